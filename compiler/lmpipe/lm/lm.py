@@ -1,0 +1,123 @@
+"""`LM`: the frozen description of a language model and how it decodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from lmpipe.canonical import canonical_json
+from lmpipe.errors import ConfigError
+
+DEFAULT_MAX_TOKENS = 512
+DEFAULT_CONTEXT = 8192
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class LM:
+    """A language model, where it is reached and how it decodes.
+
+    Examples:
+        `LM("local")` is the embedded model, `LM("local/<file>.gguf")` any other weights file,
+        `LM("vllm/<model>", base_url="http://127.0.0.1:8000/v1")` a vLLM server,
+        `LM("openai/<model>", base_url=…)` any OpenAI-compatible server, and
+        `LM("<provider>/<model>")` whatever litellm knows by that name.
+
+    Args:
+        model: `<provider>/<model>`, or `local`.
+        base_url: the server's address, up to and including `/v1`.
+        api_key: sent to the server; never cached, recorded, logged or shown.
+        temperature: 0 decodes greedily.
+        max_tokens: the longest reply, in tokens.
+        context: the most tokens that one call can take, prompt and reply together. Budgets of
+            tokens and money reserve this much for a call until its true size is known.
+        price: US dollars per million prompt tokens and per million completion tokens, for
+            models whose price litellm does not know.
+        params: further decoding parameters, passed to the server as they are (JSON values).
+
+    Raises:
+        ConfigError: if a value is out of range or no JSON value.
+    """
+
+    model: str
+    base_url: str | None
+    api_key: str | None = field(repr=False)
+    temperature: float
+    max_tokens: int
+    context: int
+    price: tuple[float, float] | None
+    params: Mapping[str, Any]
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        temperature: float = 0.0,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        context: int = DEFAULT_CONTEXT,
+        price: tuple[float, float] | None = None,
+        **params: Any,
+    ) -> None:
+        if not model:
+            raise ConfigError('an LM needs a model name, such as LM("local")')
+        if temperature < 0:
+            raise ConfigError(f"LM({model!r}): temperature is {temperature}, must be 0 or more")
+        if max_tokens < 1:
+            raise ConfigError(f"LM({model!r}): max_tokens is {max_tokens}, must be 1 or more")
+        try:
+            canonical_json(params)
+        except TypeError as error:
+            raise ConfigError(f"LM({model!r}): parameters must be JSON values: {error}") from error
+        values = {
+            "model": model,
+            "base_url": base_url.rstrip("/") if base_url else None,
+            "api_key": api_key,
+            "temperature": float(temperature),
+            "max_tokens": max_tokens,
+            "context": context,
+            "price": price,
+            "params": MappingProxyType(dict(params)),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LM):
+            return NotImplemented
+        return self.api_key == other.api_key and self.identity() == other.identity()
+
+    def __hash__(self) -> int:
+        return hash((self.model, self.base_url, self.temperature, self.max_tokens))
+
+    @property
+    def provider(self) -> str:
+        """The part of the name before the first slash: `local`, `vllm`, `openai`, …"""
+        return self.model.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """The part of the name after the first slash: what the server calls the model."""
+        return self.model.partition("/")[2]
+
+    def identity(self) -> dict[str, Any]:
+        """All that can change a reply, as JSON: goes into cache keys, holds no secret."""
+        return {
+            "model": self.model,
+            "base_url": self.base_url,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "params": dict(self.params),
+        }
+
+    def with_settings(self, **settings: Any) -> LM:
+        """A copy with some decoding settings changed; unknown names become `params`."""
+        known = {key: settings.pop(key) for key in ("temperature", "max_tokens") if key in settings}
+        if settings:
+            known["params"] = MappingProxyType({**self.params, **settings})
+        copy = object.__new__(type(self))
+        for name, value in {**self.__dict__, **known}.items():
+            object.__setattr__(copy, name, value)
+        return copy
