@@ -112,6 +112,12 @@ class LM:
             "params": dict(self.params),
         }
 
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """US dollars for so many tokens; 0 where no price is given."""
+        if self.price is None:
+            return 0.0
+        return (prompt_tokens * self.price[0] + completion_tokens * self.price[1]) / 1e6
+
     def with_settings(self, **settings: Any) -> LM:
         """A copy with some decoding settings changed; unknown names become `params`."""
         known = {key: settings.pop(key) for key in ("temperature", "max_tokens") if key in settings}

@@ -85,9 +85,13 @@ class Request:
     constraint: Constraint | None = None
     sample: int = 0
 
-    def key(self) -> str:
-        """The cache key: all that can change the reply, and no secret."""
-        return digest(self.to_json())
+    def key(self, weights: str = "") -> str:
+        """The cache key: all that can change the reply, and no secret.
+
+        Args:
+            weights: what stands for the model's weights, where they are a file of ours.
+        """
+        return digest({**self.to_json(), "weights": weights})
 
     def seed(self) -> int:
         """A seed for the server's sampler that belongs to this request and sample alone."""

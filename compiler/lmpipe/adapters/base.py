@@ -1,0 +1,84 @@
+"""What a prompt layout does, and the conversation that all layouts share.
+
+All that is the same for every example comes first (system turn, then demonstrations as earlier
+turns), so that servers can reuse the prefix from one call to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lmpipe.lm.request import Constraint, Message
+from lmpipe.signature import SignatureSpec
+from lmpipe.state import Demo
+
+
+class LayoutError(ValueError):
+    """A reply does not follow its layout, or a value in it is of another type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read from a reply.
+
+    Args:
+        values: raw values by output name, ready to be validated.
+        repaired: whether JSON had to be repaired to read them.
+    """
+
+    values: dict[str, Any]
+    repaired: bool = False
+
+
+class Layout(Protocol):
+    """A way to write a signature, its demonstrations and its inputs as a conversation."""
+
+    @property
+    def name(self) -> str:
+        """What states call it."""
+        ...
+
+    def system(self, spec: SignatureSpec, instruction: str) -> str:
+        """The system turn: the instruction and the form of the reply."""
+        ...
+
+    def user(self, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
+        """A user turn: the inputs of one example, as JSON values by name."""
+        ...
+
+    def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
+        """The reply that gives these outputs; those that are missing are left out."""
+        ...
+
+    def read(self, spec: SignatureSpec, text: str) -> Reading:
+        """Take a reply apart.
+
+        Raises:
+            LayoutError: if it does not follow the layout.
+        """
+        ...
+
+    def constraint(self, spec: SignatureSpec) -> Constraint:
+        """What a reply must look like to be read without error."""
+        ...
+
+
+def render_prefix(
+    layout: Layout, spec: SignatureSpec, instruction: str, demos: Sequence[Demo]
+) -> tuple[Message, ...]:
+    """The turns that are the same for every example: system turn and demonstrations."""
+    messages = [Message("system", layout.system(spec, instruction))]
+    for demo in demos:
+        messages.append(Message("user", layout.user(spec, demo.inputs)))
+        messages.append(Message("assistant", layout.assistant(spec, demo.outputs)))
+    return tuple(messages)
+
+
+def ask_again(reply: str, problem: str) -> tuple[Message, Message]:
+    """The turns that show an LM its unreadable reply and what is wrong with it."""
+    return (
+        Message("assistant", reply),
+        Message("user", f"That reply cannot be used: {problem}\nAnswer again, in the same form."),
+    )

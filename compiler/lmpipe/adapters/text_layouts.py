@@ -1,0 +1,146 @@
+"""The two layouts that write fields as text: `chat` with field markers, and `plain`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from lmpipe.adapters.base import LayoutError, Reading
+from lmpipe.adapters.grammar import reply_grammar
+from lmpipe.adapters.values import json_text, read_value, spell
+from lmpipe.lm.request import Constraint
+from lmpipe.signature import FieldSpec, SignatureSpec
+
+
+def _describe(field: FieldSpec) -> str:
+    hint = field.shape.hint()
+    if field.shape.kind == "json":
+        hint = f"JSON of this schema: {json_text(field.schema)}"
+    return f"{field.desc} ({hint})" if field.desc else hint
+
+
+def _read_fields(fields: Sequence[FieldSpec], texts: Mapping[str, str]) -> Reading:
+    missing = [field.name for field in fields if field.required and field.name not in texts]
+    if missing:
+        raise LayoutError(f"the reply lacks {', '.join(map(repr, missing))}")
+    values, repaired = {}, False
+    for field in fields:
+        if field.name in texts:
+            values[field.name], mended = read_value(field, texts[field.name])
+            repaired = repaired or mended
+    return Reading(values, repaired)
+
+
+def _cut(pattern: re.Pattern[str], names: Mapping[str, str], text: str) -> dict[str, str]:
+    """Cut a text at its labels; the first text under a label wins."""
+    found = list(pattern.finditer(text))
+    ends = [match.start() for match in found[1:]] + [len(text)]
+    texts: dict[str, str] = {}
+    for match, end in zip(found, ends, strict=True):
+        texts.setdefault(names[match.group(1).casefold()], text[match.end() : end].strip())
+    return texts
+
+
+@dataclass(frozen=True)
+class ChatLayout:
+    """Every field under a marker line of its own, `## field`; values may span lines."""
+
+    name: str = "chat"
+
+    def system(self, spec: SignatureSpec, instruction: str) -> str:
+        form = "\n\n".join(f"## {field.name}\n<{_describe(field)}>" for field in spec.outputs)
+        given = "".join(f"\n- {field.name}: {field.desc}" for field in spec.inputs if field.desc)
+        notes = f"\n\nThe inputs:{given}" if given else ""
+        return f"{instruction}{notes}\n\nReply in exactly this form:\n\n{form}"
+
+    def user(self, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
+        return self._fields(spec.inputs, inputs)
+
+    def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
+        return self._fields(spec.outputs, outputs)
+
+    def _fields(self, fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> str:
+        return "\n\n".join(
+            f"## {field.name}\n{spell(field, values[field.name])}"
+            for field in fields
+            if field.name in values
+        )
+
+    def read(self, spec: SignatureSpec, text: str) -> Reading:
+        pattern, names = _chat_markers(spec.output_names)
+        return _read_fields(spec.outputs, _cut(pattern, names, text))
+
+    def constraint(self, spec: SignatureSpec) -> Constraint:
+        parts: list[str | FieldSpec] = []
+        for index, field in enumerate(spec.outputs):
+            parts += [("\n\n" if index else "") + f"## {field.name}\n", field]
+        return reply_grammar(parts)
+
+
+@lru_cache(maxsize=512)
+def _chat_markers(names: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, str]]:
+    alternatives = "|".join(map(re.escape, names))
+    pattern = re.compile(rf"^[ \t]*#+[ \t]*({alternatives})[ \t]*:?[ \t]*$", re.M | re.I)
+    return pattern, {name.casefold(): name for name in names}
+
+
+@dataclass(frozen=True)
+class PlainLayout:
+    """Short `Field: value` lines; a single output is the bare value. Suits small models."""
+
+    name: str = "plain"
+
+    def system(self, spec: SignatureSpec, instruction: str) -> str:
+        if len(spec.outputs) == 1:
+            field = spec.outputs[0]
+            asked = f"Reply with the {field.name.replace('_', ' ')} only: {_describe(field)}"
+            return f"{instruction}\n{asked}"
+        form = "\n".join(f"{_label(field.name)}: <{_describe(field)}>" for field in spec.outputs)
+        return f"{instruction}\nReply in this form:\n{form}"
+
+    def user(self, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
+        return self._lines(spec.inputs, inputs)
+
+    def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
+        if len(spec.outputs) == 1 and spec.outputs[0].name in outputs:
+            return spell(spec.outputs[0], outputs[spec.outputs[0].name])
+        return self._lines(spec.outputs, outputs)
+
+    def _lines(self, fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> str:
+        return "\n".join(
+            f"{_label(field.name)}: {spell(field, values[field.name])}"
+            for field in fields
+            if field.name in values
+        )
+
+    def read(self, spec: SignatureSpec, text: str) -> Reading:
+        pattern, names = _plain_labels(spec.output_names)
+        if len(spec.outputs) == 1:
+            field, opening = spec.outputs[0], pattern.match(text)
+            return _read_fields(spec.outputs, {field.name: text[opening.end() if opening else 0 :]})
+        return _read_fields(spec.outputs, _cut(pattern, names, text))
+
+    def constraint(self, spec: SignatureSpec) -> Constraint:
+        if len(spec.outputs) == 1:
+            return reply_grammar(spec.outputs)
+        parts: list[str | FieldSpec] = []
+        for index, field in enumerate(spec.outputs):
+            parts += [("\n" if index else "") + f"{_label(field.name)}: ", field]
+        return reply_grammar(parts)
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+@lru_cache(maxsize=512)
+def _plain_labels(names: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, str]]:
+    labels = {_label(name).casefold(): name for name in names} | {
+        name.casefold(): name for name in names
+    }
+    alternatives = "|".join(map(re.escape, sorted(labels, key=len, reverse=True)))
+    pattern = re.compile(rf"^[ \t]*\**({alternatives})\**[ \t]*:\**[ \t]*", re.M | re.I)
+    return pattern, labels

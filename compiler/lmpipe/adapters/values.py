@@ -1,0 +1,121 @@
+"""How single values are spelled in text and read back from it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from lmpipe.adapters.base import LayoutError
+from lmpipe.shape import Shape
+from lmpipe.signature import FieldSpec
+
+_NONE = {"none", "null", "n/a", "nil", "-", ""}
+_TRUE = {"yes", "true", "1"}
+_FALSE = {"no", "false", "0"}
+_NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
+
+
+def spell(field: FieldSpec, value: Any) -> str:
+    """Write a JSON value of a field as text."""
+    if value is None:
+        return "none"
+    if value is True or value is False:
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    return json_text(value)
+
+
+def json_text(value: Any) -> str:
+    """Write a JSON value compactly on one line, keys in their own order."""
+    return orjson.dumps(value, default=_plain).decode()
+
+
+def _plain(value: Any) -> Any:
+    return dict(value)
+
+
+def read_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
+    """Read a value of a field from text: the raw value, and whether JSON was repaired for it.
+
+    Raises:
+        LayoutError: if the text holds no such value.
+    """
+    shape, text = field.shape, text.strip()
+    if shape.optional and text.strip(" .\"'`").lower() in _NONE:
+        return None, False
+    match shape.kind:
+        case "choice":
+            return _read_choice(field, shape, text), False
+        case "boolean":
+            return _read_boolean(field, text), False
+        case "integer" | "number":
+            return _read_number(field, text), False
+        case "json":
+            return read_json(field.name, text)
+    return text, False
+
+
+def _read_choice(field: FieldSpec, shape: Shape, text: str) -> Any:
+    spelled = {str(choice): choice for choice in shape.choices}
+    if text in spelled:
+        return spelled[text]
+    folded = {_fold(name): choice for name, choice in spelled.items()}
+    first_line = text.partition("\n")[0]
+    for candidate in (text, first_line):
+        if _fold(candidate) in folded:
+            return folded[_fold(candidate)]
+    raise LayoutError(f"{field.name!r} must be {shape.hint()}, got {first_line[:100]!r}")
+
+
+def _fold(text: str) -> str:
+    return text.strip(" .,;:!\"'`*()[]").casefold().replace("_", " ").replace("-", " ")
+
+
+def _read_boolean(field: FieldSpec, text: str) -> bool:
+    word = _fold(text)
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise LayoutError(f"{field.name!r} must be yes or no, got {text[:100]!r}")
+
+
+def _read_number(field: FieldSpec, text: str) -> Any:
+    found = _NUMBER.findall(text)
+    if len(found) != 1:
+        raise LayoutError(f"{field.name!r} must be {field.shape.hint()}, got {text[:100]!r}")
+    return found[0].replace(",", "")
+
+
+def read_json(name: str, text: str) -> tuple[Any, bool]:
+    """Read JSON from a reply that may wrap it in prose or a code fence.
+
+    Returns:
+        The value, and whether it could only be read after repair.
+
+    Raises:
+        LayoutError: if there is no JSON in it.
+    """
+    fenced = _FENCE.search(text)
+    for candidate in (text, fenced.group(1) if fenced else "", _braced(text)):
+        try:
+            return orjson.loads(candidate), False
+        except orjson.JSONDecodeError:
+            continue
+    if not re.search(r"[\[{]", text):
+        raise LayoutError(f"{name!r} must be JSON, got {text[:100]!r}")
+    from json_repair import repair_json
+
+    value = repair_json(text, return_objects=True)
+    if value in ("", [], {}):
+        raise LayoutError(f"{name!r} must be JSON, got {text[:100]!r}")
+    return value, True
+
+
+def _braced(text: str) -> str:
+    start, end = text.find("{"), text.rfind("}")
+    return text[start : end + 1] if 0 <= start < end else ""

@@ -1,0 +1,122 @@
+"""The one event loop on which LM calls run, in a thread of its own.
+
+Plain Python calls in from any thread, and so do coroutines of other loops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from lmpipe.errors import ConfigError
+
+T = TypeVar("T")
+
+# Threads for sync `forward` methods: they mostly wait, so there may be many.
+_MAX_THREADS = 256
+
+
+class _LoopThread:
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="lmpipe-forward")
+        self.thread = threading.Thread(target=self._run, name="lmpipe-loop", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+
+_lock = threading.Lock()
+_current: _LoopThread | None = None
+
+
+def _get() -> _LoopThread:
+    global _current  # noqa: PLW0603 - the one loop of the process
+    if _current is None:
+        with _lock:
+            if _current is None:
+                _current = _LoopThread()
+    return _current
+
+
+def _forget() -> None:
+    global _current  # noqa: PLW0603 - a forked child has no copy of the thread
+    _current = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def on_loop() -> bool:
+    """Whether the caller runs on the library's loop."""
+    return _current is not None and threading.current_thread() is _current.thread
+
+
+def submit(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    """Start a coroutine on the loop, in the caller's context."""
+    return asyncio.run_coroutine_threadsafe(coroutine, _get().loop)
+
+
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the loop and wait for it.
+
+    Ctrl-C cancels it and waits until it has cleaned up.
+
+    Raises:
+        ConfigError: if called on the loop itself, which would wait for itself for ever.
+    """
+    check_not_on_loop()
+    started: list[asyncio.Task[Any]] = []
+
+    async def main() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        started.append(task)
+        return await coroutine
+
+    future = submit(main())
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        for task in started:
+            _get().loop.call_soon_threadsafe(task.cancel)
+        with contextlib.suppress(CancelledError):
+            future.result()
+        raise
+
+
+def check_not_on_loop() -> None:
+    """Refuse a blocking call from inside an async `forward`.
+
+    Raises:
+        ConfigError: if the caller runs on the loop.
+    """
+    if on_loop():
+        raise ConfigError(
+            "a predictor was called without await inside an async forward, which would block "
+            "every other call: write `await self.predictor.acall(…)`"
+        )
+
+
+async def bridge(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine on the library's loop, from whichever loop the caller runs on."""
+    if on_loop():
+        return await coroutine
+    return await asyncio.wrap_future(submit(coroutine))
+
+
+async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run blocking code in a thread, in the caller's context."""
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(
+        _get().executor, lambda: context.run(function, *args, **kwargs)
+    )

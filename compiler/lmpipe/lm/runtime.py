@@ -1,0 +1,165 @@
+"""The one road to the LM: cache, coalescing, limits, retries, provider.
+
+Every LM call of a program, a teacher, a proposer or a judge goes through `Runtime.complete` or
+`Runtime.acomplete`; nothing else in the library opens a connection to a model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from lmpipe.errors import LMError
+from lmpipe.lm import loop
+from lmpipe.lm.lm import LM
+from lmpipe.lm.providers import open_provider, weights_of
+from lmpipe.lm.providers.base import Provider
+from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.retry import RetryPolicy, with_retries
+from lmpipe.trace import current_scope
+
+
+class ReplyStore(Protocol):
+    """Where replies are kept: a cache or a cassette. Safe to call from any thread."""
+
+    def get(self, key: str) -> Reply | None: ...
+
+    def put(self, key: str, request: Request, reply: Reply) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One logical LM call, cached or not, for the accounts.
+
+    Args:
+        key: its cache key.
+        label: the path of the predictor that made it.
+        role: `task`, `teacher`, `proposer` or `judge`.
+        lm: the model's name.
+        usd: what its tokens cost, cached or not.
+        reply: the answer.
+    """
+
+    key: str
+    label: str
+    role: str
+    lm: str
+    usd: float
+    reply: Reply
+
+
+class Runtime:
+    """The road to the LM, with its store and its limits.
+
+    Args:
+        store: the cache or cassette; None asks the LM every time.
+        max_in_flight: requests in flight to one endpoint at a time.
+        retry: how often and how patiently an unavailable server is asked again.
+        on_retry: called with the attempt's number, the wait in seconds and the error.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ReplyStore | None = None,
+        max_in_flight: int = 64,
+        retry: RetryPolicy | None = None,
+        on_retry: Callable[[int, float, LMError], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.max_in_flight = max_in_flight
+        self.fresh_calls = 0
+        self._retry = retry or RetryPolicy()
+        self._on_retry = on_retry
+        self._rng = random.Random()
+        self._in_flight: dict[str, asyncio.Task[Reply]] = {}
+        self._providers: dict[tuple[str, str | None, str | None], Provider] = {}
+        self._limits: dict[tuple[str, str | None, str | None], asyncio.Semaphore] = {}
+        self._lock = threading.Lock()
+
+    def complete(self, request: Request, *, label: str = "") -> Reply:
+        """Answer a request from plain Python.
+
+        Raises:
+            LMError: if the LM cannot be reached after retries, or refuses.
+        """
+        loop.check_not_on_loop()
+        key = request.key(weights_of(request.lm))
+        reply = self.store.get(key) if self.store else None
+        if reply is None:
+            reply = loop.run_sync(self._fresh(key, request))
+        return self._account(key, request, reply, label)
+
+    async def acomplete(self, request: Request, *, label: str = "") -> Reply:
+        """Answer a request from a coroutine on any event loop.
+
+        Raises:
+            LMError: if the LM cannot be reached after retries, or refuses.
+        """
+        key = request.key(weights_of(request.lm))
+        reply = self.store.get(key) if self.store else None
+        if reply is None:
+            reply = await loop.bridge(self._fresh(key, request))
+        return self._account(key, request, reply, label)
+
+    async def aclose(self) -> None:
+        """Release connections and engines."""
+        providers, self._providers = list(self._providers.values()), {}
+        for provider in providers:
+            await provider.aclose()
+
+    def close(self) -> None:
+        """Release connections, engines and the store."""
+        loop.run_sync(self.aclose())
+        if self.store:
+            self.store.close()
+
+    async def _fresh(self, key: str, request: Request) -> Reply:
+        """Ask the LM, or join an identical request that is in flight already."""
+        task = self._in_flight.get(key)
+        joined = task is not None
+        if task is None:
+            task = asyncio.ensure_future(self._ask(key, request))
+            self._in_flight[key] = task
+            task.add_done_callback(lambda done: self._in_flight.pop(key, None))
+        # A caller that gives up must not take the reply away from the others.
+        reply = await asyncio.shield(task)
+        return reply.as_cached() if joined else reply
+
+    async def _ask(self, key: str, request: Request) -> Reply:
+        if self.store and (reply := self.store.get(key)) is not None:
+            return reply
+        provider, limit = self._provider(request.lm)
+        async with limit:
+            reply = await with_retries(
+                lambda: provider.complete(request),
+                policy=self._retry,
+                rng=self._rng,
+                on_retry=self._on_retry,
+            )
+        self.fresh_calls += 1
+        if self.store:
+            self.store.put(key, request, reply)
+        return reply
+
+    def _provider(self, lm: LM) -> tuple[Provider, asyncio.Semaphore]:
+        # Scripted LMs of one name are different scripts.
+        model = f"{lm.model}#{id(lm)}" if lm.provider == "scripted" else lm.provider
+        endpoint = (model, lm.base_url, lm.api_key)
+        if endpoint not in self._providers:
+            self._providers[endpoint] = open_provider(lm)
+            self._limits[endpoint] = asyncio.Semaphore(self.max_in_flight)
+        return self._providers[endpoint], self._limits[endpoint]
+
+    def _account(self, key: str, request: Request, reply: Reply, label: str) -> Reply:
+        scope = current_scope()
+        if scope.calls is not None:
+            usd = request.lm.cost(reply.usage.prompt_tokens, reply.usage.completion_tokens)
+            scope.calls.append(Call(key, label, scope.role, request.lm.model, usd, reply))
+        return reply

@@ -1,0 +1,65 @@
+"""`ScriptedLM`: an LM for tests whose replies are written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lmpipe.canonical import digest
+from lmpipe.errors import LMRequestError
+from lmpipe.lm.lm import LM
+from lmpipe.lm.request import Reply, Request, Usage
+
+
+class ScriptedLM(LM):
+    """An LM that answers from a script: instant, offline and deterministic.
+
+    Args:
+        script: a function from the request to the reply's text, or replies given in turn. A
+            function that depends on the request alone keeps runs repeatable at any concurrency.
+        name: tells several scripted LMs of one test apart.
+        settings: anything that `LM` takes.
+
+    Attributes:
+        requests: every request that reached it; cached ones do not.
+    """
+
+    def __init__(
+        self,
+        script: Callable[[Request], str] | Sequence[str],
+        *,
+        name: str = "scripted",
+        **settings: Any,
+    ) -> None:
+        super().__init__(f"scripted/{name}", **settings)
+        object.__setattr__(self, "script", script)
+        object.__setattr__(self, "requests", [])
+
+    script: Callable[[Request], str] | Sequence[str]
+    requests: list[Request]
+
+    def identity(self) -> dict[str, Any]:
+        script = self.script
+        replies = [] if callable(script) else list(script)
+        return {**super().identity(), "script": digest(replies)}
+
+    def __hash__(self) -> int:
+        return super().__hash__()
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer one request, like a provider."""
+        self.requests.append(request)
+        if callable(self.script):
+            text = self.script(request)
+        elif len(self.requests) <= len(self.script):
+            text = self.script[len(self.requests) - 1]
+        else:
+            raise LMRequestError(
+                f"{self.model} has {len(self.script)} replies and was asked once more: "
+                "add replies, or script it with a function"
+            )
+        prompt = sum(len(message.content.split()) for message in request.messages)
+        return Reply(text, usage=Usage(prompt, len(text.split())))
+
+    async def aclose(self) -> None:
+        """Nothing to release."""

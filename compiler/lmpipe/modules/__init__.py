@@ -1,0 +1,7 @@
+"""Modules: ready steps of a pipeline."""
+
+from lmpipe.modules.chain_of_thought import ChainOfThought
+from lmpipe.modules.function import PredictFunction, predict
+from lmpipe.modules.predict import Predict
+
+__all__ = ["ChainOfThought", "Predict", "PredictFunction", "predict"]

@@ -1,0 +1,73 @@
+"""The third door to signatures: a typed function whose body the LM fills in."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from lmpipe.errors import CallError
+from lmpipe.modules.predict import Predict
+from lmpipe.program import Module
+from lmpipe.signature import Prediction, signature_from_function
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class PredictFunction(Module, Generic[P, R]):
+    """A function whose calls are answered by an LM; made by the decorator `predict`."""
+
+    def __init__(self, function: Callable[P, R], **options: Any) -> None:
+        self.predict: Predict[..., Prediction] = Predict(
+            signature_from_function(function), **options
+        )
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+        self.__wrapped__ = function
+        self._parameters = inspect.signature(function)
+
+    def __repr__(self) -> str:
+        return f"<{self.predict.spec}>"
+
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Ask the LM for the return value.
+
+        Raises:
+            CallError: if an argument is missing, unknown or of another type.
+        """
+        result: R = self.predict.forward(**self._bind(args, kwargs)).result
+        return result
+
+    async def _acall(self, *args: Any, **kwargs: Any) -> Any:
+        return (await self.predict._acall(**self._bind(args, kwargs))).result
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._parameters.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise CallError(
+                f"{self.__name__}: {error}\n  signature: {self.predict.spec}"
+            ) from error
+
+
+@overload
+def predict(function: Callable[P, R], /) -> PredictFunction[P, R]: ...
+@overload
+def predict(
+    *,
+    layout: str = "chat",
+    constrained: bool = False,
+    **options: Any,
+) -> Callable[[Callable[P, R]], PredictFunction[P, R]]: ...
+def predict(function: Any = None, /, **options: Any) -> Any:
+    """Let an LM answer a typed function: parameters in, return value out, docstring as instruction.
+
+    Use it bare (`@predict`) or with options of `Predict` (`@predict(layout="plain")`).
+
+    Raises:
+        SignatureError: if a parameter or the return value has no annotation.
+    """
+    if function is not None:
+        return PredictFunction(function, **options)
+    return lambda decorated: PredictFunction(decorated, **options)

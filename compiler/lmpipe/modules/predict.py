@@ -1,0 +1,324 @@
+"""`Predict`: one typed question to an LM.
+
+The conversation with the LM is a generator that yields requests and receives replies, so that
+the sync and the async road drive the same code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+import pydantic
+
+from lmpipe.adapters import LayoutError, ask_again, layout_named, render_prefix
+from lmpipe.adapters.base import Reading
+from lmpipe.errors import CallError, OutputError, RecipeError, SignatureError
+from lmpipe.lm import loop
+from lmpipe.lm.lm import LM
+from lmpipe.lm.request import Message, Reply, Request, Usage
+from lmpipe.program import Predictor
+from lmpipe.settings import current_settings
+from lmpipe.signature import Prediction, Signature, SignatureSpec, first_problem, spec_of
+from lmpipe.signature_string import signature_from_string
+from lmpipe.state import PredictorState
+from lmpipe.trace import Scope, Step, current_scope
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+
+# The temperature of further samples where the LM's own is 0: equal samples teach nothing.
+SAMPLE_TEMPERATURE = 0.7
+
+
+class Predict(Predictor, Generic[P, R_co]):
+    """Ask an LM for the outputs of a signature.
+
+    Args:
+        signature: a `Signature` class, or a string such as `"question -> answer: int"`.
+        instruction: replaces the signature's docstring.
+        layout: the prompt layout: `chat`, `plain` or `json`.
+        constrained: constrain the reply to the outputs' types while decoding, where the server
+            can.
+        lm: the LM of this predictor, in place of the run's own.
+        retries: how often a reply that cannot be read is asked for again, with the error shown.
+        decoding: decoding settings that replace the LM's own, such as `temperature=0.7`.
+
+    Raises:
+        SignatureError: if the signature is declared wrongly.
+        ConfigError: if there is no such layout.
+    """
+
+    @overload
+    def __init__(
+        self: Predict[..., Prediction],
+        signature: str,
+        *,
+        instruction: str | None = ...,
+        layout: str = ...,
+        constrained: bool = ...,
+        lm: LM | None = ...,
+        retries: int = ...,
+        **decoding: Any,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        signature: Callable[P, R_co],
+        *,
+        instruction: str | None = ...,
+        layout: str = ...,
+        constrained: bool = ...,
+        lm: LM | None = ...,
+        retries: int = ...,
+        **decoding: Any,
+    ) -> None: ...
+    def __init__(
+        self,
+        signature: Any,
+        *,
+        instruction: str | None = None,
+        layout: str = "chat",
+        constrained: bool = False,
+        lm: LM | None = None,
+        retries: int = 1,
+        **decoding: Any,
+    ) -> None:
+        self.signature = self._prepare(_as_class(signature))
+        self.path = self.signature.__name__
+        self.lm = lm
+        self.retries = retries
+        self._spec = spec_of(self.signature)
+        layout_named(layout)
+        self._state = PredictorState(
+            instruction=self._spec.instruction if instruction is None else instruction,
+            layout=layout,
+            constrained=constrained,
+            decoding=decoding,
+            schema_hash=self._spec.schema_hash,
+        )
+
+    def _prepare(self, signature: type[Signature]) -> type[Signature]:
+        """What a subclass adds to the signature."""
+        return signature
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._spec})"
+
+    @property
+    def spec(self) -> SignatureSpec:
+        return self._spec
+
+    @property
+    def calls_per_use(self) -> int:
+        return 1 + self.retries
+
+    def state_of(self) -> PredictorState:
+        return self._state
+
+    def with_state(self, state: PredictorState, path: str) -> Predict[P, R_co]:
+        result = copy.copy(self)
+        result.path, result._state = path, state
+        vars(result).pop("_prompt", None)
+        return result
+
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Ask the LM and wait.
+
+        Raises:
+            CallError: if an input is missing, unknown or of another type.
+            OutputError: if no reply could be read as the outputs.
+            LMError: if the LM cannot be reached or refuses.
+        """
+        result: R_co = self._drive(self._inputs(args, kwargs), current_scope().sample)
+        return result
+
+    async def _acall(self, *args: Any, **kwargs: Any) -> Any:
+        return await self._adrive(self._inputs(args, kwargs), current_scope().sample)
+
+    def samples(self, n: int, /, *args: P.args, **kwargs: P.kwargs) -> list[R_co]:
+        """Ask for `n` numbered samples; those that cannot be read are left out.
+
+        Where the LM decodes greedily, samples are drawn at temperature 0.7.
+
+        Raises:
+            OutputError: if no sample could be read.
+        """
+        return loop.run_sync(self.asamples(n, *args, **kwargs))
+
+    async def asamples(self, n: int, /, *args: P.args, **kwargs: P.kwargs) -> list[R_co]:
+        """`samples` from a coroutine, all in flight at once."""
+        inputs, first = self._inputs(args, kwargs), current_scope().sample * n
+        drawn = await asyncio.gather(
+            *(self._adrive(inputs, first + number, sampling=True) for number in range(n)),
+            return_exceptions=True,
+        )
+        good: list[Any] = []
+        for item in drawn:
+            if isinstance(item, BaseException) and not isinstance(item, OutputError):
+                raise item
+            if not isinstance(item, BaseException):
+                good.append(item)
+        if not good:
+            raise next(item for item in drawn if isinstance(item, BaseException))
+        return good
+
+    def messages(self, **inputs: Any) -> tuple[Message, ...]:
+        """The conversation that a call with these inputs starts with."""
+        return (*self._prompt.prefix, self._prompt.ask(self._spec.check_inputs(inputs)))
+
+    def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        if args:
+            raise CallError(f"{self._spec.name}: give inputs by name\n  signature: {self._spec}")
+        return self._spec.check_inputs(kwargs)
+
+    @cached_property
+    def _prompt(self) -> _Prompt:
+        return _Prompt.of(self._spec, self._state)
+
+    def _drive(self, inputs: dict[str, Any], sample: int) -> Any:
+        conversation = self._converse(inputs, sample, sampling=False)
+        runtime = current_settings().runtime
+        request = next(conversation)
+        while True:
+            reply = runtime.complete(request, label=self.path)
+            try:
+                request = conversation.send(reply)
+            except StopIteration as done:
+                return done.value
+
+    async def _adrive(self, inputs: dict[str, Any], sample: int, *, sampling: bool = False) -> Any:
+        conversation = self._converse(inputs, sample, sampling=sampling)
+        runtime = current_settings().runtime
+        request = next(conversation)
+        while True:
+            reply = await runtime.acomplete(request, label=self.path)
+            try:
+                request = conversation.send(reply)
+            except StopIteration as done:
+                return done.value
+
+    def _converse(
+        self, inputs: dict[str, Any], sample: int, *, sampling: bool
+    ) -> Generator[Request, Reply, Any]:
+        """Yield requests and take replies until one can be read."""
+        scope, prompt = current_scope(), self._prompt
+        lm = self._lm(scope, warm=sampling or sample > 0)
+        messages = (*prompt.prefix, prompt.ask(inputs))
+        replies: list[Reply] = []
+        for attempt in range(self.retries + 1):
+            _check_calls(scope, self.path)
+            request = Request(lm, messages, prompt.constraint, sample)
+            reply = yield request
+            replies.append(reply)
+            try:
+                reading = prompt.layout.read(self._spec, reply.text)
+                result = self._validate(inputs, reading)
+            except (LayoutError, pydantic.ValidationError) as error:
+                problem = _problem(error, reply, lm)
+                if attempt < self.retries:
+                    messages = (*messages, *ask_again(reply.text, problem))
+                    continue
+                self._record(scope, inputs, {}, replies, error=problem)
+                raise OutputError(
+                    f"{self.path}: {problem} (asked {attempt + 1} times)\n"
+                    f"  signature: {self._spec}\n  reply: {reply.text!r:.500}",
+                    raw=reply.text,
+                ) from error
+            outputs = {f.name: f.dump(getattr(result, f.name)) for f in self._spec.outputs}
+            self._record(scope, inputs, outputs, replies, repaired=reading.repaired)
+            return result
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _lm(self, scope: Scope, *, warm: bool) -> LM:
+        if scope.role == "teacher" and scope.lm is not None:
+            lm = scope.lm
+        elif self._state.lm is not None:
+            lm = LM(self._state.lm)
+        else:
+            lm = self.lm or scope.lm or current_settings().lm
+        settings = {**self._state.decoding, **dict(scope.decoding)}
+        if warm and settings.get("temperature", lm.temperature) == 0:
+            settings["temperature"] = SAMPLE_TEMPERATURE
+        return lm.with_settings(**settings) if settings else lm
+
+    def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:
+        return self.signature.model_validate({**inputs, **reading.values})
+
+    def _record(
+        self,
+        scope: Scope,
+        inputs: Mapping[str, Any],
+        outputs: dict[str, Any],
+        replies: list[Reply],
+        *,
+        repaired: bool = False,
+        error: str = "",
+    ) -> None:
+        if scope.trace is None:
+            return
+        step = Step(
+            predictor=self.path,
+            inputs=self._prompt.dump_inputs(inputs),
+            outputs=outputs,
+            replies=tuple(reply.text for reply in replies),
+            usage=sum((reply.usage for reply in replies), Usage()),
+            seconds=sum(reply.seconds for reply in replies if not reply.cached),
+            cached=all(reply.cached for reply in replies),
+            repaired=repaired,
+            error=error,
+        )
+        scope.trace.steps.append(step)
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """What is the same for every call with one state, worked out once."""
+
+    spec: SignatureSpec
+    layout: Any
+    prefix: tuple[Message, ...]
+    constraint: Any
+
+    @staticmethod
+    def of(spec: SignatureSpec, state: PredictorState) -> _Prompt:
+        layout = layout_named(state.layout)
+        prefix = render_prefix(layout, spec, state.instruction, state.demos)
+        return _Prompt(spec, layout, prefix, layout.constraint(spec) if state.constrained else None)
+
+    def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {field.name: field.dump(inputs[field.name]) for field in self.spec.inputs}
+
+    def ask(self, inputs: Mapping[str, Any]) -> Message:
+        return Message("user", self.layout.user(self.spec, self.dump_inputs(inputs)))
+
+
+def _as_class(signature: Any) -> type[Signature]:
+    if isinstance(signature, str):
+        return signature_from_string(signature)
+    if isinstance(signature, type) and issubclass(signature, Signature):
+        return signature
+    raise SignatureError(
+        f"{signature!r:.100} is no signature: give a lmpipe.Signature subclass or a string such "
+        'as "question -> answer"; for a typed function use the decorator lmpipe.predict'
+    )
+
+
+def _problem(error: LayoutError | pydantic.ValidationError, reply: Reply, lm: LM) -> str:
+    text = first_problem(error) if isinstance(error, pydantic.ValidationError) else str(error)
+    if reply.finish == "length":
+        text += f"; the reply was cut at max_tokens={lm.max_tokens}"
+    return text
+
+
+def _check_calls(scope: Scope, path: str) -> None:
+    made = len(scope.calls) if scope.calls is not None else 0
+    if scope.max_calls is not None and made >= scope.max_calls:
+        raise RecipeError(
+            f"{path}: one run of the program made more than {scope.max_calls} LM calls, on which "
+            "the plan and the budget rest: set `max_calls = …` on the program's class"
+        )

@@ -1,0 +1,259 @@
+"""`Module`: composition of predictors in plain Python, and how a learned state is bound to it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
+
+from lmpipe.errors import ArtifactError, ConfigError
+from lmpipe.lm import loop
+from lmpipe.signature import SignatureSpec
+from lmpipe.state import PredictorState, ProgramState
+from lmpipe.trace import Trace, scope
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class HasForward(Protocol[P, R_co]):
+    """A module with a plain `forward`."""
+
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+class HasAsyncForward(Protocol[P, R_co]):
+    """A module with an async `forward`."""
+
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
+
+
+class Module:
+    """A step of a pipeline: predictors and other modules as attributes, `forward` to run them.
+
+    `forward` may be sync or async; either kind can be called, awaited (`acall`) and run over
+    many rows (`batch`). Predictors are found by attribute path, inside lists, tuples and dicts
+    too, and that path is their name in states, traces and reports.
+
+    Attributes:
+        max_calls: the most LM calls that one run makes, for programs that call a predictor more
+            than once; by default one call for each predictor and its retries. Budgets and
+            `--dry-run` rest on it, so a compile stops at a run that makes more.
+    """
+
+    max_calls: int | None = None
+
+    @overload
+    def __call__(self: HasAsyncForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def __call__(self: HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run the program; returns what `forward` returns."""
+        if _is_async(self):
+            return loop.run_sync(self.forward(*args, **kwargs))
+        return self.forward(*args, **kwargs)
+
+    @overload
+    async def acall(self: HasAsyncForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def acall(self: HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def acall(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run the program from a coroutine; a sync `forward` runs in a thread."""
+        return await self._acall(*args, **kwargs)
+
+    @overload
+    def batch(
+        self: HasAsyncForward[..., R],
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        concurrency: int = 64,
+    ) -> list[R]: ...
+    @overload
+    def batch(
+        self: HasForward[..., R], rows: Iterable[Mapping[str, Any]], *, concurrency: int = 64
+    ) -> list[R]: ...
+    def batch(self: Any, rows: Iterable[Mapping[str, Any]], *, concurrency: int = 64) -> list[Any]:
+        """Run the program on many rows of inputs at once; results come in the rows' order.
+
+        Args:
+            rows: inputs by name, one mapping for each run.
+            concurrency: runs in flight at a time.
+
+        Raises:
+            Exception: the first row's error that came up; the other rows are cancelled.
+        """
+
+        async def run_all() -> list[Any]:
+            limit = asyncio.Semaphore(concurrency)
+
+            async def run_one(row: Mapping[str, Any]) -> Any:
+                async with limit:
+                    return await self._acall(**row)
+
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(run_one(row)) for row in rows]
+            return [task.result() for task in tasks]
+
+        try:
+            return loop.run_sync(run_all())
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group
+
+    async def _acall(self, *args: Any, **kwargs: Any) -> Any:
+        forward: Callable[..., Any] = self.forward  # type: ignore[attr-defined]
+        if _is_async(self):
+            return await forward(*args, **kwargs)
+        return await loop.in_thread(forward, *args, **kwargs)
+
+    def predictors(self) -> dict[str, Predictor]:
+        """Every predictor by its attribute path, in the order of declaration."""
+        found: dict[str, Predictor] = {}
+        seen: set[int] = set()
+        for path, predictor in _walk(self, "", seen):
+            found[path or "self"] = predictor
+        return found
+
+    def state(self) -> ProgramState:
+        """What the program runs with: as declared, or as bound."""
+        return ProgramState(
+            predictors={path: predictor.state_of() for path, predictor in self.predictors().items()}
+        )
+
+    def bind(self, state: ProgramState) -> Self:
+        """A cheap copy that runs with a learned state; this program stays as it is.
+
+        Raises:
+            ArtifactError: if the state was learned for other predictors or signatures; shows
+                what differs.
+        """
+        predictors = self.predictors()
+        check_fits(predictors, state)
+        bound = {
+            id(predictor): predictor.with_state(state[path], path)
+            for path, predictor in predictors.items()
+        }
+        result = _rebuild(self, bound)
+        assert isinstance(result, type(self))
+        return result
+
+    def calls_per_run(self) -> int:
+        """The most LM calls that one run may make."""
+        if self.max_calls is not None:
+            return self.max_calls
+        return sum(predictor.calls_per_use for predictor in self.predictors().values())
+
+
+class Predictor(Module):
+    """A module that asks the LM itself: a leaf of every program. See `modules.predict`."""
+
+    @property
+    def spec(self) -> SignatureSpec:
+        """What it takes and gives."""
+        raise NotImplementedError
+
+    @property
+    def calls_per_use(self) -> int:
+        """The most LM calls that one use of it makes, retries included."""
+        raise NotImplementedError
+
+    def state_of(self) -> PredictorState:
+        """What it runs with."""
+        raise NotImplementedError
+
+    def with_state(self, state: PredictorState, path: str) -> Predictor:
+        """A copy that runs with another state and is called by its path."""
+        raise NotImplementedError
+
+
+def check_fits(predictors: Mapping[str, Predictor], state: ProgramState) -> None:
+    """Check that a state was learned for these predictors.
+
+    Raises:
+        ArtifactError: if not; shows what differs.
+    """
+    problems = [
+        f"  {path}: in the program, not in the state"
+        for path in predictors
+        if path not in state.predictors
+    ]
+    problems += [
+        f"  {path}: in the state, not in the program"
+        for path in state.predictors
+        if path not in predictors
+    ]
+    problems += [
+        f"  {path}: learned for another signature than {predictor.spec}"
+        for path, predictor in predictors.items()
+        if path in state.predictors and state[path].schema_hash != predictor.spec.schema_hash
+    ]
+    if problems:
+        raise ArtifactError(
+            "this state does not fit this program:\n"
+            + "\n".join(problems)
+            + "\n  load it with the program that it was compiled from, or compile again"
+        )
+
+
+async def run_traced(
+    program: Module, inputs: Mapping[str, Any], **overrides: Any
+) -> tuple[Any, Trace]:
+    """Run a program once and keep its trace; `overrides` are fields of `trace.Scope`."""
+    trace = Trace()
+    with scope(trace=trace, **overrides):
+        return await program._acall(**inputs), trace
+
+
+def _is_async(module: Any) -> bool:
+    try:
+        forward = type(module).forward
+    except AttributeError:
+        raise ConfigError(
+            f"{type(module).__name__} has no forward method: define `def forward(self, …)`"
+        ) from None
+    return inspect.iscoroutinefunction(forward)
+
+
+def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Predictor]]:
+    if isinstance(value, Module | list | tuple | dict):
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+    if isinstance(value, Predictor):
+        yield path, value
+    elif isinstance(value, Module):
+        for name, item in vars(value).items():
+            yield from _walk(item, f"{path}.{name}" if path else name, seen)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _walk(item, f"{path}[{index}]", seen)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _walk(item, f"{path}[{key}]", seen)
+
+
+def _rebuild(value: Any, bound: dict[int, Any]) -> Any:
+    """Copy what leads to a predictor; all else is shared with the original."""
+    if id(value) in bound:
+        return bound[id(value)]
+    if isinstance(value, Module):
+        # Known before its attributes are copied, so that modules may refer to each other.
+        result = bound[id(value)] = copy.copy(value)
+        vars(result).update({name: _rebuild(item, bound) for name, item in vars(value).items()})
+        return result
+    if isinstance(value, list | tuple) and any(_holds_module(item) for item in value):
+        items = [_rebuild(item, bound) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, dict) and any(_holds_module(item) for item in value.values()):
+        return {key: _rebuild(item, bound) for key, item in value.items()}
+    return value
+
+
+def _holds_module(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_holds_module(item) for item in value)
+    if isinstance(value, dict):
+        return any(_holds_module(item) for item in value.values())
+    return isinstance(value, Module)

@@ -1,0 +1,102 @@
+"""What calls use when nothing else is said: the configured LM and runtime."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lmpipe.lm.lm import LM
+from lmpipe.lm.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The defaults of LM calls.
+
+    Args:
+        lm: the LM of predictors that name none.
+        runtime: the road that calls take.
+    """
+
+    lm: LM
+    runtime: Runtime
+
+
+_lock = threading.Lock()
+_configured: Settings | None = None
+_override: ContextVar[Settings | None] = ContextVar("lmpipe_settings", default=None)
+
+
+def current_settings() -> Settings:
+    """The settings in force here: of `using`, else of `configure`, else the defaults."""
+    return _override.get() or _configured or _configure_defaults()
+
+
+def _configure_defaults() -> Settings:
+    global _configured  # noqa: PLW0603 - `configure` is the one explicit global
+    with _lock:
+        if _configured is None:
+            _configured = Settings(LM("local"), make_runtime())
+    return _configured
+
+
+def make_runtime(*, cache: Path | str | bool | None = True, max_in_flight: int = 64) -> Runtime:
+    """Make a runtime with a disk cache.
+
+    Args:
+        cache: a folder; True for the default one (`$LMPIPE_CACHE`, or in the user's cache
+            folder); False or None for none.
+        max_in_flight: requests in flight to one endpoint at a time.
+    """
+    from lmpipe.lm.cache import Cache, default_cache_folder
+
+    store = None
+    if cache is not None and cache is not False:
+        store = Cache(default_cache_folder() if cache is True else Path(cache))
+    return Runtime(store=store, max_in_flight=max_in_flight)
+
+
+def configure(
+    *,
+    lm: LM | str | None = None,
+    cache: Path | str | bool | None = None,
+    max_in_flight: int | None = None,
+    runtime: Runtime | None = None,
+) -> None:
+    """Set the defaults of this process; what is not given stays as it is.
+
+    Args:
+        lm: the LM of predictors that name none; at first `LM("local")`.
+        cache: the cache's folder, True for the default one, False for none.
+        max_in_flight: requests in flight to one endpoint at a time.
+        runtime: a whole runtime, in place of the two above.
+    """
+    global _configured  # noqa: PLW0603 - `configure` is the one explicit global
+    settings = current_settings() if cache is None else _configured
+    settings = settings or Settings(LM("local"), Runtime())
+    if lm is not None:
+        settings = replace(settings, lm=LM(lm) if isinstance(lm, str) else lm)
+    if runtime is None and cache is not None:
+        runtime = make_runtime(cache=cache, max_in_flight=max_in_flight or 64)
+    elif runtime is None and max_in_flight is not None:
+        runtime = Runtime(store=settings.runtime.store, max_in_flight=max_in_flight)
+    if runtime is not None:
+        settings = replace(settings, runtime=runtime)
+    with _lock:
+        _configured = settings
+
+
+@contextmanager
+def using(*, lm: LM | None = None, runtime: Runtime | None = None) -> Iterator[Settings]:
+    """Other settings for the calls made inside a `with` block, in this thread or task alone."""
+    settings = current_settings()
+    settings = Settings(lm or settings.lm, runtime or settings.runtime)
+    token = _override.set(settings)
+    try:
+        yield settings
+    finally:
+        _override.reset(token)

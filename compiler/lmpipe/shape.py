@@ -1,0 +1,78 @@
+"""How a value of some type is spelled in a prompt, told from its JSON schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["text", "date", "choice", "integer", "number", "boolean", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The spelling of one field's values.
+
+    Args:
+        kind: which of the spellings.
+        optional: whether None is allowed.
+        choices: the values of a `choice`.
+        max_length: the most characters of a `text`, or None.
+    """
+
+    kind: Kind
+    optional: bool = False
+    choices: tuple[Any, ...] = ()
+    max_length: int | None = None
+
+    def hint(self) -> str:
+        """What to write, for the LM to read."""
+        words = {
+            "text": "text",
+            "date": "a date as YYYY-MM-DD",
+            "integer": "a whole number",
+            "number": "a number",
+            "boolean": "yes or no",
+            "json": "JSON",
+            "choice": f"one of {', '.join(str(choice) for choice in self.choices)}",
+        }
+        return words[self.kind] + (", or none" if self.optional else "")
+
+
+def shape_of(schema: Mapping[str, Any]) -> Shape:
+    """Tell the shape of a field from the JSON schema of its values."""
+    definitions = schema.get("$defs", {})
+    options = schema.get("anyOf")
+    if options:
+        others = [option for option in options if option.get("type") != "null"]
+        optional = len(others) < len(options)
+        if len(others) == 1:
+            found = _plain_shape(_resolve(others[0], definitions))
+            return Shape(found.kind, optional, found.choices, found.max_length)
+        return Shape("json", optional)
+    return _plain_shape(_resolve(schema, definitions))
+
+
+def _resolve(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    reference = schema.get("$ref")
+    return definitions[reference.rpartition("/")[2]] if reference else schema
+
+
+def _plain_shape(schema: Mapping[str, Any]) -> Shape:
+    if "const" in schema:
+        return Shape("choice", choices=(schema["const"],))
+    if "enum" in schema:
+        choices = tuple(value for value in schema["enum"] if value is not None)
+        return Shape("choice", len(choices) < len(schema["enum"]), choices)
+    match schema.get("type"):
+        case "string" if schema.get("format") == "date":
+            return Shape("date")
+        case "string":
+            return Shape("text", max_length=schema.get("maxLength"))
+        case "integer":
+            return Shape("integer")
+        case "number":
+            return Shape("number")
+        case "boolean":
+            return Shape("boolean")
+    return Shape("json")

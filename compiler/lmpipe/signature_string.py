@@ -1,0 +1,121 @@
+"""The second door to signatures: `"ticket -> team: Literal['billing', 'shipping']"`.
+
+The string is parsed, never evaluated: only the types below and those that the caller hands over
+can be named in it.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import decimal
+import operator
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any, Literal, Optional, Union
+
+import pydantic
+
+from lmpipe.errors import SignatureError
+from lmpipe.signature import Input, Output, Prediction
+
+_TYPES: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+    "set": set,
+    "tuple": tuple,
+    "Any": Any,
+    "None": None,
+    "Literal": Literal,
+    "Optional": Optional,
+    "Union": Union,
+    "date": datetime.date,
+    "datetime": datetime.datetime,
+    "time": datetime.time,
+    "Decimal": decimal.Decimal,
+}
+
+
+def signature_from_string(
+    text: str,
+    *,
+    instruction: str = "",
+    name: str = "",
+    types: Mapping[str, Any] | None = None,
+) -> type[Prediction]:
+    """Make a signature from `"inputs -> outputs"`.
+
+    Args:
+        text: comma-separated fields on both sides of `->`; a field is `name` (a `str`) or
+            `name: type`.
+        instruction: what to do, for the LM to read.
+        name: the signature's name in errors and listings.
+        types: further types by the names used in the text.
+
+    Raises:
+        SignatureError: if the text cannot be parsed or names an unknown type.
+    """
+    left, arrow, right = text.partition("->")
+    if not arrow or "->" in right:
+        raise SignatureError(f'{text!r} is no signature: write it as "input, … -> output, …"')
+    known = {**_TYPES, **(types or {})}
+    fields: dict[str, Any] = {}
+    for side, direction in ((left, Input), (right, Output)):
+        for field_name, annotation in _parse_side(side, text, known):
+            if field_name in fields:
+                raise SignatureError(f"{text!r}: the field {field_name!r} is declared twice")
+            fields[field_name] = (annotation, direction())
+    return pydantic.create_model(
+        name or "Signature", __base__=Prediction, __doc__=instruction or None, **fields
+    )
+
+
+def _parse_side(side: str, text: str, known: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    try:
+        function = ast.parse(f"def f(*, {side.strip().rstrip(',')}): ...").body[0]
+    except SyntaxError:
+        raise SignatureError(
+            f"{text!r}: cannot read {side.strip()!r}: fields are names or `name: type`, "
+            "separated by commas"
+        ) from None
+    assert isinstance(function, ast.FunctionDef)
+    arguments = function.args.kwonlyargs
+    if any(default is not None for default in function.args.kw_defaults):
+        raise SignatureError(f"{text!r}: defaults need the class form of a signature")
+    return [
+        (item.arg, str if item.annotation is None else _resolve(item.annotation, text, known))
+        for item in arguments
+    ]
+
+
+def _resolve(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Name(id=name) if name in known:
+            return known[name]
+        case ast.Name(id=name):
+            raise SignatureError(
+                f"{text!r}: unknown type {name!r}: "
+                f"use a built-in type or pass types={{{name!r}: …}}"
+            )
+        case ast.Constant(value=None):
+            return None
+        case ast.BinOp(op=ast.BitOr(), left=left, right=right):
+            return reduce(operator.or_, (_resolve(side, text, known) for side in (left, right)))
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=part):
+            items = part.elts if isinstance(part, ast.Tuple) else [part]
+            return Literal[tuple(_literal(item, text) for item in items)]
+        case ast.Subscript(value=base, slice=ast.Tuple(elts=items)):
+            return _resolve(base, text, known)[tuple(_resolve(item, text, known) for item in items)]
+        case ast.Subscript(value=base, slice=part):
+            return _resolve(base, text, known)[_resolve(part, text, known)]
+    raise SignatureError(f"{text!r}: {ast.unparse(node)!r} is no type")
+
+
+def _literal(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str | int | bool | None):
+        return node.value
+    raise SignatureError(f"{text!r}: Literal takes strings and numbers, not {ast.unparse(node)!r}")

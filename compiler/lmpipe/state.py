@@ -1,0 +1,168 @@
+"""`ProgramState`: all that a compiler can learn, as one frozen value with a hash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
+
+from lmpipe.canonical import canonical_json, digest, pretty_json
+from lmpipe.errors import ArtifactError
+
+STATE_FORMAT = 1
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return MappingProxyType({str(key): _freeze(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return tuple(_freeze(item) for item in value)
+    return value
+
+
+def _thaw(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _thaw(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_thaw(item) for item in value]
+    return value
+
+
+def _check_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        canonical_json(_thaw(value))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+FrozenJson = Annotated[
+    Mapping[str, Any],
+    AfterValidator(_check_json),
+    AfterValidator(_freeze),
+    PlainSerializer(_thaw, return_type=dict[str, Any]),
+]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_json(self) -> dict[str, Any]:
+        """The value as JSON; `model_validate` reads it back unchanged."""
+        return self.model_dump(mode="json")
+
+    @cached_property
+    def hash(self) -> str:
+        """64 hexadecimal digits that stand for exactly this value."""
+        return digest(self.to_json())
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.hash == other.hash
+
+
+class Demo(_Value):
+    """A demonstration: one example of a predictor's inputs and outputs.
+
+    Args:
+        inputs: input values by field name, as JSON.
+        outputs: output values by field name, as JSON. A labeled demonstration may lack some
+            (a `reasoning` that no data set holds).
+        source: `labeled` (from the data), or `bootstrapped` (from a rollout that passed).
+    """
+
+    inputs: FrozenJson
+    outputs: FrozenJson
+    source: Literal["labeled", "bootstrapped"] = "labeled"
+
+
+class PredictorState(_Value):
+    """What is learned for one predictor.
+
+    Args:
+        instruction: what to do, for the LM to read.
+        demos: demonstrations in the order in which they are shown.
+        layout: the name of the prompt layout.
+        constrained: whether outputs are constrained to their types while decoding, where the
+            server can.
+        lm: a model name that replaces the run's own LM for this predictor, or None.
+        decoding: decoding settings that replace the LM's own, such as `temperature`.
+        schema_hash: of the signature that this was learned for.
+    """
+
+    instruction: str
+    demos: tuple[Demo, ...] = ()
+    layout: str = "chat"
+    constrained: bool = False
+    lm: str | None = None
+    decoding: FrozenJson = pydantic.Field(default_factory=dict)
+    schema_hash: str
+
+    def replace(self, **changes: Any) -> PredictorState:
+        """A copy with some fields changed, validated like the original."""
+        return PredictorState.model_validate({**dict(self), **changes})
+
+
+class ProgramState(_Value):
+    """What is learned for a program: one `PredictorState` for each predictor path."""
+
+    predictors: Annotated[
+        Mapping[str, PredictorState],
+        AfterValidator(lambda value: MappingProxyType(dict(value))),
+        PlainSerializer(lambda value: {path: item.to_json() for path, item in value.items()}),
+    ]
+
+    def __getitem__(self, path: str) -> PredictorState:
+        return self.predictors[path]
+
+    def replace(self, **changes: PredictorState) -> ProgramState:
+        """A copy with some predictors' states changed, by path."""
+        return self.update(changes)
+
+    def update(self, changes: Mapping[str, PredictorState]) -> ProgramState:
+        """A copy with some predictors' states changed, by path."""
+        return ProgramState(predictors={**self.predictors, **changes})
+
+    def map(self, **changes: Any) -> ProgramState:
+        """A copy with the same change made to every predictor, such as `layout="plain"`."""
+        return ProgramState(
+            predictors={path: item.replace(**changes) for path, item in self.predictors.items()}
+        )
+
+    def to_bytes(self) -> bytes:
+        """The bytes of `program.json`: the same state gives the same bytes."""
+        return pretty_json({"format": STATE_FORMAT, "state": self.to_json(), "hash": self.hash})
+
+    @staticmethod
+    def from_bytes(data: bytes, *, where: str = "program.json") -> ProgramState:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ArtifactError: if it is damaged, was edited by hand or is of a later format.
+        """
+        import orjson
+
+        try:
+            value = orjson.loads(data)
+            state = ProgramState.model_validate(value["state"])
+            stated, version = value["hash"], value["format"]
+        except (orjson.JSONDecodeError, KeyError, TypeError, pydantic.ValidationError) as error:
+            raise ArtifactError(
+                f"{where} is no learned state: {error}\n  compile again, or restore the file"
+            ) from error
+        if version != STATE_FORMAT:
+            raise ArtifactError(
+                f"{where} has format {version}, this lmpipe reads {STATE_FORMAT}: update lmpipe"
+            )
+        if stated != state.hash:
+            raise ArtifactError(
+                f"{where} was changed after it was written: it says hash {str(stated)[:12]}, "
+                f"its content has {state.hash[:12]}\n  restore the file, or compile again"
+            )
+        return state

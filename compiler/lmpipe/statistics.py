@@ -1,0 +1,170 @@
+"""Confidence intervals for scores, with the standard library alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+
+from lmpipe.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A confidence interval, both ends included."""
+
+    low: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"[{self.low:.3f}, {self.high:.3f}]"
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Say where the mean of scores in [0, 1] lies.
+
+    Wilson's interval where all scores are 0 or 1, and where all are equal (Student's t would give
+    it no width); otherwise Student's t on the mean, clipped to [0, 1].
+
+    Raises:
+        InputError: if there are no values, one is outside [0, 1], or confidence is not in (0, 1).
+    """
+    _check(values, confidence, low=0.0)
+    n, mean = len(values), _mean(values)
+    if min(values) == max(values) or all(value in (0, 1) for value in values):
+        return _wilson(mean, n, confidence)
+    half = _t_half_width(values, mean, confidence)
+    return Interval(max(0.0, mean - half), min(1.0, mean + half))
+
+
+def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Say where the mean of per-row score differences (new minus old) lies.
+
+    Student's t on the differences, clipped to [-1, 1]. Three cases that t cannot judge: one row
+    alone says nothing, [-1, 1]; differences that are all 0 are no difference, exactly [0, 0];
+    differences that all have one other value d get Wilson's interval for (d + 1) / 2, scaled back,
+    so that two lucky rows do not look certain.
+
+    Raises:
+        InputError: if there are no values, one is outside [-1, 1], or confidence is not in (0, 1).
+    """
+    _check(differences, confidence, low=-1.0)
+    n, mean = len(differences), _mean(differences)
+    if n == 1:
+        return Interval(-1.0, 1.0)
+    if min(differences) == max(differences):
+        if mean == 0:
+            return Interval(0.0, 0.0)
+        share = _wilson((mean + 1) / 2, n, confidence)
+        return Interval(min(mean, 2 * share.low - 1), max(mean, 2 * share.high - 1))
+    half = _t_half_width(differences, mean, confidence)
+    return Interval(max(-1.0, mean - half), min(1.0, mean + half))
+
+
+@lru_cache(maxsize=1024)
+def t_quantile(probability: float, degrees: int) -> float:
+    """Return the point below which Student's t lies with the given probability.
+
+    Args:
+        probability: in (0, 1).
+        degrees: degrees of freedom, 1 or more.
+
+    Raises:
+        InputError: if an argument is out of range.
+    """
+    if not 0 < probability < 1 or degrees < 1:
+        raise InputError(
+            f"t_quantile({probability}, {degrees}): expected a probability in (0, 1) and at least "
+            "1 degree of freedom"
+        )
+    if probability < 0.5:
+        return -t_quantile(1 - probability, degrees)
+    tail = 2 * (1 - probability)
+    low, high = 0.0, 1.0
+    while _t_two_tails(high, degrees) > tail:
+        low, high = high, high * 2
+    while high - low > 1e-13 * high:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if _t_two_tails(middle, degrees) > tail else (low, middle)
+    return (low + high) / 2
+
+
+def _check(values: Sequence[float], confidence: float, *, low: float) -> None:
+    if not values:
+        raise InputError("an interval needs at least one value, came none")
+    wrong = next((value for value in values if not low <= value <= 1), None)
+    if wrong is not None:
+        raise InputError(f"expected values in [{low:g}, 1], came {wrong}")
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence is {confidence}; expected a number in (0, 1) such as 0.95")
+
+
+def _mean(values: Sequence[float]) -> float:
+    # Of equal values, rounding could put the quotient next to them instead of on them.
+    return min(max(math.fsum(values) / len(values), min(values)), max(values))
+
+
+def _wilson(share: float, n: int, confidence: float) -> Interval:
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    scale = 1 + z * z / n
+    centre = (share + z * z / (2 * n)) / scale
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
+    # In exact arithmetic the ends lie in [0, 1] and around the share; rounding may miss it.
+    return Interval(min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
+
+
+def _t_half_width(values: Sequence[float], mean: float, confidence: float) -> float:
+    n = len(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    return t_quantile((1 + confidence) / 2, n - 1) * math.sqrt(variance / n)
+
+
+def _t_two_tails(t: float, degrees: int) -> float:
+    """P(|T| > t): the regularised incomplete beta function at degrees / (degrees + t²)."""
+    if t == 0:
+        return 1.0
+    x = degrees / (degrees + t * t)
+    complement = t * t / (degrees + t * t)
+    a, b = degrees / 2, 0.5
+    log_front = (
+        math.lgamma(a + b)
+        - math.lgamma(a)
+        - math.lgamma(b)
+        + a * math.log(x)
+        + b * math.log(complement)
+    )
+    front = math.exp(log_front)
+    if x < (a + 1) / (a + b + 2):
+        return front * _beta_fraction(x, a, b) / a
+    return 1 - front * _beta_fraction(complement, b, a) / b
+
+
+def _beta_fraction(x: float, a: float, b: float) -> float:
+    """Evaluate the continued fraction of the incomplete beta function (Lentz's method)."""
+    tiny = 1e-300
+    c, d = 1.0, 1 - (a + b) * x / (a + 1)
+    d = 1 / (d if abs(d) > tiny else tiny)
+    result = d
+    for m in range(1, 1000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for step in (even, odd):
+            d = 1 + step * d
+            d = 1 / (d if abs(d) > tiny else tiny)
+            c = 1 + step / c
+            c = c if abs(c) > tiny else tiny
+            result *= d * c
+        if abs(d * c - 1) < 1e-15:
+            break
+    return result
