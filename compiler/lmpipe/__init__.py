@@ -1,1 +1,101 @@
-"""lmpipe."""
+"""lmpipe: a compiler for declarative language-model pipelines.
+
+Declare a pipeline as typed modules, compile it against a metric, ship the run folder.
+Names are imported when they are first used, so that `import lmpipe` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lmpipe import errors as errors
+    from lmpipe import metrics as metrics
+    from lmpipe.compile import Run as Run
+    from lmpipe.compile import acompile as acompile
+    from lmpipe.compile import compile as compile  # noqa: A004 - the name of the thing
+    from lmpipe.compile import load as load
+    from lmpipe.data import read_examples as read_examples
+    from lmpipe.evaluate import Evaluation as Evaluation
+    from lmpipe.evaluate import aevaluate as aevaluate
+    from lmpipe.evaluate import evaluate as evaluate
+    from lmpipe.example import Example as Example
+    from lmpipe.lm.lm import LM as LM
+    from lmpipe.lm.scripted import ScriptedLM as ScriptedLM
+    from lmpipe.metrics import Score as Score
+    from lmpipe.modules.chain_of_thought import ChainOfThought as ChainOfThought
+    from lmpipe.modules.function import predict as predict
+    from lmpipe.modules.predict import Predict as Predict
+    from lmpipe.optimize import BootstrapFewShot as BootstrapFewShot
+    from lmpipe.optimize import Budget as Budget
+    from lmpipe.optimize import LabeledFewShot as LabeledFewShot
+    from lmpipe.optimize import RandomSearch as RandomSearch
+    from lmpipe.program import Module as Module
+    from lmpipe.recipe import Recipe as Recipe
+    from lmpipe.recipe import Source as Source
+    from lmpipe.settings import configure as configure
+    from lmpipe.settings import using as using
+    from lmpipe.signature import Input as Input
+    from lmpipe.signature import Output as Output
+    from lmpipe.signature import Prediction as Prediction
+    from lmpipe.signature import Signature as Signature
+    from lmpipe.signature_string import signature_from_string as signature_from_string
+    from lmpipe.state import Demo as Demo
+    from lmpipe.state import PredictorState as PredictorState
+    from lmpipe.state import ProgramState as ProgramState
+
+_HOMES = {
+    "BootstrapFewShot": "lmpipe.optimize",
+    "Budget": "lmpipe.optimize",
+    "ChainOfThought": "lmpipe.modules.chain_of_thought",
+    "Demo": "lmpipe.state",
+    "Evaluation": "lmpipe.evaluate",
+    "Example": "lmpipe.example",
+    "Input": "lmpipe.signature",
+    "LM": "lmpipe.lm.lm",
+    "LabeledFewShot": "lmpipe.optimize",
+    "Module": "lmpipe.program",
+    "Output": "lmpipe.signature",
+    "Predict": "lmpipe.modules.predict",
+    "Prediction": "lmpipe.signature",
+    "PredictorState": "lmpipe.state",
+    "ProgramState": "lmpipe.state",
+    "RandomSearch": "lmpipe.optimize",
+    "Recipe": "lmpipe.recipe",
+    "Run": "lmpipe.compile",
+    "Score": "lmpipe.metrics",
+    "ScriptedLM": "lmpipe.lm.scripted",
+    "Signature": "lmpipe.signature",
+    "Source": "lmpipe.recipe",
+    "acompile": "lmpipe.compile",
+    "aevaluate": "lmpipe.evaluate",
+    "compile": "lmpipe.compile",
+    "configure": "lmpipe.settings",
+    "evaluate": "lmpipe.evaluate",
+    "load": "lmpipe.compile",
+    "predict": "lmpipe.modules.function",
+    "read_examples": "lmpipe.data",
+    "signature_from_string": "lmpipe.signature_string",
+    "using": "lmpipe.settings",
+}
+_ROOMS = ("errors", "metrics")
+
+__all__ = [*_HOMES, *_ROOMS, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"lmpipe.{name}")
+    else:
+        raise AttributeError(f"module 'lmpipe' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

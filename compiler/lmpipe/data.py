@@ -202,9 +202,8 @@ def _rows(source: str | Path, split: str | None) -> Iterator[_Row]:
 def _lines(path: Path) -> Iterator[str]:
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if number == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)
+            for number, raw in enumerate(file, start=1):
+                line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
                 try:
                     yield line.decode()
                 except UnicodeDecodeError as error:

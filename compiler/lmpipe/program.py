@@ -198,12 +198,11 @@ def check_fits(predictors: Mapping[str, Predictor], state: ProgramState) -> None
 
 
 async def run_traced(
-    program: Module, inputs: Mapping[str, Any], **overrides: Any
-) -> tuple[Any, Trace]:
-    """Run a program once and keep its trace; `overrides` are fields of `trace.Scope`."""
-    trace = Trace()
+    program: Module, inputs: Mapping[str, Any], trace: Trace, **overrides: Any
+) -> Any:
+    """Run a program once into a trace; `overrides` are fields of `trace.Scope`."""
     with scope(trace=trace, **overrides):
-        return await program._acall(**inputs), trace
+        return await program._acall(**inputs)
 
 
 def _is_async(module: Any) -> bool:

@@ -1,0 +1,286 @@
+"""`compile`: from a recipe to a run folder, and back with `load`."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmpipe.artifact import Artifact, RunWriter, read_artifact, run_folder
+from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
+from lmpipe.evaluate import Evaluation
+from lmpipe.lm import loop
+from lmpipe.optimize import Candidate, Ledger, Spend, Task, Watcher, Watchers, baselines
+from lmpipe.program import Module
+from lmpipe.recipe import Prepared, Recipe, load_recipe, prepare
+from lmpipe.state import ProgramState
+from lmpipe.statistics import Interval, paired_interval
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """The one final comparison, on examples that no optimizer saw.
+
+    Args:
+        evaluations: of each baseline and of `compiled`, by name.
+        baseline: the name of the better baseline.
+        difference: how much better the compiled program is, in score.
+        interval: the paired 95 % interval of that difference.
+    """
+
+    __test__ = False  # not a test case, whatever pytest thinks of its name
+
+    evaluations: Mapping[str, Evaluation]
+    baseline: str
+    difference: float
+    interval: Interval
+
+    @property
+    def improved(self) -> bool:
+        """Whether the compiled program is better, by the whole interval."""
+        return self.interval.low > 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "scores": {name: item.summary() for name, item in self.evaluations.items()},
+            "baseline": self.baseline,
+            "difference": self.difference,
+            "interval": [self.interval.low, self.interval.high],
+            "improved": self.improved,
+        }
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished compile.
+
+    Args:
+        program: bound to what was learned.
+        state: what was learned.
+        best: the winning candidate.
+        candidates: all that were scored, in order.
+        test: the final comparison, or None where there is no test set.
+        spend: what was spent, by role.
+        stopped: why the search ended early, or the empty string.
+        seconds: wall time.
+        path: the run folder.
+    """
+
+    program: Module
+    state: ProgramState
+    best: Candidate
+    candidates: Sequence[Candidate]
+    test: TestResult | None
+    spend: Mapping[str, Spend]
+    stopped: str
+    seconds: float
+    path: Path
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Validation scores by candidate name, and test scores as `test <name>`."""
+        found = {candidate.name: candidate.score for candidate in self.candidates}
+        if self.test:
+            found |= {f"test {n}": e.score for n, e in self.test.evaluations.items()}
+        return found
+
+
+def compile(  # noqa: A001 - lmpipe.compile is what it is called
+    recipe: Recipe,
+    *,
+    runs: str | Path = "runs",
+    watchers: Sequence[Watcher] = (),
+    concurrency: int = 64,
+    origin: str = "",
+) -> Run:
+    """Compile a program: search for the state that scores best, and test it once.
+
+    The same call after a crash resumes: what was paid for comes from the cache.
+
+    Args:
+        recipe: what the compile is made of.
+        runs: the folder in which the run folder is made.
+        watchers: told of progress, candidates and rows.
+        concurrency: examples in flight at a time; it does not change the result.
+        origin: the file that the recipe comes from, for the manifest.
+
+    Raises:
+        InputError: if something handed over is wrong.
+        BudgetExhaustedError: if the budget ended before a first candidate was scored.
+        LMError: if an LM is away after retries, or refuses; the same call resumes.
+    """
+    return loop.run_sync(
+        acompile(recipe, runs=runs, watchers=watchers, concurrency=concurrency, origin=origin)
+    )
+
+
+async def acompile(
+    recipe: Recipe,
+    *,
+    runs: str | Path = "runs",
+    watchers: Sequence[Watcher] = (),
+    concurrency: int = 64,
+    origin: str = "",
+) -> Run:
+    """`compile` from a coroutine."""
+    prepared = prepare(recipe)
+    folder = run_folder(Path(runs), prepared.name, prepared.hash)
+    writer = RunWriter(folder, _first_manifest(prepared, origin))
+    try:
+        run = await _search(prepared, writer, watchers, concurrency)
+    except asyncio.CancelledError:
+        writer.update(status="interrupted")
+        raise
+    except LmpipeError as error:
+        writer.update(status="failed", error=str(error))
+        raise
+    finally:
+        writer.close()
+    return run
+
+
+async def _search(
+    prepared: Prepared, writer: RunWriter, watchers: Sequence[Watcher], concurrency: int
+) -> Run:
+    started = time.monotonic()
+    recipe, plan = prepared.recipe, prepared.plan()
+    ledger = Ledger(recipe.budget, started=started)
+    task = Task(
+        program=recipe.program,
+        train=prepared.train,
+        val=prepared.val,
+        metric=recipe.metric,
+        student=recipe.student,
+        teacher=prepared.teacher,
+        seed=recipe.seed,
+        ledger=ledger,
+        watcher=Watchers([writer, *watchers]),
+        concurrency=concurrency,
+    )
+    ledger.withhold(plan.worst["baselines and result on test"])
+    stopped = await _optimize(task, prepared)
+    ledger.release()
+    assert task.best is not None
+    test = await _test(task, prepared, task.best.state) if prepared.test else None
+    run = Run(
+        program=recipe.program.bind(task.best.state),
+        state=task.best.state,
+        best=task.best,
+        candidates=tuple(task.candidates),
+        test=test,
+        spend=dict(ledger.spent),
+        stopped=stopped,
+        seconds=time.monotonic() - started,
+        path=writer.folder,
+    )
+    writer.finish(run.state, status="done", **_last_manifest(run, ledger))
+    return run
+
+
+async def _optimize(task: Task, prepared: Prepared) -> str:
+    """Score the baselines and search; returns why the search ended early, if it did."""
+    task.phase = "baselines"
+    for name, state in baselines(task.program.state()).items():
+        await task.evaluate(state, name=name)
+    task.phase = prepared.optimizer.name
+    try:
+        result = await prepared.optimizer.optimize(task)
+        await task.evaluate(result, name=prepared.optimizer.name)
+    except BudgetExhaustedError as error:
+        task.note("budget exhausted", message=str(error))
+        return str(error)
+    return ""
+
+
+async def _test(task: Task, prepared: Prepared, state: ProgramState) -> TestResult:
+    task.phase = "test"
+    states = {**baselines(task.program.state()), "compiled": state}
+    by_state: dict[str, Evaluation] = {}
+    evaluations: dict[str, Evaluation] = {}
+    for name, item in states.items():
+        if item.hash not in by_state:
+            by_state[item.hash] = await task.test(name, item, prepared.test)
+        evaluations[name] = by_state[item.hash]
+    names = [name for name in evaluations if name != "compiled"]
+    baseline = max(names, key=lambda name: evaluations[name].score)
+    pairs = zip(evaluations["compiled"].values, evaluations[baseline].values, strict=True)
+    differences = [after - before for after, before in pairs]
+    return TestResult(
+        evaluations,
+        baseline,
+        sum(differences) / len(differences),
+        paired_interval(differences),
+    )
+
+
+def _first_manifest(prepared: Prepared, origin: str) -> dict[str, Any]:
+    import lmpipe
+
+    identity = dict(prepared.identity)
+    program = {**identity.pop("program"), "name": prepared.name, "file": origin}
+    return {
+        **identity,
+        "program": program,
+        "recipe": prepared.hash,
+        "versions": {"lmpipe": lmpipe.__version__, "python": platform.python_version()},
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _last_manifest(run: Run, ledger: Ledger) -> dict[str, Any]:
+    return {
+        "best": {"number": run.best.number, "name": run.best.name, "state": run.state.hash},
+        "validation": {c.name: c.evaluation.summary() for c in run.candidates},
+        "test": run.test.to_json() if run.test else None,
+        "spend": {
+            "total": ledger.total.to_json(),
+            **{role: spend.to_json() for role, spend in run.spend.items()},
+        },
+        "stopped": run.stopped,
+        "seconds": run.seconds,
+    }
+
+
+def load(path: str | Path, program: Module | None = None, *, trust: bool = False) -> Module:
+    """Load a compiled program from its run folder.
+
+    Args:
+        path: the run folder.
+        program: the program that it was compiled from.
+        trust: without `program`, run the file that the manifest names to get it. Only for
+            folders whose origin you trust: that file is code.
+
+    Raises:
+        ArtifactError: if the folder is damaged, belongs to another program, or would need code
+            to be run without being trusted.
+    """
+    artifact = read_artifact(path)
+    if program is None:
+        program = trusted_recipe(artifact, trust=trust).program
+    return program.bind(artifact.state)
+
+
+def trusted_recipe(artifact: Artifact, *, trust: bool) -> Recipe:
+    """The recipe in the file that a manifest names.
+
+    Raises:
+        ArtifactError: if the folder is not trusted, or the file is not there.
+    """
+    file = str(artifact.manifest.get("program", {}).get("file", ""))
+    if not trust:
+        named = f"run {file}, which it names" if file else "know its program"
+        raise ArtifactError(
+            f"{artifact.path} alone is data; to load it, lmpipe would have to {named}\n"
+            "  hand over the program, or say that you trust the folder: load(path, program) or "
+            "load(path, trust=True); on the command line --program FILE or --trust"
+        )
+    if not file or not Path(file).is_file():
+        raise ArtifactError(
+            f"{artifact.path} was compiled from {file or 'Python code'}, which is not here: hand "
+            "over the program itself"
+        )
+    return load_recipe(Path(file))

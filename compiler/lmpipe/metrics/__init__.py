@@ -1,0 +1,44 @@
+"""Metrics: `Score`, ready metrics for fields, and metrics made of metrics."""
+
+from lmpipe.metrics.combine import CombinedMetric, all_of, any_of, mean_of, weighted
+from lmpipe.metrics.field_metric import FieldMetric
+from lmpipe.metrics.fields import FieldAccuracy, exact_match, field_accuracy, set_f1
+from lmpipe.metrics.fingerprint import metric_fingerprint
+from lmpipe.metrics.numbers import numeric_match, parse_number
+from lmpipe.metrics.score import (
+    AnyMetric,
+    BoundMetric,
+    Metric,
+    Score,
+    bind_metric,
+    call_metric,
+    metric_name,
+)
+from lmpipe.metrics.text import contains, normalize_text, normalized_match, token_f1
+
+__all__ = [
+    "AnyMetric",
+    "BoundMetric",
+    "CombinedMetric",
+    "FieldAccuracy",
+    "FieldMetric",
+    "Metric",
+    "Score",
+    "all_of",
+    "any_of",
+    "bind_metric",
+    "call_metric",
+    "contains",
+    "exact_match",
+    "field_accuracy",
+    "mean_of",
+    "metric_fingerprint",
+    "metric_name",
+    "normalize_text",
+    "normalized_match",
+    "numeric_match",
+    "parse_number",
+    "set_f1",
+    "token_f1",
+    "weighted",
+]

@@ -1,0 +1,146 @@
+"""Metrics made of metrics: weighted mean, mean, all of, any of."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lmpipe.errors import MetricError
+from lmpipe.example import Example
+from lmpipe.metrics.score import (
+    AnyMetric,
+    BoundMetric,
+    Score,
+    bind_metric,
+    metric_name,
+    to_score,
+    with_trace,
+)
+
+
+@dataclass(frozen=True)
+class CombinedMetric:
+    """Several metrics as one; its score keeps theirs as parts and joins their feedback.
+
+    It is called like any metric. Where one of its metrics is async, await `acall`; the evaluation
+    does so by itself.
+
+    Args:
+        name: the factory that made it.
+        metrics: what it is made of, in order.
+        weights: what each one counts; they sum to 1.
+        join: how the values become one.
+    """
+
+    name: str
+    metrics: tuple[AnyMetric, ...]
+    weights: tuple[float, ...] | None
+    join: Literal["mean", "least", "greatest"]
+    labels: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _calls: tuple[Callable[..., Any], ...] = field(init=False, repr=False, compare=False)
+    _bound: tuple[BoundMetric, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.metrics:
+            raise MetricError(f"{self.name} needs at least one metric, came none")
+        object.__setattr__(self, "labels", _distinct([metric_name(m) for m in self.metrics]))
+        object.__setattr__(self, "_calls", tuple(with_trace(m) for m in self.metrics))
+        object.__setattr__(self, "_bound", tuple(bind_metric(m) for m in self.metrics))
+
+    def __call__(self, example: Example, prediction: Any, trace: Any = None) -> Score:
+        """Score one prediction.
+
+        Raises:
+            MetricError: if one of the metrics is async, or returns something that is no score.
+        """
+        scores = []
+        for name, call in zip(self.labels, self._calls, strict=True):
+            result = call(example, prediction, trace)
+            if inspect.isawaitable(result):
+                if inspect.iscoroutine(result):
+                    result.close()
+                raise MetricError(
+                    f"{self!r}: {name} is async; await metric.acall(example, prediction) instead"
+                )
+            scores.append(to_score(result, name=name, example=example))
+        return self._join(scores)
+
+    async def acall(self, example: Example, prediction: Any, trace: Any = None) -> Score:
+        """Score one prediction, awaiting the metrics that are async, one after the other.
+
+        Raises:
+            MetricError: if one of the metrics returns something that is no score.
+        """
+        return self._join([await bound(example, prediction, trace) for bound in self._bound])
+
+    def _join(self, scores: Sequence[Score]) -> Score:
+        values = [score.value for score in scores]
+        if self.join == "least":
+            value = min(values)
+        elif self.join == "greatest":
+            value = max(values)
+        else:
+            weights = self.weights or [1 / len(values)] * len(values)
+            value = math.fsum(w * v for w, v in zip(weights, values, strict=True))
+        parts = dict(zip(self.labels, values, strict=True))
+        for label, score in zip(self.labels, scores, strict=True):
+            parts.update({f"{label}/{part}": one for part, one in score.parts.items()})
+        feedback = "\n".join(score.feedback for score in scores if score.feedback)
+        return Score(min(max(value, 0.0), 1.0), feedback, parts)
+
+    @property
+    def __name__(self) -> str:
+        return repr(self)
+
+    def __repr__(self) -> str:
+        names = [metric_name(metric) for metric in self.metrics]
+        if self.weights is not None:
+            pairs = zip(self.weights, names, strict=True)
+            names = [f"({weight:g}, {name})" for weight, name in pairs]
+        return f"{self.name}({', '.join(names)})"
+
+
+def weighted(*parts: tuple[float, AnyMetric]) -> CombinedMetric:
+    """Score the weighted mean: `weighted((0.7, exact_match("team")), (0.3, judge))`.
+
+    Args:
+        parts: weight and metric; the weights are positive and relative to their sum.
+
+    Raises:
+        MetricError: if a weight is not a positive number.
+    """
+    for weight, metric in parts:
+        if not 0 < weight < math.inf:
+            raise MetricError(
+                f"weighted: the weight of {metric_name(metric)} is {weight}; give a positive number"
+            )
+    total = math.fsum(weight for weight, _ in parts)
+    weights = tuple(weight / total for weight, _ in parts)
+    return CombinedMetric("weighted", tuple(metric for _, metric in parts), weights, "mean")
+
+
+def mean_of(*metrics: AnyMetric) -> CombinedMetric:
+    """Score the mean of the metrics."""
+    return CombinedMetric("mean_of", metrics, None, "mean")
+
+
+def all_of(*metrics: AnyMetric) -> CombinedMetric:
+    """Score the least of the metrics: of metrics that are 0 or 1, whether all hold."""
+    return CombinedMetric("all_of", metrics, None, "least")
+
+
+def any_of(*metrics: AnyMetric) -> CombinedMetric:
+    """Score the greatest of the metrics: of metrics that are 0 or 1, whether one holds."""
+    return CombinedMetric("any_of", metrics, None, "greatest")
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    seen: dict[str, int] = {}
+    labels = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        labels.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
+    return tuple(labels)

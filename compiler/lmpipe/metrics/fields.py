@@ -1,0 +1,196 @@
+"""Metrics for typed fields: exact match, sets, and the share of leaf fields that are right."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lmpipe.canonical import canonical_json
+from lmpipe.example import Example
+from lmpipe.metrics.field_metric import (
+    FieldMetric,
+    call_text,
+    check_fields,
+    gold_value,
+    plain,
+    predicted_value,
+    shown,
+    verdict,
+)
+from lmpipe.metrics.score import Score
+from lmpipe.metrics.text import multiset_f1, normalize_text
+
+_SEPARATOR = re.compile(r"[,;\n]")
+_TRUTH = {"true": True, "false": False}
+
+
+def exact_match(*fields: str, gold: str | None = None) -> FieldMetric:
+    """Score 1 if all fields are equal.
+
+    Enums, dates and models compare as the JSON that a data file holds; a row's text, as CSV gives,
+    equals the number or truth value that it spells.
+
+    Args:
+        fields: the fields to compare.
+        gold: the row's field, where it has another name.
+    """
+    return FieldMetric("exact_match", fields, gold, _compare_exactly, "all")
+
+
+def set_f1(*fields: str, gold: str | None = None) -> FieldMetric:
+    """Score the overlap of two lists whatever their order: F1 of precision and recall.
+
+    Items are normalised, and count as often as they occur. A text is a list of what stands
+    between its commas, semicolons and line ends. Several fields score their mean.
+
+    Args:
+        fields: the fields to compare.
+        gold: the row's field, where it has another name.
+    """
+    return FieldMetric("set_f1", fields, gold, _compare_sets)
+
+
+def field_accuracy(*fields: str, gold: str | None = None) -> FieldAccuracy:
+    """Score the share of fields that are right.
+
+    Models, mappings and lists count leaf by leaf, lists by position; a leaf that one side lacks
+    is null there. Null equals null, texts compare normalised, numbers up to one part in a
+    million.
+
+    Args:
+        fields: the fields to compare.
+        gold: the row's field, where it has another name.
+    """
+    return FieldAccuracy(fields, gold)
+
+
+@dataclass(frozen=True)
+class FieldAccuracy:
+    """The share of leaf fields that are right; made by `field_accuracy`."""
+
+    fields: tuple[str, ...]
+    gold: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields("field_accuracy", self.fields, self.gold)
+
+    def __call__(self, example: Example, prediction: Any, trace: Any = None) -> Score:
+        parts: dict[str, float] = {}
+        wrong = []
+        for name in self.fields:
+            gold = plain(gold_value(self, example, self.gold or name))
+            predicted = predicted_value(self, prediction, name, only=len(self.fields) == 1)
+            for path, expected, got in _leaves(name, gold, plain(predicted)):
+                parts[path] = float(_same_leaf(expected, got))
+                if not parts[path]:
+                    wrong.append(f"{path}: expected {shown(expected)}, got {shown(got)}")
+        right = int(sum(parts.values()))
+        feedback = "; ".join([f"{right} of {len(parts)} fields are correct", *wrong])
+        return Score(right / len(parts), feedback, parts)
+
+    @property
+    def __name__(self) -> str:
+        return repr(self)
+
+    def __repr__(self) -> str:
+        return call_text("field_accuracy", self.fields, self.gold, {})
+
+
+def _compare_exactly(gold: Any, predicted: Any) -> tuple[float, str]:
+    gold, predicted = plain(gold), plain(predicted)
+    return verdict(gold, predicted, right=_same(gold, predicted))
+
+
+def _same(gold: Any, predicted: Any) -> bool:
+    if isinstance(gold, str) and isinstance(predicted, bool | int | float):
+        return _same(_spelled(gold), predicted)
+    if isinstance(gold, dict) and isinstance(predicted, dict):
+        return gold.keys() == predicted.keys() and all(_same(gold[k], predicted[k]) for k in gold)
+    if isinstance(gold, list) and isinstance(predicted, list):
+        return len(gold) == len(predicted) and all(map(_same, gold, predicted))
+    return isinstance(gold, bool) == isinstance(predicted, bool) and bool(gold == predicted)
+
+
+def _spelled(text: str) -> bool | float | int | None:
+    """Read what a text spells: a truth value, a number, or neither (None)."""
+    word = text.strip().lower().replace(",", "")
+    if word in _TRUTH:
+        return _TRUTH[word]
+    for kind in (int, float):
+        try:
+            number = kind(word)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else None
+    return None
+
+
+def _compare_sets(gold: Any, predicted: Any) -> tuple[float, str]:
+    gold, predicted = plain(gold), plain(predicted)
+    expected, got = Counter(_items(gold)), Counter(_items(predicted))
+    value = multiset_f1(expected, got)
+    if value == 1:
+        return verdict(gold, predicted, right=True)
+    missing, surplus = sorted((expected - got).elements()), sorted((got - expected).elements())
+    found = [
+        f"{what} {shown(items)}"
+        for what, items in (("missing", missing), ("surplus", surplus))
+        if items
+    ]
+    return value, f"{', '.join(found)} (F1 {value:.2f})"
+
+
+def _items(value: Any) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [normalize_text(item) for item in _SEPARATOR.split(value) if item.strip()]
+    if isinstance(value, list):
+        return [_item(item) for item in value]
+    return [_item(value)]
+
+
+def _item(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, dict | list):
+        return canonical_json(value).decode()
+    return normalize_text(str(value))
+
+
+def _leaves(path: str, gold: Any, predicted: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Walk both sides together, and name each leaf by its path."""
+    kinds = {type(side) for side in (gold, predicted) if side is not None}
+    if kinds == {dict}:
+        gold, predicted = gold or {}, predicted or {}
+        steps: list[tuple[str, Any]] = [
+            (f".{key}", key) for key in dict.fromkeys([*gold, *predicted])
+        ]
+    elif kinds == {list}:
+        gold, predicted = dict(enumerate(gold or [])), dict(enumerate(predicted or []))
+        steps = [(f"[{place}]", place) for place in range(max(len(gold), len(predicted)))]
+    else:
+        yield path, gold, predicted
+        return
+    if not steps:  # nothing on both sides is one leaf that is right
+        yield path, None, None
+    for step, key in steps:
+        yield from _leaves(path + step, gold.get(key), predicted.get(key))
+
+
+def _same_leaf(gold: Any, predicted: Any) -> bool:
+    if isinstance(gold, str) and isinstance(predicted, str):
+        return normalize_text(gold) == normalize_text(predicted)
+    if isinstance(gold, str) and isinstance(predicted, bool | int | float):
+        gold = _spelled(gold)
+    if isinstance(predicted, str) and isinstance(gold, bool | int | float):
+        predicted = _spelled(predicted)
+    if isinstance(gold, bool) or isinstance(predicted, bool):
+        return gold is predicted
+    if isinstance(gold, int | float) and isinstance(predicted, int | float):
+        return gold == predicted or math.isclose(gold, predicted, rel_tol=1e-6, abs_tol=1e-9)
+    return bool(gold == predicted)

@@ -1,0 +1,58 @@
+"""Optimizers, and the engine that they run on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from lmpipe.errors import RecipeError
+from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
+from lmpipe.optimize.budget import Budget, Ledger, Spend
+from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher, Watchers
+from lmpipe.optimize.labeled_few_shot import LabeledFewShot
+from lmpipe.optimize.random_search import RandomSearch
+from lmpipe.optimize.task import Optimizer, Sizes, Task, baselines
+
+__all__ = [
+    "BootstrapFewShot",
+    "Budget",
+    "Candidate",
+    "LabeledFewShot",
+    "Ledger",
+    "Optimizer",
+    "Progress",
+    "RandomSearch",
+    "Rollout",
+    "Sizes",
+    "Spend",
+    "Task",
+    "Watcher",
+    "Watchers",
+    "baselines",
+    "optimizer_named",
+    "optimizer_names",
+]
+
+_OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+    LabeledFewShot.name: LabeledFewShot,
+    BootstrapFewShot.name: BootstrapFewShot,
+    RandomSearch.name: RandomSearch,
+}
+
+
+def optimizer_named(name: str) -> Optimizer:
+    """Make an optimizer with its default settings, by its name on the command line.
+
+    Raises:
+        RecipeError: if there is none of that name.
+    """
+    if name not in _OPTIMIZERS:
+        near = difflib.get_close_matches(name, _OPTIMIZERS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise RecipeError(f"unknown optimizer {name!r}{hint} There are {', '.join(_OPTIMIZERS)}")
+    return _OPTIMIZERS[name]()
+
+
+def optimizer_names() -> tuple[str, ...]:
+    """The names of all optimizers."""
+    return tuple(_OPTIMIZERS)

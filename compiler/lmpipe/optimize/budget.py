@@ -1,0 +1,225 @@
+"""Hard budgets: what a compile may spend, over task, teacher, proposer and judge together.
+
+A run of the program is admitted only if its worst case still fits beside what is spent and what
+the runs in flight have reserved. Runs are admitted in a fixed order, so where the budget ends
+does not depend on concurrency: calls, tokens and money count cached replies like fresh ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from lmpipe.errors import BudgetExhaustedError, RecipeError
+from lmpipe.lm.lm import LM
+from lmpipe.lm.runtime import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most that a compile may spend; None is no limit.
+
+    Args:
+        calls: LM calls.
+        tokens: prompt and completion tokens together.
+        usd: US dollars, at the LMs' prices.
+        seconds: wall time; the one limit that is not deterministic.
+    """
+
+    calls: int | None = None
+    tokens: int | None = None
+    usd: float | None = None
+    seconds: float | None = None
+
+    @staticmethod
+    def parse(text: str) -> Budget:
+        """Read `calls=2000,usd=1`.
+
+        Raises:
+            RecipeError: if it says anything else.
+        """
+        known = {item.name for item in fields(Budget)}
+        values: dict[str, Any] = {}
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            name, _, value = part.partition("=")
+            try:
+                number = float(value) if name in ("usd", "seconds") else int(value)
+            except ValueError:
+                number = -1
+            if name not in known or number <= 0:
+                raise RecipeError(
+                    f"budget {text!r}: cannot read {part!r}: write positive numbers as in "
+                    f"calls=2000,usd=1.5; limits are {', '.join(sorted(known))}"
+                )
+            values[name] = number
+        return Budget(**values)
+
+    def to_json(self) -> dict[str, float | None]:
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    def __str__(self) -> str:
+        given = [f"{name}={value:g}" for name, value in self.to_json().items() if value is not None]
+        return ",".join(given) or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What was spent, or may be: the worst case of a plan.
+
+    Args:
+        calls: LM calls, cached or not.
+        tokens: their tokens.
+        usd: their price.
+        fresh_calls: those that reached an LM.
+        fresh_tokens: the tokens of those.
+    """
+
+    calls: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+    fresh_calls: int = 0
+    fresh_tokens: int = 0
+
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Spend)))
+
+    def __mul__(self, times: int) -> Spend:
+        return Spend(*(getattr(self, f.name) * times for f in fields(Spend)))
+
+    def to_json(self) -> dict[str, float]:
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    @staticmethod
+    def of(calls: Sequence[Call]) -> Spend:
+        """Add up calls."""
+        fresh = [call for call in calls if not call.reply.cached]
+        return Spend(
+            len(calls),
+            sum(call.reply.usage.tokens for call in calls),
+            sum(call.usd for call in calls),
+            len(fresh),
+            sum(call.reply.usage.tokens for call in fresh),
+        )
+
+    @staticmethod
+    def worst_case(calls: int, lms: Sequence[LM]) -> Spend:
+        """What so many calls cost at most, whichever of the LMs they go to."""
+        context = max(lm.context for lm in lms)
+        prices = [max(lm.price) for lm in lms if lm.price]
+        usd = calls * context * max(prices, default=0.0) / 1e6
+        return Spend(calls, calls * context, usd)
+
+
+class Ledger:
+    """The account of one compile.
+
+    Args:
+        budget: the caps.
+        started: `time.monotonic()` at the start of the compile.
+    """
+
+    def __init__(self, budget: Budget, *, started: float | None = None) -> None:
+        self.budget = budget
+        self.spent: dict[str, Spend] = {}
+        self._withheld = Spend()
+        self._reserved = Spend()
+        self._runs = 0
+        self._changed = asyncio.Event()
+        self._started = time.monotonic() if started is None else started
+
+    @property
+    def total(self) -> Spend:
+        """All that was spent, over all roles."""
+        return sum(self.spent.values(), Spend())
+
+    def withhold(self, worst: Spend) -> None:
+        """Keep the worst case of a later phase out of reach of this one.
+
+        Raises:
+            BudgetExhaustedError: if the budget does not even allow for that.
+        """
+        self._withheld = worst
+        if problem := self._over(self.total + worst):
+            raise BudgetExhaustedError(
+                f"the budget ({self.budget}) is too small for the baselines and the final test, "
+                f"which may take {problem}: raise it, or give fewer validation and test examples"
+            )
+
+    def release(self) -> None:
+        """Let the later phase have what was withheld for it."""
+        self._withheld = Spend()
+
+    async def admit(self, worst: Spend) -> None:
+        """Wait until a run's worst case fits, and reserve it.
+
+        Raises:
+            BudgetExhaustedError: if it does not fit though nothing is in flight.
+        """
+        while problem := self._over(self.total + self._withheld + self._reserved + worst):
+            if not self._runs:
+                raise BudgetExhaustedError(
+                    f"the budget ({self.budget}) is used up: the next run may come to {problem}"
+                )
+            self._changed.clear()
+            await self._changed.wait()
+        self.check_time()
+        self._reserved += worst
+        self._runs += 1
+
+    def settle(self, worst: Spend, calls: Sequence[Call]) -> None:
+        """Replace a run's reservation by what it really spent.
+
+        Raises:
+            RecipeError: if that is more: an LM takes longer prompts than its `context` says.
+        """
+        actual = Spend.of(calls)
+        for call in calls:
+            self.spent[call.role] = self.spent.get(call.role, Spend()) + Spend.of([call])
+        self._reserved += worst * -1
+        self._runs -= 1
+        self._changed.set()
+        if self.budget.tokens is not None and actual.tokens > worst.tokens:
+            raise RecipeError(
+                f"{actual.calls} LM calls took {actual.tokens} tokens, more than the "
+                f"{worst.tokens} that were set aside: give the LM its true context, LM(…, context=…)"
+            )
+
+    def check_time(self) -> None:
+        """Stop when the wall time is over.
+
+        Raises:
+            BudgetExhaustedError: then.
+        """
+        left = self.seconds_left()
+        if left is not None and left <= 0:
+            raise BudgetExhaustedError(f"the budget ({self.budget}) is used up: time is over")
+
+    def seconds_left(self) -> float | None:
+        """Wall time left, or None where there is no limit."""
+        if self.budget.seconds is None:
+            return None
+        return self.budget.seconds - (time.monotonic() - self._started)
+
+    def _over(self, spend: Spend) -> str:
+        for name in ("calls", "tokens", "usd"):
+            cap, value = getattr(self.budget, name), getattr(spend, name)
+            if cap is not None and value > cap:
+                return f"{value:g} {name} of {cap:g}"
+        return ""
+
+
+@dataclass(frozen=True)
+class RunAdmission:
+    """The ledger as the evaluation sees it: each run of the program has one worst case."""
+
+    ledger: Ledger
+    worst: Spend
+
+    async def admit(self) -> None:
+        await self.ledger.admit(self.worst)
+
+    def settle(self, calls: Sequence[Call]) -> None:
+        self.ledger.settle(self.worst, calls)

@@ -1,0 +1,98 @@
+"""Demonstrations: where they come from and how a set of them is drawn."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from lmpipe.canonical import canonical_json
+from lmpipe.example import Example
+from lmpipe.optimize.events import Rollout
+from lmpipe.program import Predictor
+from lmpipe.signature import SignatureSpec
+from lmpipe.state import Demo, ProgramState
+
+
+def labeled_demos(
+    predictors: Mapping[str, Predictor], examples: Sequence[Example]
+) -> dict[str, list[Demo]]:
+    """Read demonstrations off labeled examples, by predictor path.
+
+    An example serves a predictor if it has all the predictor's required inputs and at least one
+    of its outputs by name; predictors in the middle of a pipeline mostly have none.
+    """
+    return {
+        path: [demo for example in examples if (demo := _labeled(predictor.spec, example))]
+        for path, predictor in predictors.items()
+    }
+
+
+def _labeled(spec: SignatureSpec, example: Example) -> Demo | None:
+    values = example.to_json()
+    if not all(f.name in values for f in spec.inputs if f.required):
+        return None
+    outputs = {name: values[name] for name in spec.output_names if name in values}
+    if not outputs:
+        return None
+    inputs = {name: values[name] for name in spec.input_names if name in values}
+    return Demo(inputs=inputs, outputs=outputs)
+
+
+def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[str, list[Demo]]:
+    """Read demonstrations off the traces of rollouts that passed, by predictor path.
+
+    A predictor that was called several times in one trace gives one of those calls.
+    """
+    found: dict[str, list[Demo]] = {}
+    for rollout in rollouts:
+        if not rollout.passed:
+            continue
+        by_predictor: dict[str, list[Demo]] = {}
+        for step in rollout.row.trace.steps:
+            if not step.error and not step.repaired:
+                demo = Demo(inputs=step.inputs, outputs=step.outputs, source="bootstrapped")
+                by_predictor.setdefault(step.predictor, []).append(demo)
+        for path, demos in by_predictor.items():
+            found.setdefault(path, []).append(rng.choice(demos))
+    return found
+
+
+def draw(
+    spec: SignatureSpec, pool: Sequence[Demo], count: int, rng: random.Random
+) -> tuple[Demo, ...]:
+    """Draw up to `count` demonstrations in random order, balanced over the labels.
+
+    The labels are the values of the first output that has a fixed set of them; where there is
+    none, the draw is a plain one.
+    """
+    label = next((f.name for f in spec.outputs if f.shape.kind == "choice"), None)
+    shuffled = rng.sample(list(pool), len(pool))
+    if label is None:
+        return tuple(shuffled[:count])
+    groups: dict[bytes, list[Demo]] = {}
+    for demo in shuffled:
+        groups.setdefault(canonical_json(demo.outputs.get(label)), []).append(demo)
+    order = list(groups.values())
+    rng.shuffle(order)
+    drawn: list[Demo] = []
+    while len(drawn) < count and any(order):
+        for group in order:
+            if group and len(drawn) < count:
+                drawn.append(group.pop())
+    rng.shuffle(drawn)
+    return tuple(drawn)
+
+
+def distinct(demos: Sequence[Demo]) -> list[Demo]:
+    """Drop demonstrations whose inputs came before."""
+    seen: dict[bytes, Demo] = {}
+    for demo in demos:
+        seen.setdefault(canonical_json(dict(demo.inputs)), demo)
+    return list(seen.values())
+
+
+def with_demos(state: ProgramState, demos: Mapping[str, Sequence[Demo]]) -> ProgramState:
+    """A copy of a state with other demonstrations, by predictor path."""
+    return state.update(
+        {path: state[path].replace(demos=tuple(items)) for path, items in demos.items()}
+    )

@@ -1,0 +1,132 @@
+"""What an optimizer's run tells those who watch it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lmpipe.evaluate import Evaluation, Row
+from lmpipe.optimize.budget import Spend
+from lmpipe.state import ProgramState
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A state that was scored on the validation examples.
+
+    Args:
+        number: its place in the order of scoring, from 0.
+        name: how it came about, in a few words.
+        state: what was learned.
+        evaluation: its rows on the validation examples.
+    """
+
+    number: int
+    name: str
+    state: ProgramState
+    evaluation: Evaluation
+
+    @property
+    def score(self) -> float:
+        return self.evaluation.score
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One run of a program on a training example, by a teacher.
+
+    Args:
+        row: the run, scored by the metric.
+        sample: the number of the sample.
+        passed: whether its score reaches the optimizer's threshold.
+    """
+
+    row: Row
+    sample: int
+    passed: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.row.to_json(),
+            "sample": self.sample,
+            "passed": self.passed,
+            "steps": [
+                {"predictor": step.predictor, "inputs": step.inputs, "outputs": step.outputs}
+                for step in self.row.trace.steps
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a compile stands.
+
+    Args:
+        phase: what it does: `baselines`, the optimizer's name, `test`.
+        step: what it runs now, such as a candidate's name.
+        done: rows that have ended in this step.
+        of: rows of this step.
+        best: the best validation score so far, or None.
+        best_name: the name of the candidate that has it.
+        spend: all that is spent.
+    """
+
+    phase: str
+    step: str
+    done: int
+    of: int
+    best: float | None
+    best_name: str
+    spend: Spend
+
+
+class Watcher(Protocol):
+    """Someone who watches: the run folder, the terminal, a test."""
+
+    def progress(self, progress: Progress) -> None:
+        """A row has ended or a step begun."""
+        ...
+
+    def candidate(self, candidate: Candidate, *, best: bool) -> None:
+        """A candidate was scored; `best` if none was better before."""
+        ...
+
+    def rollout(self, rollout: Rollout) -> None:
+        """A rollout was scored."""
+        ...
+
+    def row(self, subject: str, row: Row) -> None:
+        """An example of an evaluation was scored; rows come in the data's order."""
+        ...
+
+    def note(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Something else worth keeping, such as a retry or the end of the budget."""
+        ...
+
+
+@dataclass
+class Watchers:
+    """Several watchers as one."""
+
+    members: list[Watcher] = field(default_factory=list)
+
+    def progress(self, progress: Progress) -> None:
+        for member in self.members:
+            member.progress(progress)
+
+    def candidate(self, candidate: Candidate, *, best: bool) -> None:
+        for member in self.members:
+            member.candidate(candidate, best=best)
+
+    def rollout(self, rollout: Rollout) -> None:
+        for member in self.members:
+            member.rollout(rollout)
+
+    def row(self, subject: str, row: Row) -> None:
+        for member in self.members:
+            member.row(subject, row)
+
+    def note(self, kind: str, data: Mapping[str, Any]) -> None:
+        for member in self.members:
+            member.note(kind, data)

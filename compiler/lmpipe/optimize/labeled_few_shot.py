@@ -1,0 +1,39 @@
+"""`LabeledFewShot`: labeled training examples as demonstrations."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lmpipe.optimize.demos import draw, labeled_demos, with_demos
+from lmpipe.optimize.task import Sizes, Task
+from lmpipe.state import ProgramState
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabeledFewShot:
+    """Show each predictor `demos` labeled examples, balanced over its labels.
+
+    Source: arXiv 2310.03714, section 4. Cost: no run of the program.
+
+    Args:
+        demos: demonstrations for each predictor.
+    """
+
+    demos: int = 8
+    name: str = "labeled"
+
+    async def optimize(self, task: Task) -> ProgramState:
+        predictors = task.program.predictors()
+        pools = labeled_demos(predictors, task.train)
+        rng = task.rng("labeled")
+        drawn = {
+            path: draw(predictors[path].spec, pool, self.demos, rng) for path, pool in pools.items()
+        }
+        return with_demos(task.program.state(), drawn)
+
+    def cost(self, sizes: Sizes) -> int:
+        return 0
+
+    def settings(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,93 @@
+"""`RandomSearch`: many random sets of demonstrations, the best one on validation wins."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lmpipe.adapters import layout_names
+from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
+from lmpipe.optimize.demos import bootstrapped_demos, distinct, draw, labeled_demos, with_demos
+from lmpipe.optimize.task import Sizes, Task
+from lmpipe.state import Demo, ProgramState
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomSearch:
+    """Score candidates that differ in demonstrations, their order and number, and the layout.
+
+    The paper's BootstrapFewShotWithRandomSearch (arXiv 2310.03714, section 4 and appendix E.3),
+    which also tries prompt layouts and constrained outputs. The first half of the candidates
+    shows labeled examples only; the best of them then is the teacher whose rollouts the second
+    half may draw from too.
+
+    Cost: `candidates` runs of the program for each validation example, and at most one for each
+    training example.
+
+    Args:
+        candidates: states to score, beside the baselines.
+        demos: the most demonstrations for each predictor.
+        bootstrapped: the most of them that come from passed rollouts; 0 does without rollouts.
+        threshold: the score from which a rollout passes.
+        layouts: prompt layouts to try.
+        constrained: the share of candidates whose outputs are constrained.
+    """
+
+    candidates: int = 12
+    demos: int = 12
+    bootstrapped: int = 4
+    threshold: float = 1.0
+    layouts: tuple[str, ...] = layout_names()
+    constrained: float = 0.75
+    name: str = "random-search"
+
+    async def optimize(self, task: Task) -> ProgramState:
+        pools = labeled_demos(task.program.predictors(), task.train)
+        own: Mapping[str, list[Demo]] = {}
+        for number in range(self.candidates):
+            if self.bootstrapped and number == self.candidates // 2:
+                own = await self._bootstrap(task)
+            rng = task.rng(f"candidate {number}")
+            state, name = self._propose(task, pools, own, number, rng)
+            await task.evaluate(state, name=name)
+        assert task.best is not None
+        return task.best.state
+
+    async def _bootstrap(self, task: Task) -> dict[str, list[Demo]]:
+        assert task.best is not None
+        collector = BootstrapFewShot(threshold=self.threshold)
+        # Twice as many as one candidate shows, so that candidates can differ.
+        passed = await collector.collect(task, task.best.state, enough=2 * self.bootstrapped)
+        return bootstrapped_demos(passed, task.rng("bootstrapped demos"))
+
+    def _propose(
+        self,
+        task: Task,
+        pools: Mapping[str, list[Demo]],
+        own: Mapping[str, list[Demo]],
+        number: int,
+        rng: random.Random,
+    ) -> tuple[ProgramState, str]:
+        # Layouts take turns, so that each is seen with several sets of demonstrations.
+        layout = self.layouts[number % len(self.layouts)]
+        constrained = rng.random() < self.constrained
+        count = rng.randint(max(1, self.demos // 3), self.demos)
+        chosen: dict[str, list[Demo]] = {}
+        for path, predictor in task.program.predictors().items():
+            first = own.get(path, [])
+            kept = rng.sample(first, min(len(first), rng.randint(0, self.bootstrapped), count))
+            rest = draw(predictor.spec, pools[path], count, rng)
+            chosen[path] = distinct([*kept, *rest])[:count]
+            rng.shuffle(chosen[path])
+        state = task.program.state().map(layout=layout, constrained=constrained)
+        name = f"{layout}{', constrained' if constrained else ''}, {count} demos"
+        return with_demos(state, chosen), name
+
+    def cost(self, sizes: Sizes) -> int:
+        bootstrap = sizes.train if self.bootstrapped else 0
+        return self.candidates * sizes.val + bootstrap
+
+    def settings(self) -> dict[str, Any]:
+        return {**asdict(self), "layouts": list(self.layouts)}

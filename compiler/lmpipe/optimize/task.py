@@ -1,0 +1,231 @@
+"""`Task`: the engine, and all that an optimizer sees of it.
+
+Budget, concurrency, seeds, progress, recording and error policy live here once, so that an
+optimizer is no longer than its pseudocode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lmpipe.errors import BudgetExhaustedError
+from lmpipe.evaluate import DEFAULT_CONCURRENCY, Evaluation, Row, RunOptions, run_examples
+from lmpipe.example import Example
+from lmpipe.lm.lm import LM
+from lmpipe.metrics import Metric
+from lmpipe.optimize.budget import Ledger, RunAdmission, Spend
+from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher
+from lmpipe.program import Module
+from lmpipe.state import ProgramState
+
+
+class Optimizer(Protocol):
+    """A way to search for a better state."""
+
+    @property
+    def name(self) -> str:
+        """What the command line calls it."""
+        ...
+
+    async def optimize(self, task: Task) -> ProgramState:
+        """Search; whatever was scored on the way stays a candidate if this is cut short."""
+        ...
+
+    def cost(self, sizes: Sizes) -> int:
+        """The most runs of the program that `optimize` makes."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What it was made with, as JSON."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many examples an optimizer has to work with."""
+
+    train: int
+    val: int
+
+
+class Task:
+    """What an optimizer works on.
+
+    Args:
+        program: the program as declared; it never changes.
+        train: examples to learn from.
+        val: examples on which candidates are compared.
+        metric: how good a prediction is.
+        student: the LM that the compiled program will run on.
+        teacher: the LM of rollouts.
+        seed: all randomness comes from it.
+        ledger: the budget's account.
+        watcher: who is told.
+        concurrency: examples in flight at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        program: Module,
+        train: Sequence[Example],
+        val: Sequence[Example],
+        metric: Metric,
+        student: LM,
+        teacher: LM,
+        seed: int,
+        ledger: Ledger,
+        watcher: Watcher,
+        concurrency: int = DEFAULT_CONCURRENCY,
+    ) -> None:
+        self.program = program
+        self.train = tuple(train)
+        self.val = tuple(val)
+        self.student = student
+        self.teacher = teacher
+        self.best: Candidate | None = None
+        self.candidates: list[Candidate] = []
+        self.phase = ""
+        self._metric = metric
+        self._seed = seed
+        self._ledger = ledger
+        self._watcher = watcher
+        self._concurrency = concurrency
+        self._scored: dict[str, Candidate] = {}
+        # One step at a time: the order in which runs are admitted decides where a budget ends.
+        self._turn = asyncio.Lock()
+
+    def rng(self, name: str) -> random.Random:
+        """A random stream of the run's seed; the same name gives the same stream."""
+        material = hashlib.sha256(f"{self._seed}:{name}".encode()).digest()
+        return random.Random(int.from_bytes(material[:8]))  # noqa: S311
+
+    async def evaluate(self, state: ProgramState, *, name: str) -> Evaluation:
+        """Score a state on the validation examples; it is a candidate from then on.
+
+        A state that was scored before is not run again.
+
+        Raises:
+            BudgetExhaustedError: if the budget ends first; the state is no candidate then.
+        """
+        if known := self._scored.get(state.hash):
+            return known.evaluation
+        evaluation = await self._run(name, self.program.bind(state), self.val, role="task")
+        candidate = Candidate(len(self.candidates), name, state, evaluation)
+        self._scored[state.hash] = candidate
+        self.candidates.append(candidate)
+        better = self.best is None or candidate.score > self.best.score
+        if better:
+            self.best = candidate
+        self._watcher.candidate(candidate, best=better)
+        for row in evaluation.rows:
+            self._watcher.row(f"candidate {candidate.number}", row)
+        return evaluation
+
+    async def rollouts(
+        self,
+        state: ProgramState,
+        examples: Sequence[Example],
+        *,
+        sample: int = 0,
+        threshold: float = 1.0,
+    ) -> list[Rollout]:
+        """Run the teacher on training examples, one numbered sample of each.
+
+        Args:
+            state: what the teacher runs with.
+            examples: the examples to run.
+            sample: the number of the sample; from 1 on, greedy LMs are warmed up.
+            threshold: the score from which a rollout passes.
+
+        Raises:
+            BudgetExhaustedError: if the budget ends first.
+        """
+        evaluation = await self._run(
+            f"rollouts {sample}", self.program.bind(state), examples, role="teacher", sample=sample
+        )
+        rollouts = [
+            Rollout(row, sample, row.failure is None and row.score.value >= threshold)
+            for row in evaluation.rows
+        ]
+        for rollout in rollouts:
+            self._watcher.rollout(rollout)
+        return rollouts
+
+    async def test(self, name: str, state: ProgramState, examples: Sequence[Example]) -> Evaluation:
+        """Score a state on examples that no optimizer sees."""
+        evaluation = await self._run(name, self.program.bind(state), examples, role="task")
+        for row in evaluation.rows:
+            self._watcher.row(f"test {name}", row)
+        return evaluation
+
+    def note(self, kind: str, **data: Any) -> None:
+        """Leave a note in the run's events."""
+        self._watcher.note(kind, data)
+
+    async def _run(
+        self,
+        step: str,
+        program: Module,
+        examples: Sequence[Example],
+        *,
+        role: str,
+        sample: int = 0,
+    ) -> Evaluation:
+        async with self._turn:
+            lm = self.teacher if role == "teacher" else self.student
+            limit = program.calls_per_run()
+            scope = {"lm": lm, "role": role, "sample": sample, "max_calls": limit}
+            options = RunOptions(
+                concurrency=self._concurrency,
+                scope=scope,
+                admission=RunAdmission(self._ledger, Spend.worst_case(limit, [lm])),
+                on_row=self._teller(step, len(examples)),
+            )
+            return await self._in_time(run_examples(program, examples, self._metric, options))
+
+    async def _in_time(self, running: Any) -> Evaluation:
+        try:
+            async with asyncio.timeout(self._ledger.seconds_left()):
+                result: Evaluation = await running
+                return result
+        except TimeoutError:
+            raise BudgetExhaustedError(
+                f"the budget ({self._ledger.budget}) is used up: time is over"
+            ) from None
+
+    def _teller(self, step: str, of: int) -> Callable[[Row | None], None]:
+        done = -1
+
+        def tell(row: Row | None) -> None:
+            nonlocal done
+            done += 1
+            best = self.best
+            self._watcher.progress(
+                Progress(
+                    phase=self.phase,
+                    step=step,
+                    done=done,
+                    of=of,
+                    best=best.score if best else None,
+                    best_name=best.name if best else "",
+                    spend=self._ledger.total,
+                )
+            )
+
+        tell(None)
+        return tell
+
+
+def baselines(state: ProgramState) -> Mapping[str, ProgramState]:
+    """The program as declared and with constrained outputs: always among the candidates."""
+    found = {"as declared": state}
+    constrained = state.map(constrained=True)
+    if constrained != state:
+        found["constrained"] = constrained
+    return found

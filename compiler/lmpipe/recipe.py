@@ -1,0 +1,325 @@
+"""`Recipe`: what a compile is made of, and the plan that follows from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmpipe.canonical import digest
+from lmpipe.data import check_disjoint, check_not_empty, fingerprint, read_examples, shuffled
+from lmpipe.errors import DataError, LmpipeError, RecipeError
+from lmpipe.evaluate import check_inputs
+from lmpipe.example import Example
+from lmpipe.lm.lm import LM
+from lmpipe.metrics import Metric, metric_fingerprint
+from lmpipe.optimize import (
+    Budget,
+    Optimizer,
+    RandomSearch,
+    Sizes,
+    Spend,
+    baselines,
+    optimizer_named,
+)
+from lmpipe.program import Module
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where examples are read from, when a compile needs them.
+
+    Args:
+        source: a JSONL, JSON, CSV or Parquet file, or the hub name of a data set.
+        inputs: the fields that the program is given; the others are labels.
+        split: the split of a hub data set.
+        required: further fields that every row must have, such as those that the metric reads.
+        rename: old field name → new one.
+        convert: turns a row as it was read into the row that is wanted.
+    """
+
+    source: str | Path
+    inputs: Sequence[str]
+    split: str | None = None
+    required: Sequence[str] = ()
+    rename: Mapping[str, str] | None = None
+    convert: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+    def read(self) -> list[Example]:
+        """Read the examples.
+
+        Raises:
+            DataError: if a file or row is wrong; names the file and the line.
+        """
+        examples = read_examples(
+            self.source,
+            inputs=self.inputs,
+            split=self.split,
+            required=self.required,
+            rename=self.rename,
+        )
+        if self.convert is None:
+            return examples
+        rows = [self.convert(example.to_json()) for example in examples]
+        return [Example(**row).with_inputs(*self.inputs) for row in rows]
+
+
+Data = Sequence[Example] | Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a compile is made of.
+
+    Args:
+        program: the program as declared.
+        train: examples to learn from.
+        val: examples on which candidates are compared; split off from `train` if not given.
+        test: examples for the one final comparison; None does without it.
+        metric: `(example, prediction, trace | None) -> bool | float | Score`.
+        optimizer: an optimizer, or its name.
+        student: the LM that the compiled program will run on.
+        teacher: the LM of rollouts; the student if not given.
+        proposer: the LM that writes instructions; the teacher if not given.
+        budget: the most that the compile may spend.
+        seed: all randomness comes from it.
+        train_size: examples to take of `train`, drawn by the seed; None takes all.
+        val_size: the same for `val`; if `val` is split off, a third by default.
+        test_size: the same for `test`.
+        name: the name of the run; by default that of the program's class.
+    """
+
+    program: Module
+    train: Data
+    metric: Metric
+    val: Data | None = None
+    test: Data | None = None
+    optimizer: Optimizer | str = field(default_factory=RandomSearch)
+    student: LM = field(default_factory=lambda: LM("local"))
+    teacher: LM | None = None
+    proposer: LM | None = None
+    budget: Budget = field(default_factory=Budget)
+    seed: int = 0
+    train_size: int | None = None
+    val_size: int | None = None
+    test_size: int | None = None
+    name: str = ""
+
+    def replace(self, **changes: Any) -> Recipe:
+        """A copy with some parts changed."""
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe whose parts are read, checked and fingerprinted.
+
+    Args:
+        recipe: the recipe.
+        optimizer: its optimizer.
+        train: examples to learn from.
+        val: examples on which candidates are compared.
+        test: examples of the final comparison; may be empty.
+        identity: all that decides the result, as JSON, no secret.
+    """
+
+    recipe: Recipe
+    optimizer: Optimizer
+    train: tuple[Example, ...]
+    val: tuple[Example, ...]
+    test: tuple[Example, ...]
+    identity: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name or type(self.recipe.program).__name__
+
+    @property
+    def teacher(self) -> LM:
+        return self.recipe.teacher or self.recipe.student
+
+    @property
+    def hash(self) -> str:
+        return digest(self.identity)
+
+    def plan(self) -> Plan:
+        """What the compile will do at most."""
+        calls = self.recipe.program.calls_per_run()
+        base = len(baselines(self.recipe.program.state()))
+        runs = {
+            "baselines on validation": base * len(self.val),
+            f"{self.optimizer.name} on train and validation": self.optimizer.cost(
+                Sizes(len(self.train), len(self.val))
+            ),
+            "the result on validation": len(self.val),
+            "baselines and result on test": (base + 1) * len(self.test),
+        }
+        lms = [self.recipe.student, self.teacher]
+        return Plan(
+            runs, calls, {name: Spend.worst_case(n * calls, lms) for name, n in runs.items()}
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a compile will do at most.
+
+    Args:
+        runs: runs of the program, by phase.
+        calls_per_run: the most LM calls of one run, retries included.
+        worst: the worst case of each phase.
+    """
+
+    runs: Mapping[str, int]
+    calls_per_run: int
+    worst: Mapping[str, Spend]
+
+    @property
+    def total(self) -> Spend:
+        return sum(self.worst.values(), Spend())
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Read and check all parts of a recipe.
+
+    Raises:
+        DataError: if examples cannot be read, do not fit the program or overlap.
+        RecipeError: if a part is missing or of the wrong kind.
+    """
+    if not isinstance(recipe.program, Module):
+        raise RecipeError(
+            f"the program is {recipe.program!r:.100}: give a lmpipe.Module instance, "
+            "such as Tickets()"
+        )
+    if not recipe.program.predictors():
+        raise RecipeError(
+            f"{type(recipe.program).__name__} has no predictors: assign them in __init__, as in "
+            "self.answer = lmpipe.Predict(…)"
+        )
+    if not callable(recipe.metric):
+        raise RecipeError(f"the metric {recipe.metric!r:.100} cannot be called")
+    optimizer = recipe.optimizer
+    if isinstance(optimizer, str):
+        optimizer = optimizer_named(optimizer)
+    train, val, test = _splits(recipe)
+    for part in (train, val, test):
+        if part:
+            check_inputs(recipe.program, part[0])
+    identity = _identity(recipe, optimizer, train, val, test)
+    return Prepared(recipe, optimizer, tuple(train), tuple(val), tuple(test), identity)
+
+
+def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]]:
+    train = _read("train", recipe.train)
+    if recipe.val is None:
+        train = shuffled(train, recipe.seed)
+        count = recipe.val_size or max(1, len(train) // 3)
+        if count >= len(train):
+            raise DataError(
+                f"{len(train)} training rows cannot give {count} validation rows and leave any "
+                "to learn from: give more rows, or a val set of its own"
+            )
+        val, train = train[:count], _take(train[count:], recipe.train_size, recipe.seed)
+    else:
+        val = _take(_read("val", recipe.val), recipe.val_size, recipe.seed)
+        train = _take(train, recipe.train_size, recipe.seed)
+    test: list[Example] = []
+    if recipe.test is not None:
+        test = _take(_read("test", recipe.test), recipe.test_size, recipe.seed)
+    check_disjoint(train=train, val=val, test=test)
+    return train, val, test
+
+
+def _read(name: str, data: Data) -> list[Example]:
+    examples = data.read() if isinstance(data, Source) else list(data)
+    check_not_empty(name, examples)
+    return examples
+
+
+def _take(examples: list[Example], size: int | None, seed: int) -> list[Example]:
+    if size is None:
+        return examples
+    if size > len(examples):
+        raise DataError(f"asked for {size} rows where there are {len(examples)}")
+    return shuffled(examples, seed)[:size]
+
+
+def _identity(
+    recipe: Recipe,
+    optimizer: Optimizer,
+    train: Sequence[Example],
+    val: Sequence[Example],
+    test: Sequence[Example],
+) -> dict[str, Any]:
+    return {
+        "program": {
+            "class": type(recipe.program).__qualname__,
+            "source": source_hash(recipe.program),
+            "state": recipe.program.state().hash,
+            "signatures": {
+                path: predictor.spec.describe()
+                for path, predictor in recipe.program.predictors().items()
+            },
+        },
+        "data": {
+            name: {"rows": len(rows), "fingerprint": fingerprint(rows)}
+            for name, rows in (("train", train), ("val", val), ("test", test))
+        },
+        "metric": {
+            "name": getattr(recipe.metric, "__name__", type(recipe.metric).__name__),
+            "fingerprint": metric_fingerprint(recipe.metric),
+        },
+        "optimizer": {"name": optimizer.name, "settings": optimizer.settings()},
+        "student": recipe.student.identity(),
+        "teacher": (recipe.teacher or recipe.student).identity(),
+        "budget": recipe.budget.to_json(),
+        "seed": recipe.seed,
+    }
+
+
+def source_hash(program: Module) -> str:
+    """A hash of the source of a program's class, or of its name where there is no source."""
+    try:
+        return digest(inspect.getsource(type(program)))
+    except (OSError, TypeError):
+        return digest(type(program).__qualname__)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Run a program's file and take its `recipe`.
+
+    The file's project folder (the working folder) is put on the import path, so that programs
+    can import their neighbours.
+
+    Raises:
+        RecipeError: if there is no such file, it fails, or it has no `recipe`.
+    """
+    if not path.is_file():
+        raise RecipeError(f"no such file: {path}")
+    for folder in (str(path.resolve().parent), str(Path.cwd())):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    name = f"lmpipe_program_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except LmpipeError:
+        raise
+    except Exception as error:
+        raise RecipeError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    recipe = getattr(module, "recipe", None)
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(
+            f"{path} has no recipe: write `recipe = lmpipe.Recipe(program=…, train=…, metric=…)` "
+            "in it"
+        )
+    return recipe if recipe.name else recipe.replace(name=path.stem)
