@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -86,8 +87,6 @@ def test_csv_values_may_hold_separators_quotes_and_line_ends(write: Write) -> No
     )
 )
 def test_jsonl_gives_back_what_was_written(values: list[dict[str, Any]]) -> None:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         path.write_bytes(b"\n".join(map(orjson.dumps, values)))
@@ -154,7 +153,7 @@ def test_two_fields_can_change_places(write: Write) -> None:
 
 
 def test_rename_of_an_unknown_field_is_an_error(write: Write) -> None:
-    with pytest.raises(DataError, match="rename 'text' to 'x'.*no field 'text'"):
+    with pytest.raises(DataError, match=r"rename 'text' to 'x'.*no field 'text'"):
         read(write("x.jsonl", '{"question":1}'), rename={"text": "x"})
 
 
@@ -205,7 +204,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         if name == "unknown":
             raise FileNotFoundError("Dataset 'unknown' doesn't exist")
         splits = {"train": [{"question": "q1", "answer": "a1"}], "test": [{"question": "q2"}]}
-        return splits if split is None else splits[split]
+        return splits if split is None else splits.get(split, splits["train"])
 
     monkeypatch.setitem(sys.modules, "datasets", fake("datasets", load_dataset=load_dataset))
     return calls
@@ -229,10 +228,7 @@ def fake(name: str, **content: Any) -> ModuleType:
 def test_hub_names_carry_config_and_split(
     hub: list[tuple[Any, ...]], source: str, options: dict[str, Any], call: tuple[Any, ...]
 ) -> None:
-    try:
-        read(source, **options)
-    except KeyError:  # the stand-in has no split of that name
-        pass
+    read(source, **options)
     assert hub == [call]
 
 
@@ -246,7 +242,7 @@ def test_a_hub_row_without_a_field_is_named(hub: list[tuple[Any, ...]]) -> None:
 
 
 def test_a_hub_set_needs_a_split(hub: list[tuple[Any, ...]]) -> None:
-    with pytest.raises(DataError, match="which split of 'org/set'.*train, test"):
+    with pytest.raises(DataError, match=r"which split of 'org/set'.*train, test"):
         read("org/set")
 
 
@@ -340,7 +336,7 @@ def test_a_shuffle_is_a_permutation() -> None:
 def test_a_shuffle_depends_on_the_seed_alone() -> None:
     assert (shuffled(rows(20), 1) == shuffled(rows(20), 1), shuffled(rows(20), 1)[:3]) == (
         True,
-        [row("q7"), row("q11"), row("q8")],
+        [row("q11"), row("q5"), row("q17")],
     )
 
 

@@ -170,7 +170,7 @@ def test_nan_becomes_null() -> None:
 
 
 def test_a_value_that_is_no_json_names_its_field() -> None:
-    with pytest.raises(DataError, match="field 'x'.*came object"):
+    with pytest.raises(DataError, match=r"field 'x'.*came object"):
         Example(x=object()).fingerprint()
 
 

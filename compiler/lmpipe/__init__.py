@@ -14,14 +14,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from lmpipe import errors as errors
     from lmpipe import metrics as metrics
-    from lmpipe.compile import Run as Run
-    from lmpipe.compile import acompile as acompile
-    from lmpipe.compile import compile as compile  # noqa: A004 - the name of the thing
-    from lmpipe.compile import load as load
+    from lmpipe.compiler import Run as Run
+    from lmpipe.compiler import acompile as acompile
+    from lmpipe.compiler import compile as compile  # noqa: A004 - the name of the thing
+    from lmpipe.compiler import load as load
     from lmpipe.data import read_examples as read_examples
-    from lmpipe.evaluate import Evaluation as Evaluation
-    from lmpipe.evaluate import aevaluate as aevaluate
-    from lmpipe.evaluate import evaluate as evaluate
+    from lmpipe.evaluation import Evaluation as Evaluation
+    from lmpipe.evaluation import aevaluate as aevaluate
+    from lmpipe.evaluation import evaluate as evaluate
     from lmpipe.example import Example as Example
     from lmpipe.lm.lm import LM as LM
     from lmpipe.lm.scripted import ScriptedLM as ScriptedLM
@@ -52,7 +52,7 @@ _HOMES = {
     "Budget": "lmpipe.optimize",
     "ChainOfThought": "lmpipe.modules.chain_of_thought",
     "Demo": "lmpipe.state",
-    "Evaluation": "lmpipe.evaluate",
+    "Evaluation": "lmpipe.evaluation",
     "Example": "lmpipe.example",
     "Input": "lmpipe.signature",
     "LM": "lmpipe.lm.lm",
@@ -65,17 +65,17 @@ _HOMES = {
     "ProgramState": "lmpipe.state",
     "RandomSearch": "lmpipe.optimize",
     "Recipe": "lmpipe.recipe",
-    "Run": "lmpipe.compile",
+    "Run": "lmpipe.compiler",
     "Score": "lmpipe.metrics",
     "ScriptedLM": "lmpipe.lm.scripted",
     "Signature": "lmpipe.signature",
     "Source": "lmpipe.recipe",
-    "acompile": "lmpipe.compile",
-    "aevaluate": "lmpipe.evaluate",
-    "compile": "lmpipe.compile",
+    "acompile": "lmpipe.compiler",
+    "aevaluate": "lmpipe.evaluation",
+    "compile": "lmpipe.compiler",
     "configure": "lmpipe.settings",
-    "evaluate": "lmpipe.evaluate",
-    "load": "lmpipe.compile",
+    "evaluate": "lmpipe.evaluation",
+    "load": "lmpipe.compiler",
     "predict": "lmpipe.modules.function",
     "read_examples": "lmpipe.data",
     "signature_from_string": "lmpipe.signature_string",

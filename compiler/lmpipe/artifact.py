@@ -15,7 +15,7 @@ import orjson
 
 from lmpipe.canonical import canonical_json, pretty_json
 from lmpipe.errors import ArtifactError
-from lmpipe.evaluate import Row
+from lmpipe.evaluation import Row
 from lmpipe.optimize import Candidate, Progress, Rollout
 from lmpipe.state import ProgramState
 

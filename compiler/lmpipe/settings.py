@@ -93,8 +93,11 @@ def configure(
 @contextmanager
 def using(*, lm: LM | None = None, runtime: Runtime | None = None) -> Iterator[Settings]:
     """Other settings for the calls made inside a `with` block, in this thread or task alone."""
-    settings = current_settings()
-    settings = Settings(lm or settings.lm, runtime or settings.runtime)
+    if lm is None or runtime is None:
+        settings = current_settings()
+        settings = Settings(lm or settings.lm, runtime or settings.runtime)
+    else:
+        settings = Settings(lm, runtime)
     token = _override.set(settings)
     try:
         yield settings

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Kind = Literal["text", "date", "choice", "integer", "number", "boolean", "json"]
@@ -18,12 +18,19 @@ class Shape:
         optional: whether None is allowed.
         choices: the values of a `choice`.
         max_length: the most characters of a `text`, or None.
+        container: `object` or `array` where a `json` value must be one, else the empty string.
     """
 
     kind: Kind
     optional: bool = False
     choices: tuple[Any, ...] = ()
     max_length: int | None = None
+    container: str = ""
+
+    @property
+    def none(self) -> str:
+        """The word for None, told apart from a choice that is called "none"."""
+        return "null" if "none" in {str(choice).casefold() for choice in self.choices} else "none"
 
     def hint(self) -> str:
         """What to write, for the LM to read."""
@@ -36,7 +43,7 @@ class Shape:
             "json": "JSON",
             "choice": f"one of {', '.join(str(choice) for choice in self.choices)}",
         }
-        return words[self.kind] + (", or none" if self.optional else "")
+        return words[self.kind] + (f", or {self.none}" if self.optional else "")
 
 
 def shape_of(schema: Mapping[str, Any]) -> Shape:
@@ -48,8 +55,8 @@ def shape_of(schema: Mapping[str, Any]) -> Shape:
         optional = len(others) < len(options)
         if len(others) == 1:
             found = _plain_shape(_resolve(others[0], definitions))
-            return Shape(found.kind, optional, found.choices, found.max_length)
-        return Shape("json", optional)
+            return replace(found, optional=optional or found.optional)
+        return Shape("number" if _is_decimal(others) else "json", optional)
     return _plain_shape(_resolve(schema, definitions))
 
 
@@ -75,4 +82,11 @@ def _plain_shape(schema: Mapping[str, Any]) -> Shape:
             return Shape("number")
         case "boolean":
             return Shape("boolean")
-    return Shape("json")
+    container = schema.get("type", "")
+    return Shape("json", container=container if container in ("object", "array") else "")
+
+
+def _is_decimal(options: Sequence[Mapping[str, Any]]) -> bool:
+    # pydantic lets a Decimal come as a number or as a text of digits.
+    kinds = [option.get("type") for option in options]
+    return kinds == ["number", "string"] and "pattern" in options[1]

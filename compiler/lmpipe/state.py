@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
+import orjson
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
 
@@ -18,8 +19,8 @@ STATE_FORMAT = 1
 
 def _freeze(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return MappingProxyType({str(key): _freeze(item) for key, item in value.items()})
-    if isinstance(value, list | tuple):
+        return MappingProxyType({key: _freeze(item) for key, item in value.items()})
+    if isinstance(value, list):
         return tuple(_freeze(item) for item in value)
     return value
 
@@ -32,17 +33,18 @@ def _thaw(value: Any) -> Any:
     return value
 
 
-def _check_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
+def _as_json(value: Mapping[str, Any]) -> Any:
+    # The very value that a file gives back: keys sorted, dates as text, no NaN. Otherwise a state
+    # in memory and the same state loaded could show an LM different demonstrations.
     try:
-        canonical_json(_thaw(value))
+        return orjson.loads(canonical_json(_thaw(value)))
     except TypeError as error:
         raise ValueError(str(error)) from error
-    return value
 
 
 FrozenJson = Annotated[
     Mapping[str, Any],
-    AfterValidator(_check_json),
+    AfterValidator(_as_json),
     AfterValidator(_freeze),
     PlainSerializer(_thaw, return_type=dict[str, Any]),
 ]
@@ -59,6 +61,14 @@ class _Value(BaseModel):
     def hash(self) -> str:
         """64 hexadecimal digits that stand for exactly this value."""
         return digest(self.to_json())
+
+    def _changed(self, changes: Mapping[str, Any]) -> Self:
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self).model_validate({**fields, **changes})
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        # pydantic's own copies the cached hash along and skips validation.
+        return self._changed(update or {})
 
     def __hash__(self) -> int:
         return hash(self.hash)
@@ -101,12 +111,11 @@ class PredictorState(_Value):
     layout: str = "chat"
     constrained: bool = False
     lm: str | None = None
-    decoding: FrozenJson = pydantic.Field(default_factory=dict)
+    decoding: FrozenJson = pydantic.Field(default_factory=dict, validate_default=True)
     schema_hash: str
-
     def replace(self, **changes: Any) -> PredictorState:
         """A copy with some fields changed, validated like the original."""
-        return PredictorState.model_validate({**dict(self), **changes})
+        return self._changed(changes)
 
 
 class ProgramState(_Value):
@@ -146,23 +155,28 @@ class ProgramState(_Value):
         Raises:
             ArtifactError: if it is damaged, was edited by hand or is of a later format.
         """
-        import orjson
-
         try:
             value = orjson.loads(data)
-            state = ProgramState.model_validate(value["state"])
-            stated, version = value["hash"], value["format"]
-        except (orjson.JSONDecodeError, KeyError, TypeError, pydantic.ValidationError) as error:
-            raise ArtifactError(
-                f"{where} is no learned state: {error}\n  compile again, or restore the file"
-            ) from error
+            content, stated, version = value["state"], value["hash"], value["format"]
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise _no_state(where, error) from error
         if version != STATE_FORMAT:
             raise ArtifactError(
                 f"{where} has format {version}, this lmpipe reads {STATE_FORMAT}: update lmpipe"
             )
+        try:
+            state = ProgramState.model_validate(content)
+        except pydantic.ValidationError as error:
+            raise _no_state(where, error) from error
         if stated != state.hash:
             raise ArtifactError(
                 f"{where} was changed after it was written: it says hash {str(stated)[:12]}, "
                 f"its content has {state.hash[:12]}\n  restore the file, or compile again"
             )
         return state
+
+
+def _no_state(where: str, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"{where} is no learned state: {error}\n  compile again, or restore the file"
+    )

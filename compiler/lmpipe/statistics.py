@@ -92,10 +92,8 @@ def t_quantile(probability: float, degrees: int) -> float:
     low, high = 0.0, 1.0
     while _t_two_tails(high, degrees) > tail:
         low, high = high, high * 2
-    while high - low > 1e-13 * high:
+    while high - low > 1e-14 + 1e-13 * high:
         middle = (low + high) / 2
-        if middle in (low, high):
-            break
         low, high = (middle, high) if _t_two_tails(middle, degrees) > tail else (low, middle)
     return (low + high) / 2
 

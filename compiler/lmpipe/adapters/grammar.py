@@ -27,11 +27,11 @@ space ::= " "?
 def reply_grammar(parts: Sequence[str | FieldSpec]) -> Constraint:
     """The grammar of a reply made of fixed text and field values, in this order."""
     root, rules, needs_json = [], [], False
-    for part in parts:
+    for index, part in enumerate(parts):
         if isinstance(part, str):
             root.append(_quote(part))
             continue
-        rule = "field-" + part.name.replace("_", "-")
+        rule = f"field-{index}"  # names of Python may hold letters that names of rules may not
         root.append(rule)
         rules.append(f"{rule} ::= {_value(part.shape)}")
         needs_json = needs_json or part.shape.kind == "json"
@@ -41,7 +41,7 @@ def reply_grammar(parts: Sequence[str | FieldSpec]) -> Constraint:
 
 def _value(shape: Shape) -> str:
     body = _plain_value(shape)
-    return f'"none" | {body}' if shape.optional else body
+    return f'"{shape.none}" | {body}' if shape.optional else body
 
 
 def _plain_value(shape: Shape) -> str:
@@ -49,9 +49,9 @@ def _plain_value(shape: Shape) -> str:
         case "choice":
             return " | ".join(_quote(str(choice)) for choice in shape.choices)
         case "integer":
-            return '"-"? [0-9]{1,15}'
+            return '"-"? [0-9]{1,20}'
         case "number":
-            return '"-"? [0-9]{1,15} ( "." [0-9]{1,6} )?'
+            return '"-"? [0-9]{1,20} ( "." [0-9]{1,24} )? ( "e" "-"? [0-9]{1,3} )?'
         case "boolean":
             return '"yes" | "no"'
         case "date":

@@ -30,7 +30,7 @@ class JsonLayout:
         return json_text({name: outputs[name] for name in spec.output_names if name in outputs})
 
     def read(self, spec: SignatureSpec, text: str) -> Reading:
-        value, repaired = read_json("the reply", text)
+        value, repaired = read_json("the reply", text, "object")
         if not isinstance(value, dict):
             raise LayoutError(f"the reply must be one JSON object, got {text[:100]!r}")
         missing = [
@@ -49,7 +49,7 @@ class JsonLayout:
 def _describe(field: FieldSpec) -> str:
     shape = field.shape
     hint = {"boolean": "true or false", "json": canonical_json(field.schema).decode()}.get(
-        shape.kind, shape.hint().removesuffix(", or none")
+        shape.kind, shape.hint().removesuffix(f", or {shape.none}")
     )
     if shape.optional:
         hint += ", or null"

@@ -34,13 +34,14 @@ def _read_fields(fields: Sequence[FieldSpec], texts: Mapping[str, str]) -> Readi
     return Reading(values, repaired)
 
 
-def _cut(pattern: re.Pattern[str], names: Mapping[str, str], text: str) -> dict[str, str]:
+def _cut(pattern: re.Pattern[str], names: Sequence[str], text: str) -> dict[str, str]:
     """Cut a text at its labels; the first text under a label wins."""
     found = list(pattern.finditer(text))
     ends = [match.start() for match in found[1:]] + [len(text)]
     texts: dict[str, str] = {}
-    for match, end in zip(found, ends, strict=True):
-        texts.setdefault(names[match.group(1).casefold()], text[match.end() : end].strip())
+    for match, end in zip(found, ends, strict=False):  # none found, one end
+        name = names[(match.lastindex or 1) - 1]
+        texts.setdefault(name, text[match.end() : end].strip())
     return texts
 
 
@@ -70,8 +71,8 @@ class ChatLayout:
         )
 
     def read(self, spec: SignatureSpec, text: str) -> Reading:
-        pattern, names = _chat_markers(spec.output_names)
-        return _read_fields(spec.outputs, _cut(pattern, names, text))
+        names = spec.output_names
+        return _read_fields(spec.outputs, _cut(_chat_markers(names), names, text))
 
     def constraint(self, spec: SignatureSpec) -> Constraint:
         parts: list[str | FieldSpec] = []
@@ -81,10 +82,10 @@ class ChatLayout:
 
 
 @lru_cache(maxsize=512)
-def _chat_markers(names: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, str]]:
-    alternatives = "|".join(map(re.escape, names))
-    pattern = re.compile(rf"^[ \t]*#+[ \t]*({alternatives})[ \t]*:?[ \t]*$", re.M | re.I)
-    return pattern, {name.casefold(): name for name in names}
+def _chat_markers(names: tuple[str, ...]) -> re.Pattern[str]:
+    # One group for each name, in their order: the group that matched says which field it is.
+    alternatives = "|".join(f"({re.escape(name)})" for name in names)
+    return re.compile(rf"^[ \t]*#+[ \t]*(?:{alternatives})[ \t]*:?[ \t]*$", re.M | re.I)
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,11 @@ class PlainLayout:
         )
 
     def read(self, spec: SignatureSpec, text: str) -> Reading:
-        pattern, names = _plain_labels(spec.output_names)
-        if len(spec.outputs) == 1:
-            field, opening = spec.outputs[0], pattern.match(text)
-            return _read_fields(spec.outputs, {field.name: text[opening.end() if opening else 0 :]})
+        names, text = spec.output_names, text.strip()
+        pattern = _plain_labels(names)
+        if len(names) == 1:
+            opening = pattern.match(text)
+            return _read_fields(spec.outputs, {names[0]: text[opening.end() if opening else 0 :]})
         return _read_fields(spec.outputs, _cut(pattern, names, text))
 
     def constraint(self, spec: SignatureSpec) -> Constraint:
@@ -137,10 +139,6 @@ def _label(name: str) -> str:
 
 
 @lru_cache(maxsize=512)
-def _plain_labels(names: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, str]]:
-    labels = {_label(name).casefold(): name for name in names} | {
-        name.casefold(): name for name in names
-    }
-    alternatives = "|".join(map(re.escape, sorted(labels, key=len, reverse=True)))
-    pattern = re.compile(rf"^[ \t]*\**({alternatives})\**[ \t]*:\**[ \t]*", re.M | re.I)
-    return pattern, labels
+def _plain_labels(names: tuple[str, ...]) -> re.Pattern[str]:
+    alternatives = "|".join(f"({re.escape(name).replace('_', '[_ ]')})" for name in names)
+    return re.compile(rf"^[ \t]*\**(?:{alternatives})\**[ \t]*:\**[ \t]*", re.M | re.I)

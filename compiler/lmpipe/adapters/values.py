@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -14,28 +16,37 @@ from lmpipe.signature import FieldSpec
 _NONE = {"none", "null", "n/a", "nil", "-", ""}
 _TRUE = {"yes", "true", "1"}
 _FALSE = {"no", "false", "0"}
-_NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"-?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?")
+_LONG_NUMBER = re.compile(r"\d{19}")
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 
 
 def spell(field: FieldSpec, value: Any) -> str:
     """Write a JSON value of a field as text."""
-    if value is None:
-        return "none"
+    shape = field.shape
+    if value is None and (shape.optional or shape.kind != "json"):
+        return shape.none
+    if shape.kind == "json":
+        return json_text(value)
+    if shape.kind == "choice" or isinstance(value, str):
+        return str(value)
     if value is True or value is False:
         return "yes" if value else "no"
-    if isinstance(value, str):
-        return value
     return json_text(value)
 
 
 def json_text(value: Any) -> str:
     """Write a JSON value compactly on one line, keys in their own order."""
-    return orjson.dumps(value, default=_plain).decode()
+    try:
+        return orjson.dumps(value, default=_plain).decode()
+    except TypeError:  # whole numbers of more than 64 bits
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
 def _plain(value: Any) -> Any:
-    return dict(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"not a JSON value: {type(value).__name__}")
 
 
 def read_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
@@ -45,7 +56,7 @@ def read_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
         LayoutError: if the text holds no such value.
     """
     shape, text = field.shape, text.strip()
-    if shape.optional and text.strip(" .\"'`").lower() in _NONE:
+    if shape.optional and _is_none(shape, text):
         return None, False
     match shape.kind:
         case "choice":
@@ -55,8 +66,13 @@ def read_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
         case "integer" | "number":
             return _read_number(field, text), False
         case "json":
-            return read_json(field.name, text)
+            return read_json(field.name, text, shape.container)
     return text, False
+
+
+def _is_none(shape: Shape, text: str) -> bool:
+    word = text.strip(" .\"'`").lower()
+    return word in _NONE and word not in {str(choice).lower() for choice in shape.choices}
 
 
 def _read_choice(field: FieldSpec, shape: Shape, text: str) -> Any:
@@ -85,14 +101,19 @@ def _read_boolean(field: FieldSpec, text: str) -> bool:
 
 
 def _read_number(field: FieldSpec, text: str) -> Any:
-    found = _NUMBER.findall(text)
+    found = _NUMBER.findall(text.replace("\N{MINUS SIGN}", "-"))
     if len(found) != 1:
         raise LayoutError(f"{field.name!r} must be {field.shape.hint()}, got {text[:100]!r}")
     return found[0].replace(",", "")
 
 
-def read_json(name: str, text: str) -> tuple[Any, bool]:
+def read_json(name: str, text: str, container: str = "") -> tuple[Any, bool]:
     """Read JSON from a reply that may wrap it in prose or a code fence.
+
+    Args:
+        name: of what is read, for errors.
+        text: the reply.
+        container: `object` or `array` where only such a value will do.
 
     Returns:
         The value, and whether it could only be read after repair.
@@ -101,21 +122,32 @@ def read_json(name: str, text: str) -> tuple[Any, bool]:
         LayoutError: if there is no JSON in it.
     """
     fenced = _FENCE.search(text)
-    for candidate in (text, fenced.group(1) if fenced else "", _braced(text)):
+    for candidate in (text, fenced.group(1) if fenced else "", *_enclosed(text, container)):
         try:
-            return orjson.loads(candidate), False
-        except orjson.JSONDecodeError:
+            return _loads(candidate), False
+        except ValueError:
             continue
     if not re.search(r"[\[{]", text):
         raise LayoutError(f"{name!r} must be JSON, got {text[:100]!r}")
     from json_repair import repair_json
 
-    value = repair_json(text, return_objects=True)
+    try:
+        value = repair_json(text, return_objects=True)
+    except RecursionError:
+        value = ""
     if value in ("", [], {}):
         raise LayoutError(f"{name!r} must be JSON, got {text[:100]!r}")
     return value, True
 
 
-def _braced(text: str) -> str:
-    start, end = text.find("{"), text.rfind("}")
-    return text[start : end + 1] if 0 <= start < end else ""
+def _loads(text: str) -> Any:
+    value = orjson.loads(text)
+    # orjson reads whole numbers of more than 64 bits as floats, which loses digits.
+    return json.loads(text) if _LONG_NUMBER.search(text) else value
+
+
+def _enclosed(text: str, container: str) -> list[str]:
+    """What stands in the outermost braces and in the outermost brackets, the earlier one first."""
+    pairs = {"object": ("{}",), "array": ("[]",)}.get(container, ("{}", "[]"))
+    spans = [(text.find(opening), text.rfind(closing) + 1) for opening, closing in pairs]
+    return [text[start:end] for start, end in sorted(spans) if 0 <= start < end]

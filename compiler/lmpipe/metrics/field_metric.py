@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
 from lmpipe.errors import MetricError
-from lmpipe.example import Example, jsonable, missing_field
+from lmpipe.example import Example, missing_field
 from lmpipe.metrics.score import Score
 
 # Compares the gold value with the predicted one: a value in [0, 1] and feedback about it.
@@ -123,11 +123,6 @@ _PLAIN = (str, bytes, int, float, complex, list, tuple, set, frozenset, Enum)
 def _is_plain(value: Any) -> bool:
     named = hasattr(value, "_fields")  # a named tuple has fields to read
     return value is None or (isinstance(value, _PLAIN) and not named)
-
-
-def plain(value: Any) -> Any:
-    """Make a value comparable with what a data file holds: enums, dates and models as JSON."""
-    return jsonable(value)
 
 
 def shown(value: Any, *, most: int = 200) -> str:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmpipe.canonical import canonical_json
-from lmpipe.example import Example
+from lmpipe.example import Example, jsonable
 from lmpipe.metrics.field_metric import (
     FieldMetric,
     call_text,
     check_fields,
     gold_value,
-    plain,
     predicted_value,
     shown,
     verdict,
@@ -82,9 +81,9 @@ class FieldAccuracy:
         parts: dict[str, float] = {}
         wrong = []
         for name in self.fields:
-            gold = plain(gold_value(self, example, self.gold or name))
+            gold = jsonable(gold_value(self, example, self.gold or name))
             predicted = predicted_value(self, prediction, name, only=len(self.fields) == 1)
-            for path, expected, got in _leaves(name, gold, plain(predicted)):
+            for path, expected, got in _leaves(name, gold, jsonable(predicted)):
                 parts[path] = float(_same_leaf(expected, got))
                 if not parts[path]:
                     wrong.append(f"{path}: expected {shown(expected)}, got {shown(got)}")
@@ -101,7 +100,7 @@ class FieldAccuracy:
 
 
 def _compare_exactly(gold: Any, predicted: Any) -> tuple[float, str]:
-    gold, predicted = plain(gold), plain(predicted)
+    gold, predicted = jsonable(gold), jsonable(predicted)
     return verdict(gold, predicted, right=_same(gold, predicted))
 
 
@@ -130,7 +129,7 @@ def _spelled(text: str) -> bool | float | int | None:
 
 
 def _compare_sets(gold: Any, predicted: Any) -> tuple[float, str]:
-    gold, predicted = plain(gold), plain(predicted)
+    gold, predicted = jsonable(gold), jsonable(predicted)
     expected, got = Counter(_items(gold)), Counter(_items(predicted))
     value = multiset_f1(expected, got)
     if value == 1:

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from lmpipe.errors import MetricError
-from lmpipe.metrics.field_metric import FieldMetric, plain, shown, verdict
+from lmpipe.example import jsonable
+from lmpipe.metrics.field_metric import FieldMetric, shown, verdict
 
 # A sign is one only where no digit or letter stands before it: "10-5" holds 10 and 5.
 _SIGN = r"(?:(?<![\w.)])[-+\u2212])?"
@@ -81,7 +82,7 @@ def close(one: float | int, other: float | int) -> bool:
 def _compare_numbers(
     gold: Any, predicted: Any, *, tolerance: float, relative: float
 ) -> tuple[float, str]:
-    gold, predicted = plain(gold), plain(predicted)
+    gold, predicted = jsonable(gold), jsonable(predicted)
     if gold is None or predicted is None:
         return verdict(gold, predicted, right=gold is predicted)
     (expected, gold_percent), (got, percent) = _read(gold), _read(predicted)

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from lmpipe.metrics.field_metric import FieldMetric, plain, shown, verdict
+from lmpipe.example import jsonable
+from lmpipe.metrics.field_metric import FieldMetric, shown, verdict
 
 _ARTICLES = frozenset(("a", "an", "the"))
 # Punctuation that a number means something by: the point in 3.5, the sign of -5.
@@ -85,7 +86,7 @@ def _is_punctuation(char: str) -> bool:
 
 
 def _best(gold: Any, predicted: Any, score: Callable[[str, str], float]) -> tuple[float, Any, Any]:
-    gold, predicted = plain(gold), plain(predicted)
+    gold, predicted = jsonable(gold), jsonable(predicted)
     several = isinstance(gold, list) and gold and not isinstance(predicted, list)
     candidates = gold if several else [gold]
     values = [

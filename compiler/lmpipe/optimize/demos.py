@@ -52,8 +52,10 @@ def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[
             if not step.error and not step.repaired:
                 demo = Demo(inputs=step.inputs, outputs=step.outputs, source="bootstrapped")
                 by_predictor.setdefault(step.predictor, []).append(demo)
-        for path, demos in by_predictor.items():
-            found.setdefault(path, []).append(rng.choice(demos))
+        # Concurrent calls of one run end in any order; the choice must not depend on it.
+        for path in sorted(by_predictor):
+            choices = sorted(by_predictor[path], key=lambda demo: demo.hash)
+            found.setdefault(path, []).append(rng.choice(choices))
     return found
 
 

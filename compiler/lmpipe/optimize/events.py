@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from lmpipe.evaluate import Evaluation, Row
+from lmpipe.evaluation import Evaluation, Row
 from lmpipe.optimize.budget import Spend
 from lmpipe.state import ProgramState
 

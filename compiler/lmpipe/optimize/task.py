@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lmpipe.errors import BudgetExhaustedError
-from lmpipe.evaluate import DEFAULT_CONCURRENCY, Evaluation, Row, RunOptions, run_examples
+from lmpipe.evaluation import DEFAULT_CONCURRENCY, Evaluation, Row, RunOptions, run_examples
 from lmpipe.example import Example
 from lmpipe.lm.lm import LM
 from lmpipe.metrics import Metric

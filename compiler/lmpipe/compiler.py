@@ -12,7 +12,7 @@ from typing import Any
 
 from lmpipe.artifact import Artifact, RunWriter, read_artifact, run_folder
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
-from lmpipe.evaluate import Evaluation
+from lmpipe.evaluation import Evaluation
 from lmpipe.lm import loop
 from lmpipe.optimize import Candidate, Ledger, Spend, Task, Watcher, Watchers, baselines
 from lmpipe.program import Module
@@ -278,9 +278,9 @@ def trusted_recipe(artifact: Artifact, *, trust: bool) -> Recipe:
             "  hand over the program, or say that you trust the folder: load(path, program) or "
             "load(path, trust=True); on the command line --program FILE or --trust"
         )
-    if not file or not Path(file).is_file():
+    if not file:
         raise ArtifactError(
-            f"{artifact.path} was compiled from {file or 'Python code'}, which is not here: hand "
+            f"{artifact.path} was compiled from Python code that its manifest does not name: hand "
             "over the program itself"
         )
-    return load_recipe(Path(file))
+    return load_recipe(file)

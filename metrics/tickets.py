@@ -1,0 +1,8 @@
+"""How good the handling of a ticket is: half for the team, half for the details."""
+
+from lmpipe.metrics import exact_match, field_accuracy, weighted
+
+ticket_score = weighted(
+    (0.5, exact_match("team")),
+    (0.5, field_accuracy("order", "product", "amount")),
+)

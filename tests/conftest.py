@@ -1,0 +1,30 @@
+"""What all tests share: no network, no cache of the user's, the helpers on the path."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches and weights of a test live in its own folder."""
+    monkeypatch.setenv("LMPIPE_HOME", str(tmp_path / "lmpipe-home"))
+    monkeypatch.delenv("LMPIPE_CACHE", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_runtime() -> Iterator[None]:
+    """Each test starts with a runtime of its own that keeps nothing."""
+    from lmpipe.lm.lm import LM
+    from lmpipe.lm.retry import RetryPolicy
+    from lmpipe.lm.runtime import Runtime
+    from lmpipe.settings import using
+
+    with using(lm=LM("local"), runtime=Runtime(retry=RetryPolicy(attempts=1))):
+        yield

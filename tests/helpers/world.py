@@ -1,0 +1,99 @@
+"""A small world to compile in: a task, its data, and a scripted LM that demonstrations help."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Literal
+
+import lmpipe
+from lmpipe.lm.request import Request
+from lmpipe.metrics import exact_match
+
+COLOURS = {"apple": "red", "grass": "green", "sky": "blue"}
+
+
+class NameColour(lmpipe.Signature):
+    """Which colour does the thing have?"""
+
+    thing: str = lmpipe.Input()
+    colour: Literal["red", "green", "blue"] = lmpipe.Output()
+
+
+class Describe(lmpipe.Signature):
+    """Describe the thing in a few words."""
+
+    thing: str = lmpipe.Input()
+    words: str = lmpipe.Output()
+
+
+class NameColourFrom(lmpipe.Signature):
+    """Which colour does the described thing have?"""
+
+    thing: str = lmpipe.Input()
+    words: str = lmpipe.Input()
+    colour: Literal["red", "green", "blue"] = lmpipe.Output()
+
+
+class TwoSteps(lmpipe.Module):
+    """Describe first, then name: the middle field is in no data."""
+
+    def __init__(self) -> None:
+        self.describe = lmpipe.Predict(Describe)
+        self.name = lmpipe.Predict(NameColourFrom)
+
+    def forward(self, thing: str) -> NameColourFrom:
+        words = self.describe(thing=thing).words
+        return self.name(thing=thing, words=words)
+
+
+def things(count: int, *, seed: int = 0, start: int = 0) -> list[lmpipe.Example]:
+    rng = random.Random(seed)
+    rows = []
+    for number in range(start, start + count):
+        kind = rng.choice(sorted(COLOURS))
+        rows.append(lmpipe.Example(thing=f"{kind} number {number}", colour=COLOURS[kind]))
+    return [row.with_inputs("thing") for row in rows]
+
+
+def answer(request: Request) -> str:
+    """Right more often with more demonstrations, and with constrained outputs."""
+    question = request.messages[-1].content
+    system = request.messages[0].content
+    if "few words" in system:
+        return _write(request, "words", "a thing of some colour")
+    demos = (len(request.messages) - 2) // 2
+    kind = next((kind for kind in COLOURS if kind in question), "sky")
+    dice = int(hashlib.sha256(question.encode()).hexdigest()[:4], 16) % 20
+    right = dice < 5 + 2 * demos + (2 if request.constraint else 0)
+    colour = COLOURS[kind] if right else "red"
+    if dice >= 18 and demos < 2 and not request.constraint:
+        return "I would rather not say."
+    return _write(request, "colour", colour)
+
+
+def _write(request: Request, field: str, value: str) -> str:
+    system = request.messages[0].content
+    if "## " in system:
+        return f"## {field}\n{value}"
+    if "JSON object" in system:
+        return f'{{"{field}": "{value}"}}'
+    return value
+
+
+def student(**settings: object) -> lmpipe.ScriptedLM:
+    return lmpipe.ScriptedLM(answer, **settings)  # type: ignore[arg-type]
+
+
+def recipe(**changes: object) -> lmpipe.Recipe:
+    made = lmpipe.Recipe(
+        program=lmpipe.Predict(NameColour),
+        train=things(40),
+        val=things(30, seed=1, start=100),
+        test=things(40, seed=2, start=200),
+        metric=exact_match("colour"),
+        optimizer=lmpipe.RandomSearch(candidates=6, demos=8, bootstrapped=2),
+        student=student(),
+        name="colours",
+    )
+    return made.replace(**changes)

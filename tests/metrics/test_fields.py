@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import datetime
+import enum
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from lmpipe.errors import MetricError
+from lmpipe.example import Example
+from lmpipe.metrics import Score, exact_match, field_accuracy, set_f1
+
+
+class Team(enum.Enum):
+    BILLING = "billing"
+
+
+class Item(BaseModel):
+    name: str
+    amount: float | None = None
+
+
+class Order(BaseModel):
+    number: int
+    day: datetime.date | None = None
+    items: list[Item] = []
+
+
+def score(metric: Callable[..., Score], gold: Any, predicted: Any) -> Score:
+    return metric(Example(x=gold), SimpleNamespace(x=predicted), None)
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "value"),
+    [
+        ("billing", "billing", 1),
+        ("billing", "Billing", 0),
+        ("billing", Team.BILLING, 1),
+        (Team.BILLING, "billing", 1),
+        ("2024-02-29", datetime.date(2024, 2, 29), 1),
+        (5, 5.0, 1),
+        (1, True, 0),
+        (True, True, 1),
+        ("5", 5, 1),
+        ("1,000.5", 1000.5, 1),
+        (str(2**60), 2**60 + 1, 0),
+        ("True", True, 1),
+        ("yes", True, 0),
+        ("1", True, 0),
+        (5, "5", 0),
+        (None, None, 1),
+        (None, "", 0),
+        (["a", 1], ("a", 1), 1),
+        (["a", "b"], ["b", "a"], 0),
+        ([1], [True], 0),
+        ({"number": 1, "day": None, "items": []}, Order(number=1), 1),
+        ({"number": 1}, Order(number=1), 0),
+    ],
+)
+def test_exact_match(gold: Any, predicted: Any, value: float) -> None:
+    assert score(exact_match("x"), gold, predicted).value == value
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "value"),
+    [
+        (["a b", "c"], ["C", "A  B"], 1),
+        (["x", "y"], ["x"], 2 / 3),
+        (["x", "x"], ["x"], 2 / 3),
+        (["x"], ["y"], 0),
+        ([], [], 1),
+        ([], None, 1),
+        (["x"], [], 0),
+        ("x, y; z", ["z", "y", "x"], 1),
+        ([5], [5.0], 1),
+        ([5], ["5"], 1),
+        ([3.5], ["35"], 0),
+        ({"x", "y"}, ["y", "x"], 1),
+        ([{"a": 1, "b": 2}], [{"b": 2, "a": 1}], 1),
+        (7, [7], 1),
+    ],
+)
+def test_set_f1(gold: Any, predicted: Any, value: float) -> None:
+    assert score(set_f1("x"), gold, predicted).value == pytest.approx(value)
+
+
+def test_set_f1_names_what_is_missing_and_what_is_too_much() -> None:
+    feedback = score(set_f1("x"), ["p", "q"], ["q", "r"]).feedback
+    assert feedback == "x: missing ['p'], surplus ['r'] (F1 0.50)"
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "value"),
+    [
+        ("The Cat", "cat", 1),
+        (0.1 + 0.2, 0.3, 1),
+        (100.0, 100.00001, 1),
+        (100.0, 100.1, 0),
+        ("5", 5, 1),
+        (5, "5", 1),
+        (1, True, 0),
+        (None, None, 1),
+        (None, "x", 0),
+        ([], [], 1),
+        ({}, None, 1),
+        (["a", "b"], ["a"], 1 / 2),
+        (["a", "b"], ["b", "a"], 0),
+        ({"number": 1, "day": "2024-02-29"}, Order(number=1, day=datetime.date(2024, 2, 29)), 1),
+        ({"number": 1, "day": None}, Order(number=2), 2 / 3),
+        ({"number": 1, "items": [{"name": "A", "amount": 2}]}, Order(number=1), 2 / 4),
+        ({"a": 1, "b": 2}, None, 0),
+        ({"a": 1}, "text", 0),
+        ({"a": 1}, {"a": 1, "made_up": 2}, 1 / 2),
+    ],
+)
+def test_field_accuracy(gold: Any, predicted: Any, value: float) -> None:
+    assert score(field_accuracy("x"), gold, predicted).value == pytest.approx(value)
+
+
+def test_field_accuracy_counts_the_leaves_of_all_fields() -> None:
+    row = Example(order={"number": 1, "items": [{"name": "A"}]}, product="Lamp")
+    prediction = SimpleNamespace(order=Order(number=2, items=[Item(name="a.")]), product="the lamp")
+    parts = field_accuracy("order", "product")(row, prediction).parts
+    assert parts == {
+        "order.number": 0.0,
+        "order.items[0].name": 1.0,
+        "order.items[0].amount": 1.0,
+        "order.day": 1.0,
+        "product": 1.0,
+    }
+
+
+def test_field_accuracy_names_the_leaves_that_are_wrong() -> None:
+    feedback = score(field_accuracy("x"), {"a": 1, "b": 2}, {"a": 1, "b": 3}).feedback
+    assert feedback == "1 of 2 fields are correct; x.b: expected 2, got 3"
+
+
+def test_field_accuracy_reads_the_row_under_another_name() -> None:
+    metric = field_accuracy("x", gold="y")
+    assert metric(Example(y=1), SimpleNamespace(x=1)).value == 1
+
+
+def test_field_accuracy_refuses_a_prediction_without_the_field() -> None:
+    with pytest.raises(MetricError, match=r"field_accuracy\('x', 'y'\) reads.*'y'"):
+        field_accuracy("x", "y")(Example(x=1, y=2), SimpleNamespace(x=1))
+
+
+def test_field_accuracy_is_called_what_it_is() -> None:
+    assert field_accuracy("x", "y").__name__ == "field_accuracy('x', 'y')"

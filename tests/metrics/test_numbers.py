@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmpipe.errors import MetricError
+from lmpipe.example import Example
+from lmpipe.metrics import numeric_match, parse_number
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("18", 18),
+        ("$1,234.50", 1234.5),
+        ("18 apples", 18),
+        ("-3", -3),
+        ("\u22123", -3),
+        ("-$5", -5),
+        ("$-5", -5),
+        ("+7", 7),
+        ("- 5 eggs", 5),
+        ("10-5", 5),
+        (".5", 0.5),
+        ("The answer is 42.", 42),
+        ("3 + 15 = 18", 18),
+        ("#### 1,000", 1000),
+        ("1,2,3", 3),
+        ("12,345,678", 12345678),
+        ("3/4", 0.75),
+        ("-1 1/2 cups", -1.5),
+        ("1/0", None),
+        ("on 1/2/2024", 2024),
+        ("2e-3", 0.002),
+        ("It is 2e5.", 2e5),
+        ("50%", 50),
+        ("50 percent", 50),
+        ("18 m2", 18),
+        ("5kg", 5),
+        ("USD100", 100),
+        ("1e999", None),
+        ("9" * 5000, None),
+        ("none", None),
+        ("", None),
+        ("nan", None),
+    ],
+)
+def test_numbers_are_read_from_text(text: str, number: float | None) -> None:
+    assert parse_number(text) == number
+
+
+@given(st.integers(-(10**18), 10**18))
+def test_integers_come_back_exactly(number: int) -> None:
+    assert [parse_number(f"{number}"), parse_number(f"${number:,} in all")] == [number, number]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_floats_come_back_exactly(number: float) -> None:
+    assert parse_number(repr(number)) == number
+
+
+@given(st.text() | st.text("0123456789.,/-+e$% "))
+def test_any_text_gives_a_finite_number_or_none(text: str) -> None:
+    number = parse_number(text)
+    assert number is None or math.isfinite(number)
+
+
+def value(gold: Any, predicted: Any, **options: Any) -> float:
+    metric = numeric_match("answer", **options)
+    return metric(Example(answer=gold), SimpleNamespace(answer=predicted)).value
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "score"),
+    [
+        (18, 18, 1),
+        ("18", "18 apples", 1),
+        ("1,234.50", 1234.5, 1),
+        (0.3, 0.1 + 0.2, 1),
+        (Decimal("0.3"), 0.3, 1),
+        (18, 19, 0),
+        (10**17, 10**17 + 1, 0),
+        (18, "many", 0),
+        (18, None, 0),
+        (1, True, 0),
+        (18, math.nan, 0),
+        (18, 10**400, 0),
+        (None, None, 1),
+        (None, 0, 0),
+        ("50%", 0.5, 1),
+        ("50", "50%", 1),
+        (0.5, "50%", 1),
+        ("50%", "0.5%", 0),
+    ],
+)
+def test_numeric_match(gold: Any, predicted: Any, score: float) -> None:
+    assert value(gold, predicted) == score
+
+
+@pytest.mark.parametrize(
+    ("options", "predicted", "score"),
+    [
+        ({"tolerance": 0.1}, 10.1, 1),
+        ({"tolerance": 0.1}, 10.11, 0),
+        ({"relative": 0.01}, 9.9, 1),
+        ({"relative": 0.01}, 9.8, 0),
+    ],
+)
+def test_tolerances(options: dict[str, float], predicted: float, score: float) -> None:
+    assert value(10, predicted, **options) == score
+
+
+def test_a_row_without_a_number_is_an_error() -> None:
+    with pytest.raises(MetricError, match="'unknown' holds no number"):
+        value("unknown", 1)
+
+
+@pytest.mark.parametrize("tolerance", [-1, math.nan, math.inf])
+def test_a_tolerance_is_finite_and_not_negative(tolerance: float) -> None:
+    with pytest.raises(MetricError, match="tolerance is"):
+        numeric_match("answer", tolerance=tolerance)
+
+
+def test_settings_are_in_the_name() -> None:
+    assert repr(numeric_match("answer", tolerance=0.1)) == "numeric_match('answer', tolerance=0.1)"

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import pytest
+
+from lmpipe.errors import MetricError
+from lmpipe.example import Example
+from lmpipe.metrics import Score, bind_metric, call_metric, metric_name
+
+ROW = Example(question="q", answer="a").with_inputs("question")
+
+
+def with_two(example: Example, prediction: Any) -> bool:
+    return bool(example.answer == prediction)
+
+
+def with_three(example: Example, prediction: Any, trace: Any) -> bool:
+    return bool(trace == "trace")
+
+
+def with_optional_trace(example: Example, prediction: Any, steps: Any = None) -> bool:
+    return bool(steps == "trace")
+
+
+def with_named_trace(example: Example, prediction: Any, *, trace: Any = None) -> bool:
+    return bool(trace == "trace")
+
+
+def with_required_named_trace(example: Example, prediction: Any, *, trace: Any) -> bool:
+    return bool(trace == "trace")
+
+
+def with_anything(*arguments: Any) -> bool:
+    return arguments == (ROW, "a", "trace")
+
+
+async def asynchronous(example: Example, prediction: Any) -> float:
+    return 0.25
+
+
+class Judge:
+    def __call__(self, example: Example, prediction: Any, trace: Any) -> Score:
+        return Score(0.5, "so so", {"style": 0.5})
+
+
+class OnlyAsync:
+    async def acall(self, example: Example, prediction: Any, trace: Any) -> float:
+        return 0.75
+
+    def __call__(self, example: Example, prediction: Any, trace: Any) -> float:
+        raise AssertionError("the async door comes first")
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        with_two,
+        with_three,
+        with_optional_trace,
+        with_named_trace,
+        with_required_named_trace,
+        with_anything,
+        lambda example, prediction: True,
+    ],
+)
+async def test_a_metric_gets_the_trace_where_it_wants_it(metric: Any) -> None:
+    assert await bind_metric(metric)(ROW, "a", "trace") == Score(1.0)
+
+
+async def test_the_trace_does_not_take_the_place_of_an_option() -> None:
+    def near(example: Example, prediction: Any, tolerance: float = 0.5) -> float:
+        return tolerance
+
+    assert await call_metric(near, ROW, "a", "trace") == Score(0.5)
+
+
+async def test_options_bound_by_partial_stay() -> None:
+    def near(example: Example, prediction: Any, *, tolerance: float) -> float:
+        return tolerance
+
+    assert await call_metric(partial(near, tolerance=0.5), ROW, "a", "trace") == Score(0.5)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"), [(asynchronous, 0.25), (Judge(), 0.5), (OnlyAsync(), 0.75)]
+)
+async def test_async_metrics_and_objects_are_metrics(metric: Any, value: float) -> None:
+    assert (await bind_metric(metric)(ROW, "a")).value == value
+
+
+async def test_feedback_and_parts_are_kept() -> None:
+    assert await call_metric(Judge(), ROW, "a") == Score(0.5, "so so", {"style": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("result", "value"),
+    [
+        (True, 1.0),
+        (False, 0.0),
+        (1, 1.0),
+        (0.5, 0.5),
+        (Fraction(1, 4), 0.25),
+        (Score(True), 1.0),
+        (1 + 1e-12, 1.0),
+        (-1e-12, 0.0),
+    ],
+)
+async def test_values_become_floats_in_range(result: Any, value: float) -> None:
+    got = (await call_metric(lambda example, prediction: result, ROW, "a")).value
+    assert (got, type(got)) == (value, float)
+
+
+@pytest.mark.parametrize(
+    ("result", "remedy"),
+    [
+        (None, "every path"),
+        ("1", "every path"),
+        ([1.0], "every path"),
+        (math.nan, "division"),
+        (math.inf, "division"),
+        (85, "greatest value"),
+        (-0.5, "greatest value"),
+        (Score(2.0), "greatest value"),
+        (Score(1.0, parts={"a": math.nan}), "parts that are finite"),
+        (Score(1.0, feedback=None), "feedback that is text"),  # type: ignore[arg-type]
+    ],
+)
+async def test_what_is_no_score_is_an_error(result: Any, remedy: str) -> None:
+    def vague(example: Example, prediction: Any) -> Any:
+        return result
+
+    with pytest.raises(MetricError, match=rf"'vague' returned.*{remedy}.*question='q'"):
+        await call_metric(vague, ROW, "a")
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [lambda: 1.0, lambda example: 1.0, lambda example, prediction, trace, name, steps: 1.0],
+)
+def test_other_parameters_are_refused_at_once(metric: Any) -> None:
+    with pytest.raises(MetricError, match="takes \\(example, prediction\\)"):
+        bind_metric(metric)
+
+
+def test_what_is_no_function_is_refused() -> None:
+    with pytest.raises(MetricError, match=r"expected a metric.*'exact'"):
+        bind_metric("exact")  # type: ignore[arg-type]
+
+
+async def test_what_a_metric_raises_comes_out_untouched() -> None:
+    error = ZeroDivisionError("mine")
+
+    def broken(example: Example, prediction: Any) -> float:
+        raise error
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        await call_metric(broken, ROW, "a")
+    assert raised.value is error
+
+
+def test_parts_are_read_only() -> None:
+    parts: Any = Score(1.0, parts={"a": 1.0}).parts
+    with pytest.raises(TypeError):
+        parts["a"] = 0.0
+
+
+def test_a_score_is_hashable() -> None:
+    assert len({Score(1.0, parts={"a": 1.0}), Score(1.0, parts={"a": 1.0})}) == 1
+
+
+def test_a_score_is_json() -> None:
+    score = Score(0.5, "so so", {"a": 0.5})
+    assert score.to_json() == {"value": 0.5, "feedback": "so so", "parts": {"a": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [(with_two, "with_two"), (partial(with_two), "with_two"), (Judge(), "Judge")],
+)
+def test_every_metric_has_a_name(metric: Callable[..., Any], name: str) -> None:
+    assert metric_name(metric) == name
