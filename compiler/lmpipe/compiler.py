@@ -96,6 +96,7 @@ def compile(  # noqa: A001 - lmpipe.compile is what it is called
     watchers: Sequence[Watcher] = (),
     concurrency: int = 64,
     origin: str = "",
+    overrides: Mapping[str, Any] | None = None,
 ) -> Run:
     """Compile a program: search for the state that scores best, and test it once.
 
@@ -107,6 +108,7 @@ def compile(  # noqa: A001 - lmpipe.compile is what it is called
         watchers: told of progress, candidates and rows.
         concurrency: examples in flight at a time; it does not change the result.
         origin: the file that the recipe comes from, for the manifest.
+        overrides: what was changed of the recipe in that file, as JSON, for the manifest.
 
     Raises:
         InputError: if something handed over is wrong.
@@ -114,7 +116,14 @@ def compile(  # noqa: A001 - lmpipe.compile is what it is called
         LMError: if an LM is away after retries, or refuses; the same call resumes.
     """
     return loop.run_sync(
-        acompile(recipe, runs=runs, watchers=watchers, concurrency=concurrency, origin=origin)
+        acompile(
+            recipe,
+            runs=runs,
+            watchers=watchers,
+            concurrency=concurrency,
+            origin=origin,
+            overrides=overrides,
+        )
     )
 
 
@@ -125,11 +134,12 @@ async def acompile(
     watchers: Sequence[Watcher] = (),
     concurrency: int = 64,
     origin: str = "",
+    overrides: Mapping[str, Any] | None = None,
 ) -> Run:
     """`compile` from a coroutine."""
     prepared = prepare(recipe)
     folder = run_folder(Path(runs), prepared.name, prepared.hash)
-    writer = RunWriter(folder, _first_manifest(prepared, origin))
+    writer = RunWriter(folder, _first_manifest(prepared, origin, overrides or {}))
     try:
         run = await _search(prepared, writer, watchers, concurrency)
     except asyncio.CancelledError:
@@ -165,7 +175,14 @@ async def _search(
     stopped = await _optimize(task, prepared)
     ledger.release()
     assert task.best is not None
-    test = await _test(task, prepared, task.best.state) if prepared.test else None
+    test = None
+    try:
+        if prepared.test:
+            test = await _test(task, prepared, task.best.state)
+    except BudgetExhaustedError as error:
+        # Only wall time can end here: all else was withheld for the test.
+        task.note("budget exhausted", message=str(error))
+        stopped = f"{error}; the test was not done"
     run = Run(
         program=recipe.program.bind(task.best.state),
         state=task.best.state,
@@ -183,14 +200,16 @@ async def _search(
 
 async def _optimize(task: Task, prepared: Prepared) -> str:
     """Score the baselines and search; returns why the search ended early, if it did."""
-    task.phase = "baselines"
-    for name, state in baselines(task.program.state()).items():
-        await task.evaluate(state, name=name)
-    task.phase = prepared.optimizer.name
     try:
+        task.phase = "baselines"
+        for name, state in baselines(task.program.state()).items():
+            await task.evaluate(state, name=name)
+        task.phase = prepared.optimizer.name
         result = await prepared.optimizer.optimize(task)
         await task.evaluate(result, name=prepared.optimizer.name)
     except BudgetExhaustedError as error:
+        if task.best is None:
+            raise
         task.note("budget exhausted", message=str(error))
         return str(error)
     return ""
@@ -217,7 +236,9 @@ async def _test(task: Task, prepared: Prepared, state: ProgramState) -> TestResu
     )
 
 
-def _first_manifest(prepared: Prepared, origin: str) -> dict[str, Any]:
+def _first_manifest(
+    prepared: Prepared, origin: str, overrides: Mapping[str, Any]
+) -> dict[str, Any]:
     import lmpipe
 
     identity = dict(prepared.identity)
@@ -225,6 +246,7 @@ def _first_manifest(prepared: Prepared, origin: str) -> dict[str, Any]:
     return {
         **identity,
         "program": program,
+        "overrides": dict(overrides),
         "recipe": prepared.hash,
         "versions": {"lmpipe": lmpipe.__version__, "python": platform.python_version()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

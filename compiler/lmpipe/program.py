@@ -83,8 +83,11 @@ class Module:
             concurrency: runs in flight at a time.
 
         Raises:
+            ConfigError: if the concurrency is below 1.
             Exception: the first row's error that came up; the other rows are cancelled.
         """
+        if concurrency < 1:
+            raise ConfigError(f"batch: concurrency is {concurrency}, must be 1 or more")
 
         async def run_all() -> list[Any]:
             limit = asyncio.Semaphore(concurrency)
@@ -113,6 +116,11 @@ class Module:
         found: dict[str, Predictor] = {}
         seen: set[int] = set()
         for path, predictor in _walk(self, "", seen):
+            if path in found:
+                raise ConfigError(
+                    f"{type(self).__name__} has two predictors at {path!r}: give keys of a dict "
+                    "that are different as text"
+                )
             found[path or "self"] = predictor
         return found
 
@@ -223,7 +231,7 @@ def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Predicto
     if isinstance(value, Predictor):
         yield path, value
     elif isinstance(value, Module):
-        for name, item in vars(value).items():
+        for name, item in _attributes(value).items():
             yield from _walk(item, f"{path}.{name}" if path else name, seen)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
@@ -233,6 +241,17 @@ def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Predicto
             yield from _walk(item, f"{path}[{key}]", seen)
 
 
+def _attributes(module: Module) -> dict[str, Any]:
+    """A module's attributes, with the modules that its class has for all instances."""
+    shared = {
+        name: item
+        for kind in reversed(type(module).__mro__)
+        for name, item in vars(kind).items()
+        if not name.startswith("__") and _holds_module(item)
+    }
+    return shared | vars(module)
+
+
 def _rebuild(value: Any, bound: dict[int, Any]) -> Any:
     """Copy what leads to a predictor; all else is shared with the original."""
     if id(value) in bound:
@@ -240,7 +259,8 @@ def _rebuild(value: Any, bound: dict[int, Any]) -> Any:
     if isinstance(value, Module):
         # Known before its attributes are copied, so that modules may refer to each other.
         result = bound[id(value)] = copy.copy(value)
-        vars(result).update({name: _rebuild(item, bound) for name, item in vars(value).items()})
+        attributes = _attributes(value).items()
+        vars(result).update({name: _rebuild(item, bound) for name, item in attributes})
         return result
     if isinstance(value, list | tuple) and any(_holds_module(item) for item in value):
         items = [_rebuild(item, bound) for item in value]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lmpipe.errors import LMError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.runtime import Runtime
 
@@ -44,20 +45,26 @@ def _configure_defaults() -> Settings:
     return _configured
 
 
-def make_runtime(*, cache: Path | str | bool | None = True, max_in_flight: int = 64) -> Runtime:
+def make_runtime(
+    *,
+    cache: Path | str | bool | None = True,
+    max_in_flight: int = 64,
+    on_retry: Callable[[int, float, LMError], None] | None = None,
+) -> Runtime:
     """Make a runtime with a disk cache.
 
     Args:
         cache: a folder; True for the default one (`$LMPIPE_CACHE`, or in the user's cache
             folder); False or None for none.
         max_in_flight: requests in flight to one endpoint at a time.
+        on_retry: called with the attempt's number, the wait in seconds and the error.
     """
     from lmpipe.lm.cache import Cache, default_cache_folder
 
     store = None
     if cache is not None and cache is not False:
         store = Cache(default_cache_folder() if cache is True else Path(cache))
-    return Runtime(store=store, max_in_flight=max_in_flight)
+    return Runtime(store=store, max_in_flight=max_in_flight, on_retry=on_retry)
 
 
 def configure(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from decimal import Decimal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from lmpipe.canonical import canonical_json
 
 Kind = Literal["text", "date", "choice", "integer", "number", "boolean", "json"]
 
@@ -46,8 +50,13 @@ class Shape:
         return words[self.kind] + (f", or {self.none}" if self.optional else "")
 
 
-def shape_of(schema: Mapping[str, Any]) -> Shape:
-    """Tell the shape of a field from the JSON schema of its values."""
+def shape_of(schema: Mapping[str, Any], annotation: Any = None) -> Shape:
+    """Tell the shape of a field from the JSON schema of its values.
+
+    Args:
+        schema: the schema.
+        annotation: the type, for the one that its schema does not tell: a Decimal.
+    """
     definitions = schema.get("$defs", {})
     options = schema.get("anyOf")
     if options:
@@ -56,7 +65,7 @@ def shape_of(schema: Mapping[str, Any]) -> Shape:
         if len(others) == 1:
             found = _plain_shape(_resolve(others[0], definitions))
             return replace(found, optional=optional or found.optional)
-        return Shape("number" if _is_decimal(others) else "json", optional)
+        return Shape("number" if _is_decimal(annotation) else "json", optional)
     return _plain_shape(_resolve(schema, definitions))
 
 
@@ -86,7 +95,32 @@ def _plain_shape(schema: Mapping[str, Any]) -> Shape:
     return Shape("json", container=container if container in ("object", "array") else "")
 
 
-def _is_decimal(options: Sequence[Mapping[str, Any]]) -> bool:
-    # pydantic lets a Decimal come as a number or as a text of digits.
-    kinds = [option.get("type") for option in options]
-    return kinds == ["number", "string"] and "pattern" in options[1]
+def _is_decimal(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, UnionType):
+        options = [option for option in get_args(annotation) if option is not type(None)]
+        annotation = options[0] if len(options) == 1 else None
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation is Decimal
+
+
+def sets_in_order(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Sort what was a set: its own order changes from process to process."""
+    definitions = schema.get("$defs", {})
+
+    def sort(value: Any, schema: Any) -> Any:
+        if not isinstance(schema, Mapping):
+            return value
+        if "$ref" in schema:
+            return sort(value, definitions[schema["$ref"].rpartition("/")[2]])
+        for option in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+            value = sort(value, option)
+        if isinstance(value, dict):
+            known, rest = schema.get("properties", {}), schema.get("additionalProperties")
+            return {key: sort(item, known.get(key, rest)) for key, item in value.items()}
+        if not isinstance(value, list):
+            return value
+        value = [sort(item, schema.get("items")) for item in value]
+        return sorted(value, key=canonical_json) if schema.get("uniqueItems") else value
+
+    return sort(value, schema)

@@ -25,9 +25,9 @@ import pydantic
 from pydantic._internal._model_construction import ModelMetaclass
 from pydantic.fields import FieldInfo
 
-from lmpipe.canonical import digest
+from lmpipe.canonical import canonical_json, digest
 from lmpipe.errors import CallError, SignatureError
-from lmpipe.shape import Shape, shape_of
+from lmpipe.shape import Shape, sets_in_order, shape_of
 
 _DIRECTION = "lmpipe"
 
@@ -97,20 +97,40 @@ class FieldSpec:
 
     def dump(self, value: Any) -> Any:
         """Turn a value of this field into a JSON value."""
-        return value if type(value) is str else self.adapter.dump_python(value, mode="json")
+        if type(value) is str:
+            return value
+        dumped = self.adapter.dump_python(value, mode="json")
+        return sets_in_order(dumped, self.schema) if self._has_sets else dumped
+
+    def tidy(self, value: Any) -> Any:
+        """Put the keys of a JSON value, which states keep sorted, back into declared order."""
+        if self.shape.kind != "json":
+            return value
+        try:
+            return self.dump(self.adapter.validate_python(value))
+        except pydantic.ValidationError:
+            return value
+
+    @cached_property
+    def _has_sets(self) -> bool:
+        return b'"uniqueItems":true' in canonical_json(self.schema)
 
     @cached_property
     def shape(self) -> Shape:
         """How a value of this field is spelled in a prompt."""
-        return shape_of(self.schema)
+        return shape_of(self.schema, self.annotation)
 
     @cached_property
     def schema(self) -> dict[str, Any]:
         """The JSON schema of one value."""
-        schema = self.adapter.json_schema()
-        schema.pop(_DIRECTION, None)
-        schema.pop("description", None)
-        return schema
+        try:
+            schema = self.adapter.json_schema()
+        except pydantic.errors.PydanticUserError as error:
+            raise SignatureError(
+                f"field {self.name!r}: {self.type_name} has no JSON schema, so that an LM cannot "
+                f"be asked for it: {first_line(error)}"
+            ) from error
+        return _without_marks(schema)
 
 
 @dataclass(frozen=True)
@@ -146,12 +166,14 @@ class SignatureSpec:
     @cached_property
     def output_schema(self) -> dict[str, Any]:
         """The JSON schema of an object with all outputs."""
-        definitions: dict[str, Any] = {}
-        properties: dict[str, Any] = {}
-        for field in self.outputs:
-            schema = dict(field.schema)
-            definitions.update(schema.pop("$defs", {}))
-            properties[field.name] = schema
+        # Worked out together: types of one name from two modules need two definitions.
+        schemas, shared = pydantic.TypeAdapter.json_schemas(
+            (field.name, "validation", field.adapter) for field in self.outputs
+        )
+        properties = {
+            field.name: _without_marks(schemas[field.name, "validation"]) for field in self.outputs
+        }
+        definitions = shared.get("$defs")
         schema = {
             "type": "object",
             "properties": properties,
@@ -275,6 +297,8 @@ def spec_of(signature: type[Signature]) -> SignatureSpec:
 def _read_spec(signature: type[Signature]) -> SignatureSpec:
     inputs: list[FieldSpec] = []
     outputs: list[FieldSpec] = []
+    if not signature.__pydantic_complete__:
+        _complete(signature)
     for name, info in signature.model_fields.items():
         extra = info.json_schema_extra
         direction = extra.get(_DIRECTION) if isinstance(extra, dict) else None
@@ -284,6 +308,11 @@ def _read_spec(signature: type[Signature]) -> SignatureSpec:
                 f"declare it as `{name}: {type_name(info.annotation)} = lmpipe.Input()` "
                 "or `lmpipe.Output()`"
             )
+        if info.alias or info.validation_alias:
+            raise SignatureError(
+                f"{signature.__name__}.{name} has an alias: give the field the name that the LM "
+                "shall see"
+            )
         field = FieldSpec(name, info.annotation, info.description or "", info)
         (inputs if direction == "input" else outputs).append(field)
     if not inputs or not outputs:
@@ -292,11 +321,23 @@ def _read_spec(signature: type[Signature]) -> SignatureSpec:
             f"{signature.__name__} has no {missing} field: a signature needs at least one "
             "lmpipe.Input() and one lmpipe.Output()"
         )
+    if len({field.name.casefold() for field in outputs}) < len(outputs):
+        raise SignatureError(
+            f"{signature.__name__} has outputs that differ by upper and lower case only, which "
+            "LMs mix up: rename one"
+        )
     if signature.__dict__.get("__lmpipe_reasoning__"):
         outputs.sort(key=lambda field: field.name != "reasoning")
     return SignatureSpec(
         signature.__name__, instruction_of(signature), tuple(inputs), tuple(outputs)
     )
+
+
+def _complete(signature: type[Signature]) -> None:
+    try:
+        signature.model_rebuild()
+    except (pydantic.errors.PydanticUserError, NameError) as error:
+        raise SignatureError(f"{signature.__name__}: {first_line(error)}") from error
 
 
 def instruction_of(signature: type[Signature]) -> str:
@@ -336,9 +377,12 @@ def signature_from_function(function: Callable[..., Any]) -> type[Prediction]:
     """Make the signature of a typed function: parameters in, its return value as `result` out.
 
     Raises:
-        SignatureError: if a parameter or the return value has no annotation.
+        SignatureError: if a parameter or the return value has no annotation, or a type that no
+            LM can be asked for.
     """
     name = function.__name__
+    if inspect.iscoroutinefunction(function):
+        raise SignatureError(f"{name}: write it with `def`, not `async def`; await `{name}.acall`")
     try:
         hints = get_type_hints(function, include_extras=True)
     except NameError as error:
@@ -349,18 +393,35 @@ def signature_from_function(function: Callable[..., Any]) -> type[Prediction]:
             raise SignatureError(f"{name}: *args and **kwargs cannot be inputs; name each one")
         if parameter.name not in hints:
             raise SignatureError(f"{name}: parameter {parameter.name!r} needs a type annotation")
+        if parameter.name == "result":
+            raise SignatureError(f"{name}: 'result' is the name of the return value; rename it")
         default = {} if parameter.default is parameter.empty else {"default": parameter.default}
         fields[parameter.name] = (hints[parameter.name], Input(**default))
     if hints.get("return") in (None, type(None)):
         raise SignatureError(f"{name}: needs a return annotation: it is what the LM has to give")
     fields["result"] = (hints["return"], Output())
-    return pydantic.create_model(
-        name,
-        __base__=Prediction,
-        __module__=function.__module__,
-        __doc__=function.__doc__,
-        **fields,
-    )
+    return make_signature(name, function.__doc__, fields, module=function.__module__)
+
+
+def make_signature(
+    name: str, instruction: str | None, fields: dict[str, Any], *, module: str = __name__
+) -> type[Prediction]:
+    """Make a signature class from its fields, given as `name: (type, Input() or Output())`.
+
+    Raises:
+        SignatureError: if a name or a type cannot be used.
+    """
+    for field in fields:
+        if field.startswith("_") or (field.startswith("model_") and hasattr(Prediction, field)):
+            raise SignatureError(
+                f"{name}: {field!r} cannot be a field: pydantic uses names like it; rename it"
+            )
+    try:
+        return pydantic.create_model(
+            name, __base__=Prediction, __module__=module, __doc__=instruction, **fields
+        )
+    except (pydantic.errors.PydanticUserError, TypeError) as error:
+        raise SignatureError(f"{name}: {first_line(error)}") from error
 
 
 def type_name(annotation: Any) -> str:
@@ -370,7 +431,21 @@ def type_name(annotation: Any) -> str:
     if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
         return annotation.__name__
     text = repr(annotation).replace("NoneType", "None")
-    return re.sub(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])", "", text)
+    return _MODULE_OR_TEXT.sub(lambda match: match.group(1) or "", text)
+
+
+_MODULE_OR_TEXT = re.compile(
+    r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|\b(?:(?:[A-Za-z_]\w*|<locals>)\.)+(?=[A-Za-z_])"""
+)
+
+
+def _without_marks(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in schema.items() if key not in (_DIRECTION, "description")}
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error that goes on and on."""
+    return str(error).partition("\n")[0]
 
 
 def first_problem(error: pydantic.ValidationError) -> str:

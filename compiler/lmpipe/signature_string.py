@@ -14,10 +14,8 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import Any, Literal, Optional, Union
 
-import pydantic
-
 from lmpipe.errors import SignatureError
-from lmpipe.signature import Input, Output, Prediction
+from lmpipe.signature import Input, Output, Prediction, make_signature
 
 _TYPES: dict[str, Any] = {
     "str": str,
@@ -69,27 +67,34 @@ def signature_from_string(
             if field_name in fields:
                 raise SignatureError(f"{text!r}: the field {field_name!r} is declared twice")
             fields[field_name] = (annotation, direction())
-    return pydantic.create_model(
-        name or "Signature", __base__=Prediction, __doc__=instruction or None, **fields
-    )
+    return make_signature(name or "Signature", instruction or None, fields)
 
 
 def _parse_side(side: str, text: str, known: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    unreadable = SignatureError(
+        f"{text!r}: cannot read {side.strip()!r}: fields are names or `name: type`, "
+        "separated by commas"
+    )
     try:
-        function = ast.parse(f"def f(*, {side.strip().rstrip(',')}): ...").body[0]
+        body = ast.parse(f"def f(*, {side.strip().rstrip(',')}): ...").body
     except SyntaxError:
-        raise SignatureError(
-            f"{text!r}: cannot read {side.strip()!r}: fields are names or `name: type`, "
-            "separated by commas"
-        ) from None
-    assert isinstance(function, ast.FunctionDef)
-    arguments = function.args.kwonlyargs
+        raise unreadable from None
+    function = body[0]
+    if len(body) > 1 or not isinstance(function, ast.FunctionDef) or function.args.kwarg:
+        raise unreadable
     if any(default is not None for default in function.args.kw_defaults):
         raise SignatureError(f"{text!r}: defaults need the class form of a signature")
     return [
-        (item.arg, str if item.annotation is None else _resolve(item.annotation, text, known))
-        for item in arguments
+        (item.arg, str if item.annotation is None else _type(item.annotation, text, known))
+        for item in function.args.kwonlyargs
     ]
+
+
+def _type(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
+    try:
+        return _resolve(node, text, known)
+    except TypeError as error:
+        raise SignatureError(f"{text!r}: {ast.unparse(node)!r} is no type: {error}") from error
 
 
 def _resolve(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
@@ -103,6 +108,8 @@ def _resolve(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
             )
         case ast.Constant(value=None):
             return None
+        case ast.Constant(value=value) if value is ...:
+            return value
         case ast.BinOp(op=ast.BitOr(), left=left, right=right):
             return reduce(operator.or_, (_resolve(side, text, known) for side in (left, right)))
         case ast.Subscript(value=ast.Name(id="Literal"), slice=part):
@@ -118,4 +125,9 @@ def _resolve(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
 def _literal(node: ast.expr, text: str) -> Any:
     if isinstance(node, ast.Constant) and isinstance(node.value, str | int | bool | None):
         return node.value
-    raise SignatureError(f"{text!r}: Literal takes strings and numbers, not {ast.unparse(node)!r}")
+    match node:
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(value))):
+            return -value
+    raise SignatureError(
+        f"{text!r}: Literal takes strings and whole numbers, not {ast.unparse(node)!r}"
+    )

@@ -25,11 +25,12 @@ def _freeze(value: Any) -> Any:
     return value
 
 
-def _thaw(value: Any) -> Any:
+def thaw(value: Any) -> Any:
+    """A plain, mutable copy of a frozen JSON value."""
     if isinstance(value, Mapping):
-        return {key: _thaw(item) for key, item in value.items()}
+        return {key: thaw(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return [_thaw(item) for item in value]
+        return [thaw(item) for item in value]
     return value
 
 
@@ -37,7 +38,7 @@ def _as_json(value: Mapping[str, Any]) -> Any:
     # The very value that a file gives back: keys sorted, dates as text, no NaN. Otherwise a state
     # in memory and the same state loaded could show an LM different demonstrations.
     try:
-        return orjson.loads(canonical_json(_thaw(value)))
+        return orjson.loads(canonical_json(thaw(value)))
     except TypeError as error:
         raise ValueError(str(error)) from error
 
@@ -46,7 +47,7 @@ FrozenJson = Annotated[
     Mapping[str, Any],
     AfterValidator(_as_json),
     AfterValidator(_freeze),
-    PlainSerializer(_thaw, return_type=dict[str, Any]),
+    PlainSerializer(thaw, return_type=dict[str, Any]),
 ]
 
 
@@ -113,6 +114,7 @@ class PredictorState(_Value):
     lm: str | None = None
     decoding: FrozenJson = pydantic.Field(default_factory=dict, validate_default=True)
     schema_hash: str
+
     def replace(self, **changes: Any) -> PredictorState:
         """A copy with some fields changed, validated like the original."""
         return self._changed(changes)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Scope:
         role: `task`, `teacher`, `proposer` or `judge`, for the accounts.
         calls: where LM calls are accounted, if anywhere.
         max_calls: LM calls that this run may make, or None.
+        started: counts the LM calls of this run as they start.
     """
 
     trace: Trace | None = None
@@ -92,6 +94,7 @@ class Scope:
     role: str = "task"
     calls: list[Call] | None = None
     max_calls: int | None = None
+    started: Iterator[int] = field(default_factory=count)
 
 
 _SCOPE: ContextVar[Scope] = ContextVar("lmpipe_scope", default=Scope())  # noqa: B039 - frozen
@@ -105,6 +108,8 @@ def current_scope() -> Scope:
 @contextmanager
 def scope(**changes: Any) -> Iterator[Scope]:
     """Change the scope for the calls made inside a `with` block."""
+    if "max_calls" in changes:
+        changes["started"] = count()
     token = _SCOPE.set(replace(_SCOPE.get(), **changes))
     try:
         yield _SCOPE.get()

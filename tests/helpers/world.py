@@ -58,7 +58,8 @@ def things(count: int, *, seed: int = 0, start: int = 0) -> list[lmpipe.Example]
 
 def answer(request: Request) -> str:
     """Right more often with more demonstrations, and with constrained outputs."""
-    question = request.messages[-1].content
+    asked = [m.content for m in request.messages if not m.content.startswith("That reply")]
+    question = next(text for text in reversed(asked) if "number" in text)
     system = request.messages[0].content
     if "few words" in system:
         return _write(request, "words", "a thing of some colour")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lmpipe.lm.request import Constraint, Message
-from lmpipe.signature import SignatureSpec
-from lmpipe.state import Demo
+from lmpipe.signature import FieldSpec, SignatureSpec
+from lmpipe.state import Demo, thaw
 
 
 class LayoutError(ValueError):
@@ -71,9 +71,14 @@ def render_prefix(
     """The turns that are the same for every example: system turn and demonstrations."""
     messages = [Message("system", layout.system(spec, instruction))]
     for demo in demos:
-        messages.append(Message("user", layout.user(spec, demo.inputs)))
-        messages.append(Message("assistant", layout.assistant(spec, demo.outputs)))
+        inputs, outputs = _tidy(spec.inputs, demo.inputs), _tidy(spec.outputs, demo.outputs)
+        messages.append(Message("user", layout.user(spec, inputs)))
+        messages.append(Message("assistant", layout.assistant(spec, outputs)))
     return tuple(messages)
+
+
+def _tidy(fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f.name: f.tidy(thaw(values[f.name])) for f in fields if f.name in values}
 
 
 def ask_again(reply: str, problem: str) -> tuple[Message, Message]:

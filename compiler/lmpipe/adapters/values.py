@@ -17,6 +17,7 @@ _NONE = {"none", "null", "n/a", "nil", "-", ""}
 _TRUE = {"yes", "true", "1"}
 _FALSE = {"no", "false", "0"}
 _NUMBER = re.compile(r"-?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?")
+_DEEPEST = 100
 _LONG_NUMBER = re.compile(r"\d{19}")
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 
@@ -124,16 +125,16 @@ def read_json(name: str, text: str, container: str = "") -> tuple[Any, bool]:
     fenced = _FENCE.search(text)
     for candidate in (text, fenced.group(1) if fenced else "", *_enclosed(text, container)):
         try:
-            return _loads(candidate), False
-        except ValueError:
+            return _shallow(_loads(candidate)), False
+        except (ValueError, RecursionError):
             continue
     if not re.search(r"[\[{]", text):
         raise LayoutError(f"{name!r} must be JSON, got {text[:100]!r}")
     from json_repair import repair_json
 
     try:
-        value = repair_json(text, return_objects=True)
-    except RecursionError:
+        value = _shallow(repair_json(text, return_objects=True))
+    except (ValueError, RecursionError):
         value = ""
     if value in ("", [], {}):
         raise LayoutError(f"{name!r} must be JSON, got {text[:100]!r}")
@@ -146,8 +147,19 @@ def _loads(text: str) -> Any:
     return json.loads(text) if _LONG_NUMBER.search(text) else value
 
 
+def _shallow(value: Any, depth: int = 0) -> Any:
+    # Deeper values could be read, but not be written into traces.
+    if depth > _DEEPEST:
+        raise ValueError("nested too deeply")
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _shallow(item, depth + 1)
+    return value
+
+
 def _enclosed(text: str, container: str) -> list[str]:
     """What stands in the outermost braces and in the outermost brackets, the earlier one first."""
-    pairs = {"object": ("{}",), "array": ("[]",)}.get(container, ("{}", "[]"))
+    braces, brackets = ("{", "}"), ("[", "]")
+    pairs = {"object": (braces,), "array": (brackets,)}.get(container, (braces, brackets))
     spans = [(text.find(opening), text.rfind(closing) + 1) for opening, closing in pairs]
     return [text[start:end] for start, end in sorted(spans) if 0 <= start < end]

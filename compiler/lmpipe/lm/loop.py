@@ -74,6 +74,8 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     Raises:
         ConfigError: if called on the loop itself, which would wait for itself for ever.
     """
+    if on_loop():
+        coroutine.close()  # or Python warns that nobody awaited it
     check_not_on_loop()
     started: list[asyncio.Task[Any]] = []
 
@@ -89,7 +91,8 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     except KeyboardInterrupt:
         for task in started:
             _get().loop.call_soon_threadsafe(task.cancel)
-        with contextlib.suppress(CancelledError):
+        # Whatever cleaning up raises, the caller asked to stop.
+        with contextlib.suppress(Exception, CancelledError):
             future.result()
         raise
 

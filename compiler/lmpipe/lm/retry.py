@@ -1,23 +1,53 @@
-"""Retries in one layer: exponential backoff with full jitter, `Retry-After` respected."""
+"""The one layer that asks an unavailable LM again."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from lmpipe.errors import LMError, LMUnavailableError
+from lmpipe.errors import ConfigError, LMError, LMUnavailableError
 
 T = TypeVar("T")
 
+MAX_RETRY_AFTER = 120.0  # seconds; a server that asks for more is taken at this word
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
+    """How often and how patiently an unavailable server is asked again.
+
+    Args:
+        attempts: how often it is asked in all.
+        base: the longest wait before the second attempt, in seconds; it doubles each time.
+        cap: the longest wait of all, in seconds, where the server does not ask for more.
+
+    Raises:
+        ConfigError: if a value is out of range.
+    """
+
     attempts: int = 6
     base: float = 0.5
     cap: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.base < 0 or self.cap < 0:
+            raise ConfigError(f"{self}: needs 1 attempt or more, and waits of 0 seconds or more")
+
+    def delay(self, attempt: int, retry_after: float | None, rng: random.Random) -> float:
+        """Seconds to wait after a failed attempt, counted from 1.
+
+        Full jitter: anywhere between nothing and the bound, so that the callers of an
+        overloaded server do not come back all at once.
+        """
+        bound = min(self.cap, self.base * 2.0 ** min(attempt - 1, 64))
+        jitter = rng.uniform(0.0, bound)
+        return jitter if retry_after is None else max(jitter, min(retry_after, MAX_RETRY_AFTER))
 
 
 async def with_retries(
@@ -25,15 +55,64 @@ async def with_retries(
     *,
     policy: RetryPolicy,
     rng: random.Random,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
     on_retry: Callable[[int, float, LMError], None] | None = None,
 ) -> T:
-    for attempt in range(policy.attempts - 1):
+    """Call until it succeeds; only `LMUnavailableError` is worth another attempt.
+
+    Args:
+        call: makes one attempt.
+        policy: how often and how patiently.
+        rng: draws the waits.
+        sleep: waits for so many seconds.
+        clock: the time in seconds, for the error's message.
+        on_retry: called before each wait with the number of the attempt that failed (from 1),
+            the wait in seconds and the error.
+
+    Raises:
+        LMUnavailableError: if the last attempt fails too; says how often and how long it was
+            tried, and is raised from the last attempt's own error.
+    """
+    start = clock()
+    attempt = 1
+    while True:
         try:
             return await call()
         except LMUnavailableError as error:
-            wait = error.retry_after or rng.uniform(0, min(policy.cap, policy.base * 2**attempt))
-            if on_retry:
-                on_retry(attempt + 1, wait, error)
-            await sleep(wait)
-    return await call()
+            if attempt >= policy.attempts:
+                raise _gave_up(error, attempt, clock() - start) from error
+            delay = policy.delay(attempt, error.retry_after, rng)
+            if on_retry is not None:
+                on_retry(attempt, delay, error)
+        await sleep(delay)
+        attempt += 1
+
+
+def _gave_up(error: LMUnavailableError, attempts: int, seconds: float) -> LMUnavailableError:
+    times = "once" if attempts == 1 else f"{attempts} times over {seconds:.1f} seconds"
+    return LMUnavailableError(
+        f"{error} (asked {times})", status=error.status, retry_after=error.retry_after
+    )
+
+
+def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
+    """Read a `Retry-After` header: seconds from now, or None where it says nothing usable.
+
+    Args:
+        value: the header: a number of seconds, or an HTTP date.
+        now: the time that a date is counted from; the present by default.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+    return seconds if 0.0 <= seconds < float("inf") else None

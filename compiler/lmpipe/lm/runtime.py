@@ -20,6 +20,7 @@ from lmpipe.lm.providers import open_provider, weights_of
 from lmpipe.lm.providers.base import Provider
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.retry import RetryPolicy, with_retries
+from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.trace import current_scope
 
 
@@ -149,8 +150,8 @@ class Runtime:
         return reply
 
     def _provider(self, lm: LM) -> tuple[Provider, asyncio.Semaphore]:
-        # Scripted LMs of one name are different scripts.
-        model = f"{lm.model}#{id(lm)}" if lm.provider == "scripted" else lm.provider
+        # Scripted LMs of one name are different scripts; copies with other settings are the same.
+        model = f"{lm.model}#{id(lm.requests)}" if isinstance(lm, ScriptedLM) else lm.provider
         endpoint = (model, lm.base_url, lm.api_key)
         if endpoint not in self._providers:
             self._providers[endpoint] = open_provider(lm)

@@ -138,6 +138,8 @@ class Predict(Predictor, Generic[P, R_co]):
         return result
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
+        if type(self).forward is not Predict.forward:  # a subclass has a say in it
+            return await super()._acall(*args, **kwargs)
         return await self._adrive(self._inputs(args, kwargs), current_scope().sample)
 
     def samples(self, n: int, /, *args: P.args, **kwargs: P.kwargs) -> list[R_co]:
@@ -247,7 +249,15 @@ class Predict(Predictor, Generic[P, R_co]):
         return lm.with_settings(**settings) if settings else lm
 
     def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:
-        return self.signature.model_validate({**inputs, **reading.values})
+        try:
+            return self.signature.model_validate({**inputs, **reading.values})
+        except pydantic.ValidationError as error:
+            # A validator of the class itself may refuse an input: the LM cannot help that.
+            if error.errors()[0]["loc"][:1] in {(name,) for name in self._spec.input_names}:
+                raise CallError(
+                    f"{self.path}: input {first_problem(error)}\n  signature: {self._spec}"
+                ) from error
+            raise
 
     def _record(
         self,
@@ -294,7 +304,15 @@ class _Prompt:
         return {field.name: field.dump(inputs[field.name]) for field in self.spec.inputs}
 
     def ask(self, inputs: Mapping[str, Any]) -> Message:
-        return Message("user", self.layout.user(self.spec, self.dump_inputs(inputs)))
+        text = self.layout.user(self.spec, self.dump_inputs(inputs))
+        try:
+            text.isascii() or text.encode()
+        except UnicodeEncodeError as error:
+            raise CallError(
+                f"{self.spec.name}: an input is no valid Unicode text ({error}): "
+                "clean it, as by text.encode(errors='replace').decode()"
+            ) from error
+        return Message("user", text)
 
 
 def _as_class(signature: Any) -> type[Signature]:
@@ -316,8 +334,8 @@ def _problem(error: LayoutError | pydantic.ValidationError, reply: Reply, lm: LM
 
 
 def _check_calls(scope: Scope, path: str) -> None:
-    made = len(scope.calls) if scope.calls is not None else 0
-    if scope.max_calls is not None and made >= scope.max_calls:
+    # Counted as they start: calls in flight together must not slip through.
+    if scope.max_calls is not None and next(scope.started) >= scope.max_calls:
         raise RecipeError(
             f"{path}: one run of the program made more than {scope.max_calls} LM calls, on which "
             "the plan and the budget rest: set `max_calls = …` on the program's class"

@@ -1,0 +1,32 @@
+"""The command line. Each command is a file here; what is heavy is imported inside it."""
+
+from __future__ import annotations
+
+import typer
+
+from lmpipe.cli import compile as compile_
+from lmpipe.cli import eval as eval_
+from lmpipe.cli import report, run, runs, show, version
+from lmpipe.cli.failures import CommandGroup
+
+app = typer.Typer(
+    cls=CommandGroup,
+    help="Compile declarative language-model pipelines: typed, cached, budgeted, replayable.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.command("compile")(compile_.command)
+app.command("eval")(eval_.command)
+app.command("run", context_settings=run.CONTEXT)(run.command)
+app.command("show")(show.command)
+app.command("runs")(runs.command)
+app.command("report")(report.command)
+app.command("version")(version.command)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    app(prog_name="lmpipe")

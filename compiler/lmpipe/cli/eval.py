@@ -1,0 +1,211 @@
+"""`lmpipe eval`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lmpipe.cli.options import (
+    ApiKeyEnv,
+    BaseUrl,
+    CacheFolder,
+    Concurrency,
+    Json,
+    Program,
+    Student,
+    Target,
+    Trust,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lmpipe.cli.targets import Opened
+    from lmpipe.evaluation import Evaluation
+    from lmpipe.example import Example
+    from lmpipe.recipe import Prepared
+
+
+class Split(StrEnum):
+    """A part of a recipe's data."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+def command(
+    target: Target,
+    program: Program = None,
+    trust: Trust = False,
+    split: Annotated[Split, typer.Option(help="Which of the recipe's examples.")] = Split.TEST,
+    data: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Other examples than the recipe's.")
+    ] = None,
+    student: Student = None,
+    base_url: BaseUrl = None,
+    api_key_env: ApiKeyEnv = None,
+    concurrency: Concurrency = 64,
+    cache: CacheFolder = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the rows to a .jsonl or .csv file.")
+    ] = None,
+    json: Json = False,
+    failures: Annotated[
+        int, typer.Option("--failures", min=0, metavar="N", help="Show the N worst rows.")
+    ] = 0,
+) -> None:
+    """Score a compiled program, or a program as it is declared."""
+    from lmpipe.cli.overrides import choose_lms
+    from lmpipe.cli.rows import check_rows_file, write_rows
+    from lmpipe.cli.targets import open_road, open_target
+
+    if out is not None:
+        check_rows_file(out)
+    chosen, _ = choose_lms(student, None, base_url, api_key_env)
+    opened = open_target(target, program=program, trust=trust, student=chosen)
+    examples, prepared = _examples(opened, split, data)
+    with open_road(opened.recipe, cache=cache, concurrency=concurrency):
+        evaluation = _evaluate(opened, examples, concurrency, quiet=json)
+    if out is not None:
+        write_rows(out, evaluation)
+    verdict = _compare(opened, prepared, split, evaluation) if prepared else None
+    if json:
+        _print_json(opened, "data" if data else split, evaluation, verdict)
+    else:
+        _print(opened, data or f"{split} split", evaluation, verdict, failures)
+
+
+def _examples(
+    opened: Opened, split: Split, data: str | None
+) -> tuple[Sequence[Example], Prepared | None]:
+    """The examples to score; with the prepared recipe where they are its own."""
+    from lmpipe.cli.overrides import Overrides
+    from lmpipe.errors import RecipeError
+    from lmpipe.recipe import Source, prepare
+
+    if data is not None:
+        source = Overrides(**{split.value: data}).apply(opened.recipe)
+        moved = getattr(source, split.value)
+        assert isinstance(moved, Source)
+        return moved.read(), None
+    prepared = prepare(opened.recipe)
+    examples: Sequence[Example] = getattr(prepared, split.value)
+    if not examples:
+        raise RecipeError(
+            f"the recipe of {opened.name} has no {split} examples: choose others with --split, or "
+            "give --data PATH"
+        )
+    _check_data(opened, split, prepared)
+    return examples, prepared
+
+
+def _check_data(opened: Opened, split: Split, prepared: Prepared) -> None:
+    """Refuse examples that are not those of the compile."""
+    from lmpipe.errors import DataError
+
+    if opened.artifact is None:
+        return
+    then = opened.artifact.manifest["data"][split.value]
+    now = prepared.identity["data"][split.value]
+    if then != now:
+        raise DataError(
+            f"the {split} split is not that of the compile: it had {then['rows']} rows with "
+            f"fingerprint {then['fingerprint'][:12]}, now there are {now['rows']} with "
+            f"{now['fingerprint'][:12]}\n"
+            "  restore the data, or score other examples on purpose with --data PATH"
+        )
+
+
+def _evaluate(
+    opened: Opened, examples: Sequence[Example], concurrency: int, *, quiet: bool
+) -> Evaluation:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from lmpipe.evaluation import evaluate
+    from lmpipe.report.terminal import make_console
+
+    console = make_console(stderr=True)
+    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn())
+    hidden = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("", total=len(examples))
+        return evaluate(
+            opened.program,
+            examples,
+            opened.recipe.metric,
+            lm=opened.recipe.student,
+            concurrency=concurrency,
+            on_row=lambda row: bar.advance(task),
+        )
+
+
+def _compare(
+    opened: Opened, prepared: Prepared, split: Split, evaluation: Evaluation
+) -> dict[str, Any] | None:
+    """Set a score against the manifest's; None where there is nothing to compare with."""
+    from lmpipe.cli.targets import same_lm
+    from lmpipe.report.run_files import recorded_score
+
+    if opened.artifact is None:
+        return None
+    recorded = recorded_score(opened.artifact.path, opened.artifact.manifest, split.value)
+    if recorded is None:
+        return None
+    manifest, identity = opened.artifact.manifest, prepared.identity
+    changed = [
+        name
+        for name, same in {
+            "LM": same_lm(opened),
+            "metric": manifest["metric"] == identity["metric"],
+            "program": manifest["program"]["source"] == identity["program"]["source"],
+        }.items()
+        if not same
+    ]
+    return {
+        "recorded": recorded,
+        "reproduced": recorded == evaluation.score,
+        "changed": changed,
+    }
+
+
+def _print_json(
+    opened: Opened, split: str, evaluation: Evaluation, verdict: dict[str, Any] | None
+) -> None:
+    import orjson
+
+    summary = {
+        "target": opened.name,
+        "split": split,
+        **evaluation.summary(),
+        "fresh_calls": evaluation.fresh_calls,
+        "latency": {"median": evaluation.latency(0.5), "p95": evaluation.latency(0.95)},
+        "compile": verdict,
+    }
+    typer.echo(orjson.dumps(summary, default=dict).decode())
+
+
+def _print(
+    opened: Opened,
+    examples: str,
+    evaluation: Evaluation,
+    verdict: dict[str, Any] | None,
+    failures: int,
+) -> None:
+    from lmpipe.report.terminal import make_console, print_evaluation, print_worst, say
+    from lmpipe.report.text import percent, rows_of
+
+    console = make_console()
+    title = f"{opened.name}: {examples}, {rows_of(len(evaluation.rows))}, "
+    print_evaluation(console, evaluation, title=title + opened.recipe.student.model)
+    if verdict and verdict["reproduced"]:
+        say(console, "reproduces the compile's score exactly", style="green")
+    elif verdict:
+        why = f" ({' and '.join(verdict['changed'])} changed since)" if verdict["changed"] else ""
+        recorded = percent(verdict["recorded"])
+        say(console, f"differs from the compile's score, {recorded}{why}", style="yellow")
+    worst = sorted(evaluation.rows, key=lambda row: (row.score.value, row.index))
+    print_worst(console, [row for row in worst if row.failure or row.score.value < 1][:failures])

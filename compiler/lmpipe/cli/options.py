@@ -1,0 +1,38 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Target = Annotated[str, typer.Argument(metavar="TARGET", help="A run folder, or a program's file.")]
+Student = Annotated[
+    str | None,
+    typer.Option("--student", metavar="LM", help="The LM that runs the program, in place of its own."),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--base-url", metavar="URL", help="The server of --student and --teacher, up to /v1."),
+]
+ApiKeyEnv = Annotated[
+    str | None,
+    typer.Option("--api-key-env", metavar="VAR", help="The environment variable with its API key."),
+]
+Program = Annotated[
+    Path | None,
+    typer.Option("--program", metavar="FILE", help="The program's file, for a run folder."),
+]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run the program's file that the run folder names: it is code."),
+]
+CacheFolder = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="DIR", help="Where LM replies are kept; $LMPIPE_CACHE by default."),
+]
+Concurrency = Annotated[
+    int, typer.Option("--concurrency", min=1, help="Examples in flight at a time.")
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]

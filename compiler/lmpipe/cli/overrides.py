@@ -1,0 +1,162 @@
+"""What the command line changes of a recipe, and how a manifest remembers it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lmpipe.errors import ArtifactError, ConfigError, RecipeError
+from lmpipe.lm.lm import LM
+from lmpipe.optimize import Budget
+from lmpipe.recipe import Data, Recipe, Source
+
+
+@dataclass(frozen=True)
+class LMChoice:
+    """An LM as the command line names it; the key itself stays in the environment.
+
+    Args:
+        model: its name.
+        base_url: its server, or None.
+        api_key_env: the environment variable that holds its key, or None.
+    """
+
+    model: str
+    base_url: str | None = None
+    api_key_env: str | None = None
+
+    def lm(self) -> LM:
+        """Make the LM.
+
+        Raises:
+            ConfigError: if the environment variable is not set, or the name is no LM's.
+        """
+        key = None
+        if self.api_key_env is not None:
+            key = os.environ.get(self.api_key_env)
+            if not key:
+                raise ConfigError(
+                    f"--api-key-env {self.api_key_env}: there is no such environment variable, or "
+                    f"it is empty; set it with export {self.api_key_env}=…"
+                )
+        return LM(self.model, base_url=self.base_url, api_key=key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What is changed of a recipe; None leaves its own."""
+
+    optimizer: str | None = None
+    student: LMChoice | None = None
+    teacher: LMChoice | None = None
+    train: str | None = None
+    val: str | None = None
+    test: str | None = None
+    train_size: int | None = None
+    val_size: int | None = None
+    test_size: int | None = None
+    budget: str | None = None
+    seed: int | None = None
+
+    def apply(self, recipe: Recipe) -> Recipe:
+        """A recipe with these changes.
+
+        Raises:
+            InputError: if one of them cannot be used.
+        """
+        changes: dict[str, Any] = {
+            name: value
+            for name in ("optimizer", "train_size", "val_size", "test_size", "seed")
+            if (value := getattr(self, name)) is not None
+        }
+        if self.budget is not None:
+            changes["budget"] = Budget.parse(self.budget)
+        if self.student is not None:
+            changes["student"] = self.student.lm()
+        if self.teacher is not None:
+            changes["teacher"] = self.teacher.lm()
+        return recipe.replace(**changes, **self._data(recipe))
+
+    def _data(self, recipe: Recipe) -> dict[str, Data | None]:
+        changes: dict[str, Data | None] = {}
+        for name in ("train", "val", "test"):
+            path = getattr(self, name)
+            if path is not None:
+                changes[name] = _moved(getattr(recipe, name) or recipe.train, path)
+        # Validation rows of another data set than the training rows would judge another task.
+        if self.train is not None and self.val is None and _from_hub(recipe.val):
+            changes["val"] = None
+        return changes
+
+    def numbers(self) -> Overrides:
+        """What names no file and no server: all that an untrusted folder may decide."""
+        return Overrides(
+            train_size=self.train_size,
+            val_size=self.val_size,
+            test_size=self.test_size,
+            seed=self.seed,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The changes alone, for manifests; no secret."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Overrides:
+        """Read back what `to_json` wrote.
+
+        Raises:
+            ArtifactError: if it is something else.
+        """
+        try:
+            lms = {
+                name: LMChoice(**value[name]) for name in ("student", "teacher") if name in value
+            }
+            found = Overrides(**{**value, **lms})
+        except TypeError as error:
+            raise ArtifactError(f"the manifest's overrides cannot be read: {error}") from error
+        numbers = (found.train_size, found.val_size, found.test_size, found.seed)
+        if not all(number is None or isinstance(number, int) for number in numbers):
+            raise ArtifactError("the manifest's overrides cannot be read: a size is no number")
+        return found
+
+
+def choose_lms(
+    student: str | None,
+    teacher: str | None,
+    base_url: str | None,
+    api_key_env: str | None,
+) -> tuple[LMChoice | None, LMChoice | None]:
+    """The student and the teacher of the command line.
+
+    Raises:
+        RecipeError: if a server or key is given, but no LM that it belongs to.
+    """
+    if not (student or teacher) and (base_url or api_key_env):
+        given = "--base-url" if base_url else "--api-key-env"
+        raise RecipeError(f"{given} says where an LM is reached, but not which: add --student LM")
+    return (
+        LMChoice(student, base_url, api_key_env) if student else None,
+        LMChoice(teacher, base_url, api_key_env) if teacher else None,
+    )
+
+
+def _moved(data: Data, path: str) -> Source:
+    """The same data, read from another place."""
+    if isinstance(data, Source):
+        return replace(data, source=path, split=None)
+    if not data:
+        raise RecipeError(
+            f"cannot tell which fields of {path} are inputs: the recipe's own data are empty; "
+            "give it a lmpipe.Source(…, inputs=[…])"
+        )
+    return Source(path, inputs=list(data[0].inputs))
+
+
+def _from_hub(data: Data | None) -> bool:
+    if not isinstance(data, Source) or isinstance(data.source, Path):
+        return False
+    return not Path(data.source).suffix and not Path(data.source).exists()

@@ -1,0 +1,17 @@
+"""`lmpipe report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder.")],
+) -> None:
+    """Write a run folder's report.html again."""
+    from lmpipe.report import write_report
+
+    typer.echo(str(write_report(folder)))

@@ -1,0 +1,57 @@
+"""Rows of an evaluation as a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from lmpipe.artifact import write_file
+from lmpipe.canonical import canonical_json
+from lmpipe.errors import DataError
+from lmpipe.evaluation import Evaluation
+
+
+def check_rows_file(path: Path) -> None:
+    """Check that rows can be written, before anything is spent on them.
+
+    Raises:
+        DataError: if the name or the folder is wrong.
+    """
+    if path.suffix.lower() not in (".jsonl", ".csv"):
+        raise DataError(f"--out {path}: expected a name that ends in .jsonl or .csv")
+    if not path.parent.is_dir():
+        raise DataError(f"--out {path}: there is no folder {path.parent}")
+
+
+def write_rows(path: Path, evaluation: Evaluation) -> None:
+    """Write one line for each row: JSON objects, or CSV whose nested values are JSON."""
+    rows = [row.to_json() for row in evaluation.rows]
+    if path.suffix.lower() == ".jsonl":
+        write_file(path, b"".join(canonical_json(row) + b"\n" for row in rows))
+        return
+    text = io.StringIO()
+    fields = sorted({name for row in rows for name in row["example"]})
+    columns = ["index", *fields, "prediction", "score", "feedback", "failure", "message"]
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(_flat(row) for row in rows)
+    write_file(path, text.getvalue().encode())
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    failure = row["failure"] or {}
+    return {
+        **{name: _cell(value) for name, value in row["example"].items()},
+        "index": row["index"],
+        "prediction": _cell(row["prediction"]),
+        "score": row["score"],
+        "feedback": row["feedback"],
+        "failure": failure.get("kind", ""),
+        "message": failure.get("message", ""),
+    }
+
+
+def _cell(value: Any) -> Any:
+    return canonical_json(value).decode() if isinstance(value, dict | list) else value

@@ -1,0 +1,138 @@
+"""`lmpipe run`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lmpipe.cli.failures import ExitCode, fail
+from lmpipe.cli.options import (
+    ApiKeyEnv,
+    BaseUrl,
+    CacheFolder,
+    Concurrency,
+    Json,
+    Program,
+    Student,
+    Target,
+    Trust,
+)
+
+if TYPE_CHECKING:
+    from lmpipe.cli.inputs import InputField
+    from lmpipe.program import Module
+
+# Options that are not named below are the program's inputs.
+CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def command(
+    context: typer.Context,
+    target: Target,
+    program: Program = None,
+    trust: Trust = False,
+    input_: Annotated[
+        str | None, typer.Option("--input", metavar="JSON", help="The inputs as one JSON object.")
+    ] = None,
+    student: Student = None,
+    base_url: BaseUrl = None,
+    api_key_env: ApiKeyEnv = None,
+    concurrency: Concurrency = 64,
+    cache: CacheFolder = None,
+    json: Json = False,
+) -> None:
+    """Run a program: lmpipe run TARGET --question "…", or JSONL on standard input with `-`."""
+    from lmpipe.cli.inputs import input_types
+    from lmpipe.cli.overrides import choose_lms
+    from lmpipe.cli.targets import open_road, open_target
+
+    if target.startswith("-"):
+        raise typer.BadParameter("TARGET comes first, then the program's inputs")
+    chosen, _ = choose_lms(student, None, base_url, api_key_env)
+    opened = open_target(target, program=program, trust=trust, student=chosen)
+    rows, many = _read_inputs(context.args, input_, input_types(opened.program))
+    with open_road(opened.recipe, cache=cache, concurrency=concurrency):
+        if many:
+            _answer_many(opened.program, rows, concurrency)
+        else:
+            _answer_one(opened.program, rows[0], pretty=sys.stdout.isatty() and not json)
+
+
+def _read_inputs(
+    arguments: Sequence[str], text: str | None, fields: Mapping[str, InputField]
+) -> tuple[list[dict[str, Any]], bool]:
+    """The rows of inputs, and whether they are JSONL."""
+    from lmpipe.cli.inputs import from_json, from_lines, from_options, parse_json, parse_options
+    from lmpipe.errors import CallError
+
+    if list(arguments) == ["-"] or text == "-":
+        return from_lines(sys.stdin, fields), True
+    if text is None:
+        return [from_options(parse_options(arguments), fields)], False
+    if arguments:
+        raise CallError("give inputs either with --input JSON or as options of their own, not both")
+    return [from_json(parse_json(text, where="--input"), fields, where="--input")], False
+
+
+def _answer_one(program: Module, row: Mapping[str, Any], *, pretty: bool) -> None:
+    import orjson
+
+    from lmpipe.lm import loop
+
+    answer = loop.run_sync(_answer(program, row))
+    if "error" in answer:
+        fail(answer["error"], ExitCode.FAILED)
+    option = orjson.OPT_INDENT_2 if pretty else 0
+    typer.echo(orjson.dumps(answer["result"], option=option).decode())
+
+
+def _answer_many(program: Module, rows: Sequence[Mapping[str, Any]], concurrency: int) -> None:
+    import orjson
+
+    from lmpipe.lm import loop
+
+    failed: list[str] = []
+
+    async def answer_all() -> None:
+        limit = asyncio.Semaphore(concurrency)
+
+        async def one(row: Mapping[str, Any]) -> dict[str, Any]:
+            async with limit:
+                return await _answer(program, row)
+
+        tasks = [asyncio.ensure_future(one(row)) for row in rows]
+        try:
+            for number, task in enumerate(tasks, start=1):
+                answer = await task
+                if "error" in answer:
+                    failed.append(f"row {number}: {answer['error']}")
+                typer.echo(orjson.dumps(answer.get("result", answer)).decode())
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    loop.run_sync(answer_all())
+    if failed:
+        fail(f"{len(failed)} of {len(rows)} rows failed; the first: {failed[0]}", ExitCode.FAILED)
+
+
+async def _answer(program: Module, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of one run as a JSON object, or what its own row did wrong."""
+    from lmpipe.errors import LmpipeError, OutputError
+    from lmpipe.evaluation import plain
+    from lmpipe.program import run_traced
+    from lmpipe.trace import Trace
+
+    try:
+        result = plain(await run_traced(program, row, Trace()))
+    except OutputError as error:
+        return {"error": str(error)}
+    except LmpipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a program may raise anything
+        return {"error": f"the program raised {type(error).__name__}: {error}"}
+    return {"result": result if isinstance(result, dict) else {"result": result}}

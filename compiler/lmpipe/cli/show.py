@@ -1,0 +1,129 @@
+"""`lmpipe show`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lmpipe.cli.options import Program, Target, Trust
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lmpipe.program import Module
+    from lmpipe.state import PredictorState, ProgramState
+
+
+def command(target: Target, program: Program = None, trust: Trust = False) -> None:
+    """Show what was learned; with the program at hand, a whole prompt too."""
+    from lmpipe.artifact import read_artifact
+    from lmpipe.cli.targets import is_run_folder, open_target
+    from lmpipe.report.terminal import make_console
+
+    console = make_console()
+    if not is_run_folder(target):
+        opened = open_target(target, program=None, trust=False)
+        state = opened.program.state()
+        described = {
+            path: predictor.spec.describe()
+            for path, predictor in opened.program.predictors().items()
+        }
+        _show(console, state, described, opened.program)
+        return
+    artifact = read_artifact(target)
+    bound = None
+    if program is not None or trust:
+        bound = open_target(target, program=program, trust=trust).program
+    _show_scores(console, artifact.manifest)
+    _show(console, artifact.state, artifact.manifest["program"]["signatures"], bound)
+
+
+def _show_scores(console: Console, manifest: Mapping[str, Any]) -> None:
+    from lmpipe.report.terminal import say
+    from lmpipe.report.text import difference_line, percent
+
+    say(
+        console,
+        f"{manifest['program']['name']}, compiled by {manifest['optimizer']['name']} for "
+        f"{manifest['student']['model']}, seed {manifest['seed']}",
+        style="bold",
+    )
+    best = manifest["best"]
+    say(console, f"candidate {best['number']}: {best['name']}, state {best['state'][:12]}")
+    test = manifest.get("test")
+    if test:
+        scores = ", ".join(
+            f"{name} {percent(test['scores'][name]['score'])}"
+            for name in sorted(test["scores"], key=lambda name: (name == "compiled", name))
+        )
+        say(console, f"test: {scores}")
+        say(console, difference_line(test, test["scores"]["compiled"]["examples"]))
+
+
+def _show(
+    console: Console,
+    state: ProgramState,
+    signatures: Mapping[str, Any],
+    program: Module | None,
+) -> None:
+    from lmpipe.report.terminal import say
+
+    for path, learned in state.predictors.items():
+        say(console)
+        say(console, path, style="bold")
+        say(console, f"  signature    {_signature(signatures.get(path, {}))}")
+        say(console, f"  layout       {learned.layout}")
+        say(console, f"  constrained  {'yes' if learned.constrained else 'no'}")
+        if learned.lm:
+            say(console, f"  LM           {learned.lm}")
+        if learned.decoding:
+            settings = ", ".join(f"{key}={value}" for key, value in learned.decoding.items())
+            say(console, f"  decoding     {settings}")
+        say(console, "  instruction")
+        for line in learned.instruction.splitlines() or [""]:
+            say(console, f"    {line}")
+        _show_demos(console, learned)
+        if program is not None:
+            _show_prompt(console, program, path, learned)
+
+
+def _signature(described: Mapping[str, Any]) -> str:
+    def side(fields: Mapping[str, str]) -> str:
+        return ", ".join(f"{name}: {kind}" for name, kind in fields.items())
+
+    inputs, outputs = side(described.get("inputs", {})), side(described.get("outputs", {}))
+    return f"{described.get('name', '')}({inputs}) -> ({outputs})"
+
+
+def _show_demos(console: Console, learned: PredictorState) -> None:
+    from lmpipe.report.terminal import say
+    from lmpipe.report.text import shorten
+
+    say(console, f"  demonstrations: {len(learned.demos)}")
+    for number, demo in enumerate(learned.demos, start=1):
+        inputs, outputs = demo.to_json()["inputs"], demo.to_json()["outputs"]
+        say(console, f"    {number}. {_values(inputs, shorten)}")
+        say(console, f"       → {_values(outputs, shorten)}  ({demo.source})")
+
+
+def _values(values: Mapping[str, Any], shorten: Any) -> str:
+    return ", ".join(f"{name}={shorten(value, 80)}" for name, value in values.items())
+
+
+def _show_prompt(console: Console, program: Module, path: str, learned: PredictorState) -> None:
+    """A whole prompt: with the first demonstration's inputs asked again, where there are any."""
+    from lmpipe.adapters import layout_named, render_prefix
+    from lmpipe.report.terminal import say
+
+    predictor = program.predictors()[path]
+    layout = layout_named(learned.layout)
+    messages = list(render_prefix(layout, predictor.spec, learned.instruction, learned.demos))
+    say(console, "  prompt, before the inputs of a call")
+    for message in messages:
+        say(console, f"    [{message.role}]", style="bold")
+        for line in message.content.splitlines():
+            say(console, f"      {line}")
+    shown = {name: f"<{name}>" for name in predictor.spec.input_names}
+    say(console, "    [user]", style="bold")
+    for line in layout.user(predictor.spec, shown).splitlines():
+        say(console, f"      {line}")

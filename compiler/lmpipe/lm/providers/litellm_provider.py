@@ -1,0 +1,201 @@
+"""Hosted models by their litellm names. Imports litellm, which takes seconds, on first use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from importlib import import_module
+from typing import Any
+
+from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
+from lmpipe.lm.lm import LM
+from lmpipe.lm.providers.openai_compatible import json_schema_format
+from lmpipe.lm.request import Finish, Reply, Request, Usage
+from lmpipe.lm.retry import parse_retry_after
+
+_UNAVAILABLE = (
+    "RateLimitError",
+    "APIConnectionError",
+    "Timeout",
+    "ServiceUnavailableError",
+    "InternalServerError",
+    "BadGatewayError",
+)
+
+
+class LiteLLMProvider:
+    """Asks any provider that litellm knows; keys come from `api_key` or the environment.
+
+    A JSON schema is sent where litellm says that the model takes one. A grammar never is: no
+    hosted provider takes GBNF, so the reply is held to its form by parsing only.
+
+    Args:
+        timeout: the longest call, in seconds.
+    """
+
+    def __init__(self, *, timeout: float = 600.0) -> None:
+        self._timeout = timeout
+        self._litellm: Any = None
+        self._takes_schema: dict[str, bool] = {}
+
+    async def complete(self, request: Request) -> Reply:
+        """Ask the LM once.
+
+        Raises:
+            LMUnavailableError: on rate limits, timeouts, 5xx and broken connections.
+            LMRequestError: if the provider refuses the request.
+            ConfigError: if litellm is not installed.
+        """
+        if self._litellm is None:
+            # In a thread: the other calls of the loop must not wait for this import.
+            self._litellm = await asyncio.to_thread(_import_litellm)
+        start = time.perf_counter()
+        try:
+            response = await self._litellm.acompletion(**self._arguments(request))
+        except Exception as error:
+            mapped = _map_error(self._litellm, request.lm, error)
+            if mapped is None:
+                raise
+            raise mapped from _without_key(error, request.lm.api_key)
+        return _read_reply(request.lm, response, time.perf_counter() - start)
+
+    async def aclose(self) -> None:
+        """Nothing to release: litellm shares its connections and closes them at exit."""
+
+    def _arguments(self, request: Request) -> dict[str, Any]:
+        lm = request.lm
+        arguments: dict[str, Any] = {
+            **lm.params,
+            "model": lm.model,
+            "messages": [message.to_json() for message in request.messages],
+            "temperature": lm.temperature,
+            "timeout": self._timeout,
+            "drop_params": False,  # a parameter that is not sent would still be in the cache key
+            "num_retries": 0,  # the runtime retries; litellm and the openai client must not
+            "max_retries": 0,
+        }
+        if "max_completion_tokens" not in lm.params:
+            arguments["max_tokens"] = lm.max_tokens
+        if lm.api_key:
+            arguments["api_key"] = lm.api_key
+        if lm.base_url:
+            arguments["api_base"] = lm.base_url
+        if lm.temperature > 0:
+            arguments["seed"] = request.seed()
+        constraint = request.constraint
+        if constraint and constraint.kind == "json_schema" and self._schema_goes_to(lm.model):
+            arguments["response_format"] = json_schema_format(constraint)
+        return arguments
+
+    def _schema_goes_to(self, model: str) -> bool:
+        if model not in self._takes_schema:
+            known = self._litellm.supports_response_schema(model=model)
+            self._takes_schema[model] = bool(known)
+        return self._takes_schema[model]
+
+
+def price_of(lm: LM) -> tuple[float, float] | None:
+    """US dollars per million prompt tokens and per million completion tokens.
+
+    Read from the table inside the installed litellm, without asking anybody; litellm is imported
+    only for LMs that it serves.
+
+    Returns:
+        The price, or None where none is known or litellm is not installed.
+    """
+    if lm.provider in ("local", "vllm", "scripted") or (lm.provider == "openai" and lm.base_url):
+        return None
+    try:
+        table = _import_litellm().model_cost
+    except ConfigError:
+        return None
+    entry = table.get(lm.model)
+    if entry is None:
+        # Entries without a provider in their name belong to one all the same.
+        entry = table.get(lm.name) or {}
+        if not str(entry.get("litellm_provider", "")).startswith(lm.provider):
+            return None
+    prices = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
+    if prices[0] is None or prices[1] is None:
+        return None
+    return float(prices[0]) * 1e6, float(prices[1]) * 1e6
+
+
+def _import_litellm() -> Any:
+    # Without this, importing litellm downloads a price table.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    try:
+        litellm: Any = import_module("litellm")
+    except ImportError as error:
+        raise ConfigError(
+            "hosted LMs are reached through litellm, which cannot be imported "
+            f"({error}): pip install 'lmpipe[litellm]'"
+        ) from error
+    litellm.suppress_debug_info = True  # it prints advice to stdout with every error
+    return litellm
+
+
+def _read_reply(lm: LM, response: Any, seconds: float) -> Reply:
+    if not getattr(response, "choices", None):
+        raise LMUnavailableError(f"{lm.model} answered with no choices: ask again, or see its log")
+    choice = response.choices[0]
+    finishes: dict[Any, Finish] = {"stop": "stop", "length": "length"}
+    usage = getattr(response, "usage", None)
+    details = getattr(usage, "prompt_tokens_details", None)
+    return Reply(
+        text=choice.message.content or "",
+        finish=finishes.get(choice.finish_reason, "other"),
+        usage=Usage(
+            int(getattr(usage, "prompt_tokens", None) or 0),
+            int(getattr(usage, "completion_tokens", None) or 0),
+            int(getattr(details, "cached_tokens", None) or 0),
+        ),
+        seconds=seconds,
+        fingerprint=getattr(response, "system_fingerprint", None) or "",
+    )
+
+
+def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | None:
+    """The error of ours that one of litellm's stands for; None if it is none of litellm's."""
+    known = {
+        name: kind
+        for name, kind in vars(litellm.exceptions).items()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    }
+    if not isinstance(error, tuple(known.values())):
+        return None
+    status = getattr(error, "status_code", None)
+    message = f"{lm.model} through litellm: {_said(error, lm.api_key)}"
+    unavailable = tuple(known[name] for name in _UNAVAILABLE if name in known)
+    retryable = isinstance(status, int) and (status in (408, 409, 429) or status >= 500)
+    if retryable or isinstance(error, unavailable):
+        return LMUnavailableError(
+            f"{message}. If this lasts, check the provider's status and your rate limits",
+            status=status,
+            retry_after=_retry_after(error),
+        )
+    return LMRequestError(
+        f"{message}. To go on, check the api_key, the model's name and the parameters",
+        status=status,
+    )
+
+
+def _retry_after(error: Exception) -> float | None:
+    # litellm keeps the server's headers beside a response of its own making, which has none.
+    for owner, name in ((error, "litellm_response_headers"), (error, "response")):
+        headers = getattr(owner, name, None)
+        headers = getattr(headers, "headers", headers) or {}
+        if value := headers.get("retry-after"):
+            return parse_retry_after(value)
+    return None
+
+
+def _said(error: Exception, key: str | None) -> str:
+    text = str(error)
+    return (text.replace(key, "[api key]") if key else text)[:500]
+
+
+def _without_key(error: Exception, key: str | None) -> Exception | None:
+    """The error as a cause for the traceback, unless it would print the key there."""
+    return None if key and key in str(error) else error

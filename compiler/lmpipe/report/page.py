@@ -1,0 +1,243 @@
+"""`report.html`: one self-contained page that shows what a compile did and what it learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmpipe.artifact import write_file
+from lmpipe.report import changes
+from lmpipe.report.charts import bar, difference_chart, score_chart, search_chart
+from lmpipe.report.html import card, chips, fields, section, table, text
+from lmpipe.report.run_files import RunFiles, read_run
+from lmpipe.report.text import (
+    count,
+    duration,
+    money,
+    percent,
+    percent_range,
+    points,
+    points_range,
+    tally,
+)
+
+REPORT = "report.html"
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write a run folder's report page from its files alone; returns the page's path.
+
+    Raises:
+        ArtifactError: if it is no run folder, or a file of it is damaged.
+    """
+    run = read_run(Path(folder))
+    page = Path(folder) / REPORT
+    write_file(page, render(run).encode())
+    return page
+
+
+def render(run: RunFiles) -> str:
+    """The page as HTML: no script, nothing from elsewhere."""
+    name = text(run.manifest.get("program", {}).get("name", run.folder.name))
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    parts = [
+        _header(run),
+        _hero(run),
+        _search(run),
+        _candidates(run),
+        _learned(run),
+        changes.changed_rows(run),
+        changes.failures(run),
+        _spend(run),
+        _provenance(run),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{name}: compile report</title><style>{style}</style></head>"
+        f"<body><main>{''.join(parts)}</main></body></html>\n"
+    )
+
+
+def _header(run: RunFiles) -> str:
+    manifest = run.manifest
+    student, teacher = manifest["student"]["model"], manifest["teacher"]["model"]
+    rows = {name: part["rows"] for name, part in manifest["data"].items()}
+    status = manifest.get("status", "")
+    return (
+        f"<header><h1>{text(manifest['program']['name'])}</h1>"
+        f'<p class="soft">compiled {text(manifest.get("started", "")[:16].replace("T", " "))}'
+        + (f", {duration(manifest['seconds'])}" if "seconds" in manifest else "")
+        + "</p>"
+        + chips(
+            {
+                "status": status if status != "done" else "",
+                "optimizer": manifest["optimizer"]["name"],
+                "LM": student,
+                "teacher": teacher if teacher != student else "",
+                "metric": manifest["metric"]["name"],
+                "seed": manifest["seed"],
+                "examples": f"{rows['train']} train, {rows['val']} validation, {rows['test']} test",
+            }
+        )
+        + "</header>"
+    )
+
+
+def _hero(run: RunFiles) -> str:
+    test = run.manifest.get("test")
+    stopped = run.manifest.get("stopped") or run.manifest.get("error") or ""
+    note = f'<p class="unsure small">{text(stopped)}</p>' if stopped else ""
+    if not test:
+        return section("Result", card("<p>Not tested on untouched examples.</p>", note))
+    before, after = test["scores"][test["baseline"]], test["scores"]["compiled"]
+    low, high = test["interval"]
+    kind, word = ("unsure", "not certain: the interval holds zero")
+    if low > 0:
+        kind, word = "good", "better, by the whole interval"
+    elif high < 0:
+        kind, word = "bad", "worse, by the whole interval"
+    names = sorted(test["scores"], key=lambda name: (name == "compiled", name))
+    figures = (
+        f'<div class="figures"><div class="from">{percent(before["score"])} →</div>'
+        f'<div class="to">{percent(after["score"])}</div>'
+        f'<div class="change {kind}">{points(test["difference"])} points</div>'
+        f'<div class="soft small">{points_range(test["interval"])}, paired 95 % interval<br>'
+        f"{word}<br>on {count(after['examples'])} untouched test examples, against the better "
+        f"baseline ({text(test['baseline'])})</div></div>"
+    )
+    charts = (
+        "<div>"
+        + score_chart([(name, test["scores"][name]) for name in names])
+        + difference_chart(test["difference"], test["interval"])
+        + "</div>"
+    )
+    return section("Result on the test set", card(f'<div class="hero">{figures}{charts}</div>', note))
+
+
+def _search(run: RunFiles) -> str:
+    if not run.candidates:
+        return ""
+    legend = (
+        '<p class="soft small">Each point is a candidate, scored on the validation examples; the '
+        "line is the best so far.</p>"
+    )
+    return section("The search", card(search_chart(run.candidates), legend))
+
+
+def _candidates(run: RunFiles) -> str:
+    if not run.candidates:
+        return ""
+    ranked = sorted(run.candidates, key=lambda item: (-item["score"], item["number"]))
+    winner = run.manifest.get("best", {}).get("number")
+    rows = [
+        [
+            str(item["number"]),
+            text(item["name"]),
+            _over_predictors(item, lambda learned: text(learned["layout"])),
+            _over_predictors(item, lambda learned: "yes" if learned["constrained"] else "no"),
+            _over_predictors(item, lambda learned: str(len(learned["demos"])), every=True),
+            f"{percent(item['score'])} {bar(item['score'])}",
+            percent_range(item["interval"]),
+            tally(item["failures"]),
+            count(item["calls"]),
+        ]
+        for item in ranked
+    ]
+    columns = [
+        "#", "candidate", "layout", "constrained", "demos", "validation", "95 % interval",
+        "failures", "LM calls",
+    ]  # fmt: skip
+    best = next((n for n, item in enumerate(ranked) if item["number"] == winner), None)
+    return section(
+        "Candidates",
+        card(table(columns, rows, numbers=("validation", "LM calls", "demos"), best=best)),
+    )
+
+
+def _over_predictors(candidate: Mapping[str, Any], read: Any, *, every: bool = False) -> str:
+    values = [read(learned) for learned in candidate["state"]["predictors"].values()]
+    return " / ".join(values if every else dict.fromkeys(values))
+
+
+def _learned(run: RunFiles) -> str:
+    if run.state is None:
+        return ""
+    signatures = run.manifest["program"].get("signatures", {})
+    return section(
+        "What was learned",
+        *(
+            _predictor(path, learned, signatures.get(path, {}))
+            for path, learned in run.state.to_json()["predictors"].items()
+        ),
+    )
+
+
+def _predictor(path: str, learned: Mapping[str, Any], signature: Mapping[str, Any]) -> str:
+    inputs, outputs = signature.get("inputs", {}), signature.get("outputs", {})
+    shown = ", ".join(f"{name}: {kind}" for name, kind in inputs.items())
+    shown += " → " + ", ".join(f"{name}: {kind}" for name, kind in outputs.items())
+    facts = {
+        "layout": learned["layout"],
+        "constrained": "yes" if learned["constrained"] else "no",
+        "demonstrations": len(learned["demos"]),
+        "LM": learned.get("lm"),
+        "decoding": learned["decoding"] or None,
+    }
+    demos = "".join(
+        f'<div class="demo">{fields(demo["inputs"], 400)}<div class="out">'
+        f"{fields(demo['outputs'], 400)}</div>"
+        f'<div class="soft small">{text(demo["source"])}</div></div>'
+        for demo in learned["demos"]
+    )
+    return card(
+        f"<h3>{text(path)}</h3><p><code>{text(shown)}</code></p>",
+        f"<pre>{text(learned['instruction'], 20_000)}</pre>",
+        f'<div class="demos">{demos}</div>' if demos else "",
+        chips(facts),
+    )
+
+
+def _spend(run: RunFiles) -> str:
+    spend = run.manifest.get("spend")
+    if not spend:
+        return ""
+    roles = [*sorted(role for role in spend if role != "total"), "total"]
+    rows = [
+        [
+            text(role),
+            count(spend[role]["calls"]),
+            count(spend[role]["fresh_calls"]),
+            count(spend[role]["tokens"]),
+            count(spend[role]["fresh_tokens"]),
+            money(spend[role]["usd"]) if spend[role]["usd"] else "–",
+        ]
+        for role in roles
+    ]
+    columns = ["role", "LM calls", "fresh", "tokens", "fresh tokens", "dollars"]
+    return section("Spend", card(table(columns, rows, numbers=columns[1:], best=len(rows) - 1)))
+
+
+def _provenance(run: RunFiles) -> str:
+    manifest = run.manifest
+    budget = {name: cap for name, cap in manifest["budget"].items() if cap is not None}
+    facts = {
+        "program": f"{manifest['program'].get('file') or manifest['program'].get('class', '')}",
+        "program source": manifest["program"].get("source", ""),
+        **{
+            f"{name} data": f"{part['rows']} rows, {part['fingerprint']}"
+            for name, part in manifest["data"].items()
+        },
+        "metric": f"{manifest['metric']['name']}, {manifest['metric']['fingerprint']}",
+        "optimizer": manifest["optimizer"],
+        "student": manifest["student"],
+        "teacher": manifest["teacher"],
+        "budget": budget or "none",
+        "recipe": manifest.get("recipe", ""),
+        "learned state": manifest.get("best", {}).get("state", ""),
+        "program.json": manifest.get("artifact", ""),
+        "versions": ", ".join(f"{k} {v}" for k, v in manifest.get("versions", {}).items()),
+    }
+    shown = {name: value for name, value in facts.items() if value != ""}
+    return section("Provenance", card(f'<div class="small">{fields(shown)}</div>'))

@@ -1,0 +1,273 @@
+"""Tables on the terminal: a finished compile, a plan, an evaluation, a list of runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lmpipe.evaluation import Evaluation, Row, plain
+from lmpipe.optimize import Spend
+from lmpipe.report.text import (
+    count,
+    difference_line,
+    duration,
+    money,
+    percent,
+    percent_range,
+    points,
+    points_range,
+    shorten,
+    tally,
+)
+
+if TYPE_CHECKING:
+    from lmpipe.compiler import Run
+    from lmpipe.recipe import Prepared
+
+# Wide enough that a pipe or a log is not wrapped.
+_PIPED_WIDTH = 200
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console for standard output or error; what is piped is plain and not wrapped."""
+    file = sys.stderr if stderr else sys.stdout
+    console = Console(file=file, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
+    return console
+
+
+def make_table(*columns: str, right: Sequence[str] = ()) -> Table:
+    """A calm table: a line under the header, no more."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return table
+
+
+def say(console: Console, text: str = "", *, style: str = "") -> None:
+    """Print one line, whatever it holds, without wrapping."""
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def print_run(console: Console, run: Run) -> None:
+    """Print what a compile came to: scores, difference, spend."""
+    table = make_table(
+        "", "validation", "test", "95 % interval", "failures", right=("validation", "test")
+    )
+    by_state = {candidate.state.hash: candidate for candidate in run.candidates}
+    names = {c.name: c for c in run.candidates if c.name in _baseline_names(run)}
+    for name, candidate in {**names, "compiled": by_state[run.state.hash]}.items():
+        tested = run.test.evaluations.get(name) if run.test else None
+        shown = tested or candidate.evaluation
+        table.add_row(
+            Text(name, style="bold" if name == "compiled" else ""),
+            percent(candidate.score),
+            percent(tested.score) if tested else "–",
+            percent_range((shown.interval.low, shown.interval.high)),
+            tally(dict(shown.failures)),
+        )
+    say(console)
+    console.print(table)
+    say(console)
+    if run.test:
+        examples = len(run.test.evaluations["compiled"].rows)
+        style = "green" if run.test.improved else "yellow"
+        say(console, difference_line(run.test.to_json(), examples), style=style)
+    else:
+        say(console, "not tested: these scores are of the examples that chose the winner")
+    say(console, f"compiled: {run.best.name} (candidate {run.best.number})")
+    if run.stopped:
+        say(console, f"the search ended early: {run.stopped}", style="yellow")
+    total = sum(run.spend.values(), Spend())
+    say(console, f"spent: {spend_line(total)} in {duration(run.seconds)}")
+
+
+def _baseline_names(run: Run) -> list[str]:
+    if run.test:
+        return [name for name in run.test.evaluations if name != "compiled"]
+    return ["as declared", "constrained"]
+
+
+def spend_line(spend: Spend) -> str:
+    """What was spent, with what reached an LM apart."""
+    dollars = f", {money(spend.usd)}" if spend.usd else ""
+    return (
+        f"{count(spend.calls)} LM calls ({count(spend.fresh_calls)} fresh), "
+        f"{count(spend.tokens)} tokens ({count(spend.fresh_tokens)} fresh){dollars}"
+    )
+
+
+def plan_json(prepared: Prepared) -> dict[str, Any]:
+    """The plan of a compile as JSON: phases, their worst case, and what the budget says to it."""
+    plan, budget = prepared.plan(), prepared.recipe.budget
+    sizes = {
+        "train": len(prepared.train),
+        "val": len(prepared.val),
+        "test": len(prepared.test),
+    }
+    priced = any(lm.price for lm in (prepared.recipe.student, prepared.teacher))
+    total = plan.total
+    over = [
+        name
+        for name in ("calls", "tokens", "usd")
+        if (cap := getattr(budget, name)) is not None and getattr(total, name) > cap
+    ]
+    return {
+        "name": prepared.name,
+        "data": sizes,
+        "student": prepared.recipe.student.model,
+        "teacher": prepared.teacher.model,
+        "optimizer": {"name": prepared.optimizer.name, "settings": prepared.optimizer.settings()},
+        "seed": prepared.recipe.seed,
+        "calls_per_run": plan.calls_per_run,
+        "phases": [
+            {
+                "phase": phase,
+                "runs": runs,
+                "calls": plan.worst[phase].calls,
+                "tokens": plan.worst[phase].tokens,
+                "usd": plan.worst[phase].usd if priced else None,
+            }
+            for phase, runs in plan.runs.items()
+        ],
+        "total": {
+            "runs": sum(plan.runs.values()),
+            "calls": total.calls,
+            "tokens": total.tokens,
+            "usd": total.usd if priced else None,
+        },
+        "budget": budget.to_json(),
+        "covered": not over,
+        "over": over,
+    }
+
+
+def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
+    """Print what a compile would do at most."""
+    data = ", ".join(f"{name} {count(size)}" for name, size in plan["data"].items())
+    say(console, f"plan for {plan['name']}: no LM was called, nothing was written", style="bold")
+    say(console, f"  data       {data}")
+    say(console, f"  student    {plan['student']}")
+    if plan["teacher"] != plan["student"]:
+        say(console, f"  teacher    {plan['teacher']}")
+    settings = plan["optimizer"]["settings"]
+    shown = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "name")
+    say(console, f"  optimizer  {plan['optimizer']['name']}" + (f" ({shown})" if shown else ""))
+    say(console, f"  seed       {plan['seed']}")
+    say(console)
+    right = ("runs", "LM calls, at most", "tokens, at most", "dollars, at most")
+    table = make_table("phase", *right, right=right)
+    for phase in [*plan["phases"], {"phase": "all", **plan["total"]}]:
+        table.add_row(
+            Text(phase["phase"], style="bold" if phase["phase"] == "all" else ""),
+            count(phase["runs"]),
+            count(phase["calls"]),
+            count(phase["tokens"]),
+            "no price" if phase["usd"] is None else money(phase["usd"]),
+        )
+    console.print(table)
+    say(console)
+    given = {name: value for name, value in plan["budget"].items() if value is not None}
+    if not given:
+        say(console, "no budget: set one with --budget calls=2000,usd=1")
+    elif plan["covered"]:
+        say(console, f"the budget ({_limits(given)}) covers all of it", style="green")
+    else:
+        say(
+            console,
+            f"the budget ({_limits(given)}) may end first, in {', '.join(plan['over'])}: the "
+            "search then stops, and the best state so far is tested and saved",
+            style="yellow",
+        )
+
+
+def _limits(given: Mapping[str, float]) -> str:
+    return ", ".join(f"{name}={value:g}" for name, value in given.items())
+
+
+def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) -> None:
+    """Print the figures of an evaluation."""
+    interval = (evaluation.interval.low, evaluation.interval.high)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_row("score", Text(percent(evaluation.score), style="bold"))
+    table.add_row("95 % interval", percent_range(interval))
+    for name, value in evaluation.parts.items():
+        table.add_row(Text(f"  {name}", style="dim"), f"{value:.4g}")
+    table.add_row("failures", tally(dict(evaluation.failures)))
+    calls = f"{count(evaluation.calls)} ({count(evaluation.fresh_calls)} fresh)"
+    table.add_row("LM calls", calls)
+    usage = evaluation.usage
+    table.add_row(
+        "tokens", f"{count(usage.prompt_tokens)} prompt, {count(usage.completion_tokens)} reply"
+    )
+    if evaluation.usd:
+        table.add_row("dollars", money(evaluation.usd))
+    if evaluation.fresh_calls:
+        latency = f"median {duration(evaluation.latency(0.5))}, p95 " + duration(
+            evaluation.latency(0.95)
+        )
+        table.add_row("latency", latency)
+    else:
+        table.add_row("latency", "all replies came from the cache")
+    say(console, title, style="bold")
+    console.print(table)
+
+
+def print_worst(console: Console, rows: Sequence[Row]) -> None:
+    """Print rows with all that explains their scores."""
+    for row in rows:
+        say(console)
+        say(console, f"row {row.index + 1}: {percent(row.score.value)}", style="bold")
+        values: dict[str, Any] = {
+            "inputs": plain(dict(row.example.inputs)),
+            "gold": plain(dict(row.example.labels)),
+            "prediction": plain(row.prediction),
+        }
+        if row.score.feedback:
+            values["feedback"] = row.score.feedback
+        if row.failure:
+            values["failure"] = f"{row.failure.kind}: {shorten(row.failure.message)}"
+        replies = [reply for step in row.trace.steps for reply in step.replies]
+        for number, reply in enumerate(replies, start=1):
+            values["reply" if len(replies) == 1 else f"reply {number}"] = reply
+        for name, value in values.items():
+            text = value if isinstance(value, str) else repr(value)
+            say(console, f"  {name:<11}{shorten(text, 1000)}")
+
+
+def print_runs(console: Console, runs: Sequence[Mapping[str, Any]]) -> None:
+    """Print a list of runs, as `list_runs` gives it."""
+    table = make_table(
+        "started",
+        "program",
+        "status",
+        "optimizer",
+        "baseline → compiled",
+        "difference",
+        "LM calls",
+        "folder",
+        right=("baseline → compiled", "difference", "LM calls"),
+    )
+    for run in runs:
+        scores = difference = "–"
+        if run["compiled"] is not None:
+            scores = f"{percent(run['baseline'])} → {percent(run['compiled'])}"
+            difference = f"{points(run['difference'])} ({points_range(run['interval'])})"
+        table.add_row(
+            run["started"][:16].replace("T", " "),
+            Text(run["program"]),
+            Text(run["status"], style="" if run["status"] == "done" else "yellow"),
+            run["optimizer"],
+            scores,
+            difference,
+            "–" if run["calls"] is None else count(run["calls"]),
+            Text(run["folder"]),
+        )
+    console.print(table)

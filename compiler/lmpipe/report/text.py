@@ -1,0 +1,78 @@
+"""Figures as people read them: percent, points, counts, money, time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def percent(score: float | None) -> str:
+    """A score in [0, 1] as `81.2%`."""
+    return "–" if score is None else f"{100 * score:.1f}%"
+
+
+def points(difference: float) -> str:
+    """A difference of scores as `+12.3`, in percentage points."""
+    text = f"{100 * difference:+.1f}"
+    return "+0.0" if text == "-0.0" else text
+
+
+def percent_range(interval: Sequence[float]) -> str:
+    """An interval of scores as `72.1 to 87.6`, in percent."""
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+
+
+def points_range(interval: Sequence[float]) -> str:
+    """An interval of differences as `+4.1 to +20.5`, in percentage points."""
+    return f"{points(interval[0])} to {points(interval[1])}"
+
+
+def count(number: float) -> str:
+    """A whole number with its thousands apart: `12,345`."""
+    return f"{number:,.0f}"
+
+
+def money(usd: float) -> str:
+    """US dollars, small amounts with more digits."""
+    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """A time as `0.42 s`, `12.3 s`, `4 min 05 s` or `1 h 02 min`."""
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def tally(kinds: Mapping[str, int]) -> str:
+    """Counts by kind as `2 output, 1 metric`; `none` where there are none."""
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
+
+
+def rows_of(number: int) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count(number)} {'row' if number == 1 else 'rows'}"
+
+
+def shorten(value: Any, most: int = 300) -> str:
+    """A value on one line, cut where it is too long."""
+    text = " ".join((value if isinstance(value, str) else repr(value)).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def difference_line(test: Mapping[str, Any], examples: int) -> str:
+    """The final comparison in one sentence.
+
+    Args:
+        test: the `test` of a manifest.
+        examples: how many examples it rests on.
+    """
+    return (
+        f"difference from the better baseline ({test['baseline']}): "
+        f"{points(test['difference'])} points (paired 95 % interval "
+        f"{points_range(test['interval'])}) on {count(examples)} untouched test "
+        f"{'example' if examples == 1 else 'examples'}"
+    )

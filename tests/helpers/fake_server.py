@@ -1,0 +1,278 @@
+"""An OpenAI-compatible server for tests: deterministic, scriptable, on a free loopback port.
+
+In a thread of the test:
+
+    with FakeServer("classify:billing=refund|invoice,shipping=parcel") as server:
+        lm = LM("vllm/fake", base_url=server.base_url)
+        server.fail(2, "429", retry_after=1)      # how the next two requests are answered
+        assert server.stats()["ok"] == 3
+
+As a process of its own, for tests that kill things (its first line of output is the port):
+
+    python tests/helpers/fake_server.py --port 0 --replies echo [--latency 0.01]
+    curl -d '{"mode": "500", "count": 2}' http://127.0.0.1:PORT/fail
+    curl http://127.0.0.1:PORT/stats
+
+Replies depend on the request's body alone (`make_replier`), however many arrive at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import re
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from aiohttp import web
+
+Body = dict[str, Any]
+Replier = Callable[[Body], str]
+
+MODES = "an HTTP status, reset, stall, half, garbage, empty"
+
+
+def make_replier(replies: str | Replier) -> Replier:
+    """Make the rule from a request's body to the reply's text.
+
+    Args:
+        replies: a function; or `hash` (a text that differs wherever the body does); or `echo`
+            (the last turn); or `classify:billing=refund|invoice,shipping` (the first label with
+            a keyword in the last turn, its own name by default, else one by hash; written as
+            JSON where a schema is sent and under `## field` markers where the system turn asks
+            for them); or the path of a JSON file `[[regular expression, reply], …]`, of which
+            the first that is found in the last turn answers.
+    """
+    if not isinstance(replies, str):
+        return replies
+    kind, _, argument = replies.partition(":")
+    if kind == "hash":
+        return lambda body: f"reply {_hash(body)[:12]}"
+    if kind == "echo":
+        return _last_turn
+    if kind == "classify":
+        labels = [label.partition("=")[::2] for label in argument.split(",")]
+        rules = {name: (words or name).casefold().split("|") for name, words in labels}
+        return lambda body: _spelled(body, _classify(rules, body))
+    pairs = json.loads(Path(replies).read_text(encoding="utf-8"))
+    return lambda body: next(
+        (text for pattern, text in pairs if re.search(pattern, _last_turn(body))), "no rule"
+    )
+
+
+def _hash(body: Body) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _last_turn(body: Body) -> str:
+    return str(body["messages"][-1]["content"])
+
+
+def _classify(rules: dict[str, list[str]], body: Body) -> str:
+    text = _last_turn(body).casefold()
+    for label, words in rules.items():
+        if any(word in text for word in words):
+            return label
+    return sorted(rules)[int(_hash(body)[:8], 16) % len(rules)]
+
+
+def _spelled(body: Body, label: str) -> str:
+    schema = (body.get("structured_outputs") or {}).get("json")
+    if "response_format" in body:
+        schema = body["response_format"]["json_schema"]["schema"]
+    if schema:
+        return json.dumps(dict.fromkeys(schema["properties"], label))
+    system = body["messages"][0]["content"] if body["messages"][0]["role"] == "system" else ""
+    fields = re.findall(r"^## (\w+)$", system, re.M)
+    return "\n\n".join(f"## {field}\n{label}" for field in fields) or label
+
+
+class FakeApp:
+    """The server's state and its answers."""
+
+    def __init__(self, replies: str | Replier, *, latency: float = 0.0) -> None:
+        self.replier = make_replier(replies)
+        self.latency = latency
+        self.counts: Counter[str] = Counter()
+        self.bodies: list[Body] = []
+        self.headers: list[dict[str, str]] = []
+        self.failures: list[tuple[str, float | str | None]] = []
+        self.in_flight = 0
+        self.max_in_flight = 0
+        self.app = web.Application(client_max_size=2**30)
+        self.app.router.add_post("/v1/chat/completions", self.chat)
+        self.app.router.add_post("/fail", self.fail_over_http)
+        self.app.router.add_get("/stats", self.stats_over_http)
+        self.app.router.add_get("/health", self.health)
+
+    def fail(self, count: int, mode: str, *, retry_after: float | str | None = None) -> None:
+        """Answer the next requests badly.
+
+        Args:
+            count: how many.
+            mode: an HTTP status; `reset` (the connection), `stall` (until the server stops),
+                `half` (a body), `garbage` (no JSON) or `empty` (no choices).
+            retry_after: the header of that name.
+        """
+        if not mode.isdigit() and mode not in MODES:
+            raise ValueError(f"mode must be {MODES}; got {mode!r}")
+        self.failures += [(mode, retry_after)] * count
+
+    def stats(self) -> dict[str, int]:
+        """Requests in all, answered well (`ok`), by failure, distinct, and most at once."""
+        distinct = len({_hash(body) for body in self.bodies})
+        total = len(self.bodies)
+        return {
+            "requests": total,
+            "distinct": distinct,
+            "max_in_flight": self.max_in_flight,
+            "ok": 0,
+            **self.counts,
+        }
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.bodies.append(body)
+        self.headers.append(dict(request.headers))
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        try:
+            if self.latency:
+                await asyncio.sleep(self.latency)
+            if self.failures:
+                mode, retry_after = self.failures.pop(0)
+                self.counts[mode] += 1
+                return await self._answer_badly(request, mode, retry_after)
+            self.counts["ok"] += 1
+            return web.json_response(self._completion(body))
+        finally:
+            self.in_flight -= 1
+
+    async def _answer_badly(
+        self, request: web.Request, mode: str, retry_after: float | str | None
+    ) -> web.StreamResponse:
+        if mode.isdigit():
+            error = {"error": {"message": f"told to answer {mode}", "type": "fake"}}
+            headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+            return web.json_response(error, status=int(mode), headers=headers)
+        if mode == "stall":
+            await asyncio.Event().wait()
+        if mode == "garbage":
+            return web.Response(text="<html>not JSON</html>", content_type="text/html")
+        if mode == "empty":
+            return web.json_response({"choices": []})
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        if mode == "half":
+            await response.prepare(request)
+            await response.write(b'{"choices": [')
+        if request.transport is not None:
+            request.transport.close() if mode == "half" else request.transport.abort()
+        return response
+
+    def _completion(self, body: Body) -> dict[str, Any]:
+        text = self.replier(body)
+        words = text.split(" ")
+        limit = body.get("max_tokens") or len(words)
+        prompt = sum(len(str(turn["content"]).split()) for turn in body["messages"])
+        generated = min(len(words), limit)
+        return {
+            "id": f"fake-{_hash(body)[:12]}",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body["model"],
+            "system_fingerprint": "fake-1",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": " ".join(words[:limit])},
+                    "finish_reason": "length" if len(words) > limit else "stop",
+                }
+            ],
+            "usage": {
+                "prompt_tokens": prompt,
+                "completion_tokens": generated,
+                "total_tokens": prompt + generated,
+                "prompt_tokens_details": {"cached_tokens": prompt // 2},
+            },
+        }
+
+    async def fail_over_http(self, request: web.Request) -> web.Response:
+        told = await request.json()
+        self.fail(told.get("count", 1), str(told["mode"]), retry_after=told.get("retry_after"))
+        return web.json_response({})
+
+    async def stats_over_http(self, request: web.Request) -> web.Response:
+        return web.json_response(self.stats())
+
+    async def health(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+
+async def start(app: FakeApp, port: int = 0) -> tuple[web.AppRunner, int]:
+    """Start serving on the running loop; returns what to clean up and the port."""
+    runner = web.AppRunner(app.app, access_log=None, handler_cancellation=True)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=0)
+    await site.start()
+    return runner, runner.addresses[0][1]
+
+
+class FakeServer(FakeApp):
+    """The server in a thread of this process, for the length of a `with` block."""
+
+    def __init__(self, replies: str | Replier = "hash", *, latency: float = 0.0) -> None:
+        super().__init__(replies, latency=latency)
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    @property
+    def base_url(self) -> str:
+        """What `LM(…, base_url=)` takes."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def __enter__(self) -> FakeServer:
+        self._thread.start()
+        self._runner, self.port = self._run(start(self))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._run(self._runner.cleanup())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+
+
+async def _serve(app: FakeApp, port: int) -> None:
+    _, port = await start(app, port)
+    sys.stdout.write(f"{port}\n")
+    sys.stdout.flush()
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="An OpenAI-compatible server for tests.")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--replies", default="hash", help="hash, echo, classify:… or a JSON file")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    options = parser.parse_args()
+    asyncio.run(_serve(FakeApp(options.replies, latency=options.latency), options.port))
+
+
+if __name__ == "__main__":
+    main()
