@@ -89,7 +89,7 @@ class Run:
         return found
 
 
-def compile(  # noqa: A001 - lmpipe.compile is what it is called
+def compile(
     recipe: Recipe,
     *,
     runs: str | Path = "runs",

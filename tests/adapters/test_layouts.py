@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import enum
@@ -175,10 +176,8 @@ def test_the_json_layout_keeps_any_text(values: dict[str, str | None]) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_reply_is_read_or_refused(layout: Layout, text: str) -> None:
     for spec in (spec_of(Ticket), spec_of(Bare), spec_of(ALL)):
-        try:
+        with contextlib.suppress(LayoutError):
             layout.read(spec, text)
-        except LayoutError:
-            continue
 
 
 # --- what an LM is shown
@@ -394,7 +393,7 @@ def test_outputs_with_defaults_may_be_missing(layout: Layout) -> None:
     assert layout.read(spec, layout.assistant(spec, {"answer": "x"})).values == {"answer": "x"}
 
 
-@pytest.mark.parametrize("name", ["größe", "straße", "ﬁne", "naïve", "名前", "ſeven"])
+@pytest.mark.parametrize("name", ["größe", "straße", "naïve", "名前", "ßeta", "İd"])
 def test_field_names_of_any_language(layout: Layout, name: str) -> None:
     spec = outputs_spec(**{name: str, "other_one": str})
     own = spec.output_names[0]  # as Python spells it
@@ -417,5 +416,5 @@ def test_layouts_are_found_by_name() -> None:
 
 
 def test_an_unknown_layout_is_told_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="unknown prompt layout 'xml'.*chat, plain, json"):
+    with pytest.raises(ConfigError, match=r"unknown prompt layout 'xml'.*chat, plain, json"):
         layout_named("xml")

@@ -29,12 +29,21 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
 Body = dict[str, Any]
 Replier = Callable[[Body], str]
+
+
+class Failure(NamedTuple):
+    """How one request is answered badly."""
+
+    mode: str
+    retry_after: float | str | None
+    body: Any
+
 
 MODES = "an HTTP status, reset, stall, half, garbage, empty"
 
@@ -103,7 +112,7 @@ class FakeApp:
         self.counts: Counter[str] = Counter()
         self.bodies: list[Body] = []
         self.headers: list[dict[str, str]] = []
-        self.failures: list[tuple[str, float | str | None]] = []
+        self.failures: list[Failure] = []
         self.in_flight = 0
         self.max_in_flight = 0
         self.app = web.Application(client_max_size=2**30)
@@ -112,7 +121,9 @@ class FakeApp:
         self.app.router.add_get("/stats", self.stats_over_http)
         self.app.router.add_get("/health", self.health)
 
-    def fail(self, count: int, mode: str, *, retry_after: float | str | None = None) -> None:
+    def fail(
+        self, count: int, mode: str, *, retry_after: float | str | None = None, body: Any = ...
+    ) -> None:
         """Answer the next requests badly.
 
         Args:
@@ -120,10 +131,13 @@ class FakeApp:
             mode: an HTTP status; `reset` (the connection), `stall` (until the server stops),
                 `half` (a body), `garbage` (no JSON) or `empty` (no choices).
             retry_after: the header of that name.
+            body: the JSON that comes with an HTTP status, which may be 200.
         """
         if not mode.isdigit() and mode not in MODES:
             raise ValueError(f"mode must be {MODES}; got {mode!r}")
-        self.failures += [(mode, retry_after)] * count
+        if body is ...:
+            body = {"error": {"message": f"told to answer {mode}", "type": "fake"}}
+        self.failures += [Failure(mode, retry_after, body)] * count
 
     def stats(self) -> dict[str, int]:
         """Requests in all, answered well (`ok`), by failure, distinct, and most at once."""
@@ -147,21 +161,20 @@ class FakeApp:
             if self.latency:
                 await asyncio.sleep(self.latency)
             if self.failures:
-                mode, retry_after = self.failures.pop(0)
-                self.counts[mode] += 1
-                return await self._answer_badly(request, mode, retry_after)
+                failure = self.failures.pop(0)
+                self.counts[failure.mode] += 1
+                return await self._answer_badly(request, failure)
             self.counts["ok"] += 1
             return web.json_response(self._completion(body))
         finally:
             self.in_flight -= 1
 
-    async def _answer_badly(
-        self, request: web.Request, mode: str, retry_after: float | str | None
-    ) -> web.StreamResponse:
+    async def _answer_badly(self, request: web.Request, failure: Failure) -> web.StreamResponse:
+        mode = failure.mode
         if mode.isdigit():
-            error = {"error": {"message": f"told to answer {mode}", "type": "fake"}}
+            retry_after = failure.retry_after
             headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-            return web.json_response(error, status=int(mode), headers=headers)
+            return web.json_response(failure.body, status=int(mode), headers=headers)
         if mode == "stall":
             await asyncio.Event().wait()
         if mode == "garbage":
@@ -217,9 +230,9 @@ class FakeApp:
 
 async def start(app: FakeApp, port: int = 0) -> tuple[web.AppRunner, int]:
     """Start serving on the running loop; returns what to clean up and the port."""
-    runner = web.AppRunner(app.app, access_log=None, handler_cancellation=True)
+    runner = web.AppRunner(app.app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     return runner, runner.addresses[0][1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _TOKEN = re.compile(
     r"""
@@ -28,6 +28,7 @@ class Grammar:
     """A parsed grammar; `matches` asks whether a whole text follows its rule `root`."""
 
     rules: dict[str, Ends]
+    known: dict[tuple[str, int], frozenset[int]] = field(default_factory=dict)
 
     @staticmethod
     def parse(source: str) -> Grammar:
@@ -41,7 +42,13 @@ class Grammar:
         return grammar
 
     def matches(self, text: str) -> bool:
-        return len(text) in self.rules["root"](text, 0)
+        self.known.clear()
+        return len(text) in self._rule("root", text, 0)
+
+    def _rule(self, name: str, text: str, at: int) -> frozenset[int]:
+        if (name, at) not in self.known:
+            self.known[name, at] = self.rules[name](text, at)
+        return self.known[name, at]
 
     def _alternatives(self, tokens: list[tuple[str, str]]) -> Ends:
         options = [self._sequence(tokens)]
@@ -68,7 +75,7 @@ class Grammar:
     def _atom(self, tokens: list[tuple[str, str]]) -> Ends:
         kind, value = tokens.pop(0)
         if kind == "name":
-            return lambda text, at: self.rules[value](text, at)  # noqa: PLW0108 - defined later
+            return lambda text, at: self._rule(value, text, at)
         if kind == "text":
             literal = _unescape(value[1:-1])
             return lambda text, at: (
@@ -95,9 +102,10 @@ class Grammar:
             found, reached = set[int](), frozenset({at})
             for turn in range(high + 1):
                 if turn >= low:
-                    if reached <= found:
-                        break
+                    reached -= found
                     found |= reached
+                if not reached:
+                    break
                 reached = _union(atom(text, place) for place in reached)
             return frozenset(found)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import lmpipe
 from lmpipe.lm.request import Request
@@ -58,23 +59,31 @@ def things(count: int, *, seed: int = 0, start: int = 0) -> list[lmpipe.Example]
 
 def answer(request: Request) -> str:
     """Right more often with more demonstrations, and with constrained outputs."""
-    asked = [m.content for m in request.messages if not m.content.startswith("That reply")]
-    question = next(text for text in reversed(asked) if "number" in text)
-    system = request.messages[0].content
+    turns = [message.content for message in request.messages]
+    return answer_turns(turns, constrained=request.constraint is not None)
+
+
+def answer_body(body: dict[str, Any]) -> str:
+    """`answer`, for a server that sees the HTTP request's body."""
+    turns = [str(message["content"]) for message in body["messages"]]
+    return answer_turns(turns, constrained="structured_outputs" in body)
+
+
+def answer_turns(turns: Sequence[str], *, constrained: bool) -> str:
+    system, asked = turns[0], [text for text in turns if not text.startswith("That reply")]
     if "few words" in system:
-        return _write(request, "words", "a thing of some colour")
-    demos = (len(request.messages) - 2) // 2
+        return _write(system, "words", "a thing of some colour")
+    question = next(text for text in reversed(asked) if "number" in text)
+    demos = (len(turns) - 2) // 2
     kind = next((kind for kind in COLOURS if kind in question), "sky")
     dice = int(hashlib.sha256(question.encode()).hexdigest()[:4], 16) % 20
-    right = dice < 5 + 2 * demos + (2 if request.constraint else 0)
-    colour = COLOURS[kind] if right else "red"
-    if dice >= 18 and demos < 2 and not request.constraint:
+    if dice >= 18 and demos < 2 and not constrained:
         return "I would rather not say."
-    return _write(request, "colour", colour)
+    right = dice < 5 + 2 * demos + (2 if constrained else 0)
+    return _write(system, "colour", COLOURS[kind] if right else "red")
 
 
-def _write(request: Request, field: str, value: str) -> str:
-    system = request.messages[0].content
+def _write(system: str, field: str, value: str) -> str:
     if "## " in system:
         return f"## {field}\n{value}"
     if "JSON object" in system:

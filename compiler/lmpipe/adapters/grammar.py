@@ -51,7 +51,7 @@ def _plain_value(shape: Shape) -> str:
         case "integer":
             return '"-"? [0-9]{1,20}'
         case "number":
-            return '"-"? [0-9]{1,20} ( "." [0-9]{1,24} )? ( "e" "-"? [0-9]{1,3} )?'
+            return '"-"? [0-9]{1,20} ( "." [0-9]{1,24} )? ( "e" [-+]? [0-9]{1,3} )?'
         case "boolean":
             return '"yes" | "no"'
         case "date":

@@ -140,5 +140,5 @@ def _label(name: str) -> str:
 
 @lru_cache(maxsize=512)
 def _plain_labels(names: tuple[str, ...]) -> re.Pattern[str]:
-    alternatives = "|".join(f"({re.escape(name).replace('_', '[_ ]')})" for name in names)
+    alternatives = "|".join(f"({re.escape(name)}|{re.escape(_label(name))})" for name in names)
     return re.compile(rf"^[ \t]*\**(?:{alternatives})\**[ \t]*:\**[ \t]*", re.M | re.I)

@@ -88,8 +88,7 @@ def _examples(
     from lmpipe.recipe import Source, prepare
 
     if data is not None:
-        source = Overrides(**{split.value: data}).apply(opened.recipe)
-        moved = getattr(source, split.value)
+        moved = Overrides(test=data).apply(opened.recipe).test
         assert isinstance(moved, Source)
         return moved.read(), None
     prepared = prepare(opened.recipe)

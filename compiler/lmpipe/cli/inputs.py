@@ -122,7 +122,7 @@ def parse_json(text: str, *, where: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise DataError(
-            f"{where}: expected JSON such as {{\"question\": \"…\"}}, came {text.strip()!r:.100} "
+            f'{where}: expected JSON such as {{"question": "…"}}, came {text.strip()!r:.100} '
             f"({error.msg} at column {error.colno})"
         ) from error
 

@@ -10,11 +10,15 @@ import typer
 Target = Annotated[str, typer.Argument(metavar="TARGET", help="A run folder, or a program's file.")]
 Student = Annotated[
     str | None,
-    typer.Option("--student", metavar="LM", help="The LM that runs the program, in place of its own."),
+    typer.Option(
+        "--student", metavar="LM", help="The LM that runs the program, in place of its own."
+    ),
 ]
 BaseUrl = Annotated[
     str | None,
-    typer.Option("--base-url", metavar="URL", help="The server of --student and --teacher, up to /v1."),
+    typer.Option(
+        "--base-url", metavar="URL", help="The server of --student and --teacher, up to /v1."
+    ),
 ]
 ApiKeyEnv = Annotated[
     str | None,
@@ -30,7 +34,9 @@ Trust = Annotated[
 ]
 CacheFolder = Annotated[
     Path | None,
-    typer.Option("--cache", metavar="DIR", help="Where LM replies are kept; $LMPIPE_CACHE by default."),
+    typer.Option(
+        "--cache", metavar="DIR", help="Where LM replies are kept; $LMPIPE_CACHE by default."
+    ),
 ]
 Concurrency = Annotated[
     int, typer.Option("--concurrency", min=1, help="Examples in flight at a time.")

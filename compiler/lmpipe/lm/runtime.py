@@ -92,7 +92,7 @@ class Runtime:
         """
         loop.check_not_on_loop()
         key = request.key(weights_of(request.lm))
-        reply = self.store.get(key) if self.store else None
+        reply = self.store.get(key) if self.store is not None else None
         if reply is None:
             reply = loop.run_sync(self._fresh(key, request))
         return self._account(key, request, reply, label)
@@ -104,7 +104,7 @@ class Runtime:
             LMError: if the LM cannot be reached after retries, or refuses.
         """
         key = request.key(weights_of(request.lm))
-        reply = self.store.get(key) if self.store else None
+        reply = self.store.get(key) if self.store is not None else None
         if reply is None:
             reply = await loop.bridge(self._fresh(key, request))
         return self._account(key, request, reply, label)
@@ -118,7 +118,7 @@ class Runtime:
     def close(self) -> None:
         """Release connections, engines and the store."""
         loop.run_sync(self.aclose())
-        if self.store:
+        if self.store is not None:
             self.store.close()
 
     async def _fresh(self, key: str, request: Request) -> Reply:
@@ -134,7 +134,7 @@ class Runtime:
         return reply.as_cached() if joined else reply
 
     async def _ask(self, key: str, request: Request) -> Reply:
-        if self.store and (reply := self.store.get(key)) is not None:
+        if self.store is not None and (reply := self.store.get(key)) is not None:
             return reply
         provider, limit = self._provider(request.lm)
         async with limit:
@@ -145,7 +145,7 @@ class Runtime:
                 on_retry=self._on_retry,
             )
         self.fresh_calls += 1
-        if self.store:
+        if self.store is not None:
             self.store.put(key, request, reply)
         return reply
 

@@ -29,7 +29,7 @@ def changed_rows(run: RunFiles) -> str:
         f'<p class="soft">{count(len(fixed))} better, {count(len(broken))} worse, {count(same)} '
         f"as before; before is the better baseline ({text(test['baseline'])}).</p>",
         _list("worse", "broken", broken, opened=True),
-        _list("better", "fixed", fixed, opened=len(fixed) <= 8),
+        _list("better", "fixed", fixed, opened=len(fixed) <= 12),
     )
 
 

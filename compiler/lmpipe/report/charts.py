@@ -93,10 +93,10 @@ def search_chart(candidates: Sequence[Mapping[str, Any]]) -> str:
             f'y2="{y(tick):.1f}"/><text class="tick" x="{left - 8}" y="{y(tick) + 4:.1f}" '
             f'text-anchor="end">{100 * tick:.0f}%</text>'
         )
-    for share in (0, 0.25, 0.5, 0.75, 1):
+    for calls in _round_numbers(most):
         parts.append(
-            f'<text class="tick" x="{x(share * most):.1f}" y="{bottom + 18}" '
-            f'text-anchor="middle">{count(share * most)}</text>'
+            f'<text class="tick" x="{x(calls):.1f}" y="{bottom + 18}" '
+            f'text-anchor="middle">{count(calls)}</text>'
         )
     parts.append(
         f'<text class="tick" x="{(left + width - right) / 2}" y="{height - 4}" '
@@ -120,7 +120,8 @@ def bar(share: float) -> str:
     return (
         '<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
         '<rect class="rail" width="100" height="8" rx="2"/>'
-        f'<rect class="fill" width="{100 * min(max(share, 0.0), 1.0):.1f}" height="8" rx="2"/></svg>'
+        f'<rect class="fill" width="{100 * min(max(share, 0.0), 1.0):.1f}" height="8" rx="2"/>'
+        "</svg>"
     )
 
 
@@ -158,6 +159,14 @@ def _tens(low: float, high: float) -> tuple[float, float]:
 
 
 def _ticks(start: float, end: float) -> list[float]:
-    tens = round((end - start) * 10)
-    step = 2 if tens > 5 else 1
-    return [start + number / 10 for number in range(0, tens + 1, step)]
+    first, last = round(start * 10), round(end * 10)
+    step = 2 if last - first > 5 else 1
+    return [number / 10 for number in range(first, last + 1) if number % step == 0]
+
+
+def _round_numbers(most: float) -> list[float]:
+    """At most seven round numbers from 0 up."""
+    power = 10 ** (len(str(int(most))) - 1)
+    steps = (power * part / 10 for part in (1, 2, 5, 10, 20, 50))
+    step = max(next(step for step in steps if most / step <= 6), 1)
+    return [step * number for number in range(int(most // step) + 1)]

@@ -46,6 +46,7 @@ def table(
     rows: Iterable[Sequence[str]],
     *,
     numbers: Sequence[str] = (),
+    whole: Sequence[str] = (),
     best: int | None = None,
 ) -> str:
     """A table whose cells are HTML already.
@@ -54,9 +55,13 @@ def table(
         columns: the header, as text.
         rows: cells, as HTML.
         numbers: the columns that stand to the right.
+        whole: the columns whose cells stay on one line.
         best: the row to stress, if any.
     """
-    kinds = [' class="n"' if name in numbers else "" for name in columns]
+    kinds = [
+        ' class="n"' if name in numbers else ' class="w"' if name in whole else ""
+        for name in columns
+    ]
     head = "".join(f"<th{k}>{escape(name)}</th>" for k, name in zip(kinds, columns, strict=True))
     body = []
     for number, row in enumerate(rows):

@@ -12,6 +12,7 @@ from lmpipe.report.charts import bar, difference_chart, score_chart, search_char
 from lmpipe.report.html import card, chips, fields, section, table, text
 from lmpipe.report.run_files import RunFiles, read_run
 from lmpipe.report.text import (
+    NOTHING,
     count,
     duration,
     money,
@@ -113,7 +114,9 @@ def _hero(run: RunFiles) -> str:
         + difference_chart(test["difference"], test["interval"])
         + "</div>"
     )
-    return section("Result on the test set", card(f'<div class="hero">{figures}{charts}</div>', note))
+    return section(
+        "Result on the test set", card(f'<div class="hero">{figures}{charts}</div>', note)
+    )
 
 
 def _search(run: RunFiles) -> str:
@@ -147,12 +150,20 @@ def _candidates(run: RunFiles) -> str:
     ]
     columns = [
         "#", "candidate", "layout", "constrained", "demos", "validation", "95 % interval",
-        "failures", "LM calls",
+        "failures", "calls",
     ]  # fmt: skip
     best = next((n for n, item in enumerate(ranked) if item["number"] == winner), None)
     return section(
         "Candidates",
-        card(table(columns, rows, numbers=("validation", "LM calls", "demos"), best=best)),
+        card(
+            table(
+                columns,
+                rows,
+                numbers=("validation", "calls", "demos"),
+                whole=("95 % interval", "failures"),
+                best=best,
+            )
+        ),
     )
 
 
@@ -211,7 +222,7 @@ def _spend(run: RunFiles) -> str:
             count(spend[role]["fresh_calls"]),
             count(spend[role]["tokens"]),
             count(spend[role]["fresh_tokens"]),
-            money(spend[role]["usd"]) if spend[role]["usd"] else "–",
+            money(spend[role]["usd"]) if spend[role]["usd"] else NOTHING,
         ]
         for role in roles
     ]

@@ -230,7 +230,7 @@ def candidate_line(candidate: Candidate, first: float, *, best: bool) -> str:
     return (
         f"{candidate.number:>3}  {percent(candidate.score):>6}  "
         f"{points(candidate.score - first):>6}  {candidate.name}"
-        + (f", failures: {tally(dict(failures))}" if failures else "")
+        + (f", failures: {tally(failures)}" if failures else "")
         + ("  best so far" if best else "")
     )
 

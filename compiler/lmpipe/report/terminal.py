@@ -14,6 +14,7 @@ from rich.text import Text
 from lmpipe.evaluation import Evaluation, Row, plain
 from lmpipe.optimize import Spend
 from lmpipe.report.text import (
+    NOTHING,
     count,
     difference_line,
     duration,
@@ -69,9 +70,9 @@ def print_run(console: Console, run: Run) -> None:
         table.add_row(
             Text(name, style="bold" if name == "compiled" else ""),
             percent(candidate.score),
-            percent(tested.score) if tested else "–",
+            percent(tested.score) if tested else NOTHING,
             percent_range((shown.interval.low, shown.interval.high)),
-            tally(dict(shown.failures)),
+            tally(shown.failures),
         )
     say(console)
     console.print(table)
@@ -200,7 +201,7 @@ def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) ->
     table.add_row("95 % interval", percent_range(interval))
     for name, value in evaluation.parts.items():
         table.add_row(Text(f"  {name}", style="dim"), f"{value:.4g}")
-    table.add_row("failures", tally(dict(evaluation.failures)))
+    table.add_row("failures", tally(evaluation.failures))
     calls = f"{count(evaluation.calls)} ({count(evaluation.fresh_calls)} fresh)"
     table.add_row("LM calls", calls)
     usage = evaluation.usage
@@ -256,7 +257,7 @@ def print_runs(console: Console, runs: Sequence[Mapping[str, Any]]) -> None:
         right=("baseline → compiled", "difference", "LM calls"),
     )
     for run in runs:
-        scores = difference = "–"
+        scores = difference = NOTHING
         if run["compiled"] is not None:
             scores = f"{percent(run['baseline'])} → {percent(run['compiled'])}"
             difference = f"{points(run['difference'])} ({points_range(run['interval'])})"
@@ -267,7 +268,7 @@ def print_runs(console: Console, runs: Sequence[Mapping[str, Any]]) -> None:
             run["optimizer"],
             scores,
             difference,
-            "–" if run["calls"] is None else count(run["calls"]),
+            NOTHING if run["calls"] is None else count(run["calls"]),
             Text(run["folder"]),
         )
     console.print(table)

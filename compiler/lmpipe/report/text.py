@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# What stands in a table where there is no figure.
+NOTHING = "\N{EN DASH}"
+
 
 def percent(score: float | None) -> str:
     """A score in [0, 1] as `81.2%`."""
-    return "–" if score is None else f"{100 * score:.1f}%"
+    return NOTHING if score is None else f"{100 * score:.1f}%"
 
 
 def points(difference: float) -> str:
@@ -47,7 +50,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def tally(kinds: Mapping[str, int]) -> str:
+def tally(kinds: Mapping[Any, int]) -> str:
     """Counts by kind as `2 output, 1 metric`; `none` where there are none."""
     return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
 

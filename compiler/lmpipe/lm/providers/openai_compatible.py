@@ -219,9 +219,9 @@ def _status_error(
 def _connection_error(
     lm: LM, url: str, error: aiohttp.ClientError | OSError, timeout: aiohttp.ClientTimeout
 ) -> LMError | ConfigError:
-    if isinstance(error, aiohttp.InvalidURL):
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
         return ConfigError(
-            f"LM({lm.model!r}): base_url is {url!r}, expected an address such as "
+            f"LM({lm.model!r}): base_url is {_shown(url)!r}, expected an address such as "
             '"http://127.0.0.1:8000/v1"'
         )
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -258,6 +258,10 @@ def _excerpt(text: bytes, key: str) -> str:
 
 
 def _who(lm: LM, url: str) -> str:
+    return f"{lm.model} at {_shown(url)}"
+
+
+def _shown(url: str) -> str:
     # A password inside the address is no more for messages than a key is.
     scheme, separator, rest = url.rpartition("://")
-    return f"{lm.model} at {scheme}{separator}{rest.rpartition('@')[2]}"
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

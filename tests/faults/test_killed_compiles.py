@@ -1,0 +1,142 @@
+"""A compile that is killed, or whose server dies, against a real HTTP server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from helpers.fake_server import FakeServer
+from helpers.world import answer_body
+
+TESTS = Path(__file__).parent.parent
+PROGRAM = """
+import os
+import lmpipe
+from helpers.world import recipe as make_recipe
+
+recipe = make_recipe(student=lmpipe.LM("vllm/fake", base_url=os.environ["FAKE_URL"]))
+"""
+
+
+class Counting:
+    """Answers like the world's LM, counts bodies, and says when so many have been answered."""
+
+    def __init__(self, alarm_at: int = 0) -> None:
+        self.bodies: Counter[bytes] = Counter()
+        self.alarm = threading.Event()
+        self._alarm_at = alarm_at
+
+    def __call__(self, body: dict[str, Any]) -> str:
+        self.bodies[orjson.dumps(body, option=orjson.OPT_SORT_KEYS)] += 1
+        if self._alarm_at and self.bodies.total() >= self._alarm_at:
+            self.alarm.set()
+        return answer_body(body)
+
+
+def start(folder: Path, url: str, *options: str, cache: str = "cache") -> subprocess.Popen[bytes]:
+    (folder / "colours.py").write_text(PROGRAM)
+    environment = {
+        **os.environ,
+        "FAKE_URL": url,
+        "LMPIPE_CACHE": str(folder / cache),
+        "PYTHONPATH": str(TESTS),
+    }
+    command = [sys.executable, "-m", "lmpipe", "compile", "colours.py", *options]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def only_run(runs: Path) -> Path:
+    (folder,) = (item for item in runs.iterdir() if item.is_dir())
+    return folder
+
+
+@pytest.mark.parametrize("concurrency", [1, 8, 64])
+def test_a_killed_compile_resumes_and_pays_nothing_twice(tmp_path: Path, concurrency: int) -> None:
+    options = (f"--concurrency={concurrency}", "--runs=runs")
+    counting = Counting(alarm_at=150)
+    with FakeServer(counting, latency=0.005) as server:
+        killed = start(tmp_path, server.base_url, *options)
+        assert counting.alarm.wait(60)
+        killed.kill()
+        killed.communicate()
+        assert not (only_run(tmp_path / "runs") / "program.json").exists()
+
+        again = start(tmp_path, server.base_url, *options)
+        _, errors = again.communicate(timeout=120)
+        assert again.returncode == 0, errors.decode()
+        paid_twice = sum(count - 1 for count in counting.bodies.values())
+
+        whole = start(tmp_path, server.base_url, "--runs=whole", cache="another")
+        _, errors = whole.communicate(timeout=120)
+        assert whole.returncode == 0, errors.decode()
+
+    resumed = only_run(tmp_path / "runs")
+    undisturbed = only_run(tmp_path / "whole")
+    assert (resumed / "program.json").read_bytes() == (undisturbed / "program.json").read_bytes()
+    # Only what was in flight when the kill came can have been asked again.
+    assert paid_twice <= concurrency
+    manifest = orjson.loads((resumed / "manifest.json").read_bytes())
+    spend = manifest["spend"]["total"]
+    assert spend["fresh_calls"] <= spend["calls"] - 150 + concurrency
+
+
+def test_a_server_that_dies_stops_the_compile_and_scores_nothing_down(tmp_path: Path) -> None:
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+    )
+    assert server.stdout is not None
+    url = f"http://127.0.0.1:{server.stdout.readline().decode().strip()}/v1"
+    stopped = start(tmp_path, url, "--runs=stopped", "--attempts=2")
+    assert server.stdout.readline() == b"alarm\n"
+    server.kill()
+    server.communicate()
+    _, errors = stopped.communicate(timeout=120)
+
+    text = errors.decode()
+    assert stopped.returncode == 1, text
+    assert text.count("error:") == 1
+    assert "Traceback" not in text
+    assert url in text
+    assert "again" in text
+
+    with FakeServer(answer_body) as healthy:
+        whole = start(tmp_path, healthy.base_url, "--runs=whole", cache="another")
+        whole.communicate(timeout=120)
+    folder = only_run(tmp_path / "stopped")
+    scored = (folder / "candidates.jsonl").read_bytes()
+    assert (only_run(tmp_path / "whole") / "candidates.jsonl").read_bytes().startswith(scored)
+    assert orjson.loads((folder / "manifest.json").read_bytes())["status"] == "failed"
+
+
+SERVER = """
+import asyncio, sys
+from helpers.fake_server import FakeApp, start
+from helpers.world import answer_body
+
+answered = 0
+
+def reply(body):
+    global answered
+    answered += 1
+    if answered == 150:
+        print("alarm", flush=True)
+    return answer_body(body)
+
+async def main():
+    _, port = await start(FakeApp(reply, latency=0.005))
+    print(port, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""

@@ -1,0 +1,458 @@
+"""`Predict`: one typed question to an LM, from the call to the result."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import pydantic
+import pytest
+
+from lmpipe.adapters import layout_names
+from lmpipe.errors import (
+    CallError,
+    ConfigError,
+    LMUnavailableError,
+    OutputError,
+    RecipeError,
+    SignatureError,
+)
+from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.retry import RetryPolicy
+from lmpipe.lm.runtime import Call, Runtime
+from lmpipe.lm.scripted import ScriptedLM
+from lmpipe.modules import Predict
+from lmpipe.settings import using
+from lmpipe.signature import Input, Output, Signature
+from lmpipe.state import Demo
+from lmpipe.trace import Trace, scope
+
+
+class Team(enum.Enum):
+    BILLING = "billing"
+    SHIPPING = "shipping"
+
+
+class Line(pydantic.BaseModel):
+    product: str
+    amount: int = pydantic.Field(ge=1)
+
+
+class Route(Signature):
+    """Route the ticket."""
+
+    ticket: str = Input()
+    team: Team = Output()
+
+
+class Rate(Signature):
+    """Rate it."""
+
+    text: str = Input()
+    stars: int = Output(ge=1, le=5)
+
+
+class Everything(Signature):
+    """Read the order."""
+
+    text: str = Input()
+    lines: list[Line] = Output()
+    by_shop: dict[str, int] = Output()
+    day: datetime.date | None = Output()
+    mood: Literal["good", "bad"] = Output()
+    share: float = Output(ge=0, le=1)
+    paid: bool = Output()
+    note: str = Output(max_length=20)
+
+
+@contextmanager
+def lm_says(script: Any, **options: Any) -> Iterator[ScriptedLM]:
+    lm = ScriptedLM(script, **options)
+    with using(lm=lm, runtime=Runtime(retry=RetryPolicy(attempts=1))):
+        yield lm
+
+
+# --- results
+
+
+def test_a_class_gives_its_own_type() -> None:
+    with lm_says(["## team\nbilling"]):
+        result = Predict(Route)(ticket="My invoice is wrong.")
+    assert type(result) is Route
+    assert (result.ticket, result.team) == ("My invoice is wrong.", Team.BILLING)
+
+
+def test_a_string_gives_a_prediction() -> None:
+    with lm_says(["## answer\n42\n\n## sure\nyes"]):
+        result = Predict("question -> answer: int, sure: bool")(question="?")
+    assert (result.answer, result.sure) == (42, True)
+
+
+async def test_acall_gives_the_same() -> None:
+    with lm_says(["## team\nbilling"]):
+        assert (await Predict(Route).acall(ticket="x")).team is Team.BILLING
+
+
+@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize("constrained", [False, True])
+def test_types_that_people_use(layout: str, constrained: bool) -> None:
+    predictor = Predict(Everything, layout=layout, constrained=constrained)
+    wanted: Any = {
+        "lines": [{"product": "tea", "amount": 2}],
+        "by_shop": {"a": 1},
+        "day": "2026-01-02",
+        "mood": "good",
+        "share": 0.25,
+        "paid": True,
+        "note": "thanks",
+    }
+    shown = predictor.bind(
+        predictor.state().map(demos=(Demo(inputs={"text": "x"}, outputs=wanted),))
+    )
+    reply = shown.messages(text="?")[2].content  # the demonstration, as the LM should answer
+    with lm_says([reply]):
+        result = predictor(text="two teas")
+    assert result.lines == [Line(product="tea", amount=2)]
+    assert result.by_shop == {"a": 1}
+    assert result.day == datetime.date(2026, 1, 2)
+    assert (result.mood, result.share, result.paid, result.note) == ("good", 0.25, True, "thanks")
+
+
+# --- what the LM is asked
+
+
+def test_the_request_is_what_messages_shows() -> None:
+    predictor = Predict(Route)
+    with lm_says(["## team\nbilling"]) as lm:
+        predictor(ticket="x")
+    assert lm.requests[0].messages == predictor.messages(ticket="x")
+    assert lm.requests[0].constraint is None
+
+
+def test_an_instruction_replaces_the_docstring() -> None:
+    assert (
+        Predict(Route, instruction="Be kind.")
+        .messages(ticket="x")[0]
+        .content.startswith("Be kind.\n")
+    )
+    assert Predict(Route, instruction="").messages(ticket="x")[0].content.startswith("\n")
+
+
+def test_demonstrations_are_earlier_turns() -> None:
+    demo = Demo(inputs={"ticket": "Where is it?"}, outputs={"team": "shipping"})
+    predictor = Predict(Route)
+    turns = predictor.bind(predictor.state().map(demos=(demo,))).messages(ticket="x")
+    assert [turn.role for turn in turns] == ["system", "user", "assistant", "user"]
+    assert turns[2].content == "## team\nshipping"
+
+
+def test_a_constrained_predictor_sends_its_constraint() -> None:
+    with lm_says(["## team\nbilling"]) as lm:
+        Predict(Route, constrained=True)(ticket="x")
+    constraint = lm.requests[0].constraint
+    assert constraint
+    assert constraint.kind == "grammar"
+
+
+def test_decoding_settings_reach_the_lm() -> None:
+    with lm_says(["## team\nbilling"]) as lm, scope(decoding=(("top_p", 0.5),)):
+        Predict(Route, temperature=0.3)(ticket="x")
+    assert lm.requests[0].lm.temperature == 0.3
+    assert dict(lm.requests[0].lm.params) == {"top_p": 0.5}
+
+
+def answering(name: str) -> ScriptedLM:
+    return ScriptedLM(lambda request: "## team\nbilling", name=name)
+
+
+def test_the_lm_of_a_predictor_goes_before_that_of_the_run() -> None:
+    own, run, configured = answering("own"), answering("run"), answering("configured")
+    with using(lm=configured, runtime=Runtime()):
+        Predict(Route)(ticket="x")
+        with scope(lm=run):
+            Predict(Route)(ticket="x")
+            Predict(Route, lm=own)(ticket="x")
+    assert [len(lm.requests) for lm in (own, run, configured)] == [1, 1, 1]
+
+
+def test_a_teacher_goes_before_all_others() -> None:
+    own, teacher = answering("own"), answering("teacher")
+    with using(lm=own, runtime=Runtime()), scope(lm=teacher, role="teacher"):
+        Predict(Route, lm=own)(ticket="x")
+    assert [len(lm.requests) for lm in (own, teacher)] == [0, 1]
+
+
+# --- wrong calls
+
+
+@pytest.mark.parametrize(
+    ("args", "inputs", "says"),
+    [
+        ((), {}, "missing 'ticket'"),
+        ((), {"tiket": "x"}, "unknown 'tiket'"),
+        ((), {"ticket": 5}, "must be str, got 5"),
+        (("x",), {}, "give inputs by name"),
+        ((), {"ticket": "\ud800"}, "no valid Unicode text"),
+    ],
+)
+def test_a_wrong_call_raises_before_anything_is_asked(
+    args: tuple[Any, ...], inputs: dict[str, Any], says: str
+) -> None:
+    predictor: Any = Predict(Route)
+    with lm_says([]) as lm, pytest.raises(CallError) as raised:
+        predictor(*args, **inputs)
+    assert says in str(raised.value)
+    assert lm.requests == []
+
+
+def test_an_input_that_a_validator_refuses_is_the_callers_fault() -> None:
+    class Picky(Signature):
+        text: str = Input()
+        stars: int = Output()
+
+        @pydantic.field_validator("text")
+        @classmethod
+        def _not_bad(cls, value: str) -> str:
+            if value == "bad":
+                raise ValueError("bad text")
+            return value
+
+    with lm_says(lambda request: "## stars\n1"), pytest.raises(CallError, match="bad text"):
+        Predict(Picky)(text="bad")
+
+
+@pytest.mark.parametrize("signature", [int, str, 5, pydantic.BaseModel, lambda: None])
+def test_what_is_no_signature_is_told(signature: Any) -> None:
+    with pytest.raises(SignatureError, match="is no signature"):
+        Predict(signature)
+
+
+def test_an_unknown_layout_is_told_at_once() -> None:
+    with pytest.raises(ConfigError, match="unknown prompt layout 'xml'"):
+        Predict(Route, layout="xml")
+
+
+# --- replies that cannot be used
+
+
+def test_an_unreadable_reply_is_asked_again_with_the_error_and_the_second_wins() -> None:
+    with lm_says(["Sales, I think.", "## team\nshipping"]) as lm:
+        result = Predict(Route)(ticket="x")
+    assert result.team is Team.SHIPPING
+    first, second = lm.requests
+    assert second.messages[: len(first.messages)] == first.messages
+    reply, complaint = second.messages[len(first.messages) :]
+    assert (reply.role, reply.content) == ("assistant", "Sales, I think.")
+    assert complaint.role == "user"
+    assert "lacks 'team'" in complaint.content
+
+
+def test_a_broken_constraint_is_asked_again() -> None:
+    with lm_says(["## stars\n7", "## stars\n5"]) as lm:
+        assert Predict(Rate)(text="x").stars == 5
+    assert "less than or equal to 5" in lm.requests[1].messages[-1].content
+
+
+def test_a_validator_of_the_signature_is_asked_again() -> None:
+    class Even(Signature):
+        text: str = Input()
+        low: int = Output()
+        high: int = Output()
+
+        @pydantic.model_validator(mode="after")
+        def _in_order(self) -> Even:
+            if self.low > self.high:
+                raise ValueError("low must not be above high")
+            return self
+
+    with lm_says(["## low\n2\n\n## high\n1", "## low\n1\n\n## high\n2"]) as lm:
+        assert Predict(Even)(text="x").low == 1
+    assert "low must not be above high" in lm.requests[1].messages[-1].content
+
+
+def test_a_reply_that_stays_wrong_is_an_error_with_the_raw_text() -> None:
+    with lm_says(["## stars\n7", "## stars\n6"]), pytest.raises(OutputError) as raised:
+        Predict(Rate)(text="x")
+    assert raised.value.raw == "## stars\n6"
+    assert "stars: Input should be less than or equal to 5 (asked 2 times)" in str(raised.value)
+    assert "signature: Rate(text: str) -> (stars: int)" in str(raised.value)
+    assert repr("## stars\n6") in str(raised.value)
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_retries_say_how_often_it_is_asked_again(retries: int) -> None:
+    predictor = Predict(Rate, retries=retries)
+    with lm_says(lambda request: "?") as lm, pytest.raises(OutputError):
+        predictor(text="x")
+    assert len(lm.requests) == predictor.calls_per_use == retries + 1
+
+
+class CutLM(ScriptedLM):
+    async def complete(self, request: Request) -> Reply:
+        return Reply("## te", finish="length")
+
+
+def test_a_cut_reply_is_told_as_such() -> None:
+    with using(lm=CutLM([], max_tokens=3), runtime=Runtime()), pytest.raises(OutputError) as raised:
+        Predict(Route)(ticket="x")
+    assert "cut at max_tokens=3" in str(raised.value)
+
+
+def test_json_too_deep_for_a_trace_is_unreadable() -> None:
+    deep = "## answer\n" + '{"a":' * 300 + "1" + "}" * 300
+    with lm_says([deep, deep]), pytest.raises(OutputError, match="must be JSON"):
+        Predict("question -> answer: dict")(question="?")
+
+
+# --- samples
+
+
+def numbered(request: Request) -> str:
+    return f"## stars\n{request.sample + 1}"
+
+
+def test_samples_are_numbered_and_warm() -> None:
+    with lm_says(numbered) as lm:
+        results = Predict(Rate).samples(3, text="x")
+    assert [result.stars for result in results] == [1, 2, 3]
+    assert sorted(request.sample for request in lm.requests) == [0, 1, 2]
+    assert {request.lm.temperature for request in lm.requests} == {0.7}
+
+
+def test_samples_keep_a_temperature_that_is_set() -> None:
+    with lm_says(numbered, temperature=0.2) as lm:
+        Predict(Rate).samples(2, text="x")
+        Predict(Rate, temperature=0.4).samples(2, text="x")
+    assert [request.lm.temperature for request in lm.requests] == [0.2, 0.2, 0.4, 0.4]
+
+
+async def test_samples_of_different_runs_are_different() -> None:
+    with lm_says(lambda request: "## stars\n1") as lm:
+        for number in range(2):
+            with scope(sample=number):
+                await Predict(Rate).asamples(2, text="x")
+    assert sorted(request.sample for request in lm.requests) == [0, 1, 2, 3]
+
+
+def test_samples_that_cannot_be_read_are_left_out() -> None:
+    with lm_says(numbered):
+        results = Predict(Rate).samples(7, text="x")
+    assert [result.stars for result in results] == [1, 2, 3, 4, 5]
+
+
+def test_no_readable_sample_is_an_error() -> None:
+    with lm_says(lambda request: "?"), pytest.raises(OutputError):
+        Predict(Rate).samples(2, text="x")
+
+
+def fails(request: Request) -> str:
+    if request.sample == 1:
+        raise LMUnavailableError("away")
+    return numbered(request)
+
+
+def test_an_outage_is_no_missing_sample() -> None:
+    with lm_says(fails), pytest.raises(LMUnavailableError):
+        Predict(Rate).samples(3, text="x")
+
+
+# --- traces and accounts
+
+
+def test_a_call_is_traced() -> None:
+    trace = Trace()
+    with lm_says(["?", "## team\nshipping"]), scope(trace=trace):
+        Predict(Route)(ticket="x")
+    (step,) = trace.steps
+    assert (step.predictor, step.inputs, step.outputs) == (
+        "Route",
+        {"ticket": "x"},
+        {"team": "shipping"},
+    )
+    assert step.replies == ("?", "## team\nshipping")
+    assert step.usage.completion_tokens == 4
+    assert (step.error, step.repaired, step.cached) == ("", False, False)
+
+
+def test_a_failed_call_is_traced_with_its_error() -> None:
+    trace = Trace()
+    with lm_says(["?", "!"]), scope(trace=trace), pytest.raises(OutputError):
+        Predict(Route)(ticket="x")
+    (step,) = trace.steps
+    assert step.outputs == {}
+    assert step.replies == ("?", "!")
+    assert "lacks 'team'" in step.error
+
+
+def test_repaired_json_is_marked() -> None:
+    trace = Trace()
+    with lm_says(['{"team": "shipping",}']), scope(trace=trace):
+        Predict(Route, layout="json")(ticket="x")
+    assert trace.steps[0].repaired
+
+
+def test_every_call_is_accounted() -> None:
+    calls: list[Call] = []
+    with (
+        lm_says(["?", "## team\nshipping"], price=(1e6, 1e6)),
+        scope(calls=calls, role="judge"),
+    ):
+        Predict(Route)(ticket="x")
+    assert [(call.label, call.role, call.lm) for call in calls] == [
+        ("Route", "judge", "scripted/scripted")
+    ] * 2
+    assert all(call.usd == call.reply.usage.tokens for call in calls)
+
+
+def ask(times: int, route: Predict[..., Route]) -> None:
+    for _ in range(times):
+        route(ticket="x")
+
+
+def test_a_run_may_not_make_more_calls_than_it_said() -> None:
+    with lm_says(lambda request: "## team\nbilling") as lm, scope(max_calls=2):
+        ask(2, Predict(Route))
+        with pytest.raises(RecipeError, match=r"Route.*more than 2 LM calls.*`max_calls = …`"):
+            ask(1, Predict(Route))
+    assert len(lm.requests) == 2
+
+
+def test_calls_in_flight_together_do_not_slip_through() -> None:
+    with (
+        lm_says(numbered) as lm,
+        scope(calls=[], max_calls=3),
+        pytest.raises(RecipeError, match="more than 3 LM calls"),
+    ):
+        Predict(Rate).samples(5, text="x")
+    assert len(lm.requests) <= 3
+
+
+def test_each_run_counts_for_itself() -> None:
+    with lm_says(lambda request: "## team\nbilling") as lm:
+        for _ in range(3):
+            with scope(max_calls=1):
+                ask(1, Predict(Route))
+    assert len(lm.requests) == 3
+
+
+# --- subclasses
+
+
+class Loud(Predict[..., Any]):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return super().forward(*args, **kwargs).team.value.upper()
+
+
+async def test_a_forward_of_ones_own_is_used_by_every_door() -> None:
+    with lm_says(lambda request: "## team\nbilling"):
+        loud = Loud(Route)
+        assert loud(ticket="x") == "BILLING"
+        assert await loud.acall(ticket="x") == "BILLING"
+        assert loud.batch([{"ticket": "x"}]) == ["BILLING"]
+
+
+def test_a_predictor_shows_its_signature() -> None:
+    assert repr(Predict(Route)) == "Predict(Route(ticket: str) -> (team: Team))"
