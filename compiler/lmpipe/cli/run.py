@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,6 +90,8 @@ def _answer_one(program: Module, row: Mapping[str, Any], *, pretty: bool) -> Non
 
 
 def _answer_many(program: Module, rows: Sequence[Mapping[str, Any]], concurrency: int) -> None:
+    import asyncio
+
     import orjson
 
     from lmpipe.lm import loop

@@ -85,15 +85,19 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
         started.append(task)
         return await coroutine
 
-    future = submit(main())
+    future: Future[T] | None = None
     try:
+        future = submit(main())
         return future.result()
     except KeyboardInterrupt:
         for task in started:
             _get().loop.call_soon_threadsafe(task.cancel)
+        if future and not started:
+            future.cancel()
         # Whatever cleaning up raises, the caller asked to stop.
         with contextlib.suppress(Exception, CancelledError):
-            future.result()
+            if future:
+                future.result()
         raise
 
 

@@ -28,26 +28,43 @@ def changed_rows(run: RunFiles) -> str:
         "Test rows that changed",
         f'<p class="soft">{count(len(fixed))} better, {count(len(broken))} worse, {count(same)} '
         f"as before; before is the better baseline ({text(test['baseline'])}).</p>",
-        _list("worse", "broken", broken, opened=True),
-        _list("better", "fixed", fixed, opened=len(fixed) <= 12),
+        _list("worse", "broken", broken, _outputs(run), opened=True),
+        _list("better", "fixed", fixed, _outputs(run), opened=len(fixed) <= 12),
     )
 
 
-def _list(word: str, kind: str, pairs: Sequence[tuple[Line, Line]], *, opened: bool) -> str:
+def _outputs(run: RunFiles) -> frozenset[str]:
+    """The fields that some predictor gives, or none takes: in an example they are gold."""
+    signatures = run.manifest["program"].get("signatures", {}).values()
+    taken = {name for signature in signatures for name in signature.get("inputs", {})}
+    given = {name for signature in signatures for name in signature.get("outputs", {})}
+    named = {name for lines in run.tests.values() for line in lines[:1] for name in line["example"]}
+    return frozenset(given | (named - taken if taken & named else set()))
+
+
+def _list(
+    word: str,
+    kind: str,
+    pairs: Sequence[tuple[Line, Line]],
+    outputs: frozenset[str],
+    *,
+    opened: bool,
+) -> str:
     if not pairs:
         return ""
     ranked = sorted(pairs, key=lambda pair: -abs(pair[1]["score"] - pair[0]["score"]))
-    rows = "".join(_pair(kind, before, after) for before, after in ranked[:_MOST])
+    rows = "".join(_pair(kind, before, after, outputs) for before, after in ranked[:_MOST])
     left = len(pairs) - _MOST
     more = f'<p class="soft small">{rows_of(left)} more in scores.jsonl</p>' if left > 0 else ""
     state = " open" if opened else ""
     return f"<details{state}><summary>{rows_of(len(pairs))} {word}</summary>{rows}{more}</details>"
 
 
-def _pair(kind: str, before: Line, after: Line) -> str:
+def _pair(kind: str, before: Line, after: Line, outputs: frozenset[str]) -> str:
     example = before["example"]
     facts: dict[str, Any] = {
-        **example,
+        **{name: value for name, value in example.items() if name not in outputs},
+        **{f"gold {name}": value for name, value in example.items() if name in outputs},
         f"before, {percent(before['score'])}": _outcome(before),
         f"after, {percent(after['score'])}": _outcome(after),
     }

@@ -186,6 +186,7 @@ class LivePanel(ProgressView):
         if self._first is None:
             self._first = candidate.score
         line = candidate_line(candidate, self._first, best=best)
+        self._live.refresh()
         self._console.print(Text(line, style="green" if best else "dim"))
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:

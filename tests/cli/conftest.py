@@ -1,0 +1,69 @@
+"""A working folder with a program's file, and the command line to run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from lmpipe.cli import app
+
+TESTS = Path(__file__).parent.parent
+
+PROGRAM = f"""
+import sys
+sys.path.insert(0, {str(TESTS)!r})
+import lmpipe
+from helpers.world import COLOURS, NameColour, TwoSteps, answer, student, things
+from helpers.world import recipe as make
+
+recipe = make(name="", optimizer=lmpipe.RandomSearch(candidates=3, demos=8, bootstrapped=2))
+"""
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FORCE_COLOR", "LMPIPE_DEBUG", "TTY_COMPATIBLE", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with colours.py in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "colours.py").write_text(PROGRAM)
+    return tmp_path
+
+
+@pytest.fixture
+def write(folder: Path) -> Callable[[str, str], str]:
+    """Writes a program's file that adds lines to the common one."""
+
+    def add(name: str, lines: str) -> str:
+        (folder / name).write_text(PROGRAM + "\n" + lines + "\n")
+        return name
+
+    return add
+
+
+@pytest.fixture
+def cli(folder: Path) -> Cli:
+    """Runs a command; the result has `exit_code`, `stdout` and `stderr`."""
+
+    def invoke(*arguments: str, stdin: str | None = None) -> Any:
+        return CliRunner().invoke(app, list(arguments), input=stdin)
+
+    return invoke
+
+
+@pytest.fixture
+def compiled(cli: Cli, folder: Path) -> str:
+    """The run folder of one compile."""
+    result = cli("compile", "colours.py")
+    assert result.exit_code == 0, result.output
+    return str(next((folder / "runs").iterdir()).relative_to(folder))

@@ -1,0 +1,203 @@
+"""`lmpipe compile`: what it prints, what it writes, what its flags change."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Cli = Callable[..., Any]
+Write = Callable[[str, str], str]
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    (run,) = (folder / "runs").iterdir()
+    loaded: dict[str, Any] = json.loads((run / "manifest.json").read_text())
+    return loaded
+
+
+def rows(path: Path, count: int, *, start: int) -> str:
+    lines = [{"thing": f"sky number {start + n}", "colour": "blue"} for n in range(count)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path.name
+
+
+def test_a_compile_leaves_a_run_folder_with_a_report(compiled: str, folder: Path) -> None:
+    assert {"manifest.json", "program.json", "report.html"} <= set(os.listdir(folder / compiled))
+
+
+def test_the_table_shows_baselines_and_the_result(cli: Cli) -> None:
+    out = cli("compile", "colours.py").stdout
+    scored = {line.split("  ")[0]: line for line in out.splitlines() if line.count("%") == 2}
+    assert {"as declared", "constrained", "compiled"} <= set(scored)
+
+
+def test_the_difference_stands_in_points_with_its_interval(cli: Cli) -> None:
+    out = cli("compile", "colours.py").stdout
+    assert "points (paired 95 % interval +" in out
+    assert "on 40 untouched test examples" in out
+
+
+def test_piped_output_has_a_line_for_each_candidate_and_no_escape_codes(cli: Cli) -> None:
+    out = cli("compile", "colours.py").stdout
+    assert sum("LM calls" in line and "%" in line for line in out.splitlines()) == 5
+    assert "\x1b" not in out
+
+
+def test_the_next_commands_name_the_run_folder(cli: Cli, folder: Path) -> None:
+    out = cli("compile", "colours.py").stdout
+    (run,) = (folder / "runs").iterdir()
+    assert f"lmpipe run runs/{run.name} --trust --thing …" in out
+
+
+def test_json_is_one_object_on_each_line(cli: Cli) -> None:
+    lines = cli("compile", "colours.py", "--json").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert {"progress", "candidate", "done"} <= {event["event"] for event in events}
+    assert events[-1]["improved"] is True
+
+
+def test_the_dry_run_bounds_what_is_spent(cli: Cli, folder: Path) -> None:
+    plan = json.loads(cli("compile", "colours.py", "--dry-run", "--json").stdout)
+    cli("compile", "colours.py")
+    spent = manifest(folder)["spend"]["total"]
+    assert plan["total"]["calls"] >= spent["calls"]
+    assert plan["total"]["tokens"] >= spent["tokens"]
+
+
+def test_the_dry_run_writes_nothing(cli: Cli, folder: Path) -> None:
+    assert cli("compile", "colours.py", "--dry-run").exit_code == 0
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"), [("calls=100000", "covers all of it"), ("calls=400", "may end first")]
+)
+def test_the_dry_run_says_whether_the_budget_covers_it(cli: Cli, budget: str, words: str) -> None:
+    assert words in cli("compile", "colours.py", "--dry-run", "--budget", budget).stdout
+
+
+def test_flags_replace_the_recipe_s_fields(cli: Cli, folder: Path) -> None:
+    cli(
+        "compile", "colours.py", "--optimizer", "labeled", "--seed", "7", "--train-size", "20",
+        "--test-size", "15", "--budget", "calls=5000",
+    )  # fmt: skip
+    made = manifest(folder)
+    assert made["optimizer"]["name"] == "labeled"
+    assert (made["seed"], made["budget"]["calls"]) == (7, 5000)
+    assert (made["data"]["train"]["rows"], made["data"]["test"]["rows"]) == (20, 15)
+
+
+def test_a_data_path_replaces_a_list_of_examples(cli: Cli, folder: Path) -> None:
+    test = rows(folder / "other.jsonl", 6, start=900)
+    assert cli("compile", "colours.py", "--test", test).exit_code == 0
+    assert manifest(folder)["data"]["test"]["rows"] == 6
+
+
+def test_own_training_rows_are_not_judged_by_a_hub_set(
+    cli: Cli, write: Write, folder: Path
+) -> None:
+    write("hub.py", "recipe = recipe.replace(val=lmpipe.Source('org/set', inputs=['thing']))")
+    train = rows(folder / "own.jsonl", 30, start=5000)
+    assert cli("compile", "hub.py", "--train", train).exit_code == 0
+    assert manifest(folder)["data"]["val"]["rows"] == 10
+
+
+def test_the_cache_flag_says_where_replies_go(cli: Cli, folder: Path) -> None:
+    cli("compile", "colours.py", "--cache", "replies")
+    assert (folder / "replies").is_dir()
+
+
+def test_the_api_key_is_nowhere_in_the_output_or_the_run_folder(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    url = "http://127.0.0.1:9/v1"
+    result = cli(
+        "compile", "colours.py", "--dry-run", "--student", "openai/x", "--base-url", url,
+        "--api-key-env", "MY_KEY",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert "sk-very-secret" not in result.output
+
+
+def test_a_second_recipe_of_a_file_is_chosen_by_name(cli: Cli, write: Write) -> None:
+    write("two.py", "other = recipe.replace(name='chosen')")
+    assert "plan for chosen" in cli("compile", "two.py:other", "--dry-run").stdout
+
+
+def test_the_gate_passes_where_the_result_is_better(cli: Cli) -> None:
+    assert cli("compile", "colours.py", "--require-improvement").exit_code == 0
+
+
+def test_the_gate_stops_where_it_is_not(cli: Cli, write: Write) -> None:
+    same = "lambda request: '## colour\\nblue'"
+    write("flat.py", f"recipe = recipe.replace(student=lmpipe.ScriptedLM({same}))")
+    result = cli("compile", "flat.py", "--require-improvement")
+    assert result.exit_code == 3
+    assert "not improved" in result.stderr
+
+
+def test_the_gate_needs_a_test_set(cli: Cli, write: Write) -> None:
+    write("untested.py", "recipe = recipe.replace(test=None)")
+    assert cli("compile", "untested.py", "--require-improvement").exit_code == 2
+
+
+def test_a_compile_without_a_test_set_says_so(cli: Cli, write: Write) -> None:
+    write("untested.py", "recipe = recipe.replace(test=None)")
+    result = cli("compile", "untested.py")
+    assert result.exit_code == 0
+    assert "not tested" in result.stdout
+
+
+def test_a_budget_too_small_for_anything_is_exit_4(cli: Cli) -> None:
+    result = cli("compile", "colours.py", "--budget", "calls=3")
+    assert result.exit_code == 4
+    assert result.stderr.startswith("error: the budget (calls=3)")
+
+
+def test_a_budget_that_ends_the_search_still_gives_a_program(cli: Cli) -> None:
+    result = cli("compile", "colours.py", "--budget", "calls=350")
+    assert result.exit_code == 0
+    assert "the search ended early" in result.stdout
+
+
+def test_an_outage_is_exit_1_and_says_how_to_go_on(cli: Cli, write: Write) -> None:
+    away = """
+from lmpipe.errors import LMRequestError
+def away(request):
+    raise LMRequestError("the server says no", status=401)
+recipe = recipe.replace(student=lmpipe.ScriptedLM(away))
+"""
+    result = cli("compile", write("away.py", away))
+    assert result.exit_code == 1
+    assert "run the same command again: it resumes" in result.stderr
+
+
+def test_ctrl_c_is_exit_130_and_says_how_to_go_on(write: Write, folder: Path) -> None:
+    waiting = """
+import asyncio
+class Waits(lmpipe.Module):
+    def __init__(self):
+        self.name = lmpipe.Predict(NameColour)
+    async def forward(self, thing: str):
+        print("waiting", file=sys.stderr, flush=True)
+        await asyncio.Event().wait()
+recipe = recipe.replace(program=Waits())
+"""
+    command = [sys.executable, "-m", "lmpipe", "compile", write("waits.py", waiting)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as it:
+        assert it.stderr is not None
+        it.stderr.readline()
+        it.send_signal(signal.SIGINT)
+        _, stderr = it.communicate(timeout=30)
+    assert it.returncode == 130
+    assert "interrupted\n  run the same command again" in stderr
+    assert manifest(folder)["status"] == "interrupted"

@@ -1,0 +1,86 @@
+"""`lmpipe eval`: the compile's own test set again, and other examples."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Cli = Callable[..., Any]
+Write = Callable[[str, str], str]
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_the_score_is_reproduced(cli: Cli, compiled: str, split: str) -> None:
+    result = cli("eval", compiled, "--trust", "--split", split)
+    assert "reproduces the compile's score exactly" in result.stdout, result.output
+
+
+def test_the_score_is_reproduced_after_flags(cli: Cli, folder: Path) -> None:
+    cli("compile", "colours.py", "--test-size", "12", "--seed", "4", "--runs", "out")
+    (run,) = (folder / "out").iterdir()
+    verdict = json.loads(cli("eval", str(run), "--trust", "--json").stdout)
+    assert (verdict["examples"], verdict["compile"]["reproduced"]) == (12, True)
+
+
+def test_the_program_may_be_handed_over(cli: Cli, compiled: str) -> None:
+    result = cli("eval", compiled, "--program", "colours.py")
+    assert "reproduces" in result.stdout
+
+
+def test_a_changed_metric_is_named(cli: Cli, compiled: str, write: Write) -> None:
+    write("colours.py", "recipe = recipe.replace(metric=lambda example, prediction: 0.5)")
+    assert "metric changed since" in cli("eval", compiled, "--trust").stdout
+
+
+def test_an_untrusted_folder_cannot_choose_the_server(
+    cli: Cli, compiled: str, folder: Path
+) -> None:
+    file = folder / compiled / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["overrides"] = {
+        "student": {"model": "openai/x", "base_url": "http://127.0.0.1:9/v1"},
+        "test": "/etc/passwd",
+    }
+    file.write_text(json.dumps(manifest))
+    assert cli("eval", compiled, "--program", "colours.py").exit_code == 0
+
+
+def test_a_program_file_is_scored_as_declared(cli: Cli) -> None:
+    summary = json.loads(cli("eval", "colours.py", "--json").stdout)
+    assert summary["examples"] == 40
+    assert summary["compile"] is None
+
+
+def test_failures_are_counted_by_kind(cli: Cli) -> None:
+    assert "2 output" in cli("eval", "colours.py").stdout
+
+
+def test_the_worst_rows_show_all_that_explains_them(cli: Cli) -> None:
+    out = cli("eval", "colours.py", "--failures", "1").stdout
+    for word in ("inputs", "gold", "prediction", "reply"):
+        assert f"\n  {word}" in out
+
+
+def test_rows_go_to_a_jsonl_file(cli: Cli, folder: Path) -> None:
+    cli("eval", "colours.py", "--out", "rows.jsonl")
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    assert [row["index"] for row in rows] == list(range(40))
+
+
+def test_rows_go_to_a_csv_file(cli: Cli, folder: Path) -> None:
+    cli("eval", "colours.py", "--out", "rows.csv")
+    with (folder / "rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 40
+    assert {"thing", "colour", "prediction", "score", "failure"} <= set(rows[0])
+
+
+def test_other_examples_are_scored_on_purpose(cli: Cli, compiled: str, folder: Path) -> None:
+    (folder / "own.jsonl").write_text('{"thing": "sky number 1", "colour": "blue"}\n')
+    result = cli("eval", compiled, "--trust", "--data", "own.jsonl", "--json")
+    assert json.loads(result.stdout)["examples"] == 1

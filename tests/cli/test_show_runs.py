@@ -1,0 +1,79 @@
+"""`lmpipe show`, `runs`, `report`, `version` and `--help`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lmpipe
+
+Cli = Callable[..., Any]
+
+
+def test_show_reads_a_run_folder_without_its_program(cli: Cli, compiled: str, folder: Path) -> None:
+    (folder / "colours.py").unlink()
+    out = cli("show", compiled).stdout
+    assert "Which colour does the thing have?" in out
+    assert "thing: str" in out
+    assert "(labeled)" in out
+
+
+def test_show_renders_a_prompt_where_the_program_is_at_hand(cli: Cli, compiled: str) -> None:
+    out = cli("show", compiled, "--trust").stdout
+    assert "[system]" in out
+    assert "<thing>" in out
+
+
+def test_show_takes_a_program_file(cli: Cli) -> None:
+    assert "layout       chat" in cli("show", "colours.py").stdout
+
+
+def test_runs_lists_scores(cli: Cli, compiled: str) -> None:
+    out = cli("runs").stdout
+    assert compiled in out
+    assert "→" in out
+
+
+def test_runs_as_json(cli: Cli, compiled: str) -> None:
+    (line,) = cli("runs", "--json").stdout.splitlines()
+    run = json.loads(line)
+    assert (run["folder"], run["status"]) == (compiled, "done")
+    assert run["compiled"] > run["baseline"]
+
+
+def test_a_damaged_run_is_listed_as_such(cli: Cli, compiled: str, folder: Path) -> None:
+    (folder / compiled / "manifest.json").write_text("{")
+    result = cli("runs")
+    assert result.exit_code == 0
+    assert "damaged" in result.stdout
+
+
+def test_no_runs_yet(cli: Cli, folder: Path) -> None:
+    (folder / "runs").mkdir()
+    assert "no runs" in cli("runs").stdout
+
+
+def test_report_writes_the_page_again(cli: Cli, compiled: str, folder: Path) -> None:
+    page = folder / compiled / "report.html"
+    page.unlink()
+    assert cli("report", compiled).stdout.strip() == f"{compiled}/report.html"
+    assert page.is_file()
+
+
+def test_version(cli: Cli) -> None:
+    assert f"lmpipe {lmpipe.__version__}" in cli("version").stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, lmpipe.cli\n"
+        "try: lmpipe.cli.app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'pydantic', 'rich', 'aiohttp', 'diskcache', 'asyncio'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,65 @@
+"""`ScriptedLM`: replies written by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from lmpipe.errors import ConfigError, LMRequestError
+from lmpipe.lm.request import Message, Request
+from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.scripted import ScriptedLM
+
+
+def ask(lm: ScriptedLM, text: str = "hello there", runtime: Runtime | None = None) -> str:
+    request = Request(lm, (Message("user", text),))
+    return (runtime or Runtime()).complete(request).text
+
+
+def test_replies_come_in_turn() -> None:
+    lm = ScriptedLM(["a", "b"])
+    assert [ask(lm), ask(lm)] == ["a", "b"]
+
+
+def test_one_reply_too_few_is_told() -> None:
+    lm = ScriptedLM(["a"])
+    ask(lm)
+    with pytest.raises(LMRequestError, match="has 1 replies and was asked once more"):
+        ask(lm)
+
+
+def test_a_function_sees_the_request() -> None:
+    lm = ScriptedLM(lambda request: request.messages[-1].content.upper())
+    assert ask(lm, "x") == "X"
+    assert [request.messages[-1].content for request in lm.requests] == ["x"]
+
+
+def test_tokens_are_words() -> None:
+    lm = ScriptedLM(["one two three"])
+    usage = Runtime().complete(Request(lm, (Message("user", "hello there"),))).usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (2, 3)
+
+
+def test_a_copy_with_other_settings_follows_the_same_script() -> None:
+    lm = ScriptedLM(["a", "b"])
+    warm = lm.with_settings(temperature=0.5, top_p=0.9)
+    runtime = Runtime()
+    assert [ask(lm, runtime=runtime), ask(warm, runtime=runtime)] == ["a", "b"]
+    assert [request.lm.temperature for request in lm.requests] == [0.0, 0.5]
+
+
+def test_different_scripts_are_different_lms() -> None:
+    assert ScriptedLM(["a"]) == ScriptedLM(["a"])
+    assert ScriptedLM(["a"]) != ScriptedLM(["b"])
+    assert ScriptedLM(["a"]) != ScriptedLM(["a"], name="other")
+
+
+def test_scripts_of_one_name_do_not_mix_in_one_runtime() -> None:
+    runtime = Runtime()
+    one, two = ScriptedLM(lambda request: "1"), ScriptedLM(lambda request: "2")
+    assert [ask(one, runtime=runtime), ask(two, runtime=runtime)] == ["1", "2"]
+
+
+def test_settings_are_those_of_an_lm() -> None:
+    assert ScriptedLM([], max_tokens=7).max_tokens == 7
+    with pytest.raises(ConfigError):
+        ScriptedLM([], temperature=-1)

@@ -1,0 +1,86 @@
+"""The three views of a running compile."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from helpers.world import recipe
+from rich.console import Console
+
+import lmpipe
+from lmpipe.errors import LMUnavailableError
+from lmpipe.optimize import Progress, Spend
+from lmpipe.report.progress import JsonLines, LivePanel, PlainLines, ProgressView
+from lmpipe.report.text import duration, money, points
+
+PROGRESS = Progress("search", "[bold]chat", 3, 8, 0.5, "as declared", Spend(12, 3400, 0, 7, 900))
+
+
+def screen() -> tuple[Console, io.StringIO]:
+    file = io.StringIO()
+    return Console(file=file, force_terminal=True, width=100, color_system=None), file
+
+
+def test_the_panel_shows_where_the_compile_stands() -> None:
+    console, file = screen()
+    with LivePanel(console, "tickets") as panel:
+        panel.progress(PROGRESS)
+    shown = file.getvalue()
+    for word in ("search", "[bold]chat", "3/8", "12 LM calls (7 fresh)", "50.0%: as declared"):
+        assert word in shown.replace("best so far 50.0%:", "50.0%:")
+
+
+def test_the_panel_says_that_a_server_is_away() -> None:
+    console, file = screen()
+    with LivePanel(console, "tickets") as panel:
+        panel.progress(PROGRESS)
+        panel.retry(2, 1.5, LMUnavailableError("connection refused"))
+    assert "asking again in 1.5 s" in file.getvalue()
+
+
+def test_a_compile_can_be_watched_on_a_terminal(tmp_path: Path) -> None:
+    console, file = screen()
+    with LivePanel(console, "colours") as panel:
+        run = lmpipe.compile(recipe(), runs=tmp_path, watchers=[panel])
+    for candidate in run.candidates:
+        assert candidate.name in file.getvalue()
+
+
+def test_plain_lines_have_one_line_for_each_candidate(tmp_path: Path) -> None:
+    file = io.StringIO()
+    run = lmpipe.compile(recipe(), runs=tmp_path, watchers=[PlainLines(file)])
+    lines = [line for line in file.getvalue().splitlines() if line.startswith("  ") and "%" in line]
+    assert len(lines) == len(run.candidates)
+
+
+def test_json_lines_are_objects_with_an_event(tmp_path: Path) -> None:
+    file = io.StringIO()
+    lmpipe.compile(recipe(), runs=tmp_path, watchers=[JsonLines(file)])
+    assert all("event" in json.loads(line) for line in file.getvalue().splitlines())
+
+
+@pytest.mark.parametrize("view", [JsonLines, PlainLines])
+def test_retries_are_told(view: type[JsonLines | PlainLines]) -> None:
+    file = io.StringIO()
+    watcher: ProgressView = view(file)
+    watcher.retry(1, 2.0, LMUnavailableError("connection refused"))
+    assert "connection refused" in file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (points(0.1234), "+12.3"),
+        (points(-0.00001), "+0.0"),
+        (money(0.0123), "$0.0123"),
+        (money(12), "$12.00"),
+        (duration(0.416), "0.42 s"),
+        (duration(245), "4 min 05 s"),
+        (duration(3725), "1 h 02 min"),
+    ],
+)
+def test_figures_read_well(shown: str, expected: str) -> None:
+    assert shown == expected
