@@ -82,10 +82,10 @@ class Run:
 
     @property
     def scores(self) -> dict[str, float]:
-        """Validation scores by candidate name, and test scores as `test <name>`."""
-        found = {candidate.name: candidate.score for candidate in self.candidates}
+        """The validation score of the winner, and the test scores by what was tested."""
+        found = {"validation": self.best.score}
         if self.test:
-            found |= {f"test {n}": e.score for n, e in self.test.evaluations.items()}
+            found |= {name: item.score for name, item in self.test.evaluations.items()}
         return found
 
 
@@ -256,7 +256,9 @@ def _first_manifest(
 def _last_manifest(run: Run, ledger: Ledger) -> dict[str, Any]:
     return {
         "best": {"number": run.best.number, "name": run.best.name, "state": run.state.hash},
-        "validation": {c.name: c.evaluation.summary() for c in run.candidates},
+        "validation": [
+            {"number": c.number, "name": c.name, **c.evaluation.summary()} for c in run.candidates
+        ],
         "test": run.test.to_json() if run.test else None,
         "spend": {
             "total": ledger.total.to_json(),

@@ -15,6 +15,7 @@ from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
+    ClassVar,
     Literal,
     TypeVar,
     dataclass_transform,
@@ -274,6 +275,8 @@ class Prediction(Signature):
     """A result whose fields only run time knows: of a signature that was written as a string."""
 
     if TYPE_CHECKING:
+        # Or a result that has any field would pass for a coroutine.
+        __await__: ClassVar[None]
 
         def __getattr__(self, name: str) -> Any: ...
 

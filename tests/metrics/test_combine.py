@@ -61,12 +61,12 @@ def fixed(value: float) -> Any:
     return lambda example, prediction: value
 
 
-def test_parts_of_parts_are_kept() -> None:
+def test_parts_of_parts_are_kept_by_their_own_names() -> None:
     score = mean_of(field_accuracy("team", "order"), half)(ROW, PREDICTION)
     assert score.parts == {
         "field_accuracy('team', 'order')": 0.5,
-        "field_accuracy('team', 'order')/team": 1.0,
-        "field_accuracy('team', 'order')/order": 0.0,
+        "team": 1.0,
+        "order": 0.0,
         "half": 0.5,
     }
 

@@ -87,7 +87,8 @@ class CombinedMetric:
             value = math.fsum(w * v for w, v in zip(weights, values, strict=True))
         parts = dict(zip(self.labels, values, strict=True))
         for label, score in zip(self.labels, scores, strict=True):
-            parts.update({f"{label}/{part}": one for part, one in score.parts.items()})
+            for part, one in score.parts.items():
+                parts[part if part not in parts else f"{label}/{part}"] = one
         feedback = "\n".join(score.feedback for score in scores if score.feedback)
         return Score(min(max(value, 0.0), 1.0), feedback, parts)
 

@@ -1,0 +1,36 @@
+"""An LM that fills in whatever form the prompt asks for: readable, and rarely right."""
+
+from __future__ import annotations
+
+import re
+
+from lmpipe.lm.request import Request
+
+_CHAT = re.compile(r"^## (\w+)\n<(.*)>$", re.M)
+_JSON = re.compile(r'"(\w+)": <([^>]*)>')
+_PLAIN = re.compile(r"^([\w ]+): <(.*)>$", re.M)
+_BARE = re.compile(r"^Reply with the [\w ]+ only: (.*)$", re.M)
+
+
+def fill(request: Request) -> str:
+    """Answer in the layout that the system turn describes."""
+    system = request.messages[0].content
+    if bare := _BARE.search(system):
+        return value(bare.group(1))
+    if "JSON object" in system:
+        fields = ", ".join(f'"{name}": "{value(hint)}"' for name, hint in _JSON.findall(system))
+        return f"{{{fields}}}"
+    if fields := _CHAT.findall(system):
+        return "\n\n".join(f"## {name}\n{value(hint)}" for name, hint in fields)
+    return "\n".join(f"{name}: {value(hint)}" for name, hint in _PLAIN.findall(system))
+
+
+def value(hint: str) -> str:
+    """A value that fits a hint such as `one of red, green`."""
+    if choice := re.search(r"one of ([^,)]+)", hint):
+        return choice.group(1)
+    if "yes or no" in hint:
+        return "yes"
+    if "true or false" in hint:
+        return "true"
+    return "7" if "number" in hint else "some words"

@@ -1,0 +1,55 @@
+"""Every example of the README runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from helpers.filler import fill
+from typer.testing import CliRunner
+
+import lmpipe
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
+
+
+def test_the_python_examples_run_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "\n".join(blocks("python"))
+    # Functions and classes need a file that their source can be read from.
+    file = tmp_path / "readme.py"
+    file.write_text(source, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    scripted = lmpipe.ScriptedLM(fill)
+    source = source.replace("lmpipe.Recipe(", "lmpipe.Recipe(student=STUDENT, ")
+    with lmpipe.using(lm=scripted):
+        code = compile(source, str(file), "exec", dont_inherit=True)
+        exec(code, {"__name__": "readme", "STUDENT": scripted})
+    assert scripted.requests
+
+
+@pytest.mark.parametrize("line", [line for block in blocks("sh") for line in block.splitlines()])
+def test_the_commands_are_ones_that_the_command_line_knows(line: str) -> None:
+    from lmpipe.cli import app
+
+    words = line.partition("#")[0].split()
+    assert words[0] == "lmpipe"
+    result = CliRunner().invoke(app, [words[1], "--help"])
+    assert result.exit_code == 0
+    known = result.output
+    options = [word.partition("=")[0] for word in words if word.startswith("--")]
+    free = {"--message"}  # `lmpipe run` takes the program's own inputs
+    assert [option for option in options if option not in known and option not in free] == []
+
+
+def test_the_first_commands_are_targets_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^ {4}make ([\w-]+)", README, re.M):
+        assert f"\n{target}:" in makefile

@@ -1,0 +1,114 @@
+"""What the checkers must infer of modules: `forward` decides. Checked, never run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Generic, TypeVar, assert_type
+
+import lmpipe
+
+
+class WriteQuery(lmpipe.Signature):
+    """Write a search query."""
+
+    question: str = lmpipe.Input()
+    query: str = lmpipe.Output()
+
+
+class AnswerFromContext(lmpipe.Signature):
+    """Answer from the passages."""
+
+    context: list[str] = lmpipe.Input()
+    question: str = lmpipe.Input()
+    answer: str = lmpipe.Output()
+
+
+class Answer(lmpipe.Module):
+    def __init__(self) -> None:
+        self.query = lmpipe.ChainOfThought(WriteQuery)
+        self.answer = lmpipe.ChainOfThought(AnswerFromContext)
+
+    def forward(self, question: str, *, passages: int = 3) -> AnswerFromContext:
+        found = [self.query(question=question).query] * passages
+        return self.answer(context=found, question=question)
+
+
+class AsyncAnswer(lmpipe.Module):
+    max_calls = 10
+
+    def __init__(self) -> None:
+        self.inner = Answer()
+        self.query = lmpipe.Predict(WriteQuery)
+
+    async def forward(self, questions: list[str]) -> dict[str, str]:
+        results = await asyncio.gather(*(self.inner.acall(one) for one in questions))
+        assert_type(results, list[AnswerFromContext])
+        assert_type((await self.query.acall(question="x")).query, str)
+        return {result.question: result.answer for result in results}
+
+
+T = TypeVar("T")
+
+
+class Repeat(lmpipe.Module, Generic[T]):
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def forward(self, times: int) -> list[T]:
+        return [self.value] * times
+
+
+class Sub(Answer):
+    """Inherits `forward`."""
+
+
+def sync_forward() -> None:
+    program = Answer()
+    assert_type(program("x"), AnswerFromContext)
+    assert_type(program(question="x", passages=2).answer, str)
+    assert_type(program("x").reasoning, str)
+    assert_type(program.batch([{"question": "x"}]), list[AnswerFromContext])
+    assert_type(Sub()("x"), AnswerFromContext)
+
+
+async def sync_forward_awaited() -> None:
+    assert_type(await Answer().acall("x", passages=1), AnswerFromContext)
+
+
+def async_forward() -> None:
+    program = AsyncAnswer()
+    assert_type(program(["x"]), dict[str, str])
+    assert_type(program(questions=["x"]), dict[str, str])
+    assert_type(program.batch([{"questions": ["x"]}]), list[dict[str, str]])
+
+
+async def async_forward_awaited() -> None:
+    assert_type(await AsyncAnswer().acall(["x"]), dict[str, str])
+
+
+def generic() -> None:
+    assert_type(Repeat(1)(3), list[int])
+    assert_type(Repeat("x")(times=3), list[str])
+
+
+def bind_keeps_the_type() -> None:
+    program = Answer()
+    bound = program.bind(program.state())
+    assert_type(bound, Answer)
+    assert_type(bound("x"), AnswerFromContext)
+    assert_type(program.predictors().keys() <= {"query"}, bool)
+    assert_type(AsyncAnswer().bind(AsyncAnswer().state())(["x"]), dict[str, str])
+
+
+def as_a_program(program: lmpipe.Module) -> None:
+    assert_type(program.state(), lmpipe.ProgramState)
+    assert_type(program.calls_per_run(), int)
+
+
+def takes_any_program() -> None:
+    as_a_program(Answer())
+    as_a_program(AsyncAnswer())
+    as_a_program(lmpipe.Predict(WriteQuery))
+    as_a_program(lmpipe.Predict("a -> b"))
+    results: list[Any] = [Answer()("x")]
+    assert results

@@ -1,0 +1,84 @@
+"""Both checkers agree with the files beside this one: what they infer, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+RIGHT = [HERE / "doors.py", HERE / "programs.py"]
+WRONG = [HERE / "wrong.py"]
+
+
+def mypy(files: list[Path], cache: Path) -> dict[str, list[str]]:
+    """Errors by `file:line`."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache)]
+    command += ["--no-error-summary", "--no-pretty", "--hide-error-context", *map(str, files)]
+    ran = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode in (0, 1), ran.stderr
+    found: dict[str, list[str]] = {}
+    for line in ran.stdout.splitlines():
+        if match := re.match(r"(.+?):(\d+): error: (.*)", line):
+            found.setdefault(f"{Path(match[1]).name}:{match[2]}", []).append(match[3])
+    assert bool(found) == bool(ran.returncode), ran.stdout
+    return found
+
+
+def pyright(files: list[Path], cache: Path) -> dict[str, list[str]]:
+    """Errors by `file:line`."""
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson"]
+    ran = subprocess.run(
+        [*command, *map(str, files)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode in (0, 1), ran.stderr
+    report = json.loads(ran.stdout)
+    assert report["summary"]["filesAnalyzed"] == len(files)
+    found: dict[str, list[str]] = {}
+    for item in report["generalDiagnostics"]:
+        if item["severity"] == "error":
+            place = f"{Path(item['file']).name}:{item['range']['start']['line'] + 1}"
+            found.setdefault(place, []).append(item["message"])
+    return found
+
+
+def marked(files: list[Path]) -> set[str]:
+    return {
+        f"{file.name}:{number}"
+        for file in files
+        for number, line in enumerate(file.read_text().splitlines(), start=1)
+        if line.endswith("# E")
+    }
+
+
+@pytest.fixture(scope="module", params=["mypy", "pyright"])
+def found(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[str]]:
+    """All errors of one checker in all files: one run is quicker than two."""
+    folder = tmp_path_factory.mktemp(request.param)
+    pytest.importorskip(request.param)
+    return {"mypy": mypy, "pyright": pyright}[request.param](RIGHT + WRONG, folder)
+
+
+def test_types_are_inferred(found: dict[str, list[str]]) -> None:
+    names = {file.name for file in RIGHT}
+    assert {place: said for place, said in found.items() if place.partition(":")[0] in names} == {}
+
+
+def test_mistakes_are_refused_and_nothing_else(found: dict[str, list[str]]) -> None:
+    names = {file.name for file in WRONG}
+    refused = {place for place in found if place.partition(":")[0] in names}
+    assert sorted(marked(WRONG) - refused) == [], "accepted, but wrong"
+    assert {place: found[place] for place in refused - marked(WRONG)} == {}, "refused, but right"

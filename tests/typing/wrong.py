@@ -1,0 +1,108 @@
+# ruff: noqa: B018, T201
+"""What the checkers must refuse: exactly the lines marked `# E`. Checked, never run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import lmpipe
+
+
+class Route(lmpipe.Signature):
+    """Route the ticket."""
+
+    ticket: str = lmpipe.Input()
+    urgent: bool = lmpipe.Input(default=False)
+    team: Literal["billing", "shipping"] = lmpipe.Output()
+
+
+@lmpipe.predict
+def route(ticket: str, *, urgent: bool = False) -> int:
+    """Route the ticket."""
+    raise NotImplementedError
+
+
+class Sync(lmpipe.Module):
+    def __init__(self) -> None:
+        self.route = lmpipe.Predict(Route)
+
+    def forward(self, ticket: str) -> Route:
+        return self.route(ticket=ticket)
+
+
+class Async(lmpipe.Module):
+    def __init__(self) -> None:
+        self.route = lmpipe.ChainOfThought(Route)
+
+    async def forward(self, ticket: str) -> str:
+        return (await self.route.acall(ticket=ticket)).team
+
+
+class NoForward(lmpipe.Module):
+    pass
+
+
+def predictors() -> None:
+    predictor = lmpipe.Predict(Route)
+    predictor(tiket="x")  # E
+    predictor()  # E
+    predictor(ticket=5)  # E
+    predictor("x")  # E
+    predictor(ticket="x", team="billing")  # E
+    predictor(ticket="x").taem  # E
+    predictor(ticket="x").team.nothing  # E
+    predictor.samples(2, tiket="x")  # E
+    predictor.bind(predictor.state())(tiket="x")  # E
+    lmpipe.ChainOfThought(Route)(tiket="x")  # E
+    lmpipe.ChainOfThought(Route)(ticket="x").raesoning  # E
+    wrong: int = predictor(ticket="x").team  # E
+    print(wrong)
+
+
+async def predictors_awaited() -> None:
+    await lmpipe.Predict(Route).acall(tiket="x")  # E
+    await lmpipe.ChainOfThought(Route).asamples(2, ticket=5)  # E
+    (await lmpipe.Predict(Route).acall(ticket="x")).taem  # E
+    lmpipe.Predict(Route).acall(ticket="x").team  # E
+
+
+def functions() -> None:
+    route(tiket="x")  # E
+    route("x", True)  # E
+    route(5)  # E
+    route("x").upper()  # E
+    route.bind(route.state())(tiket="x")  # E
+
+
+async def functions_awaited() -> None:
+    await route.acall(5)  # E
+    (await route.acall("x")).upper()  # E
+
+
+def modules() -> None:
+    Sync()(tiket="x")  # E
+    Sync()("x", 5)  # E
+    Sync()("x").taem  # E
+    Sync().batch([{"ticket": "x"}])[0].taem  # E
+    Sync().batch("x")  # E
+    Sync().bind(Sync().state())(tiket="x")  # E
+    Async()(5)  # E
+    Async()("x").nothing  # E
+    NoForward()()  # E
+
+
+async def modules_awaited() -> None:
+    await Sync().acall(tiket="x")  # E
+    await Async().acall(5)  # E
+    (await Async().acall("x")).nothing  # E
+    await Async()("x")  # E
+
+
+def other_things() -> None:
+    lmpipe.Predict(5)  # E
+    lmpipe.Predict(Route, layout=5)  # E
+    lmpipe.Predict(Route, retries="many")  # E
+    Sync().bind({})  # E
+    Sync().sate()  # E
+    lmpipe.LM("local").temperature = 1.0  # E
+    lmpipe.LM("local", max_tokens="many")  # E
