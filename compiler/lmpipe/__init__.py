@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lmpipe import metrics as metrics
     from lmpipe.compiler import Run as Run
     from lmpipe.compiler import acompile as acompile
-    from lmpipe.compiler import compile as compile  # noqa: A004 - the name of the thing
+    from lmpipe.compiler import compile as compile
     from lmpipe.compiler import load as load
     from lmpipe.data import read_examples as read_examples
     from lmpipe.evaluation import Evaluation as Evaluation
@@ -83,7 +83,7 @@ _HOMES = {
 }
 _ROOMS = ("errors", "metrics")
 
-__all__ = [*_HOMES, *_ROOMS, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [*_HOMES, *_ROOMS, "__version__"]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

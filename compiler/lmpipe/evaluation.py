@@ -1,4 +1,4 @@
-"""Evaluation: a program over examples, concurrently, in order, with an honest account of failures."""
+"""Evaluation: a program over examples, concurrently, with an honest account of failures."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class _Value(BaseModel):
         return hash(self.hash)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.hash == other.hash
+        return isinstance(other, type(self)) and self.hash == other.hash
 
 
 class Demo(_Value):

@@ -99,10 +99,16 @@ def test_many_threads_share_one_loop() -> None:
 
 
 def test_threads_may_wait_for_threads() -> None:
-    def outer(depth: int) -> int:
-        return loop.run_sync(loop.in_thread(outer, depth - 1)) + 1 if depth else 0
+    def inner() -> int:
+        return 1
 
-    assert outer(20) == 20
+    def outer() -> int:
+        return loop.run_sync(loop.in_thread(inner))
+
+    async def many() -> list[int]:
+        return await asyncio.gather(*(loop.in_thread(outer) for _ in range(300)))
+
+    assert loop.run_sync(many()) == [1] * 300
 
 
 async def _interrupted(log: list[str]) -> None:

@@ -120,7 +120,8 @@ class LM:
 
     def with_settings(self, **settings: Any) -> LM:
         """A copy with some decoding settings changed; unknown names become `params`."""
-        known = {key: settings.pop(key) for key in ("temperature", "max_tokens") if key in settings}
+        own = [key for key in ("temperature", "max_tokens") if key in settings]
+        known: dict[str, Any] = {key: settings.pop(key) for key in own}
         if settings:
             known["params"] = MappingProxyType({**self.params, **settings})
         copy = object.__new__(type(self))

@@ -18,8 +18,9 @@ from lmpipe.errors import ConfigError
 
 T = TypeVar("T")
 
-# Threads for sync `forward` methods: they mostly wait, so there may be many.
-_MAX_THREADS = 256
+# Threads for sync `forward` methods. They mostly wait, also for one another (a step that runs a
+# batch of its own), so a tight bound would be a deadlock: callers bound how many runs there are.
+_MAX_THREADS = 100_000
 
 
 class _LoopThread:

@@ -306,7 +306,7 @@ class _Prompt:
     def ask(self, inputs: Mapping[str, Any]) -> Message:
         text = self.layout.user(self.spec, self.dump_inputs(inputs))
         try:
-            text.isascii() or text.encode()
+            text.encode()
         except UnicodeEncodeError as error:
             raise CallError(
                 f"{self.spec.name}: an input is no valid Unicode text ({error}): "

@@ -184,7 +184,8 @@ class Ledger:
         if self.budget.tokens is not None and actual.tokens > worst.tokens:
             raise RecipeError(
                 f"{actual.calls} LM calls took {actual.tokens} tokens, more than the "
-                f"{worst.tokens} that were set aside: give the LM its true context, LM(…, context=…)"
+                f"{worst.tokens} that were set aside: give the LM its true context, "
+                "LM(…, context=…)"
             )
 
     def check_time(self) -> None:

@@ -103,7 +103,7 @@ class Task:
     def rng(self, name: str) -> random.Random:
         """A random stream of the run's seed; the same name gives the same stream."""
         material = hashlib.sha256(f"{self._seed}:{name}".encode()).digest()
-        return random.Random(int.from_bytes(material[:8]))  # noqa: S311
+        return random.Random(int.from_bytes(material[:8]))
 
     async def evaluate(self, state: ProgramState, *, name: str) -> Evaluation:
         """Score a state on the validation examples; it is a candidate from then on.
