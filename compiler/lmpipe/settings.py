@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lmpipe.errors import LMError
 from lmpipe.lm.lm import LM
+from lmpipe.lm.retry import RetryPolicy
 from lmpipe.lm.runtime import Runtime
 
 
@@ -49,6 +50,7 @@ def make_runtime(
     *,
     cache: Path | str | bool | None = True,
     max_in_flight: int = 64,
+    attempts: int | None = None,
     on_retry: Callable[[int, float, LMError], None] | None = None,
 ) -> Runtime:
     """Make a runtime with a disk cache.
@@ -57,6 +59,7 @@ def make_runtime(
         cache: a folder; True for the default one (`$LMPIPE_CACHE`, or in the user's cache
             folder); False or None for none.
         max_in_flight: requests in flight to one endpoint at a time.
+        attempts: how often an unavailable server is asked before it counts as away.
         on_retry: called with the attempt's number, the wait in seconds and the error.
     """
     from lmpipe.lm.cache import Cache, default_cache_folder
@@ -64,7 +67,8 @@ def make_runtime(
     store = None
     if cache is not None and cache is not False:
         store = Cache(default_cache_folder() if cache is True else Path(cache))
-    return Runtime(store=store, max_in_flight=max_in_flight, on_retry=on_retry)
+    retry = RetryPolicy() if attempts is None else RetryPolicy(attempts=attempts)
+    return Runtime(store=store, max_in_flight=max_in_flight, retry=retry, on_retry=on_retry)
 
 
 def configure(

@@ -53,6 +53,9 @@ def _plain(value: Any) -> Any:
 def read_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
     """Read a value of a field from text: the raw value, and whether JSON was repaired for it.
 
+    Text has no quotes, so an optional text that says `none`, `null`, `n/a`, `-` or nothing at all
+    is None; the JSON layout keeps such words.
+
     Raises:
         LayoutError: if the text holds no such value.
     """

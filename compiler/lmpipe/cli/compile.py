@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmpipe.cli.failures import ExitCode, fail
-from lmpipe.cli.options import ApiKeyEnv, BaseUrl, CacheFolder, Concurrency, Json, Student
+from lmpipe.cli.options import (
+    ApiKeyEnv,
+    Attempts,
+    BaseUrl,
+    CacheFolder,
+    Concurrency,
+    Json,
+    Student,
+)
 
 if TYPE_CHECKING:
-    from lmpipe.cli.overrides import Overrides
     from lmpipe.compiler import Run
     from lmpipe.recipe import Recipe
     from lmpipe.report.progress import ProgressView
@@ -41,6 +48,7 @@ def command(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="All randomness comes from it.")] = None,
     concurrency: Concurrency = 64,
+    attempts: Attempts = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders go.")] = Path("runs"),
     cache: CacheFolder = None,
     dry_run: Annotated[
@@ -53,6 +61,8 @@ def command(
 ) -> None:
     """Compile a program: search for what scores best, test it once, save it."""
     from lmpipe.cli.overrides import Overrides, choose_lms
+    from lmpipe.cli.targets import open_road
+    from lmpipe.compiler import compile as compile_recipe
     from lmpipe.recipe import load_recipe
 
     chosen_student, chosen_teacher = choose_lms(student, teacher, base_url, api_key_env)
@@ -74,7 +84,17 @@ def command(
     if dry_run:
         _show_plan(recipe, json=json)
         return
-    run = _compile(recipe, file, overrides, runs, cache, concurrency, json=json)
+    view = _view(recipe, json=json)
+    road = open_road(recipe, cache=cache, concurrency=concurrency, attempts=attempts, view=view)
+    with road, view:
+        run = compile_recipe(
+            recipe,
+            runs=runs,
+            watchers=[view],
+            concurrency=concurrency,
+            origin=_origin(file),
+            overrides=overrides.to_json(),
+        )
     _finish(run, json=json)
     if require_improvement and not (run.test and run.test.improved):
         fail(
@@ -104,31 +124,6 @@ def _show_plan(recipe: Recipe, *, json: bool) -> None:
         typer.echo(orjson.dumps(plan).decode())
     else:
         print_plan(make_console(), plan)
-
-
-def _compile(
-    recipe: Recipe,
-    file: str,
-    overrides: Overrides,
-    runs: Path,
-    cache: Path | None,
-    concurrency: int,
-    *,
-    json: bool,
-) -> Run:
-    from lmpipe.cli.targets import open_road
-    from lmpipe.compiler import compile as compile_recipe
-
-    view = _view(recipe, json=json)
-    with open_road(recipe, cache=cache, concurrency=concurrency, view=view), view:
-        return compile_recipe(
-            recipe,
-            runs=runs,
-            watchers=[view],
-            concurrency=concurrency,
-            origin=_origin(file),
-            overrides=overrides.to_json(),
-        )
 
 
 def _view(recipe: Recipe, *, json: bool) -> ProgressView:

@@ -41,4 +41,10 @@ CacheFolder = Annotated[
 Concurrency = Annotated[
     int, typer.Option("--concurrency", min=1, help="Examples in flight at a time.")
 ]
+Attempts = Annotated[
+    int | None,
+    typer.Option(
+        "--attempts", min=1, help="How often an unavailable server is asked before giving up."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]

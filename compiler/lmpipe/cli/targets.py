@@ -103,12 +103,14 @@ def open_road(
     *,
     cache: Path | None,
     concurrency: int = 64,
+    attempts: int | None = None,
     view: ProgressView | None = None,
 ) -> Iterator[None]:
     """The road to the LM for one command; closed at its end."""
     runtime = make_runtime(
         cache=cache or True,
         max_in_flight=max(64, concurrency),
+        attempts=attempts,
         on_retry=view.retry if view else None,
     )
     try:

@@ -118,10 +118,21 @@ class LM:
             return 0.0
         return (prompt_tokens * self.price[0] + completion_tokens * self.price[1]) / 1e6
 
+    def named(self, model: str) -> LM:
+        """Another model, at the same server if it is of the same provider."""
+        other = LM(model)
+        if other.provider != self.provider:
+            return other
+        copy = self.with_settings()
+        object.__setattr__(copy, "model", model)
+        return copy
+
     def with_settings(self, **settings: Any) -> LM:
         """A copy with some decoding settings changed; unknown names become `params`."""
         own = [key for key in ("temperature", "max_tokens") if key in settings]
         known: dict[str, Any] = {key: settings.pop(key) for key in own}
+        if "temperature" in known:
+            known["temperature"] = float(known["temperature"])
         if settings:
             known["params"] = MappingProxyType({**self.params, **settings})
         copy = object.__new__(type(self))

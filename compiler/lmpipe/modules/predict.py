@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import difflib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,6 +95,7 @@ class Predict(Predictor, Generic[P, R_co]):
         self.retries = retries
         self._spec = spec_of(self.signature)
         layout_named(layout)
+        _check_decoding(decoding)
         self._state = PredictorState(
             instruction=self._spec.instruction if instruction is None else instruction,
             layout=layout,
@@ -239,10 +241,9 @@ class Predict(Predictor, Generic[P, R_co]):
     def _lm(self, scope: Scope, *, warm: bool) -> LM:
         if scope.role == "teacher" and scope.lm is not None:
             lm = scope.lm
-        elif self._state.lm is not None:
-            lm = LM(self._state.lm)
         else:
             lm = self.lm or scope.lm or current_settings().lm
+            lm = lm.named(self._state.lm) if self._state.lm is not None else lm
         settings = {**self._state.decoding, **dict(scope.decoding)}
         if warm and settings.get("temperature", lm.temperature) == 0:
             settings["temperature"] = SAMPLE_TEMPERATURE
@@ -340,3 +341,14 @@ def _check_calls(scope: Scope, path: str) -> None:
             f"{path}: one run of the program made more than {scope.max_calls} LM calls, on which "
             "the plan and the budget rest: set `max_calls = …` on the program's class"
         )
+
+
+_OPTIONS = ("instruction", "layout", "constrained", "lm", "retries", "temperature", "max_tokens")
+
+
+def _check_decoding(decoding: Mapping[str, Any]) -> None:
+    """Any name may be a decoding parameter of some server, but hardly a misspelled option."""
+    for name in decoding:
+        near = difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.75)
+        if near and name not in _OPTIONS:
+            raise SignatureError(f"Predict has no option {name!r}; did you mean {near[0]!r}?")
