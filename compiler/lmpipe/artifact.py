@@ -142,7 +142,8 @@ class RunWriter:
     def update(self, **changes: Any) -> None:
         """Change the manifest."""
         self.manifest.update(changes)
-        write_file(self.folder / MANIFEST, pretty_json(self.manifest))
+        # Fields of a signature stay in their declared order.
+        write_file(self.folder / MANIFEST, pretty_json(self.manifest, sort_keys=False))
 
     def finish(self, state: ProgramState, **changes: Any) -> None:
         """Write what was learned, then the manifest that vouches for it."""

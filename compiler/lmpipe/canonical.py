@@ -18,9 +18,16 @@ def canonical_json(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=_plain)
 
 
-def pretty_json(value: Any) -> bytes:
-    """Spell a JSON value for people: sorted keys, two spaces, a newline at the end."""
-    options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+def pretty_json(value: Any, *, sort_keys: bool = True) -> bytes:
+    """Spell a JSON value for people: two spaces, a newline at the end.
+
+    Args:
+        value: the JSON value.
+        sort_keys: sort keys, so that equal values have equal bytes; else keep their order.
+    """
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    if sort_keys:
+        options |= orjson.OPT_SORT_KEYS
     return orjson.dumps(value, option=options, default=_plain)
 
 

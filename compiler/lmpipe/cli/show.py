@@ -82,7 +82,7 @@ def _show(
         say(console, "  instruction")
         for line in learned.instruction.splitlines() or [""]:
             say(console, f"    {line}")
-        _show_demos(console, learned)
+        _show_demos(console, learned, signatures.get(path, {}))
         if program is not None:
             _show_prompt(console, program, path, learned)
 
@@ -95,13 +95,14 @@ def _signature(described: Mapping[str, Any]) -> str:
     return f"{described.get('name', '')}({inputs}) -> ({outputs})"
 
 
-def _show_demos(console: Console, learned: PredictorState) -> None:
+def _show_demos(console: Console, learned: PredictorState, described: Mapping[str, Any]) -> None:
     from lmpipe.report.terminal import say
-    from lmpipe.report.text import shorten
+    from lmpipe.report.text import in_order, shorten
 
     say(console, f"  demonstrations: {len(learned.demos)}")
     for number, demo in enumerate(learned.demos, start=1):
-        inputs, outputs = demo.to_json()["inputs"], demo.to_json()["outputs"]
+        inputs = in_order(demo.inputs, described.get("inputs", {}))
+        outputs = in_order(demo.outputs, described.get("outputs", {}))
         say(console, f"    {number}. {_values(inputs, shorten)}")
         say(console, f"       → {_values(outputs, shorten)}  ({demo.source})")
 

@@ -62,8 +62,20 @@ class GGUFHead:
     @property
     def trained_context(self) -> int | None:
         """The longest context that the weights were trained with, in tokens."""
-        value = self.metadata.get(f"{self.metadata.get('general.architecture')}.context_length")
-        return int(value) if value else None
+        return self._size("context_length") or None
+
+    @property
+    def bytes_per_token(self) -> int:
+        """What a token in the context takes: a key and a value of 16 bits in every layer."""
+        heads = self._size("attention.head_count")
+        width = self._size("embedding_length") // max(1, heads)
+        key = self._size("attention.key_length") or width
+        value = self._size("attention.value_length") or width
+        key_heads = self._size("attention.head_count_kv") or heads
+        return 2 * self._size("block_count") * key_heads * (key + value)
+
+    def _size(self, name: str) -> int:
+        return int(self.metadata.get(f"{self.metadata.get('general.architecture')}.{name}", 0))
 
 
 def read_gguf_head(path: Path) -> GGUFHead:

@@ -15,6 +15,7 @@ from lmpipe.report.text import (
     NOTHING,
     count,
     duration,
+    in_order,
     money,
     percent,
     percent_range,
@@ -197,8 +198,8 @@ def _predictor(path: str, learned: Mapping[str, Any], signature: Mapping[str, An
         "decoding": learned["decoding"] or None,
     }
     demos = "".join(
-        f'<div class="demo">{fields(demo["inputs"], 400)}<div class="out">'
-        f"{fields(demo['outputs'], 400)}</div>"
+        f'<div class="demo">{fields(in_order(demo["inputs"], inputs), 400)}<div class="out">'
+        f"{fields(in_order(demo['outputs'], outputs), 400)}</div>"
         f'<div class="soft small">{text(demo["source"])}</div></div>'
         for demo in learned["demos"]
     )

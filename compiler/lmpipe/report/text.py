@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # What stands in a table where there is no figure.
@@ -79,3 +79,9 @@ def difference_line(test: Mapping[str, Any], examples: int) -> str:
         f"{points_range(test['interval'])}) on {count(examples)} untouched test "
         f"{'example' if examples == 1 else 'examples'}"
     )
+
+
+def in_order(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Values in the order of these names; others follow."""
+    first = {name: values[name] for name in names if name in values}
+    return {**first, **values}

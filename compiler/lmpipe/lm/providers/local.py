@@ -33,8 +33,8 @@ class LocalProvider:
     """Answers from weights loaded into this process, each file once, on first use.
 
     `LM("local")` fetches its default weights on first use. An LM's `context` is what each of the
-    engine's slots can hold: with the default weights, four slots of the default 8192 tokens take
-    0.9 GB, of 2048 tokens 0.4 GB; speed does not depend on it.
+    engine's slots can hold. With the default weights, 8 slots of the default 8192 tokens take
+    MEM8 GB in all, of 2048 tokens MEM2 GB; speed does not depend on it.
 
     Args:
         open_engine: makes the engine for a path and a `context`.
