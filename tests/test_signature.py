@@ -20,13 +20,12 @@ from lmpipe.signature import (
     Output,
     Prediction,
     Signature,
-    SignatureSpec,
     instruction_of,
-    signature_from_function,
     spec_of,
-    type_name,
     with_reasoning,
 )
+from lmpipe.signature_function import signature_from_function
+from lmpipe.spec import SignatureSpec, type_name
 
 
 class Place(pydantic.BaseModel):

@@ -17,6 +17,7 @@ from lmpipe.lm import loop
 from lmpipe.optimize import Candidate, Ledger, Spend, Task, Watcher, Watchers, baselines
 from lmpipe.program import Module
 from lmpipe.recipe import Prepared, Recipe, load_recipe, prepare
+from lmpipe.spec import spec_text
 from lmpipe.state import ProgramState
 from lmpipe.statistics import Interval, paired_interval
 
@@ -285,7 +286,21 @@ def load(path: str | Path, program: Module | None = None, *, trust: bool = False
     artifact = read_artifact(path)
     if program is None:
         program = trusted_recipe(artifact, trust=trust).program
-    return program.bind(artifact.state)
+    return bind_artifact(program, artifact)
+
+
+def bind_artifact(program: Module, artifact: Artifact) -> Module:
+    """Bind a program to what a run folder holds.
+
+    Raises:
+        ArtifactError: if it was learned for another program; shows the signatures of both.
+    """
+    try:
+        return program.bind(artifact.state)
+    except ArtifactError as error:
+        signatures = artifact.manifest.get("program", {}).get("signatures", {})
+        learned = "\n".join(f"  {path}: {spec_text(item)}" for path, item in signatures.items())
+        raise ArtifactError(f"{error}\nit was learned for\n{learned}") from error
 
 
 def trusted_recipe(artifact: Artifact, *, trust: bool) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import traceback
 from collections import Counter
@@ -348,13 +349,19 @@ def _check_rows(rows: Sequence[Row]) -> None:
         failure = rows[0].failure
         assert failure is not None
         raise MetricError(
-            f"the metric raised on every one of {len(rows)} rows; on the first: {failure.message}\n"
-            f"{failure.raw}"
+            f"the metric raised on every one of {len(rows)} rows; on the first: {failure.message}"
+            f"{_place(failure.raw)}"
         )
     if kinds == {"request"}:
         failure = rows[0].failure
         assert failure is not None
         raise LMRequestError(f"the LM refused every one of {len(rows)} rows: {failure.message}")
+
+
+def _place(raw: str) -> str:
+    """Where a traceback ends, for one line of a message."""
+    found = re.findall(r'File "(.+)", line (\d+)', raw)
+    return f" at {found[-1][0]}:{found[-1][1]}" if found else ""
 
 
 def check_inputs(program: Module, example: Example) -> None:

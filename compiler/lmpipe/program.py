@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from lmpipe.errors import ArtifactError, ConfigError
 from lmpipe.lm import loop
-from lmpipe.signature import SignatureSpec
+from lmpipe.spec import SignatureSpec
 from lmpipe.state import PredictorState, ProgramState
 from lmpipe.trace import Trace, scope
 

@@ -7,30 +7,20 @@ A signature is written as a class, or as a string by `signature_from_string`. Ei
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import (
     TYPE_CHECKING,
-    Annotated,
     Any,
     ClassVar,
     Literal,
     TypeVar,
     dataclass_transform,
-    get_type_hints,
 )
 
 import pydantic
 from pydantic._internal._model_construction import ModelMetaclass
-from pydantic.fields import FieldInfo
 
-from lmpipe.canonical import canonical_json, digest
-from lmpipe.errors import CallError, SignatureError
-from lmpipe.shape import Shape, sets_in_order, shape_of
-
-_DIRECTION = "lmpipe"
+from lmpipe.errors import SignatureError
+from lmpipe.spec import DIRECTION, FieldSpec, SignatureSpec, first_line, type_name
 
 
 def Input(*, desc: str = "", **options: Any) -> Any:  # noqa: N802 - reads like pydantic's Field
@@ -60,185 +50,9 @@ def _field(direction: str, desc: str, options: dict[str, Any]) -> Any:
     extra = options.pop("json_schema_extra", None) or {}
     return pydantic.Field(
         description=desc or None,
-        json_schema_extra={**extra, _DIRECTION: direction},
+        json_schema_extra={**extra, DIRECTION: direction},
         **options,
     )
-
-
-@dataclass(frozen=True)
-class FieldSpec:
-    """One field of a signature.
-
-    Args:
-        name: its Python name.
-        annotation: its type, as declared.
-        desc: what it holds, or the empty string.
-        info: pydantic's own record of it.
-    """
-
-    name: str
-    annotation: Any
-    desc: str
-    info: FieldInfo
-
-    @property
-    def required(self) -> bool:
-        return self.info.is_required()
-
-    @cached_property
-    def adapter(self) -> pydantic.TypeAdapter[Any]:
-        """Validates and dumps one value of this field, its constraints included."""
-        constrained: Any = Annotated[self.annotation, self.info]
-        return pydantic.TypeAdapter(constrained)
-
-    @cached_property
-    def type_name(self) -> str:
-        """The type as people write it: `str`, `Literal['billing', 'shipping']`, `list[int]`."""
-        return type_name(self.annotation)
-
-    def dump(self, value: Any) -> Any:
-        """Turn a value of this field into a JSON value."""
-        if type(value) is str:
-            return value
-        dumped = self.adapter.dump_python(value, mode="json")
-        return sets_in_order(dumped, self.schema) if self._has_sets else dumped
-
-    def tidy(self, value: Any) -> Any:
-        """Put the keys of a JSON value, which states keep sorted, back into declared order."""
-        if self.shape.kind != "json":
-            return value
-        try:
-            return self.dump(self.adapter.validate_python(value))
-        except pydantic.ValidationError:
-            return value
-
-    @cached_property
-    def _has_sets(self) -> bool:
-        return b'"uniqueItems":true' in canonical_json(self.schema)
-
-    @cached_property
-    def shape(self) -> Shape:
-        """How a value of this field is spelled in a prompt."""
-        return shape_of(self.schema, self.annotation)
-
-    @cached_property
-    def schema(self) -> dict[str, Any]:
-        """The JSON schema of one value."""
-        try:
-            schema = self.adapter.json_schema()
-        except pydantic.errors.PydanticUserError as error:
-            raise SignatureError(
-                f"field {self.name!r}: {self.type_name} has no JSON schema, so that an LM cannot "
-                f"be asked for it: {first_line(error)}"
-            ) from error
-        return _without_marks(schema)
-
-
-@dataclass(frozen=True)
-class SignatureSpec:
-    """All that the library needs to know of a signature, read off its class once.
-
-    Args:
-        name: the class's name.
-        instruction: its docstring.
-        inputs: input fields in the order in which they are shown.
-        outputs: output fields in the order in which they are asked for.
-    """
-
-    name: str
-    instruction: str
-    inputs: tuple[FieldSpec, ...]
-    outputs: tuple[FieldSpec, ...]
-
-    def __str__(self) -> str:
-        def side(fields: tuple[FieldSpec, ...]) -> str:
-            return ", ".join(f"{field.name}: {field.type_name}" for field in fields)
-
-        return f"{self.name}({side(self.inputs)}) -> ({side(self.outputs)})"
-
-    @cached_property
-    def output_names(self) -> tuple[str, ...]:
-        return tuple(field.name for field in self.outputs)
-
-    @cached_property
-    def input_names(self) -> tuple[str, ...]:
-        return tuple(field.name for field in self.inputs)
-
-    @cached_property
-    def output_schema(self) -> dict[str, Any]:
-        """The JSON schema of an object with all outputs."""
-        # Worked out together: types of one name from two modules need two definitions.
-        schemas, shared = pydantic.TypeAdapter.json_schemas(
-            (field.name, "validation", field.adapter) for field in self.outputs
-        )
-        properties = {
-            field.name: _without_marks(schemas[field.name, "validation"]) for field in self.outputs
-        }
-        definitions = shared.get("$defs")
-        schema = {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
-        return {**schema, "$defs": definitions} if definitions else schema
-
-    @cached_property
-    def schema_hash(self) -> str:
-        """Changes whenever a name, a type or the order of fields does: states are bound to it."""
-        return digest(
-            {
-                "inputs": [[field.name, field.schema] for field in self.inputs],
-                "outputs": [[field.name, field.schema] for field in self.outputs],
-            }
-        )
-
-    def describe(self) -> dict[str, Any]:
-        """The fields and their types by name, for manifests and readable differences."""
-        return {
-            "name": self.name,
-            "inputs": {field.name: field.type_name for field in self.inputs},
-            "outputs": {field.name: field.type_name for field in self.outputs},
-            "schema_hash": self.schema_hash,
-        }
-
-    def check_inputs(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Validate the inputs of one call and fill in defaults.
-
-        Raises:
-            CallError: if one is missing, unknown or of another type; shows the signature.
-        """
-        unknown = [name for name in given if name not in self.input_names]
-        required = [field.name for field in self.inputs if field.required]
-        missing = [name for name in required if name not in given]
-        if unknown or missing:
-            raise CallError(self._mismatch(unknown, missing))
-        values: dict[str, Any] = {}
-        for field in self.inputs:
-            if field.name not in given:
-                values[field.name] = field.info.get_default(call_default_factory=True)
-                continue
-            value = given[field.name]
-            if field.annotation is str and type(value) is str and not field.info.metadata:
-                values[field.name] = value
-                continue
-            try:
-                values[field.name] = field.adapter.validate_python(value)
-            except pydantic.ValidationError as error:
-                raise CallError(
-                    f"{self.name}: input {field.name!r} must be {field.type_name}, "
-                    f"got {value!r:.200}: {first_problem(error)}\n  signature: {self}"
-                ) from error
-        return values
-
-    def _mismatch(self, unknown: list[str], missing: list[str]) -> str:
-        problems = []
-        if missing:
-            problems.append(f"missing {', '.join(map(repr, missing))}")
-        for name in unknown:
-            hint = " (an output: the LM fills it in)" if name in self.output_names else ""
-            problems.append(f"unknown {name!r}{hint}")
-        return f"{self.name}: {'; '.join(problems)}\n  signature: {self}"
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(Input, Output))
@@ -304,7 +118,7 @@ def _read_spec(signature: type[Signature]) -> SignatureSpec:
         _complete(signature)
     for name, info in signature.model_fields.items():
         extra = info.json_schema_extra
-        direction = extra.get(_DIRECTION) if isinstance(extra, dict) else None
+        direction = extra.get(DIRECTION) if isinstance(extra, dict) else None
         if direction is None:
             raise SignatureError(
                 f"{signature.__name__}.{name} is neither input nor output: "
@@ -356,8 +170,8 @@ def instruction_of(signature: type[Signature]) -> str:
     named = {"input": [], "output": []}  # type: dict[str, list[str]]
     for name, info in signature.model_fields.items():
         extra = info.json_schema_extra
-        if isinstance(extra, dict) and extra.get(_DIRECTION) in named:
-            named[str(extra[_DIRECTION])].append(f"`{name}`")
+        if isinstance(extra, dict) and extra.get(DIRECTION) in named:
+            named[str(extra[DIRECTION])].append(f"`{name}`")
     return f"Given {', '.join(named['input'])}, give {', '.join(named['output'])}."
 
 
@@ -374,36 +188,6 @@ def with_reasoning(signature: type[S]) -> type[S]:
     )
     type.__setattr__(derived, "__lmpipe_reasoning__", True)
     return derived
-
-
-def signature_from_function(function: Callable[..., Any]) -> type[Prediction]:
-    """Make the signature of a typed function: parameters in, its return value as `result` out.
-
-    Raises:
-        SignatureError: if a parameter or the return value has no annotation, or a type that no
-            LM can be asked for.
-    """
-    name = function.__name__
-    if inspect.iscoroutinefunction(function):
-        raise SignatureError(f"{name}: write it with `def`, not `async def`; await `{name}.acall`")
-    try:
-        hints = get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise SignatureError(f"{name}: an annotation cannot be resolved: {error}") from error
-    fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise SignatureError(f"{name}: *args and **kwargs cannot be inputs; name each one")
-        if parameter.name not in hints:
-            raise SignatureError(f"{name}: parameter {parameter.name!r} needs a type annotation")
-        if parameter.name == "result":
-            raise SignatureError(f"{name}: 'result' is the name of the return value; rename it")
-        default = {} if parameter.default is parameter.empty else {"default": parameter.default}
-        fields[parameter.name] = (hints[parameter.name], Input(**default))
-    if hints.get("return") in (None, type(None)):
-        raise SignatureError(f"{name}: needs a return annotation: it is what the LM has to give")
-    fields["result"] = (hints["return"], Output())
-    return make_signature(name, function.__doc__, fields, module=function.__module__)
 
 
 def make_signature(
@@ -425,34 +209,3 @@ def make_signature(
         )
     except (pydantic.errors.PydanticUserError, TypeError) as error:
         raise SignatureError(f"{name}: {first_line(error)}") from error
-
-
-def type_name(annotation: Any) -> str:
-    """A type as people write it, without module names."""
-    if annotation is type(None):
-        return "None"
-    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
-        return annotation.__name__
-    text = repr(annotation).replace("NoneType", "None")
-    return _MODULE_OR_TEXT.sub(lambda match: match.group(1) or "", text)
-
-
-_MODULE_OR_TEXT = re.compile(
-    r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|\b(?:(?:[A-Za-z_]\w*|<locals>)\.)+(?=[A-Za-z_])"""
-)
-
-
-def _without_marks(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: item for key, item in schema.items() if key not in (_DIRECTION, "description")}
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error that goes on and on."""
-    return str(error).partition("\n")[0]
-
-
-def first_problem(error: pydantic.ValidationError) -> str:
-    """The first complaint of a validation error in one line."""
-    problem = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    return f"{place}: {problem['msg']}" if place else problem["msg"]

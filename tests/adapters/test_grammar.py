@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmpipe.adapters import JsonLayout, Layout, layout_named
-from lmpipe.signature import Input, Output, Signature, SignatureSpec, spec_of
+from lmpipe.signature import Input, Output, Signature, spec_of
+from lmpipe.spec import SignatureSpec
 
 
 class Team(enum.Enum):

@@ -24,7 +24,8 @@ from lmpipe.adapters import (
     render_prefix,
 )
 from lmpipe.errors import ConfigError
-from lmpipe.signature import Input, Output, Signature, SignatureSpec, spec_of
+from lmpipe.signature import Input, Output, Signature, spec_of
+from lmpipe.spec import SignatureSpec
 from lmpipe.state import Demo
 
 

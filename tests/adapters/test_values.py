@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from lmpipe.adapters.base import LayoutError
 from lmpipe.adapters.values import json_text, read_json, read_value, spell
-from lmpipe.signature import FieldSpec, Input, Output, Signature, spec_of
+from lmpipe.signature import Input, Output, Signature, spec_of
+from lmpipe.spec import FieldSpec
 
 
 class Colour(enum.Enum):

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmpipe.errors import ConfigError
 from lmpipe.lm.cache import Cache, CacheWarning, default_cache_folder
 from lmpipe.lm.lm import LM
 from lmpipe.lm.reply_disk import ReplyDisk
@@ -152,7 +153,8 @@ def test_the_bomb_works(tmp_path: Path) -> None:
 def test_a_pickled_row_is_refused(cache: Cache, folder: Path, bomb: bytes) -> None:
     cache.put(KEY, REQUEST, REPLY)
     execute(folder, "UPDATE Cache SET mode = 4, value = ?", bomb)
-    assert_one_warning(cache, f"{KEY}.*mode 4, pickled")
+    with pytest.raises(ConfigError, match="holds a pickled entry"):
+        cache.get(KEY)
 
 
 def test_a_pickled_value_file_is_refused(cache: Cache, folder: Path, bomb: bytes) -> None:
@@ -160,7 +162,8 @@ def test_a_pickled_value_file_is_refused(cache: Cache, folder: Path, bomb: bytes
     (file,) = folder.rglob("*.val")
     file.write_bytes(bomb)
     execute(folder, "UPDATE Cache SET mode = 4")
-    assert_one_warning(cache, "mode 4, pickled")
+    with pytest.raises(ConfigError, match="holds a pickled entry"):
+        cache.get(KEY)
 
 
 def test_a_pickle_that_says_it_is_bytes_is_not_loaded(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lmpipe.lm.request import Constraint, Message
-from lmpipe.signature import FieldSpec, SignatureSpec
+from lmpipe.spec import FieldSpec, SignatureSpec
 from lmpipe.state import Demo, thaw
 
 

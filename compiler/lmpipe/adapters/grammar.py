@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from lmpipe.lm.request import Constraint
 from lmpipe.shape import Shape
-from lmpipe.signature import FieldSpec
+from lmpipe.spec import FieldSpec
 
 _LONGEST_COUNTED = 200  # engines unroll a counted repetition, so long ones are left unbounded
 

@@ -10,7 +10,7 @@ from lmpipe.adapters.base import LayoutError, Reading
 from lmpipe.adapters.values import json_text, read_json
 from lmpipe.canonical import canonical_json
 from lmpipe.lm.request import Constraint
-from lmpipe.signature import FieldSpec, SignatureSpec
+from lmpipe.spec import FieldSpec, SignatureSpec
 
 
 @dataclass(frozen=True)

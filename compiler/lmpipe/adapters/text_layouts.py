@@ -12,7 +12,7 @@ from lmpipe.adapters.base import LayoutError, Reading
 from lmpipe.adapters.grammar import reply_grammar
 from lmpipe.adapters.values import json_text, read_value, spell
 from lmpipe.lm.request import Constraint
-from lmpipe.signature import FieldSpec, SignatureSpec
+from lmpipe.spec import FieldSpec, SignatureSpec
 
 
 def _describe(field: FieldSpec) -> str:

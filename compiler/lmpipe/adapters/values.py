@@ -11,7 +11,7 @@ import orjson
 
 from lmpipe.adapters.base import LayoutError
 from lmpipe.shape import Shape
-from lmpipe.signature import FieldSpec
+from lmpipe.spec import FieldSpec
 
 _NONE = {"none", "null", "n/a", "nil", "-", ""}
 _TRUE = {"yes", "true", "1"}

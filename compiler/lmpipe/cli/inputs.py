@@ -12,7 +12,7 @@ import pydantic
 
 from lmpipe.errors import CallError, DataError
 from lmpipe.program import Module, Predictor
-from lmpipe.signature import first_problem, type_name
+from lmpipe.spec import first_problem, type_name
 
 
 @dataclass(frozen=True)

@@ -67,11 +67,12 @@ def _show(
     program: Module | None,
 ) -> None:
     from lmpipe.report.terminal import say
+    from lmpipe.spec import spec_text
 
     for path, learned in state.predictors.items():
         say(console)
         say(console, path, style="bold")
-        say(console, f"  signature    {_signature(signatures.get(path, {}))}")
+        say(console, f"  signature    {spec_text(signatures.get(path, {}))}")
         say(console, f"  layout       {learned.layout}")
         say(console, f"  constrained  {'yes' if learned.constrained else 'no'}")
         if learned.lm:
@@ -85,14 +86,6 @@ def _show(
         _show_demos(console, learned, signatures.get(path, {}))
         if program is not None:
             _show_prompt(console, program, path, learned)
-
-
-def _signature(described: Mapping[str, Any]) -> str:
-    def side(fields: Mapping[str, str]) -> str:
-        return ", ".join(f"{name}: {kind}" for name, kind in fields.items())
-
-    inputs, outputs = side(described.get("inputs", {})), side(described.get("outputs", {}))
-    return f"{described.get('name', '')}({inputs}) -> ({outputs})"
 
 
 def _show_demos(console: Console, learned: PredictorState, described: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from lmpipe.artifact import Artifact, read_artifact
 from lmpipe.cli.overrides import LMChoice, Overrides
-from lmpipe.compiler import trusted_recipe
+from lmpipe.compiler import bind_artifact, trusted_recipe
 from lmpipe.errors import RecipeError
 from lmpipe.program import Module
 from lmpipe.recipe import Recipe, load_recipe
@@ -80,7 +80,7 @@ def open_target(
     else:
         recipe = made_with.apply(trusted_recipe(artifact, trust=trust))
     recipe = changed.apply(recipe)
-    opened = Opened(target, recipe, recipe.program.bind(artifact.state), artifact)
+    opened = Opened(target, recipe, bind_artifact(recipe.program, artifact), artifact)
     if student is None and not same_lm(opened):
         typer.echo(
             f"note: the run was compiled for {artifact.manifest['student']['model']}, the program "

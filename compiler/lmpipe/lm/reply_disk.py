@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import diskcache
-from diskcache.core import DEFAULT_SETTINGS, METADATA, MODE_BINARY, MODE_RAW
+from diskcache.core import DEFAULT_SETTINGS, METADATA, MODE_BINARY, MODE_PICKLE, MODE_RAW
+
+from lmpipe.errors import ConfigError
 
 DATABASE = "cache.db"
 _VALUE_FILE = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val")
@@ -34,7 +36,12 @@ class ForeignFileError(sqlite3.DatabaseError):
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]
-    """Keys are str, values are bytes; anything else is refused with a ValueError."""
+    """Keys are str, values are bytes.
+
+    Raises:
+        ConfigError: on a pickled value, which only somebody else can have put there.
+        ValueError: on anything else that is not ours.
+    """
 
     def put(self, key: object) -> tuple[str, bool]:
         if type(key) is not str:
@@ -63,7 +70,14 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
             except FileNotFoundError as error:
                 # An OSError would make diskcache report a plain miss.
                 raise ValueError("its value file is missing") from error
-        raise ValueError(f"it holds no bytes of ours: mode {mode!r}, pickled or foreign")
+        if mode == MODE_PICKLE:
+            # No accident writes this, so it is no damage to be passed over either.
+            raise ConfigError(
+                f"the reply cache {self._directory} holds a pickled entry, which lmpipe never "
+                "writes and did not load: somebody else can write to that folder\n"
+                "  find out who, then delete the folder or choose another one ($LMPIPE_CACHE)"
+            )
+        raise ValueError(f"it holds no bytes of ours: mode {mode!r}")
 
     def remove(self, file_path: object) -> None:
         if isinstance(file_path, str) and _VALUE_FILE.fullmatch(file_path):

@@ -9,7 +9,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from lmpipe.errors import CallError
 from lmpipe.modules.predict import Predict
 from lmpipe.program import Module
-from lmpipe.signature import Prediction, signature_from_function
+from lmpipe.signature import Prediction
+from lmpipe.signature_function import signature_from_function
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -24,8 +24,9 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request, Usage
 from lmpipe.program import Predictor
 from lmpipe.settings import current_settings
-from lmpipe.signature import Prediction, Signature, SignatureSpec, first_problem, spec_of
+from lmpipe.signature import Prediction, Signature, spec_of
 from lmpipe.signature_string import signature_from_string
+from lmpipe.spec import SignatureSpec, first_problem
 from lmpipe.state import PredictorState
 from lmpipe.trace import Scope, Step, current_scope
 

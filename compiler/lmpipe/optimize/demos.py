@@ -10,7 +10,7 @@ from lmpipe.canonical import canonical_json
 from lmpipe.example import Example
 from lmpipe.optimize.events import Rollout
 from lmpipe.program import Predictor
-from lmpipe.signature import SignatureSpec
+from lmpipe.spec import SignatureSpec
 from lmpipe.state import Demo, ProgramState
 
 

@@ -175,6 +175,8 @@ class _Native:
                 "model that fits into memory; try another file or a smaller LM(…, context=…)"
             ) from error
         self._address = self._server.listening_address.partition("//")[2]
+        # An engine that is freed before its port answers waits for itself for ever.
+        self._ask("GET", "/health")
 
     @contextmanager
     def use(self) -> Iterator[Any]:
@@ -191,11 +193,14 @@ class _Native:
 
     def move(self, slot: int, action: str, name: str) -> Any:
         """Save or restore a slot: only the engine's port offers it, not its Python interface."""
+        body = json.dumps({"filename": name})
+        return self._ask("POST", f"/slots/{slot}?action={action}", body)
+
+    def _ask(self, method: str, path: str, body: str | None = None) -> Any:
         connection = http.client.HTTPConnection(self._address, timeout=60)
         try:
             headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
-            body = json.dumps({"filename": name})
-            connection.request("POST", f"/slots/{slot}?action={action}", body, headers)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             text = response.read()
         except http.client.HTTPException as error:
