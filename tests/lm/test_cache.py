@@ -375,6 +375,7 @@ with warnings.catch_warnings(record=True) as caught:
         cache.put(f"{number:064}", request, Reply("some text " * 100))
         cache.put(f"{number:064}", request, Reply("more text " * 20_000))
 assert cache.get("first").text == "hello"
+cache.close()
 print([warning.category.__name__ for warning in caught])
 """
 

@@ -175,8 +175,9 @@ class _Native:
                 "model that fits into memory; try another file or a smaller LM(…, context=…)"
             ) from error
         self._address = self._server.listening_address.partition("//")[2]
-        # An engine that is freed before its port answers waits for itself for ever.
-        self._ask("GET", "/health")
+        # An engine that is freed before its own loop has begun waits for that loop for ever. This
+        # question is answered from within the loop.
+        self._ask("GET", "/slots")
 
     @contextmanager
     def use(self) -> Iterator[Any]:
