@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import orjson
 from lmpipe.canonical import canonical_json, pretty_json
 from lmpipe.errors import ArtifactError
 from lmpipe.evaluation import Row
+from lmpipe.files import write_file
 from lmpipe.optimize import Candidate, Progress, Rollout
 from lmpipe.state import ProgramState
 
@@ -80,21 +79,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if version != MANIFEST_FORMAT:
         raise ArtifactError(f"{file} has format {version}, this lmpipe reads {MANIFEST_FORMAT}")
     return dict(manifest)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def run_folder(root: Path, name: str, identity_hash: str) -> Path:

@@ -165,7 +165,7 @@ async def _search(
         train=prepared.train,
         val=prepared.val,
         metric=recipe.metric,
-        student=recipe.student,
+        student=prepared.student,
         teacher=prepared.teacher,
         seed=recipe.seed,
         ledger=ledger,

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lmpipe.data import check_not_empty
@@ -153,6 +154,27 @@ class Evaluation:
         """The time below which this share of the examples ended, in seconds."""
         times = sorted(row.seconds for row in self.rows)
         return times[min(int(share * len(times)), len(times) - 1)]
+
+    def save(self, path: str | Path) -> None:
+        """Write the rows to a file, one line each.
+
+        Args:
+            path: a name that ends in `.jsonl` or `.csv`.
+
+        Raises:
+            DataError: if the name or the folder is wrong.
+        """
+        from lmpipe.rows import check_rows_file, write_rows
+
+        check_rows_file(Path(path))
+        write_rows(Path(path), self)
+
+    def __str__(self) -> str:
+        failures = ", ".join(f"{count} {kind}" for kind, count in self.failures.items())
+        return (
+            f"{self.score:.1%} ({self.interval.low:.1%} to {self.interval.high:.1%}) on "
+            f"{len(self.rows)} examples, failures: {failures or 'none'}, {self.calls} LM calls"
+        )
 
     def summary(self) -> dict[str, Any]:
         """The figures as JSON."""

@@ -17,6 +17,7 @@ from lmpipe.errors import DataError, LmpipeError, RecipeError
 from lmpipe.evaluation import check_inputs
 from lmpipe.example import Example
 from lmpipe.lm.lm import LM
+from lmpipe.lm.providers.litellm_provider import price_of
 from lmpipe.metrics import Metric, metric_fingerprint
 from lmpipe.optimize import (
     Budget,
@@ -85,7 +86,6 @@ class Recipe:
         optimizer: an optimizer, or its name.
         student: the LM that the compiled program will run on.
         teacher: the LM of rollouts; the student if not given.
-        proposer: the LM that writes instructions; the teacher if not given.
         budget: the most that the compile may spend.
         seed: all randomness comes from it.
         train_size: examples to take of `train`, drawn by the seed; None takes all.
@@ -102,7 +102,6 @@ class Recipe:
     optimizer: Optimizer | str = field(default_factory=RandomSearch)
     student: LM = field(default_factory=lambda: LM("local"))
     teacher: LM | None = None
-    proposer: LM | None = None
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     train_size: int | None = None
@@ -125,11 +124,15 @@ class Prepared:
         train: examples to learn from.
         val: examples on which candidates are compared.
         test: examples of the final comparison; may be empty.
+        student: the student, with its price where one is known.
+        teacher: the LM of rollouts, likewise.
         identity: all that decides the result, as JSON, no secret.
     """
 
     recipe: Recipe
     optimizer: Optimizer
+    student: LM
+    teacher: LM
     train: tuple[Example, ...]
     val: tuple[Example, ...]
     test: tuple[Example, ...]
@@ -138,10 +141,6 @@ class Prepared:
     @property
     def name(self) -> str:
         return self.recipe.name or type(self.recipe.program).__name__
-
-    @property
-    def teacher(self) -> LM:
-        return self.recipe.teacher or self.recipe.student
 
     @property
     def hash(self) -> str:
@@ -159,7 +158,7 @@ class Prepared:
             "the result on validation": len(self.val),
             "baselines and result on test": (base + 1) * len(self.test),
         }
-        lms = [self.recipe.student, self.teacher]
+        lms = [self.student, self.teacher]
         return Plan(
             runs, calls, {name: Spend.worst_case(n * calls, lms) for name, n in runs.items()}
         )
@@ -210,8 +209,27 @@ def prepare(recipe: Recipe) -> Prepared:
     for part in (train, val, test):
         if part:
             check_inputs(recipe.program, part[0])
-    identity = _identity(recipe, optimizer, train, val, test)
-    return Prepared(recipe, optimizer, tuple(train), tuple(val), tuple(test), identity)
+    return Prepared(
+        recipe=recipe,
+        optimizer=optimizer,
+        student=_priced(recipe.student, recipe.budget),
+        teacher=_priced(recipe.teacher or recipe.student, recipe.budget),
+        train=tuple(train),
+        val=tuple(val),
+        test=tuple(test),
+        identity=_identity(recipe, optimizer, train, val, test),
+    )
+
+
+def _priced(lm: LM, budget: Budget) -> LM:
+    """The LM with its price; a budget in dollars must not pass by an LM that has none."""
+    price = lm.price or price_of(lm)
+    if price is None and budget.usd is not None and lm.provider not in ("local", "scripted"):
+        raise RecipeError(
+            f"the budget is in dollars and the price of {lm.model} is unknown: give it as "
+            "LM(…, price=(dollars per million prompt tokens, per million completion tokens))"
+        )
+    return lm if price is None else lm.at_price(price)
 
 
 def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]]:

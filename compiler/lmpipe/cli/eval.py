@@ -60,8 +60,8 @@ def command(
 ) -> None:
     """Score a compiled program, or a program as it is declared."""
     from lmpipe.cli.overrides import choose_lms
-    from lmpipe.cli.rows import check_rows_file, write_rows
     from lmpipe.cli.targets import open_road, open_target
+    from lmpipe.rows import check_rows_file, write_rows
 
     if out is not None:
         check_rows_file(out)

@@ -112,6 +112,12 @@ class LM:
             "params": dict(self.params),
         }
 
+    def at_price(self, price: tuple[float, float]) -> LM:
+        """The same LM at a price; the price is no part of its identity."""
+        copy = self.with_settings()
+        object.__setattr__(copy, "price", price)
+        return copy
+
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """US dollars for so many tokens; 0 where no price is given."""
         if self.price is None:

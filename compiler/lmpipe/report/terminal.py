@@ -113,7 +113,7 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
         "val": len(prepared.val),
         "test": len(prepared.test),
     }
-    priced = any(lm.price for lm in (prepared.recipe.student, prepared.teacher))
+    priced = any(lm.price for lm in (prepared.student, prepared.teacher))
     total = plan.total
     over = [
         name
@@ -123,7 +123,7 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
     return {
         "name": prepared.name,
         "data": sizes,
-        "student": prepared.recipe.student.model,
+        "student": prepared.student.model,
         "teacher": prepared.teacher.model,
         "optimizer": {"name": prepared.optimizer.name, "settings": prepared.optimizer.settings()},
         "seed": prepared.recipe.seed,

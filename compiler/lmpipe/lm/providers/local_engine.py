@@ -168,16 +168,16 @@ class _Native:
         params.verbosity = -1
         try:
             self._server = xllamacpp.Server(params)
+            self._address = self._server.listening_address.partition("//")[2]
+            # An engine that is freed before its own loop has begun waits for that loop for ever.
+            # This question is answered from within the loop.
+            self._ask("GET", "/slots")
         except Exception as error:
             self.folder.cleanup()
             raise ConfigError(
                 f"llama.cpp cannot load {path} ({error}): expected a whole .gguf file of a chat "
                 "model that fits into memory; try another file or a smaller LM(…, context=…)"
             ) from error
-        self._address = self._server.listening_address.partition("//")[2]
-        # An engine that is freed before its own loop has begun waits for that loop for ever. This
-        # question is answered from within the loop.
-        self._ask("GET", "/slots")
 
     @contextmanager
     def use(self) -> Iterator[Any]:

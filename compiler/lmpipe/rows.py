@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lmpipe.artifact import write_file
 from lmpipe.canonical import canonical_json
 from lmpipe.errors import DataError
-from lmpipe.evaluation import Evaluation
+from lmpipe.files import write_file
+
+if TYPE_CHECKING:
+    from lmpipe.evaluation import Evaluation
 
 
 def check_rows_file(path: Path) -> None:
@@ -20,9 +22,9 @@ def check_rows_file(path: Path) -> None:
         DataError: if the name or the folder is wrong.
     """
     if path.suffix.lower() not in (".jsonl", ".csv"):
-        raise DataError(f"--out {path}: expected a name that ends in .jsonl or .csv")
+        raise DataError(f"{path}: expected a name that ends in .jsonl or .csv")
     if not path.parent.is_dir():
-        raise DataError(f"--out {path}: there is no folder {path.parent}")
+        raise DataError(f"{path}: there is no folder {path.parent}")
 
 
 def write_rows(path: Path, evaluation: Evaluation) -> None:

@@ -1,0 +1,71 @@
+"""Recipes: splits, prices, targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers.world import recipe, things
+
+import lmpipe
+from lmpipe.errors import DataError, RecipeError
+from lmpipe.recipe import load_recipe, prepare
+
+VLLM = {"base_url": "http://127.0.0.1:1/v1"}
+
+
+def test_without_val_a_third_of_train_is_split_off_by_the_seed() -> None:
+    prepared = prepare(recipe(val=None, test=None))
+    assert (len(prepared.train), len(prepared.val)) == (27, 13)
+    assert prepare(recipe(val=None, test=None, seed=1)).val != prepared.val
+
+
+def test_sizes_are_drawn_by_the_seed() -> None:
+    prepared = prepare(recipe(train_size=10, val_size=5, test_size=7))
+    assert [len(part) for part in (prepared.train, prepared.val, prepared.test)] == [10, 5, 7]
+    assert prepared.train != tuple(things(40)[:10])
+
+
+def test_more_rows_than_there_are_is_an_error() -> None:
+    with pytest.raises(DataError, match="asked for 99 rows where there are 40"):
+        prepare(recipe(train_size=99))
+
+
+def test_the_identity_holds_no_secret_and_changes_with_the_parts() -> None:
+    secret = lmpipe.LM("vllm/m", api_key="sk-secret", **VLLM)
+    prepared = prepare(recipe(student=secret))
+    assert "sk-secret" not in str(prepared.identity)
+    assert prepared.hash != prepare(recipe(student=secret, seed=1)).hash
+    assert prepared.hash == prepare(recipe(student=secret)).hash
+
+
+def test_a_budget_in_dollars_needs_prices() -> None:
+    budget = lmpipe.Budget(usd=1.0)
+    with pytest.raises(RecipeError, match="price of vllm/m is unknown"):
+        prepare(recipe(student=lmpipe.LM("vllm/m", **VLLM), budget=budget))
+    priced = lmpipe.LM("vllm/m", price=(1.0, 2.0), **VLLM)
+    assert prepare(recipe(student=priced, budget=budget)).plan().total.usd > 0
+
+
+def test_a_budget_in_dollars_is_never_passed(tmp_path: Path) -> None:
+    from helpers.world import student
+
+    lm = student(price=(1000.0, 1000.0), context=200)
+    run = lmpipe.compile(recipe(student=lm, budget=lmpipe.Budget(usd=52.0)), runs=tmp_path)
+    assert 0 < sum(spend.usd for spend in run.spend.values()) <= 52.0
+    assert run.stopped
+
+
+def test_a_file_may_hold_several_recipes(tmp_path: Path) -> None:
+    file = tmp_path / "several.py"
+    file.write_text("from helpers.world import recipe as make\none = make(seed=1)\n")
+    assert load_recipe(f"{file}:one").seed == 1
+    with pytest.raises(RecipeError, match="no recipe called 'recipe'; it has one"):
+        load_recipe(file)
+
+
+def test_a_file_that_fails_is_an_error_of_the_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "fails.py"
+    file.write_text("import no_such_module_at_all\n")
+    with pytest.raises(RecipeError, match=r"fails\.py cannot be run: ModuleNotFoundError"):
+        load_recipe(file)
