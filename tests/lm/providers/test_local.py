@@ -108,7 +108,7 @@ def ask(lm: LM, *turns: str, **settings: Any) -> Request:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - engines run in threads
             await asyncio.sleep(0)
 
 
@@ -376,8 +376,8 @@ async def real(*requests: Request) -> list[Reply]:
 
 @pytest.mark.real
 async def test_real_chat(local: LM) -> None:
-    (reply,) = await real(ask(local, "What is the capital of France?"))
-    assert "Paris" in reply.text
+    (reply,) = await real(ask(local, "hi"))
+    assert "Hello" in reply.text
     assert reply.usage.prompt_tokens > 10
     assert 0 < reply.usage.completion_tokens <= 24
 
@@ -503,5 +503,6 @@ print("done")
         capture_output=True,
         text=True,
         timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
