@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lmpipe.canonical import canonical_json
 from lmpipe.example import Example
@@ -65,14 +64,16 @@ def draw(
 ) -> tuple[Demo, ...]:
     """Draw up to `count` demonstrations in random order, balanced over the labels.
 
-    The labels are the values of the first output that has a fixed set of them. Where there is
-    none, they are which of the optional outputs are given: a small LM that is shown few values
-    learns to answer none.
+    The labels are the values of the first output that has a fixed set of them; where there is
+    none, the draw is a plain one.
     """
+    label = next((f.name for f in spec.outputs if f.shape.kind == "choice"), None)
     shuffled = rng.sample(list(pool), len(pool))
+    if label is None:
+        return tuple(shuffled[:count])
     groups: dict[bytes, list[Demo]] = {}
     for demo in shuffled:
-        groups.setdefault(canonical_json(_label(spec, demo)), []).append(demo)
+        groups.setdefault(canonical_json(demo.outputs.get(label)), []).append(demo)
     order = list(groups.values())
     rng.shuffle(order)
     drawn: list[Demo] = []
@@ -82,13 +83,6 @@ def draw(
                 drawn.append(group.pop())
     rng.shuffle(drawn)
     return tuple(drawn)
-
-
-def _label(spec: SignatureSpec, demo: Demo) -> Any:
-    for field in spec.outputs:
-        if field.shape.kind == "choice":
-            return demo.outputs.get(field.name)
-    return [demo.outputs.get(f.name) is None for f in spec.outputs if f.shape.optional]
 
 
 def distinct(demos: Sequence[Demo]) -> list[Demo]:
