@@ -149,6 +149,9 @@ async def acompile(
     except LmpipeError as error:
         writer.update(status="failed", error=str(error))
         raise
+    except Exception as error:
+        writer.update(status="failed", error=f"{type(error).__name__}: {error}")
+        raise
     finally:
         writer.close()
     return run

@@ -27,6 +27,7 @@ from lmpipe.optimize import (
     Spend,
     baselines,
     optimizer_named,
+    own_lms,
 )
 from lmpipe.program import Module
 
@@ -150,18 +151,22 @@ class Prepared:
         """What the compile will do at most."""
         calls = self.recipe.program.calls_per_run()
         base = len(baselines(self.recipe.program.state()))
+        searching = f"{self.optimizer.name} on train and validation"
         runs = {
             "baselines on validation": base * len(self.val),
-            f"{self.optimizer.name} on train and validation": self.optimizer.cost(
-                Sizes(len(self.train), len(self.val))
-            ),
+            searching: self.optimizer.cost(Sizes(len(self.train), len(self.val))),
             "the result on validation": len(self.val),
             "baselines and result on test": (base + 1) * len(self.test),
         }
-        lms = [self.student, self.teacher]
-        return Plan(
-            runs, calls, {name: Spend.worst_case(n * calls, lms) for name, n in runs.items()}
-        )
+        student = [self.student, *own_lms(self.recipe.program).values()]
+        worst = {
+            # Only the search asks the teacher; its prices must not make the test look dear.
+            name: Spend.worst_case(
+                n * calls, [*student, self.teacher] if name == searching else student
+            )
+            for name, n in runs.items()
+        }
+        return Plan(runs, calls, worst)
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,8 @@ def prepare(recipe: Recipe) -> Prepared:
     optimizer = recipe.optimizer
     if isinstance(optimizer, str):
         optimizer = optimizer_named(optimizer)
+    if recipe.budget.usd is not None:
+        _check_own_prices(recipe.program)
     train, val, test = _splits(recipe)
     for part in (train, val, test):
         if part:
@@ -230,6 +237,15 @@ def _priced(lm: LM, budget: Budget) -> LM:
             "LM(…, price=(dollars per million prompt tokens, per million completion tokens))"
         )
     return lm if price is None else lm.at_price(price)
+
+
+def _check_own_prices(program: Module) -> None:
+    for path, lm in own_lms(program).items():
+        if lm.price is None and lm.provider not in ("local", "scripted"):
+            raise RecipeError(
+                f"the budget is in dollars and {path} brings {lm.model} without a price: give it "
+                "as LM(…, price=(dollars per million prompt tokens, per million completion tokens))"
+            )
 
 
 def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]]:

@@ -14,6 +14,8 @@ from lmpipe.files import write_file
 if TYPE_CHECKING:
     from lmpipe.evaluation import Evaluation
 
+_OWN = ("index", "prediction", "score", "feedback", "failure", "message")
+
 
 def check_rows_file(path: Path) -> None:
     """Check that rows can be written, before anything is spent on them.
@@ -34,18 +36,23 @@ def write_rows(path: Path, evaluation: Evaluation) -> None:
         write_file(path, b"".join(canonical_json(row) + b"\n" for row in rows))
         return
     text = io.StringIO()
-    fields = sorted({name for row in rows for name in row["example"]})
-    columns = ["index", *fields, "prediction", "score", "feedback", "failure", "message"]
+    fields = sorted({_column(name) for row in rows for name in row["example"]})
+    columns = ["index", *fields, *_OWN[1:]]
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
     writer.writerows(_flat(row) for row in rows)
     write_file(path, text.getvalue().encode())
 
 
+def _column(name: str) -> str:
+    """The column of an example's field, apart from the columns that every file has."""
+    return f"example.{name}" if name in _OWN else name
+
+
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     failure = row["failure"] or {}
     return {
-        **{name: _cell(value) for name, value in row["example"].items()},
+        **{_column(name): _cell(value) for name, value in row["example"].items()},
         "index": row["index"],
         "prediction": _cell(row["prediction"]),
         "score": row["score"],

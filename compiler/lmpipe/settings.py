@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +36,27 @@ _configured: Settings | None = None
 _override: ContextVar[Settings | None] = ContextVar("lmpipe_settings", default=None)
 
 
+# Runtimes that nobody but this module can close.
+_made: list[Runtime] = []
+_process = os.getpid()
+
+
+def _keep(runtime: Runtime) -> Runtime:
+    if not _made:
+        atexit.register(_close_made)
+    _made.append(runtime)
+    return runtime
+
+
+def _close_made() -> None:
+    if os.getpid() == _process:  # the connections of a forked child are its parent's
+        for runtime in _made:
+            # From Python 3.12 on no thread can be started here, as the embedded engine does to
+            # close: it has a finalizer of its own.
+            with contextlib.suppress(RuntimeError):
+                runtime.close()
+
+
 def current_settings() -> Settings:
     """The settings in force here: of `using`, else of `configure`, else the defaults."""
     return _override.get() or _configured or _configure_defaults()
@@ -42,7 +66,7 @@ def _configure_defaults() -> Settings:
     global _configured  # noqa: PLW0603 - `configure` is the one explicit global
     with _lock:
         if _configured is None:
-            _configured = Settings(LM("local"), make_runtime())
+            _configured = Settings(LM("local"), _keep(make_runtime()))
     return _configured
 
 
@@ -92,9 +116,9 @@ def configure(
     if lm is not None:
         settings = replace(settings, lm=LM(lm) if isinstance(lm, str) else lm)
     if runtime is None and cache is not None:
-        runtime = make_runtime(cache=cache, max_in_flight=max_in_flight or 64)
+        runtime = _keep(make_runtime(cache=cache, max_in_flight=max_in_flight or 64))
     elif runtime is None and max_in_flight is not None:
-        runtime = Runtime(store=settings.runtime.store, max_in_flight=max_in_flight)
+        runtime = _keep(settings.runtime.with_limit(max_in_flight))
     if runtime is not None:
         settings = replace(settings, runtime=runtime)
     with _lock:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import CancelledError
 
 import pytest
 
@@ -168,3 +169,28 @@ assert loop.run_sync(one()) == 1
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_gets_a_loop_of_its_own() -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", _FORK], check=True, timeout=30)
+
+
+async def test_a_thread_that_nobody_waits_for_ends_at_its_next_call() -> None:
+    asked, ended = threading.Event(), threading.Event()
+    errors: list[BaseException] = []
+
+    async def forever() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    def forward() -> None:
+        for _ in range(2):  # it is stopped again where it swallows the first stop
+            try:
+                loop.run_sync(forever())
+            except CancelledError as error:
+                errors.append(error)
+        ended.set()
+
+    task = asyncio.ensure_future(loop.in_thread(forward))
+    await asyncio.to_thread(asked.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(ended.wait, 10)
+    assert len(errors) == 2

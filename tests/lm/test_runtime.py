@@ -351,3 +351,28 @@ def test_a_failed_call_is_not_accounted() -> None:
     with scope(calls=calls), pytest.raises(LMRequestError):
         Runtime().complete(request(ScriptedLM([])))
     assert calls == []
+
+
+def test_closing_gives_up_what_nobody_waits_for_any_more() -> None:
+    async def scenario() -> None:
+        lm, runtime = GatedLM(), Runtime()
+        waiting = asyncio.create_task(runtime.acomplete(request(lm)))
+        await lm.gate.reached.wait()
+        waiting.cancel()
+        await runtime.aclose()
+        lm.gate.opened.set()
+        await asyncio.sleep(0)
+        assert lm.requests == []
+        assert lm.gate.closed
+
+    on_the_loop(scenario)
+
+
+def test_another_limit_keeps_the_patience() -> None:
+    def away(request: Request) -> str:
+        raise LMUnavailableError("away")
+
+    lm = ScriptedLM(away)
+    with pytest.raises(LMUnavailableError):
+        Runtime(retry=once()).with_limit(2).complete(request(lm))
+    assert len(lm.requests) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmpipe.errors import ArtifactError, ConfigError, RecipeError
-from lmpipe.lm.lm import LM
+from lmpipe.lm.lm import LM, without_password
 from lmpipe.optimize import Budget
 from lmpipe.recipe import Data, Recipe, Source
 
@@ -102,7 +102,11 @@ class Overrides:
 
     def to_json(self) -> dict[str, Any]:
         """The changes alone, for manifests; no secret."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        found = {name: value for name, value in asdict(self).items() if value is not None}
+        for name in ("student", "teacher"):
+            if name in found:
+                found[name]["base_url"] = without_password(found[name]["base_url"])
+        return found
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Overrides:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,6 +13,13 @@ from lmpipe.errors import ConfigError
 
 DEFAULT_MAX_TOKENS = 512
 DEFAULT_CONTEXT = 8192
+
+# Names of parameters that carry secrets to servers; `max_tokens` and the like do not match.
+_SECRET = re.compile(
+    r"(^|_)(api_?key|secret|password|credentials?|headers?|authorization|"
+    r"(access|auth|ad|bearer|session|security)_token)(_|$)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -87,7 +95,14 @@ class LM:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LM):
             return NotImplemented
-        return self.api_key == other.api_key and self.identity() == other.identity()
+        mine, others = (
+            (lm.api_key, lm.base_url, dict(lm.params), lm.identity()) for lm in (self, other)
+        )
+        return mine == others
+
+    def __repr__(self) -> str:
+        shown = {**self.identity(), "context": self.context, "price": self.price}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
 
     def __hash__(self) -> int:
         return hash((self.model, self.base_url, self.temperature, self.max_tokens))
@@ -103,13 +118,16 @@ class LM:
         return self.model.partition("/")[2]
 
     def identity(self) -> dict[str, Any]:
-        """All that can change a reply, as JSON: goes into cache keys, holds no secret."""
+        """All that can change a reply, as JSON: goes into cache keys, holds no secret.
+
+        Parameters such as headers and keys are left out, and so is a password in the address.
+        """
         return {
             "model": self.model,
-            "base_url": self.base_url,
+            "base_url": without_password(self.base_url),
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
-            "params": dict(self.params),
+            "params": {k: v for k, v in self.params.items() if not _SECRET.search(k)},
         }
 
     def at_price(self, price: tuple[float, float]) -> LM:
@@ -145,3 +163,12 @@ class LM:
         for name, value in {**self.__dict__, **known}.items():
             object.__setattr__(copy, name, value)
         return copy
+
+
+def without_password(url: str | None) -> str | None:
+    """An address as it may be stored and shown: without the user and password in it."""
+    if url is None or "://" not in url:
+        return url
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

@@ -48,6 +48,41 @@ def _get() -> _LoopThread:
     return _current
 
 
+class _Stop:
+    """Lets a thread that nobody waits for any more end at its next LM call.
+
+    Threads cannot be cancelled. Without this, the sync `forward`s of a compile that was
+    interrupted would go on asking the LM, and Python would wait for them before it exits.
+    """
+
+    def __init__(self) -> None:
+        self._stopped = False
+        self._waiting: set[Future[Any]] = set()
+        self._lock = threading.Lock()
+
+    def add(self, future: Future[Any]) -> None:
+        with self._lock:
+            self._waiting.add(future)
+            stopped = self._stopped
+        future.add_done_callback(self._remove)
+        if stopped:
+            future.cancel()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            waiting = list(self._waiting)
+        for future in waiting:
+            future.cancel()
+
+    def _remove(self, future: Future[Any]) -> None:
+        with self._lock:
+            self._waiting.discard(future)
+
+
+_stop: contextvars.ContextVar[_Stop | None] = contextvars.ContextVar("lmpipe_stop", default=None)
+
+
 def _forget() -> None:
     global _current  # noqa: PLW0603 - a forked child has no copy of the thread
     _current = None
@@ -89,6 +124,8 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     future: Future[T] | None = None
     try:
         future = submit(main())
+        if (stop := _stop.get()) is not None:
+            stop.add(future)
         return future.result()
     except KeyboardInterrupt:
         for task in started:
@@ -123,8 +160,17 @@ async def bridge(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Run blocking code in a thread, in the caller's context."""
+    """Run blocking code in a thread, in the caller's context.
+
+    If the caller is cancelled, the thread's calls into the loop fail from then on.
+    """
     context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(
-        _get().executor, lambda: context.run(function, *args, **kwargs)
-    )
+    stop = _Stop()
+    context.run(_stop.set, stop)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(
+            _get().executor, lambda: context.run(function, *args, **kwargs)
+        )
+    except asyncio.CancelledError:
+        stop.stop()
+        raise

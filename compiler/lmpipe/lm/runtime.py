@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -82,7 +81,6 @@ class Runtime:
         self._in_flight: dict[str, asyncio.Task[Reply]] = {}
         self._providers: dict[tuple[str, str | None, str | None], Provider] = {}
         self._limits: dict[tuple[str, str | None, str | None], asyncio.Semaphore] = {}
-        self._lock = threading.Lock()
 
     def complete(self, request: Request, *, label: str = "") -> Reply:
         """Answer a request from plain Python.
@@ -109,15 +107,28 @@ class Runtime:
             reply = await loop.bridge(self._fresh(key, request))
         return self._account(key, request, reply, label)
 
+    def with_limit(self, max_in_flight: int) -> Runtime:
+        """Another runtime with the same store, patience and watcher."""
+        return Runtime(
+            store=self.store,
+            max_in_flight=max_in_flight,
+            retry=self._retry,
+            on_retry=self._on_retry,
+        )
+
     async def aclose(self) -> None:
-        """Release connections and engines."""
+        """Give up what is in flight, and release connections and engines."""
+        asking = list(self._in_flight.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
         providers, self._providers = list(self._providers.values()), {}
-        for provider in providers:
-            await provider.aclose()
+        await asyncio.gather(*(provider.aclose() for provider in providers))
 
     def close(self) -> None:
         """Release connections, engines and the store."""
-        loop.run_sync(self.aclose())
+        if self._providers or self._in_flight:
+            loop.run_sync(self.aclose())
         if self.store is not None:
             self.store.close()
 
@@ -128,10 +139,15 @@ class Runtime:
         if task is None:
             task = asyncio.ensure_future(self._ask(key, request))
             self._in_flight[key] = task
-            task.add_done_callback(lambda done: self._in_flight.pop(key, None))
+            task.add_done_callback(lambda done: self._landed(key, done))
         # A caller that gives up must not take the reply away from the others.
         reply = await asyncio.shield(task)
         return reply.as_cached() if joined else reply
+
+    def _landed(self, key: str, task: asyncio.Task[Reply]) -> None:
+        self._in_flight.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # all who waited may have given up; nobody is to be told then
 
     async def _ask(self, key: str, request: Request) -> Reply:
         if self.store is not None and (reply := self.store.get(key)) is not None:

@@ -11,7 +11,7 @@ from lmpipe.optimize.budget import Budget, Ledger, Spend
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher, Watchers
 from lmpipe.optimize.labeled_few_shot import LabeledFewShot
 from lmpipe.optimize.random_search import RandomSearch
-from lmpipe.optimize.task import Optimizer, Sizes, Task, baselines
+from lmpipe.optimize.task import Optimizer, Sizes, Task, baselines, own_lms
 
 __all__ = [
     "BootstrapFewShot",
@@ -30,7 +30,7 @@ __all__ = [
     "Watchers",
     "baselines",
     "optimizer_named",
-    "optimizer_names",
+    "own_lms",
 ]
 
 _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
@@ -49,10 +49,5 @@ def optimizer_named(name: str) -> Optimizer:
     if name not in _OPTIMIZERS:
         near = difflib.get_close_matches(name, _OPTIMIZERS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise RecipeError(f"unknown optimizer {name!r}{hint} There are {', '.join(_OPTIMIZERS)}")
+        raise RecipeError(f"unknown optimizer {name!r}{hint}; there are {', '.join(_OPTIMIZERS)}")
     return _OPTIMIZERS[name]()
-
-
-def optimizer_names() -> tuple[str, ...]:
-    """The names of all optimizers."""
-    return tuple(_OPTIMIZERS)

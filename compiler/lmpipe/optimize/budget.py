@@ -173,7 +173,8 @@ class Ledger:
         """Replace a run's reservation by what it really spent.
 
         Raises:
-            RecipeError: if that is more: an LM takes longer prompts than its `context` says.
+            RecipeError: if that is more tokens or money: an LM takes longer prompts than its
+                `context` says.
         """
         actual = Spend.of(calls)
         for call in calls:
@@ -181,12 +182,13 @@ class Ledger:
         self._reserved += worst * -1
         self._runs -= 1
         self._changed.set()
-        if self.budget.tokens is not None and actual.tokens > worst.tokens:
-            raise RecipeError(
-                f"{actual.calls} LM calls took {actual.tokens} tokens, more than the "
-                f"{worst.tokens} that were set aside: give the LM its true context, "
-                "LM(…, context=…)"
-            )
+        for name in ("tokens", "usd"):
+            took, aside = _exact(getattr(actual, name)), _exact(getattr(worst, name))
+            if getattr(self.budget, name) is not None and took > aside:
+                raise RecipeError(
+                    f"{actual.calls} LM calls took {took:g} {name}, more than the {aside:g} that "
+                    "were set aside: give the LM its true context, LM(…, context=…)"
+                )
 
     def check_time(self) -> None:
         """Stop when the wall time is over.
@@ -207,9 +209,14 @@ class Ledger:
     def _over(self, spend: Spend) -> str:
         for name in ("calls", "tokens", "usd"):
             cap, value = getattr(self.budget, name), getattr(spend, name)
-            if cap is not None and value > cap:
+            if cap is not None and _exact(value) > cap:
                 return f"{value:g} {name} of {cap:g}"
         return ""
+
+
+def _exact(value: float) -> float:
+    """A sum of money without the last bits, which depend on the order of adding up."""
+    return round(value, 9)
 
 
 @dataclass(frozen=True)

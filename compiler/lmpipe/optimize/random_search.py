@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmpipe.adapters import layout_names
+from lmpipe.adapters import layout_named, layout_names
+from lmpipe.errors import RecipeError
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.demos import bootstrapped_demos, distinct, draw, labeled_demos, with_demos
 from lmpipe.optimize.task import Sizes, Task
@@ -33,6 +34,10 @@ class RandomSearch:
         threshold: the score from which a rollout passes.
         layouts: prompt layouts to try.
         constrained: the share of candidates whose outputs are constrained.
+
+    Raises:
+        RecipeError: if a number is out of range.
+        ConfigError: if there is no such layout.
     """
 
     candidates: int = 12
@@ -42,6 +47,15 @@ class RandomSearch:
     layouts: tuple[str, ...] = layout_names()
     constrained: float = 0.75
     name: str = "random-search"
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1 or self.demos < 1 or self.bootstrapped < 0 or not self.layouts:
+            raise RecipeError(
+                f"{self}: needs 1 candidate, demonstration and layout or more, and 0 bootstrapped "
+                "or more"
+            )
+        for layout in self.layouts:
+            layout_named(layout)
 
     async def optimize(self, task: Task) -> ProgramState:
         pools = labeled_demos(task.program.predictors(), task.train)

@@ -23,6 +23,9 @@ from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher
 from lmpipe.program import Module
 from lmpipe.state import ProgramState
 
+# So many rollouts must fail in the same way before nothing at all is taken to work.
+_ENOUGH = 8
+
 
 class Optimizer(Protocol):
     """A way to search for a better state."""
@@ -113,19 +116,22 @@ class Task:
         Raises:
             BudgetExhaustedError: if the budget ends first; the state is no candidate then.
         """
-        if known := self._scored.get(state.hash):
-            return known.evaluation
-        evaluation = await self._run(name, self.program.bind(state), self.val, role="task")
-        candidate = Candidate(len(self.candidates), name, state, evaluation)
-        self._scored[state.hash] = candidate
+        async with self._turn:
+            if known := self._scored.get(state.hash):
+                return known.evaluation
+            evaluation = await self._run(name, self.program.bind(state), self.val, role="task")
+            self._add(Candidate(len(self.candidates), name, state, evaluation))
+        return evaluation
+
+    def _add(self, candidate: Candidate) -> None:
+        self._scored[candidate.state.hash] = candidate
         self.candidates.append(candidate)
         better = self.best is None or candidate.score > self.best.score
         if better:
             self.best = candidate
         self._watcher.candidate(candidate, best=better)
-        for row in evaluation.rows:
+        for row in candidate.evaluation.rows:
             self._watcher.row(f"candidate {candidate.number}", row)
-        return evaluation
 
     async def rollouts(
         self,
@@ -146,9 +152,11 @@ class Task:
         Raises:
             BudgetExhaustedError: if the budget ends first.
         """
-        evaluation = await self._run(
-            f"rollouts {sample}", self.program.bind(state), examples, role="teacher", sample=sample
-        )
+        program = self.program.bind(state)
+        async with self._turn:
+            evaluation = await self._run(
+                f"rollouts {sample}", program, examples, role="teacher", sample=sample
+            )
         rollouts = [
             Rollout(row, sample, row.failure is None and row.score.value >= threshold)
             for row in evaluation.rows
@@ -159,7 +167,8 @@ class Task:
 
     async def test(self, name: str, state: ProgramState, examples: Sequence[Example]) -> Evaluation:
         """Score a state on examples that no optimizer sees."""
-        evaluation = await self._run(name, self.program.bind(state), examples, role="task")
+        async with self._turn:
+            evaluation = await self._run(name, self.program.bind(state), examples, role="task")
         for row in evaluation.rows:
             self._watcher.row(f"test {name}", row)
         return evaluation
@@ -177,17 +186,18 @@ class Task:
         role: str,
         sample: int = 0,
     ) -> Evaluation:
-        async with self._turn:
-            lm = self.teacher if role == "teacher" else self.student
-            limit = program.calls_per_run()
-            scope = {"lm": lm, "role": role, "sample": sample, "max_calls": limit}
-            options = RunOptions(
-                concurrency=self._concurrency,
-                scope=scope,
-                admission=RunAdmission(self._ledger, Spend.worst_case(limit, [lm])),
-                on_row=self._teller(step, len(examples)),
-            )
-            return await self._in_time(run_examples(program, examples, self._metric, options))
+        lm = self.teacher if role == "teacher" else self.student
+        limit = program.calls_per_run()
+        scope = {"lm": lm, "role": role, "sample": sample, "max_calls": limit}
+        lms = [lm, *own_lms(program).values()]
+        options = RunOptions(
+            concurrency=self._concurrency,
+            scope=scope,
+            admission=RunAdmission(self._ledger, Spend.worst_case(limit, lms)),
+            on_row=self._teller(step, len(examples)),
+            few=len(examples) < min(_ENOUGH, len(self.train)) if role == "teacher" else False,
+        )
+        return await self._in_time(run_examples(program, examples, self._metric, options))
 
     async def _in_time(self, running: Any) -> Evaluation:
         try:
@@ -220,6 +230,12 @@ class Task:
 
         tell(None)
         return tell
+
+
+def own_lms(program: Module) -> dict[str, LM]:
+    """The LMs of predictors that bring their own, by path."""
+    own = {path: getattr(item, "lm", None) for path, item in program.predictors().items()}
+    return {path: lm for path, lm in own.items() if isinstance(lm, LM)}
 
 
 def baselines(state: ProgramState) -> Mapping[str, ProgramState]:

@@ -1,0 +1,31 @@
+"""Settings of the process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from helpers.fake_server import FakeServer
+
+# What is registered first runs last: it sees what is left open.
+SCRIPT = """
+import atexit, gc, sys
+
+def say():
+    import aiohttp
+    sessions = [item for item in gc.get_objects() if isinstance(item, aiohttp.ClientSession)]
+    print(*["closed" if session.closed else "open" for session in sessions])
+
+atexit.register(say)
+import lmpipe
+lmpipe.configure(lm=lmpipe.LM("vllm/m", base_url=sys.argv[1]), cache=False)
+lmpipe.configure(max_in_flight=2)
+lmpipe.Predict("question -> answer")(question="a")
+"""
+
+
+def test_a_script_leaves_no_connection_open_at_its_end() -> None:
+    with FakeServer(lambda body: "## answer\nyes") as server:
+        command = [sys.executable, "-c", SCRIPT, server.base_url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "open" not in done.stdout
