@@ -12,6 +12,7 @@ import pytest
 from helpers.world import answer, recipe, student
 
 import lmpipe
+from lmpipe.artifact import RunWriter, open_run
 from lmpipe.errors import ArtifactError
 from lmpipe.lm.cache import Cache
 from lmpipe.lm.request import Request
@@ -113,3 +114,15 @@ def test_a_fault_of_an_optimizer_leaves_the_status_failed(tmp_path: Path) -> Non
     (folder,) = folders(tmp_path)
     assert manifest(folder)["status"] == "failed"
     assert manifest(folder)["error"] == "ZeroDivisionError: oh"
+
+
+def test_two_compiles_of_one_recipe_at_once_get_a_folder_each(tmp_path: Path) -> None:
+    first, held = open_run(tmp_path, "a name/with [signs]", "0" * 64)
+    RunWriter(first, held, {})
+    second, other = open_run(tmp_path, "a name/with [signs]", "0" * 64)
+    assert first != second
+    other.release()
+    held.release()
+    again, lock = open_run(tmp_path, "a name/with [signs]", "0" * 64)
+    lock.release()
+    assert again == first

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from helpers.world import things
 
 import lmpipe
 from lmpipe.errors import ConfigError, DataError, LMRequestError, MetricError
@@ -97,3 +98,19 @@ def test_few_rows_that_all_fail_are_failures_of_rows() -> None:
     options = RunOptions(scope={"lm": lmpipe.ScriptedLM(refuses)}, few=True)
     result = loop.run_sync(run_examples(PROGRAM, examples(), exact_match("score"), options))
     assert result.failures == {"request": 3}
+
+
+def test_an_input_that_another_predictor_spoilt_is_a_failure_of_its_row() -> None:
+    class Chain(lmpipe.Module):
+        def __init__(self) -> None:
+            self.last = lmpipe.Predict("number: int -> colour")
+
+        def forward(self, thing: str) -> object:
+            return self.last(number="not a number" if "sky" in thing else 3)
+
+    def any_colour(example: lmpipe.Example, prediction: object) -> bool:
+        return True
+
+    lm = lmpipe.ScriptedLM(lambda request: "## colour\nred")
+    result = lmpipe.evaluate(Chain(), things(20), any_colour, lm=lm)
+    assert result.failures == {"program": sum("sky" in row.thing for row in things(20))}

@@ -455,3 +455,18 @@ def test_calls_per_run() -> None:
     assert Many().calls_per_run() == 2 * len(MANY)
     assert Set().calls_per_run() == 9
     assert lmpipe.Predict("a -> b", retries=4).calls_per_run() == 5
+
+
+def test_a_nested_module_answers_for_its_own_calls() -> None:
+    class Loop(lmpipe.Module):
+        max_calls = 7
+
+        def __init__(self) -> None:
+            self.step = lmpipe.Predict("a -> b")
+
+    class Outer(lmpipe.Module):
+        def __init__(self) -> None:
+            self.loops = [Loop(), Loop()]
+            self.last = lmpipe.Predict("b -> c", retries=0)
+
+    assert Outer().calls_per_run() == 7 + 7 + 1

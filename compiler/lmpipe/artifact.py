@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import orjson
 from lmpipe.canonical import canonical_json, pretty_json
 from lmpipe.errors import ArtifactError
 from lmpipe.evaluation import Row
-from lmpipe.files import write_file
+from lmpipe.files import FolderLock, write_file
 from lmpipe.optimize import Candidate, Progress, Rollout
 from lmpipe.state import ProgramState
 
@@ -81,13 +82,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def run_folder(root: Path, name: str, identity_hash: str) -> Path:
-    """The folder of a run: an unfinished one of the same recipe, or a new one."""
-    ending = f"-{name}-{identity_hash[:8]}"
+def open_run(root: Path, name: str, identity_hash: str) -> tuple[Path, FolderLock]:
+    """Take the folder of a run: an unfinished one of the same recipe, or a new one.
+
+    Raises:
+        ArtifactError: if none can be made.
+    """
+    ending = f"-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}-{identity_hash[:8]}"
     root.mkdir(parents=True, exist_ok=True)
     for folder in sorted(root.glob(f"*{ending}"), reverse=True):
-        if (folder / MANIFEST).is_file() and _unfinished(folder):
-            return folder
+        # One that another process works in is left to it.
+        if _unfinished(folder) and (lock := FolderLock.take(folder)):
+            return folder, lock
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for attempt in range(1000):
         folder = root / (f"{stamp}{f'.{attempt}' if attempt else ''}{ending}")
@@ -95,13 +101,14 @@ def run_folder(root: Path, name: str, identity_hash: str) -> Path:
             folder.mkdir()
         except FileExistsError:
             continue
-        return folder
+        if lock := FolderLock.take(folder):
+            return folder, lock
     raise ArtifactError(f"cannot make a run folder in {root}: a thousand of this second exist")
 
 
 def _unfinished(folder: Path) -> bool:
     try:
-        return read_manifest(folder).get("status") != "done"
+        return (folder / MANIFEST).is_file() and read_manifest(folder).get("status") != "done"
     except ArtifactError:
         return False
 
@@ -114,13 +121,17 @@ class RunWriter:
 
     Args:
         folder: the run folder.
+        lock: this process's hold on it.
         manifest: what is known at the start.
     """
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, lock: FolderLock, manifest: Mapping[str, Any]) -> None:
         self.folder = folder
+        self._lock = lock
         self.manifest = {"format": MANIFEST_FORMAT, **manifest}
         self._files: dict[str, IO[bytes]] = {}
+        for stale in folder.glob("*.jsonl"):
+            stale.unlink()
         self.update(status="running")
 
     def update(self, **changes: Any) -> None:
@@ -136,10 +147,11 @@ class RunWriter:
         self.update(artifact=hashlib.sha256(data).hexdigest(), **changes)
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files and give the folder back."""
         for file in self._files.values():
             file.close()
         self._files.clear()
+        self._lock.release()
 
     def progress(self, progress: Progress) -> None:
         """Nothing to keep."""

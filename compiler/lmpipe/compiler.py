@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmpipe.artifact import Artifact, RunWriter, read_artifact, run_folder
+from lmpipe.artifact import Artifact, RunWriter, open_run, read_artifact
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
 from lmpipe.evaluation import Evaluation
 from lmpipe.lm import loop
@@ -139,8 +139,8 @@ async def acompile(
 ) -> Run:
     """`compile` from a coroutine."""
     prepared = prepare(recipe)
-    folder = run_folder(Path(runs), prepared.name, prepared.hash)
-    writer = RunWriter(folder, _first_manifest(prepared, origin, overrides or {}))
+    folder, lock = open_run(Path(runs), prepared.name, prepared.hash)
+    writer = RunWriter(folder, lock, _first_manifest(prepared, origin, overrides or {}))
     try:
         run = await _search(prepared, writer, watchers, concurrency)
     except asyncio.CancelledError:

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 from lmpipe.data import check_not_empty
 from lmpipe.errors import (
+    CallError,
     ConfigError,
     DataError,
     InputError,
@@ -354,6 +355,9 @@ async def _run_row(
         if error.status in (401, 403, 404):
             raise
         failure = Failure("request", str(error))
+    except CallError as error:
+        # What one predictor gave may be wrong for the next: on one row that is bad luck.
+        failure = Failure("program", f"CallError: {error}", traceback.format_exc())
     except (LMError, InputError):
         raise
     except Exception as error:  # noqa: BLE001 - a program may raise anything; the row keeps it
@@ -389,6 +393,10 @@ def _check_rows(rows: Sequence[Row]) -> None:
             f"the metric raised on every one of {len(rows)} rows; on the first: {failure.message}"
             f"{_place(failure.raw)}"
         )
+    if all(row.failure and row.failure.message.startswith("CallError: ") for row in rows):
+        failure = rows[0].failure
+        assert failure is not None
+        raise CallError(f"on every one of {len(rows)} rows: {failure.message}")
     if kinds == {"request"}:
         failure = rows[0].failure
         assert failure is not None

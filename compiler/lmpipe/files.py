@@ -1,10 +1,16 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and folders that one process works in at a time."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: two processes are not kept apart there
+    fcntl = None  # type: ignore[assignment]
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -20,3 +26,30 @@ def write_file(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+class FolderLock:
+    """A folder taken by this process; the system gives it back however the process ends.
+
+    Args:
+        file: the open lock file.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    @staticmethod
+    def take(folder: Path) -> FolderLock | None:
+        """Take a folder, or return None if another process has it."""
+        file = (folder / ".lock").open("wb")
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.close()
+                return None
+        return FolderLock(file)
+
+    def release(self) -> None:
+        """Give the folder back."""
+        self._file.close()

@@ -149,9 +149,7 @@ class Module:
 
     def calls_per_run(self) -> int:
         """The most LM calls that one run may make."""
-        if self.max_calls is not None:
-            return self.max_calls
-        return sum(predictor.calls_per_use for predictor in self.predictors().values())
+        return _calls_of(self, set())
 
 
 class Predictor(Module):
@@ -230,15 +228,19 @@ def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Predicto
         seen.add(id(value))
     if isinstance(value, Predictor):
         yield path, value
-    elif isinstance(value, Module):
-        for name, item in _attributes(value).items():
-            yield from _walk(item, f"{path}.{name}" if path else name, seen)
+        return
+    for label, item in _parts(value):
+        yield from _walk(item, (path + label).removeprefix("."), seen)
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """What a module or a container holds, with the label that each part adds to a path."""
+    if isinstance(value, Module):
+        yield from ((f".{name}", item) for name, item in _attributes(value).items())
     elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from _walk(item, f"{path}[{index}]", seen)
+        yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _walk(item, f"{path}[{key}]", seen)
+        yield from ((f"[{key}]", item) for key, item in value.items())
 
 
 def _attributes(module: Module) -> dict[str, Any]:
@@ -250,6 +252,18 @@ def _attributes(module: Module) -> dict[str, Any]:
         if not name.startswith("__") and _holds_module(item)
     }
     return shared | vars(module)
+
+
+def _calls_of(value: Any, seen: set[int]) -> int:
+    """The most LM calls of one run; a module that says so itself answers for its parts too."""
+    if not isinstance(value, Module | list | tuple | dict) or id(value) in seen:
+        return 0
+    seen.add(id(value))
+    if isinstance(value, Module) and value.max_calls is not None:
+        return value.max_calls
+    if isinstance(value, Predictor):
+        return value.calls_per_use
+    return sum(_calls_of(item, seen) for _, item in _parts(value))
 
 
 def _rebuild(value: Any, bound: dict[int, Any]) -> Any:

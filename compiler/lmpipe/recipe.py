@@ -216,15 +216,17 @@ def prepare(recipe: Recipe) -> Prepared:
     for part in (train, val, test):
         if part:
             check_inputs(recipe.program, part[0])
+    student = _priced(recipe.student, recipe.budget)
+    teacher = _priced(recipe.teacher or recipe.student, recipe.budget)
     return Prepared(
         recipe=recipe,
         optimizer=optimizer,
-        student=_priced(recipe.student, recipe.budget),
-        teacher=_priced(recipe.teacher or recipe.student, recipe.budget),
+        student=student,
+        teacher=teacher,
         train=tuple(train),
         val=tuple(val),
         test=tuple(test),
-        identity=_identity(recipe, optimizer, train, val, test),
+        identity=_identity(recipe, optimizer, student, teacher, train, val, test),
     )
 
 
@@ -286,6 +288,8 @@ def _take(examples: list[Example], size: int | None, seed: int) -> list[Example]
 def _identity(
     recipe: Recipe,
     optimizer: Optimizer,
+    student: LM,
+    teacher: LM,
     train: Sequence[Example],
     val: Sequence[Example],
     test: Sequence[Example],
@@ -309,9 +313,11 @@ def _identity(
             "fingerprint": metric_fingerprint(recipe.metric),
         },
         "optimizer": {"name": optimizer.name, "settings": optimizer.settings()},
-        "student": recipe.student.identity(),
-        "teacher": (recipe.teacher or recipe.student).identity(),
+        "student": student.identity(),
+        "teacher": teacher.identity(),
         "budget": recipe.budget.to_json(),
+        # What a run is taken to cost at most decides where a budget ends.
+        "limits": [[lm.context, lm.price] for lm in (student, teacher)],
         "seed": recipe.seed,
     }
 
