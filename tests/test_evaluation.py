@@ -11,10 +11,11 @@ from helpers.world import things
 
 import lmpipe
 from lmpipe.errors import ConfigError, DataError, LMRequestError, MetricError
-from lmpipe.evaluation import Evaluation, Row, RunOptions, run_examples
+from lmpipe.evaluation import RunOptions, run_examples
 from lmpipe.lm import loop
 from lmpipe.lm.request import Request
 from lmpipe.metrics import Score, exact_match
+from lmpipe.outcome import Evaluation, Row
 from lmpipe.trace import Trace
 
 PROGRAM = lmpipe.Predict("message -> score: int")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lmpipe.compiler import compile as compile
     from lmpipe.compiler import load as load
     from lmpipe.data import read_examples as read_examples
-    from lmpipe.evaluation import Evaluation as Evaluation
     from lmpipe.evaluation import aevaluate as aevaluate
     from lmpipe.evaluation import evaluate as evaluate
     from lmpipe.example import Example as Example
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from lmpipe.optimize import Budget as Budget
     from lmpipe.optimize import LabeledFewShot as LabeledFewShot
     from lmpipe.optimize import RandomSearch as RandomSearch
+    from lmpipe.outcome import Evaluation as Evaluation
     from lmpipe.program import Module as Module
     from lmpipe.recipe import Recipe as Recipe
     from lmpipe.recipe import Source as Source
@@ -52,7 +52,7 @@ _HOMES = {
     "Budget": "lmpipe.optimize",
     "ChainOfThought": "lmpipe.modules.chain_of_thought",
     "Demo": "lmpipe.state",
-    "Evaluation": "lmpipe.evaluation",
+    "Evaluation": "lmpipe.outcome",
     "Example": "lmpipe.example",
     "Input": "lmpipe.signature",
     "LM": "lmpipe.lm.lm",

@@ -14,9 +14,9 @@ import orjson
 
 from lmpipe.canonical import canonical_json, pretty_json
 from lmpipe.errors import ArtifactError
-from lmpipe.evaluation import Row
 from lmpipe.files import FolderLock, write_file
 from lmpipe.optimize import Candidate, Progress, Rollout
+from lmpipe.outcome import Row
 from lmpipe.state import ProgramState
 
 MANIFEST = "manifest.json"

@@ -12,9 +12,9 @@ from typing import Any
 
 from lmpipe.artifact import Artifact, RunWriter, open_run, read_artifact
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
-from lmpipe.evaluation import Evaluation
 from lmpipe.lm import loop
 from lmpipe.optimize import Candidate, Ledger, Spend, Task, Watcher, Watchers, baselines
+from lmpipe.outcome import Evaluation
 from lmpipe.program import Module
 from lmpipe.recipe import Prepared, Recipe, load_recipe, prepare
 from lmpipe.spec import spec_text

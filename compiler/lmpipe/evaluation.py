@@ -6,12 +6,9 @@ import asyncio
 import re
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from lmpipe.data import check_not_empty
 from lmpipe.errors import (
@@ -27,176 +24,14 @@ from lmpipe.errors import (
 from lmpipe.example import Example
 from lmpipe.lm import loop
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Usage
 from lmpipe.lm.runtime import Call
 from lmpipe.metrics import Metric, Score, bind_metric
+from lmpipe.outcome import Evaluation, Failure, Row
 from lmpipe.program import Module, run_traced
 from lmpipe.settings import current_settings, using
-from lmpipe.statistics import Interval, mean_interval
 from lmpipe.trace import Trace
 
-FailureKind = Literal["output", "program", "metric", "request"]
-
 DEFAULT_CONCURRENCY = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why an example has no honest score.
-
-    Args:
-        kind: `output` (no reply could be read), `program` (its own code raised), `metric` (the
-            metric raised) or `request` (the LM refused this request, as when it is too long).
-            An LM that is away is no failure of an example: it stops the evaluation.
-        message: the error in one line.
-        raw: the reply's text for `output`, the traceback for `program` and `metric`.
-    """
-
-    kind: FailureKind
-    message: str
-    raw: str = ""
-
-    def to_json(self) -> dict[str, str]:
-        return {"kind": self.kind, "message": self.message, "raw": self.raw}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What became of one example.
-
-    Args:
-        index: its place in the data.
-        example: the example.
-        prediction: what the program returned, or None.
-        score: the metric's word; 0 with a failure beside it where there is none.
-        failure: what went wrong, or None.
-        trace: the predictor calls.
-        calls: the LM calls.
-        seconds: wall time of this example.
-    """
-
-    index: int
-    example: Example
-    prediction: Any
-    score: Score
-    failure: Failure | None
-    trace: Trace
-    calls: tuple[Call, ...]
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """The row for files: the same for the same replies, so no times."""
-        return {
-            "index": self.index,
-            "example": self.example.to_json(),
-            "prediction": plain(self.prediction),
-            "score": self.score.value,
-            "parts": dict(self.score.parts),
-            "feedback": self.score.feedback,
-            "failure": self.failure.to_json() if self.failure else None,
-            "replies": [reply for step in self.trace.steps for reply in step.replies],
-        }
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The result of an evaluation.
-
-    Args:
-        rows: one for each example, in the data's order.
-        seconds: wall time of the whole.
-    """
-
-    rows: tuple[Row, ...]
-    seconds: float = 0.0
-
-    @cached_property
-    def score(self) -> float:
-        """The mean score, in [0, 1]; failed examples count as 0."""
-        return sum(self.values) / len(self.rows)
-
-    @cached_property
-    def values(self) -> tuple[float, ...]:
-        """Scores in the data's order."""
-        return tuple(row.score.value for row in self.rows)
-
-    @cached_property
-    def interval(self) -> Interval:
-        """The 95 % interval of the mean score."""
-        return mean_interval(self.values)
-
-    @cached_property
-    def failures(self) -> dict[FailureKind, int]:
-        """How many examples failed, by kind."""
-        return dict(Counter(row.failure.kind for row in self.rows if row.failure))
-
-    @cached_property
-    def parts(self) -> dict[str, float]:
-        """The means of the metric's parts, where it has any."""
-        sums: dict[str, float] = {}
-        for row in self.rows:
-            for name, value in row.score.parts.items():
-                sums[name] = sums.get(name, 0.0) + value
-        return {name: value / len(self.rows) for name, value in sums.items()}
-
-    @cached_property
-    def usage(self) -> Usage:
-        """Tokens of all calls, cached or not."""
-        return sum((call.reply.usage for row in self.rows for call in row.calls), Usage())
-
-    @cached_property
-    def calls(self) -> int:
-        """LM calls, cached or not."""
-        return sum(len(row.calls) for row in self.rows)
-
-    @cached_property
-    def fresh_calls(self) -> int:
-        """LM calls that reached the LM."""
-        return sum(not call.reply.cached for row in self.rows for call in row.calls)
-
-    @cached_property
-    def usd(self) -> float:
-        """What all calls cost, cached or not."""
-        return sum(call.usd for row in self.rows for call in row.calls)
-
-    def latency(self, share: float = 0.5) -> float:
-        """The time below which this share of the examples ended, in seconds."""
-        times = sorted(row.seconds for row in self.rows)
-        return times[min(int(share * len(times)), len(times) - 1)]
-
-    def save(self, path: str | Path) -> None:
-        """Write the rows to a file, one line each.
-
-        Args:
-            path: a name that ends in `.jsonl` or `.csv`.
-
-        Raises:
-            DataError: if the name or the folder is wrong.
-        """
-        from lmpipe.rows import check_rows_file, write_rows
-
-        check_rows_file(Path(path))
-        write_rows(Path(path), self)
-
-    def __str__(self) -> str:
-        failures = ", ".join(f"{count} {kind}" for kind, count in self.failures.items())
-        return (
-            f"{self.score:.1%} ({self.interval.low:.1%} to {self.interval.high:.1%}) on "
-            f"{len(self.rows)} examples, failures: {failures or 'none'}, {self.calls} LM calls"
-        )
-
-    def summary(self) -> dict[str, Any]:
-        """The figures as JSON."""
-        return {
-            "score": self.score,
-            "interval": [self.interval.low, self.interval.high],
-            "examples": len(self.rows),
-            "failures": dict(self.failures),
-            "parts": self.parts,
-            "calls": self.calls,
-            "tokens": self.usage.tokens,
-            "usd": self.usd,
-        }
 
 
 class Admission(Protocol):
@@ -431,15 +266,3 @@ def check_inputs(program: Module, example: Example) -> None:
             f"  the program takes {signature}\n  the examples' inputs are "
             f"{', '.join(example.inputs)}\n  choose inputs with with_inputs(…) or inputs=[…]"
         ) from error
-
-
-def plain(value: Any) -> Any:
-    """Turn what a program returned into JSON; a signature instance gives its outputs."""
-    from pydantic_core import to_jsonable_python
-
-    from lmpipe.signature import Signature, spec_of
-
-    if isinstance(value, Signature):
-        spec = spec_of(type(value))
-        return {field.name: field.dump(getattr(value, field.name)) for field in spec.outputs}
-    return to_jsonable_python(value, fallback=str)

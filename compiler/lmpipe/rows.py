@@ -12,7 +12,7 @@ from lmpipe.errors import DataError
 from lmpipe.files import write_file
 
 if TYPE_CHECKING:
-    from lmpipe.evaluation import Evaluation
+    from lmpipe.outcome import Evaluation
 
 _OWN = ("index", "prediction", "score", "feedback", "failure", "message")
 

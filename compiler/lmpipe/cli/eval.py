@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lmpipe.cli.targets import Opened
-    from lmpipe.evaluation import Evaluation
     from lmpipe.example import Example
+    from lmpipe.outcome import Evaluation
     from lmpipe.recipe import Prepared
 
 

@@ -124,7 +124,7 @@ def _answer_many(program: Module, rows: Sequence[Mapping[str, Any]], concurrency
 async def _answer(program: Module, row: Mapping[str, Any]) -> dict[str, Any]:
     """The result of one run as a JSON object, or what its own row did wrong."""
     from lmpipe.errors import LmpipeError, OutputError
-    from lmpipe.evaluation import plain
+    from lmpipe.outcome import plain
     from lmpipe.program import run_traced
     from lmpipe.trace import Trace
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lmpipe.errors import BudgetExhaustedError
-from lmpipe.evaluation import DEFAULT_CONCURRENCY, Evaluation, Row, RunOptions, run_examples
+from lmpipe.evaluation import DEFAULT_CONCURRENCY, RunOptions, run_examples
 from lmpipe.example import Example
 from lmpipe.lm.lm import LM
 from lmpipe.metrics import Metric
 from lmpipe.optimize.budget import Ledger, RunAdmission, Spend
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher
+from lmpipe.outcome import Evaluation, Row
 from lmpipe.program import Module
 from lmpipe.state import ProgramState
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import orjson
 
 from lmpipe.errors import LMError
-from lmpipe.evaluation import Row
 from lmpipe.optimize import Candidate, Progress, Rollout
+from lmpipe.outcome import Row
 from lmpipe.report.text import count, percent, points, shorten, tally
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lmpipe.evaluation import Evaluation, Row, plain
 from lmpipe.optimize import Spend
+from lmpipe.outcome import Evaluation, Row, plain
 from lmpipe.report.text import (
     NOTHING,
     count,
