@@ -13,8 +13,17 @@ from typing import Any
 from lmpipe.artifact import Artifact, RunWriter, open_run, read_artifact
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
 from lmpipe.lm import loop
-from lmpipe.optimize import Candidate, Ledger, Spend, Task, Watcher, Watchers, baselines
-from lmpipe.outcome import Evaluation
+from lmpipe.optimize import (
+    Candidate,
+    Ledger,
+    Spend,
+    Task,
+    Watcher,
+    Watchers,
+    baselines,
+    own_lms,
+)
+from lmpipe.outcome import Evaluation, Row
 from lmpipe.program import Module
 from lmpipe.recipe import Prepared, Recipe, load_recipe, prepare
 from lmpipe.spec import spec_text
@@ -182,11 +191,13 @@ async def _search(
     test = None
     try:
         if prepared.test:
-            test = await _test(task, prepared, task.best.state)
+            test = await _test(task, prepared, task.best.state, ledger)
     except BudgetExhaustedError as error:
-        # Only wall time can end here: all else was withheld for the test.
         task.note("budget exhausted", message=str(error))
         stopped = f"{error}; the test was not done"
+    tested = len(test.evaluations["compiled"].rows) if test else 0
+    if 0 < tested < len(prepared.test):
+        stopped += f"; it left room to test {tested} of {len(prepared.test)} examples"
     run = Run(
         program=recipe.program.bind(task.best.state),
         state=task.best.state,
@@ -219,15 +230,32 @@ async def _optimize(task: Task, prepared: Prepared) -> str:
     return ""
 
 
-async def _test(task: Task, prepared: Prepared, state: ProgramState) -> TestResult:
+async def _test(task: Task, prepared: Prepared, state: ProgramState, ledger: Ledger) -> TestResult:
+    """Test the baselines and the result on the same examples: all, or as many as there is room for.
+
+    Raises:
+        BudgetExhaustedError: if there is room for none.
+    """
     task.phase = "test"
     states = {**baselines(task.program.state()), "compiled": state}
-    by_state: dict[str, Evaluation] = {}
-    evaluations: dict[str, Evaluation] = {}
-    for name, item in states.items():
-        if item.hash not in by_state:
-            by_state[item.hash] = await task.test(name, item, prepared.test)
-        evaluations[name] = by_state[item.hash]
+    distinct = {item.hash: (name, item) for name, item in reversed(states.items())}
+    lms = [prepared.student, *own_lms(task.program).values()]
+    worst = Spend.worst_case(task.program.calls_per_run(), lms) * len(distinct)
+    rows: dict[str, list[Row]] = {key: [] for key in distinct}
+    done = 0
+    # Runs mostly cost less than their worst case, so there may be room for more after a block.
+    while done < len(prepared.test):
+        block = prepared.test[done:][: ledger.room(worst)]
+        if not block:
+            break
+        for key, (name, item) in reversed(distinct.items()):
+            evaluation = await task.test(name, item, block, first=done)
+            rows[key] += evaluation.rows
+        done += len(block)
+    if not done:
+        raise BudgetExhaustedError(f"the budget ({ledger.budget}) is used up")
+    by_state = {key: Evaluation(tuple(found)) for key, found in rows.items()}
+    evaluations = {name: by_state[item.hash] for name, item in states.items()}
     names = [name for name in evaluations if name != "compiled"]
     baseline = max(names, key=lambda name: evaluations[name].score)
     pairs = zip(evaluations["compiled"].values, evaluations[baseline].values, strict=True)

@@ -164,7 +164,7 @@ def test_a_budget_too_small_for_anything_is_exit_4(cli: Cli) -> None:
 
 
 def test_a_budget_that_ends_the_search_still_gives_a_program(cli: Cli) -> None:
-    result = cli("compile", "colours.py", "--budget", "calls=350")
+    result = cli("compile", "colours.py", "--budget", "calls=150")
     assert result.exit_code == 0
     assert "the search ended early" in result.stdout
 

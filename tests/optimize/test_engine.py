@@ -51,7 +51,7 @@ def test_the_baselines_are_always_candidates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 64])
-@pytest.mark.parametrize("calls", [330, 400, 411, 450])
+@pytest.mark.parametrize("calls", [120, 190, 330, 400, 450])
 def test_a_budget_of_calls_is_never_passed(tmp_path: Path, calls: int, concurrency: int) -> None:
     lm = student()
     run = lmpipe.compile(
@@ -85,11 +85,23 @@ def test_a_budget_of_tokens_is_never_passed(tmp_path: Path) -> None:
     assert sum(spend.tokens for spend in run.spend.values()) <= 60_000
 
 
-def test_a_budget_too_small_for_the_baselines_is_refused_before_any_call(tmp_path: Path) -> None:
+def test_half_the_calls_still_give_a_tested_program(tmp_path: Path) -> None:
+    whole = lmpipe.compile(recipe(), runs=tmp_path / "whole")
+    calls = sum(spend.calls for spend in whole.spend.values()) // 2
+    half = lmpipe.compile(recipe(budget=lmpipe.Budget(calls=calls)), runs=tmp_path / "half")
+    assert sum(spend.calls for spend in half.spend.values()) <= calls
+    assert half.best.score > half.candidates[0].score
+    assert half.test is not None
+    tested = [row.index for row in half.test.evaluations["compiled"].rows]
+    assert tested == list(range(len(tested)))
+    assert f"room to test {len(tested)} of 40 examples" in half.stopped
+
+
+def test_a_budget_that_ends_before_a_first_candidate_is_an_error(tmp_path: Path) -> None:
     lm = student()
-    with pytest.raises(BudgetExhaustedError, match="too small"):
-        lmpipe.compile(recipe(student=lm, budget=lmpipe.Budget(calls=100)), runs=tmp_path)
-    assert lm.requests == []
+    with pytest.raises(BudgetExhaustedError, match="used up"):
+        lmpipe.compile(recipe(student=lm, budget=lmpipe.Budget(calls=50)), runs=tmp_path)
+    assert len(lm.requests) <= 25
 
 
 def test_a_call_longer_than_its_context_is_an_error_of_the_recipe(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from lmpipe.errors import BudgetExhaustedError, RecipeError
@@ -136,17 +136,23 @@ class Ledger:
         return sum(self.spent.values(), Spend())
 
     def withhold(self, worst: Spend) -> None:
-        """Keep the worst case of a later phase out of reach of this one.
+        """Keep the worst case of a later phase, or half of the budget, out of reach of this one."""
+        caps = {name: getattr(self.budget, name) for name in ("calls", "tokens", "usd")}
+        least = {
+            name: min(getattr(worst, name), cap / 2 if name == "usd" else cap // 2)
+            for name, cap in caps.items()
+            if cap is not None
+        }
+        self._withheld = replace(worst, **least)
 
-        Raises:
-            BudgetExhaustedError: if the budget does not even allow for that.
-        """
-        self._withheld = worst
-        if problem := self._over(self.total + worst):
-            raise BudgetExhaustedError(
-                f"the budget ({self.budget}) is too small for the baselines and the final test, "
-                f"which may take {problem}: raise it, or give fewer validation and test examples"
-            )
+    def room(self, worst: Spend) -> int | None:
+        """How many things of this worst case still fit while nothing is in flight; None: any."""
+        spent, room = self.total, []
+        for name in ("calls", "tokens", "usd"):
+            cap, each = getattr(self.budget, name), getattr(worst, name)
+            if cap is not None and each > 0:
+                room.append(max(0, int((cap - _exact(getattr(spent, name))) / each)))
+        return min(room, default=None)
 
     def release(self) -> None:
         """Let the later phase have what was withheld for it."""

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from lmpipe.errors import BudgetExhaustedError
@@ -156,7 +156,12 @@ class Task:
         program = self.program.bind(state)
         async with self._turn:
             evaluation = await self._run(
-                f"rollouts {sample}", program, examples, role="teacher", sample=sample
+                f"rollouts {sample}",
+                program,
+                examples,
+                role="teacher",
+                sample=sample,
+                few=len(examples) < min(_ENOUGH, len(self.train)),
             )
         rollouts = [
             Rollout(row, sample, row.failure is None and row.score.value >= threshold)
@@ -166,13 +171,25 @@ class Task:
             self._watcher.rollout(rollout)
         return rollouts
 
-    async def test(self, name: str, state: ProgramState, examples: Sequence[Example]) -> Evaluation:
-        """Score a state on examples that no optimizer sees."""
+    async def test(
+        self, name: str, state: ProgramState, examples: Sequence[Example], *, first: int = 0
+    ) -> Evaluation:
+        """Score a state on examples that no optimizer sees.
+
+        Args:
+            name: what is tested.
+            state: what to test.
+            examples: the examples.
+            first: the place of the first of them in the whole test set.
+        """
+        few = len(examples) < _ENOUGH
+        program = self.program.bind(state)
         async with self._turn:
-            evaluation = await self._run(name, self.program.bind(state), examples, role="task")
-        for row in evaluation.rows:
+            evaluation = await self._run(name, program, examples, role="task", few=few)
+        rows = tuple(replace(row, index=row.index + first) for row in evaluation.rows)
+        for row in rows:
             self._watcher.row(f"test {name}", row)
-        return evaluation
+        return Evaluation(rows, evaluation.seconds)
 
     def note(self, kind: str, **data: Any) -> None:
         """Leave a note in the run's events."""
@@ -186,6 +203,7 @@ class Task:
         *,
         role: str,
         sample: int = 0,
+        few: bool = False,
     ) -> Evaluation:
         lm = self.teacher if role == "teacher" else self.student
         limit = program.calls_per_run()
@@ -196,7 +214,7 @@ class Task:
             scope=scope,
             admission=RunAdmission(self._ledger, Spend.worst_case(limit, lms)),
             on_row=self._teller(step, len(examples)),
-            few=len(examples) < min(_ENOUGH, len(self.train)) if role == "teacher" else False,
+            few=few,
         )
         return await self._in_time(run_examples(program, examples, self._metric, options))
 
