@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import time
 import traceback
@@ -27,7 +28,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.runtime import Call
 from lmpipe.metrics import Metric, Score, bind_metric
 from lmpipe.outcome import Evaluation, Failure, Row
-from lmpipe.program import Module, run_traced
+from lmpipe.program import Module, Predictor, run_traced
 from lmpipe.settings import current_settings, using
 from lmpipe.trace import Trace
 
@@ -220,22 +221,19 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def _check_rows(rows: Sequence[Row]) -> None:
     """A fault on every row is a fault of the metric or the request, not of the program."""
-    kinds = {row.failure.kind if row.failure else None for row in rows}
+    failures = [row.failure for row in rows if row.failure]
+    if not failures or len(failures) < len(rows):
+        return
+    first, everywhere = failures[0], f"every one of {len(rows)} rows"
+    kinds = {failure.kind for failure in failures}
     if kinds == {"metric"}:
-        failure = rows[0].failure
-        assert failure is not None
         raise MetricError(
-            f"the metric raised on every one of {len(rows)} rows; on the first: {failure.message}"
-            f"{_place(failure.raw)}"
+            f"the metric raised on {everywhere}; on the first: {first.message}{_place(first.raw)}"
         )
-    if all(row.failure and row.failure.message.startswith("CallError: ") for row in rows):
-        failure = rows[0].failure
-        assert failure is not None
-        raise CallError(f"on every one of {len(rows)} rows: {failure.message}")
+    if all(failure.message.startswith("CallError: ") for failure in failures):
+        raise CallError(f"on {everywhere}: {first.message}")
     if kinds == {"request"}:
-        failure = rows[0].failure
-        assert failure is not None
-        raise LMRequestError(f"the LM refused every one of {len(rows)} rows: {failure.message}")
+        raise LMRequestError(f"the LM refused {everywhere}: {first.message}")
 
 
 def _place(raw: str) -> str:
@@ -250,10 +248,6 @@ def check_inputs(program: Module, example: Example) -> None:
     Raises:
         DataError: if not; shows both.
     """
-    import inspect
-
-    from lmpipe.program import Predictor
-
     if isinstance(program, Predictor):
         return
     forward: Any = program.forward  # type: ignore[attr-defined]

@@ -150,6 +150,7 @@ class Runtime:
             task.exception()  # all who waited may have given up; nobody is to be told then
 
     async def _ask(self, key: str, request: Request) -> Reply:
+        # An identical call may have landed since the caller looked.
         if self.store is not None and (reply := self.store.get(key)) is not None:
             return reply
         provider, limit = self._provider(request.lm)

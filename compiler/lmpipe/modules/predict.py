@@ -174,7 +174,9 @@ class Predict(Predictor, Generic[P, R_co]):
 
     def messages(self, **inputs: Any) -> tuple[Message, ...]:
         """The conversation that a call with these inputs starts with."""
-        return (*self._prompt.prefix, self._prompt.ask(self._spec.check_inputs(inputs)))
+        prompt = self._prompt
+        shown = prompt.dump_inputs(self._spec.check_inputs(inputs))
+        return (*prompt.prefix, prompt.ask(shown))
 
     def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if args:
@@ -213,7 +215,8 @@ class Predict(Predictor, Generic[P, R_co]):
         """Yield requests and take replies until one can be read."""
         scope, prompt = current_scope(), self._prompt
         lm = self._lm(scope, warm=sampling or sample > 0)
-        messages = (*prompt.prefix, prompt.ask(inputs))
+        shown = prompt.dump_inputs(inputs)
+        messages = (*prompt.prefix, prompt.ask(shown))
         replies: list[Reply] = []
         for attempt in range(self.retries + 1):
             _check_calls(scope, self.path)
@@ -228,14 +231,14 @@ class Predict(Predictor, Generic[P, R_co]):
                 if attempt < self.retries:
                     messages = (*messages, *ask_again(reply.text, problem))
                     continue
-                self._record(scope, inputs, {}, replies, error=problem)
+                self._record(scope, shown, {}, replies, error=problem)
                 raise OutputError(
                     f"{self.path}: {problem} (asked {attempt + 1} times)\n"
                     f"  signature: {self._spec}\n  reply: {reply.text!r:.500}",
                     raw=reply.text,
                 ) from error
             outputs = {f.name: f.dump(getattr(result, f.name)) for f in self._spec.outputs}
-            self._record(scope, inputs, outputs, replies, repaired=reading.repaired)
+            self._record(scope, shown, outputs, replies, repaired=reading.repaired)
             return result
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -264,7 +267,7 @@ class Predict(Predictor, Generic[P, R_co]):
     def _record(
         self,
         scope: Scope,
-        inputs: Mapping[str, Any],
+        inputs: dict[str, Any],
         outputs: dict[str, Any],
         replies: list[Reply],
         *,
@@ -275,7 +278,7 @@ class Predict(Predictor, Generic[P, R_co]):
             return
         step = Step(
             predictor=self.path,
-            inputs=self._prompt.dump_inputs(inputs),
+            inputs=inputs,
             outputs=outputs,
             replies=tuple(reply.text for reply in replies),
             usage=sum((reply.usage for reply in replies), Usage()),
@@ -305,8 +308,9 @@ class _Prompt:
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         return {field.name: field.dump(inputs[field.name]) for field in self.spec.inputs}
 
-    def ask(self, inputs: Mapping[str, Any]) -> Message:
-        text = self.layout.user(self.spec, self.dump_inputs(inputs))
+    def ask(self, shown: Mapping[str, Any]) -> Message:
+        """The turn that asks for the outputs, from inputs as `dump_inputs` gives them."""
+        text = self.layout.user(self.spec, shown)
         try:
             text.encode()
         except UnicodeEncodeError as error:
