@@ -29,7 +29,7 @@ class Recording:
                 value = orjson.loads(line)
                 self._replies[value["key"]] = Reply.from_json(value["reply"])
 
-    def get(self, key: str) -> Reply | None:
+    def get(self, key: str, request: Request) -> Reply | None:
         self.played.add(key)
         reply = self._replies.get(key)
         if reply is None and not self._record:

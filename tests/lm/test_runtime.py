@@ -25,7 +25,7 @@ class Memory:
         self.replies: dict[str, Reply] = {}
         self.closed = False
 
-    def get(self, key: str) -> Reply | None:
+    def get(self, key: str, request: Request | None = None) -> Reply | None:
         found = self.replies.get(key)
         return found.as_cached() if found else None
 

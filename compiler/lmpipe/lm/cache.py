@@ -58,7 +58,7 @@ class Cache:
             itself = weakref.ref(self)
             os.register_at_fork(after_in_child=lambda: _after_fork(itself()))
 
-    def get(self, key: str) -> Reply | None:
+    def get(self, key: str, request: Request | None = None) -> Reply | None:
         """The reply to a request, marked as cached, or None."""
         try:
             data = self._read(key)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
 from lmpipe.canonical import canonical_json
 from lmpipe.errors import ConfigError
 
 DEFAULT_MAX_TOKENS = 512
 DEFAULT_CONTEXT = 8192
+DEFAULT_TIMEOUT = 600.0
+
+Structured = Literal["auto", "vllm", "openai", "llamacpp", "none"]
+
+# Every field of an `LM` is in one of these two; the cache key has the former and never the latter.
+IN_KEY = ("model", "base_url", "temperature", "max_tokens", "structured", "params")
+NOT_IN_KEY = ("replicas", "api_key", "headers", "context", "price", "timeout", "limits")
 
 # Names of parameters that carry secrets to servers; `max_tokens` and the like do not match.
 _SECRET = re.compile(
@@ -20,6 +27,28 @@ _SECRET = re.compile(
     r"(access|auth|ad|bearer|session|security)_token)(_|$)",
     re.IGNORECASE,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an endpoint may be asked at most; None is no limit of its own.
+
+    Args:
+        in_flight: requests in flight at a time; the runtime's own limit by default.
+        rpm: requests per minute.
+        tpm: tokens per minute, prompt and completion together.
+
+    Raises:
+        ConfigError: if a limit is not above 0.
+    """
+
+    in_flight: int | None = None
+    rpm: float | None = None
+    tpm: float | None = None
+
+    def __post_init__(self) -> None:
+        if any(limit is not None and limit <= 0 for limit in (self.in_flight, self.rpm, self.tpm)):
+            raise ConfigError(f"{self}: limits must be above 0")
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -34,14 +63,22 @@ class LM:
 
     Args:
         model: `<provider>/<model>`, or `local`.
-        base_url: the server's address, up to and including `/v1`.
+        base_url: the server's address, up to and including `/v1`; or several, of replicas of one
+            model. The first one names the endpoint in cache keys, so that replicas may come and
+            go.
         api_key: sent to the server; never cached, recorded, logged or shown.
+        headers: further HTTP headers; as secret as the key.
         temperature: 0 decodes greedily.
         max_tokens: the longest reply, in tokens.
         context: the most tokens that one call can take, prompt and reply together. Budgets of
             tokens and money reserve this much for a call until its true size is known.
         price: US dollars per million prompt tokens and per million completion tokens, for
             models whose price litellm does not know.
+        timeout: the longest that one request may take, in seconds; then it is asked again.
+        limits: how much the endpoint may be asked at most.
+        structured: how the server takes constraints: `vllm` (`structured_outputs`), `openai`
+            (`response_format`), `llamacpp` (`response_format` and `grammar`) or `none`; `auto`
+            asks the server what it is.
         params: further decoding parameters, passed to the server as they are (JSON values).
 
     Raises:
@@ -50,23 +87,32 @@ class LM:
 
     model: str
     base_url: str | None
+    replicas: tuple[str, ...]
     api_key: str | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     temperature: float
     max_tokens: int
     context: int
     price: tuple[float, float] | None
+    timeout: float
+    limits: Limits
+    structured: Structured
     params: Mapping[str, Any]
 
     def __init__(
         self,
         model: str,
         *,
-        base_url: str | None = None,
+        base_url: str | Sequence[str] | None = None,
         api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
         temperature: float = 0.0,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         context: int = DEFAULT_CONTEXT,
         price: tuple[float, float] | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        limits: Limits | None = None,
+        structured: Structured = "auto",
         **params: Any,
     ) -> None:
         if not model:
@@ -75,18 +121,32 @@ class LM:
             raise ConfigError(f"LM({model!r}): temperature is {temperature}, must be 0 or more")
         if max_tokens < 1:
             raise ConfigError(f"LM({model!r}): max_tokens is {max_tokens}, must be 1 or more")
+        if timeout <= 0:
+            raise ConfigError(f"LM({model!r}): timeout is {timeout}, must be above 0")
+        if structured not in get_args(Structured):
+            raise ConfigError(
+                f"LM({model!r}): structured is {structured!r}, must be one of "
+                f"{', '.join(get_args(Structured))}"
+            )
+        addresses = [base_url] if isinstance(base_url, str) else list(base_url or ())
+        addresses = [address.rstrip("/") for address in addresses if address]
         try:
             canonical_json(params)
         except TypeError as error:
             raise ConfigError(f"LM({model!r}): parameters must be JSON values: {error}") from error
         values = {
             "model": model,
-            "base_url": base_url.rstrip("/") if base_url else None,
+            "base_url": addresses[0] if addresses else None,
+            "replicas": tuple(addresses[1:]),
             "api_key": api_key,
+            "headers": MappingProxyType(dict(headers or {})),
             "temperature": float(temperature),
             "max_tokens": max_tokens,
             "context": context,
             "price": price,
+            "timeout": timeout,
+            "limits": limits or Limits(),
+            "structured": structured,
             "params": MappingProxyType(dict(params)),
         }
         for name, value in values.items():
@@ -96,7 +156,8 @@ class LM:
         if not isinstance(other, LM):
             return NotImplemented
         mine, others = (
-            (lm.api_key, lm.base_url, dict(lm.params), lm.identity()) for lm in (self, other)
+            (lm.api_key, dict(lm.headers), lm.base_url, dict(lm.params), lm.identity())
+            for lm in (self, other)
         )
         return mine == others
 
@@ -127,6 +188,7 @@ class LM:
             "base_url": without_password(self.base_url),
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
+            "structured": self.structured,
             "params": {k: v for k, v in self.params.items() if not _SECRET.search(k)},
         }
 

@@ -1,4 +1,4 @@
-"""The one road to the LM: cache, coalescing, limits, retries, provider.
+"""The one road to the LM: cache, coalescing, endpoint.
 
 Every LM call of a program, a teacher, a proposer or a judge goes through `Runtime.complete` or
 `Runtime.acomplete`; nothing else in the library opens a connection to a model.
@@ -7,18 +7,17 @@ Every LM call of a program, a teacher, a proposer or a judge goes through `Runti
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol
 
 from lmpipe.errors import LMError
 from lmpipe.lm import loop
+from lmpipe.lm.endpoint import Endpoint
 from lmpipe.lm.lm import LM
-from lmpipe.lm.providers import open_provider, weights_of
-from lmpipe.lm.providers.base import Provider
+from lmpipe.lm.providers import weights_of
 from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.retry import RetryPolicy, with_retries
+from lmpipe.lm.retry import RetryPolicy
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.trace import current_scope
 
@@ -26,7 +25,7 @@ from lmpipe.trace import current_scope
 class ReplyStore(Protocol):
     """Where replies are kept: a cache or a cassette. Safe to call from any thread."""
 
-    def get(self, key: str) -> Reply | None: ...
+    def get(self, key: str, request: Request) -> Reply | None: ...
 
     def put(self, key: str, request: Request, reply: Reply) -> None: ...
 
@@ -77,10 +76,8 @@ class Runtime:
         self.fresh_calls = 0
         self._retry = retry or RetryPolicy()
         self._on_retry = on_retry
-        self._rng = random.Random()
         self._in_flight: dict[str, asyncio.Task[Reply]] = {}
-        self._providers: dict[tuple[str, str | None, str | None], Provider] = {}
-        self._limits: dict[tuple[str, str | None, str | None], asyncio.Semaphore] = {}
+        self._endpoints: dict[Hashable, Endpoint] = {}
 
     def complete(self, request: Request, *, label: str = "") -> Reply:
         """Answer a request from plain Python.
@@ -90,7 +87,7 @@ class Runtime:
         """
         loop.check_not_on_loop()
         key = request.key(weights_of(request.lm))
-        reply = self.store.get(key) if self.store is not None else None
+        reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
             reply = loop.run_sync(self._fresh(key, request))
         return self._account(key, request, reply, label)
@@ -102,7 +99,7 @@ class Runtime:
             LMError: if the LM cannot be reached after retries, or refuses.
         """
         key = request.key(weights_of(request.lm))
-        reply = self.store.get(key) if self.store is not None else None
+        reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
             reply = await loop.bridge(self._fresh(key, request))
         return self._account(key, request, reply, label)
@@ -122,12 +119,12 @@ class Runtime:
         for task in asking:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
-        providers, self._providers = list(self._providers.values()), {}
-        await asyncio.gather(*(provider.aclose() for provider in providers))
+        endpoints, self._endpoints = list(self._endpoints.values()), {}
+        await asyncio.gather(*(endpoint.aclose() for endpoint in endpoints))
 
     def close(self) -> None:
         """Release connections, engines and the store."""
-        if self._providers or self._in_flight:
+        if self._endpoints or self._in_flight:
             loop.run_sync(self.aclose())
         if self.store is not None:
             self.store.close()
@@ -151,29 +148,23 @@ class Runtime:
 
     async def _ask(self, key: str, request: Request) -> Reply:
         # An identical call may have landed since the caller looked.
-        if self.store is not None and (reply := self.store.get(key)) is not None:
+        if self.store is not None and (reply := self.store.get(key, request)) is not None:
             return reply
-        provider, limit = self._provider(request.lm)
-        async with limit:
-            reply = await with_retries(
-                lambda: provider.complete(request),
-                policy=self._retry,
-                rng=self._rng,
-                on_retry=self._on_retry,
-            )
+        reply = await self._endpoint(request.lm).ask(request)
         self.fresh_calls += 1
         if self.store is not None:
             self.store.put(key, request, reply)
         return reply
 
-    def _provider(self, lm: LM) -> tuple[Provider, asyncio.Semaphore]:
+    def _endpoint(self, lm: LM) -> Endpoint:
         # Scripted LMs of one name are different scripts; copies with other settings are the same.
         model = f"{lm.model}#{id(lm.requests)}" if isinstance(lm, ScriptedLM) else lm.provider
-        endpoint = (model, lm.base_url, lm.api_key)
-        if endpoint not in self._providers:
-            self._providers[endpoint] = open_provider(lm)
-            self._limits[endpoint] = asyncio.Semaphore(self.max_in_flight)
-        return self._providers[endpoint], self._limits[endpoint]
+        key = (model, lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()), lm.limits)
+        if key not in self._endpoints:
+            self._endpoints[key] = Endpoint(
+                lm, max_in_flight=self.max_in_flight, retry=self._retry, on_retry=self._on_retry
+            )
+        return self._endpoints[key]
 
     def _account(self, key: str, request: Request, reply: Reply, label: str) -> Reply:
         scope = current_scope()

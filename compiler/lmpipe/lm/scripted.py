@@ -46,7 +46,9 @@ class ScriptedLM(LM):
     def __hash__(self) -> int:
         return super().__hash__()
 
-    async def complete(self, request: Request) -> Reply:
+    async def complete(
+        self, request: Request, *, on_text: Callable[[str], None] | None = None
+    ) -> Reply:
         """Answer one request, like a provider."""
         self.requests.append(request)
         if callable(self.script):

@@ -17,7 +17,7 @@ import pytest
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.openai_compatible import OpenAICompatibleProvider, json_schema_format
-from lmpipe.lm.request import Constraint, Message, Request, Usage
+from lmpipe.lm.request import Constraint, Message, Reply, Request, Usage
 
 HELPERS = Path(__file__).parents[2] / "helpers"
 sys.path.insert(0, str(HELPERS))
@@ -34,9 +34,24 @@ def server() -> Iterator[FakeServer]:
         yield server
 
 
+class Providers:
+    """Asks each LM through a provider of its own, as endpoints do."""
+
+    def __init__(self) -> None:
+        self.opened: list[OpenAICompatibleProvider] = []
+
+    async def complete(self, asked: Request) -> Reply:
+        self.opened.append(OpenAICompatibleProvider(asked.lm))
+        return await self.opened[-1].complete(asked)
+
+    async def aclose(self) -> None:
+        for provider in self.opened:
+            await provider.aclose()
+
+
 @pytest.fixture
-async def provider() -> AsyncIterator[OpenAICompatibleProvider]:
-    provider = OpenAICompatibleProvider()
+async def provider() -> AsyncIterator[Providers]:
+    provider = Providers()
     yield provider
     await provider.aclose()
 
@@ -53,15 +68,13 @@ def request(
     return Request(lm, (Message("system", "be brief"), Message("user", "hi")), constraint, sample)
 
 
-async def sent(
-    provider: OpenAICompatibleProvider, server: FakeServer, **settings: Any
-) -> dict[str, Any]:
+async def sent(provider: Providers, server: FakeServer, **settings: Any) -> dict[str, Any]:
     """The body that reached the server."""
     await provider.complete(request(server, **settings))
     return server.bodies[-1]
 
 
-async def error_of(provider: OpenAICompatibleProvider, asked: Request) -> LMError:
+async def error_of(provider: Providers, asked: Request) -> LMError:
     with pytest.raises(LMError) as caught:
         await provider.complete(asked)
     return caught.value
@@ -71,7 +84,7 @@ async def error_of(provider: OpenAICompatibleProvider, asked: Request) -> LMErro
 
 
 async def test_the_conversation_and_the_settings_are_sent(
-    provider: OpenAICompatibleProvider, server: FakeServer
+    provider: Providers, server: FakeServer
 ) -> None:
     body = await sent(provider, server, max_tokens=7)
     assert body["model"] == "org/m"
@@ -83,7 +96,7 @@ async def test_the_conversation_and_the_settings_are_sent(
 
 
 async def test_vllm_is_told_what_it_would_take_from_the_model_repository(
-    provider: OpenAICompatibleProvider, server: FakeServer
+    provider: Providers, server: FakeServer
 ) -> None:
     body = await sent(provider, server)
     assert (body["top_p"], body["top_k"], body["min_p"]) == (1.0, -1, 0.0)
@@ -91,36 +104,30 @@ async def test_vllm_is_told_what_it_would_take_from_the_model_repository(
 
 
 async def test_other_servers_get_openai_fields_only(
-    provider: OpenAICompatibleProvider, server: FakeServer
+    provider: Providers, server: FakeServer
 ) -> None:
     body = await sent(provider, server, model="openai/m")
     assert body.keys() == {"model", "messages", "temperature", "max_tokens"}
 
 
-async def test_parameters_are_sent_flat(
-    provider: OpenAICompatibleProvider, server: FakeServer
-) -> None:
+async def test_parameters_are_sent_flat(provider: Providers, server: FakeServer) -> None:
     body = await sent(provider, server, top_p=0.5, stop=["\n"], logit_bias={"5": 1})
     assert (body["top_p"], body["stop"], body["logit_bias"]) == (0.5, ["\n"], {"5": 1})
 
 
 async def test_max_completion_tokens_replaces_max_tokens(
-    provider: OpenAICompatibleProvider, server: FakeServer
+    provider: Providers, server: FakeServer
 ) -> None:
     body = await sent(provider, server, model="openai/o", max_completion_tokens=9)
     assert body["max_completion_tokens"] == 9
     assert "max_tokens" not in body
 
 
-async def test_greedy_decoding_sends_no_seed(
-    provider: OpenAICompatibleProvider, server: FakeServer
-) -> None:
+async def test_greedy_decoding_sends_no_seed(provider: Providers, server: FakeServer) -> None:
     assert "seed" not in await sent(provider, server)
 
 
-async def test_each_sample_has_a_seed_of_its_own(
-    provider: OpenAICompatibleProvider, server: FakeServer
-) -> None:
+async def test_each_sample_has_a_seed_of_its_own(provider: Providers, server: FakeServer) -> None:
     seeds = [
         (await sent(provider, server, temperature=1.0, sample=sample))["seed"]
         for sample in (0, 1, 0)
@@ -129,7 +136,7 @@ async def test_each_sample_has_a_seed_of_its_own(
 
 
 async def test_a_seed_of_the_lm_does_not_make_samples_equal(
-    provider: OpenAICompatibleProvider, server: FakeServer
+    provider: Providers, server: FakeServer
 ) -> None:
     first = await sent(provider, server, temperature=1.0, seed=5, sample=0)
     second = await sent(provider, server, temperature=1.0, seed=5, sample=1)
@@ -137,29 +144,27 @@ async def test_a_seed_of_the_lm_does_not_make_samples_equal(
 
 
 async def test_vllm_gets_a_schema_as_structured_outputs(
-    provider: OpenAICompatibleProvider, server: FakeServer
+    provider: Providers, server: FakeServer
 ) -> None:
     body = await sent(provider, server, constraint=SCHEMA)
     assert body["structured_outputs"] == {"json": {"type": "object", "properties": {}}}
 
 
 async def test_vllm_gets_a_grammar_as_structured_outputs(
-    provider: OpenAICompatibleProvider, server: FakeServer
+    provider: Providers, server: FakeServer
 ) -> None:
     body = await sent(provider, server, constraint=GRAMMAR)
     assert body["structured_outputs"] == {"grammar": GRAMMAR.value}
 
 
 async def test_openai_gets_a_schema_as_response_format(
-    provider: OpenAICompatibleProvider, server: FakeServer
+    provider: Providers, server: FakeServer
 ) -> None:
     body = await sent(provider, server, model="openai/m", constraint=SCHEMA)
     assert body["response_format"] == json_schema_format(SCHEMA)
 
 
-async def test_openai_gets_no_grammar(
-    provider: OpenAICompatibleProvider, server: FakeServer
-) -> None:
+async def test_openai_gets_no_grammar(provider: Providers, server: FakeServer) -> None:
     body = await sent(provider, server, model="openai/m", constraint=GRAMMAR)
     assert body.keys() == {"model", "messages", "temperature", "max_tokens"}
 
@@ -190,24 +195,20 @@ def test_a_schema_is_strict_where_openai_takes_it(schema: Any, strict: bool) -> 
     assert format_["json_schema"] == {"name": "reply", "strict": strict, "schema": schema}
 
 
-async def test_properties_keep_their_order(
-    provider: OpenAICompatibleProvider, server: FakeServer
-) -> None:
+async def test_properties_keep_their_order(provider: Providers, server: FakeServer) -> None:
     schema = {"type": "object", "properties": {"z": {}, "a": {}}}
     constraint = Constraint("json_schema", json.dumps(schema))
     body = await sent(provider, server, constraint=constraint)
     assert list(body["structured_outputs"]["json"]["properties"]) == ["z", "a"]
 
 
-async def test_the_key_is_sent_as_a_bearer_token(
-    provider: OpenAICompatibleProvider, server: FakeServer
-) -> None:
+async def test_the_key_is_sent_as_a_bearer_token(provider: Providers, server: FakeServer) -> None:
     await sent(provider, server, api_key="sk-secret\n")
     assert server.headers[0]["Authorization"] == "Bearer sk-secret"
 
 
 async def test_the_key_of_openai_goes_to_no_other_server(
-    provider: OpenAICompatibleProvider, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+    provider: Providers, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     await sent(provider, server, model="openai/m")
@@ -216,20 +217,18 @@ async def test_the_key_of_openai_goes_to_no_other_server(
 
 @pytest.mark.parametrize("params", [{"stream": True}, {"n": 2}])
 async def test_streams_and_several_choices_are_refused(
-    provider: OpenAICompatibleProvider, server: FakeServer, params: dict[str, Any]
+    provider: Providers, server: FakeServer, params: dict[str, Any]
 ) -> None:
     with pytest.raises(ConfigError, match="one whole reply"):
         await sent(provider, server, **params)
 
 
-async def test_vllm_needs_an_address(provider: OpenAICompatibleProvider) -> None:
+async def test_vllm_needs_an_address(provider: Providers) -> None:
     with pytest.raises(ConfigError, match=r'base_url="http://127\.0\.0\.1:8000/v1"'):
         await provider.complete(Request(LM("vllm/m"), (Message("user", "hi"),)))
 
 
-async def test_openai_needs_a_key(
-    provider: OpenAICompatibleProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_openai_needs_a_key(provider: Providers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(ConfigError, match="set OPENAI_API_KEY"):
         await provider.complete(Request(LM("openai/m"), (Message("user", "hi"),)))
@@ -246,33 +245,31 @@ async def test_openai_needs_a_key(
         "http://x:99999/v1",
     ],
 )
-async def test_an_address_that_is_none_is_a_config_error(
-    provider: OpenAICompatibleProvider, address: str
-) -> None:
+async def test_an_address_that_is_none_is_a_config_error(provider: Providers, address: str) -> None:
     with pytest.raises(ConfigError, match=r"base_url is .*expected an address"):
         await provider.complete(Request(LM("vllm/m", base_url=address), (Message("user", "hi"),)))
 
 
 async def test_calls_run_at_once_over_one_session(server: FakeServer) -> None:
     server.latency = 0.05
-    provider = OpenAICompatibleProvider()
+    provider = OpenAICompatibleProvider(request(server).lm)
     await asyncio.gather(*(provider.complete(request(server)) for _ in range(150)))
     await provider.aclose()
     assert server.stats()["max_in_flight"] == 150
 
 
-async def test_a_closed_provider_can_be_used_again(
-    provider: OpenAICompatibleProvider, server: FakeServer
-) -> None:
+async def test_a_closed_provider_can_be_used_again(server: FakeServer) -> None:
+    provider = OpenAICompatibleProvider(request(server).lm)
     await provider.complete(request(server))
     await provider.aclose()
     assert (await provider.complete(request(server))).finish == "stop"
+    await provider.aclose()
 
 
 # What comes back.
 
 
-async def test_a_reply_is_read(provider: OpenAICompatibleProvider, server: FakeServer) -> None:
+async def test_a_reply_is_read(provider: Providers, server: FakeServer) -> None:
     reply = await provider.complete(request(server))
     assert reply.text.startswith("reply ")
     assert (reply.finish, reply.usage) == ("stop", Usage(3, 2, 1))
@@ -280,7 +277,7 @@ async def test_a_reply_is_read(provider: OpenAICompatibleProvider, server: FakeS
     assert reply.seconds > 0
 
 
-async def test_a_cut_reply_says_so(provider: OpenAICompatibleProvider, server: FakeServer) -> None:
+async def test_a_cut_reply_says_so(provider: Providers, server: FakeServer) -> None:
     assert (await provider.complete(request(server, max_tokens=1))).finish == "length"
 
 
@@ -298,7 +295,7 @@ async def test_a_cut_reply_says_so(provider: OpenAICompatibleProvider, server: F
     ],
 )
 async def test_replies_that_say_less_are_read(
-    provider: OpenAICompatibleProvider,
+    provider: Providers,
     server: FakeServer,
     choice: dict[str, Any],
     text: str,
@@ -324,7 +321,7 @@ async def test_replies_that_say_less_are_read(
     ],
 )
 async def test_a_reply_that_is_no_completion_may_be_asked_for_again(
-    provider: OpenAICompatibleProvider, server: FakeServer, body: Any
+    provider: Providers, server: FakeServer, body: Any
 ) -> None:
     server.fail(1, "200", body=body)
     error = await error_of(provider, request(server))
@@ -337,7 +334,7 @@ async def test_a_reply_that_is_no_completion_may_be_asked_for_again(
 
 @pytest.mark.parametrize("status", ["408", "409", "429", "500", "502", "503", "529"])
 async def test_these_statuses_may_be_asked_again(
-    provider: OpenAICompatibleProvider, server: FakeServer, status: str
+    provider: Providers, server: FakeServer, status: str
 ) -> None:
     server.fail(1, status, retry_after=2)
     error = await error_of(provider, request(server))
@@ -347,7 +344,7 @@ async def test_these_statuses_may_be_asked_again(
 
 @pytest.mark.parametrize("status", ["400", "401", "403", "404", "413", "422"])
 async def test_these_statuses_are_refusals(
-    provider: OpenAICompatibleProvider, server: FakeServer, status: str
+    provider: Providers, server: FakeServer, status: str
 ) -> None:
     server.fail(1, status)
     error = await error_of(provider, request(server))
@@ -355,9 +352,7 @@ async def test_these_statuses_are_refusals(
     assert error.status == int(status)
 
 
-async def test_a_redirect_is_a_refusal(
-    provider: OpenAICompatibleProvider, server: FakeServer
-) -> None:
+async def test_a_redirect_is_a_refusal(provider: Providers, server: FakeServer) -> None:
     server.fail(1, "302")
     error = await error_of(provider, request(server))
     assert isinstance(error, LMRequestError)
@@ -366,23 +361,21 @@ async def test_a_redirect_is_a_refusal(
 
 @pytest.mark.parametrize("mode", ["reset", "half", "garbage", "empty"])
 async def test_a_broken_answer_may_be_asked_for_again(
-    provider: OpenAICompatibleProvider, server: FakeServer, mode: str
+    provider: Providers, server: FakeServer, mode: str
 ) -> None:
     server.fail(1, mode)
     assert isinstance(await error_of(provider, request(server)), LMUnavailableError)
 
 
-async def test_a_server_that_stalls_times_out(server: FakeServer) -> None:
-    provider = OpenAICompatibleProvider(total_timeout=0.2)
+async def test_a_server_that_stalls_times_out(provider: Providers, server: FakeServer) -> None:
     server.fail(1, "stall")
-    error = await error_of(provider, request(server))
-    await provider.aclose()
+    error = await error_of(provider, request(server, timeout=0.2))
     assert isinstance(error, LMUnavailableError)
     assert "did not answer within 0.2 seconds" in str(error)
 
 
 async def test_a_server_that_is_away_may_be_asked_again(
-    provider: OpenAICompatibleProvider,
+    provider: Providers,
 ) -> None:
     with contextlib.closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
@@ -393,9 +386,7 @@ async def test_a_server_that_is_away_may_be_asked_again(
     assert f"vllm/m at {address} cannot be reached" in str(error)
 
 
-async def test_the_servers_own_words_are_told(
-    provider: OpenAICompatibleProvider, server: FakeServer
-) -> None:
+async def test_the_servers_own_words_are_told(provider: Providers, server: FakeServer) -> None:
     server.fail(1, "400")
     error = await error_of(provider, request(server))
     assert str(error).startswith(
@@ -403,9 +394,7 @@ async def test_the_servers_own_words_are_told(
     )
 
 
-async def test_the_servers_words_are_cut(
-    provider: OpenAICompatibleProvider, server: FakeServer
-) -> None:
+async def test_the_servers_words_are_cut(provider: Providers, server: FakeServer) -> None:
     server.fail(1, "400", body={"detail": "x" * 10_000})
     error = await error_of(provider, request(server))
     assert str(error).count("x") < 520
@@ -413,7 +402,7 @@ async def test_the_servers_words_are_cut(
 
 @pytest.mark.parametrize("padding", [0, 488, 495, 499])
 async def test_the_key_is_in_no_error(
-    provider: OpenAICompatibleProvider, server: FakeServer, padding: int
+    provider: Providers, server: FakeServer, padding: int
 ) -> None:
     server.fail(1, "401", body={"error": "." * padding + "sk-secret is wrong"})
     error = await error_of(provider, request(server, api_key="sk-secret"))
@@ -421,7 +410,7 @@ async def test_the_key_is_in_no_error(
 
 
 async def test_a_password_in_the_address_is_in_no_message(
-    provider: OpenAICompatibleProvider, server: FakeServer
+    provider: Providers, server: FakeServer
 ) -> None:
     address = server.base_url.replace("http://", "http://me:hunter2@")
     server.fail(1, "400")
@@ -444,9 +433,7 @@ def address() -> Iterator[str]:
         process.kill()
 
 
-async def test_the_fake_server_runs_as_a_process(
-    provider: OpenAICompatibleProvider, address: str
-) -> None:
+async def test_the_fake_server_runs_as_a_process(provider: Providers, address: str) -> None:
     lm = LM("vllm/m", base_url=f"{address}/v1")
     reply = await provider.complete(Request(lm, (Message("user", "my INVOICE"),)))
     async with aiohttp.ClientSession() as session, session.get(f"{address}/stats") as response:

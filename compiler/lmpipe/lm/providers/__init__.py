@@ -10,8 +10,12 @@ from lmpipe.lm.scripted import ScriptedLM
 __all__ = ["Provider", "open_provider", "weights_of"]
 
 
-def open_provider(lm: LM) -> Provider:
+def open_provider(lm: LM, address: str | None = None) -> Provider:
     """Make the provider that reaches an LM; what it needs is imported here and not before.
+
+    Args:
+        lm: the LM.
+        address: the one of its replicas to reach; its `base_url` by default.
 
     Raises:
         ConfigError: if the name says no provider, or its package is not installed.
@@ -25,7 +29,7 @@ def open_provider(lm: LM) -> Provider:
     if lm.provider == "vllm" or (lm.provider == "openai" and lm.base_url):
         from lmpipe.lm.providers.openai_compatible import OpenAICompatibleProvider
 
-        return OpenAICompatibleProvider()
+        return OpenAICompatibleProvider(lm, address)
     if not lm.name:
         raise ConfigError(
             f'LM({lm.model!r}) names no provider: write "<provider>/<model>", such as '

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from lmpipe.lm.request import Reply, Request
+
+# Told all the text that has come so far, each time that more has.
+OnText = Callable[[str], None]
 
 
 class Provider(Protocol):
@@ -21,4 +25,22 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Release connections, threads and memory."""
+        ...
+
+
+@runtime_checkable
+class StreamingProvider(Provider, Protocol):
+    """A provider that can tell of a reply while it is written."""
+
+    async def stream(self, request: Request, on_text: OnText) -> Reply:
+        """Like `complete`, and tells the text as it comes."""
+        ...
+
+
+@runtime_checkable
+class SamplingProvider(Provider, Protocol):
+    """A provider whose server can draw several samples in one request."""
+
+    async def samples(self, request: Request, n: int) -> list[Reply]:
+        """Like `complete`, `n` times; what the prompt took is in the first reply's usage alone."""
         ...

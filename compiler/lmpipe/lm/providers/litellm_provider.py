@@ -29,13 +29,9 @@ class LiteLLMProvider:
 
     A JSON schema is sent where litellm says that the model takes one. A grammar never is: no
     hosted provider takes GBNF, so the reply is held to its form by parsing only.
-
-    Args:
-        timeout: the longest call, in seconds.
     """
 
-    def __init__(self, *, timeout: float = 600.0) -> None:
-        self._timeout = timeout
+    def __init__(self) -> None:
         self._litellm: Any = None
         self._takes_schema: dict[str, bool] = {}
 
@@ -70,7 +66,7 @@ class LiteLLMProvider:
             "model": lm.model,
             "messages": [message.to_json() for message in request.messages],
             "temperature": lm.temperature,
-            "timeout": self._timeout,
+            "timeout": lm.timeout,
             "drop_params": False,  # a parameter that is not sent would still be in the cache key
             "num_retries": 0,  # the runtime retries; litellm and the openai client must not
             "max_retries": 0,
@@ -79,6 +75,8 @@ class LiteLLMProvider:
             arguments["max_tokens"] = lm.max_tokens
         if lm.api_key:
             arguments["api_key"] = lm.api_key
+        if lm.headers:
+            arguments["extra_headers"] = dict(lm.headers)
         if lm.base_url:
             arguments["api_base"] = lm.base_url
         if lm.temperature > 0:

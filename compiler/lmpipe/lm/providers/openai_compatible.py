@@ -32,12 +32,22 @@ class OpenAICompatibleProvider:
     interface has no field for it, so there the reply is held to its form by parsing only.
 
     Args:
-        total_timeout: the longest call, in seconds.
+        lm: an LM at this server; its address, key, headers and timeout hold for all requests.
+        address: the one of its replicas to ask; its `base_url` by default.
         connect_timeout: the longest wait for a connection, in seconds.
+
+    Raises:
+        ConfigError: if the LM lacks an address or a key that it needs.
     """
 
-    def __init__(self, *, total_timeout: float = 600.0, connect_timeout: float = 10.0) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=total_timeout, connect=connect_timeout)
+    def __init__(
+        self, lm: LM, address: str | None = None, *, connect_timeout: float = 10.0
+    ) -> None:
+        self._url, self._key = _endpoint(lm, address)
+        self._headers = {**lm.headers, "Content-Type": "application/json"}
+        if self._key:
+            self._headers["Authorization"] = f"Bearer {self._key}"
+        self._timeout = aiohttp.ClientTimeout(total=lm.timeout, connect=connect_timeout)
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -48,18 +58,14 @@ class OpenAICompatibleProvider:
             LMUnavailableError: on 408, 409, 429, 5xx, a timeout, a broken connection or a reply
                 that is no completion.
             LMRequestError: if the server refuses the request.
-            ConfigError: if the LM lacks an address or a key that it needs.
         """
-        url, key = _endpoint(request.lm)
-        headers = {"Content-Type": "application/json"}
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
+        url, key = self._url, self._key
         start = time.perf_counter()
         try:
             async with self._open().post(
                 f"{url}/chat/completions",
                 data=orjson.dumps(request_body(request)),
-                headers=headers,
+                headers=self._headers,
                 allow_redirects=False,
             ) as response:
                 body = await response.read()
@@ -147,9 +153,9 @@ def _allows_strict(schema: Any) -> bool:
     return all(map(_allows_strict, schema.values()))
 
 
-def _endpoint(lm: LM) -> tuple[str, str]:
-    if lm.base_url:
-        return lm.base_url, (lm.api_key or "").strip()
+def _endpoint(lm: LM, address: str | None) -> tuple[str, str]:
+    if address := address or lm.base_url:
+        return address, (lm.api_key or "").strip()
     if lm.provider != "openai":
         raise ConfigError(
             f"LM({lm.model!r}) has no base_url: say where the server is, such as "
