@@ -35,9 +35,14 @@ class FieldSpec:
     desc: str
     info: FieldInfo
 
-    @property
+    @cached_property
     def required(self) -> bool:
         return self.info.is_required()
+
+    @cached_property
+    def takes_any_text(self) -> bool:
+        """Whether every string is a value of it, so that none needs to be validated."""
+        return self.annotation is str and not self.info.metadata
 
     @cached_property
     def adapter(self) -> pydantic.TypeAdapter[Any]:
@@ -159,30 +164,33 @@ class SignatureSpec:
         Raises:
             CallError: if one is missing, unknown or of another type; shows the signature.
         """
+        values: dict[str, Any] = {}
+        for field in self.inputs:
+            if field.name in given:
+                value = given[field.name]
+                plain = type(value) is str and field.takes_any_text
+                values[field.name] = value if plain else self._check_input(field, value)
+            elif field.required:
+                break
+            else:
+                values[field.name] = field.info.get_default(call_default_factory=True)
+        if len(values) < len(self.inputs) or not given.keys() <= values.keys():
+            raise CallError(self._mismatch(given))
+        return values
+
+    def _check_input(self, field: FieldSpec, value: Any) -> Any:
+        try:
+            return field.adapter.validate_python(value)
+        except pydantic.ValidationError as error:
+            raise CallError(
+                f"{self.name}: input {field.name!r} must be {field.type_name}, "
+                f"got {value!r:.200}: {first_problem(error)}\n  signature: {self}"
+            ) from error
+
+    def _mismatch(self, given: Mapping[str, Any]) -> str:
         unknown = [name for name in given if name not in self.input_names]
         required = [field.name for field in self.inputs if field.required]
         missing = [name for name in required if name not in given]
-        if unknown or missing:
-            raise CallError(self._mismatch(unknown, missing))
-        values: dict[str, Any] = {}
-        for field in self.inputs:
-            if field.name not in given:
-                values[field.name] = field.info.get_default(call_default_factory=True)
-                continue
-            value = given[field.name]
-            if field.annotation is str and type(value) is str and not field.info.metadata:
-                values[field.name] = value
-                continue
-            try:
-                values[field.name] = field.adapter.validate_python(value)
-            except pydantic.ValidationError as error:
-                raise CallError(
-                    f"{self.name}: input {field.name!r} must be {field.type_name}, "
-                    f"got {value!r:.200}: {first_problem(error)}\n  signature: {self}"
-                ) from error
-        return values
-
-    def _mismatch(self, unknown: list[str], missing: list[str]) -> str:
         problems = []
         if missing:
             problems.append(f"missing {', '.join(map(repr, missing))}")

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import CancelledError
 
 import pytest
 
@@ -183,7 +182,7 @@ async def test_a_thread_that_nobody_waits_for_ends_at_its_next_call() -> None:
         for _ in range(2):  # it is stopped again where it swallows the first stop
             try:
                 loop.run_sync(forever())
-            except CancelledError as error:
+            except asyncio.CancelledError as error:
                 errors.append(error)
         ended.set()
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from lmpipe.adapters.base import LayoutError, Reading
@@ -23,9 +24,10 @@ def _describe(field: FieldSpec) -> str:
 
 
 def _read_fields(fields: Sequence[FieldSpec], texts: Mapping[str, str]) -> Reading:
-    missing = [field.name for field in fields if field.required and field.name not in texts]
-    if missing:
-        raise LayoutError(f"the reply lacks {', '.join(map(repr, missing))}")
+    if len(texts) < len(fields):
+        missing = [field.name for field in fields if field.required and field.name not in texts]
+        if missing:
+            raise LayoutError(f"the reply lacks {', '.join(map(repr, missing))}")
     values, repaired = {}, False
     for field in fields:
         if field.name in texts:
@@ -72,13 +74,30 @@ class ChatLayout:
 
     def read(self, spec: SignatureSpec, text: str) -> Reading:
         names = spec.output_names
-        return _read_fields(spec.outputs, _cut(_chat_markers(names), names, text))
+        texts = _cut_exact(names, text) or _cut(_chat_markers(names), names, text)
+        return _read_fields(spec.outputs, texts)
 
     def constraint(self, spec: SignatureSpec) -> Constraint:
         parts: list[str | FieldSpec] = []
         for index, field in enumerate(spec.outputs):
             parts += [("\n\n" if index else "") + f"## {field.name}\n", field]
         return reply_grammar(parts)
+
+
+def _cut_exact(names: Sequence[str], text: str) -> dict[str, str] | None:
+    """Cut a reply that keeps to the form and has no other `#` in it: much quicker than `_cut`."""
+    if text.count("#") != 2 * len(names) or not text.startswith(f"## {names[0]}\n"):
+        return None
+    texts, start = {}, len(names[0]) + 4
+    for name, following in pairwise(names):
+        marker = f"\n## {following}\n"
+        end = text.find(marker, start - 1)
+        if end < 0:
+            return None
+        texts[name] = text[start:end].strip()
+        start = end + len(marker)
+    texts[names[-1]] = text[start:].strip()
+    return texts
 
 
 @lru_cache(maxsize=512)

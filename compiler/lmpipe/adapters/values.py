@@ -60,6 +60,8 @@ def read_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
         LayoutError: if the text holds no such value.
     """
     shape, text = field.shape, text.strip()
+    if shape.kind == "text" and not shape.optional:
+        return text, False
     if shape.optional and _is_none(shape, text):
         return None, False
     match shape.kind:

@@ -192,11 +192,18 @@ class LM:
             "params": {k: v for k, v in self.params.items() if not _SECRET.search(k)},
         }
 
+    @property
+    def identity_json(self) -> bytes:
+        """The identity as canonical JSON, worked out once."""
+        known: bytes | None = self.__dict__.get("_identity_json")
+        if known is None:
+            known = canonical_json(self.identity())
+            object.__setattr__(self, "_identity_json", known)
+        return known
+
     def at_price(self, price: tuple[float, float]) -> LM:
         """The same LM at a price; the price is no part of its identity."""
-        copy = self.with_settings()
-        object.__setattr__(copy, "price", price)
-        return copy
+        return self._changed({"price": price})
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """US dollars for so many tokens; 0 where no price is given."""
@@ -209,9 +216,7 @@ class LM:
         other = LM(model)
         if other.provider != self.provider:
             return other
-        copy = self.with_settings()
-        object.__setattr__(copy, "model", model)
-        return copy
+        return self._changed({"model": model})
 
     def with_settings(self, **settings: Any) -> LM:
         """A copy with some decoding settings changed; unknown names become `params`."""
@@ -221,8 +226,13 @@ class LM:
             known["temperature"] = float(known["temperature"])
         if settings:
             known["params"] = MappingProxyType({**self.params, **settings})
+        return self._changed(known)
+
+    def _changed(self, changes: Mapping[str, Any]) -> LM:
         copy = object.__new__(type(self))
-        for name, value in {**self.__dict__, **known}.items():
+        values = {**self.__dict__, **changes}
+        values.pop("_identity_json", None)
+        for name, value in values.items():
             object.__setattr__(copy, name, value)
         return copy
 

@@ -11,8 +11,8 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
 
 from lmpipe.errors import ConfigError
 
@@ -48,6 +48,60 @@ def _get() -> _LoopThread:
     return _current
 
 
+class _Wait(Generic[T]):
+    """A thread's wait for a coroutine on the loop.
+
+    A bare lock: the futures of `run_coroutine_threadsafe` cost twice as many steps of the loop.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._loop = _get().loop
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self._result: T
+
+    def start(self) -> None:
+        self._loop.call_soon_threadsafe(self._start)
+
+    def cancel(self) -> None:
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def wait(self) -> T:
+        """Wait; whatever the coroutine raised is raised here."""
+        self._lock.acquire()
+        self._lock.release()
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # or the traceback and this object would keep each other
+        return self._result
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._run())
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.add_done_callback(self._ended)
+            self._task.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # before its first step, so that `_run` did not say so
+            self._coroutine.close()
+            self._error = asyncio.CancelledError()
+            self._lock.release()
+
+    async def _run(self) -> None:
+        try:
+            self._result = await self._coroutine
+        except BaseException as error:  # noqa: BLE001 - it belongs to the thread that waits
+            self._error = error
+        self._lock.release()
+
+
 class _Stop:
     """Lets a thread that nobody waits for any more end at its next LM call.
 
@@ -57,27 +111,27 @@ class _Stop:
 
     def __init__(self) -> None:
         self._stopped = False
-        self._waiting: set[Future[Any]] = set()
+        self._waiting: set[_Wait[Any]] = set()
         self._lock = threading.Lock()
 
-    def add(self, future: Future[Any]) -> None:
+    def wait(self, wait: _Wait[T]) -> T:
         with self._lock:
-            self._waiting.add(future)
+            self._waiting.add(wait)
             stopped = self._stopped
-        future.add_done_callback(self._remove)
         if stopped:
-            future.cancel()
+            wait.cancel()
+        try:
+            return wait.wait()
+        finally:
+            with self._lock:
+                self._waiting.discard(wait)
 
     def stop(self) -> None:
         with self._lock:
             self._stopped = True
             waiting = list(self._waiting)
-        for future in waiting:
-            future.cancel()
-
-    def _remove(self, future: Future[Any]) -> None:
-        with self._lock:
-            self._waiting.discard(future)
+        for wait in waiting:
+            wait.cancel()
 
 
 _stop: contextvars.ContextVar[_Stop | None] = contextvars.ContextVar("lmpipe_stop", default=None)
@@ -113,29 +167,16 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     if on_loop():
         coroutine.close()  # or Python warns that nobody awaited it
     check_not_on_loop()
-    started: list[asyncio.Task[Any]] = []
-
-    async def main() -> T:
-        task = asyncio.current_task()
-        assert task is not None
-        started.append(task)
-        return await coroutine
-
-    future: Future[T] | None = None
+    wait = _Wait(coroutine)
+    wait.start()
     try:
-        future = submit(main())
-        if (stop := _stop.get()) is not None:
-            stop.add(future)
-        return future.result()
+        stop = _stop.get()
+        return wait.wait() if stop is None else stop.wait(wait)
     except KeyboardInterrupt:
-        for task in started:
-            _get().loop.call_soon_threadsafe(task.cancel)
-        if future and not started:
-            future.cancel()
+        wait.cancel()
         # Whatever cleaning up raises, the caller asked to stop.
-        with contextlib.suppress(Exception, CancelledError):
-            if future:
-                future.result()
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            wait.wait()
         raise
 
 

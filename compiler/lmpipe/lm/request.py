@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
-from lmpipe.canonical import digest
+from lmpipe.canonical import canonical_json
 from lmpipe.lm.lm import LM
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "other"]
+
+# Every field of a `Request` is in one of these two; the cache key has the former, never the latter.
+IN_KEY = ("lm", "messages", "constraint", "sample")
+NOT_IN_KEY = ("prefix",)
+
+_MAX_OPENED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +33,10 @@ class Message:
 
     def to_json(self) -> dict[str, str]:
         return {"role": self.role, "content": self.content}
+
+    def line(self) -> bytes:
+        """The turn as one line of canonical JSON."""
+        return canonical_json({"content": self.content, "role": self.role}) + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +83,33 @@ class Usage:
         }
 
 
+class Prefix:
+    """The turns that many requests open with, so that hashing them is paid once for all.
+
+    Args:
+        messages: the turns.
+    """
+
+    def __init__(self, messages: tuple[Message, ...]) -> None:
+        self.messages = messages
+        self._opened: dict[tuple[bytes, Constraint | None, str], _Hash] = {}
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Stands for these turns: requests of one digest share what a server has computed."""
+        return _hash_of(b"", self.messages).digest()
+
+    def opened(self, lm: LM, constraint: Constraint | None, weights: str) -> _Hash:
+        """The hash of a request's key up to the end of these turns; copy it to go on."""
+        which = (lm.identity_json, constraint, weights)
+        opened = self._opened.get(which)
+        if opened is None:
+            if len(self._opened) >= _MAX_OPENED:
+                self._opened.clear()
+            opened = self._opened[which] = _hash_of(_head(*which), self.messages)
+        return opened
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One call of an LM. Equal requests have equal keys and so share one cached reply.
@@ -78,12 +120,14 @@ class Request:
         constraint: what the reply must look like, or None.
         sample: the number of this sample; repeated sampling counts up from 0, so that each
             sample has a cache entry of its own.
+        prefix: the turns that the messages open with, where other requests have them too.
     """
 
     lm: LM
     messages: tuple[Message, ...]
     constraint: Constraint | None = None
     sample: int = 0
+    prefix: Prefix | None = field(default=None, compare=False, repr=False)
 
     def key(self, weights: str = "") -> str:
         """The cache key: all that can change the reply, and no secret.
@@ -91,11 +135,22 @@ class Request:
         Args:
             weights: what stands for the model's weights, where they are a file of ours.
         """
-        return digest({**self.to_json(), "weights": weights})
+        if self.prefix is None:
+            hashed = _hash_of(_head(self.lm.identity_json, self.constraint, weights), self.messages)
+        else:
+            hashed = self.prefix.opened(self.lm, self.constraint, weights).copy()
+            for message in self.messages[len(self.prefix.messages) :]:
+                hashed.update(message.line())
+        hashed.update(b"%d" % self.sample)
+        return hashed.hexdigest()
 
     def seed(self) -> int:
         """A seed for the server's sampler that belongs to this request and sample alone."""
         return int(self.key()[:8], 16) & 0x7FFFFFFF
+
+    def affinity(self) -> bytes:
+        """Stands for all turns but the last: what replicas of a server may have computed before."""
+        return self.prefix.digest if self.prefix else _hash_of(b"", self.messages[:-1]).digest()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -104,6 +159,16 @@ class Request:
             "constraint": self.constraint.to_json() if self.constraint else None,
             "sample": self.sample,
         }
+
+
+def _head(identity: bytes, constraint: Constraint | None, weights: str) -> bytes:
+    limits = canonical_json([constraint.to_json() if constraint else None, weights])
+    return identity + b"\n" + limits + b"\n"
+
+
+def _hash_of(head: bytes, messages: tuple[Message, ...]) -> _Hash:
+    # Line by line, and no line has a newline in it: different requests have different bytes.
+    return hashlib.sha256(head + b"".join(message.line() for message in messages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,4 +223,6 @@ class Reply:
         return reply
 
     def as_cached(self) -> Reply:
-        return replace(self, cached=True)
+        if self.cached:
+            return self
+        return Reply(self.text, self.finish, self.usage, self.seconds, self.fingerprint, True)

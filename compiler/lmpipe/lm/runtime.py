@@ -76,7 +76,8 @@ class Runtime:
         self.fresh_calls = 0
         self._retry = retry or RetryPolicy()
         self._on_retry = on_retry
-        self._in_flight: dict[str, asyncio.Task[Reply]] = {}
+        self._in_flight: dict[str, asyncio.Future[Reply | None]] = {}
+        self._asking: set[asyncio.Task[object]] = set()
         self._endpoints: dict[Hashable, Endpoint] = {}
 
     def complete(self, request: Request, *, label: str = "") -> Reply:
@@ -89,7 +90,7 @@ class Runtime:
         key = request.key(weights_of(request.lm))
         reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
-            reply = loop.run_sync(self._fresh(key, request))
+            reply = loop.run_sync(self._fresh(key, request, look_again=True))
         return self._account(key, request, reply, label)
 
     async def acomplete(self, request: Request, *, label: str = "") -> Reply:
@@ -101,7 +102,10 @@ class Runtime:
         key = request.key(weights_of(request.lm))
         reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
-            reply = await loop.bridge(self._fresh(key, request))
+            if loop.on_loop():
+                reply = await self._fresh(key, request, look_again=False)
+            else:
+                reply = await loop.bridge(self._fresh(key, request, look_again=True))
         return self._account(key, request, reply, label)
 
     def with_limit(self, max_in_flight: int) -> Runtime:
@@ -114,8 +118,8 @@ class Runtime:
         )
 
     async def aclose(self) -> None:
-        """Give up what is in flight, and release connections and engines."""
-        asking = list(self._in_flight.values())
+        """Cancel what is in flight, and release connections and engines."""
+        asking = list(self._asking)
         for task in asking:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
@@ -129,29 +133,34 @@ class Runtime:
         if self.store is not None:
             self.store.close()
 
-    async def _fresh(self, key: str, request: Request) -> Reply:
+    async def _fresh(self, key: str, request: Request, *, look_again: bool) -> Reply:
         """Ask the LM, or join an identical request that is in flight already."""
-        task = self._in_flight.get(key)
-        joined = task is not None
-        if task is None:
-            task = asyncio.ensure_future(self._ask(key, request))
-            self._in_flight[key] = task
-            task.add_done_callback(lambda done: self._landed(key, done))
-        # A caller that gives up must not take the reply away from the others.
-        reply = await asyncio.shield(task)
-        return reply.as_cached() if joined else reply
-
-    def _landed(self, key: str, task: asyncio.Task[Reply]) -> None:
-        self._in_flight.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # all who waited may have given up; nobody is to be told then
-
-    async def _ask(self, key: str, request: Request) -> Reply:
-        # An identical call may have landed since the caller looked.
-        if self.store is not None and (reply := self.store.get(key, request)) is not None:
+        while (flight := self._in_flight.get(key)) is not None:
+            # A caller that gives up must not take the reply away from the others.
+            reply = await asyncio.shield(flight)
+            if reply is not None:
+                return reply.as_cached()
+        # An identical call may have landed while the caller was on its way to the loop.
+        if look_again and self.store is not None and (reply := self.store.get(key, request)):
             return reply
-        reply = await self._endpoint(request.lm).ask(request)
+        flight = self._in_flight[key] = asyncio.get_running_loop().create_future()
+        asking = asyncio.current_task()
+        assert asking is not None
+        self._asking.add(asking)
+        try:
+            reply = await self._endpoint(request.lm).ask(request)
+        except asyncio.CancelledError:
+            flight.set_result(None)  # who joined asks again
+            raise
+        except BaseException as error:
+            flight.set_exception(error)
+            flight.exception()  # nobody may have joined to hear of it
+            raise
+        finally:
+            del self._in_flight[key]
+            self._asking.discard(asking)
         self.fresh_calls += 1
+        flight.set_result(reply)
         if self.store is not None:
             self.store.put(key, request, reply)
         return reply

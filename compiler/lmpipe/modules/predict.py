@@ -10,18 +10,18 @@ import asyncio
 import copy
 import difflib
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import pydantic
 
-from lmpipe.adapters import LayoutError, ask_again, layout_named, render_prefix
+from lmpipe.adapters import Layout, LayoutError, ask_again, layout_named, render_prefix
 from lmpipe.adapters.base import Reading
 from lmpipe.errors import CallError, OutputError, RecipeError, SignatureError
 from lmpipe.lm import loop
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Message, Reply, Request, Usage
+from lmpipe.lm.request import Constraint, Message, Prefix, Reply, Request
 from lmpipe.program import Predictor
 from lmpipe.settings import current_settings
 from lmpipe.signature import Prediction, Signature, spec_of
@@ -176,7 +176,7 @@ class Predict(Predictor, Generic[P, R_co]):
         """The conversation that a call with these inputs starts with."""
         prompt = self._prompt
         shown = prompt.dump_inputs(self._spec.check_inputs(inputs))
-        return (*prompt.prefix, prompt.ask(shown))
+        return (*prompt.prefix.messages, prompt.ask(shown))
 
     def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if args:
@@ -216,11 +216,11 @@ class Predict(Predictor, Generic[P, R_co]):
         scope, prompt = current_scope(), self._prompt
         lm = self._lm(scope, warm=sampling or sample > 0)
         shown = prompt.dump_inputs(inputs)
-        messages = (*prompt.prefix, prompt.ask(shown))
+        messages = (*prompt.prefix.messages, prompt.ask(shown))
         replies: list[Reply] = []
         for attempt in range(self.retries + 1):
             _check_calls(scope, self.path)
-            request = Request(lm, messages, prompt.constraint, sample)
+            request = Request(lm, messages, prompt.constraint, sample, prompt.prefix)
             reply = yield request
             replies.append(reply)
             try:
@@ -237,18 +237,31 @@ class Predict(Predictor, Generic[P, R_co]):
                     f"  signature: {self._spec}\n  reply: {reply.text!r:.500}",
                     raw=reply.text,
                 ) from error
-            outputs = {f.name: f.dump(getattr(result, f.name)) for f in self._spec.outputs}
-            self._record(scope, shown, outputs, replies, repaired=reading.repaired)
+            if scope.trace is not None:
+                outputs = {f.name: f.dump(getattr(result, f.name)) for f in self._spec.outputs}
+                self._record(scope, shown, outputs, replies, repaired=reading.repaired)
             return result
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _lm(self, scope: Scope, *, warm: bool) -> LM:
         if scope.role == "teacher" and scope.lm is not None:
-            lm = scope.lm
+            lm, model = scope.lm, None
         else:
-            lm = self.lm or scope.lm or current_settings().lm
-            lm = lm.named(self._state.lm) if self._state.lm is not None else lm
-        settings = {**self._state.decoding, **dict(scope.decoding)}
+            lm, model = self.lm or scope.lm or current_settings().lm, self._state.lm
+        if scope.decoding:
+            return self._decoding(lm, model, dict(scope.decoding), warm=warm)
+        # The same few LMs answer every call: what they become here is worked out once.
+        known = self._prompt.lms.get((id(lm), model, warm))
+        if known is None or known[0] is not lm:
+            known = lm, self._decoding(lm, model, {}, warm=warm)
+            self._prompt.lms[id(lm), model, warm] = known
+        return known[1]
+
+    def _decoding(self, lm: LM, model: str | None, decoding: dict[str, Any], *, warm: bool) -> LM:
+        """The LM with the decoding settings of this predictor and of the run."""
+        if model is not None:
+            lm = lm.named(model)
+        settings = {**self._state.decoding, **decoding}
         if warm and settings.get("temperature", lm.temperature) == 0:
             settings["temperature"] = SAMPLE_TEMPERATURE
         return lm.with_settings(**settings) if settings else lm
@@ -280,9 +293,9 @@ class Predict(Predictor, Generic[P, R_co]):
             predictor=self.path,
             inputs=inputs,
             outputs=outputs,
-            replies=tuple(reply.text for reply in replies),
-            usage=sum((reply.usage for reply in replies), Usage()),
-            seconds=sum(reply.seconds for reply in replies if not reply.cached),
+            replies=tuple([reply.text for reply in replies]),
+            usage=sum([reply.usage for reply in replies[1:]], replies[0].usage),
+            seconds=sum([reply.seconds for reply in replies if not reply.cached]),
             cached=all(reply.cached for reply in replies),
             repaired=repaired,
             error=error,
@@ -295,14 +308,15 @@ class _Prompt:
     """What is the same for every call with one state, worked out once."""
 
     spec: SignatureSpec
-    layout: Any
-    prefix: tuple[Message, ...]
-    constraint: Any
+    layout: Layout
+    prefix: Prefix
+    constraint: Constraint | None
+    lms: dict[tuple[int, str | None, bool], tuple[LM, LM]] = field(default_factory=dict)
 
     @staticmethod
     def of(spec: SignatureSpec, state: PredictorState) -> _Prompt:
         layout = layout_named(state.layout)
-        prefix = render_prefix(layout, spec, state.instruction, state.demos)
+        prefix = Prefix(render_prefix(layout, spec, state.instruction, state.demos))
         return _Prompt(spec, layout, prefix, layout.constraint(spec) if state.constrained else None)
 
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
