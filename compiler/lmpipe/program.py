@@ -6,13 +6,16 @@ import asyncio
 import copy
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from lmpipe.errors import ArtifactError, ConfigError
 from lmpipe.lm import loop
 from lmpipe.spec import SignatureSpec
 from lmpipe.state import PredictorState, ProgramState
 from lmpipe.trace import Trace, scope
+
+if TYPE_CHECKING:
+    from lmpipe.streaming import Stream
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,6 +66,20 @@ class Module:
     async def acall(self: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the program from a coroutine; a sync `forward` runs in a thread."""
         return await self._acall(*args, **kwargs)
+
+    @overload
+    def stream(self: HasAsyncForward[P, R], *args: P.args, **kwargs: P.kwargs) -> Stream[R]: ...
+    @overload
+    def stream(self: HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> Stream[R]: ...
+    def stream(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Start the program and tell its outputs while they are written.
+
+        Returns:
+            A `Stream`: iterate over it with `for` or `async for`, then take its `result`.
+        """
+        from lmpipe.streaming import Stream
+
+        return Stream(lambda: self._acall(*args, **kwargs))
 
     @overload
     def batch(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -73,6 +73,45 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
+class Partial:
+    """An output while it is written: what a stream of a program tells.
+
+    Args:
+        predictor: the path of the predictor that writes it.
+        call: the number of this call in the run, from 0; a predictor may be called often.
+        attempt: the number of the try, from 0; a reply that could not be read is written anew.
+        field: the output's name.
+        text: all of it that has come so far, as the LM spells it.
+        delta: what of it has come since the last time.
+        value: the output as its own type once it is done; before that the text so far for a
+            text, as much as there is for a list or an object, and None for all else.
+        done: whether it is complete and valid.
+    """
+
+    predictor: str
+    call: int
+    attempt: int
+    field: str
+    text: str
+    delta: str
+    value: Any
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told of outputs while they are written.
+
+    Args:
+        tell: told each piece, from any thread.
+        calls: numbers the calls of the run.
+    """
+
+    tell: Callable[[Partial], None]
+    calls: Iterator[int] = field(default_factory=count)
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """What surrounds a predictor call: where its step goes and what the run overrides.
 
@@ -85,6 +124,7 @@ class Scope:
         calls: where LM calls are accounted, if anywhere.
         max_calls: LM calls that this run may make, or None.
         started: counts the LM calls of this run as they start.
+        listener: who is told of outputs while they are written, if anyone.
     """
 
     trace: Trace | None = None
@@ -95,6 +135,7 @@ class Scope:
     calls: list[Call] | None = None
     max_calls: int | None = None
     started: Iterator[int] = field(default_factory=count)
+    listener: Listener | None = None
 
 
 _SCOPE: ContextVar[Scope] = ContextVar("lmpipe_scope", default=Scope())  # noqa: B039 - frozen

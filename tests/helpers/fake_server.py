@@ -113,10 +113,15 @@ class FakeApp:
         self.bodies: list[Body] = []
         self.headers: list[dict[str, str]] = []
         self.failures: list[Failure] = []
+        self.cut_streams = 0  # how many of the next streams break off after one piece
+        self.models_asked = 0
+        self.owner = "fake"  # whom the list of models names
+        self.draws_samples = True  # whether it knows `n`
         self.in_flight = 0
         self.max_in_flight = 0
         self.app = web.Application(client_max_size=2**30)
         self.app.router.add_post("/v1/chat/completions", self.chat)
+        self.app.router.add_get("/v1/models", self.models)
         self.app.router.add_post("/fail", self.fail_over_http)
         self.app.router.add_get("/stats", self.stats_over_http)
         self.app.router.add_get("/health", self.health)
@@ -165,9 +170,37 @@ class FakeApp:
                 self.counts[failure.mode] += 1
                 return await self._answer_badly(request, failure)
             self.counts["ok"] += 1
-            return web.json_response(self._completion(body))
+            completion = self._completion(body)
+            if body.get("stream"):
+                return await self._stream(request, completion)
+            return web.json_response(completion)
         finally:
             self.in_flight -= 1
+
+    async def _stream(self, request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
+        """Send a completion word by word, as server-sent events."""
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        choice = completion["choices"][0]
+        words = re.findall(r"\S+\s*|\s+", choice["message"]["content"])
+        pieces = [{"delta": {"content": word}, "index": 0} for word in words]
+        chunks: list[Body] = [{"choices": [piece]} for piece in pieces]
+        chunks.append(
+            {"choices": [{"delta": {}, "index": 0, "finish_reason": choice["finish_reason"]}]}
+        )
+        fingerprint = completion["system_fingerprint"]
+        chunks.append(
+            {"choices": [], "usage": completion["usage"], "system_fingerprint": fingerprint}
+        )
+        for chunk in chunks:
+            await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+            if self.cut_streams:
+                self.cut_streams -= 1
+                assert request.transport is not None
+                request.transport.close()
+                return response
+        await response.write(b"data: [DONE]\n\n")
+        return response
 
     async def _answer_badly(self, request: web.Request, failure: Failure) -> web.StreamResponse:
         mode = failure.mode
@@ -195,6 +228,7 @@ class FakeApp:
         limit = body.get("max_tokens") or len(words)
         prompt = sum(len(str(turn["content"]).split()) for turn in body["messages"])
         generated = min(len(words), limit)
+        drawn = body.get("n", 1) if self.draws_samples else 1
         return {
             "id": f"fake-{_hash(body)[:12]}",
             "object": "chat.completion",
@@ -203,18 +237,23 @@ class FakeApp:
             "system_fingerprint": "fake-1",
             "choices": [
                 {
-                    "index": 0,
+                    "index": index,
                     "message": {"role": "assistant", "content": " ".join(words[:limit])},
                     "finish_reason": "length" if len(words) > limit else "stop",
                 }
+                for index in range(drawn)
             ],
             "usage": {
                 "prompt_tokens": prompt,
-                "completion_tokens": generated,
-                "total_tokens": prompt + generated,
+                "completion_tokens": generated * drawn,
+                "total_tokens": prompt + generated * drawn,
                 "prompt_tokens_details": {"cached_tokens": prompt // 2},
             },
         }
+
+    async def models(self, request: web.Request) -> web.Response:
+        self.models_asked += 1
+        return web.json_response({"data": [{"id": "fake", "owned_by": self.owner}]})
 
     async def fail_over_http(self, request: web.Request) -> web.Response:
         told = await request.json()

@@ -60,6 +60,14 @@ class Layout(Protocol):
         """
         ...
 
+    def partial(self, spec: SignatureSpec, text: str) -> dict[str, Any]:
+        """Take the beginning of a reply apart: what there is of each output so far.
+
+        All outputs but the last one in the result are complete. What may turn out to be the
+        label of the next output is left out. Never raises.
+        """
+        ...
+
     def constraint(self, spec: SignatureSpec) -> Constraint:
         """What a reply must look like to be read without error."""
         ...

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import from_json
+
 from lmpipe.adapters.base import LayoutError, Reading
 from lmpipe.adapters.values import json_text, read_json
 from lmpipe.canonical import canonical_json
@@ -40,6 +42,15 @@ class JsonLayout:
             raise LayoutError(f"the reply lacks {', '.join(map(repr, missing))}")
         known = {name: value[name] for name in spec.output_names if name in value}
         return Reading(known, repaired)
+
+    def partial(self, spec: SignatureSpec, text: str) -> dict[str, Any]:
+        try:
+            value = from_json(text[max(text.find("{"), 0) :], allow_partial="trailing-strings")
+        except ValueError:
+            return {}
+        if not isinstance(value, dict):
+            return {}
+        return {name: item for name, item in value.items() if name in spec.output_names}
 
     def constraint(self, spec: SignatureSpec) -> Constraint:
         # Properties keep their order: servers decode them in the order of the schema.

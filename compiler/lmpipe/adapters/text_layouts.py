@@ -77,6 +77,12 @@ class ChatLayout:
         texts = _cut_exact(names, text) or _cut(_chat_markers(names), names, text)
         return _read_fields(spec.outputs, texts)
 
+    def partial(self, spec: SignatureSpec, text: str) -> dict[str, Any]:
+        head, newline, last = text.rpartition("\n")
+        if last.lstrip(" \t").startswith("#") or not last.strip():
+            text = head + newline  # perhaps a marker, once it is whole
+        return dict(_cut(_chat_markers(spec.output_names), spec.output_names, text))
+
     def constraint(self, spec: SignatureSpec) -> Constraint:
         parts: list[str | FieldSpec] = []
         for index, field in enumerate(spec.outputs):
@@ -144,6 +150,18 @@ class PlainLayout:
             return _read_fields(spec.outputs, {names[0]: text[opening.end() if opening else 0 :]})
         return _read_fields(spec.outputs, _cut(pattern, names, text))
 
+    def partial(self, spec: SignatureSpec, text: str) -> dict[str, Any]:
+        names, text = spec.output_names, text.lstrip()
+        head, newline, last = text.rpartition("\n")
+        if _may_become_label(names, last):
+            text = head + newline
+        pattern = _plain_labels(names)
+        if len(names) != 1:
+            return dict(_cut(pattern, names, text))
+        opening = pattern.match(text)
+        only = text[opening.end() if opening else 0 :].strip()
+        return {names[0]: only} if only else {}
+
     def constraint(self, spec: SignatureSpec) -> Constraint:
         if len(spec.outputs) == 1:
             return reply_grammar(spec.outputs)
@@ -151,6 +169,13 @@ class PlainLayout:
         for index, field in enumerate(spec.outputs):
             parts += [("\n" if index else "") + f"{_label(field.name)}: ", field]
         return reply_grammar(parts)
+
+
+def _may_become_label(names: Sequence[str], line: str) -> bool:
+    """Whether a line that is not yet whole may turn out to be a label."""
+    start = line.strip(" \t*").casefold()
+    labels = (spelled.casefold() for name in names for spelled in (name, _label(name)))
+    return any(label.startswith(start) for label in labels)
 
 
 def _label(name: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from lmpipe.errors import LMError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers import open_provider
+from lmpipe.lm.providers.base import OnText, Provider, SamplingProvider, StreamingProvider
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.retry import RetryPolicy, with_retries
 
@@ -37,15 +38,36 @@ class Endpoint:
         self._on_retry = on_retry
         self._rng = random.Random()
 
-    async def ask(self, request: Request) -> Reply:
+    async def ask(self, request: Request, *, on_text: OnText | None = None) -> Reply:
         """Ask until there is a reply.
+
+        Args:
+            request: what to ask.
+            on_text: told the text as it comes, where the provider can tell.
 
         Raises:
             LMError: if the LM cannot be reached after retries, or refuses.
         """
         async with self._limit:
             return await with_retries(
-                lambda: self._provider.complete(request),
+                lambda: complete(self._provider, request, on_text),
+                policy=self._retry,
+                rng=self._rng,
+                on_retry=self._on_retry,
+            )
+
+    async def ask_samples(self, request: Request, n: int) -> list[Reply]:
+        """Ask for several samples in one request; gives none where the provider cannot.
+
+        Raises:
+            LMError: if the LM cannot be reached after retries, or refuses.
+        """
+        provider = self._provider
+        if not isinstance(provider, SamplingProvider) or request.lm.temperature == 0:
+            return []
+        async with self._limit:
+            return await with_retries(
+                lambda: provider.samples(request, n),
                 policy=self._retry,
                 rng=self._rng,
                 on_retry=self._on_retry,
@@ -54,3 +76,14 @@ class Endpoint:
     async def aclose(self) -> None:
         """Release connections and engines."""
         await self._provider.aclose()
+
+
+async def complete(provider: Provider, request: Request, on_text: OnText | None) -> Reply:
+    """Ask a provider once, as a stream where that is wanted and can be."""
+    if on_text is None:
+        return await provider.complete(request)
+    if isinstance(provider, StreamingProvider):
+        return await provider.stream(request, on_text)
+    reply = await provider.complete(request)
+    on_text(reply.text)
+    return reply

@@ -7,7 +7,7 @@ Every LM call of a program, a teacher, a proposer or a judge goes through `Runti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from lmpipe.lm import loop
 from lmpipe.lm.endpoint import Endpoint
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers import weights_of
+from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.retry import RetryPolicy
 from lmpipe.lm.scripted import ScriptedLM
@@ -80,8 +81,15 @@ class Runtime:
         self._asking: set[asyncio.Task[object]] = set()
         self._endpoints: dict[Hashable, Endpoint] = {}
 
-    def complete(self, request: Request, *, label: str = "") -> Reply:
+    def complete(
+        self, request: Request, *, label: str = "", on_text: OnText | None = None
+    ) -> Reply:
         """Answer a request from plain Python.
+
+        Args:
+            request: what to ask.
+            label: the path of the predictor that asks, for the accounts.
+            on_text: told the text as it comes, on the loop's thread; all at once if it is cached.
 
         Raises:
             LMError: if the LM cannot be reached after retries, or refuses.
@@ -90,11 +98,15 @@ class Runtime:
         key = request.key(weights_of(request.lm))
         reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
-            reply = loop.run_sync(self._fresh(key, request, look_again=True))
+            reply = loop.run_sync(self._fresh(key, request, on_text, look_again=True))
+        if on_text is not None:
+            on_text(reply.text)
         return self._account(key, request, reply, label)
 
-    async def acomplete(self, request: Request, *, label: str = "") -> Reply:
-        """Answer a request from a coroutine on any event loop.
+    async def acomplete(
+        self, request: Request, *, label: str = "", on_text: OnText | None = None
+    ) -> Reply:
+        """Answer a request from a coroutine on any event loop; see `complete`.
 
         Raises:
             LMError: if the LM cannot be reached after retries, or refuses.
@@ -103,10 +115,38 @@ class Runtime:
         reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
             if loop.on_loop():
-                reply = await self._fresh(key, request, look_again=False)
+                reply = await self._fresh(key, request, on_text, look_again=False)
             else:
-                reply = await loop.bridge(self._fresh(key, request, look_again=True))
+                reply = await loop.bridge(self._fresh(key, request, on_text, look_again=True))
+        if on_text is not None:
+            on_text(reply.text)
         return self._account(key, request, reply, label)
+
+    async def acomplete_samples(
+        self, requests: Sequence[Request], *, label: str = ""
+    ) -> list[Reply]:
+        """Answer requests that differ by the number of their sample alone.
+
+        Those that are not stored go out as one request where the server can draw several.
+
+        Raises:
+            LMError: if the LM cannot be reached after retries, or refuses.
+        """
+        keys = [request.key(weights_of(request.lm)) for request in requests]
+        stored = {
+            key: reply
+            for key, request in zip(keys, requests, strict=True)
+            if self.store is not None and (reply := self.store.get(key, request)) is not None
+        }
+        missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in stored}
+        if len(missing) > 1:
+            stored |= await loop.bridge(self._draw(missing))
+        return [
+            self._account(key, request, stored[key], label)
+            if key in stored
+            else await self.acomplete(request, label=label)
+            for key, request in zip(keys, requests, strict=True)
+        ]
 
     def with_limit(self, max_in_flight: int) -> Runtime:
         """Another runtime with the same store, patience and watcher."""
@@ -133,7 +173,9 @@ class Runtime:
         if self.store is not None:
             self.store.close()
 
-    async def _fresh(self, key: str, request: Request, *, look_again: bool) -> Reply:
+    async def _fresh(
+        self, key: str, request: Request, on_text: OnText | None, *, look_again: bool
+    ) -> Reply:
         """Ask the LM, or join an identical request that is in flight already."""
         while (flight := self._in_flight.get(key)) is not None:
             # A caller that gives up must not take the reply away from the others.
@@ -143,27 +185,50 @@ class Runtime:
         # An identical call may have landed while the caller was on its way to the loop.
         if look_again and self.store is not None and (reply := self.store.get(key, request)):
             return reply
-        flight = self._in_flight[key] = asyncio.get_running_loop().create_future()
-        asking = asyncio.current_task()
-        assert asking is not None
-        self._asking.add(asking)
+        asked = self._endpoint(request.lm).ask(request, on_text=on_text)
+        (reply,) = await self._fly({key: request}, _alone(asked))
+        return reply
+
+    async def _draw(self, requests: Mapping[str, Request]) -> dict[str, Reply]:
+        """Ask for several samples at once; gives none where the server cannot."""
+        free = {key: item for key, item in requests.items() if key not in self._in_flight}
+        if len(free) < 2:
+            return {}
+        first = next(iter(free.values()))
+        replies = await self._fly(free, self._endpoint(first.lm).ask_samples(first, len(free)))
+        return dict(zip(free, replies, strict=False))
+
+    async def _fly(
+        self, requests: Mapping[str, Request], asking: Awaitable[Sequence[Reply]]
+    ) -> Sequence[Reply]:
+        """Wait for replies, let identical requests join meanwhile, and store what came."""
+        flights = {key: asyncio.get_running_loop().create_future() for key in requests}
+        self._in_flight |= flights
+        task = asyncio.current_task()
+        assert task is not None
+        self._asking.add(task)
+        replies: Sequence[Reply] = ()
         try:
-            reply = await self._endpoint(request.lm).ask(request)
+            replies = await asking
         except asyncio.CancelledError:
-            flight.set_result(None)  # who joined asks again
-            raise
+            raise  # who joined asks again
         except BaseException as error:
-            flight.set_exception(error)
-            flight.exception()  # nobody may have joined to hear of it
+            for flight in flights.values():
+                flight.set_exception(error)
+                flight.exception()  # nobody may have joined to hear of it
             raise
         finally:
-            del self._in_flight[key]
-            self._asking.discard(asking)
-        self.fresh_calls += 1
-        flight.set_result(reply)
+            self._asking.discard(task)
+            landed = iter(replies)
+            for key, flight in flights.items():
+                del self._in_flight[key]
+                if not flight.done():
+                    flight.set_result(next(landed, None))
+        self.fresh_calls += len(replies)
         if self.store is not None:
-            self.store.put(key, request, reply)
-        return reply
+            for (key, request), reply in zip(requests.items(), replies, strict=False):
+                self.store.put(key, request, reply)
+        return replies
 
     def _endpoint(self, lm: LM) -> Endpoint:
         # Scripted LMs of one name are different scripts; copies with other settings are the same.
@@ -181,3 +246,7 @@ class Runtime:
             usd = request.lm.cost(reply.usage.prompt_tokens, reply.usage.completion_tokens)
             scope.calls.append(Call(key, label, scope.role, request.lm.model, usd, reply))
         return reply
+
+
+async def _alone(asked: Awaitable[Reply]) -> tuple[Reply]:
+    return (await asked,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,6 +63,14 @@ class ScriptedLM(LM):
             )
         prompt = sum(len(message.content.split()) for message in request.messages)
         return Reply(text, usage=Usage(prompt, len(text.split())))
+
+    async def stream(self, request: Request, on_text: Callable[[str], None]) -> Reply:
+        """Like `complete`, and tells the text word by word."""
+        reply = await self.complete(request)
+        for end in re.finditer(r"\s+", reply.text):
+            on_text(reply.text[: end.end()])
+        on_text(reply.text)
+        return reply
 
     async def aclose(self) -> None:
         """Nothing to release."""

@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 import pydantic
 
@@ -29,6 +29,11 @@ from lmpipe.signature_string import signature_from_string
 from lmpipe.spec import SignatureSpec, first_problem
 from lmpipe.state import PredictorState
 from lmpipe.trace import Scope, Step, current_scope
+
+if TYPE_CHECKING:
+    from lmpipe.streaming import FieldReader
+
+_Conversation = Generator[Request, Reply, Any]
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -156,11 +161,14 @@ class Predict(Predictor, Generic[P, R_co]):
         return loop.run_sync(self.asamples(n, *args, **kwargs))
 
     async def asamples(self, n: int, /, *args: P.args, **kwargs: P.kwargs) -> list[R_co]:
-        """`samples` from a coroutine, all in flight at once."""
+        """`samples` from a coroutine; one request for all where the server can."""
         inputs, first = self._inputs(args, kwargs), current_scope().sample * n
+        numbers = range(first, first + n)
+        conversations = [self._converse(inputs, number, sampling=True) for number in numbers]
+        requests = [next(conversation) for conversation in conversations]
+        replies = await current_settings().runtime.acomplete_samples(requests, label=self.path)
         drawn = await asyncio.gather(
-            *(self._adrive(inputs, first + number, sampling=True) for number in range(n)),
-            return_exceptions=True,
+            *map(self._go_on, conversations, replies), return_exceptions=True
         )
         good: list[Any] = []
         for item in drawn:
@@ -188,30 +196,52 @@ class Predict(Predictor, Generic[P, R_co]):
         return _Prompt.of(self._spec, self._state)
 
     def _drive(self, inputs: dict[str, Any], sample: int) -> Any:
-        conversation = self._converse(inputs, sample, sampling=False)
-        runtime = current_settings().runtime
+        reader = self._reader()
+        conversation = self._converse(inputs, sample, reader)
+        runtime, on_text = current_settings().runtime, reader.on_text if reader else None
         request = next(conversation)
         while True:
-            reply = runtime.complete(request, label=self.path)
+            reply = runtime.complete(request, label=self.path, on_text=on_text)
             try:
                 request = conversation.send(reply)
             except StopIteration as done:
                 return done.value
 
-    async def _adrive(self, inputs: dict[str, Any], sample: int, *, sampling: bool = False) -> Any:
-        conversation = self._converse(inputs, sample, sampling=sampling)
-        runtime = current_settings().runtime
+    async def _adrive(self, inputs: dict[str, Any], sample: int) -> Any:
+        reader = self._reader()
+        conversation = self._converse(inputs, sample, reader)
         request = next(conversation)
+        reply = await current_settings().runtime.acomplete(
+            request, label=self.path, on_text=reader.on_text if reader else None
+        )
+        return await self._go_on(conversation, reply, reader)
+
+    async def _go_on(self, conversation: _Conversation, reply: Reply, reader: Any = None) -> Any:
+        """Hold a conversation from its first reply to its end."""
+        runtime, on_text = current_settings().runtime, reader.on_text if reader else None
         while True:
-            reply = await runtime.acomplete(request, label=self.path)
             try:
                 request = conversation.send(reply)
             except StopIteration as done:
                 return done.value
+            reply = await runtime.acomplete(request, label=self.path, on_text=on_text)
+
+    def _reader(self) -> FieldReader | None:
+        listener = current_scope().listener
+        if listener is None:
+            return None
+        from lmpipe.streaming import FieldReader
+
+        return FieldReader(self._spec, self._prompt.layout, self.path, listener)
 
     def _converse(
-        self, inputs: dict[str, Any], sample: int, *, sampling: bool
-    ) -> Generator[Request, Reply, Any]:
+        self,
+        inputs: dict[str, Any],
+        sample: int,
+        reader: FieldReader | None = None,
+        *,
+        sampling: bool = False,
+    ) -> _Conversation:
         """Yield requests and take replies until one can be read."""
         scope, prompt = current_scope(), self._prompt
         lm = self._lm(scope, warm=sampling or sample > 0)
@@ -230,6 +260,8 @@ class Predict(Predictor, Generic[P, R_co]):
                 problem = _problem(error, reply, lm)
                 if attempt < self.retries:
                     messages = (*messages, *ask_again(reply.text, problem))
+                    if reader is not None:
+                        reader.again()
                     continue
                 self._record(scope, shown, {}, replies, error=problem)
                 raise OutputError(
@@ -237,9 +269,11 @@ class Predict(Predictor, Generic[P, R_co]):
                     f"  signature: {self._spec}\n  reply: {reply.text!r:.500}",
                     raw=reply.text,
                 ) from error
-            if scope.trace is not None:
+            if scope.trace is not None or reader is not None:
                 outputs = {f.name: f.dump(getattr(result, f.name)) for f in self._spec.outputs}
                 self._record(scope, shown, outputs, replies, repaired=reading.repaired)
+                if reader is not None:
+                    reader.finish(result, outputs)
             return result
         raise AssertionError("unreachable: the last attempt returns or raises")
 

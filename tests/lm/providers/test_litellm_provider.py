@@ -12,7 +12,7 @@ import pytest
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.litellm_provider import LiteLLMProvider, price_of
-from lmpipe.lm.providers.openai_compatible import json_schema_format
+from lmpipe.lm.providers.openai_body import json_schema_format
 from lmpipe.lm.request import Constraint, Message, Request, Usage
 
 SCHEMA = Constraint("json_schema", json.dumps({"type": "object", "properties": {}}))

@@ -51,7 +51,12 @@ class FakeEngine:
         self.error: Mapping[str, Any] | None = None
         self._lock = threading.Lock()
 
-    def chat(self, body: Mapping[str, Any], stop: threading.Event) -> Completion:
+    def chat(
+        self,
+        body: Mapping[str, Any],
+        stop: threading.Event,
+        on_piece: Callable[[str], None] | None = None,
+    ) -> Completion:
         with self._lock:
             self.bodies.append(body)
             self.running += 1
@@ -65,6 +70,9 @@ class FakeEngine:
             raise EngineStopped
         if self.error is not None:
             raise EngineError(self.error)
+        if on_piece is not None:
+            for word in body["messages"][-1]["content"].split(" "):
+                on_piece(word + " ")
         finish = "length" if body["max_tokens"] <= 1 else "stop"
         return Completion(body["messages"][-1]["content"], finish, Usage(10, 2, 4))
 

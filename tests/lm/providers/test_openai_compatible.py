@@ -16,7 +16,11 @@ import pytest
 
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
 from lmpipe.lm.lm import LM
-from lmpipe.lm.providers.openai_compatible import OpenAICompatibleProvider, json_schema_format
+from lmpipe.lm.providers.openai_body import json_schema_format
+from lmpipe.lm.providers.openai_compatible import (
+    OpenAICompatibleProvider,
+    StructuredOutputsWarning,
+)
 from lmpipe.lm.request import Constraint, Message, Reply, Request, Usage
 
 HELPERS = Path(__file__).parents[2] / "helpers"
@@ -440,3 +444,99 @@ async def test_the_fake_server_runs_as_a_process(provider: Providers, address: s
         stats = await response.json()
     assert reply.text == "billing"
     assert (stats["requests"], stats["ok"]) == (1, 1)
+
+
+# How constraints are sent.
+
+
+async def structured(
+    provider: Providers, server: FakeServer, constraint: Constraint, **settings: Any
+) -> dict[str, Any]:
+    body = await sent(provider, server, constraint=constraint, **settings)
+    names = ("structured_outputs", "response_format", "grammar")
+    return {name: body[name] for name in names if name in body}
+
+
+@pytest.mark.parametrize(
+    ("owner", "field"), [("vllm", "structured_outputs"), ("llamacpp", "grammar"), ("x", None)]
+)
+async def test_a_server_of_ones_own_is_asked_what_it_is(
+    provider: Providers, server: FakeServer, owner: str, field: str | None
+) -> None:
+    server.owner = owner
+    found = await structured(provider, server, GRAMMAR, model="openai/m")
+    assert list(found) == ([field] if field else [])
+
+
+async def test_it_is_asked_once(server: FakeServer) -> None:
+    asked = request(server, model="openai/m", constraint=SCHEMA)
+    provider = OpenAICompatibleProvider(asked.lm)
+    await asyncio.gather(*(provider.complete(asked) for _ in range(5)))
+    await provider.aclose()
+    assert server.models_asked == 1
+
+
+async def test_what_the_lm_declares_is_not_asked(provider: Providers, server: FakeServer) -> None:
+    found = await structured(provider, server, GRAMMAR, model="openai/m", structured="llamacpp")
+    assert found == {"grammar": GRAMMAR.value}
+    assert server.models_asked == 0
+
+
+async def test_none_sends_no_constraint(provider: Providers, server: FakeServer) -> None:
+    assert await structured(provider, server, SCHEMA, structured="none") == {}
+
+
+async def test_a_server_that_refuses_a_constraint_is_asked_without(server: FakeServer) -> None:
+    server.fail(1, "400")
+    asked = request(server, model="openai/m", constraint=SCHEMA)
+    provider = OpenAICompatibleProvider(asked.lm)
+    with pytest.warns(StructuredOutputsWarning, match="parsing only"):
+        await provider.complete(asked)
+    await provider.complete(asked)
+    await provider.aclose()
+    assert ["response_format" in body for body in server.bodies] == [True, False, False]
+
+
+async def test_a_request_that_is_wrong_otherwise_stays_refused(server: FakeServer) -> None:
+    server.fail(2, "400")
+    asked = request(server, model="openai/m", constraint=SCHEMA)
+    provider = OpenAICompatibleProvider(asked.lm)
+    with pytest.raises(LMRequestError):
+        await provider.complete(asked)
+    await provider.complete(asked)
+    await provider.aclose()
+    assert "response_format" in server.bodies[-1]
+
+
+# Several samples in one request.
+
+
+@pytest.mark.parametrize("draws", [True, False])
+async def test_samples_are_drawn_at_once_where_the_server_can(
+    server: FakeServer, draws: bool
+) -> None:
+    server.draws_samples = draws
+    asked = request(server, temperature=0.7)
+    provider = OpenAICompatibleProvider(asked.lm)
+    replies = await provider.samples(asked, 4)
+    one = await provider.complete(asked)
+    await provider.aclose()
+    assert len(replies) == 4
+    assert server.stats()["requests"] == (1 if draws else 4) + 1
+    prompt = sum(reply.usage.prompt_tokens for reply in replies)
+    assert prompt == one.usage.prompt_tokens * (1 if draws else 4)
+    assert sum(r.usage.completion_tokens for r in replies) == 4 * one.usage.completion_tokens
+
+
+# Secrets.
+
+
+async def test_neither_key_nor_headers_are_in_errors(
+    provider: Providers, server: FakeServer
+) -> None:
+    said = {"error": {"message": "bad key sk-secret-1 and token hdr-secret-2"}}
+    server.fail(1, "401", body=said)
+    asked = request(server, api_key="sk-secret-1", headers={"X-Token": "hdr-secret-2"})
+    error = await error_of(provider, asked)
+    assert "bad key [secret] and token [secret]" in str(error)
+    assert server.headers[0]["X-Token"] == "hdr-secret-2"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
 from lmpipe.lm.lm import LM
-from lmpipe.lm.providers.openai_compatible import json_schema_format
+from lmpipe.lm.providers.base import OnText
+from lmpipe.lm.providers.openai_body import json_schema_format
 from lmpipe.lm.request import Finish, Reply, Request, Usage
 from lmpipe.lm.retry import parse_retry_after
 
@@ -43,12 +46,23 @@ class LiteLLMProvider:
             LMRequestError: if the provider refuses the request.
             ConfigError: if litellm is not installed.
         """
+        return await self._ask(request, None)
+
+    async def stream(self, request: Request, on_text: OnText) -> Reply:
+        """Like `complete`, and tells the text as it comes."""
+        return await self._ask(request, on_text)
+
+    async def _ask(self, request: Request, on_text: OnText | None) -> Reply:
         if self._litellm is None:
             # In a thread: the other calls of the loop must not wait for this import.
             self._litellm = await asyncio.to_thread(_import_litellm)
-        start = time.perf_counter()
+        arguments, start = self._arguments(request), time.perf_counter()
+        if on_text is not None:
+            arguments |= {"stream": True, "stream_options": {"include_usage": True}}
         try:
-            response = await self._litellm.acompletion(**self._arguments(request))
+            response = await self._litellm.acompletion(**arguments)
+            if on_text is not None:
+                response = await _gathered(response, on_text)
         except Exception as error:
             mapped = _map_error(self._litellm, request.lm, error)
             if mapped is None:
@@ -132,6 +146,22 @@ def _import_litellm() -> Any:
         ) from error
     litellm.suppress_debug_info = True  # it prints advice to stdout with every error
     return litellm
+
+
+async def _gathered(chunks: AsyncIterator[Any], on_text: OnText) -> Any:
+    """The whole response that a stream of chunks comes to."""
+    text, finish, usage, fingerprint = "", None, None, None
+    async for chunk in chunks:
+        usage = getattr(chunk, "usage", None) or usage
+        fingerprint = getattr(chunk, "system_fingerprint", None) or fingerprint
+        for choice in chunk.choices or ():
+            finish = getattr(choice, "finish_reason", None) or finish
+            if piece := getattr(choice.delta, "content", None):
+                text += piece
+                on_text(text)
+    message = SimpleNamespace(content=text)
+    choice = SimpleNamespace(message=message, finish_reason=finish)
+    return SimpleNamespace(choices=[choice], usage=usage, system_fingerprint=fingerprint)
 
 
 def _read_reply(lm: LM, response: Any, seconds: float) -> Reply:

@@ -13,7 +13,14 @@ import orjson
 
 from lmpipe.errors import ConfigError, LMRequestError, LMUnavailableError
 from lmpipe.lm.lm import LM
-from lmpipe.lm.providers.local_engine import Engine, EngineError, EngineStopped, XllamaEngine
+from lmpipe.lm.providers.base import OnText
+from lmpipe.lm.providers.local_engine import (
+    Engine,
+    EngineError,
+    EngineStopped,
+    OnPiece,
+    XllamaEngine,
+)
 from lmpipe.lm.providers.local_slots import Slots
 from lmpipe.lm.request import Constraint, Finish, Reply, Request
 from lmpipe.lm.weights import DEFAULT_WEIGHTS_SHA256, default_weights, file_sha256
@@ -53,12 +60,28 @@ class LocalProvider:
             LMUnavailableError: if the engine was closed meanwhile.
             ConfigError: if the engine is not installed or the weights cannot be had.
         """
+        return await self._ask(request, None)
+
+    async def stream(self, request: Request, on_text: OnText) -> Reply:
+        """Like `complete`, and tells the text as it comes."""
+        loop, pieces = asyncio.get_running_loop(), list[str]()
+
+        def told(piece: str) -> None:
+            pieces.append(piece)
+            on_text("".join(pieces))
+
+        def on_piece(piece: str) -> None:
+            loop.call_soon_threadsafe(told, piece)
+
+        return await self._ask(request, on_piece)
+
+    async def _ask(self, request: Request, on_piece: OnPiece | None) -> Reply:
         lm = request.lm
         body = request_body(request)
         slots, sha256 = await self._engine(lm)
         start = time.perf_counter()
         try:
-            completion = await slots.run(body, request.messages)
+            completion = await slots.run(body, request.messages, on_piece)
         except EngineError as error:
             raise _refusal(lm, error, slots.engine) from error
         except EngineStopped as error:

@@ -9,7 +9,7 @@ import secrets
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,9 @@ _MOST_SLOTS = 8
 _MEMORY = 3 << 29  # bytes for what the slots hold, 1.5 GiB
 _MOST_THREADS = 8  # more only wait for each other in small models
 _CLOSE_SECONDS = 20.0
+
+
+OnPiece = Callable[[str], None]
 
 
 class EngineError(Exception):
@@ -54,8 +57,15 @@ class Engine(Protocol):
     context: int
     version: str
 
-    def chat(self, body: Mapping[str, Any], stop: threading.Event) -> Completion:
-        """Answer a chat request; a set `stop` makes it give up at the next token.
+    def chat(
+        self, body: Mapping[str, Any], stop: threading.Event, on_piece: OnPiece | None = None
+    ) -> Completion:
+        """Answer a chat request.
+
+        Args:
+            body: the request, as JSON.
+            stop: makes it give up at the next token.
+            on_piece: told each piece of text as it comes, in this thread.
 
         Raises:
             EngineError: if the engine refuses the request.
@@ -112,12 +122,16 @@ class XllamaEngine:
         # Runs at the interpreter's exit too, before threads and modules are gone.
         self._finalizer = weakref.finalize(self, self._native.close)
 
-    def chat(self, body: Mapping[str, Any], stop: threading.Event) -> Completion:
+    def chat(
+        self, body: Mapping[str, Any], stop: threading.Event, on_piece: OnPiece | None = None
+    ) -> Completion:
         with self._native.use() as server:
             chunks: list[Mapping[str, Any]] = []
 
             def receive(chunk: Mapping[str, Any]) -> bool:
                 chunks.append(chunk)
+                if on_piece is not None and (piece := _text_of(chunk)):
+                    on_piece(piece)
                 return stop.is_set() or self._native.closing
 
             streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
@@ -236,8 +250,8 @@ def _read_chunks(chunks: list[Mapping[str, Any]]) -> Completion:
         if "error" in chunk:
             raise EngineError(chunk["error"])
         usage = chunk.get("usage") or usage
+        text.append(_text_of(chunk))
         for choice in chunk.get("choices", ()):
-            text.append(choice["delta"].get("content") or "")
             finish = choice.get("finish_reason") or finish
     return Completion(
         "".join(text),
@@ -248,6 +262,10 @@ def _read_chunks(chunks: list[Mapping[str, Any]]) -> Completion:
             int((usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)),
         ),
     )
+
+
+def _text_of(chunk: Mapping[str, Any]) -> str:
+    return "".join(choice["delta"].get("content") or "" for choice in chunk.get("choices", ()))
 
 
 def _import_xllamacpp() -> Any:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 from lmpipe.canonical import digest
-from lmpipe.lm.providers.local_engine import Completion, Engine, EngineStopped
+from lmpipe.lm.providers.local_engine import Completion, Engine, EngineStopped, OnPiece
 from lmpipe.lm.request import Message
 
 T = TypeVar("T")
@@ -33,6 +33,7 @@ class _Waiting:
     messages: Sequence[Message]
     prefix: str  # its name, or "" where it is too short to keep
     reply: asyncio.Future[Completion]
+    on_piece: OnPiece | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -54,15 +55,25 @@ class Slots:
         self._can_keep = True
         self._woken = False
 
-    async def run(self, body: Mapping[str, Any], messages: Sequence[Message]) -> Completion:
+    async def run(
+        self,
+        body: Mapping[str, Any],
+        messages: Sequence[Message],
+        on_piece: OnPiece | None = None,
+    ) -> Completion:
         """Run one request when a slot is free; a cancelled one gives its slot back soon.
+
+        Args:
+            body: the request, as JSON.
+            messages: its turns.
+            on_piece: told each piece of text as it comes, in some thread.
 
         Raises:
             EngineError: if the engine refuses it.
             EngineStopped: if the engine is closed.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(body, messages, _prefix_name(messages), loop.create_future())
+        waiting = _Waiting(body, messages, _prefix_name(messages), loop.create_future(), on_piece)
         self._waiting.append(waiting)
         self._wake()
         try:
@@ -131,7 +142,7 @@ class Slots:
             if restore:
                 await self._restore(waiting, slot)
             first = await self._compute(waiting, slot, body) if compute else None
-            reply = await _in_daemon_thread(lambda: engine.chat(body, stop))
+            reply = await _in_daemon_thread(lambda: engine.chat(body, stop, waiting.on_piece))
             if first is not None:
                 cached = first.usage.cached_prompt_tokens
                 reply = replace(reply, usage=replace(reply.usage, cached_prompt_tokens=cached))

@@ -5,31 +5,43 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import orjson
 
-from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
-from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Constraint, Finish, Reply, Request, Usage
-from lmpipe.lm.retry import parse_retry_after
+from lmpipe.errors import ConfigError, LMRequestError
+from lmpipe.lm.lm import LM, Structured
+from lmpipe.lm.providers.base import OnText
+from lmpipe.lm.providers.openai_body import request_body, takes
+from lmpipe.lm.providers.openai_reply import (
+    Server,
+    StreamedReply,
+    connection_error,
+    read_replies,
+    server_of,
+    status_error,
+)
+from lmpipe.lm.request import Reply, Request
 
 OPENAI_URL = "https://api.openai.com/v1"
 
-_FINISHES: Mapping[Any, Finish] = {"stop": "stop", "length": "length"}
+# How servers take constraints, by whom they name as the owner of their models.
+_OWNERS: dict[str, Structured] = {"vllm": "vllm", "llamacpp": "llamacpp"}
 
-# vLLM fills in what a request leaves out from the model's own generation config, so that a reply
-# would depend on something that is in no cache key. These values change nothing.
-_VLLM_DEFAULTS = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+
+class StructuredOutputsWarning(UserWarning):
+    """A server does not take constraints: replies are held to their form by parsing only."""
 
 
 class OpenAICompatibleProvider:
     """Asks servers by `POST {base_url}/chat/completions`.
 
-    A JSON schema is enforced by both kinds of server. A grammar is sent to vLLM alone: OpenAI's
-    interface has no field for it, so there the reply is held to its form by parsing only.
+    How a server takes constraints is declared on the LM, known by its provider, or asked of the
+    server once. One that refuses what it was thought to take is asked without from then on.
 
     Args:
         lm: an LM at this server; its address, key, headers and timeout hold for all requests.
@@ -50,6 +62,9 @@ class OpenAICompatibleProvider:
         self._timeout = aiohttp.ClientTimeout(total=lm.timeout, connect=connect_timeout)
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._structured: Structured = "auto"
+        self._proven = False  # whether it has taken a constraint already
+        self._asking = asyncio.Lock()
 
     async def complete(self, request: Request) -> Reply:
         """Ask the server once.
@@ -59,27 +74,121 @@ class OpenAICompatibleProvider:
                 that is no completion.
             LMRequestError: if the server refuses the request.
         """
-        url, key = self._url, self._key
-        start = time.perf_counter()
-        try:
-            async with self._open().post(
-                f"{url}/chat/completions",
-                data=orjson.dumps(request_body(request)),
-                headers=self._headers,
-                allow_redirects=False,
-            ) as response:
-                body = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _connection_error(request.lm, url, error, self._timeout) from error
-        if response.status != 200:
-            raise _status_error(request.lm, url, key, response, body)
-        return _read_reply(request.lm, url, key, body, time.perf_counter() - start)
+        return (await self._ask(request, {}))[0]
+
+    async def samples(self, request: Request, n: int) -> list[Reply]:
+        """Ask for several samples in one request; errors as in `complete`."""
+        replies = await self._ask(request, {"n": n})
+        if len(replies) < n:  # servers that know no `n` send one
+            more = (
+                self._ask(request, {"seed": request.seed() + i}) for i in range(len(replies), n)
+            )
+            replies += [reply for (reply, *_) in await asyncio.gather(*more)]
+        return replies[:n]
+
+    async def stream(self, request: Request, on_text: OnText) -> Reply:
+        """Like `complete`, and tells the text as it comes."""
+        changes = {"stream": True, "stream_options": {"include_usage": True}}
+        return (await self._ask(request, changes, on_text))[0]
 
     async def aclose(self) -> None:
         """Close the connections."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    async def _ask(
+        self, request: Request, changes: dict[str, Any], on_text: OnText | None = None
+    ) -> list[Reply]:
+        if request.constraint is None:
+            return await self._post(request, "none", changes, on_text)
+        structured = await self._how_structured(request.lm)
+        constrained = takes(structured, request.constraint)
+        try:
+            replies = await self._post(request, structured, changes, on_text)
+        except LMRequestError as error:
+            if self._proven or not constrained or error.status not in (400, 422, 501):
+                raise
+            # Is it the constraint that the server refuses, or something else?
+            replies = await self._post(request, "none", changes, on_text)
+            self._structured = "none"
+            warnings.warn(
+                f"{error}\n  it answers without a constraint: from now on replies are held to "
+                "their form by parsing only. Say how it takes constraints, or that it does not: "
+                f"LM({request.lm.model!r}, structured=…)",
+                StructuredOutputsWarning,
+                stacklevel=2,
+            )
+            return replies
+        self._proven = self._proven or constrained
+        return replies
+
+    async def _post(
+        self,
+        request: Request,
+        structured: Structured,
+        changes: dict[str, Any],
+        on_text: OnText | None,
+    ) -> list[Reply]:
+        body = request_body(request, structured)
+        if changes:
+            body.update(changes)
+        server = server_of(request.lm, self._url, self._key)
+        start = time.perf_counter()
+        async with self._posted(server, "/chat/completions", orjson.dumps(body)) as response:
+            if on_text is not None and response.content_type == "text/event-stream":
+                streamed = StreamedReply(server, on_text)
+                async for line in response.content:
+                    streamed.take(line)
+                return [streamed.reply(time.perf_counter() - start)]
+            content = await response.read()
+        return read_replies(server, content, time.perf_counter() - start)
+
+    @asynccontextmanager
+    async def _posted(
+        self, server: Server, path: str, data: bytes | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A response with status 200; without data it is a GET."""
+        try:
+            async with self._open().request(
+                "GET" if data is None else "POST",
+                self._url + path,
+                data=data,
+                headers=self._headers,
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    body = await response.read()
+                    raise status_error(server, response.status, response.headers, body)
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise connection_error(server, error, self._timeout) from error
+
+    async def _how_structured(self, lm: LM) -> Structured:
+        """How the server takes constraints."""
+        if self._structured == "none":
+            return "none"
+        if lm.structured != "auto":
+            return lm.structured
+        if lm.provider == "vllm":
+            return "vllm"
+        if lm.base_url is None:
+            return "openai"
+        async with self._asking:
+            if self._structured == "auto":
+                self._structured = await self._asked_what_it_is(lm)
+        return self._structured
+
+    async def _asked_what_it_is(self, lm: LM) -> Structured:
+        server = server_of(lm, self._url, self._key)
+        try:
+            async with self._posted(server, "/models", None) as response:
+                models = orjson.loads(await response.read())["data"]
+            owners = {str(model.get("owned_by")) for model in models}
+        except (LMRequestError, ValueError, TypeError, AttributeError, LookupError):
+            return "openai"  # no list of models: what it takes shows when it is asked
+        known: list[Structured] = [_OWNERS[owner] for owner in owners if owner in _OWNERS]
+        return known[0] if known else "openai"
 
     def _open(self) -> aiohttp.ClientSession:
         # A session belongs to one loop; a forked child has another.
@@ -92,65 +201,6 @@ class OpenAICompatibleProvider:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
-
-
-def request_body(request: Request) -> dict[str, Any]:
-    """What is sent to the server, as JSON.
-
-    Raises:
-        ConfigError: if the LM's parameters ask for a stream or for several replies at once.
-    """
-    lm = request.lm
-    if lm.params.get("stream") or lm.params.get("n") not in (None, 1):
-        raise ConfigError(
-            f"LM({lm.model!r}): the parameters stream and n are not supported, as a call is one "
-            "whole reply: leave them out, and ask for more samples to get several replies"
-        )
-    body = {
-        **(_VLLM_DEFAULTS if lm.provider == "vllm" else {}),
-        **lm.params,
-        "model": lm.name,
-        "messages": [message.to_json() for message in request.messages],
-        "temperature": lm.temperature,
-    }
-    if "max_completion_tokens" not in lm.params:
-        body["max_tokens"] = lm.max_tokens
-    if lm.temperature > 0:
-        # The LM's own seed, if any, has gone into this one: each sample needs its own.
-        body["seed"] = request.seed()
-    if request.constraint is not None:
-        body.update(_constraint(lm, request.constraint))
-    return body
-
-
-def _constraint(lm: LM, constraint: Constraint) -> dict[str, Any]:
-    if constraint.kind == "grammar":
-        if lm.provider != "vllm":
-            return {}
-        return {"structured_outputs": {"grammar": constraint.value}}
-    if lm.provider == "vllm":
-        return {"structured_outputs": {"json": orjson.loads(constraint.value)}}
-    return {"response_format": json_schema_format(constraint)}
-
-
-def json_schema_format(constraint: Constraint) -> dict[str, Any]:
-    """The `response_format` for a JSON schema, strict wherever OpenAI's rules allow that."""
-    schema = orjson.loads(constraint.value)
-    reply = {"name": "reply", "strict": _allows_strict(schema), "schema": schema}
-    return {"type": "json_schema", "json_schema": reply}
-
-
-def _allows_strict(schema: Any) -> bool:
-    """Whether every object is closed and has no optional property; else OpenAI answers 400."""
-    if isinstance(schema, list):
-        return all(map(_allows_strict, schema))
-    if not isinstance(schema, dict):
-        return True
-    if schema.get("type") == "object":
-        closed = schema.get("additionalProperties") is False
-        if not closed or set(schema.get("properties", ())) != set(schema.get("required", ())):
-            return False
-    return all(map(_allows_strict, schema.values()))
 
 
 def _endpoint(lm: LM, address: str | None) -> tuple[str, str]:
@@ -169,105 +219,3 @@ def _endpoint(lm: LM, address: str | None) -> tuple[str, str]:
             "for a server of your own"
         )
     return OPENAI_URL, key
-
-
-def _read_reply(lm: LM, url: str, key: str, body: bytes, seconds: float) -> Reply:
-    try:
-        value = orjson.loads(body)
-        choice = value["choices"][0]
-        content = choice["message"].get("content")
-        if isinstance(content, list):
-            content = "".join(part.get("text", "") for part in content)
-        usage = value.get("usage") or {}
-        details = usage.get("prompt_tokens_details") or {}
-        return Reply(
-            text=content or "",
-            finish=_FINISHES.get(choice.get("finish_reason"), "other"),
-            usage=Usage(
-                int(usage.get("prompt_tokens") or 0),
-                int(usage.get("completion_tokens") or 0),
-                int(details.get("cached_tokens") or 0),
-            ),
-            seconds=seconds,
-            fingerprint=str(value.get("system_fingerprint") or ""),
-        )
-    except (ValueError, TypeError, AttributeError, LookupError) as error:
-        raise LMUnavailableError(
-            f"{_who(lm, url)} answered with no chat completion: {_excerpt(body, key)!r}. Check "
-            "that base_url is the address of an OpenAI-compatible server, up to /v1"
-        ) from error
-
-
-def _status_error(
-    lm: LM, url: str, key: str, response: aiohttp.ClientResponse, body: bytes
-) -> LMError:
-    status = response.status
-    said = _server_message(body, key)
-    message = f"{_who(lm, url)} answered {status}: {said}"
-    if status in (408, 409, 429) or status >= 500:
-        wait = parse_retry_after(response.headers.get("Retry-After"))
-        advice = "lower max_in_flight or raise the rate limit" if status == 429 else "see its log"
-        return LMUnavailableError(
-            f"{message}. If this lasts, {advice}", status=status, retry_after=wait
-        )
-    if 300 <= status < 400:
-        target = response.headers.get("Location", "")
-        message = f"{_who(lm, url)} redirects to {target}: set base_url to where the server is"
-        return LMRequestError(message, status=status)
-    advice = {
-        401: "check the api_key",
-        403: "check the api_key and what it may use",
-        404: "check the model's name and that base_url ends where /chat/completions follows",
-    }.get(status, "correct the request: its parameters, its length or its schema")
-    return LMRequestError(f"{message}. To go on, {advice}", status=status)
-
-
-def _connection_error(
-    lm: LM, url: str, error: aiohttp.ClientError | OSError, timeout: aiohttp.ClientTimeout
-) -> LMError | ConfigError:
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return ConfigError(
-            f"LM({lm.model!r}): base_url is {_shown(url)!r}, expected an address such as "
-            '"http://127.0.0.1:8000/v1"'
-        )
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return LMRequestError(f"{_who(lm, url)} has no certificate to be trusted: {error}")
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        what = f"gave no connection within {timeout.connect:g} seconds"
-    elif isinstance(error, TimeoutError):
-        what = f"did not answer within {timeout.total:g} seconds"
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        what = f"cannot be reached ({error.strerror or error})"
-    else:
-        what = f"broke the connection off ({error or type(error).__name__})"
-    return LMUnavailableError(
-        f"{_who(lm, url)} {what}: check that it runs and that base_url is right"
-    )
-
-
-def _server_message(body: bytes, key: str) -> str:
-    """What the server said was wrong, in the forms that servers use."""
-    try:
-        value = orjson.loads(body)
-    except ValueError:
-        return _excerpt(body, key)
-    for name in ("error", "detail", "message"):
-        if isinstance(value, dict) and value.get(name):
-            value = value[name]
-    return _excerpt(value.encode() if isinstance(value, str) else orjson.dumps(value), key)
-
-
-def _excerpt(text: bytes, key: str) -> str:
-    # Redacted before it is cut, so that no half of a key is left at the end.
-    said = text.decode("utf-8", "replace")
-    return (said.replace(key, "[api key]") if key else said)[:500].strip() or "(nothing)"
-
-
-def _who(lm: LM, url: str) -> str:
-    return f"{lm.model} at {_shown(url)}"
-
-
-def _shown(url: str) -> str:
-    # A password inside the address is no more for messages than a key is.
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
