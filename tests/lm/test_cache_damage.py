@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.reply_cache import KEY, REPLY, REQUEST, assert_damaged, execute, fill, one_warning, read
+from helpers.reply_cache import (
+    KEY,
+    REPLY,
+    REQUEST,
+    assert_damaged,
+    execute,
+    fill,
+    one_warning,
+    read,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
