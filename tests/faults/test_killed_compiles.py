@@ -65,7 +65,7 @@ def only_run(runs: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("concurrency", "latency"), [(1, 0.005), (8, 0.03), (64, 0.2)])
+@pytest.mark.parametrize(("concurrency", "latency"), [(1, 0.005), (8, 0.03), (64, 0.1)])
 def test_a_killed_compile_resumes_and_pays_nothing_twice(
     tmp_path: Path, concurrency: int, latency: float
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -144,7 +145,7 @@ def test_a_row_cannot_point_at_a_file_elsewhere(folder: Path, tmp_path: Path, na
         (b"", "no stored reply"),
         (b"lmpipe-reply-3 0\n{}\n{}", "no stored reply"),
         (b"lmpipe-reply-2 0\n{}\n{}", "its checksum is wrong"),
-        ("text", "no bytes of ours"),
+        ("text", "no stored reply"),
         (None, "no bytes of ours"),
         (7, "no bytes of ours"),
     ],
@@ -259,3 +260,27 @@ def test_a_foreign_database_is_moved_aside(folder: Path) -> None:
     with pytest.warns(CacheWarning, match="the table Cache is not diskcache's"):
         fill(folder)
     assert read(folder) == REPLY.as_cached()
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_a_changed_byte_in_the_file_never_crashes_or_lies(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("replies")
+    keys = [f"{number:064}" for number in range(20)]
+    cache = Cache(folder)
+    for key in keys:
+        cache.put(key, REQUEST, Reply(key))
+    cache.close()
+    pages = bytearray((folder / "cache.db").read_bytes())
+    pages[data.draw(st.integers(0, len(pages) - 1))] ^= data.draw(st.integers(1, 255))
+    (folder / "cache.db").write_bytes(pages)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CacheWarning)
+        cache = Cache(folder)
+        for key in keys:
+            found = cache.get(key)
+            assert found is None or found.text == key
+        cache.put(KEY, REQUEST, REPLY)
+        cache.close()

@@ -119,7 +119,7 @@ def clear(
     found = cache_upkeep.stats(folder) if _readable(folder) else None
     what = "all replies" if found is None else _replies(found.replies)
     if not yes:
-        if not sys.stdin.isatty():
+        if not _can_ask():
             raise ConfigError(f"nobody can be asked here: add --yes to drop {what} in {folder}")
         if not typer.confirm(f"drop {what} in {folder}?"):
             typer.echo("nothing was dropped")
@@ -171,6 +171,10 @@ def import_(
     typer.echo(
         f"imported {_replies(done.added)} into {folder}; {done.known:,} {there} there already"
     )
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty()
 
 
 def _folder(cache: Path | None) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sqlite3
 import threading
 import warnings
 import weakref
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmpipe.lm.cache_entry import About, OldEntryError, decode, encode
-from lmpipe.lm.cache_file import ReplyReader, is_damage, move_aside
+from lmpipe.lm.cache_file import DATABASE_ERRORS, ReplyReader, is_damage, move_aside
 from lmpipe.lm.cache_memory import ReplyMemory
 from lmpipe.lm.cache_writer import Pending, WriteBehind
 from lmpipe.lm.request import Reply, Request
@@ -154,7 +153,7 @@ class Cache:
             with self._writer.writing:
                 disk = self._opened()
                 return 0 if disk is None else len(disk)
-        except (sqlite3.Error, OSError) as error:
+        except DATABASE_ERRORS as error:
             self._fail("read", error, self._generation)
             return 0
         finally:
@@ -165,20 +164,20 @@ class Cache:
         try:
             with self._reading:
                 data = self._reader.read(key)
-            if data is None:
-                return None
+        except DATABASE_ERRORS as error:
+            self._fail("read", error, generation)
+            return None
+        except ValueError as error:
+            self._warn_of_entry(key, error)
+            return None
+        if data is None:
+            return None
+        try:
             reply = decode(key, data)
         except OldEntryError:
             return None
-        except (ValueError, TypeError) as error:
-            self._warn(
-                f"entry {key}",
-                f"the cached reply {key} in {self.folder} is damaged ({error}): "
-                "it is ignored and the LM is asked again",
-            )
-            return None
-        except (sqlite3.Error, OSError) as error:
-            self._fail("read", error, generation)
+        except ValueError as error:
+            self._warn_of_entry(key, error)
             return None
         return self._memory.add(key, reply)
 
@@ -194,7 +193,7 @@ class Cache:
         generation = self._generation
         try:
             stored = self._store(rows)
-        except (sqlite3.Error, OSError) as error:
+        except DATABASE_ERRORS as error:
             self._fail("written", error, generation)
             if self._generation == generation or self._off:
                 return
@@ -207,7 +206,7 @@ class Cache:
         """Once more, in a database that took the place of a damaged one."""
         try:
             return self._store(rows)
-        except (sqlite3.Error, OSError) as error:
+        except DATABASE_ERRORS as error:
             self._turn_off(error)
             return False
 
@@ -231,7 +230,7 @@ class Cache:
                 self._disk = ReplyDisk(
                     self.folder, size_limit=self._size_limit, busy_timeout=self._busy_timeout
                 )
-            except (sqlite3.Error, OSError) as error:
+            except DATABASE_ERRORS as error:
                 if is_damage(error) and self._recover(error, generation):
                     return self._opened()
                 self._turn_off(error)
@@ -262,7 +261,7 @@ class Cache:
         """Make room for a fresh database; False if that is impossible."""
         try:
             moved = move_aside(self.folder, busy_timeout=self._busy_timeout)
-        except (sqlite3.Error, OSError):
+        except DATABASE_ERRORS:
             return False
         if moved is not None:
             self._warn(
@@ -286,6 +285,13 @@ class Cache:
             what,
             f"a reply in the cache {self.folder} could not be {what} ({error}): calls go on "
             "without it, and this is said once. Check free space, permissions and other processes",
+        )
+
+    def _warn_of_entry(self, key: str, damage: ValueError) -> None:
+        self._warn(
+            f"entry {key}",
+            f"the cached reply {key} in {self.folder} is damaged ({damage}): "
+            "it is ignored and the LM is asked again",
         )
 
     def _turn_off(self, reason: Exception) -> None:

@@ -14,6 +14,9 @@ from lmpipe.errors import ConfigError
 
 DATABASE = "cache.db"
 
+# What using a database can raise.
+DATABASE_ERRORS = (sqlite3.Error, OSError, UnicodeDecodeError)
+
 # diskcache's settings, and all that its table of them may hold. Every one is given by us.
 SETTINGS: dict[str, int | str] = {
     "statistics": 0,
@@ -99,6 +102,8 @@ class ReplyReader:
         if not has_entries(connection):  # another process is about to make it
             connection.close()
             return False
+        # A value that turned into text is for the entry's own check to refuse.
+        connection.text_factory = bytes
         self._connection, self._cursor = connection, connection.cursor()
         return True
 
@@ -173,9 +178,14 @@ def move_aside(folder: Path, *, busy_timeout: float) -> Path | None:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether an SQLite error means that the database file is damaged or foreign."""
+    """Whether an error of SQLite's means that the database file is damaged or foreign."""
+    if isinstance(error, UnicodeDecodeError):  # of a message that quotes what is damaged
+        return True
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    # The last two have no code of their own.
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(
+        ("unsupported file format", "Could not decode to UTF-8")
+    )
 
 
 def _connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
@@ -203,9 +213,9 @@ def _is_sound(path: Path, busy_timeout: float) -> bool:
     try:
         with closing(_connect(path, busy_timeout)) as connection:
             _check(connection)
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
             return bool(verdict == "ok")
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         if not is_damage(error):
             raise
         return False

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from lmpipe.errors import ConfigError, DataError
 from lmpipe.lm.cache_entry import from_line, to_line
-from lmpipe.lm.cache_file import DATABASE, checked_value, has_entries, is_damage, open_database
+from lmpipe.lm.cache_file import (
+    DATABASE,
+    DATABASE_ERRORS,
+    checked_value,
+    has_entries,
+    is_damage,
+    open_database,
+)
 
 if TYPE_CHECKING:
     from lmpipe.lm.reply_disk import ReplyDisk, Row
@@ -284,7 +291,7 @@ def _told(folder: Path) -> Iterator[None]:
     """Say what went wrong in a way that helps."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except DATABASE_ERRORS as error:
         remedy = "check permissions, free space and other processes"
         if is_damage(error):
             remedy = "the next LM call moves it aside and starts afresh; or delete the folder"
