@@ -152,8 +152,11 @@ def test_a_locked_database_costs_one_warning(folder: Path) -> None:
                 cache.put(key, REQUEST, REPLY)
                 cache.flush()
     cache.put("fifth", REQUEST, REPLY)
+    # This process need not ask for them again.
+    assert [cache.get(key) for key in ("third", "fifth")] == [REPLY.as_cached()] * 2
     cache.close()
     assert read(folder, "fifth") == REPLY.as_cached()
+    assert read(folder, "third") is None
 
 
 def test_a_text_that_is_no_unicode_costs_a_warning_and_no_other_reply(folder: Path) -> None:

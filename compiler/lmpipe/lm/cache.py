@@ -164,22 +164,18 @@ class Cache:
         try:
             with self._reading:
                 data = self._reader.read(key)
+            return None if data is None else self._memory.add(key, decode(key, data))
         except DATABASE_ERRORS as error:
             self._fail("read", error, generation)
-            return None
-        except ValueError as error:
-            self._warn_of_entry(key, error)
-            return None
-        if data is None:
-            return None
-        try:
-            reply = decode(key, data)
         except OldEntryError:
-            return None
+            pass
         except ValueError as error:
-            self._warn_of_entry(key, error)
-            return None
-        return self._memory.add(key, reply)
+            self._warn(
+                f"entry {key}",
+                f"the cached reply {key} in {self.folder} is damaged ({error}): "
+                "it is ignored and the LM is asked again",
+            )
+        return None
 
     def _write(self, pending: Pending) -> None:
         """Write a batch; nobody else writes meanwhile."""
@@ -192,29 +188,26 @@ class Cache:
                 self._fail("written", error, self._generation)
         generation = self._generation
         try:
-            stored = self._store(rows)
+            self._store(rows)
         except DATABASE_ERRORS as error:
             self._fail("written", error, generation)
-            if self._generation == generation or self._off:
-                return
-            stored = self._store_again(rows)
-        if stored:
+            if self._generation != generation:
+                self._store_again(rows)
+        if not self._off:
             for key, (_, reply) in pending.items():
                 self._memory.add(key, reply)
 
-    def _store_again(self, rows: Sequence[Row]) -> bool:
-        """Once more, in a database that took the place of a damaged one."""
-        try:
-            return self._store(rows)
-        except DATABASE_ERRORS as error:
-            self._turn_off(error)
-            return False
-
-    def _store(self, rows: Sequence[Row]) -> bool:
+    def _store(self, rows: Sequence[Row]) -> None:
         disk = self._opened()
         if disk is not None:
             disk.store(rows)
-        return disk is not None
+
+    def _store_again(self, rows: Sequence[Row]) -> None:
+        """Once more, in a database that took the place of a damaged one."""
+        try:
+            self._store(rows)
+        except DATABASE_ERRORS as error:
+            self._turn_off(error)
 
     def _opened(self) -> ReplyDisk | None:
         """The database to write to, opened if need be; None if it cannot be."""
@@ -285,13 +278,6 @@ class Cache:
             what,
             f"a reply in the cache {self.folder} could not be {what} ({error}): calls go on "
             "without it, and this is said once. Check free space, permissions and other processes",
-        )
-
-    def _warn_of_entry(self, key: str, damage: ValueError) -> None:
-        self._warn(
-            f"entry {key}",
-            f"the cached reply {key} in {self.folder} is damaged ({damage}): "
-            "it is ignored and the LM is asked again",
         )
 
     def _turn_off(self, reason: Exception) -> None:
