@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections import Counter
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,23 @@ recipe = make_recipe(student=lmpipe.LM("vllm/fake", base_url=os.environ["FAKE_UR
 """
 
 
+# What a kill can lose: a reply is on disk this long after the server sent it, in seconds. It
+# takes some ten milliseconds, or more on a machine that is busy.
+WINDOW = 0.25
+
+
 class Counting:
-    """Answers like the world's LM, counts bodies, and says when so many have been answered."""
+    """Answers like the world's LM, notes who asked when, and says when so many have."""
 
     def __init__(self, alarm_at: int = 0) -> None:
-        self.bodies: Counter[bytes] = Counter()
+        self.asked: list[tuple[float, bytes]] = []
         self.alarm = threading.Event()
         self._alarm_at = alarm_at
 
     def __call__(self, body: dict[str, Any]) -> str:
-        self.bodies[orjson.dumps(body, option=orjson.OPT_SORT_KEYS)] += 1
-        if self._alarm_at and self.bodies.total() >= self._alarm_at:
+        spelled = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+        self.asked.append((time.monotonic(), spelled))
+        if self._alarm_at and len(self.asked) >= self._alarm_at:
             self.alarm.set()
         return answer_body(body)
 
@@ -59,21 +65,25 @@ def only_run(runs: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("concurrency", [1, 8, 64])
-def test_a_killed_compile_resumes_and_pays_nothing_twice(tmp_path: Path, concurrency: int) -> None:
+@pytest.mark.parametrize(("concurrency", "latency"), [(1, 0.005), (8, 0.03), (64, 0.1)])
+def test_a_killed_compile_resumes_and_pays_nothing_twice(
+    tmp_path: Path, concurrency: int, latency: float
+) -> None:
     options = (f"--concurrency={concurrency}", "--runs=runs")
-    counting = Counting(alarm_at=150)
-    with FakeServer(counting, latency=0.005) as server:
+    counting = Counting(alarm_at=250)
+    with FakeServer(counting, latency=latency) as server:
         killed = start(tmp_path, server.base_url, *options)
         assert counting.alarm.wait(60)
+        kept = time.monotonic() - WINDOW - latency
         killed.kill()
         killed.communicate()
         assert not (only_run(tmp_path / "runs") / "program.json").exists()
+        before = list(counting.asked)
 
         again = start(tmp_path, server.base_url, *options)
         _, errors = again.communicate(timeout=120)
         assert again.returncode == 0, errors.decode()
-        paid_twice = sum(count - 1 for count in counting.bodies.values())
+        asked_again = {body for _, body in counting.asked[len(before) :]}
 
         whole = start(tmp_path, server.base_url, "--runs=whole", cache="another")
         _, errors = whole.communicate(timeout=120)
@@ -82,11 +92,13 @@ def test_a_killed_compile_resumes_and_pays_nothing_twice(tmp_path: Path, concurr
     resumed = only_run(tmp_path / "runs")
     undisturbed = only_run(tmp_path / "whole")
     assert (resumed / "program.json").read_bytes() == (undisturbed / "program.json").read_bytes()
-    # Only what was in flight when the kill came can have been asked again.
-    assert paid_twice <= concurrency
+    # Only what was in flight when the kill came, or just answered, can have been asked again.
+    safe = [body for when, body in before if when < kept]
+    assert len(safe) >= 50  # or this would show nothing
+    assert not asked_again & set(safe)
     manifest = orjson.loads((resumed / "manifest.json").read_bytes())
     spend = manifest["spend"]["total"]
-    assert spend["fresh_calls"] <= spend["calls"] - 150 + concurrency
+    assert spend["fresh_calls"] <= spend["calls"] - len(safe)
 
 
 def test_a_server_that_dies_stops_the_compile_and_scores_nothing_down(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from lmpipe.cli import cache, report, run, runs, show, version
 from lmpipe.cli import compile as compile_
 from lmpipe.cli import eval as eval_
-from lmpipe.cli import report, run, runs, show, version
 from lmpipe.cli.failures import CommandGroup
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("run", context_settings=run.CONTEXT)(run.command)
 app.command("show")(show.command)
 app.command("runs")(runs.command)
 app.command("report")(report.command)
+app.add_typer(cache.app, name="cache")
 app.command("version")(version.command)
 
 

@@ -7,41 +7,32 @@ can write to a cache folder could run code in the processes that read it. Here e
 
 from __future__ import annotations
 
-import itertools
+import math
 import re
 import sqlite3
-from contextlib import closing
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import diskcache
-from diskcache.core import DEFAULT_SETTINGS, METADATA, MODE_BINARY, MODE_PICKLE, MODE_RAW
+from diskcache.core import MODE_RAW
 
-from lmpipe.errors import ConfigError
+from lmpipe.lm.cache_file import DATABASE, SETTINGS, checked_value, open_database
 
-DATABASE = "cache.db"
 _VALUE_FILE = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val")
-_COLUMNS = {
-    *("rowid", "key", "raw", "store_time", "expire_time", "access_time", "access_count"),
-    *("tag", "size", "mode", "filename", "value"),
-}
+_ROWS_AT_ONCE = 64
+_ROWS_DROPPED_AT_ONCE = 10_000
 
 
-class ForeignFileError(sqlite3.DatabaseError):
-    """A database that SQLite can read but that diskcache did not write."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+# An entry to be stored: its key, the LM's name, its bytes.
+Row = tuple[str, str, bytes]
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]
-    """Keys are str, values are bytes.
-
-    Raises:
-        ConfigError: on a pickled value, which only somebody else can have put there.
-        ValueError: on anything else that is not ours.
-    """
+    """Keys are str, values are bytes."""
 
     def put(self, key: object) -> tuple[str, bool]:
         if type(key) is not str:
@@ -58,26 +49,10 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
     ) -> tuple[int, int, str | None, Any]:
         if read or type(value) is not bytes:
             raise ValueError(f"a value must be bytes, got {type(value).__name__}")
-        stored: tuple[int, int, str | None, Any] = super().store(value, False, key=key)
-        return stored
+        return 0, MODE_RAW, None, sqlite3.Binary(value)
 
     def fetch(self, mode: object, filename: object, value: object, read: bool) -> bytes:
-        if mode == MODE_RAW and type(value) is bytes:
-            return value
-        if mode == MODE_BINARY and isinstance(filename, str) and _VALUE_FILE.fullmatch(filename):
-            try:
-                return Path(self._directory, filename).read_bytes()
-            except FileNotFoundError as error:
-                # An OSError would make diskcache report a plain miss.
-                raise ValueError("its value file is missing") from error
-        if mode == MODE_PICKLE:
-            # No accident writes this, so it is no damage to be passed over either.
-            raise ConfigError(
-                f"the reply cache {self._directory} holds a pickled entry, which lmpipe never "
-                "writes and did not load: somebody else can write to that folder\n"
-                "  find out who, then delete the folder or choose another one ($LMPIPE_CACHE)"
-            )
-        raise ValueError(f"it holds no bytes of ours: mode {mode!r}")
+        return checked_value(Path(self._directory), mode, value)
 
     def remove(self, file_path: object) -> None:
         if isinstance(file_path, str) and _VALUE_FILE.fullmatch(file_path):
@@ -85,14 +60,11 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
 
 
 class ReplyDisk(diskcache.Cache):  # type: ignore[misc]
-    """One SQLite connection for all threads; the caller makes sure that one uses it at a time.
-
-    diskcache opens a connection for each thread, which is three open files for each of the
-    hundreds of threads that may run sync `forward` methods.
+    """The connection that writes. The caller makes sure that one thread uses it at a time.
 
     Args:
-        folder: where the database and the value files lie.
-        size_limit: bytes, above which the oldest entries are dropped.
+        folder: where the database lies.
+        size_limit: bytes of the database, above which the oldest entries are dropped.
         busy_timeout: seconds to wait for other processes' locks.
 
     Raises:
@@ -103,39 +75,96 @@ class ReplyDisk(diskcache.Cache):  # type: ignore[misc]
         self._shared: sqlite3.Connection | None = None
         self._abandoned: list[sqlite3.Connection] = []
         self._busy_timeout = busy_timeout
+        self._file: tuple[int, int] | None = None
         # Every setting is given, so that none is taken from the database.
-        settings = {**DEFAULT_SETTINGS, "size_limit": size_limit, "cull_limit": 10}
+        settings = {**SETTINGS, "size_limit": size_limit}
         try:
             super().__init__(str(folder), timeout=busy_timeout, disk=BytesDisk, **settings)
+            self._file = _file_of(self._path)
         except BaseException:
             self.close()
             raise
 
     @property
+    def _path(self) -> Path:
+        return Path(self._directory, DATABASE)
+
+    @property
     def _con(self) -> sqlite3.Connection:
+        # diskcache would open one for each thread: three open files for each of hundreds.
         if self._shared is None:
-            path = Path(self._directory, DATABASE)
-            connection = _connect(path, self._busy_timeout)
-            try:
-                _check(connection)
-                for name in ("cache_size", "mmap_size", "synchronous"):
-                    connection.execute(f"PRAGMA {name} = {DEFAULT_SETTINGS['sqlite_' + name]}")
-            except BaseException:
-                connection.close()
-                raise
-            self._shared = connection
+            self._shared = open_database(self._path, self._busy_timeout)
         return self._shared
 
-    def set_bytes(self, key: str, value: bytes) -> None:
-        """Store a value.
+    def is_current(self) -> bool:
+        """Whether the database is still the file of that name: neither deleted nor replaced."""
+        return _file_of(self._path) == self._file
+
+    def store(self, rows: Sequence[Row], *, replace: bool = True) -> int:
+        """Store entries in one transaction, and drop old ones if the database is too big then.
+
+        Args:
+            rows: the entries.
+            replace: whether an entry that is there already is replaced, or else left alone.
+
+        Returns:
+            How many were stored.
 
         Raises:
-            sqlite3.Error, OSError: if it cannot be written.
+            sqlite3.Error, OSError: if they cannot be written; then none is.
         """
-        try:
-            self.set(key, value)
-        except diskcache.Timeout as error:
-            raise sqlite3.OperationalError("another process holds the database") from error
+        now, changed = time.time(), 0
+        with self._transaction():
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                some = rows[start : start + _ROWS_AT_ONCE]
+                values = [
+                    value for key, model, data in some for value in (key, model, now, now, data)
+                ]
+                statement = _insert(len(some), replace=replace)
+                changed += self._con.execute(statement, values).rowcount
+        self.drop_to(self.size_limit)
+        return changed
+
+    def drop_to(self, size: int) -> int:
+        """Drop the entries stored longest ago until the database has at most so many bytes.
+
+        Returns:
+            How many were dropped.
+
+        Raises:
+            sqlite3.Error, OSError: if that cannot be written.
+        """
+        dropped = 0
+        while (used := self._used()) > size:
+            share = math.ceil(len(self) * (used - size) / used)
+            some = min(max(share, 1), _ROWS_DROPPED_AT_ONCE)
+            if not (gone := self.drop("ORDER BY store_time LIMIT ?", some)):
+                break
+            dropped += gone
+        return dropped
+
+    def drop(self, which: str, *values: object) -> int:
+        """Drop the entries that the end of an SQL statement chooses.
+
+        Raises:
+            sqlite3.Error, OSError: if that cannot be written; then none is dropped.
+        """
+        chosen = f"rowid IN (SELECT rowid FROM Cache {which})"  # noqa: S608 - ours, no value in it
+        with self._transaction():
+            # The first version kept long replies in files.
+            files = self._con.execute(
+                f"SELECT filename FROM Cache WHERE filename IS NOT NULL AND {chosen}",  # noqa: S608
+                values,
+            ).fetchall()
+            deleted = self._con.execute(f"DELETE FROM Cache WHERE {chosen}", values)  # noqa: S608
+            dropped = deleted.rowcount
+        for (name,) in files:
+            self._disk.remove(name)
+        return dropped
+
+    def shrink(self) -> None:
+        """Give the space of dropped entries back to the file system, if nobody is in the way."""
+        self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
@@ -150,66 +179,44 @@ class ReplyDisk(diskcache.Cache):  # type: ignore[misc]
         self._shared = None
         self._txn_id = None
 
+    def _used(self) -> int:
+        """Bytes that entries take, and the files of the first version."""
+        ((free,),) = self._con.execute("PRAGMA freelist_count").fetchall()
+        used: int = self.volume() - free * self._page_size
+        return used
 
-def move_aside(folder: Path, *, busy_timeout: float) -> Path | None:
-    """Rename a damaged database so that a fresh one can take its place.
-
-    Returns:
-        Where it lies now, or None if it is sound, as when another process was quicker.
-
-    Raises:
-        sqlite3.Error, OSError: if it cannot be renamed.
-    """
-    path = folder / DATABASE
-    # A database of its own as the lock: portable, and released when its holder dies.
-    with closing(_connect(folder / "moving.lock", busy_timeout)) as lock:
-        lock.execute("BEGIN EXCLUSIVE")
-        if _is_sound(path, busy_timeout):
-            return None
-        names = (folder / f"{DATABASE}.corrupt-{number}" for number in itertools.count(1))
-        target = next(name for name in names if not name.exists())
-        path.rename(target)
-        for suffix in ("-wal", "-shm"):
-            companion = Path(f"{path}{suffix}")
-            if companion.exists():
-                companion.rename(f"{target}{suffix}")
-        return target
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            with self.transact():
+                yield
+        except diskcache.Timeout as error:
+            # diskcache calls every failure to begin so.
+            if isinstance(error.__context__, sqlite3.Error):
+                raise error.__context__ from None
+            raise sqlite3.OperationalError("another process holds the database") from error
 
 
-def is_damage(error: Exception) -> bool:
-    """Whether an SQLite error means that the database file is damaged or foreign."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
-    return sqlite3.connect(
-        path, timeout=busy_timeout, isolation_level=None, check_same_thread=False
+@cache
+def _insert(rows: int, *, replace: bool) -> str:
+    # Many rows in one statement: each statement hands the interpreter to other threads and has
+    # to get it back.
+    conflict = (
+        "DO UPDATE SET store_time = excluded.store_time, expire_time = NULL, tag = excluded.tag, "
+        "size = 0, mode = excluded.mode, filename = NULL, value = excluded.value"
+        if replace
+        else "DO NOTHING"
+    )
+    row = f"(?, 1, ?, ?, ?, 0, {MODE_RAW}, ?)"
+    return (
+        "INSERT INTO Cache (key, raw, tag, store_time, access_time, size, mode, value) "  # noqa: S608
+        f"VALUES {', '.join([row] * rows)} ON CONFLICT (key, raw) {conflict}"
     )
 
 
-def _check(connection: sqlite3.Connection) -> None:
-    """Refuse a database that would set attributes of ours or break diskcache's statements."""
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    if "Settings" in tables:
-        for key, value in connection.execute("SELECT key, value FROM Settings"):
-            if key not in DEFAULT_SETTINGS and not (key in METADATA and type(value) is int):
-                raise ForeignFileError(f"the setting {key!r} is not one of diskcache's")
-    if "Cache" in tables:
-        columns = {row[1] for row in connection.execute("PRAGMA table_info(Cache)")}
-        if columns != _COLUMNS:
-            raise ForeignFileError("the table Cache is not diskcache's")
-
-
-def _is_sound(path: Path, busy_timeout: float) -> bool:
-    if not path.exists():
-        return True
+def _file_of(path: Path) -> tuple[int, int] | None:
     try:
-        with closing(_connect(path, busy_timeout)) as connection:
-            _check(connection)
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            return bool(verdict == "ok")
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error):
-            raise
-        return False
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,75 @@
+"""A reply cache to test on: a request, replies, and hands that reach behind its back."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+from hypothesis import strategies as st
+
+from lmpipe.lm.cache import Cache, CacheWarning
+from lmpipe.lm.lm import LM
+from lmpipe.lm.request import Finish, Message, Reply, Request, Usage
+
+REQUEST = Request(LM("vllm/m", base_url="http://127.0.0.1:1/v1"), (Message("user", "hi"),))
+KEY = REQUEST.key()
+REPLY = Reply("hello", "length", Usage(3, 2, 1), 0.25, "vllm-1")
+LONG = Reply("long " * 20_000)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+counts = st.integers(0, 2**40)
+replies = st.builds(
+    Reply,
+    text=texts,
+    finish=st.sampled_from(get_args(Finish)),
+    usage=st.builds(Usage, counts, counts, counts),
+    seconds=st.floats(0, 1e6),
+    fingerprint=texts,
+)
+
+
+def fill(folder: Path, *keys: str, reply: Reply = REPLY, request: Request = REQUEST) -> None:
+    """Store a reply under these keys, as a process that has ended would have."""
+    cache = Cache(folder)
+    for key in keys or [KEY]:
+        cache.put(key, request, reply)
+    cache.close()
+
+
+def read(folder: Path, key: str = KEY) -> Reply | None:
+    """What a process that has just begun finds."""
+    cache = Cache(folder)
+    try:
+        return cache.get(key)
+    finally:
+        cache.close()
+
+
+def execute(folder: Path, statement: str, *values: Any) -> list[Any]:
+    """Change the database behind the cache's back."""
+    with closing(sqlite3.connect(folder / "cache.db", isolation_level=None)) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+@contextmanager
+def one_warning(match: str) -> Iterator[None]:
+    """Exactly one warning, a `CacheWarning` that says this."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    assert [warning.category for warning in caught] == [CacheWarning]
+    assert re.search(match, str(caught[0].message)), caught[0].message
+
+
+def assert_damaged(folder: Path, match: str, key: str = KEY) -> None:
+    """The entry is a miss, twice, and that is told once."""
+    cache = Cache(folder)
+    with one_warning(match):
+        assert cache.get(key) is None
+        assert cache.get(key) is None
+    cache.close()
