@@ -128,6 +128,7 @@ class LM:
                 f"LM({model!r}): structured is {structured!r}, must be one of "
                 f"{', '.join(get_args(Structured))}"
             )
+        headers = {**(headers or {}), **params.pop("extra_headers", {})}  # litellm's name for them
         addresses = [base_url] if isinstance(base_url, str) else list(base_url or ())
         addresses = [address.rstrip("/") for address in addresses if address]
         try:
@@ -139,7 +140,7 @@ class LM:
             "base_url": addresses[0] if addresses else None,
             "replicas": tuple(addresses[1:]),
             "api_key": api_key,
-            "headers": MappingProxyType(dict(headers or {})),
+            "headers": MappingProxyType(headers),
             "temperature": float(temperature),
             "max_tokens": max_tokens,
             "context": context,

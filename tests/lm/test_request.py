@@ -1,0 +1,129 @@
+"""What a cache key is made of: every field says whether it belongs to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lmpipe
+from lmpipe.lm import lm as lm_room
+from lmpipe.lm import request as request_room
+from lmpipe.lm.lm import LM, Limits
+from lmpipe.lm.request import Constraint, Message, Prefix, Request
+
+ASKED = (Message("system", "be brief"), Message("user", "hi"))
+
+# One other value for every field of an LM.
+OTHER_LM: dict[str, Any] = {
+    "model": "openai/other",
+    "base_url": "http://other:1/v1",
+    "replicas": ["http://host:1/v1", "http://host:2/v1"],
+    "api_key": "sk-other",
+    "headers": {"X-Token": "other"},
+    "temperature": 0.5,
+    "max_tokens": 7,
+    "context": 99,
+    "price": (1.0, 2.0),
+    "timeout": 5.0,
+    "limits": Limits(rpm=5),
+    "structured": "none",
+    "params": {"top_p": 0.5},
+}
+
+OTHER_REQUEST: dict[str, Any] = {
+    "lm": LM("openai/other", base_url="http://host:1/v1"),
+    "messages": (Message("user", "hi"),),
+    "constraint": Constraint("grammar", 'root ::= "a"'),
+    "sample": 1,
+    "prefix": Prefix(ASKED[:1]),
+}
+
+
+def lm(**changes: Any) -> LM:
+    settings: dict[str, Any] = {"model": "openai/m", "base_url": "http://host:1/v1", **changes}
+    settings |= settings.pop("params", {})
+    if "replicas" in settings:
+        settings["base_url"] = settings.pop("replicas")
+    return LM(settings.pop("model"), **settings)
+
+
+def key(**changes: Any) -> str:
+    return Request(**{"lm": lm(), "messages": ASKED, **changes}).key()
+
+
+@pytest.mark.parametrize(
+    ("kind", "room"), [(LM, lm_room), (Request, request_room)], ids=["LM", "Request"]
+)
+def test_every_field_is_in_the_key_or_said_not_to_be(kind: Any, room: Any) -> None:
+    fields = {field.name for field in dataclasses.fields(kind)}
+    assert sorted(fields) == sorted([*room.IN_KEY, *room.NOT_IN_KEY])
+
+
+@pytest.mark.parametrize("name", lm_room.IN_KEY)
+def test_what_is_in_the_key_changes_it(name: str) -> None:
+    assert key(lm=lm(**{name: OTHER_LM[name]})) != key()
+
+
+@pytest.mark.parametrize("name", lm_room.NOT_IN_KEY)
+def test_what_is_not_in_the_key_leaves_it(name: str) -> None:
+    assert key(lm=lm(**{name: OTHER_LM[name]})) == key()
+
+
+@pytest.mark.parametrize("name", request_room.IN_KEY)
+def test_what_a_request_has_in_the_key_changes_it(name: str) -> None:
+    assert key(**{name: OTHER_REQUEST[name]}) != key()
+
+
+@pytest.mark.parametrize("name", request_room.NOT_IN_KEY)
+def test_what_a_request_has_not_in_the_key_leaves_it(name: str) -> None:
+    assert key(**{name: OTHER_REQUEST[name]}) == key()
+
+
+def test_weights_of_ones_own_are_in_the_key() -> None:
+    asked = Request(lm(), ASKED)
+    assert asked.key("one") != asked.key("two") != asked.key()
+
+
+roles = st.sampled_from(["system", "user", "assistant"])
+turns = st.lists(st.builds(Message, roles, st.text()), min_size=1, max_size=5).map(tuple)
+constraints = st.none() | st.builds(
+    Constraint, st.sampled_from(["grammar", "json_schema"]), st.text()
+)
+
+
+@given(turns, constraints, st.integers(0, 9), st.data())
+def test_a_prefix_saves_work_and_changes_nothing(
+    messages: tuple[Message, ...], constraint: Constraint | None, sample: int, data: st.DataObject
+) -> None:
+    shared = messages[: data.draw(st.integers(0, len(messages)))]
+    plain = Request(lm(), messages, constraint, sample)
+    quick = Request(lm(), messages, constraint, sample, Prefix(shared))
+    assert (quick.key(), quick.key("w"), quick.seed()) == (
+        plain.key(),
+        plain.key("w"),
+        plain.seed(),
+    )
+
+
+@given(turns, turns)
+def test_other_conversations_have_other_keys(
+    one: tuple[Message, ...], two: tuple[Message, ...]
+) -> None:
+    assert (key(messages=one) == key(messages=two)) == (one == two)
+
+
+def test_an_lm_with_other_settings_has_another_key() -> None:
+    first = lm()
+    assert first.identity_json != first.with_settings(top_p=0.1).identity_json
+    assert first.identity_json == first.at_price((1.0, 2.0)).identity_json
+
+
+def test_headers_are_sent_by_either_name_and_never_in_the_key() -> None:
+    one = lmpipe.LM("openai/m", headers={"X-Token": "t"})
+    two = lmpipe.LM("openai/m", extra_headers={"X-Token": "t"})
+    assert one.headers == two.headers == {"X-Token": "t"}
+    assert b"X-Token" not in one.identity_json + two.identity_json
