@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from lmpipe.errors import ConfigError
+from lmpipe.lm.crossing import Job, mailbox_of
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ _MAX_THREADS = 100_000
 class _LoopThread:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.mailbox = mailbox_of(self.loop)
         self.executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="lmpipe-forward")
         self.thread = threading.Thread(target=self._run, name="lmpipe-loop", daemon=True)
         self.thread.start()
@@ -49,57 +51,20 @@ def _get() -> _LoopThread:
 
 
 class _Wait(Generic[T]):
-    """A thread's wait for a coroutine on the loop.
-
-    A bare lock: the futures of `run_coroutine_threadsafe` cost twice as many steps of the loop.
-    """
+    """A thread's wait for a coroutine on the loop."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._coroutine = coroutine
-        self._loop = _get().loop
         self._lock = threading.Lock()
         self._lock.acquire()
-        self._task: asyncio.Task[None] | None = None
-        self._error: BaseException | None = None
-        self._result: T
-
-    def start(self) -> None:
-        self._loop.call_soon_threadsafe(self._start)
-
-    def cancel(self) -> None:
-        self._loop.call_soon_threadsafe(self._cancel)
+        self._job = Job(coroutine, _get().mailbox, self._lock.release)
+        self._job.start()
+        self.cancel = self._job.cancel
 
     def wait(self) -> T:
         """Wait; whatever the coroutine raised is raised here."""
         self._lock.acquire()
         self._lock.release()
-        if self._error is not None:
-            try:
-                raise self._error
-            finally:
-                self._error = None  # or the traceback and this object would keep each other
-        return self._result
-
-    def _start(self) -> None:
-        self._task = self._loop.create_task(self._run())
-
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.add_done_callback(self._ended)
-            self._task.cancel()
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled():  # before its first step, so that `_run` did not say so
-            self._coroutine.close()
-            self._error = asyncio.CancelledError()
-            self._lock.release()
-
-    async def _run(self) -> None:
-        try:
-            self._result = await self._coroutine
-        except BaseException as error:  # noqa: BLE001 - it belongs to the thread that waits
-            self._error = error
-        self._lock.release()
+        return self._job.outcome()
 
 
 class _Stop:
@@ -168,7 +133,6 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
         coroutine.close()  # or Python warns that nobody awaited it
     check_not_on_loop()
     wait = _Wait(coroutine)
-    wait.start()
     try:
         stop = _stop.get()
         return wait.wait() if stop is None else stop.wait(wait)
@@ -197,7 +161,21 @@ async def bridge(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine on the library's loop, from whichever loop the caller runs on."""
     if on_loop():
         return await coroutine
-    return await asyncio.wrap_future(submit(coroutine))
+    near = asyncio.get_running_loop()
+    landed, mailbox = near.create_future(), mailbox_of(near)
+
+    def settle() -> None:
+        if not landed.done():
+            landed.set_result(None)
+
+    job = Job(coroutine, _get().mailbox, lambda: mailbox.post(settle))
+    job.start()
+    try:
+        await landed
+    except asyncio.CancelledError:
+        job.cancel()
+        raise
+    return job.outcome()
 
 
 async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
