@@ -13,6 +13,7 @@ from typing import Protocol
 
 from lmpipe.errors import LMError
 from lmpipe.lm import loop
+from lmpipe.lm.deadline import check_deadline, in_time
 from lmpipe.lm.endpoint import Endpoint
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers import weights_of
@@ -53,6 +54,14 @@ class Call:
     reply: Reply
 
 
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """A request in flight, and how many callers wait for its reply."""
+
+    task: asyncio.Task[Reply] | None = None
+    waiting: int = 0
+
+
 class Runtime:
     """The road to the LM, with its store and its limits.
 
@@ -76,7 +85,7 @@ class Runtime:
         self.fresh_calls = 0
         self._retry = retry or RetryPolicy()
         self._on_retry = on_retry
-        self._in_flight: dict[str, asyncio.Task[Reply]] = {}
+        self._in_flight: dict[str, _Flight] = {}
         self._endpoints: dict[Hashable, Endpoint] = {}
 
     def complete(self, request: Request, *, label: str = "") -> Reply:
@@ -86,6 +95,7 @@ class Runtime:
             LMError: if the LM cannot be reached after retries, or refuses.
         """
         loop.check_not_on_loop()
+        check_deadline()
         key = request.key(weights_of(request.lm))
         reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
@@ -98,6 +108,7 @@ class Runtime:
         Raises:
             LMError: if the LM cannot be reached after retries, or refuses.
         """
+        check_deadline()
         key = request.key(weights_of(request.lm))
         reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
@@ -115,7 +126,7 @@ class Runtime:
 
     async def aclose(self) -> None:
         """Give up what is in flight, and release connections and engines."""
-        asking = list(self._in_flight.values())
+        asking = [flight.task for flight in self._in_flight.values() if flight.task]
         for task in asking:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
@@ -131,26 +142,37 @@ class Runtime:
 
     async def _fresh(self, key: str, request: Request) -> Reply:
         """Ask the LM, or join an identical request that is in flight already."""
-        task = self._in_flight.get(key)
-        joined = task is not None
-        if task is None:
-            task = asyncio.ensure_future(self._ask(key, request))
-            self._in_flight[key] = task
-            task.add_done_callback(lambda done: self._landed(key, done))
-        # A caller that gives up must not take the reply away from the others.
-        reply = await asyncio.shield(task)
+        flight = self._in_flight.get(key)
+        joined = flight is not None
+        if flight is None:
+            flight = self._in_flight[key] = _Flight()
+            flight.task = asyncio.ensure_future(self._ask(key, request, flight))
+            flight.task.add_done_callback(lambda done: self._landed(key, flight, done))
+        assert flight.task is not None
+        flight.waiting += 1
+        try:
+            # A caller that gives up must not take the reply away from the others.
+            reply = await in_time(asyncio.shield(flight.task))
+        finally:
+            flight.waiting -= 1
         return reply.as_cached() if joined else reply
 
-    def _landed(self, key: str, task: asyncio.Task[Reply]) -> None:
-        self._in_flight.pop(key, None)
-        if not task.cancelled():
+    def _landed(self, key: str, flight: _Flight, task: asyncio.Task[Reply] | None = None) -> None:
+        if self._in_flight.get(key) is flight:
+            del self._in_flight[key]
+        if task is not None and not task.cancelled():
             task.exception()  # all who waited may have given up; nobody is to be told then
 
-    async def _ask(self, key: str, request: Request) -> Reply:
+    async def _ask(self, key: str, request: Request, flight: _Flight) -> Reply:
         # An identical call may have landed since the caller looked.
         if self.store is not None and (reply := self.store.get(key, request)) is not None:
             return reply
-        reply = await self._endpoint(request.lm).ask(request)
+        try:
+            endpoint = self._endpoint(request.lm)
+            reply = await endpoint.ask(request, wanted=lambda: flight.waiting > 0)
+        except asyncio.CancelledError:
+            self._landed(key, flight)  # at once: nobody must join what will have no reply
+            raise
         self.fresh_calls += 1
         if self.store is not None:
             self.store.put(key, request, reply)
@@ -159,7 +181,8 @@ class Runtime:
     def _endpoint(self, lm: LM) -> Endpoint:
         # Scripted LMs of one name are different scripts; copies with other settings are the same.
         model = f"{lm.model}#{id(lm.requests)}" if isinstance(lm, ScriptedLM) else lm.provider
-        key = (model, lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()), lm.limits)
+        server = (lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()))
+        key = (model, *server, lm.limits, lm.timeout)
         if key not in self._endpoints:
             self._endpoints[key] = Endpoint(
                 lm, max_in_flight=self.max_in_flight, retry=self._retry, on_retry=self._on_retry
