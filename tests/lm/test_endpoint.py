@@ -456,8 +456,8 @@ async def test_cancelled_in_back_off() -> None:
     world = World(retry=RetryPolicy(base=100, cap=100))
     world.server.dead = True
     task = asyncio.create_task(world.ask())
-    while not world.told:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    assert world.told
     await cancelled(world, task)
     assert world.idle
 

@@ -56,8 +56,9 @@ async def in_time(waiting: Awaitable[T]) -> T:
     found = _deadline.get()
     if found is None:
         return await waiting
+    timer = asyncio.timeout(found[0] - time.monotonic())
     try:
-        async with asyncio.timeout(found[0] - time.monotonic()) as timer:
+        async with timer:
             return await waiting
     except TimeoutError:
         if not timer.expired():

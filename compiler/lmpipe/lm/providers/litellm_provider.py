@@ -48,7 +48,14 @@ class LiteLLMProvider:
             self._litellm = await asyncio.to_thread(_import_litellm)
         start = time.perf_counter()
         try:
-            response = await self._litellm.acompletion(**self._arguments(request))
+            # litellm's own timeout is for each read: a body that drips in would never end.
+            async with asyncio.timeout(request.lm.timeout):
+                response = await self._litellm.acompletion(**self._arguments(request))
+        except TimeoutError as error:
+            raise LMUnavailableError(
+                f"{request.lm.model} through litellm did not answer within "
+                f"{request.lm.timeout:g} seconds. If this lasts, check the provider's status"
+            ) from error
         except Exception as error:
             mapped = _map_error(self._litellm, request.lm, error)
             if mapped is None:

@@ -33,7 +33,14 @@ class _Waiting:
     messages: Sequence[Message]
     prefix: str  # its name, or "" where it is too short to keep
     reply: asyncio.Future[Completion]
+    timeout: float
     stop: threading.Event = field(default_factory=threading.Event)
+
+    def expire(self) -> None:
+        """Give up after the timeout."""
+        self.stop.set()
+        if not self.reply.done():
+            self.reply.set_exception(TimeoutError())
 
 
 class Slots:
@@ -54,15 +61,23 @@ class Slots:
         self._can_keep = True
         self._woken = False
 
-    async def run(self, body: Mapping[str, Any], messages: Sequence[Message]) -> Completion:
+    async def run(
+        self, body: Mapping[str, Any], messages: Sequence[Message], *, timeout: float
+    ) -> Completion:
         """Run one request when a slot is free; a cancelled one gives its slot back soon.
 
+        Args:
+            body: the request.
+            messages: its turns.
+            timeout: the longest that it may take once it has a slot, in seconds.
+
         Raises:
+            TimeoutError: if it takes longer.
             EngineError: if the engine refuses it.
             EngineStopped: if the engine is closed.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(body, messages, _prefix_name(messages), loop.create_future())
+        waiting = _Waiting(body, messages, _prefix_name(messages), loop.create_future(), timeout)
         self._waiting.append(waiting)
         self._wake()
         try:
@@ -110,8 +125,9 @@ class Slots:
             compute = True
         self._remember(prefix)
         self._held[slot] = waiting.messages
+        timer = asyncio.get_running_loop().call_later(waiting.timeout, waiting.expire)
         job = asyncio.ensure_future(self._job(waiting, slot, restore=restore, compute=compute))
-        job.add_done_callback(lambda _: self._release(waiting, slot))
+        job.add_done_callback(lambda _: self._release(slot, timer))
 
     def _has_company(self, waiting: _Waiting) -> bool:
         return waiting.prefix in self._seen or any(
@@ -168,7 +184,8 @@ class Slots:
             engine.forget(oldest)
         return reply
 
-    def _release(self, waiting: _Waiting, slot: int) -> None:
+    def _release(self, slot: int, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
         self._idle.append(slot)
         self._wake()
 
