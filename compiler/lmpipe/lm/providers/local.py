@@ -59,7 +59,7 @@ class LocalProvider:
         slots, sha256 = await self._engine(lm)
         start = time.perf_counter()
         try:
-            completion = await slots.run(body, request.messages, timeout=lm.timeout)
+            completion = await slots.run(body, request.messages, seconds=lm.timeout)
         except EngineError as error:
             raise _refusal(lm, error, slots.engine) from error
         except TimeoutError as error:

@@ -33,7 +33,7 @@ class _Waiting:
     messages: Sequence[Message]
     prefix: str  # its name, or "" where it is too short to keep
     reply: asyncio.Future[Completion]
-    timeout: float
+    seconds: float  # the longest that it may take
     stop: threading.Event = field(default_factory=threading.Event)
 
     def expire(self) -> None:
@@ -62,14 +62,14 @@ class Slots:
         self._woken = False
 
     async def run(
-        self, body: Mapping[str, Any], messages: Sequence[Message], *, timeout: float
+        self, body: Mapping[str, Any], messages: Sequence[Message], *, seconds: float
     ) -> Completion:
         """Run one request when a slot is free; a cancelled one gives its slot back soon.
 
         Args:
             body: the request.
             messages: its turns.
-            timeout: the longest that it may take once it has a slot, in seconds.
+            seconds: the longest that it may take once it has a slot.
 
         Raises:
             TimeoutError: if it takes longer.
@@ -77,7 +77,7 @@ class Slots:
             EngineStopped: if the engine is closed.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(body, messages, _prefix_name(messages), loop.create_future(), timeout)
+        waiting = _Waiting(body, messages, _prefix_name(messages), loop.create_future(), seconds)
         self._waiting.append(waiting)
         self._wake()
         try:
@@ -125,7 +125,7 @@ class Slots:
             compute = True
         self._remember(prefix)
         self._held[slot] = waiting.messages
-        timer = asyncio.get_running_loop().call_later(waiting.timeout, waiting.expire)
+        timer = asyncio.get_running_loop().call_later(waiting.seconds, waiting.expire)
         job = asyncio.ensure_future(self._job(waiting, slot, restore=restore, compute=compute))
         job.add_done_callback(lambda _: self._release(slot, timer))
 
