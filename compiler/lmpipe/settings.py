@@ -111,7 +111,7 @@ def configure(
     Args:
         lm: the LM of predictors that name none; at first `LM("local")`.
         cache: the cache's folder, True for the default one, False for none.
-        max_in_flight: requests in flight to one endpoint at a time.
+        max_in_flight: requests in flight to one server at a time.
         runtime: a whole runtime, in place of the two above.
     """
     global _configured  # noqa: PLW0603 - `configure` is the one explicit global

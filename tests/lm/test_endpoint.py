@@ -208,6 +208,33 @@ async def test_callers_of_a_paused_server_do_not_come_back_all_at_once() -> None
     assert len(set(back)) >= 32
 
 
+class Strict(Server):
+    """Takes 120 requests a minute, and says of the others only that they are too many."""
+
+    async def complete(self, request: Request) -> Reply:
+        if sum(time > now() - 60 for time in self.times) >= 120:
+            self.refused += 1
+            await asyncio.sleep(0.01)
+            raise BUSY
+        return await super().complete(request)
+
+    refused = 0
+
+
+@scenario
+async def test_a_server_with_a_limit_that_nobody_knows_answers_all_the_same() -> None:
+    server = Strict()
+    endpoint = opened(server, in_flight=64)
+    request, limit = World().request(), asyncio.Semaphore(64)
+
+    async def ask() -> Reply:
+        async with limit:
+            return await endpoint.ask(request)
+
+    assert len(await asyncio.gather(*(ask() for _ in range(400)))) == 400
+    assert server.refused < 200
+
+
 @scenario
 async def test_a_request_in_back_off_holds_up_no_other() -> None:
     world = World(max_in_flight=1, retry=RetryPolicy(attempts=3, base=100, cap=100))
@@ -534,10 +561,10 @@ class Sampling(Server):
         return [await self.complete(request)] * n
 
 
-def opened(server: Server, **settings: Any) -> Endpoint:
+def opened(server: Server, *, in_flight: int = 4, **settings: Any) -> Endpoint:
     lm = LM("vllm/m", base_url=ADDRESSES[0], **settings)
     return Endpoint(
-        lm, max_in_flight=4, retry=RetryPolicy(), open_provider=lambda lm, address: server
+        lm, max_in_flight=in_flight, retry=RetryPolicy(), open_provider=lambda lm, address: server
     )
 
 

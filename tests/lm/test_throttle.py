@@ -176,6 +176,31 @@ def test_it_stays_between_one_and_the_limit(good: list[bool], limit: int) -> Non
         assert 1 <= throttle.allowed <= limit
 
 
+def refused(throttle: Throttle, times: int) -> list[float]:
+    """How long it is left alone after each of so many refusals of single requests."""
+    waits = []
+    for _ in range(times):
+        throttle.overloaded(throttle.cuts, None, 0.0)
+        waits.append(throttle.wait(0.0, 0.0))
+    return waits
+
+
+def test_a_server_that_refuses_single_requests_is_left_alone_for_longer_each_time() -> None:
+    assert refused(Throttle(Limits(), 1), 8) == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+
+
+def test_as_long_as_fewer_at_once_may_help_it_is_not_left_alone() -> None:
+    assert refused(Throttle(Limits(), 4), 3) == [0.0, 0.0, 0.5]
+
+
+def test_after_an_answer_it_is_left_alone_briefly_again() -> None:
+    throttle = Throttle(Limits(), 1)
+    refused(throttle, 3)
+    throttle.answered(throttle.cuts)
+    throttle.overloaded(throttle.cuts, None, 100.0)
+    assert throttle.wait(0.0, 100.0) == 0.5
+
+
 # --- retry-after
 
 

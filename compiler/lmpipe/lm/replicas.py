@@ -44,7 +44,7 @@ class Replica:
         losses: how often it was found to be away.
     """
 
-    address: str
+    address: str = field(repr=False)  # there may be a password in it
     provider: Provider
     throttle: Throttle
     away: int = 0

@@ -12,6 +12,8 @@ from lmpipe.lm.request import Request, Usage
 from lmpipe.lm.retry import MAX_RETRY_AFTER
 
 _ENOUGH = 1e-9  # a rounding error of an allowance
+_PAUSE = 0.5  # seconds for which a server that refuses a single request is left alone at first
+_LONGEST_PAUSE = 30.0
 _MEMORY = 64  # replies over which token counts are averaged
 
 
@@ -81,7 +83,8 @@ class Throttle:
     """What one server may be asked now.
 
     A server that says that it is overloaded is asked half as much at once from then on; each
-    time that as many requests as are allowed at once were answered, it is asked one more.
+    time that as many requests as are allowed at once were answered, it is asked one more. One that
+    refuses even single requests is left alone, longer each time.
 
     Args:
         limits: the limits that hold for it.
@@ -98,6 +101,7 @@ class Throttle:
         self.cuts = 0
         self._most = self.allowed = limits.in_flight or in_flight
         self._answered = 0  # since `allowed` changed
+        self._refusals = 0  # of single requests, since the last answer
         self._paused_until = -inf
         self._requests = Bucket(limits.rpm) if limits.rpm is not None else None
         self._tokens = Bucket(limits.tpm) if limits.tpm is not None else None
@@ -152,9 +156,12 @@ class Throttle:
         Args:
             cuts: `cuts` as they were when it was sent.
         """
-        if self.allowed < self._most and cuts == self.cuts:
+        if self.allowed == self._most and not self._refusals:  # what nearly every answer meets
+            return
+        if cuts == self.cuts:
+            self._refusals = 0
             self._answered += 1
-            if self._answered >= self.allowed:
+            if self._answered >= self.allowed < self._most:
                 self._answered = 0
                 self.allowed += 1
 
@@ -169,6 +176,9 @@ class Throttle:
             now: the time.
         """
         if cuts == self.cuts:
+            if self.allowed == 1:
+                retry_after = retry_after or min(_PAUSE * 2.0**self._refusals, _LONGEST_PAUSE)
+                self._refusals = min(self._refusals + 1, 16)
             self.cuts += 1
             self.allowed, self._answered = max(self.allowed // 2, 1), 0
         if retry_after is not None:
