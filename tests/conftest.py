@@ -30,5 +30,7 @@ def _fresh_runtime() -> Iterator[None]:
     from lmpipe.lm.runtime import Runtime
     from lmpipe.settings import using
 
-    with using(lm=LM("local"), runtime=Runtime(retry=RetryPolicy(attempts=1))):
+    runtime = Runtime(retry=RetryPolicy(attempts=1))
+    with using(lm=LM("local"), runtime=runtime):
         yield
+    runtime.close()

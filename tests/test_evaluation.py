@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import lmpipe
 from lmpipe.errors import ConfigError, DataError, LMRequestError, MetricError
 from lmpipe.evaluation import RunOptions, run_examples
 from lmpipe.lm import loop
-from lmpipe.lm.request import Request
+from lmpipe.lm.request import Reply, Request
 from lmpipe.metrics import Score, exact_match
-from lmpipe.outcome import Evaluation, Row
+from lmpipe.outcome import Evaluation, Failure, Row
 from lmpipe.trace import Trace
 
 PROGRAM = lmpipe.Predict("message -> score: int")
@@ -75,6 +76,51 @@ def test_parts_are_means_over_all_rows() -> None:
 def test_a_concurrency_below_one_is_refused() -> None:
     with pytest.raises(ConfigError, match="concurrency is 0"):
         lmpipe.evaluate(PROGRAM, examples(), exact_match("score"), concurrency=0)
+
+
+class Hanging(lmpipe.ScriptedLM):
+    """Never answers the second question."""
+
+    async def complete(self, request: Request, **options: object) -> Reply:
+        if "no. 1" in request.messages[-1].content:
+            await asyncio.Event().wait()
+        return await super().complete(request)
+
+
+class Sync(lmpipe.Module):
+    def __init__(self) -> None:
+        self.rate = lmpipe.Predict("message -> score: int")
+
+    def forward(self, message: str) -> object:
+        return self.rate(message=message)
+
+
+@pytest.mark.parametrize("program", [PROGRAM, Sync()])
+def test_a_row_that_takes_too_long_is_a_failure_of_its_own_kind(program: lmpipe.Module) -> None:
+    lm = Hanging(says_one)
+    result = lmpipe.evaluate(
+        program, examples(), lambda example, prediction: True, lm=lm, row_timeout=0.2
+    )
+    assert result.failures == {"deadline": 1}
+    assert result.rows[1].failure == Failure("deadline", "took longer than 0.2 seconds")
+    assert [row.score.value for row in result.rows] == [1.0, 0.0, 1.0]
+
+
+def test_a_timeout_of_the_programs_own_is_the_programs() -> None:
+    class Impatient(Sync):
+        def forward(self, message: str) -> object:
+            raise TimeoutError("the database is slow")
+
+    def any_score(example: lmpipe.Example, prediction: object) -> bool:
+        return True
+
+    result = lmpipe.evaluate(Impatient(), examples(), any_score, row_timeout=60)
+    assert result.failures == {"program": 3}
+
+
+def test_a_row_timeout_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="row_timeout is 0"):
+        lmpipe.evaluate(PROGRAM, examples(), exact_match("score"), row_timeout=0)
 
 
 def broken(example: lmpipe.Example, prediction: object, trace: object) -> bool:

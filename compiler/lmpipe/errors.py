@@ -12,7 +12,8 @@
     ├── OutputError             a reply cannot be read as the declared outputs; keeps the raw text
     ├── LMError                 the road to an LM failed
     │   ├── LMRequestError      the server refuses this request: asking again cannot help
-    │   └── LMUnavailableError  the server is away or overloaded: asking again may help
+    │   ├── LMUnavailableError  the server is away or overloaded: asking again may help
+    │   └── DeadlineError       the caller's own deadline passed before the reply came
     └── BudgetExhaustedError    the next step could pass the budget
 
 Every message says what was expected, what came, and what to do.
@@ -93,6 +94,10 @@ class LMRequestError(LMError):
 
 class LMUnavailableError(LMError):
     """The server cannot be reached, is overloaded or broke off; asking again may help."""
+
+
+class DeadlineError(LMError):
+    """The caller's own deadline passed before the LM had replied."""
 
 
 class BudgetExhaustedError(LmpipeError):

@@ -70,6 +70,7 @@ class RunOptions:
         on_row: called as each row ends, in no fixed order.
         few: whether the examples are too few to tell, by all of them failing in the same way,
             that nothing works.
+        row_timeout: the longest that one run may take, in seconds; it fails then.
     """
 
     concurrency: int = DEFAULT_CONCURRENCY
@@ -77,6 +78,7 @@ class RunOptions:
     admission: Admission = field(default_factory=_Open)
     on_row: Callable[[Row], None] | None = None
     few: bool = False
+    row_timeout: float | None = None
 
 
 def evaluate(
@@ -87,6 +89,7 @@ def evaluate(
     lm: LM | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
     on_row: Callable[[Row], None] | None = None,
+    row_timeout: float | None = None,
 ) -> Evaluation:
     """Score a program on data.
 
@@ -97,6 +100,8 @@ def evaluate(
         lm: the LM, in place of the configured one.
         concurrency: examples in flight at a time.
         on_row: called as each row ends.
+        row_timeout: the longest that the program may take over one example, in seconds; one that
+            takes longer is given up and is a failure of kind `deadline`.
 
     Raises:
         DataError: if the data are empty or do not fit the program's inputs.
@@ -104,7 +109,15 @@ def evaluate(
         LMError: if the LM is away after retries.
     """
     return loop.run_sync(
-        aevaluate(program, data, metric, lm=lm, concurrency=concurrency, on_row=on_row)
+        aevaluate(
+            program,
+            data,
+            metric,
+            lm=lm,
+            concurrency=concurrency,
+            on_row=on_row,
+            row_timeout=row_timeout,
+        )
     )
 
 
@@ -116,6 +129,7 @@ async def aevaluate(
     lm: LM | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
     on_row: Callable[[Row], None] | None = None,
+    row_timeout: float | None = None,
 ) -> Evaluation:
     """`evaluate` from a coroutine."""
     check_not_empty("data", data)
@@ -123,7 +137,7 @@ async def aevaluate(
     bound = program.bind(program.state())
     settings = current_settings()
     with using(lm=lm or settings.lm):
-        options = RunOptions(concurrency=concurrency, on_row=on_row)
+        options = RunOptions(concurrency=concurrency, on_row=on_row, row_timeout=row_timeout)
         return await run_examples(bound, data, metric, options)
 
 
@@ -133,13 +147,17 @@ async def run_examples(
     """Run a program on examples; rows come back in the examples' order.
 
     Raises:
-        ConfigError: if the concurrency is below 1.
+        ConfigError: if the concurrency is below 1, or the row's timeout is not above 0.
         BudgetExhaustedError: if the budget ends before the examples do.
         MetricError: if the metric breaks its contract, or raises on every row.
         LMError: if the LM is away, or refuses every row.
     """
     if options.concurrency < 1:
         raise ConfigError(f"concurrency is {options.concurrency}, must be 1 or more")
+    if options.row_timeout is not None and options.row_timeout <= 0:
+        raise ConfigError(
+            f"row_timeout is {options.row_timeout}, must be above 0: it is in seconds"
+        )
     started = time.perf_counter()
     judge = bind_metric(metric)
     limit = asyncio.Semaphore(options.concurrency)
@@ -148,7 +166,7 @@ async def run_examples(
     async def run_one(index: int, example: Example) -> None:
         calls: list[Call] = []
         try:
-            row = await _run_row(program, index, example, judge, calls, options.scope)
+            row = await _run_row(program, index, example, judge, calls, options)
         finally:
             options.admission.settle(calls)
             limit.release()
@@ -179,12 +197,16 @@ async def _run_row(
     example: Example,
     judge: Callable[[Example, Any, Any], Any],
     calls: list[Call],
-    scope: Mapping[str, Any],
+    options: RunOptions,
 ) -> Row:
     started = time.perf_counter()
     prediction, trace, failure, score = None, Trace(), None, Score(0.0)
+    timer = asyncio.timeout(options.row_timeout)
     try:
-        prediction = await run_traced(program, example.inputs, trace, calls=calls, **scope)
+        async with timer:
+            prediction = await run_traced(
+                program, example.inputs, trace, calls=calls, **options.scope
+            )
     except OutputError as error:
         failure = Failure("output", str(error), error.raw)
     except LMRequestError as error:
@@ -197,7 +219,10 @@ async def _run_row(
     except (LMError, InputError):
         raise
     except Exception as error:  # noqa: BLE001 - a program may raise anything; the row keeps it
-        failure = Failure("program", f"{type(error).__name__}: {error}", traceback.format_exc())
+        if timer.expired():
+            failure = Failure("deadline", f"took longer than {options.row_timeout:g} seconds")
+        else:
+            failure = Failure("program", f"{type(error).__name__}: {error}", traceback.format_exc())
     if failure is None:
         try:
             score = await judge(example, prediction, trace)

@@ -15,7 +15,7 @@ from lmpipe.metrics import Score
 from lmpipe.statistics import Interval, mean_interval
 from lmpipe.trace import Trace
 
-FailureKind = Literal["output", "program", "metric", "request"]
+FailureKind = Literal["output", "program", "metric", "request", "deadline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class Failure:
 
     Args:
         kind: `output` (no reply could be read), `program` (its own code raised), `metric` (the
-            metric raised) or `request` (the LM refused this request, as when it is too long).
+            metric raised), `request` (the LM refused this request, as when it is too long) or
+            `deadline` (the row took longer than its `row_timeout`).
             An LM that is away is no failure of an example: it stops the evaluation.
         message: the error in one line.
         raw: the reply's text for `output`, the traceback for `program` and `metric`.

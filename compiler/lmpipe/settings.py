@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmpipe.errors import LMError
+from lmpipe.lm import deadline as deadlines
 from lmpipe.lm.lm import LM
 from lmpipe.lm.retry import RetryPolicy
 from lmpipe.lm.runtime import Runtime
@@ -75,6 +76,7 @@ def make_runtime(
     cache: Path | str | bool | None = True,
     max_in_flight: int = 64,
     attempts: int | None = None,
+    give_up_after: float | None = None,
     on_retry: Callable[[int, float, LMError], None] | None = None,
 ) -> Runtime:
     """Make a runtime with a disk cache.
@@ -82,8 +84,9 @@ def make_runtime(
     Args:
         cache: a folder; True for the default one (`$LMPIPE_CACHE`, or in the user's cache
             folder); False or None for none.
-        max_in_flight: requests in flight to one endpoint at a time.
+        max_in_flight: requests in flight to one server at a time.
         attempts: how often an unavailable server is asked before it counts as away.
+        give_up_after: the longest that it is asked in all, in seconds; no bound by default.
         on_retry: called with the attempt's number, the wait in seconds and the error.
     """
     from lmpipe.lm.cache import Cache, default_cache_folder
@@ -91,7 +94,8 @@ def make_runtime(
     store = None
     if cache is not None and cache is not False:
         store = Cache(default_cache_folder() if cache is True else Path(cache))
-    retry = RetryPolicy() if attempts is None else RetryPolicy(attempts=attempts)
+    retry = RetryPolicy(give_up_after=give_up_after)
+    retry = retry if attempts is None else replace(retry, attempts=attempts)
     return Runtime(store=store, max_in_flight=max_in_flight, retry=retry, on_retry=on_retry)
 
 
@@ -107,7 +111,7 @@ def configure(
     Args:
         lm: the LM of predictors that name none; at first `LM("local")`.
         cache: the cache's folder, True for the default one, False for none.
-        max_in_flight: requests in flight to one endpoint at a time.
+        max_in_flight: requests in flight to one server at a time.
         runtime: a whole runtime, in place of the two above.
     """
     global _configured  # noqa: PLW0603 - `configure` is the one explicit global
@@ -126,15 +130,29 @@ def configure(
 
 
 @contextmanager
-def using(*, lm: LM | None = None, runtime: Runtime | None = None) -> Iterator[Settings]:
-    """Other settings for the calls made inside a `with` block, in this thread or task alone."""
+def using(
+    *, lm: LM | None = None, runtime: Runtime | None = None, deadline: float | None = None
+) -> Iterator[Settings]:
+    """Other settings for the calls made inside a `with` block, in this thread or task alone.
+
+    Args:
+        lm: the LM of predictors that name none.
+        runtime: the road that calls take.
+        deadline: the time that all LM calls of the block together may take, in seconds from now.
+            Once it has passed, those under way and all later ones raise `DeadlineError`. Of
+            nested deadlines the earlier one holds.
+
+    Raises:
+        ConfigError: if the deadline is not above 0.
+    """
     if lm is None or runtime is None:
         settings = current_settings()
         settings = Settings(lm or settings.lm, runtime or settings.runtime)
     else:
         settings = Settings(lm, runtime)
-    token = _override.set(settings)
-    try:
-        yield settings
-    finally:
-        _override.reset(token)
+    with contextlib.nullcontext() if deadline is None else deadlines.deadline(deadline):
+        token = _override.set(settings)
+        try:
+            yield settings
+        finally:
+            _override.reset(token)

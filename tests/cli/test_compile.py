@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fake_server import FakeServer
+from helpers.world import answer_body
 
 Cli = Callable[..., Any]
 Write = Callable[[str, str], str]
@@ -126,6 +128,27 @@ def test_the_api_key_is_nowhere_in_the_output_or_the_run_folder(
     )  # fmt: skip
     assert result.exit_code == 0
     assert "sk-very-secret" not in result.output
+
+
+def test_replicas_and_limits_are_remembered(cli: Cli, folder: Path) -> None:
+    with FakeServer(answer_body) as one, FakeServer(answer_body) as two:
+        result = cli(
+            "compile", "colours.py", "--student", "vllm/m", "--base-url", one.base_url,
+            "--base-url", two.base_url, "--rpm", "600000", "--tpm", "1e9", "--timeout", "30",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        assert min(one.stats()["ok"], two.stats()["ok"]) > 0
+        changed = manifest(folder)["overrides"]
+        assert changed["student"]["base_urls"] == [one.base_url, two.base_url]
+        assert changed["traffic"] == {"rpm": 600000, "tpm": 1e9, "timeout": 30}
+        (run,) = (folder / "runs").iterdir()
+        assert cli("eval", str(run), "--trust").exit_code == 0
+
+
+def test_limits_hold_for_the_programs_own_lm(cli: Cli) -> None:
+    result = cli("compile", "colours.py", "--rpm", "0")
+    assert result.exit_code == 2
+    assert "limits must be above 0" in result.stderr
 
 
 def test_a_second_recipe_of_a_file_is_chosen_by_name(cli: Cli, write: Write) -> None:

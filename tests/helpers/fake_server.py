@@ -23,8 +23,10 @@ import asyncio
 import hashlib
 import json
 import re
+import subprocess
 import sys
 import threading
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +47,19 @@ class Failure(NamedTuple):
     body: Any
 
 
-MODES = "an HTTP status, reset, stall, half, garbage, empty"
+MODES = (
+    "an HTTP status",
+    "reset",  # the connection, before an answer
+    "torn",  # the connection reset in the body
+    "half",  # a body, and an orderly end
+    "cut",  # half of the JSON, as a whole HTTP body
+    "drip",  # a body that goes on for ever, byte by byte
+    "stall",  # no answer until the server stops
+    "garbage",  # a page of HTML
+    "mislabelled",  # a good reply as text/plain
+    "empty",  # no choices
+    "ok",  # a good answer, between bad ones
+)
 
 
 def make_replier(replies: str | Replier) -> Replier:
@@ -106,9 +120,12 @@ def _spelled(body: Body, label: str) -> str:
 class FakeApp:
     """The server's state and its answers."""
 
-    def __init__(self, replies: str | Replier, *, latency: float = 0.0) -> None:
+    def __init__(
+        self, replies: str | Replier, *, latency: float = 0.0, capacity: int | None = None
+    ) -> None:
         self.replier = make_replier(replies)
         self.latency = latency
+        self.capacity = capacity  # requests at once, above which it answers 429
         self.counts: Counter[str] = Counter()
         self.bodies: list[Body] = []
         self.headers: list[dict[str, str]] = []
@@ -133,13 +150,12 @@ class FakeApp:
 
         Args:
             count: how many.
-            mode: an HTTP status; `reset` (the connection), `stall` (until the server stops),
-                `half` (a body), `garbage` (no JSON) or `empty` (no choices).
+            mode: one of `MODES`.
             retry_after: the header of that name.
             body: the JSON that comes with an HTTP status, which may be 200.
         """
         if not mode.isdigit() and mode not in MODES:
-            raise ValueError(f"mode must be {MODES}; got {mode!r}")
+            raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
         if body is ...:
             body = {"error": {"message": f"told to answer {mode}", "type": "fake"}}
         self.failures += [Failure(mode, retry_after, body)] * count
@@ -163,12 +179,15 @@ class FakeApp:
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
+            if self.capacity is not None and self.in_flight > self.capacity:
+                self.counts["429"] += 1
+                return web.json_response({"error": "too many at once"}, status=429)
             if self.latency:
                 await asyncio.sleep(self.latency)
-            if self.failures:
-                failure = self.failures.pop(0)
+            failure = self.failures.pop(0) if self.failures else None
+            if failure is not None and failure.mode != "ok":
                 self.counts[failure.mode] += 1
-                return await self._answer_badly(request, failure)
+                return await self._answer_badly(request, failure, body)
             self.counts["ok"] += 1
             completion = self._completion(body)
             if body.get("stream"):
@@ -202,7 +221,9 @@ class FakeApp:
         await response.write(b"data: [DONE]\n\n")
         return response
 
-    async def _answer_badly(self, request: web.Request, failure: Failure) -> web.StreamResponse:
+    async def _answer_badly(
+        self, request: web.Request, failure: Failure, body: Body
+    ) -> web.StreamResponse:
         mode = failure.mode
         if mode.isdigit():
             retry_after = failure.retry_after
@@ -214,13 +235,25 @@ class FakeApp:
             return web.Response(text="<html>not JSON</html>", content_type="text/html")
         if mode == "empty":
             return web.json_response({"choices": []})
-        response = web.StreamResponse(headers={"Content-Length": "1000"})
-        if mode == "half":
+        good = json.dumps(self._completion(body))
+        if mode == "mislabelled":
+            self.counts["ok"] += 1
+            return web.Response(text=good)
+        if mode == "cut":
+            return web.Response(text=good[: len(good) // 2], content_type="application/json")
+        await self._break_off(request, good, mode)
+        return web.Response()
+
+    async def _break_off(self, request: web.Request, good: str, mode: str) -> None:
+        if mode != "reset":
+            response = web.StreamResponse(headers={"Content-Length": "1000000"})
             await response.prepare(request)
-            await response.write(b'{"choices": [')
+            await response.write(good[: len(good) // 2].encode())
+            while mode == "drip":
+                await response.write(b" ")
+                await asyncio.sleep(0.01)
         if request.transport is not None:
             request.transport.close() if mode == "half" else request.transport.abort()
-        return response
 
     def _completion(self, body: Body) -> dict[str, Any]:
         text = self.replier(body)
@@ -279,9 +312,16 @@ async def start(app: FakeApp, port: int = 0) -> tuple[web.AppRunner, int]:
 class FakeServer(FakeApp):
     """The server in a thread of this process, for the length of a `with` block."""
 
-    def __init__(self, replies: str | Replier = "hash", *, latency: float = 0.0) -> None:
-        super().__init__(replies, latency=latency)
-        self.port = 0
+    def __init__(
+        self,
+        replies: str | Replier = "hash",
+        *,
+        latency: float = 0.0,
+        capacity: int | None = None,
+        port: int = 0,
+    ) -> None:
+        super().__init__(replies, latency=latency, capacity=capacity)
+        self.port = port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -292,7 +332,7 @@ class FakeServer(FakeApp):
 
     def __enter__(self) -> FakeServer:
         self._thread.start()
-        self._runner, self.port = self._run(start(self))
+        self._runner, self.port = self._run(start(self, self.port))
         return self
 
     def __exit__(
@@ -308,6 +348,38 @@ class FakeServer(FakeApp):
 
     def _run(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+
+
+class FakeProcess:
+    """The server as a process of its own, for the length of a `with` block."""
+
+    def __init__(self, replies: str = "hash", *, latency: float = 0.0) -> None:
+        self._command = [sys.executable, __file__, "--replies", replies, "--latency", str(latency)]
+
+    @property
+    def base_url(self) -> str:
+        """What `LM(…, base_url=)` takes."""
+        return f"{self._root}/v1"
+
+    def __enter__(self) -> FakeProcess:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self._root = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """End it by SIGKILL, in whatever it does."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+    def stats(self) -> dict[str, int]:
+        with urllib.request.urlopen(f"{self._root}/stats") as response:
+            found: dict[str, int] = json.load(response)
+        return found
 
 
 async def _serve(app: FakeApp, port: int) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 import lmpipe
+from lmpipe.errors import ConfigError
 
 
 def test_secrets_in_parameters_and_addresses_are_neither_identity_nor_shown() -> None:
@@ -29,3 +32,34 @@ def test_lms_with_other_secrets_are_not_equal() -> None:
     one, two = (lmpipe.LM("openai/m", base_url=f"http://{who}@host/v1") for who in ("a:b", "c:d"))
     assert one != two
     assert one.identity() == two.identity()
+
+
+def test_limits_and_timeout_are_no_part_of_the_identity() -> None:
+    lm = lmpipe.LM("vllm/m", base_url="http://host/v1")
+    other = lm.throttled(rpm=60, tpm=1000, timeout=5)
+    assert (other.limits.rpm, other.limits.tpm, other.timeout) == (60, 1000, 5)
+    assert other.identity() == lm.identity()
+    assert lm.limits.rpm is None
+
+
+def test_what_is_not_throttled_anew_stays() -> None:
+    lm = lmpipe.LM("vllm/m", timeout=7).throttled(in_flight=4).throttled(rpm=60)
+    assert (lm.limits.in_flight, lm.limits.rpm, lm.timeout) == (4, 60, 7)
+
+
+@pytest.mark.parametrize("name", ["in_flight", "rpm", "tpm", "timeout"])
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan")])
+def test_limits_that_are_none_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match="must be above 0"):
+        lmpipe.LM("vllm/m").throttled(**{name: value})  # type: ignore[arg-type]
+
+
+def test_the_first_address_names_the_endpoint() -> None:
+    lm = lmpipe.LM("vllm/m", base_url=["http://a/v1/", "http://b/v1", "http://a/v1"])
+    assert (lm.base_url, lm.replicas) == ("http://a/v1", ("http://b/v1",))
+    assert lm.identity() == lmpipe.LM("vllm/m", base_url="http://a/v1").identity()
+
+
+def test_replicas_of_what_has_none_are_refused() -> None:
+    with pytest.raises(ConfigError, match="several addresses are for OpenAI-compatible servers"):
+        lmpipe.LM("anthropic/m", base_url=["http://a/v1", "http://b/v1"])

@@ -3,13 +3,14 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
-from lmpipe.lm.retry import RetryPolicy, parse_retry_after, with_retries
+from lmpipe.lm.retry import RetryPolicy, ask_again, parse_retry_after
 
 
 class Clock:
@@ -24,11 +25,11 @@ class Clock:
         self.now += seconds
 
 
-def failing(*errors: LMError) -> Callable[[], Awaitable[str]]:
+def failing(*errors: LMError) -> Callable[[int], Awaitable[str]]:
     """A call that raises these errors in turn and then succeeds."""
     left = list(errors)
 
-    async def call() -> str:
+    async def call(attempt: int) -> str:
         if left:
             raise left.pop(0)
         return "reply"
@@ -36,79 +37,109 @@ def failing(*errors: LMError) -> Callable[[], Awaitable[str]]:
     return call
 
 
+AWAY = LMUnavailableError("away")
+
+
 async def retried(
-    call: Callable[[], Awaitable[str]], clock: Clock, *, attempts: int = 6, seed: int = 0
+    call: Callable[[int], Awaitable[str]],
+    clock: Clock,
+    *,
+    first: LMUnavailableError = AWAY,
+    seed: int = 0,
+    on_retry: Callable[[int, float, LMError], None] | None = None,
+    **policy: Any,
 ) -> str:
-    return await with_retries(
+    return await ask_again(
         call,
-        policy=RetryPolicy(attempts=attempts),
+        first,
+        policy=RetryPolicy(**policy),
         rng=random.Random(seed),
+        started=0.0,
         sleep=clock.sleep,
         clock=lambda: clock.now,
+        on_retry=on_retry,
     )
 
 
-async def test_a_success_waits_for_nothing() -> None:
+async def test_an_unavailable_server_is_asked_until_it_answers() -> None:
     clock = Clock()
-    assert await retried(failing(), clock) == "reply"
-    assert clock.sleeps == []
+    assert await retried(failing(AWAY, AWAY), clock) == "reply"
+    assert len(clock.sleeps) == 3
 
 
-async def test_an_unavailable_server_is_asked_again() -> None:
-    clock = Clock()
-    assert await retried(failing(LMUnavailableError("away"), LMUnavailableError("away")), clock)
-    assert len(clock.sleeps) == 2
+async def test_attempts_are_numbered_from_the_first_one_on() -> None:
+    numbers: list[int] = []
+
+    async def call(attempt: int) -> str:
+        numbers.append(attempt)
+        if attempt < 4:
+            raise AWAY
+        return "reply"
+
+    await retried(call, Clock())
+    assert numbers == [2, 3, 4]
 
 
 async def test_a_refused_request_is_not_asked_again() -> None:
     clock = Clock()
     with pytest.raises(LMRequestError, match="no such model"):
         await retried(failing(LMRequestError("no such model")), clock)
-    assert clock.sleeps == []
+    assert len(clock.sleeps) == 1
 
 
 async def test_the_last_error_says_how_often_and_how_long() -> None:
     clock = Clock()
     last = LMUnavailableError("away", status=503)
     with pytest.raises(LMUnavailableError) as caught:
-        await retried(
-            failing(LMUnavailableError("x"), LMUnavailableError("x"), last), clock, attempts=3
-        )
+        await retried(failing(AWAY, last), clock, attempts=3)
     assert str(caught.value) == f"away (asked 3 times over {sum(clock.sleeps):.1f} seconds)"
     assert caught.value.status == 503
     assert caught.value.__cause__ is last
 
 
-async def test_retry_after_is_the_shortest_wait() -> None:
+async def test_one_attempt_is_no_attempt_more() -> None:
     clock = Clock()
-    await retried(failing(LMUnavailableError("busy", retry_after=7.0)), clock)
-    assert clock.sleeps == [7.0]
+    with pytest.raises(LMUnavailableError, match=r"away \(asked once\)"):
+        await retried(failing(), clock, attempts=1)
+    assert clock.sleeps == []
+
+
+async def test_patience_ends_before_a_wait_that_would_be_too_long() -> None:
+    clock = Clock()
+    busy = LMUnavailableError("busy", retry_after=4.0)
+    with pytest.raises(LMUnavailableError, match="asked 3 times over"):
+        await retried(failing(*[busy] * 9), clock, first=busy, attempts=99, give_up_after=14.0)
+    assert 8.0 <= clock.now <= 14.0
+
+
+async def test_retry_after_is_the_shortest_wait_and_jitter_comes_on_top() -> None:
+    clocks = [Clock() for _ in range(20)]
+    for seed, clock in enumerate(clocks):
+        await retried(failing(), clock, first=LMUnavailableError("busy", retry_after=7), seed=seed)
+    waits = {clock.now for clock in clocks}
+    assert min(waits) >= 7.0
+    assert max(waits) <= 7.5
+    assert len(waits) == 20
 
 
 async def test_retry_after_is_capped_at_two_minutes() -> None:
     clock = Clock()
-    await retried(failing(LMUnavailableError("busy", retry_after=9e9)), clock)
-    assert clock.sleeps == [120.0]
+    await retried(failing(), clock, first=LMUnavailableError("busy", retry_after=9e9))
+    assert 120.0 <= clock.now <= 120.5
 
 
 async def test_each_wait_is_told_with_its_attempt() -> None:
     clock = Clock()
     told: list[tuple[int, float, LMError]] = []
-    first, second = LMUnavailableError("a"), LMUnavailableError("b")
-    await with_retries(
-        failing(first, second),
-        policy=RetryPolicy(),
-        rng=random.Random(0),
-        sleep=clock.sleep,
-        on_retry=lambda *args: told.append(args),
-    )
-    assert told == [(1, clock.sleeps[0], first), (2, clock.sleeps[1], second)]
+    second = LMUnavailableError("b")
+    await retried(failing(second), clock, on_retry=lambda *args: told.append(args))
+    assert told == [(1, clock.sleeps[0], AWAY), (2, clock.sleeps[1], second)]
 
 
 async def test_the_same_seed_waits_the_same() -> None:
     clocks = Clock(), Clock()
     for clock in clocks:
-        await retried(failing(*[LMUnavailableError("x")] * 5), clock, seed=3)
+        await retried(failing(*[AWAY] * 4), clock, seed=3)
     assert clocks[0].sleeps == clocks[1].sleeps
 
 
@@ -125,9 +156,10 @@ def test_waits_are_spread_over_the_whole_bound() -> None:
     assert max(delays) > 1.5
 
 
-def test_no_attempt_at_all_is_refused() -> None:
+@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"base": -1}, {"give_up_after": -1}])
+def test_a_policy_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="needs 1 attempt"):
-        RetryPolicy(attempts=0)
+        RetryPolicy(**wrong)
 
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)

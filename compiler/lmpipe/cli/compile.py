@@ -15,7 +15,10 @@ from lmpipe.cli.options import (
     CacheFolder,
     Concurrency,
     Json,
+    Rpm,
     Student,
+    Timeout,
+    Tpm,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +40,9 @@ def command(
     ] = None,
     base_url: BaseUrl = None,
     api_key_env: ApiKeyEnv = None,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    timeout: Timeout = None,
     train: Annotated[str | None, typer.Option(metavar="PATH", help="Training examples.")] = None,
     val: Annotated[str | None, typer.Option(metavar="PATH", help="Validation examples.")] = None,
     test: Annotated[str | None, typer.Option(metavar="PATH", help="Test examples.")] = None,
@@ -60,16 +66,18 @@ def command(
     ] = False,
 ) -> None:
     """Compile a program: search for what scores best, test it once, save it."""
-    from lmpipe.cli.overrides import Overrides, choose_lms
+    from lmpipe.cli.overrides import Overrides, Traffic, choose_lms
     from lmpipe.cli.targets import open_road
     from lmpipe.compiler import compile as compile_recipe
     from lmpipe.recipe import load_recipe
 
     chosen_student, chosen_teacher = choose_lms(student, teacher, base_url, api_key_env)
+    traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
     overrides = Overrides(
         optimizer=optimizer,
         student=chosen_student,
         teacher=chosen_teacher,
+        traffic=None if traffic == Traffic() else traffic,
         train=train,
         val=val,
         test=test,

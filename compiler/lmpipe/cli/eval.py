@@ -15,8 +15,11 @@ from lmpipe.cli.options import (
     Concurrency,
     Json,
     Program,
+    Rpm,
     Student,
     Target,
+    Timeout,
+    Tpm,
     Trust,
 )
 
@@ -48,6 +51,9 @@ def command(
     student: Student = None,
     base_url: BaseUrl = None,
     api_key_env: ApiKeyEnv = None,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    timeout: Timeout = None,
     concurrency: Concurrency = 64,
     cache: CacheFolder = None,
     out: Annotated[
@@ -59,14 +65,15 @@ def command(
     ] = 0,
 ) -> None:
     """Score a compiled program, or a program as it is declared."""
-    from lmpipe.cli.overrides import choose_lms
+    from lmpipe.cli.overrides import Traffic, choose_lms
     from lmpipe.cli.targets import open_road, open_target
     from lmpipe.rows import check_rows_file, write_rows
 
     if out is not None:
         check_rows_file(out)
     chosen, _ = choose_lms(student, None, base_url, api_key_env)
-    opened = open_target(target, program=program, trust=trust, student=chosen)
+    traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
+    opened = open_target(target, program=program, trust=trust, student=chosen, traffic=traffic)
     examples, prepared = _examples(opened, split, data)
     with open_road(opened.recipe, cache=cache, concurrency=concurrency):
         evaluation = _evaluate(opened, examples, concurrency, quiet=json)

@@ -15,9 +15,25 @@ Student = Annotated[
     ),
 ]
 BaseUrl = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        "--base-url", metavar="URL", help="The server of --student and --teacher, up to /v1."
+        "--base-url",
+        metavar="URL",
+        help="The server of --student and --teacher, up to /v1; once for each replica.",
+    ),
+]
+Rpm = Annotated[
+    float | None,
+    typer.Option("--rpm", metavar="N", help="Requests per minute to each server of the LMs."),
+]
+Tpm = Annotated[
+    float | None,
+    typer.Option("--tpm", metavar="N", help="Tokens per minute to each server of the LMs."),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", metavar="SECONDS", help="The longest that one request may take; 600 at first."
     ),
 ]
 ApiKeyEnv = Annotated[

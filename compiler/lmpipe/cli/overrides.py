@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ class LMChoice:
 
     Args:
         model: its name.
-        base_url: its server, or None.
+        base_urls: its server, or the replicas of it.
         api_key_env: the environment variable that holds its key, or None.
     """
 
     model: str
-    base_url: str | None = None
+    base_urls: tuple[str, ...] = ()
     api_key_env: str | None = None
 
     def lm(self) -> LM:
@@ -42,7 +42,30 @@ class LMChoice:
                     f"--api-key-env {self.api_key_env}: there is no such environment variable, or "
                     f"it is empty; set it with export {self.api_key_env}=…"
                 )
-        return LM(self.model, base_url=self.base_url, api_key=key)
+        return LM(self.model, base_url=self.base_urls, api_key=key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """How much and how long servers are asked; None leaves what the LMs say.
+
+    Args:
+        rpm: requests per minute.
+        tpm: tokens per minute.
+        timeout: the longest that one request may take, in seconds.
+    """
+
+    rpm: float | None = None
+    tpm: float | None = None
+    timeout: float | None = None
+
+    def apply(self, lm: LM) -> LM:
+        """The LM within these limits.
+
+        Raises:
+            ConfigError: if one of them is not above 0.
+        """
+        return lm.throttled(rpm=self.rpm, tpm=self.tpm, timeout=self.timeout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +75,7 @@ class Overrides:
     optimizer: str | None = None
     student: LMChoice | None = None
     teacher: LMChoice | None = None
+    traffic: Traffic | None = None
     train: str | None = None
     val: str | None = None
     test: str | None = None
@@ -78,7 +102,13 @@ class Overrides:
             changes["student"] = self.student.lm()
         if self.teacher is not None:
             changes["teacher"] = self.teacher.lm()
-        return recipe.replace(**changes, **self._data(recipe))
+        return self._in_traffic(recipe.replace(**changes, **self._data(recipe)))
+
+    def _in_traffic(self, recipe: Recipe) -> Recipe:
+        if self.traffic is None:
+            return recipe
+        teacher = None if recipe.teacher is None else self.traffic.apply(recipe.teacher)
+        return recipe.replace(student=self.traffic.apply(recipe.student), teacher=teacher)
 
     def _data(self, recipe: Recipe) -> dict[str, Data | None]:
         changes: dict[str, Data | None] = {}
@@ -105,7 +135,9 @@ class Overrides:
         found = {name: value for name, value in asdict(self).items() if value is not None}
         for name in ("student", "teacher"):
             if name in found:
-                found[name]["base_url"] = without_password(found[name]["base_url"])
+                found[name]["base_urls"] = [
+                    without_password(address) for address in found[name]["base_urls"]
+                ]
         return found
 
     @staticmethod
@@ -116,14 +148,19 @@ class Overrides:
             ArtifactError: if it is something else.
         """
         try:
-            lms = {
-                name: LMChoice(**value[name]) for name in ("student", "teacher") if name in value
+            read: dict[str, Any] = {
+                name: _read_choice(value[name]) for name in ("student", "teacher") if name in value
             }
-            found = Overrides(**{**value, **lms})
+            if "traffic" in value:
+                read["traffic"] = Traffic(**value["traffic"])
+            found = Overrides(**{**value, **read})
         except TypeError as error:
             raise ArtifactError(f"the manifest's overrides cannot be read: {error}") from error
         numbers = (found.train_size, found.val_size, found.test_size, found.seed)
-        if not all(number is None or isinstance(number, int) for number in numbers):
+        rates = vars(found.traffic or Traffic()).values()
+        if not all(number is None or isinstance(number, int) for number in numbers) or not all(
+            rate is None or isinstance(rate, int | float) for rate in rates
+        ):
             raise ArtifactError("the manifest's overrides cannot be read: a size is no number")
         return found
 
@@ -131,7 +168,7 @@ class Overrides:
 def choose_lms(
     student: str | None,
     teacher: str | None,
-    base_url: str | None,
+    base_urls: Sequence[str] | None,
     api_key_env: str | None,
 ) -> tuple[LMChoice | None, LMChoice | None]:
     """The student and the teacher of the command line.
@@ -139,13 +176,21 @@ def choose_lms(
     Raises:
         RecipeError: if a server or key is given, but no LM that it belongs to.
     """
-    if not (student or teacher) and (base_url or api_key_env):
-        given = "--base-url" if base_url else "--api-key-env"
+    addresses = tuple(base_urls or ())
+    if not (student or teacher) and (addresses or api_key_env):
+        given = "--base-url" if addresses else "--api-key-env"
         raise RecipeError(f"{given} says where an LM is reached, but not which: add --student LM")
     return (
-        LMChoice(student, base_url, api_key_env) if student else None,
-        LMChoice(teacher, base_url, api_key_env) if teacher else None,
+        LMChoice(student, addresses, api_key_env) if student else None,
+        LMChoice(teacher, addresses, api_key_env) if teacher else None,
     )
+
+
+def _read_choice(value: Mapping[str, Any]) -> LMChoice:
+    value = dict(value)
+    if "base_url" in value:  # as it was written when there could be but one
+        value["base_urls"] = [value.pop("base_url") or ""]
+    return LMChoice(**{**value, "base_urls": tuple(value.get("base_urls", ()))})
 
 
 def _moved(data: Data, path: str) -> Source:

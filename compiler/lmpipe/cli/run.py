@@ -16,8 +16,11 @@ from lmpipe.cli.options import (
     Concurrency,
     Json,
     Program,
+    Rpm,
     Student,
     Target,
+    Timeout,
+    Tpm,
     Trust,
 )
 
@@ -40,19 +43,23 @@ def command(
     student: Student = None,
     base_url: BaseUrl = None,
     api_key_env: ApiKeyEnv = None,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    timeout: Timeout = None,
     concurrency: Concurrency = 64,
     cache: CacheFolder = None,
     json: Json = False,
 ) -> None:
     """Run a program: lmpipe run TARGET --question "…", or JSONL on standard input with `-`."""
     from lmpipe.cli.inputs import input_types
-    from lmpipe.cli.overrides import choose_lms
+    from lmpipe.cli.overrides import Traffic, choose_lms
     from lmpipe.cli.targets import open_road, open_target
 
     if target.startswith("-"):
         raise typer.BadParameter("TARGET comes first, then the program's inputs")
     chosen, _ = choose_lms(student, None, base_url, api_key_env)
-    opened = open_target(target, program=program, trust=trust, student=chosen)
+    traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
+    opened = open_target(target, program=program, trust=trust, student=chosen, traffic=traffic)
     rows, many = _read_inputs(context.args, input_, input_types(opened.program))
     with open_road(opened.recipe, cache=cache, concurrency=concurrency):
         if many:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lmpipe.artifact import Artifact, read_artifact
-from lmpipe.cli.overrides import LMChoice, Overrides
+from lmpipe.cli.overrides import LMChoice, Overrides, Traffic
 from lmpipe.compiler import bind_artifact, trusted_recipe
 from lmpipe.errors import RecipeError
 from lmpipe.program import Module
@@ -62,13 +62,14 @@ def open_target(
     program: Path | None,
     trust: bool,
     student: LMChoice | None = None,
+    traffic: Traffic | None = None,
 ) -> Opened:
     """Open a run folder or a program's file; runs the program's file.
 
     Raises:
         InputError: if there is no such target, it is damaged, not trusted or of another program.
     """
-    changed = Overrides(student=student)
+    changed = Overrides(student=student, traffic=traffic)
     if not is_run_folder(target):
         recipe = changed.apply(load_recipe(target))
         return Opened(target, recipe, recipe.program, None)

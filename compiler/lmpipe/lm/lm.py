@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -21,6 +22,8 @@ Structured = Literal["auto", "vllm", "openai", "llamacpp", "none"]
 IN_KEY = ("model", "base_url", "temperature", "max_tokens", "structured", "params")
 NOT_IN_KEY = ("replicas", "api_key", "headers", "context", "price", "timeout", "limits")
 
+_WITH_REPLICAS = ("vllm", "openai", "scripted")
+
 # Names of parameters that carry secrets to servers; `max_tokens` and the like do not match.
 _SECRET = re.compile(
     r"(^|_)(api_?key|secret|password|credentials?|headers?|authorization|"
@@ -31,12 +34,16 @@ _SECRET = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What an endpoint may be asked at most; None is no limit of its own.
+    """What each server of an LM may be asked at most; None is no limit of its own.
+
+    Rates are kept evenly: a minute's allowance is never sent as one burst.
 
     Args:
-        in_flight: requests in flight at a time; the runtime's own limit by default.
+        in_flight: requests in flight at a time; the runtime's own limit by default. While a
+            server answers that it is overloaded, fewer are sent.
         rpm: requests per minute.
-        tpm: tokens per minute, prompt and completion together.
+        tpm: tokens per minute, prompt and completion together. What a request will take is
+            guessed from those before it, and put right when its reply has come.
 
     Raises:
         ConfigError: if a limit is not above 0.
@@ -47,8 +54,9 @@ class Limits:
     tpm: float | None = None
 
     def __post_init__(self) -> None:
-        if any(limit is not None and limit <= 0 for limit in (self.in_flight, self.rpm, self.tpm)):
-            raise ConfigError(f"{self}: limits must be above 0")
+        for limit in (self.in_flight, self.rpm, self.tpm):
+            if limit is not None and not 0 < limit < inf:
+                raise ConfigError(f"{self}: limits must be above 0 and finite; None is no limit")
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -65,7 +73,8 @@ class LM:
         model: `<provider>/<model>`, or `local`.
         base_url: the server's address, up to and including `/v1`; or several, of replicas of one
             model. The first one names the endpoint in cache keys, so that replicas may come and
-            go.
+            go. Requests with the same instruction and demonstrations go to the same replica as
+            long as the load allows it, and those of a replica that fails go to the others.
         api_key: sent to the server; never cached, recorded, logged or shown.
         headers: further HTTP headers; as secret as the key.
         temperature: 0 decodes greedily.
@@ -75,7 +84,7 @@ class LM:
         price: US dollars per million prompt tokens and per million completion tokens, for
             models whose price litellm does not know.
         timeout: the longest that one request may take, in seconds; then it is asked again.
-        limits: how much the endpoint may be asked at most.
+        limits: how much each server may be asked at most.
         structured: how the server takes constraints: `vllm` (`structured_outputs`), `openai`
             (`response_format`), `llamacpp` (`response_format` and `grammar`) or `none`; `auto`
             asks the server what it is.
@@ -121,8 +130,7 @@ class LM:
             raise ConfigError(f"LM({model!r}): temperature is {temperature}, must be 0 or more")
         if max_tokens < 1:
             raise ConfigError(f"LM({model!r}): max_tokens is {max_tokens}, must be 1 or more")
-        if timeout <= 0:
-            raise ConfigError(f"LM({model!r}): timeout is {timeout}, must be above 0")
+        _check_timeout(model, timeout)
         if structured not in get_args(Structured):
             raise ConfigError(
                 f"LM({model!r}): structured is {structured!r}, must be one of "
@@ -130,7 +138,12 @@ class LM:
             )
         headers = {**(headers or {}), **params.pop("extra_headers", {})}  # litellm's name for them
         addresses = [base_url] if isinstance(base_url, str) else list(base_url or ())
-        addresses = [address.rstrip("/") for address in addresses if address]
+        addresses = list(dict.fromkeys(address.rstrip("/") for address in addresses if address))
+        if len(addresses) > 1 and model.partition("/")[0] not in _WITH_REPLICAS:
+            raise ConfigError(
+                f"LM({model!r}): several addresses are for OpenAI-compatible servers: name the "
+                'model "vllm/…" or "openai/…", or give one base_url'
+            )
         try:
             canonical_json(params)
         except TypeError as error:
@@ -206,6 +219,28 @@ class LM:
         """The same LM at a price; the price is no part of its identity."""
         return self._changed({"price": price})
 
+    def throttled(
+        self,
+        *,
+        in_flight: int | None = None,
+        rpm: float | None = None,
+        tpm: float | None = None,
+        timeout: float | None = None,
+    ) -> LM:
+        """The same LM with other limits or another timeout, which are no part of its identity.
+
+        Raises:
+            ConfigError: if one of them is not above 0.
+        """
+        given = {"in_flight": in_flight, "rpm": rpm, "tpm": tpm}
+        changed: dict[str, Any] = {k: limit for k, limit in given.items() if limit is not None}
+        copy = self.with_settings()
+        object.__setattr__(copy, "limits", replace(self.limits, **changed))
+        if timeout is not None:
+            _check_timeout(self.model, timeout)
+            object.__setattr__(copy, "timeout", timeout)
+        return copy
+
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """US dollars for so many tokens; 0 where no price is given."""
         if self.price is None:
@@ -236,6 +271,13 @@ class LM:
         for name, value in values.items():
             object.__setattr__(copy, name, value)
         return copy
+
+
+def _check_timeout(model: str, timeout: float) -> None:
+    if not 0 < timeout < inf:
+        raise ConfigError(
+            f"LM({model!r}): timeout is {timeout}, must be above 0 and finite: it is in seconds"
+        )
 
 
 def without_password(url: str | None) -> str | None:

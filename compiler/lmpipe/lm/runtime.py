@@ -13,6 +13,7 @@ from typing import Protocol
 
 from lmpipe.errors import LMError
 from lmpipe.lm import loop
+from lmpipe.lm.deadline import check_deadline, in_time
 from lmpipe.lm.endpoint import Endpoint
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers import weights_of
@@ -52,6 +53,14 @@ class Call:
     lm: str
     usd: float
     reply: Reply
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """A request in flight, and how many callers wait for its reply."""
+
+    task: asyncio.Task[Reply] | None = None
+    waiting: int = 0
 
 
 class Runtime:
@@ -95,10 +104,11 @@ class Runtime:
             LMError: if the LM cannot be reached after retries, or refuses.
         """
         loop.check_not_on_loop()
+        check_deadline()
         key = request.key(weights_of(request.lm))
         reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
-            reply = loop.run_sync(self._fresh(key, request, on_text, look_again=True))
+            reply = loop.run_sync(in_time(self._fresh(key, request, on_text, look_again=True)))
         if on_text is not None:
             on_text(reply.text)
         return self._account(key, request, reply, label)
@@ -111,13 +121,13 @@ class Runtime:
         Raises:
             LMError: if the LM cannot be reached after retries, or refuses.
         """
+        check_deadline()
         key = request.key(weights_of(request.lm))
         reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
-            if loop.on_loop():
-                reply = await self._fresh(key, request, on_text, look_again=False)
-            else:
-                reply = await loop.bridge(self._fresh(key, request, on_text, look_again=True))
+            near = loop.on_loop()
+            asked = in_time(self._fresh(key, request, on_text, look_again=not near))
+            reply = await (asked if near else loop.bridge(asked))
         if on_text is not None:
             on_text(reply.text)
         return self._account(key, request, reply, label)
@@ -132,6 +142,7 @@ class Runtime:
         Raises:
             LMError: if the LM cannot be reached after retries, or refuses.
         """
+        check_deadline()
         keys = [request.key(weights_of(request.lm)) for request in requests]
         stored = {
             key: reply
@@ -140,7 +151,7 @@ class Runtime:
         }
         missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in stored}
         if len(missing) > 1:
-            stored |= await loop.bridge(self._draw(missing))
+            stored |= await loop.bridge(in_time(self._draw(missing)))
         return [
             self._account(key, request, stored[key], label)
             if key in stored
@@ -192,10 +203,11 @@ class Runtime:
     async def _draw(self, requests: Mapping[str, Request]) -> dict[str, Reply]:
         """Ask for several samples at once; gives none where the server cannot."""
         free = {key: item for key, item in requests.items() if key not in self._in_flight}
-        if len(free) < 2:
+        first = next(iter(requests.values()))
+        endpoint = self._endpoint(first.lm)
+        if len(free) < 2 or first.lm.temperature == 0 or not endpoint.draws_samples:
             return {}
-        first = next(iter(free.values()))
-        replies = await self._fly(free, self._endpoint(first.lm).ask_samples(first, len(free)))
+        replies = await self._fly(free, endpoint.samples(next(iter(free.values())), len(free)))
         return dict(zip(free, replies, strict=False))
 
     async def _fly(
@@ -233,7 +245,8 @@ class Runtime:
     def _endpoint(self, lm: LM) -> Endpoint:
         # Scripted LMs of one name are different scripts; copies with other settings are the same.
         model = f"{lm.model}#{id(lm.requests)}" if isinstance(lm, ScriptedLM) else lm.provider
-        key = (model, lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()), lm.limits)
+        server = (lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()))
+        key = (model, *server, lm.limits, lm.timeout)
         if key not in self._endpoints:
             self._endpoints[key] = Endpoint(
                 lm, max_in_flight=self.max_in_flight, retry=self._retry, on_retry=self._on_retry

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -144,6 +145,17 @@ async def test_litellm_retries_and_drops_nothing(litellm: StubLiteLLM) -> None:
     passed = await arguments(litellm, request())
     assert (passed["num_retries"], passed["max_retries"]) == (0, 0)
     assert passed["drop_params"] is False
+
+
+async def test_a_reply_that_drips_in_times_out(
+    litellm: StubLiteLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def drips(**arguments: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(litellm, "acompletion", drips)
+    with pytest.raises(LMUnavailableError, match=r"did not answer within 0\.01 seconds"):
+        await LiteLLMProvider().complete(request(timeout=0.01))
 
 
 async def test_key_and_address_are_passed(litellm: StubLiteLLM) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -246,6 +247,30 @@ async def test_a_cancelled_call_gives_its_slot_back(lm: LM) -> None:
     await until(lambda: engine.running == 0)
     engine.gate.set()
     assert (await provider.complete(ask(lm, "next"))).text == "next"
+
+
+async def test_a_reply_that_takes_too_long_may_be_asked_for_again(lm: LM) -> None:
+    engine = FakeEngine(slots=1)
+    engine.gate.clear()
+    slow = LM(lm.model, max_tokens=8, timeout=0.05)
+    async with contextlib.aclosing(provider_of(engine)) as provider:
+        with pytest.raises(LMUnavailableError, match=r"did not answer within 0\.05 seconds"):
+            await provider.complete(ask(slow, "hi"))
+        engine.gate.set()
+        assert (await provider.complete(ask(lm, "hi"))).text == "hi"
+
+
+async def test_waiting_for_a_slot_takes_no_part_of_the_timeout(lm: LM) -> None:
+    engine = FakeEngine(slots=1)
+    engine.gate.clear()
+    quick = LM(lm.model, max_tokens=8, timeout=0.4)
+    async with contextlib.aclosing(provider_of(engine)) as provider:
+        first = asyncio.create_task(provider.complete(ask(lm, "first")))
+        await until(lambda: engine.running == 1)
+        second = asyncio.create_task(provider.complete(ask(quick, "second")))
+        await asyncio.sleep(0.5)
+        engine.gate.set()
+        assert [reply.text for reply in await asyncio.gather(first, second)] == ["first", "second"]
 
 
 async def test_a_cancelled_waiting_call_never_runs(lm: LM) -> None:

@@ -15,10 +15,12 @@ class Provider(Protocol):
     """One way to reach LMs. Lives on the runtime's event loop; retries nothing by itself."""
 
     async def complete(self, request: Request) -> Reply:
-        """Ask the LM once.
+        """Ask the LM once, within its timeout.
 
         Raises:
-            LMUnavailableError: if asking again may help (no connection, 429, 5xx, half a body).
+            LMUnavailableError: if asking again may help (no connection, 429, 5xx, half a body,
+                no whole reply within the LM's timeout). Its `status` is None where no answer of
+                the server came at all.
             LMRequestError: if it cannot (any other 4xx, an unknown model, a prompt too long).
         """
         ...

@@ -60,9 +60,16 @@ class LiteLLMProvider:
         if on_text is not None:
             arguments |= {"stream": True, "stream_options": {"include_usage": True}}
         try:
-            response = await self._litellm.acompletion(**arguments)
-            if on_text is not None:
-                response = await _gathered(response, on_text)
+            # litellm's own timeout is for each read: a body that drips in would never end.
+            async with asyncio.timeout(request.lm.timeout):
+                response = await self._litellm.acompletion(**arguments)
+                if on_text is not None:
+                    response = await _gathered(response, on_text)
+        except TimeoutError as error:
+            raise LMUnavailableError(
+                f"{request.lm.model} through litellm did not answer within "
+                f"{request.lm.timeout:g} seconds. If this lasts, check the provider's status"
+            ) from error
         except Exception as error:
             mapped = _map_error(self._litellm, request.lm, error)
             if mapped is None:

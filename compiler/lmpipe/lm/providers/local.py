@@ -57,7 +57,8 @@ class LocalProvider:
         Raises:
             LMRequestError: if the prompt is longer than the context, or the engine refuses a
                 parameter or a constraint.
-            LMUnavailableError: if the engine was closed meanwhile.
+            LMUnavailableError: if the engine was closed meanwhile, or the reply took longer
+                than the LM's timeout; waiting for a slot does not count.
             ConfigError: if the engine is not installed or the weights cannot be had.
         """
         return await self._ask(request, None)
@@ -81,9 +82,14 @@ class LocalProvider:
         slots, sha256 = await self._engine(lm)
         start = time.perf_counter()
         try:
-            completion = await slots.run(body, request.messages, on_piece)
+            completion = await slots.run(body, request.messages, on_piece, seconds=lm.timeout)
         except EngineError as error:
             raise _refusal(lm, error, slots.engine) from error
+        except TimeoutError as error:
+            raise LMUnavailableError(
+                f"{lm.model} did not answer within {lm.timeout:g} seconds: give it a longer "
+                "timeout, or fewer max_tokens"
+            ) from error
         except EngineStopped as error:
             raise LMUnavailableError(
                 f"{lm.model}: the engine was closed before it had replied; ask again"

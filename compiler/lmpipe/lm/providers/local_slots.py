@@ -33,8 +33,15 @@ class _Waiting:
     messages: Sequence[Message]
     prefix: str  # its name, or "" where it is too short to keep
     reply: asyncio.Future[Completion]
+    seconds: float  # the longest that it may take
     on_piece: OnPiece | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+
+    def expire(self) -> None:
+        """Give up after the timeout."""
+        self.stop.set()
+        if not self.reply.done():
+            self.reply.set_exception(TimeoutError())
 
 
 class Slots:
@@ -60,6 +67,8 @@ class Slots:
         body: Mapping[str, Any],
         messages: Sequence[Message],
         on_piece: OnPiece | None = None,
+        *,
+        seconds: float,
     ) -> Completion:
         """Run one request when a slot is free; a cancelled one gives its slot back soon.
 
@@ -67,13 +76,16 @@ class Slots:
             body: the request, as JSON.
             messages: its turns.
             on_piece: told each piece of text as it comes, in some thread.
+            seconds: the longest that it may take once it has a slot.
 
         Raises:
+            TimeoutError: if it takes longer.
             EngineError: if the engine refuses it.
             EngineStopped: if the engine is closed.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(body, messages, _prefix_name(messages), loop.create_future(), on_piece)
+        reply: asyncio.Future[Completion] = loop.create_future()
+        waiting = _Waiting(body, messages, _prefix_name(messages), reply, seconds, on_piece)
         self._waiting.append(waiting)
         self._wake()
         try:
@@ -121,8 +133,9 @@ class Slots:
             compute = True
         self._remember(prefix)
         self._held[slot] = waiting.messages
+        timer = asyncio.get_running_loop().call_later(waiting.seconds, waiting.expire)
         job = asyncio.ensure_future(self._job(waiting, slot, restore=restore, compute=compute))
-        job.add_done_callback(lambda _: self._release(waiting, slot))
+        job.add_done_callback(lambda _: self._release(slot, timer))
 
     def _has_company(self, waiting: _Waiting) -> bool:
         return waiting.prefix in self._seen or any(
@@ -179,7 +192,8 @@ class Slots:
             engine.forget(oldest)
         return reply
 
-    def _release(self, waiting: _Waiting, slot: int) -> None:
+    def _release(self, slot: int, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
         self._idle.append(slot)
         self._wake()
 
