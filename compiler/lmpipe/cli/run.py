@@ -48,13 +48,15 @@ def command(
     from lmpipe.cli.inputs import input_types
     from lmpipe.cli.overrides import choose_lms
     from lmpipe.cli.targets import open_road, open_target
+    from lmpipe.settings import using
 
     if target.startswith("-"):
         raise typer.BadParameter("TARGET comes first, then the program's inputs")
     chosen, _ = choose_lms(student, None, base_url, api_key_env)
     opened = open_target(target, program=program, trust=trust, student=chosen)
     rows, many = _read_inputs(context.args, input_, input_types(opened.program))
-    with open_road(opened.recipe, cache=cache, concurrency=concurrency):
+    road = open_road(cache=cache, concurrency=concurrency)
+    with road, using(lm=opened.recipe.student):
         if many:
             _answer_many(opened.program, rows, concurrency)
         else:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from lmpipe.canonical import canonical_json
 from lmpipe.errors import ConfigError
+from lmpipe.lm.prices import Price
 
 DEFAULT_MAX_TOKENS = 512
 DEFAULT_CONTEXT = 8192
@@ -72,8 +73,8 @@ class LM:
         max_tokens: the longest reply, in tokens.
         context: the most tokens that one call can take, prompt and reply together. Budgets of
             tokens and money reserve this much for a call until its true size is known.
-        price: US dollars per million prompt tokens and per million completion tokens, for
-            models whose price litellm does not know.
+        price: US dollars per million tokens as (prompt, completion) or (prompt, completion,
+            cached prompt), for models whose price litellm does not list.
         timeout: the longest that one request may take, in seconds; then it is asked again.
         limits: how much the endpoint may be asked at most.
         structured: how the server takes constraints: `vllm` (`structured_outputs`), `openai`
@@ -93,7 +94,7 @@ class LM:
     temperature: float
     max_tokens: int
     context: int
-    price: tuple[float, float] | None
+    price: Price | None
     timeout: float
     limits: Limits
     structured: Structured
@@ -109,7 +110,7 @@ class LM:
         temperature: float = 0.0,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         context: int = DEFAULT_CONTEXT,
-        price: tuple[float, float] | None = None,
+        price: Price | Sequence[float] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         limits: Limits | None = None,
         structured: Structured = "auto",
@@ -143,7 +144,7 @@ class LM:
             "temperature": float(temperature),
             "max_tokens": max_tokens,
             "context": context,
-            "price": price,
+            "price": None if price is None else Price.of(price),
             "timeout": timeout,
             "limits": limits or Limits(),
             "structured": structured,
@@ -191,18 +192,6 @@ class LM:
             "structured": self.structured,
             "params": {k: v for k, v in self.params.items() if not _SECRET.search(k)},
         }
-
-    def at_price(self, price: tuple[float, float]) -> LM:
-        """The same LM at a price; the price is no part of its identity."""
-        copy = self.with_settings()
-        object.__setattr__(copy, "price", price)
-        return copy
-
-    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """US dollars for so many tokens; 0 where no price is given."""
-        if self.price is None:
-            return 0.0
-        return (prompt_tokens * self.price[0] + completion_tokens * self.price[1]) / 1e6
 
     def named(self, model: str) -> LM:
         """Another model, at the same server if it is of the same provider."""

@@ -147,8 +147,9 @@ def check_not_on_loop() -> None:
     """
     if on_loop():
         raise ConfigError(
-            "a predictor was called without await inside an async forward, which would block "
-            "every other call: write `await self.predictor.acall(…)`"
+            "a predictor was called without await inside an async forward or a metric, which "
+            "would block every other call: write `await self.predictor.acall(…)`; a metric that "
+            "is not async says how many LM calls it makes, `metric.max_calls = 1`"
         )
 
 

@@ -15,6 +15,7 @@ from lmpipe.errors import LMError
 from lmpipe.lm import loop
 from lmpipe.lm.endpoint import Endpoint
 from lmpipe.lm.lm import LM
+from lmpipe.lm.prices import Price, price_of
 from lmpipe.lm.providers import weights_of
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.retry import RetryPolicy
@@ -41,7 +42,7 @@ class Call:
         label: the path of the predictor that made it.
         role: `task`, `teacher`, `proposer` or `judge`.
         lm: the model's name.
-        usd: what its tokens cost, cached or not.
+        price: what its tokens cost, or None where that is unknown.
         reply: the answer.
     """
 
@@ -49,8 +50,13 @@ class Call:
     label: str
     role: str
     lm: str
-    usd: float
+    price: Price | None
     reply: Reply
+
+    @property
+    def usd(self) -> float | None:
+        """US dollars for its tokens, whether it reached the LM or not; None if unknown."""
+        return None if self.price is None else self.price.cost(self.reply.usage)
 
 
 class Runtime:
@@ -169,6 +175,6 @@ class Runtime:
     def _account(self, key: str, request: Request, reply: Reply, label: str) -> Reply:
         scope = current_scope()
         if scope.calls is not None:
-            usd = request.lm.cost(reply.usage.prompt_tokens, reply.usage.completion_tokens)
-            scope.calls.append(Call(key, label, scope.role, request.lm.model, usd, reply))
+            lm = request.lm
+            scope.calls.append(Call(key, label, scope.role, lm.model, price_of(lm), reply))
         return reply

@@ -12,6 +12,7 @@ from lmpipe.metrics.score import (
     Score,
     bind_metric,
     call_metric,
+    metric_calls,
     metric_name,
 )
 from lmpipe.metrics.text import contains, normalize_text, normalized_match, token_f1
@@ -32,6 +33,7 @@ __all__ = [
     "exact_match",
     "field_accuracy",
     "mean_of",
+    "metric_calls",
     "metric_fingerprint",
     "metric_name",
     "normalize_text",

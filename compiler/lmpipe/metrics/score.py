@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeAlias
 
 from lmpipe.errors import MetricError
 from lmpipe.example import Example
+from lmpipe.lm import loop
+from lmpipe.program import Module
 
 # A sum of weights that should be 1 may miss it by a rounding error.
 _SLACK = 1e-9
@@ -38,6 +40,8 @@ class Score:
     def to_json(self) -> dict[str, Any]:
         return {"value": self.value, "feedback": self.feedback, "parts": dict(self.parts)}
 
+
+_RIGHT, _WRONG = Score(1.0), Score(0.0)
 
 Result: TypeAlias = bool | float | Score
 
@@ -66,7 +70,8 @@ def bind_metric(metric: AnyMetric) -> BoundMetric:
     """Make a metric uniform, looking at its parameters once.
 
     The result is awaited and gives a checked `Score`. What the metric itself raises comes out as
-    it is. A metric with a method `acall` is called through that.
+    it is. A metric with a method `acall` is called through that; one that is not async and says
+    that it asks an LM (`max_calls`) runs in a thread, since it waits for the reply.
 
     Raises:
         MetricError: at once, if it does not take (example, prediction) or (example, prediction,
@@ -74,9 +79,13 @@ def bind_metric(metric: AnyMetric) -> BoundMetric:
     """
     name = metric_name(metric)
     call = with_trace(getattr(metric, "acall", metric))
+    waits = metric_calls(metric) > 0 and not hasattr(metric, "acall") and not _is_async(metric)
 
     async def bound(example: Example, prediction: Any, trace: Any = None, /) -> Score:
-        result = call(example, prediction, trace)
+        if waits:
+            result = await loop.in_thread(call, example, prediction, trace)
+        else:
+            result = call(example, prediction, trace)
         if inspect.isawaitable(result):
             result = await result
         return to_score(result, name=name, example=example)
@@ -100,6 +109,34 @@ def metric_name(metric: object) -> str:
     if isinstance(metric, partial):
         return metric_name(metric.func)
     return str(getattr(metric, "__name__", type(metric).__name__))
+
+
+def metric_calls(metric: object) -> int:
+    """Return the most LM calls that a metric says it makes for one row: its `max_calls`, or 0.
+
+    A metric that is a module is counted like any module.
+
+    Raises:
+        MetricError: if its `max_calls` is no whole number of 0 or more.
+    """
+    if isinstance(metric, partial):
+        return metric_calls(metric.func)
+    calls = getattr(metric, "max_calls", None)
+    if calls is None:
+        return metric.calls_per_run() if isinstance(metric, Module) else 0
+    if not isinstance(calls, int) or calls < 0:
+        raise MetricError(
+            f"{metric_name(metric)}: max_calls is {calls!r}; give the most LM calls that the "
+            "metric makes for one row"
+        )
+    return calls
+
+
+def _is_async(metric: object) -> bool:
+    if isinstance(metric, partial):
+        return _is_async(metric.func)
+    called = getattr(type(metric), "__call__", None)  # noqa: B004 - a class is not asked
+    return inspect.iscoroutinefunction(metric) or inspect.iscoroutinefunction(called)
 
 
 def with_trace(metric: Callable[..., Any]) -> Callable[[Example, Any, Any], Any]:
@@ -154,6 +191,8 @@ def to_score(result: Any, *, name: str, example: Example) -> Score:
     Raises:
         MetricError: if it is no truth value, number in [0, 1] or `Score` with such a value.
     """
+    if isinstance(result, bool):
+        return _RIGHT if result else _WRONG
     score = result if isinstance(result, Score) else Score(result)
     value = score.value
     if not isinstance(value, Real):

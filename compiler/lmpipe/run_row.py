@@ -1,0 +1,128 @@
+"""One example: the program runs, the metric judges, and what fails is told apart."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lmpipe.errors import CallError, InputError, LMError, LMRequestError, OutputError
+from lmpipe.example import Example
+from lmpipe.lm.lm import LM
+from lmpipe.lm.runtime import Call
+from lmpipe.metrics import AnyMetric, BoundMetric, Score, bind_metric
+from lmpipe.outcome import Failure, Row
+from lmpipe.program import Module, run_traced
+from lmpipe.settings import current_settings, using
+from lmpipe.trace import Trace, scope
+
+# The LM refuses all that comes, not this one request.
+_REFUSES_ALL = (401, 403, 404)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A metric, and the LM calls that it may make of its own.
+
+    Args:
+        score: the metric.
+        lm: the LM of predictors in the metric that bring none; None is the configured one.
+        max_calls: the most LM calls for one row; None is no limit.
+    """
+
+    score: BoundMetric
+    lm: LM | None = None
+    max_calls: int | None = None
+
+    @staticmethod
+    def of(metric: AnyMetric, *, lm: LM | None = None, max_calls: int | None = None) -> Judge:
+        """Look at a metric's parameters once, for many rows.
+
+        Raises:
+            MetricError: if it is no metric.
+        """
+        return Judge(bind_metric(metric), lm, max_calls)
+
+    @contextmanager
+    def at_work(self, calls: list[Call]) -> Iterator[None]:
+        """What surrounds the metric's LM calls: they are a judge's, and no part of the trace."""
+        changes = {"trace": None, "lm": None, "sample": 0, "decoding": ()}
+        with scope(role="judge", calls=calls, max_calls=self.max_calls, **changes):
+            if self.lm is None:
+                yield
+                return
+            with using(lm=self.lm, runtime=current_settings().runtime):
+                yield
+
+
+async def run_row(
+    program: Module,
+    index: int,
+    example: Example,
+    judge: Judge,
+    calls: list[Call],
+    overrides: Mapping[str, Any],
+) -> Row:
+    """Run a program on an example and judge what it returns.
+
+    Args:
+        program: the program.
+        index: the example's place in the data.
+        example: the example.
+        judge: the metric.
+        calls: where the LM calls of both are accounted.
+        overrides: fields of `trace.Scope` for the run.
+
+    Raises:
+        LMError: if an LM is away, or refuses all that comes.
+        InputError: if something handed over is wrong, and not on this row alone.
+    """
+    started = time.perf_counter()
+    prediction, trace, failure, score = None, Trace(), None, Score(0.0)
+    try:
+        prediction = await run_traced(program, example.inputs, trace, calls=calls, **overrides)
+    except Exception as error:  # noqa: BLE001 - a program may raise anything; the row keeps it
+        failure = _program_failure(error)
+    if failure is None:
+        try:
+            with judge.at_work(calls):
+                score = await judge.score(example, prediction, trace)
+        except Exception as error:  # noqa: BLE001 - so may a metric
+            failure = _metric_failure(error)
+    seconds = time.perf_counter() - started
+    return Row(index, example, prediction, score, failure, trace, tuple(calls), seconds)
+
+
+def _program_failure(error: Exception) -> Failure:
+    _raise_if_not_of_a_row(error)
+    if isinstance(error, OutputError):
+        return Failure("output", str(error), error.raw)
+    if isinstance(error, LMRequestError):
+        return Failure("request", str(error))
+    return _failure("program", error)
+
+
+def _metric_failure(error: Exception) -> Failure:
+    _raise_if_not_of_a_row(error)
+    return _failure("metric", error)
+
+
+def _raise_if_not_of_a_row(error: Exception) -> None:
+    """Raise what is wrong with an LM or with what was handed over, and so no fault of a row."""
+    if isinstance(error, LMRequestError):
+        stops = error.status in _REFUSES_ALL
+    elif isinstance(error, CallError):
+        # What one predictor gave may be wrong for the next: on one row that is bad luck.
+        stops = False
+    else:
+        stops = isinstance(error, LMError | InputError)
+    if stops:
+        raise error
+
+
+def _failure(kind: Any, error: Exception) -> Failure:
+    text = "".join(traceback.format_exception(error))
+    return Failure(kind, f"{type(error).__name__}: {error}", text)
