@@ -248,7 +248,8 @@ class _InOrder:
             self._next += 1
             for take in self._takers:
                 take(first)
-        self._moved.set()
+        if not self._moved.is_set():
+            self._moved.set()
 
     async def wait_for(self, index: int) -> None:
         """Wait until the row of this index was handed on."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,16 +45,24 @@ class Judge:
         """
         return Judge(bind_metric(metric), lm, max_calls)
 
-    @contextmanager
-    def at_work(self, calls: list[Call]) -> Iterator[None]:
-        """What surrounds the metric's LM calls: they are a judge's, and no part of the trace."""
-        changes = {"trace": None, "lm": None, "sample": 0, "decoding": ()}
-        with scope(role="judge", calls=calls, max_calls=self.max_calls, **changes):
+    async def __call__(
+        self, example: Example, prediction: Any, trace: Trace, calls: list[Call]
+    ) -> Score:
+        """Score a prediction; LM calls are a judge's, and no part of the program's trace."""
+        surrounding = scope(
+            trace=None,
+            lm=None,
+            sample=0,
+            decoding=(),
+            role="judge",
+            calls=calls,
+            max_calls=self.max_calls,
+        )
+        with surrounding:
             if self.lm is None:
-                yield
-                return
+                return await self.score(example, prediction, trace)
             with using(lm=self.lm, runtime=current_settings().runtime):
-                yield
+                return await self.score(example, prediction, trace)
 
 
 async def run_row(
@@ -88,8 +95,7 @@ async def run_row(
         failure = _program_failure(error)
     if failure is None:
         try:
-            with judge.at_work(calls):
-                score = await judge.score(example, prediction, trace)
+            score = await judge(example, prediction, trace, calls)
         except Exception as error:  # noqa: BLE001 - so may a metric
             failure = _metric_failure(error)
     seconds = time.perf_counter() - started

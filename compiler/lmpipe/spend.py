@@ -91,20 +91,22 @@ class _Line:
     fresh_money: int = 0
     fresh_unpriced: int = 0
 
-    def add(self, call: Call) -> None:
-        usage = call.reply.usage
-        money, unpriced = _parts_of(call.usd)
+    def add(self, usage: Usage, money: int | None, *, fresh: bool) -> None:
         self.calls += 1
         self.prompt += usage.prompt_tokens
         self.completion += usage.completion_tokens
         self.cached += usage.cached_prompt_tokens
-        self.money += money
-        self.unpriced += unpriced
-        if not call.reply.cached:
+        if money is None:
+            self.unpriced += 1
+        else:
+            self.money += money
+        if fresh:
             self.fresh_calls += 1
             self.fresh_tokens += usage.tokens
-            self.fresh_money += money
-            self.fresh_unpriced += unpriced
+            if money is None:
+                self.fresh_unpriced += 1
+            else:
+                self.fresh_money += money
 
     def merge(self, other: _Line) -> None:
         for name in _Line.__slots__:
@@ -141,8 +143,10 @@ class Account:
             line = self._lines.get(key)
             if line is None:
                 line = self._lines[key] = _Line()
-            line.add(call)
-            self._total.add(call)
+            reply, usd = call.reply, call.usd
+            money = None if usd is None else round(usd * _PARTS)
+            line.add(reply.usage, money, fresh=not reply.cached)
+            self._total.add(reply.usage, money, fresh=not reply.cached)
 
     def merge(self, other: Account) -> None:
         """Add the sums of another account."""
@@ -203,13 +207,8 @@ def full_price(calls: Iterable[Call]) -> float | None:
     for call in calls:
         if call.price is None:
             return None
-        money += _parts_of(call.price.full_cost(call.reply.usage))[0]
+        money += round(call.price.full_cost(call.reply.usage) * _PARTS)
     return money / _PARTS
-
-
-def _parts_of(usd: float | None) -> tuple[int, int]:
-    """Money as a whole number, and whether it is unknown."""
-    return (0, 1) if usd is None else (round(usd * _PARTS), 0)
 
 
 def _plus(one: float | None, other: float | None) -> float | None:

@@ -193,6 +193,8 @@ def to_score(result: Any, *, name: str, example: Example) -> Score:
     """
     if isinstance(result, bool):
         return _RIGHT if result else _WRONG
+    if isinstance(result, Score) and _is_sound(result):
+        return result
     score = result if isinstance(result, Score) else Score(result)
     value = score.value
     if not isinstance(value, Real):
@@ -208,6 +210,16 @@ def to_score(result: Any, *, name: str, example: Example) -> Score:
         raise _wrong(name, score.feedback, example, "give feedback that is text")
     parts = {part: float(number) for part, number in score.parts.items()}
     return Score(min(max(number, 0.0), 1.0), score.feedback, parts)
+
+
+def _is_sound(score: Score) -> bool:
+    """Whether a score is just as it should be, as nearly all are: then no copy is made."""
+    return (
+        type(score.value) is float
+        and 0.0 <= score.value <= 1.0
+        and isinstance(score.feedback, str)
+        and all(type(part) is float and math.isfinite(part) for part in score.parts.values())
+    )
 
 
 def _wrong(name: str, result: object, example: Example, remedy: str) -> MetricError:
