@@ -18,6 +18,7 @@ from lmpipe.errors import ArtifactError
 from lmpipe.lm.cache import Cache
 from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
+from lmpipe.optimize import Budget
 from lmpipe.settings import using
 
 FILE = """
@@ -89,8 +90,13 @@ async def test_a_cancelled_compile_says_so_and_the_same_call_resumes(tmp_path: P
     assert len(whole.student.requests) <= spent - 96  # type: ignore[attr-defined]
 
 
-def test_a_replayed_compile_leaves_the_same_files_but_for_times(tmp_path: Path) -> None:
-    made = recipe(student=student(price=(1.0, 3.0)))
+@pytest.mark.parametrize(
+    "budget", [Budget(), Budget(calls=420), Budget(tokens=15_000), Budget(usd=0.02)]
+)
+def test_a_replayed_compile_leaves_the_same_files_but_for_times(
+    tmp_path: Path, budget: Budget
+) -> None:
+    made = recipe(student=student(price=(1.0, 3.0), context=120), budget=budget)
     store, kept = Cache(tmp_path / "cache"), []
     with using(runtime=Runtime(store=store)):
         for name, concurrency in (("first", 64), ("again", 3)):
@@ -102,6 +108,7 @@ def test_a_replayed_compile_leaves_the_same_files_but_for_times(tmp_path: Path) 
             kept.append((found, (folder / "program.json").read_bytes(), candidates))
     store.close()
     assert kept[0] == kept[1]
+    assert bool(kept[0][0]["stopped"]) == (budget != Budget())
 
 
 def test_the_manifest_says_where_the_money_went(tmp_path: Path) -> None:

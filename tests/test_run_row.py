@@ -10,24 +10,22 @@ import pytest
 from helpers.world import recipe, student, things
 
 import lmpipe
-from lmpipe.errors import LMRequestError, LMUnavailableError, MetricError, RecipeError
+from lmpipe.errors import ConfigError, LMRequestError, LMUnavailableError, MetricError, RecipeError
 from lmpipe.lm.request import Request
-from lmpipe.metrics import all_of, exact_match, metric_calls, metric_fingerprint
+from lmpipe.metrics import all_of, exact_match, judge, metric_calls
 from lmpipe.recipe import prepare
 
 ASK = lmpipe.Predict("colour -> good: bool", retries=0)
 
 
+@judge(max_calls=1)
 async def judged(example: lmpipe.Example, prediction: Any) -> bool:
     return bool((await ASK.acall(colour=prediction.colour)).good)
 
 
+@judge(max_calls=1)
 def blocking(example: lmpipe.Example, prediction: Any) -> bool:
     return bool(ASK(colour=prediction.colour).good)
-
-
-judged.max_calls = 1  # type: ignore[attr-defined]
-blocking.max_calls = 1  # type: ignore[attr-defined]
 
 
 def yes(request: Request) -> str:
@@ -113,18 +111,16 @@ def test_a_wrong_number_of_calls_is_refused() -> None:
     def metric(example: lmpipe.Example, prediction: Any) -> bool:
         return True
 
-    metric.max_calls = -1  # type: ignore[attr-defined]
     with pytest.raises(MetricError, match="max_calls is -1"):
-        evaluate(metric)
+        judge(max_calls=-1)(metric)
 
 
-def test_the_number_of_calls_does_not_change_the_fingerprint() -> None:
-    async def metric(example: lmpipe.Example, prediction: Any) -> bool:
-        return True
+def test_a_metric_that_blocks_and_does_not_say_so_is_told_to() -> None:
+    def metric(example: lmpipe.Example, prediction: Any) -> bool:
+        return blocking(example, prediction)
 
-    before = metric_fingerprint(metric)
-    metric.max_calls = 3  # type: ignore[attr-defined]
-    assert metric_fingerprint(metric) == before
+    with pytest.raises(ConfigError, match=r"metrics\.judge\(max_calls=1\)"):
+        evaluate(metric, judge=judge_lm())
 
 
 def test_outside_of_a_compile_a_metric_may_ask_as_often_as_it_likes() -> None:
@@ -185,7 +181,7 @@ def test_in_a_compile_a_metric_that_says_nothing_may_not_ask(tmp_path: Path) -> 
     async def metric(example: lmpipe.Example, prediction: Any) -> bool:
         return await judged(example, prediction)
 
-    with pytest.raises(RecipeError, match=r"metric.* more than 0 LM calls.*metric\.max_calls = "):
+    with pytest.raises(RecipeError, match=r"metric.* more than 0 .*metrics\.judge"):
         lmpipe.compile(recipe(metric=metric, judge=judge_lm()), runs=tmp_path)
 
 
@@ -200,14 +196,14 @@ def test_the_plan_counts_the_judge() -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 64])
 def test_a_budget_holds_for_program_and_judge_together(tmp_path: Path, concurrency: int) -> None:
-    lm, judge = student(), judge_lm()
+    lm, other = student(), judge_lm()
     run = lmpipe.compile(
-        recipe(student=lm, judge=judge, metric=judged, budget=lmpipe.Budget(calls=500)),
+        recipe(student=lm, judge=other, metric=judged, budget=lmpipe.Budget(calls=500)),
         runs=tmp_path,
         concurrency=concurrency,
     )
     assert run.stopped
-    assert len(lm.requests) + len(judge.requests) <= 500
+    assert len(lm.requests) + len(other.requests) <= 500
     assert run.account.by_role["judge"].calls > 0
 
 
@@ -224,9 +220,9 @@ def test_where_a_judged_budget_ends_does_not_depend_on_concurrency(tmp_path: Pat
 
 
 def test_a_budget_in_dollars_needs_the_judges_price() -> None:
-    judge = lmpipe.LM("vllm/judge", base_url="http://127.0.0.1:1/v1")
+    own = lmpipe.LM("vllm/judge", base_url="http://127.0.0.1:1/v1")
     with pytest.raises(RecipeError, match="price of vllm/judge is unknown"):
-        prepare(recipe(metric=judged, judge=judge, budget=lmpipe.Budget(usd=1)))
+        prepare(recipe(metric=judged, judge=own, budget=lmpipe.Budget(usd=1)))
 
 
 def test_the_judge_is_part_of_what_decides_a_result() -> None:

@@ -87,7 +87,7 @@ class Recipe:
         val: examples on which candidates are compared; split off from `train` if not given.
         test: examples for the one final comparison; None does without it.
         metric: `(example, prediction, trace | None) -> bool | float | Score`. One that asks an LM
-            says with an attribute `max_calls` how often it does so for one row.
+            says how often at most for one row, by `@lmpipe.metrics.judge(max_calls=…)`.
         optimizer: an optimizer, or its name.
         student: the LM that the compiled program will run on.
         teacher: the LM of rollouts; the student if not given.

@@ -14,7 +14,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.prices import Price
 from lmpipe.lm.request import Reply, Usage
 from lmpipe.lm.runtime import Call, Runtime
-from lmpipe.metrics import exact_match
+from lmpipe.metrics import exact_match, judge
 from lmpipe.recipe import prepare
 from lmpipe.report.terminal import plan_json, print_account, print_evaluation, print_plan
 from lmpipe.report.text import NOTHING, spend_line
@@ -89,12 +89,12 @@ def test_an_evaluation_says_whose_price_is_unknown() -> None:
 
 
 def test_the_plan_shows_the_judge_and_what_is_not_known() -> None:
+    @judge(max_calls=2)
     async def metric(example: lmpipe.Example, prediction: object) -> bool:
         return True
 
-    metric.max_calls = 2  # type: ignore[attr-defined]
-    judge = LM("vllm/judge", base_url="http://127.0.0.1:1/v1")
-    plan = plan_json(prepare(recipe(metric=metric, judge=judge, student=student(price=(1, 1)))))
+    own = LM("vllm/judge", base_url="http://127.0.0.1:1/v1")
+    plan = plan_json(prepare(recipe(metric=metric, judge=own, student=student(price=(1, 1)))))
     file = io.StringIO()
     print_plan(Console(file=file, width=200), plan)
     assert "judge      vllm/judge, at most 2 LM calls for each row" in file.getvalue()

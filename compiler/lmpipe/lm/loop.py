@@ -149,7 +149,7 @@ def check_not_on_loop() -> None:
         raise ConfigError(
             "a predictor was called without await inside an async forward or a metric, which "
             "would block every other call: write `await self.predictor.acall(…)`; a metric that "
-            "is not async says how many LM calls it makes, `metric.max_calls = 1`"
+            "is not async says that it asks, by @lmpipe.metrics.judge(max_calls=1)"
         )
 
 

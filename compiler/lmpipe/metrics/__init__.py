@@ -12,6 +12,7 @@ from lmpipe.metrics.score import (
     Score,
     bind_metric,
     call_metric,
+    judge,
     metric_calls,
     metric_name,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "contains",
     "exact_match",
     "field_accuracy",
+    "judge",
     "mean_of",
     "metric_calls",
     "metric_fingerprint",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from numbers import Real
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from lmpipe.errors import MetricError
 from lmpipe.example import Example
@@ -40,6 +40,8 @@ class Score:
     def to_json(self) -> dict[str, Any]:
         return {"value": self.value, "feedback": self.feedback, "parts": dict(self.parts)}
 
+
+_M = TypeVar("_M", bound=Callable[..., Any])
 
 _RIGHT, _WRONG = Score(1.0), Score(0.0)
 
@@ -109,6 +111,23 @@ def metric_name(metric: object) -> str:
     if isinstance(metric, partial):
         return metric_name(metric.func)
     return str(getattr(metric, "__name__", type(metric).__name__))
+
+
+def judge(*, max_calls: int) -> Callable[[_M], _M]:
+    """Say of a metric that it asks an LM, and how often at most: `@judge(max_calls=2)`.
+
+    It sets the metric's attribute `max_calls`, on which plans and budgets rest.
+
+    Args:
+        max_calls: the most LM calls for one row, replies that are asked for again included.
+    """
+
+    def mark(metric: _M) -> _M:
+        metric.max_calls = max_calls  # type: ignore[attr-defined]
+        metric_calls(metric)  # refuses what is no number
+        return metric
+
+    return mark
 
 
 def metric_calls(metric: object) -> int:

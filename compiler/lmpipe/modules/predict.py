@@ -344,7 +344,7 @@ def _check_calls(scope: Scope, path: str) -> None:
     if scope.max_calls is not None and next(scope.started) >= scope.max_calls:
         by_metric = scope.role == "judge"
         what = "the metric, on one row," if by_metric else "one run of the program"
-        where = "metric, as in `metric.max_calls = 2`" if by_metric else "program's class"
+        where = "metric, by @lmpipe.metrics.judge" if by_metric else "program's class"
         raise RecipeError(
             f"{path}: {what} made more than {scope.max_calls} LM calls, on which the plan and the "
             f"budget rest: set `max_calls = …` on the {where}"
