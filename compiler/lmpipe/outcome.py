@@ -144,7 +144,7 @@ class Evaluation:
 
     @property
     def calls(self) -> int:
-        """LM calls, cached or not."""
+        """LM calls, cached or not, those of the metric included."""
         return self.spend.total.calls
 
     @property
