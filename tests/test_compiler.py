@@ -6,10 +6,11 @@ import asyncio
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
-from helpers.world import answer, recipe, student
+from helpers.world import TwoSteps, answer, recipe, student
 
 import lmpipe
 from lmpipe.artifact import RunWriter, open_run
@@ -17,6 +18,7 @@ from lmpipe.errors import ArtifactError
 from lmpipe.lm.cache import Cache
 from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
+from lmpipe.optimize import Budget
 from lmpipe.settings import using
 
 FILE = """
@@ -86,6 +88,51 @@ async def test_a_cancelled_compile_says_so_and_the_same_call_resumes(tmp_path: P
     assert run.path == folder
     spent = sum(spend.calls for spend in run.spend.values())
     assert len(whole.student.requests) <= spent - 96  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "budget", [Budget(), Budget(calls=420), Budget(tokens=15_000), Budget(usd=0.02)]
+)
+def test_a_replayed_compile_leaves_the_same_files_but_for_times(
+    tmp_path: Path, budget: Budget
+) -> None:
+    made = recipe(student=student(price=(1.0, 3.0), context=120), budget=budget)
+    store, kept = Cache(tmp_path / "cache"), []
+    with using(runtime=Runtime(store=store)):
+        for name, concurrency in (("first", 64), ("again", 3)):
+            folder = lmpipe.compile(made, runs=tmp_path / name, concurrency=concurrency).path
+            found = manifest(folder)
+            assert found.pop("started")
+            assert found.pop("seconds")
+            candidates = (folder / "candidates.jsonl").read_bytes()
+            kept.append((found, (folder / "program.json").read_bytes(), candidates))
+    store.close()
+    assert kept[0] == kept[1]
+    assert bool(kept[0][0]["stopped"]) == (budget != Budget())
+
+
+def test_the_manifest_says_where_the_money_went(tmp_path: Path) -> None:
+    program = TwoSteps()
+    run = lmpipe.compile(
+        recipe(
+            program=program,
+            student=student(price=(1.0, 3.0)),
+            teacher=student(price=(10.0, 30.0), name="teacher"),
+        ),
+        runs=tmp_path,
+    )
+    spend: Any = manifest(run.path)["spend"]
+    assert list(spend["by_role"]) == ["task", "teacher"]
+    assert list(spend["by_predictor"]) == ["describe", "name"]
+    assert list(spend["by_lm"]) == ["scripted/scripted", "scripted/teacher"]
+    for table in ("by_role", "by_predictor", "by_lm"):
+        for figure in ("calls", "tokens", "usd"):
+            parts = [part[figure] for part in spend[table].values()]
+            assert sum(parts) == pytest.approx(spend["total"][figure])
+    lines = (run.path / "candidates.jsonl").read_bytes().splitlines()
+    first = orjson.loads(lines[0])
+    assert first["spend"]["by_predictor"]["name"]["calls"] >= 30
+    assert first["usd"] == first["spend"]["total"]["usd"] > 0
 
 
 def test_ctrl_c_leaves_the_status_interrupted(tmp_path: Path) -> None:

@@ -164,6 +164,7 @@ class RunWriter:
             "hash": candidate.state.hash,
             "best": best,
             **candidate.evaluation.summary(),
+            "spend": candidate.evaluation.spend.to_json(),
         }
         self._append("candidates.jsonl", line)
         self.note("candidate", {"number": candidate.number, "score": candidate.score})

@@ -16,17 +16,17 @@ from lmpipe.lm import loop
 from lmpipe.optimize import (
     Candidate,
     Ledger,
-    Spend,
     Task,
     Watcher,
     Watchers,
     baselines,
-    own_lms,
+    worst_run,
 )
 from lmpipe.outcome import Evaluation, Row
 from lmpipe.program import Module
 from lmpipe.recipe import Prepared, Recipe, load_recipe, prepare
 from lmpipe.spec import spec_text
+from lmpipe.spend import Account, Spend
 from lmpipe.state import ProgramState
 from lmpipe.statistics import Interval, paired_interval
 
@@ -74,7 +74,7 @@ class Run:
         best: the winning candidate.
         candidates: all that were scored, in order.
         test: the final comparison, or None where there is no test set.
-        spend: what was spent, by role.
+        account: what was spent, by role, by predictor and by LM.
         stopped: why the search ended early, or the empty string.
         seconds: wall time.
         path: the run folder.
@@ -85,10 +85,15 @@ class Run:
     best: Candidate
     candidates: Sequence[Candidate]
     test: TestResult | None
-    spend: Mapping[str, Spend]
+    account: Account
     stopped: str
     seconds: float
     path: Path
+
+    @property
+    def spend(self) -> dict[str, Spend]:
+        """What was spent, by role."""
+        return self.account.by_role
 
     @property
     def scores(self) -> dict[str, float]:
@@ -182,6 +187,7 @@ async def _search(
         seed=recipe.seed,
         ledger=ledger,
         watcher=Watchers([writer, *watchers]),
+        judge=prepared.judge,
         concurrency=concurrency,
     )
     ledger.withhold(plan.worst["baselines and result on test"])
@@ -204,12 +210,14 @@ async def _search(
         best=task.best,
         candidates=tuple(task.candidates),
         test=test,
-        spend=dict(ledger.spent),
+        account=ledger.account,
         stopped=stopped,
         seconds=time.monotonic() - started,
         path=writer.folder,
     )
-    writer.finish(run.state, status="done", **_last_manifest(run, ledger))
+    # Not for the manifest: a run that is replayed or resumed pays for less.
+    writer.note("spent", {"fresh": run.account.total.fresh_json()})
+    writer.finish(run.state, status="done", **_last_manifest(run))
     return run
 
 
@@ -239,8 +247,8 @@ async def _test(task: Task, prepared: Prepared, state: ProgramState, ledger: Led
     task.phase = "test"
     states = {**baselines(task.program.state()), "compiled": state}
     distinct = {item.hash: (name, item) for name, item in reversed(states.items())}
-    lms = [prepared.student, *own_lms(task.program).values()]
-    worst = Spend.worst_case(task.program.calls_per_run(), lms) * len(distinct)
+    metric, judge = prepared.recipe.metric, prepared.judge
+    worst = worst_run(task.program, [prepared.student], metric, judge) * len(distinct)
     rows: dict[str, list[Row]] = {key: [] for key in distinct}
     done = 0
     # Runs mostly cost less than their worst case, so there may be room for more after a block.
@@ -285,17 +293,14 @@ def _first_manifest(
     }
 
 
-def _last_manifest(run: Run, ledger: Ledger) -> dict[str, Any]:
+def _last_manifest(run: Run) -> dict[str, Any]:
     return {
         "best": {"number": run.best.number, "name": run.best.name, "state": run.state.hash},
         "validation": [
             {"number": c.number, "name": c.name, **c.evaluation.summary()} for c in run.candidates
         ],
         "test": run.test.to_json() if run.test else None,
-        "spend": {
-            "total": ledger.total.to_json(),
-            **{role: spend.to_json() for role, spend in run.spend.items()},
-        },
+        "spend": run.account.to_json(),
         "stopped": run.stopped,
         "seconds": run.seconds,
     }

@@ -6,33 +6,30 @@ import asyncio
 import inspect
 import re
 import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any, Protocol
 
 from lmpipe.data import check_not_empty
-from lmpipe.errors import (
-    CallError,
-    ConfigError,
-    DataError,
-    InputError,
-    LMError,
-    LMRequestError,
-    MetricError,
-    OutputError,
-)
+from lmpipe.errors import CallError, ConfigError, DataError, LMRequestError, MetricError
 from lmpipe.example import Example
+from lmpipe.figures import Figures
 from lmpipe.lm import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.runtime import Call
-from lmpipe.metrics import Metric, Score, bind_metric
-from lmpipe.outcome import Evaluation, Failure, Row
-from lmpipe.program import Module, Predictor, run_traced
+from lmpipe.metrics import AnyMetric
+from lmpipe.outcome import Evaluation, Row
+from lmpipe.program import Module, Predictor
+from lmpipe.row_store import RowWriter
+from lmpipe.run_row import Judge, run_row
 from lmpipe.settings import current_settings, using
-from lmpipe.trace import Trace
 
 DEFAULT_CONCURRENCY = 64
+
+# Rows that go to disk may end so far ahead of the first that has not: memory stays flat.
+_LEAST_WINDOW = 1024
 
 
 class Admission(Protocol):
@@ -68,6 +65,9 @@ class RunOptions:
         scope: fields of `trace.Scope` for every run, such as `lm` or `sample`.
         admission: the budget.
         on_row: called as each row ends, in no fixed order.
+        judge: the LM of the metric's own calls; the configured one if not given.
+        judge_calls: the most LM calls that the metric may make for one row; None is no limit.
+        save_to: the file that rows go to, in place of being kept.
         few: whether the examples are too few to tell, by all of them failing in the same way,
             that nothing works.
         row_timeout: the longest that one run may take, in seconds; it fails then.
@@ -77,34 +77,44 @@ class RunOptions:
     scope: Mapping[str, Any] = field(default_factory=dict)
     admission: Admission = field(default_factory=_Open)
     on_row: Callable[[Row], None] | None = None
+    judge: LM | None = None
+    judge_calls: int | None = None
+    save_to: Path | None = None
     few: bool = False
     row_timeout: float | None = None
 
 
 def evaluate(
     program: Module,
-    data: Sequence[Example],
-    metric: Metric,
+    data: Iterable[Example],
+    metric: AnyMetric,
     *,
     lm: LM | None = None,
+    judge: LM | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
     on_row: Callable[[Row], None] | None = None,
+    save_to: str | Path | None = None,
     row_timeout: float | None = None,
 ) -> Evaluation:
     """Score a program on data.
 
     Args:
         program: what to score.
-        data: examples with inputs and labels.
+        data: examples with inputs and labels; a generator is read as its rows are needed.
         metric: how good a prediction is.
-        lm: the LM, in place of the configured one.
+        lm: the LM of the program, in place of the configured one.
+        judge: the LM of a metric that asks one; the configured one if not given, never `lm`.
         concurrency: examples in flight at a time.
         on_row: called as each row ends.
+        save_to: a `.jsonl` or `.csv` file that the rows go to as they end, in the data's order,
+            in place of being kept in memory; the evaluation's rows are then read back from it.
+            It takes its name when it is whole; until then it is `<name>.jsonl.part`.
         row_timeout: the longest that the program may take over one example, in seconds; one that
             takes longer is given up and is a failure of kind `deadline`.
 
     Raises:
-        DataError: if the data are empty or do not fit the program's inputs.
+        DataError: if the data are empty or do not fit the program's inputs, or the rows cannot be
+            written.
         MetricError: if the metric breaks its contract, or raises on every row.
         LMError: if the LM is away after retries.
     """
@@ -114,8 +124,10 @@ def evaluate(
             data,
             metric,
             lm=lm,
+            judge=judge,
             concurrency=concurrency,
             on_row=on_row,
+            save_to=save_to,
             row_timeout=row_timeout,
         )
     )
@@ -123,32 +135,52 @@ def evaluate(
 
 async def aevaluate(
     program: Module,
-    data: Sequence[Example],
-    metric: Metric,
+    data: Iterable[Example],
+    metric: AnyMetric,
     *,
     lm: LM | None = None,
+    judge: LM | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
     on_row: Callable[[Row], None] | None = None,
+    save_to: str | Path | None = None,
     row_timeout: float | None = None,
 ) -> Evaluation:
     """`evaluate` from a coroutine."""
-    check_not_empty("data", data)
-    check_inputs(program, data[0])
+    first, examples = _peek(data)
+    check_inputs(program, first)
     bound = program.bind(program.state())
     settings = current_settings()
-    with using(lm=lm or settings.lm):
-        options = RunOptions(concurrency=concurrency, on_row=on_row, row_timeout=row_timeout)
-        return await run_examples(bound, data, metric, options)
+    options = RunOptions(
+        concurrency=concurrency,
+        on_row=on_row,
+        judge=judge or (settings.lm if lm is not None else None),
+        row_timeout=row_timeout,
+        save_to=None if save_to is None else Path(save_to),
+    )
+    with using(lm=lm or settings.lm, runtime=settings.runtime):
+        return await run_examples(bound, examples, metric, options)
+
+
+def _peek(data: Iterable[Example]) -> tuple[Example, Iterable[Example]]:
+    """The first row, and all of them."""
+    if isinstance(data, Sequence):
+        check_not_empty("data", data)
+        return data[0], data
+    rows = iter(data)
+    begin = list(islice(rows, 1))
+    check_not_empty("data", begin)
+    return begin[0], chain(begin, rows)
 
 
 async def run_examples(
-    program: Module, examples: Sequence[Example], metric: Metric, options: RunOptions
+    program: Module, examples: Iterable[Example], metric: AnyMetric, options: RunOptions
 ) -> Evaluation:
     """Run a program on examples; rows come back in the examples' order.
 
     Raises:
         ConfigError: if the concurrency is below 1, or the row's timeout is not above 0.
         BudgetExhaustedError: if the budget ends before the examples do.
+        DataError: if the rows cannot be written.
         MetricError: if the metric breaks its contract, or raises on every row.
         LMError: if the LM is away, or refuses every row.
     """
@@ -159,79 +191,85 @@ async def run_examples(
             f"row_timeout is {options.row_timeout}, must be above 0: it is in seconds"
         )
     started = time.perf_counter()
-    judge = bind_metric(metric)
+    judge = Judge.of(metric, lm=options.judge, max_calls=options.judge_calls)
+    figures = Figures()
+    rows: Sequence[Row]
+    if options.save_to is None:
+        kept: list[Row] = []
+        await _run_all(program, examples, judge, options, figures, kept.append, window=None)
+        rows = tuple(kept)
+    else:
+        window = max(_LEAST_WINDOW, 16 * options.concurrency)
+        with RowWriter(options.save_to) as file:
+            await _run_all(program, examples, judge, options, figures, file.add, window=window)
+            rows = file.finish()
+    if not options.few:
+        _check_figures(figures)
+    return Evaluation(rows, time.perf_counter() - started, figures)
+
+
+async def _run_all(
+    program: Module,
+    examples: Iterable[Example],
+    judge: Judge,
+    options: RunOptions,
+    figures: Figures,
+    keep: Callable[[Row], None],
+    *,
+    window: int | None,
+) -> None:
+    """Run examples, admitted in their order, and take their rows in the same order."""
     limit = asyncio.Semaphore(options.concurrency)
-    rows: list[Row] = []
+    ended = _InOrder(figures.add, keep)
 
     async def run_one(index: int, example: Example) -> None:
         calls: list[Call] = []
         try:
-            row = await _run_row(program, index, example, judge, calls, options)
+            row = await run_row(
+                program, index, example, judge, calls, options.scope, options.row_timeout
+            )
         finally:
             options.admission.settle(calls)
             limit.release()
-        rows.append(row)
+        ended.put(row)
         if options.on_row:
             options.on_row(row)
 
-    async def run_all() -> None:
+    try:
         async with asyncio.TaskGroup() as group:
             for index, example in enumerate(examples):
                 await limit.acquire()
+                if window is not None:
+                    await ended.wait_for(index - window)
                 await options.admission.admit()
                 group.create_task(run_one(index, example))
-
-    try:
-        await run_all()
-    except BaseExceptionGroup as group:
-        raise _first(group) from group
-    rows.sort(key=lambda row: row.index)
-    if not options.few:
-        _check_rows(rows)
-    return Evaluation(tuple(rows), time.perf_counter() - started)
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from errors
 
 
-async def _run_row(
-    program: Module,
-    index: int,
-    example: Example,
-    judge: Callable[[Example, Any, Any], Any],
-    calls: list[Call],
-    options: RunOptions,
-) -> Row:
-    started = time.perf_counter()
-    prediction, trace, failure, score = None, Trace(), None, Score(0.0)
-    timer = asyncio.timeout(options.row_timeout)
-    try:
-        async with timer:
-            prediction = await run_traced(
-                program, example.inputs, trace, calls=calls, **options.scope
-            )
-    except OutputError as error:
-        failure = Failure("output", str(error), error.raw)
-    except LMRequestError as error:
-        if error.status in (401, 403, 404):
-            raise
-        failure = Failure("request", str(error))
-    except CallError as error:
-        # What one predictor gave may be wrong for the next: on one row that is bad luck.
-        failure = Failure("program", f"CallError: {error}", traceback.format_exc())
-    except (LMError, InputError):
-        raise
-    except Exception as error:  # noqa: BLE001 - a program may raise anything; the row keeps it
-        if timer.expired():
-            failure = Failure("deadline", f"took longer than {options.row_timeout:g} seconds")
-        else:
-            failure = Failure("program", f"{type(error).__name__}: {error}", traceback.format_exc())
-    if failure is None:
-        try:
-            score = await judge(example, prediction, trace)
-        except InputError:
-            raise
-        except Exception as error:  # noqa: BLE001 - so may a metric
-            failure = Failure("metric", f"{type(error).__name__}: {error}", traceback.format_exc())
-    seconds = time.perf_counter() - started
-    return Row(index, example, prediction, score, failure, trace, tuple(calls), seconds)
+class _InOrder:
+    """Hands rows on in the data's order; those that end early wait."""
+
+    def __init__(self, *takers: Callable[[Row], None]) -> None:
+        self._takers = takers
+        self._next = 0
+        self._early: dict[int, Row] = {}
+        self._moved = asyncio.Event()
+
+    def put(self, row: Row) -> None:
+        self._early[row.index] = row
+        while (first := self._early.pop(self._next, None)) is not None:
+            self._next += 1
+            for take in self._takers:
+                take(first)
+        if not self._moved.is_set():
+            self._moved.set()
+
+    async def wait_for(self, index: int) -> None:
+        """Wait until the row of this index was handed on."""
+        while self._next <= index:
+            self._moved.clear()
+            await self._moved.wait()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -244,20 +282,19 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return group.exceptions[0]
 
 
-def _check_rows(rows: Sequence[Row]) -> None:
+def _check_figures(figures: Figures) -> None:
     """A fault on every row is a fault of the metric or the request, not of the program."""
-    failures = [row.failure for row in rows if row.failure]
-    if not failures or len(failures) < len(rows):
+    rows, failed, first = len(figures.values), figures.failures, figures.first_failure
+    if first is None or failed.total() < rows:
         return
-    first, everywhere = failures[0], f"every one of {len(rows)} rows"
-    kinds = {failure.kind for failure in failures}
-    if kinds == {"metric"}:
+    everywhere = f"every one of {rows} rows"
+    if set(failed) == {"metric"}:
         raise MetricError(
             f"the metric raised on {everywhere}; on the first: {first.message}{_place(first.raw)}"
         )
-    if all(failure.message.startswith("CallError: ") for failure in failures):
+    if figures.bad_calls == rows:
         raise CallError(f"on {everywhere}: {first.message}")
-    if kinds == {"request"}:
+    if set(failed) == {"request"}:
         raise LMRequestError(f"the LM refused {everywhere}: {first.message}")
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from lmpipe.example import Example
+from lmpipe.figures import Figures
 from lmpipe.lm.request import Usage
 from lmpipe.lm.runtime import Call
 from lmpipe.metrics import Score
+from lmpipe.spend import Account
 from lmpipe.statistics import Interval, mean_interval
 from lmpipe.trace import Trace
 
@@ -35,6 +37,11 @@ class Failure:
     message: str
     raw: str = ""
 
+    @property
+    def is_bad_call(self) -> bool:
+        """Whether a predictor was called with wrong inputs."""
+        return self.kind == "program" and self.message.startswith("CallError: ")
+
     def to_json(self) -> dict[str, str]:
         return {"kind": self.kind, "message": self.message, "raw": self.raw}
 
@@ -49,8 +56,8 @@ class Row:
         prediction: what the program returned, or None.
         score: the metric's word; 0 with a failure beside it where there is none.
         failure: what went wrong, or None.
-        trace: the predictor calls.
-        calls: the LM calls.
+        trace: the predictor calls of the program.
+        calls: the LM calls, those of the metric included.
         seconds: wall time of this example.
     """
 
@@ -63,6 +70,11 @@ class Row:
     calls: tuple[Call, ...]
     seconds: float
 
+    @property
+    def replies(self) -> tuple[str, ...]:
+        """What the LM wrote, reply by reply."""
+        return tuple(reply for step in self.trace.steps for reply in step.replies)
+
     def to_json(self) -> dict[str, Any]:
         """The row for files: the same for the same replies, so no times."""
         return {
@@ -73,7 +85,7 @@ class Row:
             "parts": dict(self.score.parts),
             "feedback": self.score.feedback,
             "failure": self.failure.to_json() if self.failure else None,
-            "replies": [reply for step in self.trace.steps for reply in step.replies],
+            "replies": list(self.replies),
         }
 
 
@@ -82,65 +94,73 @@ class Evaluation:
     """The result of an evaluation.
 
     Args:
-        rows: one for each example, in the data's order.
+        rows: one for each example, in the data's order. With `save_to` they are read back from
+            the file as they are asked for; see `row_store.StoredRows`.
         seconds: wall time of the whole.
+        figures: what the rows came to, where it was added up already.
     """
 
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     seconds: float = 0.0
+    figures: Figures | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def _figures(self) -> Figures:
+        return self.figures or Figures(self.rows)
 
     @cached_property
     def score(self) -> float:
         """The mean score, in [0, 1]; failed examples count as 0."""
-        return sum(self.values) / len(self.rows)
+        return sum(self._figures.values) / len(self.rows)
 
-    @cached_property
+    @property
     def values(self) -> tuple[float, ...]:
         """Scores in the data's order."""
-        return tuple(row.score.value for row in self.rows)
+        return tuple(self._figures.values)
 
     @cached_property
     def interval(self) -> Interval:
         """The 95 % interval of the mean score."""
-        return mean_interval(self.values)
+        return mean_interval(self._figures.values)
 
-    @cached_property
+    @property
     def failures(self) -> dict[FailureKind, int]:
         """How many examples failed, by kind."""
-        return dict(Counter(row.failure.kind for row in self.rows if row.failure))
+        return cast("dict[FailureKind, int]", dict(self._figures.failures))
 
-    @cached_property
+    @property
     def parts(self) -> dict[str, float]:
         """The means of the metric's parts, where it has any."""
-        sums: dict[str, float] = {}
-        for row in self.rows:
-            for name, value in row.score.parts.items():
-                sums[name] = sums.get(name, 0.0) + value
-        return {name: value / len(self.rows) for name, value in sums.items()}
+        return {name: value / len(self.rows) for name, value in self._figures.parts.items()}
 
-    @cached_property
+    @property
+    def spend(self) -> Account:
+        """Calls, tokens and dollars: in all, by role, by predictor and by LM."""
+        return self._figures.account
+
+    @property
     def usage(self) -> Usage:
         """Tokens of all calls, cached or not."""
-        return sum((call.reply.usage for row in self.rows for call in row.calls), Usage())
+        return self.spend.total.usage
 
-    @cached_property
+    @property
     def calls(self) -> int:
-        """LM calls, cached or not."""
-        return sum(len(row.calls) for row in self.rows)
+        """LM calls, cached or not, those of the metric included."""
+        return self.spend.total.calls
 
-    @cached_property
+    @property
     def fresh_calls(self) -> int:
         """LM calls that reached the LM."""
-        return sum(not call.reply.cached for row in self.rows for call in row.calls)
+        return self.spend.total.fresh_calls
 
-    @cached_property
-    def usd(self) -> float:
-        """What all calls cost, cached or not."""
-        return sum(call.usd for row in self.rows for call in row.calls)
+    @property
+    def usd(self) -> float | None:
+        """What all calls cost, cached or not; None if the price of one of the LMs is unknown."""
+        return self.spend.total.usd
 
     def latency(self, share: float = 0.5) -> float:
         """The time below which this share of the examples ended, in seconds."""
-        times = sorted(row.seconds for row in self.rows)
+        times = sorted(self._figures.seconds)
         return times[min(int(share * len(times)), len(times) - 1)]
 
     def save(self, path: str | Path) -> None:
@@ -155,7 +175,7 @@ class Evaluation:
         from lmpipe.rows import check_rows_file, write_rows
 
         check_rows_file(Path(path))
-        write_rows(Path(path), self)
+        write_rows(Path(path), self.rows)
 
     def __str__(self) -> str:
         failures = ", ".join(f"{count} {kind}" for kind, count in self.failures.items())
@@ -174,7 +194,7 @@ class Evaluation:
             "parts": self.parts,
             "calls": self.calls,
             "tokens": self.usage.tokens,
-            "usd": self.usd,
+            "usd": self.usd,  # null: the price is unknown
         }
 
 

@@ -17,19 +17,22 @@ from lmpipe.errors import DataError, LmpipeError, RecipeError
 from lmpipe.evaluation import check_inputs
 from lmpipe.example import Example
 from lmpipe.lm.lm import LM
-from lmpipe.lm.providers.litellm_provider import price_of
-from lmpipe.metrics import Metric, metric_fingerprint
+from lmpipe.lm.prices import price_of
+from lmpipe.metrics import AnyMetric, metric_calls, metric_fingerprint, metric_name
 from lmpipe.optimize import (
     Budget,
     Optimizer,
     RandomSearch,
     Sizes,
-    Spend,
     baselines,
+    judges,
     optimizer_named,
     own_lms,
+    worst_run,
 )
 from lmpipe.program import Module
+from lmpipe.settings import configured_lm
+from lmpipe.spend import Spend
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,13 @@ class Recipe:
         train: examples to learn from.
         val: examples on which candidates are compared; split off from `train` if not given.
         test: examples for the one final comparison; None does without it.
-        metric: `(example, prediction, trace | None) -> bool | float | Score`.
+        metric: `(example, prediction, trace | None) -> bool | float | Score`. One that asks an LM
+            says how often at most for one row, by `@lmpipe.metrics.judge(max_calls=…)`.
         optimizer: an optimizer, or its name.
         student: the LM that the compiled program will run on.
         teacher: the LM of rollouts; the student if not given.
+        judge: the LM of a metric that asks one; the configured one if not given, never the
+            student by itself.
         budget: the most that the compile may spend.
         seed: all randomness comes from it.
         train_size: examples to take of `train`, drawn by the seed; None takes all.
@@ -97,12 +103,13 @@ class Recipe:
 
     program: Module
     train: Data
-    metric: Metric
+    metric: AnyMetric
     val: Data | None = None
     test: Data | None = None
     optimizer: Optimizer | str = field(default_factory=RandomSearch)
     student: LM = field(default_factory=lambda: LM("local"))
     teacher: LM | None = None
+    judge: LM | None = None
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     train_size: int | None = None
@@ -125,8 +132,9 @@ class Prepared:
         train: examples to learn from.
         val: examples on which candidates are compared.
         test: examples of the final comparison; may be empty.
-        student: the student, with its price where one is known.
-        teacher: the LM of rollouts, likewise.
+        student: the student.
+        teacher: the LM of rollouts.
+        judge: the LM of the metric; None if the metric asks none.
         identity: all that decides the result, as JSON, no secret.
     """
 
@@ -134,6 +142,7 @@ class Prepared:
     optimizer: Optimizer
     student: LM
     teacher: LM
+    judge: LM | None
     train: tuple[Example, ...]
     val: tuple[Example, ...]
     test: tuple[Example, ...]
@@ -158,15 +167,14 @@ class Prepared:
             "the result on validation": len(self.val),
             "baselines and result on test": (base + 1) * len(self.test),
         }
-        student = [self.student, *own_lms(self.recipe.program).values()]
+        # Only the search asks the teacher; its prices must not make the test look dear.
+        lms = {name: [self.student] for name in runs}
+        lms[searching].append(self.teacher)
+        program, metric = self.recipe.program, self.recipe.metric
         worst = {
-            # Only the search asks the teacher; its prices must not make the test look dear.
-            name: Spend.worst_case(
-                n * calls, [*student, self.teacher] if name == searching else student
-            )
-            for name, n in runs.items()
+            name: worst_run(program, lms[name], metric, self.judge) * n for name, n in runs.items()
         }
-        return Plan(runs, calls, worst)
+        return Plan(runs, calls, metric_calls(metric), worst)
 
 
 @dataclass(frozen=True)
@@ -176,11 +184,13 @@ class Plan:
     Args:
         runs: runs of the program, by phase.
         calls_per_run: the most LM calls of one run, retries included.
+        judge_calls: the most LM calls of the metric for one run.
         worst: the worst case of each phase.
     """
 
     runs: Mapping[str, int]
     calls_per_run: int
+    judge_calls: int
     worst: Mapping[str, Spend]
 
     @property
@@ -210,43 +220,42 @@ def prepare(recipe: Recipe) -> Prepared:
     optimizer = recipe.optimizer
     if isinstance(optimizer, str):
         optimizer = optimizer_named(optimizer)
-    if recipe.budget.usd is not None:
-        _check_own_prices(recipe.program)
     train, val, test = _splits(recipe)
     for part in (train, val, test):
         if part:
             check_inputs(recipe.program, part[0])
-    student = _priced(recipe.student, recipe.budget)
-    teacher = _priced(recipe.teacher or recipe.student, recipe.budget)
+    student, teacher = recipe.student, recipe.teacher or recipe.student
+    judge = (recipe.judge or configured_lm()) if metric_calls(recipe.metric) else None
+    if recipe.budget.usd is not None:
+        _check_prices(recipe, student, teacher, judge)
     return Prepared(
         recipe=recipe,
         optimizer=optimizer,
         student=student,
         teacher=teacher,
+        judge=judge,
         train=tuple(train),
         val=tuple(val),
         test=tuple(test),
-        identity=_identity(recipe, optimizer, student, teacher, train, val, test),
+        identity=_identity(recipe, optimizer, student, teacher, judge, train, val, test),
     )
 
 
-def _priced(lm: LM, budget: Budget) -> LM:
-    """The LM with its price; a budget in dollars must not pass by an LM that has none."""
-    price = lm.price or price_of(lm)
-    if price is None and budget.usd is not None and lm.provider not in ("local", "scripted"):
-        raise RecipeError(
-            f"the budget is in dollars and the price of {lm.model} is unknown: give it as "
-            "LM(…, price=(dollars per million prompt tokens, per million completion tokens))"
-        )
-    return lm if price is None else lm.at_price(price)
-
-
-def _check_own_prices(program: Module) -> None:
-    for path, lm in own_lms(program).items():
-        if lm.price is None and lm.provider not in ("local", "scripted"):
+def _check_prices(recipe: Recipe, student: LM, teacher: LM, judge: LM | None) -> None:
+    """A budget in dollars must not pass by an LM whose price is unknown."""
+    remedy = "LM(…, price=(dollars per million prompt tokens, per million completion tokens))"
+    own = own_lms(recipe.program)
+    for path, lm in own.items():
+        if price_of(lm) is None:
             raise RecipeError(
                 f"the budget is in dollars and {path} brings {lm.model} without a price: give it "
-                "as LM(…, price=(dollars per million prompt tokens, per million completion tokens))"
+                f"as {remedy}"
+            )
+    for lm in (student, teacher, *judges(recipe.metric, judge)):
+        if price_of(lm) is None:
+            raise RecipeError(
+                f"the budget is in dollars and the price of {lm.model} is unknown: give it as "
+                f"{remedy}"
             )
 
 
@@ -290,6 +299,7 @@ def _identity(
     optimizer: Optimizer,
     student: LM,
     teacher: LM,
+    judge: LM | None,
     train: Sequence[Example],
     val: Sequence[Example],
     test: Sequence[Example],
@@ -309,16 +319,26 @@ def _identity(
             for name, rows in (("train", train), ("val", val), ("test", test))
         },
         "metric": {
-            "name": getattr(recipe.metric, "__name__", type(recipe.metric).__name__),
+            "name": metric_name(recipe.metric),
             "fingerprint": metric_fingerprint(recipe.metric),
         },
         "optimizer": {"name": optimizer.name, "settings": optimizer.settings()},
         "student": student.identity(),
         "teacher": teacher.identity(),
+        **({"judge": judge.identity()} if judge else {}),
         "budget": recipe.budget.to_json(),
         # What a run is taken to cost at most decides where a budget ends.
-        "limits": [[lm.context, lm.price] for lm in (student, teacher)],
+        "limits": _limits(recipe, [student, teacher, *judges(recipe.metric, judge)]),
         "seed": recipe.seed,
+    }
+
+
+def _limits(recipe: Recipe, lms: Sequence[LM]) -> dict[str, Any]:
+    prices = [price_of(lm) if recipe.budget.usd is not None else None for lm in lms]
+    return {
+        "contexts": [lm.context for lm in lms],
+        "prices": [price.to_json() if price else None for price in prices],
+        "judge_calls": metric_calls(recipe.metric),
     }
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from lmpipe.canonical import canonical_json
 from lmpipe.errors import DataError
-from lmpipe.files import write_file
+from lmpipe.files import whole_file
 
 if TYPE_CHECKING:
-    from lmpipe.outcome import Evaluation
+    from lmpipe.outcome import Row
 
 _OWN = ("index", "prediction", "score", "feedback", "failure", "message")
 
@@ -29,19 +30,32 @@ def check_rows_file(path: Path) -> None:
         raise DataError(f"{path}: there is no folder {path.parent}")
 
 
-def write_rows(path: Path, evaluation: Evaluation) -> None:
-    """Write one line for each row: JSON objects, or CSV whose nested values are JSON."""
-    rows = [row.to_json() for row in evaluation.rows]
-    if path.suffix.lower() == ".jsonl":
-        write_file(path, b"".join(canonical_json(row) + b"\n" for row in rows))
-        return
-    text = io.StringIO()
-    fields = sorted({_column(name) for row in rows for name in row["example"]})
-    columns = ["index", *fields, *_OWN[1:]]
-    writer = csv.DictWriter(text, columns)
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write one line for each row: JSON objects, or CSV whose nested values are JSON.
+
+    Args:
+        path: the file; it is written whole or not at all.
+        rows: the rows, which are gone through twice for a CSV.
+    """
+    with whole_file(path) as file:
+        if path.suffix.lower() == ".jsonl":
+            file.writelines(json_line(row) for row in rows)
+        else:
+            _write_csv(file, rows)
+
+
+def json_line(row: Row) -> bytes:
+    """A row as one line of a JSONL file."""
+    return canonical_json(row.to_json()) + b"\n"
+
+
+def _write_csv(file: IO[bytes], rows: Sequence[Row]) -> None:
+    fields = sorted({_column(name) for row in rows for name in row.example})
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.DictWriter(text, ["index", *fields, *_OWN[1:]])
     writer.writeheader()
-    writer.writerows(_flat(row) for row in rows)
-    write_file(path, text.getvalue().encode())
+    writer.writerows(_flat(row.to_json()) for row in rows)
+    text.detach()  # flushed; the file is another's to close
 
 
 def _column(name: str) -> str:

@@ -63,6 +63,12 @@ def current_settings() -> Settings:
     return _override.get() or _configured or _configure_defaults()
 
 
+def configured_lm() -> LM:
+    """The LM of the settings in force here; looking makes no cache."""
+    settings = _override.get() or _configured
+    return settings.lm if settings else LM("local")
+
+
 def _configure_defaults() -> Settings:
     global _configured  # noqa: PLW0603 - `configure` is the one explicit global
     with _lock:

@@ -119,7 +119,7 @@ def test_other_conversations_have_other_keys(
 def test_an_lm_with_other_settings_has_another_key() -> None:
     first = lm()
     assert first.identity_json != first.with_settings(top_p=0.1).identity_json
-    assert first.identity_json == first.at_price((1.0, 2.0)).identity_json
+    assert first.identity_json == lm(price=(1.0, 2.0)).identity_json
 
 
 def test_headers_are_sent_by_either_name_and_never_in_the_key() -> None:

@@ -8,11 +8,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from helpers.world import recipe, student, things
+from helpers.fake_server import FakeServer
+from helpers.world import answer_body, recipe, student, things
 
 import lmpipe
 from lmpipe.errors import ArtifactError
+from lmpipe.lm.runtime import Runtime
 from lmpipe.report import write_report
+from lmpipe.report.text import money
 
 HOSTILE = '<script>alert("x")</script><img src=http://evil/x>'
 
@@ -147,6 +150,30 @@ def test_a_damaged_line_is_named(run: lmpipe.Run) -> None:
         file.write("oops\n")
     with pytest.raises(ArtifactError, match=r"scores\.jsonl:\d+ is damaged"):
         write_report(run.path)
+
+
+def test_the_page_says_where_the_money_went(tmp_path: Path) -> None:
+    run = lmpipe.compile(
+        recipe(
+            student=student(price=(1.0, 3.0)), teacher=student(price=(5.0, 9.0), name="teacher")
+        ),
+        runs=tmp_path,
+    )
+    page = page_of(run)
+    for spend in (*run.account.by_role.values(), *run.account.by_lm.values()):
+        assert f'<td class="n">{money(spend.usd)}</td>' in page
+    assert f"{run.account.total.fresh_calls} LM calls" in page
+
+
+def test_an_unknown_price_is_no_zero_on_the_page(tmp_path: Path) -> None:
+    runtime = Runtime()
+    with FakeServer(answer_body) as server, lmpipe.using(runtime=runtime):
+        own = lmpipe.LM("vllm/own", base_url=server.base_url)
+        run = lmpipe.compile(recipe(student=own), runs=tmp_path)
+        runtime.close()
+    page = page_of(run)
+    assert "$0.00" not in page
+    assert "The price of vllm/own is unknown" in page
 
 
 def test_no_secret_reaches_the_page_or_the_manifest(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def command(
         _show_plan(recipe, json=json)
         return
     view = _view(recipe, json=json)
-    road = open_road(recipe, cache=cache, concurrency=concurrency, attempts=attempts, view=view)
+    road = open_road(cache=cache, concurrency=concurrency, attempts=attempts, view=view)
     with road, view:
         run = compile_recipe(
             recipe,
@@ -185,7 +185,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "best": {"number": run.best.number, "name": run.best.name, "score": run.best.score},
         "test": run.test.to_json() if run.test else None,
         "improved": bool(run.test and run.test.improved),
-        "spend": {role: spend.to_json() for role, spend in run.spend.items()},
+        "spend": {**run.account.to_json(), "fresh": run.account.total.fresh_json()},
         "stopped": run.stopped,
         "seconds": run.seconds,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +58,8 @@ def command(
     concurrency: Concurrency = 64,
     cache: CacheFolder = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the rows to a .jsonl or .csv file.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Stream the rows to a .jsonl or .csv file."),
     ] = None,
     json: Json = False,
     failures: Annotated[
@@ -67,7 +69,7 @@ def command(
     """Score a compiled program, or a program as it is declared."""
     from lmpipe.cli.overrides import Traffic, choose_lms
     from lmpipe.cli.targets import open_road, open_target
-    from lmpipe.rows import check_rows_file, write_rows
+    from lmpipe.rows import check_rows_file
 
     if out is not None:
         check_rows_file(out)
@@ -75,10 +77,8 @@ def command(
     traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
     opened = open_target(target, program=program, trust=trust, student=chosen, traffic=traffic)
     examples, prepared = _examples(opened, split, data)
-    with open_road(opened.recipe, cache=cache, concurrency=concurrency):
-        evaluation = _evaluate(opened, examples, concurrency, quiet=json)
-    if out is not None:
-        write_rows(out, evaluation)
+    with open_road(cache=cache, concurrency=concurrency):
+        evaluation = _evaluate(opened, examples, concurrency, out, quiet=json)
     verdict = _compare(opened, prepared, split, evaluation) if prepared else None
     if json:
         _print_json(opened, "data" if data else split, evaluation, verdict)
@@ -127,7 +127,12 @@ def _check_data(opened: Opened, split: Split, prepared: Prepared) -> None:
 
 
 def _evaluate(
-    opened: Opened, examples: Sequence[Example], concurrency: int, *, quiet: bool
+    opened: Opened,
+    examples: Sequence[Example],
+    concurrency: int,
+    out: Path | None,
+    *,
+    quiet: bool,
 ) -> Evaluation:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -144,7 +149,9 @@ def _evaluate(
             examples,
             opened.recipe.metric,
             lm=opened.recipe.student,
+            judge=opened.recipe.judge,
             concurrency=concurrency,
+            save_to=out,
             on_row=lambda row: bar.advance(task),
         )
 
@@ -188,6 +195,10 @@ def _print_json(
         "split": split,
         **evaluation.summary(),
         "fresh_calls": evaluation.fresh_calls,
+        "spend": {
+            **evaluation.spend.to_json(),
+            "fresh": evaluation.spend.total.fresh_json(),
+        },
         "latency": {"median": evaluation.latency(0.5), "p95": evaluation.latency(0.95)},
         "compile": verdict,
     }
@@ -213,5 +224,6 @@ def _print(
         why = f" ({' and '.join(verdict['changed'])} changed since)" if verdict["changed"] else ""
         recorded = percent(verdict["recorded"])
         say(console, f"differs from the compile's score, {recorded}{why}", style="yellow")
-    worst = sorted(evaluation.rows, key=lambda row: (row.score.value, row.index))
-    print_worst(console, [row for row in worst if row.failure or row.score.value < 1][:failures])
+    if failures:
+        wrong = (row for row in evaluation.rows if row.failure or row.score.value < 1)
+        print_worst(console, nsmallest(failures, wrong, key=lambda row: row.score.value))

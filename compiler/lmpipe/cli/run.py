@@ -54,6 +54,7 @@ def command(
     from lmpipe.cli.inputs import input_types
     from lmpipe.cli.overrides import Traffic, choose_lms
     from lmpipe.cli.targets import open_road, open_target
+    from lmpipe.settings import using
 
     if target.startswith("-"):
         raise typer.BadParameter("TARGET comes first, then the program's inputs")
@@ -61,7 +62,8 @@ def command(
     traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
     opened = open_target(target, program=program, trust=trust, student=chosen, traffic=traffic)
     rows, many = _read_inputs(context.args, input_, input_types(opened.program))
-    with open_road(opened.recipe, cache=cache, concurrency=concurrency):
+    road = open_road(cache=cache, concurrency=concurrency)
+    with road, using(lm=opened.recipe.student):
         if many:
             _answer_many(opened.program, rows, concurrency)
         else:

@@ -16,7 +16,7 @@ from lmpipe.compiler import bind_artifact, trusted_recipe
 from lmpipe.errors import RecipeError
 from lmpipe.program import Module
 from lmpipe.recipe import Recipe, load_recipe
-from lmpipe.settings import make_runtime, using
+from lmpipe.settings import configured_lm, make_runtime, using
 
 if TYPE_CHECKING:
     from lmpipe.report.progress import ProgressView
@@ -100,7 +100,6 @@ def same_lm(opened: Opened) -> bool:
 
 @contextmanager
 def open_road(
-    recipe: Recipe,
     *,
     cache: Path | None,
     concurrency: int = 64,
@@ -115,7 +114,8 @@ def open_road(
         on_retry=view.retry if view else None,
     )
     try:
-        with using(lm=recipe.student, runtime=runtime):
+        # The student is not what a metric's own calls are to go to.
+        with using(lm=configured_lm(), runtime=runtime):
             yield
     finally:
         runtime.close()

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from lmpipe.canonical import canonical_json
 from lmpipe.errors import ConfigError
+from lmpipe.lm.prices import Price
 
 DEFAULT_MAX_TOKENS = 512
 DEFAULT_CONTEXT = 8192
@@ -81,8 +82,8 @@ class LM:
         max_tokens: the longest reply, in tokens.
         context: the most tokens that one call can take, prompt and reply together. Budgets of
             tokens and money reserve this much for a call until its true size is known.
-        price: US dollars per million prompt tokens and per million completion tokens, for
-            models whose price litellm does not know.
+        price: US dollars per million tokens as (prompt, completion) or (prompt, completion,
+            cached prompt), for models whose price litellm does not list.
         timeout: the longest that one request may take, in seconds; then it is asked again.
         limits: how much each server may be asked at most.
         structured: how the server takes constraints: `vllm` (`structured_outputs`), `openai`
@@ -102,7 +103,7 @@ class LM:
     temperature: float
     max_tokens: int
     context: int
-    price: tuple[float, float] | None
+    price: Price | None
     timeout: float
     limits: Limits
     structured: Structured
@@ -118,7 +119,7 @@ class LM:
         temperature: float = 0.0,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         context: int = DEFAULT_CONTEXT,
-        price: tuple[float, float] | None = None,
+        price: Price | Sequence[float] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         limits: Limits | None = None,
         structured: Structured = "auto",
@@ -157,7 +158,7 @@ class LM:
             "temperature": float(temperature),
             "max_tokens": max_tokens,
             "context": context,
-            "price": price,
+            "price": None if price is None else Price.of(price),
             "timeout": timeout,
             "limits": limits or Limits(),
             "structured": structured,
@@ -215,10 +216,6 @@ class LM:
             object.__setattr__(self, "_identity_json", known)
         return known
 
-    def at_price(self, price: tuple[float, float]) -> LM:
-        """The same LM at a price; the price is no part of its identity."""
-        return self._changed({"price": price})
-
     def throttled(
         self,
         *,
@@ -240,12 +237,6 @@ class LM:
             _check_timeout(self.model, timeout)
             object.__setattr__(copy, "timeout", timeout)
         return copy
-
-    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """US dollars for so many tokens; 0 where no price is given."""
-        if self.price is None:
-            return 0.0
-        return (prompt_tokens * self.price[0] + completion_tokens * self.price[1]) / 1e6
 
     def named(self, model: str) -> LM:
         """Another model, at the same server if it is of the same provider."""

@@ -152,8 +152,9 @@ def check_not_on_loop() -> None:
     """
     if on_loop():
         raise ConfigError(
-            "a predictor was called without await inside an async forward, which would block "
-            "every other call: write `await self.predictor.acall(…)`"
+            "a predictor was called without await inside an async forward or a metric, which "
+            "would block every other call: write `await self.predictor.acall(…)`; a metric that "
+            "is not async says that it asks, by @lmpipe.metrics.judge(max_calls=1)"
         )
 
 

@@ -16,6 +16,7 @@ from lmpipe.lm import loop
 from lmpipe.lm.deadline import check_deadline, in_time
 from lmpipe.lm.endpoint import Endpoint
 from lmpipe.lm.lm import LM
+from lmpipe.lm.prices import Price, price_of
 from lmpipe.lm.providers import weights_of
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.request import Reply, Request
@@ -43,7 +44,7 @@ class Call:
         label: the path of the predictor that made it.
         role: `task`, `teacher`, `proposer` or `judge`.
         lm: the model's name.
-        usd: what its tokens cost, cached or not.
+        price: what its tokens cost, or None where that is unknown.
         reply: the answer.
     """
 
@@ -51,8 +52,13 @@ class Call:
     label: str
     role: str
     lm: str
-    usd: float
+    price: Price | None
     reply: Reply
+
+    @property
+    def usd(self) -> float | None:
+        """US dollars for its tokens, whether it reached the LM or not; None if unknown."""
+        return None if self.price is None else self.price.cost(self.reply.usage)
 
 
 @dataclass(eq=False, slots=True)
@@ -256,8 +262,8 @@ class Runtime:
     def _account(self, key: str, request: Request, reply: Reply, label: str) -> Reply:
         scope = current_scope()
         if scope.calls is not None:
-            usd = request.lm.cost(reply.usage.prompt_tokens, reply.usage.completion_tokens)
-            scope.calls.append(Call(key, label, scope.role, request.lm.model, usd, reply))
+            lm = request.lm
+            scope.calls.append(Call(key, label, scope.role, lm.model, price_of(lm), reply))
         return reply
 
 

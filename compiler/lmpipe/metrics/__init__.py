@@ -12,6 +12,8 @@ from lmpipe.metrics.score import (
     Score,
     bind_metric,
     call_metric,
+    judge,
+    metric_calls,
     metric_name,
 )
 from lmpipe.metrics.text import contains, normalize_text, normalized_match, token_f1
@@ -31,7 +33,9 @@ __all__ = [
     "contains",
     "exact_match",
     "field_accuracy",
+    "judge",
     "mean_of",
+    "metric_calls",
     "metric_fingerprint",
     "metric_name",
     "normalize_text",

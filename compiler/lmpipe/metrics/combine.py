@@ -15,6 +15,7 @@ from lmpipe.metrics.score import (
     BoundMetric,
     Score,
     bind_metric,
+    metric_calls,
     metric_name,
     to_score,
     with_trace,
@@ -75,6 +76,11 @@ class CombinedMetric:
             MetricError: if one of the metrics returns something that is no score.
         """
         return self._join([await bound(example, prediction, trace) for bound in self._bound])
+
+    @property
+    def max_calls(self) -> int:
+        """The most LM calls of all its metrics for one row."""
+        return sum(metric_calls(metric) for metric in self.metrics)
 
     def _join(self, scores: Sequence[Score]) -> Score:
         values = [score.value for score in scores]

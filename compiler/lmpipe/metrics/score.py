@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from numbers import Real
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from lmpipe.errors import MetricError
 from lmpipe.example import Example
+from lmpipe.lm import loop
+from lmpipe.program import Module
 
 # A sum of weights that should be 1 may miss it by a rounding error.
 _SLACK = 1e-9
@@ -38,6 +40,10 @@ class Score:
     def to_json(self) -> dict[str, Any]:
         return {"value": self.value, "feedback": self.feedback, "parts": dict(self.parts)}
 
+
+_M = TypeVar("_M", bound=Callable[..., Any])
+
+_RIGHT, _WRONG = Score(1.0), Score(0.0)
 
 Result: TypeAlias = bool | float | Score
 
@@ -66,7 +72,8 @@ def bind_metric(metric: AnyMetric) -> BoundMetric:
     """Make a metric uniform, looking at its parameters once.
 
     The result is awaited and gives a checked `Score`. What the metric itself raises comes out as
-    it is. A metric with a method `acall` is called through that.
+    it is. A metric with a method `acall` is called through that; one that is not async and says
+    that it asks an LM (`max_calls`) runs in a thread, since it waits for the reply.
 
     Raises:
         MetricError: at once, if it does not take (example, prediction) or (example, prediction,
@@ -74,9 +81,13 @@ def bind_metric(metric: AnyMetric) -> BoundMetric:
     """
     name = metric_name(metric)
     call = with_trace(getattr(metric, "acall", metric))
+    waits = metric_calls(metric) > 0 and not hasattr(metric, "acall") and not _is_async(metric)
 
     async def bound(example: Example, prediction: Any, trace: Any = None, /) -> Score:
-        result = call(example, prediction, trace)
+        if waits:
+            result = await loop.in_thread(call, example, prediction, trace)
+        else:
+            result = call(example, prediction, trace)
         if inspect.isawaitable(result):
             result = await result
         return to_score(result, name=name, example=example)
@@ -100,6 +111,51 @@ def metric_name(metric: object) -> str:
     if isinstance(metric, partial):
         return metric_name(metric.func)
     return str(getattr(metric, "__name__", type(metric).__name__))
+
+
+def judge(*, max_calls: int) -> Callable[[_M], _M]:
+    """Say of a metric that it asks an LM, and how often at most: `@judge(max_calls=2)`.
+
+    It sets the metric's attribute `max_calls`, on which plans and budgets rest.
+
+    Args:
+        max_calls: the most LM calls for one row, replies that are asked for again included.
+    """
+
+    def mark(metric: _M) -> _M:
+        metric.max_calls = max_calls  # type: ignore[attr-defined]
+        metric_calls(metric)  # refuses what is no number
+        return metric
+
+    return mark
+
+
+def metric_calls(metric: object) -> int:
+    """Return the most LM calls that a metric says it makes for one row: its `max_calls`, or 0.
+
+    A metric that is a module is counted like any module.
+
+    Raises:
+        MetricError: if its `max_calls` is no whole number of 0 or more.
+    """
+    if isinstance(metric, partial):
+        return metric_calls(metric.func)
+    calls = getattr(metric, "max_calls", None)
+    if calls is None:
+        return metric.calls_per_run() if isinstance(metric, Module) else 0
+    if not isinstance(calls, int) or calls < 0:
+        raise MetricError(
+            f"{metric_name(metric)}: max_calls is {calls!r}; give the most LM calls that the "
+            "metric makes for one row"
+        )
+    return calls
+
+
+def _is_async(metric: object) -> bool:
+    if isinstance(metric, partial):
+        return _is_async(metric.func)
+    called = getattr(type(metric), "__call__", None)  # noqa: B004 - a class is not asked
+    return inspect.iscoroutinefunction(metric) or inspect.iscoroutinefunction(called)
 
 
 def with_trace(metric: Callable[..., Any]) -> Callable[[Example, Any, Any], Any]:
@@ -154,6 +210,10 @@ def to_score(result: Any, *, name: str, example: Example) -> Score:
     Raises:
         MetricError: if it is no truth value, number in [0, 1] or `Score` with such a value.
     """
+    if isinstance(result, bool):
+        return _RIGHT if result else _WRONG
+    if isinstance(result, Score) and _is_sound(result):
+        return result
     score = result if isinstance(result, Score) else Score(result)
     value = score.value
     if not isinstance(value, Real):
@@ -169,6 +229,16 @@ def to_score(result: Any, *, name: str, example: Example) -> Score:
         raise _wrong(name, score.feedback, example, "give feedback that is text")
     parts = {part: float(number) for part, number in score.parts.items()}
     return Score(min(max(number, 0.0), 1.0), score.feedback, parts)
+
+
+def _is_sound(score: Score) -> bool:
+    """Whether a score is just as it should be, as nearly all are: then no copy is made."""
+    return (
+        type(score.value) is float
+        and 0.0 <= score.value <= 1.0
+        and isinstance(score.feedback, str)
+        and all(type(part) is float and math.isfinite(part) for part in score.parts.values())
+    )
 
 
 def _wrong(name: str, result: object, example: Example, remedy: str) -> MetricError:

@@ -390,9 +390,12 @@ def _problem(error: LayoutError | pydantic.ValidationError, reply: Reply, lm: LM
 def _check_calls(scope: Scope, path: str) -> None:
     # Counted as they start: calls in flight together must not slip through.
     if scope.max_calls is not None and next(scope.started) >= scope.max_calls:
+        by_metric = scope.role == "judge"
+        what = "the metric, on one row," if by_metric else "one run of the program"
+        where = "metric, by @lmpipe.metrics.judge" if by_metric else "program's class"
         raise RecipeError(
-            f"{path}: one run of the program made more than {scope.max_calls} LM calls, on which "
-            "the plan and the budget rest: set `max_calls = …` on the program's class"
+            f"{path}: {what} made more than {scope.max_calls} LM calls, on which the plan and the "
+            f"budget rest: set `max_calls = …` on the {where}"
         )
 
 

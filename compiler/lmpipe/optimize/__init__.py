@@ -7,11 +7,20 @@ from collections.abc import Callable
 
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.budget import Budget, Ledger, Spend
+from lmpipe.optimize.budget import Budget, Ledger
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher, Watchers
 from lmpipe.optimize.labeled_few_shot import LabeledFewShot
 from lmpipe.optimize.random_search import RandomSearch
-from lmpipe.optimize.task import Optimizer, Sizes, Task, baselines, own_lms
+from lmpipe.optimize.task import (
+    Optimizer,
+    Sizes,
+    Task,
+    baselines,
+    judges,
+    own_lms,
+    worst_run,
+)
+from lmpipe.spend import Spend
 
 __all__ = [
     "BootstrapFewShot",
@@ -29,8 +38,10 @@ __all__ = [
     "Watcher",
     "Watchers",
     "baselines",
+    "judges",
     "optimizer_named",
     "own_lms",
+    "worst_run",
 ]
 
 _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {

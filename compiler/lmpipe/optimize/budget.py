@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from lmpipe.errors import BudgetExhaustedError, RecipeError
-from lmpipe.lm.lm import LM
 from lmpipe.lm.runtime import Call
+from lmpipe.spend import Account, Spend, full_price
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class Budget:
     Args:
         calls: LM calls.
         tokens: prompt and completion tokens together.
-        usd: US dollars, at the LMs' prices.
+        usd: US dollars, at the LMs' prices. Prompt tokens count in full, whatever a server had of
+            them in its prefix cache: that depends on timing, and a budget must not.
         seconds: wall time; the one limit that is not deterministic.
     """
 
@@ -65,54 +66,6 @@ class Budget:
         return ",".join(given) or "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Spend:
-    """What was spent, or may be: the worst case of a plan.
-
-    Args:
-        calls: LM calls, cached or not.
-        tokens: their tokens.
-        usd: their price.
-        fresh_calls: those that reached an LM.
-        fresh_tokens: the tokens of those.
-    """
-
-    calls: int = 0
-    tokens: int = 0
-    usd: float = 0.0
-    fresh_calls: int = 0
-    fresh_tokens: int = 0
-
-    def __add__(self, other: Spend) -> Spend:
-        return Spend(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Spend)))
-
-    def __mul__(self, times: int) -> Spend:
-        return Spend(*(getattr(self, f.name) * times for f in fields(Spend)))
-
-    def to_json(self) -> dict[str, float]:
-        return {item.name: getattr(self, item.name) for item in fields(self)}
-
-    @staticmethod
-    def of(calls: Sequence[Call]) -> Spend:
-        """Add up calls."""
-        fresh = [call for call in calls if not call.reply.cached]
-        return Spend(
-            len(calls),
-            sum(call.reply.usage.tokens for call in calls),
-            sum(call.usd for call in calls),
-            len(fresh),
-            sum(call.reply.usage.tokens for call in fresh),
-        )
-
-    @staticmethod
-    def worst_case(calls: int, lms: Sequence[LM]) -> Spend:
-        """What so many calls cost at most, whichever of the LMs they go to."""
-        context = max(lm.context for lm in lms)
-        prices = [max(lm.price) for lm in lms if lm.price]
-        usd = calls * context * max(prices, default=0.0) / 1e6
-        return Spend(calls, calls * context, usd)
-
-
 class Ledger:
     """The account of one compile.
 
@@ -123,7 +76,9 @@ class Ledger:
 
     def __init__(self, budget: Budget, *, started: float | None = None) -> None:
         self.budget = budget
-        self.spent: dict[str, Spend] = {}
+        self.account = Account()
+        # As the budget counts it: money without what servers take off for cached prompts.
+        self._charged = Spend()
         self._withheld = Spend()
         self._reserved = Spend()
         self._runs = 0
@@ -131,9 +86,14 @@ class Ledger:
         self._started = time.monotonic() if started is None else started
 
     @property
+    def spent(self) -> dict[str, Spend]:
+        """What was spent, by role."""
+        return self.account.by_role
+
+    @property
     def total(self) -> Spend:
         """All that was spent, over all roles."""
-        return sum(self.spent.values(), Spend())
+        return self.account.total
 
     def withhold(self, worst: Spend) -> None:
         """Keep the worst case of a later phase, or half of the budget, out of reach of this one."""
@@ -147,7 +107,7 @@ class Ledger:
 
     def room(self, worst: Spend) -> int | None:
         """How many things of this worst case still fit while nothing is in flight; None: any."""
-        spent, room = self.total, []
+        spent, room = self._charged, []
         for name in ("calls", "tokens", "usd"):
             cap, each = getattr(self.budget, name), getattr(worst, name)
             if cap is not None and each > 0:
@@ -164,7 +124,7 @@ class Ledger:
         Raises:
             BudgetExhaustedError: if it does not fit though nothing is in flight.
         """
-        while problem := self._over(self.total + self._withheld + self._reserved + worst):
+        while problem := self._over(self._charged + self._withheld + self._reserved + worst):
             if not self._runs:
                 raise BudgetExhaustedError(
                     f"the budget ({self.budget}) is used up: the next run may come to {problem}"
@@ -180,20 +140,28 @@ class Ledger:
 
         Raises:
             RecipeError: if that is more tokens or money: an LM takes longer prompts than its
-                `context` says.
+                `context` says; or if money is limited and a price is unknown.
         """
-        actual = Spend.of(calls)
-        for call in calls:
-            self.spent[call.role] = self.spent.get(call.role, Spend()) + Spend.of([call])
+        tokens = sum(call.reply.usage.tokens for call in calls)
+        actual = Spend(len(calls), tokens, full_price(calls))
+        self.account.add(calls)
+        self._charged += replace(actual, usd=actual.usd or 0.0)
         self._reserved += worst * -1
         self._runs -= 1
         self._changed.set()
+        if self.budget.usd is not None and actual.usd is None:
+            lm = next(call.lm for call in calls if call.price is None)
+            raise RecipeError(
+                f"the budget is in dollars and {lm} was asked, whose price is unknown: give it as "
+                "LM(…, price=(dollars per million prompt tokens, per million completion tokens))"
+            )
         for name in ("tokens", "usd"):
-            took, aside = _exact(getattr(actual, name)), _exact(getattr(worst, name))
-            if getattr(self.budget, name) is not None and took > aside:
+            took, aside = getattr(actual, name), getattr(worst, name)
+            if getattr(self.budget, name) is not None and _exact(took) > _exact(aside):
                 raise RecipeError(
                     f"{actual.calls} LM calls took {took:g} {name}, more than the {aside:g} that "
-                    "were set aside: give the LM its true context, LM(…, context=…)"
+                    "were set aside: give the LM its true context, LM(…, context=…), and a metric "
+                    "that asks an LM of its own that LM as the recipe's judge"
                 )
 
     def check_time(self) -> None:

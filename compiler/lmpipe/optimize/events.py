@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from lmpipe.optimize.budget import Spend
 from lmpipe.outcome import Evaluation, Row
+from lmpipe.spend import Spend
 from lmpipe.state import ProgramState
 
 

@@ -17,11 +17,13 @@ from lmpipe.errors import BudgetExhaustedError
 from lmpipe.evaluation import DEFAULT_CONCURRENCY, RunOptions, run_examples
 from lmpipe.example import Example
 from lmpipe.lm.lm import LM
-from lmpipe.metrics import Metric
-from lmpipe.optimize.budget import Ledger, RunAdmission, Spend
+from lmpipe.metrics import AnyMetric, metric_calls
+from lmpipe.optimize.budget import Ledger, RunAdmission
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher
 from lmpipe.outcome import Evaluation, Row
 from lmpipe.program import Module
+from lmpipe.settings import configured_lm
+from lmpipe.spend import Spend
 from lmpipe.state import ProgramState
 
 # So many rollouts must fail in the same way before nothing at all is taken to work.
@@ -70,6 +72,7 @@ class Task:
         seed: all randomness comes from it.
         ledger: the budget's account.
         watcher: who is told.
+        judge: the LM of a metric that asks one; the configured one if not given.
         concurrency: examples in flight at a time.
     """
 
@@ -79,12 +82,13 @@ class Task:
         program: Module,
         train: Sequence[Example],
         val: Sequence[Example],
-        metric: Metric,
+        metric: AnyMetric,
         student: LM,
         teacher: LM,
         seed: int,
         ledger: Ledger,
         watcher: Watcher,
+        judge: LM | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
         self.program = program
@@ -96,6 +100,7 @@ class Task:
         self.candidates: list[Candidate] = []
         self.phase = ""
         self._metric = metric
+        self._judge = judge
         self._seed = seed
         self._ledger = ledger
         self._watcher = watcher
@@ -208,12 +213,15 @@ class Task:
         lm = self.teacher if role == "teacher" else self.student
         limit = program.calls_per_run()
         scope = {"lm": lm, "role": role, "sample": sample, "max_calls": limit}
-        lms = [lm, *own_lms(program).values()]
         options = RunOptions(
             concurrency=self._concurrency,
             scope=scope,
-            admission=RunAdmission(self._ledger, Spend.worst_case(limit, lms)),
+            admission=RunAdmission(
+                self._ledger, worst_run(program, [lm], self._metric, self._judge)
+            ),
             on_row=self._teller(step, len(examples)),
+            judge=self._judge,
+            judge_calls=metric_calls(self._metric),
             few=few,
         )
         return await self._in_time(run_examples(program, examples, self._metric, options))
@@ -249,6 +257,27 @@ class Task:
 
         tell(None)
         return tell
+
+
+def worst_run(program: Module, lms: Sequence[LM], metric: AnyMetric, judge: LM | None) -> Spend:
+    """What one run of a program and the judging of it cost at most.
+
+    Args:
+        program: the program.
+        lms: the LMs that the run may be given.
+        metric: the metric, which may ask an LM as often as its `max_calls` says.
+        judge: the LM of the metric.
+    """
+    worst = Spend.worst_case(program.calls_per_run(), [*lms, *own_lms(program).values()])
+    return worst + Spend.worst_case(metric_calls(metric), judges(metric, judge))
+
+
+def judges(metric: AnyMetric, judge: LM | None) -> list[LM]:
+    """The LMs that a metric asks, as far as they are known; none if it makes no calls."""
+    if not metric_calls(metric):
+        return []
+    own = own_lms(metric) if isinstance(metric, Module) else {}
+    return [judge or configured_lm(), *own.values()]
 
 
 def own_lms(program: Module) -> dict[str, LM]:

@@ -12,7 +12,6 @@ from lmpipe.report.charts import bar, difference_chart, score_chart, search_char
 from lmpipe.report.html import card, chips, fields, section, table, text
 from lmpipe.report.run_files import RunFiles, read_run
 from lmpipe.report.text import (
-    NOTHING,
     count,
     duration,
     in_order,
@@ -65,6 +64,7 @@ def render(run: RunFiles) -> str:
 def _header(run: RunFiles) -> str:
     manifest = run.manifest
     student, teacher = manifest["student"]["model"], manifest["teacher"]["model"]
+    judge = manifest.get("judge", {}).get("model", "")
     rows = {name: part["rows"] for name, part in manifest["data"].items()}
     status = manifest.get("status", "")
     return (
@@ -78,6 +78,7 @@ def _header(run: RunFiles) -> str:
                 "optimizer": manifest["optimizer"]["name"],
                 "LM": student,
                 "teacher": teacher if teacher != student else "",
+                "judge": judge,
                 "metric": manifest["metric"]["name"],
                 "seed": manifest["seed"],
                 "examples": f"{rows['train']} train, {rows['val']} validation, {rows['test']} test",
@@ -146,12 +147,13 @@ def _candidates(run: RunFiles) -> str:
             percent_range(item["interval"]),
             tally(item["failures"]),
             count(item["calls"]),
+            money(item["usd"]),
         ]
         for item in ranked
     ]
     columns = [
         "#", "candidate", "layout", "constrained", "demos", "validation", "95 % interval",
-        "failures", "calls",
+        "failures", "calls", "dollars",
     ]  # fmt: skip
     best = next((n for n, item in enumerate(ranked) if item["number"] == winner), None)
     return section(
@@ -160,7 +162,7 @@ def _candidates(run: RunFiles) -> str:
             table(
                 columns,
                 rows,
-                numbers=("validation", "calls", "demos"),
+                numbers=("validation", "calls", "dollars", "demos"),
                 whole=("95 % interval", "failures"),
                 best=best,
             )
@@ -213,22 +215,44 @@ def _predictor(path: str, learned: Mapping[str, Any], signature: Mapping[str, An
 
 def _spend(run: RunFiles) -> str:
     spend = run.manifest.get("spend")
-    if not spend:
+    if not spend or "by_role" not in spend:
         return ""
-    roles = [*sorted(role for role in spend if role != "total"), "total"]
+    total = spend["total"]
+    parts = [
+        _spend_table(title, spend[name], total)
+        for title, name in (("role", "by_role"), ("predictor", "by_predictor"), ("LM", "by_lm"))
+    ]
+    notes = ["Cached replies count like fresh ones; a budget counts the same."]
+    if run.fresh is not None:
+        paid = run.fresh["usd"]
+        notes.append(
+            f"Fresh, the last time that it was run: {count(run.fresh['calls'])} LM calls, "
+            f"{count(run.fresh['tokens'])} tokens, "
+            + ("price unknown." if paid is None else f"{money(paid)}.")
+        )
+    if total["usd"] is None:
+        unknown = ", ".join(name for name, part in spend["by_lm"].items() if part["usd"] is None)
+        notes.append(f"The price of {text(unknown)} is unknown: LM(…, price=…) gives it.")
+    lines = "".join(f'<p class="soft small">{note}</p>' for note in notes)
+    return section("Where the money went", card(*parts, lines))
+
+
+def _spend_table(title: str, table_of: Mapping[str, Any], total: Mapping[str, Any]) -> str:
     rows = [
         [
-            text(role),
-            count(spend[role]["calls"]),
-            count(spend[role]["fresh_calls"]),
-            count(spend[role]["tokens"]),
-            count(spend[role]["fresh_tokens"]),
-            money(spend[role]["usd"]) if spend[role]["usd"] else NOTHING,
+            text(name),
+            count(part["calls"]),
+            count(part["prompt_tokens"]),
+            count(part["cached_prompt_tokens"]),
+            count(part["completion_tokens"]),
+            money(part["usd"]),
         ]
-        for role in roles
+        for name, part in [*table_of.items(), ("all", total)]
     ]
-    columns = ["role", "LM calls", "fresh", "tokens", "fresh tokens", "dollars"]
-    return section("Spend", card(table(columns, rows, numbers=columns[1:], best=len(rows) - 1)))
+    columns = [
+        title, "LM calls", "prompt tokens", "in the prefix cache", "reply tokens", "dollars",
+    ]  # fmt: skip
+    return table(columns, rows, numbers=columns[1:], best=len(rows) - 1)
 
 
 def _provenance(run: RunFiles) -> str:
@@ -245,6 +269,7 @@ def _provenance(run: RunFiles) -> str:
         "optimizer": manifest["optimizer"],
         "student": manifest["student"],
         "teacher": manifest["teacher"],
+        "judge": manifest.get("judge", ""),
         "budget": budget or "none",
         "recipe": manifest.get("recipe", ""),
         "learned state": manifest.get("best", {}).get("state", ""),

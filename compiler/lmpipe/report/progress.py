@@ -13,7 +13,7 @@ import orjson
 from lmpipe.errors import LMError
 from lmpipe.optimize import Candidate, Progress, Rollout
 from lmpipe.outcome import Row
-from lmpipe.report.text import count, percent, points, shorten, tally
+from lmpipe.report.text import percent, points, shorten, spend_line, tally
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -83,7 +83,7 @@ class JsonLines(ProgressView):
             of=progress.of,
             best=progress.best,
             best_name=progress.best_name,
-            spend=progress.spend.to_json(),
+            spend={**progress.spend.to_json(), "fresh": progress.spend.fresh_json()},
         )
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
@@ -128,12 +128,12 @@ class PlainLines(ProgressView):
         if progress.done == progress.of and (
             progress.phase == "test" or progress.step.startswith("rollouts")
         ):
-            self.write(f"  {progress.step}: {progress.of} runs, {_spend(progress)}")
+            self.write(f"  {progress.step}: {progress.of} runs, {spend_line(progress.spend)}")
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
         if self._first is None:
             self._first = candidate.score
-        spent = f"  [{_spend(self._last)}]" if self._last else ""
+        spent = f"  [{spend_line(self._last.spend)}]" if self._last else ""
         self.write(f"{candidate_line(candidate, self._first, best=best)}{spent}")
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:
@@ -214,7 +214,7 @@ class LivePanel(ProgressView):
             ProgressBar(total=max(now.of, 1), completed=now.done, width=30),
             Text(f"{now.done}/{now.of}"),
         )
-        parts: list[RenderableType] = [bar, Text(_spend(now), style="dim")]
+        parts: list[RenderableType] = [bar, Text(spend_line(now.spend), style="dim")]
         if now.best is not None:
             change = f" ({points(now.best - self._first)})" if self._first is not None else ""
             parts.append(Text(f"best so far {percent(now.best)}{change}: {now.best_name}"))
@@ -247,12 +247,3 @@ def note_line(kind: str, data: Mapping[str, Any]) -> str:
 def retry_line(attempt: int, wait: float, error: LMError) -> str:
     """A retry in one line."""
     return f"asking again in {wait:.1f} s (attempt {attempt} failed: {shorten(str(error), 120)})"
-
-
-def _spend(progress: Progress) -> str:
-    spend = progress.spend
-    dollars = f", ${spend.usd:.4f}" if spend.usd else ""
-    return (
-        f"{count(spend.calls)} LM calls ({count(spend.fresh_calls)} fresh), "
-        f"{count(spend.tokens)} tokens ({count(spend.fresh_tokens)} fresh){dollars}"
-    )

@@ -25,6 +25,7 @@ class RunFiles:
         tests: test rows by name: of each baseline and of `compiled`, in the data's order.
         notes: `events.jsonl` without what the candidates say.
         state: what was learned, or None while the run goes on.
+        fresh: what reached an LM when the run was finished, or None.
     """
 
     folder: Path
@@ -33,6 +34,7 @@ class RunFiles:
     tests: Mapping[str, tuple[Mapping[str, Any], ...]]
     notes: tuple[Mapping[str, Any], ...]
     state: ProgramState | None
+    fresh: Mapping[str, Any] | None = None
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -51,13 +53,15 @@ def read_run(folder: Path) -> RunFiles:
     state = None
     if program.is_file() and manifest.get("status") == "done":
         state = ProgramState.from_bytes(program.read_bytes(), where=str(program))
+    events = list(read_lines(folder / "events.jsonl"))
     return RunFiles(
         folder,
         manifest,
         candidates,
         _tests(folder, manifest, candidates),
-        tuple(line for line in read_lines(folder / "events.jsonl") if line["event"] != "candidate"),
+        tuple(line for line in events if line["event"] not in ("candidate", "spent")),
         state,
+        next((line["fresh"] for line in events if line["event"] == "spent"), None),
     )
 
 

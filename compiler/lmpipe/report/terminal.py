@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lmpipe.optimize import Spend
 from lmpipe.outcome import Evaluation, Row, plain
 from lmpipe.report.text import (
     NOTHING,
@@ -24,8 +23,10 @@ from lmpipe.report.text import (
     points,
     points_range,
     shorten,
+    spend_line,
     tally,
 )
+from lmpipe.spend import Account, Spend
 
 if TYPE_CHECKING:
     from lmpipe.compiler import Run
@@ -86,8 +87,8 @@ def print_run(console: Console, run: Run) -> None:
     say(console, f"compiled: {run.best.name} (candidate {run.best.number})")
     if run.stopped:
         say(console, f"the search ended early: {run.stopped}", style="yellow")
-    total = sum(run.spend.values(), Spend())
-    say(console, f"spent: {spend_line(total)} in {duration(run.seconds)}")
+    say(console, f"spent: {spend_line(run.account.total)} in {duration(run.seconds)}")
+    print_account(console, run.account)
 
 
 def _baseline_names(run: Run) -> list[str]:
@@ -96,13 +97,35 @@ def _baseline_names(run: Run) -> list[str]:
     return ["as declared", "constrained"]
 
 
-def spend_line(spend: Spend) -> str:
-    """What was spent, with what reached an LM apart."""
-    dollars = f", {money(spend.usd)}" if spend.usd else ""
-    return (
-        f"{count(spend.calls)} LM calls ({count(spend.fresh_calls)} fresh), "
-        f"{count(spend.tokens)} tokens ({count(spend.fresh_tokens)} fresh){dollars}"
-    )
+def print_account(console: Console, account: Account) -> None:
+    """Print where calls, tokens and dollars went, as far as they went to different places."""
+    tables = {
+        "role": account.by_role,
+        "predictor": account.by_predictor,
+        "LM": account.by_lm,
+    }
+    if all(len(table) < 2 for table in tables.values()):
+        return
+    right = ("LM calls", "fresh", "prompt tokens", "reply tokens", "dollars")
+    shown = make_table("spent on", "", *right, right=right)
+    for kind, table in tables.items():
+        if len(table) < 2 and kind != "role":
+            continue
+        for number, (name, spend) in enumerate(table.items()):
+            shown.add_row("" if number else kind, Text(name), *_spend_cells(spend))
+    shown.add_row(Text("all", style="bold"), "", *_spend_cells(account.total))
+    say(console)
+    console.print(shown)
+
+
+def _spend_cells(spend: Spend) -> list[str]:
+    return [
+        count(spend.calls),
+        count(spend.fresh_calls),
+        count(spend.usage.prompt_tokens),
+        count(spend.usage.completion_tokens),
+        money(spend.usd),
+    ]
 
 
 def plan_json(prepared: Prepared) -> dict[str, Any]:
@@ -113,7 +136,6 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
         "val": len(prepared.val),
         "test": len(prepared.test),
     }
-    priced = any(lm.price for lm in (prepared.student, prepared.teacher))
     total = plan.total
     over = [
         name
@@ -125,16 +147,18 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
         "data": sizes,
         "student": prepared.student.model,
         "teacher": prepared.teacher.model,
+        "judge": prepared.judge.model if prepared.judge else None,
         "optimizer": {"name": prepared.optimizer.name, "settings": prepared.optimizer.settings()},
         "seed": prepared.recipe.seed,
         "calls_per_run": plan.calls_per_run,
+        "judge_calls_per_run": plan.judge_calls,
         "phases": [
             {
                 "phase": phase,
                 "runs": runs,
                 "calls": plan.worst[phase].calls,
                 "tokens": plan.worst[phase].tokens,
-                "usd": plan.worst[phase].usd if priced else None,
+                "usd": plan.worst[phase].usd,
             }
             for phase, runs in plan.runs.items()
         ],
@@ -142,7 +166,7 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
             "runs": sum(plan.runs.values()),
             "calls": total.calls,
             "tokens": total.tokens,
-            "usd": total.usd if priced else None,
+            "usd": total.usd,
         },
         "budget": budget.to_json(),
         "covered": not over,
@@ -158,6 +182,9 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
     say(console, f"  student    {plan['student']}")
     if plan["teacher"] != plan["student"]:
         say(console, f"  teacher    {plan['teacher']}")
+    if plan["judge"] is not None:
+        calls = plan["judge_calls_per_run"]
+        say(console, f"  judge      {plan['judge']}, at most {count(calls)} LM calls for each row")
     settings = plan["optimizer"]["settings"]
     shown = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "name")
     say(console, f"  optimizer  {plan['optimizer']['name']}" + (f" ({shown})" if shown else ""))
@@ -171,7 +198,7 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
             count(phase["runs"]),
             count(phase["calls"]),
             count(phase["tokens"]),
-            "no price" if phase["usd"] is None else money(phase["usd"]),
+            "price unknown" if phase["usd"] is None else money(phase["usd"]),
         )
     console.print(table)
     say(console)
@@ -208,8 +235,10 @@ def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) ->
     table.add_row(
         "tokens", f"{count(usage.prompt_tokens)} prompt, {count(usage.completion_tokens)} reply"
     )
-    if evaluation.usd:
-        table.add_row("dollars", money(evaluation.usd))
+    unknown = "unknown: no price is known for " + ", ".join(
+        name for name, spend in evaluation.spend.by_lm.items() if spend.usd is None
+    )
+    table.add_row("dollars", unknown if evaluation.usd is None else money(evaluation.usd))
     if evaluation.fresh_calls:
         latency = f"median {duration(evaluation.latency(0.5))}, p95 " + duration(
             evaluation.latency(0.95)
@@ -219,6 +248,7 @@ def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) ->
         table.add_row("latency", "all replies came from the cache")
     say(console, title, style="bold")
     console.print(table)
+    print_account(console, evaluation.spend)
 
 
 def print_worst(console: Console, rows: Sequence[Row]) -> None:
@@ -235,9 +265,8 @@ def print_worst(console: Console, rows: Sequence[Row]) -> None:
             values["feedback"] = row.score.feedback
         if row.failure:
             values["failure"] = f"{row.failure.kind}: {shorten(row.failure.message)}"
-        replies = [reply for step in row.trace.steps for reply in step.replies]
-        for number, reply in enumerate(replies, start=1):
-            values["reply" if len(replies) == 1 else f"reply {number}"] = reply
+        for number, reply in enumerate(row.replies, start=1):
+            values["reply" if len(row.replies) == 1 else f"reply {number}"] = reply
         for name, value in values.items():
             text = value if isinstance(value, str) else repr(value)
             say(console, f"  {name:<11}{shorten(text, 1000)}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lmpipe.spend import Spend
+
 # What stands in a table where there is no figure.
 NOTHING = "\N{EN DASH}"
 
@@ -35,9 +37,20 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def money(usd: float) -> str:
-    """US dollars, small amounts with more digits."""
+def money(usd: float | None) -> str:
+    """US dollars, small amounts with more digits; a dash where a price is unknown."""
+    if usd is None:
+        return NOTHING
     return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
+
+
+def spend_line(spend: Spend) -> str:
+    """What was spent, with what reached an LM apart."""
+    dollars = "price unknown" if spend.usd is None else money(spend.usd)
+    return (
+        f"{count(spend.calls)} LM calls ({count(spend.fresh_calls)} fresh), "
+        f"{count(spend.tokens)} tokens ({count(spend.fresh_tokens)} fresh), {dollars}"
+    )
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
 from lmpipe.lm.lm import LM
-from lmpipe.lm.providers.litellm_provider import LiteLLMProvider, price_of
+from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
 from lmpipe.lm.providers.openai_body import json_schema_format
 from lmpipe.lm.request import Constraint, Message, Request, Usage
 
@@ -60,24 +60,6 @@ class StubLiteLLM(ModuleType):
         self.error: Exception | None = None
         self.response: Any = completion()
         self.schema_models: list[str] = []
-        self.model_cost: dict[str, dict[str, Any]] = {
-            "gpt-4o-mini": {
-                "litellm_provider": "openai",
-                "input_cost_per_token": 1.5e-07,
-                "output_cost_per_token": 6e-07,
-            },
-            "groq/llama": {
-                "litellm_provider": "groq",
-                "input_cost_per_token": 1e-06,
-                "output_cost_per_token": 2e-06,
-            },
-            "gemini-pro": {
-                "litellm_provider": "vertex_ai-language-models",
-                "input_cost_per_token": 0.0,
-                "output_cost_per_token": 0.0,
-            },
-            "openai/half-known": {"litellm_provider": "openai", "input_cost_per_token": 1e-06},
-        }
 
     async def acompletion(self, **arguments: Any) -> Any:
         self.calls.append(arguments)
@@ -266,42 +248,6 @@ async def test_the_key_is_in_no_error(litellm: StubLiteLLM) -> None:
 async def test_a_missing_litellm_says_how_to_install_it() -> None:
     with pytest.raises(ConfigError, match=r"pip install 'lmpipe\[litellm\]'"):
         await LiteLLMProvider().complete(request())
-
-
-# Prices.
-
-
-@pytest.mark.parametrize(
-    ("model", "price"),
-    [
-        ("openai/gpt-4o-mini", (0.15, 0.6)),
-        ("groq/llama", (1.0, 2.0)),
-        ("vertex_ai/gemini-pro", (0.0, 0.0)),
-        ("ollama/gpt-4o-mini", None),
-        ("openai/half-known", None),
-        ("openai/unknown", None),
-    ],
-)
-def test_prices_come_from_litellms_table(
-    litellm: StubLiteLLM, model: str, price: tuple[float, float] | None
-) -> None:
-    assert price_of(LM(model)) == (pytest.approx(price) if price else None)
-
-
-@pytest.mark.usefixtures("no_litellm")
-def test_without_litellm_no_price_is_known() -> None:
-    assert price_of(LM("openai/gpt-4o-mini")) is None
-
-
-@pytest.mark.parametrize(
-    "lm",
-    [LM("local"), LM("vllm/gpt-4o-mini"), LM("openai/gpt-4o-mini", base_url="http://x/v1")],
-)
-def test_own_servers_have_no_price(litellm: StubLiteLLM, lm: LM) -> None:
-    litellm.model_cost = {}
-    del sys.modules["litellm"]
-    assert price_of(lm) is None
-    assert "litellm" not in sys.modules
 
 
 def test_importing_the_provider_does_not_import_litellm() -> None:

@@ -114,33 +114,6 @@ class LiteLLMProvider:
         return self._takes_schema[model]
 
 
-def price_of(lm: LM) -> tuple[float, float] | None:
-    """US dollars per million prompt tokens and per million completion tokens.
-
-    Read from the table inside the installed litellm, without asking anybody; litellm is imported
-    only for LMs that it serves.
-
-    Returns:
-        The price, or None where none is known or litellm is not installed.
-    """
-    if lm.provider in ("local", "vllm", "scripted") or (lm.provider == "openai" and lm.base_url):
-        return None
-    try:
-        table = _import_litellm().model_cost
-    except ConfigError:
-        return None
-    entry = table.get(lm.model)
-    if entry is None:
-        # Entries without a provider in their name belong to one all the same.
-        entry = table.get(lm.name) or {}
-        if not str(entry.get("litellm_provider", "")).startswith(lm.provider):
-            return None
-    prices = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
-    if prices[0] is None or prices[1] is None:
-        return None
-    return float(prices[0]) * 1e6, float(prices[1]) * 1e6
-
-
 def _import_litellm() -> Any:
     # Without this, importing litellm downloads a price table.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")

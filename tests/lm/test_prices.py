@@ -1,0 +1,143 @@
+"""Prices: given by the user, or read from the installed litellm's table without importing it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmpipe.errors import ConfigError
+from lmpipe.lm import prices
+from lmpipe.lm.lm import LM
+from lmpipe.lm.prices import Price, price_of
+from lmpipe.lm.request import Usage
+from lmpipe.lm.scripted import ScriptedLM
+
+TABLE = {
+    "gpt-4o-mini": {
+        "litellm_provider": "openai",
+        "input_cost_per_token": 1.5e-07,
+        "output_cost_per_token": 6e-07,
+        "cache_read_input_token_cost": 7.5e-08,
+    },
+    "groq/llama": {
+        "litellm_provider": "groq",
+        "input_cost_per_token": 1e-06,
+        "output_cost_per_token": 2e-06,
+    },
+    "gemini-pro": {
+        "litellm_provider": "vertex_ai-language-models",
+        "input_cost_per_token": 0.0,
+        "output_cost_per_token": 0.0,
+    },
+    "openai/half-known": {"litellm_provider": "openai", "input_cost_per_token": 1e-06},
+}
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    """Each test looks at the installed packages afresh."""
+    for known in (prices._known, prices._table):
+        known.cache_clear()
+    yield
+    for known in (prices._known, prices._table):
+        known.cache_clear()
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Puts a package `litellm` on the path that has this table, and that must not be imported."""
+
+    def put(table: str) -> None:
+        package = tmp_path / "site" / "litellm"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("raise SystemExit('litellm was imported')")
+        (package / "model_prices_and_context_window_backup.json").write_text(table)
+        monkeypatch.delitem(sys.modules, "litellm", raising=False)
+        monkeypatch.syspath_prepend(package.parent)
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("model", "price"),
+    [
+        ("openai/gpt-4o-mini", Price(0.15, 0.6, 0.075)),
+        ("gpt-4o-mini", Price(0.15, 0.6, 0.075)),
+        ("groq/llama", Price(1.0, 2.0)),
+        ("vertex_ai/gemini-pro", Price(0.0, 0.0)),
+        ("ollama/gpt-4o-mini", None),
+        ("openai/half-known", None),
+        ("openai/unknown", None),
+    ],
+)
+def test_prices_come_from_litellms_table(install: Any, model: str, price: Price | None) -> None:
+    install(json.dumps(TABLE))
+    assert price_of(LM(model)) == price
+    assert "litellm" not in sys.modules
+
+
+def test_a_price_that_is_given_comes_first(install: Any) -> None:
+    install(json.dumps(TABLE))
+    assert price_of(LM("openai/gpt-4o-mini", price=(1, 2))) == Price(1, 2)
+
+
+def test_a_server_of_ones_own_has_no_listed_price(install: Any) -> None:
+    install(json.dumps(TABLE))
+    assert price_of(LM("vllm/gpt-4o-mini")) is None
+    assert price_of(LM("openai/gpt-4o-mini", base_url="http://127.0.0.1:1/v1")) is None
+    assert price_of(LM("openai/gpt-4o-mini", base_url="https://api.openai.com/v1")) is not None
+
+
+@pytest.mark.parametrize("lm", [LM("local"), LM("local/x.gguf"), ScriptedLM(["a"])])
+def test_what_runs_in_this_process_costs_nothing(lm: LM) -> None:
+    assert price_of(lm) == Price(0.0, 0.0)
+
+
+@pytest.mark.parametrize("table", ["{", "[]", '{"groq/llama": 3}', '{"groq/llama": {"a": 1}}'])
+def test_a_damaged_table_lists_no_prices(install: Any, table: str) -> None:
+    install(table)
+    assert price_of(LM("groq/llama")) is None
+
+
+def test_without_litellm_no_price_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "litellm", None)
+    assert price_of(LM("openai/gpt-4o-mini")) is None
+
+
+@pytest.mark.parametrize(
+    "price", [(1,), (1, 2, 3, 4), (-1, 2), (1, float("nan")), "12", ("1", "2")]
+)
+def test_a_wrong_price_is_refused(price: Any) -> None:
+    with pytest.raises(ConfigError, match="dollars per million tokens"):
+        LM("vllm/m", price=price)
+
+
+def test_an_lm_with_other_settings_keeps_its_price() -> None:
+    lm = LM("vllm/m", price=(1, 2, 0.5))
+    assert lm.with_settings(temperature=0.5).price == lm.named("vllm/n").price == Price(1, 2, 0.5)
+
+
+def test_prompt_tokens_in_the_prefix_cache_have_a_price_of_their_own() -> None:
+    usage = Usage(1000, 100, cached_prompt_tokens=600)
+    assert Price(2.0, 10.0, 0.5).cost(usage) == pytest.approx((400 * 2 + 600 * 0.5 + 1000) / 1e6)
+    assert Price(2.0, 10.0).cost(usage) == pytest.approx((1000 * 2 + 1000) / 1e6)
+
+
+_TOKENS = st.integers(0, 10**7)
+_DOLLARS = st.floats(0, 1000)
+
+
+@given(st.builds(Usage, _TOKENS, _TOKENS, _TOKENS), _DOLLARS, _DOLLARS, st.floats(0, 1))
+def test_the_prefix_cache_never_makes_a_call_dearer(
+    usage: Usage, prompt: float, completion: float, share: float
+) -> None:
+    price = Price(prompt, completion, share * prompt)
+    assert 0 <= price.cost(usage) <= price.full_cost(usage) * (1 + 1e-12)
+    assert price.full_cost(usage) <= price.dearest * usage.tokens / 1e6 * (1 + 1e-12)

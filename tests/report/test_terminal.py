@@ -1,0 +1,101 @@
+"""What is printed of money: known, free and unknown are three different things."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from helpers.fake_server import FakeServer
+from helpers.world import recipe, student, things
+from rich.console import Console
+
+import lmpipe
+from lmpipe.lm.lm import LM
+from lmpipe.lm.prices import Price
+from lmpipe.lm.request import Reply, Usage
+from lmpipe.lm.runtime import Call, Runtime
+from lmpipe.metrics import exact_match, judge
+from lmpipe.recipe import prepare
+from lmpipe.report.terminal import plan_json, print_account, print_evaluation, print_plan
+from lmpipe.report.text import NOTHING, spend_line
+from lmpipe.spend import Account, Spend
+
+
+def call(role: str, label: str, lm: str, price: Price | None) -> Call:
+    return Call("k", label, role, lm, price, Reply("", usage=Usage(10**6, 0)))
+
+
+def printed(account: Account) -> list[list[str]]:
+    file = io.StringIO()
+    print_account(Console(file=file, width=200), account)
+    return [line.split() for line in file.getvalue().splitlines()]
+
+
+def test_the_table_has_a_line_for_each_role_predictor_and_lm() -> None:
+    account = Account(
+        [
+            call("task", "find", "openai/small", Price(1.0, 1.0)),
+            call("task", "answer", "openai/small", Price(1.0, 1.0)),
+            call("judge", "Grade", "openai/large", Price(5.0, 1.0)),
+        ]
+    )
+    lines = printed(account)
+    for line in (
+        ["role", "task", "2", "2", "2,000,000", "0", "$2.00"],
+        ["judge", "1", "1", "1,000,000", "0", "$5.00"],
+        ["predictor", "answer", "1", "1", "1,000,000", "0", "$1.00"],
+        ["LM", "openai/large", "1", "1", "1,000,000", "0", "$5.00"],
+        ["all", "3", "3", "3,000,000", "0", "$7.00"],
+    ):
+        assert line in lines
+
+
+def test_a_single_predictor_on_a_single_lm_needs_no_table() -> None:
+    assert printed(Account([call("task", "x", "local", Price(0, 0))])) == []
+
+
+def test_an_unknown_price_is_a_dash_and_makes_the_sum_unknown() -> None:
+    lines = printed(
+        Account(
+            [call("task", "x", "vllm/m", None), call("teacher", "x", "openai/m", Price(2.0, 1.0))]
+        )
+    )
+    assert ["LM", "openai/m", "1", "1", "1,000,000", "0", "$2.00"] in lines
+    assert ["vllm/m", "1", "1", "1,000,000", "0", NOTHING] in lines
+    assert ["all", "2", "2", "2,000,000", "0", NOTHING] in lines
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"), [(0.0, "$0.00"), (0.0123, "$0.0123"), (None, "price unknown")]
+)
+def test_a_line_of_spend_tells_free_from_unknown(usd: float | None, shown: str) -> None:
+    line = spend_line(Spend(12, 3400, usd, 7, 900))
+    assert line == f"12 LM calls (7 fresh), 3,400 tokens (900 fresh), {shown}"
+
+
+def test_an_evaluation_says_whose_price_is_unknown() -> None:
+    runtime = Runtime()
+    with FakeServer(lambda body: "## colour\nred") as server, lmpipe.using(runtime=runtime):
+        own = lmpipe.LM("vllm/own", base_url=server.base_url)
+        result = lmpipe.evaluate(
+            lmpipe.Predict("thing -> colour"), things(3), exact_match("colour"), lm=own
+        )
+        runtime.close()
+    file = io.StringIO()
+    print_evaluation(Console(file=file, width=200), result, title="colours")
+    assert "unknown: no price is known for vllm/own" in file.getvalue()
+    assert result.usd is None
+    assert result.summary()["usd"] is None
+
+
+def test_the_plan_shows_the_judge_and_what_is_not_known() -> None:
+    @judge(max_calls=2)
+    async def metric(example: lmpipe.Example, prediction: object) -> bool:
+        return True
+
+    own = LM("vllm/judge", base_url="http://127.0.0.1:1/v1")
+    plan = plan_json(prepare(recipe(metric=metric, judge=own, student=student(price=(1, 1)))))
+    file = io.StringIO()
+    print_plan(Console(file=file, width=200), plan)
+    assert "judge      vllm/judge, at most 2 LM calls for each row" in file.getvalue()
+    assert "price unknown" in file.getvalue()
