@@ -1,18 +1,23 @@
 """Where the time of a call goes, by stage: a profile's self times, read by file and function.
 
 Functions that belong to no stage of their own (built-ins, `re`, `contextlib`) count as part of
-whoever called them. A profiler slows small functions down most, so the shares are scaled to the
-time that a call takes without it, and py-spy, which slows nothing down, is shown beside it where
-it is installed.
+whoever called them. Shares are scaled to the CPU time that a call takes without a profiler.
+cProfile slows small functions down most, and so makes much of them; py-spy, which slows nothing
+down, is used too where it is installed.
 """
 
 from __future__ import annotations
 
 import pstats
+import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from processes import HERE, Sides
 
 # (stage, part of the file's path, functions or all); the first that fits names the stage.
 _RULES: Sequence[tuple[str, str, frozenset[str] | None]] = (
@@ -71,13 +76,104 @@ def stage_of(file: str, function: str) -> str | None:
 
 @dataclass(frozen=True)
 class Profile:
-    """Self times by stage and the functions that took the most, as shares of all."""
+    """Self times by stage and the functions that took the most, as shares of all.
+
+    Args:
+        stages: the share of each stage.
+        functions: the share of each function.
+        microseconds: of CPU that one call takes without a profiler.
+    """
 
     stages: Mapping[str, float]
     functions: Sequence[tuple[str, float]]
+    microseconds: float = 0.0
 
 
-def from_cprofile(path: Path, *, top: int = 12) -> Profile:
+def profile_calls(sides: Sides, url: str, *, calls: int) -> dict[str, Profile]:
+    """Profile lmpipe's calls, cached and not, with cProfile and with py-spy if it is there."""
+    lmpipe = _Scenes(sides, url, calls)
+    found = {
+        "uncached, 64 in flight, by cProfile": lmpipe.by_cprofile("uncached"),
+        "cached, by cProfile": lmpipe.by_cprofile("cached"),
+    }
+    beside = Path(sys.executable).with_name("py-spy")
+    spy = str(beside) if beside.exists() else shutil.which("py-spy")
+    if spy:
+        found |= {
+            "uncached, 64 in flight, by py-spy": lmpipe.by_py_spy(spy, "batch"),
+            "uncached, from the caller's own loop, by py-spy": lmpipe.by_py_spy(spy, "async"),
+            "cached, by py-spy": lmpipe.by_py_spy(spy, "cached-sync"),
+        }
+    return {name: profile for name, profile in found.items() if profile.stages}
+
+
+def print_profile(profiles: Mapping[str, Profile]) -> None:
+    """Print each profile: stages first, then functions."""
+    for name, profile in profiles.items():
+        print(f"\nlmpipe, {name}: {profile.microseconds:.0f} µs of CPU a call")
+        for stage, share in profile.stages.items():
+            print(f"  {share * profile.microseconds:6.1f} µs {share:6.1%}  {stage}")
+        print("  the functions that take the most by themselves:")
+        for function, share in profile.functions:
+            print(f"  {share * profile.microseconds:6.1f} µs {share:6.1%}  {function}")
+
+
+class _Scenes:
+    """The calls that are profiled.
+
+    Args:
+        sides: how processes are started.
+        url: the stub server.
+        calls: how many.
+    """
+
+    def __init__(self, sides: Sides, url: str, calls: int) -> None:
+        self._sides = sides
+        self._cache = sides.folder / "profile-cache"
+        self._options = ["--url", url, "--calls", str(calls)]
+        self._sides.run("lmpipe", "fill", *self._with_cache(64))
+        self._cpu = {name: self._cpu_of(name) for name in ("batch", "async", "cached-sync")}
+
+    def by_cprofile(self, scene: str) -> Profile:
+        out = self._sides.folder / f"{scene}.prof"
+        script = HERE / "sides" / "lmpipe_profile.py"
+        cached = ["--cache", str(self._cache)] if scene == "cached" else []
+        self._run([script, scene, *self._options, *cached, "--out", out])
+        return from_cprofile(out, self._cpu["cached-sync" if scene == "cached" else "batch"])
+
+    def by_py_spy(self, spy: str, command: str) -> Profile:
+        out = self._sides.folder / f"{command}.raw"
+        script = HERE / "sides" / "lmpipe_side.py"
+        options = self._options_of(command)
+        # Without the lock of the interpreter a thread only waits.
+        record = [spy, "record", "--format", "raw", "--rate", "500", "--output", out, "--"]
+        self._run([script, command, *options], record)
+        text = out.read_text(encoding="utf-8") if out.exists() else ""
+        return from_raw_stacks(text, self._cpu[command])
+
+    def _cpu_of(self, command: str) -> float:
+        done = self._sides.run("lmpipe", command, *self._options_of(command))
+        prefix = "warm_" if command == "cached-sync" else ""
+        share, rate = done[f"{prefix}cpu_share"], done[f"{prefix}per_second"]
+        return 1e6 * float(share) / float(rate)
+
+    def _options_of(self, command: str) -> list[str]:
+        if command == "cached-sync":
+            return self._with_cache(1)
+        return [*self._options, "--in-flight", "64"]
+
+    def _with_cache(self, in_flight: int) -> list[str]:
+        return [*self._options, "--in-flight", str(in_flight), "--cache", str(self._cache)]
+
+    def _run(self, script: Sequence[object], before: Sequence[object] = ()) -> None:
+        words = [str(word) for word in (*before, self._sides.pythons["lmpipe"], *script)]
+        environment = self._sides.environment("lmpipe")
+        done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment)
+        if done.returncode:
+            print(f"{words[0]} failed: {done.stderr[-500:]}", file=sys.stderr)
+
+
+def from_cprofile(path: Path, microseconds: float, *, top: int = 12) -> Profile:
     """Read a cProfile dump; the time spent waiting for the server is left out."""
     stats: Mapping[Function, tuple[int, int, float, float, Mapping[Function, tuple[float, ...]]]]
     stats = pstats.Stats(str(path)).stats  # type: ignore[attr-defined]
@@ -90,10 +186,10 @@ def from_cprofile(path: Path, *, top: int = 12) -> Profile:
         for stage, share in shares.of((file, line, name)).items():
             stages[stage] += self_time * share
         functions[_short(file, name)] += self_time
-    return _profile(stages, functions, top)
+    return _profile(stages, functions, microseconds, top)
 
 
-def from_raw_stacks(text: str, *, top: int = 12) -> Profile:
+def from_raw_stacks(text: str, microseconds: float, *, top: int = 12) -> Profile:
     """Read collapsed stacks, `outer (file:line);…;inner (file:line) count` on each line."""
     stages: dict[str, float] = defaultdict(float)
     functions: dict[str, float] = defaultdict(float)
@@ -106,7 +202,7 @@ def from_raw_stacks(text: str, *, top: int = 12) -> Profile:
         stages[next(filter(None, named), "other")] += int(count)
         file, name = frames[-1]
         functions[_short(file, name)] += int(count)
-    return _profile(stages, functions, top)
+    return _profile(stages, functions, microseconds, top)
 
 
 class _Shares:
@@ -136,13 +232,16 @@ class _Shares:
         return result
 
 
-def _profile(stages: Mapping[str, float], functions: Mapping[str, float], top: int) -> Profile:
+def _profile(
+    stages: Mapping[str, float], functions: Mapping[str, float], microseconds: float, top: int
+) -> Profile:
     total = sum(stages.values()) or 1.0
     order = sorted(stages.items(), key=lambda item: -item[1])
     most = sorted(functions.items(), key=lambda item: -item[1])[:top]
     return Profile(
         {stage: value / total for stage, value in order},
         [(name, value / total) for name, value in most],
+        microseconds,
     )
 
 

@@ -1,22 +1,97 @@
-"""The limits: the same requests by a bare aiohttp client, the same texts from a bare diskcache.
+"""The limits: the same requests by bare clients, the same texts from a bare diskcache.
 
-No library around a call can be faster than these. See `harness.py` for the command line.
+`--engine sockets` is HTTP/1.1 on an asyncio transport with nothing around it, `--engine aiohttp` a
+plain aiohttp session, and `--engine diskcache` reads what `fill` has stored. No library around a
+call does less than these. See `harness.py` for the command line.
 """
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import diskcache
 import orjson
-from harness import INSTRUCTION, MAX_TOKENS, Settings, demonstrations, main
+from harness import INSTRUCTION, MAX_TOKENS, Settings, answer, demonstrations, main
 
 _FORM = "\n\nReply in exactly this form:\n\n## reasoning\n<text>\n\n## answer\n<text>"
+_HEADERS = {"Content-Type": "application/json", "Authorization": "Bearer x"}
+
+
+class Client(Protocol):
+    """Posts a body and gives the reply's."""
+
+    async def post(self, body: bytes) -> bytes: ...
+
+    async def aclose(self) -> None: ...
+
+
+class AiohttpClient:
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/chat/completions"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, body: bytes) -> bytes:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        async with self._session.post(self._url, data=body, headers=_HEADERS) as response:
+            return await response.read()
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class SocketClient:
+    """Keep-alive connections, each with one request at a time."""
+
+    def __init__(self, url: str) -> None:
+        address, path = url.removeprefix("http://").split("/", 1)
+        self._host, port = address.split(":")
+        self._port = int(port)
+        headers = "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items())
+        head = f"POST /{path}/chat/completions HTTP/1.1\r\nHost: {address}\r\n{headers}"
+        self._head = f"{head}Content-Length: ".encode()
+        self._idle: list[_Connection] = []
+
+    async def post(self, body: bytes) -> bytes:
+        connection = self._idle.pop() if self._idle else await self._connect()
+        reply = await connection.send(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+        self._idle.append(connection)
+        return reply
+
+    async def aclose(self) -> None:
+        for connection in self._idle:
+            connection.close()
+
+    async def _connect(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        return (await loop.create_connection(_Connection, self._host, self._port))[1]
+
+
+class _Connection(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self.close = transport.close
+
+    def send(self, request: bytes) -> asyncio.Future[bytes]:
+        self._pending = b""
+        self._reply: asyncio.Future[bytes] = self._loop.create_future()
+        self._transport.write(request)
+        return self._reply
+
+    def data_received(self, data: bytes) -> None:
+        self._pending += data
+        head, separator, body = self._pending.partition(b"\r\n\r\n")
+        if separator and len(body) == int(head.rpartition(b"Content-Length: ")[2].split(b"\r")[0]):
+            self._reply.set_result(body)
 
 
 class BareSide:
@@ -25,8 +100,9 @@ class BareSide:
         return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
     def set_up(self, settings: Settings) -> None:
-        self.url = settings.url
-        self.session: aiohttp.ClientSession | None = None
+        kinds: dict[str, type[AiohttpClient | SocketClient]]
+        kinds = {"aiohttp": AiohttpClient, "sockets": SocketClient}
+        self.client: Client = kinds.get(settings.engine, SocketClient)(settings.url)
         self.cache = diskcache.Cache(settings.cache) if settings.cache else None
         self.prefix = [{"role": "system", "content": INSTRUCTION + _FORM}]
         for demo in demonstrations() if settings.demos else []:
@@ -35,13 +111,7 @@ class BareSide:
             self.prefix.append({"role": "assistant", "content": text})
 
     async def ask(self, text: str) -> str:
-        if self.session is None:
-            connector = aiohttp.TCPConnector(limit=0)
-            self.session = aiohttp.ClientSession(connector=connector)
-        async with self.session.post(
-            f"{self.url}/chat/completions", data=self._body(text), headers=_HEADERS
-        ) as response:
-            reply = orjson.loads(await response.read())
+        reply = orjson.loads(await self.client.post(self._body(text)))
         content: str = reply["choices"][0]["message"]["content"]
         return content[content.rindex("\n") + 1 :]
 
@@ -50,7 +120,7 @@ class BareSide:
         assert self.cache is not None
         found: str | None = self.cache.get(text)
         if found is None:
-            found = "City " + text.rstrip("?").rsplit(" ", 1)[1]
+            found = answer(int(text.rstrip("?").rsplit(" ", 1)[1]))
             self.cache.set(text, found)
         return found
 
@@ -70,8 +140,7 @@ class BareSide:
         return False
 
     async def aclose(self) -> None:
-        if self.session is not None:
-            await self.session.close()
+        await self.client.aclose()
 
     def _body(self, text: str) -> bytes:
         turn = {"role": "user", "content": f"## question\n{text}"}
@@ -83,9 +152,6 @@ class BareSide:
                 "max_tokens": MAX_TOKENS,
             }
         )
-
-
-_HEADERS = {"Content-Type": "application/json", "Authorization": "Bearer x"}
 
 
 if __name__ == "__main__":

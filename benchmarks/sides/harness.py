@@ -10,8 +10,6 @@ import argparse
 import asyncio
 import http.client
 import json
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -19,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from peak import peak_mb
 
 INSTRUCTION = "Answer the question with a short fact."
 MODEL = "openai/stub"
@@ -281,17 +281,6 @@ def server_stats(url: str) -> dict[str, float]:
     stats: dict[str, float] = json.loads(connection.getresponse().read())
     connection.close()
     return stats
-
-
-def peak_mb() -> float:
-    """The most memory this process has held so far, in MB."""
-    try:
-        # ru_maxrss of a child starts at what its parent held.
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -12,9 +12,10 @@ import cProfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import lmpipe
 from harness import Settings, drive, question
 from lmpipe_side import LmpipeSide
+
+import lmpipe
 
 
 class Drive(lmpipe.Module):

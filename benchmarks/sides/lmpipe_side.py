@@ -9,8 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import lmpipe
 from harness import MAX_TOKENS, MODEL, Settings, answer, demonstrations, main
+
+import lmpipe
 from lmpipe.metrics import exact_match
 
 
@@ -77,7 +78,7 @@ class LmpipeSide:
         ]
 
     def evaluate(self, examples: Any, folder: Path) -> float:
-        streamed = {} if self.rows_kept() else {"save_to": folder / "rows.jsonl"}
+        streamed: dict[str, Any] = {} if self.rows_kept() else {"save_to": folder / "rows.jsonl"}
         result = lmpipe.evaluate(
             self.program,
             examples,
