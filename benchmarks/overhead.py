@@ -174,7 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             costs = measure_imports(sides, 3 * rounds)
             benchmark.details["import"] = {name: asdict(cost) for name, cost in costs.items()}
             rows += import_rows(costs)
-        print_table(rows)
+        if rows:
+            print_table(rows)
         if options.profile:
             profiles = profile_calls(
                 sides, url, calls=options.calls or (400 if options.quick else 4000)
