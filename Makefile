@@ -4,12 +4,13 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-real lint types imports check format clean
+.PHONY: help demo test test-real bench lint types imports check format clean
 
 help:
 	@echo 'make demo       compile programs/tickets.py with the embedded model (minutes, 2 cores)'
 	@echo 'make test       all tests that need no model: instant and offline'
 	@echo 'make test-real  the tests that ask the embedded model'
+	@echo 'make bench      what a call costs beside DSPy (a quarter of an hour, an idle machine)'
 	@echo 'make check      lint, types, import rules'
 	@echo 'make format     format the code'
 
@@ -34,6 +35,9 @@ test: $(VENV)/.dev
 
 test-real: $(VENV)/.dev
 	$(BIN)/pytest -m real
+
+bench: $(VENV)/.user
+	$(BIN)/python benchmarks/overhead.py --profile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

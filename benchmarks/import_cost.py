@@ -1,68 +1,109 @@
-"""What `import lmpipe` costs beside `import pydantic`: medians of alternating fresh processes.
-
-python benchmarks/import_cost.py [--rounds 15] [--json FILE]
-"""
+"""What importing costs: seconds and memory of alternating fresh processes."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-PROBE = """
-import resource, sys, time
+from plan import SideName
+from processes import HERE, Sides
+
+_PROBE = """
+import sys, time
 start = time.perf_counter()
 {code}
 seconds = time.perf_counter() - start
-print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(sys.modules))
+modules = len(sys.modules)
+sys.path.insert(0, {sides!r})
+from peak import peak_mb
+print(seconds, peak_mb(), modules)
 """
-SUBJECTS = {
-    "import pydantic": "import pydantic",
-    "import lmpipe": "import lmpipe",
-    "lmpipe, ready to declare": "import lmpipe; lmpipe.Signature, lmpipe.Predict, lmpipe.Module",
+_LMPIPE_READY = """
+import lmpipe
+class Answer(lmpipe.Signature):
+    question: str = lmpipe.Input()
+    answer: str = lmpipe.Output()
+lmpipe.ChainOfThought(Answer)
+"""
+_PYDANTIC_READY = """
+import pydantic
+class Answer(pydantic.BaseModel):
+    question: str
+    answer: str
+"""
+_DSPY_READY = """
+import dspy
+class Answer(dspy.Signature):
+    question: str = dspy.InputField()
+    answer: str = dspy.OutputField()
+dspy.ChainOfThought(Answer)
+"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something to import."""
+
+    title: str
+    side: SideName
+    code: str
+
+
+SUBJECTS: Mapping[str, Subject] = {
+    "nothing": Subject("nothing", "lmpipe", "pass"),
+    "pydantic": Subject("import pydantic", "lmpipe", "import pydantic"),
+    "pydantic-ready": Subject("pydantic, a BaseModel declared", "lmpipe", _PYDANTIC_READY),
+    "lmpipe": Subject("import lmpipe", "lmpipe", "import lmpipe"),
+    "lmpipe-ready": Subject("lmpipe, a ChainOfThought declared", "lmpipe", _LMPIPE_READY),
+    "dspy": Subject("import dspy", "dspy", "import dspy"),
+    "dspy-ready": Subject("dspy, a ChainOfThought declared", "dspy", _DSPY_READY),
 }
 
 
-def probe(code: str) -> tuple[float, float, int]:
-    """Seconds, resident MB and modules of one fresh process."""
+@dataclass(frozen=True)
+class ImportCost:
+    """What one subject costs, as medians.
+
+    Args:
+        milliseconds: until it is imported.
+        megabytes: that the process holds at most by then, Python's own included.
+        modules: that are loaded by then.
+    """
+
+    milliseconds: float
+    megabytes: float
+    modules: int
+
+
+def measure_imports(sides: Sides, rounds: int) -> dict[str, ImportCost]:
+    """Import every subject in turn, `rounds` times over, after one time that is not counted."""
+    names = [name for name, subject in SUBJECTS.items() if subject.side in sides.pythons]
+    runs: dict[str, list[tuple[float, float, int]]] = {name: [] for name in names}
+    for number in range(rounds + 1):
+        for name in names:
+            run = _probe(sides, SUBJECTS[name])
+            if number:  # the first one compiled what it imported
+                runs[name].append(run)
+    return {
+        name: ImportCost(
+            1000 * statistics.median(run[0] for run in rows),
+            statistics.median(run[1] for run in rows),
+            rows[0][2],
+        )
+        for name, rows in runs.items()
+    }
+
+
+def _probe(sides: Sides, subject: Subject) -> tuple[float, float, int]:
+    code = _PROBE.format(code=subject.code, sides=str(HERE / "sides"))
     done = subprocess.run(
-        [sys.executable, "-c", PROBE.format(code=code)], capture_output=True, text=True, check=True
+        [str(sides.pythons[subject.side]), "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=sides.environment(subject.side),
     )
     seconds, megabytes, modules = done.stdout.split()
     return float(seconds), float(megabytes), int(modules)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    runs: dict[str, list[tuple[float, float, int]]] = {name: [] for name in SUBJECTS}
-    for _ in range(options.rounds):
-        for name, code in SUBJECTS.items():
-            runs[name].append(probe(code))
-    base = statistics.median(run[0] for run in runs["import pydantic"])
-    table = {
-        name: {
-            "ms": 1000 * statistics.median(run[0] for run in rows),
-            "ratio": statistics.median(run[0] for run in rows) / base,
-            "resident_mb": statistics.median(run[1] for run in rows),
-            "modules": rows[0][2],
-        }
-        for name, rows in runs.items()
-    }
-    print(f"{'':26} {'ms':>8} {'ratio':>7} {'MB':>7} {'modules':>8}")
-    for name, row in table.items():
-        print(
-            f"{name:26} {row['ms']:8.1f} {row['ratio']:7.2f} {row['resident_mb']:7.1f} "
-            f"{row['modules']:8}"
-        )
-    if options.json:
-        options.json.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

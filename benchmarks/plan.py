@@ -1,0 +1,135 @@
+"""What is measured, on which sides, and the figures to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+# The libraries, and three that do the least that can be done: HTTP on bare sockets, by aiohttp, and
+# a read of diskcache.
+SideName = Literal["lmpipe", "dspy", "sockets", "aiohttp", "diskcache"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number that a measurement gives.
+
+    Args:
+        key: its name in what a side prints.
+        title: its row in the table; `{calls}` stands for the measurement's.
+        unit: of what it counts.
+        goal: how many times DSPy's it is to be, or None.
+        higher: whether more is better.
+        digits: behind the point.
+    """
+
+    key: str
+    title: str
+    unit: str = "calls/s"
+    goal: float | None = None
+    higher: bool = True
+    digits: int = 0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One thing to measure: the same command of every side, each in a process of its own.
+
+    Args:
+        name: what `--only` calls it.
+        command: of `sides/harness.py`.
+        figures: what comes of it.
+        in_flight: calls in flight at a time.
+        calls: calls or rows on the clock.
+        demos: whether the prompt holds demonstrations.
+        cached: whether the cache is on, and filled with these calls.
+        bare: what the limits are measured by.
+        dspy: whether DSPy takes part.
+        once: whether one round is enough.
+    """
+
+    name: str
+    command: str
+    figures: tuple[Figure, ...]
+    in_flight: int = 1
+    calls: int = 2000
+    demos: bool = False
+    cached: bool = False
+    bare: tuple[SideName, ...] = ()
+    dspy: bool = True
+    once: bool = False
+
+    @property
+    def sides(self) -> tuple[SideName, ...]:
+        return ("lmpipe", *(("dspy",) if self.dspy else ()), *self.bare)
+
+    def command_of(self, side: SideName) -> str:
+        """What measures a side."""
+        # A bare client has no other road than its own.
+        return "async" if side in ("sockets", "aiohttp") else self.command
+
+
+def _fresh(command: str, title: str, in_flight: int, goal: float | None = None) -> Measurement:
+    figure = Figure("per_second", f"{title}, {in_flight} in flight", goal=goal)
+    bare: tuple[SideName, ...] = ("sockets", "aiohttp") if command == "async" else ()
+    return Measurement(f"{command}-{in_flight}", command, (figure,), in_flight, bare=bare)
+
+
+def _cached(command: str, title: str, in_flight: int, goal: float | None = None) -> Measurement:
+    figures = (
+        Figure("warm_per_second", f"cached, {title}, second pass", goal=goal),
+        Figure("disk_per_second", f"cached, {title}, fresh process"),
+    )
+    bare: tuple[SideName, ...] = ("diskcache",) if in_flight == 1 else ()
+    return Measurement(command, command, figures, in_flight, cached=True, bare=bare)
+
+
+def _memory(rows: int, *, dspy: bool) -> Measurement:
+    title = "evaluate {calls:,} rows: memory beyond the data"
+    figures: tuple[Figure, ...] = (Figure("grown_mb", title, "MB", None, False, 1),)
+    if dspy:
+        figures += (Figure("kb_per_row", "the same per row", "KB", None, False, 2),)
+    return Measurement(f"memory-{rows // 1000}k", "memory", figures, 64, rows, dspy=dspy, once=True)
+
+
+_ROWS = Figure("per_second", "evaluate {calls:,} examples, 64 in flight", "rows/s")
+_CACHED_ROWS = Figure("per_second", "the same from the cache on disk", "rows/s")
+
+MEASUREMENTS: tuple[Measurement, ...] = (
+    _fresh("async", "async", 1),
+    _fresh("async", "async", 64, goal=8.0),
+    _fresh("async", "async", 256),
+    replace(
+        _fresh("async", "async, 4 demonstrations", 64),
+        name="async-64-demos",
+        demos=True,
+    ),
+    _fresh("batch", "rows by the library's own batch", 64),
+    _fresh("sync", "sync forward", 1),
+    _fresh("sync", "sync forward", 64),
+    _fresh("sync", "sync forward", 256),
+    _cached("cached-sync", "a plain loop", 1, goal=15.0),
+    _cached("cached-async", "async, 64 in flight", 64),
+    Measurement("evaluate", "evaluate", (_ROWS,), 64),
+    Measurement("evaluate-cached", "evaluate-cached", (_CACHED_ROWS,), 64, cached=True),
+    _memory(10_000, dspy=True),
+    _memory(30_000, dspy=False),
+    _memory(100_000, dspy=False),
+)
+
+
+def quick(measurement: Measurement) -> Measurement:
+    """The same, small enough to try the benchmark out."""
+    divisor = 10 if measurement.command == "memory" else 5
+    return replace(measurement, calls=measurement.calls // divisor)
+
+
+def chosen(patterns: Sequence[str], measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Those whose names match a pattern; all if there is none."""
+    return [
+        measurement
+        for measurement in measurements
+        if not patterns or any(fnmatchcase(measurement.name, pattern) for pattern in patterns)
+    ]
