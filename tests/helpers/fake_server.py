@@ -54,7 +54,7 @@ MODES = (
     "half",  # a body, and an orderly end
     "cut",  # half of the JSON, as a whole HTTP body
     "drip",  # a body that goes on for ever, byte by byte
-    "stall",  # no answer until the server stops
+    "stall",  # no answer until the client goes
     "garbage",  # a page of HTML
     "mislabelled",  # a good reply as text/plain
     "empty",  # no choices
@@ -230,7 +230,9 @@ class FakeApp:
             headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
             return web.json_response(failure.body, status=int(mode), headers=headers)
         if mode == "stall":
-            await asyncio.Event().wait()
+            # A client that has gone before its request was read is told of by no cancellation.
+            while request.transport is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         if mode == "garbage":
             return web.Response(text="<html>not JSON</html>", content_type="text/html")
         if mode == "empty":
