@@ -122,8 +122,8 @@ class Scope:
         role: `task`, `teacher`, `proposer` or `judge`, for the accounts.
         calls: where LM calls are accounted, if anywhere.
         max_calls: LM calls that this run may make, or None.
-        started: counts the LM calls of this run as they start.
         listener: who is told of outputs while they are written, if anyone.
+        started: counts the LM calls of this run as they start; the last field, see `scope`.
     """
 
     trace: Trace | None = None
@@ -133,8 +133,8 @@ class Scope:
     role: str = "task"
     calls: list[Call] | None = None
     max_calls: int | None = None
-    started: Iterator[int] = field(default_factory=count)
     listener: Listener | None = None
+    started: Iterator[int] = field(default_factory=count)
 
 
 _SCOPE: ContextVar[Scope] = ContextVar("lmpipe_scope", default=Scope())  # noqa: B039 - frozen

@@ -12,7 +12,7 @@ from math import ceil, inf
 
 from lmpipe.lm.lm import without_password
 from lmpipe.lm.providers.base import Provider
-from lmpipe.lm.request import Message, Request
+from lmpipe.lm.request import Request
 from lmpipe.lm.throttle import Throttle
 
 COOL_DOWN = 1.0  # seconds for which a server that went away is not asked; doubles each time
@@ -24,8 +24,6 @@ _OVERLOAD = 1.25
 _ALWAYS = 4
 
 _MOST_REMEMBERED = 256  # orders of replicas, by prefix
-
-Prefix = tuple[Message, ...]
 
 
 @dataclass(eq=False, slots=True)
@@ -139,7 +137,7 @@ class Replicas:
     """
 
     all: Sequence[Replica]
-    _orders: dict[Prefix, list[Replica]] = field(default_factory=dict)
+    _orders: dict[bytes, list[Replica]] = field(default_factory=dict)
 
     def choose(
         self, request: Request, tokens: float, tried: Collection[Replica], now: float
@@ -181,7 +179,7 @@ class Replicas:
         return next(replica for replica in free if replica.throttle.in_flight < bound)
 
     def _order(self, request: Request) -> list[Replica]:
-        prefix = request.messages[:-1]
+        prefix = request.affinity()
         order = self._orders.get(prefix)
         if order is None:
             if len(self._orders) >= _MOST_REMEMBERED:
@@ -190,14 +188,9 @@ class Replicas:
         return order
 
 
-def _rendezvous(prefix: Prefix, replicas: Sequence[Replica]) -> list[Replica]:
-    start = hashlib.blake2b(digest_size=16)
-    for message in prefix:
-        start.update(f"{message.role}\0{message.content}\0".encode("utf-8", "surrogatepass"))
-
+def _rendezvous(prefix: bytes, replicas: Sequence[Replica]) -> list[Replica]:
     def rank(replica: Replica) -> bytes:
-        ranked = start.copy()
-        ranked.update((without_password(replica.address) or "").encode())
-        return ranked.digest()
+        address = (without_password(replica.address) or "").encode()
+        return hashlib.blake2b(prefix + address, digest_size=16).digest()
 
     return sorted(replicas, key=rank)

@@ -61,14 +61,6 @@ class Call:
         return None if self.price is None else self.price.cost(self.reply.usage)
 
 
-@dataclass(eq=False, slots=True)
-class _Flight:
-    """A request in flight, and how many callers wait for its reply."""
-
-    task: asyncio.Task[Reply] | None = None
-    waiting: int = 0
-
-
 class Runtime:
     """The road to the LM, with its store and its limits.
 
@@ -94,6 +86,7 @@ class Runtime:
         self._on_retry = on_retry
         self._in_flight: dict[str, asyncio.Future[Reply | None]] = {}
         self._asking: set[asyncio.Task[object]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._endpoints: dict[Hashable, Endpoint] = {}
 
     def complete(
@@ -194,6 +187,12 @@ class Runtime:
         self, key: str, request: Request, on_text: OnText | None, *, look_again: bool
     ) -> Reply:
         """Ask the LM, or join an identical request that is in flight already."""
+        running = asyncio.get_running_loop()
+        if running is not self._loop:
+            # In a forked child, nothing that the parent has in flight ever lands.
+            self._loop = running
+            self._in_flight.clear()
+            self._asking.clear()
         while (flight := self._in_flight.get(key)) is not None:
             # A caller that gives up must not take the reply away from the others.
             reply = await asyncio.shield(flight)
