@@ -15,6 +15,8 @@ from lmpipe.cli.options import (
     Concurrency,
     Json,
     Program,
+    Record,
+    Replay,
     Student,
     Target,
     Trust,
@@ -50,6 +52,8 @@ def command(
     api_key_env: ApiKeyEnv = None,
     concurrency: Concurrency = 64,
     cache: CacheFolder = None,
+    record: Record = None,
+    replay: Replay = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the rows to a .jsonl or .csv file.")
     ] = None,
@@ -68,7 +72,10 @@ def command(
     chosen, _ = choose_lms(student, None, base_url, api_key_env)
     opened = open_target(target, program=program, trust=trust, student=chosen)
     examples, prepared = _examples(opened, split, data)
-    with open_road(opened.recipe, cache=cache, concurrency=concurrency):
+    road = open_road(
+        opened.recipe, cache=cache, concurrency=concurrency, record=record, replay=replay
+    )
+    with road:
         evaluation = _evaluate(opened, examples, concurrency, quiet=json)
     if out is not None:
         write_rows(out, evaluation)

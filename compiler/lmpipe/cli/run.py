@@ -16,6 +16,8 @@ from lmpipe.cli.options import (
     Concurrency,
     Json,
     Program,
+    Record,
+    Replay,
     Student,
     Target,
     Trust,
@@ -42,6 +44,8 @@ def command(
     api_key_env: ApiKeyEnv = None,
     concurrency: Concurrency = 64,
     cache: CacheFolder = None,
+    record: Record = None,
+    replay: Replay = None,
     json: Json = False,
 ) -> None:
     """Run a program: lmpipe run TARGET --question "…", or JSONL on standard input with `-`."""
@@ -54,7 +58,10 @@ def command(
     chosen, _ = choose_lms(student, None, base_url, api_key_env)
     opened = open_target(target, program=program, trust=trust, student=chosen)
     rows, many = _read_inputs(context.args, input_, input_types(opened.program))
-    with open_road(opened.recipe, cache=cache, concurrency=concurrency):
+    road = open_road(
+        opened.recipe, cache=cache, concurrency=concurrency, record=record, replay=replay
+    )
+    with road:
         if many:
             _answer_many(opened.program, rows, concurrency)
         else:

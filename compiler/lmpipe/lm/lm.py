@@ -189,7 +189,7 @@ class LM:
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "structured": self.structured,
-            "params": {k: v for k, v in self.params.items() if not _SECRET.search(k)},
+            "params": without_secrets(self.params),
         }
 
     def at_price(self, price: tuple[float, float]) -> LM:
@@ -225,6 +225,15 @@ class LM:
         for name, value in {**self.__dict__, **known}.items():
             object.__setattr__(copy, name, value)
         return copy
+
+
+def without_secrets(value: Any) -> Any:
+    """Parameters as they may be stored and shown: without those whose names say secrets."""
+    if isinstance(value, Mapping):
+        return {k: without_secrets(v) for k, v in value.items() if not _SECRET.search(str(k))}
+    if isinstance(value, list | tuple):
+        return [without_secrets(item) for item in value]
+    return value
 
 
 def without_password(url: str | None) -> str | None:
