@@ -41,12 +41,8 @@ def using_cassette(cassette: Cassette | None) -> Iterator[None]:
     if cassette is None:
         yield
         return
-    try:
+    with cassette:
         yield
-    except BaseException:
-        cassette.abandon()  # what was recorded is kept; the same command goes on from there
-        raise
-    cassette.close()
     played = len(cassette.played)
     if cassette.recording:
         note = f"recorded {played} LM calls in {cassette.path}"

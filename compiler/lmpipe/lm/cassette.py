@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, get_args
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Literal, Self, get_args
 
 from lmpipe.errors import CassetteError, CassetteMissError, ConfigError
 from lmpipe.files import lock_file, write_file
@@ -130,6 +131,29 @@ class Cassette:
         mode `all`), so that nothing is paid for twice, and leaves new replies there too.
         """
         return _Over(self, beneath)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.finish(well=error is None, interrupted=not isinstance(error, Exception | None))
+
+    def finish(self, *, well: bool, interrupted: bool = False) -> None:
+        """Close it; or abandon it, if what was recorded broke off before all replies were there.
+
+        Args:
+            well: whether what was recorded ended well.
+            interrupted: whether somebody stopped it.
+        """
+        if well or (self.answered and not interrupted):
+            self.close()
+        else:
+            self.abandon()
 
     def close(self) -> None:
         """Write the file, if this records; what is asked for later is not recorded."""

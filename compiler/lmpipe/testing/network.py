@@ -42,15 +42,15 @@ def block_network(
     resolve = socket.getaddrinfo
 
     def connect(self: socket.socket, address: Any) -> None:
-        guard.check(self.family, address)
+        guard.check(self, address)
         kept[0](self, address)
 
     def connect_ex(self: socket.socket, address: Any) -> int:
-        guard.check(self.family, address)
+        guard.check(self, address)
         return kept[1](self, address)
 
     def sendto(self: socket.socket, data: Any, *arguments: Any) -> int:
-        guard.check(self.family, arguments[-1])
+        guard.check(self, arguments[-1])
         return kept[2](self, data, *arguments)
 
     def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
@@ -81,10 +81,14 @@ class _Guard:
             self._allowed.update(_LOOPBACK)
         self._hint = hint
 
-    def check(self, family: int, address: Any) -> None:
+    def check(self, sock: socket.socket, address: Any) -> None:
         """Check an address that a socket is to reach."""
-        if family in (socket.AF_INET, socket.AF_INET6) and not self._allows(_text(address[0])):
-            raise self._error(_text(address[0]), address[1])
+        if sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        host, port, *_ = address
+        if not self._allows(_text(host)):
+            sock.close()  # its owner expects no error but an OSError, and would leave it open
+            raise self._error(_text(host), port)
 
     def check_name(self, host: Any) -> bool:
         """Check a name that is to be looked up; returns whether it was allowed by its name."""

@@ -17,7 +17,7 @@ import lmpipe
 from lmpipe.errors import CassetteError, NetworkBlockedError
 from lmpipe.lm.cassette import Cassette, Mode
 from lmpipe.testing.network import block_network
-from lmpipe.testing.road import NoLM, finish, held, redirected
+from lmpipe.testing.road import NoLM, held, redirected
 
 _LIBRARY = Path(lmpipe.__file__).parent
 _LONGEST_NAME = 120
@@ -51,9 +51,8 @@ class CassetteTest:
         allowed_hosts: Sequence[str] = (),
     ) -> None:
         path = cassette_path(item, name)
-        self.cassette = Cassette(
-            path, mode=_mode(item, path, mode), remedy=f"{_command(item)} --lm-record=rewrite"
-        )
+        remedy = f"{_command(item)} --lm-record=rewrite"
+        self.cassette = Cassette(path, mode=_mode(item, path, mode), remedy=remedy)
         self._item = item
         self._allow_unplayed = allow_unplayed
         self._allowed = [*allowed_hosts, *item.config.getini("lmpipe_allowed_hosts")]
@@ -77,10 +76,10 @@ class CassetteTest:
     def running(self) -> Iterator[None]:
         """Lead the LM calls of the test to its cassette."""
         try:
-            with held(self.cassette, allowed_hosts=self._allowed, hint=_ALLOW):
+            with held(self.cassette, self._allowed, hint=_ALLOW):
                 yield
         finally:
-            finish(self.cassette, passed=self._passed)
+            self.cassette.finish(well=self._passed)
 
     def passed(self) -> None:
         """Say that the test itself passed.

@@ -42,39 +42,18 @@ def use_cassette(
         CassetteError: if the file is damaged, or recorded calls are left over.
     """
     remedy = f'use_cassette("{path}", mode="rewrite")'
-    cassette = Cassette(path, mode=mode, remedy=remedy)
-    try:
-        with held(cassette, allowed_hosts=allowed_hosts):
-            yield cassette
-    except BaseException:
-        finish(cassette, passed=False)
-        raise
-    finish(cassette, passed=True)
+    with Cassette(path, mode=mode, remedy=remedy) as cassette, held(cassette, allowed_hosts):
+        yield cassette
     cassette.check(allow_unplayed=allow_unplayed)
 
 
 @contextmanager
-def held(
-    cassette: Cassette, *, allowed_hosts: Sequence[str] = (), hint: str = ""
-) -> Iterator[None]:
+def held(cassette: Cassette, allowed_hosts: Sequence[str], *, hint: str = "") -> Iterator[None]:
     """Lead all LM calls to a cassette; while it replays, block the network."""
     hint = hint or 'use_cassette(…, allowed_hosts=["{host}"])'
     block = block_network(allowed_hosts=allowed_hosts, hint=hint)
     with redirected(cassette.over), nullcontext() if cassette.recording else block:
         yield
-
-
-def finish(cassette: Cassette, *, passed: bool) -> None:
-    """Write what was recorded; not if a failure left calls without replies: then it goes on later.
-
-    Args:
-        cassette: the cassette.
-        passed: whether what was recorded ended well.
-    """
-    if passed or cassette.answered:
-        cassette.close()
-    else:
-        cassette.abandon()
 
 
 @contextmanager
