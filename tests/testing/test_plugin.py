@@ -177,9 +177,7 @@ def test_the_network_is_blocked_while_a_test_replays(
 
 
 @pytest.mark.parametrize("way", ["mark", "ini"])
-def test_a_host_can_be_allowed(
-    project: pytest.Pytester, run: Run, server: FakeServer, way: str
-) -> None:
+def test_a_host_can_be_allowed(project: pytest.Pytester, run: Run, port: int, way: str) -> None:
     mark = 'cassette(allowed_hosts=["localhost"])' if way == "mark" else "cassette"
     if way == "ini":
         ini = project.path / "tox.ini"
@@ -191,7 +189,7 @@ def test_a_host_can_be_allowed(
 
         @pytest.mark.{mark}
         def test_one():
-            urllib.request.urlopen(os.environ["URL"].replace("/v1", "/health")).close()
+            urllib.request.urlopen("http://127.0.0.1:{port}").close()
         """
     )
     run().assert_outcomes(passed=1)
@@ -372,13 +370,15 @@ def test_a_project_can_forbid_lms_without_a_cassette(
     assert server.stats()["requests"] == 0
 
 
-def test_the_network_can_be_blocked_in_every_test(project: pytest.Pytester, run: Run) -> None:
+def test_the_network_can_be_blocked_in_every_test(
+    project: pytest.Pytester, run: Run, port: int
+) -> None:
     project.makepyfile(
-        test_ask="""
-        import os, urllib.request
+        test_ask=f"""
+        import urllib.request
 
         def test_one():
-            urllib.request.urlopen(os.environ["URL"].replace("/v1", "/health")).close()
+            urllib.request.urlopen("http://127.0.0.1:{port}").close()
         """
     )
     run("--lm-block-network").assert_outcomes(failed=1)

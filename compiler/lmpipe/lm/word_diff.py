@@ -87,7 +87,7 @@ def _middle(before: Sequence[str], after: Sequence[str]) -> Iterator[Piece]:
 def _whole(old: str, new: str) -> Iterator[Piece]:
     if old:
         yield "old", old
-    if old and new and not old.endswith("\n"):
+    if old and new and not old[-1].isspace():
         yield "same", " "
     if new:
         yield "new", new
@@ -108,8 +108,9 @@ def _lines(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
             if any(kind != "same" for kind, _ in line):
                 yield line
             line = []
-        line.append((change, rest))
-    if any(kind != "same" and text for kind, text in line):
+        if rest:
+            line.append((change, rest))
+    if any(kind != "same" for kind, _ in line):
         yield line
 
 
@@ -120,8 +121,10 @@ def _shorten(line: list[Piece], context: int, longest: int) -> str:
         if change == "same":
             first, last = place == 0, place == len(line) - 1
             shown.append(_cut(text, 0 if first else context, 0 if last else context))
-        elif text:
-            shown.append(f"{opening}{_cut(text, longest, 0)}{closing}")
+        else:
+            core = text.strip() or text  # spaces at its ends are better seen outside
+            before, after = text.split(core, 1)
+            shown.append(f"{before}{opening}{_cut(core, longest, 0)}{closing}{after}")
     return "".join(shown).strip()
 
 
