@@ -4,12 +4,13 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-real lint types imports check format clean
+.PHONY: help demo test test-real record lint types imports check format clean
 
 help:
 	@echo 'make demo       compile programs/tickets.py with the embedded model (minutes, 2 cores)'
 	@echo 'make test       all tests that need no model: instant and offline'
 	@echo 'make test-real  the tests that ask the embedded model'
+	@echo 'make record     ask the embedded model again for what tests replay'
 	@echo 'make check      lint, types, import rules'
 	@echo 'make format     format the code'
 
@@ -34,6 +35,11 @@ test: $(VENV)/.dev
 
 test-real: $(VENV)/.dev
 	$(BIN)/pytest -m real
+
+# The plugin comes with the install: `make` again after a pull that changed its entry point.
+record: $(VENV)/.dev
+	LMPIPE_RECORD=1 $(BIN)/pytest tests/real/test_tickets.py
+	cd tests/testing/suite && ../../../$(BIN)/pytest -p no:cacheprovider --lm-record=rewrite
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
