@@ -36,7 +36,6 @@ test: $(VENV)/.dev
 test-real: $(VENV)/.dev
 	$(BIN)/pytest -m real
 
-# The plugin comes with the install: `make` again after a pull that changed its entry point.
 record: $(VENV)/.dev
 	LMPIPE_RECORD=1 $(BIN)/pytest tests/real/test_tickets.py
 	cd tests/testing/suite && ../../../$(BIN)/pytest -p no:cacheprovider --lm-record=rewrite

@@ -12,6 +12,7 @@ import pytest
 import lmpipe
 import lmpipe.lm.providers.openai_compatible
 import lmpipe.testing.one_test
+from lmpipe.settings import current_settings
 
 # Loaded once: what a run inside this process loads first, it unloads at its end.
 _ = lmpipe.Predict, lmpipe.evaluate
@@ -31,6 +32,13 @@ class Answer(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def _closed_runtime(_fresh_runtime: None) -> Iterator[None]:
+    """Runs inside this process use its runtime, which nobody else closes."""
+    yield
+    current_settings().runtime.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -59,6 +60,14 @@ def recorded(project: pytest.Pytester, name: str = "test_ask/test_one") -> Path:
 
 def test_the_plugin_knows_the_modes_of_cassettes() -> None:
     assert plugin._MODES == MODES
+
+
+def test_the_page_for_users_names_what_there_is(run: Run) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    there = run("--help").stdout.str() + run("--markers").stdout.str()
+    named = re.findall(r"--(?:lm-[a-z-]+|no-lm)|lmpipe_[a-z_]+|\w+(?==[^=]*\)\s+#)", page)
+    assert {name for name in named if name not in there} == set()
+    assert tuple(re.findall(r"^\| `(\w+)`", page, re.M)) == MODES
 
 
 def test_what_was_recorded_replays_with_the_server_away(

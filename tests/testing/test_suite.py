@@ -40,7 +40,7 @@ def suite(tmp_path: Path) -> Path:
 @pytest.fixture
 def replay(suite: Path, plugin_options: list[str]) -> Replay:
     def run() -> subprocess.CompletedProcess[str]:
-        quiet = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist"]
+        quiet = ["-p", "no:cacheprovider", "-p", "no:xdist"]
         command = [sys.executable, "-c", OFFLINE, *plugin_options, *quiet]
         environment = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
         return subprocess.run(

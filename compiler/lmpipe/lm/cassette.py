@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Literal, Self, get_args
@@ -228,20 +227,24 @@ class Cassette:
         return self.path.with_name(f"{self.path.name}.part")
 
     def _append(self, call: RecordedCall) -> None:
-        lines: Iterable[RecordedCall] = [call]
         if self._part is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._part = self._part_path.open("ab")
-            if not lock_file(self._part):
-                self._close_part()
-                raise CassetteError(f"{self.path} is being recorded by another process already")
-            # Afresh: the last line of a recording that was killed may be torn.
-            self._part.truncate(0)
-            self._part.write(dump_calls([]))
-            lines = self._fresh.values()
-        for line in lines:
-            self._part.write(dump_call(line) + b"\n")
+            self._part = self._open_part()
+        self._part.write(dump_call(call) + b"\n")
         self._part.flush()
+
+    def _open_part(self) -> IO[bytes]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self._part_path.open("a+b")
+        if not lock_file(part):
+            part.close()
+            raise CassetteError(f"{self.path} is being recorded by another process already")
+        # The last line of a recording that was killed may be torn.
+        part.seek(0)
+        whole = part.read().rfind(b"\n") + 1
+        part.truncate(whole)
+        if not whole:
+            part.write(dump_calls([]))
+        return part
 
     def _close_part(self) -> None:
         if self._part is not None:

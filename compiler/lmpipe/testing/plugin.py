@@ -25,6 +25,8 @@ _MARK = (
 )
 
 _TEST = pytest.StashKey["CassetteTest"]()
+_BLOCK = pytest.StashKey[bool]()
+_NO_LM = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,6 +59,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARK)
+    config.stash[_BLOCK] = bool(
+        config.getoption("--lm-block-network") or config.getini("lmpipe_block_network")
+    )
+    config.stash[_NO_LM] = bool(config.getoption("--no-lm") or config.getini("lmpipe_no_lm"))
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -67,10 +73,9 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 @pytest.fixture(autouse=True)
 def _lmpipe_road(request: pytest.FixtureRequest) -> Iterator[None]:
     """Leads the LM calls of a test, and of its own fixtures, where its mark says."""
-    item, config = request.node, request.config
+    item, stash = request.node, request.config.stash
     marked = item.get_closest_marker("cassette") or "cassette" in request.fixturenames
-    block = config.getoption("--lm-block-network") or config.getini("lmpipe_block_network")
-    no_lm = config.getoption("--no-lm") or config.getini("lmpipe_no_lm")
+    block, no_lm = stash[_BLOCK], stash[_NO_LM]
     if not (marked or block or no_lm):
         yield
         return
