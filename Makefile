@@ -4,13 +4,14 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-real bench lint types imports check format clean
+.PHONY: help demo test test-real record bench lint types imports check format clean
 
 help:
 	@echo 'make demo       compile programs/tickets.py with the embedded model (minutes, 2 cores)'
 	@echo 'make test       all tests that need no model: instant and offline'
 	@echo 'make test-real  the tests that ask the embedded model'
 	@echo 'make bench      what a call costs beside DSPy (a quarter of an hour, an idle machine)'
+	@echo 'make record     ask the embedded model again for what tests replay'
 	@echo 'make check      lint, types, import rules'
 	@echo 'make format     format the code'
 
@@ -38,6 +39,10 @@ test-real: $(VENV)/.dev
 
 bench: $(VENV)/.user
 	$(BIN)/python benchmarks/overhead.py --profile
+
+record: $(VENV)/.dev
+	LMPIPE_RECORD=1 $(BIN)/pytest tests/real/test_tickets.py
+	cd tests/testing/suite && ../../../$(BIN)/pytest -p no:cacheprovider --lm-record=rewrite
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -8,7 +8,10 @@
     │   ├── MetricError         a metric breaks its contract, or fails on every row
     │   ├── RecipeError         a compile is described wrongly
     │   ├── ArtifactError       a run folder or a state does not fit, or was tampered with
-    │   └── ConfigError         a setting, an LM name or an installation is wrong
+    │   ├── ConfigError         a setting, an LM name or an installation is wrong
+    │   │   └── NetworkBlockedError  a test that replays its LM calls reached for the network
+    │   └── CassetteError       a cassette is damaged, or its calls are not those of the test
+    │       └── CassetteMissError    a call that was to be replayed is not in the cassette
     ├── OutputError             a reply cannot be read as the declared outputs; keeps the raw text
     ├── LMError                 the road to an LM failed
     │   ├── LMRequestError      the server refuses this request: asking again cannot help
@@ -56,6 +59,18 @@ class ArtifactError(InputError):
 
 class ConfigError(InputError):
     """A setting, an LM name or an installation is wrong."""
+
+
+class NetworkBlockedError(ConfigError):
+    """Code under a network block reached for a host that is not allowed."""
+
+
+class CassetteError(InputError):
+    """A cassette cannot be read or written, or what it holds is not what was asked for."""
+
+
+class CassetteMissError(CassetteError):
+    """A call that was to be replayed is not in the cassette; the message says what differs."""
 
 
 class OutputError(LmpipeError):

@@ -37,6 +37,16 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def lock_file(file: IO[bytes]) -> bool:
+    """Take an open file for this process until it is closed; False if another one has it."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
+
+
 class FolderLock:
     """A folder taken by this process; the system gives it back however the process ends.
 
@@ -51,12 +61,9 @@ class FolderLock:
     def take(folder: Path) -> FolderLock | None:
         """Take a folder, or return None if another process has it."""
         file = (folder / ".lock").open("wb")
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.close()
-                return None
+        if not lock_file(file):
+            file.close()
+            return None
         return FolderLock(file)
 
     def release(self) -> None:

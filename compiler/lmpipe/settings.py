@@ -41,6 +41,9 @@ _override: ContextVar[Settings | None] = ContextVar("lmpipe_settings", default=N
 _made: list[Runtime] = []
 _process = os.getpid()
 
+# Shown every runtime before it is used, while a test has a cassette.
+_intercept: Callable[[Runtime], None] | None = None
+
 
 def _keep(runtime: Runtime) -> Runtime:
     if not _made:
@@ -60,7 +63,29 @@ def _close_made() -> None:
 
 def current_settings() -> Settings:
     """The settings in force here: of `using`, else of `configure`, else the defaults."""
-    return _override.get() or _configured or _configure_defaults()
+    settings = _override.get() or _configured or _configure_defaults()
+    if _intercept is not None:
+        _intercept(settings.runtime)
+    return settings
+
+
+@contextmanager
+def intercepting(intercept: Callable[[Runtime], None]) -> Iterator[None]:
+    """See every runtime before it is used for a call, in all threads and tasks of the process.
+
+    Unlike `using`, this holds whatever the code inside configures, and wherever it runs. Of
+    nested ones the inner holds.
+
+    Args:
+        intercept: called with the runtime, often more than once.
+    """
+    global _intercept  # noqa: PLW0603 - a test's hold on the road is on the whole process
+    before = _intercept
+    _intercept = intercept
+    try:
+        yield
+    finally:
+        _intercept = before
 
 
 def configured_lm() -> LM:

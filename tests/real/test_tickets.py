@@ -1,6 +1,6 @@
 """The tickets program on the embedded LM: recorded once, replayed offline on every run.
 
-To record again, with the embedded LM at hand: `LMPIPE_RECORD=1 pytest tests/real/test_tickets.py`.
+To record again, with the embedded LM at hand: `make record`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import orjson
 import pytest
-from helpers.recording import Recording
 
 import lmpipe
+from lmpipe.lm.cassette import Cassette
 from lmpipe.lm.runtime import Runtime
 from lmpipe.recipe import load_recipe
 from lmpipe.settings import using
@@ -44,11 +44,12 @@ def test_a_compile_on_the_embedded_lm_replays_to_the_same_bytes(
     recipe = small_recipe(monkeypatch)
     if RECORD:
         monkeypatch.setenv("LMPIPE_HOME", weights_home)
-    recording = Recording(CASSETTE, record=RECORD)
-    runtime = Runtime(store=recording)
+    cassette = Cassette(CASSETTE, mode="rewrite" if RECORD else "none", remedy="make record")
+    runtime = Runtime(store=cassette)
     with using(lm=recipe.student, runtime=runtime):
         run = lmpipe.compile(recipe, runs=tmp_path)
     runtime.close()
+    cassette.check()
     assert run.test is not None
     seen = {
         "state": run.state.hash,
@@ -58,7 +59,6 @@ def test_a_compile_on_the_embedded_lm_replays_to_the_same_bytes(
         EXPECTED.write_bytes(orjson.dumps(seen, option=orjson.OPT_INDENT_2))
     assert seen == orjson.loads(EXPECTED.read_bytes())
     assert run.scores["compiled"] > run.scores[run.test.baseline]
-    assert recording.unplayed == 0
 
 
 @pytest.mark.real

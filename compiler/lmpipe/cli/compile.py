@@ -15,6 +15,8 @@ from lmpipe.cli.options import (
     CacheFolder,
     Concurrency,
     Json,
+    Record,
+    Replay,
     Rpm,
     Student,
     Timeout,
@@ -57,6 +59,8 @@ def command(
     attempts: Attempts = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders go.")] = Path("runs"),
     cache: CacheFolder = None,
+    record: Record = None,
+    replay: Replay = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and its most LM calls; do nothing.")
     ] = False,
@@ -93,7 +97,14 @@ def command(
         _show_plan(recipe, json=json)
         return
     view = _view(recipe, json=json)
-    road = open_road(cache=cache, concurrency=concurrency, attempts=attempts, view=view)
+    road = open_road(
+        cache=cache,
+        concurrency=concurrency,
+        attempts=attempts,
+        view=view,
+        record=record,
+        replay=replay,
+    )
     with road, view:
         run = compile_recipe(
             recipe,

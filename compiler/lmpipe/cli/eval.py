@@ -16,6 +16,8 @@ from lmpipe.cli.options import (
     Concurrency,
     Json,
     Program,
+    Record,
+    Replay,
     Rpm,
     Student,
     Target,
@@ -57,6 +59,8 @@ def command(
     timeout: Timeout = None,
     concurrency: Concurrency = 64,
     cache: CacheFolder = None,
+    record: Record = None,
+    replay: Replay = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Stream the rows to a .jsonl or .csv file."),
@@ -77,7 +81,8 @@ def command(
     traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
     opened = open_target(target, program=program, trust=trust, student=chosen, traffic=traffic)
     examples, prepared = _examples(opened, split, data)
-    with open_road(cache=cache, concurrency=concurrency):
+    road = open_road(cache=cache, concurrency=concurrency, record=record, replay=replay)
+    with road:
         evaluation = _evaluate(opened, examples, concurrency, out, quiet=json)
     verdict = _compare(opened, prepared, split, evaluation) if prepared else None
     if json:

@@ -64,3 +64,13 @@ Attempts = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
+Record = Annotated[
+    Path | None,
+    typer.Option("--record", metavar="FILE", help="Record the LM calls in a cassette, afresh."),
+]
+Replay = Annotated[
+    Path | None,
+    typer.Option(
+        "--replay", metavar="FILE", help="Take every LM call from a cassette: no LM, no cache."
+    ),
+]

@@ -16,6 +16,8 @@ from lmpipe.cli.options import (
     Concurrency,
     Json,
     Program,
+    Record,
+    Replay,
     Rpm,
     Student,
     Target,
@@ -48,6 +50,8 @@ def command(
     timeout: Timeout = None,
     concurrency: Concurrency = 64,
     cache: CacheFolder = None,
+    record: Record = None,
+    replay: Replay = None,
     json: Json = False,
 ) -> None:
     """Run a program: lmpipe run TARGET --question "…", or JSONL on standard input with `-`."""
@@ -62,7 +66,7 @@ def command(
     traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
     opened = open_target(target, program=program, trust=trust, student=chosen, traffic=traffic)
     rows, many = _read_inputs(context.args, input_, input_types(opened.program))
-    road = open_road(cache=cache, concurrency=concurrency)
+    road = open_road(cache=cache, concurrency=concurrency, record=record, replay=replay)
     with road, using(lm=opened.recipe.student):
         if many:
             _answer_many(opened.program, rows, concurrency)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lmpipe.artifact import Artifact, read_artifact
+from lmpipe.cli.cassettes import open_cassette, using_cassette
 from lmpipe.cli.overrides import LMChoice, Overrides, Traffic
 from lmpipe.compiler import bind_artifact, trusted_recipe
 from lmpipe.errors import RecipeError
@@ -105,17 +106,26 @@ def open_road(
     concurrency: int = 64,
     attempts: int | None = None,
     view: ProgressView | None = None,
+    record: Path | None = None,
+    replay: Path | None = None,
 ) -> Iterator[None]:
-    """The road to the LM for one command; closed at its end."""
+    """The road to the LM for one command; closed at its end.
+
+    Raises:
+        InputError: if there is no cassette to replay, or it is damaged.
+    """
+    cassette = open_cassette(record, replay)
     runtime = make_runtime(
-        cache=cache or True,
+        cache=False if replay else cache or True,
         max_in_flight=max(64, concurrency),
         attempts=attempts,
         on_retry=view.retry if view else None,
     )
+    if cassette is not None:
+        runtime.store = cassette.over(runtime.store)
     try:
         # The student is not what a metric's own calls are to go to.
-        with using(lm=configured_lm(), runtime=runtime):
+        with using(lm=configured_lm(), runtime=runtime), using_cassette(cassette):
             yield
     finally:
         runtime.close()

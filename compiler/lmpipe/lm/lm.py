@@ -204,7 +204,7 @@ class LM:
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "structured": self.structured,
-            "params": {k: v for k, v in self.params.items() if not _SECRET.search(k)},
+            "params": without_secrets(self.params),
         }
 
     @property
@@ -231,12 +231,11 @@ class LM:
         """
         given = {"in_flight": in_flight, "rpm": rpm, "tpm": tpm}
         changed: dict[str, Any] = {k: limit for k, limit in given.items() if limit is not None}
-        copy = self.with_settings()
-        object.__setattr__(copy, "limits", replace(self.limits, **changed))
+        changes: dict[str, Any] = {"limits": replace(self.limits, **changed)}
         if timeout is not None:
             _check_timeout(self.model, timeout)
-            object.__setattr__(copy, "timeout", timeout)
-        return copy
+            changes["timeout"] = timeout
+        return self._changed(changes)
 
     def named(self, model: str) -> LM:
         """Another model, at the same server if it is of the same provider."""
@@ -269,6 +268,15 @@ def _check_timeout(model: str, timeout: float) -> None:
         raise ConfigError(
             f"LM({model!r}): timeout is {timeout}, must be above 0 and finite: it is in seconds"
         )
+
+
+def without_secrets(value: Any) -> Any:
+    """Parameters as they may be stored and shown: without those whose names say secrets."""
+    if isinstance(value, Mapping):
+        return {k: without_secrets(v) for k, v in value.items() if not _SECRET.search(str(k))}
+    if isinstance(value, list | tuple):
+        return [without_secrets(item) for item in value]
+    return value
 
 
 def without_password(url: str | None) -> str | None:

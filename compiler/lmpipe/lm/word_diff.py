@@ -1,0 +1,141 @@
+"""Two texts set against each other word by word, for people who read plain text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import Literal
+
+Change = Literal["same", "old", "new"]
+Piece = tuple[Change, str]
+
+_TOKEN = re.compile(r"\n|[^\S\n]+|\w+|[^\w\s]")
+_MARKS = {"same": ("", ""), "old": ("[-", "-]"), "new": ("{+", "+}")}
+
+# Stands for the end of a line where that alone is new or gone.
+_END = "⏎"
+
+# Blocks of more tokens are shown whole: to compare them word by word would take seconds.
+_MOST_TOKENS = 3000
+# Blocks that are less alike than this are shown one after the other.
+_ALIKE = 0.4
+
+
+def changed_lines(
+    old: str, new: str, *, context: int = 48, longest: int = 160, most: int = 8
+) -> list[str]:
+    """The lines that differ, with `[-what was there-]` and `{+what is there now+}` marked.
+
+    Args:
+        old: the text before.
+        new: the text after.
+        context: characters shown of unchanged text beside a change.
+        longest: characters shown of one change.
+        most: lines shown; the last one says how many more there are.
+    """
+    lines = [_shorten(line, context, longest) for line in _lines(_pieces(old, new))]
+    if len(lines) > most:
+        lines[most - 1 :] = [f"… and {len(lines) - most + 1} more lines that differ"]
+    return lines
+
+
+def _pieces(old: str, new: str) -> Iterator[Piece]:
+    """Compare line by line first, then word by word where lines were replaced."""
+    before, after = old.splitlines(keepends=True), new.splitlines(keepends=True)
+    for kind, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        was, now = "".join(before[a:b]), "".join(after[c:d])
+        if kind == "equal":
+            yield "same", was
+        elif kind == "replace":
+            yield from _word_pieces(was, now)
+        else:
+            yield from _whole(was, now)
+
+
+def _word_pieces(old: str, new: str) -> Iterator[Piece]:
+    before, after = _TOKEN.findall(old), _TOKEN.findall(new)
+    start = _common(before, after)
+    end = _common(before[start:][::-1], after[start:][::-1])
+    middle = before[start : len(before) - end], after[start : len(after) - end]
+    if start:
+        yield "same", "".join(before[:start])
+    yield from _middle(*middle)
+    if end:
+        yield "same", "".join(before[len(before) - end :])
+
+
+def _middle(before: Sequence[str], after: Sequence[str]) -> Iterator[Piece]:
+    if len(before) + len(after) > _MOST_TOKENS:
+        yield from _whole("".join(before), "".join(after))
+        return
+    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    if matcher.ratio() < _ALIKE:
+        yield from _whole("".join(before), "".join(after))
+        return
+    was, now = "", ""
+    for kind, a, b, c, d in matcher.get_opcodes():
+        if kind == "equal" and ("\n" in before[a:b] or "".join(before[a:b]).strip()):
+            yield from _whole(was, now)
+            yield "same", "".join(before[a:b])
+            was, now = "", ""
+        else:  # a space between two changes does not part them
+            was, now = was + "".join(before[a:b]), now + "".join(after[c:d])
+    yield from _whole(was, now)
+
+
+def _whole(old: str, new: str) -> Iterator[Piece]:
+    if old:
+        yield "old", old
+    if old and new and not old[-1].isspace():
+        yield "same", " "
+    if new:
+        yield "new", new
+
+
+def _common(first: Sequence[str], second: Sequence[str]) -> int:
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+def _lines(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
+    """Part the pieces where lines end; lines without a change are left out."""
+    line: list[Piece] = []
+    for change, text in pieces:
+        *ended, rest = text.split("\n")
+        for part in ended:
+            line.append((change, part or (_END if change != "same" else "")))
+            if any(kind != "same" for kind, _ in line):
+                yield line
+            line = []
+        if rest:
+            line.append((change, rest))
+    if any(kind != "same" for kind, _ in line):
+        yield line
+
+
+def _shorten(line: list[Piece], context: int, longest: int) -> str:
+    shown = []
+    for place, (change, text) in enumerate(line):
+        opening, closing = _MARKS[change]
+        if change == "same":
+            first, last = place == 0, place == len(line) - 1
+            shown.append(_cut(text, 0 if first else context, 0 if last else context))
+        else:
+            core = text.strip() or text  # spaces at its ends are better seen outside
+            before, after = text.split(core, 1)
+            shown.append(f"{before}{opening}{_cut(core, longest, 0)}{closing}{after}")
+    return "".join(shown).strip()
+
+
+def _cut(text: str, head: int, tail: int) -> str:
+    """The first and the last characters of a text, in whole words where that is near."""
+    if len(text) <= head + tail + 3:
+        return text
+    start, end = text[:head], text[len(text) - tail :] if tail else ""
+    if head and " " in start[head * 2 // 3 :]:
+        start = start.rpartition(" ")[0]
+    if tail and " " in end[: tail // 3]:
+        end = end.partition(" ")[2]
+    parts = [start, "…", end]
+    return " ".join(part for part in parts if part)

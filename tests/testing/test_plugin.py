@@ -1,0 +1,425 @@
+"""The pytest plugin, in small projects as users have them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers.fake_server import FakeServer
+
+from lmpipe.lm.cassette import MODES
+from lmpipe.testing import plugin
+
+Run = Callable[..., pytest.RunResult]
+
+ASK = """
+import os
+import lmpipe
+import pytest
+
+def lm():
+    return lmpipe.LM("vllm/fake", base_url=os.environ["URL"])
+
+def ask(question, **settings):
+    return lmpipe.Predict("question -> answer", lm=lm(), **settings)(question=question).answer
+"""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    server = FakeServer(lambda body: f"## answer\n{len(body['messages'][-1]['content'])} letters")
+    with server:
+        monkeypatch.setenv("URL", server.base_url)
+        yield server
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, server: FakeServer) -> pytest.Pytester:
+    pytester.makepyfile(asking=ASK)
+    pytester.makepyfile(
+        test_ask="""
+        from asking import *
+
+        @pytest.mark.cassette
+        def test_one():
+            assert ask("Who?") == "16 letters"
+        """
+    )
+    return pytester
+
+
+MORE = '\n    ask("When?")\n'
+
+
+def recorded(project: pytest.Pytester, name: str = "test_ask/test_one") -> Path:
+    return project.path / "cassettes" / f"{name}.jsonl"
+
+
+def test_the_plugin_knows_the_modes_of_cassettes() -> None:
+    assert plugin._MODES == MODES
+
+
+def test_the_page_for_users_names_what_there_is(run: Run) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    there = run("--help").stdout.str() + run("--markers").stdout.str()
+    named = re.findall(r"--(?:lm-[a-z-]+|no-lm)|lmpipe_[a-z_]+|\w+(?==[^=]*\)\s+#)", page)
+    assert {name for name in named if name not in there} == set()
+    assert tuple(re.findall(r"^\| `(\w+)`", page, re.M)) == MODES
+
+
+def test_what_was_recorded_replays_with_the_server_away(
+    project: pytest.Pytester, run: Run, server: FakeServer
+) -> None:
+    run("--lm-record=once").assert_outcomes(passed=1)
+    assert recorded(project).is_file()
+    run().assert_outcomes(passed=1)
+    assert server.stats()["requests"] == 1
+
+
+def test_a_suite_replays_wherever_its_server_was(
+    project: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("--lm-record=once").assert_outcomes(passed=1)
+    monkeypatch.setenv("URL", "http://gone.example:1/v1")
+    run().assert_outcomes(passed=1)
+
+
+def test_without_a_recording_a_test_fails_and_says_how_to_record(
+    project: pytest.Pytester, run: Run, server: FakeServer
+) -> None:
+    result = run()
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    assert "there is no cassette cassettes/test_ask/test_one.jsonl" in text
+    assert "pytest test_ask.py::test_one --lm-record=rewrite" in text
+    assert server.stats()["requests"] == 0
+
+
+def test_a_miss_shows_the_line_of_the_test_and_not_the_way_through_the_library(
+    project: pytest.Pytester, run: Run
+) -> None:
+    text = run().stdout.str()
+    assert 'assert ask("Who?") == "16 letters"' in text
+    assert "runtime.py" not in text
+
+
+def test_one_changed_word_of_the_prompt_is_shown(project: pytest.Pytester, run: Run) -> None:
+    run("--lm-record=once")
+    test = project.path / "test_ask.py"
+    test.write_text(test.read_text().replace("Who?", "Where?"))
+    text = run().stdout.str()
+    assert "[-Who-] {+Where+}?" in text
+    assert "nearest of 1 recording" in text
+
+
+def test_a_recorded_call_that_nothing_asks_for_fails_the_test(
+    project: pytest.Pytester, run: Run
+) -> None:
+    test = project.path / "test_ask.py"
+    both = test.read_text() + MORE
+    only_one = test.read_text()
+    test.write_text(both)
+    run("--lm-record=once").assert_outcomes(passed=1)
+    test.write_text(only_one)
+    result = run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*1 of its 2 recorded calls were not asked for*", "*When?*"])
+
+
+def test_a_mark_can_allow_calls_to_be_left_over(project: pytest.Pytester, run: Run) -> None:
+    test = project.path / "test_ask.py"
+    text = test.read_text().replace("cassette\n", "cassette(allow_unplayed=True)\n")
+    test.write_text(text + MORE)
+    run("--lm-record=once").assert_outcomes(passed=1)
+    test.write_text(text)
+    run().assert_outcomes(passed=1)
+
+
+def test_rewriting_drops_what_is_not_asked_for_any_more(project: pytest.Pytester, run: Run) -> None:
+    test = project.path / "test_ask.py"
+    text = test.read_text()
+    test.write_text(text + MORE)
+    run("--lm-record=once").assert_outcomes(passed=1)
+    test.write_text(text)
+    run("--lm-record=rewrite").assert_outcomes(passed=1)
+    run().assert_outcomes(passed=1)
+
+
+def test_a_miss_that_the_code_swallows_still_fails_the_test(
+    project: pytest.Pytester, run: Run
+) -> None:
+    project.makepyfile(
+        test_ask="""
+        from asking import *
+
+        @pytest.mark.cassette
+        def test_one():
+            try:
+                ask("Who?")
+            except lmpipe.errors.LmpipeError:
+                pass
+        """
+    )
+    run().assert_outcomes(failed=1)
+
+
+def test_the_network_is_blocked_while_a_test_replays(
+    project: pytest.Pytester, run: Run, server: FakeServer
+) -> None:
+    project.makepyfile(
+        test_ask="""
+        from asking import *
+        import urllib.request
+
+        @pytest.mark.cassette
+        def test_one():
+            urllib.request.urlopen(os.environ["URL"])
+        """
+    )
+    result = run()
+    result.assert_outcomes(failed=1)
+    assert f"tried to reach 127.0.0.1:{server.port}" in result.stdout.str()
+    assert 'allowed_hosts=["127.0.0.1"]' in result.stdout.str()
+
+
+@pytest.mark.parametrize("way", ["mark", "ini"])
+def test_a_host_can_be_allowed(project: pytest.Pytester, run: Run, port: int, way: str) -> None:
+    mark = 'cassette(allowed_hosts=["localhost"])' if way == "mark" else "cassette"
+    if way == "ini":
+        ini = project.path / "tox.ini"
+        ini.write_text(f"{ini.read_text()}\nlmpipe_allowed_hosts = localhost\n")
+    project.makepyfile(
+        test_ask=f"""
+        from asking import *
+        import urllib.request
+
+        @pytest.mark.{mark}
+        def test_one():
+            urllib.request.urlopen("http://127.0.0.1:{port}").close()
+        """
+    )
+    run().assert_outcomes(passed=1)
+
+
+def test_async_tests_threads_and_configured_runtimes_all_use_the_cassette(
+    project: pytest.Pytester, run_apart: Run, server: FakeServer
+) -> None:
+    project.makepyfile(
+        test_ask="""
+        from asking import *
+        from concurrent.futures import ThreadPoolExecutor
+        from lmpipe.lm.runtime import Runtime
+
+        lmpipe.configure(runtime=Runtime())
+        pytestmark = pytest.mark.cassette
+        program = lmpipe.Predict("question -> answer")
+
+        async def test_async():
+            with lmpipe.using(lm=lm()):
+                await program.acall(question="Who?")
+
+        def test_thread():
+            with ThreadPoolExecutor() as pool:
+                pool.submit(ask, "When?").result()
+
+        class TestClass:
+            def test_own_runtime(self):
+                with lmpipe.using(lm=lm(), runtime=Runtime()):
+                    program(question="Where?")
+
+        def test_configured():
+            lmpipe.configure(lm=lm(), runtime=Runtime())
+            program(question="Why?")
+        """
+    )
+    run_apart("--lm-record=rewrite").assert_outcomes(passed=4)
+    run_apart().assert_outcomes(passed=4)
+    assert server.stats()["requests"] == 4
+    names = {path.name for path in recorded(project).parent.iterdir()}
+    assert "TestClass.test_own_runtime.jsonl" in names
+
+
+def test_tests_may_be_spread_over_processes(
+    project: pytest.Pytester, run: Run, run_apart: Run
+) -> None:
+    test = project.path / "test_ask.py"
+    text = (
+        "from asking import *\nlmpipe.configure(cache=False)\npytestmark = pytest.mark.cassette\n"
+    )
+    names = ("one", "two", "three")
+    test.write_text(text + "".join(f"def test_{name}():\n    ask('{name}')\n" for name in names))
+    run("--lm-record=rewrite").assert_outcomes(passed=3)
+    test.write_text(test.read_text().replace("'two'", "'2'"))
+    result = run_apart("-n", "2")
+    result.assert_outcomes(passed=2, failed=1)
+    assert "[-two-] {+2+}" in result.stdout.str()
+
+
+def test_parameters_make_names_of_their_own(project: pytest.Pytester, run: Run) -> None:
+    project.makepyfile(
+        test_ask="""
+        from asking import *
+
+        @pytest.mark.cassette
+        @pytest.mark.parametrize("question", ["a/b", "a b", "plain"])
+        def test_one(question):
+            ask(question)
+        """
+    )
+    run("--lm-record=once").assert_outcomes(passed=3)
+    names = sorted(path.name for path in recorded(project).parent.iterdir())
+    assert len(names) == 3
+    assert "test_one-plain.jsonl" in names
+    assert all(name.startswith("test_one-a_b-") for name in names[:2])
+
+
+def test_the_fixture_tells_what_was_played(project: pytest.Pytester, run: Run) -> None:
+    project.makepyfile(
+        test_ask="""
+        from asking import *
+
+        def test_one(cassette):
+            ask("Who?")
+            assert cassette.path.name == "test_one.jsonl"
+            (call,) = cassette.played
+            assert call.request.messages[-1].content == "## question\\nWho?"
+            assert cassette.unplayed == ()
+        """
+    )
+    run("--lm-record=once").assert_outcomes(passed=1)
+    run().assert_outcomes(passed=1)
+
+
+def test_the_command_line_has_the_last_word_on_the_mode(project: pytest.Pytester, run: Run) -> None:
+    test = project.path / "test_ask.py"
+    test.write_text(test.read_text().replace("cassette\n", 'cassette("named", mode="once")\n'))
+    run("--lm-record=none").assert_outcomes(failed=1)
+    run().assert_outcomes(passed=1)
+    assert recorded(project, "named").is_file()
+
+
+def test_tests_that_share_a_cassette_do_not_rewrite_one_another_away(
+    project: pytest.Pytester, run: Run
+) -> None:
+    project.makepyfile(
+        test_ask="""
+        from asking import *
+
+        pytestmark = pytest.mark.cassette("shared", allow_unplayed=True)
+
+        @pytest.mark.parametrize("question", ["Who?", "When?"])
+        def test_one(question):
+            ask(question)
+        """
+    )
+    run("--lm-record=rewrite").assert_outcomes(passed=2)
+    run().assert_outcomes(passed=2)
+
+
+def test_a_folder_for_all_cassettes_can_be_chosen(project: pytest.Pytester, run: Run) -> None:
+    ini = project.path / "tox.ini"
+    ini.write_text(f"{ini.read_text()}\nlmpipe_cassette_dir = recorded\n")
+    run("--lm-record=once").assert_outcomes(passed=1)
+    assert (project.path / "recorded" / "test_ask" / "test_one.jsonl").is_file()
+
+
+def test_a_failing_test_keeps_replies_that_are_whole(
+    project: pytest.Pytester, run: Run, server: FakeServer
+) -> None:
+    test = project.path / "test_ask.py"
+    text = test.read_text()
+    test.write_text(text.replace("16 letters", "wrong"))
+    run("--lm-record=once").assert_outcomes(failed=1)
+    test.write_text(text)
+    run().assert_outcomes(passed=1)
+
+
+def test_an_outage_leaves_the_cassette_as_it_was(
+    project: pytest.Pytester, run: Run, server: FakeServer
+) -> None:
+    run("--lm-record=once")
+    before = recorded(project).read_bytes()
+    server.fail(1, "401")
+    run("--lm-record=rewrite").assert_outcomes(failed=1)
+    assert recorded(project).read_bytes() == before
+
+
+def test_a_test_without_a_cassette_asks_the_lm_by_default(
+    project: pytest.Pytester, run: Run
+) -> None:
+    project.makepyfile(test_ask="from asking import *\n\ndef test_one():\n    ask('Who?')\n")
+    run().assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("way", ["option", "ini"])
+def test_a_project_can_forbid_lms_without_a_cassette(
+    project: pytest.Pytester, run: Run, server: FakeServer, way: str
+) -> None:
+    ini = project.path / "tox.ini"
+    if way == "ini":
+        ini.write_text(f"{ini.read_text()}\nlmpipe_no_lm = true\n")
+    project.makepyfile(
+        test_ask="""
+        from asking import *
+
+        def test_one():
+            ask("Who?")
+
+        def test_scripted():
+            with lmpipe.using(lm=lmpipe.ScriptedLM(["## answer\\nme"])):
+                lmpipe.Predict("question -> answer")(question="Who?")
+        """
+    )
+    result = run(*(["--no-lm"] if way == "option" else []))
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*asks vllm/fake and has no cassette*", "*--lm-record=once*"])
+    assert server.stats()["requests"] == 0
+
+
+def test_the_network_can_be_blocked_in_every_test(
+    project: pytest.Pytester, run: Run, port: int
+) -> None:
+    project.makepyfile(
+        test_ask=f"""
+        import urllib.request
+
+        def test_one():
+            urllib.request.urlopen("http://127.0.0.1:{port}").close()
+        """
+    )
+    run("--lm-block-network").assert_outcomes(failed=1)
+    run().assert_outcomes(passed=1)
+
+
+def test_a_damaged_cassette_names_the_line(project: pytest.Pytester, run: Run) -> None:
+    run("--lm-record=once")
+    path = recorded(project)
+    path.write_bytes(path.read_bytes() + b"<<<<<<< HEAD\n")
+    result = run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*test_one.jsonl:3: *a merge conflict*"])
+
+
+def test_a_mark_with_a_misspelled_option_is_refused(project: pytest.Pytester, run: Run) -> None:
+    test = project.path / "test_ask.py"
+    test.write_text(test.read_text().replace("cassette\n", "cassette(allow_unplaid=True)\n"))
+    result = run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*unexpected keyword argument 'allow_unplaid'*"])
+
+
+def test_a_cassette_holds_no_secret(project: pytest.Pytester, run: Run, server: FakeServer) -> None:
+    lm = (
+        'lmpipe.LM("vllm/fake", base_url=os.environ["URL"], api_key="sesame-1", '
+        'headers={"X-Key": "sesame-2"}, extra={"access_token": "sesame-3"})'
+    )
+    asking = project.path / "asking.py"
+    asking.write_text(ASK.replace('lmpipe.LM("vllm/fake", base_url=os.environ["URL"])', lm))
+    run("--lm-record=once").assert_outcomes(passed=1)
+    assert "sesame" not in recorded(project).read_text()
+    assert json.loads(recorded(project).read_text().splitlines()[1])["lm"]["params"] == {
+        "extra": {}
+    }
