@@ -55,8 +55,8 @@ def test_no_minute_has_more_tokens_than_allowed_but_for_the_last_step(
     amounts = [share * tpm for share in shares]
     times = spend_times(Bucket(tpm), amounts)
     for first in range(len(times)):
-        within = [a for a, t in zip(amounts, times, strict=True) if 0 <= t - times[first] < 59.999]
-        within = amounts[first : first + len(within)]
+        later = zip(amounts[first:], times[first:], strict=True)
+        within = [amount for amount, time in later if time - times[first] < 59.999]
         assert sum(within[:-1]) <= tpm + 1
 
 
