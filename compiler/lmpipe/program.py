@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lmpipe.streaming import Stream
 
 P = ParamSpec("P")
+T = TypeVar("T")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
@@ -106,16 +108,28 @@ class Module:
         if concurrency < 1:
             raise ConfigError(f"batch: concurrency is {concurrency}, must be 1 or more")
 
+        inputs = list(rows)
+        results: list[Any] = [None] * len(inputs)
+        queue = deque(enumerate(inputs))
+
+        async def work() -> None:
+            for index, row in _drained(queue):
+                results[index] = await self._acall(**row)
+
+        def work_in_thread() -> None:
+            # One thread for many rows: handing a row to a thread may cost more than the row.
+            for index, row in _drained(queue):
+                results[index] = self.forward(**row)
+
         async def run_all() -> list[Any]:
-            limit = asyncio.Semaphore(concurrency)
-
-            async def run_one(row: Mapping[str, Any]) -> Any:
-                async with limit:
-                    return await self._acall(**row)
-
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(run_one(row)) for row in rows]
-            return [task.result() for task in tasks]
+            in_threads = type(self)._acall is Module._acall and not _is_async(self)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(concurrency, len(inputs))):
+                        group.create_task(loop.in_thread(work_in_thread) if in_threads else work())
+            finally:
+                queue.clear()
+            return results
 
         try:
             return loop.run_sync(run_all())
@@ -226,6 +240,16 @@ async def run_traced(
     """Run a program once into a trace; `overrides` are fields of `trace.Scope`."""
     with scope(trace=trace, **overrides):
         return await program._acall(**inputs)
+
+
+def _drained(queue: deque[T]) -> Iterator[T]:
+    """What is in a queue until it is empty; several may drain one queue at a time."""
+    while True:
+        try:
+            item = queue.popleft()
+        except IndexError:
+            return
+        yield item
 
 
 def _is_async(module: Any) -> bool:

@@ -187,10 +187,29 @@ async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     context = contextvars.copy_context()
     stop = _Stop()
     context.run(_stop.set, stop)
+    near = asyncio.get_running_loop()
+    ended, mailbox = near.create_future(), mailbox_of(near)
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def settle() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    def work() -> None:
+        try:
+            outcome.append(context.run(function, *args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - it belongs to who waits
+            failure.append(error)
+        with contextlib.suppress(RuntimeError):  # a closed loop: nobody waits
+            mailbox.post(settle)
+
+    _get().executor.submit(work)
     try:
-        return await asyncio.get_running_loop().run_in_executor(
-            _get().executor, lambda: context.run(function, *args, **kwargs)
-        )
+        await ended
     except asyncio.CancelledError:
         stop.stop()
         raise
+    if failure:
+        raise failure.pop()
+    return outcome[0]
