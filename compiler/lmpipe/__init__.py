@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lmpipe.evaluation import evaluate as evaluate
     from lmpipe.example import Example as Example
     from lmpipe.lm.lm import LM as LM
+    from lmpipe.lm.lm import Limits as Limits
     from lmpipe.lm.scripted import ScriptedLM as ScriptedLM
     from lmpipe.metrics import Score as Score
     from lmpipe.modules.chain_of_thought import ChainOfThought as ChainOfThought
@@ -56,6 +57,7 @@ _HOMES = {
     "Example": "lmpipe.example",
     "Input": "lmpipe.signature",
     "LM": "lmpipe.lm.lm",
+    "Limits": "lmpipe.lm.lm",
     "LabeledFewShot": "lmpipe.optimize",
     "Module": "lmpipe.program",
     "Output": "lmpipe.signature",
