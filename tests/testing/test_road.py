@@ -10,6 +10,7 @@ import pytest
 import lmpipe
 from lmpipe.errors import CassetteError, CassetteMissError, NetworkBlockedError
 from lmpipe.lm.lm import LM
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.settings import current_settings, using
 from lmpipe.testing import use_cassette
@@ -32,29 +33,25 @@ def test_a_block_is_recorded_and_replayed(tmp_path: Path) -> None:
     assert len(cassette.played) == 1
 
 
-@pytest.mark.parametrize(
-    "lm", [LM("local"), LM("openai/gpt-4o-mini"), LM("anthropic/claude-sonnet-4-5")]
-)
-def test_a_replay_opens_no_provider(
-    lm: LM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither weights nor keys nor the packages of providers are needed."""
-    from lmpipe.lm import endpoint
-    from lmpipe.lm.request import Reply, Request
+class Known:
+    """A cache that knows every reply."""
 
-    class Canned:
-        async def complete(self, request: Request) -> Reply:
-            return Reply("## answer\nyes")
+    def get(self, key: str, request: Request) -> Reply | None:
+        return Reply("## answer\nyes")
 
-        async def aclose(self) -> None:
-            pass
+    def put(self, key: str, request: Request, reply: Reply) -> None:
+        pass
 
-    with monkeypatch.context() as patched, using(lm=lm):
-        patched.setattr(endpoint, "open_provider", lambda *arguments: Canned())
-        with use_cassette(tmp_path / "one.jsonl", mode="once"):
-            program(question="a")
-    monkeypatch.setattr(endpoint, "open_provider", lambda *arguments: pytest.fail("was opened"))
-    with using(lm=lm), use_cassette(tmp_path / "one.jsonl"):
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("model", ["local", "openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5"])
+def test_a_replay_needs_neither_weights_nor_keys_nor_packages(model: str, tmp_path: Path) -> None:
+    lm, path = LM(model), tmp_path / "one.jsonl"
+    with using(lm=lm, runtime=Runtime(store=Known())), use_cassette(path, mode="once"):
+        program(question="a")
+    with using(lm=lm, runtime=Runtime()), use_cassette(path):
         assert program(question="a").answer == "yes"
 
 
