@@ -41,7 +41,8 @@ def test_the_commands_are_ones_that_the_command_line_knows(line: str) -> None:
 
     words = line.partition("#")[0].split()
     assert words[0] == "lmpipe"
-    result = CliRunner().invoke(app, [words[1], "--help"])
+    command = words[1:3] if words[1] == "cache" else words[1:2]
+    result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     known = result.output
     options = [word.partition("=")[0] for word in words if word.startswith("--")]
