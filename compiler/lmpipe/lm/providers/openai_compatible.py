@@ -1,4 +1,4 @@
-"""vLLM and every other server that speaks OpenAI's chat completions, over one aiohttp session."""
+"""vLLM and every other server that speaks OpenAI's chat completions, over HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import asyncio
 import os
 import time
 import warnings
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import orjson
 
-from lmpipe.errors import ConfigError, LMRequestError
+from lmpipe.errors import ConfigError, LMError, LMRequestError
+from lmpipe.lm.http import HttpClient, HttpError, UrlError
 from lmpipe.lm.lm import LM, Structured
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.openai_body import request_body, takes
 from lmpipe.lm.providers.openai_reply import (
     Server,
     StreamedReply,
+    address_error,
     connection_error,
     read_replies,
     server_of,
@@ -28,6 +27,7 @@ from lmpipe.lm.providers.openai_reply import (
 from lmpipe.lm.request import Reply, Request
 
 OPENAI_URL = "https://api.openai.com/v1"
+_CHAT = "/chat/completions"
 
 # How servers take constraints, by whom they name as the owner of their models.
 _OWNERS: dict[str, Structured] = {"vllm": "vllm", "llamacpp": "llamacpp"}
@@ -49,19 +49,23 @@ class OpenAICompatibleProvider:
         connect_timeout: the longest wait for a connection, in seconds.
 
     Raises:
-        ConfigError: if the LM lacks an address or a key that it needs.
+        ConfigError: if the LM lacks an address or a key that it needs, or these cannot be used.
     """
 
     def __init__(
         self, lm: LM, address: str | None = None, *, connect_timeout: float = 10.0
     ) -> None:
         self._url, self._key = _endpoint(lm, address)
-        self._headers = {**lm.headers, "Content-Type": "application/json"}
+        self._timeout, self._connect_timeout = lm.timeout, connect_timeout
+        headers = {**lm.headers, "Content-Type": "application/json"}
         if self._key:
-            self._headers["Authorization"] = f"Bearer {self._key}"
-        self._timeout = aiohttp.ClientTimeout(total=lm.timeout, connect=connect_timeout)
-        self._session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+            headers["Authorization"] = f"Bearer {self._key}"
+        try:
+            self._http = HttpClient(self._url, headers=headers, connect_timeout=connect_timeout)
+        except UrlError:  # its cause may show the password
+            raise address_error(lm.model, self._url) from None
+        except ConfigError as error:
+            raise ConfigError(f"LM({lm.model!r}): {error}") from None
         self._structured: Structured = "auto"
         self._proven = False  # whether it has taken a constraint already
         self._asking = asyncio.Lock()
@@ -93,9 +97,7 @@ class OpenAICompatibleProvider:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._http.aclose()
 
     async def _ask(
         self, request: Request, changes: dict[str, Any], on_text: OnText | None = None
@@ -135,34 +137,37 @@ class OpenAICompatibleProvider:
             body.update(changes)
         server = server_of(request.lm, self._url, self._key)
         start = time.perf_counter()
-        async with self._posted(server, "/chat/completions", orjson.dumps(body)) as response:
-            if on_text is not None and response.content_type == "text/event-stream":
+        try:
+            if on_text is not None:
+                return await self._streamed(server, orjson.dumps(body), on_text, start)
+            response = await self._http.request(
+                "POST", _CHAT, orjson.dumps(body), timeout=self._timeout
+            )
+        except HttpError as error:
+            raise self._connection_error(server, error) from error
+        if response.status != 200:
+            raise status_error(server, response.status, response.headers, response.body)
+        return read_replies(server, response.body, time.perf_counter() - start)
+
+    async def _streamed(
+        self, server: Server, body: bytes, on_text: OnText, start: float
+    ) -> list[Reply]:
+        async with self._http.stream("POST", _CHAT, body, timeout=self._timeout) as response:
+            if response.status != 200:
+                said = await response.read()
+                raise status_error(server, response.status, response.headers, said)
+            if response.headers.media_type == "text/event-stream":
                 streamed = StreamedReply(server, on_text)
-                async for line in response.content:
+                async for line in response.lines():
                     streamed.take(line)
                 return [streamed.reply(time.perf_counter() - start)]
             content = await response.read()
         return read_replies(server, content, time.perf_counter() - start)
 
-    @asynccontextmanager
-    async def _posted(
-        self, server: Server, path: str, data: bytes | None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A response with status 200; without data it is a GET."""
-        try:
-            async with self._open().request(
-                "GET" if data is None else "POST",
-                self._url + path,
-                data=data,
-                headers=self._headers,
-                allow_redirects=False,
-            ) as response:
-                if response.status != 200:
-                    body = await response.read()
-                    raise status_error(server, response.status, response.headers, body)
-                yield response
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise connection_error(server, error, self._timeout) from error
+    def _connection_error(self, server: Server, error: HttpError) -> LMError:
+        return connection_error(
+            server, error, timeout=self._timeout, connect_timeout=self._connect_timeout
+        )
 
     async def _how_structured(self, lm: LM) -> Structured:
         """How the server takes constraints."""
@@ -182,25 +187,17 @@ class OpenAICompatibleProvider:
     async def _asked_what_it_is(self, lm: LM) -> Structured:
         server = server_of(lm, self._url, self._key)
         try:
-            async with self._posted(server, "/models", None) as response:
-                models = orjson.loads(await response.read())["data"]
+            response = await self._http.request("GET", "/models", timeout=self._timeout)
+            if response.status != 200:
+                raise status_error(server, response.status, response.headers, response.body)
+            models = orjson.loads(response.body)["data"]
             owners = {str(model.get("owned_by")) for model in models}
+        except HttpError as error:
+            raise self._connection_error(server, error) from error
         except (LMRequestError, ValueError, TypeError, AttributeError, LookupError):
             return "openai"  # no list of models: what it takes shows when it is asked
         known: list[Structured] = [_OWNERS[owner] for owner in owners if owner in _OWNERS]
         return known[0] if known else "openai"
-
-    def _open(self) -> aiohttp.ClientSession:
-        # A session belongs to one loop; a forked child has another.
-        loop = asyncio.get_running_loop()
-        if self._session is None or self._loop is not loop:
-            self._loop = loop
-            self._session = aiohttp.ClientSession(
-                timeout=self._timeout,
-                connector=aiohttp.TCPConnector(limit=0),  # the runtime limits
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._session
 
 
 def _endpoint(lm: LM, address: str | None) -> tuple[str, str]:

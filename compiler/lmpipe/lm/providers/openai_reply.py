@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import orjson
 
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
+from lmpipe.lm.http import (
+    CertificateError,
+    ConnectError,
+    ConnectTimeoutError,
+    HttpError,
+    ResponseTimeoutError,
+)
 from lmpipe.lm.lm import LM, without_password
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.request import Finish, Reply, Usage
@@ -198,23 +204,26 @@ def status_error(server: Server, status: int, headers: Mapping[str, str], body: 
     return LMRequestError(f"{message}. To go on, {advice}", status=status)
 
 
+def address_error(model: str, url: str) -> ConfigError:
+    """The error that an address stands for which is none."""
+    return ConfigError(
+        f"LM({model!r}): base_url is {without_password(url)!r}, expected an address such as "
+        '"http://127.0.0.1:8000/v1"'
+    )
+
+
 def connection_error(
-    server: Server, error: aiohttp.ClientError | OSError, timeout: aiohttp.ClientTimeout
-) -> LMError | ConfigError:
+    server: Server, error: HttpError, *, timeout: float, connect_timeout: float
+) -> LMError:
     """The error that a broken or missing connection stands for."""
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return ConfigError(
-            f"LM({server.model!r}): base_url is {without_password(server.url)!r}, expected an "
-            'address such as "http://127.0.0.1:8000/v1"'
-        )
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+    if isinstance(error, CertificateError):
         return LMRequestError(f"{server} has no certificate to be trusted: {error}")
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        what = f"gave no connection within {timeout.connect:g} seconds"
-    elif isinstance(error, TimeoutError):
-        what = f"did not answer within {timeout.total:g} seconds"
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        what = f"cannot be reached ({error.strerror or error})"
+    if isinstance(error, ConnectTimeoutError):
+        what = f"gave no connection within {connect_timeout:g} seconds"
+    elif isinstance(error, ResponseTimeoutError):
+        what = f"did not answer within {timeout:g} seconds"
+    elif isinstance(error, ConnectError):
+        what = f"cannot be reached ({error})"
     else:
         what = f"broke the connection off ({error or type(error).__name__})"
     return LMUnavailableError(f"{server} {what}: check that it runs and that base_url is right")
