@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -53,7 +54,7 @@ class Server:
 
 def server_of(lm: LM, url: str, key: str) -> Server:
     """The server of an LM, with the secrets that are sent to it."""
-    secrets = (key, *lm.headers.values())
+    secrets = (key, urlsplit(url).password or "", *lm.headers.values())
     return Server(
         lm.model, url, tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
     )

@@ -1,0 +1,126 @@
+"""What is secret is sent to the server and found nowhere else."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers.fake_server import FakeServer
+from helpers.world import answer_body
+
+TESTS = Path(__file__).parent.parent
+
+PROGRAM = """
+import logging, os, sys
+logging.basicConfig(level=logging.DEBUG, filename="debug.log")
+import lmpipe
+from helpers.world import recipe as make
+
+url, key = os.environ["URL"], os.environ["AS_KEY"]
+if os.environ["IN_ADDRESS"]:
+    url, key = url.replace("://", "://user:" + os.environ["IN_ADDRESS"] + "@"), None
+recipe = make(
+    name="",
+    optimizer=lmpipe.RandomSearch(candidates=2, demos=4, bootstrapped=2),
+    student=lmpipe.LM(
+        "vllm/fake",
+        base_url=url,
+        api_key=key,
+        headers={"X-Token": os.environ["IN_HEADER"]},
+        extra_headers={"X-Other": os.environ["IN_PARAMETER"]},
+    ),
+)
+"""
+
+# Names say where the secret is handed over; none of them is a word that anything else writes.
+SECRETS = {
+    "AS_KEY": "sesame-open-7f31",
+    "IN_HEADER": "abracadabra-55aa",
+    "IN_ADDRESS": "alohomora-c0de",
+    "IN_PARAMETER": "mellon-d00d",
+}
+
+BASIC = base64.b64encode(f"user:{SECRETS['IN_ADDRESS']}".encode()).decode()
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer(answer_body) as server:
+        yield server
+
+
+@pytest.fixture(params=["key", "address"])
+def run(request: pytest.FixtureRequest, tmp_path: Path, server: FakeServer) -> Run:
+    """Runs the command line in a folder of its own, with everything that it writes inside."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+
+    unused = {"IN_ADDRESS": ""} if request.param == "key" else {"AS_KEY": ""}
+
+    def invoke(*arguments: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+        own = {"PYTHONPATH": path, "LMPIPE_HOME": str(tmp_path / "home"), "URL": server.base_url}
+        return subprocess.run(
+            [sys.executable, "-m", "lmpipe", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, **own, **SECRETS, **unused},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return invoke
+
+
+def assert_no_secret(folder: Path, *said: str) -> None:
+    files = {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = files | {f"output {number}": text.encode() for number, text in enumerate(said)}
+    for where, content in found.items():
+        for name, secret in {**SECRETS, "BASIC": BASIC}.items():
+            assert secret.encode() not in content, f"the secret {name} is in {where}"
+
+
+def test_secrets_are_in_no_file_and_no_output_of_a_compile(
+    run: Run, server: FakeServer, tmp_path: Path
+) -> None:
+    done = run("compile", "program.py", "--record", "calls.jsonl", "--attempts", "2")
+    assert done.returncode == 0, done.stderr
+    sent = server.headers[0]
+    assert sent["Authorization"] in (f"Bearer {SECRETS['AS_KEY']}", f"Basic {BASIC}")
+    assert (sent["X-Token"], sent["X-Other"]) == (SECRETS["IN_HEADER"], SECRETS["IN_PARAMETER"])
+    exported = run("cache", "export", "cache.jsonl")
+    shown = run("show", str(next((tmp_path / "runs").iterdir())), "--trust")
+    outputs = [text for each in (done, exported, shown) for text in (each.stdout, each.stderr)]
+    names = {path.suffix for path in tmp_path.rglob("*")}
+    assert {".db", ".jsonl", ".json", ".html", ".log"} <= names  # all of them were there to look at
+    assert_no_secret(tmp_path, *outputs)
+
+
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_secrets_that_a_server_says_back_are_in_no_error(
+    run: Run, server: FakeServer, tmp_path: Path, status: int
+) -> None:
+    said = f"no access with {SECRETS['IN_HEADER']} and {SECRETS['IN_PARAMETER']}"
+    server.fail(500, str(status), body={"error": {"message": said}})
+    done = run("compile", "program.py", "--record", "calls.jsonl", "--attempts", "1")
+    assert done.returncode != 0
+    assert "no access with [secret] and [secret]" in done.stderr
+    assert_no_secret(tmp_path, done.stdout, done.stderr)
+
+
+def test_secrets_are_in_no_error_about_a_server_that_is_away(
+    run: Run, server: FakeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.fail(500, "reset")
+    done = run("compile", "program.py", "--attempts", "1")
+    assert done.returncode == 1
+    assert_no_secret(tmp_path, done.stdout, done.stderr, caplog.text)
