@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from lmpipe.state import Demo as Demo
     from lmpipe.state import PredictorState as PredictorState
     from lmpipe.state import ProgramState as ProgramState
+    from lmpipe.streaming import Stream as Stream
+    from lmpipe.trace import Partial as Partial
 
 _HOMES = {
     "BootstrapFewShot": "lmpipe.optimize",
@@ -61,6 +63,7 @@ _HOMES = {
     "LabeledFewShot": "lmpipe.optimize",
     "Module": "lmpipe.program",
     "Output": "lmpipe.signature",
+    "Partial": "lmpipe.trace",
     "Predict": "lmpipe.modules.predict",
     "Prediction": "lmpipe.signature",
     "PredictorState": "lmpipe.state",
@@ -72,6 +75,7 @@ _HOMES = {
     "ScriptedLM": "lmpipe.lm.scripted",
     "Signature": "lmpipe.signature",
     "Source": "lmpipe.recipe",
+    "Stream": "lmpipe.streaming",
     "acompile": "lmpipe.compiler",
     "aevaluate": "lmpipe.evaluation",
     "compile": "lmpipe.compiler",

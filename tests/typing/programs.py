@@ -112,3 +112,18 @@ def takes_any_program() -> None:
     as_a_program(lmpipe.Predict("a -> b"))
     results: list[Any] = [Answer()("x")]
     assert results
+
+
+def streams() -> None:
+    stream = Answer().stream(question="x", passages=2)
+    assert_type(stream, lmpipe.Stream[AnswerFromContext])
+    for piece in stream:
+        assert_type(piece, lmpipe.Partial)
+        assert_type(piece.delta, str)
+    assert_type(stream.result, AnswerFromContext)
+    assert_type(AsyncAnswer().stream(questions=["x"]).result, dict[str, str])
+
+
+async def streams_in_coroutines() -> None:
+    async for piece in lmpipe.Predict(WriteQuery).stream(question="x"):
+        assert_type(piece.field, str)

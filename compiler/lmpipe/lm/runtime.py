@@ -151,12 +151,13 @@ class Runtime:
         missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in stored}
         if len(missing) > 1:
             stored |= await loop.bridge(in_time(self._draw(missing)))
-        return [
-            self._account(key, request, stored[key], label)
-            if key in stored
-            else await self.acomplete(request, label=label)
-            for key, request in zip(keys, requests, strict=True)
-        ]
+
+        async def answer(key: str, request: Request) -> Reply:
+            if key in stored:
+                return self._account(key, request, stored[key], label)
+            return await self.acomplete(request, label=label)
+
+        return list(await asyncio.gather(*map(answer, keys, requests)))
 
     def with_limit(self, max_in_flight: int) -> Runtime:
         """Another runtime with the same store, patience and watcher."""
