@@ -37,7 +37,7 @@ test: $(VENV)/.dev
 test-real: $(VENV)/.dev
 	$(BIN)/pytest -m real
 
-bench: $(VENV)/.user
+bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py --profile
 
 record: $(VENV)/.dev
