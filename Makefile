@@ -36,7 +36,7 @@ test: $(VENV)/.dev
 test-real: $(VENV)/.dev
 	$(BIN)/pytest -m real
 
-bench: $(VENV)/.user
+bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py --profile
 
 lint: $(VENV)/.dev
