@@ -343,10 +343,19 @@ class FakeServer(FakeApp):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._run(self._runner.cleanup())
+        self._run(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _stop(self) -> None:
+        server = self._runner.server
+        await self._runner.cleanup()
+        for _ in range(4):  # what was just being accepted is there now
+            await asyncio.sleep(0)
+        if server is not None:
+            await server.shutdown(0)
+        await asyncio.sleep(0)
 
     def _run(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)

@@ -540,3 +540,10 @@ async def test_neither_key_nor_headers_are_in_errors(
     error = await error_of(provider, asked)
     assert "bad key [secret] and token [secret]" in str(error)
     assert server.headers[0]["X-Token"] == "hdr-secret-2"
+
+
+def test_a_header_that_would_break_the_request_is_a_config_error() -> None:
+    lm = LM("vllm/m", base_url="http://x/v1", headers={"X-Token": "hdr-secret\r\nX-Other: y"})
+    with pytest.raises(ConfigError, match=r"LM\('vllm/m'\): the header 'X-Token'") as caught:
+        OpenAICompatibleProvider(lm)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
