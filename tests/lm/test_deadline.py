@@ -46,7 +46,7 @@ def runtime() -> Runtime:
 async def passed() -> None:
     """Wait until the deadline here has passed."""
     with contextlib.suppress(DeadlineError):
-        await in_time(asyncio.Event().wait())
+        await in_time(asyncio.Event().wait)
 
 
 def test_a_blocking_call_ends_at_the_deadline() -> None:
@@ -123,7 +123,7 @@ async def test_a_timeout_of_something_else_is_not_the_deadline() -> None:
         raise TimeoutError("mine")
 
     with deadline(100), pytest.raises(TimeoutError, match="mine"):
-        await in_time(fails())
+        await in_time(fails)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])

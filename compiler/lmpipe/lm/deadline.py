@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from lmpipe.errors import ConfigError, DeadlineError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # When it passes, by the monotonic clock, and how many seconds it was away when it was set.
@@ -47,19 +48,19 @@ def check_deadline() -> None:
         raise _passed(found[1])
 
 
-async def in_time(waiting: Awaitable[T]) -> T:
-    """Wait for something until the deadline, and cancel it then.
+async def in_time(ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Ask for something, wait for it until the deadline, and cancel it then.
 
     Raises:
         DeadlineError: if the deadline passes first.
     """
     found = _deadline.get()
     if found is None:
-        return await waiting
+        return await ask(*args, **kwargs)
     timer = asyncio.timeout(found[0] - time.monotonic())
     try:
         async with timer:
-            return await waiting
+            return await ask(*args, **kwargs)
     except TimeoutError:
         if not timer.expired():
             raise

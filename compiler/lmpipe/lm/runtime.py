@@ -107,7 +107,7 @@ class Runtime:
         key = request.key(weights_of(request.lm))
         reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
-            reply = loop.run_sync(in_time(self._fresh(key, request, on_text, look_again=True)))
+            reply = loop.run_sync(in_time(self._fresh, key, request, on_text, look_again=True))
         if on_text is not None:
             on_text(reply.text)
         return self._account(key, request, reply, label)
@@ -125,7 +125,7 @@ class Runtime:
         reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
             near = loop.on_loop()
-            asked = in_time(self._fresh(key, request, on_text, look_again=not near))
+            asked = in_time(self._fresh, key, request, on_text, look_again=not near)
             reply = await (asked if near else loop.bridge(asked))
         if on_text is not None:
             on_text(reply.text)
@@ -150,7 +150,7 @@ class Runtime:
         }
         missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in stored}
         if len(missing) > 1:
-            stored |= await loop.bridge(in_time(self._draw(missing)))
+            stored |= await loop.bridge(in_time(self._draw, missing))
 
         async def answer(key: str, request: Request) -> Reply:
             if key in stored:
