@@ -111,6 +111,11 @@ def test_a_hashed_state_can_be_replaced_and_copied() -> None:
     assert original.model_copy(deep=True) == original
 
 
+def test_a_root_predictor_is_replaced_by_its_path() -> None:
+    root = ProgramState(predictors={"self": state()})
+    assert root.replace(**{"self": state(layout="json")})["self"].layout == "json"
+
+
 def test_replace_validates() -> None:
     with pytest.raises(pydantic.ValidationError):
         state().replace(layuot="plain")

@@ -132,7 +132,7 @@ class ProgramState(_Value):
     def __getitem__(self, path: str) -> PredictorState:
         return self.predictors[path]
 
-    def replace(self, **changes: PredictorState) -> ProgramState:
+    def replace(self, /, **changes: PredictorState) -> ProgramState:
         """A copy with some predictors' states changed, by path."""
         return self.update(changes)
 

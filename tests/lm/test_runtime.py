@@ -376,3 +376,33 @@ def test_another_limit_keeps_the_patience() -> None:
     with pytest.raises(LMUnavailableError):
         Runtime(retry=once()).with_limit(2).complete(request(lm))
     assert len(lm.requests) == 1
+
+
+# --- several samples
+
+
+def test_samples_of_a_server_that_draws_none_are_in_flight_together() -> None:
+    async def scenario() -> None:
+        lm, runtime = GatedLM(), Runtime()
+        asked = asyncio.create_task(
+            runtime.acomplete_samples([request(lm, sample=number) for number in range(5)])
+        )
+        while lm.gate.now < 5:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        lm.gate.opened.set()
+        assert len(await asked) == 5
+
+    on_the_loop(scenario)
+
+
+def test_samples_that_are_stored_are_not_drawn_again() -> None:
+    lm = ScriptedLM(lambda request: f"sample {request.sample}")
+    runtime = Runtime(store=Memory())
+    asked = [request(lm, sample=number) for number in range(3)]
+    runtime.complete(asked[1])
+    calls: list[Call] = []
+    with scope(calls=calls):
+        replies = loop.run_sync(runtime.acomplete_samples(asked))
+    assert [reply.text for reply in replies] == ["sample 0", "sample 1", "sample 2"]
+    assert sorted(reply.cached for reply in replies) == [False, False, True]
+    assert (len(lm.requests), len(calls)) == (3, 3)
