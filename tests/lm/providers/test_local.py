@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -413,6 +414,19 @@ async def test_real_chat(local: LM) -> None:
     assert "Hello" in reply.text
     assert reply.usage.prompt_tokens > 10
     assert 0 < reply.usage.completion_tokens <= 24
+
+
+@pytest.mark.real
+async def test_real_stream_tells_the_text_as_it_comes(local: LM) -> None:
+    provider, told = LocalProvider(), list[str]()
+    request = ask(local, "hi")
+    streamed = await provider.stream(request, told.append)
+    plain = await provider.complete(request)
+    await provider.aclose()
+    assert len(told) > 3
+    assert all(after.startswith(before) for before, after in pairwise(told))
+    assert told[-1] == streamed.text == plain.text
+    assert streamed.usage.completion_tokens == plain.usage.completion_tokens
 
 
 @pytest.mark.real
