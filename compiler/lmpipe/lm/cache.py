@@ -7,7 +7,9 @@ full disk, a folder that cannot be written) costs a warning and a fresh call, ne
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import sqlite3
 import threading
 import warnings
 import weakref
@@ -106,6 +108,11 @@ class Cache:
         with self._writer.writing, self._reading:
             self._close_connections()
         self._tell()
+
+    def __del__(self) -> None:
+        # A cache that is dropped has nothing left to write: its writer kept it alive until then.
+        with contextlib.suppress(AttributeError, sqlite3.Error):  # or its making failed half-way
+            self._close_connections()
 
     def prune(
         self,
