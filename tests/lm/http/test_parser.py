@@ -158,7 +158,9 @@ def test_a_connection_with_a_doubtful_length_is_not_kept() -> None:
         OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
         OK + b"Content-Encoding: br\r\nContent-Length: 1\r\n\r\n",
         OK + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
-        OK + b"Content-Encoding: gzip\r\nContent-Length: 12\r\n\r\n" + gzip.compress(b"x", mtime=0)[:12],
+        OK
+        + b"Content-Encoding: gzip\r\nContent-Length: 12\r\n\r\n"
+        + gzip.compress(b"x", mtime=0)[:12],
         OK + b"A: " + b"x" * MAX_HEAD,
         CHUNKED + b"-1\r\n",
         CHUNKED + b"0x5\r\n",
