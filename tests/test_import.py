@@ -9,13 +9,16 @@ import lmpipe
 
 HEAVY = (
     "aiohttp",
+    "bm25s",
     "datasets",
     "diskcache",
     "dspy",
+    "gepa",
     "json_repair",
     "litellm",
     "matplotlib",
     "numpy",
+    "optuna",
     "ray",
     "rich",
     "torch",
