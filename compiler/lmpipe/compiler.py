@@ -16,6 +16,7 @@ from lmpipe.lm import loop
 from lmpipe.optimize import (
     Candidate,
     Ledger,
+    Racing,
     Task,
     Watcher,
     Watchers,
@@ -182,18 +183,17 @@ async def _search(
         train=prepared.train,
         val=prepared.val,
         metric=recipe.metric,
-        student=prepared.student,
-        teacher=prepared.teacher,
+        lms=prepared.lms,
         seed=recipe.seed,
         ledger=ledger,
         watcher=Watchers([writer, *watchers]),
-        judge=prepared.judge,
+        teacher_program=recipe.teacher_program,
+        racing=Racing() if recipe.race else None,
         concurrency=concurrency,
     )
     ledger.withhold(plan.worst["baselines and result on test"])
     stopped = await _optimize(task, prepared)
     ledger.release()
-    assert task.best is not None
     test = None
     try:
         if prepared.test:
@@ -225,13 +225,12 @@ async def _optimize(task: Task, prepared: Prepared) -> str:
     """Score the baselines and search; returns why the search ended early, if it did."""
     try:
         task.phase = "baselines"
-        for name, state in baselines(task.program.state()).items():
-            await task.evaluate(state, name=name)
+        await task.race(list(baselines(task.program.state()).items()))
         task.phase = prepared.optimizer.name
         result = await prepared.optimizer.optimize(task)
-        await task.evaluate(result, name=prepared.optimizer.name)
+        await task.race([(prepared.optimizer.name, result)])
     except BudgetExhaustedError as error:
-        if task.best is None:
+        if not task.scored:
             raise
         task.note("budget exhausted", message=str(error))
         return str(error)
@@ -247,8 +246,11 @@ async def _test(task: Task, prepared: Prepared, state: ProgramState, ledger: Led
     task.phase = "test"
     states = {**baselines(task.program.state()), "compiled": state}
     distinct = {item.hash: (name, item) for name, item in reversed(states.items())}
-    metric, judge = prepared.recipe.metric, prepared.judge
-    worst = worst_run(task.program, [prepared.student], metric, judge) * len(distinct)
+    lms, metric = prepared.lms, prepared.recipe.metric
+    programs = [task.program.bind(item) for _, item in distinct.values()]
+    worst = sum(
+        (worst_run(program, [lms.student], metric, lms.judge) for program in programs), Spend()
+    )
     rows: dict[str, list[Row]] = {key: [] for key in distinct}
     done = 0
     # Runs mostly cost less than their worst case, so there may be room for more after a block.
@@ -297,7 +299,8 @@ def _last_manifest(run: Run) -> dict[str, Any]:
     return {
         "best": {"number": run.best.number, "name": run.best.name, "state": run.state.hash},
         "validation": [
-            {"number": c.number, "name": c.name, **c.evaluation.summary()} for c in run.candidates
+            {"number": c.number, "name": c.name, "complete": c.complete, **c.evaluation.summary()}
+            for c in run.candidates
         ],
         "test": run.test.to_json() if run.test else None,
         "spend": run.account.to_json(),

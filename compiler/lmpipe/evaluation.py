@@ -177,6 +177,16 @@ async def run_examples(
 ) -> Evaluation:
     """Run a program on examples; rows come back in the examples' order.
 
+    Raises: as `run_pairs` does.
+    """
+    return await run_pairs(((program, example) for example in examples), metric, options)
+
+
+async def run_pairs(
+    pairs: Iterable[tuple[Module, Example]], metric: AnyMetric, options: RunOptions
+) -> Evaluation:
+    """Run programs on examples, one run for each pair; rows come back in the pairs' order.
+
     Raises:
         ConfigError: if the concurrency is below 1, or the row's timeout is not above 0.
         BudgetExhaustedError: if the budget ends before the examples do.
@@ -196,12 +206,12 @@ async def run_examples(
     rows: Sequence[Row]
     if options.save_to is None:
         kept: list[Row] = []
-        await _run_all(program, examples, judge, options, figures, kept.append, window=None)
+        await _run_all(pairs, judge, options, figures, kept.append, window=None)
         rows = tuple(kept)
     else:
         window = max(_LEAST_WINDOW, 16 * options.concurrency)
         with RowWriter(options.save_to) as file:
-            await _run_all(program, examples, judge, options, figures, file.add, window=window)
+            await _run_all(pairs, judge, options, figures, file.add, window=window)
             rows = file.finish()
     if not options.few:
         _check_figures(figures)
@@ -209,8 +219,7 @@ async def run_examples(
 
 
 async def _run_all(
-    program: Module,
-    examples: Iterable[Example],
+    pairs: Iterable[tuple[Module, Example]],
     judge: Judge,
     options: RunOptions,
     figures: Figures,
@@ -222,7 +231,7 @@ async def _run_all(
     limit = asyncio.Semaphore(options.concurrency)
     ended = _InOrder(figures.add, keep)
 
-    async def run_one(index: int, example: Example) -> None:
+    async def run_one(index: int, program: Module, example: Example) -> None:
         calls: list[Call] = []
         try:
             row = await run_row(
@@ -237,12 +246,12 @@ async def _run_all(
 
     try:
         async with asyncio.TaskGroup() as group:
-            for index, example in enumerate(examples):
+            for index, (program, example) in enumerate(pairs):
                 await limit.acquire()
                 if window is not None:
                     await ended.wait_for(index - window)
                 await options.admission.admit()
-                group.create_task(run_one(index, example))
+                group.create_task(run_one(index, program, example))
     except BaseExceptionGroup as errors:
         raise _first(errors) from errors
 

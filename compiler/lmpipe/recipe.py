@@ -23,11 +23,13 @@ from lmpipe.optimize import (
     Budget,
     Optimizer,
     RandomSearch,
+    Roles,
     Sizes,
     baselines,
     judges,
     optimizer_named,
     own_lms,
+    worst_ask,
     worst_run,
 )
 from lmpipe.program import Module
@@ -91,10 +93,16 @@ class Recipe:
         optimizer: an optimizer, or its name.
         student: the LM that the compiled program will run on.
         teacher: the LM of rollouts; the student if not given.
+        teacher_program: a program that makes the rollouts, as it is, such as a larger one that
+            was compiled before; what its predictors did serves those of `program` that have the
+            same path and signature.
+        proposer: the LM that writes instructions and the like; the teacher if not given.
         judge: the LM of a metric that asks one; the configured one if not given, never the
             student by itself.
         budget: the most that the compile may spend.
         seed: all randomness comes from it.
+        race: drop candidates that are behind by more than chance before they have met all
+            validation examples.
         train_size: examples to take of `train`, drawn by the seed; None takes all.
         val_size: the same for `val`; if `val` is split off, a third by default.
         test_size: the same for `test`.
@@ -109,9 +117,12 @@ class Recipe:
     optimizer: Optimizer | str = field(default_factory=RandomSearch)
     student: LM = field(default_factory=lambda: LM("local"))
     teacher: LM | None = None
+    teacher_program: Module | None = None
+    proposer: LM | None = None
     judge: LM | None = None
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
+    race: bool = True
     train_size: int | None = None
     val_size: int | None = None
     test_size: int | None = None
@@ -132,17 +143,13 @@ class Prepared:
         train: examples to learn from.
         val: examples on which candidates are compared.
         test: examples of the final comparison; may be empty.
-        student: the student.
-        teacher: the LM of rollouts.
-        judge: the LM of the metric; None if the metric asks none.
+        lms: who is asked, by role; no judge if the metric asks none.
         identity: all that decides the result, as JSON, no secret.
     """
 
     recipe: Recipe
     optimizer: Optimizer
-    student: LM
-    teacher: LM
-    judge: LM | None
+    lms: Roles
     train: tuple[Example, ...]
     val: tuple[Example, ...]
     test: tuple[Example, ...]
@@ -158,23 +165,27 @@ class Prepared:
 
     def plan(self) -> Plan:
         """What the compile will do at most."""
-        calls = self.recipe.program.calls_per_run()
-        base = len(baselines(self.recipe.program.state()))
+        recipe, lms = self.recipe, self.lms
+        program, metric = recipe.program, recipe.metric
+        base = len(baselines(program.state()))
+        sizes = Sizes(len(self.train), len(self.val), len(program.predictors()))
+        search = self.optimizer.cost(sizes)
         searching = f"{self.optimizer.name} on train and validation"
         runs = {
             "baselines on validation": base * len(self.val),
-            searching: self.optimizer.cost(Sizes(len(self.train), len(self.val))),
+            searching: search.runs,
             "the result on validation": len(self.val),
             "baselines and result on test": (base + 1) * len(self.test),
         }
+        each = worst_run(program, [lms.student], metric, lms.judge)
+        worst = {name: each * n for name, n in runs.items()}
         # Only the search asks the teacher; its prices must not make the test look dear.
-        lms = {name: [self.student] for name in runs}
-        lms[searching].append(self.teacher)
-        program, metric = self.recipe.program, self.recipe.metric
-        worst = {
-            name: worst_run(program, lms[name], metric, self.judge) * n for name, n in runs.items()
-        }
-        return Plan(runs, calls, metric_calls(metric), worst)
+        dearest = worst_run(program, [lms.student, lms.teacher], metric, lms.judge)
+        if recipe.teacher_program is not None:
+            theirs = worst_run(recipe.teacher_program, [lms.teacher], metric, lms.judge)
+            dearest = dearest.or_more(theirs)
+        worst[searching] = dearest * search.runs + worst_ask(lms.proposer) * search.asks
+        return Plan(runs, program.calls_per_run(), metric_calls(metric), search.asks, worst)
 
 
 @dataclass(frozen=True)
@@ -185,12 +196,14 @@ class Plan:
         runs: runs of the program, by phase.
         calls_per_run: the most LM calls of one run, retries included.
         judge_calls: the most LM calls of the metric for one run.
+        asks: questions to the proposer.
         worst: the worst case of each phase.
     """
 
     runs: Mapping[str, int]
     calls_per_run: int
     judge_calls: int
+    asks: int
     worst: Mapping[str, Spend]
 
     @property
@@ -224,24 +237,29 @@ def prepare(recipe: Recipe) -> Prepared:
     for part in (train, val, test):
         if part:
             check_inputs(recipe.program, part[0])
-    student, teacher = recipe.student, recipe.teacher or recipe.student
-    judge = (recipe.judge or configured_lm()) if metric_calls(recipe.metric) else None
+    if recipe.teacher_program is not None:
+        check_inputs(recipe.teacher_program, train[0])
+    teacher = recipe.teacher or recipe.student
+    lms = Roles(
+        student=recipe.student,
+        teacher=teacher,
+        proposer=recipe.proposer or teacher,
+        judge=(recipe.judge or configured_lm()) if metric_calls(recipe.metric) else None,
+    )
     if recipe.budget.usd is not None:
-        _check_prices(recipe, student, teacher, judge)
+        _check_prices(recipe, lms)
     return Prepared(
         recipe=recipe,
         optimizer=optimizer,
-        student=student,
-        teacher=teacher,
-        judge=judge,
+        lms=lms,
         train=tuple(train),
         val=tuple(val),
         test=tuple(test),
-        identity=_identity(recipe, optimizer, student, teacher, judge, train, val, test),
+        identity=_identity(recipe, optimizer, lms, train, val, test),
     )
 
 
-def _check_prices(recipe: Recipe, student: LM, teacher: LM, judge: LM | None) -> None:
+def _check_prices(recipe: Recipe, lms: Roles) -> None:
     """A budget in dollars must not pass by an LM whose price is unknown."""
     remedy = "LM(…, price=(dollars per million prompt tokens, per million completion tokens))"
     own = own_lms(recipe.program)
@@ -251,7 +269,8 @@ def _check_prices(recipe: Recipe, student: LM, teacher: LM, judge: LM | None) ->
                 f"the budget is in dollars and {path} brings {lm.model} without a price: give it "
                 f"as {remedy}"
             )
-    for lm in (student, teacher, *judges(recipe.metric, judge)):
+    asked = (lms.student, lms.teacher, lms.proposer, *judges(recipe.metric, lms.judge))
+    for lm in asked:
         if price_of(lm) is None:
             raise RecipeError(
                 f"the budget is in dollars and the price of {lm.model} is unknown: give it as "
@@ -297,18 +316,15 @@ def _take(examples: list[Example], size: int | None, seed: int) -> list[Example]
 def _identity(
     recipe: Recipe,
     optimizer: Optimizer,
-    student: LM,
-    teacher: LM,
-    judge: LM | None,
+    lms: Roles,
     train: Sequence[Example],
     val: Sequence[Example],
     test: Sequence[Example],
 ) -> dict[str, Any]:
+    teacher_program = recipe.teacher_program
     return {
         "program": {
-            "class": type(recipe.program).__qualname__,
-            "source": source_hash(recipe.program),
-            "state": recipe.program.state().hash,
+            **_program_identity(recipe.program),
             "signatures": {
                 path: predictor.spec.describe()
                 for path, predictor in recipe.program.predictors().items()
@@ -323,13 +339,26 @@ def _identity(
             "fingerprint": metric_fingerprint(recipe.metric),
         },
         "optimizer": {"name": optimizer.name, "settings": optimizer.settings()},
-        "student": student.identity(),
-        "teacher": teacher.identity(),
-        **({"judge": judge.identity()} if judge else {}),
+        "student": lms.student.identity(),
+        "teacher": lms.teacher.identity(),
+        "proposer": lms.proposer.identity(),
+        **({"judge": lms.judge.identity()} if lms.judge else {}),
+        **({"teacher_program": _program_identity(teacher_program)} if teacher_program else {}),
         "budget": recipe.budget.to_json(),
         # What a run is taken to cost at most decides where a budget ends.
-        "limits": _limits(recipe, [student, teacher, *judges(recipe.metric, judge)]),
+        "limits": _limits(
+            recipe, [lms.student, lms.teacher, lms.proposer, *judges(recipe.metric, lms.judge)]
+        ),
         "seed": recipe.seed,
+        "race": recipe.race,
+    }
+
+
+def _program_identity(program: Module) -> dict[str, Any]:
+    return {
+        "class": type(program).__qualname__,
+        "source": source_hash(program),
+        "state": program.state().hash,
     }
 
 

@@ -138,10 +138,15 @@ def _metric_failure(error: Exception) -> Failure:
     return _failure("metric", error)
 
 
+def refuses_all(error: Exception) -> bool:
+    """Whether an LM's refusal is meant for all that comes, as with a wrong key or name."""
+    return isinstance(error, LMRequestError) and error.status in _REFUSES_ALL
+
+
 def _raise_if_not_of_a_row(error: Exception) -> None:
     """Raise what is wrong with an LM or with what was handed over, and so no fault of a row."""
     if isinstance(error, LMRequestError):
-        stops = error.status in _REFUSES_ALL
+        stops = refuses_all(error)
     elif isinstance(error, CallError):
         # What one predictor gave may be wrong for the next: on one row that is bad luck.
         stops = False

@@ -7,30 +7,28 @@ from collections.abc import Callable
 
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
+from lmpipe.optimize.bounds import baselines, judges, own_lms, worst_ask, worst_run
 from lmpipe.optimize.budget import Budget, Ledger
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher, Watchers
 from lmpipe.optimize.labeled_few_shot import LabeledFewShot
+from lmpipe.optimize.optimizer import Cost, Optimizer, Sizes
+from lmpipe.optimize.racing import Racing
 from lmpipe.optimize.random_search import RandomSearch
-from lmpipe.optimize.task import (
-    Optimizer,
-    Sizes,
-    Task,
-    baselines,
-    judges,
-    own_lms,
-    worst_run,
-)
+from lmpipe.optimize.task import Roles, Task
 from lmpipe.spend import Spend
 
 __all__ = [
     "BootstrapFewShot",
     "Budget",
     "Candidate",
+    "Cost",
     "LabeledFewShot",
     "Ledger",
     "Optimizer",
     "Progress",
+    "Racing",
     "RandomSearch",
+    "Roles",
     "Rollout",
     "Sizes",
     "Spend",
@@ -41,6 +39,7 @@ __all__ = [
     "judges",
     "optimizer_named",
     "own_lms",
+    "worst_ask",
     "worst_run",
 ]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from lmpipe.optimize.demos import bootstrapped_demos, distinct, draw, labeled_demos, with_demos
 from lmpipe.optimize.events import Rollout
-from lmpipe.optimize.task import Sizes, Task
+from lmpipe.optimize.optimizer import Cost, Sizes
+from lmpipe.optimize.task import Task
 from lmpipe.state import Demo, ProgramState
 
 # Rollouts are started in blocks of this size, whatever the concurrency: where the search for
@@ -39,11 +40,11 @@ class BootstrapFewShot:
     name: str = "bootstrap"
 
     async def optimize(self, task: Task) -> ProgramState:
-        predictors = task.program.predictors()
+        predictors = task.predictors
         pools = labeled_demos(predictors, task.train)
         rng = task.rng("bootstrap")
         teacher = with_demos(
-            task.program.state(),
+            task.start,
             {
                 path: draw(predictors[path].spec, pool, self.teacher_demos, rng)
                 for path, pool in pools.items()
@@ -52,7 +53,7 @@ class BootstrapFewShot:
         passed = await self.collect(task, teacher, enough=self.bootstrapped)
         own = bootstrapped_demos(passed, rng)
         return with_demos(
-            task.program.state(),
+            task.start,
             {
                 path: self._fill(
                     own.get(path, [])[: self.bootstrapped],
@@ -86,8 +87,8 @@ class BootstrapFewShot:
         task.note("bootstrapped", passed=len(passed))
         return passed
 
-    def cost(self, sizes: Sizes) -> int:
-        return self.rounds * sizes.train
+    def cost(self, sizes: Sizes) -> Cost:
+        return Cost(self.rounds * sizes.train)
 
     def settings(self) -> dict[str, Any]:
         return asdict(self)

@@ -13,23 +13,41 @@ from lmpipe.state import ProgramState
 
 @dataclass(frozen=True)
 class Candidate:
-    """A state that was scored on the validation examples.
+    """A state that was scored on the validation examples, or on the first of them.
 
     Args:
         number: its place in the order of scoring, from 0.
         name: how it came about, in a few words.
         state: what was learned.
-        evaluation: its rows on the validation examples.
+        evaluation: its rows on the validation examples that it met before it was dropped.
+        of: how many validation examples there are.
     """
 
     number: int
     name: str
     state: ProgramState
     evaluation: Evaluation
+    of: int
 
     @property
     def score(self) -> float:
+        """The mean score on the rows it has; those of a dropped one are the harder ones."""
         return self.evaluation.score
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was scored on all validation examples, and not dropped before."""
+        return len(self.evaluation.rows) == self.of
+
+    @property
+    def prompt_tokens(self) -> float:
+        """Prompt tokens of one run, on average."""
+        return self.evaluation.usage.prompt_tokens / len(self.evaluation.rows)
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """By score; of equal ones, that with the shorter prompts is better."""
+        return self.score, -self.prompt_tokens
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmpipe.optimize.demos import draw, labeled_demos, with_demos
-from lmpipe.optimize.task import Sizes, Task
+from lmpipe.optimize.optimizer import Cost, Sizes
+from lmpipe.optimize.task import Task
 from lmpipe.state import ProgramState
 
 
@@ -24,16 +25,16 @@ class LabeledFewShot:
     name: str = "labeled"
 
     async def optimize(self, task: Task) -> ProgramState:
-        predictors = task.program.predictors()
+        predictors = task.predictors
         pools = labeled_demos(predictors, task.train)
         rng = task.rng("labeled")
         drawn = {
             path: draw(predictors[path].spec, pool, self.demos, rng) for path, pool in pools.items()
         }
-        return with_demos(task.program.state(), drawn)
+        return with_demos(task.start, drawn)
 
-    def cost(self, sizes: Sizes) -> int:
-        return 0
+    def cost(self, sizes: Sizes) -> Cost:
+        return Cost(0)
 
     def settings(self) -> dict[str, Any]:
         return asdict(self)

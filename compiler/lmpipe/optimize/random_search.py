@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,7 +10,8 @@ from lmpipe.adapters import layout_named, layout_names
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.demos import bootstrapped_demos, distinct, draw, labeled_demos, with_demos
-from lmpipe.optimize.task import Sizes, Task
+from lmpipe.optimize.optimizer import Cost, Sizes
+from lmpipe.optimize.task import Task
 from lmpipe.state import Demo, ProgramState
 
 
@@ -58,19 +58,17 @@ class RandomSearch:
             layout_named(layout)
 
     async def optimize(self, task: Task) -> ProgramState:
-        pools = labeled_demos(task.program.predictors(), task.train)
+        pools = labeled_demos(task.predictors, task.train)
         own: Mapping[str, list[Demo]] = {}
-        for number in range(self.candidates):
-            if self.bootstrapped and number == self.candidates // 2:
-                own = await self._bootstrap(task)
-            rng = task.rng(f"candidate {number}")
-            state, name = self._propose(task, pools, own, number, rng)
-            await task.evaluate(state, name=name)
-        assert task.best is not None
+        half = self.candidates // 2 if self.bootstrapped else self.candidates
+        await task.race([self._propose(task, pools, own, number) for number in range(half)])
+        if half < self.candidates:
+            own = await self._bootstrap(task)
+            rest = range(half, self.candidates)
+            await task.race([self._propose(task, pools, own, number) for number in rest])
         return task.best.state
 
     async def _bootstrap(self, task: Task) -> dict[str, list[Demo]]:
-        assert task.best is not None
         collector = BootstrapFewShot(threshold=self.threshold)
         # Twice as many as one candidate shows, so that candidates can differ.
         passed = await collector.collect(task, task.best.state, enough=2 * self.bootstrapped)
@@ -82,26 +80,26 @@ class RandomSearch:
         pools: Mapping[str, list[Demo]],
         own: Mapping[str, list[Demo]],
         number: int,
-        rng: random.Random,
-    ) -> tuple[ProgramState, str]:
+    ) -> tuple[str, ProgramState]:
+        rng = task.rng(f"candidate {number}")
         # Layouts take turns, so that each is seen with several sets of demonstrations.
         layout = self.layouts[number % len(self.layouts)]
         constrained = rng.random() < self.constrained
         count = rng.randint(max(1, self.demos // 3), self.demos)
         chosen: dict[str, list[Demo]] = {}
-        for path, predictor in task.program.predictors().items():
+        for path, predictor in task.predictors.items():
             first = own.get(path, [])
             kept = rng.sample(first, min(len(first), rng.randint(0, self.bootstrapped), count))
             rest = draw(predictor.spec, pools[path], count, rng)
             chosen[path] = distinct([*kept, *rest])[:count]
             rng.shuffle(chosen[path])
-        state = task.program.state().map(layout=layout, constrained=constrained)
+        state = task.start.map(layout=layout, constrained=constrained)
         name = f"{layout}{', constrained' if constrained else ''}, {count} demos"
-        return with_demos(state, chosen), name
+        return name, with_demos(state, chosen)
 
-    def cost(self, sizes: Sizes) -> int:
+    def cost(self, sizes: Sizes) -> Cost:
         bootstrap = sizes.train if self.bootstrapped else 0
-        return self.candidates * sizes.val + bootstrap
+        return Cost(self.candidates * sizes.val + bootstrap)
 
     def settings(self) -> dict[str, Any]:
         return {**asdict(self), "layouts": list(self.layouts)}

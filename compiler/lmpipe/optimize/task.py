@@ -7,56 +7,52 @@ optimizer is no longer than its pseudocode.
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from lmpipe.errors import BudgetExhaustedError
-from lmpipe.evaluation import DEFAULT_CONCURRENCY, RunOptions, run_examples
+from lmpipe.evaluation import DEFAULT_CONCURRENCY, RunOptions, run_pairs
 from lmpipe.example import Example
 from lmpipe.lm.lm import LM
 from lmpipe.metrics import AnyMetric, metric_calls
+from lmpipe.optimize.asking import Proposer
+from lmpipe.optimize.board import Board
+from lmpipe.optimize.bounds import worst_run
 from lmpipe.optimize.budget import Ledger, RunAdmission
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher
+from lmpipe.optimize.race import Entry, Pair, Race
+from lmpipe.optimize.racing import Racing, informative_first
 from lmpipe.outcome import Evaluation, Row
-from lmpipe.program import Module
-from lmpipe.settings import configured_lm
-from lmpipe.spend import Spend
+from lmpipe.program import Module, Predictor
+from lmpipe.signature import Signature
 from lmpipe.state import ProgramState
+
+S = TypeVar("S", bound=Signature)
+T = TypeVar("T")
 
 # So many rollouts must fail in the same way before nothing at all is taken to work.
 _ENOUGH = 8
 
 
-class Optimizer(Protocol):
-    """A way to search for a better state."""
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """Who is asked in a compile, by role.
 
-    @property
-    def name(self) -> str:
-        """What the command line calls it."""
-        ...
+    Args:
+        student: the LM that the compiled program will run on.
+        teacher: the LM of rollouts.
+        proposer: the LM that writes instructions and the like.
+        judge: the LM of a metric that asks one; the configured one if None.
+    """
 
-    async def optimize(self, task: Task) -> ProgramState:
-        """Search; whatever was scored on the way stays a candidate if this is cut short."""
-        ...
-
-    def cost(self, sizes: Sizes) -> int:
-        """The most runs of the program that `optimize` makes."""
-        ...
-
-    def settings(self) -> dict[str, Any]:
-        """What it was made with, as JSON."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How many examples an optimizer has to work with."""
-
-    train: int
-    val: int
+    student: LM
+    teacher: LM
+    proposer: LM
+    judge: LM | None = None
 
 
 class Task:
@@ -67,12 +63,13 @@ class Task:
         train: examples to learn from.
         val: examples on which candidates are compared.
         metric: how good a prediction is.
-        student: the LM that the compiled program will run on.
-        teacher: the LM of rollouts.
+        lms: who is asked, by role.
         seed: all randomness comes from it.
         ledger: the budget's account.
         watcher: who is told.
-        judge: the LM of a metric that asks one; the configured one if not given.
+        teacher_program: a program of the same predictors that makes the rollouts, as it is; the
+            program with the state that an optimizer gives its teacher if None.
+        racing: when candidates are dropped; None scores all of them on everything.
         concurrency: examples in flight at a time.
     """
 
@@ -83,31 +80,59 @@ class Task:
         train: Sequence[Example],
         val: Sequence[Example],
         metric: AnyMetric,
-        student: LM,
-        teacher: LM,
+        lms: Roles,
         seed: int,
         ledger: Ledger,
         watcher: Watcher,
-        judge: LM | None = None,
+        teacher_program: Module | None = None,
+        racing: Racing | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
         self.program = program
+        self.start = program.state()
         self.train = tuple(train)
         self.val = tuple(val)
-        self.student = student
-        self.teacher = teacher
-        self.best: Candidate | None = None
-        self.candidates: list[Candidate] = []
         self.phase = ""
         self._metric = metric
-        self._judge = judge
+        self._lms = lms
         self._seed = seed
         self._ledger = ledger
         self._watcher = watcher
+        self._teacher_program = teacher_program
         self._concurrency = concurrency
-        self._scored: dict[str, Candidate] = {}
+        self._board = Board(len(val), watcher)
+        self._race = Race(self._board, racing, self._score)
+        self._proposer = Proposer(lms.proposer, ledger, self.note, concurrency=concurrency)
+        self._order = self.rng("order of validation").sample(range(len(val)), len(val))
         # One step at a time: the order in which runs are admitted decides where a budget ends.
         self._turn = asyncio.Lock()
+
+    @property
+    def best(self) -> Candidate:
+        """The best candidate so far; the baselines are scored before an optimizer begins."""
+        assert self._board.best is not None
+        return self._board.best
+
+    @property
+    def scored(self) -> bool:
+        """Whether there is a best candidate yet."""
+        return self._board.best is not None
+
+    @property
+    def candidates(self) -> Sequence[Candidate]:
+        """All candidates so far, in the order in which their scores were known."""
+        return tuple(self._board.candidates)
+
+    @property
+    def predictors(self) -> Mapping[str, Predictor]:
+        """The predictors of the program, by path."""
+        return self.program.predictors()
+
+    def starting_from(self, state: ProgramState) -> Task:
+        """The same task for an optimizer that goes on from what another one has learned."""
+        task = copy.copy(self)
+        task.start = state
+        return task
 
     def rng(self, name: str) -> random.Random:
         """A random stream of the run's seed; the same name gives the same stream."""
@@ -115,29 +140,48 @@ class Task:
         return random.Random(int.from_bytes(material[:8]))
 
     async def evaluate(self, state: ProgramState, *, name: str) -> Evaluation:
-        """Score a state on the validation examples; it is a candidate from then on.
+        """Score a state on all validation examples; it is a candidate from then on.
 
-        A state that was scored before is not run again.
+        Rows that are known from a race, or from before, are not run again.
 
         Raises:
             BudgetExhaustedError: if the budget ends first; the state is no candidate then.
         """
         async with self._turn:
-            if known := self._scored.get(state.hash):
-                return known.evaluation
-            evaluation = await self._run(name, self.program.bind(state), self.val, role="task")
-            self._add(Candidate(len(self.candidates), name, state, evaluation))
-        return evaluation
+            await self._score([(state, index) for index in self._order], step=name)
+            return self._board.record(name, state).evaluation
 
-    def _add(self, candidate: Candidate) -> None:
-        self._scored[candidate.state.hash] = candidate
-        self.candidates.append(candidate)
-        better = self.best is None or candidate.score > self.best.score
-        if better:
-            self.best = candidate
-        self._watcher.candidate(candidate, best=better)
-        for row in candidate.evaluation.rows:
-            self._watcher.row(f"candidate {candidate.number}", row)
+    async def race(self, entries: Sequence[Entry]) -> list[Candidate]:
+        """Score states on the validation examples, as far as they may still be the best.
+
+        They meet the same examples in the same seeded order, block by block, together with the
+        best candidate so far. After each block, those that are behind by more than chance are
+        dropped. Examples that all states so far got right, or all wrong, come last.
+
+        Args:
+            entries: a name of a few words for each state; states that were scored before keep
+                the score that they have.
+
+        Returns:
+            A candidate for each entry, `complete` or dropped on the way.
+
+        Raises:
+            BudgetExhaustedError: if the budget ends first; what leads by then may be the best.
+        """
+        async with self._turn:
+            order = informative_first(self._order, self._board.known())
+            return await self._race.run(entries, order)
+
+    def estimate(self, candidate: Candidate) -> float:
+        """A candidate's score on all validation examples, guessed for one that was dropped.
+
+        The best candidate's score, less what it is ahead on the rows that both have: a dropped
+        one's own mean is that of the harder examples, which come first.
+        """
+        if candidate.complete:
+            return candidate.score
+        ahead = self._board.lead_over(candidate, self.best)
+        return min(1.0, max(0.0, self.best.score + ahead))
 
     async def rollouts(
         self,
@@ -150,7 +194,7 @@ class Task:
         """Run the teacher on training examples, one numbered sample of each.
 
         Args:
-            state: what the teacher runs with.
+            state: what the teacher runs with, where it is this program.
             examples: the examples to run.
             sample: the number of the sample; from 1 on, greedy LMs are warmed up.
             threshold: the score from which a rollout passes.
@@ -158,12 +202,11 @@ class Task:
         Raises:
             BudgetExhaustedError: if the budget ends first.
         """
-        program = self.program.bind(state)
+        program = self._teacher_program or self.program.bind(state)
         async with self._turn:
             evaluation = await self._run(
                 f"rollouts {sample}",
-                program,
-                examples,
+                [(program, example) for example in examples],
                 role="teacher",
                 sample=sample,
                 few=len(examples) < min(_ENOUGH, len(self.train)),
@@ -176,6 +219,68 @@ class Task:
             self._watcher.rollout(rollout)
         return rollouts
 
+    async def trial(
+        self, states: Sequence[ProgramState], examples: Sequence[Example], *, sample: int = 0
+    ) -> list[Evaluation]:
+        """Run the student with each of some states on the same training examples.
+
+        Args:
+            states: what it runs with.
+            examples: the examples.
+            sample: the number of the sample; from 1 on, greedy LMs are warmed up.
+
+        Returns:
+            An evaluation for each state; its rows are numbered by the examples' order.
+
+        Raises:
+            BudgetExhaustedError: if the budget ends first.
+        """
+        pairs = [(self.program.bind(state), example) for state in states for example in examples]
+        async with self._turn:
+            evaluation = await self._run(
+                "trial", pairs, role="task", sample=sample, few=len(pairs) < _ENOUGH
+            )
+        rows, size = list(evaluation.rows), len(examples)
+        parts = [rows[number * size :][:size] for number in range(len(states))]
+        found = [
+            Evaluation(tuple(replace(row, index=index) for index, row in enumerate(part)))
+            for part in parts
+        ]
+        for part in found:
+            for row in part.rows:
+                self._watcher.row("trial", row)
+        return found
+
+    async def ask(self, signature: type[S], *, temperature: float = 1.0, **inputs: Any) -> S | None:
+        """Ask the proposer one question; see `ask_all`."""
+        (answer,) = await self.ask_all(signature, [inputs], temperature=temperature)
+        return answer
+
+    async def ask_all(
+        self,
+        signature: type[S],
+        questions: Sequence[Mapping[str, Any]],
+        *,
+        temperature: float = 1.0,
+    ) -> list[S | None]:
+        """Ask the proposer, an LM that writes what candidates are made of.
+
+        A question that is asked again, in this call or later, is another sample of it.
+
+        Args:
+            signature: what is asked.
+            questions: its inputs, once for each question.
+            temperature: of the proposer.
+
+        Returns:
+            An answer for each question; None for one that could not be read or was refused.
+
+        Raises:
+            BudgetExhaustedError: if the budget ends first.
+        """
+        async with self._turn:
+            return await self._in_time(self._proposer.ask(signature, questions, temperature))
+
     async def test(
         self, name: str, state: ProgramState, examples: Sequence[Example], *, first: int = 0
     ) -> Evaluation:
@@ -187,10 +292,10 @@ class Task:
             examples: the examples.
             first: the place of the first of them in the whole test set.
         """
-        few = len(examples) < _ENOUGH
         program = self.program.bind(state)
+        pairs = [(program, example) for example in examples]
         async with self._turn:
-            evaluation = await self._run(name, program, examples, role="task", few=few)
+            evaluation = await self._run(name, pairs, role="task", few=len(examples) < _ENOUGH)
         rows = tuple(replace(row, index=row.index + first) for row in evaluation.rows)
         for row in rows:
             self._watcher.row(f"test {name}", row)
@@ -200,37 +305,51 @@ class Task:
         """Leave a note in the run's events."""
         self._watcher.note(kind, data)
 
+    async def _score(self, pairs: Sequence[Pair], *, step: str = "race") -> None:
+        """Run states on validation examples that they were not run on yet."""
+        missing = [pair for pair in pairs if not self._board.has(*pair)]
+        if not missing:
+            return
+        bound = {state: self.program.bind(state) for state, _ in missing}
+        evaluation = await self._run(
+            step if len(bound) == 1 else f"race of {len(bound)}",
+            [(bound[state], self.val[index]) for state, index in missing],
+            role="task",
+            few=len(missing) < min(_ENOUGH, len(self.val)),
+        )
+        for (state, index), row in zip(missing, evaluation.rows, strict=True):
+            self._board.add_row(state, replace(row, index=index))
+
     async def _run(
         self,
         step: str,
-        program: Module,
-        examples: Sequence[Example],
+        pairs: Sequence[tuple[Module, Example]],
         *,
         role: str,
         sample: int = 0,
         few: bool = False,
     ) -> Evaluation:
-        lm = self.teacher if role == "teacher" else self.student
-        limit = program.calls_per_run()
+        lm = self._lms.teacher if role == "teacher" else self._lms.student
+        programs = list({id(program): program for program, _ in pairs}.values())
+        limit = max((program.calls_per_run() for program in programs), default=0)
+        dearest = next((item for item in programs if item.calls_per_run() == limit), self.program)
         scope = {"lm": lm, "role": role, "sample": sample, "max_calls": limit}
+        judge = self._lms.judge
         options = RunOptions(
             concurrency=self._concurrency,
             scope=scope,
-            admission=RunAdmission(
-                self._ledger, worst_run(program, [lm], self._metric, self._judge)
-            ),
-            on_row=self._teller(step, len(examples)),
-            judge=self._judge,
+            admission=RunAdmission(self._ledger, worst_run(dearest, [lm], self._metric, judge)),
+            on_row=self._teller(step, len(pairs)),
+            judge=judge,
             judge_calls=metric_calls(self._metric),
             few=few,
         )
-        return await self._in_time(run_examples(program, examples, self._metric, options))
+        return await self._in_time(run_pairs(pairs, self._metric, options))
 
-    async def _in_time(self, running: Any) -> Evaluation:
+    async def _in_time(self, running: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(self._ledger.seconds_left()):
-                result: Evaluation = await running
-                return result
+                return await running
         except TimeoutError:
             raise BudgetExhaustedError(
                 f"the budget ({self._ledger.budget}) is used up: time is over"
@@ -242,7 +361,7 @@ class Task:
         def tell(row: Row | None) -> None:
             nonlocal done
             done += 1
-            best = self.best
+            best = self._board.best
             self._watcher.progress(
                 Progress(
                     phase=self.phase,
@@ -257,39 +376,3 @@ class Task:
 
         tell(None)
         return tell
-
-
-def worst_run(program: Module, lms: Sequence[LM], metric: AnyMetric, judge: LM | None) -> Spend:
-    """What one run of a program and the judging of it cost at most.
-
-    Args:
-        program: the program.
-        lms: the LMs that the run may be given.
-        metric: the metric, which may ask an LM as often as its `max_calls` says.
-        judge: the LM of the metric.
-    """
-    worst = Spend.worst_case(program.calls_per_run(), [*lms, *own_lms(program).values()])
-    return worst + Spend.worst_case(metric_calls(metric), judges(metric, judge))
-
-
-def judges(metric: AnyMetric, judge: LM | None) -> list[LM]:
-    """The LMs that a metric asks, as far as they are known; none if it makes no calls."""
-    if not metric_calls(metric):
-        return []
-    own = own_lms(metric) if isinstance(metric, Module) else {}
-    return [judge or configured_lm(), *own.values()]
-
-
-def own_lms(program: Module) -> dict[str, LM]:
-    """The LMs of predictors that bring their own, by path."""
-    own = {path: getattr(item, "lm", None) for path, item in program.predictors().items()}
-    return {path: lm for path, lm in own.items() if isinstance(lm, LM)}
-
-
-def baselines(state: ProgramState) -> Mapping[str, ProgramState]:
-    """The program as declared and with constrained outputs: always among the candidates."""
-    found = {"as declared": state}
-    constrained = state.map(constrained=True)
-    if constrained != state:
-        found["constrained"] = constrained
-    return found

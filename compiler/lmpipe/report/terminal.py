@@ -130,7 +130,7 @@ def _spend_cells(spend: Spend) -> list[str]:
 
 def plan_json(prepared: Prepared) -> dict[str, Any]:
     """The plan of a compile as JSON: phases, their worst case, and what the budget says to it."""
-    plan, budget = prepared.plan(), prepared.recipe.budget
+    plan, budget, lms = prepared.plan(), prepared.recipe.budget, prepared.lms
     sizes = {
         "train": len(prepared.train),
         "val": len(prepared.val),
@@ -145,13 +145,15 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
     return {
         "name": prepared.name,
         "data": sizes,
-        "student": prepared.student.model,
-        "teacher": prepared.teacher.model,
-        "judge": prepared.judge.model if prepared.judge else None,
+        "student": lms.student.model,
+        "teacher": lms.teacher.model,
+        "proposer": lms.proposer.model if plan.asks else None,
+        "judge": lms.judge.model if lms.judge else None,
         "optimizer": {"name": prepared.optimizer.name, "settings": prepared.optimizer.settings()},
         "seed": prepared.recipe.seed,
         "calls_per_run": plan.calls_per_run,
         "judge_calls_per_run": plan.judge_calls,
+        "asks": plan.asks,
         "phases": [
             {
                 "phase": phase,
@@ -182,6 +184,9 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
     say(console, f"  student    {plan['student']}")
     if plan["teacher"] != plan["student"]:
         say(console, f"  teacher    {plan['teacher']}")
+    if plan["proposer"] is not None:
+        asks = count(plan["asks"])
+        say(console, f"  proposer   {plan['proposer']}, asked at most {asks} times")
     if plan["judge"] is not None:
         calls = plan["judge_calls_per_run"]
         say(console, f"  judge      {plan['judge']}, at most {count(calls)} LM calls for each row")

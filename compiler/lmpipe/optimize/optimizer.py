@@ -1,0 +1,66 @@
+"""What an optimizer is, and what it says of its cost beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lmpipe.state import ProgramState
+
+if TYPE_CHECKING:
+    from lmpipe.optimize.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much an optimizer has to work with.
+
+    Args:
+        train: training examples.
+        val: validation examples.
+        predictors: predictors of the program.
+    """
+
+    train: int
+    val: int
+    predictors: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The most that an optimizer does; racing mostly leaves much of it undone.
+
+    Args:
+        runs: runs of the program.
+        asks: questions to the proposer.
+    """
+
+    runs: int
+    asks: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.runs + other.runs, self.asks + other.asks)
+
+    def __mul__(self, times: int) -> Cost:
+        return Cost(self.runs * times, self.asks * times)
+
+
+class Optimizer(Protocol):
+    """A way to search for a better state."""
+
+    @property
+    def name(self) -> str:
+        """What the command line calls it."""
+        ...
+
+    async def optimize(self, task: Task) -> ProgramState:
+        """Search; whatever was scored on the way stays a candidate if this is cut short."""
+        ...
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """The most that `optimize` does."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What it was made with, as JSON."""
+        ...
