@@ -20,7 +20,7 @@ import lmpipe
 from helpers.world import COLOURS, NameColour, TwoSteps, answer, student, things
 from helpers.world import recipe as make
 
-recipe = make(name="", optimizer=lmpipe.RandomSearch(candidates=3, demos=8, bootstrapped=2))
+recipe = make(name="", optimizer=lmpipe.RandomSearch(candidates=6, demos=8, bootstrapped=2))
 """
 
 Cli = Callable[..., Any]

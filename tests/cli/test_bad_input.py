@@ -87,7 +87,7 @@ def test_a_missing_field_is_named_with_its_line(cli: Cli, folder: Path) -> None:
         (
             "def broken(example, prediction): raise ValueError('no such field')\n"
             "recipe = recipe.replace(metric=broken)",
-            ["the metric raised on every one of 30 rows", "ValueError: no such field"],
+            ["the metric raised on every one of 14 rows", "ValueError: no such field"],
         ),
         ("recipe = recipe.replace(optimizer='mipro')", ["unknown optimizer 'mipro'"]),
     ],

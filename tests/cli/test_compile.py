@@ -49,7 +49,7 @@ def test_the_difference_stands_in_points_with_its_interval(cli: Cli) -> None:
 
 def test_piped_output_has_a_line_for_each_candidate_and_no_escape_codes(cli: Cli) -> None:
     out = cli("compile", "colours.py").stdout
-    assert sum("LM calls" in line and "%" in line for line in out.splitlines()) == 5
+    assert sum("LM calls" in line and "%" in line for line in out.splitlines()) == 8
     assert "\x1b" not in out
 
 

@@ -51,7 +51,7 @@ def test_the_baselines_are_always_candidates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 64])
-@pytest.mark.parametrize("calls", [120, 190, 330, 400, 450])
+@pytest.mark.parametrize("calls", [60, 120, 190, 250, 330])
 def test_a_budget_of_calls_is_never_passed(tmp_path: Path, calls: int, concurrency: int) -> None:
     lm = student()
     run = lmpipe.compile(
@@ -67,7 +67,7 @@ def test_a_budget_of_calls_is_never_passed(tmp_path: Path, calls: int, concurren
 def test_where_a_budget_ends_does_not_depend_on_concurrency(tmp_path: Path) -> None:
     runs = [
         lmpipe.compile(
-            recipe(budget=lmpipe.Budget(calls=420)),
+            recipe(budget=lmpipe.Budget(calls=310)),
             runs=tmp_path / str(concurrency),
             concurrency=concurrency,
         )
@@ -85,9 +85,9 @@ def test_a_budget_of_tokens_is_never_passed(tmp_path: Path) -> None:
     assert sum(spend.tokens for spend in run.spend.values()) <= 60_000
 
 
-def test_half_the_calls_still_give_a_tested_program(tmp_path: Path) -> None:
+def test_less_than_half_the_calls_still_give_a_tested_program(tmp_path: Path) -> None:
     whole = lmpipe.compile(recipe(), runs=tmp_path / "whole")
-    calls = sum(spend.calls for spend in whole.spend.values()) // 2
+    calls = sum(spend.calls for spend in whole.spend.values()) * 2 // 5
     half = lmpipe.compile(recipe(budget=lmpipe.Budget(calls=calls)), runs=tmp_path / "half")
     assert sum(spend.calls for spend in half.spend.values()) <= calls
     assert half.best.score > half.candidates[0].score
@@ -100,8 +100,8 @@ def test_half_the_calls_still_give_a_tested_program(tmp_path: Path) -> None:
 def test_a_budget_that_ends_before_a_first_candidate_is_an_error(tmp_path: Path) -> None:
     lm = student()
     with pytest.raises(BudgetExhaustedError, match="used up"):
-        lmpipe.compile(recipe(student=lm, budget=lmpipe.Budget(calls=50)), runs=tmp_path)
-    assert len(lm.requests) <= 25
+        lmpipe.compile(recipe(student=lm, budget=lmpipe.Budget(calls=20)), runs=tmp_path)
+    assert len(lm.requests) <= 10
 
 
 def test_a_call_longer_than_its_context_is_an_error_of_the_recipe(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_metric_that_always_raises_stops_the_compile(tmp_path: Path) -> None:
     def broken(example: lmpipe.Example, prediction: object) -> bool:
         raise KeyError("gold")
 
-    with pytest.raises(MetricError, match="every one of 30 rows"):
+    with pytest.raises(MetricError, match="every one of 14 rows"):
         lmpipe.compile(recipe(metric=broken), runs=tmp_path)
 
 
