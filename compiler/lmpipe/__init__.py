@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from lmpipe.modules.predict import Predict as Predict
     from lmpipe.optimize import BootstrapFewShot as BootstrapFewShot
     from lmpipe.optimize import Budget as Budget
+    from lmpipe.optimize import Chain as Chain
     from lmpipe.optimize import LabeledFewShot as LabeledFewShot
+    from lmpipe.optimize import LayoutSearch as LayoutSearch
     from lmpipe.optimize import RandomSearch as RandomSearch
     from lmpipe.outcome import Evaluation as Evaluation
     from lmpipe.program import Module as Module
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BootstrapFewShot": "lmpipe.optimize",
     "Budget": "lmpipe.optimize",
+    "Chain": "lmpipe.optimize",
     "ChainOfThought": "lmpipe.modules.chain_of_thought",
     "Demo": "lmpipe.state",
     "Evaluation": "lmpipe.outcome",
@@ -61,6 +64,7 @@ _HOMES = {
     "LM": "lmpipe.lm.lm",
     "Limits": "lmpipe.lm.lm",
     "LabeledFewShot": "lmpipe.optimize",
+    "LayoutSearch": "lmpipe.optimize",
     "Module": "lmpipe.program",
     "Output": "lmpipe.signature",
     "Partial": "lmpipe.trace",

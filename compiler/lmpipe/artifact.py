@@ -47,7 +47,9 @@ def read_artifact(path: str | Path) -> Artifact:
     """
     folder = Path(path)
     manifest = read_manifest(folder)
-    if manifest.get("status") != "done" or not (folder / PROGRAM).is_file():
+    # An interrupted compile leaves the best that it had by then.
+    whole = manifest.get("status") in ("done", "interrupted") and "artifact" in manifest
+    if not whole or not (folder / PROGRAM).is_file():
         raise ArtifactError(
             f"{folder} holds no finished compile (status: {manifest.get('status')}): run the same "
             "compile command again, it resumes from what is paid for"

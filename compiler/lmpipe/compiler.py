@@ -192,29 +192,30 @@ async def _search(
         concurrency=concurrency,
     )
     ledger.withhold(plan.worst["baselines and result on test"])
-    stopped = await _optimize(task, prepared)
-    ledger.release()
-    test = None
+
+    def result(test: TestResult | None, stopped: str) -> Run:
+        return Run(
+            program=recipe.program.bind(task.best.state),
+            state=task.best.state,
+            best=task.best,
+            candidates=tuple(task.candidates),
+            test=test,
+            account=ledger.account,
+            stopped=stopped,
+            seconds=time.monotonic() - started,
+            path=writer.folder,
+        )
+
     try:
-        if prepared.test:
-            test = await _test(task, prepared, task.best.state, ledger)
-    except BudgetExhaustedError as error:
-        task.note("budget exhausted", message=str(error))
-        stopped = f"{error}; the test was not done"
-    tested = len(test.evaluations["compiled"].rows) if test else 0
-    if 0 < tested < len(prepared.test):
-        stopped += f"; it left room to test {tested} of {len(prepared.test)} examples"
-    run = Run(
-        program=recipe.program.bind(task.best.state),
-        state=task.best.state,
-        best=task.best,
-        candidates=tuple(task.candidates),
-        test=test,
-        account=ledger.account,
-        stopped=stopped,
-        seconds=time.monotonic() - started,
-        path=writer.folder,
-    )
+        stopped = await _optimize(task, prepared)
+        ledger.release()
+        test, untested = await _tested(task, prepared, ledger)
+    except asyncio.CancelledError:
+        if task.scored:
+            run = result(None, "interrupted: the best so far, untested")
+            writer.finish(run.state, status="interrupted", **_last_manifest(run))
+        raise
+    run = result(test, untested if test is None and untested else stopped + untested)
     # Not for the manifest: a run that is replayed or resumed pays for less.
     writer.note("spent", {"fresh": run.account.total.fresh_json()})
     writer.finish(run.state, status="done", **_last_manifest(run))
@@ -235,6 +236,21 @@ async def _optimize(task: Task, prepared: Prepared) -> str:
         task.note("budget exhausted", message=str(error))
         return str(error)
     return ""
+
+
+async def _tested(task: Task, prepared: Prepared, ledger: Ledger) -> tuple[TestResult | None, str]:
+    """The test, if there is one, and why it was not done whole."""
+    if not prepared.test:
+        return None, ""
+    try:
+        test = await _test(task, prepared, task.best.state, ledger)
+    except BudgetExhaustedError as error:
+        task.note("budget exhausted", message=str(error))
+        return None, f"{error}; the test was not done"
+    tested = len(test.evaluations["compiled"].rows)
+    if tested < len(prepared.test):
+        return test, f"; it left room to test {tested} of {len(prepared.test)} examples"
+    return test, ""
 
 
 async def _test(task: Task, prepared: Prepared, state: ProgramState, ledger: Ledger) -> TestResult:

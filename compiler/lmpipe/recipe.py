@@ -174,8 +174,8 @@ class Prepared:
         runs = {
             "baselines on validation": base * len(self.val),
             searching: search.runs,
-            "the result on validation": len(self.val),
-            "baselines and result on test": (base + 1) * len(self.test),
+            "the result on validation": search.per_result * len(self.val),
+            "baselines and result on test": (base + search.per_result) * len(self.test),
         }
         each = worst_run(program, [lms.student], metric, lms.judge)
         worst = {name: each * n for name, n in runs.items()}

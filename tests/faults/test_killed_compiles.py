@@ -5,65 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 from helpers.fake_server import FakeServer
+from helpers.killing import PATH, WINDOW, Counting, only_run, start
 from helpers.world import answer_body
-
-TESTS = Path(__file__).parent.parent
-PATH = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-PROGRAM = """
-import os
-import lmpipe
-from helpers.world import recipe as make_recipe
-
-recipe = make_recipe(student=lmpipe.LM("vllm/fake", base_url=os.environ["FAKE_URL"]))
-"""
-
-
-# What a kill can lose: a reply is on disk this long after the server sent it, in seconds. It
-# takes some ten milliseconds, or more on a machine that is busy.
-WINDOW = 0.25
-
-
-class Counting:
-    """Answers like the world's LM, notes who asked when, and says when so many have."""
-
-    def __init__(self, alarm_at: int = 0) -> None:
-        self.asked: list[tuple[float, bytes]] = []
-        self.alarm = threading.Event()
-        self._alarm_at = alarm_at
-
-    def __call__(self, body: dict[str, Any]) -> str:
-        spelled = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-        self.asked.append((time.monotonic(), spelled))
-        if self._alarm_at and len(self.asked) >= self._alarm_at:
-            self.alarm.set()
-        return answer_body(body)
-
-
-def start(folder: Path, url: str, *options: str, cache: str = "cache") -> subprocess.Popen[bytes]:
-    (folder / "colours.py").write_text(PROGRAM)
-    environment = {
-        **os.environ,
-        "FAKE_URL": url,
-        "LMPIPE_CACHE": str(folder / cache),
-        "PYTHONPATH": PATH,
-    }
-    command = [sys.executable, "-m", "lmpipe", "compile", "colours.py", *options]
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
-def only_run(runs: Path) -> Path:
-    (folder,) = (item for item in runs.iterdir() if item.is_dir())
-    return folder
 
 
 @pytest.mark.parametrize(("concurrency", "latency"), [(1, 0.005), (8, 0.03), (64, 0.1)])

@@ -9,8 +9,10 @@ from lmpipe.errors import RecipeError
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.bounds import baselines, judges, own_lms, worst_ask, worst_run
 from lmpipe.optimize.budget import Budget, Ledger
+from lmpipe.optimize.chain import Chain
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher, Watchers
 from lmpipe.optimize.labeled_few_shot import LabeledFewShot
+from lmpipe.optimize.layout_search import LayoutSearch
 from lmpipe.optimize.optimizer import Cost, Optimizer, Sizes
 from lmpipe.optimize.racing import Racing
 from lmpipe.optimize.random_search import RandomSearch
@@ -21,8 +23,10 @@ __all__ = [
     "BootstrapFewShot",
     "Budget",
     "Candidate",
+    "Chain",
     "Cost",
     "LabeledFewShot",
+    "LayoutSearch",
     "Ledger",
     "Optimizer",
     "Progress",
@@ -38,6 +42,7 @@ __all__ = [
     "baselines",
     "judges",
     "optimizer_named",
+    "optimizer_names",
     "own_lms",
     "worst_ask",
     "worst_run",
@@ -47,7 +52,14 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     LabeledFewShot.name: LabeledFewShot,
     BootstrapFewShot.name: BootstrapFewShot,
     RandomSearch.name: RandomSearch,
+    LayoutSearch.name: LayoutSearch,
+    Chain.name: Chain,
 }
+
+
+def optimizer_names() -> tuple[str, ...]:
+    """The names of all optimizers, as the command line takes them."""
+    return tuple(_OPTIMIZERS)
 
 
 def optimizer_named(name: str) -> Optimizer:

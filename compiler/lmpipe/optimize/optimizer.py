@@ -33,16 +33,17 @@ class Cost:
     Args:
         runs: runs of the program.
         asks: questions to the proposer.
+        per_result: what one run of the result comes to, in runs of the program: the members of an
+            ensemble.
     """
 
     runs: int
     asks: int = 0
+    per_result: int = 1
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.runs + other.runs, self.asks + other.asks)
-
-    def __mul__(self, times: int) -> Cost:
-        return Cost(self.runs * times, self.asks * times)
+        per_result = max(self.per_result, other.per_result)
+        return Cost(self.runs + other.runs, self.asks + other.asks, per_result)
 
 
 class Optimizer(Protocol):

@@ -96,6 +96,7 @@ class Task:
         self._metric = metric
         self._lms = lms
         self._seed = seed
+        self._stage = ""
         self._ledger = ledger
         self._watcher = watcher
         self._teacher_program = teacher_program
@@ -128,15 +129,20 @@ class Task:
         """The predictors of the program, by path."""
         return self.program.predictors()
 
-    def starting_from(self, state: ProgramState) -> Task:
-        """The same task for an optimizer that goes on from what another one has learned."""
+    def starting_from(self, state: ProgramState, *, stage: str) -> Task:
+        """The same task for an optimizer that goes on from what another one has learned.
+
+        Args:
+            state: what was learned.
+            stage: sets its random streams apart from those of the others.
+        """
         task = copy.copy(self)
-        task.start = state
+        task.start, task._stage = state, f"{self._stage}{stage}: "
         return task
 
     def rng(self, name: str) -> random.Random:
         """A random stream of the run's seed; the same name gives the same stream."""
-        material = hashlib.sha256(f"{self._seed}:{name}".encode()).digest()
+        material = hashlib.sha256(f"{self._seed}:{self._stage}{name}".encode()).digest()
         return random.Random(int.from_bytes(material[:8]))
 
     async def evaluate(self, state: ProgramState, *, name: str) -> Evaluation:
@@ -235,21 +241,37 @@ class Task:
         Raises:
             BudgetExhaustedError: if the budget ends first.
         """
-        pairs = [(self.program.bind(state), example) for state in states for example in examples]
-        async with self._turn:
-            evaluation = await self._run(
-                "trial", pairs, role="task", sample=sample, few=len(pairs) < _ENOUGH
-            )
-        rows, size = list(evaluation.rows), len(examples)
+        rows = await self.trials([(s, e) for s in states for e in examples], sample=sample)
+        size = len(examples)
         parts = [rows[number * size :][:size] for number in range(len(states))]
-        found = [
+        return [
             Evaluation(tuple(replace(row, index=index) for index, row in enumerate(part)))
             for part in parts
         ]
-        for part in found:
-            for row in part.rows:
-                self._watcher.row("trial", row)
-        return found
+
+    async def trials(
+        self, pairs: Sequence[tuple[ProgramState, Example]], *, sample: int = 0
+    ) -> list[Row]:
+        """Run the student on training examples, with a state for each.
+
+        Returns:
+            A row for each pair.
+
+        Raises:
+            BudgetExhaustedError: if the budget ends first.
+        """
+        bound = {state: self.program.bind(state) for state, _ in pairs}
+        async with self._turn:
+            evaluation = await self._run(
+                "trial",
+                [(bound[state], example) for state, example in pairs],
+                role="task",
+                sample=sample,
+                few=len(pairs) < _ENOUGH,
+            )
+        for row in evaluation.rows:
+            self._watcher.row("trial", row)
+        return list(evaluation.rows)
 
     async def ask(self, signature: type[S], *, temperature: float = 1.0, **inputs: Any) -> S | None:
         """Ask the proposer one question; see `ask_all`."""

@@ -1,0 +1,72 @@
+"""`LayoutSearch`: which prompt layout suits this LM."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lmpipe.adapters import layout_named, layout_names
+from lmpipe.errors import RecipeError
+from lmpipe.optimize.demos import draw, labeled_demos, with_demos
+from lmpipe.optimize.optimizer import Cost, Sizes
+from lmpipe.optimize.task import Task
+from lmpipe.state import ProgramState
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayoutSearch:
+    """Race the prompt layouts, with and without constrained outputs and demonstrations.
+
+    A cheap first stage of a `Chain`: how a prompt is laid out can matter more to a small LM than
+    what stands in it (Sclar et al., "Quantifying language models' sensitivity to spurious
+    features in prompt design", arXiv 2310.11324). All predictors get the same layout.
+
+    Cost: at most `4 * layouts` runs of the program for each validation example.
+
+    Args:
+        layouts: prompt layouts to try.
+        demos: labeled demonstrations of the candidates that show any, the same for all of them.
+
+    Raises:
+        RecipeError: if there is no layout or demonstration to try.
+        ConfigError: if there is no layout of that name.
+    """
+
+    layouts: tuple[str, ...] = layout_names()
+    demos: int = 4
+    name: str = "layout"
+
+    def __post_init__(self) -> None:
+        if not self.layouts or self.demos < 1:
+            raise RecipeError(f"{self}: needs 1 layout and demonstration or more")
+        for layout in self.layouts:
+            layout_named(layout)
+
+    async def optimize(self, task: Task) -> ProgramState:
+        pools = labeled_demos(task.predictors, task.train)
+        rng = task.rng("demonstrations")
+        drawn = {
+            path: draw(task.predictors[path].spec, pool, self.demos, rng)
+            for path, pool in pools.items()
+        }
+        plain = task.start.map(demos=())
+        await task.race(
+            [
+                (
+                    f"{layout}{', constrained' if constrained else ''}{', demos' if shown else ''}",
+                    with_demos(plain, drawn if shown else {}).map(
+                        layout=layout, constrained=constrained
+                    ),
+                )
+                for layout in self.layouts
+                for constrained in (True, False)
+                for shown in (True, False)
+            ]
+        )
+        return task.best.state
+
+    def cost(self, sizes: Sizes) -> Cost:
+        return Cost(4 * len(self.layouts) * sizes.val)
+
+    def settings(self) -> dict[str, Any]:
+        return {**asdict(self), "layouts": list(self.layouts)}

@@ -1,0 +1,53 @@
+"""Every optimizer is killed in mid-compile and goes on: resume is replay."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from helpers.fake_server import FakeServer
+from helpers.killing import WINDOW, Counting, only_run, start
+from helpers.optimizers import SMALL
+from helpers.writer import answer_or_write_body
+
+PROGRAM = """
+import os
+import lmpipe
+from helpers.optimizers import SMALL
+from helpers.world import TwoSteps, recipe as make_recipe
+
+recipe = make_recipe(
+    student=lmpipe.LM("vllm/fake", base_url=os.environ["FAKE_URL"]),
+    program=TwoSteps(),
+    optimizer=SMALL[{name!r}],
+)
+"""
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_a_killed_compile_goes_on_and_asks_nothing_again(tmp_path: Path, name: str) -> None:
+    program = PROGRAM.format(name=name)
+    counting = Counting(alarm_at=170, reply=answer_or_write_body)
+    with FakeServer(counting, latency=0.02) as server:
+        killed = start(tmp_path, server.base_url, "--runs=runs", program=program)
+        assert counting.alarm.wait(60)
+        kept = time.monotonic() - WINDOW - 0.02
+        killed.kill()
+        killed.communicate()
+        before = list(counting.asked)
+        assert not (only_run(tmp_path / "runs") / "program.json").exists()
+
+        again = start(tmp_path, server.base_url, "--runs=runs", program=program)
+        _, errors = again.communicate(timeout=120)
+        assert again.returncode == 0, errors.decode()
+        asked_again = {body for _, body in counting.asked[len(before) :]}
+
+        whole = start(tmp_path, server.base_url, "--runs=whole", cache="another", program=program)
+        _, errors = whole.communicate(timeout=120)
+        assert whole.returncode == 0, errors.decode()
+
+    resumed, undisturbed = only_run(tmp_path / "runs"), only_run(tmp_path / "whole")
+    for file in ("program.json", "candidates.jsonl"):
+        assert (resumed / file).read_bytes() == (undisturbed / file).read_bytes()
+    assert not asked_again & {body for when, body in before if when < kept}

@@ -1,0 +1,16 @@
+"""Every optimizer with settings that make small searches, for what all of them promise."""
+
+from __future__ import annotations
+
+import lmpipe
+from lmpipe.optimize import Optimizer
+
+SMALL: dict[str, Optimizer] = {
+    "labeled": lmpipe.LabeledFewShot(demos=4),
+    "bootstrap": lmpipe.BootstrapFewShot(bootstrapped=2, labeled=4),
+    "random-search": lmpipe.RandomSearch(candidates=4, demos=6, bootstrapped=2),
+    "layout": lmpipe.LayoutSearch(demos=2),
+    "chain": lmpipe.Chain(
+        stages=(lmpipe.LayoutSearch(demos=2), lmpipe.RandomSearch(candidates=2, demos=6))
+    ),
+}

@@ -1,0 +1,220 @@
+"""What every optimizer promises: replay, seeds, budgets, failures as data, Ctrl-C, its cost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import orjson
+import pytest
+from helpers.optimizers import SMALL
+from helpers.world import NameColour, TwoSteps, recipe, things
+from helpers.writer import answer_or_write, writer
+
+import lmpipe
+from lmpipe.artifact import read_artifact
+from lmpipe.lm.request import Request
+from lmpipe.optimize import optimizer_names
+from lmpipe.recipe import prepare
+
+every = pytest.mark.parametrize("name", list(SMALL))
+
+
+def made(name: str, **changes: object) -> lmpipe.Recipe:
+    program = changes.pop("program", None) or TwoSteps()
+    settings = {"student": writer(), "optimizer": SMALL[name], "program": program}
+    return recipe(**{**settings, **changes})
+
+
+def program_bytes(run: lmpipe.Run) -> bytes:
+    return (run.path / "program.json").read_bytes()
+
+
+def test_every_optimizer_is_held_to_these_promises() -> None:
+    assert set(SMALL) == set(optimizer_names())
+
+
+@every
+def test_the_concurrency_does_not_change_the_result(tmp_path: Path, name: str) -> None:
+    files = set()
+    for concurrency in (1, 32):
+        runs = tmp_path / str(concurrency)
+        run = lmpipe.compile(made(name), runs=runs, concurrency=concurrency)
+        scored = (run.path / "candidates.jsonl").read_bytes()
+        files.add((program_bytes(run), scored))
+    assert len(files) == 1
+
+
+@every
+def test_another_seed_makes_other_candidates(tmp_path: Path, name: str) -> None:
+    # One predictor, whose outputs the data label: here every optimizer has a choice to make.
+    first, second = (
+        lmpipe.compile(made(name, program=lmpipe.Predict(NameColour), seed=seed), runs=tmp_path)
+        for seed in (0, 1)
+    )
+    assert {c.state.hash for c in first.candidates} != {c.state.hash for c in second.candidates}
+
+
+@every
+def test_the_declared_program_is_untouched(tmp_path: Path, name: str) -> None:
+    program = TwoSteps()
+    before = program.state()
+    lmpipe.compile(made(name, program=program), runs=tmp_path)
+    assert program.state() == before
+
+
+@every
+def test_the_result_is_loaded_and_answers(tmp_path: Path, name: str) -> None:
+    run = lmpipe.compile(made(name), runs=tmp_path)
+    loaded = lmpipe.load(run.path, TwoSteps())
+    with lmpipe.using(lm=writer()):
+        answered = loaded(thing="apple number 7")
+    assert answered.colour in ("red", "green", "blue")
+
+
+@every
+def test_the_best_candidate_is_never_behind_the_baselines(tmp_path: Path, name: str) -> None:
+    run = lmpipe.compile(made(name), runs=tmp_path)
+    complete = [candidate for candidate in run.candidates if candidate.complete]
+    assert run.best.score == max(candidate.score for candidate in complete)
+    assert {"as declared", "constrained"} <= {candidate.name for candidate in run.candidates}
+
+
+@every
+def test_the_plan_bounds_what_is_spent(tmp_path: Path, name: str) -> None:
+    recipe = made(name)
+    run = lmpipe.compile(recipe, runs=tmp_path)
+    assert run.account.total.calls <= prepare(recipe).plan().total.calls
+
+
+@every
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_a_budget_of_calls_is_never_passed(tmp_path: Path, name: str, share: float) -> None:
+    whole = lmpipe.compile(made(name), runs=tmp_path / "whole").account.total.calls
+    calls = int(whole * share)
+    lm = writer()
+    lmpipe.compile(
+        made(name, student=lm, budget=lmpipe.Budget(calls=calls)), runs=tmp_path, concurrency=8
+    )
+    assert len(lm.requests) <= calls
+
+
+@every
+def test_a_budget_of_tokens_is_never_passed(tmp_path: Path, name: str) -> None:
+    budget = lmpipe.Budget(tokens=200_000)
+    lm = writer(context=1000)
+    run = lmpipe.compile(made(name, student=lm, budget=budget), runs=tmp_path)
+    assert run.account.total.tokens <= 200_000
+
+
+@every
+def test_a_budget_of_dollars_is_never_passed(tmp_path: Path, name: str) -> None:
+    lm = writer(context=1000, price=(1.0, 1.0))
+    run = lmpipe.compile(made(name, student=lm, budget=lmpipe.Budget(usd=0.2)), runs=tmp_path)
+    assert run.account.total.usd is not None
+    assert run.account.total.usd <= 0.2
+
+
+@every
+def test_where_a_budget_ends_does_not_depend_on_concurrency(tmp_path: Path, name: str) -> None:
+    results = set()
+    for concurrency in (1, 32):
+        run = lmpipe.compile(
+            made(name, budget=lmpipe.Budget(calls=500)),
+            runs=tmp_path / str(concurrency),
+            concurrency=concurrency,
+        )
+        results.add((program_bytes(run), run.account.total.calls))
+    assert len(results) == 1
+
+
+@every
+def test_a_metric_that_raises_on_some_rows_stops_nothing(tmp_path: Path, name: str) -> None:
+    def touchy(example: lmpipe.Example, prediction: object) -> lmpipe.Score:
+        if "sky" in example.thing:
+            raise ValueError("no sky, please")
+        right = example.colour == prediction.colour  # type: ignore[attr-defined]
+        return lmpipe.Score(float(right), feedback="" if right else "another colour, please")
+
+    run = lmpipe.compile(made(name, metric=touchy), runs=tmp_path)
+    sky = sum("sky" in example.thing for example in things(30, seed=1, start=100))
+    assert run.best.evaluation.failures["metric"] == sky
+
+
+@every
+def test_replies_that_cannot_be_read_stop_nothing(tmp_path: Path, name: str) -> None:
+    def moody(request: Request) -> str:
+        # Of the world's questions some, and of a proposer's every second one.
+        turns = "".join(message.content for message in request.messages)
+        return "{" if sum(turns.encode()) % 3 == 0 else answer_or_write(request)
+
+    run = lmpipe.compile(made(name, student=lmpipe.ScriptedLM(moody)), runs=tmp_path)
+    assert run.test is not None
+
+
+@every
+def test_examples_without_labels_are_enough(tmp_path: Path, name: str) -> None:
+    def named(example: lmpipe.Example, prediction: object) -> bool:
+        return str(prediction.colour) in ("red", "blue")  # type: ignore[attr-defined]
+
+    def unlabeled(count: int, **options: int) -> list[lmpipe.Example]:
+        rows = things(count, **options)
+        return [lmpipe.Example(thing=row.thing).with_inputs("thing") for row in rows]
+
+    run = lmpipe.compile(
+        made(
+            name,
+            metric=named,
+            train=unlabeled(20),
+            val=unlabeled(16, seed=1, start=100),
+            test=None,
+        ),
+        runs=tmp_path,
+    )
+    assert run.best.score > 0
+
+
+@every
+def test_a_predictor_may_be_called_many_times_in_a_run(tmp_path: Path, name: str) -> None:
+    class Often(TwoSteps):
+        max_calls = 10
+
+        async def forward(self, thing: str):  # type: ignore[no-untyped-def, override]
+            for number in range(3):
+                words = (await self.describe.acall(thing=f"{thing}, look {number}")).words
+            return await self.name.acall(thing=thing, words=words)
+
+    run = lmpipe.compile(made(name, program=Often()), runs=tmp_path)
+    assert run.test is not None
+
+
+@every
+def test_ctrl_c_leaves_the_best_so_far(tmp_path: Path, name: str) -> None:
+    asked = 0
+
+    def interrupts(request: Request) -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 180:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return answer_or_write(request)
+
+    interrupted_by = lmpipe.ScriptedLM(interrupts)
+    with pytest.raises(KeyboardInterrupt):
+        lmpipe.compile(made(name, student=interrupted_by), runs=tmp_path, concurrency=1)
+    (folder,) = tmp_path.iterdir()
+    left = read_artifact(folder)
+    assert left.manifest["status"] == "interrupted"
+    assert left.state.hash == left.manifest["best"]["state"]
+    assert lmpipe.load(folder, TwoSteps()).state() == left.state
+
+
+@every
+def test_a_teacher_of_another_lm_is_asked_for_rollouts_alone(tmp_path: Path, name: str) -> None:
+    teacher, student = writer(name="teacher"), writer()
+    run = lmpipe.compile(made(name, student=student, teacher=teacher), runs=tmp_path)
+    roles = {"scripted/teacher": {"teacher", "proposer"}, "scripted/scripted": {"task"}}
+    for row in (run.path / "calls.jsonl").read_text().splitlines():
+        call = orjson.loads(row)
+        assert call["role"] in roles[call["lm"]]
