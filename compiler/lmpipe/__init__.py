@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from lmpipe.state import Demo as Demo
     from lmpipe.state import PredictorState as PredictorState
     from lmpipe.state import ProgramState as ProgramState
+    from lmpipe.state import Retrieval as Retrieval
     from lmpipe.streaming import Stream as Stream
     from lmpipe.trace import Partial as Partial
 
@@ -74,6 +75,7 @@ _HOMES = {
     "ProgramState": "lmpipe.state",
     "RandomSearch": "lmpipe.optimize",
     "Recipe": "lmpipe.recipe",
+    "Retrieval": "lmpipe.state",
     "Run": "lmpipe.compiler",
     "Score": "lmpipe.metrics",
     "ScriptedLM": "lmpipe.lm.scripted",

@@ -93,6 +93,27 @@ class Demo(_Value):
     source: Literal["labeled", "bootstrapped"] = "labeled"
 
 
+class Retrieval(_Value):
+    """Demonstrations that are chosen for each call: those nearest to its inputs.
+
+    Args:
+        pool: the demonstrations to choose from; of two that are equally near, the earlier one
+            is chosen.
+        k: how many are shown, at least 1.
+        balanced: choose at most k / number of labels (rounded up) of each label first, then fill
+            up with the nearest. The labels are the values of the first output that has a fixed
+            set of them; where there is none, this changes nothing.
+    """
+
+    pool: tuple[Demo, ...]
+    k: int = pydantic.Field(ge=1)
+    balanced: bool = False
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class PredictorState(_Value):
     """What is learned for one predictor.
 
@@ -104,6 +125,7 @@ class PredictorState(_Value):
             server can.
         lm: a model name that replaces the run's own LM for this predictor, or None.
         decoding: decoding settings that replace the LM's own, such as `temperature`.
+        retrieval: demonstrations that are chosen for each call and shown after `demos`, or None.
         schema_hash: of the signature that this was learned for.
     """
 
@@ -113,6 +135,8 @@ class PredictorState(_Value):
     constrained: bool = False
     lm: str | None = None
     decoding: FrozenJson = pydantic.Field(default_factory=dict, validate_default=True)
+    # Left out where there is none: states from before it was there keep their hash and bytes.
+    retrieval: Retrieval | None = pydantic.Field(default=None, exclude_if=_is_none)
     schema_hash: str
 
     def replace(self, **changes: Any) -> PredictorState:

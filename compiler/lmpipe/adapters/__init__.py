@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from lmpipe.adapters.base import Layout, LayoutError, Reading, ask_again, render_prefix
+from lmpipe.adapters.base import (
+    Layout,
+    LayoutError,
+    Reading,
+    ask_again,
+    render_demo,
+    render_prefix,
+)
 from lmpipe.adapters.json_layout import JsonLayout
 from lmpipe.adapters.text_layouts import ChatLayout, PlainLayout
 from lmpipe.errors import ConfigError
@@ -17,6 +24,7 @@ __all__ = [
     "ask_again",
     "layout_named",
     "layout_names",
+    "render_demo",
     "render_prefix",
 ]
 

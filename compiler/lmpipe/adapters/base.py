@@ -79,10 +79,17 @@ def render_prefix(
     """The turns that are the same for every example: system turn and demonstrations."""
     messages = [Message("system", layout.system(spec, instruction))]
     for demo in demos:
-        inputs, outputs = _tidy(spec.inputs, demo.inputs), _tidy(spec.outputs, demo.outputs)
-        messages.append(Message("user", layout.user(spec, inputs)))
-        messages.append(Message("assistant", layout.assistant(spec, outputs)))
+        messages += render_demo(layout, spec, demo)
     return tuple(messages)
+
+
+def render_demo(layout: Layout, spec: SignatureSpec, demo: Demo) -> tuple[Message, Message]:
+    """A demonstration as two earlier turns: what was asked, and the reply."""
+    inputs, outputs = _tidy(spec.inputs, demo.inputs), _tidy(spec.outputs, demo.outputs)
+    return (
+        Message("user", layout.user(spec, inputs)),
+        Message("assistant", layout.assistant(spec, outputs)),
+    )
 
 
 def _tidy(fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,18 +10,18 @@ import asyncio
 import copy
 import difflib
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 import pydantic
 
-from lmpipe.adapters import Layout, LayoutError, ask_again, layout_named, render_prefix
+from lmpipe.adapters import LayoutError, ask_again, layout_named
 from lmpipe.adapters.base import Reading
 from lmpipe.errors import CallError, OutputError, RecipeError, SignatureError
 from lmpipe.lm import loop
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Constraint, Message, Prefix, Reply, Request
+from lmpipe.lm.request import Message, Reply, Request
+from lmpipe.modules.prompt import Prompt
 from lmpipe.program import Predictor
 from lmpipe.settings import current_settings
 from lmpipe.signature import Prediction, Signature, spec_of
@@ -184,7 +184,7 @@ class Predict(Predictor, Generic[P, R_co]):
         """The conversation that a call with these inputs starts with."""
         prompt = self._prompt
         shown = prompt.dump_inputs(self._spec.check_inputs(inputs))
-        return (*prompt.prefix.messages, prompt.ask(shown))
+        return prompt.messages(shown)
 
     def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if args:
@@ -192,8 +192,8 @@ class Predict(Predictor, Generic[P, R_co]):
         return self._spec.check_inputs(kwargs)
 
     @cached_property
-    def _prompt(self) -> _Prompt:
-        return _Prompt.of(self._spec, self._state)
+    def _prompt(self) -> Prompt:
+        return Prompt.of(self._spec, self._state)
 
     def _drive(self, inputs: dict[str, Any], sample: int) -> Any:
         reader = self._reader()
@@ -246,7 +246,7 @@ class Predict(Predictor, Generic[P, R_co]):
         scope, prompt = current_scope(), self._prompt
         lm = self._lm(scope, warm=sampling or sample > 0)
         shown = prompt.dump_inputs(inputs)
-        messages = (*prompt.prefix.messages, prompt.ask(shown))
+        messages = prompt.messages(shown)
         replies: list[Reply] = []
         for attempt in range(self.retries + 1):
             _check_calls(scope, self.path)
@@ -335,38 +335,6 @@ class Predict(Predictor, Generic[P, R_co]):
             error=error,
         )
         scope.trace.steps.append(step)
-
-
-@dataclass(frozen=True)
-class _Prompt:
-    """What is the same for every call with one state, worked out once."""
-
-    spec: SignatureSpec
-    layout: Layout
-    prefix: Prefix
-    constraint: Constraint | None
-    lms: dict[tuple[int, str | None, bool], tuple[LM, LM]] = field(default_factory=dict)
-
-    @staticmethod
-    def of(spec: SignatureSpec, state: PredictorState) -> _Prompt:
-        layout = layout_named(state.layout)
-        prefix = Prefix(render_prefix(layout, spec, state.instruction, state.demos))
-        return _Prompt(spec, layout, prefix, layout.constraint(spec) if state.constrained else None)
-
-    def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        return {field.name: field.dump(inputs[field.name]) for field in self.spec.inputs}
-
-    def ask(self, shown: Mapping[str, Any]) -> Message:
-        """The turn that asks for the outputs, from inputs as `dump_inputs` gives them."""
-        text = self.layout.user(self.spec, shown)
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise CallError(
-                f"{self.spec.name}: an input is no valid Unicode text ({error}): "
-                "clean it, as by text.encode(errors='replace').decode()"
-            ) from error
-        return Message("user", text)
 
 
 def _as_class(signature: Any) -> type[Signature]:

@@ -1,0 +1,80 @@
+"""`Prompt`: what a predictor with one state says to an LM before and around a call's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lmpipe.adapters import Layout, layout_named, render_prefix
+from lmpipe.errors import CallError
+from lmpipe.lm.lm import LM
+from lmpipe.lm.request import Constraint, Message, Prefix
+from lmpipe.spec import SignatureSpec
+from lmpipe.state import PredictorState
+
+if TYPE_CHECKING:
+    from lmpipe.retrieval import Neighbours
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is the same for every call with one state, worked out once.
+
+    Args:
+        spec: the signature.
+        layout: how it is written.
+        prefix: the turns that every call opens with: system turn and fixed demonstrations.
+        constraint: what replies must look like, or None.
+        neighbours: chooses the demonstrations of each call, or None.
+        lms: LMs with the predictor's decoding settings, as they are worked out.
+    """
+
+    spec: SignatureSpec
+    layout: Layout
+    prefix: Prefix
+    constraint: Constraint | None
+    neighbours: Neighbours | None = None
+    lms: dict[tuple[int, str | None, bool], tuple[LM, LM]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(spec: SignatureSpec, state: PredictorState) -> Prompt:
+        """Render what every call has in common.
+
+        Raises:
+            ConfigError: if there is no such layout.
+        """
+        layout = layout_named(state.layout)
+        prefix = Prefix(render_prefix(layout, spec, state.instruction, state.demos))
+        constraint = layout.constraint(spec) if state.constrained else None
+        if state.retrieval is None:
+            return Prompt(spec, layout, prefix, constraint)
+        from lmpipe.retrieval import Neighbours
+
+        return Prompt(spec, layout, prefix, constraint, Neighbours(spec, state.retrieval, layout))
+
+    def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Checked inputs as JSON values by name."""
+        return {field.name: field.dump(inputs[field.name]) for field in self.spec.inputs}
+
+    def messages(self, shown: Mapping[str, Any]) -> tuple[Message, ...]:
+        """The conversation that a call starts with, from inputs as `dump_inputs` gives them.
+
+        Raises:
+            CallError: if an input is no valid Unicode text.
+        """
+        asking = self._ask(shown)
+        if self.neighbours is None:
+            return (*self.prefix.messages, asking)
+        return (*self.prefix.messages, *self.neighbours.turns(shown), asking)
+
+    def _ask(self, shown: Mapping[str, Any]) -> Message:
+        text = self.layout.user(self.spec, shown)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise CallError(
+                f"{self.spec.name}: an input is no valid Unicode text ({error}): "
+                "clean it, as by text.encode(errors='replace').decode()"
+            ) from error
+        return Message("user", text)

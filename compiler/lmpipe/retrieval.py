@@ -1,0 +1,211 @@
+"""`Neighbours`: the demonstrations of a pool that are nearest to the inputs of a call.
+
+Nearness is Okapi BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
+Beyond", 2009, section 3.4) over the words of all inputs, as `bm25s` computes it: its scores are
+sums of numbers that are worked out when the index is built, so that a query costs microseconds.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from lmpipe.adapters import Layout, render_demo
+from lmpipe.adapters.values import spell
+from lmpipe.canonical import canonical_json
+from lmpipe.lm.request import Message
+from lmpipe.spec import FieldSpec, SignatureSpec
+from lmpipe.state import Demo, Retrieval, thaw
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    _Column = tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]
+
+# Short texts of about one length: words that come again, and the length, are told little of.
+_K1, _B = 0.9, 0.4
+
+# Scores that differ by less are equal: how floats are summed up must not change a prompt.
+_STEPS = 1e6
+
+# A run of letters and digits, or one sign of a script that is written without spaces.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+
+
+class Neighbours:
+    """Finds the demonstrations that are nearest to a call's inputs; built once for a state.
+
+    A member of the pool whose inputs equal the call's inputs is never shown: an example that is
+    run with a pool that holds it must not find its own answer there, so that scores on the
+    pool's own rows are honest.
+
+    It is not changed by being asked: the same inputs give the same demonstrations, from any
+    thread and in any order of calls.
+
+    Args:
+        spec: the signature of the demonstrations.
+        retrieval: the pool, and how many of it are shown.
+        layout: the layout in which they are shown.
+    """
+
+    def __init__(self, spec: SignatureSpec, retrieval: Retrieval, layout: Layout) -> None:
+        self._spec, self._layout = spec, layout
+        self._pool, self._k = retrieval.pool, retrieval.k
+        inputs = [_as_called(spec, demo) for demo in self._pool]
+        self._places: dict[bytes, list[int]] = {}
+        for place, values in enumerate(inputs):
+            self._places.setdefault(_key(values), []).append(place)
+        self._index = _Index([_words(spec, values) for values in inputs])
+        self._labels = _labels(spec, self._pool) if retrieval.balanced else None
+        self._turns: dict[int, tuple[Message, Message]] = {}
+
+    def nearest(self, inputs: Mapping[str, Any]) -> tuple[Demo, ...]:
+        """The nearest demonstrations in the order in which they are shown: the nearest one last.
+
+        Those that are equally near are ranked as they stand in the pool. Inputs that have no word
+        in common with the pool are equally far from all of it.
+
+        Args:
+            inputs: the inputs of a call as JSON values by name, defaults filled in.
+        """
+        return tuple([self._pool[place] for place in self._nearest(inputs)])
+
+    def turns(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """What `nearest` gives, as earlier turns of the conversation."""
+        turns: list[Message] = []
+        for place in self._nearest(inputs):
+            pair = self._turns.get(place)
+            if pair is None:
+                pair = render_demo(self._layout, self._spec, self._pool[place])
+                self._turns[place] = pair
+            turns += pair
+        return tuple(turns)
+
+    def _nearest(self, inputs: Mapping[str, Any]) -> list[int]:
+        equal = self._places.get(_key(inputs), ())
+        words = _words(self._spec, inputs)
+        if self._labels is None:
+            return self._index.ranked(words, self._k, equal)[::-1]
+        ranked = self._index.ranked(words, len(self._pool), equal)
+        return _balanced(ranked, self._k, self._labels)[::-1]
+
+
+class _Index:
+    """BM25 scores of the documents of a pool."""
+
+    def __init__(self, documents: Sequence[Sequence[str]]) -> None:
+        import numpy as np
+
+        self._size = len(documents)
+        self._backwards = np.arange(self._size - 1, -1, -1, dtype=np.int64)
+        vocabulary: dict[str, int] = {}
+        for word in (word for document in documents for word in document):
+            vocabulary.setdefault(word, len(vocabulary))
+        self._columns = _columns(documents, vocabulary) if vocabulary else {}
+
+    def ranked(self, words: Sequence[str], count: int, without: Sequence[int]) -> list[int]:
+        """The places of the `count` best documents, the best first, equal ones in order."""
+        import numpy as np
+
+        count = min(count, self._size - len(without))
+        if count < 1:
+            return []
+        found = [self._columns[word] for word in words if word in self._columns]
+        # A rank of its own for every document, so that partitioning has one possible result.
+        ranks = self._backwards
+        if found:
+            places = np.concatenate([column[0] for column in found])
+            weights = np.concatenate([column[1] for column in found])
+            scores = np.bincount(places, weights, self._size)
+            ranks = np.rint(scores * _STEPS).astype(np.int64) * self._size + ranks
+        if without:
+            ranks = ranks.copy()
+            ranks[without] = -1
+        best = np.argpartition(ranks, self._size - count)[self._size - count :]
+        ordered: list[int] = best[np.argsort(ranks[best])[::-1]].tolist()
+        return ordered
+
+
+def _columns(
+    documents: Sequence[Sequence[str]], vocabulary: Mapping[str, int]
+) -> dict[str, _Column]:
+    """For every word the documents that have it, and what it adds to their scores."""
+    import bm25s
+
+    # Its `index` would do the same, and log it.
+    built = bm25s.BM25(
+        k1=_K1, b=_B, method="lucene", dtype="float64", backend="numpy", csc_backend="numpy"
+    ).build_index_from_ids(
+        list(range(len(vocabulary))),
+        [[vocabulary[word] for word in document] for document in documents],
+        show_progress=False,
+    )
+    places, weights = built["indices"].astype("intp"), built["data"]
+    ends = built["indptr"].tolist()
+    return {
+        word: (places[ends[n] : ends[n + 1]], weights[ends[n] : ends[n + 1]])
+        for word, n in vocabulary.items()
+    }
+
+
+def _balanced(ranked: Sequence[int], k: int, labels: Sequence[bytes]) -> list[int]:
+    """The best `k`, at most k / number of labels of each label first, in their ranks' order."""
+    most = -(-k // max(len(set(labels)), 1))
+    taken: Counter[bytes] = Counter()
+    chosen: list[int] = []
+    passed: list[int] = []
+    for rank, place in enumerate(ranked):
+        if len(chosen) == k:
+            break
+        if taken[labels[place]] < most:
+            taken[labels[place]] += 1
+            chosen.append(rank)
+        else:
+            passed.append(rank)
+    chosen += passed[: k - len(chosen)]
+    return [ranked[rank] for rank in sorted(chosen)]
+
+
+def _labels(spec: SignatureSpec, pool: Sequence[Demo]) -> list[bytes] | None:
+    label = next((field.name for field in spec.outputs if field.shape.kind == "choice"), None)
+    if label is None:
+        return None
+    return [canonical_json(demo.outputs.get(label)) for demo in pool]
+
+
+def _words(spec: SignatureSpec, inputs: Mapping[str, Any]) -> list[str]:
+    given = (field for field in spec.inputs if field.name in inputs)
+    text = " ".join(spell(field, inputs[field.name]) for field in given)
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _key(inputs: Mapping[str, Any]) -> bytes:
+    try:
+        return canonical_json(inputs)
+    except TypeError:  # a whole number of more than 64 bits
+        return repr(inputs).encode()
+
+
+def _as_called(spec: SignatureSpec, demo: Demo) -> dict[str, Any]:
+    """A demonstration's inputs as a call with them would have them."""
+    values: dict[str, Any] = {}
+    for field in spec.inputs:
+        if field.name in demo.inputs:
+            values[field.name] = _value(field, thaw(demo.inputs[field.name]))
+        elif not field.required:
+            values[field.name] = field.dump(field.info.get_default(call_default_factory=True))
+    return values
+
+
+def _value(field: FieldSpec, value: Any) -> Any:
+    try:
+        return field.dump(field.adapter.validate_python(value))
+    except pydantic.ValidationError:
+        return value  # no call can have it; it can be shown all the same
