@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from lmpipe.optimize import BootstrapFewShot as BootstrapFewShot
     from lmpipe.optimize import Budget as Budget
     from lmpipe.optimize import Chain as Chain
+    from lmpipe.optimize import KNNFewShot as KNNFewShot
     from lmpipe.optimize import LabeledFewShot as LabeledFewShot
     from lmpipe.optimize import LayoutSearch as LayoutSearch
     from lmpipe.optimize import RandomSearch as RandomSearch
+    from lmpipe.optimize import StudentPreferred as StudentPreferred
     from lmpipe.outcome import Evaluation as Evaluation
     from lmpipe.program import Module as Module
     from lmpipe.recipe import Recipe as Recipe
@@ -62,6 +64,7 @@ _HOMES = {
     "Evaluation": "lmpipe.outcome",
     "Example": "lmpipe.example",
     "Input": "lmpipe.signature",
+    "KNNFewShot": "lmpipe.optimize",
     "LM": "lmpipe.lm.lm",
     "Limits": "lmpipe.lm.lm",
     "LabeledFewShot": "lmpipe.optimize",
@@ -82,6 +85,7 @@ _HOMES = {
     "Signature": "lmpipe.signature",
     "Source": "lmpipe.recipe",
     "Stream": "lmpipe.streaming",
+    "StudentPreferred": "lmpipe.optimize",
     "acompile": "lmpipe.compiler",
     "aevaluate": "lmpipe.evaluation",
     "compile": "lmpipe.compiler",

@@ -18,6 +18,7 @@ import pydantic
 from lmpipe.adapters import Layout, render_demo
 from lmpipe.adapters.values import spell
 from lmpipe.canonical import canonical_json
+from lmpipe.example import Example, jsonable
 from lmpipe.lm.request import Message
 from lmpipe.spec import FieldSpec, SignatureSpec
 from lmpipe.state import Demo, Retrieval, thaw
@@ -97,6 +98,21 @@ class Neighbours:
         return _balanced(ranked, self._k, self._labels)[::-1]
 
 
+def nearest_examples(example: Example, others: Sequence[Example], count: int) -> list[Example]:
+    """The examples whose inputs share most words with those of one, the nearest first.
+
+    Args:
+        example: the one; examples with the same inputs are left out.
+        others: the examples to choose from.
+        count: how many at most.
+    """
+    asked = canonical_json(jsonable(example.inputs))
+    inputs = [canonical_json(jsonable(other.inputs)) for other in others]
+    index = _Index([_split(text.decode()) for text in inputs])
+    same = [place for place, text in enumerate(inputs) if text == asked]
+    return [others[place] for place in index.ranked(_split(asked.decode()), count, same)]
+
+
 class _Index:
     """BM25 scores of the documents of a pool."""
 
@@ -174,15 +190,18 @@ def _balanced(ranked: Sequence[int], k: int, labels: Sequence[bytes]) -> list[in
 
 
 def _labels(spec: SignatureSpec, pool: Sequence[Demo]) -> list[bytes] | None:
-    label = next((field.name for field in spec.outputs if field.shape.kind == "choice"), None)
-    if label is None:
+    if spec.label is None:
         return None
-    return [canonical_json(demo.outputs.get(label)) for demo in pool]
+    return [canonical_json(demo.outputs.get(spec.label)) for demo in pool]
 
 
 def _words(spec: SignatureSpec, inputs: Mapping[str, Any]) -> list[str]:
     given = (field for field in spec.inputs if field.name in inputs)
     text = " ".join(spell(field, inputs[field.name]) for field in given)
+    return _split(text)
+
+
+def _split(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 

@@ -113,6 +113,11 @@ class SignatureSpec:
         return spec_text(self.describe())
 
     @cached_property
+    def label(self) -> str | None:
+        """The first output that has a fixed set of values: what demonstrations are balanced by."""
+        return next((field.name for field in self.outputs if field.shape.kind == "choice"), None)
+
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         return tuple(field.name for field in self.outputs)
 

@@ -9,6 +9,8 @@ SMALL: dict[str, Optimizer] = {
     "labeled": lmpipe.LabeledFewShot(demos=4),
     "bootstrap": lmpipe.BootstrapFewShot(bootstrapped=2, labeled=4),
     "random-search": lmpipe.RandomSearch(candidates=4, demos=6, bootstrapped=2),
+    "knn": lmpipe.KNNFewShot(k=(2, 4)),
+    "student-preferred": lmpipe.StudentPreferred(lessons=6, exam=3, demos=(2, 4)),
     "layout": lmpipe.LayoutSearch(demos=2),
     "chain": lmpipe.Chain(
         stages=(lmpipe.LayoutSearch(demos=2), lmpipe.RandomSearch(candidates=2, demos=6))

@@ -196,7 +196,7 @@ def test_ctrl_c_leaves_the_best_so_far(tmp_path: Path, name: str) -> None:
     def interrupts(request: Request) -> str:
         nonlocal asked
         asked += 1
-        if asked == 180:
+        if asked == 120:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         return answer_or_write(request)
 

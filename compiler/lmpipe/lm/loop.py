@@ -56,15 +56,21 @@ class _Wait(Generic[T]):
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
-        self._job = Job(coroutine, _get().mailbox, self._lock.release)
+        self._landed = False
+        self._job = Job(coroutine, _get().mailbox, self._land)
         self._job.start()
         self.cancel = self._job.cancel
 
     def wait(self) -> T:
         """Wait; whatever the coroutine raised is raised here."""
-        self._lock.acquire()
-        self._lock.release()
+        # Asked again by who was interrupted here, perhaps with the lock just taken.
+        if not self._landed:
+            self._lock.acquire()
         return self._job.outcome()
+
+    def _land(self) -> None:
+        self._landed = True
+        self._lock.release()
 
 
 class _Stop:

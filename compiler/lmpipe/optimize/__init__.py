@@ -11,11 +11,13 @@ from lmpipe.optimize.bounds import baselines, judges, own_lms, worst_ask, worst_
 from lmpipe.optimize.budget import Budget, Ledger
 from lmpipe.optimize.chain import Chain
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher, Watchers
+from lmpipe.optimize.knn_few_shot import KNNFewShot
 from lmpipe.optimize.labeled_few_shot import LabeledFewShot
 from lmpipe.optimize.layout_search import LayoutSearch
 from lmpipe.optimize.optimizer import Cost, Optimizer, Sizes
 from lmpipe.optimize.racing import Racing
 from lmpipe.optimize.random_search import RandomSearch
+from lmpipe.optimize.student_preferred import StudentPreferred
 from lmpipe.optimize.task import Roles, Task
 from lmpipe.spend import Spend
 
@@ -25,6 +27,7 @@ __all__ = [
     "Candidate",
     "Chain",
     "Cost",
+    "KNNFewShot",
     "LabeledFewShot",
     "LayoutSearch",
     "Ledger",
@@ -36,6 +39,7 @@ __all__ = [
     "Rollout",
     "Sizes",
     "Spend",
+    "StudentPreferred",
     "Task",
     "Watcher",
     "Watchers",
@@ -52,6 +56,8 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     LabeledFewShot.name: LabeledFewShot,
     BootstrapFewShot.name: BootstrapFewShot,
     RandomSearch.name: RandomSearch,
+    KNNFewShot.name: KNNFewShot,
+    StudentPreferred.name: StudentPreferred,
     LayoutSearch.name: LayoutSearch,
     Chain.name: Chain,
 }

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmpipe.optimize.demos import bootstrapped_demos, distinct, draw, labeled_demos, with_demos
+from lmpipe.optimize.demos import (
+    bootstrapped_demos,
+    distinct,
+    draw,
+    labeled_demos,
+    teacher_state,
+    with_demos,
+)
 from lmpipe.optimize.events import Rollout
 from lmpipe.optimize.optimizer import Cost, Sizes
 from lmpipe.optimize.task import Task
@@ -43,13 +50,7 @@ class BootstrapFewShot:
         predictors = task.predictors
         pools = labeled_demos(predictors, task.train)
         rng = task.rng("bootstrap")
-        teacher = with_demos(
-            task.start,
-            {
-                path: draw(predictors[path].spec, pool, self.teacher_demos, rng)
-                for path, pool in pools.items()
-            },
-        )
+        teacher = teacher_state(task, self.teacher_demos, rng)
         passed = await self.collect(task, teacher, enough=self.bootstrapped)
         own = bootstrapped_demos(passed, rng)
         return with_demos(

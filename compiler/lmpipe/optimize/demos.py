@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from lmpipe.canonical import canonical_json
 from lmpipe.example import Example
 from lmpipe.optimize.events import Rollout
 from lmpipe.program import Predictor
 from lmpipe.spec import SignatureSpec
-from lmpipe.state import Demo, ProgramState
+from lmpipe.state import Demo, ProgramState, Retrieval
+
+if TYPE_CHECKING:
+    from lmpipe.optimize.task import Task
 
 
 def labeled_demos(
@@ -67,7 +71,7 @@ def draw(
     The labels are the values of the first output that has a fixed set of them; where there is
     none, the draw is a plain one.
     """
-    label = next((f.name for f in spec.outputs if f.shape.kind == "choice"), None)
+    label = spec.label
     shuffled = rng.sample(list(pool), len(pool))
     if label is None:
         return tuple(shuffled[:count])
@@ -93,8 +97,38 @@ def distinct(demos: Sequence[Demo]) -> list[Demo]:
     return list(seen.values())
 
 
+def teacher_state(task: Task, count: int, rng: random.Random) -> ProgramState:
+    """The start with up to `count` labeled demonstrations: what a teacher is shown."""
+    pools = labeled_demos(task.predictors, task.train)
+    drawn = {
+        path: draw(task.predictors[path].spec, pool, count, rng) for path, pool in pools.items()
+    }
+    return with_demos(task.start, drawn)
+
+
 def with_demos(state: ProgramState, demos: Mapping[str, Sequence[Demo]]) -> ProgramState:
-    """A copy of a state with other demonstrations, by predictor path."""
+    """A copy of a state with other demonstrations, by predictor path, in place of all it shows."""
     return state.update(
-        {path: state[path].replace(demos=tuple(items)) for path, items in demos.items()}
+        {
+            path: state[path].replace(demos=tuple(items), retrieval=None)
+            for path, items in demos.items()
+        }
+    )
+
+
+def with_retrieval(
+    state: ProgramState, pools: Mapping[str, Sequence[Demo]], *, k: int, balanced: bool = False
+) -> ProgramState:
+    """A copy of a state that shows the `k` nearest of a pool, by predictor path.
+
+    A predictor with an empty pool stays as it is.
+    """
+    return state.update(
+        {
+            path: state[path].replace(
+                demos=(), retrieval=Retrieval(pool=tuple(pool), k=k, balanced=balanced)
+            )
+            for path, pool in pools.items()
+            if pool
+        }
     )

@@ -9,7 +9,14 @@ from typing import Any
 from lmpipe.adapters import layout_named, layout_names
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.demos import bootstrapped_demos, distinct, draw, labeled_demos, with_demos
+from lmpipe.optimize.demos import (
+    bootstrapped_demos,
+    distinct,
+    draw,
+    labeled_demos,
+    with_demos,
+    with_retrieval,
+)
 from lmpipe.optimize.optimizer import Cost, Sizes
 from lmpipe.optimize.task import Task
 from lmpipe.state import Demo, ProgramState
@@ -32,6 +39,8 @@ class RandomSearch:
         demos: the most demonstrations for each predictor.
         bootstrapped: the most of them that come from passed rollouts; 0 does without rollouts.
         threshold: the score from which a rollout passes.
+        retrieval: the share of predictors that show the demonstrations nearest to each input, in
+            place of fixed ones.
         layouts: prompt layouts to try.
         constrained: the share of candidates whose outputs are constrained.
 
@@ -44,6 +53,7 @@ class RandomSearch:
     demos: int = 12
     bootstrapped: int = 4
     threshold: float = 1.0
+    retrieval: float = 0.35
     layouts: tuple[str, ...] = layout_names()
     constrained: float = 0.75
     name: str = "random-search"
@@ -87,15 +97,22 @@ class RandomSearch:
         constrained = rng.random() < self.constrained
         count = rng.randint(max(1, self.demos // 3), self.demos)
         chosen: dict[str, list[Demo]] = {}
+        near: dict[str, list[Demo]] = {}
         for path, predictor in task.predictors.items():
             first = own.get(path, [])
+            if rng.random() < self.retrieval:
+                near[path] = distinct([*first, *pools[path]])
+                continue
             kept = rng.sample(first, min(len(first), rng.randint(0, self.bootstrapped), count))
             rest = draw(predictor.spec, pools[path], count, rng)
             chosen[path] = distinct([*kept, *rest])[:count]
             rng.shuffle(chosen[path])
-        state = task.start.map(layout=layout, constrained=constrained)
-        name = f"{layout}{', constrained' if constrained else ''}, {count} demos"
-        return name, with_demos(state, chosen)
+        state = with_demos(task.start.map(layout=layout, constrained=constrained), chosen)
+        shown = f"{count} demos" if not near else f"{count} nearest demos"
+        if near and chosen:
+            shown = f"{count} demos, nearest for {', '.join(near)}"
+        name = f"{layout}{', constrained' if constrained else ''}, {shown}"
+        return name, with_retrieval(state, near, k=count)
 
     def cost(self, sizes: Sizes) -> Cost:
         bootstrap = sizes.train if self.bootstrapped else 0

@@ -1,0 +1,87 @@
+"""`KNNFewShot`: demonstrations chosen for each input, those nearest to it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lmpipe.errors import RecipeError
+from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
+from lmpipe.optimize.demos import (
+    bootstrapped_demos,
+    distinct,
+    labeled_demos,
+    teacher_state,
+    with_retrieval,
+)
+from lmpipe.optimize.optimizer import Cost, Sizes
+from lmpipe.optimize.task import Task
+from lmpipe.state import Demo, ProgramState
+
+
+@dataclass(frozen=True, kw_only=True)
+class KNNFewShot:
+    """Show each predictor the `k` demonstrations whose inputs are nearest to its own.
+
+    The pool is learned state and is saved with it; a call costs no LM call more. Nearest
+    neighbours in place of fixed demonstrations: Liu et al., "What makes good in-context examples
+    for GPT-3?" (arXiv 2101.06804, section 3), with words in place of embeddings.
+
+    Cost: `len(k)` runs of the program for each validation example, and one for each training
+    example where rollouts are needed.
+
+    Args:
+        k: how many to show, one candidate for each number.
+        bootstrap: add what the teacher's passed rollouts did to the pool; None does so only where
+            a predictor has no labeled examples.
+        balanced: let each label be shown about equally often.
+        constrained: constrain outputs to their types; None leaves that as it is declared.
+        threshold: the score from which a rollout passes.
+
+    Raises:
+        RecipeError: if there is no number of demonstrations, or one below 1.
+    """
+
+    k: tuple[int, ...] = (4, 8)
+    bootstrap: bool | None = None
+    balanced: bool = False
+    constrained: bool | None = True
+    threshold: float = 1.0
+    name: str = "knn"
+
+    def __post_init__(self) -> None:
+        if not self.k or min(self.k) < 1:
+            raise RecipeError(f"{self}: k needs one number of demonstrations or more, from 1 on")
+
+    async def optimize(self, task: Task) -> ProgramState:
+        pools = await self._pools(task)
+        start = task.start.map(demos=())
+        if self.constrained is not None:
+            start = start.map(constrained=self.constrained)
+        await task.race(
+            [
+                (f"{k} nearest demos", with_retrieval(start, pools, k=k, balanced=self.balanced))
+                for k in self.k
+            ]
+        )
+        return task.best.state
+
+    async def _pools(self, task: Task) -> dict[str, list[Demo]]:
+        labeled = labeled_demos(task.predictors, task.train)
+        rng = task.rng("pools")
+        # Of demonstrations that are equally near, the earlier ones are shown.
+        pools = {path: rng.sample(pool, len(pool)) for path, pool in labeled.items()}
+        if self.bootstrap or (self.bootstrap is None and not all(pools.values())):
+            collector = BootstrapFewShot(threshold=self.threshold)
+            teacher = teacher_state(task, collector.teacher_demos, rng)
+            passed = await collector.collect(task, teacher, enough=len(task.train))
+            own = bootstrapped_demos(passed, rng)
+            pools = {path: distinct([*own.get(path, []), *pool]) for path, pool in pools.items()}
+        return pools
+
+    def cost(self, sizes: Sizes) -> Cost:
+        rollouts = 0 if self.bootstrap is False else sizes.train
+        return Cost(len(self.k) * sizes.val + rollouts)
+
+    def settings(self) -> dict[str, Any]:
+        return {**asdict(self), "k": list(self.k)}
