@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lmpipe.optimize import BootstrapFewShot as BootstrapFewShot
     from lmpipe.optimize import Budget as Budget
     from lmpipe.optimize import Chain as Chain
+    from lmpipe.optimize import Ensemble as Ensemble
     from lmpipe.optimize import KNNFewShot as KNNFewShot
     from lmpipe.optimize import LabeledFewShot as LabeledFewShot
     from lmpipe.optimize import LayoutSearch as LayoutSearch
@@ -61,6 +62,7 @@ _HOMES = {
     "Chain": "lmpipe.optimize",
     "ChainOfThought": "lmpipe.modules.chain_of_thought",
     "Demo": "lmpipe.state",
+    "Ensemble": "lmpipe.optimize",
     "Evaluation": "lmpipe.outcome",
     "Example": "lmpipe.example",
     "Input": "lmpipe.signature",

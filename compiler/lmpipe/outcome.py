@@ -13,6 +13,7 @@ from lmpipe.figures import Figures
 from lmpipe.lm.request import Usage
 from lmpipe.lm.runtime import Call
 from lmpipe.metrics import Score
+from lmpipe.signature import plain
 from lmpipe.spend import Account
 from lmpipe.statistics import Interval, mean_interval
 from lmpipe.trace import Trace
@@ -196,15 +197,3 @@ class Evaluation:
             "tokens": self.usage.tokens,
             "usd": self.usd,  # null: the price is unknown
         }
-
-
-def plain(value: Any) -> Any:
-    """Turn what a program returned into JSON; a signature instance gives its outputs."""
-    from pydantic_core import to_jsonable_python
-
-    from lmpipe.signature import Signature, spec_of
-
-    if isinstance(value, Signature):
-        spec = spec_of(type(value))
-        return {field.name: field.dump(getattr(value, field.name)) for field in spec.outputs}
-    return to_jsonable_python(value, fallback=str)

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import inspect
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from lmpipe.errors import ArtifactError, ConfigError
@@ -164,15 +164,29 @@ class Module:
     def bind(self, state: ProgramState) -> Self:
         """A cheap copy that runs with a learned state; this program stays as it is.
 
+        Bound to the state of an ensemble, it runs every member and reduces what they give.
+
         Raises:
             ArtifactError: if the state was learned for other predictors or signatures; shows
                 what differs.
         """
-        predictors = self.predictors()
-        check_fits(predictors, state)
+        if state.reduce is not None:
+            from lmpipe.ensemble import bind_ensemble
+
+            return bind_ensemble(self, state)
+        check_fits(self.predictors(), state)
+        return self._with_states(state.predictors)
+
+    def _with_states(self, states: Mapping[str, PredictorState], *, prefix: str = "") -> Self:
+        """`bind` to states that are known to fit.
+
+        Args:
+            states: by predictor path.
+            prefix: what the predictors' paths begin with from then on.
+        """
         bound = {
-            id(predictor): predictor.with_state(state[path], path)
-            for path, predictor in predictors.items()
+            id(predictor): predictor.with_state(states[path], prefix + path)
+            for path, predictor in self.predictors().items()
         }
         result = _rebuild(self, bound)
         assert isinstance(result, type(self))
@@ -205,6 +219,19 @@ class Predictor(Module):
         raise NotImplementedError
 
 
+class Ensemble(Module):
+    """A program that is bound to the state of an ensemble. See `ensemble`."""
+
+    @property
+    def _voters(self) -> tuple[Module, ...]:
+        """The members in their order; equal ones are one object."""
+        raise NotImplementedError
+
+    def _with_voters(self, voters: Sequence[Module]) -> Ensemble:
+        """A copy with other members."""
+        raise NotImplementedError
+
+
 def check_fits(predictors: Mapping[str, Predictor], state: ProgramState) -> None:
     """Check that a state was learned for these predictors.
 
@@ -232,6 +259,11 @@ def check_fits(predictors: Mapping[str, Predictor], state: ProgramState) -> None
             + "\n".join(problems)
             + "\n  load it with the program that it was compiled from, or compile again"
         )
+
+
+def once_each(members: Sequence[Module]) -> list[Module]:
+    """The members of an ensemble without those that are there again."""
+    return list({id(member): member for member in members}.values())
 
 
 async def run_traced(
@@ -267,7 +299,7 @@ def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Predicto
         if id(value) in seen:
             return
         seen.add(id(value))
-    if isinstance(value, Predictor):
+    if isinstance(value, Predictor) and not isinstance(value, Ensemble):
         yield path, value
         return
     for label, item in _parts(value):
@@ -286,6 +318,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _attributes(module: Module) -> dict[str, Any]:
     """A module's attributes, with the modules that its class has for all instances."""
+    if isinstance(module, Ensemble):
+        return {"members": module._voters}
     shared = {
         name: item
         for kind in reversed(type(module).__mro__)
@@ -300,6 +334,9 @@ def _calls_of(value: Any, seen: set[int]) -> int:
     if not isinstance(value, Module | list | tuple | dict) or id(value) in seen:
         return 0
     seen.add(id(value))
+    if isinstance(value, Ensemble):
+        # Each runs its own share of what they may have in common; equal ones run once.
+        return sum(_calls_of(voter, set(seen)) for voter in once_each(value._voters))
     if isinstance(value, Module) and value.max_calls is not None:
         return value.max_calls
     if isinstance(value, Predictor):
@@ -311,6 +348,9 @@ def _rebuild(value: Any, bound: dict[int, Any]) -> Any:
     """Copy what leads to a predictor; all else is shared with the original."""
     if id(value) in bound:
         return bound[id(value)]
+    if isinstance(value, Ensemble):
+        voters = [_rebuild(voter, bound) for voter in value._voters]
+        return bound.setdefault(id(value), value._with_voters(voters))
     if isinstance(value, Module):
         # Known before its attributes are copied, so that modules may refer to each other.
         result = bound[id(value)] = copy.copy(value)

@@ -111,6 +111,16 @@ def spec_of(signature: type[Signature]) -> SignatureSpec:
     return spec
 
 
+def plain(value: Any) -> Any:
+    """Turn what a program returned into JSON; a signature instance gives its outputs."""
+    from pydantic_core import to_jsonable_python
+
+    if isinstance(value, Signature):
+        spec = spec_of(type(value))
+        return {field.name: field.dump(getattr(value, field.name)) for field in spec.outputs}
+    return to_jsonable_python(value, fallback=str)
+
+
 def _read_spec(signature: type[Signature]) -> SignatureSpec:
     inputs: list[FieldSpec] = []
     outputs: list[FieldSpec] = []

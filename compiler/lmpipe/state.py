@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import orjson
 import pydantic
@@ -15,6 +16,10 @@ from lmpipe.canonical import canonical_json, digest, pretty_json
 from lmpipe.errors import ArtifactError
 
 STATE_FORMAT = 1
+
+T = TypeVar("T")
+
+_MEMBER = re.compile(r"members\[(0|[1-9][0-9]*)\]\.(.+)", re.DOTALL)
 
 
 def _freeze(value: Any) -> Any:
@@ -145,13 +150,41 @@ class PredictorState(_Value):
 
 
 class ProgramState(_Value):
-    """What is learned for a program: one `PredictorState` for each predictor path."""
+    """What is learned for a program: one `PredictorState` for each predictor path.
+
+    Args:
+        predictors: what is learned, by path. An ensemble's paths are `members[0].<path>`,
+            `members[1].<path>`, …; see `ensemble_state`.
+        reduce: how the predictions of an ensemble's members become one, such as `majority`;
+            None, which is not written to files, if this is no ensemble.
+    """
 
     predictors: Annotated[
         Mapping[str, PredictorState],
         AfterValidator(lambda value: MappingProxyType(dict(value))),
         PlainSerializer(lambda value: {path: item.to_json() for path, item in value.items()}),
     ]
+    reduce: str | None = pydantic.Field(default=None, exclude_if=lambda value: value is None)
+
+    @pydantic.model_validator(mode="after")
+    def _check_members(self) -> Self:
+        if self.reduce is None:
+            return self
+        found = [_MEMBER.fullmatch(path) for path in self.predictors]
+        strange = [path for path, match in zip(self.predictors, found, strict=True) if not match]
+        if strange or not found:
+            came = ", ".join(strange) if strange else "none"
+            raise ValueError(
+                f"the paths of an ensemble (reduce={self.reduce!r}) are members[0].<path>, "
+                f"members[1].<path>, …; came {came}"
+            )
+        numbers = sorted({int(match[1]) for match in found if match})
+        if numbers != list(range(len(numbers))):
+            raise ValueError(
+                "the members of an ensemble are numbered from 0 without gaps; came "
+                f"{', '.join(map(str, numbers))}"
+            )
+        return self
 
     def __getitem__(self, path: str) -> PredictorState:
         return self.predictors[path]
@@ -162,13 +195,22 @@ class ProgramState(_Value):
 
     def update(self, changes: Mapping[str, PredictorState]) -> ProgramState:
         """A copy with some predictors' states changed, by path."""
-        return ProgramState(predictors={**self.predictors, **changes})
+        return self._changed({"predictors": {**self.predictors, **changes}})
 
     def map(self, **changes: Any) -> ProgramState:
         """A copy with the same change made to every predictor, such as `layout="plain"`."""
-        return ProgramState(
-            predictors={path: item.replace(**changes) for path, item in self.predictors.items()}
-        )
+        changed = {path: item.replace(**changes) for path, item in self.predictors.items()}
+        return self._changed({"predictors": changed})
+
+    def declared_path(self, path: str) -> str:
+        """A path of this state as the program declares it: without the number of a member."""
+        match = None if self.reduce is None else _MEMBER.fullmatch(path)
+        return match[2] if match else path
+
+    def look_up(self, path: str, table: Mapping[str, T], default: T) -> T:
+        """What a table by declared paths, such as a manifest's signatures, holds for a path."""
+        # The path itself comes first: what was compiled may have been an ensemble already.
+        return table.get(path, table.get(self.declared_path(path), default))
 
     def to_bytes(self) -> bytes:
         """The bytes of `program.json`: the same state gives the same bytes."""
@@ -200,6 +242,46 @@ class ProgramState(_Value):
                 f"its content has {state.hash[:12]}\n  restore the file, or compile again"
             )
         return state
+
+
+def ensemble_state(states: Sequence[ProgramState], *, reduce: str = "majority") -> ProgramState:
+    """The state of an ensemble: a program bound to it runs all members and reduces what they give.
+
+    Args:
+        states: of the members, each a state of the same program; equal ones count as often as
+            they are there.
+        reduce: how predictions become one; `voting.REDUCERS` has the names.
+
+    Raises:
+        ArtifactError: if there is no member, or one is an ensemble itself.
+    """
+    nested = [number for number, state in enumerate(states) if state.reduce is not None]
+    if nested or not states:
+        came = f"member {nested[0]} is an ensemble itself" if nested else "there are none"
+        raise ArtifactError(
+            f"the members of an ensemble are states of single programs, but {came}: give the "
+            "members of inner ensembles, member_states(state), one by one"
+        )
+    return ProgramState(
+        predictors={
+            f"members[{number}].{path}": item
+            for number, state in enumerate(states)
+            for path, item in state.predictors.items()
+        },
+        reduce=reduce,
+    )
+
+
+def member_states(state: ProgramState) -> tuple[ProgramState, ...]:
+    """The states of an ensemble's members in their order; a single program's is its own."""
+    if state.reduce is None:
+        return (state,)
+    members: dict[int, dict[str, PredictorState]] = {}
+    for path, item in state.predictors.items():
+        match = _MEMBER.fullmatch(path)
+        assert match is not None
+        members.setdefault(int(match[1]), {})[match[2]] = item
+    return tuple(ProgramState(predictors=members[number]) for number in range(len(members)))
 
 
 def _no_state(where: str, error: Exception) -> ArtifactError:

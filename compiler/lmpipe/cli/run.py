@@ -137,8 +137,8 @@ def _answer_many(program: Module, rows: Sequence[Mapping[str, Any]], concurrency
 async def _answer(program: Module, row: Mapping[str, Any]) -> dict[str, Any]:
     """The result of one run as a JSON object, or what its own row did wrong."""
     from lmpipe.errors import LmpipeError, OutputError
-    from lmpipe.outcome import plain
     from lmpipe.program import run_traced
+    from lmpipe.signature import plain
     from lmpipe.trace import Trace
 
     try:

@@ -25,7 +25,7 @@ def command(target: Target, program: Program = None, trust: Trust = False) -> No
         opened = open_target(target, program=None, trust=False)
         state = opened.program.state()
         described = {
-            path: predictor.spec.describe()
+            state.declared_path(path): predictor.spec.describe()
             for path, predictor in opened.program.predictors().items()
         }
         _show(console, state, described, opened.program)
@@ -68,11 +68,16 @@ def _show(
 ) -> None:
     from lmpipe.report.terminal import say
     from lmpipe.spec import spec_text
+    from lmpipe.state import member_states
 
+    if state.reduce is not None:
+        members = len(member_states(state))
+        say(console, f"ensemble of {members} members, reduced by {state.reduce}")
     for path, learned in state.predictors.items():
+        signature = state.look_up(path, signatures, {})
         say(console)
         say(console, path, style="bold")
-        say(console, f"  signature    {spec_text(signatures.get(path, {}))}")
+        say(console, f"  signature    {spec_text(signature)}")
         say(console, f"  layout       {learned.layout}")
         say(console, f"  constrained  {'yes' if learned.constrained else 'no'}")
         if learned.lm:
@@ -83,7 +88,7 @@ def _show(
         say(console, "  instruction")
         for line in learned.instruction.splitlines() or [""]:
             say(console, f"    {line}")
-        _show_demos(console, learned, signatures.get(path, {}))
+        _show_demos(console, learned, signature)
         if program is not None:
             _show_prompt(console, program, path, learned)
 

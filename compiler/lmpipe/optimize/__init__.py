@@ -10,6 +10,7 @@ from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.bounds import baselines, judges, own_lms, worst_ask, worst_run
 from lmpipe.optimize.budget import Budget, Ledger
 from lmpipe.optimize.chain import Chain
+from lmpipe.optimize.ensemble import Ensemble
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher, Watchers
 from lmpipe.optimize.knn_few_shot import KNNFewShot
 from lmpipe.optimize.labeled_few_shot import LabeledFewShot
@@ -27,6 +28,7 @@ __all__ = [
     "Candidate",
     "Chain",
     "Cost",
+    "Ensemble",
     "KNNFewShot",
     "LabeledFewShot",
     "LayoutSearch",
@@ -59,6 +61,7 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     KNNFewShot.name: KNNFewShot,
     StudentPreferred.name: StudentPreferred,
     LayoutSearch.name: LayoutSearch,
+    Ensemble.name: Ensemble,
     Chain.name: Chain,
 }
 

@@ -22,6 +22,7 @@ from lmpipe.report.text import (
     points_range,
     tally,
 )
+from lmpipe.state import member_states
 
 REPORT = "report.html"
 
@@ -178,12 +179,17 @@ def _over_predictors(candidate: Mapping[str, Any], read: Any, *, every: bool = F
 def _learned(run: RunFiles) -> str:
     if run.state is None:
         return ""
-    signatures = run.manifest["program"].get("signatures", {})
+    state, signatures = run.state, run.manifest["program"].get("signatures", {})
+    note = ""
+    if state.reduce is not None:
+        members = count(len(member_states(state)))
+        note = f"<p>An ensemble of {members} members, reduced by {text(state.reduce)}.</p>"
     return section(
         "What was learned",
+        note,
         *(
-            _predictor(path, learned, signatures.get(path, {}))
-            for path, learned in run.state.to_json()["predictors"].items()
+            _predictor(path, learned, state.look_up(path, signatures, {}))
+            for path, learned in state.to_json()["predictors"].items()
         ),
     )
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lmpipe.outcome import Evaluation, Row, plain
+from lmpipe.outcome import Evaluation, Row
 from lmpipe.report.text import (
     NOTHING,
     count,
@@ -26,6 +26,7 @@ from lmpipe.report.text import (
     spend_line,
     tally,
 )
+from lmpipe.signature import plain
 from lmpipe.spend import Account, Spend
 
 if TYPE_CHECKING:
