@@ -41,7 +41,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py --profile
 
 record: $(VENV)/.dev
-	LMPIPE_RECORD=1 $(BIN)/pytest tests/real/test_tickets.py
+	LMPIPE_RECORD=1 $(BIN)/pytest tests/real
 	cd tests/testing/suite && ../../../$(BIN)/pytest -p no:cacheprovider --lm-record=rewrite
 
 lint: $(VENV)/.dev
