@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.errors import ArtifactError
-from lmpipe.state import Demo, PredictorState, ProgramState
+from lmpipe.state import Demo, PredictorState, ProgramState, ensemble_state, member_states
 
 plain = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.floats()
 json_values = st.recursive(
@@ -36,6 +36,19 @@ predictor_states = st.builds(
 )
 program_states = st.builds(
     ProgramState, predictors=st.dictionaries(st.text(max_size=8), predictor_states, max_size=2)
+)
+members = st.lists(
+    st.builds(
+        ProgramState,
+        predictors=st.dictionaries(
+            st.text(min_size=1, max_size=8) | st.just("members[1].a"),
+            predictor_states,
+            min_size=1,
+            max_size=2,
+        ),
+    ),
+    min_size=1,
+    max_size=12,
 )
 
 
@@ -229,3 +242,94 @@ def test_a_later_format_is_told_as_such() -> None:
 def test_damaged_files_are_told_by_name(data: bytes) -> None:
     with pytest.raises(ArtifactError, match=r"runs/x/program\.json is no learned state"):
         ProgramState.from_bytes(data, where="runs/x/program.json")
+
+
+# --- ensembles
+
+
+@given(members, st.sampled_from(["majority", "per_field"]))
+def test_an_ensemble_gives_its_members_back_from_its_file(
+    given: list[ProgramState], reduce: str
+) -> None:
+    saved = ensemble_state(given, reduce=reduce)
+    loaded = ProgramState.from_bytes(saved.to_bytes())
+    assert member_states(saved) == member_states(loaded) == tuple(given)
+    assert (loaded.hash, loaded.to_bytes()) == (saved.hash, saved.to_bytes())
+    assert ensemble_state(member_states(loaded), reduce=reduce) == saved
+
+
+@given(program_states)
+def test_a_single_programs_state_is_its_own_member_and_tells_no_reduce(
+    saved: ProgramState,
+) -> None:
+    assert member_states(saved) == (saved,)
+    assert "reduce" not in saved.to_json()
+
+
+def test_how_an_ensemble_reduces_and_the_order_of_its_members_count() -> None:
+    one, other = program_state(), program_state(layout="plain")
+    kinds = [
+        one,
+        ensemble_state([one]),
+        ensemble_state([one], reduce="per_field"),
+        ensemble_state([one, other]),
+        ensemble_state([other, one]),
+        ensemble_state([one, one, other]),
+    ]
+    assert len({item.hash for item in kinds}) == len(kinds)
+
+
+def test_a_changed_ensemble_stays_one() -> None:
+    made = ensemble_state([program_state(), program_state()], reduce="per_field")
+    path, new = "members[1].a", state(instruction="New.")
+    assert made.map(layout="json").reduce == "per_field"
+    assert made.update({path: new}).reduce == "per_field"
+    replaced = made.replace(**{path: new})
+    assert member_states(replaced) == (program_state(), program_state(instruction="New."))
+
+
+def test_members_are_no_ensembles() -> None:
+    inner = ensemble_state([program_state()])
+    with pytest.raises(ArtifactError, match=r"member 1 is an ensemble itself.*member_states"):
+        ensemble_state([program_state(), inner])
+    with pytest.raises(ArtifactError, match="there are none"):
+        ensemble_state([])
+
+
+@pytest.mark.parametrize(
+    ("paths", "says"),
+    [
+        (["members[0].a", "members[2].a"], "without gaps; came 0, 2"),
+        (["members[1].a"], "without gaps; came 1"),
+        (["members[0].a", "b"], "came b"),
+        (["members[00].a"], r"came members\[00\]\.a"),
+        (["members[0]"], r"came members\[0\]"),
+        ([], "came none"),
+    ],
+)
+def test_the_paths_of_an_ensemble_are_checked(paths: list[str], says: str) -> None:
+    predictors = {path: state() for path in paths}
+    with pytest.raises(pydantic.ValidationError, match=says):
+        ProgramState(predictors=predictors, reduce="majority")
+    content = {"predictors": {path: state().to_json() for path in paths}, "reduce": "majority"}
+    data = orjson.dumps({"format": 1, "hash": "00", "state": content})
+    with pytest.raises(ArtifactError, match=rf"(?s)no learned state.*{says}"):
+        ProgramState.from_bytes(data)
+    assert ProgramState(predictors=predictors).reduce is None
+
+
+def test_taking_reduce_out_of_a_file_is_detected() -> None:
+    content = orjson.loads(ensemble_state([program_state()]).to_bytes())
+    del content["state"]["reduce"]
+    with pytest.raises(ArtifactError, match="was changed after it was written"):
+        ProgramState.from_bytes(orjson.dumps(content))
+
+
+def test_paths_as_declared() -> None:
+    single = ProgramState(predictors={"members[0].a": state()})
+    voting = ensemble_state([single, single])
+    assert single.declared_path("members[0].a") == "members[0].a"
+    assert voting.declared_path("members[1].members[0].a") == "members[0].a"
+    assert voting.look_up("members[1].members[0].a", {"members[0].a": 7}, 0) == 7
+    assert voting.look_up("members[1].members[0].a", {"members[1].members[0].a": 8}, 0) == 8
+    assert single.look_up("b", {"a": 7}, 0) == 0

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Generic, TypeVar, assert_type
 
 import lmpipe
+from lmpipe.state import ensemble_state
 
 
 class WriteQuery(lmpipe.Signature):
@@ -98,6 +99,9 @@ def bind_keeps_the_type() -> None:
     assert_type(bound("x"), AnswerFromContext)
     assert_type(program.predictors().keys() <= {"query"}, bool)
     assert_type(AsyncAnswer().bind(AsyncAnswer().state())(["x"]), dict[str, str])
+    voting = program.bind(ensemble_state([program.state(), bound.state()]))
+    assert_type(voting, Answer)
+    assert_type(voting("x"), AnswerFromContext)
 
 
 def as_a_program(program: lmpipe.Module) -> None:
