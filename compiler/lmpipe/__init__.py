@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lmpipe.optimize import KNNFewShot as KNNFewShot
     from lmpipe.optimize import LabeledFewShot as LabeledFewShot
     from lmpipe.optimize import LayoutSearch as LayoutSearch
+    from lmpipe.optimize import MIPROv2 as MIPROv2
     from lmpipe.optimize import RandomSearch as RandomSearch
     from lmpipe.optimize import StudentPreferred as StudentPreferred
     from lmpipe.outcome import Evaluation as Evaluation
@@ -71,6 +72,7 @@ _HOMES = {
     "Limits": "lmpipe.lm.lm",
     "LabeledFewShot": "lmpipe.optimize",
     "LayoutSearch": "lmpipe.optimize",
+    "MIPROv2": "lmpipe.optimize",
     "Module": "lmpipe.program",
     "Output": "lmpipe.signature",
     "Partial": "lmpipe.trace",

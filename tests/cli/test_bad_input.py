@@ -89,7 +89,7 @@ def test_a_missing_field_is_named_with_its_line(cli: Cli, folder: Path) -> None:
             "recipe = recipe.replace(metric=broken)",
             ["the metric raised on every one of 14 rows", "ValueError: no such field"],
         ),
-        ("recipe = recipe.replace(optimizer='mipro')", ["unknown optimizer 'mipro'"]),
+        ("recipe = recipe.replace(optimizer='opro')", ["unknown optimizer 'opro'"]),
     ],
 )
 def test_a_wrong_recipe(cli: Cli, write: Write, lines: str, words: list[str]) -> None:

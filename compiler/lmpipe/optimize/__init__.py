@@ -15,6 +15,7 @@ from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher, Watche
 from lmpipe.optimize.knn_few_shot import KNNFewShot
 from lmpipe.optimize.labeled_few_shot import LabeledFewShot
 from lmpipe.optimize.layout_search import LayoutSearch
+from lmpipe.optimize.mipro import MIPROv2
 from lmpipe.optimize.optimizer import Cost, Optimizer, Sizes
 from lmpipe.optimize.racing import Racing
 from lmpipe.optimize.random_search import RandomSearch
@@ -33,6 +34,7 @@ __all__ = [
     "LabeledFewShot",
     "LayoutSearch",
     "Ledger",
+    "MIPROv2",
     "Optimizer",
     "Progress",
     "Racing",
@@ -61,6 +63,7 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     KNNFewShot.name: KNNFewShot,
     StudentPreferred.name: StudentPreferred,
     LayoutSearch.name: LayoutSearch,
+    MIPROv2.name: MIPROv2,
     Ensemble.name: Ensemble,
     Chain.name: Chain,
 }

@@ -1,0 +1,97 @@
+"""Grounded instructions: a proposer that knows the program, the data and what went wrong."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from lmpipe.optimize.proposals import (
+    clean_instruction,
+    describe_examples,
+    describe_program,
+    describe_rows,
+)
+from lmpipe.optimize.task import Task
+from lmpipe.outcome import Row
+from lmpipe.signature import Input, Output, Signature
+
+TIPS = (
+    "Keep it short: one or two plain sentences.",
+    "Say what a good answer looks like, and what it must not contain.",
+    "Name the cases that are easily confused, and how to tell them apart.",
+    "Describe the steps by which the answer is found.",
+    "Say what to do when the input lacks what is asked for.",
+    "Write for a reader who is careful, but knows nothing of the subject.",
+)
+
+# What is shown of the data and of the runs: a proposer's context may be small.
+_EXAMPLES, _ROWS = 8, 4
+
+
+class SummarizeData(Signature):
+    """Describe what these examples have in common: subject, form, length, and what varies.
+
+    The description helps somebody to write instructions without seeing the examples. Be concrete
+    and brief; do not list the examples.
+    """
+
+    examples: str = Input(desc="one example in each line")
+    summary: str = Output(desc="two or three sentences")
+
+
+class ProposeInstruction(Signature):
+    """Write the instruction for one step of a program.
+
+    A language model will carry the step out, and sees the instruction and the step's inputs only.
+    The instruction must fit all inputs, not those of one example, and keep to the tip.
+    """
+
+    program: str = Input(desc="all steps: signature and present instruction")
+    step: str = Input(desc="the step to write the instruction for")
+    data: str = Input(desc="what the examples are like")
+    runs: str = Input(desc="what the step did on some examples, and what was wrong with it")
+    tip: str = Input(desc="how the instruction should be")
+    instruction: str = Output(desc="the instruction, complete and ready to use")
+
+
+async def summarize_data(task: Task, rng: random.Random) -> str:
+    """What the training examples are like, in the proposer's words; empty if it cannot say."""
+    few = rng.sample(task.train, min(_EXAMPLES, len(task.train)))
+    answer = await task.ask(SummarizeData, examples=describe_examples(few))
+    return answer.summary.strip() if answer else ""
+
+
+async def propose_instructions(
+    task: Task, path: str, count: int, *, data: str, rows: Sequence[Row], rng: random.Random
+) -> list[str]:
+    """New instructions for one predictor, each from another tip and other runs.
+
+    Args:
+        task: the task.
+        path: the predictor.
+        count: how many to ask for; those that cannot be read, or come twice, are dropped.
+        data: what the examples are like.
+        rows: runs on training examples.
+        rng: draws tips and runs.
+    """
+    called = [row for row in rows if row.trace.of(path)]
+    # What went wrong tells most.
+    called.sort(key=lambda row: row.score.value)
+    worst = called[: 2 * _ROWS]
+    tips = rng.sample(TIPS, len(TIPS))
+    answers = await task.ask_all(
+        ProposeInstruction,
+        [
+            {
+                "program": describe_program(task.predictors, task.start),
+                "step": path,
+                "data": data or "unknown",
+                "runs": describe_rows(rng.sample(worst, min(_ROWS, len(worst))), path) or "none",
+                "tip": tips[number % len(tips)],
+            }
+            for number in range(count)
+        ],
+    )
+    texts = [clean_instruction(answer.instruction) for answer in answers if answer]
+    own = task.start[path].instruction
+    return [text for text in dict.fromkeys(texts) if text and text != own]
