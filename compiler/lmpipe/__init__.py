@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lmpipe.modules.chain_of_thought import ChainOfThought as ChainOfThought
     from lmpipe.modules.function import predict as predict
     from lmpipe.modules.predict import Predict as Predict
+    from lmpipe.optimize import SIMBA as SIMBA
     from lmpipe.optimize import BootstrapFewShot as BootstrapFewShot
     from lmpipe.optimize import Budget as Budget
     from lmpipe.optimize import Chain as Chain
@@ -84,6 +85,7 @@ _HOMES = {
     "Recipe": "lmpipe.recipe",
     "Retrieval": "lmpipe.state",
     "Run": "lmpipe.compiler",
+    "SIMBA": "lmpipe.optimize",
     "Score": "lmpipe.metrics",
     "ScriptedLM": "lmpipe.lm.scripted",
     "Signature": "lmpipe.signature",

@@ -19,6 +19,7 @@ from lmpipe.optimize.mipro import MIPROv2
 from lmpipe.optimize.optimizer import Cost, Optimizer, Sizes
 from lmpipe.optimize.racing import Racing
 from lmpipe.optimize.random_search import RandomSearch
+from lmpipe.optimize.simba import SIMBA
 from lmpipe.optimize.student_preferred import StudentPreferred
 from lmpipe.optimize.task import Roles, Task
 from lmpipe.spend import Spend
@@ -41,6 +42,7 @@ __all__ = [
     "RandomSearch",
     "Roles",
     "Rollout",
+    "SIMBA",
     "Sizes",
     "Spend",
     "StudentPreferred",
@@ -64,6 +66,7 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     StudentPreferred.name: StudentPreferred,
     LayoutSearch.name: LayoutSearch,
     MIPROv2.name: MIPROv2,
+    SIMBA.name: SIMBA,
     Ensemble.name: Ensemble,
     Chain.name: Chain,
 }
