@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lmpipe.optimize import Budget as Budget
     from lmpipe.optimize import Chain as Chain
     from lmpipe.optimize import Ensemble as Ensemble
+    from lmpipe.optimize import InferRules as InferRules
     from lmpipe.optimize import KNNFewShot as KNNFewShot
     from lmpipe.optimize import LabeledFewShot as LabeledFewShot
     from lmpipe.optimize import LayoutSearch as LayoutSearch
@@ -67,6 +68,7 @@ _HOMES = {
     "Ensemble": "lmpipe.optimize",
     "Evaluation": "lmpipe.outcome",
     "Example": "lmpipe.example",
+    "InferRules": "lmpipe.optimize",
     "Input": "lmpipe.signature",
     "KNNFewShot": "lmpipe.optimize",
     "LM": "lmpipe.lm.lm",

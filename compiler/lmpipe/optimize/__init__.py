@@ -12,6 +12,7 @@ from lmpipe.optimize.budget import Budget, Ledger
 from lmpipe.optimize.chain import Chain
 from lmpipe.optimize.ensemble import Ensemble
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher, Watchers
+from lmpipe.optimize.infer_rules import InferRules
 from lmpipe.optimize.knn_few_shot import KNNFewShot
 from lmpipe.optimize.labeled_few_shot import LabeledFewShot
 from lmpipe.optimize.layout_search import LayoutSearch
@@ -31,6 +32,7 @@ __all__ = [
     "Chain",
     "Cost",
     "Ensemble",
+    "InferRules",
     "KNNFewShot",
     "LabeledFewShot",
     "LayoutSearch",
@@ -67,6 +69,7 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     LayoutSearch.name: LayoutSearch,
     MIPROv2.name: MIPROv2,
     SIMBA.name: SIMBA,
+    InferRules.name: InferRules,
     Ensemble.name: Ensemble,
     Chain.name: Chain,
 }

@@ -12,7 +12,7 @@ from lmpipe.example import Example
 from lmpipe.outcome import Row
 from lmpipe.program import Predictor
 from lmpipe.spec import spec_text
-from lmpipe.state import ProgramState, thaw
+from lmpipe.state import Demo, ProgramState, thaw
 from lmpipe.trace import Step
 
 # Longer values are cut in what a proposer is shown: its context is small, and shared by many rows.
@@ -54,6 +54,11 @@ def describe_program(predictors: Mapping[str, Predictor], state: ProgramState) -
 def describe_examples(examples: Sequence[Example]) -> str:
     """Examples, one line of JSON each."""
     return "\n".join(_line(example.to_json()) for example in examples)
+
+
+def describe_demos(demos: Sequence[Demo]) -> str:
+    """Demonstrations, inputs and outputs in one line each."""
+    return "\n".join(f"{_line(demo.inputs)} -> {_line(demo.outputs)}" for demo in demos)
 
 
 def describe_rows(rows: Iterable[Row], path: str) -> str:

@@ -54,8 +54,9 @@ class SIMBA:
     Each step runs states of a pool on a mini-batch of training examples, several samples of each.
     The examples whose scores differ most each make a new state: either the good run is appended
     as a demonstration, or the proposer compares the two runs and its advice is added to every
-    instruction; where none differs, good runs are demonstrations. New states are scored on the mini-batch and join the pool, from which states are
-    drawn by the softmax of their scores. In the end the best of the pool race on validation.
+    instruction; where none differs, good runs are demonstrations. New states are scored on the
+    mini-batch and join the pool, from which states are drawn by the softmax of their scores. In
+    the end the best of the pool race on validation.
 
     Source: DSPy's SIMBA (stochastic introspective mini-batch ascent), which has no paper; advice
     from contrasting runs is that of Reflexion (arXiv 2303.11366, section 3).
