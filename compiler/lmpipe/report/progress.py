@@ -13,7 +13,15 @@ import orjson
 from lmpipe.errors import LMError
 from lmpipe.optimize import Candidate, Progress, Rollout
 from lmpipe.outcome import Row
-from lmpipe.report.text import percent, points, shorten, spend_line, tally
+from lmpipe.report.text import (
+    NOTHING,
+    percent,
+    points,
+    shorten,
+    spend_line,
+    standing_line,
+    tally,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -92,6 +100,7 @@ class JsonLines(ProgressView):
             number=candidate.number,
             name=candidate.name,
             best=best,
+            **candidate.standing(),
             **candidate.evaluation.summary(),
         )
 
@@ -126,7 +135,7 @@ class PlainLines(ProgressView):
             self._phase = progress.phase
             self.write(f"{progress.phase}:")
         if progress.done == progress.of and (
-            progress.phase == "test" or progress.step.startswith("rollouts")
+            progress.phase in ("test", "train") or progress.step.startswith("rollouts")
         ):
             self.write(f"  {progress.step}: {progress.of} runs, {spend_line(progress.spend)}")
 
@@ -228,9 +237,13 @@ class LivePanel(ProgressView):
 def candidate_line(candidate: Candidate, first: float, *, best: bool) -> str:
     """A candidate in one line; `first` is the score of the program as declared."""
     failures = candidate.evaluation.failures
+    # What a dropped one scored is of the harder examples: beside the others it would mislead.
+    standing = standing_line({**candidate.standing(), **candidate.evaluation.summary()})
+    score = percent(candidate.score) if candidate.complete else NOTHING
+    change = points(candidate.score - first) if candidate.complete else NOTHING
     return (
-        f"{candidate.number:>3}  {percent(candidate.score):>6}  "
-        f"{points(candidate.score - first):>6}  {candidate.name}"
+        f"{candidate.number:>3}  {score:>6}  {change:>6}  {candidate.name}"
+        + (f", {standing}" if standing else "")
         + (f", failures: {tally(failures)}" if failures else "")
         + ("  best so far" if best else "")
     )
