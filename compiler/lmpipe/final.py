@@ -15,6 +15,9 @@ from lmpipe.spend import Spend
 from lmpipe.state import ProgramState, thaw
 from lmpipe.statistics import paired_interval
 
+# A score of fewer training examples than this says nothing.
+_FEWEST = 8
+
 
 async def tested(task: Task, prepared: Prepared, ledger: Ledger) -> tuple[TestResult | None, str]:
     """The test, if there is one, and why it was not done whole."""
@@ -83,6 +86,11 @@ async def checked_on_train(
     task.phase = "train"
     lms = prepared.lms
     worst = worst_run(task.program.bind(state), [lms.student], prepared.recipe.metric, lms.judge)
+    room = ledger.room(worst)
+    if room is not None and room < min(_FEWEST, len(examples)):
+        note = "the budget left no room to score the result on training examples"
+        task.note("train score skipped", message=note)
+        return None, note
     rows: list[Row] = []
 
     async def score(block: Sequence[Example], first: int) -> None:
@@ -92,7 +100,7 @@ async def checked_on_train(
         await _as_many_as_fit(examples, worst, ledger, score)
     except BudgetExhaustedError as error:
         task.note("train score skipped", message=str(error))
-        return None, "the budget left no room to score the result on training examples"
+        return None, f"{error}; the result was not scored on training examples"
     return Evaluation(tuple(rows)), ""
 
 

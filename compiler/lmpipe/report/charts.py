@@ -78,7 +78,7 @@ def search_chart(candidates: Sequence[Mapping[str, Any]]) -> str:
     Candidates that did not meet all examples have a score of harder ones: they are crosses in a
     strip of their own below the scale.
     """
-    strip = 0 if all(is_complete(item) for item in candidates) else 26
+    strip = 0 if all(is_complete(item) for item in candidates) else 34
     left, right, top, width, height = 64, 20, 12, 860, 260 + strip
     bottom = height - 42 - strip
     most = max((item["spent"] for item in candidates), default=0) or 1

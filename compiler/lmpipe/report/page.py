@@ -12,7 +12,6 @@ from lmpipe.report.charts import bar, difference_chart, score_chart, search_char
 from lmpipe.report.html import card, chips, fields, section, table, text
 from lmpipe.report.run_files import RunFiles, read_run
 from lmpipe.report.text import (
-    NOTHING,
     correction_line,
     count,
     duration,
@@ -135,8 +134,8 @@ def _sets(run: RunFiles) -> str:
     validation = _winner(run)
     test = (manifest.get("test") or {}).get("scores", {}).get("compiled")
     sets = {
-        "train": (manifest.get("train"), "it learned from these; those that it shows are left out"),
-        "validation": (validation, "these chose it among the candidates"),
+        "train": (manifest.get("train"), "learned from these; its own demonstrations are left out"),
+        "validation": (validation, "chosen by these"),
         "test": (test, "untouched until the end"),
     }
     rows = [
@@ -152,8 +151,10 @@ def _sets(run: RunFiles) -> str:
     ]
     if len(rows) < 2:
         return ""
-    columns = ["compiled, on", "score", "95 % interval", "examples", ""]
-    shown = table(columns, rows, numbers=("score", "examples"), whole=("95 % interval",))
+    columns = ["compiled on", "score", "95 % interval", "examples", ""]
+    shown = table(
+        columns, rows, numbers=("score", "examples"), whole=("compiled on", "95 % interval")
+    )
     return card(shown, _correction(run, validation)) + _warning(manifest)
 
 
@@ -196,7 +197,7 @@ def _search(run: RunFiles) -> str:
     if racing.get("saved"):
         legend += f" {racing_line(racing['saved'], racing['of']).capitalize()}."
     return section(
-        "The search", card(search_chart(run.candidates), f'<p class="soft small">{legend}</p>')
+        "The search", card(search_chart(run.candidates), f'<p class="soft small note">{legend}</p>')
     )
 
 
@@ -244,7 +245,8 @@ def _candidates(run: RunFiles) -> str:
 def _validation(item: Mapping[str, Any]) -> tuple[str, str]:
     """The cells of a candidate's score and its interval; a dropped one has neither."""
     if not is_complete(item):
-        return NOTHING, standing_line(item)
+        word, after = standing_line(item).removesuffix(" examples").rsplit(" after ", 1)
+        return word, f"after {after}"
     return f"{percent(item['score'])} {bar(item['score'])}", percent_range(item["interval"])
 
 
