@@ -69,3 +69,41 @@ def test_a_file_that_fails_is_an_error_of_the_recipe(tmp_path: Path) -> None:
     file.write_text("import no_such_module_at_all\n")
     with pytest.raises(RecipeError, match=r"fails\.py cannot be run: ModuleNotFoundError"):
         load_recipe(file)
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 41])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_what_is_split_off_is_drawn_from_all_of_train_and_taken_out_of_it(
+    count: int, seed: int
+) -> None:
+    given = things(count)
+    prepared = prepare(recipe(train=given, val=None, test=None, seed=seed))
+    assert sorted(str(e) for e in (*prepared.train, *prepared.val)) == sorted(map(str, given))
+    assert 1 <= len(prepared.val) <= len(prepared.train)
+
+
+def test_the_split_is_no_cut_through_a_sorted_file() -> None:
+    train = sorted(things(60), key=lambda row: row.colour)
+    prepared = prepare(recipe(train=train, val=None, test=None))
+    assert {row.colour for row in prepared.val} == {row.colour for row in prepared.train}
+
+
+def test_the_sizes_of_both_parts_of_a_split_can_be_chosen() -> None:
+    prepared = prepare(recipe(val=None, test=None, train_size=12, val_size=6))
+    assert (len(prepared.train), len(prepared.val)) == (12, 6)
+
+
+def test_one_row_cannot_be_split() -> None:
+    with pytest.raises(DataError, match="leave any to learn from"):
+        prepare(recipe(train=things(1), val=None, test=None))
+
+
+def test_the_plan_counts_the_runs_on_train() -> None:
+    assert prepare(recipe()).plan().runs["the result on train"] == 32
+    assert prepare(recipe(train_size=10)).plan().runs["the result on train"] == 10
+    assert "the result on train" not in prepare(recipe(train_check=0)).plan().runs
+
+
+def test_a_negative_number_of_training_examples_is_refused() -> None:
+    with pytest.raises(RecipeError, match="train_check is -1"):
+        prepare(recipe(train_check=-1))

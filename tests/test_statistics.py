@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lmpipe.errors import InputError
-from lmpipe.statistics import Interval, mean_interval, paired_interval, t_quantile
+from lmpipe.statistics import (
+    Interval,
+    mean_interval,
+    out_of_bag_estimate,
+    paired_interval,
+    t_quantile,
+    two_sample_interval,
+)
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 differences = st.lists(st.floats(-1, 1), min_size=1, max_size=40)
@@ -172,3 +180,74 @@ def test_nonsense_is_refused(values: list[float], confidence: float, message: st
 
 def test_an_interval_prints_three_digits() -> None:
     assert str(Interval(0.12345, 0.5)) == "[0.123, 0.500]"
+
+
+# Newcombe 1998, table II, method 10.
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    [
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+    ],
+)
+def test_two_samples_get_newcombes_interval(
+    first: tuple[int, int], second: tuple[int, int], low: float, high: float
+) -> None:
+    one, other = ([1.0] * right + [0.0] * (total - right) for right, total in (first, second))
+    interval = two_sample_interval(one, other)
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-4)
+
+
+@given(scores, scores)
+def test_swapping_two_samples_turns_the_interval_around(one: list[float], two: list[float]) -> None:
+    interval, turned = two_sample_interval(one, two), two_sample_interval(two, one)
+    assert (turned.low, turned.high) == pytest.approx((-interval.high, -interval.low), abs=1e-9)
+    assert -1 <= interval.low <= interval.high <= 1
+
+
+tables = st.integers(1, 12).flatmap(
+    lambda rows: st.lists(
+        st.lists(st.floats(0, 1), min_size=rows, max_size=rows), min_size=1, max_size=6
+    )
+)
+
+
+@given(tables, st.integers(0, 99))
+def test_the_corrected_score_is_a_score(table: list[list[float]], seed: int) -> None:
+    assert 0 <= out_of_bag_estimate(table, seed=seed, resamples=20) <= 1
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(0, 99))
+def test_a_single_candidate_needs_no_correction(values: list[float], seed: int) -> None:
+    estimate = out_of_bag_estimate([values], seed=seed, resamples=20)
+    assert estimate == pytest.approx(math.fsum(values) / len(values))
+
+
+@given(tables)
+def test_the_correction_is_the_same_for_the_same_seed(table: list[list[float]]) -> None:
+    assert out_of_bag_estimate(table, seed=3, resamples=20) == out_of_bag_estimate(
+        table, seed=3, resamples=20
+    )
+
+
+def test_the_best_of_equally_good_candidates_is_corrected_to_what_they_are_worth() -> None:
+    rng = random.Random(0)
+    seemed, estimated = [], []
+    for world in range(60):
+        table = [[float(rng.random() < 0.6) for _ in range(40)] for _ in range(10)]
+        seemed.append(max(map(sum, table)) / 40)
+        estimated.append(out_of_bag_estimate(table, seed=world, resamples=100))
+    assert sum(seemed) / 60 > 0.68
+    assert sum(estimated) / 60 == pytest.approx(0.6, abs=0.03)
+
+
+def test_a_candidate_that_is_clearly_the_best_is_hardly_corrected() -> None:
+    table = [[0.0] * 40, [1.0] * 36 + [0.0] * 4]
+    assert out_of_bag_estimate(table, seed=0) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("table", [[], [[]], [[1.0], [1.0, 0.0]]])
+def test_a_correction_needs_the_same_rows_of_all(table: list[list[float]]) -> None:
+    with pytest.raises(InputError, match="same rows"):
+        out_of_bag_estimate(table, seed=0)

@@ -14,7 +14,6 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from lmpipe import errors as errors
     from lmpipe import metrics as metrics
-    from lmpipe.compiler import Run as Run
     from lmpipe.compiler import acompile as acompile
     from lmpipe.compiler import compile as compile
     from lmpipe.compiler import load as load
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from lmpipe.program import Module as Module
     from lmpipe.recipe import Recipe as Recipe
     from lmpipe.recipe import Source as Source
+    from lmpipe.result import Run as Run
     from lmpipe.settings import configure as configure
     from lmpipe.settings import using as using
     from lmpipe.signature import Input as Input
@@ -87,6 +87,7 @@ _HOMES = {
     "Recipe": "lmpipe.recipe",
     "Retrieval": "lmpipe.state",
     "Run": "lmpipe.compiler",
+    "Run": "lmpipe.result",
     "SIMBA": "lmpipe.optimize",
     "Score": "lmpipe.metrics",
     "ScriptedLM": "lmpipe.lm.scripted",

@@ -165,11 +165,20 @@ class RunWriter:
             "state": candidate.state.to_json(),
             "hash": candidate.state.hash,
             "best": best,
+            **candidate.standing(),
             **candidate.evaluation.summary(),
             "spend": candidate.evaluation.spend.to_json(),
         }
         self._append("candidates.jsonl", line)
-        self.note("candidate", {"number": candidate.number, "score": candidate.score})
+        self.note(
+            "candidate",
+            {
+                "number": candidate.number,
+                "score": candidate.score,
+                "examples": len(candidate.evaluation.rows),
+                **candidate.standing(),
+            },
+        )
 
     def rollout(self, rollout: Rollout) -> None:
         self._append("traces.jsonl", rollout.to_json())

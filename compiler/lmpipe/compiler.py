@@ -6,103 +6,26 @@ import asyncio
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lmpipe.artifact import Artifact, RunWriter, open_run, read_artifact
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
+from lmpipe.final import checked_on_train, tested
 from lmpipe.lm import loop
 from lmpipe.optimize import (
-    Candidate,
     Ledger,
     Racing,
     Task,
     Watcher,
     Watchers,
     baselines,
-    worst_run,
 )
-from lmpipe.outcome import Evaluation, Row
+from lmpipe.outcome import Evaluation
 from lmpipe.program import Module
 from lmpipe.recipe import Prepared, Recipe, load_recipe, prepare
+from lmpipe.result import Run, TestResult, corrected_score, saved_by_racing
 from lmpipe.spec import spec_text
-from lmpipe.spend import Account, Spend
-from lmpipe.state import ProgramState
-from lmpipe.statistics import Interval, paired_interval
-
-
-@dataclass(frozen=True)
-class TestResult:
-    """The one final comparison, on examples that no optimizer saw.
-
-    Args:
-        evaluations: of each baseline and of `compiled`, by name.
-        baseline: the name of the better baseline.
-        difference: how much better the compiled program is, in score.
-        interval: the paired 95 % interval of that difference.
-    """
-
-    __test__ = False  # not a test case, whatever pytest thinks of its name
-
-    evaluations: Mapping[str, Evaluation]
-    baseline: str
-    difference: float
-    interval: Interval
-
-    @property
-    def improved(self) -> bool:
-        """Whether the compiled program is better, by the whole interval."""
-        return self.interval.low > 0
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "scores": {name: item.summary() for name, item in self.evaluations.items()},
-            "baseline": self.baseline,
-            "difference": self.difference,
-            "interval": [self.interval.low, self.interval.high],
-            "improved": self.improved,
-        }
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished compile.
-
-    Args:
-        program: bound to what was learned.
-        state: what was learned.
-        best: the winning candidate.
-        candidates: all that were scored, in order.
-        test: the final comparison, or None where there is no test set.
-        account: what was spent, by role, by predictor and by LM.
-        stopped: why the search ended early, or the empty string.
-        seconds: wall time.
-        path: the run folder.
-    """
-
-    program: Module
-    state: ProgramState
-    best: Candidate
-    candidates: Sequence[Candidate]
-    test: TestResult | None
-    account: Account
-    stopped: str
-    seconds: float
-    path: Path
-
-    @property
-    def spend(self) -> dict[str, Spend]:
-        """What was spent, by role."""
-        return self.account.by_role
-
-    @property
-    def scores(self) -> dict[str, float]:
-        """The validation score of the winner, and the test scores by what was tested."""
-        found = {"validation": self.best.score}
-        if self.test:
-            found |= {name: item.score for name, item in self.test.evaluations.items()}
-        return found
 
 
 def compile(
@@ -193,13 +116,16 @@ async def _search(
     )
     ledger.withhold(plan.worst["baselines and result on test"])
 
-    def result(test: TestResult | None, stopped: str) -> Run:
+    def result(test: TestResult | None, train: Evaluation | None, stopped: str) -> Run:
         return Run(
             program=recipe.program.bind(task.best.state),
             state=task.best.state,
             best=task.best,
             candidates=tuple(task.candidates),
+            train=train,
             test=test,
+            validation_estimate=corrected_score(task.candidates, task.best, recipe.seed),
+            racing=saved_by_racing(task.candidates),
             account=ledger.account,
             stopped=stopped,
             seconds=time.monotonic() - started,
@@ -209,16 +135,20 @@ async def _search(
     try:
         stopped = await _optimize(task, prepared)
         ledger.release()
-        test, untested = await _tested(task, prepared, ledger)
+        test, untested = await tested(task, prepared, ledger)
+        train, unchecked = await checked_on_train(task, prepared, ledger)
     except asyncio.CancelledError:
         if task.scored:
-            run = result(None, "interrupted: the best so far, untested")
-            writer.finish(run.state, status="interrupted", **_last_manifest(run))
+            run = result(None, None, "interrupted: the best so far, untested")
+            writer.finish(run.state, status="interrupted", **run.to_json())
         raise
-    run = result(test, untested if test is None and untested else stopped + untested)
+    stopped = untested if test is None and untested else stopped + untested
+    run = result(test, train, "; ".join(filter(None, (stopped, unchecked))))
+    if run.overfitting:
+        task.note("overfitting", message=run.overfitting.sentence)
     # Not for the manifest: a run that is replayed or resumed pays for less.
     writer.note("spent", {"fresh": run.account.total.fresh_json()})
-    writer.finish(run.state, status="done", **_last_manifest(run))
+    writer.finish(run.state, status="done", **run.to_json())
     return run
 
 
@@ -238,62 +168,6 @@ async def _optimize(task: Task, prepared: Prepared) -> str:
     return ""
 
 
-async def _tested(task: Task, prepared: Prepared, ledger: Ledger) -> tuple[TestResult | None, str]:
-    """The test, if there is one, and why it was not done whole."""
-    if not prepared.test:
-        return None, ""
-    try:
-        test = await _test(task, prepared, task.best.state, ledger)
-    except BudgetExhaustedError as error:
-        task.note("budget exhausted", message=str(error))
-        return None, f"{error}; the test was not done"
-    tested = len(test.evaluations["compiled"].rows)
-    if tested < len(prepared.test):
-        return test, f"; it left room to test {tested} of {len(prepared.test)} examples"
-    return test, ""
-
-
-async def _test(task: Task, prepared: Prepared, state: ProgramState, ledger: Ledger) -> TestResult:
-    """Test the baselines and the result on the same examples: all, or as many as there is room for.
-
-    Raises:
-        BudgetExhaustedError: if there is room for none.
-    """
-    task.phase = "test"
-    states = {**baselines(task.program.state()), "compiled": state}
-    distinct = {item.hash: (name, item) for name, item in reversed(states.items())}
-    lms, metric = prepared.lms, prepared.recipe.metric
-    programs = [task.program.bind(item) for _, item in distinct.values()]
-    worst = sum(
-        (worst_run(program, [lms.student], metric, lms.judge) for program in programs), Spend()
-    )
-    rows: dict[str, list[Row]] = {key: [] for key in distinct}
-    done = 0
-    # Runs mostly cost less than their worst case, so there may be room for more after a block.
-    while done < len(prepared.test):
-        block = prepared.test[done:][: ledger.room(worst)]
-        if not block:
-            break
-        for key, (name, item) in reversed(distinct.items()):
-            evaluation = await task.test(name, item, block, first=done)
-            rows[key] += evaluation.rows
-        done += len(block)
-    if not done:
-        raise BudgetExhaustedError(f"the budget ({ledger.budget}) is used up")
-    by_state = {key: Evaluation(tuple(found)) for key, found in rows.items()}
-    evaluations = {name: by_state[item.hash] for name, item in states.items()}
-    names = [name for name in evaluations if name != "compiled"]
-    baseline = max(names, key=lambda name: evaluations[name].score)
-    pairs = zip(evaluations["compiled"].values, evaluations[baseline].values, strict=True)
-    differences = [after - before for after, before in pairs]
-    return TestResult(
-        evaluations,
-        baseline,
-        sum(differences) / len(differences),
-        paired_interval(differences),
-    )
-
-
 def _first_manifest(
     prepared: Prepared, origin: str, overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -308,20 +182,6 @@ def _first_manifest(
         "recipe": prepared.hash,
         "versions": {"lmpipe": lmpipe.__version__, "python": platform.python_version()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-
-
-def _last_manifest(run: Run) -> dict[str, Any]:
-    return {
-        "best": {"number": run.best.number, "name": run.best.name, "state": run.state.hash},
-        "validation": [
-            {"number": c.number, "name": c.name, "complete": c.complete, **c.evaluation.summary()}
-            for c in run.candidates
-        ],
-        "test": run.test.to_json() if run.test else None,
-        "spend": run.account.to_json(),
-        "stopped": run.stopped,
-        "seconds": run.seconds,
     }
 
 

@@ -103,6 +103,8 @@ class Recipe:
         seed: all randomness comes from it.
         race: drop candidates that are behind by more than chance before they have met all
             validation examples.
+        train_check: training examples on which the winner is scored after the search, beside
+            validation and test, to tell what it learned from what it knows by heart; 0 is none.
         train_size: examples to take of `train`, drawn by the seed; None takes all.
         val_size: the same for `val`; if `val` is split off, a third by default.
         test_size: the same for `test`.
@@ -123,6 +125,7 @@ class Recipe:
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     race: bool = True
+    train_check: int = 32
     train_size: int | None = None
     val_size: int | None = None
     test_size: int | None = None
@@ -177,6 +180,9 @@ class Prepared:
             "the result on validation": search.per_result * len(self.val),
             "baselines and result on test": (base + search.per_result) * len(self.test),
         }
+        if recipe.train_check:
+            checked = min(recipe.train_check, len(self.train))
+            runs["the result on train"] = search.per_result * checked
         each = worst_run(program, [lms.student], metric, lms.judge)
         worst = {name: each * n for name, n in runs.items()}
         # Only the search asks the teacher; its prices must not make the test look dear.
@@ -230,6 +236,10 @@ def prepare(recipe: Recipe) -> Prepared:
         )
     if not callable(recipe.metric):
         raise RecipeError(f"the metric {recipe.metric!r:.100} cannot be called")
+    if recipe.train_check < 0:
+        raise RecipeError(
+            f"train_check is {recipe.train_check}: give a number of training examples, 0 for none"
+        )
     optimizer = recipe.optimizer
     if isinstance(optimizer, str):
         optimizer = optimizer_named(optimizer)
@@ -351,6 +361,7 @@ def _identity(
         ),
         "seed": recipe.seed,
         "race": recipe.race,
+        "train_check": recipe.train_check,
     }
 
 

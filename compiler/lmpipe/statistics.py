@@ -1,11 +1,13 @@
-"""Confidence intervals for scores, with the standard library alone."""
+"""Confidence intervals for scores and what a search's best score is worth, in plain Python."""
 
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import mul
 from statistics import NormalDist
 
 from lmpipe.errors import InputError
@@ -68,6 +70,67 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> I
         return Interval(min(mean, 2 * share.low - 1), max(mean, 2 * share.high - 1))
     half = _t_half_width(differences, mean, confidence)
     return Interval(max(-1.0, mean - half), min(1.0, mean + half))
+
+
+def two_sample_interval(
+    first: Sequence[float], second: Sequence[float], confidence: float = 0.95
+) -> Interval:
+    """Say where the difference of two means (first minus second) of unpaired scores lies.
+
+    Each mean's own interval, put together by Newcombe's hybrid method (Statistics in Medicine 17,
+    1998, method 10 for proportions; Zou and Donner, Statistics in Medicine 27, 2008, for others).
+
+    Raises:
+        InputError: if there are no values, one is outside [0, 1], or confidence is not in (0, 1).
+    """
+    one, other = mean_interval(first, confidence), mean_interval(second, confidence)
+    mean, reference = _mean(first), _mean(second)
+    down = math.hypot(mean - one.low, other.high - reference)
+    up = math.hypot(one.high - mean, reference - other.low)
+    difference = mean - reference
+    return Interval(max(-1.0, difference - down), min(1.0, difference + up))
+
+
+def out_of_bag_estimate(
+    candidates: Sequence[Sequence[float]], *, seed: int, resamples: int = 500
+) -> float:
+    """Estimate what the best of some candidates scores on new rows: less than it seems to.
+
+    The best of many is partly the luckiest on the rows that chose it. Bootstrap bias correction
+    (Tsamardinos, Greasidou and Borboudakis, arXiv 1708.07180, section 3): rows are drawn with
+    replacement, the best candidate on them is chosen, and it is scored on the rows that were not
+    drawn; the mean over many such draws is the estimate. Here the left-out score of the winner
+    itself is taken off and its whole score added, which has the same expectation, less noise, and
+    is exact for a single candidate.
+
+    Args:
+        candidates: the scores of each on the same rows, in order of preference: of equal ones the
+            first is chosen.
+        seed: of the draws.
+        resamples: how many draws.
+
+    Raises:
+        InputError: if there are no candidates or rows, or their numbers of rows differ.
+    """
+    sizes = {len(scores) for scores in candidates}
+    if len(sizes) != 1 or sizes == {0}:
+        raise InputError(
+            "an out-of-bag estimate needs the scores of one candidate or more on the same rows, "
+            f"came {[len(scores) for scores in candidates]}"
+        )
+    (rows,) = sizes
+    winner = max(candidates, key=math.fsum)
+    rng, shifts = random.Random(seed), []
+    for _ in range(resamples):
+        drawn = [0] * rows
+        for row in rng.choices(range(rows), k=rows):
+            drawn[row] += 1
+        left = [row for row in range(rows) if not drawn[row]]
+        if left:
+            chosen = max(candidates, key=lambda scores: sum(map(mul, drawn, scores)))
+            shifts.append(math.fsum(chosen[row] - winner[row] for row in left) / len(left))
+    shift = math.fsum(shifts) / max(1, len(shifts))
+    return min(1.0, max(0.0, _mean(winner) + shift))
 
 
 @lru_cache(maxsize=1024)

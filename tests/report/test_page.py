@@ -188,3 +188,27 @@ def test_the_page_names_what_the_run_rests_on(run: lmpipe.Run) -> None:
     manifest = json.loads((run.path / "manifest.json").read_text())
     for value in (manifest["artifact"], manifest["metric"]["fingerprint"], manifest["recipe"]):
         assert value in page
+
+
+def test_dropped_candidates_are_crosses_apart_from_the_line_of_the_best(run: lmpipe.Run) -> None:
+    page = page_of(run)
+    dropped = [candidate for candidate in run.candidates if candidate.dropped]
+    assert dropped
+    assert page.count('class="cross"') == page.count('<tr class="dropped">') == len(dropped)
+    assert page.count('<circle class="dot') - len(dropped) < len(run.candidates) + 4
+    assert "A cross is a candidate that was dropped on the way" in page
+    assert f"Racing saved {run.racing.runs} of {run.racing.of} runs" in page
+
+
+def test_without_dropped_candidates_the_page_speaks_of_none(tmp_path: Path) -> None:
+    page = page_of(lmpipe.compile(recipe(race=False), runs=tmp_path))
+    assert "dropped" not in page.partition("</style>")[2]
+
+
+def test_train_validation_and_test_stand_side_by_side(run: lmpipe.Run) -> None:
+    page = page_of(run)
+    assert run.train is not None
+    for name in ("train", "validation", "test"):
+        assert f'<td class="w">{name}</td>' in page
+    assert run.validation_estimate is not None
+    assert f"{100 * run.validation_estimate:.1f}% (out-of-bag bootstrap)" in page

@@ -52,7 +52,7 @@ def test_a_compile_can_be_watched_on_a_terminal(tmp_path: Path) -> None:
 def test_plain_lines_have_one_line_for_each_candidate(tmp_path: Path) -> None:
     file = io.StringIO()
     run = lmpipe.compile(recipe(), runs=tmp_path, watchers=[PlainLines(file)])
-    lines = [line for line in file.getvalue().splitlines() if line.startswith("  ") and "%" in line]
+    lines = [line for line in file.getvalue().splitlines() if line[:3].strip().isdigit()]
     assert len(lines) == len(run.candidates)
 
 
@@ -84,3 +84,12 @@ def test_retries_are_told(view: type[JsonLines | PlainLines]) -> None:
 )
 def test_figures_read_well(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+def test_a_dropped_candidate_has_no_score_that_would_mislead(tmp_path: Path) -> None:
+    file = io.StringIO()
+    run = lmpipe.compile(recipe(), runs=tmp_path, watchers=[PlainLines(file)])
+    dropped = next(candidate for candidate in run.candidates if candidate.dropped)
+    (line,) = (x for x in file.getvalue().splitlines() if x.startswith(f"{dropped.number:>3} "))
+    assert f"dropped after {len(dropped.evaluation.rows)} of 30 examples" in line
+    assert "%" not in line

@@ -24,9 +24,9 @@ from lmpipe.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from lmpipe.compiler import Run
     from lmpipe.recipe import Recipe
     from lmpipe.report.progress import ProgressView
+    from lmpipe.result import Run
 
 _Size = Annotated[int | None, typer.Option(min=1, help="Examples to take of it, by the seed.")]
 
@@ -39,6 +39,9 @@ def command(
     student: Student = None,
     teacher: Annotated[
         str | None, typer.Option(metavar="LM", help="The LM that gives demonstrations.")
+    ] = None,
+    proposer: Annotated[
+        str | None, typer.Option(metavar="LM", help="The LM that writes instructions.")
     ] = None,
     base_url: BaseUrl = None,
     api_key_env: ApiKeyEnv = None,
@@ -54,6 +57,9 @@ def command(
     budget: Annotated[
         str | None, typer.Option(metavar="LIMITS", help="The most to spend: calls=2000,usd=1.")
     ] = None,
+    no_race: Annotated[
+        bool, typer.Option("--no-race", help="Score every candidate on all validation examples.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="All randomness comes from it.")] = None,
     concurrency: Concurrency = 64,
     attempts: Attempts = None,
@@ -75,12 +81,11 @@ def command(
     from lmpipe.compiler import compile as compile_recipe
     from lmpipe.recipe import load_recipe
 
-    chosen_student, chosen_teacher = choose_lms(student, teacher, base_url, api_key_env)
+    lms = choose_lms(base_url, api_key_env, student=student, teacher=teacher, proposer=proposer)
     traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
     overrides = Overrides(
         optimizer=optimizer,
-        student=chosen_student,
-        teacher=chosen_teacher,
+        **lms,
         traffic=None if traffic == Traffic() else traffic,
         train=train,
         val=val,
@@ -90,6 +95,7 @@ def command(
         test_size=test_size,
         budget=budget,
         seed=seed,
+        race=False if no_race else None,
     )
     recipe = overrides.apply(load_recipe(file))
     _check_gate(recipe, require_improvement)
@@ -194,7 +200,11 @@ def _summary(run: Run) -> dict[str, Any]:
         "path": str(run.path),
         "state": run.state.hash,
         "best": {"number": run.best.number, "name": run.best.name, "score": run.best.score},
+        "train": run.train.summary() if run.train else None,
+        "validation_estimate": run.validation_estimate,
         "test": run.test.to_json() if run.test else None,
+        "overfitting": run.overfitting.to_json() if run.overfitting else None,
+        "racing": {"saved": run.racing.runs, "of": run.racing.of},
         "improved": bool(run.test and run.test.improved),
         "spend": {**run.account.to_json(), "fresh": run.account.total.fresh_json()},
         "stopped": run.stopped,

@@ -77,7 +77,7 @@ def command(
 
     if out is not None:
         check_rows_file(out)
-    chosen, _ = choose_lms(student, None, base_url, api_key_env)
+    chosen = choose_lms(base_url, api_key_env, student=student).get("student")
     traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
     opened = open_target(target, program=program, trust=trust, student=chosen, traffic=traffic)
     examples, prepared = _examples(opened, split, data)

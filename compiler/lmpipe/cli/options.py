@@ -19,7 +19,7 @@ BaseUrl = Annotated[
     typer.Option(
         "--base-url",
         metavar="URL",
-        help="The server of --student and --teacher, up to /v1; once for each replica.",
+        help="The server of --student, --teacher and --proposer, up to /v1; once for each replica.",
     ),
 ]
 Rpm = Annotated[

@@ -13,6 +13,8 @@ from lmpipe.lm.lm import LM, without_password
 from lmpipe.optimize import Budget
 from lmpipe.recipe import Data, Recipe, Source
 
+_ROLES = ("student", "teacher", "proposer")
+
 
 @dataclass(frozen=True)
 class LMChoice:
@@ -75,6 +77,7 @@ class Overrides:
     optimizer: str | None = None
     student: LMChoice | None = None
     teacher: LMChoice | None = None
+    proposer: LMChoice | None = None
     traffic: Traffic | None = None
     train: str | None = None
     val: str | None = None
@@ -84,6 +87,7 @@ class Overrides:
     test_size: int | None = None
     budget: str | None = None
     seed: int | None = None
+    race: bool | None = None
 
     def apply(self, recipe: Recipe) -> Recipe:
         """A recipe with these changes.
@@ -93,22 +97,19 @@ class Overrides:
         """
         changes: dict[str, Any] = {
             name: value
-            for name in ("optimizer", "train_size", "val_size", "test_size", "seed")
+            for name in ("optimizer", "train_size", "val_size", "test_size", "seed", "race")
             if (value := getattr(self, name)) is not None
         }
         if self.budget is not None:
             changes["budget"] = Budget.parse(self.budget)
-        if self.student is not None:
-            changes["student"] = self.student.lm()
-        if self.teacher is not None:
-            changes["teacher"] = self.teacher.lm()
+        changes |= {role: choice.lm() for role in _ROLES if (choice := getattr(self, role))}
         return self._in_traffic(recipe.replace(**changes, **self._data(recipe)))
 
     def _in_traffic(self, recipe: Recipe) -> Recipe:
         if self.traffic is None:
             return recipe
-        teacher = None if recipe.teacher is None else self.traffic.apply(recipe.teacher)
-        return recipe.replace(student=self.traffic.apply(recipe.student), teacher=teacher)
+        own = {role: lm for role in _ROLES if (lm := getattr(recipe, role)) is not None}
+        return recipe.replace(**{role: self.traffic.apply(lm) for role, lm in own.items()})
 
     def _data(self, recipe: Recipe) -> dict[str, Data | None]:
         changes: dict[str, Data | None] = {}
@@ -128,12 +129,13 @@ class Overrides:
             val_size=self.val_size,
             test_size=self.test_size,
             seed=self.seed,
+            race=self.race,
         )
 
     def to_json(self) -> dict[str, Any]:
         """The changes alone, for manifests; no secret."""
         found = {name: value for name, value in asdict(self).items() if value is not None}
-        for name in ("student", "teacher"):
+        for name in _ROLES:
             if name in found:
                 found[name]["base_urls"] = [
                     without_password(address) for address in found[name]["base_urls"]
@@ -149,7 +151,7 @@ class Overrides:
         """
         try:
             read: dict[str, Any] = {
-                name: _read_choice(value[name]) for name in ("student", "teacher") if name in value
+                role: _read_choice(value[role]) for role in _ROLES if role in value
             }
             if "traffic" in value:
                 read["traffic"] = Traffic(**value["traffic"])
@@ -162,28 +164,31 @@ class Overrides:
             rate is None or isinstance(rate, int | float) for rate in rates
         ):
             raise ArtifactError("the manifest's overrides cannot be read: a size is no number")
+        if found.race not in (None, True, False):
+            raise ArtifactError("the manifest's overrides cannot be read: race is no truth value")
         return found
 
 
 def choose_lms(
-    student: str | None,
-    teacher: str | None,
-    base_urls: Sequence[str] | None,
-    api_key_env: str | None,
-) -> tuple[LMChoice | None, LMChoice | None]:
-    """The student and the teacher of the command line.
+    base_urls: Sequence[str] | None, api_key_env: str | None, **models: str | None
+) -> dict[str, LMChoice]:
+    """The LMs of the command line, by role.
+
+    Args:
+        base_urls: the servers that all of them are on.
+        api_key_env: the environment variable with the key of all of them.
+        models: the names of those that are chosen, by role.
 
     Raises:
         RecipeError: if a server or key is given, but no LM that it belongs to.
     """
     addresses = tuple(base_urls or ())
-    if not (student or teacher) and (addresses or api_key_env):
+    if not any(models.values()) and (addresses or api_key_env):
         given = "--base-url" if addresses else "--api-key-env"
         raise RecipeError(f"{given} says where an LM is reached, but not which: add --student LM")
-    return (
-        LMChoice(student, addresses, api_key_env) if student else None,
-        LMChoice(teacher, addresses, api_key_env) if teacher else None,
-    )
+    return {
+        role: LMChoice(model, addresses, api_key_env) for role, model in models.items() if model
+    }
 
 
 def _read_choice(value: Mapping[str, Any]) -> LMChoice:

@@ -62,7 +62,7 @@ def command(
 
     if target.startswith("-"):
         raise typer.BadParameter("TARGET comes first, then the program's inputs")
-    chosen, _ = choose_lms(student, None, base_url, api_key_env)
+    chosen = choose_lms(base_url, api_key_env, student=student).get("student")
     traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
     opened = open_target(target, program=program, trust=trust, student=chosen, traffic=traffic)
     rows, many = _read_inputs(context.args, input_, input_types(opened.program))

@@ -40,7 +40,7 @@ def command(target: Target, program: Program = None, trust: Trust = False) -> No
 
 def _show_scores(console: Console, manifest: Mapping[str, Any]) -> None:
     from lmpipe.report.terminal import say
-    from lmpipe.report.text import difference_line, percent
+    from lmpipe.report.text import difference_line, percent, standing_line
 
     say(
         console,
@@ -50,7 +50,15 @@ def _show_scores(console: Console, manifest: Mapping[str, Any]) -> None:
     )
     best = manifest["best"]
     say(console, f"candidate {best['number']}: {best['name']}, state {best['state'][:12]}")
-    test = manifest.get("test")
+    train, test = manifest.get("train"), manifest.get("test")
+    winner = next((c for c in manifest["validation"] if c["number"] == best["number"]), None)
+    if train:
+        say(console, f"train: {percent(train['score'])}")
+    if winner:
+        estimate = manifest.get("validation_estimate")
+        corrected = "" if estimate is None else f", corrected {percent(estimate)}"
+        standing = f", {line}" if (line := standing_line(winner)) else ""
+        say(console, f"validation: {percent(winner['score'])}{corrected}{standing}")
     if test:
         scores = ", ".join(
             f"{name} {percent(test['scores'][name]['score'])}"
@@ -58,6 +66,8 @@ def _show_scores(console: Console, manifest: Mapping[str, Any]) -> None:
         )
         say(console, f"test: {scores}")
         say(console, difference_line(test, test["scores"]["compiled"]["examples"]))
+    if manifest.get("overfitting"):
+        say(console, manifest["overfitting"]["sentence"], style="yellow")
 
 
 def _show(

@@ -55,17 +55,29 @@ class Board:
         """The candidate of a state, if it was scored."""
         return self._latest.get(state.hash)
 
-    def record(self, name: str, state: ProgramState) -> Candidate:
+    def record(self, name: str, state: ProgramState, *, stopped: bool = False) -> Candidate:
         """Make a state, with the rows it has, a candidate; it leads if it is complete and better.
 
         A state that was recorded with as many rows before stays what it was.
+
+        Args:
+            name: how it came about.
+            state: the state.
+            stopped: whether it has no more rows because the budget ended.
         """
         rows = self._rows[state.hash]
         known = self._latest.get(state.hash)
         if known is not None and len(known.evaluation.rows) == len(rows):
             return known
         evaluation = Evaluation(tuple(rows[index] for index in sorted(rows)))
-        candidate = Candidate(len(self.candidates), name, state, evaluation, of=self._size)
+        candidate = Candidate(
+            len(self.candidates),
+            name,
+            state,
+            evaluation,
+            of=self._size,
+            stopped=stopped and len(rows) < self._size,
+        )
         self.candidates.append(candidate)
         self._latest[state.hash] = candidate
         leads = candidate.complete and (self.best is None or candidate.rank > self.best.rank)

@@ -21,6 +21,8 @@ class Candidate:
         state: what was learned.
         evaluation: its rows on the validation examples that it met before it was dropped.
         of: how many validation examples there are.
+        stopped: whether the budget ended while it ran; one without all examples was dropped
+            otherwise.
     """
 
     number: int
@@ -28,6 +30,7 @@ class Candidate:
     state: ProgramState
     evaluation: Evaluation
     of: int
+    stopped: bool = False
 
     @property
     def score(self) -> float:
@@ -38,6 +41,15 @@ class Candidate:
     def complete(self) -> bool:
         """Whether it was scored on all validation examples, and not dropped before."""
         return len(self.evaluation.rows) == self.of
+
+    @property
+    def dropped(self) -> bool:
+        """Whether it left a race before its end, behind by more than chance."""
+        return not self.complete and not self.stopped
+
+    def standing(self) -> dict[str, Any]:
+        """How far it came, as JSON."""
+        return {"complete": self.complete, "stopped": self.stopped, "of": self.of}
 
     @property
     def prompt_tokens(self) -> float:

@@ -82,7 +82,7 @@ class Race:
     def _stop(self, field: Sequence[Entry], met: Sequence[int]) -> None:
         """The budget is gone in mid-race: what leads on whole blocks is taken at its word."""
         self.board.trim([state for _, state in field], met)
-        reached = [self.board.record(name, state) for name, state in field]
+        reached = [self.board.record(name, state, stopped=True) for name, state in field]
         self.board.lead(max(reached, key=lambda candidate: candidate.rank))
 
 

@@ -304,23 +304,23 @@ class Task:
             return await self._in_time(self._proposer.ask(signature, questions, temperature))
 
     async def test(
-        self, name: str, state: ProgramState, examples: Sequence[Example], *, first: int = 0
+        self, subject: str, state: ProgramState, examples: Sequence[Example], *, first: int = 0
     ) -> Evaluation:
-        """Score a state on examples that no optimizer sees.
+        """Score a state when the search is over.
 
         Args:
-            name: what is tested.
+            subject: what the rows are recorded under: `test NAME`, or `train`.
             state: what to test.
             examples: the examples.
-            first: the place of the first of them in the whole test set.
+            first: the place of the first of them in the whole set.
         """
-        program = self.program.bind(state)
+        program, step = self.program.bind(state), subject.removeprefix("test ")
         pairs = [(program, example) for example in examples]
         async with self._turn:
-            evaluation = await self._run(name, pairs, role="task", few=len(examples) < _ENOUGH)
+            evaluation = await self._run(step, pairs, role="task", few=len(examples) < _ENOUGH)
         rows = tuple(replace(row, index=row.index + first) for row in evaluation.rows)
         for row in rows:
-            self._watcher.row(f"test {name}", row)
+            self._watcher.row(subject, row)
         return Evaluation(rows, evaluation.seconds)
 
     def note(self, kind: str, **data: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from lmpipe.report.text import count, percent, points
+from lmpipe.report.text import count, is_complete, percent, points, standing_line
 
 
 def score_chart(scores: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
@@ -73,11 +73,17 @@ def difference_chart(difference: float, interval: Sequence[float]) -> str:
 
 
 def search_chart(candidates: Sequence[Mapping[str, Any]]) -> str:
-    """Validation scores and the best so far, against the LM calls made until then."""
-    left, right, top, width, height = 48, 20, 12, 860, 260
-    bottom = height - 42
+    """Validation scores and the best so far, against the LM calls made until then.
+
+    Candidates that did not meet all examples have a score of harder ones: they are crosses in a
+    strip of their own below the scale.
+    """
+    strip = 0 if all(is_complete(item) for item in candidates) else 34
+    left, right, top, width, height = 64, 20, 12, 860, 260 + strip
+    bottom = height - 42 - strip
     most = max((item["spent"] for item in candidates), default=0) or 1
-    scores = [item["score"] for item in candidates]
+    whole = [item for item in candidates if is_complete(item)]
+    scores = [item["score"] for item in whole] or [0.0]
     start, end = _tens(min(scores), max(scores))
 
     def x(calls: float) -> float:
@@ -95,16 +101,25 @@ def search_chart(candidates: Sequence[Mapping[str, Any]]) -> str:
         )
     for calls in _round_numbers(most):
         parts.append(
-            f'<text class="tick" x="{x(calls):.1f}" y="{bottom + 18}" '
+            f'<text class="tick" x="{x(calls):.1f}" y="{bottom + strip + 18}" '
             f'text-anchor="middle">{count(calls)}</text>'
         )
     parts.append(
         f'<text class="tick" x="{(left + width - right) / 2}" y="{height - 4}" '
         'text-anchor="middle">LM calls, cached ones included</text>'
     )
-    parts.append(f'<path class="best" d="{_steps(candidates, x, y, width - right)}"/>')
+    parts.append(f'<path class="best" d="{_steps(whole, x, y, width - right)}"/>')
+    if strip:
+        parts.append(
+            f'<text class="tick" x="{left - 8}" y="{bottom + strip - 2}" text-anchor="end">'
+            f'dropped</text><line class="grid" x1="{left}" x2="{width - right}" '
+            f'y1="{bottom + strip - 6}" y2="{bottom + strip - 6}"/>'
+        )
     best = -1.0
     for item in candidates:
+        if not is_complete(item):
+            parts.append(_cross(item, x(item["spent"]), bottom + strip - 6))
+            continue
         kind = "new" if item["score"] > best else "old"
         best = max(best, item["score"])
         parts.append(
@@ -113,6 +128,14 @@ def search_chart(candidates: Sequence[Mapping[str, Any]]) -> str:
             f"{count(item['spent'])} calls</title></circle>"
         )
     return "".join(parts) + "</svg>"
+
+
+def _cross(item: Mapping[str, Any], x: float, y: float) -> str:
+    return (
+        f'<path class="cross" d="M{x - 4:.1f},{y - 4}l8,8m0,-8l-8,8">'
+        f"<title>{escape(str(item['name']))}: {standing_line(item)}, after "
+        f"{count(item['spent'])} calls</title></path>"
+    )
 
 
 def bar(share: float) -> str:

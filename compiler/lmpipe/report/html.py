@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -48,6 +48,7 @@ def table(
     numbers: Sequence[str] = (),
     whole: Sequence[str] = (),
     best: int | None = None,
+    soft: Container[int] = (),
 ) -> str:
     """A table whose cells are HTML already.
 
@@ -57,6 +58,7 @@ def table(
         numbers: the columns that stand to the right.
         whole: the columns whose cells stay on one line.
         best: the row to stress, if any.
+        soft: the rows to show in a softer colour.
     """
     kinds = [
         ' class="n"' if name in numbers else ' class="w"' if name in whole else ""
@@ -66,6 +68,7 @@ def table(
     body = []
     for number, row in enumerate(rows):
         cells = "".join(f"<td{k}>{cell}</td>" for k, cell in zip(kinds, row, strict=True))
-        kind = ' class="best"' if number == best else ""
+        kind = "best" if number == best else "dropped" if number in soft else ""
+        kind = f' class="{kind}"' if kind else ""
         body.append(f"<tr{kind}>{cells}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"

@@ -12,14 +12,18 @@ from lmpipe.report.charts import bar, difference_chart, score_chart, search_char
 from lmpipe.report.html import card, chips, fields, section, table, text
 from lmpipe.report.run_files import RunFiles, read_run
 from lmpipe.report.text import (
+    correction_line,
     count,
     duration,
     in_order,
+    is_complete,
     money,
     percent,
     percent_range,
     points,
     points_range,
+    racing_line,
+    standing_line,
     tally,
 )
 from lmpipe.state import member_states
@@ -94,7 +98,7 @@ def _hero(run: RunFiles) -> str:
     stopped = run.manifest.get("stopped") or run.manifest.get("error") or ""
     note = f'<p class="unsure small">{text(stopped)}</p>' if stopped else ""
     if not test:
-        return section("Result", card("<p>Not tested on untouched examples.</p>", note))
+        return section("Result", card("<p>Not tested on untouched examples.</p>", note), _sets(run))
     before, after = test["scores"][test["baseline"]], test["scores"]["compiled"]
     low, high = test["interval"]
     kind, word = ("unsure", "not certain: the interval holds zero")
@@ -118,24 +122,91 @@ def _hero(run: RunFiles) -> str:
         + "</div>"
     )
     return section(
-        "Result on the test set", card(f'<div class="hero">{figures}{charts}</div>', note)
+        "Result on the test set",
+        card(f'<div class="hero">{figures}{charts}</div>', note),
+        _sets(run),
     )
+
+
+def _sets(run: RunFiles) -> str:
+    """The compiled program on train, validation and test side by side, and what that tells."""
+    manifest = run.manifest
+    validation = _winner(run)
+    test = (manifest.get("test") or {}).get("scores", {}).get("compiled")
+    sets = {
+        "train": (manifest.get("train"), "learned from these; its own demonstrations are left out"),
+        "validation": (validation, "chosen by these"),
+        "test": (test, "untouched until the end"),
+    }
+    rows = [
+        [
+            name,
+            f"{percent(found['score'])} {bar(found['score'])}",
+            percent_range(found["interval"]),
+            count(found["examples"]),
+            text(meaning),
+        ]
+        for name, (found, meaning) in sets.items()
+        if found
+    ]
+    if len(rows) < 2:
+        return ""
+    columns = ["compiled on", "score", "95 % interval", "examples", ""]
+    shown = table(
+        columns, rows, numbers=("score", "examples"), whole=("compiled on", "95 % interval")
+    )
+    return card(shown, _correction(run, validation)) + _warning(manifest)
+
+
+def _correction(run: RunFiles, validation: Mapping[str, Any] | None) -> str:
+    estimate, whole = (
+        run.manifest.get("validation_estimate"),
+        list(filter(is_complete, run.candidates)),
+    )
+    if estimate is None or validation is None or len(whole) < 2:
+        return ""
+    line = correction_line(validation["score"], estimate, len(whole)).capitalize()
+    return f'<p class="soft small note">{line} (out-of-bag bootstrap).</p>'
+
+
+def _warning(manifest: Mapping[str, Any]) -> str:
+    overfitting = manifest.get("overfitting")
+    if not overfitting:
+        return ""
+    sentence = text(overfitting["sentence"])
+    return f'<div class="card warning unsure">{sentence[:1].upper()}{sentence[1:]}.</div>'
+
+
+def _winner(run: RunFiles) -> Mapping[str, Any] | None:
+    number = run.manifest.get("best", {}).get("number")
+    return next((item for item in run.candidates if item["number"] == number), None)
 
 
 def _search(run: RunFiles) -> str:
     if not run.candidates:
         return ""
     legend = (
-        '<p class="soft small">Each point is a candidate, scored on the validation examples; the '
-        "line is the best so far.</p>"
+        "Each point is a candidate, scored on all validation examples; the line is the best so far."
     )
-    return section("The search", card(search_chart(run.candidates), legend))
+    if not all(map(is_complete, run.candidates)):
+        legend += (
+            " A cross is a candidate that was dropped on the way: what it scored until then is of "
+            "the harder examples, which come first, and cannot be compared."
+        )
+    racing = run.manifest.get("racing") or {}
+    if racing.get("saved"):
+        legend += f" {racing_line(racing['saved'], racing['of']).capitalize()}."
+    return section(
+        "The search", card(search_chart(run.candidates), f'<p class="soft small note">{legend}</p>')
+    )
 
 
 def _candidates(run: RunFiles) -> str:
     if not run.candidates:
         return ""
-    ranked = sorted(run.candidates, key=lambda item: (-item["score"], item["number"]))
+    ranked = sorted(
+        run.candidates, key=lambda item: (not is_complete(item), -item["score"], item["number"])
+    )
     winner = run.manifest.get("best", {}).get("number")
     rows = [
         [
@@ -144,8 +215,7 @@ def _candidates(run: RunFiles) -> str:
             _over_predictors(item, lambda learned: text(learned["layout"])),
             _over_predictors(item, lambda learned: "yes" if learned["constrained"] else "no"),
             _over_predictors(item, lambda learned: str(len(learned["demos"])), every=True),
-            f"{percent(item['score'])} {bar(item['score'])}",
-            percent_range(item["interval"]),
+            *_validation(item),
             tally(item["failures"]),
             count(item["calls"]),
             money(item["usd"]),
@@ -166,9 +236,18 @@ def _candidates(run: RunFiles) -> str:
                 numbers=("validation", "calls", "dollars", "demos"),
                 whole=("95 % interval", "failures"),
                 best=best,
+                soft=[n for n, item in enumerate(ranked) if not is_complete(item)],
             )
         ),
     )
+
+
+def _validation(item: Mapping[str, Any]) -> tuple[str, str]:
+    """The cells of a candidate's score and its interval; a dropped one has neither."""
+    if not is_complete(item):
+        word, after = standing_line(item).removesuffix(" examples").rsplit(" after ", 1)
+        return word, f"after {after}"
+    return f"{percent(item['score'])} {bar(item['score'])}", percent_range(item["interval"])
 
 
 def _over_predictors(candidate: Mapping[str, Any], read: Any, *, every: bool = False) -> str:

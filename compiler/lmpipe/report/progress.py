@@ -13,7 +13,15 @@ import orjson
 from lmpipe.errors import LMError
 from lmpipe.optimize import Candidate, Progress, Rollout
 from lmpipe.outcome import Row
-from lmpipe.report.text import percent, points, shorten, spend_line, tally
+from lmpipe.report.text import (
+    NOTHING,
+    percent,
+    points,
+    shorten,
+    spend_line,
+    standing_line,
+    tally,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -92,6 +100,7 @@ class JsonLines(ProgressView):
             number=candidate.number,
             name=candidate.name,
             best=best,
+            **candidate.standing(),
             **candidate.evaluation.summary(),
         )
 
@@ -126,12 +135,12 @@ class PlainLines(ProgressView):
             self._phase = progress.phase
             self.write(f"{progress.phase}:")
         if progress.done == progress.of and (
-            progress.phase == "test" or progress.step.startswith("rollouts")
+            progress.phase in ("test", "train") or progress.step.startswith("rollouts")
         ):
             self.write(f"  {progress.step}: {progress.of} runs, {spend_line(progress.spend)}")
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
-        if self._first is None:
+        if self._first is None and candidate.complete:
             self._first = candidate.score
         spent = f"  [{spend_line(self._last.spend)}]" if self._last else ""
         self.write(f"{candidate_line(candidate, self._first, best=best)}{spent}")
@@ -183,7 +192,7 @@ class LivePanel(ProgressView):
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
         from rich.text import Text
 
-        if self._first is None:
+        if self._first is None and candidate.complete:
             self._first = candidate.score
         line = candidate_line(candidate, self._first, best=best)
         self._live.refresh()
@@ -225,12 +234,18 @@ class LivePanel(ProgressView):
         return Panel(Group(*parts), title=title, title_align="left", border_style="dim")
 
 
-def candidate_line(candidate: Candidate, first: float, *, best: bool) -> str:
-    """A candidate in one line; `first` is the score of the program as declared."""
+def candidate_line(candidate: Candidate, first: float | None, *, best: bool) -> str:
+    """A candidate in one line; `first` is what its score is compared with."""
     failures = candidate.evaluation.failures
+    # What a dropped one scored is of the harder examples: beside the others it would mislead.
+    standing = standing_line({**candidate.standing(), **candidate.evaluation.summary()})
+    score = percent(candidate.score) if candidate.complete else NOTHING
+    change = NOTHING
+    if candidate.complete and first is not None:
+        change = points(candidate.score - first)
     return (
-        f"{candidate.number:>3}  {percent(candidate.score):>6}  "
-        f"{points(candidate.score - first):>6}  {candidate.name}"
+        f"{candidate.number:>3}  {score:>6}  {change:>6}  {candidate.name}"
+        + (f", {standing}" if standing else "")
         + (f", failures: {tally(failures)}" if failures else "")
         + ("  best so far" if best else "")
     )

@@ -14,6 +14,7 @@ from rich.text import Text
 from lmpipe.outcome import Evaluation, Row
 from lmpipe.report.text import (
     NOTHING,
+    correction_line,
     count,
     difference_line,
     duration,
@@ -22,16 +23,18 @@ from lmpipe.report.text import (
     percent_range,
     points,
     points_range,
+    racing_line,
     shorten,
     spend_line,
+    standing_line,
     tally,
 )
 from lmpipe.signature import plain
 from lmpipe.spend import Account, Spend
 
 if TYPE_CHECKING:
-    from lmpipe.compiler import Run
     from lmpipe.recipe import Prepared
+    from lmpipe.result import Run
 
 # Wide enough that a pipe or a log is not wrapped.
 _PIPED_WIDTH = 200
@@ -61,9 +64,8 @@ def say(console: Console, text: str = "", *, style: str = "") -> None:
 
 def print_run(console: Console, run: Run) -> None:
     """Print what a compile came to: scores, difference, spend."""
-    table = make_table(
-        "", "validation", "test", "95 % interval", "failures", right=("validation", "test")
-    )
+    right = ("train", "validation", "corrected", "test")
+    table = make_table("", *right, "95 % interval", "failures", right=right)
     by_state = {candidate.state.hash: candidate for candidate in run.candidates}
     names = {c.name: c for c in run.candidates if c.name in _baseline_names(run)}
     for name, candidate in {**names, "compiled": by_state[run.state.hash]}.items():
@@ -71,7 +73,9 @@ def print_run(console: Console, run: Run) -> None:
         shown = tested or candidate.evaluation
         table.add_row(
             Text(name, style="bold" if name == "compiled" else ""),
-            percent(candidate.score),
+            percent(run.train.score) if run.train and name == "compiled" else NOTHING,
+            percent(candidate.score) if candidate.complete else NOTHING,
+            percent(run.validation_estimate) if name == "compiled" else NOTHING,
             percent(tested.score) if tested else NOTHING,
             percent_range((shown.interval.low, shown.interval.high)),
             tally(shown.failures),
@@ -85,7 +89,20 @@ def print_run(console: Console, run: Run) -> None:
         say(console, difference_line(run.test.to_json(), examples), style=style)
     else:
         say(console, "not tested: these scores are of the examples that chose the winner")
+    if run.overfitting:
+        say(console, run.overfitting.sentence, style="yellow")
     say(console, f"compiled: {run.best.name} (candidate {run.best.number})")
+    whole = sum(candidate.complete for candidate in run.candidates)
+    if run.validation_estimate is not None and whole > 1:
+        say(console, correction_line(run.best.score, run.validation_estimate, whole))
+    if not run.best.complete:
+        say(
+            console,
+            f"it was {standing_line({**run.best.standing(), **run.best.evaluation.summary()})}",
+            style="yellow",
+        )
+    if run.racing.runs:
+        say(console, racing_line(run.racing.runs, run.racing.of))
     if run.stopped:
         say(console, f"the search ended early: {run.stopped}", style="yellow")
     say(console, f"spent: {spend_line(run.account.total)} in {duration(run.seconds)}")

@@ -94,6 +94,36 @@ def difference_line(test: Mapping[str, Any], examples: int) -> str:
     )
 
 
+def is_complete(candidate: Mapping[str, Any]) -> bool:
+    """Whether a candidate of a run folder met all validation examples; all once did."""
+    return bool(candidate.get("complete", True))
+
+
+def standing_line(candidate: Mapping[str, Any]) -> str:
+    """How far a candidate came: `dropped after 16 of 40 examples`; nothing if it met all.
+
+    Args:
+        candidate: as in `candidates.jsonl`.
+    """
+    if is_complete(candidate):
+        return ""
+    word = "stopped by the budget" if candidate.get("stopped") else "dropped"
+    return f"{word} after {count(candidate['examples'])} of {count(candidate['of'])} examples"
+
+
+def correction_line(score: float, estimate: float, candidates: int) -> str:
+    """What the validation score is worth once the choice is taken into account."""
+    return (
+        f"its validation score of {percent(score)} is the best of {count(candidates)} that met all "
+        f"examples; corrected for having been chosen by it: {percent(estimate)}"
+    )
+
+
+def racing_line(saved: int, of: int) -> str:
+    """What racing was good for."""
+    return f"racing saved {count(saved)} of {count(of)} runs on validation"
+
+
 def in_order(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Values in the order of these names; others follow."""
     first = {name: values[name] for name in names if name in values}
