@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lmpipe.modules.chain_of_thought import ChainOfThought as ChainOfThought
     from lmpipe.modules.function import predict as predict
     from lmpipe.modules.predict import Predict as Predict
+    from lmpipe.optimize import GEPA as GEPA
     from lmpipe.optimize import BootstrapFewShot as BootstrapFewShot
     from lmpipe.optimize import Budget as Budget
     from lmpipe.optimize import Chain as Chain
@@ -65,6 +66,7 @@ _HOMES = {
     "Ensemble": "lmpipe.optimize",
     "Evaluation": "lmpipe.outcome",
     "Example": "lmpipe.example",
+    "GEPA": "lmpipe.optimize",
     "Input": "lmpipe.signature",
     "KNNFewShot": "lmpipe.optimize",
     "LM": "lmpipe.lm.lm",

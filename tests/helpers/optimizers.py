@@ -12,6 +12,7 @@ SMALL: dict[str, Optimizer] = {
     "knn": lmpipe.KNNFewShot(k=(2, 4)),
     "student-preferred": lmpipe.StudentPreferred(lessons=6, exam=3, demos=(2, 4)),
     "layout": lmpipe.LayoutSearch(demos=2),
+    "gepa": lmpipe.GEPA(calls=180),
     "ensemble": lmpipe.Ensemble(
         search=lmpipe.RandomSearch(candidates=3, demos=4, bootstrapped=0), size=2
     ),

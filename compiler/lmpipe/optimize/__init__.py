@@ -12,14 +12,16 @@ from lmpipe.optimize.budget import Budget, Ledger
 from lmpipe.optimize.chain import Chain
 from lmpipe.optimize.ensemble import Ensemble
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher, Watchers
+from lmpipe.optimize.gepa import GEPA
 from lmpipe.optimize.knn_few_shot import KNNFewShot
 from lmpipe.optimize.labeled_few_shot import LabeledFewShot
 from lmpipe.optimize.layout_search import LayoutSearch
 from lmpipe.optimize.optimizer import Cost, Optimizer, Sizes
 from lmpipe.optimize.racing import Racing
 from lmpipe.optimize.random_search import RandomSearch
+from lmpipe.optimize.roles import Roles
 from lmpipe.optimize.student_preferred import StudentPreferred
-from lmpipe.optimize.task import Roles, Task
+from lmpipe.optimize.task import Task
 from lmpipe.spend import Spend
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Chain",
     "Cost",
     "Ensemble",
+    "GEPA",
     "KNNFewShot",
     "LabeledFewShot",
     "LayoutSearch",
@@ -61,6 +64,7 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     KNNFewShot.name: KNNFewShot,
     StudentPreferred.name: StudentPreferred,
     LayoutSearch.name: LayoutSearch,
+    GEPA.name: GEPA,
     Ensemble.name: Ensemble,
     Chain.name: Chain,
 }
