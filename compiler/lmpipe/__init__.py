@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lmpipe.modules.chain_of_thought import ChainOfThought as ChainOfThought
     from lmpipe.modules.function import predict as predict
     from lmpipe.modules.predict import Predict as Predict
+    from lmpipe.optimize import GEPA as GEPA
     from lmpipe.optimize import SIMBA as SIMBA
     from lmpipe.optimize import BootstrapFewShot as BootstrapFewShot
     from lmpipe.optimize import Budget as Budget
@@ -68,6 +69,7 @@ _HOMES = {
     "Ensemble": "lmpipe.optimize",
     "Evaluation": "lmpipe.outcome",
     "Example": "lmpipe.example",
+    "GEPA": "lmpipe.optimize",
     "InferRules": "lmpipe.optimize",
     "Input": "lmpipe.signature",
     "KNNFewShot": "lmpipe.optimize",
@@ -86,7 +88,6 @@ _HOMES = {
     "RandomSearch": "lmpipe.optimize",
     "Recipe": "lmpipe.recipe",
     "Retrieval": "lmpipe.state",
-    "Run": "lmpipe.compiler",
     "Run": "lmpipe.result",
     "SIMBA": "lmpipe.optimize",
     "Score": "lmpipe.metrics",

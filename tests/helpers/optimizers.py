@@ -12,9 +12,10 @@ SMALL: dict[str, Optimizer] = {
     "knn": lmpipe.KNNFewShot(k=(2, 4)),
     "student-preferred": lmpipe.StudentPreferred(lessons=6, exam=3, demos=(2, 4)),
     "layout": lmpipe.LayoutSearch(demos=2),
+    "gepa": lmpipe.GEPA(calls=180),
+    "infer-rules": lmpipe.InferRules(candidates=2, demos=2),
     "mipro": lmpipe.MIPROv2(instructions=3, demo_sets=4, trials=6, batch=3, demos=4),
     "simba": lmpipe.SIMBA(steps=2, batch=6, samples=2, new=2, finalists=2),
-    "infer-rules": lmpipe.InferRules(candidates=2, demos=2),
     "ensemble": lmpipe.Ensemble(
         search=lmpipe.RandomSearch(candidates=3, demos=4, bootstrapped=0), size=2
     ),
