@@ -164,7 +164,7 @@ class ProgramState(_Value):
         AfterValidator(lambda value: MappingProxyType(dict(value))),
         PlainSerializer(lambda value: {path: item.to_json() for path, item in value.items()}),
     ]
-    reduce: str | None = pydantic.Field(default=None, exclude_if=lambda value: value is None)
+    reduce: str | None = pydantic.Field(default=None, exclude_if=_is_none)
 
     @pydantic.model_validator(mode="after")
     def _check_members(self) -> Self:
