@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lmpipe.modules.chain_of_thought import ChainOfThought as ChainOfThought
     from lmpipe.modules.function import predict as predict
     from lmpipe.modules.predict import Predict as Predict
+    from lmpipe.optimize import GEPA as GEPA
     from lmpipe.optimize import SIMBA as SIMBA
     from lmpipe.optimize import BootstrapFewShot as BootstrapFewShot
     from lmpipe.optimize import Budget as Budget
@@ -69,6 +70,7 @@ _HOMES = {
     "Evaluation": "lmpipe.outcome",
     "Example": "lmpipe.example",
     "InferRules": "lmpipe.optimize",
+    "GEPA": "lmpipe.optimize",
     "Input": "lmpipe.signature",
     "KNNFewShot": "lmpipe.optimize",
     "LM": "lmpipe.lm.lm",

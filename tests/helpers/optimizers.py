@@ -15,6 +15,7 @@ SMALL: dict[str, Optimizer] = {
     "mipro": lmpipe.MIPROv2(instructions=3, demo_sets=4, trials=6, batch=3, demos=4),
     "simba": lmpipe.SIMBA(steps=2, batch=6, samples=2, new=2, finalists=2),
     "infer-rules": lmpipe.InferRules(candidates=2, demos=2),
+    "gepa": lmpipe.GEPA(calls=180),
     "ensemble": lmpipe.Ensemble(
         search=lmpipe.RandomSearch(candidates=3, demos=4, bootstrapped=0), size=2
     ),

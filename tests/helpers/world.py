@@ -74,7 +74,8 @@ def answer_turns(turns: Sequence[str], *, constrained: bool) -> str:
     if "few words" in system:
         return _write(system, "words", "a thing of some colour")
     question = next(text for text in reversed(asked) if "number" in text)
-    demos = (len(turns) - 2) // 2
+    # An instruction that the world's proposer wrote helps like some demonstrations.
+    demos = (len(turns) - 2) // 2 + (3 if "Look at the thing well" in system else 0)
     kind = next((kind for kind in COLOURS if kind in question), "sky")
     dice = int(hashlib.sha256(question.encode()).hexdigest()[:4], 16) % 20
     if dice >= 18 and demos < 2 and not constrained:

@@ -12,6 +12,7 @@ from lmpipe.optimize.budget import Budget, Ledger
 from lmpipe.optimize.chain import Chain
 from lmpipe.optimize.ensemble import Ensemble
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher, Watchers
+from lmpipe.optimize.gepa import GEPA
 from lmpipe.optimize.infer_rules import InferRules
 from lmpipe.optimize.knn_few_shot import KNNFewShot
 from lmpipe.optimize.labeled_few_shot import LabeledFewShot
@@ -20,9 +21,10 @@ from lmpipe.optimize.mipro import MIPROv2
 from lmpipe.optimize.optimizer import Cost, Optimizer, Sizes
 from lmpipe.optimize.racing import Racing
 from lmpipe.optimize.random_search import RandomSearch
+from lmpipe.optimize.roles import Roles
 from lmpipe.optimize.simba import SIMBA
 from lmpipe.optimize.student_preferred import StudentPreferred
-from lmpipe.optimize.task import Roles, Task
+from lmpipe.optimize.task import Task
 from lmpipe.spend import Spend
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Cost",
     "Ensemble",
     "InferRules",
+    "GEPA",
     "KNNFewShot",
     "LabeledFewShot",
     "LayoutSearch",
@@ -70,6 +73,7 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     MIPROv2.name: MIPROv2,
     SIMBA.name: SIMBA,
     InferRules.name: InferRules,
+    GEPA.name: GEPA,
     Ensemble.name: Ensemble,
     Chain.name: Chain,
 }

@@ -34,10 +34,14 @@ class Board:
         """Whether a state was run on an example."""
         return index in self._rows.get(state.hash, {})
 
+    def rows(self, state: ProgramState, indices: Sequence[int]) -> list[Row]:
+        """The rows of a state on these examples, all of which it was run on."""
+        rows = self._rows.get(state.hash, {})
+        return [rows[index] for index in indices]
+
     def values(self, state: ProgramState, indices: Sequence[int]) -> list[float]:
         """The scores of a state on these examples, all of which it was run on."""
-        rows = self._rows[state.hash]
-        return [rows[index].score.value for index in indices]
+        return [row.score.value for row in self.rows(state, indices)]
 
     def trim(self, states: Sequence[ProgramState], indices: Sequence[int]) -> None:
         """Forget the rows of states on all but these examples."""

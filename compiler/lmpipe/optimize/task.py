@@ -11,13 +11,12 @@ import copy
 import hashlib
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from lmpipe.errors import BudgetExhaustedError
 from lmpipe.evaluation import DEFAULT_CONCURRENCY, RunOptions, run_pairs
 from lmpipe.example import Example
-from lmpipe.lm.lm import LM
 from lmpipe.metrics import AnyMetric, metric_calls
 from lmpipe.optimize.asking import Proposer
 from lmpipe.optimize.board import Board
@@ -26,6 +25,7 @@ from lmpipe.optimize.budget import Ledger, RunAdmission
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher
 from lmpipe.optimize.race import Entry, Pair, Race
 from lmpipe.optimize.racing import Racing, informative_first
+from lmpipe.optimize.roles import Roles
 from lmpipe.outcome import Evaluation, Row
 from lmpipe.program import Module, Predictor
 from lmpipe.signature import Signature
@@ -36,23 +36,6 @@ T = TypeVar("T")
 
 # So many rollouts must fail in the same way before nothing at all is taken to work.
 _ENOUGH = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Roles:
-    """Who is asked in a compile, by role.
-
-    Args:
-        student: the LM that the compiled program will run on.
-        teacher: the LM of rollouts.
-        proposer: the LM that writes instructions and the like.
-        judge: the LM of a metric that asks one; the configured one if None.
-    """
-
-    student: LM
-    teacher: LM
-    proposer: LM
-    judge: LM | None = None
 
 
 class Task:
@@ -156,6 +139,25 @@ class Task:
         async with self._turn:
             await self._score([(state, index) for index in self._order], step=name)
             return self._board.record(name, state).evaluation
+
+    async def peek(self, state: ProgramState, indices: Sequence[int]) -> list[Row]:
+        """Run a state on some validation examples; that alone does not make it a candidate.
+
+        Rows that are known are not run again, here or in `evaluate` later.
+
+        Args:
+            state: the state.
+            indices: places among the validation examples, none of them twice.
+
+        Raises:
+            BudgetExhaustedError: if the budget ends first.
+        """
+        async with self._turn:
+            new = [index for index in indices if not self._board.has(state, index)]
+            await self._score([(state, index) for index in new], step="peek")
+        for row in self._board.rows(state, new):
+            self._watcher.row("peek", row)
+        return self._board.rows(state, indices)
 
     async def race(self, entries: Sequence[Entry]) -> list[Candidate]:
         """Score states on the validation examples, as far as they may still be the best.
