@@ -195,9 +195,8 @@ class _Adapter:
     def make_reflective_dataset(
         self, candidate: Texts, eval_batch: Any, components_to_update: Sequence[int]
     ) -> dict[int, list[dict[str, Row]]]:
-        return dict.fromkeys(
-            components_to_update, [{"row": row} for row in eval_batch.trajectories]
-        )
+        records = [{"row": row} for row in eval_batch.trajectories]
+        return {number: list(records) for number in components_to_update}
 
     def propose_new_texts(
         self,
@@ -206,7 +205,8 @@ class _Adapter:
         components_to_update: Sequence[int],
     ) -> Texts:
         rows = {
-            n: [record["row"] for record in reflective_dataset[n]] for n in components_to_update
+            number: [record["row"] for record in reflective_dataset[number]]
+            for number in components_to_update
         }
         # All of it is one step: gepa drops a proposal that raises, whatever the error.
         return self._steps(self._reflect(candidate, rows))
