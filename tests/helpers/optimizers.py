@@ -14,6 +14,7 @@ SMALL: dict[str, Optimizer] = {
     "layout": lmpipe.LayoutSearch(demos=2),
     "gepa": lmpipe.GEPA(calls=180),
     "infer-rules": lmpipe.InferRules(candidates=2, demos=2),
+    "copro": lmpipe.COPRO(breadth=2, depth=2, examples=6, shown=2),
     "mipro": lmpipe.MIPROv2(instructions=3, demo_sets=4, trials=6, batch=3, demos=4),
     "simba": lmpipe.SIMBA(steps=2, batch=6, samples=2, new=2, finalists=2),
     "ensemble": lmpipe.Ensemble(

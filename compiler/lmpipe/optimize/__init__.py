@@ -36,6 +36,7 @@ __all__ = [
     "Ensemble",
     "GEPA",
     "InferRules",
+    "GEPA",
     "KNNFewShot",
     "LabeledFewShot",
     "LayoutSearch",
@@ -74,6 +75,7 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     GEPA.name: GEPA,
     SIMBA.name: SIMBA,
     InferRules.name: InferRules,
+    GEPA.name: GEPA,
     Ensemble.name: Ensemble,
     Chain.name: Chain,
 }
