@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lmpipe.modules.chain_of_thought import ChainOfThought as ChainOfThought
     from lmpipe.modules.function import predict as predict
     from lmpipe.modules.predict import Predict as Predict
+    from lmpipe.optimize import COPRO as COPRO
     from lmpipe.optimize import GEPA as GEPA
     from lmpipe.optimize import SIMBA as SIMBA
     from lmpipe.optimize import BootstrapFewShot as BootstrapFewShot
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BootstrapFewShot": "lmpipe.optimize",
     "Budget": "lmpipe.optimize",
+    "COPRO": "lmpipe.optimize",
     "Chain": "lmpipe.optimize",
     "ChainOfThought": "lmpipe.modules.chain_of_thought",
     "Demo": "lmpipe.state",

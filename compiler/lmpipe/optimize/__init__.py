@@ -10,6 +10,7 @@ from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.bounds import baselines, judges, own_lms, worst_ask, worst_run
 from lmpipe.optimize.budget import Budget, Ledger
 from lmpipe.optimize.chain import Chain
+from lmpipe.optimize.copro import COPRO
 from lmpipe.optimize.ensemble import Ensemble
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher, Watchers
 from lmpipe.optimize.gepa import GEPA
@@ -28,6 +29,7 @@ from lmpipe.optimize.task import Task
 from lmpipe.spend import Spend
 
 __all__ = [
+    "COPRO",
     "BootstrapFewShot",
     "Budget",
     "Candidate",
@@ -36,7 +38,6 @@ __all__ = [
     "Ensemble",
     "GEPA",
     "InferRules",
-    "GEPA",
     "KNNFewShot",
     "LabeledFewShot",
     "LayoutSearch",
@@ -71,6 +72,7 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     KNNFewShot.name: KNNFewShot,
     StudentPreferred.name: StudentPreferred,
     LayoutSearch.name: LayoutSearch,
+    COPRO.name: COPRO,
     MIPROv2.name: MIPROv2,
     GEPA.name: GEPA,
     SIMBA.name: SIMBA,

@@ -17,6 +17,7 @@ from lmpipe.trace import Step
 
 # Longer values are cut in what a proposer is shown: its context is small, and shared by many rows.
 _MAX_VALUE = 300
+_MAX_CALLS = 4
 _MAX_INSTRUCTION = 2000
 _LABEL = re.compile(
     r"^\s*(?:#+\s*)?(?:(?:new|proposed|improved|final)\s+)?instructions?\s*:\s*", re.I
@@ -43,10 +44,15 @@ def clean_instruction(text: str) -> str:
     return text[:_MAX_INSTRUCTION].rstrip()
 
 
+def step_text(path: str, predictor: Predictor) -> str:
+    """One predictor in one line: its path, and the fields of its signature with their types."""
+    return f"{path}: {spec_text(predictor.spec.describe())}"
+
+
 def describe_program(predictors: Mapping[str, Predictor], state: ProgramState) -> str:
     """The predictors of a program, one paragraph each: path, signature, instruction."""
     return "\n\n".join(
-        f"{path}: {spec_text(predictor.spec.describe())}\n{state[path].instruction}"
+        f"{step_text(path, predictor)}\n{state[path].instruction}"
         for path, predictor in predictors.items()
     )
 
@@ -64,14 +70,16 @@ def describe_demos(demos: Sequence[Demo]) -> str:
 def describe_rows(rows: Iterable[Row], path: str) -> str:
     """What one predictor did on some examples, and what the metric said to it.
 
-    A predictor that was called several times in a run shows each call.
+    A predictor that was called several times in a run shows up to four different calls.
     """
     return "\n\n".join(_describe_row(row, path) for row in rows)
 
 
 def _describe_row(row: Row, path: str) -> str:
     # Concurrent calls of one run end in any order.
-    calls = sorted(_describe_step(step) for step in row.trace.of(path))
+    calls = sorted({_describe_step(step) for step in row.trace.of(path)})
+    if len(calls) > _MAX_CALLS:
+        calls[_MAX_CALLS:] = [f"({len(calls) - _MAX_CALLS} more calls)"]
     return "\n".join([*(calls or ["(not called)"]), *_verdict(row)])
 
 

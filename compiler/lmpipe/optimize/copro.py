@@ -1,0 +1,148 @@
+"""`COPRO`: better instructions by coordinate ascent, one predictor at a time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lmpipe.errors import RecipeError
+from lmpipe.optimize.optimizer import Cost, Sizes
+from lmpipe.optimize.proposals import (
+    clean_instruction,
+    describe_rows,
+    step_text,
+    with_instruction,
+)
+from lmpipe.optimize.task import Task
+from lmpipe.outcome import Row
+from lmpipe.signature import Input, Output, Signature
+from lmpipe.state import ProgramState
+
+
+class ImproveInstruction(Signature):
+    """Write a better instruction for one step of a program.
+
+    A language model carries the step out, and sees nothing but the instruction and the inputs.
+    The instructions tried so far stand with their scores from 0 to 100, the best one last. Find
+    out what made the better ones better and what the failed runs lack, then write one that is
+    unlike all of them and scores higher. It must fit every input of the step: say how to get the
+    outputs right, and give no answer to a single input away.
+    """
+
+    step: str = Input(desc="the step's name, inputs and outputs")
+    tried: str = Input(desc="instructions with their scores, the best one last")
+    failed: str = Input(desc="runs of the last instruction that went wrong")
+    instruction: str = Output(desc="the new instruction, complete and ready to use")
+
+
+@dataclass(frozen=True, kw_only=True)
+class COPRO:
+    """Improve the instruction of each predictor in turn, and keep what scores best.
+
+    The coordinate ascent over instructions of DSPy's COPRO (arXiv 2310.03714 is the system that
+    it is part of), with the proposals of OPRO (Yang et al., "Large language models as
+    optimizers", arXiv 2309.03409, section 3): the proposer is shown what was tried and what it
+    scored, best last. It sees runs that failed, with the metric's feedback, too. It goes on from
+    the best candidate so far and ends early at a score of 1.
+
+    Cost: for each of `depth` rounds and each predictor, `breadth` questions to the proposer, and
+    at most `breadth` runs of the program for each validation example and `examples` more.
+
+    Args:
+        breadth: instructions to propose for a predictor in each round.
+        depth: rounds over all predictors.
+        examples: training examples that are run in search of failures, for each predictor and
+            round.
+        shown: failed runs that one proposal sees; each sees others.
+        history: instructions with scores that a proposal sees, at most.
+        temperature: of the proposer.
+
+    Raises:
+        RecipeError: if a number is out of range.
+    """
+
+    breadth: int = 6
+    depth: int = 3
+    examples: int = 12
+    shown: int = 3
+    history: int = 6
+    temperature: float = 1.0
+    name: str = "copro"
+
+    def __post_init__(self) -> None:
+        if min(self.breadth, self.depth, self.history) < 1 or self.temperature < 0:
+            raise RecipeError(
+                f"{self}: needs a breadth, depth and history of 1 or more, and a temperature of 0 "
+                "or more"
+            )
+        if min(self.examples, self.shown) < 0:
+            raise RecipeError(f"{self}: examples and shown must be 0 or more")
+
+    async def optimize(self, task: Task) -> ProgramState:
+        tried: dict[str, dict[str, float]] = {path: {} for path in task.predictors}
+        for depth in range(self.depth):
+            for path in task.predictors:
+                if task.best.score >= 1:
+                    return task.best.state
+                rng = task.rng(f"round {depth}, {path}")
+                best = task.best.state
+                tried[path][best[path].instruction] = task.best.score
+                failed = await self._failed(task, best, path, rng)
+                proposed = await self._propose(task, path, tried[path], failed, rng)
+                raced = await task.race(
+                    [
+                        (f"{path}: instruction {depth + 1}.{number}", state)
+                        for number, text in enumerate(proposed, start=1)
+                        if (state := with_instruction(best, path, text)) != best
+                    ]
+                )
+                for candidate in raced:
+                    score = task.estimate(candidate)
+                    tried[path][candidate.state[path].instruction] = score
+        return task.best.state
+
+    async def _failed(
+        self, task: Task, state: ProgramState, path: str, rng: random.Random
+    ) -> list[Row]:
+        """Runs of a state on some training examples that are less than right."""
+        examples = rng.sample(task.train, min(self.examples, len(task.train)))
+        if not examples or not self.shown:
+            return []
+        (evaluation,) = await task.trial([state], examples)
+        return [row for row in evaluation.rows if row.score.value < 1 and row.trace.of(path)]
+
+    async def _propose(
+        self,
+        task: Task,
+        path: str,
+        tried: Mapping[str, float],
+        failed: Sequence[Row],
+        rng: random.Random,
+    ) -> list[str]:
+        """New instructions for a predictor: none twice, and none that was tried before."""
+        step, history = step_text(path, task.predictors[path]), self._history(tried)
+        shown = [rng.sample(failed, min(self.shown, len(failed))) for _ in range(self.breadth)]
+        answers = await task.ask_all(
+            ImproveInstruction,
+            [
+                {"step": step, "tried": history, "failed": describe_rows(rows, path) or "none"}
+                for rows in shown
+            ],
+            temperature=self.temperature,
+        )
+        texts = [clean_instruction(answer.instruction) for answer in answers if answer]
+        return [text for text in dict.fromkeys(texts) if text and text not in tried]
+
+    def _history(self, tried: Mapping[str, float]) -> str:
+        best_last = sorted(tried, key=lambda text: tried[text])[-self.history :]
+        return "\n\n".join(f"score {100 * tried[text]:.0f}:\n{text}" for text in best_last)
+
+    def cost(self, sizes: Sizes) -> Cost:
+        steps = self.depth * sizes.predictors
+        failures = min(self.examples, sizes.train) if self.shown else 0
+        return Cost(steps * (self.breadth * sizes.val + failures), asks=steps * self.breadth)
+
+    def settings(self) -> dict[str, Any]:
+        return asdict(self)
