@@ -73,7 +73,6 @@ _HOMES = {
     "Example": "lmpipe.example",
     "GEPA": "lmpipe.optimize",
     "InferRules": "lmpipe.optimize",
-    "GEPA": "lmpipe.optimize",
     "Input": "lmpipe.signature",
     "KNNFewShot": "lmpipe.optimize",
     "LM": "lmpipe.lm.lm",

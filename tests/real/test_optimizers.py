@@ -25,7 +25,7 @@ RECORD = bool(os.environ.get("LMPIPE_RECORD"))
 
 def small_recipe(name: str) -> lmpipe.Recipe:
     return load_recipe("programs/tickets.py").replace(
-        train_size=12, val_size=8, test_size=4, optimizer=SMALL[name], train_check=0
+        train_size=10, val_size=6, test_size=3, optimizer=SMALL[name], train_check=0
     )
 
 
