@@ -9,7 +9,8 @@ from helpers.world import recipe, things
 
 import lmpipe
 from lmpipe.errors import DataError, RecipeError
-from lmpipe.recipe import load_recipe, prepare
+from lmpipe.recipe import prepare
+from lmpipe.recipe_file import load_recipe
 
 VLLM = {"base_url": "http://127.0.0.1:1/v1"}
 

@@ -23,7 +23,8 @@ from lmpipe.optimize import (
 )
 from lmpipe.outcome import Evaluation
 from lmpipe.program import Module
-from lmpipe.recipe import Prepared, Recipe, load_recipe, prepare
+from lmpipe.recipe import Prepared, Recipe, prepare
+from lmpipe.recipe_file import load_recipe
 from lmpipe.result import Run, TestResult, corrected_score, saved_by_racing
 from lmpipe.spec import spec_text
 

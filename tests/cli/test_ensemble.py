@@ -11,7 +11,7 @@ import pytest
 from helpers.world import TwoSteps
 
 import lmpipe
-from lmpipe.recipe import load_recipe
+from lmpipe.recipe_file import load_recipe
 from lmpipe.state import member_states
 
 Cli = Callable[..., Any]

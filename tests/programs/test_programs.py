@@ -10,7 +10,7 @@ from helpers.filler import fill
 
 import lmpipe
 from lmpipe.cli.overrides import Overrides
-from lmpipe.recipe import load_recipe
+from lmpipe.recipe_file import load_recipe
 
 ROOT = Path(__file__).parents[2]
 LABELS = ("card_arrival", "lost_or_stolen_card", "age_limit", "top_up_failed")

@@ -15,7 +15,7 @@ from helpers.optimizers import SMALL
 import lmpipe
 from lmpipe.lm.cassette import Cassette
 from lmpipe.lm.runtime import Runtime
-from lmpipe.recipe import load_recipe
+from lmpipe.recipe_file import load_recipe
 from lmpipe.settings import using
 
 ROOT = Path(__file__).parents[2]
@@ -31,9 +31,11 @@ def small_recipe(name: str) -> lmpipe.Recipe:
 
 @pytest.mark.parametrize("name", list(SMALL))
 def test_a_compile_replays_to_the_same_state_and_its_artifact_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights_home: str, name: str
 ) -> None:
     monkeypatch.chdir(ROOT)
+    if RECORD:
+        monkeypatch.setenv("LMPIPE_HOME", weights_home)
     recipe = small_recipe(name)
     expected = CASSETTES / f"{name}-expected.json"
     cassette = Cassette(

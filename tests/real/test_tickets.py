@@ -14,7 +14,7 @@ import pytest
 import lmpipe
 from lmpipe.lm.cassette import Cassette
 from lmpipe.lm.runtime import Runtime
-from lmpipe.recipe import load_recipe
+from lmpipe.recipe_file import load_recipe
 from lmpipe.settings import using
 
 ROOT = Path(__file__).parents[2]
@@ -31,11 +31,6 @@ def small_recipe(monkeypatch: pytest.MonkeyPatch) -> lmpipe.Recipe:
     return load_recipe("programs/tickets.py").replace(
         val_size=12, test_size=16, optimizer=optimizer
     )
-
-
-@pytest.fixture(scope="session")
-def weights_home(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return os.environ.get("LMPIPE_HOME", str(tmp_path_factory.mktemp("home")))
 
 
 def test_a_compile_on_the_embedded_lm_replays_to_the_same_bytes(

@@ -79,7 +79,7 @@ def command(
     from lmpipe.cli.overrides import Overrides, Traffic, choose_lms
     from lmpipe.cli.targets import open_road
     from lmpipe.compiler import compile as compile_recipe
-    from lmpipe.recipe import load_recipe
+    from lmpipe.recipe_file import load_recipe
 
     lms = choose_lms(base_url, api_key_env, student=student, teacher=teacher, proposer=proposer)
     traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)

@@ -16,7 +16,8 @@ from lmpipe.cli.overrides import LMChoice, Overrides, Traffic
 from lmpipe.compiler import bind_artifact, trusted_recipe
 from lmpipe.errors import RecipeError
 from lmpipe.program import Module
-from lmpipe.recipe import Recipe, load_recipe
+from lmpipe.recipe import Recipe
+from lmpipe.recipe_file import load_recipe
 from lmpipe.settings import configured_lm, make_runtime, using
 
 if TYPE_CHECKING:

@@ -354,9 +354,9 @@ class Task:
         few: bool = False,
     ) -> Evaluation:
         lm = self._lms.teacher if role == "teacher" else self._lms.student
-        programs = list({id(program): program for program, _ in pairs}.values())
-        limit = max((program.calls_per_run() for program in programs), default=0)
-        dearest = next((item for item in programs if item.calls_per_run() == limit), self.program)
+        programs = {id(program): program for program, _ in pairs}.values()
+        dearest = max(programs, key=lambda item: item.calls_per_run(), default=self.program)
+        limit = dearest.calls_per_run()
         scope = {"lm": lm, "role": role, "sample": sample, "max_calls": limit}
         judge = self._lms.judge
         options = RunOptions(
@@ -384,8 +384,7 @@ class Task:
 
         def tell(row: Row | None) -> None:
             nonlocal done
-            done += 1
-            best = self._board.best
+            done, best = done + 1, self._board.best
             self._watcher.progress(
                 Progress(
                     phase=self.phase,
