@@ -1,0 +1,172 @@
+"""COPRO: what its proposer is shown, what it keeps, where it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from helpers.world import COLOURS, TwoSteps, recipe
+
+import lmpipe
+from lmpipe.errors import RecipeError
+from lmpipe.lm.request import Request
+from lmpipe.recipe import prepare
+
+_CLUE = "say what people say"
+Write = Callable[[dict[str, str], int], str]
+
+
+def told(example: lmpipe.Example, prediction: Any) -> lmpipe.Score:
+    right = example.colour == prediction.colour
+    return lmpipe.Score(float(right), feedback="" if right else _CLUE)
+
+
+def silent(example: lmpipe.Example, prediction: Any) -> float:
+    return told(example, prediction).value
+
+
+def repeats_feedback(asked: dict[str, str], sample: int) -> str:
+    return f"Please {_CLUE}." if _CLUE in asked["failed"] else f"Think, try {sample}."
+
+
+def climbs(asked: dict[str, str], sample: int) -> str:
+    """One sign more than in the best of what was tried."""
+    best = asked["tried"].rsplit("score ", 1)[-1]
+    return "!" * (1 + best.count("!"))
+
+
+class World:
+    """An LM that is right on more things the more signs its instruction has, or with the clue.
+
+    Args:
+        write: the proposer's answer, from what it is shown and the number of the sample.
+    """
+
+    def __init__(self, write: Write) -> None:
+        self.asked: list[dict[str, str]] = []
+        self._write = write
+        self.lm = lmpipe.ScriptedLM(self._answer)
+
+    def _answer(self, request: Request) -> str:
+        system, question = request.messages[0].content, request.messages[-1].content
+        if '"instruction"' in system:
+            self.asked.append(orjson.loads(request.messages[1].content))
+            return self._reply(self._write(self.asked[-1], request.sample))
+        if "few words" in system or "## words" in system:
+            return "## words\na thing in a few words"
+        kind = next(kind for kind in COLOURS if f"{kind} number" in question)
+        known = list(COLOURS)[: 3 if _CLUE in system else 1 + system.count("!")]
+        return f"## colour\n{COLOURS[kind] if kind in known else 'red'}"
+
+    @staticmethod
+    def _reply(instruction: str) -> str:
+        # What is no instruction at all stands for a reply that cannot be read.
+        return orjson.dumps({"instruction": instruction}).decode() if instruction else "?"
+
+
+def compiled(runs: Path, world: World, **changes: Any) -> lmpipe.Run:
+    settings: dict[str, Any] = {
+        "student": world.lm,
+        "metric": told,
+        "optimizer": lmpipe.COPRO(breadth=2, depth=2, examples=20),
+    }
+    return lmpipe.compile(recipe(**{**settings, **changes}), runs=runs)
+
+
+def test_it_writes_what_the_feedback_says_into_the_instruction(tmp_path: Path) -> None:
+    run = compiled(tmp_path, World(repeats_feedback))
+    assert run.best.score == 1.0
+    assert run.state["self"].instruction == f"Please {_CLUE}."
+
+
+def test_a_metric_without_feedback_gives_no_clue(tmp_path: Path) -> None:
+    assert compiled(tmp_path, World(repeats_feedback), metric=silent).best.score < 1.0
+
+
+def test_failed_runs_are_not_shown_if_none_are_asked_for(tmp_path: Path) -> None:
+    world = World(repeats_feedback)
+    compiled(tmp_path, world, optimizer=lmpipe.COPRO(breadth=2, depth=1, shown=0))
+    assert {asked["failed"] for asked in world.asked} == {"none"}
+
+
+def test_each_round_goes_on_from_the_best_of_the_last(tmp_path: Path) -> None:
+    world = World(climbs)
+    run = compiled(tmp_path, world, metric=silent)
+    assert run.best.score == 1.0
+    assert run.state["self"].instruction == "!!"
+
+
+def test_attempts_are_shown_with_scores_the_best_one_last(tmp_path: Path) -> None:
+    world = World(climbs)
+    compiled(tmp_path, world, metric=silent)
+    shown = world.asked[-1]["tried"].split("\n\n")
+    scores = [int(attempt.split(":")[0].removeprefix("score ")) for attempt in shown]
+    assert len(scores) == 2
+    assert scores == sorted(scores)
+    assert shown[-1].endswith(":\n!")
+
+
+def test_no_more_attempts_are_shown_than_asked_for(tmp_path: Path) -> None:
+    world = World(lambda asked, sample: f"Another way, {len(world.asked)}.")
+    compiled(tmp_path, world, optimizer=lmpipe.COPRO(breadth=3, depth=3, history=2))
+    assert max(asked["tried"].count("score ") for asked in world.asked) == 2
+
+
+def test_it_ends_when_nothing_can_be_better(tmp_path: Path) -> None:
+    world = World(repeats_feedback)
+    compiled(tmp_path, world, optimizer=lmpipe.COPRO(breadth=2, depth=5, examples=20))
+    assert len(world.asked) == 2
+
+
+def test_the_predictors_take_turns(tmp_path: Path) -> None:
+    world = World(lambda asked, sample: f"Another way, {len(world.asked)}.")
+    compiled(tmp_path, world, program=TwoSteps(), optimizer=lmpipe.COPRO(breadth=1, depth=2))
+    turns = [asked["step"].split(":")[0] for asked in world.asked]
+    assert turns == ["describe", "name", "describe", "name"]
+
+
+def test_the_predictor_that_matters_gets_the_instruction(tmp_path: Path) -> None:
+    run = compiled(tmp_path, World(repeats_feedback), program=TwoSteps())
+    assert run.best.score == 1.0
+    assert _CLUE in run.state["name"].instruction
+
+
+@pytest.mark.parametrize("useless", ["", "  ", "Which colour does the thing have?"])
+def test_useless_proposals_are_no_candidates(tmp_path: Path, useless: str) -> None:
+    run = compiled(tmp_path, World(lambda asked, sample: useless))
+    assert {candidate.name for candidate in run.candidates} == {"as declared", "constrained"}
+
+
+def test_equal_proposals_are_one_candidate(tmp_path: Path) -> None:
+    world = World(lambda asked, sample: "Think.")
+    run = compiled(tmp_path, world, optimizer=lmpipe.COPRO(breadth=4, depth=1))
+    assert [c.state["self"].instruction for c in run.candidates].count("Think.") == 1
+
+
+def test_the_plan_bounds_what_is_spent(tmp_path: Path) -> None:
+    world = World(climbs)
+    optimizer = lmpipe.COPRO(breadth=3, depth=2, examples=5)
+    made = recipe(student=world.lm, metric=silent, program=TwoSteps(), optimizer=optimizer)
+    run = lmpipe.compile(made, runs=tmp_path)
+    plan = prepare(made).plan()
+    assert len(world.asked) <= plan.asks == 12
+    assert run.account.total.calls <= plan.total.calls
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"breadth": 0},
+        {"depth": 0},
+        {"history": 0},
+        {"examples": -1},
+        {"shown": -1},
+        {"temperature": -0.1},
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError):
+        lmpipe.COPRO(**settings)
