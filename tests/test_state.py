@@ -37,12 +37,13 @@ predictor_states = st.builds(
 program_states = st.builds(
     ProgramState, predictors=st.dictionaries(st.text(max_size=8), predictor_states, max_size=2)
 )
+small_states = st.builds(PredictorState, instruction=st.text(max_size=3), schema_hash=st.just("00"))
 members = st.lists(
     st.builds(
         ProgramState,
         predictors=st.dictionaries(
-            st.text(min_size=1, max_size=8) | st.just("members[1].a"),
-            predictor_states,
+            st.text(min_size=1, max_size=4) | st.just("members[1].a"),
+            small_states,
             min_size=1,
             max_size=2,
         ),

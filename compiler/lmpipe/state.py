@@ -56,8 +56,8 @@ FrozenJson = Annotated[
 ]
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Value(BaseModel, frozen=True):
+    model_config = ConfigDict(extra="forbid")
 
     def to_json(self) -> dict[str, Any]:
         """The value as JSON; `model_validate` reads it back unchanged."""
@@ -83,7 +83,7 @@ class _Value(BaseModel):
         return isinstance(other, type(self)) and self.hash == other.hash
 
 
-class Demo(_Value):
+class Demo(_Value, frozen=True):
     """A demonstration: one example of a predictor's inputs and outputs.
 
     Args:
@@ -98,7 +98,7 @@ class Demo(_Value):
     source: Literal["labeled", "bootstrapped"] = "labeled"
 
 
-class Retrieval(_Value):
+class Retrieval(_Value, frozen=True):
     """Demonstrations that are chosen for each call: those nearest to its inputs.
 
     Args:
@@ -119,7 +119,7 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
-class PredictorState(_Value):
+class PredictorState(_Value, frozen=True):
     """What is learned for one predictor.
 
     Args:
@@ -149,7 +149,7 @@ class PredictorState(_Value):
         return self._changed(changes)
 
 
-class ProgramState(_Value):
+class ProgramState(_Value, frozen=True):
     """What is learned for a program: one `PredictorState` for each predictor path.
 
     Args:
