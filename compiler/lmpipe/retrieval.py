@@ -40,6 +40,33 @@ _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 
 
+_MAX_KEPT = 8
+
+
+class Pools:
+    """Pools that were indexed before: states that differ in all but their pool share one index.
+
+    A search binds the same few pools again and again, and an index costs about 50 µs for each
+    demonstration, more than some thousand of its queries.
+
+    Args:
+        spec: the signature of their demonstrations.
+    """
+
+    def __init__(self, spec: SignatureSpec) -> None:
+        self._spec = spec
+        self._known: dict[tuple[Demo, ...], _Pool] = {}
+
+    def neighbours(self, retrieval: Retrieval, layout: Layout) -> Neighbours:
+        """What finds the demonstrations of a state with this retrieval and layout."""
+        found = self._known.get(retrieval.pool)
+        if found is None:
+            if len(self._known) >= _MAX_KEPT:
+                self._known.clear()
+            found = self._known[retrieval.pool] = _Pool(self._spec, retrieval.pool)
+        return Neighbours(self._spec, retrieval, layout, found)
+
+
 class Neighbours:
     """Finds the demonstrations that are nearest to a call's inputs; built once for a state.
 
@@ -54,17 +81,19 @@ class Neighbours:
         spec: the signature of the demonstrations.
         retrieval: the pool, and how many of it are shown.
         layout: the layout in which they are shown.
+        indexed: the pool, if it was indexed before.
     """
 
-    def __init__(self, spec: SignatureSpec, retrieval: Retrieval, layout: Layout) -> None:
-        self._spec, self._layout = spec, layout
-        self._pool, self._k = retrieval.pool, retrieval.k
-        inputs = [_as_called(spec, demo) for demo in self._pool]
-        self._places: dict[bytes, list[int]] = {}
-        for place, values in enumerate(inputs):
-            self._places.setdefault(_key(values), []).append(place)
-        self._index = _Index([_words(spec, values) for values in inputs])
-        self._labels = _labels(spec, self._pool) if retrieval.balanced else None
+    def __init__(
+        self,
+        spec: SignatureSpec,
+        retrieval: Retrieval,
+        layout: Layout,
+        indexed: _Pool | None = None,
+    ) -> None:
+        self._spec, self._layout, self._k = spec, layout, retrieval.k
+        self._pool = indexed or _Pool(spec, retrieval.pool)
+        self._labels = _labels(spec, retrieval.pool) if retrieval.balanced else None
         self._turns: dict[int, tuple[Message, Message]] = {}
 
     def nearest(self, inputs: Mapping[str, Any]) -> tuple[Demo, ...]:
@@ -76,7 +105,7 @@ class Neighbours:
         Args:
             inputs: the inputs of a call as JSON values by name, defaults filled in.
         """
-        return tuple([self._pool[place] for place in self._nearest(inputs)])
+        return tuple([self._pool.demos[place] for place in self._nearest(inputs)])
 
     def turns(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         """What `nearest` gives, as earlier turns of the conversation."""
@@ -84,18 +113,33 @@ class Neighbours:
         for place in self._nearest(inputs):
             pair = self._turns.get(place)
             if pair is None:
-                pair = render_demo(self._layout, self._spec, self._pool[place])
+                pair = render_demo(self._layout, self._spec, self._pool.demos[place])
                 self._turns[place] = pair
             turns += pair
         return tuple(turns)
 
     def _nearest(self, inputs: Mapping[str, Any]) -> list[int]:
-        equal = self._places.get(_key(inputs), ())
-        words = _words(self._spec, inputs)
         if self._labels is None:
-            return self._index.ranked(words, self._k, equal)[::-1]
-        ranked = self._index.ranked(words, len(self._pool), equal)
+            return self._pool.ranked(inputs, self._k)[::-1]
+        ranked = self._pool.ranked(inputs, len(self._labels))
         return _balanced(ranked, self._k, self._labels)[::-1]
+
+
+class _Pool:
+    """Demonstrations that can be ranked by how near they are to the inputs of a call."""
+
+    def __init__(self, spec: SignatureSpec, demos: tuple[Demo, ...]) -> None:
+        self.demos, self._spec = demos, spec
+        inputs = [_as_called(spec, demo) for demo in demos]
+        self._places: dict[bytes, list[int]] = {}
+        for place, values in enumerate(inputs):
+            self._places.setdefault(_key(values), []).append(place)
+        self._index = _Index([_words(spec, values) for values in inputs])
+
+    def ranked(self, inputs: Mapping[str, Any], count: int) -> list[int]:
+        """The places of the nearest `count` demonstrations with other inputs, best first."""
+        equal = self._places.get(_key(inputs), ())
+        return self._index.ranked(_words(self._spec, inputs), count, equal)
 
 
 def nearest_examples(example: Example, others: Sequence[Example], count: int) -> list[Example]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmpipe.cli.options import Program, Target, Trust
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lmpipe.program import Module
-    from lmpipe.state import PredictorState, ProgramState
+    from lmpipe.state import Demo, PredictorState, ProgramState
+
+# A pool may hold thousands: program.json has them all.
+_POOL_SHOWN = 5
 
 
 def command(target: Target, program: Program = None, trust: Trust = False) -> None:
@@ -105,10 +108,26 @@ def _show(
 
 def _show_demos(console: Console, learned: PredictorState, described: Mapping[str, Any]) -> None:
     from lmpipe.report.terminal import say
+    from lmpipe.report.text import retrieval_line
+
+    chosen = learned.retrieval
+    if learned.demos or chosen is None:
+        say(console, f"  demonstrations: {len(learned.demos)}")
+        _list_demos(console, learned.demos, described)
+    if chosen is not None:
+        size = len(chosen.pool)
+        line = retrieval_line(chosen.k, size, balanced=chosen.balanced)
+        say(console, f"  retrieved demonstrations: {line}")
+        _list_demos(console, chosen.pool[:_POOL_SHOWN], described)
+        if size > _POOL_SHOWN:
+            say(console, f"    … and {size - _POOL_SHOWN} more")
+
+
+def _list_demos(console: Console, demos: Sequence[Demo], described: Mapping[str, Any]) -> None:
+    from lmpipe.report.terminal import say
     from lmpipe.report.text import in_order, shorten
 
-    say(console, f"  demonstrations: {len(learned.demos)}")
-    for number, demo in enumerate(learned.demos, start=1):
+    for number, demo in enumerate(demos, start=1):
         inputs = in_order(demo.inputs, described.get("inputs", {}))
         outputs = in_order(demo.outputs, described.get("outputs", {}))
         say(console, f"    {number}. {_values(inputs, shorten)}")
@@ -132,6 +151,8 @@ def _show_prompt(console: Console, program: Module, path: str, learned: Predicto
         say(console, f"    [{message.role}]", style="bold")
         for line in message.content.splitlines():
             say(console, f"      {line}")
+    if learned.retrieval is not None:
+        say(console, "    [the nearest demonstrations of the pool, chosen by the inputs]")
     shown = {name: f"<{name}>" for name in predictor.spec.input_names}
     say(console, "    [user]", style="bold")
     for line in layout.user(predictor.spec, shown).splitlines():

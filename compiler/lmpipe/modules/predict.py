@@ -23,6 +23,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request
 from lmpipe.modules.prompt import Prompt
 from lmpipe.program import Predictor
+from lmpipe.retrieval import Pools
 from lmpipe.settings import current_settings
 from lmpipe.signature import Prediction, Signature, spec_of
 from lmpipe.signature_string import signature_from_string
@@ -100,6 +101,7 @@ class Predict(Predictor, Generic[P, R_co]):
         self.lm = lm
         self.retries = retries
         self._spec = spec_of(self.signature)
+        self._pools = Pools(self._spec)  # shared by the copies that other states are bound to
         layout_named(layout)
         _check_decoding(decoding)
         self._state = PredictorState(
@@ -193,7 +195,7 @@ class Predict(Predictor, Generic[P, R_co]):
 
     @cached_property
     def _prompt(self) -> Prompt:
-        return Prompt.of(self._spec, self._state)
+        return Prompt.of(self._spec, self._state, self._pools)
 
     def _drive(self, inputs: dict[str, Any], sample: int) -> Any:
         reader = self._reader()

@@ -14,7 +14,7 @@ from lmpipe.spec import SignatureSpec
 from lmpipe.state import PredictorState
 
 if TYPE_CHECKING:
-    from lmpipe.retrieval import Neighbours
+    from lmpipe.retrieval import Neighbours, Pools
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,13 @@ class Prompt:
     lms: dict[tuple[int, str | None, bool], tuple[LM, LM]] = field(default_factory=dict)
 
     @staticmethod
-    def of(spec: SignatureSpec, state: PredictorState) -> Prompt:
+    def of(spec: SignatureSpec, state: PredictorState, pools: Pools) -> Prompt:
         """Render what every call has in common.
+
+        Args:
+            spec: the signature.
+            state: what was learned for it.
+            pools: of demonstrations to choose from, as far as they were indexed before.
 
         Raises:
             ConfigError: if there is no such layout.
@@ -47,11 +52,8 @@ class Prompt:
         layout = layout_named(state.layout)
         prefix = Prefix(render_prefix(layout, spec, state.instruction, state.demos))
         constraint = layout.constraint(spec) if state.constrained else None
-        if state.retrieval is None:
-            return Prompt(spec, layout, prefix, constraint)
-        from lmpipe.retrieval import Neighbours
-
-        return Prompt(spec, layout, prefix, constraint, Neighbours(spec, state.retrieval, layout))
+        chosen = pools.neighbours(state.retrieval, layout) if state.retrieval else None
+        return Prompt(spec, layout, prefix, constraint, chosen)
 
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Checked inputs as JSON values by name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,15 @@ from lmpipe.report.text import (
     points,
     points_range,
     racing_line,
+    retrieval_line,
     standing_line,
     tally,
 )
 from lmpipe.state import member_states
 
 REPORT = "report.html"
+# A pool of demonstrations may hold thousands.
+_POOL_SHOWN = 6
 
 
 def write_report(folder: str | Path) -> Path:
@@ -214,7 +217,7 @@ def _candidates(run: RunFiles) -> str:
             text(item["name"]),
             _over_predictors(item, lambda learned: text(learned["layout"])),
             _over_predictors(item, lambda learned: "yes" if learned["constrained"] else "no"),
-            _over_predictors(item, lambda learned: str(len(learned["demos"])), every=True),
+            _over_predictors(item, _demos_in_short, every=True),
             *_validation(item),
             tally(item["failures"]),
             count(item["calls"]),
@@ -255,6 +258,13 @@ def _over_predictors(candidate: Mapping[str, Any], read: Any, *, every: bool = F
     return " / ".join(values if every else dict.fromkeys(values))
 
 
+def _demos_in_short(learned: Mapping[str, Any]) -> str:
+    fixed, chosen = len(learned["demos"]), learned.get("retrieval")
+    if chosen is None:
+        return str(fixed)
+    return (f"{fixed} + " if fixed else "") + f"{chosen['k']} nearest of {len(chosen['pool'])}"
+
+
 def _learned(run: RunFiles) -> str:
     if run.state is None:
         return ""
@@ -277,25 +287,47 @@ def _predictor(path: str, learned: Mapping[str, Any], signature: Mapping[str, An
     inputs, outputs = signature.get("inputs", {}), signature.get("outputs", {})
     shown = ", ".join(f"{name}: {kind}" for name, kind in inputs.items())
     shown += " → " + ", ".join(f"{name}: {kind}" for name, kind in outputs.items())
+    chosen = learned.get("retrieval")
     facts = {
         "layout": learned["layout"],
         "constrained": "yes" if learned["constrained"] else "no",
         "demonstrations": len(learned["demos"]),
+        "retrieved": chosen and _in_words(chosen),
         "LM": learned.get("lm"),
         "decoding": learned["decoding"] or None,
     }
-    demos = "".join(
-        f'<div class="demo">{fields(in_order(demo["inputs"], inputs), 400)}<div class="out">'
-        f"{fields(in_order(demo['outputs'], outputs), 400)}</div>"
-        f'<div class="soft small">{text(demo["source"])}</div></div>'
-        for demo in learned["demos"]
-    )
     return card(
         f"<h3>{text(path)}</h3><p><code>{text(shown)}</code></p>",
         f"<pre>{text(learned['instruction'], 20_000)}</pre>",
-        f'<div class="demos">{demos}</div>' if demos else "",
+        _demos(learned["demos"], inputs, outputs),
+        _pool(chosen, inputs, outputs) if chosen else "",
         chips(facts),
     )
+
+
+def _in_words(chosen: Mapping[str, Any]) -> str:
+    return retrieval_line(chosen["k"], len(chosen["pool"]), balanced=chosen["balanced"])
+
+
+def _pool(chosen: Mapping[str, Any], inputs: Iterable[str], outputs: Iterable[str]) -> str:
+    shown = chosen["pool"][:_POOL_SHOWN]
+    left = len(chosen["pool"]) - len(shown)
+    more = f" The first {len(shown)}; program.json has all." if left else ""
+    return f'<p class="soft small">{text(_in_words(chosen))}.{more}</p>' + _demos(
+        shown, inputs, outputs
+    )
+
+
+def _demos(
+    demos: Sequence[Mapping[str, Any]], inputs: Iterable[str], outputs: Iterable[str]
+) -> str:
+    shown = "".join(
+        f'<div class="demo">{fields(in_order(demo["inputs"], inputs), 400)}<div class="out">'
+        f"{fields(in_order(demo['outputs'], outputs), 400)}</div>"
+        f'<div class="soft small">{text(demo["source"])}</div></div>'
+        for demo in demos
+    )
+    return f'<div class="demos">{shown}</div>' if shown else ""
 
 
 def _spend(run: RunFiles) -> str:

@@ -73,6 +73,12 @@ def rows_of(number: int) -> str:
     return f"{count(number)} {'row' if number == 1 else 'rows'}"
 
 
+def retrieval_line(k: int, pool: int, *, balanced: bool) -> str:
+    """Demonstrations that are chosen for each call, in words."""
+    spread = ", balanced over the labels" if balanced else ""
+    return f"{count(k)} nearest of {count(pool)} demonstrations, per input{spread}"
+
+
 def shorten(value: Any, most: int = 300) -> str:
     """A value on one line, cut where it is too long."""
     text = " ".join((value if isinstance(value, str) else repr(value)).split())
