@@ -29,11 +29,11 @@ from compiling.meter import Meter
 from compiling.plot import plot
 from compiling.report import lines_of, read_result, read_results, table, write_json
 from compiling.tasks import TaskName
-from processes import DSPY_VERSION, HERE, dspy_python
+from processes import HERE, dspy_python
 from results import machine
 
 REPOSITORY = HERE.parent
-DSPY_NEEDS = (f"dspy[optuna]=={DSPY_VERSION}", "gepa")
+DSPY_NEEDS = ("optuna", "gepa")
 
 
 class Benchmark:

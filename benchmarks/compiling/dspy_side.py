@@ -17,10 +17,10 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 os.environ.setdefault("DSPY_CACHEDIR", tempfile.mkdtemp(prefix="dspy-cache-"))
 
 import dspy
-
-import lmpipe
 from compiling.nearest import TfIdf
 from compiling.side import Job, begin
+
+import lmpipe
 from lmpipe.metrics import exact_match
 from metrics.tickets import ticket_score
 
@@ -28,7 +28,6 @@ MANY = 10**6
 MAX_TOKENS = 64
 """Of one answer; tickets are given more, because DSPy's layout spells three fields out."""
 MAX_TICKET_TOKENS = 128
-MAX_PROPOSAL_TOKENS = 512
 
 Team = Literal["billing", "shipping", "returns", "technical", "account"]
 
@@ -121,12 +120,12 @@ class DspySide:
         self.threads = job.options.threads
         max_tokens = MAX_TICKET_TOKENS if task == "tickets" else MAX_TOKENS
         self.lm = self._lm(temperature=0.0, max_tokens=max_tokens)
-        self.proposer = self._lm(temperature=1.0, max_tokens=MAX_PROPOSAL_TOKENS)
+        self.proposer = self._lm(temperature=1.0, max_tokens=job.options.proposal_tokens)
         dspy.configure(lm=self.lm, max_errors=MANY)
         job.result.settings |= {
             "temperature": 0.0,
             "max_tokens": max_tokens,
-            "proposer_max_tokens": MAX_PROPOSAL_TOKENS,
+            "proposer_max_tokens": job.options.proposal_tokens,
             "threads": self.threads,
             "dspy": dspy.__version__,
         }
@@ -150,7 +149,14 @@ class DspySide:
     def metric(self, example: Any, prediction: Any, trace: Any = None) -> float:
         return self.score(example, prediction).value
 
-    def feedback(self, gold: Any, pred: Any, trace: Any, name: Any, steps: Any) -> Any:
+    def feedback(
+        self,
+        gold: Any,
+        pred: Any,
+        trace: Any = None,
+        pred_name: Any = None,
+        pred_trace: Any = None,
+    ) -> Any:
         score = self.score(gold, pred)
         return dspy.Prediction(score=score.value, feedback=score.feedback or "")
 
@@ -176,11 +182,30 @@ class DspySide:
         )
         return optimizer.compile(self.program(), trainset=self.train, valset=self.val)
 
-    def mipro(self, *, tolerant: bool = False, auto: str = "light") -> Any:
+    def mipro(
+        self,
+        *,
+        tolerant: bool = False,
+        auto: str | None = "light",
+        candidates: int | None = None,
+        trials: int | None = None,
+        aware: bool = True,
+    ) -> Any:
+        """MIPROv2.
+
+        Args:
+            tolerant: drop proposals that cannot be parsed.
+            auto: the size of the search; `candidates` and `trials` say it themselves.
+            candidates: instructions, and sets of demonstrations.
+            trials: combinations that are tried.
+            aware: let the proposer see the program, a summary of the data and a tip, each of
+                which it asks the LM for.
+        """
         kind = TolerantMIPROv2 if tolerant else dspy.MIPROv2
         optimizer = kind(
             metric=self.metric,
-            auto=auto,
+            auto=None if candidates else auto,
+            num_candidates=candidates,
             prompt_model=self.proposer,
             max_bootstrapped_demos=4,
             max_labeled_demos=8,
@@ -188,7 +213,15 @@ class DspySide:
             max_errors=MANY,
             seed=9 + self.job.options.seed,
         )
-        return optimizer.compile(self.program(), trainset=self.train, valset=self.val)
+        return optimizer.compile(
+            self.program(),
+            trainset=self.train,
+            valset=self.val,
+            num_trials=trials,
+            program_aware_proposer=aware,
+            data_aware_proposer=aware,
+            tip_aware_proposer=aware,
+        )
 
     def gepa(self, *, auto: str | None = "light", max_metric_calls: int | None = None) -> Any:
         optimizer = dspy.GEPA(
@@ -253,8 +286,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     since = job.searched()
     job.result.status = "testing"
     job.tested(side.evaluate(compiled), since)
-
-
 
 
 if __name__ == "__main__":

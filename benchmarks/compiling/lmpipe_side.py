@@ -1,4 +1,4 @@
-"""One compile by one of lmpipe's optimizers, as a process: `python -m compiling.lmpipe_side --help`.
+"""One compile by an optimizer of lmpipe's, as a process: `python -m compiling.lmpipe_side -h`.
 
 lmpipe as it comes: an empty cache, its own concurrency. The search's calls are those up to the
 first call of the test; the test asks for the baseline too, because a compile does.
@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import lmpipe
 from compiling.meter import Spent
 from compiling.side import Job, begin
+
+import lmpipe
 from lmpipe.metrics import exact_match
 from lmpipe.optimize import Candidate, Optimizer, Progress, Rollout, optimizer_named
 from lmpipe.outcome import Row
@@ -36,7 +37,8 @@ class Meters:
             self.tested_from = self.job.searched()
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
-        self.job.scored(100 * candidate.score)
+        if candidate.complete:  # one that left a race early has no score on all of validation
+            self.job.scored(100 * candidate.score)
 
     def rollout(self, rollout: Rollout) -> None:
         """Rollouts are counted by the server."""

@@ -16,7 +16,7 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 
 # Of one connection, and to be left out when a message is passed on.
 _HOP = frozenset({"connection", "content-length", "host", "keep-alive", "transfer-encoding"})
@@ -75,14 +75,18 @@ def application(upstream: str) -> web.Application:
         headers = {key: value for key, value in request.headers.items() if key.lower() not in _HOP}
         headers["Accept-Encoding"] = "identity"
         body = await request.read()
-        async with sessions[0].request(
+        asked = sessions[0].request(
             request.method, upstream + path, data=body, headers=headers, params=request.query
-        ) as reply:
-            content = await reply.read()
-            if request.method == "POST" and path.endswith(_COUNTED):
-                counts.add(name, reply.status, content)
-            kept = {key: value for key, value in reply.headers.items() if key.lower() not in _HOP}
-            return web.Response(status=reply.status, body=content, headers=kept)
+        )
+        try:
+            async with asked as reply:
+                status, content = reply.status, await reply.read()
+                kept = {key: text for key, text in reply.headers.items() if key.lower() not in _HOP}
+        except ClientError as error:
+            status, content, kept = 502, f"{type(error).__name__}: {error}".encode(), {}
+        if request.method == "POST" and path.endswith(_COUNTED):
+            counts.add(name, status, content)
+        return web.Response(status=status, body=content, headers=kept)
 
     app = web.Application(client_max_size=2**26)
     app.cleanup_ctx.append(connect)

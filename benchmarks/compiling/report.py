@@ -10,6 +10,7 @@ from typing import Any
 
 from compiling.meter import Spent
 from compiling.side import Result
+
 from lmpipe.statistics import mean_interval
 
 Key = tuple[str, str, str]
@@ -98,7 +99,9 @@ def _line(key: Key, group: Sequence[Result]) -> Line:
     done = [result for result in group if result.status == "done"]
     others = sorted({result.status for result in group if result.status != "done"})
     # A test row counts once, however many seeds answered it.
-    rows = [sum(values) / len(values) for values in zip(*(one.test_rows for one in done))]
+    rows = [
+        sum(values) / len(values) for values in zip(*(one.test_rows for one in done), strict=True)
+    ]
     interval = mean_interval(rows) if rows else None
     best = [max(score for _, score in result.curve) for result in group if result.curve]
     return Line(
@@ -163,17 +166,17 @@ def table(lines: Sequence[Line]) -> str:
 
 def _cells(line: Line) -> tuple[str, ...]:
     both = line.search + line.testing
-    cached = f"{both.cached_tokens / both.prompt_tokens:.0%}" if both.prompt_tokens else "–"
+    cached = f"{both.cached_tokens / both.prompt_tokens:.0%}" if both.prompt_tokens else "-"
     return (
         line.task,
         line.optimizer,
         line.side,
         str(line.seeds),
         _number(line.test),
-        f"{line.low:.1f} to {line.high:.1f}" if line.low is not None else "–",
+        f"{line.low:.1f} to {line.high:.1f}" if line.low is not None else "-",
         _number(line.val),
         f"{line.search.calls:,}",
-        f"{line.of_dspy:.2f}×" if line.of_dspy is not None else "–",
+        f"{line.of_dspy:.2f} x" if line.of_dspy is not None else "-",
         f"{line.testing.calls:,}",
         f"{both.prompt_tokens / 1000:,.0f}",
         cached,
@@ -183,7 +186,7 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
+    return "-" if value is None else f"{value:.1f}"
 
 
 def write_json(path: Path, results: Sequence[Result], about: Mapping[str, Any]) -> None:

@@ -103,6 +103,7 @@ def begin(side: str, optimizers: Sequence[str] | None, arguments: Sequence[str] 
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--settings", type=json.loads, default={}, help="of the optimizer, as JSON")
     parser.add_argument("--threads", type=int, default=16)
+    parser.add_argument("--proposal-tokens", type=int, default=512)
     parser.add_argument("--test-size", type=int, help="to try it out on fewer test rows")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
