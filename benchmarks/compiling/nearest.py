@@ -38,7 +38,8 @@ class TfIdf:
                 if word in self.places:
                     table[row, self.places[word]] = count * self.weights[word]
         lengths = np.linalg.norm(table, axis=1, keepdims=True)
-        return table / np.maximum(lengths, 1e-9)
+        vectors: npt.NDArray[np.float32] = table / np.maximum(lengths, np.float32(1e-9))
+        return vectors
 
 
 def _words(text: str) -> list[str]:
