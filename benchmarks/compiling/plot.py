@@ -11,7 +11,7 @@ from compiling.report import label
 from compiling.side import Result
 
 _WIDTH, _HEIGHT = 460, 330  # of one panel
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 34, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 42, 40
 _COLORS = {"lmpipe": "#0b6e4f", "dspy": "#c0392b"}
 _DASHES = {"random-search": "", "mipro": "7 3", "gepa": "2 3", "knn": "10 3 2 3"}
 _KEY_ROW = 17
@@ -76,7 +76,7 @@ def _panel(task: str, curves: Sequence[Steps]) -> Iterator[str]:
     def y(score: float) -> float:
         return round(_TOP + depth * (1 - score / 100), 1)
 
-    yield f'<text x="{_LEFT}" y="18" font-size="13" font-weight="bold">{escape(task)}</text>'
+    yield f'<text x="{_LEFT}" y="16" font-size="13" font-weight="bold">{escape(task)}</text>'
     for score in range(0, 101, 20):
         yield (
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(score)}" y2="{y(score)}" '
@@ -106,7 +106,8 @@ def _curve(steps: Steps, points: Sequence[tuple[float, float]], place: int) -> I
     path = f"M{points[0][0]} {points[0][1]}"
     path += "".join(f"H{at}V{up}" for at, up in points[1:])
     yield f'<path d="{path}" fill="none" {stroke}/>'
-    for at, up in points[:-1] or points:
+    risen = {up: (at, up) for at, up in reversed(points)}  # where each score was first reached
+    for at, up in risen.values():
         yield f'<circle cx="{at}" cy="{up}" r="2.4" fill="{_COLORS.get(steps.side, "#333")}"/>'
     key = _HEIGHT + 8 + place * _KEY_ROW
     end = steps.points[-1]

@@ -97,7 +97,7 @@ def lines_of(results: Sequence[Result]) -> list[Line]:
 def _line(key: Key, group: Sequence[Result]) -> Line:
     task, name, side = key
     done = [result for result in group if result.status == "done"]
-    others = sorted({result.status for result in group if result.status != "done"})
+    others = sorted({_first_line(one.status) for one in group if one.status != "done"})
     # A test row counts once, however many seeds answered it.
     rows = [
         sum(values) / len(values) for values in zip(*(one.test_rows for one in done), strict=True)
@@ -117,6 +117,10 @@ def _line(key: Key, group: Sequence[Result]) -> Line:
         search=_mean([result.search for result in group]),
         testing=_mean([result.test for result in done]),
     )
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else "unknown"
 
 
 def _mean(spent: Sequence[Spent]) -> Spent:
