@@ -16,6 +16,7 @@ from compiling.meter import Spent
 from compiling.side import Job, begin
 
 import lmpipe
+from lmpipe.errors import LmpipeError
 from lmpipe.metrics import exact_match
 from lmpipe.optimize import Candidate, Optimizer, Progress, Rollout, optimizer_named
 from lmpipe.outcome import Row
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lmpipe.configure(cache=Path(folder) / "cache")
         try:
             run = lmpipe.compile(made, runs=Path(folder) / "runs", watchers=[meters])
-        except lmpipe.LmpipeError as error:
+        except LmpipeError as error:
             job.ended(f"ended by {type(error).__name__}: {str(error)[:300]}")
             raise
         assert run.test is not None
