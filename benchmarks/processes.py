@@ -88,18 +88,22 @@ def stub_server(latency: float = 0.0) -> Iterator[str]:
         process.stdout.close()
 
 
-def dspy_python() -> Path:
-    """The interpreter of an environment with DSPy in it; made on first use (a minute)."""
+def dspy_python(*extras: str) -> Path:
+    """The interpreter of an environment with DSPy in it; made on first use (a minute).
+
+    Args:
+        extras: requirements beside DSPy; each set of them has an environment of its own.
+    """
     user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = Path(user_cache).expanduser() / "lmpipe" / "benchmarks" / f"dspy-{DSPY_VERSION}"
+    name = "-".join([f"dspy-{DSPY_VERSION}", *extras])
+    folder = Path(user_cache).expanduser() / "lmpipe" / "benchmarks" / name
     python, ready = folder / "bin" / "python", folder / ".ready"
     if not ready.exists():
-        print(f"installing dspy=={DSPY_VERSION} into {folder}", file=sys.stderr)
+        needs = [f"dspy=={DSPY_VERSION}", *extras]
+        print(f"installing {', '.join(needs)} into {folder}", file=sys.stderr)
         venv.create(folder, with_pip=True, clear=True)
         subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", f"dspy=={DSPY_VERSION}"],
-            check=True,
-            stdout=sys.stderr,
+            [python, "-m", "pip", "install", "--quiet", *needs], check=True, stdout=sys.stderr
         )
         ready.touch()
     return python

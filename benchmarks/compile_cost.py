@@ -1,0 +1,208 @@
+"""What a compile costs and gives: lmpipe's optimizers beside DSPy's, through one server.
+
+    python benchmarks/compile_cost.py --url http://127.0.0.1:8000/v1 --model NAME \\
+        [--intents FILE] [--banking TRAIN TEST] [--seeds 0 1] [--only '*-intents7-knn'] \\
+        [--minutes 30] [--results FOLDER]
+    python benchmarks/compile_cost.py --report FOLDER       # the table of what is there already
+
+The server (vLLM with `--enable-prompt-tokens-details`, or any that is OpenAI-compatible) is asked
+through a proxy that counts. Each compile is a process of its own, one after the other; each writes
+its result into the folder at once, and one that is there and done is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from compiling.jobs import Compile, chosen
+from compiling.meter import Meter
+from compiling.plot import plot
+from compiling.report import lines_of, read_result, read_results, table, write_json
+from compiling.tasks import TaskName
+from processes import HERE, dspy_python
+from results import machine
+
+REPOSITORY = HERE.parent
+DSPY_NEEDS = ("optuna", "gepa")
+
+
+class Benchmark:
+    """One run of the benchmark.
+
+    Args:
+        options: the command line's.
+        pythons: the interpreter of each side.
+        proxy: the address of the counting proxy.
+        files: the data of each task.
+    """
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        pythons: Mapping[str, Path],
+        proxy: str,
+        files: Mapping[TaskName, Sequence[Path]],
+    ) -> None:
+        self.options = options
+        self.pythons = pythons
+        self.proxy = proxy
+        self.files = files
+
+    def run(self, one: Compile, seed: int) -> None:
+        """Run one compile, unless its result is there."""
+        name = f"{one.name}-{seed}"
+        out: Path = self.options.results / f"{name}.json"
+        if out.exists() and read_result(out).status == "done":
+            return
+        _say(name)
+        url = f"{self.proxy}/{name}/v1"
+        command: list[object] = [
+            self.pythons[one.side], "-m", f"compiling.{one.side}_side", one.task, one.optimizer,
+            "--url", url, "--model", self.options.model, "--seed", seed,
+            "--settings", json.dumps(dict(one.settings)), "--out", out,
+            "--files", *self.files[one.task],
+        ]  # fmt: skip
+        before = Meter(url).read()
+        out.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            limit = 60 * self.options.minutes
+            done = _run(command, self._environment(Path(folder)), limit, out.with_suffix(".log"))
+        if done is None:
+            result = read_result(out)
+            result.search = Meter(url).read() - before
+            result.status = f"not finished in {self.options.minutes} minutes"
+            out.write_text(json.dumps(asdict(result), indent=1), encoding="utf-8")
+        elif done:
+            _say(f"{name} ended with exit status {done}; see {out.with_suffix('.log')}")
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        """The lmpipe of this checkout, and no cache of the user's."""
+        paths = (HERE, REPOSITORY / "compiler", REPOSITORY)
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(str(path) for path in paths),
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "DSPY_CACHEDIR": str(folder / "dspy"),
+            "LMPIPE_HOME": str(folder / "lmpipe"),
+        }
+
+
+def _run(
+    command: Sequence[object], environment: Mapping[str, str], limit: float, log: Path
+) -> int | None:
+    """Run a process and give its exit status; None if it was stopped at its time limit."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as output:
+        try:
+            return subprocess.run(
+                [str(word) for word in command],
+                check=False,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                timeout=limit,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return None
+
+
+@contextmanager
+def counting_proxy(url: str) -> Iterator[str]:
+    """A counting proxy before a server, in a process of its own, as its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "compiling.proxy", url],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(HERE)},
+    )
+    assert process.stdout is not None
+    try:
+        port = process.stdout.readline().strip()
+        if not port:
+            raise SystemExit("the proxy did not start")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        process.stdout.close()
+
+
+def report(folder: Path, json_path: Path, about: Mapping[str, Any]) -> None:
+    """Print the table of a folder of results; write the JSON and, beside it, the plot."""
+    results = read_results(folder.glob("*.json"))
+    print(table(lines_of(results)))
+    write_json(json_path, results, about)
+    json_path.with_suffix(".svg").write_text(plot(results), encoding="utf-8")
+    print(f"\nall compiles are in {json_path}, the curves in {json_path.with_suffix('.svg')}")
+
+
+def _say(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--url", help="of the server, up to /v1")
+    add("--model", default="smol", help="as the server calls it")
+    add("--intents", type=Path, help="JSONL rows with `text` and `label`, for intents7")
+    add("--banking", type=Path, nargs=2, metavar=("TRAIN", "TEST"), help="the same for banking77")
+    add("--no-tickets", action="store_true")
+    add("--seeds", type=int, nargs="+", default=[0])
+    add("--only", action="append", default=[], help="a pattern of SIDE-TASK-OPTIMIZER")
+    add("--minutes", type=float, default=60.0, help="the most for one compile")
+    add("--dspy-python", type=Path, help="of an environment that has DSPy, optuna and gepa")
+    add("--results", type=Path, default=HERE / "results" / "compile_cost")
+    add("--report", type=Path, metavar="FOLDER", help="of results; nothing is run")
+    add("--note", default="", help="what to know of this run, for the JSON")
+    add("--json", type=Path, default=HERE / "results" / "compile_cost.json")
+    return parser.parse_args(arguments)
+
+
+def data_files(options: argparse.Namespace) -> dict[TaskName, Sequence[Path]]:
+    """The data of the tasks that were asked for."""
+    files: dict[TaskName, Sequence[Path]] = {}
+    if options.intents:
+        files["intents7"] = [options.intents.resolve()]
+    if not options.no_tickets:
+        files["tickets"] = [REPOSITORY / "programs" / "data"]
+    if options.banking:
+        files["banking77"] = [path.resolve() for path in options.banking]
+    return files
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    about = {"machine": machine(), "note": options.note}
+    if options.report:
+        report(options.report, options.json, about)
+        return
+    if not options.url:
+        raise SystemExit("give the server's --url, or --report a folder of results")
+    files = data_files(options)
+    plan = chosen(options.only, list(files))
+    pythons = {"lmpipe": Path(sys.executable)}
+    if any(one.side == "dspy" for one in plan):
+        pythons["dspy"] = options.dspy_python or dspy_python(*DSPY_NEEDS)
+    with counting_proxy(options.url) as proxy:
+        benchmark = Benchmark(options, pythons, proxy, files)
+        for seed in options.seeds:
+            for one in plan:
+                benchmark.run(one, seed)
+    report(options.results, options.json, about)
+
+
+if __name__ == "__main__":
+    main()

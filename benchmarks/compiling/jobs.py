@@ -1,0 +1,65 @@
+"""The compiles that are compared: which optimizer of which library, on what, with what settings."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from compiling.tasks import TaskName
+
+SideName = Literal["dspy", "lmpipe"]
+
+
+@dataclass(frozen=True)
+class Compile:
+    """One optimizer on one task.
+
+    Args:
+        side: whose optimizer.
+        task: on which data.
+        optimizer: its name; both sides call counterparts alike.
+        settings: of the optimizer, where they are not its defaults.
+        note: what tells this compile from another of the same optimizer.
+    """
+
+    side: SideName
+    task: TaskName
+    optimizer: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """One word for files, addresses and patterns."""
+        note = f"-{self.note}" if self.note else ""
+        return f"{self.side}-{self.task}-{self.optimizer}{note}"
+
+
+def _plan(task: TaskName) -> tuple[Compile, ...]:
+    tolerant = {"tolerant": True}
+    return (
+        Compile("dspy", task, "knn"),
+        Compile("lmpipe", task, "knn"),
+        Compile("dspy", task, "random-search"),
+        Compile("lmpipe", task, "random-search"),
+        Compile("dspy", task, "mipro"),
+        Compile("dspy", task, "mipro", tolerant, note="tolerant"),
+        Compile("lmpipe", task, "mipro"),
+        Compile("dspy", task, "gepa"),
+        Compile("lmpipe", task, "gepa"),
+    )
+
+
+PLAN = (*_plan("intents7"), *_plan("tickets"), *_plan("banking77"))
+
+
+def chosen(patterns: Sequence[str], tasks: Sequence[TaskName]) -> list[Compile]:
+    """The compiles of some tasks whose names fit one of the patterns; all without patterns."""
+    return [
+        one
+        for one in PLAN
+        if one.task in tasks
+        and (not patterns or any(fnmatch.fnmatch(one.name, pattern) for pattern in patterns))
+    ]

@@ -1,0 +1,120 @@
+"""One compile by an optimizer of lmpipe's, as a process: `python -m compiling.lmpipe_side -h`.
+
+lmpipe as it comes: an empty cache, its own concurrency. The search's calls are those up to the
+first call of the test; the test asks for the baseline too, because a compile does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compiling.meter import Spent
+from compiling.side import Job, begin
+
+import lmpipe
+from lmpipe.errors import LmpipeError
+from lmpipe.metrics import exact_match
+from lmpipe.optimize import Candidate, Optimizer, Progress, Rollout, optimizer_named
+from lmpipe.outcome import Row
+from metrics.tickets import ticket_score
+from programs.tickets import Tickets
+
+CONTEXT = 4096
+
+
+class Meters:
+    """A watcher that reads the server's counts at each candidate and before the test."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.tested_from: Spent | None = None
+
+    def progress(self, progress: Progress) -> None:
+        if progress.phase == "test" and self.tested_from is None:
+            self.tested_from = self.job.searched()
+
+    def candidate(self, candidate: Candidate, *, best: bool) -> None:
+        if candidate.complete:  # one that left a race early has no score on all of validation
+            self.job.scored(100 * candidate.score)
+
+    def rollout(self, rollout: Rollout) -> None:
+        """Rollouts are counted by the server."""
+
+    def row(self, subject: str, row: Row) -> None:
+        """Rows are in the run folder."""
+
+    def note(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Notes are in the run folder."""
+
+
+def recipe(job: Job) -> lmpipe.Recipe:
+    """What is compiled: the program with its outputs constrained, as one declares it here."""
+    options, inputs = job.options, ("text",)
+    metric: Any
+    if options.task == "tickets":
+        program: lmpipe.Module = Tickets()
+        program = program.bind(program.state().map(constrained=True))
+        metric, inputs = ticket_score, ("message",)
+    else:
+        labels = ", ".join(repr(label) for label in job.rows.labels())
+        signature = f"text -> label: Literal[{labels}]"
+        program = lmpipe.Predict(signature, layout="plain", constrained=True, max_tokens=24)
+        metric = exact_match("label")
+    train, val, test = (
+        [lmpipe.Example(**row).with_inputs(*inputs) for row in rows]
+        for rows in (job.rows.train, job.rows.val, job.rows.test)
+    )
+    return lmpipe.Recipe(
+        program=program,
+        train=train,
+        val=val,
+        test=test,
+        metric=metric,
+        optimizer=optimizer(options.optimizer, options.settings),
+        student=lmpipe.LM(f"vllm/{options.model}", base_url=options.url, context=CONTEXT),
+        seed=options.seed,
+        name=options.task,
+    )
+
+
+def optimizer(name: str, settings: Mapping[str, Any]) -> Optimizer:
+    """An optimizer by its name, with some settings of its own changed."""
+    made: Any = optimizer_named(name)
+    given = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+    }
+    changed: Optimizer = dataclasses.replace(made, **given)
+    return changed
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    job = begin("lmpipe", None, arguments)
+    made = recipe(job)
+    assert not isinstance(made.optimizer, str)
+    job.result.settings |= {"optimizer": made.optimizer.settings(), "lmpipe": lmpipe.__version__}
+    job.write()
+    meters = Meters(job)
+    with tempfile.TemporaryDirectory() as folder:
+        lmpipe.configure(cache=Path(folder) / "cache")
+        try:
+            run = lmpipe.compile(made, runs=Path(folder) / "runs", watchers=[meters])
+        except LmpipeError as error:
+            job.ended(f"ended by {type(error).__name__}: {str(error)[:300]}")
+            raise
+        assert run.test is not None
+        assert meters.tested_from is not None
+        job.result.settings["best"] = run.best.name
+        job.result.settings["stopped"] = run.stopped
+        job.result.settings["baseline_test"] = round(
+            100 * run.test.evaluations[run.test.baseline].score, 2
+        )
+        job.result.settings["accounted_calls"] = run.account.total.calls
+        job.tested(run.test.evaluations["compiled"].values, meters.tested_from)
+
+
+if __name__ == "__main__":
+    main()

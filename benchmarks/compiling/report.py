@@ -1,0 +1,212 @@
+"""The table and the JSON of the compile-cost benchmark, from the sides' result files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from compiling.meter import Spent
+from compiling.side import Result
+
+from lmpipe.statistics import mean_interval
+
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One optimizer on one task, over its seeds. Scores are in percent.
+
+    Args:
+        task: the task.
+        side: whose optimizer.
+        optimizer: its name, with what tells it from another compile by it.
+        seeds: how many were done.
+        status: `done`, or what ended the compiles that were not.
+        test: the mean score on test; None if none was done.
+        low: the lower end of its 95 % interval, over the test rows.
+        high: the upper end.
+        val: the mean of the best validation scores; None where there is none.
+        search: what a compile asked for, validation with it; the mean over all seeds.
+        testing: what the test asked for.
+        of_dspy: search calls over those of DSPy's counterpart; None where that made none.
+    """
+
+    task: str
+    side: str
+    optimizer: str
+    seeds: int
+    status: str
+    test: float | None
+    low: float | None
+    high: float | None
+    val: float | None
+    search: Spent
+    testing: Spent
+    of_dspy: float | None = None
+
+
+def read_results(paths: Iterable[Path]) -> list[Result]:
+    """Read result files, in the order of their names."""
+    return [read_result(path) for path in sorted(paths)]
+
+
+def read_result(path: Path) -> Result:
+    """Read one side's result file."""
+    raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    raw["curve"] = [(int(calls), float(score)) for calls, score in raw["curve"]]
+    return Result(**{**raw, "search": Spent(**raw["search"]), "test": Spent(**raw["test"])})
+
+
+def label(result: Result) -> str:
+    """The optimizer, with the settings that were given to it."""
+    given: Mapping[str, Any] = result.settings.get("given", {})
+    if not given:
+        return result.optimizer
+    told = ", ".join(
+        name if value is True else f"{name} {_short(value)}" for name, value in given.items()
+    )
+    return f"{result.optimizer} ({told})"
+
+
+def _short(value: Any) -> str:
+    return "/".join(str(item) for item in value) if isinstance(value, list) else str(value)
+
+
+def lines_of(results: Sequence[Result]) -> list[Line]:
+    """One line for each optimizer and task, lmpipe's beside DSPy's."""
+    groups: dict[Key, list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.task, label(result), result.side), []).append(result)
+    lines = [_line(key, group) for key, group in groups.items()]
+    calls = _calls_of_dspy(results)
+    return [
+        Line(
+            **{
+                **vars(line),
+                "of_dspy": _ratio(line, calls.get((line.task, line.optimizer.split(" (")[0]))),
+            }
+        )
+        for line in sorted(lines, key=lambda one: (one.task, one.optimizer, one.side))
+    ]
+
+
+def _line(key: Key, group: Sequence[Result]) -> Line:
+    task, name, side = key
+    done = [result for result in group if result.status == "done"]
+    others = sorted({_first_line(one.status) for one in group if one.status != "done"})
+    # A test row counts once, however many seeds answered it.
+    rows = [
+        sum(values) / len(values) for values in zip(*(one.test_rows for one in done), strict=True)
+    ]
+    interval = mean_interval(rows) if rows else None
+    best = [max(score for _, score in result.curve) for result in group if result.curve]
+    return Line(
+        task=task,
+        side=side,
+        optimizer=name,
+        seeds=len(done),
+        status="; ".join([*(["done"] if done else []), *others]),
+        test=round(100 * sum(rows) / len(rows), 1) if rows else None,
+        low=round(100 * interval.low, 1) if interval else None,
+        high=round(100 * interval.high, 1) if interval else None,
+        val=round(sum(best) / len(best), 1) if best else None,
+        search=_mean([result.search for result in group]),
+        testing=_mean([result.test for result in done]),
+    )
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else "unknown"
+
+
+def _mean(spent: Sequence[Spent]) -> Spent:
+    if not spent:
+        return Spent()
+    total = sum(spent, Spent())
+    return Spent(**{name: round(value / len(spent)) for name, value in asdict(total).items()})
+
+
+def _calls_of_dspy(results: Sequence[Result]) -> dict[tuple[str, str], float]:
+    """DSPy's mean search calls by task and optimizer, of the compiles that came to an end."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for result in results:
+        if result.side == "dspy" and result.status == "done" and result.search.calls:
+            found.setdefault((result.task, result.optimizer), []).append(result.search.calls)
+    return {key: sum(calls) / len(calls) for key, calls in found.items()}
+
+
+def _ratio(line: Line, calls: float | None) -> float | None:
+    if line.side == "dspy" or not calls:
+        return None
+    return round(line.search.calls / calls, 2)
+
+
+_HEADS = (
+    "task", "optimizer", "side", "seeds", "test", "95 % interval", "val", "search calls", "of DSPy",
+    "test calls", "prompt k", "cached", "generated k", "seconds",
+)  # fmt: skip
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The lines as a Markdown table, with what was not done below it."""
+    cells = [_cells(line) for line in lines]
+    widths = [max(len(row[place]) for row in [_HEADS, *cells]) for place in range(len(_HEADS))]
+    rows = [_HEADS, tuple("-" * width for width in widths), *cells]
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    notes = [
+        f"{line.task}, {line.side}'s {line.optimizer}: {line.status}"
+        for line in lines
+        if line.status != "done"
+    ]
+    return "\n".join([*text, *notes])
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    both = line.search + line.testing
+    cached = f"{both.cached_tokens / both.prompt_tokens:.0%}" if both.prompt_tokens else "-"
+    return (
+        line.task,
+        line.optimizer,
+        line.side,
+        str(line.seeds),
+        _number(line.test),
+        f"{line.low:.1f} to {line.high:.1f}" if line.low is not None else "-",
+        _number(line.val),
+        f"{line.search.calls:,}",
+        f"{line.of_dspy:.2f} x" if line.of_dspy is not None else "-",
+        f"{line.testing.calls:,}",
+        f"{both.prompt_tokens / 1000:,.0f}",
+        cached,
+        f"{both.completion_tokens / 1000:,.1f}",
+        f"{both.seconds:,.0f}",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def write_json(path: Path, results: Sequence[Result], about: Mapping[str, Any]) -> None:
+    """Write the lines and every compile that they come from."""
+    content = {
+        "about": dict(about),
+        "lines": [asdict(line) for line in lines_of(results)],
+        "compiles": [asdict(result) for result in results],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    path.write_text(_flat(text) + "\n", encoding="utf-8")
+
+
+def _flat(text: str) -> str:
+    """JSON with lists of numbers on one line each, as one reads them."""
+    import re
+
+    return re.sub(r"\[[\s\d.,\[\]-]+\]", lambda found: re.sub(r"\s+", "", found[0]), text)
