@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -14,7 +16,7 @@ from helpers.writer import answer_or_write, writer
 
 import lmpipe
 from lmpipe.artifact import read_artifact
-from lmpipe.lm.request import Request
+from lmpipe.lm.request import Reply, Request
 from lmpipe.optimize import optimizer_names
 from lmpipe.recipe import prepare
 
@@ -189,20 +191,24 @@ def test_a_predictor_may_be_called_many_times_in_a_run(tmp_path: Path, name: str
     assert run.test is not None
 
 
+class Interrupted(lmpipe.ScriptedLM):
+    """Sends Ctrl-C with its 120th request, and answers no more."""
+
+    async def complete(self, request: Request, **options: Any) -> Reply:
+        reply = await super().complete(request, **options)
+        if len(self.requests) < 120:
+            return reply
+        if len(self.requests) == 120:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable: it waits until it is cancelled")
+
+
 @every
 def test_ctrl_c_leaves_the_best_so_far(tmp_path: Path, name: str) -> None:
-    asked = 0
-
-    def interrupts(request: Request) -> str:
-        nonlocal asked
-        asked += 1
-        if asked == 120:
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        return answer_or_write(request)
-
-    interrupted_by = lmpipe.ScriptedLM(interrupts)
+    student = Interrupted(answer_or_write)
     with pytest.raises(KeyboardInterrupt):
-        lmpipe.compile(made(name, student=interrupted_by), runs=tmp_path, concurrency=1)
+        lmpipe.compile(made(name, student=student), runs=tmp_path, concurrency=1)
     (folder,) = tmp_path.iterdir()
     left = read_artifact(folder)
     assert left.manifest["status"] == "interrupted"
