@@ -112,7 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         job.result.settings["baseline_test"] = round(
             100 * run.test.evaluations[run.test.baseline].score, 2
         )
-        job.result.settings["accounted_calls"] = run.account.total.calls
+        job.result.settings["accounted_calls"] = {
+            role: spend.calls for role, spend in run.account.by_role.items()
+        }
         job.tested(run.test.evaluations["compiled"].values, meters.tested_from)
 
 

@@ -18,19 +18,19 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Line:
-    """One optimizer on one task, over its seeds. Scores are in percent.
+    """One optimizer on one task, over its runs. Scores are in percent.
 
     Args:
         task: the task.
         side: whose optimizer.
         optimizer: its name, with what tells it from another compile by it.
-        seeds: how many were done.
+        runs: how many were done; each has a seed.
         status: `done`, or what ended the compiles that were not.
         test: the mean score on test; None if none was done.
         low: the lower end of its 95 % interval, over the test rows.
         high: the upper end.
         val: the mean of the best validation scores; None where there is none.
-        search: what a compile asked for, validation with it; the mean over all seeds.
+        search: what a compile asked for, validation with it; the mean over all runs.
         testing: what the test asked for.
         of_dspy: search calls over those of DSPy's counterpart; None where that made none.
     """
@@ -38,7 +38,7 @@ class Line:
     task: str
     side: str
     optimizer: str
-    seeds: int
+    runs: int
     status: str
     test: float | None
     low: float | None
@@ -98,7 +98,7 @@ def _line(key: Key, group: Sequence[Result]) -> Line:
     task, name, side = key
     done = [result for result in group if result.status == "done"]
     others = sorted({_first_line(one.status) for one in group if one.status != "done"})
-    # A test row counts once, however many seeds answered it.
+    # A test row counts once, however many runs answered it.
     rows = [
         sum(values) / len(values) for values in zip(*(one.test_rows for one in done), strict=True)
     ]
@@ -108,7 +108,7 @@ def _line(key: Key, group: Sequence[Result]) -> Line:
         task=task,
         side=side,
         optimizer=name,
-        seeds=len(done),
+        runs=len(done),
         status="; ".join([*(["done"] if done else []), *others]),
         test=round(100 * sum(rows) / len(rows), 1) if rows else None,
         low=round(100 * interval.low, 1) if interval else None,
@@ -146,7 +146,7 @@ def _ratio(line: Line, calls: float | None) -> float | None:
 
 
 _HEADS = (
-    "task", "optimizer", "side", "seeds", "test", "95 % interval", "val", "search calls", "of DSPy",
+    "task", "optimizer", "side", "runs", "test", "95 % interval", "val", "search calls", "of DSPy",
     "test calls", "prompt k", "cached", "generated k", "seconds",
 )  # fmt: skip
 
@@ -175,7 +175,7 @@ def _cells(line: Line) -> tuple[str, ...]:
         line.task,
         line.optimizer,
         line.side,
-        str(line.seeds),
+        str(line.runs),
         _number(line.test),
         f"{line.low:.1f} to {line.high:.1f}" if line.low is not None else "-",
         _number(line.val),

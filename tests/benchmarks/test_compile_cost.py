@@ -118,14 +118,14 @@ def result(rooms: Any, side: str, calls: int, **changes: Any) -> Any:
     return rooms("compiling.side").Result(**{**values, **changes})
 
 
-def test_lines_are_means_over_seeds_beside_the_counterpart(rooms: Any) -> None:
+def test_lines_are_means_over_runs_beside_the_counterpart(rooms: Any) -> None:
     done = [
         result(rooms, "dspy", 1000),
         result(rooms, "lmpipe", 100),
         result(rooms, "lmpipe", 300, seed=1, test_rows=[1.0, 1.0, 1.0, 1.0], curve=[(300, 70.0)]),
     ]
     dspy, lmpipe = rooms("compiling.report").lines_of(done)
-    assert (lmpipe.seeds, lmpipe.search.calls, lmpipe.of_dspy) == (2, 200, 0.2)
+    assert (lmpipe.runs, lmpipe.search.calls, lmpipe.of_dspy) == (2, 200, 0.2)
     assert (lmpipe.test, lmpipe.val) == (87.5, 60.0)
     assert lmpipe.low < 87.5 < lmpipe.high
     assert (dspy.of_dspy, dspy.test) == (None, 75.0)
@@ -135,7 +135,7 @@ def test_a_compile_that_did_not_end_keeps_its_spend_and_is_told(rooms: Any) -> N
     report = rooms("compiling.report")
     broken = result(rooms, "dspy", 60, status="ended by AdapterParseError: no", test_rows=[])
     lines = report.lines_of([broken, result(rooms, "lmpipe", 100)])
-    assert (lines[0].test, lines[0].search.calls, lines[0].seeds) == (None, 60, 0)
+    assert (lines[0].test, lines[0].search.calls, lines[0].runs) == (None, 60, 0)
     # What did not come to an end is no measure of what an end costs.
     assert lines[1].of_dspy is None
     text = report.table(lines)
