@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lmpipe.optimize.demos import distinct, draw
 from lmpipe.spec import SignatureSpec
-from lmpipe.state import Demo, ProgramState, Retrieval
+from lmpipe.state import Demo, PredictorState, ProgramState, Retrieval
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class DemoChoice:
 
 
 def demo_choices(
+    start: PredictorState,
     spec: SignatureSpec,
     labeled: Sequence[Demo],
     own: Sequence[Demo],
@@ -41,31 +42,52 @@ def demo_choices(
     bootstrapped: int,
     rng: random.Random,
 ) -> list[DemoChoice]:
-    """Choices for one predictor: none, the nearest, then sets of different sizes.
+    """Choices for one predictor: what it shows now, none, the nearest, then sets of other sizes.
 
     Args:
+        start: what it shows now.
         spec: its signature.
         labeled: demonstrations that the data give.
         own: demonstrations of rollouts that passed.
-        count: how many choices at most.
+        count: how many choices at most; equal ones are merged.
         most: the most demonstrations that one shows.
-        bootstrapped: the most of them that come from `own`.
+        bootstrapped: the most of a set that come from `own`, where `labeled` has any.
         rng: draws the sets.
     """
-    choices = [DemoChoice("no demos")]
+    none = DemoChoice("no demos")
+    choices = [none]
+    if start.demos or start.retrieval:
+        choices = [DemoChoice("demos as they are", start.demos, start.retrieval), none]
     pool = distinct([*own, *labeled])
     if pool:
         k = max(1, 2 * most // 3)
         near = Retrieval(pool=tuple(rng.sample(pool, len(pool))), k=k)
         choices.append(DemoChoice(f"{k} nearest demos", retrieval=near))
-    while pool and len(choices) < count:
+    seen = {choice.demos for choice in choices}
+    # A small pool has few sets: the draws end, even where all of them are known.
+    for number in range(3 * count if pool else 0):
         size = rng.randint(max(1, most // 3), most)
         # Every other set has none of the rollouts': labels alone are often better.
-        few = bootstrapped * (len(choices) % 2)
-        kept = rng.sample(list(own), min(len(own), few, size))
-        demos = distinct([*kept, *draw(spec, labeled, size, rng)])[:size]
-        if not demos:
-            demos = list(draw(spec, own, size, rng))
-        rng.shuffle(demos)
-        choices.append(DemoChoice(f"{len(demos)} demos", tuple(demos)))
+        few = rng.randint(1, bootstrapped) if bootstrapped and number % 2 else 0
+        demos = _draw(spec, labeled, own, size, few, rng)
+        if len(choices) < count and demos not in seen:
+            seen.add(demos)
+            choices.append(DemoChoice(f"{len(demos)} demos (set {len(choices)})", demos))
     return choices[:count]
+
+
+def _draw(
+    spec: SignatureSpec,
+    labeled: Sequence[Demo],
+    own: Sequence[Demo],
+    size: int,
+    few: int,
+    rng: random.Random,
+) -> tuple[Demo, ...]:
+    """Up to `size` demonstrations in random order, `few` of them of rollouts."""
+    if not labeled:
+        return draw(spec, distinct(own), size, rng)
+    kept = rng.sample(list(own), min(len(own), few, size))
+    demos = distinct([*kept, *draw(spec, labeled, size, rng)])[:size]
+    rng.shuffle(demos)
+    return tuple(demos)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from lmpipe.optimize.proposals import (
     clean_instruction,
+    cut,
     describe_examples,
     describe_program,
     describe_rows,
+    step_text,
 )
 from lmpipe.optimize.task import Task
 from lmpipe.outcome import Row
@@ -24,8 +26,13 @@ TIPS = (
     "Write for a reader who is careful, but knows nothing of the subject.",
 )
 
-# What is shown of the data and of the runs: a proposer's context may be small.
-_EXAMPLES, _ROWS = 8, 4
+SUMMARY_ASKS = 3
+"""The most questions that `summarize_data` asks."""
+
+# What is shown of the data and of the runs, the latter in characters too: a proposer's context
+# may be small.
+_EXAMPLES, _ROWS, _RUNS = 8, 4, 4000
+_SUMMARY = 400
 
 
 class SummarizeData(Signature):
@@ -55,10 +62,17 @@ class ProposeInstruction(Signature):
 
 
 async def summarize_data(task: Task, rng: random.Random) -> str:
-    """What the training examples are like, in the proposer's words; empty if it cannot say."""
-    few = rng.sample(task.train, min(_EXAMPLES, len(task.train)))
-    answer = await task.ask(SummarizeData, examples=describe_examples(few))
-    return answer.summary.strip() if answer else ""
+    """What the training examples are like, in the proposer's words; empty if it cannot say.
+
+    It is asked of a few batches of them, and each answer is a line.
+    """
+    drawn = rng.sample(task.train, min(SUMMARY_ASKS * _EXAMPLES, len(task.train)))
+    batches = [drawn[start : start + _EXAMPLES] for start in range(0, len(drawn), _EXAMPLES)]
+    answers = await task.ask_all(
+        SummarizeData, [{"examples": describe_examples(batch)} for batch in batches]
+    )
+    lines = [" ".join(answer.summary.split()) for answer in answers if answer]
+    return "\n".join(dict.fromkeys(cut(line, _SUMMARY) for line in lines if line))
 
 
 async def propose_instructions(
@@ -78,18 +92,19 @@ async def propose_instructions(
     # What went wrong tells most.
     called.sort(key=lambda row: row.score.value)
     worst = called[: 2 * _ROWS]
+    runs = [rng.sample(worst, min(_ROWS, len(worst))) for _ in range(count)]
     tips = rng.sample(TIPS, len(TIPS))
     answers = await task.ask_all(
         ProposeInstruction,
         [
             {
                 "program": describe_program(task.predictors, task.start),
-                "step": path,
+                "step": step_text(path, task.predictors[path]),
                 "data": data or "unknown",
-                "runs": describe_rows(rng.sample(worst, min(_ROWS, len(worst))), path) or "none",
+                "runs": cut(describe_rows(drawn, path), _RUNS) or "none",
                 "tip": tips[number % len(tips)],
             }
-            for number in range(count)
+            for number, drawn in enumerate(runs)
         ],
     )
     texts = [clean_instruction(answer.instruction) for answer in answers if answer]

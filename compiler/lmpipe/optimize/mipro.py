@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,11 +12,12 @@ from lmpipe.errors import RecipeError
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.demo_choices import DemoChoice, demo_choices
 from lmpipe.optimize.demos import bootstrapped_demos, labeled_demos, teacher_state
-from lmpipe.optimize.grounding import propose_instructions, summarize_data
+from lmpipe.optimize.grounding import SUMMARY_ASKS, propose_instructions, summarize_data
 from lmpipe.optimize.optimizer import Cost, Sizes
+from lmpipe.optimize.proposals import with_instruction
 from lmpipe.optimize.task import Task
-from lmpipe.optimize.tpe import Point, TreeParzen
-from lmpipe.state import ProgramState
+from lmpipe.optimize.tpe import Point, TreeParzen, load_optuna
+from lmpipe.state import Demo, ProgramState
 
 # Instructions, demonstration sets and trials.
 _PRESETS = {"light": (4, 6, 12), "medium": (8, 10, 30), "heavy": (14, 16, 60)}
@@ -25,30 +27,42 @@ _SEEN = 8
 
 @dataclass(frozen=True)
 class _Space:
-    """What the search chooses among."""
+    """What the search chooses among; choice 0 of each parameter is what the start has."""
 
+    start: ProgramState
     instructions: Mapping[str, Sequence[str]]
     demos: Mapping[str, Sequence[DemoChoice]]
     layouts: Sequence[str]
+    constrained: Sequence[bool]
 
     def choices(self) -> dict[str, int]:
-        """How many choices each parameter has."""
-        found = {"layout": len(self.layouts), "constrained": 2}
+        """How many choices each parameter has, where there is more than one."""
+        found = {"layout": 1 + len(self.layouts), "constrained": 1 + len(self.constrained)}
         for path, texts in self.instructions.items():
             found[f"instruction of {path}"] = len(texts)
             found[f"demos of {path}"] = len(self.demos[path])
         return {name: count for name, count in found.items() if count > 1}
 
-    def state(self, start: ProgramState, point: Point) -> tuple[str, ProgramState]:
+    def baselines(self) -> list[Point]:
+        """The start, and the start with other settings for constrained outputs."""
+        choices = self.choices()
+        start = dict.fromkeys(choices, 0)
+        others = range(1, choices.get("constrained", 1))
+        return [start, *({**start, "constrained": number} for number in others)]
+
+    def state(self, point: Point) -> tuple[str, ProgramState]:
         """A name and a state for a point of the space."""
-        constrained = point.get("constrained", 0) == 0
-        state = start.map(layout=self.layouts[point.get("layout", 0)], constrained=constrained)
-        words = [_layout_of(state), *(["constrained"] if constrained else [])]
-        for path in self.instructions:
+        state, words = self.start, list[str]()
+        if number := point.get("layout", 0):
+            state = state.map(layout=self.layouts[number - 1])
+            words.append(self.layouts[number - 1])
+        if number := point.get("constrained", 0):
+            state = state.map(constrained=self.constrained[number - 1])
+            words.append("constrained" if self.constrained[number - 1] else "free")
+        for path, texts in self.instructions.items():
             number = point.get(f"instruction of {path}", 0)
             demos = self.demos[path][point.get(f"demos of {path}", 0)]
-            learned = state[path].replace(instruction=self.instructions[path][number])
-            state = demos.apply(state.update({path: learned}), path)
+            state = demos.apply(with_instruction(state, path, texts[number]), path)
             words.append(f"{path}: instruction {number}, {demos.name}")
         return ", ".join(words), state
 
@@ -59,14 +73,15 @@ class MIPROv2:
 
     Instructions are grounded in the program, the data and runs that went wrong; demonstrations
     are sets of labeled and bootstrapped ones, or the nearest to each input. A tree-structured
-    Parzen estimator chooses among them, and among prompt layouts; each batch of its trials races
-    the best so far, in place of minibatches with full evaluations in between.
+    Parzen estimator chooses among them, and among prompt layouts and constrained outputs; each
+    batch of its trials races the best so far, in place of minibatches with full evaluations in
+    between. No combination is tried twice; where hardly a new one is left, it ends early.
 
     Source: Opsahl-Ong et al., "Optimizing Instructions and Demonstrations for Multi-Stage Language
     Model Programs" (arXiv 2406.11695, sections 3 and 4). Needs `lmpipe[mipro]` (Optuna).
 
     Cost: `trials` runs of the program for each validation example, one for each training example,
-    and 8; `instructions - 1` questions to the proposer for each predictor, and one.
+    and 8; `instructions - 1` questions to the proposer for each predictor, and 3.
 
     Args:
         preset: how much is tried: `light`, `medium` or `heavy`.
@@ -77,11 +92,12 @@ class MIPROv2:
         demos: the most demonstrations that a predictor shows.
         bootstrapped: the most of them that come from rollouts that passed.
         threshold: the score from which a rollout passes.
-        layouts: prompt layouts to try; empty keeps the declared ones.
+        layouts: prompt layouts to try beside the declared ones; empty keeps those.
+        constrained: whether to try constrained outputs where they are free, and the reverse.
 
     Raises:
-        RecipeError: if a number is out of range.
-        ConfigError: if there is no such layout.
+        RecipeError: if a setting is out of range.
+        ConfigError: if there is no such layout, or, when it is run, no Optuna.
     """
 
     preset: Literal["light", "medium", "heavy"] = "light"
@@ -93,6 +109,7 @@ class MIPROv2:
     bootstrapped: int = 4
     threshold: float = 1.0
     layouts: tuple[str, ...] = layout_names()
+    constrained: bool = True
     name: str = "mipro"
 
     def __post_init__(self) -> None:
@@ -112,56 +129,73 @@ class MIPROv2:
         )
 
     async def optimize(self, task: Task) -> ProgramState:
+        load_optuna()  # before anything is paid for
         space = await self._space(task)
-        trials = self._sizes()[2]
         parzen = TreeParzen(space.choices(), task.rng("trials"))
-        for start in range(0, trials, self.batch):
-            points = parzen.ask(min(self.batch, trials - start))
-            raced = await task.race([space.state(task.start, point) for point in points])
+        scored = {candidate.state: candidate for candidate in task.candidates}
+        for point in space.baselines():
+            if known := scored.get(space.state(point)[1]):
+                parzen.learn(point, task.estimate(known))
+        trials = self._sizes()[2]
+        while trials and (points := parzen.ask(min(self.batch, trials))):
+            raced = await task.race([space.state(point) for point in points])
             parzen.tell([task.estimate(candidate) for candidate in raced])
+            trials -= len(points)
         return task.best.state
 
     async def _space(self, task: Task) -> _Space:
-        count, sets, _ = self._sizes()
         rng = task.rng("proposals")
-        collector = BootstrapFewShot(threshold=self.threshold)
-        teacher = teacher_state(task, collector.teacher_demos, rng)
-        passed = await collector.collect(task, teacher, enough=2 * self.bootstrapped)
-        own = bootstrapped_demos(passed, rng)
+        own = await self._bootstrap(task, rng)
+        instructions = await self._instructions(task, rng)
         labeled = labeled_demos(task.predictors, task.train)
-        (tried,) = await task.trial(
-            [task.start], rng.sample(task.train, min(_SEEN, len(task.train)))
-        )
-        data = await summarize_data(task, rng) if count > 1 else ""
-        instructions: dict[str, list[str]] = {}
-        demos: dict[str, list[DemoChoice]] = {}
-        for path, predictor in task.predictors.items():
-            proposed = await propose_instructions(
-                task, path, count - 1, data=data, rows=tried.rows, rng=rng
-            )
-            instructions[path] = [task.start[path].instruction, *proposed]
-            demos[path] = demo_choices(
+        demos = {
+            path: demo_choices(
+                task.start[path],
                 predictor.spec,
                 labeled[path],
                 own.get(path, []),
-                count=sets,
+                count=self._sizes()[1],
                 most=self.demos,
                 bootstrapped=self.bootstrapped,
                 rng=rng,
             )
-        declared = _layout_of(task.start)
-        others = [layout for layout in self.layouts if layout != declared]
-        return _Space(instructions, demos, [declared, *others])
+            for path, predictor in task.predictors.items()
+        }
+        start = task.start
+        layouts = [layout for layout in self.layouts if start.map(layout=layout) != start]
+        free = (True, False) if self.constrained else ()
+        constrained = [choice for choice in free if start.map(constrained=choice) != start]
+        return _Space(start, instructions, demos, layouts, constrained)
+
+    async def _bootstrap(self, task: Task, rng: random.Random) -> Mapping[str, list[Demo]]:
+        """Demonstrations of rollouts that passed; enough of them that sets can differ."""
+        collector = BootstrapFewShot(threshold=self.threshold)
+        teacher = teacher_state(task, collector.teacher_demos, rng)
+        enough = self.bootstrapped * max(2, self._sizes()[1] // 2)
+        return bootstrapped_demos(await collector.collect(task, teacher, enough=enough), rng)
+
+    async def _instructions(self, task: Task, rng: random.Random) -> Mapping[str, list[str]]:
+        """The instructions of each predictor, its own one first."""
+        found = {path: [task.start[path].instruction] for path in task.predictors}
+        count = self._sizes()[0] - 1
+        if not count:
+            return found
+        seen = rng.sample(task.train, min(_SEEN, len(task.train)))
+        (tried,) = await task.trial([task.start], seen)
+        data = await summarize_data(task, rng)
+        for path in found:
+            found[path] += await propose_instructions(
+                task, path, count, data=data, rows=tried.rows, rng=rng
+            )
+        return found
 
     def cost(self, sizes: Sizes) -> Cost:
         instructions, _, trials = self._sizes()
-        asks = sizes.predictors * (instructions - 1) + 1
-        return Cost(trials * sizes.val + sizes.train + _SEEN, asks=asks)
+        runs = trials * sizes.val + (sizes.train if self.bootstrapped else 0)
+        if instructions == 1:
+            return Cost(runs)
+        asks = sizes.predictors * (instructions - 1) + SUMMARY_ASKS
+        return Cost(runs + min(_SEEN, sizes.train), asks=asks)
 
     def settings(self) -> dict[str, Any]:
         return {**asdict(self), "layouts": list(self.layouts)}
-
-
-def _layout_of(state: ProgramState) -> str:
-    """The layout of a state's first predictor."""
-    return next(iter(state.predictors.values())).layout

@@ -86,7 +86,7 @@ def _describe_row(row: Row, path: str) -> str:
 def _describe_step(step: Step) -> str:
     if step.error:
         reply = step.replies[-1] if step.replies else ""
-        return f"inputs: {_line(step.inputs)}\nreply: {_cut(reply)}\nerror: {_cut(step.error)}"
+        return f"inputs: {_line(step.inputs)}\nreply: {cut(reply)}\nerror: {cut(step.error)}"
     return f"inputs: {_line(step.inputs)}\noutputs: {_line(step.outputs)}"
 
 
@@ -95,7 +95,7 @@ def _verdict(row: Row) -> list[str]:
     lines = [f"expected: {_line(labels)}"] if labels else []
     lines.append(f"score: {row.score.value:.2f}")
     if feedback := feedback_of(row):
-        lines.append(f"feedback: {_cut(feedback)}")
+        lines.append(f"feedback: {cut(feedback)}")
     return lines
 
 
@@ -106,10 +106,11 @@ def feedback_of(row: Row) -> str:
 
 def _line(values: Mapping[str, Any]) -> str:
     short = {
-        name: _cut(value) if isinstance(value, str) else value for name, value in values.items()
+        name: cut(value) if isinstance(value, str) else value for name, value in values.items()
     }
-    return _cut(orjson.dumps(thaw(short), default=str).decode(), 4 * _MAX_VALUE)
+    return cut(orjson.dumps(thaw(short), default=str).decode(), 4 * _MAX_VALUE)
 
 
-def _cut(text: str, most: int = _MAX_VALUE) -> str:
+def cut(text: str, most: int = _MAX_VALUE) -> str:
+    """A text of at most so many characters; the last one says if there were more."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -7,18 +7,41 @@ import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from lmpipe.errors import ConfigError
 
+# The number of the choice of each parameter.
 Point = Mapping[str, int]
+
+# So many points are spread evenly before the estimator chooses.
+_SPREAD = 6
+# Where points are seldom new any more, so many in a row that are not end the search for one.
+_TRIES = 30
+
+
+def load_optuna() -> Any:
+    """The package.
+
+    Raises:
+        ConfigError: if it is not installed.
+    """
+    try:
+        return import_module("optuna")
+    except ImportError as error:
+        raise ConfigError(
+            f"the MIPROv2 optimizer stands on the optuna package, which cannot be imported "
+            f"({error}): pip install 'lmpipe[mipro]'"
+        ) from error
 
 
 class TreeParzen:
     """Chooses points of a space of choices, from what earlier ones scored.
 
     Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NIPS 2011, section 4;
-    in the multivariate form of Falkner et al., "BOHB", arXiv 1807.01774.
+    in the multivariate form of Falkner et al., "BOHB", arXiv 1807.01774. The first six points
+    are spread over the choices of each parameter as evenly as they can be.
 
     Args:
         choices: how many choices each parameter has.
@@ -29,26 +52,51 @@ class TreeParzen:
     """
 
     def __init__(self, choices: Mapping[str, int], rng: random.Random) -> None:
-        try:
-            import optuna
-        except ImportError as error:
-            raise ConfigError("MIPROv2 needs Optuna: pip install 'lmpipe[mipro]'") from error
-        self._space: dict[str, Any] = {
-            name: optuna.distributions.CategoricalDistribution(list(range(count)))
-            for name, count in choices.items()
-        }
+        self._optuna = load_optuna()
+        distribution = self._optuna.distributions.CategoricalDistribution
+        self._space = {name: distribution(list(range(count))) for name, count in choices.items()}
         with _quiet():
-            sampler = optuna.samplers.TPESampler(
-                seed=rng.getrandbits(32), multivariate=True, n_startup_trials=6
+            sampler = self._optuna.samplers.TPESampler(
+                seed=rng.getrandbits(32),
+                multivariate=True,
+                constant_liar=True,  # points of one batch keep away from each other
+                n_startup_trials=1,
             )
-            self._study: Any = optuna.create_study(direction="maximize", sampler=sampler)
+            self._study: Any = self._optuna.create_study(direction="maximize", sampler=sampler)
+            for point in _spread(choices, rng):
+                self._study.enqueue_trial(point)
+        self._known: set[tuple[int, ...]] = set()
         self._waiting: list[Any] = []
 
-    def ask(self, count: int) -> list[Point]:
-        """The next points to score; `tell` comes next."""
+    def learn(self, point: Point, score: float) -> None:
+        """What a point scores that was not asked for; it will not be."""
+        self._known.add(self._key(point))
+        trial = self._optuna.trial.create_trial(
+            params=dict(point), distributions=self._space, value=score
+        )
         with _quiet():
-            self._waiting = [self._study.ask(self._space) for _ in range(count)]
-        return [dict(trial.params) for trial in self._waiting]
+            self._study.add_trial(trial)
+
+    def ask(self, count: int) -> list[Point]:
+        """The next points to score, none of them known; `tell` comes next.
+
+        Returns:
+            `count` points; fewer, or none, where hardly a new one is left.
+        """
+        self._waiting, tries = [], 0
+        with _quiet():
+            while len(self._waiting) < count and tries < _TRIES:
+                trial = self._study.ask(self._space)
+                key = self._key(trial.params)
+                if key in self._known:
+                    # Failed trials teach the estimator nothing; the next one is another draw.
+                    self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+                    tries += 1
+                else:
+                    self._known.add(key)
+                    self._waiting.append(trial)
+                    tries = 0
+        return [{name: trial.params[name] for name in self._space} for trial in self._waiting]
 
     def tell(self, scores: Sequence[float]) -> None:
         """What the points asked for last scored."""
@@ -57,13 +105,28 @@ class TreeParzen:
                 self._study.tell(trial, score)
         self._waiting = []
 
+    def _key(self, point: Point) -> tuple[int, ...]:
+        return tuple(point[name] for name in self._space)
+
+
+def _spread(choices: Mapping[str, int], rng: random.Random) -> list[dict[str, int]]:
+    """Points in which each parameter takes all its choices equally often, as far as it can."""
+    points: list[dict[str, int]] = [{} for _ in range(_SPREAD)]
+    for name, count in choices.items():
+        order = rng.sample(range(count), count)
+        column = [order[number % count] for number in range(_SPREAD)]
+        rng.shuffle(column)
+        for point, choice in zip(points, column, strict=True):
+            point[name] = choice
+    return points
+
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without Optuna's log lines and its warnings that something is experimental."""
     logger = logging.getLogger("optuna")
     level = logger.level
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(max(level, logging.WARNING))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
