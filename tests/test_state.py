@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.errors import ArtifactError
-from lmpipe.state import Demo, PredictorState, ProgramState, ensemble_state, member_states
+from lmpipe.state import (
+    Demo,
+    PredictorState,
+    ProgramState,
+    Retrieval,
+    ensemble_state,
+    member_states,
+)
 
 plain = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.floats()
 json_values = st.recursive(
@@ -24,6 +32,12 @@ rows = st.dictionaries(st.text(max_size=8), json_values, max_size=3)
 demos = st.builds(
     Demo, inputs=rows, outputs=rows, source=st.sampled_from(["labeled", "bootstrapped"])
 )
+retrievals = st.builds(
+    Retrieval,
+    pool=st.lists(demos, max_size=2).map(tuple),
+    k=st.integers(1, 9),
+    balanced=st.booleans(),
+)
 predictor_states = st.builds(
     PredictorState,
     instruction=st.text(),
@@ -32,6 +46,7 @@ predictor_states = st.builds(
     constrained=st.booleans(),
     lm=st.none() | st.text(),
     decoding=rows,
+    retrieval=st.none() | retrievals,
     schema_hash=st.text("0123456789abcdef", max_size=64),
 )
 program_states = st.builds(
@@ -89,6 +104,39 @@ def test_the_hash_is_the_same_in_every_version() -> None:
     )
 
 
+def test_the_hash_of_a_retrieval_is_the_same_in_every_version() -> None:
+    pool = (Demo(inputs={"q": 1}, outputs={"a": True}),)
+    assert program_state(retrieval=Retrieval(pool=pool, k=3, balanced=True)).hash == (
+        "800239ca30f8a4917e76aa151ddb917c7199f25752fd747b1dced730777b7b56"
+    )
+
+
+def test_a_state_without_retrieval_is_written_as_before_there_was_any() -> None:
+    stored = Path(__file__).parents[1] / "runs" / "sample" / "tickets" / "program.json"
+    data = stored.read_bytes()
+    assert ProgramState.from_bytes(data).to_bytes() == data
+    assert b"retrieval" not in program_state().to_bytes()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"k": 1}, {"k": 2}),
+        ({"balanced": False}, {"balanced": True}),
+        ({"pool": ()}, {"pool": (Demo(inputs={}, outputs={}),)}),
+    ],
+)
+def test_every_field_of_a_retrieval_counts(one: dict[str, Any], other: dict[str, Any]) -> None:
+    made = [Retrieval(**{"pool": (), "k": 1, **changes}) for changes in (one, other)]
+    assert made[0] != made[1]
+    assert state(retrieval=made[0]).hash != state(retrieval=made[1]).hash
+
+
+def test_a_retrieval_shows_one_demonstration_or_more() -> None:
+    with pytest.raises(pydantic.ValidationError):
+        Retrieval(pool=(), k=0)
+
+
 def test_the_order_of_keys_does_not_matter() -> None:
     one = Demo(inputs={"q": {"a": 1, "b": 2}}, outputs={})
     other = Demo(inputs={"q": {"b": 2, "a": 1}}, outputs={})
@@ -106,6 +154,7 @@ def test_the_order_of_keys_does_not_matter() -> None:
         {"constrained": True},
         {"lm": "local"},
         {"decoding": {"temperature": 0}},
+        {"retrieval": Retrieval(pool=(), k=1)},
         {"schema_hash": "01"},
     ],
 )

@@ -32,6 +32,23 @@ def test_show_takes_a_program_file(cli: Cli) -> None:
     assert "layout       chat" in cli("show", "colours.py").stdout
 
 
+RETRIEVING = """
+pool = tuple(lmpipe.Demo(inputs={"thing": f"grass number {n}"}, outputs={"colour": "green"})
+             for n in range(1200))
+bare = lmpipe.Predict(NameColour)
+program = bare.bind(bare.state().map(retrieval=lmpipe.Retrieval(pool=pool, k=7)))
+recipe = make(name="", program=program)
+"""
+
+
+def test_show_tells_of_retrieved_demonstrations(cli: Cli, write: Callable[..., str]) -> None:
+    out = cli("show", write("near.py", RETRIEVING)).stdout
+    assert "7 nearest of 1,200 demonstrations, per input\n" in out
+    assert "thing=grass number 0" in out
+    assert "and 1,195 more" in out
+    assert "chosen by the inputs" in out
+
+
 def test_runs_lists_scores(cli: Cli, compiled: str) -> None:
     out = cli("runs").stdout
     assert compiled in out

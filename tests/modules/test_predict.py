@@ -27,7 +27,7 @@ from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.modules import Predict
 from lmpipe.settings import using
 from lmpipe.signature import Input, Output, Signature
-from lmpipe.state import Demo
+from lmpipe.state import Demo, Retrieval
 from lmpipe.trace import Trace, scope
 
 
@@ -139,6 +139,64 @@ def test_an_instruction_replaces_the_docstring() -> None:
         .content.startswith("Be kind.\n")
     )
     assert Predict(Route, instruction="").messages(ticket="x")[0].content.startswith("\n")
+
+
+TICKETS = {
+    "The invoice is wrong.": "billing",
+    "The parcel is late.": "shipping",
+    "The parcel is lost.": "shipping",
+}
+
+
+def retrieving(k: int = 1, **changes: Any) -> Predict[[], Route]:
+    pool = tuple(Demo(inputs={"ticket": t}, outputs={"team": team}) for t, team in TICKETS.items())
+    predictor: Any = Predict(Route)
+    return predictor.bind(predictor.state().map(retrieval=Retrieval(pool=pool, k=k), **changes))
+
+
+def test_retrieved_demonstrations_follow_the_fixed_ones() -> None:
+    fixed = Demo(inputs={"ticket": "Where is it?"}, outputs={"team": "shipping"})
+    turns = retrieving(k=2, demos=(fixed,)).messages(ticket="My parcel is lost!")
+    assert [turn.role for turn in turns] == ["system", *["user", "assistant"] * 3, "user"]
+    assert [turn.content.splitlines()[1] for turn in turns if turn.role == "user"] == [
+        "Where is it?",
+        "The parcel is late.",
+        "The parcel is lost.",
+        "My parcel is lost!",
+    ]
+
+
+def test_a_request_with_retrieved_demonstrations_is_what_messages_shows() -> None:
+    predictor: Any = retrieving()
+    with lm_says(["## team\nbilling"]) as lm:
+        predictor(ticket="Another invoice")
+    (request,) = lm.requests
+    assert request.messages == predictor.messages(ticket="Another invoice")
+    assert request.prefix.messages == request.messages[:1]  # what all calls open with
+
+
+def test_the_key_covers_retrieved_demonstrations() -> None:
+    one, more = retrieving(k=1), retrieving(k=2)
+    with lm_says(lambda request: "## team\nbilling") as lm:
+        for predictor in (one, more, one):
+            predictor(ticket="Another invoice")
+    keys = [request.key() for request in lm.requests]
+    assert keys[0] == keys[2] != keys[1]
+
+
+async def test_threads_coroutines_and_samples_retrieve_the_same() -> None:
+    predictor: Any = retrieving()
+    with lm_says(lambda request: "## team\nbilling") as lm:
+        await predictor.acall(ticket="Another invoice")
+        await predictor.asamples(2, ticket="Another invoice")
+    shown = predictor.messages(ticket="Another invoice")
+    assert [request.messages for request in lm.requests] == [shown] * 3
+
+
+def test_another_state_takes_retrieval_away_again() -> None:
+    predictor = retrieving()
+    bare = predictor.bind(predictor.state().map(retrieval=None))
+    assert bare.messages(ticket="x") == Predict(Route).messages(ticket="x")
 
 
 def test_demonstrations_are_earlier_turns() -> None:

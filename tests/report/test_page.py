@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.fake_server import FakeServer
-from helpers.world import answer_body, recipe, student, things
+from helpers.world import NameColour, answer, answer_body, recipe, student, things
 
 import lmpipe
 from lmpipe.errors import ArtifactError
@@ -82,6 +82,25 @@ def test_every_candidate_is_in_table_and_chart(run: lmpipe.Run) -> None:
     for candidate in run.candidates:
         assert page.count(f"<td>{candidate.name}</td>") >= 1
         assert f"<title>{candidate.name}: " in page
+
+
+def test_retrieved_demonstrations_are_told_and_some_are_shown(tmp_path: Path) -> None:
+    pool = tuple(
+        lmpipe.Demo(inputs={"thing": f"{HOSTILE} pool {n}."}, outputs={"colour": "red"})
+        for n in range(20)
+    )
+    program = lmpipe.Predict(NameColour)
+    retrieval = lmpipe.Retrieval(pool=pool, k=3, balanced=True)
+    program = program.bind(program.state().map(retrieval=retrieval))
+    helped = lmpipe.ScriptedLM(
+        lambda request: answer(request) if " pool " in str(request.messages) else "## colour\nblue"
+    )
+    page = page_of(lmpipe.compile(recipe(program=program, student=helped), runs=tmp_path))
+    assert not {"script", "img"} & set(read(page).tags)
+    assert "3 nearest of 20 demonstrations, per input, balanced over the labels" in page
+    assert ">3 nearest of 20</td>" in page
+    assert " pool 0." in page
+    assert " pool 19." not in page
 
 
 def test_the_chart_counts_rollouts_too(run: lmpipe.Run) -> None:

@@ -108,7 +108,7 @@ def _show(
 
 def _show_demos(console: Console, learned: PredictorState, described: Mapping[str, Any]) -> None:
     from lmpipe.report.terminal import say
-    from lmpipe.report.text import retrieval_line
+    from lmpipe.report.text import count, retrieval_line
 
     chosen = learned.retrieval
     if learned.demos or chosen is None:
@@ -120,7 +120,7 @@ def _show_demos(console: Console, learned: PredictorState, described: Mapping[st
         say(console, f"  retrieved demonstrations: {line}")
         _list_demos(console, chosen.pool[:_POOL_SHOWN], described)
         if size > _POOL_SHOWN:
-            say(console, f"    … and {size - _POOL_SHOWN} more")
+            say(console, f"    … and {count(size - _POOL_SHOWN)} more")
 
 
 def _list_demos(console: Console, demos: Sequence[Demo], described: Mapping[str, Any]) -> None:
