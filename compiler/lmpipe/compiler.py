@@ -159,7 +159,8 @@ async def _optimize(task: Task, prepared: Prepared) -> str:
         task.phase = "baselines"
         await task.race(list(baselines(task.program.state()).items()))
         task.phase = prepared.optimizer.name
-        result = await prepared.optimizer.optimize(task)
+        # From the better baseline: an LM that needs constrained outputs needs them in a search too.
+        result = await prepared.optimizer.optimize(task.starting_from(task.best.state))
         await task.race([(prepared.optimizer.name, result)])
     except BudgetExhaustedError as error:
         if not task.scored:

@@ -77,7 +77,6 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     GEPA.name: GEPA,
     SIMBA.name: SIMBA,
     InferRules.name: InferRules,
-    GEPA.name: GEPA,
     Ensemble.name: Ensemble,
     Chain.name: Chain,
 }

@@ -127,11 +127,12 @@ class InferRules:
         questions = []
         for _ in range(self.candidates):
             half = rng.sample(list(pool), (len(pool) + 1) // 2)
+            shown = draw(task.predictors[path].spec, half, _EXAMPLES, rng)
             wrong = rng.sample(called, min(_FAILED, len(called)))
             questions.append(
                 {
                     "instruction": task.start[path].instruction,
-                    "examples": describe_demos(half[:_EXAMPLES]) or "none",
+                    "examples": describe_demos(shown) or "none",
                     "failed": describe_rows(wrong, path) or "none",
                 }
             )

@@ -54,15 +54,15 @@ class SIMBA:
     Each step runs states of a pool on a mini-batch of training examples, several samples of each.
     The examples whose scores differ most each make a new state: either the good run is appended
     as a demonstration, or the proposer compares the two runs and its advice is added to every
-    instruction; where none differs, good runs are demonstrations. New states are scored on the
-    mini-batch and join the pool, from which states are drawn by the softmax of their scores. In
-    the end the best of the pool race on validation.
+    instruction; where none differs, runs that pass are demonstrations. New states and the start
+    are run on another mini-batch, and join the pool, from which states are drawn by the softmax
+    of what they are ahead of the start. In the end the best of the pool race on validation.
 
     Source: DSPy's SIMBA (stochastic introspective mini-batch ascent), which has no paper; advice
     from contrasting runs is that of Reflexion (arXiv 2303.11366, section 3).
 
-    Cost: for each step `batch * (samples + new)` runs of the program and `new` questions to the
-    proposer for each predictor; `finalists` runs for each validation example.
+    Cost: for each step `batch * (samples + new + 1)` runs of the program and `new` questions to
+    the proposer for each predictor; `finalists` runs for each validation example.
 
     Args:
         steps: mini-batches.
@@ -71,6 +71,7 @@ class SIMBA:
         new: states to make in a step.
         finalists: states that race in the end.
         demos: the most demonstrations that a predictor shows.
+        threshold: the score from which a run is a demonstration.
         heat: how evenly states are drawn; at 0.2, a state that is 20 points better is drawn e
             times as often.
 
@@ -84,6 +85,7 @@ class SIMBA:
     new: int = 3
     finalists: int = 4
     demos: int = 6
+    threshold: float = 1.0
     heat: float = 0.2
     name: str = "simba"
 
@@ -96,14 +98,16 @@ class SIMBA:
 
     async def optimize(self, task: Task) -> ProgramState:
         rng = task.rng("ascent")
-        pool: dict[ProgramState, list[float]] = {task.best.state: []}
+        # What each state is ahead of the start, in score, on the mini-batches that both met.
+        pool: dict[ProgramState, list[float]] = {task.start: [0.0]}
+        size = min(self.batch, len(task.train))
         for step in range(self.steps):
-            examples = rng.sample(task.train, min(self.batch, len(task.train)))
-            contrasts = await self._contrasts(task, pool, examples, step, rng)
+            contrasts = await self._contrasts(task, pool, rng.sample(task.train, size), step, rng)
             made = await self._improve(task, pool, contrasts[: self.new], rng)
-            scored = await task.trial(made, examples)
+            # Others than those that it learned from: its own example would flatter a state.
+            start, *scored = await task.trial([task.start, *made], rng.sample(task.train, size))
             for state, evaluation in zip(made, scored, strict=True):
-                pool.setdefault(state, []).append(evaluation.score)
+                pool.setdefault(state, []).append(evaluation.score - start.score)
         ranked = sorted(pool, key=lambda state: -_mean(pool[state]))
         await task.race(
             [(f"ascent {n}", state) for n, state in enumerate(ranked[: self.finalists], start=1)]
@@ -113,24 +117,26 @@ class SIMBA:
     async def _contrasts(
         self,
         task: Task,
-        pool: dict[ProgramState, list[float]],
+        pool: Mapping[ProgramState, Sequence[float]],
         examples: Sequence[Example],
         step: int,
         rng: random.Random,
     ) -> list[_Contrast]:
-        """Best and worst run of each example with a good one; those that differ most first."""
+        """Best and worst run of the examples that teach something; what differs most first."""
         runs: list[list[Row]] = [[] for _ in examples]
         for sample in range(self.samples):
             state = self._draw(pool, rng)
             # Every sample of the search is another one: numbers go on from step to step.
             number = step * self.samples + sample
             (evaluation,) = await task.trial([state], examples, sample=number)
-            pool[state].append(evaluation.score)
             for rows, row in zip(runs, evaluation.rows, strict=True):
                 rows.append(row)
         found = [_Contrast(max(rows, key=_value), min(rows, key=_value)) for rows in runs]
-        good = [item for item in found if _value(item.good) > 0]
-        return sorted(good, key=lambda item: (-item.spread, -_value(item.good)))
+        telling = [item for item in found if item.spread > 0 or self._passes(item)]
+        return sorted(telling, key=lambda item: (-item.spread, -_value(item.good)))
+
+    def _passes(self, contrast: _Contrast) -> bool:
+        return contrast.good.failure is None and _value(contrast.good) >= self.threshold
 
     async def _improve(
         self,
@@ -143,8 +149,8 @@ class SIMBA:
         made: list[ProgramState] = []
         for contrast in contrasts:
             base = self._draw(pool, rng)
-            # Runs that came out alike have nothing to say, but the good ones can be shown.
-            showing = contrast.spread == 0 or rng.random() < 0.5
+            # Runs that came out alike have nothing to say, but those that pass can be shown.
+            showing = self._passes(contrast) and (contrast.spread == 0 or rng.random() < 0.5)
             made.append(
                 self._show(task, base, contrast.good, rng)
                 if showing
@@ -181,7 +187,7 @@ class SIMBA:
             if answer and (advice := clean_instruction(answer.advice)):
                 told = base[path].instruction
                 if advice not in told:
-                    state = with_instruction(state, path, f"{told}\n{advice}")
+                    state = with_instruction(state, path, clean_instruction(f"{told}\n{advice}"))
         return state
 
     def _draw(
@@ -191,7 +197,7 @@ class SIMBA:
         return rng.choices(list(pool), weights)[0]
 
     def cost(self, sizes: Sizes) -> Cost:
-        runs = self.steps * min(self.batch, sizes.train) * (self.samples + self.new)
+        runs = self.steps * min(self.batch, sizes.train) * (self.samples + self.new + 1)
         asks = self.steps * self.new * sizes.predictors
         return Cost(runs + self.finalists * sizes.val, asks=asks)
 

@@ -112,15 +112,15 @@ class Task:
         """The predictors of the program, by path."""
         return self.program.predictors()
 
-    def starting_from(self, state: ProgramState, *, stage: str) -> Task:
+    def starting_from(self, state: ProgramState, *, stage: str = "") -> Task:
         """The same task for an optimizer that goes on from what another one has learned.
 
         Args:
             state: what was learned.
-            stage: sets its random streams apart from those of the others.
+            stage: sets its random streams apart from those of the other stages.
         """
         task = copy.copy(self)
-        task.start, task._stage = state, f"{self._stage}{stage}: "
+        task.start, task._stage = state, self._stage + (stage and f"{stage}: ")
         return task
 
     def rng(self, name: str) -> random.Random:
