@@ -17,8 +17,8 @@ Point = Mapping[str, int]
 
 # So many points are spread evenly before the estimator chooses.
 _SPREAD = 6
-# Where points are seldom new any more, so many in a row that are not end the search for one.
-_TRIES = 30
+# So many draws that are known, and so many random ones after those, end the search for a new one.
+_TRIES, _RANDOM = 5, 100
 
 
 def load_optuna() -> Any:
@@ -63,8 +63,8 @@ class TreeParzen:
                 n_startup_trials=1,
             )
             self._study: Any = self._optuna.create_study(direction="maximize", sampler=sampler)
-            for point in _spread(choices, rng):
-                self._study.enqueue_trial(point)
+        self._choices, self._rng = dict(choices), rng
+        self._first = _spread(choices, rng)
         self._known: set[tuple[int, ...]] = set()
         self._waiting: list[Any] = []
 
@@ -83,19 +83,11 @@ class TreeParzen:
         Returns:
             `count` points; fewer, or none, where hardly a new one is left.
         """
-        self._waiting, tries = [], 0
+        self._waiting = []
         with _quiet():
-            while len(self._waiting) < count and tries < _TRIES:
-                trial = self._study.ask(self._space)
-                key = self._key(trial.params)
-                if key in self._known:
-                    # Failed trials teach the estimator nothing; the next one is another draw.
-                    self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
-                    tries += 1
-                else:
-                    self._known.add(key)
-                    self._waiting.append(trial)
-                    tries = 0
+            while len(self._waiting) < count and (trial := self._new()) is not None:
+                self._known.add(self._key(trial.params))
+                self._waiting.append(trial)
         return [{name: trial.params[name] for name in self._space} for trial in self._waiting]
 
     def tell(self, scores: Sequence[float]) -> None:
@@ -104,6 +96,29 @@ class TreeParzen:
             for trial, score in zip(self._waiting, scores, strict=True):
                 self._study.tell(trial, score)
         self._waiting = []
+
+    def _new(self) -> Any:
+        """A trial of a point that is not known, or None."""
+        while self._first:
+            point = self._first.pop(0)
+            if self._key(point) not in self._known:
+                return self._trial(point)
+        for _ in range(_TRIES):
+            trial = self._study.ask(self._space)
+            if self._key(trial.params) not in self._known:
+                return trial
+            # Failed trials teach the estimator nothing; the next one is another draw.
+            self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+        # It would go on to draw what it knows to be good.
+        for _ in range(_RANDOM):
+            point = {name: self._rng.randrange(count) for name, count in self._choices.items()}
+            if self._key(point) not in self._known:
+                return self._trial(point)
+        return None
+
+    def _trial(self, point: Point) -> Any:
+        self._study.enqueue_trial(dict(point))
+        return self._study.ask(self._space)
 
     def _key(self, point: Point) -> tuple[int, ...]:
         return tuple(point[name] for name in self._space)

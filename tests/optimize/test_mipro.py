@@ -1,0 +1,247 @@
+"""MIPROv2: what it knows when it proposes, what it searches, and what its settings turn off."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from helpers.world import COLOURS, NameColour, TwoSteps, recipe, student, things
+from helpers.writer import writer
+
+import lmpipe
+from lmpipe.errors import ConfigError, InputError
+from lmpipe.lm.request import Request
+from lmpipe.optimize import Candidate, Sizes
+from lmpipe.optimize.grounding import TIPS
+
+_CLUE = "say what people say"
+
+
+def told(example: lmpipe.Example, prediction: Any) -> lmpipe.Score:
+    right = example.colour == prediction.colour
+    return lmpipe.Score(float(right), feedback="" if right else _CLUE)
+
+
+def shown(request: Request) -> str:
+    return "\n".join(message.content for message in request.messages)
+
+
+def colour_of(request: Request) -> str:
+    question = request.messages[-1].content
+    return next((COLOURS[kind] for kind in COLOURS if f"{kind} number" in question), "blue")
+
+
+def written(request: Request, field: str, value: str) -> str:
+    system = request.messages[0].content
+    if "JSON object" in system:
+        return orjson.dumps({field: value}).decode()
+    return f"## {field}\n{value}" if "## " in system else value
+
+
+def obedient(request: Request) -> str:
+    """Right where the instruction holds the clue, whatever else it is shown."""
+    knows = _CLUE in request.messages[0].content
+    return written(request, "colour", colour_of(request) if knows else "red")
+
+
+def repeats(request: Request) -> str:
+    """A proposer that makes instructions of the feedback that it is shown."""
+    (field,) = orjson.loads(request.constraint.value)["properties"]  # type: ignore[union-attr]
+    hint = _CLUE if _CLUE in request.messages[-1].content else "think"
+    return orjson.dumps({field: f"Please {hint}."}).decode()
+
+
+def proposer(answer: Callable[[Request], str] = repeats) -> lmpipe.ScriptedLM:
+    return lmpipe.ScriptedLM(answer, name="proposer")
+
+
+def small(**changes: Any) -> lmpipe.MIPROv2:
+    settings: dict[str, Any] = {"instructions": 3, "demo_sets": 4, "trials": 6, "demos": 4}
+    return lmpipe.MIPROv2(**{**settings, **changes})
+
+
+def compiled(runs: Path, **changes: Any) -> lmpipe.Run:
+    settings: dict[str, Any] = {
+        "student": lmpipe.ScriptedLM(obedient),
+        "proposer": proposer(),
+        "metric": told,
+        "optimizer": small(),
+    }
+    return lmpipe.compile(recipe(**{**settings, **changes}), runs=runs)
+
+
+def tried(run: lmpipe.Run) -> list[Candidate]:
+    return [one for one in run.candidates if one.name not in ("as declared", "constrained")]
+
+
+def test_it_finds_the_instruction_that_the_feedback_gives_away(tmp_path: Path) -> None:
+    run = compiled(tmp_path)
+    assert run.best.score == 1.0
+    assert _CLUE in run.state["self"].instruction
+
+
+def test_it_finds_demonstrations_that_help(tmp_path: Path) -> None:
+    optimizer = small(instructions=1, demo_sets=6, trials=12, demos=12)
+    run = compiled(tmp_path, student=student(), optimizer=optimizer)
+    part = run.state["self"]
+    assert len(part.demos) + (part.retrieval.k if part.retrieval else 0) >= 4
+    declared = next(one for one in run.candidates if one.name == "as declared")
+    assert run.best.score > declared.score
+
+
+def test_a_proposal_is_grounded(tmp_path: Path) -> None:
+    asked = proposer()
+    compiled(tmp_path, proposer=asked)
+    summaries = [one for one in asked.requests if "summary" in one.constraint.value]  # type: ignore[union-attr]
+    proposals = [one for one in asked.requests if "summary" not in one.constraint.value]  # type: ignore[union-attr]
+    assert all(" number " in shown(request) for request in summaries)
+    tips = set()
+    for request in proposals:
+        text = request.messages[-1].content
+        assert "Please think." in text  # what the data are like, in the proposer's words
+        assert "Which colour does the thing have?" in text
+        assert "thing: str" in text
+        assert _CLUE in text
+        tips |= {tip for tip in TIPS if tip in text}
+    assert (len(summaries), len(proposals), len(tips)) == (3, 2, 2)
+
+
+def test_each_predictor_is_asked_for_by_itself(tmp_path: Path) -> None:
+    asked = writer(name="proposer")
+    run = compiled(tmp_path, program=TwoSteps(), student=writer(), proposer=asked)
+    start = TwoSteps().state()
+    for path in start.predictors:
+        texts = {one.state[path].instruction for one in tried(run)}
+        assert start[path].instruction in texts
+        assert len(texts) == 3
+    others = {
+        path: {one.state[path].instruction for one in tried(run)} for path in start.predictors
+    }
+    assert others["describe"].isdisjoint(others["name"])
+
+
+def test_proposals_that_cannot_be_read_are_done_without(tmp_path: Path) -> None:
+    run = compiled(tmp_path, student=student(), proposer=proposer(lambda request: "{"))
+    assert {one.state["self"].instruction for one in run.candidates} == {NameColour.__doc__}
+    assert len(tried(run)) > 3
+
+
+def test_equal_proposals_are_one_choice(tmp_path: Path) -> None:
+    run = compiled(tmp_path, optimizer=small(instructions=8, trials=12))
+    assert len({one.state["self"].instruction for one in run.candidates}) == 2
+
+
+def test_no_combination_is_tried_twice(tmp_path: Path) -> None:
+    optimizer = small(instructions=2, demo_sets=2, trials=40, layouts=())
+    run = compiled(tmp_path, optimizer=optimizer)
+    hashes = [one.state.hash for one in run.candidates if one.complete]
+    assert len(hashes) == len(set(hashes))
+    # 2 instructions, no demonstrations or the nearest, free or constrained.
+    assert len({one.state for one in run.candidates}) == 8
+
+
+def test_one_instruction_asks_the_proposer_nothing(tmp_path: Path) -> None:
+    asked, optimizer = proposer(), small(instructions=1)
+    compiled(tmp_path, proposer=asked, optimizer=optimizer)
+    assert asked.requests == []
+    assert optimizer.cost(Sizes(40, 30)).asks == 0
+
+
+def test_the_nearest_demonstrations_are_a_choice(tmp_path: Path) -> None:
+    run = compiled(tmp_path, student=student())
+    assert any(one.state["self"].retrieval for one in tried(run))
+
+
+def test_an_lm_that_suits_another_layout_gets_it(tmp_path: Path) -> None:
+    def only_plain(request: Request) -> str:
+        system = request.messages[0].content
+        fits = "## " not in system and "JSON object" not in system
+        return colour_of(request) if fits else "I would rather not say."
+
+    run = compiled(tmp_path, student=lmpipe.ScriptedLM(only_plain))
+    assert run.state["self"].layout == "plain"
+    assert run.best.score == 1.0
+
+
+def test_layouts_and_constraints_stay_as_declared_if_asked(tmp_path: Path) -> None:
+    program = TwoSteps()
+    start = program.state()
+    start = start.update({"name": start["name"].replace(layout="json", constrained=True)})
+    optimizer = small(layouts=(), constrained=False)
+    run = compiled(
+        tmp_path, program=program.bind(start), student=writer(), proposer=writer(),
+        optimizer=optimizer,
+    )  # fmt: skip
+    assert tried(run)
+    for one in tried(run):
+        for path, part in one.state.predictors.items():
+            assert (part.layout, part.constrained) == (start[path].layout, start[path].constrained)
+
+
+def test_what_differs_between_predictors_is_among_the_choices(tmp_path: Path) -> None:
+    program = TwoSteps()
+    start = program.state()
+    start = start.update({"name": start["name"].replace(layout="json", constrained=True)})
+    run = compiled(
+        tmp_path, program=program.bind(start), student=writer(), proposer=writer(),
+        optimizer=small(trials=12),
+    )  # fmt: skip
+    layouts = {tuple(part.layout for part in one.state.predictors.values()) for one in tried(run)}
+    assert layouts == {("chat", "json"), ("chat", "chat"), ("json", "json"), ("plain", "plain")}
+
+
+def test_demonstrations_of_the_start_are_among_the_choices(tmp_path: Path) -> None:
+    (example,) = things(1, start=900)
+    demo = lmpipe.Demo(inputs={"thing": example.thing}, outputs={"colour": example.colour})
+    program = lmpipe.Predict(NameColour)
+    program = program.bind(program.state().map(demos=(demo,)))
+    run = compiled(tmp_path, program=program, optimizer=small(demo_sets=2, trials=12))
+    assert {one.state["self"].demos for one in tried(run)} == {(demo,), ()}
+
+
+def test_without_optuna_it_says_so_before_it_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    asked, lm = proposer(), lmpipe.ScriptedLM(obedient)
+    with pytest.raises(ConfigError, match=r"pip install 'lmpipe\[mipro\]'"):
+        compiled(tmp_path, student=lm, proposer=asked)
+    assert asked.requests == []
+    assert len(lm.requests) == 60  # the baselines
+
+
+def test_larger_presets_try_more() -> None:
+    sizes = Sizes(40, 30, 2)
+    light, medium, heavy = (
+        lmpipe.MIPROv2(preset=preset).cost(sizes) for preset in ("light", "medium", "heavy")
+    )
+    assert light.runs < medium.runs < heavy.runs
+    assert light.asks < medium.asks < heavy.asks
+
+
+def test_what_is_set_replaces_the_preset() -> None:
+    heavy = lmpipe.MIPROv2(preset="heavy", instructions=2, trials=5, bootstrapped=0)
+    cost = heavy.cost(Sizes(40, 30, 2))
+    assert (cost.runs, cost.asks) == (5 * 30 + 8, 2 * 1 + 3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"preset": "huge"},
+        {"instructions": 0},
+        {"demo_sets": 0},
+        {"trials": 0},
+        {"batch": 0},
+        {"demos": 0},
+        {"bootstrapped": -1},
+        {"layouts": ("x",)},
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        lmpipe.MIPROv2(**settings)
