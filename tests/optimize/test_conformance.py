@@ -191,22 +191,41 @@ def test_a_predictor_may_be_called_many_times_in_a_run(tmp_path: Path, name: str
     assert run.test is not None
 
 
-class Interrupted(lmpipe.ScriptedLM):
-    """Sends Ctrl-C with its 120th request, and answers no more."""
+class Stalling(lmpipe.ScriptedLM):
+    """Answers 119 requests, then none: whoever asks waits until he is cancelled."""
 
     async def complete(self, request: Request, **options: Any) -> Reply:
         reply = await super().complete(request, **options)
         if len(self.requests) < 120:
             return reply
-        if len(self.requests) == 120:
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        self.stall()
         await asyncio.Event().wait()
         raise AssertionError("unreachable: it waits until it is cancelled")
+
+    def stall(self) -> None:
+        """Nothing more."""
+
+
+class Interrupting(Stalling):
+    """Sends Ctrl-C in place of an answer."""
+
+    def stall(self) -> None:
+        if len(self.requests) == 120:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+@every
+def test_a_budget_of_seconds_leaves_the_best_so_far(tmp_path: Path, name: str) -> None:
+    budget = lmpipe.Budget(seconds=3)
+    stalling = Stalling(answer_or_write)
+    run = lmpipe.compile(made(name, student=stalling, budget=budget), runs=tmp_path, concurrency=1)
+    assert "time is over" in run.stopped
+    assert run.best.score > 0
 
 
 @every
 def test_ctrl_c_leaves_the_best_so_far(tmp_path: Path, name: str) -> None:
-    student = Interrupted(answer_or_write)
+    student = Interrupting(answer_or_write)
     with pytest.raises(KeyboardInterrupt):
         lmpipe.compile(made(name, student=student), runs=tmp_path, concurrency=1)
     (folder,) = tmp_path.iterdir()
