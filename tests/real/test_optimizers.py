@@ -20,16 +20,18 @@ from lmpipe.settings import using
 
 ROOT = Path(__file__).parents[2]
 CASSETTES = ROOT / "tests" / "cassettes" / "optimizers"
+# A reflection takes this LM many seconds.
+SETTINGS = {**SMALL, "gepa": lmpipe.GEPA(calls=40)}
 RECORD = bool(os.environ.get("LMPIPE_RECORD"))
 
 
 def small_recipe(name: str) -> lmpipe.Recipe:
     return load_recipe("programs/tickets.py").replace(
-        train_size=10, val_size=6, test_size=3, optimizer=SMALL[name], train_check=0
+        train_size=10, val_size=6, test_size=3, optimizer=SETTINGS[name], train_check=0
     )
 
 
-@pytest.mark.parametrize("name", list(SMALL))
+@pytest.mark.parametrize("name", list(SETTINGS))
 def test_a_compile_replays_to_the_same_state_and_its_artifact_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights_home: str, name: str
 ) -> None:
