@@ -42,7 +42,7 @@ class Says:
         self.asked: list[dict[str, str]] = []
 
     def __call__(self, request: Request) -> str:
-        self.asked.append(orjson.loads(request.messages[-1].content))
+        self.asked.append(orjson.loads(request.messages[1].content))
         text = self.texts[(len(self.asked) - 1) % len(self.texts)]
         return text if text == "{" else orjson.dumps({self.field: text}).decode()
 
@@ -51,12 +51,14 @@ def summary_of(says: Says, *, train: int = 40) -> str:
     return loop.run_sync(summarize_data(make_task(says, train=train), random.Random(0)))
 
 
-def proposed(says: Says, *, count: int, widen: Callable[[Row], Row] = lambda row: row) -> list[str]:
+def proposed(
+    says: Says, *, count: int, change: Callable[[Row], Row] = lambda row: row
+) -> list[str]:
     task = make_task(says)
 
     async def propose() -> list[str]:
         (tried,) = await task.trial([task.start], task.train[:12])
-        rows = [widen(row) for row in tried.rows]
+        rows = [change(row) for row in tried.rows]
         return await propose_instructions(
             task, "self", count, data="Things.", rows=rows, rng=random.Random(0)
         )
@@ -107,8 +109,11 @@ def test_each_proposal_has_another_tip_while_there_are_any() -> None:
 
 
 def test_runs_that_went_wrong_are_shown_before_others() -> None:
+    def judge(row: Row) -> Row:
+        return replace(row, score=lmpipe.Score(float(row.index >= 8)))
+
     says = Says("instruction", ["One."])
-    proposed(says, count=1)
+    proposed(says, count=1, change=judge)
     (asked,) = says.asked
     scores = [line for line in asked["runs"].splitlines() if line.startswith("score: ")]
     assert scores == ["score: 0.00"] * 4
@@ -121,7 +126,7 @@ def test_long_runs_are_cut() -> None:
         return replace(row, trace=replace(row.trace, steps=[replace(step, inputs=inputs)]))
 
     says = Says("instruction", ["One."])
-    proposed(says, count=1, widen=widen)
+    proposed(says, count=1, change=widen)
     assert len(says.asked[0]["runs"]) == 4000
 
 
