@@ -9,7 +9,16 @@ from typing import Any
 
 import orjson
 import pytest
-from helpers.world import COLOURS, NameColour, TwoSteps, recipe, student, things
+from helpers.world import (
+    COLOURS,
+    Describe,
+    NameColour,
+    NameColourFrom,
+    TwoSteps,
+    recipe,
+    student,
+    things,
+)
 from helpers.writer import writer
 
 import lmpipe
@@ -108,6 +117,37 @@ def test_a_proposal_is_grounded(tmp_path: Path) -> None:
         assert _CLUE in text
         tips |= {tip for tip in TIPS if tip in text}
     assert (len(summaries), len(proposals), len(tips)) == (3, 2, 2)
+
+
+def test_a_step_that_is_not_reached_as_declared_is_shown_all_the_same(tmp_path: Path) -> None:
+    def free_speech(request: Request) -> str:
+        system = request.messages[0].content
+        if "few words" in system:
+            return written(request, "words", "a thing") if request.constraint is not None else "{"
+        return written(request, "colour", "red")
+
+    class Strict(lmpipe.Module):
+        def __init__(self) -> None:
+            self.describe = lmpipe.Predict(Describe, layout="json")
+            self.name = lmpipe.Predict(NameColourFrom)
+
+        def forward(self, thing: str) -> NameColourFrom:
+            words = self.describe(thing=thing).words
+            return self.name(thing=thing, words=words)
+
+    asked = proposer()
+    compiled(tmp_path, program=Strict(), student=lmpipe.ScriptedLM(free_speech), proposer=asked)
+    questions = [orjson.loads(request.messages[1].content) for request in asked.requests]
+    steps = {q["step"].split(":")[0]: q["runs"] for q in questions if "step" in q}
+    assert set(steps) == {"describe", "name"}
+    assert "outputs: " in steps["name"]
+
+
+def test_proposals_have_the_temperature_that_is_set(tmp_path: Path) -> None:
+    asked = proposer()
+    compiled(tmp_path, proposer=asked, optimizer=small(temperature=0.3))
+    proposals = [one for one in asked.requests if "summary" not in one.constraint.value]  # type: ignore[union-attr]
+    assert {request.lm.temperature for request in proposals} == {0.3}
 
 
 def test_each_predictor_is_asked_for_by_itself(tmp_path: Path) -> None:
@@ -239,6 +279,7 @@ def test_what_is_set_replaces_the_preset() -> None:
         {"batch": 0},
         {"demos": 0},
         {"bootstrapped": -1},
+        {"temperature": -1.0},
         {"layouts": ("x",)},
     ],
 )

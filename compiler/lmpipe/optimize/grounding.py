@@ -68,15 +68,21 @@ async def summarize_data(task: Task, rng: random.Random) -> str:
     """
     drawn = rng.sample(task.train, min(SUMMARY_ASKS * _EXAMPLES, len(task.train)))
     batches = [drawn[start : start + _EXAMPLES] for start in range(0, len(drawn), _EXAMPLES)]
-    answers = await task.ask_all(
-        SummarizeData, [{"examples": describe_examples(batch)} for batch in batches]
-    )
+    questions = [{"examples": describe_examples(batch)} for batch in batches]
+    answers = await task.ask_all(SummarizeData, questions, temperature=0.0)
     lines = [" ".join(answer.summary.split()) for answer in answers if answer]
     return "\n".join(dict.fromkeys(cut(line, _SUMMARY) for line in lines if line))
 
 
 async def propose_instructions(
-    task: Task, path: str, count: int, *, data: str, rows: Sequence[Row], rng: random.Random
+    task: Task,
+    path: str,
+    count: int,
+    *,
+    data: str,
+    rows: Sequence[Row],
+    rng: random.Random,
+    temperature: float = 1.0,
 ) -> list[str]:
     """New instructions for one predictor, each from another tip and other runs.
 
@@ -87,6 +93,7 @@ async def propose_instructions(
         data: what the examples are like.
         rows: runs on training examples.
         rng: draws tips and runs.
+        temperature: of the proposer.
     """
     called = [row for row in rows if row.trace.of(path)]
     # What went wrong tells most.
@@ -106,6 +113,7 @@ async def propose_instructions(
             }
             for number, drawn in enumerate(runs)
         ],
+        temperature=temperature,
     )
     texts = [clean_instruction(answer.instruction) for answer in answers if answer]
     own = task.start[path].instruction

@@ -21,7 +21,7 @@ from lmpipe.state import Demo, ProgramState
 
 # Instructions, demonstration sets and trials.
 _PRESETS = {"light": (4, 6, 12), "medium": (8, 10, 30), "heavy": (14, 16, 60)}
-# Training examples that the program as declared is run on, to see what goes wrong.
+# Training examples that the start is run on, to see what goes wrong.
 _SEEN = 8
 
 
@@ -94,6 +94,7 @@ class MIPROv2:
         threshold: the score from which a rollout passes.
         layouts: prompt layouts to try beside the declared ones; empty keeps those.
         constrained: whether to try constrained outputs where they are free, and the reverse.
+        temperature: of the proposer, when it writes instructions.
 
     Raises:
         RecipeError: if a setting is out of range.
@@ -110,13 +111,17 @@ class MIPROv2:
     threshold: float = 1.0
     layouts: tuple[str, ...] = layout_names()
     constrained: bool = True
+    temperature: float = 1.0
     name: str = "mipro"
 
     def __post_init__(self) -> None:
         if self.preset not in _PRESETS:
             raise RecipeError(f"preset {self.preset!r}: there are {', '.join(_PRESETS)}")
-        if min(*self._sizes(), self.batch, self.demos) < 1 or self.bootstrapped < 0:
-            raise RecipeError(f"{self}: all numbers must be 1 or more, bootstrapped 0 or more")
+        least = min(*self._sizes(), self.batch, self.demos)
+        if least < 1 or self.bootstrapped < 0 or self.temperature < 0:
+            raise RecipeError(
+                f"{self}: all numbers must be 1 or more, bootstrapped and temperature 0 or more"
+            )
         for layout in self.layouts:
             layout_named(layout)
 
@@ -185,7 +190,13 @@ class MIPROv2:
         data = await summarize_data(task, rng)
         for path in found:
             found[path] += await propose_instructions(
-                task, path, count, data=data, rows=tried.rows, rng=rng
+                task,
+                path,
+                count,
+                data=data,
+                rows=tried.rows,
+                rng=rng,
+                temperature=self.temperature,
             )
         return found
 
