@@ -8,30 +8,19 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from helpers.world import NameColour, recipe, things
+from helpers import tasks
+from helpers.world import NameColour, things
 
 import lmpipe
 from lmpipe.lm import loop
 from lmpipe.lm.request import Request
-from lmpipe.optimize import Ledger, Task, Watchers
+from lmpipe.optimize import Task
 from lmpipe.optimize.grounding import TIPS, propose_instructions, summarize_data
 from lmpipe.outcome import Row
-from lmpipe.recipe import prepare
 
 
 def make_task(answer: Callable[[Request], str], *, train: int = 40) -> Task:
-    proposer = lmpipe.ScriptedLM(answer, name="proposer")
-    ready = prepare(recipe(proposer=proposer, train=things(train)))
-    return Task(
-        program=ready.recipe.program,
-        train=ready.train,
-        val=ready.val,
-        metric=ready.recipe.metric,
-        lms=ready.lms,
-        seed=0,
-        ledger=Ledger(lmpipe.Budget()),
-        watcher=Watchers(),
-    )
+    return tasks.make_task(proposer=lmpipe.ScriptedLM(answer, name="proposer"), train=things(train))
 
 
 class Says:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers import tasks
 from helpers.world import answer, recipe, student
 
 import lmpipe
 from lmpipe.errors import BudgetExhaustedError
 from lmpipe.lm import loop
 from lmpipe.lm.request import Request
-from lmpipe.optimize import Candidate, Ledger, Racing, Task, Watchers
+from lmpipe.optimize import Candidate, Racing, Task
 from lmpipe.optimize.demos import labeled_demos, with_demos
-from lmpipe.recipe import prepare
 from lmpipe.state import ProgramState
 
 
@@ -23,17 +23,8 @@ def make_task(
     race: bool = True,
     budget: lmpipe.Budget | None = None,
 ) -> Task:
-    ready = prepare(recipe(student=lm or student()))
-    return Task(
-        program=ready.recipe.program,
-        train=ready.train,
-        val=ready.val,
-        metric=ready.recipe.metric,
-        lms=ready.lms,
-        seed=0,
-        ledger=Ledger(budget or lmpipe.Budget()),
-        watcher=Watchers(),
-        racing=Racing() if race else None,
+    return tasks.make_task(
+        student=lm or student(), racing=Racing() if race else None, budget=budget
     )
 
 

@@ -5,27 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from helpers.tasks import make_task
 from helpers.world import recipe, student
 
 import lmpipe
 from lmpipe.errors import RecipeError
 from lmpipe.lm import loop
-from lmpipe.optimize import Ledger, Task, Watchers
 from lmpipe.recipe import prepare
-
-
-def make_task() -> Task:
-    ready = prepare(recipe())
-    return Task(
-        program=ready.recipe.program,
-        train=ready.train,
-        val=ready.val,
-        metric=ready.recipe.metric,
-        lms=ready.lms,
-        seed=0,
-        ledger=Ledger(lmpipe.Budget()),
-        watcher=Watchers(),
-    )
 
 
 def test_a_state_asked_for_twice_at_once_is_scored_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -50,8 +51,7 @@ class BootstrapFewShot:
         predictors = task.predictors
         pools = labeled_demos(predictors, task.train)
         rng = task.rng("bootstrap")
-        teacher = teacher_state(task, self.teacher_demos, rng)
-        passed = await self.collect(task, teacher, enough=self.bootstrapped)
+        passed = await self.passed(task, rng, enough=self.bootstrapped)
         own = bootstrapped_demos(passed, rng)
         return with_demos(
             task.start,
@@ -67,6 +67,11 @@ class BootstrapFewShot:
     def _fill(self, own: Sequence[Demo], labeled: Sequence[Demo]) -> list[Demo]:
         room = max(self.labeled, len(own))
         return distinct([*own, *labeled])[:room]
+
+    async def passed(self, task: Task, rng: random.Random, *, enough: int) -> list[Rollout]:
+        """Passed rollouts of a teacher that is shown labeled examples, drawn by `rng`."""
+        teacher = teacher_state(task, self.teacher_demos, rng)
+        return await self.collect(task, teacher, enough=enough)
 
     async def collect(self, task: Task, teacher: ProgramState, *, enough: int) -> list[Rollout]:
         """Roll out block by block until `enough` examples have passed or the rounds are over."""

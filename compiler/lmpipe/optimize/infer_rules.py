@@ -14,7 +14,6 @@ from lmpipe.optimize.demos import (
     distinct,
     draw,
     labeled_demos,
-    teacher_state,
     with_demos,
 )
 from lmpipe.optimize.optimizer import Cost, Sizes
@@ -108,8 +107,7 @@ class InferRules:
     async def _pools(self, task: Task, rng: random.Random) -> Mapping[str, Sequence[Demo]]:
         """What is known to be right, by predictor: labeled examples and passed rollouts."""
         collector = BootstrapFewShot(threshold=self.threshold)
-        teacher = teacher_state(task, collector.teacher_demos, rng)
-        passed = await collector.collect(task, teacher, enough=2 * _EXAMPLES)
+        passed = await collector.passed(task, rng, enough=2 * _EXAMPLES)
         own = bootstrapped_demos(passed, rng)
         labeled = labeled_demos(task.predictors, task.train)
         return {path: distinct([*own.get(path, []), *pool]) for path, pool in labeled.items()}

@@ -11,7 +11,6 @@ from lmpipe.optimize.demos import (
     bootstrapped_demos,
     distinct,
     labeled_demos,
-    teacher_state,
     with_retrieval,
 )
 from lmpipe.optimize.optimizer import Cost, Sizes
@@ -73,8 +72,7 @@ class KNNFewShot:
         pools = {path: rng.sample(pool, len(pool)) for path, pool in labeled.items()}
         if self.bootstrap or (self.bootstrap is None and not all(pools.values())):
             collector = BootstrapFewShot(threshold=self.threshold)
-            teacher = teacher_state(task, collector.teacher_demos, rng)
-            passed = await collector.collect(task, teacher, enough=len(task.train))
+            passed = await collector.passed(task, rng, enough=len(task.train))
             own = bootstrapped_demos(passed, rng)
             pools = {path: distinct([*own.get(path, []), *pool]) for path, pool in pools.items()}
         return pools

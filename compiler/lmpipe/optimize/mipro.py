@@ -11,7 +11,7 @@ from lmpipe.adapters import layout_named, layout_names
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.demo_choices import DemoChoice, demo_choices
-from lmpipe.optimize.demos import bootstrapped_demos, labeled_demos, teacher_state
+from lmpipe.optimize.demos import bootstrapped_demos, labeled_demos
 from lmpipe.optimize.grounding import SUMMARY_ASKS, propose_instructions, summarize_data
 from lmpipe.optimize.optimizer import Cost, Sizes
 from lmpipe.optimize.proposals import with_instruction
@@ -175,9 +175,8 @@ class MIPROv2:
     async def _bootstrap(self, task: Task, rng: random.Random) -> Mapping[str, list[Demo]]:
         """Demonstrations of rollouts that passed; enough of them that sets can differ."""
         collector = BootstrapFewShot(threshold=self.threshold)
-        teacher = teacher_state(task, collector.teacher_demos, rng)
         enough = self.bootstrapped * max(2, self._sizes()[1] // 2)
-        return bootstrapped_demos(await collector.collect(task, teacher, enough=enough), rng)
+        return bootstrapped_demos(await collector.passed(task, rng, enough=enough), rng)
 
     async def _instructions(self, task: Task, rng: random.Random) -> Mapping[str, list[str]]:
         """The instructions of each predictor, its own one first."""

@@ -11,7 +11,7 @@ from lmpipe.canonical import canonical_json
 from lmpipe.errors import RecipeError
 from lmpipe.example import Example
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.demos import bootstrapped_demos, labeled_demos, teacher_state, with_demos
+from lmpipe.optimize.demos import bootstrapped_demos, labeled_demos, with_demos
 from lmpipe.optimize.optimizer import Cost, Sizes
 from lmpipe.optimize.task import Task
 from lmpipe.retrieval import nearest_examples
@@ -80,8 +80,7 @@ class StudentPreferred:
         """Passed rollouts first, then labeled examples that none of them is of."""
         rng = task.rng("lessons")
         collector = BootstrapFewShot(threshold=self.threshold)
-        teacher = teacher_state(task, collector.teacher_demos, rng)
-        passed = await collector.collect(task, teacher, enough=self.lessons)
+        passed = await collector.passed(task, rng, enough=self.lessons)
         found = {}
         for rollout in passed:
             demos = bootstrapped_demos([rollout], rng)

@@ -72,6 +72,7 @@ class Task:
         concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
         self.program = program
+        self.predictors: Mapping[str, Predictor] = program.predictors()
         self.start = program.state()
         self.train = tuple(train)
         self.val = tuple(val)
@@ -106,11 +107,6 @@ class Task:
     def candidates(self) -> Sequence[Candidate]:
         """All candidates so far, in the order in which their scores were known."""
         return tuple(self._board.candidates)
-
-    @property
-    def predictors(self) -> Mapping[str, Predictor]:
-        """The predictors of the program, by path."""
-        return self.program.predictors()
 
     def starting_from(self, state: ProgramState, *, stage: str = "") -> Task:
         """The same task for an optimizer that goes on from what another one has learned.
