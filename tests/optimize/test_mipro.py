@@ -102,6 +102,13 @@ def test_it_finds_demonstrations_that_help(tmp_path: Path) -> None:
     assert run.best.score > declared.score
 
 
+def test_the_nearest_demonstrations_are_in_the_first_race(tmp_path: Path) -> None:
+    run = compiled(tmp_path, optimizer=small(batch=1, trials=1))
+    (first,) = tried(run)
+    assert first.state["self"].retrieval is not None
+    assert first.state["self"].instruction == run.program.state()["self"].instruction
+
+
 def test_a_proposal_is_grounded(tmp_path: Path) -> None:
     asked = proposer()
     compiled(tmp_path, proposer=asked)
