@@ -16,6 +16,7 @@ from lmpipe.state import PredictorState, ProgramState
 from lmpipe.trace import Trace, scope
 
 if TYPE_CHECKING:
+    from lmpipe.lm.request import Message
     from lmpipe.streaming import Stream
 
 P = ParamSpec("P")
@@ -216,6 +217,14 @@ class Predictor(Module):
 
     def with_state(self, state: PredictorState, path: str) -> Predictor:
         """A copy that runs with another state and is called by its path."""
+        raise NotImplementedError
+
+    def conversation(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """What the LM is sent for inputs as JSON values, such as those of a trace's step."""
+        raise NotImplementedError
+
+    def reply(self, outputs: Mapping[str, Any]) -> str:
+        """The text of the reply that gives these outputs, as JSON values."""
         raise NotImplementedError
 
 

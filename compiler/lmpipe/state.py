@@ -19,6 +19,8 @@ STATE_FORMAT = 1
 
 T = TypeVar("T")
 
+_HASH_DIGITS = 16
+
 _MEMBER = re.compile(r"members\[(0|[1-9][0-9]*)\]\.(.+)", re.DOTALL)
 
 
@@ -115,6 +117,36 @@ class Retrieval(_Value, frozen=True):
     balanced: bool = False
 
 
+class Adapter(_Value, frozen=True):
+    """Weights that were trained for a predictor, on top of an LM's own: a LoRA adapter.
+
+    Args:
+        name: what servers call it. It ends in the first digits of its hash, so that the cache
+            key of a reply tells which weights gave it.
+        sha256: of its weights and settings, in hexadecimal digits.
+        base: the LM that it was trained for, as `LM.model` names it.
+    """
+
+    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=128)
+    sha256: str = pydantic.Field(pattern=r"^[0-9a-f]{64}$")
+    base: str
+
+    @pydantic.model_validator(mode="after")
+    def _check_name(self) -> Self:
+        if not self.name.endswith(f"-{self.sha256[:_HASH_DIGITS]}"):
+            raise ValueError(
+                f"the name of an adapter ends in the first {_HASH_DIGITS} digits of its hash, "
+                f"{self.sha256[:_HASH_DIGITS]}; came {self.name}"
+            )
+        return self
+
+    @staticmethod
+    def of(label: str, sha256: str, base: str) -> Adapter:
+        """An adapter whose name begins with a label, such as the path of its predictor."""
+        word = re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-") or "adapter"
+        return Adapter(name=f"{word[:64]}-{sha256[:_HASH_DIGITS]}", sha256=sha256, base=base)
+
+
 def _is_none(value: object) -> bool:
     return value is None
 
@@ -131,6 +163,7 @@ class PredictorState(_Value, frozen=True):
         lm: a model name that replaces the run's own LM for this predictor, or None.
         decoding: decoding settings that replace the LM's own, such as `temperature`.
         retrieval: demonstrations that are chosen for each call and shown after `demos`, or None.
+        adapter: weights that answer in place of the LM's own, or None.
         schema_hash: of the signature that this was learned for.
     """
 
@@ -142,6 +175,7 @@ class PredictorState(_Value, frozen=True):
     decoding: FrozenJson = pydantic.Field(default_factory=dict, validate_default=True)
     # Left out where there is none: states from before it was there keep their hash and bytes.
     retrieval: Retrieval | None = pydantic.Field(default=None, exclude_if=_is_none)
+    adapter: Adapter | None = pydantic.Field(default=None, exclude_if=_is_none)
     schema_hash: str
 
     def replace(self, **changes: Any) -> PredictorState:

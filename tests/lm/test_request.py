@@ -32,6 +32,7 @@ OTHER_LM: dict[str, Any] = {
     "limits": Limits(rpm=5),
     "structured": "none",
     "params": {"top_p": 0.5},
+    "adapter": "route-0123456789abcdef",
 }
 
 OTHER_REQUEST: dict[str, Any] = {

@@ -20,10 +20,10 @@ DEFAULT_TIMEOUT = 600.0
 Structured = Literal["auto", "vllm", "openai", "llamacpp", "none"]
 
 # Every field of an `LM` is in one of these two; the cache key has the former and never the latter.
-IN_KEY = ("model", "base_url", "temperature", "max_tokens", "structured", "params")
+IN_KEY = ("model", "base_url", "temperature", "max_tokens", "structured", "params", "adapter")
 NOT_IN_KEY = ("replicas", "api_key", "headers", "context", "price", "timeout", "limits")
 
-_WITH_REPLICAS = ("vllm", "openai", "scripted")
+_ON_SERVERS = ("vllm", "openai", "scripted")
 
 # Names of parameters that carry secrets to servers; `max_tokens` and the like do not match.
 _SECRET = re.compile(
@@ -90,6 +90,7 @@ class LM:
             (`response_format`), `llamacpp` (`response_format` and `grammar`) or `none`; `auto`
             asks the server what it is.
         params: further decoding parameters, passed to the server as they are (JSON values).
+        adapter: the name of a LoRA adapter that answers in place of the model's own weights.
 
     Raises:
         ConfigError: if a value is out of range or no JSON value.
@@ -108,6 +109,7 @@ class LM:
     limits: Limits
     structured: Structured
     params: Mapping[str, Any]
+    adapter: str | None
 
     def __init__(
         self,
@@ -123,6 +125,7 @@ class LM:
         timeout: float = DEFAULT_TIMEOUT,
         limits: Limits | None = None,
         structured: Structured = "auto",
+        adapter: str | None = None,
         **params: Any,
     ) -> None:
         if not model:
@@ -140,7 +143,7 @@ class LM:
         headers = {**(headers or {}), **params.pop("extra_headers", {})}  # litellm's name for them
         addresses = [base_url] if isinstance(base_url, str) else list(base_url or ())
         addresses = list(dict.fromkeys(address.rstrip("/") for address in addresses if address))
-        if len(addresses) > 1 and model.partition("/")[0] not in _WITH_REPLICAS:
+        if len(addresses) > 1 and model.partition("/")[0] not in _ON_SERVERS:
             raise ConfigError(
                 f"LM({model!r}): several addresses are for OpenAI-compatible servers: name the "
                 'model "vllm/…" or "openai/…", or give one base_url'
@@ -163,6 +166,7 @@ class LM:
             "limits": limits or Limits(),
             "structured": structured,
             "params": MappingProxyType(dict(params)),
+            "adapter": adapter,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -205,6 +209,8 @@ class LM:
             "max_tokens": self.max_tokens,
             "structured": self.structured,
             "params": without_secrets(self.params),
+            # Left out where there is none: keys from before it was there stay as they are.
+            **({"adapter": self.adapter} if self.adapter else {}),
         }
 
     @property
@@ -243,6 +249,19 @@ class LM:
         if other.provider != self.provider:
             return other
         return self._changed({"model": model})
+
+    def with_adapter(self, adapter: str | None) -> LM:
+        """The same LM with the weights of a LoRA adapter, by the name that its server knows.
+
+        Raises:
+            ConfigError: if this LM is not on a server that takes adapters.
+        """
+        if self.provider not in _ON_SERVERS:
+            raise ConfigError(
+                f"LM({self.model!r}) takes no adapter ({adapter}): serve its weights with vLLM "
+                'and name it "vllm/…"'
+            )
+        return self._changed({"adapter": adapter})
 
     def with_settings(self, **settings: Any) -> LM:
         """A copy with some decoding settings changed; unknown names become `params`."""

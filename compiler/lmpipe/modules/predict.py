@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 import pydantic
 
-from lmpipe.adapters import LayoutError, ask_again, layout_named
+from lmpipe.adapters import LayoutError, ask_again, layout_named, render_demo
 from lmpipe.adapters.base import Reading
-from lmpipe.errors import CallError, OutputError, RecipeError, SignatureError
+from lmpipe.errors import CallError, ConfigError, OutputError, RecipeError, SignatureError
 from lmpipe.lm import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request
@@ -28,7 +28,7 @@ from lmpipe.settings import current_settings
 from lmpipe.signature import Prediction, Signature, spec_of
 from lmpipe.signature_string import signature_from_string
 from lmpipe.spec import SignatureSpec, first_problem
-from lmpipe.state import PredictorState
+from lmpipe.state import Adapter, Demo, PredictorState
 from lmpipe.trace import Scope, Step, current_scope
 
 if TYPE_CHECKING:
@@ -188,6 +188,13 @@ class Predict(Predictor, Generic[P, R_co]):
         shown = prompt.dump_inputs(self._spec.check_inputs(inputs))
         return prompt.messages(shown)
 
+    def conversation(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        return self._prompt.messages(inputs)
+
+    def reply(self, outputs: Mapping[str, Any]) -> str:
+        prompt = self._prompt
+        return render_demo(prompt.layout, self._spec, Demo(inputs={}, outputs=outputs))[1].content
+
     def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if args:
             raise CallError(f"{self._spec.name}: give inputs by name\n  signature: {self._spec}")
@@ -297,10 +304,23 @@ class Predict(Predictor, Generic[P, R_co]):
         """The LM with the decoding settings of this predictor and of the run."""
         if model is not None:
             lm = lm.named(model)
+        if (adapter := self._state.adapter) is not None:
+            lm = self._adapted(lm, adapter)
         settings = {**self._state.decoding, **decoding}
         if warm and settings.get("temperature", lm.temperature) == 0:
             settings["temperature"] = SAMPLE_TEMPERATURE
         return lm.with_settings(**settings) if settings else lm
+
+    def _adapted(self, lm: LM, adapter: Adapter) -> LM:
+        """The LM with weights that were trained for it."""
+        if lm.model == adapter.base:
+            return lm.with_adapter(adapter.name)
+        if current_scope().role == "teacher":
+            return lm  # another LM is asked for what it can do itself
+        raise ConfigError(
+            f"{self.path} has weights that were trained for {adapter.base} and is asked of "
+            f"{lm.model}: give it that LM, or serve the same model under that name"
+        )
 
     def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:
         try:

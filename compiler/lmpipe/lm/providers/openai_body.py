@@ -35,7 +35,7 @@ def request_body(request: Request, structured: Structured) -> dict[str, Any]:
     body = {
         **(_VLLM_DEFAULTS if lm.provider == "vllm" else {}),
         **lm.params,
-        "model": lm.name,
+        "model": lm.adapter or lm.name,
         "messages": [message.to_json() for message in request.messages],
         "temperature": lm.temperature,
     }

@@ -1,0 +1,249 @@
+"""Fine-tuning rows: the bytes of inference, the right predictor, and what is left out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+import lmpipe
+from lmpipe.adapters import layout_names
+from lmpipe.errors import ConfigError
+from lmpipe.evaluation import evaluate
+from lmpipe.lm.request import Request
+from lmpipe.metrics import exact_match
+from lmpipe.outcome import Row
+from lmpipe.state import Demo, Retrieval
+from lmpipe.weights.rows import (
+    TrainingRow,
+    preference_rows,
+    rows_to_jsonl,
+    training_rows,
+)
+
+
+class Part(BaseModel):
+    name: str
+    count: int | None = None
+
+
+class Sort(lmpipe.Signature):
+    """Sort it."""
+
+    text: str = lmpipe.Input()
+    parts: list[Part] = lmpipe.Input()
+    weight: float | None = lmpipe.Input()
+    label: Literal["left", "right"] = lmpipe.Output()
+    why: str = lmpipe.Output()
+
+
+VALUES = st.fixed_dictionaries(
+    {
+        "text": st.text(st.characters(exclude_categories=["Cs"])),
+        "parts": st.lists(
+            st.builds(Part, name=st.text(max_size=5), count=st.none() | st.integers(-9, 9)),
+            max_size=2,
+        ),
+        "weight": st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    }
+)
+ANSWER = {"label": "left", "why": "it is heavier"}
+SHOWN = tuple(
+    Demo(
+        inputs={"text": f"thing {number}", "parts": [{"name": "a"}], "weight": 1},
+        outputs={"label": "right", "why": f"because of {number}"},
+    )
+    for number in range(3)
+)
+
+
+def spelled(request: Request) -> str:
+    """The answer in the layout that it is asked in."""
+    system = request.messages[0].content
+    if "JSON object" in system:
+        return orjson.dumps(ANSWER).decode()
+    mark = "## {}\n{}" if "## " in system else "{}: {}"
+    return "\n".join(mark.format(name, value) for name, value in ANSWER.items())
+
+
+def run(program: lmpipe.Module, lm: lmpipe.LM, *examples: lmpipe.Example) -> list[Row]:
+    return list(evaluate(program, list(examples), exact_match("label"), lm=lm).rows)
+
+
+def example(values: dict[str, Any], label: str = "left") -> lmpipe.Example:
+    return lmpipe.Example(**values, label=label).with_inputs("text", "parts", "weight")
+
+
+@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize(
+    "shown",
+    [{}, {"demos": SHOWN}, {"retrieval": Retrieval(pool=SHOWN, k=2)}],
+    ids=["no demos", "fixed demos", "nearest demos"],
+)
+def test_the_prompt_is_what_the_student_is_asked_byte_for_byte(
+    layout: str, shown: dict[str, Any]
+) -> None:
+    program = lmpipe.Predict(Sort)
+    program = program.bind(program.state().map(layout=layout, **shown))
+
+    @settings(max_examples=25)
+    @given(VALUES)
+    def check(values: dict[str, Any]) -> None:
+        asked = lmpipe.ScriptedLM(spelled)
+        (row,) = training_rows(program, run(program, asked, example(values)))["self"]
+        (request,) = asked.requests
+        sent = orjson.dumps([turn.to_json() for turn in request.messages])
+        assert orjson.dumps([turn.to_json() for turn in row.prompt]) == sent
+
+    check()
+
+
+@pytest.mark.parametrize("layout", layout_names())
+def test_the_completion_is_read_back_as_what_was_answered(layout: str) -> None:
+    program = lmpipe.Predict(Sort)
+    program = program.bind(program.state().map(layout=layout))
+    values = {"text": "a", "parts": [], "weight": None}
+    rows = run(program, lmpipe.ScriptedLM(spelled), example(values))
+    (row,) = training_rows(program, rows)["self"]
+    again = lmpipe.ScriptedLM([row.completion])
+    (read,) = run(program, again, example(values))
+    assert read.trace.steps[0].outputs == rows[0].trace.steps[0].outputs == ANSWER
+
+
+class Say(lmpipe.Signature):
+    """Say the next word."""
+
+    so_far: str = lmpipe.Input()
+    word: str = lmpipe.Output()
+
+
+class Judge(lmpipe.Signature):
+    """Judge the text."""
+
+    text: str = lmpipe.Input()
+    label: Literal["good", "bad"] = lmpipe.Output()
+
+
+class Loop(lmpipe.Module):
+    """Three words from one predictor, a judgement from another."""
+
+    max_calls = 8
+
+    def __init__(self) -> None:
+        self.say = lmpipe.Predict(Say)
+        self.judge = lmpipe.Predict(Judge)
+
+    def forward(self, topic: str) -> Judge:
+        for _ in range(3):
+            topic += " " + self.say(so_far=topic).word
+        return self.judge(text=topic)
+
+
+def talk(request: Request) -> str:
+    asked = request.messages[-1].content
+    if "text" in asked:
+        return "## label\n" + ("good" if "sun" in asked else "bad")
+    return f"## word\nw{len(asked.split())}"
+
+
+def topics(*words: str) -> list[lmpipe.Example]:
+    return [lmpipe.Example(topic=word, label="good").with_inputs("topic") for word in words]
+
+
+def test_every_turn_of_a_loop_is_a_row_of_its_predictor() -> None:
+    program = Loop()
+    rows = training_rows(program, run(program, lmpipe.ScriptedLM(talk), *topics("sun")))
+    assert len(rows["say"]) == 3
+    assert len(rows["judge"]) == 1
+    assert all("word" in row.completion for row in rows["say"])
+    assert rows["judge"][0].completion == "## label\ngood"
+
+
+def test_equal_rows_are_there_once() -> None:
+    program = Loop()
+    runs = run(program, lmpipe.ScriptedLM(talk), *topics("sun", "sun"))
+    assert training_rows(program, runs) == training_rows(program, runs[:1])
+
+
+def test_calls_that_failed_teach_nothing() -> None:
+    program = Loop()
+    runs = run(program, lmpipe.ScriptedLM(lambda _: "nonsense"), *topics("sun"))
+    assert runs[0].failure is not None
+    assert training_rows(program, runs) == {"say": [], "judge": []}
+
+
+def test_a_reply_that_was_asked_for_again_is_learned_at_the_first_try() -> None:
+    program = lmpipe.Predict(Judge)
+    lm = lmpipe.ScriptedLM(["what?", "## label\ngood"])
+    row = lmpipe.Example(text="a", label="good").with_inputs("text")
+    (learned,) = training_rows(program, run(program, lm, row))["self"]
+    assert learned.prompt == lm.requests[0].messages
+    assert learned.completion == "## label\ngood"
+
+
+def test_rows_are_written_for_another_layout_than_the_teachers() -> None:
+    teacher = lmpipe.Predict(Judge)
+    rows = run(
+        teacher,
+        lmpipe.ScriptedLM(["## label\ngood"]),
+        lmpipe.Example(text="a", label="good").with_inputs("text"),
+    )
+    student = teacher.bind(teacher.state().map(layout="json"))
+    (row,) = training_rows(student, rows)["self"]
+    assert json.loads(row.completion) == {"label": "good"}
+    assert row.prompt == student.messages(text="a")
+
+
+def judged(*replies: str) -> list[Row]:
+    program = lmpipe.Predict(Judge, retries=0)
+    row = lmpipe.Example(text="a", label="good").with_inputs("text")
+    return [run(program, lmpipe.ScriptedLM([reply]), row)[0] for reply in replies]
+
+
+def test_a_failed_reply_is_paired_with_one_that_passed() -> None:
+    good, bad, unreadable = judged("## label\ngood", "## label\nbad", "well")
+    (first, second) = preference_rows(lmpipe.Predict(Judge), [good], [bad, unreadable])["self"]
+    assert (first.completion, first.rejected) == ("## label\ngood", "## label\nbad")
+    assert (second.completion, second.rejected) == ("## label\ngood", "well")
+
+
+def test_what_passed_once_is_not_rejected() -> None:
+    good, again = judged("## label\ngood", "## label\ngood")
+    assert preference_rows(lmpipe.Predict(Judge), [good], [again]) == {"self": []}
+
+
+def test_no_pair_is_made_where_nothing_passed() -> None:
+    (bad,) = judged("## label\nbad")
+    assert preference_rows(lmpipe.Predict(Judge), [], [bad]) == {"self": []}
+
+
+ROW = TrainingRow(lmpipe.Predict(Judge).messages(text="é"), "yes")
+PAIR = TrainingRow(ROW.prompt, "yes", "no")
+
+
+def test_rows_for_hugging_face_have_a_prompt_and_a_completion() -> None:
+    (line,) = rows_to_jsonl([ROW]).splitlines()
+    value = json.loads(line)
+    assert [turn["role"] for turn in value["prompt"]] == ["system", "user"]
+    assert value["completion"] == [{"role": "assistant", "content": "yes"}]
+
+
+def test_rows_for_openai_are_one_conversation() -> None:
+    value = ROW.to_json("openai")
+    assert [turn["role"] for turn in value["messages"]] == ["system", "user", "assistant"]
+
+
+def test_pairs_are_written_in_either_format() -> None:
+    assert PAIR.to_json()["chosen"] == [{"role": "assistant", "content": "yes"}]
+    assert PAIR.to_json()["rejected"] == [{"role": "assistant", "content": "no"}]
+    assert PAIR.to_json("openai")["non_preferred_output"] == PAIR.to_json()["rejected"]
+
+
+def test_an_unknown_format_is_named() -> None:
+    with pytest.raises(ConfigError, match="unknown format 'csv'.*hf, openai"):
+        ROW.to_json("csv")  # type: ignore[arg-type]
