@@ -250,6 +250,11 @@ class LM:
             return other
         return self._changed({"model": model})
 
+    def at(self, base_url: str, *, api_key: str | None = None) -> LM:
+        """The same LM at one address, which is part of its identity; its own key by default."""
+        changes = {"base_url": base_url, "replicas": (), "api_key": api_key or self.api_key}
+        return self._changed(changes)
+
     def with_adapter(self, adapter: str | None) -> LM:
         """The same LM with the weights of a LoRA adapter, by the name that its server knows.
 

@@ -17,8 +17,8 @@ from lmpipe.lm.deadline import check_deadline, in_time
 from lmpipe.lm.endpoint import Endpoint
 from lmpipe.lm.lm import LM
 from lmpipe.lm.prices import Price, price_of
-from lmpipe.lm.providers import weights_of
-from lmpipe.lm.providers.base import OnText
+from lmpipe.lm.providers import Provider, open_provider, weights_of
+from lmpipe.lm.providers.base import OnText, Servers, is_served
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.retry import RetryPolicy
 from lmpipe.lm.scripted import ScriptedLM
@@ -69,6 +69,7 @@ class Runtime:
         max_in_flight: requests in flight to one endpoint at a time.
         retry: how often and how patiently an unavailable server is asked again.
         on_retry: called with the attempt's number, the wait in seconds and the error.
+        servers: who looks after the servers of LMs that have no address, and their adapters.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class Runtime:
         max_in_flight: int = 64,
         retry: RetryPolicy | None = None,
         on_retry: Callable[[int, float, LMError], None] | None = None,
+        servers: Servers | None = None,
     ) -> None:
         self.store = store
+        self.servers = servers
         self.max_in_flight = max_in_flight
         self.fresh_calls = 0
         self._retry = retry or RetryPolicy()
@@ -160,12 +163,20 @@ class Runtime:
         return list(await asyncio.gather(*map(answer, keys, requests)))
 
     def with_limit(self, max_in_flight: int) -> Runtime:
-        """Another runtime with the same store, patience and watcher."""
+        """Another runtime with the same store, patience, watcher and servers."""
+        return self._like(max_in_flight, self.servers)
+
+    def with_servers(self, servers: Servers | None) -> Runtime:
+        """Another runtime with the same store, limits, patience and watcher."""
+        return self._like(self.max_in_flight, servers)
+
+    def _like(self, max_in_flight: int, servers: Servers | None) -> Runtime:
         return Runtime(
             store=self.store,
             max_in_flight=max_in_flight,
             retry=self._retry,
             on_retry=self._on_retry,
+            servers=servers,
         )
 
     async def aclose(self) -> None:
@@ -252,12 +263,23 @@ class Runtime:
         # Scripted LMs of one name are different scripts; copies with other settings are the same.
         model = f"{lm.model}#{id(lm.requests)}" if isinstance(lm, ScriptedLM) else lm.provider
         server = (lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()))
-        key = (model, *server, lm.limits, lm.timeout)
+        looked_after = self.servers is not None and is_served(lm)
+        key = (model, *server, lm.limits, lm.timeout, looked_after)
         if key not in self._endpoints:
             self._endpoints[key] = Endpoint(
-                lm, max_in_flight=self.max_in_flight, retry=self._retry, on_retry=self._on_retry
+                lm,
+                max_in_flight=self.max_in_flight,
+                retry=self._retry,
+                on_retry=self._on_retry,
+                open_provider=self._open_served if looked_after else open_provider,
             )
         return self._endpoints[key]
+
+    def _open_served(self, lm: LM, _: str | None) -> Provider:
+        from lmpipe.lm.providers.served import ServedProvider
+
+        assert self.servers is not None
+        return ServedProvider(lm, self.servers)
 
     def _account(self, key: str, request: Request, reply: Reply, label: str) -> Reply:
         scope = current_scope()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request
 
 # Told all the text that has come so far, each time that more has.
@@ -46,3 +49,33 @@ class SamplingProvider(Provider, Protocol):
     async def samples(self, request: Request, n: int) -> list[Reply]:
         """Like `complete`, `n` times; what the prompt took is in the first reply's usage alone."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServedAt:
+    """Where an LM can be asked now.
+
+    Args:
+        base_url: the server's address, up to and including `/v1`.
+        api_key: sent to it.
+    """
+
+    base_url: str
+    api_key: str | None = None
+
+
+class Servers(Protocol):
+    """Who looks after servers. Lives on the runtime's event loop."""
+
+    def use(self, lm: LM) -> AbstractAsyncContextManager[ServedAt]:
+        """Keep the server of an LM up, with its adapter loaded, for as long as it is used.
+
+        Raises:
+            LMError: if there is none and none can be started.
+        """
+        ...
+
+
+def is_served(lm: LM) -> bool:
+    """Whether an LM needs someone to look after its server."""
+    return lm.provider == "vllm" and (lm.base_url is None or lm.adapter is not None)
