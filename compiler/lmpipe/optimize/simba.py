@@ -104,7 +104,7 @@ class SIMBA:
         for step in range(self.steps):
             contrasts = await self._contrasts(task, pool, rng.sample(task.train, size), step, rng)
             made = await self._improve(task, pool, contrasts[: self.new], rng)
-            # Others than those that it learned from: its own example would flatter a state.
+            # On another draw than it learned from: its own example would flatter a state.
             start, *scored = await task.trial([task.start, *made], rng.sample(task.train, size))
             for state, evaluation in zip(made, scored, strict=True):
                 pool.setdefault(state, []).append(evaluation.score - start.score)
