@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers.scripts import ScriptedProposer, answered, instruction_of, kind_of
 from helpers.tasks import searched
-from helpers.world import NameColour, TwoSteps, things
+from helpers.world import TwoSteps, things
 
 import lmpipe
 from lmpipe.errors import RecipeError
