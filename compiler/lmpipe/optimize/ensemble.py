@@ -43,10 +43,11 @@ class Ensemble:
 
     async def optimize(self, task: Task) -> ProgramState:
         await task.race([(self.search.name, await self.search.optimize(task))])
-        # Those that the race dropped are worse than the ones that it did not, whatever their mean.
+        # By what they would score on all examples: a candidate that a race dropped may be better
+        # than one that met weaker rivals, as the baselines do.
         ranked = sorted(
             task.candidates,
-            key=lambda candidate: (candidate.complete, task.estimate(candidate), candidate.rank),
+            key=lambda candidate: (task.estimate(candidate), candidate.complete, candidate.rank),
             reverse=True,
         )
         members = [candidate.state for candidate in ranked if candidate.state.reduce is None]
