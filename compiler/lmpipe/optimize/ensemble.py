@@ -50,7 +50,9 @@ class Ensemble:
             key=lambda candidate: (task.estimate(candidate), candidate.complete, candidate.rank),
             reverse=True,
         )
-        members = [candidate.state for candidate in ranked if candidate.state.reduce is None]
+        singles = [candidate.state for candidate in ranked if candidate.state.reduce is None]
+        # A state that was dropped, and scored to its end later, is two candidates.
+        members = list(dict.fromkeys(singles))
         if len(members) >= 2:
             together = ensemble_state(members[: self.size], reduce=self.reduce)
             await task.race([(f"the best {len(members[: self.size])} together", together)])
