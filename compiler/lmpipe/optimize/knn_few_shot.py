@@ -54,7 +54,7 @@ class KNNFewShot:
 
     async def optimize(self, task: Task) -> ProgramState:
         pools = await self._pools(task)
-        start = task.start.map(demos=())
+        start = task.start
         if self.constrained is not None:
             start = start.map(constrained=self.constrained)
         await task.race(
