@@ -20,8 +20,9 @@ class Ensemble:
     like any other, whose members all run on the same inputs; a reduce function makes one
     prediction of theirs. It wins only if it beats its best member on validation.
 
-    Cost: that of the search, and `size` runs of the program for each validation example; each run
-    of the result comes to `size` runs of the program.
+    Cost: that of the search, and `1 + size` runs of the program for each validation example: of
+    the search's result and of the members together. Each run of the result comes to `size` runs
+    of the program.
 
     Args:
         search: the optimizer whose candidates are put together.
