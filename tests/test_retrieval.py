@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lmpipe
 from lmpipe.adapters import layout_named, layout_names, render_prefix
-from lmpipe.retrieval import Neighbours, Pools
+from lmpipe.retrieval import NearExamples, Neighbours, Pools
 from lmpipe.signature import Input, Output, Signature, spec_of
 from lmpipe.state import Demo, Retrieval
 
@@ -238,3 +239,39 @@ def test_any_number_of_pools_can_be_in_use() -> None:
         retrieval = Retrieval(pool=demos(f"tea {number}"), k=1)
         (chosen,) = shared.neighbours(retrieval, layout_named("chat")).nearest({"note": "tea"})
         assert chosen.inputs["note"] == f"tea {number}"
+
+
+# --- examples
+
+
+def rows(*notes: str) -> list[lmpipe.Example]:
+    return [lmpipe.Example(note=note, topic="tea").with_inputs("note") for note in notes]
+
+
+def near(examples: Sequence[lmpipe.Example], note: str, count: int) -> list[str]:
+    (asked,) = rows(note)
+    return [example.note for example in NearExamples(examples).nearest(asked, count)]
+
+
+def test_the_nearest_example_comes_first() -> None:
+    examples = rows("a parcel by ship", "green tea and cake", "green tea leaves")
+    assert near(examples, "tea leaves", 2) == ["green tea leaves", "green tea and cake"]
+
+
+def test_examples_with_the_same_inputs_are_left_out() -> None:
+    assert near(rows("tea", "ship", "tea"), "tea", 3) == ["ship"]
+
+
+def test_what_an_example_is_labeled_with_does_not_bring_it_near() -> None:
+    examples = [
+        lmpipe.Example(note=note, topic=topic).with_inputs("note")
+        for note, topic in (("a parcel", "ship"), ("a leaf", "tea"))
+    ]
+    assert near(examples, "tea", 1) == ["a parcel"]
+
+
+def test_examples_that_were_asked_before_are_found_again() -> None:
+    examples = rows("green tea", "black tea", "a ship", "a tax on tea")
+    shared = NearExamples(examples)
+    for asked in [*examples, *examples]:
+        assert shared.nearest(asked, 3) == NearExamples(examples).nearest(asked, 3)

@@ -142,19 +142,32 @@ class _Pool:
         return self._index.ranked(_words(self._spec, inputs), count, equal)
 
 
-def nearest_examples(example: Example, others: Sequence[Example], count: int) -> list[Example]:
-    """The examples whose inputs share most words with those of one, the nearest first.
+class NearExamples:
+    """Finds the examples whose inputs share most words with those of another one.
 
     Args:
-        example: the one; examples with the same inputs are left out.
-        others: the examples to choose from.
-        count: how many at most.
+        examples: the examples to choose from; they are indexed once.
     """
-    asked = canonical_json(jsonable(example.inputs))
-    inputs = [canonical_json(jsonable(other.inputs)) for other in others]
-    index = _Index([_split(text.decode()) for text in inputs])
-    same = [place for place, text in enumerate(inputs) if text == asked]
-    return [others[place] for place in index.ranked(_split(asked.decode()), count, same)]
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = tuple(examples)
+        inputs = [canonical_json(jsonable(example.inputs)) for example in examples]
+        self._places: dict[bytes, list[int]] = {}
+        for place, text in enumerate(inputs):
+            self._places.setdefault(text, []).append(place)
+        self._index = _Index([_split(text.decode()) for text in inputs])
+
+    def nearest(self, example: Example, count: int) -> list[Example]:
+        """The nearest examples, at most `count`, the nearest first.
+
+        Args:
+            example: the one to be near to; examples with the same inputs are left out.
+            count: how many at most.
+        """
+        asked = canonical_json(jsonable(example.inputs))
+        equal = self._places.get(asked, ())
+        places = self._index.ranked(_split(asked.decode()), count, equal)
+        return [self._examples[place] for place in places]
 
 
 class _Index:

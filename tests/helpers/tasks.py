@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from helpers.world import recipe
 
 import lmpipe
-from lmpipe.optimize import Ledger, Racing, Task, Watchers
+from lmpipe.lm import loop
+from lmpipe.optimize import Ledger, Optimizer, Racing, Task, Watcher, Watchers
 from lmpipe.recipe import prepare
 
 
 def make_task(
-    *, racing: Racing | None = None, budget: lmpipe.Budget | None = None, **changes: object
+    *,
+    racing: Racing | None = None,
+    budget: lmpipe.Budget | None = None,
+    watchers: Sequence[Watcher] = (),
+    **changes: object,
 ) -> Task:
     """A task on the world's recipe; `changes` are parts of that recipe."""
     ready = prepare(recipe(**changes))
@@ -22,6 +30,18 @@ def make_task(
         lms=ready.lms,
         seed=0,
         ledger=Ledger(budget or lmpipe.Budget()),
-        watcher=Watchers(),
+        watcher=Watchers([*watchers]),
         racing=racing,
     )
+
+
+def searched(optimizer: Optimizer, **options: Any) -> Task:
+    """A task in which an optimizer has searched, from the program as declared; no more is run.
+
+    Args:
+        optimizer: the optimizer.
+        options: those of `make_task`.
+    """
+    task = make_task(**options)
+    loop.run_sync(optimizer.optimize(task))
+    return task

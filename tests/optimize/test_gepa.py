@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from helpers.scripts import answered, kind_of
 from helpers.world import COLOURS, NameColour, TwoSteps, recipe
 
 import lmpipe
@@ -122,3 +123,83 @@ def test_without_the_package_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "gepa", None)
     with pytest.raises(ConfigError, match=r"pip install 'lmpipe\[gepa\]'"):
         compiled(tmp_path, program=lmpipe.Predict(NameColour))
+
+
+# --- merging
+
+
+class TwoTricks:
+    """A world in which each of two steps can learn the trick for things of one kind.
+
+    As declared, the program is right on skies alone. With one trick it is right on that trick's
+    kind and wrong on skies, so that no candidate is the best on all examples. No instruction is
+    written twice: where one comes again, it was taken over from another candidate.
+    """
+
+    def __init__(self) -> None:
+        self.student = lmpipe.ScriptedLM(self._answer)
+        self.proposer = lmpipe.ScriptedLM(self._write, name="proposer")
+        self._written = 0
+
+    def _answer(self, request: Request) -> str:
+        system, question = request.messages[0].content, request.messages[-1].content
+        if "## words" in system:
+            # The second step sees by the words whether the first one knows its trick.
+            return f"## words\n{'peeled' if 'peel it' in system else 'plain'}"
+        tricks = {"apple": "peeled" in question, "grass": "mow it" in system}
+        known = {kind for kind, learned in tricks.items() if learned} or {"sky"}
+        return answered(request, right=kind_of(request) in known)
+
+    def _write(self, request: Request) -> str:
+        asked = orjson.loads(request.messages[1].content)
+        first = "-> (words" in asked["step"]
+        if not first and "peeled" in asked["cases"]:
+            return "?"  # the second trick alone: both of them together take a merge
+        self._written += 1
+        trick = f"Way {self._written}: {'peel it' if first else 'mow it'}."
+        return orjson.dumps({"improved_instruction": trick}).decode()
+
+
+def of_kinds(kinds: str, *, start: int) -> list[lmpipe.Example]:
+    return [
+        lmpipe.Example(thing=f"{kind} number {number}", colour=COLOURS[kind]).with_inputs("thing")
+        for number, kind in enumerate(kinds.split(), start=start)
+    ]
+
+
+def evolved_pairs(runs: Path, *, merge: bool) -> list[tuple[str, str]]:
+    """The instructions of both steps, candidate by candidate."""
+    world = TwoTricks()
+    run = compiled(
+        runs,
+        program=TwoSteps(),
+        student=world.student,
+        proposer=world.proposer,
+        train=of_kinds("apple grass " * 10, start=0),
+        val=of_kinds("apple grass apple grass sky " * 5, start=100),
+        test=None,
+        optimizer=lmpipe.GEPA(calls=400, merge=merge),
+    )
+    evolved = [c.state for c in run.candidates if c.name.startswith("gepa")]
+    return [(state["describe"].instruction, state["name"].instruction) for state in evolved]
+
+
+def merged(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those whose two instructions were both written for other candidates, one for each."""
+    declared = TwoSteps().state()
+    first, second = (declared[path].instruction for path in ("describe", "name"))
+    return [
+        pair
+        for pair in pairs
+        if first != pair[0] and second != pair[1]
+        if (pair[0], second) in pairs and (first, pair[1]) in pairs
+    ]
+
+
+def test_two_descendants_that_changed_different_predictors_are_merged(tmp_path: Path) -> None:
+    (both,) = merged(evolved_pairs(tmp_path, merge=True))
+    assert ("peel it" in both[0], "mow it" in both[1]) == (True, True)
+
+
+def test_nothing_is_merged_if_not_asked_for(tmp_path: Path) -> None:
+    assert merged(evolved_pairs(tmp_path, merge=False)) == []

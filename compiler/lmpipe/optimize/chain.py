@@ -20,7 +20,8 @@ class Chain:
     What a stage makes worse is not handed on: the best on validation is kept. Prompt and weight
     stages of BetterTogether (arXiv 2407.10930, section 3) take turns in this way.
 
-    Cost: that of its stages together.
+    Cost: that of its stages together, and for each of them, at most, one run of the program for
+    each validation example.
 
     Args:
         stages: the optimizers, in order.

@@ -20,8 +20,9 @@ class Ensemble:
     like any other, whose members all run on the same inputs; a reduce function makes one
     prediction of theirs. It wins only if it beats its best member on validation.
 
-    Cost: that of the search, and `size` runs of the program for each validation example; each run
-    of the result comes to `size` runs of the program.
+    Cost: that of the search, and `1 + size` runs of the program for each validation example: of
+    the search's result and of the members together. Each run of the result comes to `size` runs
+    of the program.
 
     Args:
         search: the optimizer whose candidates are put together.
@@ -43,13 +44,16 @@ class Ensemble:
 
     async def optimize(self, task: Task) -> ProgramState:
         await task.race([(self.search.name, await self.search.optimize(task))])
-        # Those that the race dropped are worse than the ones that it did not, whatever their mean.
+        # By what they would score on all examples: a candidate that a race dropped may be better
+        # than one that met weaker rivals, as the baselines do.
         ranked = sorted(
             task.candidates,
-            key=lambda candidate: (candidate.complete, task.estimate(candidate), candidate.rank),
+            key=lambda candidate: (task.estimate(candidate), candidate.complete, candidate.rank),
             reverse=True,
         )
-        members = [candidate.state for candidate in ranked if candidate.state.reduce is None]
+        singles = [candidate.state for candidate in ranked if candidate.state.reduce is None]
+        # A state that was dropped, and scored to its end later, is two candidates.
+        members = list(dict.fromkeys(singles))
         if len(members) >= 2:
             together = ensemble_state(members[: self.size], reduce=self.reduce)
             await task.race([(f"the best {len(members[: self.size])} together", together)])

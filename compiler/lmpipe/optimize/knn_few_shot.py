@@ -22,9 +22,12 @@ from lmpipe.state import Demo, ProgramState
 class KNNFewShot:
     """Show each predictor the `k` demonstrations whose inputs are nearest to its own.
 
-    The pool is learned state and is saved with it; a call costs no LM call more. Nearest
-    neighbours in place of fixed demonstrations: Liu et al., "What makes good in-context examples
-    for GPT-3?" (arXiv 2101.06804, section 3), with words in place of embeddings.
+    The pool is learned state and is saved with it; a call costs no LM call more. A predictor
+    without a pool keeps the demonstrations that it shows.
+
+    Source: nearest neighbours in place of fixed demonstrations are Liu et al., "What makes good
+    in-context examples for GPT-3?" (arXiv 2101.06804, section 3), with words in place of
+    embeddings.
 
     Cost: `len(k)` runs of the program for each validation example, and one for each training
     example where rollouts are needed.
@@ -54,7 +57,7 @@ class KNNFewShot:
 
     async def optimize(self, task: Task) -> ProgramState:
         pools = await self._pools(task)
-        start = task.start.map(demos=())
+        start = task.start
         if self.constrained is not None:
             start = start.map(constrained=self.constrained)
         await task.race(

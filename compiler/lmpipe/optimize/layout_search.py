@@ -49,7 +49,7 @@ class LayoutSearch:
             path: draw(task.predictors[path].spec, pool, self.demos, rng)
             for path, pool in pools.items()
         }
-        plain = task.start.map(demos=())
+        plain = task.start.map(demos=(), retrieval=None)
         await task.race(
             [
                 (

@@ -53,10 +53,11 @@ class SIMBA:
 
     Each step runs states of a pool on a mini-batch of training examples, several samples of each.
     The examples whose scores differ most each make a new state: either the good run is appended
-    as a demonstration, or the proposer compares the two runs and its advice is added to every
-    instruction; where none differs, runs that pass are demonstrations. New states and the start
-    are run on another mini-batch, and join the pool, from which states are drawn by the softmax
-    of what they are ahead of the start. In the end the best of the pool race on validation.
+    as a demonstration, or the proposer compares the two runs and its advice is added to the
+    instructions, for each predictor its own; where none differs, runs that pass are
+    demonstrations. New states and the start are run on another mini-batch, and join the pool,
+    from which states are drawn by the softmax of what they are ahead of the start. In the end the
+    best of the pool race on validation.
 
     Source: DSPy's SIMBA (stochastic introspective mini-batch ascent), which has no paper; advice
     from contrasting runs is that of Reflexion (arXiv 2303.11366, section 3).
@@ -104,7 +105,7 @@ class SIMBA:
         for step in range(self.steps):
             contrasts = await self._contrasts(task, pool, rng.sample(task.train, size), step, rng)
             made = await self._improve(task, pool, contrasts[: self.new], rng)
-            # Others than those that it learned from: its own example would flatter a state.
+            # On another draw than it learned from: its own example would flatter a state.
             start, *scored = await task.trial([task.start, *made], rng.sample(task.train, size))
             for state, evaluation in zip(made, scored, strict=True):
                 pool.setdefault(state, []).append(evaluation.score - start.score)

@@ -14,7 +14,7 @@ from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.demos import bootstrapped_demos, labeled_demos, with_demos
 from lmpipe.optimize.optimizer import Cost, Sizes
 from lmpipe.optimize.task import Task
-from lmpipe.retrieval import nearest_examples
+from lmpipe.retrieval import NearExamples
 from lmpipe.state import Demo, ProgramState
 
 
@@ -96,7 +96,8 @@ class StudentPreferred:
     async def _gains(self, task: Task, lessons: Sequence[_Lesson]) -> list[float]:
         """How much each lesson raises the student's score on its exam."""
         alone = _showing(task, [])
-        exams = [nearest_examples(lesson.example, task.train, self.exam) for lesson in lessons]
+        near = NearExamples(task.train)
+        exams = [near.nearest(lesson.example, self.exam) for lesson in lessons]
         sat = list(dict.fromkeys(example for exam in exams for example in exam))
         pairs = [(alone, example) for example in sat]
         for lesson, exam in zip(lessons, exams, strict=True):

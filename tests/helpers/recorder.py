@@ -1,0 +1,38 @@
+"""A watcher that keeps all that it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lmpipe.optimize import Candidate, Progress, Rollout
+from lmpipe.outcome import Row
+
+
+class Recorder:
+    """What was told of a search, in its order."""
+
+    def __init__(self) -> None:
+        self.candidates: list[Candidate] = []
+        self.rollouts: list[Rollout] = []
+        self.rows: list[tuple[str, Row]] = []
+        self.notes: list[tuple[str, Mapping[str, Any]]] = []
+
+    def progress(self, progress: Progress) -> None:
+        """Where it stands is not kept."""
+
+    def candidate(self, candidate: Candidate, *, best: bool) -> None:
+        self.candidates.append(candidate)
+
+    def rollout(self, rollout: Rollout) -> None:
+        self.rollouts.append(rollout)
+
+    def row(self, subject: str, row: Row) -> None:
+        self.rows.append((subject, row))
+
+    def note(self, kind: str, data: Mapping[str, Any]) -> None:
+        self.notes.append((kind, data))
+
+    def of(self, subject: str) -> list[Row]:
+        """The rows of one subject, such as `trial`."""
+        return [row for name, row in self.rows if name == subject]
