@@ -17,6 +17,7 @@
     │   ├── LMRequestError      the server refuses this request: asking again cannot help
     │   ├── LMUnavailableError  the server is away or overloaded: asking again may help
     │   └── DeadlineError       the caller's own deadline passed before the reply came
+    ├── TrainingError           weights could not be trained: the environment, the model, the disk
     └── BudgetExhaustedError    the next step could pass the budget
 
 Every message says what was expected, what came, and what to do.
@@ -113,6 +114,10 @@ class LMUnavailableError(LMError):
 
 class DeadlineError(LMError):
     """The caller's own deadline passed before the LM had replied."""
+
+
+class TrainingError(LmpipeError):
+    """Weights could not be trained; what was done so far is kept where it can be gone on with."""
 
 
 class BudgetExhaustedError(LmpipeError):

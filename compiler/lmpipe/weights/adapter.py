@@ -1,0 +1,178 @@
+"""A LoRA adapter on disk: read without running anything, hashed, and held against vLLM's limits."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lmpipe.canonical import digest
+from lmpipe.errors import ArtifactError
+from lmpipe.weights.model_folder import file_hash
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+_MAX_HEADER = 100_000_000  # bytes; the format's own limit
+
+# What changes what an adapter does. What it was made with (its dropout, its base model's path,
+# the versions) does not.
+_EFFECTIVE = (
+    "alora_invocation_tokens",
+    "alpha_pattern",
+    "bias",
+    "fan_in_fan_out",
+    "layer_replication",
+    "layers_pattern",
+    "layers_to_transform",
+    "lora_alpha",
+    "lora_bias",
+    "modules_to_save",
+    "peft_type",
+    "r",
+    "rank_pattern",
+    "target_modules",
+    "use_dora",
+    "use_qalora",
+    "use_rslora",
+)
+
+# What vLLM refuses, or would serve as something else, where it is set.
+_REFUSED = {
+    "use_dora": "DoRA",
+    "lora_bias": "a bias in the adapter",
+    "modules_to_save": "weights of whole modules",
+    "alora_invocation_tokens": "activated LoRA",
+    "layer_replication": "replicated layers",
+    "use_bdlora": "block-diagonal LoRA",
+    "use_qalora": "QALoRA",
+}
+_LOADED_AS_PLAIN = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter.
+
+    Args:
+        folder: where its two files are.
+        hash: 64 hexadecimal digits over its weights and what changes their effect.
+        rank: the rank; the highest one, if layers differ.
+        targets: the layers that it changes, by the ends of their names.
+        base_model: what its file says it was trained on.
+    """
+
+    folder: Path
+    hash: str
+    rank: int
+    targets: tuple[str, ...]
+    base_model: str
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Read an adapter's description; its weights are hashed, and nothing is run.
+
+    Raises:
+        ArtifactError: if there is none, it is damaged, or it is a pickle.
+    """
+    config = _config(folder)
+    tensors = read_safetensors_header(_weights(folder))
+    ranks = {int(shape[0]) for name, shape in tensors.items() if ".lora_A." in name}
+    if not ranks:
+        raise ArtifactError(f"{folder / WEIGHTS} holds no LoRA weights")
+    targets = {name.partition(".lora_A.")[0].rpartition(".")[2] for name in tensors}
+    effective = {key: config[key] for key in _EFFECTIVE if config.get(key)}
+    if isinstance(effective.get("target_modules"), list):
+        effective["target_modules"] = sorted(effective["target_modules"])
+    return Adapter(
+        folder=folder,
+        hash=digest({"config": effective, "weights": file_hash(folder / WEIGHTS)}),
+        rank=max(ranks),
+        targets=tuple(sorted(name for name in targets if name)),
+        base_model=str(config.get("base_model_name_or_path") or ""),
+    )
+
+
+def check_for_vllm(adapter: Adapter, max_rank: int) -> None:
+    """See that vLLM can serve an adapter.
+
+    Args:
+        adapter: the adapter.
+        max_rank: the server's `--max-lora-rank`.
+
+    Raises:
+        ArtifactError: if it cannot.
+    """
+    if adapter.rank > max_rank:
+        raise ArtifactError(
+            f"the adapter {adapter.folder} has rank {adapter.rank}, and the server takes up to "
+            f"{max_rank}: start it with --max-lora-rank {adapter.rank}, or train at a lower rank"
+        )
+    config = _config(adapter.folder)
+    refused = [what for key, what in _REFUSED.items() if config.get(key)]
+    if config.get("bias") not in (None, "none"):
+        refused.append(f"bias={config['bias']!r}")
+    init = config.get("init_lora_weights", True)
+    if isinstance(init, str) and init.lower() not in _LOADED_AS_PLAIN:
+        refused.append(f"first weights that change the base model ({init})")
+    if refused:
+        raise ArtifactError(
+            f"the adapter {adapter.folder} has {', '.join(refused)}, which vLLM does not serve: "
+            "train a plain LoRA adapter"
+        )
+
+
+def read_safetensors_header(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a safetensors file's tensors, by name.
+
+    Raises:
+        ArtifactError: if it is no whole safetensors file.
+    """
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(_MAX_HEADER, size - 8):
+                raise ValueError("its head is longer than the file")
+            header = orjson.loads(file.read(length))
+        tensors = {name: value for name, value in header.items() if name != "__metadata__"}
+        ends = [int(value["data_offsets"][1]) for value in tensors.values()]
+        if max(ends, default=0) != size - 8 - length:
+            raise ValueError("its tensors are not as long as it says")
+        return {
+            name: tuple(int(extent) for extent in value["shape"]) for name, value in tensors.items()
+        }
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
+        raise ArtifactError(f"{path} is no whole safetensors file ({error})") from error
+
+
+def _weights(folder: Path) -> Path:
+    path = folder / WEIGHTS
+    if path.exists():
+        return path
+    if next(folder.glob("adapter_model*.bin"), None) is not None:
+        raise ArtifactError(
+            f"{folder} has its weights as .bin, a pickle, which can run code when it is read: "
+            f"save them as {WEIGHTS}"
+        )
+    raise ArtifactError(f"{folder} has no {WEIGHTS}: it is no LoRA adapter")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        config = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error.strerror or error}): the folder holds no LoRA adapter"
+        ) from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is no JSON ({error})") from error
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise ArtifactError(f"{path} does not describe a LoRA adapter (peft_type is not LORA)")
+    return config
+

@@ -1,0 +1,93 @@
+"""A file of training rows: read with line numbers, and split by a seed."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lmpipe.canonical import canonical_json
+from lmpipe.errors import DataError
+from lmpipe.weights.settings import Method, TrainingSettings
+
+_FIELDS: dict[Method, tuple[str, ...]] = {
+    "sft": ("prompt", "completion"),
+    "dpo": ("prompt", "chosen", "rejected"),
+}
+
+
+def read_row_file(path: Path, method: Method) -> list[dict[str, Any]]:
+    """The rows of a JSONL file, in its order.
+
+    Raises:
+        DataError: if it cannot be read, holds no rows, or a line is no row of this method.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise DataError(
+            f"the training rows {path} cannot be read: {error.strerror or error}"
+        ) from error
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise DataError(f"{path} holds no training rows")
+    return [_row(path, number, line, method) for number, line in enumerate(lines, 1)]
+
+
+def held_out_rows(rows: list[dict[str, Any]], settings: TrainingSettings) -> list[int]:
+    """The positions of the rows that are not trained on, in order; drawn by the seed.
+
+    Rows with the same prompt stay together: one that is trained on tells nothing new of another.
+    """
+    prompts: dict[bytes, list[int]] = {}
+    for position, row in enumerate(rows):
+        prompts.setdefault(canonical_json(row["prompt"]), []).append(position)
+    groups = list(prompts.values())
+    random.Random(f"{settings.seed}:held out").shuffle(groups)
+    wanted = round(settings.held_out * len(rows))
+    if settings.held_out > 0:
+        wanted = max(wanted, 1)
+    taken: list[int] = []
+    for group in groups[1:]:  # at least one prompt is left to train on
+        if len(taken) + len(group) <= wanted:
+            taken += group
+    return sorted(taken)
+
+
+def _row(path: Path, number: int, line: bytes, method: Method) -> dict[str, Any]:
+    fields = _FIELDS[method]
+    try:
+        row = orjson.loads(line)
+    except ValueError as error:
+        raise DataError(f"{path}, line {number}: no JSON ({error})") from None
+    if not isinstance(row, dict) or set(row) != set(fields):
+        found = ", ".join(sorted(row)) if isinstance(row, dict) else type(row).__name__
+        raise DataError(
+            f"{path}, line {number}: expected an object with {', '.join(fields)} for training by "
+            f"{method}, found {found or 'nothing'}"
+        )
+    for field in fields:
+        if not _are_turns(row[field]):
+            raise DataError(
+                f"{path}, line {number}: {field} must be a list of turns, each an object with "
+                "role and content, two strings"
+            )
+        if field != "prompt" and [turn["role"] for turn in row[field]] != ["assistant"]:
+            raise DataError(f"{path}, line {number}: {field} must be one turn of the assistant")
+    return row
+
+
+def _are_turns(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(
+            isinstance(turn, dict)
+            and set(turn) == {"role", "content"}
+            and all(isinstance(text, str) for text in turn.values())
+            for turn in value
+        )
+    )
