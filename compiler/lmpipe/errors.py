@@ -16,7 +16,8 @@
     ├── LMError                 the road to an LM failed
     │   ├── LMRequestError      the server refuses this request: asking again cannot help
     │   ├── LMUnavailableError  the server is away or overloaded: asking again may help
-    │   └── DeadlineError       the caller's own deadline passed before the reply came
+    │   ├── DeadlineError       the caller's own deadline passed before the reply came
+    │   └── ServerError         a model server cannot be started, or died; keeps its last words
     └── BudgetExhaustedError    the next step could pass the budget
 
 Every message says what was expected, what came, and what to do.
@@ -113,6 +114,23 @@ class LMUnavailableError(LMError):
 
 class DeadlineError(LMError):
     """The caller's own deadline passed before the LM had replied."""
+
+
+class ServerError(LMError):
+    """A model server cannot be started, died, or does not do what it was started for.
+
+    Args:
+        message: which server, what happened, what to do.
+        log: the last lines that it wrote.
+        exit_status: what its process ended with, where it ended; below 0 for a signal.
+    """
+
+    def __init__(
+        self, message: str, *, log: tuple[str, ...] = (), exit_status: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.log = log
+        self.exit_status = exit_status
 
 
 class BudgetExhaustedError(LmpipeError):
