@@ -40,11 +40,12 @@ class Log:
 
     def write(self, data: bytes) -> None:
         """Write the whole lines; the rest waits for its end, as a secret may be cut in two."""
-        whole, end, rest = (self._line + data).rpartition(b"\n")
-        if not end and len(rest) > self._limit:
-            whole, rest = rest, b""
-        self._line = rest
-        self._put(whole + end)
+        data = self._line + data
+        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        if not end and len(data) > self._limit:
+            end = len(data)
+        self._line = data[end:]
+        self._put(data[:end])
 
     def end(self) -> None:
         """Write what waits."""
