@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -161,7 +162,8 @@ class ServerSpec:
             port: the port to listen at.
         """
         # `vllm serve` takes the model first; the module takes it as a flag.
-        model = [self.model] if command[-1] == "serve" else ["--model", self.model]
+        folder = os.path.expanduser(self.model)
+        model = [folder] if command[-1] == "serve" else ["--model", folder]
         argv = [*command, *model, "--served-model-name", self.served_name]
         argv += ["--host", self.host, "--port", str(port)]
         # What a request leaves out must not come from the model's folder: no cache key knows it.
