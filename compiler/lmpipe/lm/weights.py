@@ -36,6 +36,11 @@ def weights_folder() -> Path:
     return home_folder() / "weights"
 
 
+def default_weights_path() -> Path:
+    """Where the default weights are kept, fetched yet or not."""
+    return weights_folder() / _NAME
+
+
 def default_weights() -> Path:
     """The file of the default weights; fetches it (93 MB) if it is missing or damaged.
 
@@ -44,7 +49,7 @@ def default_weights() -> Path:
     Raises:
         ConfigError: if the weights cannot be fetched, or are not the expected bytes.
     """
-    path = weights_folder() / _NAME
+    path = default_weights_path()
     if path.exists() and file_sha256(path) == DEFAULT_WEIGHTS_SHA256:
         return path
     try:
