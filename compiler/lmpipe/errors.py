@@ -16,7 +16,8 @@
     ├── LMError                 the road to an LM failed
     │   ├── LMRequestError      the server refuses this request: asking again cannot help
     │   ├── LMUnavailableError  the server is away or overloaded: asking again may help
-    │   └── DeadlineError       the caller's own deadline passed before the reply came
+    │   ├── DeadlineError       the caller's own deadline passed before the reply came
+    │   └── ServerError         a model server cannot be started, or died; keeps its last words
     ├── TrainingError           weights could not be trained: the environment, the model, the disk
     └── BudgetExhaustedError    the next step could pass the budget
 
@@ -118,6 +119,23 @@ class DeadlineError(LMError):
 
 class TrainingError(LmpipeError):
     """Weights could not be trained; what was done so far is kept where it can be gone on with."""
+
+
+class ServerError(LMError):
+    """A model server cannot be started, died, or does not do what it was started for.
+
+    Args:
+        message: which server, what happened, what to do.
+        log: the last lines that it wrote.
+        exit_status: what its process ended with, where it ended; below 0 for a signal.
+    """
+
+    def __init__(
+        self, message: str, *, log: tuple[str, ...] = (), exit_status: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.log = log
+        self.exit_status = exit_status
 
 
 class BudgetExhaustedError(LmpipeError):

@@ -15,6 +15,14 @@ except ImportError:  # not a POSIX system: two processes are not kept apart ther
     fcntl = None  # type: ignore[assignment]
 
 
+def home_folder() -> Path:
+    """Where lmpipe keeps what it fetched and made: $LMPIPE_HOME, or in the user's cache folder."""
+    if home := os.environ.get("LMPIPE_HOME"):
+        return Path(home).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "lmpipe"
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     with whole_file(path) as file:

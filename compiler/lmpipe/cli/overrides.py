@@ -16,6 +16,21 @@ from lmpipe.recipe import Data, Recipe, Source
 _ROLES = ("student", "teacher", "proposer")
 
 
+def read_key(variable: str) -> str:
+    """The API key in an environment variable.
+
+    Raises:
+        ConfigError: if it is not set.
+    """
+    key = os.environ.get(variable)
+    if not key:
+        raise ConfigError(
+            f"--api-key-env {variable}: there is no such environment variable, or it is empty; "
+            f"set it with export {variable}=…"
+        )
+    return key
+
+
 @dataclass(frozen=True)
 class LMChoice:
     """An LM as the command line names it; the key itself stays in the environment.
@@ -36,14 +51,7 @@ class LMChoice:
         Raises:
             ConfigError: if the environment variable is not set, or the name is no LM's.
         """
-        key = None
-        if self.api_key_env is not None:
-            key = os.environ.get(self.api_key_env)
-            if not key:
-                raise ConfigError(
-                    f"--api-key-env {self.api_key_env}: there is no such environment variable, or "
-                    f"it is empty; set it with export {self.api_key_env}=…"
-                )
+        key = None if self.api_key_env is None else read_key(self.api_key_env)
         return LM(self.model, base_url=self.base_urls, api_key=key)
 
 

