@@ -31,9 +31,12 @@ if TYPE_CHECKING:
     from lmpipe.optimize import COPRO as COPRO
     from lmpipe.optimize import GEPA as GEPA
     from lmpipe.optimize import SIMBA as SIMBA
+    from lmpipe.optimize import BetterTogether as BetterTogether
     from lmpipe.optimize import BootstrapFewShot as BootstrapFewShot
+    from lmpipe.optimize import BootstrapFinetune as BootstrapFinetune
     from lmpipe.optimize import Budget as Budget
     from lmpipe.optimize import Chain as Chain
+    from lmpipe.optimize import Distill as Distill
     from lmpipe.optimize import Ensemble as Ensemble
     from lmpipe.optimize import InferRules as InferRules
     from lmpipe.optimize import KNNFewShot as KNNFewShot
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from lmpipe.recipe import Recipe as Recipe
     from lmpipe.recipe import Source as Source
     from lmpipe.result import Run as Run
+    from lmpipe.serving.spec import ServerSpec as ServerSpec
     from lmpipe.settings import configure as configure
     from lmpipe.settings import using as using
     from lmpipe.signature import Input as Input
@@ -60,14 +64,18 @@ if TYPE_CHECKING:
     from lmpipe.state import Retrieval as Retrieval
     from lmpipe.streaming import Stream as Stream
     from lmpipe.trace import Partial as Partial
+    from lmpipe.weights.settings import TrainingSettings as TrainingSettings
 
 _HOMES = {
+    "BetterTogether": "lmpipe.optimize",
     "BootstrapFewShot": "lmpipe.optimize",
+    "BootstrapFinetune": "lmpipe.optimize",
     "Budget": "lmpipe.optimize",
     "COPRO": "lmpipe.optimize",
     "Chain": "lmpipe.optimize",
     "ChainOfThought": "lmpipe.modules.chain_of_thought",
     "Demo": "lmpipe.state",
+    "Distill": "lmpipe.optimize",
     "Ensemble": "lmpipe.optimize",
     "Evaluation": "lmpipe.outcome",
     "Example": "lmpipe.example",
@@ -76,9 +84,9 @@ _HOMES = {
     "Input": "lmpipe.signature",
     "KNNFewShot": "lmpipe.optimize",
     "LM": "lmpipe.lm.lm",
-    "Limits": "lmpipe.lm.lm",
     "LabeledFewShot": "lmpipe.optimize",
     "LayoutSearch": "lmpipe.optimize",
+    "Limits": "lmpipe.lm.lm",
     "MIPROv2": "lmpipe.optimize",
     "Module": "lmpipe.program",
     "Output": "lmpipe.signature",
@@ -94,10 +102,12 @@ _HOMES = {
     "SIMBA": "lmpipe.optimize",
     "Score": "lmpipe.metrics",
     "ScriptedLM": "lmpipe.lm.scripted",
+    "ServerSpec": "lmpipe.serving.spec",
     "Signature": "lmpipe.signature",
     "Source": "lmpipe.recipe",
     "Stream": "lmpipe.streaming",
     "StudentPreferred": "lmpipe.optimize",
+    "TrainingSettings": "lmpipe.weights.settings",
     "acompile": "lmpipe.compiler",
     "aevaluate": "lmpipe.evaluation",
     "compile": "lmpipe.compiler",

@@ -22,11 +22,15 @@ from lmpipe.optimize import (
     baselines,
 )
 from lmpipe.outcome import Evaluation
+from lmpipe.phases import adapters_of, attach_weights, equipped, kept_weights
 from lmpipe.program import Module
 from lmpipe.recipe import Prepared, Recipe, prepare
 from lmpipe.recipe_file import load_recipe
 from lmpipe.result import Run, TestResult, corrected_score, saved_by_racing
+from lmpipe.serving.spec import ServerSpec
+from lmpipe.settings import configured_lm, current_settings
 from lmpipe.spec import spec_text
+from lmpipe.weights.trainings import Trainings
 
 
 def compile(
@@ -80,8 +84,10 @@ async def acompile(
     prepared = prepare(recipe)
     folder, lock = open_run(Path(runs), prepared.name, prepared.hash)
     writer = RunWriter(folder, lock, _first_manifest(prepared, origin, overrides or {}))
+    watching = Watchers([writer, *watchers])
     try:
-        run = await _search(prepared, writer, watchers, concurrency)
+        async with equipped(prepared, watching.note) as trainings:
+            run = await _search(prepared, writer, watching, trainings, concurrency)
     except asyncio.CancelledError:
         writer.update(status="interrupted")
         raise
@@ -97,7 +103,11 @@ async def acompile(
 
 
 async def _search(
-    prepared: Prepared, writer: RunWriter, watchers: Sequence[Watcher], concurrency: int
+    prepared: Prepared,
+    writer: RunWriter,
+    watching: Watchers,
+    trainings: Trainings | None,
+    concurrency: int,
 ) -> Run:
     started = time.monotonic()
     recipe, plan = prepared.recipe, prepared.plan()
@@ -110,9 +120,10 @@ async def _search(
         lms=prepared.lms,
         seed=recipe.seed,
         ledger=ledger,
-        watcher=Watchers([writer, *watchers]),
+        watcher=watching,
         teacher_program=recipe.teacher_program,
         racing=Racing() if recipe.race else None,
+        trainings=trainings,
         concurrency=concurrency,
     )
     ledger.withhold(plan.worst["baselines and result on test"])
@@ -141,7 +152,8 @@ async def _search(
     except asyncio.CancelledError:
         if task.scored:
             run = result(None, None, "interrupted: the best so far, untested")
-            writer.finish(run.state, status="interrupted", **run.to_json())
+            weights = kept_weights(run.state, trainings, writer.folder)
+            writer.finish(run.state, status="interrupted", **run.to_json(), **weights)
         raise
     stopped = untested if test is None and untested else stopped + untested
     run = result(test, train, "; ".join(filter(None, (stopped, unchecked))))
@@ -149,7 +161,8 @@ async def _search(
         task.note("overfitting", message=run.overfitting.sentence)
     # Not for the manifest: a run that is replayed or resumed pays for less.
     writer.note("spent", {"fresh": run.account.total.fresh_json()})
-    writer.finish(run.state, status="done", **run.to_json())
+    weights = kept_weights(run.state, trainings, writer.folder)
+    writer.finish(run.state, status="done", **run.to_json(), **weights)
     return run
 
 
@@ -201,9 +214,16 @@ def load(path: str | Path, program: Module | None = None, *, trust: bool = False
             to be run without being trusted.
     """
     artifact = read_artifact(path)
+    servers: Sequence[ServerSpec] = ()
+    lms = [configured_lm()]
     if program is None:
-        program = trusted_recipe(artifact, trust=trust).program
-    return bind_artifact(program, artifact)
+        recipe = trusted_recipe(artifact, trust=trust)
+        program, servers, lms = recipe.program, recipe.servers, [recipe.student, *lms]
+    bound = bind_artifact(program, artifact)
+    if adapters_of(artifact.state):
+        runtime = current_settings().runtime
+        attach_weights(artifact.state, artifact.path, runtime, servers=servers, lms=lms)
+    return bound
 
 
 def bind_artifact(program: Module, artifact: Artifact) -> Module:

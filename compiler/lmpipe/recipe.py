@@ -31,8 +31,10 @@ from lmpipe.optimize import (
     worst_run,
 )
 from lmpipe.program import Module
+from lmpipe.serving.spec import ServerSpec
 from lmpipe.settings import configured_lm
 from lmpipe.spend import Spend
+from lmpipe.weights.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,12 @@ class Recipe:
         val_size: the same for `val`; if `val` is split off, a third by default.
         test_size: the same for `test`.
         name: the name of the run; by default that of the program's class.
+        servers: how vLLM is started for LMs named `vllm/<model>` that have no address, by the
+            name that they have there; one that is not told of is started with its defaults.
+        trainer: who trains weights, where the optimizer does; by default TRL, in a process of its
+            own.
+        base_model: the folder or hub name of the student's weights, for training; by default
+            what its server serves.
     """
 
     program: Module
@@ -128,6 +136,9 @@ class Recipe:
     val_size: int | None = None
     test_size: int | None = None
     name: str = ""
+    servers: Sequence[ServerSpec] = ()
+    trainer: Trainer | None = None
+    base_model: str | None = None
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some parts changed."""

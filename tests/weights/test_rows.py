@@ -13,15 +13,16 @@ from pydantic import BaseModel
 
 import lmpipe
 from lmpipe.adapters import layout_names
-from lmpipe.errors import ConfigError
+from lmpipe.errors import ConfigError, DataError
 from lmpipe.evaluation import evaluate
 from lmpipe.lm.request import Request
 from lmpipe.metrics import exact_match
-from lmpipe.outcome import Row
 from lmpipe.state import Demo, Retrieval
+from lmpipe.trace import Trace
 from lmpipe.weights.rows import (
     TrainingRow,
     preference_rows,
+    row_from_json,
     rows_to_jsonl,
     training_rows,
 )
@@ -71,8 +72,9 @@ def spelled(request: Request) -> str:
     return "\n".join(mark.format(name, value) for name, value in ANSWER.items())
 
 
-def run(program: lmpipe.Module, lm: lmpipe.LM, *examples: lmpipe.Example) -> list[Row]:
-    return list(evaluate(program, list(examples), exact_match("label"), lm=lm).rows)
+def run(program: lmpipe.Module, lm: lmpipe.LM, *examples: lmpipe.Example) -> list[Trace]:
+    rows = evaluate(program, list(examples), exact_match("label"), lm=lm).rows
+    return [row.trace for row in rows]
 
 
 def example(values: dict[str, Any], label: str = "left") -> lmpipe.Example:
@@ -112,7 +114,7 @@ def test_the_completion_is_read_back_as_what_was_answered(layout: str) -> None:
     (row,) = training_rows(program, rows)["self"]
     again = lmpipe.ScriptedLM([row.completion])
     (read,) = run(program, again, example(values))
-    assert read.trace.steps[0].outputs == rows[0].trace.steps[0].outputs == ANSWER
+    assert read.steps[0].outputs == rows[0].steps[0].outputs == ANSWER
 
 
 class Say(lmpipe.Signature):
@@ -173,7 +175,7 @@ def test_equal_rows_are_there_once() -> None:
 def test_calls_that_failed_teach_nothing() -> None:
     program = Loop()
     runs = run(program, lmpipe.ScriptedLM(lambda _: "nonsense"), *topics("sun"))
-    assert runs[0].failure is not None
+    assert runs[0].steps[0].error
     assert training_rows(program, runs) == {"say": [], "judge": []}
 
 
@@ -199,7 +201,7 @@ def test_rows_are_written_for_another_layout_than_the_teachers() -> None:
     assert row.prompt == student.messages(text="a")
 
 
-def judged(*replies: str) -> list[Row]:
+def judged(*replies: str) -> list[Trace]:
     program = lmpipe.Predict(Judge, retries=0)
     row = lmpipe.Example(text="a", label="good").with_inputs("text")
     return [run(program, lmpipe.ScriptedLM([reply]), row)[0] for reply in replies]
@@ -244,6 +246,17 @@ def test_pairs_are_written_in_either_format() -> None:
     assert PAIR.to_json("openai")["non_preferred_output"] == PAIR.to_json()["rejected"]
 
 
+@pytest.mark.parametrize("row", [ROW, PAIR], ids=["row", "pair"])
+def test_a_row_is_read_back_as_it_was(row: TrainingRow) -> None:
+    assert row_from_json(json.loads(rows_to_jsonl([row]))) == row
+
+
+@pytest.mark.parametrize("value", [{}, {"prompt": [{}], "completion": []}, {"prompt": 3}])
+def test_what_is_no_row_is_refused(value: Any) -> None:
+    with pytest.raises(DataError, match="not a fine-tuning row"):
+        row_from_json(value)
+
+
 def test_an_unknown_format_is_named() -> None:
-    with pytest.raises(ConfigError, match="unknown format 'csv'.*hf, openai"):
+    with pytest.raises(ConfigError, match=r"unknown format 'csv'.*hf, openai"):
         ROW.to_json("csv")  # type: ignore[arg-type]

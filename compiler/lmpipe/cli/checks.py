@@ -68,7 +68,10 @@ class Finding:
 
 
 async def ask_python(
-    python: Path | str, packages: Sequence[str], *, timeout: float = _SECONDS  # noqa: ASYNC109
+    python: Path | str,
+    packages: Sequence[str],
+    *,
+    timeout: float = _SECONDS,  # noqa: ASYNC109
 ) -> tuple[str, dict[str, str]]:
     """The version of another Python, and those of the packages that it has. Imports none of them.
 

@@ -72,7 +72,7 @@ def command(
 ) -> None:
     """Score a compiled program, or a program as it is declared."""
     from lmpipe.cli.overrides import Traffic, choose_lms
-    from lmpipe.cli.targets import open_road, open_target
+    from lmpipe.cli.targets import look_after, open_road, open_target
     from lmpipe.rows import check_rows_file
 
     if out is not None:
@@ -83,6 +83,7 @@ def command(
     examples, prepared = _examples(opened, split, data)
     road = open_road(cache=cache, concurrency=concurrency, record=record, replay=replay)
     with road:
+        look_after(opened)
         evaluation = _evaluate(opened, examples, concurrency, out, quiet=json)
     verdict = _compare(opened, prepared, split, evaluation) if prepared else None
     if json:

@@ -57,7 +57,7 @@ def command(
     """Run a program: lmpipe run TARGET --question "…", or JSONL on standard input with `-`."""
     from lmpipe.cli.inputs import input_types
     from lmpipe.cli.overrides import Traffic, choose_lms
-    from lmpipe.cli.targets import open_road, open_target
+    from lmpipe.cli.targets import look_after, open_road, open_target
     from lmpipe.settings import using
 
     if target.startswith("-"):
@@ -68,6 +68,7 @@ def command(
     rows, many = _read_inputs(context.args, input_, input_types(opened.program))
     road = open_road(cache=cache, concurrency=concurrency, record=record, replay=replay)
     with road, using(lm=opened.recipe.student):
+        look_after(opened)
         if many:
             _answer_many(opened.program, rows, concurrency)
         else:

@@ -15,10 +15,11 @@ from lmpipe.cli.cassettes import open_cassette, using_cassette
 from lmpipe.cli.overrides import LMChoice, Overrides, Traffic
 from lmpipe.compiler import bind_artifact, trusted_recipe
 from lmpipe.errors import RecipeError
+from lmpipe.phases import attach_weights
 from lmpipe.program import Module
 from lmpipe.recipe import Recipe
 from lmpipe.recipe_file import load_recipe
-from lmpipe.settings import configured_lm, make_runtime, using
+from lmpipe.settings import configured_lm, current_settings, make_runtime, using
 
 if TYPE_CHECKING:
     from lmpipe.report.progress import ProgressView
@@ -98,6 +99,21 @@ def same_lm(opened: Opened) -> bool:
     if opened.artifact is None:
         return True
     return bool(opened.artifact.manifest.get("student") == opened.recipe.student.identity())
+
+
+def look_after(opened: Opened) -> None:
+    """Have the road start servers for LMs without an address, and load the target's weights.
+
+    Raises:
+        ArtifactError: if the weights are not those that were learned.
+    """
+    attach_weights(
+        opened.program.state(),
+        opened.artifact.path if opened.artifact else Path(),
+        current_settings().runtime,
+        servers=opened.recipe.servers,
+        lms=[opened.recipe.student],
+    )
 
 
 @contextmanager

@@ -180,17 +180,19 @@ class Runtime:
         )
 
     async def aclose(self) -> None:
-        """Cancel what is in flight, and release connections and engines."""
+        """Cancel what is in flight, release connections and engines, and stop servers."""
         asking = list(self._asking)
         for task in asking:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
         endpoints, self._endpoints = list(self._endpoints.values()), {}
         await asyncio.gather(*(endpoint.aclose() for endpoint in endpoints))
+        if self.servers is not None:
+            await self.servers.aclose()
 
     def close(self) -> None:
         """Release connections, engines and the store."""
-        if self._endpoints or self._in_flight:
+        if self._endpoints or self._in_flight or self.servers is not None:
             loop.run_sync(self.aclose())
         if self.store is not None:
             self.store.close()

@@ -6,13 +6,16 @@ import difflib
 from collections.abc import Callable
 
 from lmpipe.errors import RecipeError
+from lmpipe.optimize.better_together import BetterTogether
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.bounds import baselines, judges, own_lms, worst_ask, worst_run
 from lmpipe.optimize.budget import Budget, Ledger
 from lmpipe.optimize.chain import Chain
 from lmpipe.optimize.copro import COPRO
+from lmpipe.optimize.distill import Distill
 from lmpipe.optimize.ensemble import Ensemble
 from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher, Watchers
+from lmpipe.optimize.finetune import BootstrapFinetune
 from lmpipe.optimize.gepa import GEPA
 from lmpipe.optimize.infer_rules import InferRules
 from lmpipe.optimize.knn_few_shot import KNNFewShot
@@ -30,11 +33,14 @@ from lmpipe.spend import Spend
 
 __all__ = [
     "COPRO",
+    "BetterTogether",
     "BootstrapFewShot",
+    "BootstrapFinetune",
     "Budget",
     "Candidate",
     "Chain",
     "Cost",
+    "Distill",
     "Ensemble",
     "GEPA",
     "InferRules",
@@ -79,6 +85,9 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     InferRules.name: InferRules,
     Ensemble.name: Ensemble,
     Chain.name: Chain,
+    BootstrapFinetune.name: BootstrapFinetune,
+    Distill.name: Distill,
+    BetterTogether.name: BetterTogether,
 }
 
 

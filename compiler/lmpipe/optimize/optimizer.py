@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lmpipe.state import ProgramState
+from lmpipe.weights.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from lmpipe.optimize.task import Task
@@ -35,15 +36,21 @@ class Cost:
         asks: questions to the proposer.
         per_result: what one run of the result comes to, in runs of the program: the members of an
             ensemble.
+        trainings: how adapters are trained, once for each.
     """
 
     runs: int
     asks: int = 0
     per_result: int = 1
+    trainings: tuple[TrainingSettings, ...] = ()
 
     def __add__(self, other: Cost) -> Cost:
-        per_result = max(self.per_result, other.per_result)
-        return Cost(self.runs + other.runs, self.asks + other.asks, per_result)
+        return Cost(
+            self.runs + other.runs,
+            self.asks + other.asks,
+            max(self.per_result, other.per_result),
+            self.trainings + other.trainings,
+        )
 
 
 class Optimizer(Protocol):

@@ -10,26 +10,31 @@ import asyncio
 import copy
 import hashlib
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from lmpipe.errors import BudgetExhaustedError
+from lmpipe.errors import BudgetExhaustedError, RecipeError
 from lmpipe.evaluation import DEFAULT_CONCURRENCY, RunOptions, run_pairs
 from lmpipe.example import Example
+from lmpipe.lm.lm import LM
 from lmpipe.metrics import AnyMetric, metric_calls
 from lmpipe.optimize.asking import Proposer
 from lmpipe.optimize.board import Board
 from lmpipe.optimize.bounds import worst_run
 from lmpipe.optimize.budget import Ledger, RunAdmission
-from lmpipe.optimize.events import Candidate, Progress, Rollout, Watcher
+from lmpipe.optimize.events import Candidate, Rollout, Watcher
 from lmpipe.optimize.race import Entry, Pair, Race
 from lmpipe.optimize.racing import Racing, informative_first
 from lmpipe.optimize.roles import Roles
+from lmpipe.optimize.telling import Telling
 from lmpipe.outcome import Evaluation, Row
 from lmpipe.program import Module, Predictor
 from lmpipe.signature import Signature
-from lmpipe.state import ProgramState
+from lmpipe.state import Adapter, ProgramState
+from lmpipe.weights.rows import TrainingRow
+from lmpipe.weights.settings import TrainingSettings
+from lmpipe.weights.trainings import Trainings
 
 S = TypeVar("S", bound=Signature)
 T = TypeVar("T")
@@ -53,6 +58,7 @@ class Task:
         teacher_program: a program of the same predictors that makes the rollouts, as it is; the
             program with the state that an optimizer gives its teacher if None.
         racing: when candidates are dropped; None scores all of them on everything.
+        trainings: trains weights; None if nothing in this task does.
         concurrency: examples in flight at a time.
     """
 
@@ -69,6 +75,7 @@ class Task:
         watcher: Watcher,
         teacher_program: Module | None = None,
         racing: Racing | None = None,
+        trainings: Trainings | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
         self.program = program
@@ -76,7 +83,6 @@ class Task:
         self.start = program.state()
         self.train = tuple(train)
         self.val = tuple(val)
-        self.phase = ""
         self._metric = metric
         self._lms = lms
         self._seed = seed
@@ -84,13 +90,24 @@ class Task:
         self._ledger = ledger
         self._watcher = watcher
         self._teacher_program = teacher_program
+        self._trainings = trainings
         self._concurrency = concurrency
         self._board = Board(len(val), watcher)
+        self._telling = Telling(watcher, self._board, ledger)
         self._race = Race(self._board, racing, self._score)
         self._proposer = Proposer(lms.proposer, ledger, self.note, concurrency=concurrency)
         self._order = self.rng("order of validation").sample(range(len(val)), len(val))
         # One step at a time: the order in which runs are admitted decides where a budget ends.
         self._turn = asyncio.Lock()
+
+    @property
+    def phase(self) -> str:
+        """What the compile does now, for those who watch."""
+        return self._telling.phase
+
+    @phase.setter
+    def phase(self, phase: str) -> None:
+        self._telling.phase = phase
 
     @property
     def best(self) -> Candidate:
@@ -194,6 +211,7 @@ class Task:
         *,
         sample: int = 0,
         threshold: float = 1.0,
+        lm: LM | None = None,
     ) -> list[Rollout]:
         """Run the teacher on training examples, one numbered sample of each.
 
@@ -202,6 +220,7 @@ class Task:
             examples: the examples to run.
             sample: the number of the sample; from 1 on, greedy LMs are warmed up.
             threshold: the score from which a rollout passes.
+            lm: the teacher's LM, in place of the recipe's.
 
         Raises:
             BudgetExhaustedError: if the budget ends first.
@@ -214,6 +233,7 @@ class Task:
                 role="teacher",
                 sample=sample,
                 few=len(examples) < min(_ENOUGH, len(self.train)),
+                lm=lm,
             )
         rollouts = [
             Rollout(row, sample, row.failure is None and row.score.value >= threshold)
@@ -301,6 +321,28 @@ class Task:
         async with self._turn:
             return await self._in_time(self._proposer.ask(signature, questions, temperature))
 
+    async def train_adapter(
+        self, label: str, rows: Sequence[TrainingRow], settings: TrainingSettings
+    ) -> Adapter:
+        """Train an adapter for the student; see `weights.Trainings`.
+
+        Args:
+            label: whose adapter it is.
+            rows: what to learn.
+            settings: how.
+
+        Raises:
+            TrainingError: if it cannot be trained.
+            BudgetExhaustedError: if time is over first.
+        """
+        if (trainings := self._trainings) is None:
+            raise RecipeError(
+                "weights are trained within a compile alone: run the optimizer by lmpipe.compile"
+            )
+        async with self._turn:
+            running = trainings.train(label, rows, settings, self._telling.of_training(label))
+            return await self._in_time(running)
+
     async def test(
         self, subject: str, state: ProgramState, examples: Sequence[Example], *, first: int = 0
     ) -> Evaluation:
@@ -348,8 +390,9 @@ class Task:
         role: str,
         sample: int = 0,
         few: bool = False,
+        lm: LM | None = None,
     ) -> Evaluation:
-        lm = self._lms.teacher if role == "teacher" else self._lms.student
+        lm = lm or (self._lms.teacher if role == "teacher" else self._lms.student)
         programs = {id(program): program for program, _ in pairs}.values()
         dearest = max(programs, key=lambda item: item.calls_per_run(), default=self.program)
         limit = dearest.calls_per_run()
@@ -359,7 +402,7 @@ class Task:
             concurrency=self._concurrency,
             scope=scope,
             admission=RunAdmission(self._ledger, worst_run(dearest, [lm], self._metric, judge)),
-            on_row=self._teller(step, len(pairs)),
+            on_row=self._telling.of_rows(step, len(pairs)),
             judge=judge,
             judge_calls=metric_calls(self._metric),
             few=few,
@@ -374,24 +417,3 @@ class Task:
             raise BudgetExhaustedError(
                 f"the budget ({self._ledger.budget}) is used up: time is over"
             ) from None
-
-    def _teller(self, step: str, of: int) -> Callable[[Row | None], None]:
-        done = -1
-
-        def tell(row: Row | None) -> None:
-            nonlocal done
-            done, best = done + 1, self._board.best
-            self._watcher.progress(
-                Progress(
-                    phase=self.phase,
-                    step=step,
-                    done=done,
-                    of=of,
-                    best=best.score if best else None,
-                    best_name=best.name if best else "",
-                    spend=self._ledger.total,
-                )
-            )
-
-        tell(None)
-        return tell

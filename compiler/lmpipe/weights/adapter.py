@@ -175,4 +175,3 @@ def _config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise ArtifactError(f"{path} does not describe a LoRA adapter (peft_type is not LORA)")
     return config
-

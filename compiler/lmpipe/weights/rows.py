@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from lmpipe.canonical import canonical_json, digest
-from lmpipe.errors import ConfigError
+from lmpipe.errors import ConfigError, DataError
 from lmpipe.lm.request import Message
-from lmpipe.outcome import Row
 from lmpipe.program import Module, Predictor
-from lmpipe.trace import Step
+from lmpipe.trace import Step, Trace
 
 RowFormat = Literal["hf", "openai"]
 
@@ -57,12 +56,30 @@ class TrainingRow:
         return {"prompt": asked, "chosen": wanted, "rejected": unwanted}
 
 
+def row_from_json(value: Mapping[str, Any]) -> TrainingRow:
+    """Read back a row in the format `hf`.
+
+    Raises:
+        DataError: if it is none.
+    """
+    try:
+        prompt = tuple(Message(turn["role"], turn["content"]) for turn in value["prompt"])
+        wanted = value["chosen"] if "chosen" in value else value["completion"]
+        rejected = value["rejected"][0]["content"] if "chosen" in value else None
+        return TrainingRow(prompt, wanted[0]["content"], rejected)
+    except (LookupError, TypeError) as error:
+        raise DataError(
+            f"not a fine-tuning row: {error!r}; expected prompt and completion, or prompt, chosen "
+            "and rejected, each a list of turns with role and content"
+        ) from error
+
+
 def rows_to_jsonl(rows: Iterable[TrainingRow], kind: RowFormat = "hf") -> bytes:
     """Rows as a JSONL file; the same rows give the same bytes."""
     return b"".join(canonical_json(row.to_json(kind)) + b"\n" for row in rows)
 
 
-def training_rows(program: Module, passed: Sequence[Row]) -> dict[str, list[TrainingRow]]:
+def training_rows(program: Module, passed: Sequence[Trace]) -> dict[str, list[TrainingRow]]:
     """What a program's predictors should learn from runs that passed, by predictor path.
 
     Every call of a predictor in a trace is a row of that predictor, so one that is called in a
@@ -72,7 +89,7 @@ def training_rows(program: Module, passed: Sequence[Row]) -> dict[str, list[Trai
 
     Args:
         program: the program that will be trained, bound to the state that it will run with.
-        passed: runs of it, or of another program with predictors of the same paths.
+        passed: traces of runs of it, or of another program with predictors of the same paths.
     """
     predictors = program.predictors()
     found: dict[str, dict[TrainingRow, None]] = {path: {} for path in predictors}
@@ -85,7 +102,7 @@ def training_rows(program: Module, passed: Sequence[Row]) -> dict[str, list[Trai
 
 
 def preference_rows(
-    program: Module, passed: Sequence[Row], failed: Sequence[Row]
+    program: Module, passed: Sequence[Trace], failed: Sequence[Trace]
 ) -> dict[str, list[TrainingRow]]:
     """Replies of runs that failed beside those of runs that passed, by predictor path.
 
@@ -95,8 +112,8 @@ def preference_rows(
 
     Args:
         program: the program that will be trained, bound to the state that it will run with.
-        passed: runs whose replies are wanted.
-        failed: runs whose replies are not.
+        passed: traces of runs whose replies are wanted.
+        failed: traces of runs whose replies are not.
     """
     predictors = program.predictors()
     wanted: dict[tuple[str, tuple[Message, ...]], list[str]] = {}
@@ -127,9 +144,9 @@ def _row(predictor: Predictor, step: Step) -> TrainingRow:
     return TrainingRow(predictor.conversation(step.inputs), predictor.reply(step.outputs))
 
 
-def _steps(run: Row) -> list[Step]:
+def _steps(run: Trace) -> list[Step]:
     """The steps of a run in an order that does not depend on which of them ended first."""
     return sorted(
-        run.trace.steps,
+        run.steps,
         key=lambda step: (step.predictor, canonical_json([step.inputs, step.outputs])),
     )

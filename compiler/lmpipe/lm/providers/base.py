@@ -75,6 +75,10 @@ class Servers(Protocol):
         """
         ...
 
+    async def aclose(self) -> None:
+        """Stop the servers that were started."""
+        ...
+
 
 def is_served(lm: LM) -> bool:
     """Whether an LM needs someone to look after its server."""

@@ -1,0 +1,232 @@
+"""`Trainings`: adapters for a program's predictors, each trained once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+from lmpipe.canonical import canonical_json
+from lmpipe.errors import TrainingError
+from lmpipe.files import write_file
+from lmpipe.lm.cache import Cache
+from lmpipe.lm.lm import LM
+from lmpipe.lm.request import Message, Reply, Request
+from lmpipe.lm.runtime import ReplyStore
+from lmpipe.lm.weights import weights_folder
+from lmpipe.state import Adapter
+from lmpipe.weights.rows import TrainingRow, rows_to_jsonl
+from lmpipe.weights.settings import TrainingSettings
+from lmpipe.weights.trainer import Trained, Trainer, TrainingJob, TrainingProgress
+
+ROWS = "rows.jsonl"
+
+
+class Workplace(Protocol):
+    """What surrounds training: the devices that it needs, and whoever serves what it made."""
+
+    def free_devices(self) -> AbstractAsyncContextManager[object]:
+        """Keep the devices free of servers while something is trained."""
+        ...
+
+    def add_adapter(self, name: str, folder: Path) -> None:
+        """Know where the weights of an adapter lie, for when it is asked."""
+        ...
+
+
+class Trainings:
+    """Trains adapters, and remembers what was trained.
+
+    What a training came to is kept like a reply of an LM: with the same rows, settings and base
+    model it is not repeated, and a compile that is replayed from a cassette needs no GPU. The
+    weights themselves lie in a folder of the user's.
+
+    Args:
+        trainer: who trains.
+        base: the LM that adapters are trained for.
+        base_model: gives the folder or hub name of its weights.
+        place: what surrounds training.
+        store: where outcomes are kept, or None.
+        folder: where weights are kept; in the user's cache folder by default.
+    """
+
+    def __init__(
+        self,
+        *,
+        trainer: Trainer,
+        base: LM,
+        base_model: Callable[[], Awaitable[str]],
+        place: Workplace,
+        store: ReplyStore | None,
+        folder: Path | None = None,
+    ) -> None:
+        self._trainer, self._base, self._base_model = trainer, base, base_model
+        self._place, self._store = place, store
+        self._folder = folder or adapters_folder()
+        self._made: dict[str, tuple[Outcome, Path]] = {}
+
+    async def train(
+        self,
+        label: str,
+        rows: Sequence[TrainingRow],
+        settings: TrainingSettings,
+        on_progress: Callable[[TrainingProgress], None] | None = None,
+    ) -> Adapter:
+        """An adapter that was trained on these rows; from an earlier training if there was one.
+
+        Args:
+            label: whose adapter it is, for its name.
+            rows: what to learn.
+            settings: how.
+            on_progress: told how far it is.
+
+        Raises:
+            TrainingError: if it cannot be trained; the same call resumes.
+        """
+        data = rows_to_jsonl(rows)
+        request = self._request(data, settings)
+        key = request.key()
+        folder = self._folder / key[:32]
+        outcome = self._known(key, request, folder)
+        if outcome is None:
+            outcome = await self._train(folder, data, settings, on_progress)
+            if self._store is not None:
+                self._store.put(key, request, outcome.to_reply())
+        adapter = Adapter.of(label, outcome.sha256, self._base.model)
+        self._place.add_adapter(adapter.name, folder)
+        self._made[adapter.name] = outcome, folder
+        return adapter
+
+    def outcome(self, adapter: Adapter) -> Outcome | None:
+        """What the training of an adapter came to, if it was asked for here."""
+        made = self._made.get(adapter.name)
+        return made and made[0]
+
+    def keep(self, adapter: Adapter, folder: Path) -> bool:
+        """Copy the weights of an adapter and the rows they come from; False if they are not here.
+
+        A replayed compile knows what was trained, but may have no weights.
+        """
+        made = self._made.get(adapter.name)
+        if made is None or not (made[1] / ROWS).is_file():
+            return False
+        part = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(made[1], part, ignore=shutil.ignore_patterns("checkpoint*", "*.log", ".*"))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(part, folder)
+        return True
+
+    def _request(self, rows: bytes, settings: TrainingSettings) -> Request:
+        """What a training is told by, where an LM is told by what it is asked."""
+        job = {"rows": hashlib.sha256(rows).hexdigest(), "settings": settings.to_json()}
+        return Request(
+            LM(self._base.model, max_tokens=1),
+            (Message("system", "train"), Message("user", canonical_json(job).decode())),
+        )
+
+    def _known(self, key: str, request: Request, folder: Path) -> Outcome | None:
+        reply = self._store.get(key, request) if self._store is not None else None
+        if reply is None:
+            return None
+        # A cassette tells all that a replay needs; in daily use lost weights are trained again.
+        if isinstance(self._store, Cache) and not (folder / ROWS).is_file():
+            return None
+        return Outcome.from_reply(reply)
+
+    async def _train(
+        self,
+        folder: Path,
+        rows: bytes,
+        settings: TrainingSettings,
+        on_progress: Callable[[TrainingProgress], None] | None,
+    ) -> Outcome:
+        source = folder.with_suffix(".rows.jsonl")
+        await asyncio.to_thread(_write, source, rows)
+        job = TrainingJob(
+            base_model=await self._base_model(), rows=source, settings=settings, folder=folder
+        )
+        self._trainer.check(job)
+        async with self._place.free_devices():
+            trained = await self._trainer.train(job, on_progress)
+        # Last: a folder with its rows in it holds whole weights.
+        os.replace(source, folder / ROWS)
+        return Outcome.of(trained, rows)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to.
+
+    Args:
+        sha256: of the adapter.
+        rows: how many rows it learned from.
+        base: the model and revision of the weights that it adds to.
+        curve: (step, loss).
+        held_out: (step, loss on held-out rows).
+        seconds: how long it took.
+    """
+
+    sha256: str
+    rows: int
+    base: dict[str, Any]
+    curve: tuple[tuple[int, float], ...]
+    held_out: tuple[tuple[int, float], ...]
+    seconds: float
+
+    @staticmethod
+    def of(trained: Trained, rows: bytes) -> Outcome:
+        """The outcome of a training that has ended."""
+        return Outcome(
+            trained.hash,
+            rows.count(b"\n"),
+            dict(trained.base),
+            tuple(trained.curve),
+            tuple(trained.held_out),
+            trained.seconds,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For manifests: the same for the same training, so no time."""
+        return {name: value for name, value in asdict(self).items() if name != "seconds"}
+
+    def to_reply(self) -> Reply:
+        """As the store keeps it."""
+        return Reply(orjson.dumps(self.to_json()).decode(), seconds=self.seconds)
+
+    @staticmethod
+    def from_reply(reply: Reply) -> Outcome:
+        """Read back what `to_reply` wrote.
+
+        Raises:
+            TrainingError: if it is something else.
+        """
+        try:
+            value: dict[str, Any] = orjson.loads(reply.text)
+            for name in ("curve", "held_out"):
+                value[name] = tuple((int(step), float(loss)) for step, loss in value[name])
+            return Outcome(**value, seconds=reply.seconds)
+        except (ValueError, TypeError, LookupError) as error:
+            raise TrainingError(
+                f"what was kept of an earlier training cannot be read ({error}): clear the cache "
+                "with `lmpipe cache clear`, and run the same command again"
+            ) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, data)
+
+
+def adapters_folder() -> Path:
+    """Where trained weights are kept: in $LMPIPE_HOME or in the user's cache folder."""
+    return weights_folder().parent / "adapters"

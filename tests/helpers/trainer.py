@@ -1,0 +1,51 @@
+"""A trainer that learns nothing and says what it was given: weights for tests without a GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lmpipe.weights.trainer import Trained, TrainingJob, TrainingProgress
+
+
+@dataclass
+class ScriptedTrainer:
+    """Adapters whose hash is that of the rows.
+
+    Attributes:
+        jobs: the trainings that it was asked for.
+        rows: what each of them was to learn.
+    """
+
+    jobs: list[TrainingJob] = field(default_factory=list)
+    rows: list[list[dict[str, object]]] = field(default_factory=list)
+
+    def check(self, job: TrainingJob) -> None:
+        """Nothing can be wrong."""
+
+    async def train(
+        self, job: TrainingJob, on_progress: Callable[[TrainingProgress], None] | None = None
+    ) -> Trained:
+        data = job.rows.read_bytes()
+        self.jobs.append(job)
+        self.rows.append([json.loads(line) for line in data.splitlines()])
+        job.folder.mkdir(parents=True, exist_ok=True)
+        sha256 = hashlib.sha256(data).hexdigest()
+        (job.folder / "adapter_model.safetensors").write_bytes(b"weights " + sha256.encode())
+        (job.folder / "adapter_config.json").write_text("{}")
+        return Trained(
+            folder=job.folder,
+            hash=sha256,
+            curve=((1, 2.0), (2, 1.0)),
+            held_out=((2, 1.5),),
+            seconds=0.0,
+            base={"model": job.base_model, "revision": "1"},
+        )
+
+
+def files(folder: Path) -> set[str]:
+    """The names of the files in a folder."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

@@ -1,0 +1,267 @@
+"""BootstrapFinetune: which runs become rows, one adapter for each predictor, kept if it helps."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.trainer import ScriptedTrainer, files
+from helpers.world import TwoSteps, answer, recipe, things
+
+import lmpipe
+from lmpipe.artifact import read_manifest
+from lmpipe.errors import ConfigError, RecipeError
+from lmpipe.lm.cassette import Cassette, Mode
+from lmpipe.lm.request import Request
+from lmpipe.lm.runtime import Runtime
+from lmpipe.optimize import Sizes
+from lmpipe.settings import make_runtime
+from lmpipe.weights.settings import TrainingSettings
+from lmpipe.weights.trainings import adapters_folder
+
+COLOURS = {"apple": "red", "grass": "green", "sky": "blue"}
+
+
+def right(request: Request) -> str:
+    asked = request.messages[-1].content
+    kind = next(kind for kind in COLOURS if kind in asked)
+    return f"## colour\n{COLOURS[kind]}"
+
+
+def trained_student(*good: str) -> Callable[[Request], str]:
+    """Right with the adapter of a predictor whose name begins so; nonsense with any other."""
+
+    def script(request: Request) -> str:
+        adapter = request.lm.adapter
+        if adapter is None:
+            return answer(request)
+        if not adapter.startswith(good):
+            return "nonsense"
+        if "few words" in request.messages[0].content:
+            return "## words\nwell described"
+        return right(request)
+
+    return script
+
+
+def compiled(tmp_path: Path, trainer: ScriptedTrainer, **changes: Any) -> lmpipe.Run:
+    settings: dict[str, Any] = {
+        "optimizer": lmpipe.BootstrapFinetune(teacher_demos=8),
+        "student": lmpipe.ScriptedLM(trained_student("self")),
+        "trainer": trainer,
+    }
+    return lmpipe.compile(recipe(**{**settings, **changes}), runs=tmp_path / "runs")
+
+
+def test_the_student_runs_with_the_weights_that_helped(tmp_path: Path) -> None:
+    run = compiled(tmp_path, ScriptedTrainer())
+    adapter = run.state["self"].adapter
+    assert adapter is not None
+    assert adapter.base == "scripted/scripted"
+    assert run.best.score == 1.0
+    assert not run.state["self"].demos
+    assert run.state["self"].retrieval is None
+
+
+def test_weights_that_do_not_help_are_not_kept(tmp_path: Path) -> None:
+    run = compiled(tmp_path, ScriptedTrainer(), student=lmpipe.ScriptedLM(trained_student("no")))
+    assert run.state["self"].adapter is None
+
+
+def test_rows_are_of_runs_that_passed(tmp_path: Path) -> None:
+    trainer = ScriptedTrainer()
+    compiled(tmp_path, trainer, optimizer=lmpipe.BootstrapFinetune(teacher_demos=0))
+    (rows,) = trainer.rows
+    assert 0 < len(rows) < 40
+    for row in rows:
+        asked, said = row["prompt"][-1]["content"], row["completion"][0]["content"]  # type: ignore[index]
+        kind = next(kind for kind in COLOURS if kind in asked)
+        assert COLOURS[kind] in said
+
+
+def test_the_teacher_sees_demonstrations_that_the_student_does_not(tmp_path: Path) -> None:
+    trainer, lm = ScriptedTrainer(), lmpipe.ScriptedLM(trained_student("self"))
+    compiled(tmp_path, trainer, student=lm)
+    assert all(len(row["prompt"]) == 2 for row in trainer.rows[0])  # type: ignore[arg-type]
+    assert any(len(request.messages) == 2 + 2 * 8 for request in lm.requests)
+
+
+def test_the_student_may_keep_its_demonstrations(tmp_path: Path) -> None:
+    chain = lmpipe.Chain(
+        stages=(lmpipe.LabeledFewShot(), lmpipe.BootstrapFinetune(demos=True)),
+    )
+    trainer = ScriptedTrainer()
+    run = compiled(tmp_path, trainer, optimizer=chain)
+    assert all(len(row["prompt"]) > 2 for row in trainer.rows[0])  # type: ignore[arg-type]
+    assert run.state["self"].demos
+
+
+def two_steps(tmp_path: Path, *good: str, **settings: Any) -> lmpipe.Run:
+    return compiled(
+        tmp_path,
+        settings.pop("trainer", ScriptedTrainer()),
+        program=TwoSteps(),
+        student=lmpipe.ScriptedLM(trained_student(*good)),
+        optimizer=lmpipe.BootstrapFinetune(**settings),
+    )
+
+
+def test_each_predictor_has_an_adapter_of_its_own(tmp_path: Path) -> None:
+    trainer = ScriptedTrainer()
+    run = two_steps(tmp_path, "describe", "name", trainer=trainer)
+    adapter = run.state["name"].adapter
+    assert len(trainer.jobs) == 2
+    assert adapter is not None
+    assert adapter.name.startswith("name-")
+
+
+def test_an_adapter_that_hurts_is_rolled_back_alone(tmp_path: Path) -> None:
+    run = two_steps(tmp_path, "name")
+    assert run.state["describe"].adapter is None
+    assert run.state["name"].adapter is not None
+
+
+def test_one_adapter_may_serve_all_predictors(tmp_path: Path) -> None:
+    trainer = ScriptedTrainer()
+    run = two_steps(tmp_path, "shared", trainer=trainer, shared=True)
+    assert len(trainer.jobs) == 1
+    assert run.state["describe"].adapter == run.state["name"].adapter is not None
+
+
+def test_more_samples_give_more_rows(tmp_path: Path) -> None:
+    def varied(request: Request) -> str:
+        # A greedy LM is warmed up for further samples.
+        return right(request) if request.lm.temperature or request.lm.adapter else "## colour\nred"
+
+    sizes = []
+    for samples in (1, 2):
+        trainer = ScriptedTrainer()
+        compiled(
+            tmp_path,
+            trainer,
+            student=lmpipe.ScriptedLM(varied, name=f"varied {samples}"),
+            optimizer=lmpipe.BootstrapFinetune(samples=samples),
+        )
+        sizes.append(len(trainer.rows[0]))
+    assert sizes[0] < sizes[1] <= 40
+
+
+def test_preference_training_pairs_what_passed_with_what_did_not(tmp_path: Path) -> None:
+    def wavering(request: Request) -> str:
+        return right(request) if request.lm.temperature or request.lm.adapter else "## colour\nred"
+
+    trainer = ScriptedTrainer()
+    compiled(
+        tmp_path,
+        trainer,
+        student=lmpipe.ScriptedLM(wavering),
+        optimizer=lmpipe.BootstrapFinetune(samples=2, training=TrainingSettings(method="dpo")),
+    )
+    assert trainer.rows[0]
+    assert all(row["rejected"][0]["content"] == "## colour\nred" for row in trainer.rows[0])  # type: ignore[index]
+
+
+def test_where_nothing_passes_nothing_is_trained(tmp_path: Path) -> None:
+    trainer = ScriptedTrainer()
+    run = compiled(tmp_path, trainer, student=lmpipe.ScriptedLM(lambda _: "nonsense"))
+    assert trainer.jobs == []
+    assert run.state["self"].adapter is None
+
+
+def test_the_run_folder_has_the_weights_and_their_rows(tmp_path: Path) -> None:
+    run = compiled(tmp_path, ScriptedTrainer())
+    assert files(run.path / "weights" / "self") >= {
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "rows.jsonl",
+    }
+
+
+def test_the_manifest_tells_how_the_weights_were_trained(tmp_path: Path) -> None:
+    run = compiled(tmp_path, ScriptedTrainer())
+    told = read_manifest(run.path)["weights"]["self"]
+    assert told["sha256"] == run.state["self"].adapter.sha256  # type: ignore[union-attr]
+    assert told["training"]["curve"] == [[1, 2.0], [2, 1.0]]
+    assert told["training"]["rows"] > 0
+
+
+@contextmanager
+def cached(tmp_path: Path) -> Iterator[None]:
+    runtime = make_runtime(cache=tmp_path / "cache")
+    with lmpipe.using(runtime=runtime):
+        yield
+    runtime.close()
+
+
+@contextmanager
+def taped(path: Path, mode: Mode) -> Iterator[None]:
+    with Cassette(path, mode=mode) as tape, lmpipe.using(runtime=Runtime(store=tape)):
+        yield
+
+
+def test_a_training_is_not_repeated(tmp_path: Path) -> None:
+    first, second = ScriptedTrainer(), ScriptedTrainer()
+    with cached(tmp_path):
+        one = compiled(tmp_path, first)
+        two = compiled(tmp_path, second)
+    assert (len(first.jobs), len(second.jobs)) == (1, 0)
+    assert one.state == two.state
+    assert files(two.path / "weights" / "self") == files(one.path / "weights" / "self")
+
+
+def test_lost_weights_are_trained_again(tmp_path: Path) -> None:
+    first, second = ScriptedTrainer(), ScriptedTrainer()
+    with cached(tmp_path):
+        compiled(tmp_path, first)
+        shutil.rmtree(adapters_folder())
+        compiled(tmp_path, second)
+    assert len(second.jobs) == 1
+
+
+def test_a_recorded_compile_is_replayed_without_a_trainer(tmp_path: Path) -> None:
+    path, unused = tmp_path / "tape.jsonl", ScriptedTrainer()
+    with taped(path, "rewrite"):
+        one = compiled(tmp_path, ScriptedTrainer())
+    shutil.rmtree(adapters_folder())
+    with taped(path, "none"):
+        two = compiled(tmp_path / "again", unused)
+    assert unused.jobs == []
+    assert two.state == one.state
+
+
+def test_the_cost_holds(tmp_path: Path) -> None:
+    optimizer = lmpipe.BootstrapFinetune(samples=2)
+    run = two_steps(tmp_path, "name", samples=2)
+    cost = optimizer.cost(Sizes(40, 30, 2))
+    assert cost.runs == 2 * 40 + 4 * 30
+    assert len(cost.trainings) == 2
+    rows = sum(len(candidate.evaluation.rows) for candidate in run.candidates)
+    assert rows <= cost.runs + 2 * 30
+
+
+def test_weights_that_were_learned_for_another_lm_are_refused(tmp_path: Path) -> None:
+    run = compiled(tmp_path, ScriptedTrainer())
+    with (
+        lmpipe.using(lm=lmpipe.ScriptedLM(right, name="other")),
+        pytest.raises(ConfigError, match=r"trained for scripted/scripted.*scripted/other"),
+    ):
+        run.program(thing="sky number 1")
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(RecipeError, match="1 sample or more"):
+        lmpipe.BootstrapFinetune(samples=0)
+    with pytest.raises(RecipeError, match="samples to 2 or more"):
+        lmpipe.BootstrapFinetune(training=TrainingSettings(method="dpo"))
+
+
+def test_the_teacher_may_be_another_lm(tmp_path: Path) -> None:
+    trainer = ScriptedTrainer()
+    teacher = lmpipe.ScriptedLM(right, name="teacher")
+    compiled(tmp_path, trainer, teacher=teacher)
+    assert len(trainer.rows[0]) == len({example.thing for example in things(40)})
+    assert all(request.lm.adapter is None for request in teacher.requests)
