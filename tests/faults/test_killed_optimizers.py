@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 from helpers.fake_server import FakeServer
 from helpers.killing import WINDOW, Counting, only_run, start
-from helpers.optimizers import SMALL
+from helpers.optimizers import EVERY
 from helpers.writer import answer_or_write_body
 
 PROGRAM = """
 import os
 import lmpipe
-from helpers.optimizers import SMALL
+from helpers.optimizers import EVERY
 from helpers.world import TwoSteps, recipe as make_recipe
 
 recipe = make_recipe(
     student=lmpipe.LM("vllm/fake", base_url=os.environ["FAKE_URL"]),
     program=TwoSteps(),
-    optimizer=SMALL[{name!r}],
+    optimizer=EVERY[{name!r}],
 )
 """
 
 
-@pytest.mark.parametrize("name", list(SMALL))
+@pytest.mark.parametrize("name", list(EVERY))
 def test_a_killed_compile_goes_on_and_asks_nothing_again(tmp_path: Path, name: str) -> None:
     program = PROGRAM.format(name=name)
     counting = Counting(alarm_at=170, reply=answer_or_write_body)

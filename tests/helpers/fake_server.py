@@ -132,6 +132,7 @@ class FakeApp:
         self.failures: list[Failure] = []
         self.cut_streams = 0  # how many of the next streams break off after one piece
         self.models_asked = 0
+        self.adapters: list[dict[str, str]] = []
         self.owner = "fake"  # whom the list of models names
         self.draws_samples = True  # whether it knows `n`
         self.in_flight = 0
@@ -139,6 +140,7 @@ class FakeApp:
         self.app = web.Application(client_max_size=2**30)
         self.app.router.add_post("/v1/chat/completions", self.chat)
         self.app.router.add_get("/v1/models", self.models)
+        self.app.router.add_post("/v1/load_lora_adapter", self.load_adapter)
         self.app.router.add_post("/fail", self.fail_over_http)
         self.app.router.add_get("/stats", self.stats_over_http)
         self.app.router.add_get("/health", self.health)
@@ -288,7 +290,13 @@ class FakeApp:
 
     async def models(self, request: web.Request) -> web.Response:
         self.models_asked += 1
-        return web.json_response({"data": [{"id": "fake", "owned_by": self.owner}]})
+        data = [{"id": "fake", "owned_by": self.owner}]
+        return web.json_response({"data": data + self.adapters})
+
+    async def load_adapter(self, request: web.Request) -> web.Response:
+        told = await request.json()
+        self.adapters.append({"id": told["lora_name"], "root": told["lora_path"], "parent": "fake"})
+        return web.Response(text="loaded")
 
     async def fail_over_http(self, request: web.Request) -> web.Response:
         told = await request.json()

@@ -24,3 +24,12 @@ SMALL: dict[str, Optimizer] = {
         stages=(lmpipe.LayoutSearch(demos=2), lmpipe.RandomSearch(candidates=2, demos=6))
     ),
 }
+
+# Those that train weights; what they need of a recipe is a trainer.
+TRAINING: dict[str, Optimizer] = {
+    "finetune": lmpipe.BootstrapFinetune(teacher_demos=4),
+    "distill": lmpipe.Distill(samples=2),
+    "better-together": lmpipe.BetterTogether(prompt=lmpipe.LabeledFewShot(demos=2)),
+}
+
+EVERY = {**SMALL, **TRAINING}

@@ -13,7 +13,7 @@ from lmpipe.weights.trainer import Trained, TrainingJob, TrainingProgress
 
 @dataclass
 class ScriptedTrainer:
-    """Adapters whose hash is that of the rows.
+    """Adapters whose hash is that of the rows and settings.
 
     Attributes:
         jobs: the trainings that it was asked for.
@@ -33,7 +33,8 @@ class ScriptedTrainer:
         self.jobs.append(job)
         self.rows.append([json.loads(line) for line in data.splitlines()])
         job.folder.mkdir(parents=True, exist_ok=True)
-        sha256 = hashlib.sha256(data).hexdigest()
+        settings = json.dumps(job.settings.to_json()).encode()
+        sha256 = hashlib.sha256(data + settings).hexdigest()
         (job.folder / "adapter_model.safetensors").write_bytes(b"weights " + sha256.encode())
         (job.folder / "adapter_config.json").write_text("{}")
         return Trained(

@@ -7,6 +7,8 @@ import random
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from helpers.trainer import ScriptedTrainer
+
 import lmpipe
 from lmpipe.lm.request import Request
 from lmpipe.metrics import exact_match
@@ -105,6 +107,7 @@ def recipe(**changes: object) -> lmpipe.Recipe:
         metric=exact_match("colour"),
         optimizer=lmpipe.RandomSearch(candidates=6, demos=8, bootstrapped=2),
         student=student(),
+        trainer=ScriptedTrainer(),
         name="colours",
     )
     return made.replace(**changes)

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
-from helpers.optimizers import SMALL
+from helpers.optimizers import EVERY
 from helpers.world import NameColour, TwoSteps, recipe, things
 from helpers.writer import answer_or_write, writer
 
@@ -20,12 +20,12 @@ from lmpipe.lm.request import Reply, Request
 from lmpipe.optimize import optimizer_names
 from lmpipe.recipe import prepare
 
-every = pytest.mark.parametrize("name", list(SMALL))
+every = pytest.mark.parametrize("name", list(EVERY))
 
 
 def made(name: str, **changes: object) -> lmpipe.Recipe:
     program = changes.pop("program", None) or TwoSteps()
-    settings = {"student": writer(), "optimizer": SMALL[name], "program": program}
+    settings = {"student": writer(), "optimizer": EVERY[name], "program": program}
     return recipe(**{**settings, **changes})
 
 
@@ -34,7 +34,7 @@ def program_bytes(run: lmpipe.Run) -> bytes:
 
 
 def test_every_optimizer_is_held_to_these_promises() -> None:
-    assert set(SMALL) == set(optimizer_names())
+    assert set(EVERY) == set(optimizer_names())
 
 
 @every

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lmpipe.errors import RecipeError
@@ -117,6 +117,8 @@ async def trained(
     Returns:
         The best state so far, with or without adapters.
     """
+    seed = (training.seed + task.rng("training").getrandbits(31)) % 2**32
+    training = replace(training, seed=seed)
     rows = _rows(task, start, rollouts, training)
     task.note("rows", counts={path: len(items) for path, items in rows.items()})
     adapters = await _adapters(task, {p: r for p, r in rows.items() if r}, training, shared=shared)
