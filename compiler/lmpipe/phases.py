@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,9 +23,13 @@ from lmpipe.serving.spec import AdapterLimits, ServerSpec
 from lmpipe.settings import current_settings, using
 from lmpipe.state import Adapter, ProgramState
 from lmpipe.weights.adapter import read_adapter
+from lmpipe.weights.base_model import default_base_model
 from lmpipe.weights.local_trainer import LocalTrainer
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainings import Trainings
+
+# The model of a server that has the embedded LM's weights, as a folder that is made of them.
+LOCAL = "local"
 
 
 @asynccontextmanager
@@ -45,6 +50,7 @@ async def equipped(
     if not specs and not declared and not trainings_of(prepared):
         yield None
         return
+    specs = await asyncio.to_thread(_with_folders, specs)
     runtime = current_settings().runtime
     served = ServedLMs(Fleet(specs, on_progress=lambda said: note("server", {"message": said})))
     road = runtime.with_servers(served)
@@ -86,6 +92,7 @@ def attach_weights(
     specs = _specs(lms, servers, AdapterLimits(count=max(1, len(adapters))) if adapters else None)
     if not adapters and not specs:
         return
+    specs = _with_folders(specs)
     served = runtime.servers
     if not isinstance(served, ServedLMs):
         served = runtime.servers = ServedLMs(Fleet(specs))
@@ -154,6 +161,16 @@ def _lms(prepared: Prepared) -> list[LM]:
     lms = prepared.lms
     further = getattr(prepared.optimizer, "teachers", ())
     return [lms.student, lms.teacher, lms.proposer, *([lms.judge] if lms.judge else []), *further]
+
+
+def _with_folders(specs: Mapping[str, ServerSpec]) -> dict[str, ServerSpec]:
+    """Specs in which the embedded model is named by its folder; makes that once."""
+    return {
+        name: replace(spec, name=spec.name or LOCAL, model=str(default_base_model()))
+        if spec.model == LOCAL
+        else spec
+        for name, spec in specs.items()
+    }
 
 
 def _specs(

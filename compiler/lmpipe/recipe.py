@@ -110,7 +110,8 @@ class Recipe:
         test_size: the same for `test`.
         name: the name of the run; by default that of the program's class.
         servers: how vLLM is started for LMs named `vllm/<model>` that have no address, by the
-            name that they have there; one that is not told of is started with its defaults.
+            name that they have there; one that is not told of is started with its defaults. The
+            model `local` is that of `LM("local")`.
         trainer: who trains weights, where the optimizer does; by default TRL, in a process of its
             own.
         base_model: the folder or hub name of the student's weights, for training; by default
