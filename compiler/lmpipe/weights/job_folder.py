@@ -177,6 +177,8 @@ def put_in_place(plan: Plan) -> Trained:
         write_file(result / RECORD, pretty_json(record))
         if (plan.work / LOG).exists():
             shutil.copyfile(plan.work / LOG, result / LOG)
+        for file in result.iterdir():
+            file.chmod(0o644)  # the server may be another user's
         _swap(result, target, plan.work / "replaced")
     shutil.rmtree(plan.work, ignore_errors=True)
     return _trained(record, target)
