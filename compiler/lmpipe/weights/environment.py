@@ -85,7 +85,7 @@ def training_environment() -> TrainingEnvironment:
 def _versions(python: Path, whose: str) -> dict[str, str]:
     try:
         done = subprocess.run(  # noqa: S603 - the user's own Python, with a fixed script
-            [str(python), "-c", _ASK, *_NEEDED],
+            [str(python), "-c", _ASK, *_NEEDED, "gguf"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ class Plan:
         rows_hash: the SHA-256 of the rows' file.
         held_out: the positions of the rows held out.
         rows: how many rows there are.
+        where: the server that trains; empty for this machine.
     """
 
     job: TrainingJob
@@ -43,19 +43,24 @@ class Plan:
     rows_hash: str
     held_out: list[int]
     rows: int
+    where: str = ""
 
     @classmethod
-    def of(cls, job: TrainingJob) -> Plan:
+    def of(cls, job: TrainingJob, *, where: str = "") -> Plan:
         """Check a job as far as that can be done without its environment.
+
+        Args:
+            job: the job.
+            where: the server that trains, which knows base models by names of its own.
 
         Raises:
             TrainingError: if the base model's folder is none.
             DataError: if a row is no row.
         """
-        base = base_of(job.base_model)
+        base = {"model": job.base_model, "revision": ""} if where else base_of(job.base_model)
         rows = read_row_file(job.rows, job.settings.method)
         held_out = held_out_rows(rows, job.settings)
-        return cls(job, base, file_hash(job.rows), held_out, len(rows))
+        return cls(job, base, file_hash(job.rows), held_out, len(rows), where)
 
     @property
     def hash(self) -> str:
@@ -63,9 +68,10 @@ class Plan:
         return digest(
             {
                 "format": _FORMAT,
-                "base": self.base if self.base["revision"] else self.job.base_model,
+                "base": self.base,
                 "rows": self.rows_hash,
                 "settings": self.job.settings.to_json(),
+                "where": self.where,
             }
         )
 
@@ -149,22 +155,29 @@ def hash_in(path: Path) -> str:
     return str(value.get("hash", "")) if isinstance(value, dict) else ""
 
 
-def put_in_place(plan: Plan) -> Trained:
-    """Make what the script left into the job's result, at once, and clean up.
+def put_in_place(plan: Plan, outcome: Mapping[str, Any], *, model: str = "") -> Trained:
+    """Make what lies in the work folder's `result` into the job's result, at once, and clean up.
+
+    Args:
+        plan: the job.
+        outcome: the `curve`, `held_out`, `seconds`, `revision` and `versions` of the training.
+        model: the hosted model's name, if that is what has the weights.
 
     Raises:
-        TrainingError: if it left nothing that can be served, or the disk does not do its part.
+        TrainingError: if there is nothing that can be served, or the disk does not do its part.
     """
     result, target = plan.work / "result", plan.job.folder.absolute()
+    with disk_errors(target):
+        result.mkdir(exist_ok=True)
     try:
-        outcome = json.loads((plan.work / "outcome.json").read_bytes())
-        weights = weights_hash(result, plan)
-    except (OSError, ValueError, ArtifactError) as error:
+        weights = hosted_hash(plan, model) if model else weights_hash(result, plan)
+    except ArtifactError as error:
         raise TrainingError(f"the training left no weights that can be used: {error}") from error
     record = {
         "format": _FORMAT,
         "hash": plan.hash,
         "weights": weights,
+        "model": model,
         "base": {**plan.base, "revision": outcome["revision"] or plan.base["revision"]},
         "rows": {"sha256": plan.rows_hash, "count": plan.rows, "held_out": plan.held_out},
         "settings": plan.job.settings.to_json(),
@@ -177,9 +190,16 @@ def put_in_place(plan: Plan) -> Trained:
         write_file(result / RECORD, pretty_json(record))
         if (plan.work / LOG).exists():
             shutil.copyfile(plan.work / LOG, result / LOG)
+        for file in result.iterdir():
+            file.chmod(0o644)  # the server may be another user's
         _swap(result, target, plan.work / "replaced")
     shutil.rmtree(plan.work, ignore_errors=True)
     return _trained(record, target)
+
+
+def hosted_hash(plan: Plan, model: str) -> str:
+    """What stands for the hash of weights that nobody but their host has."""
+    return digest({"where": plan.where, "model": model})
 
 
 def weights_hash(folder: Path, plan: Plan) -> str:
@@ -214,7 +234,9 @@ def finished(plan: Plan) -> Trained | None:
         )
     try:
         record = orjson.loads((folder / RECORD).read_bytes())
-        if record["hash"] != plan.hash or record["weights"] != weights_hash(folder, plan):
+        if record["hash"] != plan.hash:
+            return None
+        if not record["model"] and record["weights"] != weights_hash(folder, plan):
             return None
         return _trained(record, folder.absolute())
     except (OSError, ValueError, KeyError, TypeError, ArtifactError, TrainingError):
@@ -259,5 +281,5 @@ def _trained(record: dict[str, Any], folder: Path) -> Trained:
         held_out=tuple((int(step), float(loss)) for step, loss in record["held_out"]),
         seconds=float(record["seconds"]),
         base=record["base"],
-        model=record.get("model", ""),
+        model=record["model"],
     )

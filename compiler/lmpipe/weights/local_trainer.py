@@ -53,7 +53,17 @@ class LocalTrainer:
         python = (await asyncio.to_thread(training_environment)).python
         with working(plan) as work:
             await _run_script(python, work, on_progress)
-            return await asyncio.to_thread(put_in_place, plan)
+            return await asyncio.to_thread(_finish, plan)
+
+
+def _finish(plan: Plan) -> Trained:
+    try:
+        outcome = json.loads((plan.work / "outcome.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"the training process left no word of what it did: {error}. Train again"
+        ) from error
+    return put_in_place(plan, outcome)
 
 
 async def _run_script(python: Path, work: Path, on_progress: OnProgress | None) -> None:

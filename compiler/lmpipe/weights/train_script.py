@@ -70,7 +70,7 @@ def fail(channel: Channel, message: str) -> NoReturn:
 
 
 def _end_with_parent() -> None:
-    while sys.stdin.buffer.read(4096):
+    while os.read(0, 4096):  # not sys.stdin, whose lock would be in the way at the end
         pass
     os._exit(3)
 
@@ -367,7 +367,7 @@ def common_arguments(job: dict[str, Any], rows: int, watched: bool) -> dict[str,
         "per_device_eval_batch_size": settings["batch"],
         "learning_rate": settings["learning_rate"],
         "lr_scheduler_type": "cosine",
-        "warmup_steps": max(1, round(0.05 * steps)),
+        "warmup_steps": round(0.05 * steps),
         "max_length": None,  # which would cut rows off
         "seed": settings["seed"],
         "data_seed": settings["seed"],

@@ -1,0 +1,199 @@
+"""OpenAI's fine-tuning API, and that of servers which speak it: files, jobs, events."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import orjson
+
+from lmpipe.errors import ConfigError, LMError, LMUnavailableError, TrainingError
+from lmpipe.lm.http import HttpClient, HttpError, UrlError
+from lmpipe.lm.providers.openai_reply import Server, connection_error, status_error
+from lmpipe.lm.retry import RetryPolicy, ask_again
+
+Sleep = Callable[[float], Awaitable[object]]
+
+_CONNECT = 10.0
+_PAGE = 100
+
+
+class FineTuningApi:
+    """Asks one server; unavailable ones are asked again.
+
+    Args:
+        base_url: the address that `/files` and `/fine_tuning/jobs` follow.
+        key: the API key; in no message.
+        model: the base model, for messages.
+        timeout: the longest wait for a response, in seconds.
+        retry: how patiently an unavailable server is asked again.
+        sleep: waits for so many seconds.
+
+    Raises:
+        TrainingError: if the address or the key cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        *,
+        model: str,
+        timeout: float,
+        retry: RetryPolicy,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        hidden = (key, urlsplit(base_url).password or "")
+        self._server = Server(model, base_url, tuple(secret for secret in hidden if secret))
+        self._timeout, self._retry, self._sleep = timeout, retry, sleep
+        self._boundary = f"lmpipe-{secrets.token_hex(16)}"
+        form = f"multipart/form-data; boundary={self._boundary}"
+        try:
+            self._json = _client(base_url, key, "application/json")
+            self._form = _client(base_url, key, form)
+        except (UrlError, ConfigError):  # their causes may show a secret
+            raise TrainingError(
+                f"the fine-tuning server {self._server} cannot be asked: check base_url and the key"
+            ) from None
+
+    async def upload(self, name: str, content: bytes) -> str:
+        """Upload a file of rows; returns its id."""
+        edge = f"--{self._boundary}"
+        head = (
+            f'{edge}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
+            f'{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+            "Content-Type: application/jsonl\r\n\r\n"
+        )
+        body = head.encode() + content + f"\r\n{edge}--\r\n".encode()
+        answer = await self._patiently(lambda: self._ask(self._form, "POST", "/files", body))
+        return self._text(answer, "id")
+
+    async def create(self, order: Mapping[str, Any], mark: str) -> str:
+        """Start a job, unless one with this mark is there already; returns its id.
+
+        Args:
+            order: what is to be trained.
+            mark: names the job among all others, so that none is started and paid for twice.
+        """
+        body = orjson.dumps({**order, "metadata": {"lmpipe_job": mark}})
+
+        async def once() -> str:
+            if found := await self._find(mark):
+                return found
+            answer = await self._ask(self._json, "POST", "/fine_tuning/jobs", body)
+            return self._text(answer, "id")
+
+        return await self._patiently(once)
+
+    async def job(self, job: str) -> dict[str, Any]:
+        """How a job stands."""
+        path = f"/fine_tuning/jobs/{quote(job, safe='')}"
+        return await self._patiently(lambda: self._ask(self._json, "GET", path))
+
+    async def metrics(self, job: str, *, all_pages: bool) -> list[dict[str, Any]]:
+        """What a job has noted of its steps, oldest first; the last page alone, or all of them."""
+        found: list[dict[str, Any]] = []
+        after = ""
+        while True:
+            path = f"/fine_tuning/jobs/{quote(job, safe='')}/events?limit={_PAGE}{after}"
+            page = await self._patiently(lambda path=path: self._ask(self._json, "GET", path))
+            events = _list(page)
+            found += [
+                event["data"]
+                for event in events
+                if event.get("type") == "metrics" and isinstance(event.get("data"), dict)
+            ]
+            if not (all_pages and page.get("has_more") and events and events[-1].get("id")):
+                return sorted(found, key=lambda data: int(data.get("step") or 0))
+            after = f"&after={quote(str(events[-1]['id']), safe='')}"
+
+    def excerpt(self, text: str) -> str:
+        """What the server wrote, short and without secrets."""
+        return self._server.excerpt(text.encode())
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._json.aclose()
+        await self._form.aclose()
+
+    async def _find(self, mark: str) -> str:
+        """The job with a mark, if it is there and was not given up."""
+        try:
+            path = f"/fine_tuning/jobs?limit={_PAGE}"
+            page = await self._ask(self._json, "GET", path)
+        except LMUnavailableError:
+            raise
+        except LMError as error:
+            if error.status in (404, 405, 501):  # a server that keeps no list
+                return ""
+            raise
+        for job in _list(page):
+            marked = (job.get("metadata") or {}).get("lmpipe_job") == mark
+            if marked and job.get("status") not in ("failed", "cancelled"):
+                return self._text(job, "id")
+        return ""
+
+    async def _patiently(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        try:
+            try:
+                return await call()
+            except LMUnavailableError as error:
+                return await ask_again(
+                    lambda _: call(),
+                    error,
+                    policy=self._retry,
+                    rng=random.Random(),
+                    started=started,
+                    sleep=self._sleep,
+                    clock=clock,
+                )
+        except LMError as error:
+            raise TrainingError(f"fine-tuning: {error}") from None
+
+    async def _ask(
+        self, client: HttpClient, method: str, path: str, body: bytes | None = None
+    ) -> dict[str, Any]:
+        try:
+            response = await client.request(method, path, body, timeout=self._timeout)
+        except HttpError as error:
+            raise connection_error(
+                self._server, error, timeout=self._timeout, connect_timeout=_CONNECT
+            ) from None
+        if response.status not in (200, 201):
+            raise status_error(self._server, response.status, response.headers, response.body)
+        try:
+            value = orjson.loads(response.body)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise LMUnavailableError(
+                f"{self._server} answered something else than a JSON object: "
+                f"{self._server.excerpt(response.body)}"
+            )
+        return value
+
+    def _text(self, answer: Mapping[str, Any], name: str) -> str:
+        value = answer.get(name)
+        if not isinstance(value, str) or not value:
+            raise TrainingError(
+                f"{self._server} answered without {name}: does it speak OpenAI's fine-tuning API?"
+            )
+        return value
+
+
+def _client(base_url: str, key: str, content_type: str) -> HttpClient:
+    headers = {"Content-Type": content_type}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    return HttpClient(base_url, headers=headers, connect_timeout=_CONNECT)
+
+
+def _list(page: Mapping[str, Any]) -> list[dict[str, Any]]:
+    data = page.get("data")
+    return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
