@@ -30,9 +30,7 @@ def command(
     host: Annotated[
         str, typer.Option("--host", help="Where to listen; only this machine by default.")
     ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="0 is a free one.")
-    ] = 0,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 is a free one.")] = 0,
     gpu: Annotated[
         str, typer.Option("--gpu", metavar="N,…", help="The GPUs it sees; all by default.")
     ] = "",

@@ -44,9 +44,7 @@ def plan(
     return lines
 
 
-def _start(
-    name: str, need: Need, running: dict[str, Placed], devices: Sequence[int]
-) -> list[str]:
+def _start(name: str, need: Need, running: dict[str, Placed], devices: Sequence[int]) -> list[str]:
     """Start a server, and return who was stopped for it."""
     stopped = make_room(need, running, devices)
     for one in stopped or ():
