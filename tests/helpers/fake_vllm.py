@@ -9,6 +9,7 @@ Run as a script with vLLM's flags. What else it does is said by environment vari
                        own, and write their process ids and its own into the folder
     FAKE_STARTS=file   add a line for each start: its model and CUDA_VISIBLE_DEVICES
     FAKE_LOOSE=1       take structured outputs and ignore them
+    FAKE_DIES=1        die as soon as its models were asked for
     FAKE_WRITE=text    write the text, with $VLLM_API_KEY filled in
 
 `POST /die` ends it at once, with a word of why.
@@ -73,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
     state: State
 
     def log_message(self, format: str, *args: Any) -> None:
-        print("INFO:", format % args, flush=True)
+        say(f"INFO: {format % args}")
 
     def do_GET(self) -> None:
         if self.path == "/health":
@@ -83,14 +84,14 @@ class Handler(BaseHTTPRequestHandler):
         if not self.allowed():
             return None
         if self.path == "/v1/models":
-            return self.answer(200, {"object": "list", "data": cards(self.state)})
+            self.answer(200, {"object": "list", "data": cards(self.state)})
+            return die() if os.environ.get("FAKE_DIES") else None
         return self.error(404, "Not Found")
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or "{}")
         if self.path == "/die":
-            print("RuntimeError: told to die", flush=True)
-            os._exit(3)
+            die()
         if not self.allowed():
             return None
         if self.path == "/v1/chat/completions":
@@ -152,6 +153,16 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def die() -> None:
+    say("RuntimeError: told to die")
+    os._exit(3)
+
+
 def cards(state: State) -> list[dict[str, Any]]:
     options = state.options
     limit = options.max_model_len or 2048
@@ -201,12 +212,12 @@ def main() -> None:
     if os.environ.get("FAKE_STUBBORN"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if text := os.environ.get("FAKE_WRITE"):
-        print(os.path.expandvars(text), flush=True)
+        say(os.path.expandvars(text))
     if text := os.environ.get("FAKE_EXIT"):
-        print(text, flush=True)
+        say(text)
         sys.exit(1)
-    print("(APIServer pid=1) INFO [api_utils.py:1]   █▄█▀ █  version 0.32.0", flush=True)
-    print("(Worker pid=2) INFO [runner.py:1] Starting to load model fake...", flush=True)
+    say("(APIServer pid=1) INFO [api_utils.py:1]   █▄█▀ █  version 0.32.0")
+    say("(Worker pid=2) INFO [runner.py:1] Starting to load model fake...")
     Handler.state = State(options)
     server = ThreadingHTTPServer((options.host, options.port), Handler)
     if folder := os.environ.get("FAKE_CHILDREN"):

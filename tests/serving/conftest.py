@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from helpers.fake_vllm import fake_command
+from helpers.family import Family
 
 from lmpipe.serving import AdapterLimits, ServerSpec
 
@@ -41,34 +40,8 @@ def adapter(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not waited for does not."""
-    try:
-        os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
-    except (ProcessLookupError, FileNotFoundError):
-        return False
-    return state not in (b"Z", b"X")
-
-
 @pytest.fixture
-def is_alive() -> Callable[[int], bool]:
-    return alive
-
-
-def pids(folder: Path) -> dict[str, int]:
-    return {path.name: int(path.read_text()) for path in folder.iterdir()}
-
-
-@pytest.fixture
-def pids_in() -> Callable[[Path], dict[str, int]]:
-    """Reads what the fake vLLM wrote about its processes."""
-    return pids
-
-
-@pytest.fixture
-def family(tmp_path: Path) -> dict[str, Any]:
-    """The environment of a server with two children, and where their process ids will be."""
+def family(tmp_path: Path) -> Family:
     folder = tmp_path / "pids"
     folder.mkdir()
-    return {"folder": folder, "env": {"FAKE_CHILDREN": str(folder)}}
+    return Family(folder)

@@ -12,7 +12,7 @@ from lmpipe.cli.options import Json
 if TYPE_CHECKING:
     from lmpipe.cli.checks import Finding
 
-_MARKS = {"ok": ("ok", "green"), "missing": ("–", "yellow"), "broken": ("broken", "red")}
+_MARKS = {"ok": ("ok", "green"), "missing": ("missing", "yellow"), "broken": ("broken", "red")}
 
 
 def command(json: Json = False) -> None:

@@ -168,7 +168,7 @@ class Admin:
         said = _message(response.body)
         if response.status == 401:
             remedy = "it wants another API key: give api_key="
-        elif response.status == 404 and "adapter" in what and not said:
+        elif response.status == 404 and "adapter" in what and said in ("", "Not Found"):
             remedy = (
                 "it was started without room for adapters: give ServerSpec(adapters=…) or "
                 "--lora-rank; a server of your own needs --enable-lora and "

@@ -31,6 +31,7 @@ class _Slot:
         users: how many use it.
         last_used: when it was used last, on the fleet's own clock.
         deaths: how often it died.
+        lost: why it is not started any more.
     """
 
     spec: ServerSpec
@@ -41,6 +42,7 @@ class _Slot:
     users: int = 0
     last_used: int = 0
     deaths: int = 0
+    lost: ServerError | None = None
 
 
 class Fleet:
@@ -156,6 +158,8 @@ class Fleet:
         """Wait until a server is up. Between a look and what follows from it nothing is awaited."""
         while True:
             self._check_open()
+            if slot.lost is not None:
+                raise slot.lost
             if slot.changing or self._reserved:
                 await self._change()
             elif slot.server is not None and slot.server.running:
@@ -192,9 +196,10 @@ class Fleet:
         await self._stop([slot])
         if slot.deaths > _RESTARTS:
             times = f"has died {slot.deaths} times; it is not started again"
-            raise ServerError(
+            slot.lost = ServerError(
                 f"{name} {times}\n{failure}", log=failure.log, exit_status=failure.exit_status
-            ) from failure
+            )
+            return
         self._tell(f"{name} has died and is started again: {str(failure).splitlines()[0]}")
 
     async def _stop(self, slots: Sequence[_Slot]) -> None:

@@ -9,6 +9,7 @@ and exits with the server's status.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -150,10 +151,8 @@ def _watch(
 
 def _kill_all(server: subprocess.Popen[bytes]) -> None:
     """Kill the server's process group, then whatever else it has left behind."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left in it
         os.killpg(server.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass  # nobody is left in it
     server.wait()
     while children := _children():
         for child in children:

@@ -130,12 +130,7 @@ class VLLMServer:
         Raises:
             ServerError: if the server does not take it.
         """
-        folder = Path(path).expanduser().absolute()
-        if self.owned and not (folder / "adapter_config.json").exists():
-            raise ServerError(
-                f"{folder} holds no adapter: expected adapter_config.json and its safetensors"
-            )
-        await self._admin.load_adapter(name, str(folder))
+        await self._admin.load_adapter(name, _adapter_folder(path, check=self.owned))
 
     async def unload_adapter(self, name: str) -> None:
         """Unload a LoRA adapter; it need not be loaded.
@@ -257,6 +252,16 @@ async def attach(base_url: str, *, api_key: str | None = None) -> VLLMServer:
     server = VLLMServer(base_url, base.id, api_key=api_key)
     server.context = base.max_model_len
     return server
+
+
+def _adapter_folder(path: Path | str, *, check: bool) -> str:
+    """An adapter's folder as a server can find it; looked at where it is on this machine."""
+    folder = Path(path).expanduser().absolute()
+    if check and not (folder / "adapter_config.json").exists():
+        raise ServerError(
+            f"{folder} holds no adapter: expected adapter_config.json and its safetensors"
+        )
+    return str(folder)
 
 
 def _check_model(spec: ServerSpec) -> None:

@@ -126,8 +126,9 @@ class ServerSpec:
             raise ConfigError(f"{what}: context is {self.context}, must be 1 or more")
         if self.devices and len(self.devices) < self.device_count:
             raise ConfigError(
-                f"{what}: {self.tensor_parallel} × {self.data_parallel} parallel needs "
-                f"{self.device_count} GPUs, devices names {len(self.devices)}"
+                f"{what}: tensor_parallel={self.tensor_parallel} and "
+                f"data_parallel={self.data_parallel} need {self.device_count} GPUs, devices names "
+                f"{len(self.devices)}"
             )
 
     @property
@@ -143,7 +144,8 @@ class ServerSpec:
     @property
     def reached_at(self) -> str:
         """The host that this machine reaches it by, as it stands in an address."""
-        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+        host = everywhere.get(self.host, self.host)
         return f"[{host}]" if ":" in host else host
 
     @property

@@ -1,0 +1,97 @@
+"""`lmpipe serve-lm`: a server in the foreground, until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.fake_vllm import fake_command
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _fake_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LMPIPE_VLLM", " ".join(fake_command()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_told_to_stop(
+    folder: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sesame-7f31")
+    command = [sys.executable, "-m", "lmpipe", "serve-lm", "org/model", "--name", "tiny"]
+    command += ["--api-key-env", "MY_KEY", "--lora-rank", "8", "--", "--max-model-len=64"]
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    first, second = process.stdout.readline(), process.stdout.readline()
+    assert first.startswith("serving tiny at http://127.0.0.1:")
+    address = first.split()[-1]
+    key = 'api_key=os.environ["MY_KEY"]'
+    assert second.strip() == f'lmpipe.LM("vllm/tiny", base_url="{address}", {key})'
+    process.send_signal(number)
+    rest, said = process.communicate(timeout=60)
+    assert (rest, process.returncode) == ("", 0)
+    assert "sesame" not in said
+    assert said.splitlines()[-1] == "stopping"
+
+
+def test_it_ends_while_it_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_NEVER", "1")
+    command = [sys.executable, "-m", "lmpipe", "serve-lm", "org/model"]
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "vLLM 0.32.0\n"
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("", 0)
+
+
+def test_a_server_that_does_not_start_is_one_message(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EXIT", "torch.OutOfMemoryError: CUDA out of memory.")
+    result = cli("serve-lm", "org/model")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: the server of org/model did not start (exit status 1)")
+    assert "take less memory" in result.stderr
+
+
+def test_a_server_that_dies_ends_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_DIES", "1")
+    result = cli("serve-lm", "org/model")
+    assert result.exit_code == 1
+    assert "the server of org/model has died (exit status 3)" in result.stderr
+    assert "RuntimeError: told to die" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--gpu", "one"], "write the GPUs' numbers"),
+        (["--lora-rank", "24"], "vLLM takes the ranks"),
+        (["--memory", "3"], "memory is 3.0"),
+        (["--api-key-env", "NOT_THERE"], "no such environment variable"),
+        (["--", "--port", "3"], "--port does not belong in args: say it with port="),
+        (["--no-such-flag"], "No such option"),
+    ],
+)
+def test_what_cannot_be_served_is_bad_input(cli: Cli, arguments: list[str], words: str) -> None:
+    result = cli("serve-lm", "org/model", *arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_an_open_door_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_EXIT", "enough")
+    result = cli("serve-lm", "org/model", "--host", "0.0.0.0")
+    assert "anyone who reaches 0.0.0.0" in result.stderr
