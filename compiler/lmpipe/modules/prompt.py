@@ -10,6 +10,7 @@ from lmpipe.adapters import Layout, layout_named, render_prefix
 from lmpipe.errors import CallError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Constraint, Message, Prefix
+from lmpipe.modules.embedding import Embedding
 from lmpipe.spec import SignatureSpec
 from lmpipe.state import PredictorState
 
@@ -59,8 +60,34 @@ class Prompt:
         """Checked inputs as JSON values by name."""
         return {field.name: field.dump(inputs[field.name]) for field in self.spec.inputs}
 
-    def messages(self, shown: Mapping[str, Any]) -> tuple[Message, ...]:
+    @property
+    def embeds(self) -> bool:
+        """Whether a call's inputs are embedded before the conversation starts."""
+        return self.neighbours is not None and self.neighbours.vectors is not None
+
+    def embedding(self, path: str, inputs: Mapping[str, Any], configured: LM | None) -> Embedding:
+        """What asks the configured embedder for the vector that `messages` needs.
+
+        Args:
+            path: the predictor's.
+            inputs: checked inputs.
+            configured: the embedder, if any.
+
+        Raises:
+            CallError: if an input is no valid Unicode text.
+            ConfigError: if it is not the embedder of the pool, or there is none.
+        """
+        assert self.neighbours is not None
+        assert self.neighbours.vectors is not None
+        text = self._checked(self.neighbours.text(self.dump_inputs(inputs)))
+        return Embedding.of(path, self.neighbours.vectors, text, configured)
+
+    def messages(self, shown: Mapping[str, Any], vector: str | None = None) -> tuple[Message, ...]:
         """The conversation that a call starts with, from inputs as `dump_inputs` gives them.
+
+        Args:
+            shown: the inputs.
+            vector: theirs, if they are embedded.
 
         Raises:
             CallError: if an input is no valid Unicode text.
@@ -68,10 +95,12 @@ class Prompt:
         asking = self._ask(shown)
         if self.neighbours is None:
             return (*self.prefix.messages, asking)
-        return (*self.prefix.messages, *self.neighbours.turns(shown), asking)
+        return (*self.prefix.messages, *self.neighbours.turns(shown, vector), asking)
 
     def _ask(self, shown: Mapping[str, Any]) -> Message:
-        text = self.layout.user(self.spec, shown)
+        return Message("user", self._checked(self.layout.user(self.spec, shown)))
+
+    def _checked(self, text: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -79,4 +108,4 @@ class Prompt:
                 f"{self.spec.name}: an input is no valid Unicode text ({error}): "
                 "clean it, as by text.encode(errors='replace').decode()"
             ) from error
-        return Message("user", text)
+        return text

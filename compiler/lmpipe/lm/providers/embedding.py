@@ -1,4 +1,4 @@
-"""Vectors from servers: what OpenAI's `/embeddings` is sent and sends, and the replies they become."""
+"""Vectors from servers: what `/embeddings` is sent and answers, and the replies it becomes."""
 
 from __future__ import annotations
 
