@@ -151,7 +151,6 @@ def test_an_lm_that_embeds_nothing_is_told() -> None:
 
         embed = None  # type: ignore[assignment]
 
-    # A protocol that is checked at run time asks for a method that is there.
     with answering(Deaf(name="embedder")), pytest.raises(ConfigError, match="gives no embeddings"):
         retrieving()(ticket=NEAR)
 
