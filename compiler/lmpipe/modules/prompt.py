@@ -28,6 +28,7 @@ class Prompt:
         prefix: the turns that every call opens with: system turn and fixed demonstrations.
         constraint: what replies must look like, or None.
         neighbours: chooses the demonstrations of each call, or None.
+        embeds: whether a call's inputs are embedded for that before the conversation starts.
         lms: LMs with the predictor's decoding settings, as they are worked out.
     """
 
@@ -36,6 +37,7 @@ class Prompt:
     prefix: Prefix
     constraint: Constraint | None
     neighbours: Neighbours | None = None
+    embeds: bool = False
     lms: dict[tuple[int, str | None, bool], tuple[LM, LM]] = field(default_factory=dict)
 
     @staticmethod
@@ -54,16 +56,12 @@ class Prompt:
         prefix = Prefix(render_prefix(layout, spec, state.instruction, state.demos))
         constraint = layout.constraint(spec) if state.constrained else None
         chosen = pools.neighbours(state.retrieval, layout) if state.retrieval else None
-        return Prompt(spec, layout, prefix, constraint, chosen)
+        embeds = chosen is not None and chosen.vectors is not None
+        return Prompt(spec, layout, prefix, constraint, chosen, embeds)
 
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Checked inputs as JSON values by name."""
         return {field.name: field.dump(inputs[field.name]) for field in self.spec.inputs}
-
-    @property
-    def embeds(self) -> bool:
-        """Whether a call's inputs are embedded before the conversation starts."""
-        return self.neighbours is not None and self.neighbours.vectors is not None
 
     def embedding(self, path: str, inputs: Mapping[str, Any], configured: LM | None) -> Embedding:
         """What asks the configured embedder for the vector that `messages` needs.
