@@ -18,7 +18,7 @@ from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.program import run_traced
 from lmpipe.settings import using
-from lmpipe.state import ProgramState
+from lmpipe.state import ProgramState, Retrieval, Vectors, ensemble_state
 from lmpipe.trace import Trace, scope
 
 
@@ -455,6 +455,25 @@ def test_calls_per_run() -> None:
     assert Many().calls_per_run() == 2 * len(MANY)
     assert Set().calls_per_run() == 9
     assert lmpipe.Predict("a -> b", retries=4).calls_per_run() == 5
+
+
+def test_calls_of_an_embedder_are_counted_whatever_a_class_says() -> None:
+    class Set(Many):
+        max_calls = 9
+
+    def embedding(program: Any, path: str) -> Any:
+        state = program.state()
+        vectors = Vectors(embedder="a/b", dimension=1, data="")
+        retrieval = Retrieval(pool=(), k=1, vectors=vectors)
+        return program.bind(state.update({path: state[path].replace(retrieval=retrieval)}))
+
+    one = embedding(Many(), MANY[0])
+    assert (one.embeddings_per_run(), one.calls_per_run()) == (1, 2 * len(MANY) + 1)
+    # Each of its calls may be the first of a use, which embeds.
+    assert embedding(Set(), MANY[0]).calls_per_run() == 9 + 9
+    assert Set().embeddings_per_run() == 0
+    several = ensemble_state([one.state(), Many().state(), embedding(Many(), MANY[1]).state()])
+    assert Many().bind(several).embeddings_per_run() == 2
 
 
 def test_a_nested_module_answers_for_its_own_calls() -> None:

@@ -7,6 +7,10 @@ import sys
 
 from helpers.fake_server import FakeServer
 
+import lmpipe
+from lmpipe.lm.runtime import Runtime
+from lmpipe.settings import configured_embedder
+
 # What is registered first runs last: it sees what is left open.
 SCRIPT = """
 import atexit, gc, sys
@@ -29,3 +33,30 @@ def test_a_script_leaves_no_connection_open_at_its_end() -> None:
         command = [sys.executable, "-c", SCRIPT, server.base_url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "open: 0\n"
+
+
+def test_the_embedder_is_kept_by_settings_that_change_something_else() -> None:
+    embedder = lmpipe.LM("openai/embedder")
+    assert configured_embedder() is None
+    with lmpipe.using(embedder=embedder):
+        with lmpipe.using(lm=lmpipe.LM("local"), runtime=Runtime()) as inner:
+            assert inner.embedder is configured_embedder() is embedder
+        with lmpipe.using(lm=lmpipe.LM("local")) as inner:
+            assert inner.embedder is embedder
+    assert configured_embedder() is None
+
+
+CONFIGURE = """
+import lmpipe
+from lmpipe.settings import configured_embedder, current_settings
+lmpipe.configure(embedder="openai/embedder", cache=False)
+lmpipe.configure(lm="local")
+assert current_settings().embedder is configured_embedder()
+print(configured_embedder().model)
+"""
+
+
+def test_an_embedder_is_configured_by_its_name() -> None:
+    command = [sys.executable, "-c", CONFIGURE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "openai/embedder\n"

@@ -18,9 +18,11 @@ from lmpipe.state import (
     PredictorState,
     ProgramState,
     Retrieval,
+    Vectors,
     ensemble_state,
     member_states,
 )
+from lmpipe.vectors import encode_vector, join_vectors
 
 plain = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.floats()
 json_values = st.recursive(
@@ -32,12 +34,24 @@ rows = st.dictionaries(st.text(max_size=8), json_values, max_size=3)
 demos = st.builds(
     Demo, inputs=rows, outputs=rows, source=st.sampled_from(["labeled", "bootstrapped"])
 )
-retrievals = st.builds(
-    Retrieval,
-    pool=st.lists(demos, max_size=2).map(tuple),
-    k=st.integers(1, 9),
-    balanced=st.booleans(),
-)
+
+
+@st.composite
+def retrieval_values(draw: st.DrawFn) -> Retrieval:
+    pool = tuple(draw(st.lists(demos, max_size=2)))
+    dimension = draw(st.integers(1, 4))
+    row = st.lists(st.floats(-1, 1), min_size=dimension, max_size=dimension).map(encode_vector)
+    data = join_vectors(draw(st.lists(row, min_size=len(pool), max_size=len(pool))))
+    vectors = Vectors(embedder=draw(st.text()), dimension=dimension, data=data)
+    return Retrieval(
+        pool=pool,
+        k=draw(st.integers(1, 9)),
+        balanced=draw(st.booleans()),
+        vectors=draw(st.none() | st.just(vectors)),
+    )
+
+
+retrievals = retrieval_values()
 predictor_states = st.builds(
     PredictorState,
     instruction=st.text(),
@@ -124,12 +138,48 @@ def test_a_state_without_retrieval_is_written_as_before_there_was_any() -> None:
         ({"k": 1}, {"k": 2}),
         ({"balanced": False}, {"balanced": True}),
         ({"pool": ()}, {"pool": (Demo(inputs={}, outputs={}),)}),
+        ({}, {"vectors": Vectors(embedder="a/b", dimension=1, data="")}),
     ],
 )
 def test_every_field_of_a_retrieval_counts(one: dict[str, Any], other: dict[str, Any]) -> None:
     made = [Retrieval(**{"pool": (), "k": 1, **changes}) for changes in (one, other)]
     assert made[0] != made[1]
     assert state(retrieval=made[0]).hash != state(retrieval=made[1]).hash
+
+
+def test_a_retrieval_without_vectors_is_written_as_before_there_were_any() -> None:
+    assert "vectors" not in Retrieval(pool=(), k=1).to_json()
+
+
+VECTOR = encode_vector([3.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("vectors", "problem"),
+    [
+        ({"data": VECTOR, "dimension": 2}, ""),
+        ({"data": VECTOR, "dimension": 1}, "a pool of 1 demonstrations has 2 vectors"),
+        ({"data": VECTOR, "dimension": 3}, "no vectors of 3 numbers"),
+        ({"data": "", "dimension": 2}, "a pool of 1 demonstrations has 0 vectors"),
+        ({"data": VECTOR, "dimension": 0}, "greater than or equal to 1"),
+        ({"data": "?", "dimension": 2}, "no base64"),
+        ({"data": "AHwAfA==", "dimension": 2}, "not finite"),
+        ({"data": VECTOR, "dimension": 2, "base_url": "http://a"}, "Extra inputs"),
+    ],
+)
+def test_vectors_belong_to_the_demonstrations_of_their_pool(
+    vectors: dict[str, Any], problem: str
+) -> None:
+    value = {
+        "pool": [{"inputs": {}, "outputs": {}}],
+        "k": 1,
+        "vectors": {"embedder": "a/b", **vectors},
+    }
+    if not problem:
+        assert Retrieval.model_validate(value).to_json()["vectors"] == value["vectors"]
+        return
+    with pytest.raises(pydantic.ValidationError, match=problem):
+        Retrieval.model_validate(value)
 
 
 def test_a_retrieval_shows_one_demonstration_or_more() -> None:

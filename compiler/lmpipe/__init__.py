@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from lmpipe.state import PredictorState as PredictorState
     from lmpipe.state import ProgramState as ProgramState
     from lmpipe.state import Retrieval as Retrieval
+    from lmpipe.state import Vectors as Vectors
     from lmpipe.streaming import Stream as Stream
     from lmpipe.trace import Partial as Partial
     from lmpipe.weights.settings import TrainingSettings as TrainingSettings
@@ -108,6 +109,7 @@ _HOMES = {
     "Stream": "lmpipe.streaming",
     "StudentPreferred": "lmpipe.optimize",
     "TrainingSettings": "lmpipe.weights.settings",
+    "Vectors": "lmpipe.state",
     "acompile": "lmpipe.compiler",
     "aevaluate": "lmpipe.evaluation",
     "compile": "lmpipe.compiler",

@@ -28,7 +28,7 @@ from lmpipe.recipe import Prepared, Recipe, prepare
 from lmpipe.recipe_file import load_recipe
 from lmpipe.result import Run, TestResult, corrected_score, saved_by_racing
 from lmpipe.serving.spec import ServerSpec
-from lmpipe.settings import configured_lm, current_settings
+from lmpipe.settings import configured_lm, current_settings, using
 from lmpipe.spec import spec_text
 from lmpipe.weights.trainings import Trainings
 
@@ -86,8 +86,9 @@ async def acompile(
     writer = RunWriter(folder, lock, _first_manifest(prepared, origin, overrides or {}))
     watching = Watchers([writer, *watchers])
     try:
-        async with equipped(prepared, watching.note) as trainings:
-            run = await _search(prepared, writer, watching, trainings, concurrency)
+        with using(embedder=prepared.lms.embedder):
+            async with equipped(prepared, watching.note) as trainings:
+                run = await _search(prepared, writer, watching, trainings, concurrency)
     except asyncio.CancelledError:
         writer.update(status="interrupted")
         raise

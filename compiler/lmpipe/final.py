@@ -46,7 +46,11 @@ async def _test(task: Task, prepared: Prepared, state: ProgramState, ledger: Led
     lms, metric = prepared.lms, prepared.recipe.metric
     programs = [task.program.bind(item) for _, item in distinct.values()]
     worst = sum(
-        (worst_run(program, [lms.student], metric, lms.judge) for program in programs), Spend()
+        (
+            worst_run(program, [lms.student], metric, lms.judge, lms.embedder)
+            for program in programs
+        ),
+        Spend(),
     )
     rows: dict[str, list[Row]] = {key: [] for key in distinct}
 
@@ -85,7 +89,8 @@ async def checked_on_train(
         return None, ""
     task.phase = "train"
     lms = prepared.lms
-    worst = worst_run(task.program.bind(state), [lms.student], prepared.recipe.metric, lms.judge)
+    program, metric = task.program.bind(state), prepared.recipe.metric
+    worst = worst_run(program, [lms.student], metric, lms.judge, lms.embedder)
     room = ledger.room(worst)
     if room is not None and room < min(_FEWEST, len(examples)):
         note = "the budget left no room to score the result on training examples"

@@ -160,7 +160,8 @@ def phase_lines(prepared: Prepared) -> list[str]:
 def _lms(prepared: Prepared) -> list[LM]:
     lms = prepared.lms
     further = getattr(prepared.optimizer, "teachers", ())
-    return [lms.student, lms.teacher, lms.proposer, *([lms.judge] if lms.judge else []), *further]
+    others = filter(None, [lms.judge, lms.embedder])
+    return [lms.student, lms.teacher, lms.proposer, *others, *further]
 
 
 def _with_folders(specs: Mapping[str, ServerSpec]) -> dict[str, ServerSpec]:

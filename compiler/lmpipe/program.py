@@ -47,7 +47,8 @@ class Module:
     Attributes:
         max_calls: the most LM calls that one run makes, for programs that call a predictor more
             than once; by default one call for each predictor and its retries. Budgets and
-            `--dry-run` rest on it, so a compile stops at a run that makes more.
+            `--dry-run` rest on it, so a compile stops at a run that makes more. Calls of an
+            embedder, which choose demonstrations, are not for you to count.
     """
 
     max_calls: int | None = None
@@ -194,8 +195,14 @@ class Module:
         return result
 
     def calls_per_run(self) -> int:
-        """The most LM calls that one run may make."""
-        return _calls_of(self, set())
+        """The most LM calls that one run may make, those of an embedder among them."""
+        return _calls_of(self, set()) + self.embeddings_per_run()
+
+    def embeddings_per_run(self) -> int:
+        """The most calls of an embedder that one run may make."""
+        # Where nobody embeds, which is nearly everywhere, there is nothing to walk twice.
+        embeds = any(predictor.embeds for predictor in self.predictors().values())
+        return _calls_of(self, set(), embeddings=True) if embeds else 0
 
 
 class Predictor(Module):
@@ -208,8 +215,14 @@ class Predictor(Module):
 
     @property
     def calls_per_use(self) -> int:
-        """The most LM calls that one use of it makes, retries included."""
+        """The most LM calls that one use of it makes, retries included; no embedder's."""
         raise NotImplementedError
+
+    @property
+    def embeds(self) -> bool:
+        """Whether each use of it asks an embedder too, once."""
+        chosen = self.state_of().retrieval
+        return chosen is not None and chosen.vectors is not None
 
     def state_of(self) -> PredictorState:
         """What it runs with."""
@@ -338,19 +351,28 @@ def _attributes(module: Module) -> dict[str, Any]:
     return shared | vars(module)
 
 
-def _calls_of(value: Any, seen: set[int]) -> int:
-    """The most LM calls of one run; a module that says so itself answers for its parts too."""
+def _calls_of(value: Any, seen: set[int], *, embeddings: bool = False) -> int:
+    """The most LM calls of one run; a module that says so itself answers for its parts too.
+
+    Args:
+        value: a module, or what holds some.
+        seen: what was counted before.
+        embeddings: count the calls of an embedder, and those alone.
+    """
     if not isinstance(value, Module | list | tuple | dict) or id(value) in seen:
         return 0
     seen.add(id(value))
     if isinstance(value, Ensemble):
         # Each runs its own share of what they may have in common; equal ones run once.
-        return sum(_calls_of(voter, set(seen)) for voter in once_each(value._voters))
+        voters = once_each(value._voters)
+        return sum(_calls_of(voter, set(seen), embeddings=embeddings) for voter in voters)
     if isinstance(value, Module) and value.max_calls is not None:
-        return value.max_calls
+        # No use of a predictor is without a call of its own.
+        found = not embeddings or any(item.embeds for item in value.predictors().values())
+        return value.max_calls if found else 0
     if isinstance(value, Predictor):
-        return value.calls_per_use
-    return sum(_calls_of(item, seen) for _, item in _parts(value))
+        return int(value.embeds) if embeddings else value.calls_per_use
+    return sum(_calls_of(item, seen, embeddings=embeddings) for _, item in _parts(value))
 
 
 def _rebuild(value: Any, bound: dict[int, Any]) -> Any:

@@ -24,10 +24,13 @@ from lmpipe.optimize import (
     Roles,
     Sizes,
     baselines,
+    embedder_of,
+    embedding_everywhere,
     judges,
     optimizer_named,
     own_lms,
     worst_ask,
+    worst_pool,
     worst_run,
 )
 from lmpipe.program import Module
@@ -99,6 +102,8 @@ class Recipe:
         proposer: the LM that writes instructions and the like; the teacher if not given.
         judge: the LM of a metric that asks one; the configured one if not given, never the
             student by itself.
+        embedder: an embedding LM, by whose vectors the demonstrations nearest to each input are
+            chosen; by their words if not given.
         budget: the most that the compile may spend.
         seed: all randomness comes from it.
         race: drop candidates that are behind by more than chance before they have met all
@@ -129,6 +134,7 @@ class Recipe:
     teacher_program: Module | None = None
     proposer: LM | None = None
     judge: LM | None = None
+    embedder: LM | None = None
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     race: bool = True
@@ -193,14 +199,20 @@ class Prepared:
         if recipe.train_check:
             checked = min(recipe.train_check, len(self.train))
             runs["the result on train"] = search.per_result * checked
-        each = worst_run(program, [lms.student], metric, lms.judge)
+        if lms.embedder is not None and search.pools:
+            program = embedding_everywhere(program, lms.embedder)
+        others = (metric, lms.judge, lms.embedder)
+        each = worst_run(program, [lms.student], *others)
         worst = {name: each * n for name, n in runs.items()}
         # Only the search asks the teacher; its prices must not make the test look dear.
-        dearest = worst_run(program, [lms.student, lms.teacher], metric, lms.judge)
+        dearest = worst_run(program, [lms.student, lms.teacher], *others)
         if recipe.teacher_program is not None:
-            theirs = worst_run(recipe.teacher_program, [lms.teacher], metric, lms.judge)
+            theirs = worst_run(recipe.teacher_program, [lms.teacher], *others)
             dearest = dearest.or_more(theirs)
         worst[searching] = dearest * search.runs + worst_ask(lms.proposer) * search.asks
+        if lms.embedder is not None:
+            pool = worst_pool(sizes.train * sizes.predictors, lms.embedder)
+            worst[searching] += pool * search.pools
         return Plan(runs, program.calls_per_run(), metric_calls(metric), search.asks, worst)
 
 
@@ -265,6 +277,7 @@ def prepare(recipe: Recipe) -> Prepared:
         teacher=teacher,
         proposer=recipe.proposer or teacher,
         judge=(recipe.judge or configured_lm()) if metric_calls(recipe.metric) else None,
+        embedder=recipe.embedder or embedder_of(recipe.program, recipe.teacher_program),
     )
     if recipe.budget.usd is not None:
         _check_prices(recipe, lms)
@@ -281,21 +294,23 @@ def prepare(recipe: Recipe) -> Prepared:
 
 def _check_prices(recipe: Recipe, lms: Roles) -> None:
     """A budget in dollars must not pass by an LM whose price is unknown."""
-    remedy = "LM(…, price=(dollars per million prompt tokens, per million completion tokens))"
-    own = own_lms(recipe.program)
-    for path, lm in own.items():
+    own = own_lms(recipe.program).items()
+    asked = {
+        **{f"{path} brings {lm.model} without a price": lm for path, lm in own},
+        **{f"the price of {lm.model} is unknown": lm for lm in _asked(recipe, lms)},
+    }
+    for problem, lm in asked.items():
         if price_of(lm) is None:
             raise RecipeError(
-                f"the budget is in dollars and {path} brings {lm.model} without a price: give it "
-                f"as {remedy}"
+                f"the budget is in dollars and {problem}: give it as LM(…, price=(dollars per "
+                "million prompt tokens, per million completion tokens))"
             )
-    asked = (lms.student, lms.teacher, lms.proposer, *judges(recipe.metric, lms.judge))
-    for lm in asked:
-        if price_of(lm) is None:
-            raise RecipeError(
-                f"the budget is in dollars and the price of {lm.model} is unknown: give it as "
-                f"{remedy}"
-            )
+
+
+def _asked(recipe: Recipe, lms: Roles) -> list[LM]:
+    """All LMs that a compile asks, but for those that predictors bring."""
+    others = [*judges(recipe.metric, lms.judge), *filter(None, [lms.embedder])]
+    return [lms.student, lms.teacher, lms.proposer, *others]
 
 
 def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]]:
@@ -363,12 +378,11 @@ def _identity(
         "teacher": lms.teacher.identity(),
         "proposer": lms.proposer.identity(),
         **({"judge": lms.judge.identity()} if lms.judge else {}),
+        **({"embedder": lms.embedder.identity()} if lms.embedder else {}),
         **({"teacher_program": _program_identity(teacher_program)} if teacher_program else {}),
         "budget": recipe.budget.to_json(),
         # What a run is taken to cost at most decides where a budget ends.
-        "limits": _limits(
-            recipe, [lms.student, lms.teacher, lms.proposer, *judges(recipe.metric, lms.judge)]
-        ),
+        "limits": _limits(recipe, _asked(recipe, lms)),
         "seed": recipe.seed,
         "race": recipe.race,
         "train_check": recipe.train_check,

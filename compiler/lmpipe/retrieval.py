@@ -1,8 +1,9 @@
 """`Neighbours`: the demonstrations of a pool that are nearest to the inputs of a call.
 
-Nearness is Okapi BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
-Beyond", 2009, section 3.4) over the words of all inputs, as `bm25s` computes it: its scores are
-sums of numbers that are worked out when the index is built, so that a query costs microseconds.
+Where the pool has vectors, nearness is the cosine of embeddings. Else it is Okapi BM25 (Robertson
+and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, section 3.4) over the
+words of all inputs, as `bm25s` computes it: its scores are sums of numbers that are worked out when
+the index is built, so that a query costs microseconds.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from lmpipe.canonical import canonical_json
 from lmpipe.example import Example, jsonable
 from lmpipe.lm.request import Message
 from lmpipe.spec import FieldSpec, SignatureSpec
-from lmpipe.state import Demo, Retrieval, thaw
+from lmpipe.state import Demo, Retrieval, Vectors, thaw
+from lmpipe.vectors import decode_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,15 +57,16 @@ class Pools:
 
     def __init__(self, spec: SignatureSpec) -> None:
         self._spec = spec
-        self._known: dict[tuple[Demo, ...], _Pool] = {}
+        self._known: dict[tuple[tuple[Demo, ...], Vectors | None], _Pool] = {}
 
     def neighbours(self, retrieval: Retrieval, layout: Layout) -> Neighbours:
         """What finds the demonstrations of a state with this retrieval and layout."""
-        found = self._known.get(retrieval.pool)
+        which = (retrieval.pool, retrieval.vectors)
+        found = self._known.get(which)
         if found is None:
             if len(self._known) >= _MAX_KEPT:
                 self._known.clear()
-            found = self._known[retrieval.pool] = _Pool(self._spec, retrieval.pool)
+            found = self._known[which] = _Pool(self._spec, *which)
         return Neighbours(self._spec, retrieval, layout, found)
 
 
@@ -82,6 +85,9 @@ class Neighbours:
         retrieval: the pool, and how many of it are shown.
         layout: the layout in which they are shown.
         indexed: the pool, if it was indexed before.
+
+    Attributes:
+        vectors: those of the pool; the inputs of a call then need one too.
     """
 
     def __init__(
@@ -92,11 +98,16 @@ class Neighbours:
         indexed: _Pool | None = None,
     ) -> None:
         self._spec, self._layout, self._k = spec, layout, retrieval.k
-        self._pool = indexed or _Pool(spec, retrieval.pool)
+        self._pool = indexed or _Pool(spec, retrieval.pool, retrieval.vectors)
+        self.vectors = retrieval.vectors
         self._labels = _labels(spec, retrieval.pool) if retrieval.balanced else None
         self._turns: dict[int, tuple[Message, Message]] = {}
 
-    def nearest(self, inputs: Mapping[str, Any]) -> tuple[Demo, ...]:
+    def text(self, inputs: Mapping[str, Any]) -> str:
+        """The text that stands for inputs when they are embedded."""
+        return inputs_text(self._spec, inputs)
+
+    def nearest(self, inputs: Mapping[str, Any], vector: str | None = None) -> tuple[Demo, ...]:
         """The nearest demonstrations in the order in which they are shown: the nearest one last.
 
         Those that are equally near are ranked as they stand in the pool. Inputs that have no word
@@ -104,13 +115,14 @@ class Neighbours:
 
         Args:
             inputs: the inputs of a call as JSON values by name, defaults filled in.
+            vector: of their text, where the pool has vectors.
         """
-        return tuple([self._pool.demos[place] for place in self._nearest(inputs)])
+        return tuple([self._pool.demos[place] for place in self._nearest(inputs, vector)])
 
-    def turns(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+    def turns(self, inputs: Mapping[str, Any], vector: str | None = None) -> tuple[Message, ...]:
         """What `nearest` gives, as earlier turns of the conversation."""
         turns: list[Message] = []
-        for place in self._nearest(inputs):
+        for place in self._nearest(inputs, vector):
             pair = self._turns.get(place)
             if pair is None:
                 pair = render_demo(self._layout, self._spec, self._pool.demos[place])
@@ -118,28 +130,35 @@ class Neighbours:
             turns += pair
         return tuple(turns)
 
-    def _nearest(self, inputs: Mapping[str, Any]) -> list[int]:
+    def _nearest(self, inputs: Mapping[str, Any], vector: str | None) -> list[int]:
         if self._labels is None:
-            return self._pool.ranked(inputs, self._k)[::-1]
-        ranked = self._pool.ranked(inputs, len(self._labels))
+            return self._pool.ranked(inputs, vector, self._k)[::-1]
+        ranked = self._pool.ranked(inputs, vector, len(self._labels))
         return _balanced(ranked, self._k, self._labels)[::-1]
 
 
 class _Pool:
     """Demonstrations that can be ranked by how near they are to the inputs of a call."""
 
-    def __init__(self, spec: SignatureSpec, demos: tuple[Demo, ...]) -> None:
+    def __init__(
+        self, spec: SignatureSpec, demos: tuple[Demo, ...], vectors: Vectors | None
+    ) -> None:
         self.demos, self._spec = demos, spec
         inputs = [_as_called(spec, demo) for demo in demos]
         self._places: dict[bytes, list[int]] = {}
         for place, values in enumerate(inputs):
             self._places.setdefault(_key(values), []).append(place)
-        self._index = _Index([_words(spec, values) for values in inputs])
+        # By vectors, the words are of no use.
+        self._embedded = None if vectors is None else _VectorIndex(vectors)
+        self._index = _Index([] if vectors else [_words(spec, values) for values in inputs])
 
-    def ranked(self, inputs: Mapping[str, Any], count: int) -> list[int]:
+    def ranked(self, inputs: Mapping[str, Any], vector: str | None, count: int) -> list[int]:
         """The places of the nearest `count` demonstrations with other inputs, best first."""
         equal = self._places.get(_key(inputs), ())
-        return self._index.ranked(_words(self._spec, inputs), count, equal)
+        if self._embedded is None:
+            return self._index.ranked(_words(self._spec, inputs), count, equal)
+        assert vector is not None
+        return self._embedded.ranked(vector, count, equal)
 
 
 class NearExamples:
@@ -168,6 +187,36 @@ class NearExamples:
         equal = self._places.get(asked, ())
         places = self._index.ranked(_split(asked.decode()), count, equal)
         return [self._examples[place] for place in places]
+
+
+class _VectorIndex:
+    """Cosines of the vectors of a pool."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        self._matrix = _doubles(vectors.data).reshape(-1, vectors.dimension)
+
+    def ranked(self, vector: str, count: int, without: Sequence[int]) -> list[int]:
+        """The places of the `count` nearest vectors, the nearest first, equal ones in order."""
+        import numpy as np
+
+        size = len(self._matrix)
+        count = min(count, size - len(without))
+        if count < 1:
+            return []
+        scores = self._matrix @ _doubles(vector)
+        scores[list(without)] = -np.inf
+        least = np.partition(scores, size - count)[size - count]
+        nearer = np.flatnonzero(scores > least)
+        as_near = np.flatnonzero(scores == least)[: count - len(nearer)]
+        best = np.concatenate([nearer, as_near])
+        ordered: list[int] = best[np.argsort(-scores[best], kind="stable")].tolist()
+        return ordered
+
+
+def _doubles(data: str) -> npt.NDArray[np.float64]:
+    import numpy as np
+
+    return np.frombuffer(decode_bytes(data), dtype="<f2").astype(np.float64)
 
 
 class _Index:
@@ -252,10 +301,19 @@ def _labels(spec: SignatureSpec, pool: Sequence[Demo]) -> list[bytes] | None:
     return [canonical_json(demo.outputs.get(spec.label)) for demo in pool]
 
 
-def _words(spec: SignatureSpec, inputs: Mapping[str, Any]) -> list[str]:
+def demo_text(spec: SignatureSpec, demo: Demo) -> str:
+    """The text that stands for a demonstration when it is embedded: that of its inputs."""
+    return inputs_text(spec, _as_called(spec, demo))
+
+
+def inputs_text(spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
+    """All inputs as one text, as JSON values by name."""
     given = (field for field in spec.inputs if field.name in inputs)
-    text = " ".join(spell(field, inputs[field.name]) for field in given)
-    return _split(text)
+    return " ".join(spell(field, inputs[field.name]) for field in given)
+
+
+def _words(spec: SignatureSpec, inputs: Mapping[str, Any]) -> list[str]:
+    return _split(inputs_text(spec, inputs))
 
 
 def _split(text: str) -> list[str]:

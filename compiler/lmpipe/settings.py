@@ -26,10 +26,12 @@ class Settings:
     Args:
         lm: the LM of predictors that name none.
         runtime: the road that calls take.
+        embedder: the embedding LM of programs whose demonstrations are chosen by embeddings.
     """
 
     lm: LM
     runtime: Runtime
+    embedder: LM | None = None
 
 
 _lock = threading.Lock()
@@ -94,6 +96,12 @@ def configured_lm() -> LM:
     return settings.lm if settings else LM("local")
 
 
+def configured_embedder() -> LM | None:
+    """The embedder of the settings in force here, if any; looking makes no cache."""
+    settings = _override.get() or _configured
+    return settings.embedder if settings else None
+
+
 def _configure_defaults() -> Settings:
     global _configured  # noqa: PLW0603 - `configure` is the one explicit global
     with _lock:
@@ -136,6 +144,7 @@ def configure(
     cache: Path | str | bool | None = None,
     max_in_flight: int | None = None,
     runtime: Runtime | None = None,
+    embedder: LM | str | None = None,
 ) -> None:
     """Set the defaults of this process; what is not given stays as it is.
 
@@ -144,12 +153,16 @@ def configure(
         cache: the cache's folder, True for the default one, False for none.
         max_in_flight: requests in flight to one server at a time.
         runtime: a whole runtime, in place of the two above.
+        embedder: the embedding LM of programs whose demonstrations are chosen by embeddings.
     """
     global _configured  # noqa: PLW0603 - `configure` is the one explicit global
     settings = current_settings() if cache is None else _configured
     settings = settings or Settings(LM("local"), Runtime())
     if lm is not None:
         settings = replace(settings, lm=LM(lm) if isinstance(lm, str) else lm)
+    if embedder is not None:
+        embedder = LM(embedder) if isinstance(embedder, str) else embedder
+        settings = replace(settings, embedder=embedder)
     if runtime is None and cache is not None:
         runtime = _keep(make_runtime(cache=cache, max_in_flight=max_in_flight or 64))
     elif runtime is None and max_in_flight is not None:
@@ -162,7 +175,11 @@ def configure(
 
 @contextmanager
 def using(
-    *, lm: LM | None = None, runtime: Runtime | None = None, deadline: float | None = None
+    *,
+    lm: LM | None = None,
+    runtime: Runtime | None = None,
+    deadline: float | None = None,
+    embedder: LM | None = None,
 ) -> Iterator[Settings]:
     """Other settings for the calls made inside a `with` block, in this thread or task alone.
 
@@ -172,15 +189,17 @@ def using(
         deadline: the time that all LM calls of the block together may take, in seconds from now.
             Once it has passed, those under way and all later ones raise `DeadlineError`. Of
             nested deadlines the earlier one holds.
+        embedder: the embedding LM of programs whose demonstrations are chosen by embeddings.
 
     Raises:
         ConfigError: if the deadline is not above 0.
     """
+    embedder = embedder or configured_embedder()
     if lm is None or runtime is None:
         settings = current_settings()
-        settings = Settings(lm or settings.lm, runtime or settings.runtime)
+        settings = Settings(lm or settings.lm, runtime or settings.runtime, embedder)
     else:
-        settings = Settings(lm, runtime)
+        settings = Settings(lm, runtime, embedder)
     with contextlib.nullcontext() if deadline is None else deadlines.deadline(deadline):
         token = _override.set(settings)
         try:

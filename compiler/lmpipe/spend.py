@@ -11,7 +11,7 @@ from lmpipe.lm.prices import price_of
 from lmpipe.lm.request import Usage
 from lmpipe.lm.runtime import Call
 
-ROLES = ("task", "teacher", "proposer", "judge")
+ROLES = ("task", "teacher", "proposer", "judge", "embedder")
 
 # Money is added up in whole millionths of a millionth of a dollar: a sum of floats would depend
 # on the order in which calls end.
@@ -166,7 +166,7 @@ class Account:
 
     @property
     def by_role(self) -> dict[str, Spend]:
-        """By `task`, `teacher`, `proposer` and `judge`."""
+        """By `task`, `teacher`, `proposer`, `judge` and `embedder`."""
         found = self._by(lambda role, predictor, lm: role)
         return dict(sorted(found.items(), key=lambda item: _rank(item[0])))
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
 
 from lmpipe.canonical import canonical_json, digest, pretty_json
 from lmpipe.errors import ArtifactError
+from lmpipe.vectors import decode_bytes
 
 STATE_FORMAT = 1
 
@@ -100,6 +101,38 @@ class Demo(_Value, frozen=True):
     source: Literal["labeled", "bootstrapped"] = "labeled"
 
 
+class Vectors(_Value, frozen=True):
+    """What an embedding LM made of the inputs of a pool, one vector for each demonstration.
+
+    Args:
+        embedder: the LM's name; where it is reached is the caller's to say.
+        dimension: how many numbers each vector has.
+        data: the vectors in the pool's order, of unit length: little-endian half floats in base64.
+    """
+
+    embedder: str
+    dimension: int = pydantic.Field(ge=1)
+    data: str = pydantic.Field(repr=False)
+
+    @cached_property
+    def count(self) -> int:
+        """How many vectors there are."""
+        return len(decode_bytes(self.data)) // (2 * self.dimension)
+
+    @pydantic.model_validator(mode="after")
+    def _check_data(self) -> Self:
+        size = len(decode_bytes(self.data))
+        if size % (2 * self.dimension):
+            raise ValueError(
+                f"the vectors have {size} bytes, which are no vectors of {self.dimension} numbers"
+            )
+        return self
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Retrieval(_Value, frozen=True):
     """Demonstrations that are chosen for each call: those nearest to its inputs.
 
@@ -110,11 +143,22 @@ class Retrieval(_Value, frozen=True):
         balanced: choose at most k / number of labels (rounded up) of each label first, then fill
             up with the nearest. The labels are the values of the first output that has a fixed
             set of them; where there is none, this changes nothing.
+        vectors: of the pool's inputs, if nearness is that of embeddings; None, which is not
+            written to files, is nearness by words.
     """
 
     pool: tuple[Demo, ...]
     k: int = pydantic.Field(ge=1)
     balanced: bool = False
+    vectors: Vectors | None = pydantic.Field(default=None, exclude_if=_is_none)
+
+    @pydantic.model_validator(mode="after")
+    def _check_vectors(self) -> Self:
+        if self.vectors is not None and self.vectors.count != len(self.pool):
+            raise ValueError(
+                f"a pool of {len(self.pool)} demonstrations has {self.vectors.count} vectors"
+            )
+        return self
 
 
 class Adapter(_Value, frozen=True):
@@ -145,10 +189,6 @@ class Adapter(_Value, frozen=True):
         """An adapter whose name begins with a label, such as the path of its predictor."""
         word = re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-") or "adapter"
         return Adapter(name=f"{word[:64]}-{sha256[:_HASH_DIGITS]}", sha256=sha256, base=base)
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class PredictorState(_Value, frozen=True):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from helpers.fake_server import FakeServer
+
 import lmpipe
 
 Cli = Callable[..., Any]
@@ -47,6 +49,41 @@ def test_show_tells_of_retrieved_demonstrations(cli: Cli, write: Callable[..., s
     assert "thing=grass number 0" in out
     assert "and 1,195 more" in out
     assert "chosen by the inputs" in out
+
+
+EMBEDDED = """
+from lmpipe.vectors import encode_vector
+pool = tuple(lmpipe.Demo(inputs={"thing": f"grass number {n}"}, outputs={"colour": "green"})
+             for n in range(2))
+data = 2 * encode_vector([1, 1, 1])
+vectors = lmpipe.Vectors(embedder="openai/some-embedder", dimension=3, data=data)
+bare = lmpipe.Predict(NameColour)
+chosen = lmpipe.Retrieval(pool=pool, k=1, vectors=vectors)
+recipe = make(name="", program=bare.bind(bare.state().map(retrieval=chosen)))
+"""
+
+
+def test_show_names_the_embedder(cli: Cli, write: Callable[..., str]) -> None:
+    out = " ".join(cli("show", write("near.py", EMBEDDED)).stdout.split())
+    assert "1 nearest of 2 demonstrations, per input, by embeddings of openai/some-embedder" in out
+
+
+def test_running_such_a_program_without_its_embedder_says_what_to_do(
+    cli: Cli, write: Callable[..., str]
+) -> None:
+    result = cli("run", write("near.py", EMBEDDED), "--thing", "apple number 1")
+    assert result.exit_code == 2
+    assert "--embedder openai/some-embedder" in " ".join(result.stderr.split())
+
+
+def test_the_embedder_of_the_command_line_chooses(cli: Cli, write: Callable[..., str]) -> None:
+    with FakeServer() as server:
+        chosen = ("--embedder", "openai/some-embedder", "--base-url", server.base_url)
+        for command in (("run", "--thing", "apple number 1"), ("eval", "--split", "val")):
+            result = cli(command[0], write("near.py", EMBEDDED), *command[1:], *chosen)
+            assert result.exit_code == 0, result.stderr
+    assert server.bodies[0]["input"] == ["apple number 1"]
+    assert len(server.bodies) > 2
 
 
 def test_runs_lists_scores(cli: Cli, compiled: str) -> None:

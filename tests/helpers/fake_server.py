@@ -139,6 +139,7 @@ class FakeApp:
         self.max_in_flight = 0
         self.app = web.Application(client_max_size=2**30)
         self.app.router.add_post("/v1/chat/completions", self.chat)
+        self.app.router.add_post("/v1/embeddings", self.embeddings)
         self.app.router.add_get("/v1/models", self.models)
         self.app.router.add_post("/v1/load_lora_adapter", self.load_adapter)
         self.app.router.add_post("/fail", self.fail_over_http)
@@ -197,6 +198,23 @@ class FakeApp:
             return web.json_response(completion)
         finally:
             self.in_flight -= 1
+
+    async def embeddings(self, request: web.Request) -> web.StreamResponse:
+        """Vectors of three numbers that depend on the texts alone, in no order."""
+        body = await request.json()
+        self.bodies.append(body)
+        self.headers.append(dict(request.headers))
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None and failure.mode.isdigit():
+            self.counts[failure.mode] += 1
+            return web.json_response(failure.body, status=int(failure.mode))
+        self.counts["ok"] += 1
+        entries = [
+            {"index": index, "embedding": [1.0, len(text), text.count("a")]}
+            for index, text in enumerate(body["input"])
+        ]
+        tokens = sum(len(text.split()) for text in body["input"])
+        return web.json_response({"data": entries[::-1], "usage": {"prompt_tokens": tokens}})
 
     async def _stream(self, request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
         """Send a completion word by word, as server-sent events."""

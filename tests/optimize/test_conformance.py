@@ -20,13 +20,22 @@ from lmpipe.lm.request import Reply, Request
 from lmpipe.optimize import optimizer_names
 from lmpipe.recipe import prepare
 
-every = pytest.mark.parametrize("name", list(EVERY))
+EMBEDDED = "knn by embeddings"
+
+every = pytest.mark.parametrize("name", [*EVERY, EMBEDDED])
 
 
 def made(name: str, **changes: object) -> lmpipe.Recipe:
     program = changes.pop("program", None) or TwoSteps()
-    settings = {"student": writer(), "optimizer": EVERY[name], "program": program}
+    settings = {"student": writer(), "optimizer": EVERY.get(name, EVERY["knn"]), "program": program}
+    if name == EMBEDDED:
+        student = changes.get("student", settings["student"])
+        settings["embedder"] = embedder(context=getattr(student, "context", 8192))
     return recipe(**{**settings, **changes})
+
+
+def embedder(**settings: object) -> lmpipe.ScriptedLM:
+    return lmpipe.ScriptedLM(name="embedder", **settings)  # type: ignore[arg-type]
 
 
 def program_bytes(run: lmpipe.Run) -> bytes:
@@ -70,7 +79,7 @@ def test_the_declared_program_is_untouched(tmp_path: Path, name: str) -> None:
 def test_the_result_is_loaded_and_answers(tmp_path: Path, name: str) -> None:
     run = lmpipe.compile(made(name), runs=tmp_path)
     loaded = lmpipe.load(run.path, TwoSteps())
-    with lmpipe.using(lm=writer()):
+    with lmpipe.using(lm=writer(), embedder=embedder()):
         answered = loaded(thing="apple number 7")
     assert answered.colour in ("red", "green", "blue")
 
@@ -96,10 +105,11 @@ def test_a_budget_of_calls_is_never_passed(tmp_path: Path, name: str, share: flo
     whole = lmpipe.compile(made(name), runs=tmp_path / "whole").account.total.calls
     calls = int(whole * share)
     lm = writer()
-    lmpipe.compile(
-        made(name, student=lm, budget=lmpipe.Budget(calls=calls)), runs=tmp_path, concurrency=8
-    )
-    assert len(lm.requests) <= calls
+    recipe = made(name, student=lm, budget=lmpipe.Budget(calls=calls))
+    lmpipe.compile(recipe, runs=tmp_path, concurrency=8)
+    embedder = recipe.embedder
+    embedded = len(embedder.requests) if isinstance(embedder, lmpipe.ScriptedLM) else 0
+    assert len(lm.requests) + embedded <= calls
 
 
 @every
@@ -239,7 +249,11 @@ def test_ctrl_c_leaves_the_best_so_far(tmp_path: Path, name: str) -> None:
 def test_a_teacher_of_another_lm_is_asked_for_rollouts_alone(tmp_path: Path, name: str) -> None:
     teacher, student = writer(name="teacher"), writer()
     run = lmpipe.compile(made(name, student=student, teacher=teacher), runs=tmp_path)
-    roles = {"scripted/teacher": {"teacher", "proposer"}, "scripted/scripted": {"task"}}
+    roles = {
+        "scripted/teacher": {"teacher", "proposer"},
+        "scripted/scripted": {"task"},
+        "scripted/embedder": {"embedder"},
+    }
     for row in (run.path / "calls.jsonl").read_text().splitlines():
         call = orjson.loads(row)
         assert call["role"] in roles[call["lm"]]

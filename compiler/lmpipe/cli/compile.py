@@ -14,6 +14,7 @@ from lmpipe.cli.options import (
     BaseUrl,
     CacheFolder,
     Concurrency,
+    Embedder,
     Json,
     Record,
     Replay,
@@ -43,6 +44,7 @@ def command(
     proposer: Annotated[
         str | None, typer.Option(metavar="LM", help="The LM that writes instructions.")
     ] = None,
+    embedder: Embedder = None,
     base_url: BaseUrl = None,
     api_key_env: ApiKeyEnv = None,
     rpm: Rpm = None,
@@ -81,7 +83,14 @@ def command(
     from lmpipe.compiler import compile as compile_recipe
     from lmpipe.recipe_file import load_recipe
 
-    lms = choose_lms(base_url, api_key_env, student=student, teacher=teacher, proposer=proposer)
+    lms = choose_lms(
+        base_url,
+        api_key_env,
+        student=student,
+        teacher=teacher,
+        proposer=proposer,
+        embedder=embedder,
+    )
     traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
     overrides = Overrides(
         optimizer=optimizer,

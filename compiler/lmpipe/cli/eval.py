@@ -14,6 +14,7 @@ from lmpipe.cli.options import (
     BaseUrl,
     CacheFolder,
     Concurrency,
+    Embedder,
     Json,
     Program,
     Record,
@@ -52,6 +53,7 @@ def command(
         str | None, typer.Option(metavar="PATH", help="Other examples than the recipe's.")
     ] = None,
     student: Student = None,
+    embedder: Embedder = None,
     base_url: BaseUrl = None,
     api_key_env: ApiKeyEnv = None,
     rpm: Rpm = None,
@@ -74,15 +76,16 @@ def command(
     from lmpipe.cli.overrides import Traffic, choose_lms
     from lmpipe.cli.targets import look_after, open_road, open_target
     from lmpipe.rows import check_rows_file
+    from lmpipe.settings import using
 
     if out is not None:
         check_rows_file(out)
-    chosen = choose_lms(base_url, api_key_env, student=student).get("student")
+    lms = choose_lms(base_url, api_key_env, student=student, embedder=embedder)
     traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
-    opened = open_target(target, program=program, trust=trust, student=chosen, traffic=traffic)
+    opened = open_target(target, program=program, trust=trust, traffic=traffic, **lms)
     examples, prepared = _examples(opened, split, data)
     road = open_road(cache=cache, concurrency=concurrency, record=record, replay=replay)
-    with road:
+    with road, using(embedder=opened.recipe.embedder):
         look_after(opened)
         evaluation = _evaluate(opened, examples, concurrency, out, quiet=json)
     verdict = _compare(opened, prepared, split, evaluation) if prepared else None

@@ -14,12 +14,18 @@ Student = Annotated[
         "--student", metavar="LM", help="The LM that runs the program, in place of its own."
     ),
 ]
+Embedder = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder", metavar="LM", help="The embedding LM that chooses demonstrations per input."
+    ),
+]
 BaseUrl = Annotated[
     list[str] | None,
     typer.Option(
         "--base-url",
         metavar="URL",
-        help="The server of --student, --teacher and --proposer, up to /v1; once for each replica.",
+        help="The server of the LMs that are named here, up to /v1; once for each replica.",
     ),
 ]
 Rpm = Annotated[

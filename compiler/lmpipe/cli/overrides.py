@@ -13,7 +13,7 @@ from lmpipe.lm.lm import LM, without_password
 from lmpipe.optimize import Budget
 from lmpipe.recipe import Data, Recipe, Source
 
-_ROLES = ("student", "teacher", "proposer")
+_ROLES = ("student", "teacher", "proposer", "embedder")
 
 
 def read_key(variable: str) -> str:
@@ -86,6 +86,7 @@ class Overrides:
     student: LMChoice | None = None
     teacher: LMChoice | None = None
     proposer: LMChoice | None = None
+    embedder: LMChoice | None = None
     traffic: Traffic | None = None
     train: str | None = None
     val: str | None = None

@@ -14,6 +14,7 @@ from lmpipe.cli.options import (
     BaseUrl,
     CacheFolder,
     Concurrency,
+    Embedder,
     Json,
     Program,
     Record,
@@ -43,6 +44,7 @@ def command(
         str | None, typer.Option("--input", metavar="JSON", help="The inputs as one JSON object.")
     ] = None,
     student: Student = None,
+    embedder: Embedder = None,
     base_url: BaseUrl = None,
     api_key_env: ApiKeyEnv = None,
     rpm: Rpm = None,
@@ -62,12 +64,12 @@ def command(
 
     if target.startswith("-"):
         raise typer.BadParameter("TARGET comes first, then the program's inputs")
-    chosen = choose_lms(base_url, api_key_env, student=student).get("student")
+    lms = choose_lms(base_url, api_key_env, student=student, embedder=embedder)
     traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
-    opened = open_target(target, program=program, trust=trust, student=chosen, traffic=traffic)
+    opened = open_target(target, program=program, trust=trust, traffic=traffic, **lms)
     rows, many = _read_inputs(context.args, input_, input_types(opened.program))
     road = open_road(cache=cache, concurrency=concurrency, record=record, replay=replay)
-    with road, using(lm=opened.recipe.student):
+    with road, using(lm=opened.recipe.student, embedder=opened.recipe.embedder):
         look_after(opened)
         if many:
             _answer_many(opened.program, rows, concurrency)

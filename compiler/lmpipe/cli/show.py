@@ -116,7 +116,8 @@ def _show_demos(console: Console, learned: PredictorState, described: Mapping[st
         _list_demos(console, learned.demos, described)
     if chosen is not None:
         size = len(chosen.pool)
-        line = retrieval_line(chosen.k, size, balanced=chosen.balanced)
+        embedder = chosen.vectors.embedder if chosen.vectors else ""
+        line = retrieval_line(chosen.k, size, balanced=chosen.balanced, embedder=embedder)
         say(console, f"  retrieved demonstrations: {line}")
         _list_demos(console, chosen.pool[:_POOL_SHOWN], described)
         if size > _POOL_SHOWN:

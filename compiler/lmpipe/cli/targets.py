@@ -65,6 +65,7 @@ def open_target(
     program: Path | None,
     trust: bool,
     student: LMChoice | None = None,
+    embedder: LMChoice | None = None,
     traffic: Traffic | None = None,
 ) -> Opened:
     """Open a run folder or a program's file; runs the program's file.
@@ -72,7 +73,7 @@ def open_target(
     Raises:
         InputError: if there is no such target, it is damaged, not trusted or of another program.
     """
-    changed = Overrides(student=student, traffic=traffic)
+    changed = Overrides(student=student, embedder=embedder, traffic=traffic)
     if not is_run_folder(target):
         recipe = changed.apply(load_recipe(target))
         return Opened(target, recipe, recipe.program, None)
@@ -112,7 +113,7 @@ def look_after(opened: Opened) -> None:
         opened.artifact.path if opened.artifact else Path(),
         current_settings().runtime,
         servers=opened.recipe.servers,
-        lms=[opened.recipe.student],
+        lms=[opened.recipe.student, *filter(None, [opened.recipe.embedder])],
     )
 
 

@@ -11,10 +11,15 @@ from functools import partial
 from math import inf
 from typing import Any, Generic, TypeVar
 
-from lmpipe.errors import LMError, LMUnavailableError
+from lmpipe.errors import ConfigError, LMError, LMUnavailableError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers import Provider, open_provider
-from lmpipe.lm.providers.base import OnText, SamplingProvider, StreamingProvider
+from lmpipe.lm.providers.base import (
+    EmbeddingProvider,
+    OnText,
+    SamplingProvider,
+    StreamingProvider,
+)
 from lmpipe.lm.replicas import Place, Replica, Replicas
 from lmpipe.lm.request import Reply, Request, Usage
 from lmpipe.lm.retry import RetryPolicy, ask_again
@@ -78,7 +83,16 @@ class Endpoint:
             LMError: if the LM cannot be reached after retries, or refuses.
         """
         send = _complete if on_text is None else partial(_stream, on_text=on_text)
-        return self._ask(_Call(request, send, 1))
+        return self._ask(_Call(request, _embed_one if request.embeds else send, 1))
+
+    def embed(self, request: Request) -> Coroutine[Any, Any, list[Reply]]:
+        """Ask for the vectors of several texts at once: a reply for each turn of the request.
+
+        Raises:
+            ConfigError: if its provider gives none.
+            LMError: if the LM cannot be reached after retries, or refuses.
+        """
+        return self._ask(_Call(request, _embed, 1))
 
     def samples(self, request: Request, n: int) -> Coroutine[Any, Any, list[Reply]]:
         """Ask for several samples in one request; see `draws_samples`."""
@@ -261,6 +275,21 @@ async def _stream(provider: Provider, request: Request, *, on_text: OnText) -> R
         return await provider.stream(request, on_text)
     reply = await provider.complete(request)
     on_text(reply.text)
+    return reply
+
+
+async def _embed(provider: Provider, request: Request) -> list[Reply]:
+    if not isinstance(provider, EmbeddingProvider):
+        raise ConfigError(
+            f"LM({request.lm.model!r}) gives no embeddings: name an embedding model of a server or "
+            'a hosted one, such as "vllm/<model>" with its base_url or '
+            '"openai/text-embedding-3-small"'
+        )
+    return await provider.embed(request)
+
+
+async def _embed_one(provider: Provider, request: Request) -> Reply:
+    (reply,) = await _embed(provider, request)
     return reply
 
 

@@ -1,4 +1,8 @@
-"""What goes to an LM and what comes back: frozen values, no I/O."""
+"""What goes to an LM and what comes back: frozen values, no I/O.
+
+A request whose turns are of the role `embed` asks for the vectors of their texts: its reply's text
+is one vector as `vectors` spells it, so that caches and cassettes keep it like any other reply.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from lmpipe.lm.lm import LM
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "embed"]
 Finish = Literal["stop", "length", "other"]
 
 # Every field of a `Request` is in one of these two; the cache key has the former, never the latter.
@@ -144,6 +148,11 @@ class Request:
         hashed.update(b"%d" % self.sample)
         return hashed.hexdigest()
 
+    @property
+    def embeds(self) -> bool:
+        """Whether it asks for a vector, and not for an answer."""
+        return bool(self.messages) and self.messages[0].role == "embed"
+
     def seed(self) -> int:
         """A seed for the server's sampler that belongs to this request and sample alone."""
         return int(self.key()[:8], 16) & 0x7FFFFFFF
@@ -159,6 +168,12 @@ class Request:
             "constraint": self.constraint.to_json() if self.constraint else None,
             "sample": self.sample,
         }
+
+
+def embedding_request(lm: LM, text: str) -> Request:
+    """What asks an embedding LM for the vector of a text."""
+    # Servers refuse the empty text.
+    return Request(lm, (Message("embed", text or " "),))
 
 
 def _head(identity: bytes, constraint: Constraint | None, weights: str) -> bytes:

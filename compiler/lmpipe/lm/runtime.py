@@ -7,6 +7,7 @@ Every LM call of a program, a teacher, a proposer or a judge goes through `Runti
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,7 +20,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.prices import Price, price_of
 from lmpipe.lm.providers import Provider, open_provider, weights_of
 from lmpipe.lm.providers.base import OnText, Servers, is_served
-from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.request import Reply, Request, Usage
 from lmpipe.lm.retry import RetryPolicy
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.trace import current_scope
@@ -42,7 +43,7 @@ class Call:
     Args:
         key: its cache key.
         label: the path of the predictor that made it.
-        role: `task`, `teacher`, `proposer` or `judge`.
+        role: `task`, `teacher`, `proposer`, `judge` or `embedder`.
         lm: the model's name.
         price: what its tokens cost, or None where that is unknown.
         reply: the answer.
@@ -162,6 +163,36 @@ class Runtime:
 
         return list(await asyncio.gather(*map(answer, keys, requests)))
 
+    async def aembed(self, requests: Sequence[Request], *, label: str = "") -> list[Reply]:
+        """Answer requests for one vector each, of one LM; those not stored go out as one request.
+
+        In the accounts they are one call.
+
+        Raises:
+            ConfigError: if the LM gives no embeddings.
+            LMError: if the LM cannot be reached after retries, or refuses.
+        """
+        check_deadline()
+        wanted = {request.key(weights_of(request.lm)): request for request in requests}
+        found = {
+            key: reply
+            for key, request in wanted.items()
+            if self.store is not None and (reply := self.store.get(key, request)) is not None
+        }
+        missing = {key: request for key, request in wanted.items() if key not in found}
+        if missing:
+            found |= await loop.bridge(in_time(self._embed, missing))
+        together = Reply(
+            "",
+            usage=sum((reply.usage for reply in found.values()), Usage()),
+            seconds=max((reply.seconds for reply in found.values()), default=0.0),
+            cached=all(reply.cached for reply in found.values()),
+        )
+        name = hashlib.sha256("".join(wanted).encode()).hexdigest()
+        if requests:
+            self._account(name, requests[0], together, label)
+        return [found[request.key(weights_of(request.lm))] for request in requests]
+
     def with_limit(self, max_in_flight: int) -> Runtime:
         """Another runtime with the same store, patience, watcher and servers."""
         return self._like(max_in_flight, self.servers)
@@ -229,6 +260,20 @@ class Runtime:
         replies = await self._fly(free, endpoint.samples(next(iter(free.values())), len(free)))
         return dict(zip(free, replies, strict=False))
 
+    async def _embed(self, requests: Mapping[str, Request]) -> dict[str, Reply]:
+        """Ask for several vectors at once; those that are in flight already are joined."""
+        free = {key: item for key, item in requests.items() if key not in self._in_flight}
+        found: dict[str, Reply] = {}
+        if free:
+            lm = next(iter(free.values())).lm
+            together = Request(lm, tuple(m for item in free.values() for m in item.messages))
+            replies = await self._fly(free, self._endpoint(lm).embed(together))
+            found = dict(zip(free, replies, strict=True))
+        for key, request in requests.items():
+            if key not in found:
+                found[key] = await self._fresh(key, request, None, look_again=True)
+        return found
+
     async def _fly(
         self, requests: Mapping[str, Request], asking: Awaitable[Sequence[Reply]]
     ) -> Sequence[Reply]:
@@ -286,8 +331,8 @@ class Runtime:
     def _account(self, key: str, request: Request, reply: Reply, label: str) -> Reply:
         scope = current_scope()
         if scope.calls is not None:
-            lm = request.lm
-            scope.calls.append(Call(key, label, scope.role, lm.model, price_of(lm), reply))
+            lm, role = request.lm, "embedder" if request.embeds else scope.role
+            scope.calls.append(Call(key, label, role, lm.model, price_of(lm), reply))
         return reply
 
 

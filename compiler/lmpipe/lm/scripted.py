@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,14 +11,20 @@ from lmpipe.canonical import digest
 from lmpipe.errors import LMRequestError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request, Usage
+from lmpipe.vectors import encode_vector
+
+_PLACES = 64
 
 
 class ScriptedLM(LM):
     """An LM that answers from a script: instant, offline and deterministic.
 
+    As an embedder it gives vectors in which texts are the nearer, the more words they share.
+
     Args:
         script: a function from the request to the reply's text, or replies given in turn. A
             function that depends on the request alone keeps runs repeatable at any concurrency.
+        vectors: a function from a text to its vector, in place of those.
         name: tells several scripted LMs of one test apart.
         settings: anything that `LM` takes.
 
@@ -27,16 +34,19 @@ class ScriptedLM(LM):
 
     def __init__(
         self,
-        script: Callable[[Request], str] | Sequence[str],
+        script: Callable[[Request], str] | Sequence[str] = (),
         *,
         name: str = "scripted",
+        vectors: Callable[[str], Sequence[float]] | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(f"scripted/{name}", **settings)
         object.__setattr__(self, "script", script)
+        object.__setattr__(self, "vectors", vectors or _bag_of_words)
         object.__setattr__(self, "requests", [])
 
     script: Callable[[Request], str] | Sequence[str]
+    vectors: Callable[[str], Sequence[float]]
     requests: list[Request]
 
     def identity(self) -> dict[str, Any]:
@@ -72,5 +82,22 @@ class ScriptedLM(LM):
         on_text(reply.text)
         return reply
 
+    async def embed(self, request: Request) -> list[Reply]:
+        """Give the vectors of a request's texts; a word is a token."""
+        self.requests.append(request)
+        texts = [message.content for message in request.messages]
+        return [
+            Reply(encode_vector(self.vectors(text)), usage=Usage(len(text.split())))
+            for text in texts
+        ]
+
     async def aclose(self) -> None:
         """Nothing to release."""
+
+
+def _bag_of_words(text: str) -> list[float]:
+    """How often words are there, each counted in one of a few places by its hash."""
+    counts = [0.0] * _PLACES
+    for word in text.casefold().split():
+        counts[zlib.crc32(word.encode()) % _PLACES] += 1
+    return counts

@@ -21,6 +21,7 @@ from lmpipe.errors import CallError, ConfigError, OutputError, RecipeError, Sign
 from lmpipe.lm import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request
+from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.prompt import Prompt
 from lmpipe.program import Predictor
 from lmpipe.retrieval import Pools
@@ -166,7 +167,10 @@ class Predict(Predictor, Generic[P, R_co]):
         """`samples` from a coroutine; one request for all where the server can."""
         inputs, first = self._inputs(args, kwargs), current_scope().sample * n
         numbers = range(first, first + n)
-        conversations = [self._converse(inputs, number, sampling=True) for number in numbers]
+        vector = await self._aembedded(inputs) if self._prompt.embeds else None
+        conversations = [
+            self._converse(inputs, number, sampling=True, vector=vector) for number in numbers
+        ]
         requests = [next(conversation) for conversation in conversations]
         replies = await current_settings().runtime.acomplete_samples(requests, label=self.path)
         drawn = await asyncio.gather(
@@ -183,10 +187,10 @@ class Predict(Predictor, Generic[P, R_co]):
         return good
 
     def messages(self, **inputs: Any) -> tuple[Message, ...]:
-        """The conversation that a call with these inputs starts with."""
-        prompt = self._prompt
-        shown = prompt.dump_inputs(self._spec.check_inputs(inputs))
-        return prompt.messages(shown)
+        """The conversation that a call with these inputs starts with; an embedder is asked."""
+        prompt, checked = self._prompt, self._spec.check_inputs(inputs)
+        vector = self._embedded(checked) if prompt.embeds else None
+        return prompt.messages(prompt.dump_inputs(checked), vector)
 
     def conversation(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         return self._prompt.messages(inputs)
@@ -206,7 +210,8 @@ class Predict(Predictor, Generic[P, R_co]):
 
     def _drive(self, inputs: dict[str, Any], sample: int) -> Any:
         reader = self._reader()
-        conversation = self._converse(inputs, sample, reader)
+        vector = self._embedded(inputs) if self._prompt.embeds else None
+        conversation = self._converse(inputs, sample, reader, vector=vector)
         runtime, on_text = current_settings().runtime, reader.on_text if reader else None
         request = next(conversation)
         while True:
@@ -218,7 +223,8 @@ class Predict(Predictor, Generic[P, R_co]):
 
     async def _adrive(self, inputs: dict[str, Any], sample: int) -> Any:
         reader = self._reader()
-        conversation = self._converse(inputs, sample, reader)
+        vector = await self._aembedded(inputs) if self._prompt.embeds else None
+        conversation = self._converse(inputs, sample, reader, vector=vector)
         request = next(conversation)
         reply = await current_settings().runtime.acomplete(
             request, label=self.path, on_text=reader.on_text if reader else None
@@ -235,6 +241,19 @@ class Predict(Predictor, Generic[P, R_co]):
                 return done.value
             reply = await runtime.acomplete(request, label=self.path, on_text=on_text)
 
+    def _embedded(self, inputs: dict[str, Any]) -> str:
+        """The vector of a call's inputs, by which its demonstrations are chosen."""
+        asked = self._embedding(inputs)
+        return asked.read(current_settings().runtime.complete(asked.request, label=self.path))
+
+    async def _aembedded(self, inputs: dict[str, Any]) -> str:
+        asked, runtime = self._embedding(inputs), current_settings().runtime
+        return asked.read(await runtime.acomplete(asked.request, label=self.path))
+
+    def _embedding(self, inputs: dict[str, Any]) -> Embedding:
+        _check_calls(current_scope(), self.path)
+        return self._prompt.embedding(self.path, inputs, current_settings().embedder)
+
     def _reader(self) -> FieldReader | None:
         listener = current_scope().listener
         if listener is None:
@@ -250,12 +269,13 @@ class Predict(Predictor, Generic[P, R_co]):
         reader: FieldReader | None = None,
         *,
         sampling: bool = False,
+        vector: str | None = None,
     ) -> _Conversation:
         """Yield requests and take replies until one can be read."""
         scope, prompt = current_scope(), self._prompt
         lm = self._lm(scope, warm=sampling or sample > 0)
         shown = prompt.dump_inputs(inputs)
-        messages = prompt.messages(shown)
+        messages = prompt.messages(shown, vector)
         replies: list[Reply] = []
         for attempt in range(self.retries + 1):
             _check_calls(scope, self.path)

@@ -10,6 +10,7 @@ from lmpipe.adapters import Layout, layout_named, render_prefix
 from lmpipe.errors import CallError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Constraint, Message, Prefix
+from lmpipe.modules.embedding import Embedding
 from lmpipe.spec import SignatureSpec
 from lmpipe.state import PredictorState
 
@@ -27,6 +28,7 @@ class Prompt:
         prefix: the turns that every call opens with: system turn and fixed demonstrations.
         constraint: what replies must look like, or None.
         neighbours: chooses the demonstrations of each call, or None.
+        embeds: whether a call's inputs are embedded for that before the conversation starts.
         lms: LMs with the predictor's decoding settings, as they are worked out.
     """
 
@@ -35,6 +37,7 @@ class Prompt:
     prefix: Prefix
     constraint: Constraint | None
     neighbours: Neighbours | None = None
+    embeds: bool = False
     lms: dict[tuple[int, str | None, bool], tuple[LM, LM]] = field(default_factory=dict)
 
     @staticmethod
@@ -53,14 +56,36 @@ class Prompt:
         prefix = Prefix(render_prefix(layout, spec, state.instruction, state.demos))
         constraint = layout.constraint(spec) if state.constrained else None
         chosen = pools.neighbours(state.retrieval, layout) if state.retrieval else None
-        return Prompt(spec, layout, prefix, constraint, chosen)
+        embeds = chosen is not None and chosen.vectors is not None
+        return Prompt(spec, layout, prefix, constraint, chosen, embeds)
 
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Checked inputs as JSON values by name."""
         return {field.name: field.dump(inputs[field.name]) for field in self.spec.inputs}
 
-    def messages(self, shown: Mapping[str, Any]) -> tuple[Message, ...]:
+    def embedding(self, path: str, inputs: Mapping[str, Any], configured: LM | None) -> Embedding:
+        """What asks the configured embedder for the vector that `messages` needs.
+
+        Args:
+            path: the predictor's.
+            inputs: checked inputs.
+            configured: the embedder, if any.
+
+        Raises:
+            CallError: if an input is no valid Unicode text.
+            ConfigError: if it is not the embedder of the pool, or there is none.
+        """
+        assert self.neighbours is not None
+        assert self.neighbours.vectors is not None
+        text = self._checked(self.neighbours.text(self.dump_inputs(inputs)))
+        return Embedding.of(path, self.neighbours.vectors, text, configured)
+
+    def messages(self, shown: Mapping[str, Any], vector: str | None = None) -> tuple[Message, ...]:
         """The conversation that a call starts with, from inputs as `dump_inputs` gives them.
+
+        Args:
+            shown: the inputs.
+            vector: theirs, if they are embedded.
 
         Raises:
             CallError: if an input is no valid Unicode text.
@@ -68,10 +93,12 @@ class Prompt:
         asking = self._ask(shown)
         if self.neighbours is None:
             return (*self.prefix.messages, asking)
-        return (*self.prefix.messages, *self.neighbours.turns(shown), asking)
+        return (*self.prefix.messages, *self.neighbours.turns(shown, vector), asking)
 
     def _ask(self, shown: Mapping[str, Any]) -> Message:
-        text = self.layout.user(self.spec, shown)
+        return Message("user", self._checked(self.layout.user(self.spec, shown)))
+
+    def _checked(self, text: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -79,4 +106,4 @@ class Prompt:
                 f"{self.spec.name}: an input is no valid Unicode text ({error}): "
                 "clean it, as by text.encode(errors='replace').decode()"
             ) from error
-        return Message("user", text)
+        return text

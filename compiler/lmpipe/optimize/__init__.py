@@ -8,7 +8,16 @@ from collections.abc import Callable
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.better_together import BetterTogether
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.bounds import baselines, judges, own_lms, worst_ask, worst_run
+from lmpipe.optimize.bounds import (
+    baselines,
+    embedder_of,
+    embedding_everywhere,
+    judges,
+    own_lms,
+    worst_ask,
+    worst_pool,
+    worst_run,
+)
 from lmpipe.optimize.budget import Budget, Ledger
 from lmpipe.optimize.chain import Chain
 from lmpipe.optimize.copro import COPRO
@@ -63,11 +72,14 @@ __all__ = [
     "Watcher",
     "Watchers",
     "baselines",
+    "embedder_of",
+    "embedding_everywhere",
     "judges",
     "optimizer_named",
     "optimizer_names",
     "own_lms",
     "worst_ask",
+    "worst_pool",
     "worst_run",
 ]
 

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from lmpipe.lm.lm import LM
+from lmpipe.lm.prices import price_of
 from lmpipe.metrics import AnyMetric, metric_calls
 from lmpipe.program import Module
-from lmpipe.settings import configured_lm
+from lmpipe.settings import configured_embedder, configured_lm
 from lmpipe.spend import Spend
-from lmpipe.state import ProgramState
+from lmpipe.state import ProgramState, Retrieval, Vectors
 
 # How often a proposer is asked again for a reply that cannot be read.
 ASK_RETRIES = 1
+# How many texts an embedder is sent in one request.
+EMBEDDED_TOGETHER = 64
+# Tokens that a server may put around a text.
+_FRAME = 64
 
 
-def worst_run(program: Module, lms: Sequence[LM], metric: AnyMetric, judge: LM | None) -> Spend:
+def worst_run(
+    program: Module,
+    lms: Sequence[LM],
+    metric: AnyMetric,
+    judge: LM | None,
+    embedder: LM | None = None,
+) -> Spend:
     """What one run of a program and the judging of it cost at most.
 
     Args:
@@ -23,9 +36,48 @@ def worst_run(program: Module, lms: Sequence[LM], metric: AnyMetric, judge: LM |
         lms: the LMs that the run may be given.
         metric: the metric, which may ask an LM as often as its `max_calls` says.
         judge: the LM of the metric.
+        embedder: the LM that chooses the program's demonstrations, where one does.
     """
-    worst = Spend.worst_case(program.calls_per_run(), [*lms, *own_lms(program).values()])
+    embeddings = program.embeddings_per_run()
+    calls = program.calls_per_run() - embeddings
+    worst = Spend.worst_case(calls, [*lms, *own_lms(program).values()])
+    if embedder is not None:  # without one such a program makes no call at all
+        worst += Spend.worst_case(embeddings, [embedder])
     return worst + Spend.worst_case(metric_calls(metric), judges(metric, judge))
+
+
+def worst_of(programs: Iterable[Module], *others: Any) -> Spend:
+    """What a run of any of some programs costs at most; `others` are as for `worst_run`."""
+    worst = Spend()
+    for program in programs:
+        worst = worst.or_more(worst_run(program, *others))
+    return worst
+
+
+def worst_embedding(texts: Sequence[str], embedder: LM) -> Spend:
+    """What one request for the vectors of some texts costs at most."""
+    # A token is a byte or more, so that short texts need not reserve the LM's whole context.
+    tokens = sum(min(len(text.encode()) + _FRAME, embedder.context) for text in texts)
+    price = price_of(embedder)
+    return Spend(1, tokens, None if price is None else tokens * price.dearest / 1e6)
+
+
+def worst_pool(texts: int, embedder: LM) -> Spend:
+    """What a pool of so many texts, whatever they are, costs at most."""
+    worst = Spend.worst_case(texts, [embedder])
+    return replace(worst, calls=-(-texts // EMBEDDED_TOGETHER))
+
+
+def embedder_of(*programs: Module | None) -> LM | None:
+    """The configured embedder, if one of some programs is bound to a state that needs one."""
+    needed = any(item.embeddings_per_run() for item in programs if item is not None)
+    return configured_embedder() if needed else None
+
+
+def embedding_everywhere(program: Module, embedder: LM) -> Module:
+    """The dearest that a program becomes where demonstrations may be chosen by embeddings."""
+    vectors = Vectors(embedder=embedder.model, dimension=1, data="")
+    return program.bind(program.state().map(retrieval=Retrieval(pool=(), k=1, vectors=vectors)))
 
 
 def worst_ask(proposer: LM) -> Spend:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from lmpipe.errors import BudgetExhaustedError, RecipeError
 from lmpipe.lm.runtime import Call
 from lmpipe.spend import Account, Spend, full_price
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,20 @@ class Ledger:
         if self.budget.seconds is None:
             return None
         return self.budget.seconds - (time.monotonic() - self._started)
+
+    async def in_time(self, running: Awaitable[T]) -> T:
+        """Wait for something while there is wall time left.
+
+        Raises:
+            BudgetExhaustedError: if it is over first.
+        """
+        try:
+            async with asyncio.timeout(self.seconds_left()):
+                return await running
+        except TimeoutError:
+            raise BudgetExhaustedError(
+                f"the budget ({self.budget}) is used up: time is over"
+            ) from None
 
     def _over(self, spend: Spend) -> str:
         for name in ("calls", "tokens", "usd"):

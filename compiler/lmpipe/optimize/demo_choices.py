@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmpipe.optimize.demos import distinct, draw
 from lmpipe.spec import SignatureSpec
-from lmpipe.state import Demo, PredictorState, ProgramState, Retrieval
+from lmpipe.state import Demo, PredictorState, ProgramState, Retrieval, Vectors
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ def demo_choices(
     most: int,
     bootstrapped: int,
     rng: random.Random,
+    vectors: Callable[[Sequence[Demo]], Vectors] | None = None,
 ) -> list[DemoChoice]:
     """Choices for one predictor: what it shows now, none, the nearest, then sets of other sizes.
 
@@ -53,6 +54,7 @@ def demo_choices(
         most: the most demonstrations that one shows.
         bootstrapped: the most of a set that come from `own`, where `labeled` has any.
         rng: draws the sets.
+        vectors: gives those of a pool, where an embedder chooses the nearest.
     """
     none = DemoChoice("no demos")
     choices = [none]
@@ -61,7 +63,8 @@ def demo_choices(
     pool = distinct([*own, *labeled])
     if pool:
         k = max(1, 2 * most // 3)
-        near = Retrieval(pool=tuple(rng.sample(pool, len(pool))), k=k)
+        shuffled = tuple(rng.sample(pool, len(pool)))
+        near = Retrieval(pool=shuffled, k=k, vectors=vectors(shuffled) if vectors else None)
         choices.append(DemoChoice(f"{k} nearest demos", retrieval=near))
     seen = {choice.demos for choice in choices}
     # A small pool has few sets: the draws end, even where all of them are known.

@@ -14,6 +14,7 @@ from lmpipe.spec import SignatureSpec
 from lmpipe.state import Demo, ProgramState, Retrieval
 
 if TYPE_CHECKING:
+    from lmpipe.optimize.embedding import Embedded
     from lmpipe.optimize.task import Task
 
 
@@ -117,16 +118,34 @@ def with_demos(state: ProgramState, demos: Mapping[str, Sequence[Demo]]) -> Prog
 
 
 def with_retrieval(
-    state: ProgramState, pools: Mapping[str, Sequence[Demo]], *, k: int, balanced: bool = False
+    state: ProgramState,
+    pools: Mapping[str, Sequence[Demo]],
+    *,
+    k: int,
+    balanced: bool = False,
+    embedded: Embedded | None = None,
 ) -> ProgramState:
     """A copy of a state that shows the `k` nearest of a pool, by predictor path.
 
     A predictor with an empty pool stays as it is.
+
+    Args:
+        state: the state.
+        pools: the demonstrations to choose from.
+        k: how many are shown.
+        balanced: whether each label has its share.
+        embedded: the pools' vectors; nearness is by words if None.
     """
     return state.update(
         {
             path: state[path].replace(
-                demos=(), retrieval=Retrieval(pool=tuple(pool), k=k, balanced=balanced)
+                demos=(),
+                retrieval=Retrieval(
+                    pool=tuple(pool),
+                    k=k,
+                    balanced=balanced,
+                    vectors=embedded.vectors(path, pool) if embedded else None,
+                ),
             )
             for path, pool in pools.items()
             if pool

@@ -61,7 +61,8 @@ class Ensemble:
 
     def cost(self, sizes: Sizes) -> Cost:
         search = self.search.cost(sizes)
-        return Cost(search.runs + (1 + self.size) * sizes.val, search.asks, self.size)
+        runs = search.runs + (1 + self.size) * sizes.val
+        return Cost(runs, search.asks, self.size, pools=search.pools)
 
     def settings(self) -> dict[str, Any]:
         search = {"name": self.search.name, **self.search.settings()}

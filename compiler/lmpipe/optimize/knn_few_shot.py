@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from lmpipe.errors import RecipeError
@@ -23,11 +24,12 @@ class KNNFewShot:
     """Show each predictor the `k` demonstrations whose inputs are nearest to its own.
 
     The pool is learned state and is saved with it; a call costs no LM call more. A predictor
-    without a pool keeps the demonstrations that it shows.
+    without a pool keeps the demonstrations that it shows. Where the recipe names an embedder,
+    nearness is that of its vectors and not of words: the pool's are saved too, and a call embeds
+    its inputs.
 
     Source: nearest neighbours in place of fixed demonstrations are Liu et al., "What makes good
-    in-context examples for GPT-3?" (arXiv 2101.06804, section 3), with words in place of
-    embeddings.
+    in-context examples for GPT-3?" (arXiv 2101.06804, section 3).
 
     Cost: `len(k)` runs of the program for each validation example, and one for each training
     example where rollouts are needed.
@@ -60,12 +62,9 @@ class KNNFewShot:
         start = task.start
         if self.constrained is not None:
             start = start.map(constrained=self.constrained)
-        await task.race(
-            [
-                (f"{k} nearest demos", with_retrieval(start, pools, k=k, balanced=self.balanced))
-                for k in self.k
-            ]
-        )
+        embedded = await task.embed(pools)
+        near = partial(with_retrieval, start, pools, balanced=self.balanced, embedded=embedded)
+        await task.race([(f"{k} nearest demos", near(k=k)) for k in self.k])
         return task.best.state
 
     async def _pools(self, task: Task) -> dict[str, list[Demo]]:
@@ -82,7 +81,7 @@ class KNNFewShot:
 
     def cost(self, sizes: Sizes) -> Cost:
         rollouts = 0 if self.bootstrap is False else sizes.train
-        return Cost(len(self.k) * sizes.val + rollouts)
+        return Cost(len(self.k) * sizes.val + rollouts, pools=1 if self.bootstrap is False else 2)
 
     def settings(self) -> dict[str, Any]:
         return {**asdict(self), "k": list(self.k)}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 from lmpipe.adapters import layout_named, layout_names
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.demo_choices import DemoChoice, demo_choices
-from lmpipe.optimize.demos import bootstrapped_demos, labeled_demos
+from lmpipe.optimize.demos import bootstrapped_demos, distinct, labeled_demos
 from lmpipe.optimize.grounding import SUMMARY_ASKS, propose_instructions, summarize_data
 from lmpipe.optimize.optimizer import Cost, Sizes
 from lmpipe.optimize.proposals import with_instruction
@@ -165,6 +166,9 @@ class MIPROv2:
         own = await self._bootstrap(task, rng)
         instructions = await self._instructions(task, rng)
         labeled = labeled_demos(task.predictors, task.train)
+        embedded = await task.embed(
+            {path: distinct([*own.get(path, []), *pool]) for path, pool in labeled.items()}
+        )
         demos = {
             path: demo_choices(
                 task.start[path],
@@ -175,6 +179,7 @@ class MIPROv2:
                 most=self.demos,
                 bootstrapped=self.bootstrapped,
                 rng=rng,
+                vectors=partial(embedded.vectors, path) if embedded else None,
             )
             for path, predictor in task.predictors.items()
         }
@@ -214,10 +219,11 @@ class MIPROv2:
     def cost(self, sizes: Sizes) -> Cost:
         instructions, _, trials = self._sizes()
         runs = trials * sizes.val + (sizes.train if self.bootstrapped else 0)
+        pools = 2 if self.bootstrapped else 1
         if instructions == 1:
-            return Cost(runs)
+            return Cost(runs, pools=pools)
         asks = sizes.predictors * (instructions - 1) + SUMMARY_ASKS
-        return Cost(runs + min(_SEEN, sizes.train), asks=asks)
+        return Cost(runs + min(_SEEN, sizes.train), asks=asks, pools=pools)
 
     def settings(self) -> dict[str, Any]:
         return {**asdict(self), "layouts": list(self.layouts)}

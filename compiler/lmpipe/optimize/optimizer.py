@@ -37,12 +37,15 @@ class Cost:
         per_result: what one run of the result comes to, in runs of the program: the members of an
             ensemble.
         trainings: how adapters are trained, once for each.
+        pools: how often it has pools embedded, if there is an embedder, each time of at most one
+            demonstration for each training example and predictor.
     """
 
     runs: int
     asks: int = 0
     per_result: int = 1
     trainings: tuple[TrainingSettings, ...] = ()
+    pools: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -50,6 +53,7 @@ class Cost:
             self.asks + other.asks,
             max(self.per_result, other.per_result),
             self.trainings + other.trainings,
+            self.pools + other.pools,
         )
 
 

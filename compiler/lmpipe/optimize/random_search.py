@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from lmpipe.optimize.demos import (
     with_demos,
     with_retrieval,
 )
+from lmpipe.optimize.embedding import Embedded
 from lmpipe.optimize.optimizer import Cost, Sizes
 from lmpipe.optimize.task import Task
 from lmpipe.state import Demo, ProgramState
@@ -69,14 +70,25 @@ class RandomSearch:
 
     async def optimize(self, task: Task) -> ProgramState:
         pools = labeled_demos(task.predictors, task.train)
-        own: Mapping[str, list[Demo]] = {}
         half = self.candidates // 2 if self.bootstrapped else self.candidates
-        await task.race([self._propose(task, pools, own, number) for number in range(half)])
+        await self._race(task, pools, {}, range(half))
         if half < self.candidates:
             own = await self._bootstrap(task)
-            rest = range(half, self.candidates)
-            await task.race([self._propose(task, pools, own, number) for number in rest])
+            await self._race(task, pools, own, range(half, self.candidates))
         return task.best.state
+
+    async def _race(
+        self,
+        task: Task,
+        pools: Mapping[str, list[Demo]],
+        own: Mapping[str, list[Demo]],
+        numbers: Sequence[int],
+    ) -> None:
+        embedded = None
+        if self.retrieval and numbers:
+            both = {path: distinct([*own.get(path, []), *pool]) for path, pool in pools.items()}
+            embedded = await task.embed(both)
+        await task.race([self._propose(task, pools, own, embedded, number) for number in numbers])
 
     async def _bootstrap(self, task: Task) -> dict[str, list[Demo]]:
         collector = BootstrapFewShot(threshold=self.threshold)
@@ -89,6 +101,7 @@ class RandomSearch:
         task: Task,
         pools: Mapping[str, list[Demo]],
         own: Mapping[str, list[Demo]],
+        embedded: Embedded | None,
         number: int,
     ) -> tuple[str, ProgramState]:
         rng = task.rng(f"candidate {number}")
@@ -112,11 +125,12 @@ class RandomSearch:
         if near and chosen:
             shown = f"{count} demos, nearest for {', '.join(near)}"
         name = f"{layout}{', constrained' if constrained else ''}, {shown}"
-        return name, with_retrieval(state, near, k=count)
+        return name, with_retrieval(state, near, k=count, embedded=embedded)
 
     def cost(self, sizes: Sizes) -> Cost:
         bootstrap = sizes.train if self.bootstrapped else 0
-        return Cost(self.candidates * sizes.val + bootstrap)
+        pools = 0 if not self.retrieval else 2 if self.bootstrapped else 1
+        return Cost(self.candidates * sizes.val + bootstrap, pools=pools)
 
     def settings(self) -> dict[str, Any]:
         return {**asdict(self), "layouts": list(self.layouts)}

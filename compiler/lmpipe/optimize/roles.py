@@ -16,9 +16,11 @@ class Roles:
         teacher: the LM of rollouts.
         proposer: the LM that writes instructions and the like.
         judge: the LM of a metric that asks one; the configured one if None.
+        embedder: the embedding LM that chooses demonstrations; None chooses them by words.
     """
 
     student: LM
     teacher: LM
     proposer: LM
     judge: LM | None = None
+    embedder: LM | None = None

@@ -10,19 +10,20 @@ import asyncio
 import copy
 import hashlib
 import random
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from lmpipe.errors import BudgetExhaustedError, RecipeError
+from lmpipe.errors import RecipeError
 from lmpipe.evaluation import DEFAULT_CONCURRENCY, RunOptions, run_pairs
 from lmpipe.example import Example
 from lmpipe.lm.lm import LM
 from lmpipe.metrics import AnyMetric, metric_calls
 from lmpipe.optimize.asking import Proposer
 from lmpipe.optimize.board import Board
-from lmpipe.optimize.bounds import worst_run
+from lmpipe.optimize.bounds import worst_of
 from lmpipe.optimize.budget import Ledger, RunAdmission
+from lmpipe.optimize.embedding import Embedded, Embedder
 from lmpipe.optimize.events import Candidate, Rollout, Watcher
 from lmpipe.optimize.race import Entry, Pair, Race
 from lmpipe.optimize.racing import Racing, informative_first
@@ -31,13 +32,12 @@ from lmpipe.optimize.telling import Telling
 from lmpipe.outcome import Evaluation, Row
 from lmpipe.program import Module, Predictor
 from lmpipe.signature import Signature
-from lmpipe.state import Adapter, ProgramState
+from lmpipe.state import Adapter, Demo, ProgramState
 from lmpipe.weights.rows import TrainingRow
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainings import Trainings
 
 S = TypeVar("S", bound=Signature)
-T = TypeVar("T")
 
 # So many rollouts must fail in the same way before nothing at all is taken to work.
 _ENOUGH = 8
@@ -96,6 +96,7 @@ class Task:
         self._telling = Telling(watcher, self._board, ledger)
         self._race = Race(self._board, racing, self._score)
         self._proposer = Proposer(lms.proposer, ledger, self.note, concurrency=concurrency)
+        self._embedder = Embedder(lms.embedder, ledger, concurrency=concurrency)
         self._order = self.rng("order of validation").sample(range(len(val)), len(val))
         # One step at a time: the order in which runs are admitted decides where a budget ends.
         self._turn = asyncio.Lock()
@@ -319,7 +320,19 @@ class Task:
             BudgetExhaustedError: if the budget ends first.
         """
         async with self._turn:
-            return await self._in_time(self._proposer.ask(signature, questions, temperature))
+            return await self._ledger.in_time(self._proposer.ask(signature, questions, temperature))
+
+    async def embed(self, pools: Mapping[str, Sequence[Demo]]) -> Embedded | None:
+        """Have demonstrations embedded, by predictor path; each text is asked for once.
+
+        Returns:
+            Their vectors; None if the recipe names no embedder: nearness is by words then.
+
+        Raises:
+            BudgetExhaustedError: if the budget ends first.
+        """
+        async with self._turn:
+            return await self._ledger.in_time(self._embedder.embed(self.predictors, pools))
 
     async def train_adapter(
         self, label: str, rows: Sequence[TrainingRow], settings: TrainingSettings
@@ -341,7 +354,7 @@ class Task:
             )
         async with self._turn:
             running = trainings.train(label, rows, settings, self._telling.of_training(label))
-            return await self._in_time(running)
+            return await self._ledger.in_time(running)
 
     async def test(
         self, subject: str, state: ProgramState, examples: Sequence[Example], *, first: int = 0
@@ -394,26 +407,17 @@ class Task:
     ) -> Evaluation:
         lm = lm or (self._lms.teacher if role == "teacher" else self._lms.student)
         programs = {id(program): program for program, _ in pairs}.values()
-        dearest = max(programs, key=lambda item: item.calls_per_run(), default=self.program)
-        limit = dearest.calls_per_run()
+        limit = max((item.calls_per_run() for item in programs), default=0)
         scope = {"lm": lm, "role": role, "sample": sample, "max_calls": limit}
         judge = self._lms.judge
+        worst = worst_of(programs, [lm], self._metric, judge, self._lms.embedder)
         options = RunOptions(
             concurrency=self._concurrency,
             scope=scope,
-            admission=RunAdmission(self._ledger, worst_run(dearest, [lm], self._metric, judge)),
+            admission=RunAdmission(self._ledger, worst),
             on_row=self._telling.of_rows(step, len(pairs)),
             judge=judge,
             judge_calls=metric_calls(self._metric),
             few=few,
         )
-        return await self._in_time(run_pairs(pairs, self._metric, options))
-
-    async def _in_time(self, running: Awaitable[T]) -> T:
-        try:
-            async with asyncio.timeout(self._ledger.seconds_left()):
-                return await running
-        except TimeoutError:
-            raise BudgetExhaustedError(
-                f"the budget ({self._ledger.budget}) is used up: time is over"
-            ) from None
+        return await self._ledger.in_time(run_pairs(pairs, self._metric, options))

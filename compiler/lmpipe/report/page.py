@@ -87,6 +87,7 @@ def _header(run: RunFiles) -> str:
                 "LM": student,
                 "teacher": teacher if teacher != student else "",
                 "judge": judge,
+                "embedder": manifest.get("embedder", {}).get("model", ""),
                 "metric": manifest["metric"]["name"],
                 "seed": manifest["seed"],
                 "examples": f"{rows['train']} train, {rows['val']} validation, {rows['test']} test",
@@ -306,7 +307,9 @@ def _predictor(path: str, learned: Mapping[str, Any], signature: Mapping[str, An
 
 
 def _in_words(chosen: Mapping[str, Any]) -> str:
-    return retrieval_line(chosen["k"], len(chosen["pool"]), balanced=chosen["balanced"])
+    embedder = (chosen.get("vectors") or {}).get("embedder", "")
+    size, balanced = len(chosen["pool"]), chosen["balanced"]
+    return retrieval_line(chosen["k"], size, balanced=balanced, embedder=embedder)
 
 
 def _pool(chosen: Mapping[str, Any], inputs: Iterable[str], outputs: Iterable[str]) -> str:
@@ -387,6 +390,7 @@ def _provenance(run: RunFiles) -> str:
         "student": manifest["student"],
         "teacher": manifest["teacher"],
         "judge": manifest.get("judge", ""),
+        "embedder": manifest.get("embedder", ""),
         "budget": budget or "none",
         "recipe": manifest.get("recipe", ""),
         "learned state": manifest.get("best", {}).get("state", ""),

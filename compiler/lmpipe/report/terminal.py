@@ -167,6 +167,7 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
         "teacher": lms.teacher.model,
         "proposer": lms.proposer.model if plan.asks else None,
         "judge": lms.judge.model if lms.judge else None,
+        "embedder": lms.embedder.model if lms.embedder else None,
         "optimizer": {"name": prepared.optimizer.name, "settings": prepared.optimizer.settings()},
         "seed": prepared.recipe.seed,
         "calls_per_run": plan.calls_per_run,
@@ -208,6 +209,8 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
     if plan["judge"] is not None:
         calls = plan["judge_calls_per_run"]
         say(console, f"  judge      {plan['judge']}, at most {count(calls)} LM calls for each row")
+    if plan["embedder"] is not None:
+        say(console, f"  embedder   {plan['embedder']}")
     settings = plan["optimizer"]["settings"]
     shown = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "name")
     say(console, f"  optimizer  {plan['optimizer']['name']}" + (f" ({shown})" if shown else ""))

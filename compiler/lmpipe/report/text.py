@@ -73,10 +73,11 @@ def rows_of(number: int) -> str:
     return f"{count(number)} {'row' if number == 1 else 'rows'}"
 
 
-def retrieval_line(k: int, pool: int, *, balanced: bool) -> str:
+def retrieval_line(k: int, pool: int, *, balanced: bool, embedder: str = "") -> str:
     """Demonstrations that are chosen for each call, in words."""
     spread = ", balanced over the labels" if balanced else ""
-    return f"{count(k)} nearest of {count(pool)} demonstrations, per input{spread}"
+    by = f", by embeddings of {embedder}" if embedder else ""
+    return f"{count(k)} nearest of {count(pool)} demonstrations, per input{by}{spread}"
 
 
 def shorten(value: Any, most: int = 300) -> str:

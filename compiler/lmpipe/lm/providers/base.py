@@ -43,6 +43,15 @@ class StreamingProvider(Provider, Protocol):
 
 
 @runtime_checkable
+class EmbeddingProvider(Provider, Protocol):
+    """A provider that can turn texts into vectors."""
+
+    async def embed(self, request: Request) -> list[Reply]:
+        """Give a reply for each turn of a request: its vector; errors as in `complete`."""
+        ...
+
+
+@runtime_checkable
 class SamplingProvider(Provider, Protocol):
     """A provider whose server can draw several samples in one request."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
+from lmpipe.lm.providers.embedding import texts_of, vector_replies
 from lmpipe.lm.providers.openai_body import json_schema_format
 from lmpipe.lm.request import Finish, Reply, Request, Usage
 from lmpipe.lm.retry import parse_retry_after
@@ -52,30 +53,45 @@ class LiteLLMProvider:
         """Like `complete`, and tells the text as it comes."""
         return await self._ask(request, on_text)
 
+    async def embed(self, request: Request) -> list[Reply]:
+        """Ask for the vectors of a request's texts; errors as in `complete`."""
+        lm, litellm, start = request.lm, await self._loaded(), time.perf_counter()
+        arguments = {**_common(lm), "input": texts_of(request)}
+        response = await self._answered(lm, litellm.aembedding(**arguments))
+        return _read_vectors(request, response, time.perf_counter() - start)
+
     async def _ask(self, request: Request, on_text: OnText | None) -> Reply:
+        lm, litellm = request.lm, await self._loaded()
+        arguments, start = self._arguments(request), time.perf_counter()
+        if on_text is None:
+            response = await self._answered(lm, litellm.acompletion(**arguments))
+        else:
+            arguments |= {"stream": True, "stream_options": {"include_usage": True}}
+            response = await self._answered(lm, _streamed(litellm, arguments, on_text))
+        return _read_reply(lm, response, time.perf_counter() - start)
+
+    async def _loaded(self) -> Any:
         if self._litellm is None:
             # In a thread: the other calls of the loop must not wait for this import.
             self._litellm = await asyncio.to_thread(_import_litellm)
-        arguments, start = self._arguments(request), time.perf_counter()
-        if on_text is not None:
-            arguments |= {"stream": True, "stream_options": {"include_usage": True}}
+        return self._litellm
+
+    async def _answered(self, lm: LM, asked: Awaitable[Any]) -> Any:
+        """What litellm gives in time; its errors become ours."""
         try:
             # litellm's own timeout is for each read: a body that drips in would never end.
-            async with asyncio.timeout(request.lm.timeout):
-                response = await self._litellm.acompletion(**arguments)
-                if on_text is not None:
-                    response = await _gathered(response, on_text)
+            async with asyncio.timeout(lm.timeout):
+                return await asked
         except TimeoutError as error:
             raise LMUnavailableError(
-                f"{request.lm.model} through litellm did not answer within "
-                f"{request.lm.timeout:g} seconds. If this lasts, check the provider's status"
+                f"{lm.model} through litellm did not answer within "
+                f"{lm.timeout:g} seconds. If this lasts, check the provider's status"
             ) from error
         except Exception as error:
-            mapped = _map_error(self._litellm, request.lm, error)
+            mapped = _map_error(self._litellm, lm, error)
             if mapped is None:
                 raise
-            raise mapped from _without_key(error, request.lm.api_key)
-        return _read_reply(request.lm, response, time.perf_counter() - start)
+            raise mapped from _without_key(error, lm.api_key)
 
     async def aclose(self) -> None:
         """Nothing to release: litellm shares its connections and closes them at exit."""
@@ -83,23 +99,12 @@ class LiteLLMProvider:
     def _arguments(self, request: Request) -> dict[str, Any]:
         lm = request.lm
         arguments: dict[str, Any] = {
-            **lm.params,
-            "model": lm.model,
+            **_common(lm),
             "messages": [message.to_json() for message in request.messages],
             "temperature": lm.temperature,
-            "timeout": lm.timeout,
-            "drop_params": False,  # a parameter that is not sent would still be in the cache key
-            "num_retries": 0,  # the runtime retries; litellm and the openai client must not
-            "max_retries": 0,
         }
         if "max_completion_tokens" not in lm.params:
             arguments["max_tokens"] = lm.max_tokens
-        if lm.api_key:
-            arguments["api_key"] = lm.api_key
-        if lm.headers:
-            arguments["extra_headers"] = dict(lm.headers)
-        if lm.base_url:
-            arguments["api_base"] = lm.base_url
         if lm.temperature > 0:
             arguments["seed"] = request.seed()
         constraint = request.constraint
@@ -114,6 +119,25 @@ class LiteLLMProvider:
         return self._takes_schema[model]
 
 
+def _common(lm: LM) -> dict[str, Any]:
+    """What every call of an LM is made with."""
+    arguments: dict[str, Any] = {
+        **lm.params,
+        "model": lm.model,
+        "timeout": lm.timeout,
+        "drop_params": False,  # a parameter that is not sent would still be in the cache key
+        "num_retries": 0,  # the runtime retries; litellm and the openai client must not
+        "max_retries": 0,
+    }
+    if lm.api_key:
+        arguments["api_key"] = lm.api_key
+    if lm.headers:
+        arguments["extra_headers"] = dict(lm.headers)
+    if lm.base_url:
+        arguments["api_base"] = lm.base_url
+    return arguments
+
+
 def _import_litellm() -> Any:
     # Without this, importing litellm downloads a price table.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -126,6 +150,10 @@ def _import_litellm() -> Any:
         ) from error
     litellm.suppress_debug_info = True  # it prints advice to stdout with every error
     return litellm
+
+
+async def _streamed(litellm: Any, arguments: dict[str, Any], on_text: OnText) -> Any:
+    return await _gathered(await litellm.acompletion(**arguments), on_text)
 
 
 async def _gathered(chunks: AsyncIterator[Any], on_text: OnText) -> Any:
@@ -162,6 +190,19 @@ def _read_reply(lm: LM, response: Any, seconds: float) -> Reply:
         seconds=seconds,
         fingerprint=getattr(response, "system_fingerprint", None) or "",
     )
+
+
+def _read_vectors(request: Request, response: Any, seconds: float) -> list[Reply]:
+    tokens = int(getattr(getattr(response, "usage", None), "prompt_tokens", None) or 0)
+    try:
+        entries = sorted(map(dict, response.data), key=lambda entry: entry.get("index") or 0)
+        vectors = [entry["embedding"] for entry in entries]
+        return vector_replies(request, vectors, tokens=tokens, seconds=seconds)
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        raise LMUnavailableError(
+            f"{request.lm.model} answered with no embeddings of {len(request.messages)} texts: "
+            "check that it is an embedding model"
+        ) from error
 
 
 def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | None:

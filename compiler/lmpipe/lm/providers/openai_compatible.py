@@ -14,6 +14,7 @@ from lmpipe.errors import ConfigError, LMError, LMRequestError
 from lmpipe.lm.http import HttpClient, HttpError, UrlError
 from lmpipe.lm.lm import LM, Structured
 from lmpipe.lm.providers.base import OnText
+from lmpipe.lm.providers.embedding import embedding_body, read_embeddings
 from lmpipe.lm.providers.openai_body import request_body, takes
 from lmpipe.lm.providers.openai_reply import (
     Server,
@@ -28,6 +29,7 @@ from lmpipe.lm.request import Reply, Request
 
 OPENAI_URL = "https://api.openai.com/v1"
 _CHAT = "/chat/completions"
+_EMBEDDINGS = "/embeddings"
 
 # How servers take constraints, by whom they name as the owner of their models.
 _OWNERS: dict[str, Structured] = {"vllm": "vllm", "llamacpp": "llamacpp"}
@@ -38,7 +40,7 @@ class StructuredOutputsWarning(UserWarning):
 
 
 class OpenAICompatibleProvider:
-    """Asks servers by `POST {base_url}/chat/completions`.
+    """Asks servers by `POST {base_url}/chat/completions`, and for vectors `{base_url}/embeddings`.
 
     How a server takes constraints is declared on the LM, known by its provider, or asked of the
     server once. One that refuses what it was thought to take is asked without from then on.
@@ -95,6 +97,13 @@ class OpenAICompatibleProvider:
         changes = {"stream": True, "stream_options": {"include_usage": True}}
         return (await self._ask(request, changes, on_text))[0]
 
+    async def embed(self, request: Request) -> list[Reply]:
+        """Ask for the vectors of a request's texts; errors as in `complete`."""
+        server = server_of(request.lm, self._url, self._key)
+        start = time.perf_counter()
+        body = await self._sent(server, _EMBEDDINGS, embedding_body(request))
+        return read_embeddings(server, body, request, time.perf_counter() - start)
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
@@ -137,17 +146,25 @@ class OpenAICompatibleProvider:
             body.update(changes)
         server = server_of(request.lm, self._url, self._key)
         start = time.perf_counter()
-        try:
-            if on_text is not None:
+        if on_text is not None:
+            try:
                 return await self._streamed(server, orjson.dumps(body), on_text, start)
+            except HttpError as error:
+                raise self._connection_error(server, error) from error
+        content = await self._sent(server, _CHAT, body)
+        return read_replies(server, content, time.perf_counter() - start)
+
+    async def _sent(self, server: Server, path: str, body: dict[str, Any]) -> bytes:
+        """What the server answers, if it does so well."""
+        try:
             response = await self._http.request(
-                "POST", _CHAT, orjson.dumps(body), timeout=self._timeout
+                "POST", path, orjson.dumps(body), timeout=self._timeout
             )
         except HttpError as error:
             raise self._connection_error(server, error) from error
         if response.status != 200:
             raise status_error(server, response.status, response.headers, response.body)
-        return read_replies(server, response.body, time.perf_counter() - start)
+        return response.body
 
     async def _streamed(
         self, server: Server, body: bytes, on_text: OnText, start: float

@@ -200,7 +200,8 @@ def status_error(server: Server, status: int, headers: Mapping[str, str], body: 
     advice = {
         401: "check the api_key",
         403: "check the api_key and what it may use",
-        404: "check the model's name and that base_url ends where /chat/completions follows",
+        404: "check the model's name and that base_url ends where /chat/completions or /embeddings "
+        "follows",
     }.get(status, "correct the request: its parameters, its length or its schema")
     return LMRequestError(f"{message}. To go on, {advice}", status=status)
 

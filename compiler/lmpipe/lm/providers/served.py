@@ -35,6 +35,11 @@ class ServedProvider:
         async with self._servers.use(request.lm) as place:
             return await self._at(place).stream(request, on_text)
 
+    async def embed(self, request: Request) -> list[Reply]:
+        """Ask for the vectors of a request's texts."""
+        async with self._servers.use(request.lm) as place:
+            return await self._at(place).embed(request)
+
     async def aclose(self) -> None:
         """Close the connections; servers are not stopped."""
         for provider in self._providers.values():

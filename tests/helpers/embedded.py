@@ -1,0 +1,32 @@
+"""Retrievals by the vectors of a scripted embedder, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lmpipe
+from lmpipe.state import Demo, Retrieval, Vectors
+from lmpipe.vectors import dimension_of, encode_vector, join_vectors
+
+
+def scripted_embedder(**settings: Any) -> lmpipe.ScriptedLM:
+    return lmpipe.ScriptedLM(name="embedder", **settings)
+
+
+def vector_of(text: str, embedder: lmpipe.ScriptedLM | None = None) -> str:
+    return encode_vector((embedder or scripted_embedder()).vectors(text))
+
+
+def vectors_of(texts: Sequence[str], embedder: lmpipe.ScriptedLM | None = None) -> Vectors:
+    """What a scripted embedder makes of some texts."""
+    embedder = embedder or scripted_embedder()
+    found = [vector_of(text, embedder) for text in texts]
+    dimension = dimension_of(found[0]) if found else 1
+    return Vectors(embedder=embedder.model, dimension=dimension, data=join_vectors(found))
+
+
+def by_embeddings(pool: Sequence[Demo], field: str, *, k: int, **options: Any) -> Retrieval:
+    """A retrieval by what the embedder makes of one input."""
+    vectors = vectors_of([str(demo.inputs[field]) for demo in pool], options.pop("embedder", None))
+    return Retrieval(pool=tuple(pool), k=k, vectors=vectors, **options)

@@ -1,0 +1,147 @@
+"""Vectors from servers, by OpenAI's interface and through litellm."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from helpers.fake_server import FakeServer
+
+from lmpipe.errors import LMRequestError, LMUnavailableError
+from lmpipe.lm import loop
+from lmpipe.lm.lm import LM
+from lmpipe.lm.providers.embedding import read_embeddings, vector_replies
+from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
+from lmpipe.lm.providers.openai_reply import Server
+from lmpipe.lm.request import Message, Reply, Request, embedding_request
+from lmpipe.lm.retry import RetryPolicy
+from lmpipe.lm.runtime import Runtime
+from lmpipe.vectors import decode_vector, encode_vector
+
+KEY = "sk-very-secret"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        yield server
+
+
+def asked(*texts: str, model: str = "openai/embedder", **settings: Any) -> Request:
+    return Request(LM(model, **settings), tuple(Message("embed", text) for text in texts))
+
+
+def embed(lm: LM, *texts: str) -> list[Reply]:
+    runtime = Runtime(retry=RetryPolicy(attempts=2, base=0.0))
+    try:
+        return loop.run_sync(runtime.aembed([embedding_request(lm, text) for text in texts]))
+    finally:
+        runtime.close()
+
+
+@pytest.mark.parametrize("model", ["openai/embedder", "vllm/org/embedder"])
+def test_texts_are_posted_and_vectors_read_in_order(server: FakeServer, model: str) -> None:
+    lm = LM(model, base_url=server.base_url, api_key=KEY, dimensions=3)
+    replies = embed(lm, "banana", "tea")
+    assert server.bodies == [
+        {
+            "model": lm.name,
+            "input": ["banana", "tea"],
+            "encoding_format": "float",
+            "dimensions": 3,
+        }
+    ]
+    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert [reply.text for reply in replies] == [encode_vector([1, 6, 3]), encode_vector([1, 3, 1])]
+    assert sum(reply.usage.prompt_tokens for reply in replies) == 2
+
+
+def test_a_server_that_is_overloaded_is_asked_again(server: FakeServer) -> None:
+    server.fail(1, "503")
+    (reply,) = embed(LM("openai/embedder", base_url=server.base_url), "tea")
+    assert decode_vector(reply.text)[1] > 0.9
+    assert server.stats()["503"] == 1
+
+
+def test_a_refusal_shows_no_key(server: FakeServer) -> None:
+    server.fail(1, "400", body={"error": f"bad key {KEY}"})
+    with pytest.raises(LMRequestError) as failure:
+        embed(LM("openai/embedder", base_url=server.base_url, api_key=KEY), "tea")
+    assert failure.value.status == 400
+    assert KEY not in str(failure.value)
+
+
+def test_tokens_are_shared_out_by_length_and_none_is_lost() -> None:
+    request = asked("a" * 10, "", "a" * 29)
+    replies = vector_replies(request, [[1.0]] * 3, tokens=13, seconds=0.0)
+    tokens = [reply.usage.prompt_tokens for reply in replies]
+    assert sum(tokens) == 13
+    assert tokens[0] < tokens[2]
+
+
+BAD = [
+    "<html>",
+    "{}",
+    '{"data": []}',
+    '{"data": [{"index": 0, "embedding": []}]}',
+    '{"data": [{"index": 0, "embedding": "AAAA"}]}',
+    '{"data": [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [1.0]}]}',
+    '{"data": [{"index": 0, "embedding": [null]}]}',
+    '{"data": [{"index": 0, "embedding": [1e999]}]}',
+]
+
+
+@pytest.mark.parametrize("body", BAD)
+def test_what_is_no_list_of_vectors_is_told(body: str) -> None:
+    server = Server("openai/embedder", "http://127.0.0.1:1/v1")
+    with pytest.raises(LMUnavailableError, match="no embeddings of 1 texts"):
+        read_embeddings(server, body.encode(), asked("tea"), 0.0)
+
+
+class StubLiteLLM(ModuleType):
+    """Stands for litellm: records what it is called with, answers or raises."""
+
+    def __init__(self, response: Any) -> None:
+        super().__init__("litellm")
+        error = type("BadRequestError", (Exception,), {"status_code": 400})
+        self.exceptions = SimpleNamespace(BadRequestError=error)
+        self.response = response
+        self.calls: list[dict[str, Any]] = []
+
+    async def aembedding(self, **arguments: Any) -> Any:
+        self.calls.append(arguments)
+        if isinstance(self.response, Exception):
+            raise self.response
+        return self.response
+
+
+def through_litellm(
+    monkeypatch: pytest.MonkeyPatch, response: Any, request: Request
+) -> tuple[StubLiteLLM, list[Reply]]:
+    stub = StubLiteLLM(response)
+    monkeypatch.setitem(sys.modules, "litellm", stub)
+    return stub, asyncio.run(LiteLLMProvider().embed(request))
+
+
+def test_hosted_models_are_asked_through_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = [{"index": 1, "embedding": [0.0, 1.0]}, {"index": 0, "embedding": [1.0, 0.0]}]
+    response = SimpleNamespace(data=data, usage=SimpleNamespace(prompt_tokens=4))
+    request = asked("tea", "cup", model="voyage/v", api_key=KEY, dimensions=2)
+    stub, replies = through_litellm(monkeypatch, response, request)
+    assert [decode_vector(reply.text) for reply in replies] == [[1.0, 0.0], [0.0, 1.0]]
+    assert sum(reply.usage.prompt_tokens for reply in replies) == 4
+    (sent,) = stub.calls
+    assert (sent["model"], sent["input"], sent["dimensions"]) == ("voyage/v", ["tea", "cup"], 2)
+    assert (sent["api_key"], sent["max_retries"]) == (KEY, 0)
+    assert not {"messages", "temperature", "max_tokens"} & sent.keys()
+
+
+def test_what_litellm_gives_may_be_no_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    response = SimpleNamespace(data=json.loads('[{"index": 0}]'), usage=None)
+    with pytest.raises(LMUnavailableError, match="no embeddings of 1 texts"):
+        through_litellm(monkeypatch, response, asked("tea", model="voyage/v"))

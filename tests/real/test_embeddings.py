@@ -1,0 +1,73 @@
+"""Demonstrations chosen by a real embedding model: recorded once, replayed offline.
+
+To record again: serve the model as `tests/helpers/embedding_server.py` says, name its address in
+$LMPIPE_EMBEDDER_URL, and `make record`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import orjson
+import pytest
+
+import lmpipe
+from lmpipe.lm.cassette import Cassette
+from lmpipe.lm.runtime import Runtime
+from lmpipe.recipe_file import load_recipe
+from lmpipe.settings import using
+
+ROOT = Path(__file__).parents[2]
+CASSETTE = ROOT / "tests" / "cassettes" / "optimizers" / "knn-embedded.jsonl"
+EXPECTED = CASSETTE.with_name("knn-embedded-expected.json")
+RECORD = bool(os.environ.get("LMPIPE_RECORD"))
+URL = os.environ.get("LMPIPE_EMBEDDER_URL", "")
+
+
+def small_recipe() -> lmpipe.Recipe:
+    embedder = lmpipe.LM("openai/all-MiniLM-L6-v2", base_url=URL or "http://127.0.0.1:8091/v1")
+    return load_recipe("programs/tickets.py").replace(
+        train_size=24,
+        val_size=8,
+        test_size=4,
+        optimizer=lmpipe.KNNFewShot(k=(2, 4)),
+        embedder=embedder,
+        train_check=0,
+    )
+
+
+@pytest.mark.skipif(RECORD and not URL, reason="$LMPIPE_EMBEDDER_URL names no embedding server")
+def test_a_compile_by_embeddings_replays_to_the_same_bytes_and_its_artifact_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights_home: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    if RECORD:
+        monkeypatch.setenv("LMPIPE_HOME", weights_home)
+    recipe = small_recipe()
+    cassette = Cassette(CASSETTE, mode="rewrite" if RECORD else "none", remedy="make record")
+    runtime = Runtime(store=cassette)
+    with using(lm=recipe.student, runtime=runtime, embedder=recipe.embedder):
+        run = lmpipe.compile(recipe, runs=tmp_path)
+        loaded = lmpipe.load(run.path, recipe.program)
+        assert run.test is not None
+        row = next(row for row in run.test.evaluations["compiled"].rows if row.failure is None)
+        answer = loaded(**row.example.inputs)
+    runtime.close()
+    cassette.check()
+    assert answer == row.prediction
+    embedded = run.account.by_role["embedder"]
+    seen = {
+        "state": run.state.hash,
+        "calls": run.account.total.calls,
+        "embedder": {"calls": embedded.calls, "tokens": embedded.tokens},
+        "scores": {name: round(score, 6) for name, score in run.scores.items()},
+    }
+    if RECORD:
+        EXPECTED.write_bytes(orjson.dumps(seen, option=orjson.OPT_INDENT_2) + b"\n")
+    assert seen == orjson.loads(EXPECTED.read_bytes())
+    learned = run.state["route"].retrieval
+    assert learned is not None
+    assert learned.vectors is not None
+    assert (learned.vectors.embedder, learned.vectors.dimension) == (recipe.embedder.model, 384)
+    assert b"127.0.0.1" not in (run.path / "program.json").read_bytes()
