@@ -26,7 +26,7 @@ def test_it_serves_until_it_is_told_to_stop(
 ) -> None:
     monkeypatch.setenv("MY_KEY", "sesame-7f31")
     command = [sys.executable, "-m", "lmpipe", "serve-lm", "org/model", "--name", "tiny"]
-    command += ["--api-key-env", "MY_KEY", "--lora-rank", "8", "--", "--max-model-len=64"]
+    command += ["--api-key-env", "MY_KEY", "--lora-rank", "8", "--", "--dtype", "bfloat16"]
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -42,7 +42,7 @@ def fake_command() -> tuple[str, ...]:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="api_server.py")
-    for flag in ("--model", "--served-model-name", "--host", "--generation-config"):
+    for flag in ("--model", "--served-model-name", "--host", "--generation-config", "--dtype"):
         parser.add_argument(flag)
     for flag in ("--port", "--max-model-len", "--max-lora-rank", "--max-loras"):
         parser.add_argument(flag, type=int)

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.family import Family
 from helpers.fake_vllm import fake_command
+from helpers.family import Family
 
 from lmpipe.serving import ServerSpec, start_server
 from lmpipe.serving.process import GuardedProcess, log_file
@@ -131,14 +131,17 @@ async def test_a_guard_that_is_killed_takes_the_server_along(family: Family) -> 
         assert server.pid is not None
         apart = int((family.folder / "child-1").read_text())
         *watched, far = sorted_watch(family)
-        guard = int(Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[1])
-        os.kill(guard, signal.SIGKILL)
+        os.kill(parent_of(server.pid), signal.SIGKILL)  # the guard
         while server.running:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert family.gone(watched)
         # Only a guard that lives finds a process that went off into a session of its own.
         os.kill(apart, signal.SIGKILL)
         assert family.gone([far])
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def sorted_watch(family: Family) -> list[int]:
