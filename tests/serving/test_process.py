@@ -13,6 +13,7 @@ import pytest
 from helpers.fake_vllm import fake_command
 from helpers.family import Family
 
+from lmpipe.errors import ConfigError
 from lmpipe.serving import ServerSpec, start_server
 from lmpipe.serving.process import GuardedProcess, log_file
 
@@ -179,6 +180,27 @@ async def test_a_secret_cut_in_two_is_no_more_written_than_a_whole_one(tmp_path:
         await asyncio.sleep(0.01)
     await process.stop()
     assert (tmp_path / "log").read_bytes() == b"key *** and more\r***"
+
+
+async def test_a_log_that_cannot_be_written_keeps_nothing_from_running(tmp_path: Path) -> None:
+    process = GuardedProcess(
+        [sys.executable, "-c", "raise SystemExit(7)"],
+        environment=os.environ,
+        log=tmp_path / "no" / "log",
+    )
+    while process.running:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert (process.exit_status, process.last_lines(), process.new_lines()) == (7, [], [])
+    await process.stop()
+
+
+def test_a_home_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LMPIPE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match="set LMPIPE_HOME"):
+        log_file("tiny")
 
 
 def test_old_logs_are_dropped() -> None:

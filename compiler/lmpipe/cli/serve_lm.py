@@ -122,6 +122,10 @@ async def _serve(spec: ServerSpec, timeout: float, key_variable: str | None) -> 
 
 
 def _announce(server: VLLMServer, key_variable: str | None) -> None:
+    from lmpipe.serving.spec import KEY_VARIABLE
+
+    if server.api_key and key_variable is None:
+        key_variable = KEY_VARIABLE
     key = f', api_key=os.environ["{key_variable}"]' if key_variable else ""
     typer.echo(f"serving {server.name} at {server.base_url}")
     typer.echo(f'  lmpipe.LM("vllm/{server.name}", base_url="{server.base_url}"{key})')

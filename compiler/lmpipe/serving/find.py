@@ -99,6 +99,9 @@ def find_gpus() -> tuple[str, ...]:
 def visible_devices(gpus: int, environ: Mapping[str, str] | None = None) -> tuple[int, ...]:
     """The numbers of the GPUs that this process may use.
 
+    There are none where CUDA_VISIBLE_DEVICES names them in another way than by number: servers
+    then see what it says, as one device.
+
     Args:
         gpus: how many the machine has.
         environ: where CUDA_VISIBLE_DEVICES may narrow them; the environment by default.

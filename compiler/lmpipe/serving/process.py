@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lmpipe.errors import ConfigError
 from lmpipe.files import home_folder
 
 GRACE = 10.0
@@ -153,10 +154,20 @@ class GuardedProcess:
 
 
 def log_file(name: str) -> Path:
-    """A new log file for a server of that name; the oldest ones are dropped."""
+    """A new log file for a server of that name; the oldest ones are dropped.
+
+    Raises:
+        ConfigError: if there is no folder for it.
+    """
     folder = home_folder() / "servers"
-    folder.mkdir(parents=True, exist_ok=True)
-    logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"no logs of servers can be kept in {folder}: {error.strerror or error}; set "
+            "LMPIPE_HOME to a folder that can be written to"
+        ) from error
+    logs = sorted(folder.glob("*.log"))  # their names begin with the time
     for old in logs[: max(0, len(logs) - _LOGS_KEPT + 1)]:
         old.unlink(missing_ok=True)
     short = re.sub(r"[^\w.-]+", "-", name).strip("-")[-60:] or "model"

@@ -159,7 +159,7 @@ class VLLMServer:
         return self._structured
 
     def failure(self, what: str = "has died") -> ServerError:
-        """The error for a server that was started here and is wanted no more or gone."""
+        """The error for a server that was started here and does not do what it should."""
         assert self.spec is not None
         assert self._process is not None
         return server_error(
