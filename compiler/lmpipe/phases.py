@@ -137,7 +137,10 @@ def server_specs(prepared: Prepared) -> dict[str, ServerSpec]:
     if trainings:
         rank = max(training.rank for training in trainings)
         limits = AdapterLimits(rank=rank, count=len(trainings))
-    return _specs(_lms(prepared), prepared.recipe.servers, limits)
+    servers, embedder = prepared.recipe.servers, prepared.lms.embedder
+    # What embeds takes no adapter.
+    apart = _specs([embedder], servers, None) if embedder else {}
+    return {**_specs(_lms(prepared), servers, limits), **apart}
 
 
 def phase_lines(prepared: Prepared) -> list[str]:
@@ -160,8 +163,7 @@ def phase_lines(prepared: Prepared) -> list[str]:
 def _lms(prepared: Prepared) -> list[LM]:
     lms = prepared.lms
     further = getattr(prepared.optimizer, "teachers", ())
-    others = filter(None, [lms.judge, lms.embedder])
-    return [lms.student, lms.teacher, lms.proposer, *others, *further]
+    return [lms.student, lms.teacher, lms.proposer, *([lms.judge] if lms.judge else []), *further]
 
 
 def _with_folders(specs: Mapping[str, ServerSpec]) -> dict[str, ServerSpec]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from helpers.fake_server import FakeServer
 from lmpipe.errors import LMRequestError, LMUnavailableError
 from lmpipe.lm import loop
 from lmpipe.lm.lm import LM
+from lmpipe.lm.providers.base import ServedAt
 from lmpipe.lm.providers.embedding import read_embeddings, vector_replies
 from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
 from lmpipe.lm.providers.openai_reply import Server
@@ -59,6 +61,31 @@ def test_texts_are_posted_and_vectors_read_in_order(server: FakeServer, model: s
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
     assert [reply.text for reply in replies] == [encode_vector([1, 6, 3]), encode_vector([1, 3, 1])]
     assert sum(reply.usage.prompt_tokens for reply in replies) == 2
+
+
+class OneServer:
+    """Looks after one server, which is there already."""
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url
+        self.asked: list[str] = []
+
+    @asynccontextmanager
+    async def use(self, lm: LM) -> AsyncIterator[ServedAt]:
+        self.asked.append(lm.model)
+        yield ServedAt(self.base_url)
+
+    async def aclose(self) -> None:
+        """Nothing to stop."""
+
+
+def test_an_embedder_without_an_address_is_looked_after(server: FakeServer) -> None:
+    servers, lm = OneServer(server.base_url), LM("vllm/embedder")
+    runtime = Runtime(servers=servers)
+    reply = runtime.complete(embedding_request(lm, "tea"))
+    runtime.close()
+    assert reply.text == encode_vector([1, 3, 1])
+    assert servers.asked == ["vllm/embedder"]
 
 
 def test_a_server_that_is_overloaded_is_asked_again(server: FakeServer) -> None:
