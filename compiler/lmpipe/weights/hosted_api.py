@@ -87,6 +87,9 @@ class FineTuningApi:
         async def once() -> str:
             if found := await self._find(mark):
                 return found
+            # A connection of before may break as it is used, and then the client asks again: it
+            # must not be the one to give an order twice.
+            await self._json.aclose()
             answer = await self._ask(self._json, "POST", "/fine_tuning/jobs", body)
             return self._text(answer, "id")
 
