@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from helpers.training import write_adapter, write_model  # noqa: E402
+from helpers.training import write_adapter, write_model
 
 NAMES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors", "gguf")
 STEPS = 6
@@ -36,7 +36,7 @@ def main() -> None:
     first, *rest = sys.argv[1:]
     if first == "-c":
         lacking = os.environ.get("FAKE_LACKS", "").split(",")
-        print(json.dumps({name: "1.0" for name in NAMES if name not in lacking}))
+        sys.stdout.write(json.dumps({name: "1.0" for name in NAMES if name not in lacking}))
     elif first.endswith("base_model_script.py"):
         convert(*rest)
     else:
@@ -62,7 +62,7 @@ def play(script: Any, job: dict[str, Any], channel: Any) -> dict[str, Any]:
     work = Path(job["work"])
     raise_played(script, mode)
     if mode == "exit":
-        print("something odd\nlibtorch: it is not possible", file=sys.stderr, flush=True)
+        os.write(2, b"something odd\nlibtorch: it is not possible\n")
         os._exit(7)
     checkpoint = script.last_checkpoint(str(work / "checkpoints"))
     first = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
@@ -73,7 +73,8 @@ def play(script: Any, job: dict[str, Any], channel: Any) -> dict[str, Any]:
         if mode == "kill" and step == int(number):
             os.kill(os.getpid(), signal.SIGKILL)
         if mode == "noisy":
-            print('{"event": "failed", "message": "a library said so"}\n[1, 2]\nnoise', flush=True)
+            sys.stdout.write('{"event": "failed", "message": "a library said so"}\n[1, 2]\nnoise\n')
+            sys.stdout.flush()
         channel.tell("step", step=step, steps=STEPS, loss=1 / step, held_out_loss=None)
         if step % 2 == 0:
             folder = work / "checkpoints" / f"checkpoint-{step}"

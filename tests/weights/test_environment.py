@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -57,5 +58,12 @@ def test_one_that_is_not_there_or_is_no_python(
 def test_packages_that_it_lacks_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LMPIPE_TRAIN_PYTHON", str(fake_python(tmp_path)))
     monkeypatch.setenv("FAKE_LACKS", "trl,datasets,gguf")
-    with pytest.raises(TrainingError, match="lacks trl, datasets:? ?.*pip install"):
+    with pytest.raises(TrainingError, match=r"lacks trl, datasets\. Make one with .*pip install"):
         training_environment()
+
+
+def test_the_extra_and_the_install_lines_ask_for_the_same() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extra = project["project"]["optional-dependencies"]["train"]
+    assert tuple(extra) == environment.REQUIREMENTS
+    assert all(f"'{requirement}'" in environment.install_lines() for requirement in extra)

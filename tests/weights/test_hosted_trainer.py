@@ -246,6 +246,11 @@ async def test_a_job_that_fails_says_why_and_the_next_try_is_a_new_one(
     assert len(host.jobs) == 2
 
 
+def files_with(text: str, folder: Path) -> list[Path]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if text.encode() in path.read_bytes()]
+
+
 async def test_the_key_is_in_no_message_file_or_log(
     host: Host, job: TrainingJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -265,9 +270,8 @@ async def test_the_key_is_in_no_message_file_or_log(
     host.ends_as = "succeeded"
     await trainer_at(host).train(job)
     assert [KEY in text for text in (*said, repr(trainer_at(host)), caplog.text)] == [False] * 5
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert files
-    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+    assert files_with(KEY, tmp_path) == []
+    assert files_with("gpt-small", tmp_path) != []
 
 
 def test_openai_needs_a_key_and_another_server_does_not_get_openais(

@@ -260,8 +260,8 @@ def test_check_looks_at_the_folder_the_rows_and_the_environment(
     (Path(job.base_model) / "model.safetensors").rename(Path(job.base_model) / "model.bin")
     with pytest.raises(TrainingError, match="has no weights"):
         LocalTrainer().check(job)
+    dpo = TrainingSettings(method="dpo")
     with pytest.raises(DataError, match="for training by dpo"):
-        dpo = TrainingSettings(method="dpo")
         LocalTrainer().check(TrainingJob("owner/name", job.rows, dpo, job.folder))
     play.setenv("FAKE_LACKS", "peft")
     with pytest.raises(TrainingError, match="lacks peft"):

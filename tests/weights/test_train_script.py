@@ -85,7 +85,7 @@ def test_a_row_that_is_too_long_is_named_with_its_length_and_the_remedy() -> Non
 
 
 def test_a_template_that_rewrites_earlier_turns_is_an_error_that_names_the_row() -> None:
-    with pytest.raises(train_script.Failure, match="row 1: .*writes a prompt differently"):
+    with pytest.raises(train_script.Failure, match=r"row 1: .*writes a prompt differently"):
         train_script.check_rows(sft_rows(1), Tokenizer(rewrite=True), settings())
 
 
