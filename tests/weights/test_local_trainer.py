@@ -68,6 +68,12 @@ async def test_what_is_done_is_not_done_again(job: TrainingJob, play: pytest.Mon
     assert await LocalTrainer().train(job) == first
 
 
+async def test_variables_are_for_the_training_process_alone(job: TrainingJob) -> None:
+    with pytest.raises(TrainingError, match="lm_head"):
+        await LocalTrainer(variables={"FAKE_TRAINING": "crash"}).train(job)
+    assert "FAKE_TRAINING" not in os.environ
+
+
 async def test_a_damaged_result_is_trained_anew(job: TrainingJob) -> None:
     first = await LocalTrainer().train(job)
     write_adapter(job.folder, rank=16, fill=9)
