@@ -79,10 +79,11 @@ def read_adapter(folder: Path) -> Adapter:
     """
     config = _config(folder)
     tensors = read_safetensors_header(_weights(folder))
-    ranks = {int(shape[0]) for name, shape in tensors.items() if ".lora_A." in name}
+    pairs = {name: shape for name, shape in tensors.items() if ".lora_A." in name}
+    ranks = {shape[0] for shape in pairs.values() if shape}
     if not ranks:
         raise ArtifactError(f"{folder / WEIGHTS} holds no LoRA weights")
-    targets = {name.partition(".lora_A.")[0].rpartition(".")[2] for name in tensors}
+    targets = {name.partition(".lora_A.")[0].rpartition(".")[2] for name in pairs}
     effective = {key: config[key] for key in _EFFECTIVE if config.get(key)}
     if isinstance(effective.get("target_modules"), list):
         effective["target_modules"] = sorted(effective["target_modules"])
@@ -90,7 +91,7 @@ def read_adapter(folder: Path) -> Adapter:
         folder=folder,
         hash=digest({"config": effective, "weights": file_hash(folder / WEIGHTS)}),
         rank=max(ranks),
-        targets=tuple(sorted(name for name in targets if name)),
+        targets=tuple(sorted(targets)),
         base_model=str(config.get("base_model_name_or_path") or ""),
     )
 

@@ -95,7 +95,6 @@ def _convert(python: Path, source: Path, target: Path) -> None:
 
 
 def _put(made: Path, folder: Path, source: Path) -> None:
-    os.chmod(made, 0o755)
     try:
         os.rename(made, folder)
     except OSError:

@@ -77,9 +77,9 @@ def write_weights(reader: Any, target: str) -> None:
         part = tensor.name.split(".")[-2]
         if part in heads:
             values = unpermuted(values, heads[part])
-        weights[hugging_face_name(tensor.name)] = torch.from_numpy(
-            np.ascontiguousarray(values)
-        ).to(torch.bfloat16)
+        weights[hugging_face_name(tensor.name)] = torch.from_numpy(np.ascontiguousarray(values)).to(
+            torch.bfloat16
+        )
     save_file(weights, os.path.join(target, "model.safetensors"), metadata={"format": "pt"})
 
 

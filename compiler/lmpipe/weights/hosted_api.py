@@ -6,7 +6,8 @@ import asyncio
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import orjson
@@ -15,6 +16,8 @@ from lmpipe.errors import ConfigError, LMError, LMUnavailableError, TrainingErro
 from lmpipe.lm.http import HttpClient, HttpError, UrlError
 from lmpipe.lm.providers.openai_reply import Server, connection_error, status_error
 from lmpipe.lm.retry import RetryPolicy, ask_again
+
+T = TypeVar("T")
 
 Sleep = Callable[[float], Awaitable[object]]
 
@@ -69,7 +72,7 @@ class FineTuningApi:
             "Content-Type: application/jsonl\r\n\r\n"
         )
         body = head.encode() + content + f"\r\n{edge}--\r\n".encode()
-        answer = await self._patiently(lambda: self._ask(self._form, "POST", "/files", body))
+        answer = await self._patiently(partial(self._ask, self._form, "POST", "/files", body))
         return self._text(answer, "id")
 
     async def create(self, order: Mapping[str, Any], mark: str) -> str:
@@ -84,6 +87,9 @@ class FineTuningApi:
         async def once() -> str:
             if found := await self._find(mark):
                 return found
+            # A connection of before may break as it is used, and then the client asks again: it
+            # must not be the one to give an order twice.
+            await self._json.aclose()
             answer = await self._ask(self._json, "POST", "/fine_tuning/jobs", body)
             return self._text(answer, "id")
 
@@ -92,7 +98,7 @@ class FineTuningApi:
     async def job(self, job: str) -> dict[str, Any]:
         """How a job stands."""
         path = f"/fine_tuning/jobs/{quote(job, safe='')}"
-        return await self._patiently(lambda: self._ask(self._json, "GET", path))
+        return await self._patiently(partial(self._ask, self._json, "GET", path))
 
     async def metrics(self, job: str, *, all_pages: bool) -> list[dict[str, Any]]:
         """What a job has noted of its steps, oldest first; the last page alone, or all of them."""
@@ -100,7 +106,7 @@ class FineTuningApi:
         after = ""
         while True:
             path = f"/fine_tuning/jobs/{quote(job, safe='')}/events?limit={_PAGE}{after}"
-            page = await self._patiently(lambda path=path: self._ask(self._json, "GET", path))
+            page = await self._patiently(partial(self._ask, self._json, "GET", path))
             events = _list(page)
             found += [
                 event["data"]
@@ -137,7 +143,7 @@ class FineTuningApi:
                 return self._text(job, "id")
         return ""
 
-    async def _patiently(self, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         clock = asyncio.get_running_loop().time
         started = clock()
         try:

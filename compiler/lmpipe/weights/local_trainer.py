@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,14 @@ class LocalTrainer:
 
     A training that was broken off, however that came, is gone on with from its last checkpoint
     by training the same job again. One that is done is not done again.
+
+    Args:
+        variables: environment variables of the training process, beside those of this one, such
+            as `CUDA_VISIBLE_DEVICES` for the device or `OMP_NUM_THREADS` for the cores.
     """
+
+    def __init__(self, *, variables: Mapping[str, str] | None = None) -> None:
+        self._variables = {**(variables or {}), "PYTHONUNBUFFERED": "1"}
 
     def check(self, job: TrainingJob) -> None:
         """See that the job makes sense and that there is an environment to train it in.
@@ -52,7 +59,7 @@ class LocalTrainer:
             return done
         python = (await asyncio.to_thread(training_environment)).python
         with working(plan) as work:
-            await _run_script(python, work, on_progress)
+            await _run_script(python, work, self._variables, on_progress)
             return await asyncio.to_thread(_finish, plan)
 
 
@@ -66,10 +73,12 @@ def _finish(plan: Plan) -> Trained:
     return put_in_place(plan, outcome)
 
 
-async def _run_script(python: Path, work: Path, on_progress: OnProgress | None) -> None:
+async def _run_script(
+    python: Path, work: Path, variables: Mapping[str, str], on_progress: OnProgress | None
+) -> None:
     log = work / LOG
     said, failure = False, ""
-    async with _process(python, work, log) as process:
+    async with _process(python, work, log, variables) as process:
         assert process.stdout is not None
         async for line in process.stdout:
             event = _event(line)
@@ -88,7 +97,7 @@ async def _run_script(python: Path, work: Path, on_progress: OnProgress | None) 
 
 @asynccontextmanager
 async def _process(
-    python: Path, work: Path, log: Path
+    python: Path, work: Path, log: Path, variables: Mapping[str, str]
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """The script's process; it is gone when this is left, and when this process is."""
     with disk_errors(work), log.open("ab") as errors:
@@ -100,7 +109,7 @@ async def _process(
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **variables},
             limit=_LINE,
             # Ctrl-C is for this process, which then ends the script.
             start_new_session=True,

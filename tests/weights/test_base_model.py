@@ -1,0 +1,81 @@
+"""The embedded model as a base model, with a Python that only plays the conversion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers.training import fake_python
+
+from lmpipe.errors import TrainingError
+from lmpipe.weights import base_model, base_model_script
+from lmpipe.weights.base_model import default_base_model
+
+
+@pytest.fixture
+def gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LMPIPE_TRAIN_PYTHON", str(fake_python(tmp_path)))
+    base_model.weights_folder().mkdir(parents=True)
+    path = base_model.weights_folder() / "tiny.gguf"
+    path.write_bytes(b"GGUF, version 1")
+    monkeypatch.setattr(base_model, "default_weights", lambda: path)
+    return path
+
+
+def test_it_is_made_once(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = default_base_model()
+    assert (folder / "tokenizer.json").exists()
+    monkeypatch.setenv("FAKE_TRAINING", "crash")
+    assert default_base_model() == folder
+    assert sorted(item.name for item in folder.parent.iterdir()) == [folder.name, "tiny.gguf"]
+
+
+def test_a_damaged_one_and_one_of_other_weights_are_made_anew(gguf: Path) -> None:
+    folder = default_base_model()
+    whole = (folder / "source.json").read_bytes()
+    (folder / "config.json").write_text('{"damaged": true}')
+    default_base_model()
+    assert (folder / "config.json").read_text() == "{}"
+    gguf.write_bytes(b"GGUF, version two")
+    default_base_model()
+    assert (folder / "source.json").read_bytes() != whole
+
+
+def test_a_conversion_that_fails_is_one_clear_error(
+    gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_TRAINING", "crash")
+    with pytest.raises(TrainingError, match="Hugging Face folder: ValueError: no such architect"):
+        default_base_model()
+    assert [item.name for item in gguf.parent.iterdir()] == ["tiny.gguf"]
+
+
+def test_an_environment_without_gguf_is_told_how_to_get_it(
+    gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_LACKS", "gguf")
+    with pytest.raises(TrainingError, match="-m pip install gguf"):
+        default_base_model()
+
+
+def test_a_full_disk_is_one_clear_error(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(base_model, "write_file", full)
+    with pytest.raises(TrainingError, match="free 600 MB"):
+        default_base_model()
+
+
+def test_the_tensors_get_their_names() -> None:
+    named = base_model_script.hugging_face_name
+    assert named("token_embd.weight") == "model.embed_tokens.weight"
+    assert named("blk.12.attn_q.weight") == "model.layers.12.self_attn.q_proj.weight"
+
+
+def test_rows_that_are_rotated_get_their_order_back() -> None:
+    import numpy as np
+
+    # Two heads of four rows. llama.cpp keeps the two of a pair together: 0, 2, 1, 3.
+    kept = np.array([0, 2, 1, 3, 4, 6, 5, 7])
+    assert base_model_script.unpermuted(kept, 2).tolist() == list(range(8))

@@ -1,0 +1,69 @@
+"""Finding the Python that trains."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+from helpers.training import fake_python
+
+from lmpipe.errors import TrainingError
+from lmpipe.weights import environment
+from lmpipe.weights.environment import kept_python, training_environment
+
+
+@pytest.fixture(autouse=True)
+def _nothing_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LMPIPE_TRAIN_PYTHON", raising=False)
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
+
+
+def test_the_one_named_comes_before_the_one_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = kept_python()
+    kept.parent.mkdir(parents=True)
+    os.symlink(fake_python(kept.parent.parent), kept)
+    assert training_environment().python == kept
+    named = fake_python(tmp_path)
+    monkeypatch.setenv("LMPIPE_TRAIN_PYTHON", str(named))
+    assert training_environment().python == named
+    assert training_environment().versions["trl"] == "1.0"
+
+
+def test_none_is_an_error_with_the_lines_that_make_one() -> None:
+    with pytest.raises(TrainingError, match="no environment to train in") as caught:
+        training_environment()
+    folder = kept_python().parent.parent
+    assert f"python3 -m venv {folder} && {folder}/bin/pip install" in str(caught.value)
+    assert "LMPIPE_TRAIN_PYTHON" in str(caught.value)
+
+
+def test_one_that_is_not_there_or_is_no_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LMPIPE_TRAIN_PYTHON", str(tmp_path / "gone"))
+    with pytest.raises(TrainingError, match="no such file"):
+        training_environment()
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("LMPIPE_TRAIN_PYTHON", str(broken))
+    with pytest.raises(TrainingError, match="does not run as a Python"):
+        training_environment()
+
+
+def test_packages_that_it_lacks_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LMPIPE_TRAIN_PYTHON", str(fake_python(tmp_path)))
+    monkeypatch.setenv("FAKE_LACKS", "trl,datasets,gguf")
+    with pytest.raises(TrainingError, match=r"lacks trl, datasets\. Make one with .*pip install"):
+        training_environment()
+
+
+def test_the_extra_and_the_install_lines_ask_for_the_same() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extra = project["project"]["optional-dependencies"]["train"]
+    assert tuple(extra) == environment.REQUIREMENTS
+    assert all(f"'{requirement}'" in environment.install_lines() for requirement in extra)

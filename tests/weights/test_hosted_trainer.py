@@ -1,0 +1,302 @@
+"""`HostedTrainer` against a local server that speaks OpenAI's fine-tuning API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from helpers.training import dpo_rows, sft_rows, write_model, write_rows
+
+from lmpipe.errors import RecipeError, TrainingError
+from lmpipe.lm.retry import RetryPolicy
+from lmpipe.weights.hosted_trainer import HostedTrainer
+from lmpipe.weights.settings import TrainingSettings
+from lmpipe.weights.trainer import Trainer, TrainingJob, TrainingProgress
+
+KEY = "sesame-open-7f31"
+
+
+class Host:
+    """A provider: keeps files, and moves each job on when it is looked at."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, str] = {}
+        self.jobs: list[dict[str, Any]] = []
+        self.asked: list[str] = []
+        self.failures: list[int | str] = []  # how the next requests are answered
+        self.ends_as = "succeeded"
+        self.looks = 3  # at a job, until it has ended
+        self.base_url = ""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(f"{request.method} {request.path}")
+        content = await request.read()
+        if request.headers.get("Authorization") != f"Bearer {KEY}":
+            given = request.headers.get("Authorization")
+            return web.json_response({"error": {"message": f"bad key {given}"}}, status=401)
+        if self.failures:
+            failure = self.failures.pop(0)
+            if failure == "lost":  # the order came through, its answer did not
+                self.create(json.loads(content))
+                assert request.transport is not None
+                request.transport.close()
+                return web.Response()
+            elif isinstance(failure, int):
+                error = {"error": {"message": f"no, {KEY} may not"}}
+                return web.json_response(error, status=failure)
+        match request.method, request.path.removeprefix("/v1").strip("/").split("/"):
+            case "POST", ["files"]:
+                return web.json_response({"id": self.keep(request, content)})
+            case "POST", ["fine_tuning", "jobs"]:
+                return web.json_response(self.create(json.loads(content)))
+            case "GET", ["fine_tuning", "jobs"]:
+                return web.json_response({"data": self.jobs, "has_more": False})
+            case "GET", ["fine_tuning", "jobs", name]:
+                return web.json_response(self.look(name))
+            case "GET", ["fine_tuning", "jobs", _, "events"]:
+                return web.json_response(self.events(request.query.get("after")))
+        return web.json_response({"error": "no such path"}, status=404)
+
+    def keep(self, request: web.Request, content: bytes) -> str:
+        boundary = request.content_type and request.headers["Content-Type"].partition("=")[2]
+        _, purpose, file, end = content.decode().split(f"--{boundary}")
+        assert purpose.endswith("\r\n\r\nfine-tune\r\n")
+        assert end == "--\r\n"
+        name = f"file-{len(self.files)}"
+        self.files[name] = file.partition("\r\n\r\n")[2].removesuffix("\r\n")
+        return name
+
+    def create(self, order: dict[str, Any]) -> dict[str, Any]:
+        job = {**order, "id": f"ftjob-{len(self.jobs)}", "status": "running", "created_at": 100}
+        self.jobs.append(job)
+        return job
+
+    def look(self, name: str) -> dict[str, Any]:
+        (job,) = (job for job in self.jobs if job["id"] == name)
+        self.looks -= 1
+        if self.looks <= 0:
+            job.update(status=self.ends_as, finished_at=160)
+            if self.ends_as == "succeeded":
+                job["fine_tuned_model"] = f"ft:{job['model']}:acme::1"
+            else:
+                job["error"] = {"message": f"the rows are unsafe, says {KEY}"}
+        return job
+
+    def events(self, after: str | None) -> dict[str, Any]:
+        steps = (3,) if after is None else (2, 1)
+        data = [
+            {
+                "id": f"event-{step}",
+                "type": "metrics",
+                "data": {
+                    "step": step,
+                    "total_steps": 3,
+                    "train_loss": 1 / step,
+                    "valid_loss": 2 / step,
+                },
+            }
+            for step in steps
+        ]
+        return {"data": [{"type": "message", "id": "m"}, *data], "has_more": after is None}
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[Host]:
+    host = Host()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", host.answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host.base_url = f"{site.name}/v1"
+    yield host
+    await runner.cleanup()
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> TrainingJob:
+    rows = write_rows(tmp_path / "rows.jsonl", sft_rows(20))
+    return TrainingJob("gpt-small", rows, TrainingSettings(), tmp_path / "weights" / "route")
+
+
+async def at_once(seconds: float) -> None:
+    assert seconds >= 0.0
+    await asyncio.sleep(0)
+
+
+def trainer_at(host: Host, *, key: str = KEY, attempts: int = 3) -> HostedTrainer:
+    return HostedTrainer(
+        base_url=host.base_url,
+        api_key=key,
+        sleep=at_once,
+        retry=RetryPolicy(attempts=attempts),
+    )
+
+
+async def test_rows_become_a_model_by_name(host: Host, job: TrainingJob) -> None:
+    trainer: Trainer = trainer_at(host)
+    trainer.check(job)
+    told: list[TrainingProgress] = []
+    trained = await trainer.train(job, told.append)
+    assert trained.model == "ft:gpt-small:acme::1"
+    assert trained.curve == ((1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3)))
+    assert trained.held_out == ((1, 2.0), (2, 1.0), (3, pytest.approx(2 / 3)))
+    assert trained.seconds == 60.0
+    assert trained.base == {"model": "gpt-small", "revision": ""}
+    assert [(one.step, one.steps) for one in told] == [(3, 3), (3, 3)]
+    record = json.loads((job.folder / "training.json").read_text())
+    assert record["model"] == trained.model
+
+
+async def test_the_order_is_in_openais_terms(host: Host, job: TrainingJob) -> None:
+    await trainer_at(host).train(job)
+    (order,) = host.jobs
+    assert order["method"] == {
+        "type": "supervised",
+        "supervised": {"hyperparameters": {"n_epochs": 3, "batch_size": 8}},
+    }
+    trained, watched = (
+        [json.loads(line) for line in host.files[order[name]].splitlines()]
+        for name in ("training_file", "validation_file")
+    )
+    assert (len(trained), len(watched)) == (18, 2)
+    expected = [{"messages": [*row["prompt"], *row["completion"]]} for row in sft_rows(20)]
+    assert spelled(trained + watched) == spelled(expected)
+
+
+def spelled(rows: list[dict[str, Any]]) -> list[str]:
+    return sorted(json.dumps(row, sort_keys=True) for row in rows)
+
+
+async def test_preferences_are_in_openais_terms_too(host: Host, job: TrainingJob) -> None:
+    write_rows(job.rows, dpo_rows(3))
+    settings = TrainingSettings(method="dpo", held_out=0.0, beta=0.2)
+    await trainer_at(host).train(TrainingJob(job.base_model, job.rows, settings, job.folder))
+    (order,) = host.jobs
+    assert order["method"]["type"] == "dpo"
+    assert order["method"]["dpo"]["hyperparameters"]["beta"] == 0.2
+    assert "validation_file" not in order
+    first = json.loads(host.files[order["training_file"]].splitlines()[0])
+    row = dpo_rows(1)[0]
+    assert first == {
+        "input": {"messages": row["prompt"]},
+        "preferred_output": row["chosen"],
+        "non_preferred_output": row["rejected"],
+    }
+
+
+async def test_what_is_done_is_not_asked_for_again(host: Host, job: TrainingJob) -> None:
+    first = await trainer_at(host).train(job)
+    asked = len(host.asked)
+    assert await trainer_at(host).train(job) == first
+    assert len(host.asked) == asked
+
+
+async def test_a_wait_that_was_broken_off_finds_the_same_job_again(
+    host: Host, job: TrainingJob
+) -> None:
+    host.looks = 1000
+    looked = asyncio.Event()
+    waiting = asyncio.create_task(trainer_at(host).train(job, lambda _: looked.set()))
+    await looked.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    host.looks = 1
+    trained = await trainer_at(host).train(job)
+    assert trained.model == "ft:gpt-small:acme::1"
+    assert len(host.jobs) == 1
+    assert len(host.files) == 2
+
+
+async def test_an_order_whose_answer_was_lost_is_not_given_twice(
+    host: Host, job: TrainingJob
+) -> None:
+    # Two uploads and a look at the jobs that there are go well; the order's answer is lost.
+    host.failures = ["", "", "", "lost"]
+    await trainer_at(host).train(job)
+    assert len(host.jobs) == 1
+
+
+async def test_a_server_that_is_overloaded_is_asked_again(host: Host, job: TrainingJob) -> None:
+    host.failures = [429, 503]
+    assert (await trainer_at(host).train(job)).model
+    host.failures = [500] * 3
+    other = TrainingJob(job.base_model, job.rows, TrainingSettings(seed=1), job.folder)
+    with pytest.raises(TrainingError, match=r"answered 500: .*asked 3 times"):
+        await trainer_at(host).train(other)
+
+
+async def test_a_job_that_fails_says_why_and_the_next_try_is_a_new_one(
+    host: Host, job: TrainingJob
+) -> None:
+    host.ends_as = "failed"
+    with pytest.raises(TrainingError, match="ended as failed: the rows are unsafe"):
+        await trainer_at(host).train(job)
+    assert not job.folder.exists()
+    host.ends_as = "succeeded"
+    await trainer_at(host).train(job)
+    assert len(host.jobs) == 2
+
+
+def files_with(text: str, folder: Path) -> list[Path]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if text.encode() in path.read_bytes()]
+
+
+async def test_the_key_is_in_no_message_file_or_log(
+    host: Host, job: TrainingJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    said = []
+    host.failures = [400]
+    with pytest.raises(TrainingError) as refused:
+        await trainer_at(host).train(job)
+    said.append(str(refused.value))
+    host.ends_as = "failed"
+    with pytest.raises(TrainingError) as failed:
+        await trainer_at(host).train(job)
+    said.append(str(failed.value))
+    with pytest.raises(TrainingError) as unknown:
+        await trainer_at(host, key=f"{KEY}-but-wrong").train(job)
+    said.append(str(unknown.value))
+    host.ends_as = "succeeded"
+    await trainer_at(host).train(job)
+    assert [KEY in text for text in (*said, repr(trainer_at(host)), caplog.text)] == [False] * 5
+    assert files_with(KEY, tmp_path) == []
+    assert files_with("gpt-small", tmp_path) != []
+
+
+def test_openai_needs_a_key_and_another_server_does_not_get_openais(
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(TrainingError, match="set OPENAI_API_KEY"):
+        HostedTrainer().check(job)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    HostedTrainer().check(job)
+    assert HostedTrainer(base_url="http://127.0.0.1:1/v1")._key_to_use() == ""
+
+
+def test_what_a_provider_does_not_have_is_refused_before_anything_is_spent(
+    job: TrainingJob, tmp_path: Path
+) -> None:
+    trainer = HostedTrainer(api_key=KEY)
+    half = TrainingSettings(epochs=1.5)
+    with pytest.raises(RecipeError, match="whole ones: give 2"):
+        trainer.check(TrainingJob(job.base_model, job.rows, half, job.folder))
+    folder = write_model(tmp_path / "base")
+    with pytest.raises(TrainingError, match="is a folder here"):
+        trainer.check(TrainingJob(str(folder), job.rows, job.settings, job.folder))
+
+
+async def test_a_server_that_speaks_something_else(job: TrainingJob) -> None:
+    with pytest.raises(TrainingError, match="check base_url and the key"):
+        await HostedTrainer(base_url="nowhere", api_key=KEY).train(job)
