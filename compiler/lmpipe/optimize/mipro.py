@@ -12,7 +12,7 @@ from lmpipe.adapters import layout_named, layout_names
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.demo_choices import DemoChoice, demo_choices
-from lmpipe.optimize.demos import bootstrapped_demos, distinct, labeled_demos
+from lmpipe.optimize.demos import bootstrapped_demos, distinct, labeled_demos, with_retrieval
 from lmpipe.optimize.grounding import SUMMARY_ASKS, propose_instructions, summarize_data
 from lmpipe.optimize.optimizer import Cost, Sizes
 from lmpipe.optimize.proposals import with_instruction
@@ -51,18 +51,6 @@ class _Space:
         others = range(1, choices.get("constrained", 1))
         return [start, *({**start, "constrained": number} for number in others)]
 
-    def nearest(self) -> Point:
-        """The start, with the demonstrations nearest to each input wherever there are any.
-
-        Mostly the strongest guess; a race that has it drops weaker ones early.
-        """
-        point = dict.fromkeys(self.choices(), 0)
-        for path, demos in self.demos.items():
-            for number, choice in enumerate(demos):
-                if choice.retrieval is not None and number:
-                    point[f"demos of {path}"] = number
-        return point
-
     def state(self, point: Point) -> tuple[str, ProgramState]:
         """A name and a state for a point of the space."""
         state, words = self.start, list[str]()
@@ -93,8 +81,8 @@ class MIPROv2:
     Source: Opsahl-Ong et al., "Optimizing Instructions and Demonstrations for Multi-Stage Language
     Model Programs" (arXiv 2406.11695, sections 3 and 4). Needs `lmpipe[mipro]` (Optuna).
 
-    Cost: `trials` runs of the program for each validation example, one for each training example,
-    and 8; `instructions - 1` questions to the proposer for each predictor, and 3.
+    Cost: `trials + 1` runs of the program for each validation example, one for each training
+    example, and 8; `instructions - 1` questions to the proposer for each predictor, and 3.
 
     Args:
         preset: how much is tried: `light`, `medium` or `heavy`.
@@ -148,8 +136,10 @@ class MIPROv2:
 
     async def optimize(self, task: Task) -> ProgramState:
         load_optuna()  # before anything is paid for
-        space = await self._space(task)
-        parzen = TreeParzen(space.choices(), task.rng("trials"), first=[space.nearest()])
+        labeled = labeled_demos(task.predictors, task.train)
+        await self._race_nearest(task, labeled)
+        space = await self._space(task, labeled)
+        parzen = TreeParzen(space.choices(), task.rng("trials"))
         scored = {candidate.state: candidate for candidate in task.candidates}
         for point in space.baselines():
             if known := scored.get(space.state(point)[1]):
@@ -161,11 +151,19 @@ class MIPROv2:
             trials -= len(points)
         return task.best.state
 
-    async def _space(self, task: Task) -> _Space:
+    async def _race_nearest(self, task: Task, labeled: Mapping[str, Sequence[Demo]]) -> None:
+        """Race labeled examples that are near to each input: mostly the strongest guess.
+
+        It then is the teacher, and what every trial races, so that weaker ones leave early.
+        """
+        k = max(1, 2 * self.demos // 3)
+        near = with_retrieval(task.start, labeled, k=k, embedded=await task.embed(labeled))
+        await task.race([(f"{k} nearest demos", near)])
+
+    async def _space(self, task: Task, labeled: Mapping[str, Sequence[Demo]]) -> _Space:
         rng = task.rng("proposals")
         own = await self._bootstrap(task, rng)
         instructions = await self._instructions(task, rng)
-        labeled = labeled_demos(task.predictors, task.train)
         embedded = await task.embed(
             {path: distinct([*own.get(path, []), *pool]) for path, pool in labeled.items()}
         )
@@ -193,7 +191,8 @@ class MIPROv2:
         """Demonstrations of rollouts that passed; twice what a set shows, so that sets differ."""
         collector = BootstrapFewShot(threshold=self.threshold)
         enough = 2 * self.bootstrapped
-        return bootstrapped_demos(await collector.passed(task, rng, enough=enough), rng)
+        passed = await collector.collect(task, task.best.state, enough=enough)
+        return bootstrapped_demos(passed, rng)
 
     async def _instructions(self, task: Task, rng: random.Random) -> Mapping[str, list[str]]:
         """The instructions of each predictor, its own one first."""
@@ -218,7 +217,7 @@ class MIPROv2:
 
     def cost(self, sizes: Sizes) -> Cost:
         instructions, _, trials = self._sizes()
-        runs = trials * sizes.val + (sizes.train if self.bootstrapped else 0)
+        runs = (trials + 1) * sizes.val + (sizes.train if self.bootstrapped else 0)
         pools = 2 if self.bootstrapped else 1
         if instructions == 1:
             return Cost(runs, pools=pools)

@@ -46,15 +46,12 @@ class TreeParzen:
     Args:
         choices: how many choices each parameter has.
         rng: its randomness.
-        first: points that are asked for before any other.
 
     Raises:
         ConfigError: if Optuna is not installed.
     """
 
-    def __init__(
-        self, choices: Mapping[str, int], rng: random.Random, *, first: Sequence[Point] = ()
-    ) -> None:
+    def __init__(self, choices: Mapping[str, int], rng: random.Random) -> None:
         self._optuna = load_optuna()
         distribution = self._optuna.distributions.CategoricalDistribution
         self._space = {name: distribution(list(range(count))) for name, count in choices.items()}
@@ -67,7 +64,7 @@ class TreeParzen:
             )
             self._study: Any = self._optuna.create_study(direction="maximize", sampler=sampler)
         self._choices, self._rng = dict(choices), rng
-        self._first = [*first, *_spread(choices, rng)]
+        self._first = _spread(choices, rng)
         self._known: set[tuple[int, ...]] = set()
         self._waiting: list[Any] = []
 
