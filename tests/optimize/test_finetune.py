@@ -265,3 +265,14 @@ def test_the_teacher_may_be_another_lm(tmp_path: Path) -> None:
     compiled(tmp_path, trainer, teacher=teacher)
     assert len(trainer.rows[0]) == len({example.thing for example in things(40)})
     assert all(request.lm.adapter is None for request in teacher.requests)
+
+
+def test_a_metric_with_parts_judges_each_predictor_by_its_own(tmp_path: Path) -> None:
+    def told(example: lmpipe.Example, prediction: Any) -> lmpipe.Score:
+        return lmpipe.Score(0.5, parts={"words": 1.0, "colour": 0.0})
+
+    trainer = ScriptedTrainer()
+    compiled(tmp_path, trainer, program=TwoSteps(), metric=told)
+    (rows,) = trainer.rows
+    assert rows
+    assert all("## words" in row["completion"][0]["content"] for row in rows)  # type: ignore[index]

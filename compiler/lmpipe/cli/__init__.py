@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from lmpipe.cli import cache, doctor, report, run, runs, serve_lm, show, version
+from lmpipe.cli import cache, doctor, export, report, run, runs, serve_lm, show, version
 from lmpipe.cli import compile as compile_
 from lmpipe.cli import eval as eval_
 from lmpipe.cli.failures import CommandGroup
@@ -24,6 +24,7 @@ app.command("run", context_settings=run.CONTEXT)(run.command)
 app.command("show")(show.command)
 app.command("runs")(runs.command)
 app.command("report")(report.command)
+app.command("export")(export.command)
 app.add_typer(cache.app, name="cache")
 app.command("serve-lm", context_settings=serve_lm.CONTEXT)(serve_lm.command)
 app.command("doctor")(doctor.command)

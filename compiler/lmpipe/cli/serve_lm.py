@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,6 +60,8 @@ def command(
     api_key_env: ApiKeyEnv = None,
 ) -> None:
     """Serve a model with vLLM until Ctrl-C; flags of vLLM's own follow after --."""
+    import asyncio
+
     from lmpipe.cli.overrides import read_key
     from lmpipe.serving import AdapterLimits, ServerSpec
 
@@ -95,6 +96,8 @@ def parse_devices(text: str) -> tuple[int, ...]:
 
 
 async def _serve(spec: ServerSpec, timeout: float, key_variable: str | None) -> None:  # noqa: ASYNC109
+    import asyncio
+
     from lmpipe.serving import start_server
 
     end = asyncio.Event()

@@ -47,7 +47,7 @@ class FieldMetric:
             values[name], comment = self.compare(gold, predicted)
             feedback.append(f"{name}: {comment}")
         value = min(values.values()) if self.join == "all" else fmean(values.values())
-        return Score(value, "; ".join(feedback), values if len(values) > 1 else {})
+        return Score(value, "; ".join(feedback), values)
 
     @property
     def __name__(self) -> str:

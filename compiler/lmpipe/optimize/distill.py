@@ -21,7 +21,8 @@ class Distill:
     """Sample several answers to each training example, and train on the best of them.
 
     Best-of-n distillation: of the rollouts of one example, over all teachers and samples, the
-    `keep` best ones that reach the threshold become rows. From there on it is `BootstrapFinetune`.
+    `keep` best ones are learned from, as far as they reach the threshold. From there on it is
+    `BootstrapFinetune`.
 
     Source: sequence-level distillation (arXiv 1606.07947) on samples that are filtered by their
     reward, as in RAFT (arXiv 2304.06767).
@@ -33,7 +34,7 @@ class Distill:
         teachers: the LMs to learn from; the recipe's teacher if empty.
         samples: rollouts of each training example by each teacher.
         keep: the most of them that become rows.
-        threshold: the score from which one may.
+        threshold: the score from which a predictor learns from a run.
         teacher_demos: labeled examples that teachers are shown; see `BootstrapFinetune`.
         shared: one adapter for all predictors, in place of one for each.
         training: how adapters are trained.
@@ -65,15 +66,19 @@ class Distill:
                 )
         best = self._best(rollouts, len(task.train))
         return await trained(
-            task, without_demos(task.start), best, self.training, shared=self.shared
+            task,
+            without_demos(task.start),
+            best,
+            self.training,
+            threshold=self.threshold,
+            shared=self.shared,
         )
 
     def _best(self, rollouts: Sequence[Rollout], examples: int) -> list[Rollout]:
         """The best rollouts of each example; of equal ones the earlier."""
         kept: list[Rollout] = []
         for place in range(examples):
-            own = [rollout for rollout in rollouts[place::examples] if rollout.passed]
-            own.sort(key=lambda rollout: -rollout.row.score.value)
+            own = sorted(rollouts[place::examples], key=lambda one: -one.row.score.value)
             kept += own[: self.keep]
         return kept
 

@@ -12,7 +12,9 @@ from lmpipe.optimize.demos import labeled_demos, with_retrieval
 from lmpipe.optimize.events import Rollout
 from lmpipe.optimize.optimizer import Cost, Sizes
 from lmpipe.optimize.task import Task
+from lmpipe.program import Predictor
 from lmpipe.state import Adapter, ProgramState
+from lmpipe.trace import Trace
 from lmpipe.weights.rows import TrainingRow, preference_rows, training_rows
 from lmpipe.weights.settings import TrainingSettings
 
@@ -22,9 +24,11 @@ class BootstrapFinetune:
     """Train LoRA adapters on the traces that the metric passes; keep those that help.
 
     The teacher runs on the training examples; what each predictor was asked and answered in runs
-    that passed becomes a row of that predictor, written as the student will be asked. One adapter
-    is trained for each predictor, or one for all. The program with all of them races the program
-    without any, and without single ones, so that each stays only where it helps on validation.
+    that passed becomes a row of that predictor, written as the student will be asked. Where the
+    metric tells parts by the names of output fields, each predictor is judged by its own. One
+    adapter is trained for each predictor, or one for all. The program with all of them races the
+    program without any, and without single ones, so that each stays only where it helps on
+    validation.
 
     Source: the paper's BootstrapFinetune (arXiv 2310.03714, section 4 and appendix E.4); several
     samples after STaR (arXiv 2203.14465).
@@ -35,7 +39,7 @@ class BootstrapFinetune:
 
     Args:
         samples: rollouts of each training example; all different ones that pass are rows.
-        threshold: the score from which a rollout passes.
+        threshold: the score from which a predictor learns from a run.
         teacher_demos: labeled examples that the teacher is shown, the nearest to each input,
             where the best prompt so far shows none.
         demos: whether the student keeps the demonstrations that it starts with, in the rows too;
@@ -72,7 +76,14 @@ class BootstrapFinetune:
                 teacher, task.train, sample=sample, threshold=self.threshold
             )
         start = task.start if self.demos else without_demos(task.start)
-        return await trained(task, start, rollouts, self.training, shared=self.shared)
+        return await trained(
+            task,
+            start,
+            rollouts,
+            self.training,
+            threshold=self.threshold,
+            shared=self.shared,
+        )
 
     def cost(self, sizes: Sizes) -> Cost:
         trainings = (self.training,) * (1 if self.shared else sizes.predictors)
@@ -103,6 +114,7 @@ async def trained(
     rollouts: Sequence[Rollout],
     training: TrainingSettings,
     *,
+    threshold: float,
     shared: bool = False,
 ) -> ProgramState:
     """Train adapters on rollouts, and keep those that help.
@@ -112,6 +124,7 @@ async def trained(
         start: what the student runs with beside its adapters.
         rollouts: the teacher's runs.
         training: how adapters are trained.
+        threshold: the score from which a predictor learns from a run.
         shared: one adapter for all predictors.
 
     Returns:
@@ -119,7 +132,7 @@ async def trained(
     """
     seed = (training.seed + task.rng("training").getrandbits(31)) % 2**32
     training = replace(training, seed=seed)
-    rows = _rows(task, start, rollouts, training)
+    rows = _rows(task, start, rollouts, training, threshold)
     task.note("rows", counts={path: len(items) for path, items in rows.items()})
     adapters = await _adapters(task, {p: r for p, r in rows.items() if r}, training, shared=shared)
     if adapters:
@@ -133,14 +146,33 @@ def gate_cost(sizes: Sizes) -> int:
 
 
 def _rows(
-    task: Task, start: ProgramState, rollouts: Sequence[Rollout], training: TrainingSettings
+    task: Task,
+    start: ProgramState,
+    rollouts: Sequence[Rollout],
+    training: TrainingSettings,
+    threshold: float,
 ) -> dict[str, list[TrainingRow]]:
+    passed: dict[str, list[Trace]] = {path: [] for path in task.predictors}
+    failed: dict[str, list[Trace]] = {path: [] for path in task.predictors}
+    for rollout in rollouts:
+        for path, predictor in task.predictors.items():
+            good = own_score(rollout, predictor) >= threshold and rollout.row.failure is None
+            (passed if good else failed)[path].append(rollout.row.trace)
     program = task.program.bind(start)
-    passed = [rollout.row.trace for rollout in rollouts if rollout.passed]
     if training.method == "sft":
         return training_rows(program, passed)
-    failed = [rollout.row.trace for rollout in rollouts if not rollout.passed]
     return preference_rows(program, passed, failed)
+
+
+def own_score(rollout: Rollout, predictor: Predictor) -> float:
+    """How well a predictor did in a run: by its own outputs, where the metric tells of them.
+
+    A metric that has parts by the names of output fields, as `lmpipe.metrics.fields` does, judges
+    each predictor by the mean of its own; any other judges all of them by the whole.
+    """
+    score = rollout.row.score
+    own = [score.parts[name] for name in predictor.spec.output_names if name in score.parts]
+    return sum(own) / len(own) if own else score.value
 
 
 async def _adapters(

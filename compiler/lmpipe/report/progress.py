@@ -134,7 +134,9 @@ class PlainLines(ProgressView):
         if progress.phase != self._phase:
             self._phase = progress.phase
             self.write(f"{progress.phase}:")
-        if progress.done == progress.of and (
+        if progress.done == progress.of and progress.step.startswith("training "):
+            self.write(f"  {progress.step}: {progress.of} steps")
+        elif progress.done == progress.of and (
             progress.phase in ("test", "train") or progress.step.startswith("rollouts")
         ):
             self.write(f"  {progress.step}: {progress.of} runs, {spend_line(progress.spend)}")

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lmpipe.outcome import Evaluation, Row
+from lmpipe.phases import phase_lines
 from lmpipe.report.text import (
     NOTHING,
     correction_line,
@@ -189,6 +190,7 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
             "tokens": total.tokens,
             "usd": total.usd,
         },
+        "servers": phase_lines(prepared),
         "budget": budget.to_json(),
         "covered": not over,
         "over": over,
@@ -228,6 +230,10 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
         )
     console.print(table)
     say(console)
+    for number, line in enumerate(plan["servers"]):
+        say(console, ("servers    " if number == 0 else " " * 11) + line)
+    if plan["servers"]:
+        say(console)
     given = {name: value for name, value in plan["budget"].items() if value is not None}
     if not given:
         say(console, "no budget: set one with --budget calls=2000,usd=1")

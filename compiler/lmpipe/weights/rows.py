@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -13,6 +13,9 @@ from lmpipe.program import Module, Predictor
 from lmpipe.trace import Step, Trace
 
 RowFormat = Literal["hf", "openai"]
+
+# Runs to learn from: the same for all predictors, or for each of them its own.
+Runs = Sequence[Trace] | Mapping[str, Sequence[Trace]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def rows_to_jsonl(rows: Iterable[TrainingRow], kind: RowFormat = "hf") -> bytes:
     return b"".join(canonical_json(row.to_json(kind)) + b"\n" for row in rows)
 
 
-def training_rows(program: Module, passed: Sequence[Trace]) -> dict[str, list[TrainingRow]]:
+def training_rows(program: Module, passed: Runs) -> dict[str, list[TrainingRow]]:
     """What a program's predictors should learn from runs that passed, by predictor path.
 
     Every call of a predictor in a trace is a row of that predictor, so one that is called in a
@@ -93,17 +96,14 @@ def training_rows(program: Module, passed: Sequence[Trace]) -> dict[str, list[Tr
     """
     predictors = program.predictors()
     found: dict[str, dict[TrainingRow, None]] = {path: {} for path in predictors}
-    for run in passed:
-        for step in _steps(run):
-            if step.predictor in predictors and not step.error and not step.repaired:
-                row = _row(predictors[step.predictor], step)
-                found[step.predictor].setdefault(row)
+    for path, predictor in predictors.items():
+        for step in _steps(_of(passed, path), path):
+            if not step.error and not step.repaired:
+                found[path].setdefault(_row(predictor, step))
     return {path: list(rows) for path, rows in found.items()}
 
 
-def preference_rows(
-    program: Module, passed: Sequence[Trace], failed: Sequence[Trace]
-) -> dict[str, list[TrainingRow]]:
+def preference_rows(program: Module, passed: Runs, failed: Runs) -> dict[str, list[TrainingRow]]:
     """Replies of runs that failed beside those of runs that passed, by predictor path.
 
     A reply is rejected if a predictor gave it in a failed run, and another one in a passed run
@@ -121,17 +121,14 @@ def preference_rows(
         for row in rows:
             wanted.setdefault((path, row.prompt), []).append(row.completion)
     pairs: dict[str, dict[TrainingRow, None]] = {path: {} for path in predictors}
-    for run in failed:
-        for step in _steps(run):
-            if step.predictor not in predictors:
-                continue
-            predictor = predictors[step.predictor]
+    for path, predictor in predictors.items():
+        for step in _steps(_of(failed, path), path):
             prompt = predictor.conversation(step.inputs)
-            better = wanted.get((step.predictor, prompt), ())
+            better = wanted.get((path, prompt), ())
             # One that could not be read is kept as it came: its form is what was wrong.
             said = step.replies[-1] if step.error else predictor.reply(step.outputs)
             if better and said not in better:
-                pairs[step.predictor].setdefault(TrainingRow(prompt, better[0], said))
+                pairs[path].setdefault(TrainingRow(prompt, better[0], said))
     return {path: list(rows) for path, rows in pairs.items()}
 
 
@@ -144,9 +141,13 @@ def _row(predictor: Predictor, step: Step) -> TrainingRow:
     return TrainingRow(predictor.conversation(step.inputs), predictor.reply(step.outputs))
 
 
-def _steps(run: Trace) -> list[Step]:
-    """The steps of a run in an order that does not depend on which of them ended first."""
-    return sorted(
-        run.steps,
-        key=lambda step: (step.predictor, canonical_json([step.inputs, step.outputs])),
-    )
+def _of(runs: Runs, path: str) -> Sequence[Trace]:
+    return runs.get(path, ()) if isinstance(runs, Mapping) else runs
+
+
+def _steps(runs: Sequence[Trace], path: str) -> Iterator[Step]:
+    """A predictor's steps; those of one run in an order that does not tell who was first."""
+    for run in runs:
+        yield from sorted(
+            run.of(path), key=lambda step: canonical_json([step.inputs, step.outputs])
+        )
