@@ -89,7 +89,8 @@ def attach_weights(
         ArtifactError: if the weights are not those that were learned.
     """
     adapters = adapters_of(state)
-    specs = _specs(lms, servers, AdapterLimits(count=max(1, len(adapters))) if adapters else None)
+    limits = AdapterLimits(count=len(adapters)) if adapters else None
+    specs = _specs(lms, servers, lms, limits)
     if not adapters and not specs:
         return
     specs = _with_folders(specs)
@@ -177,16 +178,20 @@ def _with_folders(specs: Mapping[str, ServerSpec]) -> dict[str, ServerSpec]:
 
 
 def _specs(
-    lms: Sequence[LM], servers: Sequence[ServerSpec], limits: AdapterLimits | None
+    lms: Sequence[LM],
+    servers: Sequence[ServerSpec],
+    trained: Sequence[LM] = (),
+    limits: AdapterLimits | None = None,
 ) -> dict[str, ServerSpec]:
+    """How LMs without an address are served; the servers of those trained take adapters."""
     told = {spec.name or spec.model: spec for spec in servers}
     specs = {
         lm.model: told.get(lm.name) or ServerSpec(model=lm.name) for lm in lms if is_served(lm)
     }
-    return {
-        name: replace(spec, adapters=limits) if limits and spec.adapters is None else spec
-        for name, spec in specs.items()
-    }
+    for lm in trained:
+        if limits and (spec := specs.get(lm.model)) and spec.adapters is None:
+            specs[lm.model] = replace(spec, adapters=limits)
+    return specs
 
 
 def trainings_of(prepared: Prepared) -> tuple[TrainingSettings, ...]:
