@@ -138,10 +138,10 @@ def server_specs(prepared: Prepared) -> dict[str, ServerSpec]:
     if trainings:
         rank = max(training.rank for training in trainings)
         limits = AdapterLimits(rank=rank, count=len(trainings))
-    servers, embedder = prepared.recipe.servers, prepared.lms.embedder
-    # What embeds takes no adapter.
-    apart = _specs([embedder], servers, None) if embedder else {}
-    return {**_specs(_lms(prepared), servers, limits), **apart}
+    lms = _lms(prepared)
+    if embedder := prepared.lms.embedder:
+        lms.append(embedder)
+    return _specs(lms, prepared.recipe.servers, [prepared.lms.student], limits)
 
 
 def phase_lines(prepared: Prepared) -> list[str]:
