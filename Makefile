@@ -16,8 +16,9 @@ help:
 	@echo 'make demo       compile programs/tickets.py with the embedded model (minutes, 2 cores)'
 	@echo 'make demo-weights  teach that model by LoRA, served by vLLM (half an hour on 2 cores)'
 	@echo 'make test       all tests that need no model: instant and offline'
-	@echo 'make test-real  the tests that ask the embedded model'
+	@echo 'make test-real  the tests that ask the embedded model, train it and serve it with vLLM'
 	@echo 'make bench      what a call costs beside DSPy (a quarter of an hour, an idle machine)'
+	@echo 'make environments  those of vLLM and of training, in the user'"'"'s cache: 5 GB'
 	@echo 'make record     ask the embedded model again for what tests replay'
 	@echo 'make check      lint, types, import rules'
 	@echo 'make format     format the code'
@@ -61,8 +62,9 @@ $(TRAIN)/.ready:
 test: $(VENV)/.dev
 	$(BIN)/pytest -n 2
 
-test-real: $(VENV)/.dev
-	$(BIN)/pytest -m real
+test-real: $(VENV)/.dev environments
+	LMPIPE_VLLM="$${LMPIPE_VLLM:-$(VLLM)/bin/python}" \
+	LMPIPE_TRAIN_PYTHON="$${LMPIPE_TRAIN_PYTHON:-$(TRAIN)/bin/python}" $(BIN)/pytest -m real
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py --profile

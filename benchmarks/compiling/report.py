@@ -33,6 +33,8 @@ class Line:
         search: what a compile asked for, validation with it; the mean over all runs.
         testing: what the test asked for.
         of_dspy: search calls over those of DSPy's counterpart; None where that made none.
+        reached: calls after which the best validation score was that of DSPy's counterpart or
+            more; None where it never was, or the counterpart has none.
     """
 
     task: str
@@ -47,6 +49,7 @@ class Line:
     search: Spent
     testing: Spent
     of_dspy: float | None = None
+    reached: int | None = None
 
 
 def read_results(paths: Iterable[Path]) -> list[Result]:
@@ -82,16 +85,17 @@ def lines_of(results: Sequence[Result]) -> list[Line]:
     for result in results:
         groups.setdefault((result.task, label(result), result.side), []).append(result)
     lines = [_line(key, group) for key, group in groups.items()]
-    calls = _calls_of_dspy(results)
-    return [
-        Line(
-            **{
-                **vars(line),
-                "of_dspy": _ratio(line, calls.get((line.task, line.optimizer.split(" (")[0]))),
-            }
-        )
-        for line in sorted(lines, key=lambda one: (one.task, one.optimizer, one.side))
-    ]
+    calls, scores = _calls_of_dspy(results), _scores_of_dspy(results)
+    compared: list[Line] = []
+    for line in sorted(lines, key=lambda one: (one.task, one.optimizer, one.side)):
+        counterpart = line.task, line.optimizer.split(" (")[0]
+        own = groups[line.task, line.optimizer, line.side]
+        changes = {
+            "of_dspy": _ratio(line, calls.get(counterpart)),
+            "reached": _reached(own, scores.get(counterpart)) if line.side == "lmpipe" else None,
+        }
+        compared.append(Line(**{**vars(line), **changes}))
+    return compared
 
 
 def _line(key: Key, group: Sequence[Result]) -> Line:
@@ -139,6 +143,28 @@ def _calls_of_dspy(results: Sequence[Result]) -> dict[tuple[str, str], float]:
     return {key: sum(calls) / len(calls) for key, calls in found.items()}
 
 
+def _scores_of_dspy(results: Sequence[Result]) -> dict[tuple[str, str], float]:
+    """DSPy's best validation score by task and optimizer, of compiles that were cut off too."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for result in results:
+        if result.side == "dspy" and result.curve:
+            best = max(score for _, score in result.curve)
+            found.setdefault((result.task, result.optimizer), []).append(best)
+    return {key: sum(scores) / len(scores) for key, scores in found.items()}
+
+
+def _reached(results: Sequence[Result], score: float | None) -> int | None:
+    """After how many calls compiles had a score; the mean of those that came to have it."""
+    if score is None:
+        return None
+    first = [
+        min(calls for calls, found in result.curve if found >= score)
+        for result in results
+        if any(found >= score for _, found in result.curve)
+    ]
+    return round(sum(first) / len(first)) if first else None
+
+
 def _ratio(line: Line, calls: float | None) -> float | None:
     if line.side == "dspy" or not calls:
         return None
@@ -147,7 +173,7 @@ def _ratio(line: Line, calls: float | None) -> float | None:
 
 _HEADS = (
     "task", "optimizer", "side", "runs", "test", "95 % interval", "val", "search calls", "of DSPy",
-    "test calls", "prompt k", "cached", "generated k", "seconds",
+    "to its val", "test calls", "prompt k", "cached", "generated k", "seconds",
 )  # fmt: skip
 
 
@@ -181,6 +207,7 @@ def _cells(line: Line) -> tuple[str, ...]:
         _number(line.val),
         f"{line.search.calls:,}",
         f"{line.of_dspy:.2f} x" if line.of_dspy is not None else "-",
+        f"{line.reached:,}" if line.reached is not None else "-",
         f"{line.testing.calls:,}",
         f"{both.prompt_tokens / 1000:,.0f}",
         cached,

@@ -192,3 +192,23 @@ def test_a_tiny_run_gives_a_table_the_json_and_the_plot(tmp_path: Path) -> None:
     assert len(one["test_rows"]) == 100
     assert "tickets" in done.stdout
     assert out.with_suffix(".svg").exists()
+
+
+def test_a_line_tells_after_how_many_calls_the_counterparts_score_was_there(rooms: Any) -> None:
+    side, report, spent = (
+        rooms("compiling.side"),
+        rooms("compiling.report"),
+        rooms("compiling.meter"),
+    )
+
+    def compiled(who: str, curve: list[tuple[int, float]]) -> Any:
+        made = side.Result(who, "tickets", "knn", 0, {}, status="done", curve=curve)
+        made.search, made.test_rows = spent.Spent(calls=curve[-1][0]), [1.0, 0.0]
+        return made
+
+    ours = compiled("lmpipe", [(10, 20.0), (30, 50.0), (60, 70.0)])
+    theirs = compiled("dspy", [(100, 30.0), (200, 45.0)])
+    lines = {line.side: line for line in report.lines_of([ours, theirs])}
+    assert (lines["lmpipe"].reached, lines["dspy"].reached) == (30, None)
+    never = {line.side: line for line in report.lines_of([compiled("lmpipe", [(9, 1.0)]), theirs])}
+    assert never["lmpipe"].reached is None

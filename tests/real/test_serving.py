@@ -1,6 +1,6 @@
 """A real vLLM server on the CPU: started, asked, given adapters, measured, and gone.
 
-Needs vLLM (as `find_vllm` finds it) and LMPIPE_TEST_MODEL, the folder of a small Llama-like model.
+Needs vLLM and an environment that trains, each where lmpipe finds it: `make environments`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from lmpipe.errors import ConfigError, ServerError
+from lmpipe.errors import ConfigError, ServerError, TrainingError
 from lmpipe.lm.request import Constraint, Message, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.serving import AdapterLimits, ServerSpec, attach, start_server
 from lmpipe.serving.find import find_vllm
+from lmpipe.weights.base_model import default_base_model
 
 pytestmark = pytest.mark.real
 
@@ -41,16 +42,14 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def model() -> str:
-    """A model's folder; skips where there is none, or no vLLM."""
+def model(monkeypatch: pytest.MonkeyPatch, weights_home: str) -> str:
+    """The folder of the embedded model's weights; skips where it cannot be served or made."""
+    monkeypatch.setenv("LMPIPE_HOME", weights_home)
     try:
         find_vllm()
-    except ConfigError as error:
+        return str(default_base_model())
+    except (ConfigError, TrainingError) as error:
         pytest.skip(str(error).splitlines()[0])
-    folder = os.environ.get("LMPIPE_TEST_MODEL", "")
-    if not folder:
-        pytest.skip("LMPIPE_TEST_MODEL names no model's folder")
-    return folder
 
 
 def make_adapter(folder: Path, model: str, *, rank: int = RANK, fill: int = 0) -> Path:
