@@ -171,6 +171,9 @@ class DspySide:
         )
         return optimizer.compile(self.program())
 
+    def labeled(self, *, k: int = 8) -> Any:
+        return dspy.LabeledFewShot(k=k).compile(self.program(), trainset=self.train)
+
     def random_search(self, *, candidates: int = 10) -> Any:
         optimizer = dspy.BootstrapFewShotWithRandomSearch(
             metric=self.metric,
@@ -265,11 +268,12 @@ def watch(job: Job, size: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    names = ("zero-shot", "knn", "random-search", "mipro", "gepa")
+    names = ("zero-shot", "labeled", "knn", "random-search", "mipro", "gepa")
     job = begin("dspy", names, arguments)
     side = DspySide(job)
     optimizers: Mapping[str, Callable[..., Any]] = {
         "zero-shot": side.zero_shot,
+        "labeled": side.labeled,
         "knn": side.knn,
         "random-search": side.random_search,
         "mipro": side.mipro,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lmpipe.cli.options import Program, Target, Trust
@@ -38,7 +39,8 @@ def command(target: Target, program: Program = None, trust: Trust = False) -> No
     if program is not None or trust:
         bound = open_target(target, program=program, trust=trust).program
     _show_scores(console, artifact.manifest)
-    _show(console, artifact.state, artifact.manifest["program"]["signatures"], bound)
+    signatures = artifact.manifest["program"]["signatures"]
+    _show(console, artifact.state, signatures, bound, artifact.manifest.get("weights", {}))
 
 
 def _show_scores(console: Console, manifest: Mapping[str, Any]) -> None:
@@ -78,8 +80,10 @@ def _show(
     state: ProgramState,
     signatures: Mapping[str, Any],
     program: Module | None,
+    weights: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     from lmpipe.report.terminal import say
+    from lmpipe.report.text import adapter_line
     from lmpipe.spec import spec_text
     from lmpipe.state import member_states
 
@@ -95,6 +99,9 @@ def _show(
         say(console, f"  constrained  {'yes' if learned.constrained else 'no'}")
         if learned.lm:
             say(console, f"  LM           {learned.lm}")
+        if learned.adapter:
+            trained = weights.get(path, {}).get("training")
+            say(console, f"  weights      {adapter_line(learned.adapter.to_json(), trained)}")
         if learned.decoding:
             settings = ", ".join(f"{key}={value}" for key, value in learned.decoding.items())
             say(console, f"  decoding     {settings}")

@@ -12,6 +12,7 @@ from lmpipe.report.charts import bar, difference_chart, score_chart, search_char
 from lmpipe.report.html import card, chips, fields, section, table, text
 from lmpipe.report.run_files import RunFiles, read_run
 from lmpipe.report.text import (
+    adapter_line,
     correction_line,
     count,
     duration,
@@ -278,23 +279,27 @@ def _learned(run: RunFiles) -> str:
         "What was learned",
         note,
         *(
-            _predictor(path, learned, state.look_up(path, signatures, {}))
+            _predictor(path, learned, state.look_up(path, signatures, {}), run.manifest)
             for path, learned in state.to_json()["predictors"].items()
         ),
     )
 
 
-def _predictor(path: str, learned: Mapping[str, Any], signature: Mapping[str, Any]) -> str:
+def _predictor(
+    path: str, learned: Mapping[str, Any], signature: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> str:
     inputs, outputs = signature.get("inputs", {}), signature.get("outputs", {})
     shown = ", ".join(f"{name}: {kind}" for name, kind in inputs.items())
     shown += " → " + ", ".join(f"{name}: {kind}" for name, kind in outputs.items())
-    chosen = learned.get("retrieval")
+    chosen, adapter = learned.get("retrieval"), learned.get("adapter")
+    trained = manifest.get("weights", {}).get(path, {}).get("training")
     facts = {
         "layout": learned["layout"],
         "constrained": "yes" if learned["constrained"] else "no",
         "demonstrations": len(learned["demos"]),
         "retrieved": chosen and _in_words(chosen),
         "LM": learned.get("lm"),
+        "weights": adapter and adapter_line(adapter, trained),
         "decoding": learned["decoding"] or None,
     }
     return card(

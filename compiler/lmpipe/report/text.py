@@ -80,6 +80,23 @@ def retrieval_line(k: int, pool: int, *, balanced: bool, embedder: str = "") -> 
     return f"{count(k)} nearest of {count(pool)} demonstrations, per input{by}{spread}"
 
 
+def adapter_line(adapter: Mapping[str, Any], training: Mapping[str, Any] | None) -> str:
+    """Trained weights, in words.
+
+    Args:
+        adapter: as in a predictor's state.
+        training: what the manifest says of how they were trained, if anything.
+    """
+    line = f"{adapter['name']}, a LoRA adapter for {adapter['base']}"
+    if training is None:
+        return line
+    line += f", from {rows_of(training['rows'])}"
+    curve, held_out = training["curve"], training["held_out"]
+    if curve:
+        line += f", loss {curve[0][1]:.2f} to {curve[-1][1]:.2f}"
+    return line + (f", {held_out[-1][1]:.2f} on rows held out" if held_out else "")
+
+
 def shorten(value: Any, most: int = 300) -> str:
     """A value on one line, cut where it is too long."""
     text = " ".join((value if isinstance(value, str) else repr(value)).split())
