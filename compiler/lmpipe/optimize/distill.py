@@ -9,9 +9,10 @@ from typing import Any
 from lmpipe.errors import RecipeError
 from lmpipe.lm.lm import LM
 from lmpipe.optimize.events import Rollout
-from lmpipe.optimize.finetune import gate_cost, taught, trained, without_demos
+from lmpipe.optimize.finetune import taught, without_demos
 from lmpipe.optimize.optimizer import Cost, Sizes
 from lmpipe.optimize.task import Task
+from lmpipe.optimize.training import gate_cost, trained
 from lmpipe.state import ProgramState
 from lmpipe.weights.settings import TrainingSettings
 
@@ -57,7 +58,7 @@ class Distill:
             raise RecipeError(f"{self}: needs 1 of samples and keep or more, 0 teacher_demos")
 
     async def optimize(self, task: Task) -> ProgramState:
-        teacher = taught(task, self.teacher_demos, task.rng("teacher"))
+        teacher = await taught(task, self.teacher_demos, task.rng("teacher"))
         rollouts: list[Rollout] = []
         for lm in self.teachers or (None,):
             for sample in range(self.samples):
