@@ -11,6 +11,9 @@ Run as a script with vLLM's flags. What else it does is said by environment vari
     FAKE_LOOSE=1       take structured outputs and ignore them
     FAKE_DIES=1        die as soon as its models were asked for
     FAKE_WRITE=text    write the text, with $VLLM_API_KEY filled in
+    FAKE_REPLY=text    answer every request with the text
+    FAKE_DIES_AT=file  die at the request that the file's first number counts to; the next server
+                       goes on with its second number
 
 `POST /die` ends it at once, with a word of why.
 """
@@ -23,9 +26,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+_COUNTING = threading.Lock()
 
 SLEEPER = """
 import signal, time
@@ -126,6 +132,9 @@ class Handler(BaseHTTPRequestHandler):
         state.prompt_tokens += 10
         choices = (body.get("structured_outputs") or {}).get("choice")
         text = choices[0] if choices and not os.environ.get("FAKE_LOOSE") else body["model"]
+        text = os.environ.get("FAKE_REPLY", text)
+        if deaths := os.environ.get("FAKE_DIES_AT"):
+            count_to_death(Path(deaths))
         message = {"role": "assistant", "content": text}
         return self.answer(
             200,
@@ -156,6 +165,18 @@ class Handler(BaseHTTPRequestHandler):
 def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+
+
+def count_to_death(file: Path) -> None:
+    """Die at a request that a file has the number of: the first is taken off, and counts anew."""
+    with _COUNTING:
+        left = [int(word) for word in file.read_text().split()]
+        if left:
+            left[0] -= 1
+            gone = left[0] <= 0
+            file.write_text(" ".join(map(str, left[1:] if gone else left)))
+            if gone:
+                die()
 
 
 def die() -> None:
