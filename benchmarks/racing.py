@@ -22,7 +22,7 @@ from lmpipe.optimize import Racing
 from lmpipe.statistics import paired_interval
 
 HERE = Path(__file__).parent
-STORED = HERE / "results" / "racing_tickets.json"
+STORED = HERE / "results" / "racing_table.json"
 RISKS = (0.05, 0.1, 0.2, 0.4)
 
 Table = Sequence[Sequence[float]]
@@ -100,7 +100,7 @@ def tables(folders: Sequence[Path], seeds: int) -> Iterator[tuple[str, list[Tabl
         name = f"simulated, {candidates} candidates, {examples} examples"
         yield name, [simulated(candidates, examples, random.Random(n)) for n in range(seeds)]
     stored = json.loads(STORED.read_text(encoding="utf-8"))["scores"] if STORED.exists() else None
-    named = [("tickets on SmolLM2-135M", stored)] if stored else []
+    named = [("intents on SmolLM2-135M", stored)] if stored else []
     for name, table in [*named, *((folder.name, read_run(folder)) for folder in folders)]:
         yield f"{name}, {len(table)} candidates, {len(table[0])} examples", [table] * seeds
 
