@@ -28,8 +28,8 @@ recipe = lmpipe.Recipe(
     test=tickets("test"),
     metric=ticket_score,
     optimizer=lmpipe.BetterTogether(
-        prompt=lmpipe.KNNFewShot(k=(8,)),
-        weights=lmpipe.BootstrapFinetune(samples=3),
+        prompt=lmpipe.KNNFewShot(k=(4,)),
+        weights=lmpipe.BootstrapFinetune(samples=2),
     ),
     student=lmpipe.LM("vllm/smollm2-135m", context=2048),
     servers=[server],
