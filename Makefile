@@ -62,9 +62,8 @@ $(TRAIN)/.ready:
 test: $(VENV)/.dev
 	$(BIN)/pytest -n 2
 
-test-real: $(VENV)/.dev environments
-	LMPIPE_VLLM="$${LMPIPE_VLLM:-$(VLLM)/bin/python}" \
-	LMPIPE_TRAIN_PYTHON="$${LMPIPE_TRAIN_PYTHON:-$(TRAIN)/bin/python}" $(BIN)/pytest -m real
+test-real: $(VENV)/.dev
+	$(BIN)/pytest -m real
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py --profile
