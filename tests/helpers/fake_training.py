@@ -36,7 +36,8 @@ def main() -> None:
     first, *rest = sys.argv[1:]
     if first == "-c":
         lacking = os.environ.get("FAKE_LACKS", "").split(",")
-        sys.stdout.write(json.dumps({name: "1.0" for name in NAMES if name not in lacking}))
+        found = {name: "1.0" for name in NAMES if name not in lacking}
+        sys.stdout.write(json.dumps({"python": "3.11.0", "packages": found}))
     elif first.endswith("base_model_script.py"):
         convert(*rest)
     else:

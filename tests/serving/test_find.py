@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lmpipe.environments import environment_python
 from lmpipe.errors import ConfigError
 from lmpipe.serving import find
-from lmpipe.serving.find import MODULE, environment_folder, find_vllm, visible_devices
+from lmpipe.serving.find import MODULE, find_vllm, visible_devices
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +64,7 @@ def test_the_environment_kept_for_it_comes_before_this_python(
 ) -> None:
     monkeypatch.setattr(find.importlib.util, "find_spec", lambda name: object())
     assert find_vllm({}).command == (sys.executable, *MODULE)
-    python = program(environment_folder("vllm") / "bin" / "python")
+    python = program(environment_python("vllm"))
     assert find_vllm({}).command == (str(python), *MODULE)
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from helpers.training import fake_python
 
+from lmpipe.environments import environment_folder, environment_python
 from lmpipe.errors import TrainingError
 from lmpipe.weights import environment
-from lmpipe.weights.environment import kept_python, training_environment
+from lmpipe.weights.environment import training_environment
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def _nothing_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_one_named_comes_before_the_one_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = kept_python()
+    kept = environment_python("train")
     kept.parent.mkdir(parents=True)
     os.symlink(fake_python(kept.parent.parent), kept)
     assert training_environment().python == kept
@@ -36,7 +37,7 @@ def test_the_one_named_comes_before_the_one_kept(
 def test_none_is_an_error_with_the_lines_that_make_one() -> None:
     with pytest.raises(TrainingError, match="no environment to train in") as caught:
         training_environment()
-    folder = kept_python().parent.parent
+    folder = environment_folder("train")
     assert f"python3 -m venv {folder} && {folder}/bin/pip install" in str(caught.value)
     assert "LMPIPE_TRAIN_PYTHON" in str(caught.value)
 

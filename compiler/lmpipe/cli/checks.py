@@ -15,23 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 import lmpipe
+from lmpipe.environments import VERSIONS_SCRIPT
 
 Standing = Literal["ok", "missing", "broken"]
 
 _LIBRARIES = ("pydantic", "numpy", "orjson", "diskcache", "bm25s", "json-repair", "rich", "typer")
 _SECONDS = 60.0
-
-_VERSIONS = """
-import json, sys
-from importlib import metadata
-found = {}
-for name in sys.argv[1:]:
-    try:
-        found[name] = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        pass
-print(json.dumps({"python": sys.version.split()[0], "packages": found}))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +67,7 @@ async def ask_python(
     Raises:
         OSError: if it does not answer.
     """
-    command = (str(python), "-I", "-c", _VERSIONS, *packages)
+    command = (str(python), "-I", "-c", VERSIONS_SCRIPT, *packages)
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,

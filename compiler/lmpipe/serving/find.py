@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmpipe.environments import environment_folder, environment_python
 from lmpipe.errors import ConfigError
-from lmpipe.files import home_folder
 
 VARIABLE = "LMPIPE_VLLM"
 
@@ -41,11 +41,6 @@ class VLLM:
         return first if first.name.startswith("python") else None
 
 
-def environment_folder(name: str) -> Path:
-    """Where lmpipe looks for an environment of that name: `vllm`, and others for other work."""
-    return home_folder() / "environments" / name
-
-
 def find_vllm(environ: Mapping[str, str] | None = None) -> VLLM:
     """Find vLLM: $LMPIPE_VLLM, the environment kept for it, this Python, then the PATH.
 
@@ -55,7 +50,7 @@ def find_vllm(environ: Mapping[str, str] | None = None) -> VLLM:
     environ = os.environ if environ is None else environ
     if named := environ.get(VARIABLE, "").strip():
         return _named(named)
-    kept = environment_folder("vllm") / "bin" / "python"
+    kept = environment_python("vllm")
     if kept.exists():
         return VLLM((str(kept), *MODULE), "the environment kept for it")
     if importlib.util.find_spec("vllm") is not None:

@@ -10,25 +10,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmpipe.environments import VERSIONS_SCRIPT, environment_folder, environment_python
 from lmpipe.errors import TrainingError
-from lmpipe.lm.weights import weights_folder
 
 VARIABLE = "LMPIPE_TRAIN_PYTHON"
 REQUIREMENTS = ("torch>=2.9", "transformers>=5.16", "trl>=1.16,<2", "peft>=0.21", "gguf>=0.19")
 _NEEDED = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors")
 _SECONDS = 120.0
-
-# Asks for metadata alone: importing them takes seconds.
-_ASK = """
-import importlib.metadata as metadata, json, sys
-found = {}
-for name in sys.argv[1:]:
-    try:
-        found[name] = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        pass
-print(json.dumps(found))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +32,9 @@ class TrainingEnvironment:
     versions: dict[str, str]
 
 
-def kept_python() -> Path:
-    """Where lmpipe keeps the Python of a training environment, if somebody has made one."""
-    return weights_folder().parent / "environments" / "train" / "bin" / "python"
-
-
 def install_lines() -> str:
     """The commands that make a training environment where lmpipe finds it."""
-    folder = kept_python().parent.parent
+    folder = environment_folder("train")
     packages = " ".join(f"'{requirement}'" for requirement in REQUIREMENTS)
     return f"python3 -m venv {folder} && {folder}/bin/pip install {packages}"
 
@@ -68,7 +51,7 @@ def training_environment() -> TrainingEnvironment:
         python, whose = Path(named).expanduser(), f"${VARIABLE}"
         if not python.is_file():
             raise _missing(f"${VARIABLE} is {named!r}, and there is no such file")
-    elif (python := kept_python()).is_file():
+    elif (python := environment_python("train")).is_file():
         whose = "lmpipe's own"
     elif importlib.util.find_spec("trl") and importlib.util.find_spec("peft"):
         python, whose = Path(sys.executable), "this one"
@@ -85,16 +68,16 @@ def training_environment() -> TrainingEnvironment:
 def _versions(python: Path, whose: str) -> dict[str, str]:
     try:
         done = subprocess.run(  # noqa: S603 - the user's own Python, with a fixed script
-            [str(python), "-c", _ASK, *_NEEDED, "gguf"],
+            [str(python), "-c", VERSIONS_SCRIPT, *_NEEDED, "gguf"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_SECONDS,
             check=True,
         )
-        found: dict[str, str] = json.loads(done.stdout)
+        found: dict[str, str] = json.loads(done.stdout)["packages"]
         return found
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError) as error:
         raise _missing(f"{python} ({whose}) does not run as a Python: {error}") from error
 
 
