@@ -8,13 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from lmpipe.errors import ArtifactError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import is_served
 from lmpipe.lm.runtime import Runtime
-from lmpipe.optimize import Sizes
 from lmpipe.recipe import Prepared
 from lmpipe.serving.fleet import Fleet
 from lmpipe.serving.served import ServedLMs
@@ -26,7 +24,7 @@ from lmpipe.weights.adapter import read_adapter
 from lmpipe.weights.base_model import default_base_model
 from lmpipe.weights.local_trainer import LocalTrainer
 from lmpipe.weights.settings import TrainingSettings
-from lmpipe.weights.trainings import Trainings
+from lmpipe.weights.trainings import WEIGHTS, Trainings, folder_name
 
 # The model of a server that has the embedded LM's weights, as a folder that is made of them.
 LOCAL = "local"
@@ -129,7 +127,7 @@ def kept_weights(
 
 def weights_path(folder: Path, predictor: str) -> Path:
     """The folder of a predictor's weights within a run folder."""
-    return folder / "weights" / quote(predictor, safe="[]")
+    return folder / WEIGHTS / folder_name(predictor)
 
 
 def server_specs(prepared: Prepared) -> dict[str, ServerSpec]:
@@ -138,10 +136,7 @@ def server_specs(prepared: Prepared) -> dict[str, ServerSpec]:
     if trainings:
         rank = max(training.rank for training in trainings)
         limits = AdapterLimits(rank=rank, count=len(trainings))
-    lms = _lms(prepared)
-    if embedder := prepared.lms.embedder:
-        lms.append(embedder)
-    return _specs(lms, prepared.recipe.servers, [prepared.lms.student], limits)
+    return _specs(_lms(prepared), prepared.recipe.servers, [prepared.lms.student], limits)
 
 
 def phase_lines(prepared: Prepared) -> list[str]:
@@ -162,9 +157,11 @@ def phase_lines(prepared: Prepared) -> list[str]:
 
 
 def _lms(prepared: Prepared) -> list[LM]:
+    """All LMs that a compile asks, but for those that predictors bring."""
     lms = prepared.lms
     further = getattr(prepared.optimizer, "teachers", ())
-    return [lms.student, lms.teacher, lms.proposer, *([lms.judge] if lms.judge else []), *further]
+    asked = (lms.student, lms.teacher, lms.proposer, lms.judge, *further, lms.embedder)
+    return [lm for lm in asked if lm is not None]
 
 
 def _with_folders(specs: Mapping[str, ServerSpec]) -> dict[str, ServerSpec]:
@@ -196,8 +193,7 @@ def _specs(
 
 def trainings_of(prepared: Prepared) -> tuple[TrainingSettings, ...]:
     """How adapters are trained in a compile, once for each that may be."""
-    sizes = Sizes(len(prepared.train), len(prepared.val), len(prepared.recipe.program.predictors()))
-    return prepared.optimizer.cost(sizes).trainings
+    return prepared.optimizer.cost(prepared.sizes).trainings
 
 
 def adapters_of(state: ProgramState) -> dict[str, Adapter]:

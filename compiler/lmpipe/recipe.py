@@ -182,12 +182,18 @@ class Prepared:
     def hash(self) -> str:
         return digest(self.identity)
 
+    @property
+    def sizes(self) -> Sizes:
+        """How much the optimizer has to work with."""
+        predictors = self.recipe.program.predictors()
+        return Sizes(len(self.train), len(self.val), len(predictors))
+
     def plan(self) -> Plan:
         """What the compile will do at most."""
         recipe, lms = self.recipe, self.lms
         program, metric = recipe.program, recipe.metric
         base = len(baselines(program.state()))
-        sizes = Sizes(len(self.train), len(self.val), len(program.predictors()))
+        sizes = self.sizes
         search = self.optimizer.cost(sizes)
         searching = f"{self.optimizer.name} on train and validation"
         runs = {

@@ -281,6 +281,10 @@ class ProgramState(_Value, frozen=True):
         match = None if self.reduce is None else _MEMBER.fullmatch(path)
         return match[2] if match else path
 
+    def without_demos(self) -> ProgramState:
+        """A copy that shows no demonstrations, fixed or nearest."""
+        return self.map(demos=(), retrieval=None)
+
     def look_up(self, path: str, table: Mapping[str, T], default: T) -> T:
         """What a table by declared paths, such as a manifest's signatures, holds for a path."""
         # The path itself comes first: what was compiled may have been an ensemble already.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,12 +34,11 @@ def command(
     trust: Trust = False,
 ) -> None:
     """Write the fine-tuning rows of a run: those it trained on, or its rollouts that passed."""
-    from urllib.parse import quote
-
     from lmpipe.artifact import read_artifact
     from lmpipe.errors import DataError
     from lmpipe.files import write_file
     from lmpipe.weights.rows import rows_to_jsonl
+    from lmpipe.weights.trainings import folder_name
 
     artifact = read_artifact(target)
     rows = _trained_on(artifact.path) or _rolled_out(target, program, trust=trust)
@@ -51,21 +49,22 @@ def command(
         )
     out.mkdir(parents=True, exist_ok=True)
     for path, items in rows.items():
-        file = out / f"{quote(path, safe='[]')}.jsonl"
+        file = out / f"{folder_name(path)}.jsonl"
         write_file(file, rows_to_jsonl(items, format_.value))
         typer.echo(f"{file}: {len(items)} rows")
 
 
 def _trained_on(folder: Path) -> dict[str, list[TrainingRow]]:
     """The rows of adapters in the folder; none where nothing was trained."""
-    from urllib.parse import unquote
-
+    from lmpipe.report.run_files import read_lines
     from lmpipe.weights.rows import row_from_json
-    from lmpipe.weights.trainings import ROWS
+    from lmpipe.weights.trainings import ROWS, WEIGHTS, predictor_named
 
-    files = sorted((folder / "weights").glob(f"*/{ROWS}"))
+    files = sorted((folder / WEIGHTS).glob(f"*/{ROWS}"))
     return {
-        unquote(file.parent.name): [row_from_json(value) for value in _lines(file)]
+        predictor_named(file.parent.name): [
+            row_from_json(value) for value in read_lines(file, torn=False)
+        ]
         for file in files
     }
 
@@ -73,14 +72,15 @@ def _trained_on(folder: Path) -> dict[str, list[TrainingRow]]:
 def _rolled_out(target: str, program: Path | None, *, trust: bool) -> dict[str, list[TrainingRow]]:
     """Rows of the rollouts that passed, written as the compiled program would be asked."""
     from lmpipe.cli.targets import open_target
+    from lmpipe.report.run_files import read_lines
     from lmpipe.weights.rows import training_rows
 
     opened = open_target(target, program=program, trust=trust)
     assert opened.artifact is not None
-    state = opened.program.state().map(demos=(), retrieval=None)
+    state = opened.program.state().without_demos()
     rollouts = [
         _trace(line["steps"])
-        for line in _lines(opened.artifact.path / "traces.jsonl")
+        for line in read_lines(opened.artifact.path / "traces.jsonl", torn=False)
         if line["passed"]
     ]
     return training_rows(opened.program.bind(state), rollouts)
@@ -97,17 +97,3 @@ def _trace(steps: list[dict[str, Any]]) -> Trace:
             if step["outputs"]  # a call that failed has none
         ]
     )
-
-
-def _lines(file: Path) -> Iterator[Mapping[str, Any]]:
-    import orjson
-
-    from lmpipe.errors import ArtifactError
-
-    if not file.is_file():
-        return
-    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
-        try:
-            yield orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise ArtifactError(f"{file}:{number}: {error}: restore the folder") from error

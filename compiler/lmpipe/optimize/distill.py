@@ -9,7 +9,7 @@ from typing import Any
 from lmpipe.errors import RecipeError
 from lmpipe.lm.lm import LM
 from lmpipe.optimize.events import Rollout
-from lmpipe.optimize.finetune import taught, without_demos
+from lmpipe.optimize.finetune import taught
 from lmpipe.optimize.optimizer import Cost, Sizes
 from lmpipe.optimize.task import Task
 from lmpipe.optimize.training import gate_cost, trained
@@ -68,7 +68,7 @@ class Distill:
         best = self._best(rollouts, len(task.train))
         return await trained(
             task,
-            without_demos(task.start),
+            task.start.without_demos(),
             best,
             self.training,
             threshold=self.threshold,

@@ -72,7 +72,7 @@ class BootstrapFinetune:
             rollouts += await task.rollouts(
                 teacher, task.train, sample=sample, threshold=self.threshold
             )
-        start = task.start if self.demos else without_demos(task.start)
+        start = task.start if self.demos else task.start.without_demos()
         return await trained(
             task,
             start,
@@ -98,8 +98,3 @@ async def taught(task: Task, count: int, rng: random.Random) -> ProgramState:
     pools = labeled_demos(task.predictors, task.train)
     pools = {path: rng.sample(pool, len(pool)) for path, pool in pools.items()}
     return with_retrieval(best, pools, k=count, embedded=await task.embed(pools))
-
-
-def without_demos(state: ProgramState) -> ProgramState:
-    """A copy of a state that shows no demonstrations."""
-    return state.map(demos=(), retrieval=None)

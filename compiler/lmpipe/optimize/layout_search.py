@@ -49,7 +49,7 @@ class LayoutSearch:
             path: draw(task.predictors[path].spec, pool, self.demos, rng)
             for path, pool in pools.items()
         }
-        plain = task.start.map(demos=(), retrieval=None)
+        plain = task.start.without_demos()
         await task.race(
             [
                 (

@@ -77,11 +77,15 @@ def recorded_score(folder: Path, manifest: Mapping[str, Any], split: str) -> flo
     return None
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path, *, torn: bool = True) -> Iterator[dict[str, Any]]:
     """Read a JSONL file of a run folder; a file that is not there has no lines.
 
+    Args:
+        path: the file.
+        torn: leave out a last line that broke off, as a run that is killed leaves it.
+
     Raises:
-        ArtifactError: if a line before the last is damaged.
+        ArtifactError: if another line is damaged.
     """
     if not path.is_file():
         return
@@ -90,7 +94,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 value = orjson.loads(line)
             except orjson.JSONDecodeError as error:
-                if not line.endswith(b"\n"):
+                if torn and not line.endswith(b"\n"):
                     return
                 raise ArtifactError(f"{path}:{number} is damaged: {error}") from error
             if not isinstance(value, dict):

@@ -11,23 +11,24 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote, unquote
 
 import orjson
 
 from lmpipe.canonical import canonical_json
 from lmpipe.errors import TrainingError
-from lmpipe.files import write_file
+from lmpipe.files import home_folder, write_file
 from lmpipe.lm.cache import Cache
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request
 from lmpipe.lm.runtime import ReplyStore
-from lmpipe.lm.weights import weights_folder
 from lmpipe.state import Adapter
 from lmpipe.weights.rows import TrainingRow, rows_to_jsonl
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainer import Trained, Trainer, TrainingJob, TrainingProgress
 
-ROWS = "rows.jsonl"
+# In a run folder: a folder for each predictor that was trained, with the rows that it learned.
+WEIGHTS, ROWS = "weights", "rows.jsonl"
 
 
 class Workplace(Protocol):
@@ -229,4 +230,14 @@ def _write(path: Path, data: bytes) -> None:
 
 def adapters_folder() -> Path:
     """Where trained weights are kept: in $LMPIPE_HOME or in the user's cache folder."""
-    return weights_folder().parent / "adapters"
+    return home_folder() / "adapters"
+
+
+def folder_name(predictor: str) -> str:
+    """A predictor's path as the name of a folder or file; any text may be a key in it."""
+    return quote(predictor, safe="[]")
+
+
+def predictor_named(folder: str) -> str:
+    """The predictor's path that `folder_name` made the name of."""
+    return unquote(folder)
