@@ -76,7 +76,7 @@ class Benchmark:
         out.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             limit = 60 * self.options.minutes
-            done = _run(command, self._environment(Path(folder)), limit, out.with_suffix(".log"))
+            done = _run(command, side_environment(Path(folder)), limit, out.with_suffix(".log"))
         if done is None:
             result = read_result(out)
             result.search = Meter(url).read() - before
@@ -85,16 +85,21 @@ class Benchmark:
         elif done:
             _say(f"{name} ended with exit status {done}; see {out.with_suffix('.log')}")
 
-    def _environment(self, folder: Path) -> dict[str, str]:
-        """The lmpipe of this checkout, and no cache of the user's."""
-        paths = (HERE, REPOSITORY / "compiler", REPOSITORY)
-        return {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(str(path) for path in paths),
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-            "DSPY_CACHEDIR": str(folder / "dspy"),
-            "LMPIPE_HOME": str(folder / "lmpipe"),
-        }
+
+def side_environment(folder: Path) -> dict[str, str]:
+    """The environment of a side: the lmpipe of this checkout, and no cache of the user's.
+
+    Args:
+        folder: for the caches.
+    """
+    paths = (HERE, REPOSITORY / "compiler", REPOSITORY)
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(str(path) for path in paths),
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "DSPY_CACHEDIR": str(folder / "dspy"),
+        "LMPIPE_HOME": str(folder / "lmpipe"),
+    }
 
 
 def _run(

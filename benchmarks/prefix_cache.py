@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
+from compile_cost import DSPY_NEEDS, REPOSITORY, counting_proxy, side_environment
 from processes import HERE, dspy_python
 
 import lmpipe
@@ -30,7 +31,6 @@ from lmpipe.recipe_file import load_recipe
 from lmpipe.serving import ServerMetrics, attach
 
 DEMOS = 8
-REPOSITORY = HERE.parent
 DATA = REPOSITORY / "programs" / "data"
 
 
@@ -65,20 +65,15 @@ def lmpipe_side(url: str, model: str, candidates: int, layout: str) -> ServerMet
 def dspy_side(url: str, model: str, candidates: int, python: Path) -> ServerMetrics:
     """Evaluate candidates with DSPy; what the server counted meanwhile."""
     before = counters(url)
-    paths = (HERE, REPOSITORY / "compiler", REPOSITORY)
-    for seed in range(candidates):
-        with tempfile.TemporaryDirectory() as folder:
+    with counting_proxy(url) as proxy, tempfile.TemporaryDirectory() as folder:
+        for seed in range(candidates):
             command = [
-                python, "-m", "compiling.dspy_side", "tickets", "labeled", "--url", url,
-                "--model", model, "--seed", str(seed), "--out", f"{folder}/out.json",
-                "--files", DATA,
+                python, "-m", "compiling.dspy_side", "tickets", "labeled",
+                "--url", f"{proxy}/{seed}/v1", "--model", model, "--seed", str(seed),
+                "--out", f"{folder}/out.json", "--files", DATA,
             ]  # fmt: skip
-            environment = {
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(map(str, paths)),
-                "DSPY_CACHEDIR": f"{folder}/cache",
-            }
-            subprocess.run(command, check=True, env=environment, capture_output=True)
+            environment = side_environment(Path(folder) / str(seed))
+            subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
     return counters(url) - before
 
 
@@ -99,7 +94,7 @@ def main() -> None:
             options.url, options.model, options.candidates, layout
         )
     if not options.no_dspy:
-        python = options.dspy_python or dspy_python("optuna", "gepa")
+        python = options.dspy_python or dspy_python(*DSPY_NEEDS)
         found["DSPy 3.4.1"] = dspy_side(options.url, options.model, options.candidates, python)
     shown = {
         name: {

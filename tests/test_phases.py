@@ -7,28 +7,20 @@ from pathlib import Path
 import pytest
 from helpers.trainer import ScriptedTrainer
 from helpers.training import write_adapter
-from helpers.world import COLOURS, answer, recipe
+from helpers.world import answer_trained, recipe
 
 import lmpipe
 from lmpipe.errors import ArtifactError
-from lmpipe.lm.request import Request
 from lmpipe.phases import phase_lines, server_specs, weights_path
 from lmpipe.recipe import prepare
 from lmpipe.serving import AdapterLimits, ServerSpec
 from lmpipe.settings import current_settings
 
 
-def trained(request: Request) -> str:
-    if request.lm.adapter is None:
-        return answer(request)
-    asked = request.messages[-1].content
-    return "## colour\n" + next(COLOURS[kind] for kind in COLOURS if kind in asked)
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> lmpipe.Run:
     made = recipe(
-        student=lmpipe.ScriptedLM(trained),
+        student=lmpipe.ScriptedLM(answer_trained),
         optimizer=lmpipe.BootstrapFinetune(),
         trainer=ScriptedTrainer(),
     )
@@ -39,7 +31,7 @@ def run(tmp_path: Path) -> lmpipe.Run:
 
 def test_a_loaded_program_answers_with_its_weights(run: lmpipe.Run) -> None:
     program = lmpipe.load(run.path, recipe().program)
-    with lmpipe.using(lm=lmpipe.ScriptedLM(trained)):
+    with lmpipe.using(lm=lmpipe.ScriptedLM(answer_trained)):
         assert program(thing="grass number 900").colour == "green"
 
 

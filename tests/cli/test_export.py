@@ -12,15 +12,10 @@ import pytest
 Cli = Callable[..., Any]
 
 FINETUNED = """
-def trained(request):
-    if request.lm.adapter is None:
-        return answer(request)
-    asked = request.messages[-1].content
-    return "## colour\\n" + next(COLOURS[kind] for kind in COLOURS if kind in asked)
+from helpers.world import answer_trained
 
-recipe = make(
-    name="", optimizer=lmpipe.BootstrapFinetune(), student=lmpipe.ScriptedLM(trained)
-)
+student = lmpipe.ScriptedLM(answer_trained)
+recipe = make(name="", optimizer=lmpipe.BootstrapFinetune(), student=student)
 """
 
 

@@ -98,6 +98,14 @@ def student(**settings: object) -> lmpipe.ScriptedLM:
     return lmpipe.ScriptedLM(answer, **settings)  # type: ignore[arg-type]
 
 
+def answer_trained(request: Request) -> str:
+    """Right with any adapter, in the `chat` layout; `answer` without one."""
+    if request.lm.adapter is None:
+        return answer(request)
+    asked = request.messages[-1].content
+    return "## colour\n" + next(COLOURS[kind] for kind in COLOURS if kind in asked)
+
+
 def recipe(**changes: object) -> lmpipe.Recipe:
     made = lmpipe.Recipe(
         program=lmpipe.Predict(NameColour),

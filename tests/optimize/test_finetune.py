@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from helpers.trainer import ScriptedTrainer, files
-from helpers.world import TwoSteps, answer, recipe, things
+from helpers.world import COLOURS, TwoSteps, answer, recipe, things
 
 import lmpipe
 from lmpipe.artifact import read_manifest
@@ -22,8 +22,6 @@ from lmpipe.optimize import Sizes
 from lmpipe.settings import make_runtime
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainings import adapters_folder
-
-COLOURS = {"apple": "red", "grass": "green", "sky": "blue"}
 
 
 def right(request: Request) -> str:

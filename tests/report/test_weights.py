@@ -5,25 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from helpers.trainer import ScriptedTrainer
-from helpers.world import COLOURS, answer, recipe
+from helpers.world import answer_trained, recipe
 from typer.testing import CliRunner
 
 import lmpipe
 from lmpipe.cli import app
-from lmpipe.lm.request import Request
 from lmpipe.report import write_report
-
-
-def trained(request: Request) -> str:
-    if request.lm.adapter is None:
-        return answer(request)
-    asked = request.messages[-1].content
-    return "## colour\n" + next(COLOURS[kind] for kind in COLOURS if kind in asked)
 
 
 def test_show_and_the_page_tell_of_them(tmp_path: Path) -> None:
     made = recipe(
-        student=lmpipe.ScriptedLM(trained),
+        student=lmpipe.ScriptedLM(answer_trained),
         optimizer=lmpipe.BootstrapFinetune(),
         trainer=ScriptedTrainer(),
     )
