@@ -11,17 +11,14 @@ from pathlib import Path
 
 import orjson
 import pytest
+from helpers.recorded import RECORD, compile_and_ask
 
 import lmpipe
-from lmpipe.lm.cassette import Cassette
-from lmpipe.lm.runtime import Runtime
 from lmpipe.recipe_file import load_recipe
-from lmpipe.settings import using
 
 ROOT = Path(__file__).parents[2]
 CASSETTE = ROOT / "tests" / "cassettes" / "optimizers" / "knn-embedded.jsonl"
 EXPECTED = CASSETTE.with_name("knn-embedded-expected.json")
-RECORD = bool(os.environ.get("LMPIPE_RECORD"))
 URL = os.environ.get("LMPIPE_EMBEDDER_URL", "")
 
 
@@ -45,17 +42,7 @@ def test_a_compile_by_embeddings_replays_to_the_same_bytes_and_its_artifact_answ
     if RECORD:
         monkeypatch.setenv("LMPIPE_HOME", weights_home)
     recipe = small_recipe()
-    cassette = Cassette(CASSETTE, mode="rewrite" if RECORD else "none", remedy="make record")
-    runtime = Runtime(store=cassette)
-    with using(lm=recipe.student, runtime=runtime, embedder=recipe.embedder):
-        run = lmpipe.compile(recipe, runs=tmp_path)
-        loaded = lmpipe.load(run.path, recipe.program)
-        assert run.test is not None
-        row = next(row for row in run.test.evaluations["compiled"].rows if row.failure is None)
-        answer = loaded(**row.example.inputs)
-    runtime.close()
-    cassette.check()
-    assert answer == row.prediction
+    run = compile_and_ask(recipe, CASSETTE, tmp_path)
     embedded = run.account.by_role["embedder"]
     seen = {
         "state": run.state.hash,
