@@ -27,7 +27,7 @@ from lmpipe.phases import adapters_of, attach_weights
 from lmpipe.recipe import prepare
 from lmpipe.recipe_file import load_recipe
 from lmpipe.state import ProgramState
-from lmpipe.statistics import mean_interval
+from lmpipe.statistics import paired_interval
 
 CONCURRENCY = 16
 FIRST = "zero-shot, constrained"
@@ -86,7 +86,7 @@ def measured(name: str, evaluation: Evaluation, seconds: float, first: Evaluatio
     interval, gain = evaluation.interval, None
     if first is not None:
         ahead = [a - b for a, b in zip(evaluation.values, first.values, strict=True)]
-        spread = mean_interval(ahead)
+        spread = paired_interval(ahead)
         gain = (100 * sum(ahead) / len(ahead), 100 * spread.low, 100 * spread.high)
     calls = sum(len(row.calls) for row in evaluation.rows)
     usage = evaluation.usage
