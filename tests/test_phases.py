@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers.fake_vllm import fake_command
 from helpers.trainer import ScriptedTrainer
 from helpers.training import write_adapter
 from helpers.world import answer_trained, recipe
 
 import lmpipe
 from lmpipe.errors import ArtifactError
-from lmpipe.phases import phase_lines, server_specs, weights_path
+from lmpipe.lm.request import Message, Request
+from lmpipe.lm.runtime import Runtime
+from lmpipe.phases import attach_weights, phase_lines, server_specs, weights_path
 from lmpipe.recipe import prepare
 from lmpipe.serving import AdapterLimits, ServerSpec
 from lmpipe.settings import current_settings
+from lmpipe.state import Adapter
+from lmpipe.weights.adapter import read_adapter
 
 
 @pytest.fixture
@@ -50,6 +55,24 @@ def test_other_weights_than_those_compiled_are_refused(run: lmpipe.Run) -> None:
 def test_weights_may_be_left_out_of_a_folder_and_lie_at_the_server(run: lmpipe.Run) -> None:
     weights_path(run.path, "self").rename(run.path / "elsewhere")
     lmpipe.load(run.path, recipe().program)
+
+
+async def test_a_server_gets_room_for_the_ranks_of_all_that_is_loaded(tmp_path: Path) -> None:
+    runtime, lm = Runtime(), lmpipe.LM("vllm/tiny")
+    (tmp_path / "model").mkdir()
+    told = ServerSpec(model=str(tmp_path / "model"), name="tiny", command=fake_command())
+    names: list[str] = []
+    for rank in (8, 24):
+        folder = tmp_path / str(rank)
+        place = write_adapter(weights_path(folder, "self"), rank=rank)
+        adapter = Adapter.of("self", read_adapter(place).hash, lm.model)
+        names.append(adapter.name)
+        state = recipe().program.state().map(adapter=adapter)
+        attach_weights(state, folder, runtime, servers=[told], lms=[lm])
+        for name in names:
+            asked = Request(lm.with_adapter(name), (Message("user", "hello"),))
+            assert (await runtime.acomplete(asked)).text == name
+    await runtime.aclose()
 
 
 SMALL, LARGE = lmpipe.LM("vllm/small"), lmpipe.LM("vllm/org/large")

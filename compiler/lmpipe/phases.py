@@ -20,6 +20,7 @@ from lmpipe.serving.server import attach
 from lmpipe.serving.spec import AdapterLimits, ServerSpec
 from lmpipe.settings import current_settings, using
 from lmpipe.state import Adapter, ProgramState
+from lmpipe.weights.adapter import Adapter as AdapterFiles
 from lmpipe.weights.adapter import read_adapter
 from lmpipe.weights.base_model import default_base_model
 from lmpipe.weights.local_trainer import LocalTrainer
@@ -86,25 +87,37 @@ def attach_weights(
     Raises:
         ArtifactError: if the weights are not those that were learned.
     """
-    adapters = adapters_of(state)
-    limits = AdapterLimits(count=len(adapters)) if adapters else None
+    found = _found_weights(state, folder)
+    limits = None
+    if adapters := adapters_of(state):
+        rank = max((adapter.rank for adapter in found.values()), default=AdapterLimits.rank)
+        limits = AdapterLimits.holding(rank=rank, count=len(adapters))
     specs = _specs(lms, servers, lms, limits)
     if not adapters and not specs:
         return
-    specs = _with_folders(specs)
     served = runtime.servers
     if not isinstance(served, ServedLMs):
-        served = runtime.servers = ServedLMs(Fleet(specs))
-    for path, adapter in adapters.items():
+        served = runtime.servers = ServedLMs(Fleet({}))
+    served.fleet.add(_with_folders(specs))
+    for name, adapter in found.items():
+        served.add_adapter(name, adapter.folder)
+
+
+def _found_weights(state: ProgramState, folder: Path) -> dict[str, AdapterFiles]:
+    """The adapters of a state that lie in its run folder, by name; others may be at the server."""
+    found: dict[str, AdapterFiles] = {}
+    for path, adapter in adapters_of(state).items():
         place = weights_path(folder, path)
         if not place.is_dir():
-            continue  # they may be loaded at the server already
-        if (found := read_adapter(place).hash) != adapter.sha256:
+            continue
+        read = read_adapter(place)
+        if read.hash != adapter.sha256:
             raise ArtifactError(
-                f"{place} has other weights ({found[:12]}) than {path} was compiled with "
+                f"{place} has other weights ({read.hash[:12]}) than {path} was compiled with "
                 f"({adapter.sha256[:12]}): restore the folder, or compile again"
             )
-        served.add_adapter(adapter.name, place)
+        found[adapter.name] = read
+    return found
 
 
 def kept_weights(
@@ -135,7 +148,7 @@ def server_specs(prepared: Prepared) -> dict[str, ServerSpec]:
     trainings, limits = trainings_of(prepared), None
     if trainings:
         rank = max(training.rank for training in trainings)
-        limits = AdapterLimits(rank=rank, count=len(trainings))
+        limits = AdapterLimits.holding(rank=rank, count=len(trainings))
     return _specs(_lms(prepared), prepared.recipe.servers, [prepared.lms.student], limits)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers.fake_vllm import fake_command
 
 from lmpipe.errors import ConfigError, ServerError
-from lmpipe.serving import Fleet, ServerSpec, VLLMServer
+from lmpipe.serving import AdapterLimits, Fleet, ServerSpec, VLLMServer
 
 Make = Callable[..., ServerSpec]
 
@@ -206,3 +207,54 @@ async def test_a_name_that_it_does_not_have_is_told(make: Make) -> None:
         with pytest.raises(ConfigError, match="no server 'x'; it has: a"):
             async with fleet.use("x"):
                 pass
+
+
+def with_room(spec: ServerSpec, **limits: int) -> ServerSpec:
+    return replace(spec, adapters=AdapterLimits(**limits))
+
+
+async def test_a_server_can_be_added(make: Make, starts: Callable[[], list[str]]) -> None:
+    async with Fleet({"a": make("a", 0.5)}, devices=[]) as fleet:
+        fleet.add({"b": make("b", 0.5)})
+        async with fleet.use("a"), fleet.use("b") as server:
+            assert await server.healthy()
+    assert starts() == ["a -", "b -"]
+
+
+async def test_one_that_does_not_fit_is_not_added(make: Make) -> None:
+    async with Fleet({}, devices=[0]) as fleet:
+        with pytest.raises(ConfigError, match="the server a needs 2 GPUs"):
+            fleet.add({"a": replace(make("a"), tensor_parallel=2)})
+
+
+async def test_a_server_gets_more_room_for_adapters_once_it_is_idle(
+    make: Make, starts: Callable[[], list[str]]
+) -> None:
+    small, large = with_room(make("a"), rank=8, count=4), with_room(make("a"), rank=32, count=2)
+    async with Fleet({"a": small}, devices=[]) as fleet:
+
+        async def use() -> VLLMServer:
+            async with fleet.use("a") as server:
+                return server
+
+        async with fleet.use("a") as first:
+            fleet.add({"a": large})
+            waiting = asyncio.ensure_future(use())
+            await asyncio.wait([waiting], timeout=0.05)
+            assert not waiting.done()
+            assert await first.healthy()
+        second = await waiting
+        assert second.spec is not None
+        assert second.spec.adapters == AdapterLimits(rank=32, count=4)
+        assert await use() is second
+    assert starts() == ["a -", "a -"]
+
+
+async def test_enough_room_leaves_a_server_up(make: Make, starts: Callable[[], list[str]]) -> None:
+    spec = with_room(make("a"), rank=16, count=4)
+    async with Fleet({"a": spec}, devices=[]) as fleet:
+        for room in (spec, with_room(spec, rank=8, count=2), make("a")):
+            fleet.add({"a": room})
+            async with fleet.use("a"):
+                pass
+    assert starts() == ["a -"]

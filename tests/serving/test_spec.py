@@ -123,3 +123,13 @@ def test_a_rank_that_vllm_does_not_have_is_refused() -> None:
         AdapterLimits(rank=24)
     with pytest.raises(ConfigError, match="count=0"):
         AdapterLimits(count=0)
+
+
+@pytest.mark.parametrize(("rank", "room"), [(1, 1), (2, 8), (16, 16), (17, 32), (512, 512)])
+def test_room_for_adapters_is_the_next_rank_that_vllm_has(rank: int, room: int) -> None:
+    assert AdapterLimits.holding(rank=rank, count=3) == AdapterLimits(rank=room, count=3)
+
+
+def test_a_rank_beyond_all_of_vllms_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="rank=513"):
+        AdapterLimits.holding(rank=513, count=1)

@@ -91,6 +91,24 @@ class Fleet:
         """The names of the servers that are up."""
         return tuple(name for name, slot in self._slots.items() if _is_up(slot))
 
+    def add(self, specs: Mapping[str, ServerSpec]) -> None:
+        """Serve more, and give servers that are known the room for adapters that they need now.
+
+        One that is up with less room is started again before it is used next. Of the rest of a
+        known server's spec nothing changes.
+
+        Raises:
+            ConfigError: if a server does not fit even alone.
+        """
+        for name, spec in specs.items():
+            slot = self._slots.get(name)
+            if slot is None:
+                self._slots[name] = _Slot(spec, self._need(name, spec))
+            elif spec.adapters is not None:
+                known = slot.spec.adapters
+                room = spec.adapters.widened(known) if known else spec.adapters
+                slot.spec = replace(slot.spec, adapters=room)
+
     @asynccontextmanager
     async def use(self, model: str) -> AsyncIterator[VLLMServer]:
         """A server that is up, and stays up inside the `with` block.
@@ -163,7 +181,13 @@ class Fleet:
             if slot.changing or self._reserved:
                 await self._change()
             elif slot.server is not None and slot.server.running:
-                return slot.server
+                if _has_room(slot, slot.server):
+                    return slot.server
+                if slot.users:
+                    await self._change()
+                else:
+                    self._tell(f"starting {name} again with room for more adapters")
+                    await self._stop([slot])
             elif slot.server is not None:
                 await self._bury(name, slot, slot.server)
             elif (devices := place(slot.need, self._placed(), self._devices)) is not None:
@@ -251,6 +275,11 @@ class Fleet:
 
 def _is_up(slot: _Slot) -> bool:
     return slot.server is not None and slot.server.running
+
+
+def _has_room(slot: _Slot, server: VLLMServer) -> bool:
+    """Whether a server was started with the room for adapters that is needed now."""
+    return server.spec is not None and server.spec.adapters == slot.spec.adapters
 
 
 def _idle_since(slot: _Slot) -> int | None:

@@ -59,6 +59,20 @@ class AdapterLimits:
         if self.count < 1:
             raise ConfigError(f"AdapterLimits(count={self.count}): must be 1 or more")
 
+    @classmethod
+    def holding(cls, *, rank: int, count: int) -> AdapterLimits:
+        """Room for adapters of any rank up to one.
+
+        Raises:
+            ConfigError: if vLLM serves no adapter of that rank.
+        """
+        fitting = (known for known in RANKS if known >= rank)
+        return cls(rank=next(fitting, rank), count=count)
+
+    def widened(self, other: AdapterLimits) -> AdapterLimits:
+        """Room for what either has room for."""
+        return AdapterLimits(rank=max(self.rank, other.rank), count=max(self.count, other.count))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSpec:
