@@ -62,7 +62,7 @@ $(TRAIN)/.ready:
 test: $(VENV)/.dev
 	$(BIN)/pytest -n 2
 
-test-real: $(VENV)/.dev
+test-real: $(VENV)/.dev environments
 	$(BIN)/pytest -m real
 
 bench: $(VENV)/.dev

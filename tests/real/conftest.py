@@ -1,12 +1,13 @@
-"""Where the embedded LM's weights are, for tests that ask it."""
+"""Where real tests find weights and environments: at home, where they are made once."""
 
 from __future__ import annotations
 
-import os
-
 import pytest
+
+from lmpipe.files import home_folder
 
 
 @pytest.fixture(scope="session")
-def weights_home(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return os.environ.get("LMPIPE_HOME", str(tmp_path_factory.mktemp("home")))
+def weights_home() -> str:
+    # Of the session: asked before each test is given a home of its own.
+    return str(home_folder())
