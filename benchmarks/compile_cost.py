@@ -28,6 +28,7 @@ from compiling.jobs import Compile, chosen
 from compiling.meter import Meter
 from compiling.plot import plot
 from compiling.report import lines_of, read_result, read_results, table, write_json
+from compiling.side import Result
 from compiling.tasks import TaskName
 from processes import HERE, dspy_python
 from results import machine
@@ -64,12 +65,19 @@ class Benchmark:
         out: Path = self.options.results / f"{name}.json"
         if out.exists() and read_result(out).status == "done":
             return
+        settings = dict(one.settings)
+        if one.quarter_of:
+            other = self._counterpart(one.quarter_of, seed)
+            if other is None:
+                _say(f"{name}: there is no {one.quarter_of} to take a quarter of")
+                return
+            settings["calls"] = other.search.calls // 4
         _say(name)
         url = f"{self.proxy}/{name}/v1"
         command: list[object] = [
             self.pythons[one.side], "-m", f"compiling.{one.side}_side", one.task, one.optimizer,
             "--url", url, "--model", self.options.model, "--seed", seed,
-            "--settings", json.dumps(dict(one.settings)), "--out", out,
+            "--settings", json.dumps(settings), "--out", out,
             "--files", *self.files[one.task],
         ]  # fmt: skip
         before = Meter(url).read()
@@ -84,6 +92,11 @@ class Benchmark:
             out.write_text(json.dumps(asdict(result), indent=1), encoding="utf-8")
         elif done:
             _say(f"{name} ended with exit status {done}; see {out.with_suffix('.log')}")
+
+    def _counterpart(self, name: str, seed: int) -> Result | None:
+        """What another compile came to, with this seed or else with seed 0."""
+        paths = [self.options.results / f"{name}-{number}.json" for number in (seed, 0)]
+        return next((read_result(path) for path in paths if path.exists()), None)
 
 
 def side_environment(folder: Path) -> dict[str, str]:

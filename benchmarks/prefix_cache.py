@@ -1,11 +1,14 @@
 """How much of the prompts vLLM has in its prefix cache while candidates are evaluated.
 
-    python benchmarks/prefix_cache.py --url http://127.0.0.1:8000/v1 --model NAME [--candidates 3]
+    PYTHONPATH=. python benchmarks/prefix_cache.py --url http://127.0.0.1:8000/v1 --model NAME \\
+        [--banking TRAIN TEST] [--side lmpipe] [--candidates 3]
 
-Candidates are the tickets program with 8 labeled demonstrations for each predictor, drawn anew for
-each; both libraries evaluate theirs on the same 100 rows. The shares are those of the server's own
-counters, `vllm:prefix_cache_hits_total` over `vllm:prefix_cache_queries_total`, in tokens. Nobody
-else may ask the server meanwhile.
+Candidates are a task's program with 8 labeled demonstrations for each predictor, drawn anew for
+each; both libraries evaluate theirs on the same rows. The shares are those of the server's own
+counters, `vllm:prefix_cache_hits_total` over `vllm:prefix_cache_queries_total`, in tokens. Beside
+them, for lmpipe: what a cache of blocks of 16 or 32 tokens that forgets nothing would have given
+had the same prompts come one after the other. vLLM's blocks are of 16 on GPUs, and of 32 or more
+on CPUs. Nobody else may ask the server meanwhile. Results that are there already stay.
 """
 
 from __future__ import annotations
@@ -17,21 +20,41 @@ import random
 import subprocess
 import sys
 import tempfile
+import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from compile_cost import DSPY_NEEDS, REPOSITORY, counting_proxy, side_environment
+from compiling.lmpipe_side import declared
+from compiling.tasks import TaskName, read_rows
 from processes import HERE, dspy_python
 
 import lmpipe
 from lmpipe.evaluation import evaluate
+from lmpipe.lm.providers.base import OnText
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.optimize.demos import draw, labeled_demos, with_demos
-from lmpipe.recipe import prepare
-from lmpipe.recipe_file import load_recipe
 from lmpipe.serving import ServerMetrics, attach
 
 DEMOS = 8
-DATA = REPOSITORY / "programs" / "data"
+LAYOUTS = ("chat", "json")
+BLOCKS = (16, 32)
+
+
+class Listening(Runtime):
+    """A road that keeps the requests that went over it, in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[Request] = []
+
+    async def acomplete(
+        self, request: Request, *, label: str = "", on_text: OnText | None = None
+    ) -> Reply:
+        self.requests.append(request)
+        return await super().acomplete(request, label=label, on_text=on_text)
 
 
 def counters(url: str) -> ServerMetrics:
@@ -43,72 +66,118 @@ def counters(url: str) -> ServerMetrics:
     return asyncio.run(read())
 
 
-def lmpipe_side(url: str, model: str, candidates: int, layout: str) -> ServerMetrics:
+def shown(metrics: ServerMetrics) -> dict[str, Any]:
+    return {
+        "share": round(metrics.prefix_share, 4),
+        "from the cache": metrics.prefix_hits,
+        "prompt tokens": metrics.prefix_queries,
+    }
+
+
+def lmpipe_side(
+    options: argparse.Namespace, task: TaskName, files: Sequence[Path], layout: str
+) -> dict[str, Any]:
     """Evaluate candidates with lmpipe; what the server counted meanwhile."""
-    ready = prepare(load_recipe(str(REPOSITORY / "programs" / "tickets.py")))
-    program, before = ready.recipe.program, counters(url)
-    pools = labeled_demos(program.predictors(), ready.train)
-    lm, runtime = lmpipe.LM(f"vllm/{model}", base_url=url), Runtime()
+    program, metric, examples = declared(task, read_rows(task, files))
+    pools = labeled_demos(program.predictors(), examples["train"])
+    lm, runtime = lmpipe.LM(f"vllm/{options.model}", base_url=options.url), Listening()
+    before = counters(options.url)
     with lmpipe.using(lm=lm, runtime=runtime):
-        for number in range(candidates):
+        for number in range(options.candidates):
             rng = random.Random(number)
             demos = {
                 path: draw(predictor.spec, pools[path], DEMOS, rng)
                 for path, predictor in program.predictors().items()
             }
             state = with_demos(program.state().map(layout=layout, constrained=True), demos)
-            evaluate(program.bind(state), ready.test, ready.recipe.metric, lm=lm)
+            evaluate(program.bind(state), examples["test"], metric, lm=lm)
     runtime.close()
-    return counters(url) - before
+    found = shown(counters(options.url) - before)
+    prompts = tokens_of(runtime.requests, options.url, options.model)
+    return found | {f"possible, blocks of {size}": possible(prompts, size) for size in BLOCKS}
 
 
-def dspy_side(url: str, model: str, candidates: int, python: Path) -> ServerMetrics:
+def tokens_of(requests: Sequence[Request], url: str, model: str) -> list[list[int]]:
+    """The prompts as the server sees them."""
+    place = f"{url.removesuffix('/v1')}/tokenize"
+
+    def tokens(request: Request) -> list[int]:
+        turns = [{"role": m.role, "content": m.content} for m in request.messages]
+        body = json.dumps({"model": model, "messages": turns}).encode()
+        asked = urllib.request.Request(place, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            found: list[int] = json.load(answer)["tokens"]
+        return found
+
+    return [tokens(request) for request in requests]
+
+
+def possible(prompts: Sequence[Sequence[int]], size: int) -> float:
+    """The share of prompt tokens that lie in whole blocks which earlier prompts begin with too."""
+    seen: set[tuple[int, ...]] = set()
+    hits = 0
+    for prompt in prompts:
+        ends = range(size, len(prompt), size)  # vLLM computes the last token in any case
+        starts = [tuple(prompt[:end]) for end in ends]
+        known = [start in seen for start in starts]
+        hits += size * (known.index(False) if False in known else len(known))
+        seen.update(starts)
+    return round(hits / sum(map(len, prompts)), 4)
+
+
+def dspy_side(
+    options: argparse.Namespace, task: TaskName, files: Sequence[Path], python: Path
+) -> dict[str, Any]:
     """Evaluate candidates with DSPy; what the server counted meanwhile."""
-    before = counters(url)
-    with counting_proxy(url) as proxy, tempfile.TemporaryDirectory() as folder:
-        for seed in range(candidates):
+    before = counters(options.url)
+    with counting_proxy(options.url) as proxy, tempfile.TemporaryDirectory() as folder:
+        for seed in range(options.candidates):
             command = [
-                python, "-m", "compiling.dspy_side", "tickets", "labeled",
-                "--url", f"{proxy}/{seed}/v1", "--model", model, "--seed", str(seed),
-                "--out", f"{folder}/out.json", "--files", DATA,
+                python, "-m", "compiling.dspy_side", task, "labeled",
+                "--url", f"{proxy}/{seed}/v1", "--model", options.model, "--seed", str(seed),
+                "--out", f"{folder}/out.json", "--files", *files,
             ]  # fmt: skip
             environment = side_environment(Path(folder) / str(seed))
             subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
-    return counters(url) - before
+    return shown(counters(options.url) - before)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--url", required=True, help="of a vLLM server, up to /v1")
-    parser.add_argument("--model", required=True, help="as the server calls it")
-    parser.add_argument("--candidates", type=int, default=3)
-    parser.add_argument("--dspy-python", type=Path, help="of an environment that has DSPy")
-    parser.add_argument("--no-dspy", action="store_true")
-    parser.add_argument("--json", type=Path, default=HERE / "results" / "prefix_cache.json")
+    add = parser.add_argument
+    add("--url", required=True, help="of a vLLM server, up to /v1")
+    add("--model", required=True, help="as the server calls it")
+    add("--candidates", type=int, default=3)
+    add("--banking", type=Path, nargs=2, metavar=("TRAIN", "TEST"), help="`text` and `label` rows")
+    add("--no-tickets", action="store_true")
+    add("--side", choices=("lmpipe", "dspy"), help="measure this one alone")
+    add("--dspy-python", type=Path, help="of an environment that has DSPy")
+    add("--json", type=Path, default=HERE / "results" / "prefix_cache.json")
     options = parser.parse_args()
-    found: dict[str, ServerMetrics] = {}
-    for layout in ("chat", "json"):
-        found[f"lmpipe, {layout}"] = lmpipe_side(
-            options.url, options.model, options.candidates, layout
+    tasks: dict[TaskName, list[Path]] = {}
+    if not options.no_tickets:
+        tasks["tickets"] = [REPOSITORY / "programs" / "data"]
+    if options.banking:
+        tasks["banking77"] = [path.resolve() for path in options.banking]
+    found: dict[str, dict[str, Any]] = {}
+    if options.json.exists():
+        found = json.loads(options.json.read_text(encoding="utf-8"))
+    for task, files in tasks.items():
+        if options.side != "dspy":
+            for layout in LAYOUTS:
+                found[f"{task}, lmpipe, {layout}"] = lmpipe_side(options, task, files, layout)
+        if options.side != "lmpipe":
+            python = options.dspy_python or dspy_python(*DSPY_NEEDS)
+            found[f"{task}, DSPy 3.4.1"] = dspy_side(options, task, files, python)
+    options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print("| | prompt tokens | share | possible: blocks of 16 | of 32 |\n|---|---|---|---|---|")
+    for name, line in found.items():
+        ideal = [line.get(f"possible, blocks of {size}", "") for size in BLOCKS]
+        print(
+            f"| {name} | {line['prompt tokens']:,.0f} | {line['share']} | {ideal[0]} | {ideal[1]} |"
         )
-    if not options.no_dspy:
-        python = options.dspy_python or dspy_python(*DSPY_NEEDS)
-        found["DSPy 3.4.1"] = dspy_side(options.url, options.model, options.candidates, python)
-    shown = {
-        name: {
-            "share": round(metrics.prefix_share, 4),
-            "from the cache": metrics.prefix_hits,
-            "prompt tokens": metrics.prefix_queries,
-        }
-        for name, metrics in found.items()
-    }
-    print("| | prompt tokens | from the cache | share |\n|---|---|---|---|")
-    for name, line in shown.items():
-        tokens, hits = line["prompt tokens"], line["from the cache"]
-        print(f"| {name} | {tokens:,.0f} | {hits:,.0f} | {line['share']:.3f} |")
-    options.json.write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ class Compile:
         optimizer: its name; both sides call counterparts alike.
         settings: of the optimizer, where they are not its defaults.
         note: what tells this compile from another of the same optimizer.
+        quarter_of: it may make a quarter of the calls that the search of this other compile made,
+            by name and with the same seed or seed 0.
     """
 
     side: SideName
@@ -29,6 +31,7 @@ class Compile:
     optimizer: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    quarter_of: str = ""
 
     @property
     def name(self) -> str:
@@ -46,12 +49,19 @@ def _plan(task: TaskName) -> tuple[Compile, ...]:
         Compile("lmpipe", task, "knn"),
         Compile("dspy", task, "random-search"),
         Compile("lmpipe", task, "random-search"),
+        _quarter(task, "random-search", "random-search"),
         Compile("dspy", task, "mipro"),
         Compile("dspy", task, "mipro", cut_down, note="cut-down"),
         Compile("lmpipe", task, "mipro"),
+        _quarter(task, "mipro", "mipro-cut-down"),
         Compile("dspy", task, "gepa"),
         Compile("lmpipe", task, "gepa"),
+        _quarter(task, "gepa", "gepa"),
     )
+
+
+def _quarter(task: TaskName, optimizer: str, of: str) -> Compile:
+    return Compile("lmpipe", task, optimizer, note="quarter", quarter_of=f"dspy-{task}-{of}")
 
 
 PLAN = (*_plan("intents7"), *_plan("tickets"), *_plan("banking77"))

@@ -14,12 +14,14 @@ from typing import Any
 
 from compiling.meter import Spent
 from compiling.side import Job, begin
+from compiling.tasks import SPLITS, Rows, TaskName
 
 import lmpipe
 from lmpipe.errors import LmpipeError
-from lmpipe.metrics import exact_match
+from lmpipe.metrics import AnyMetric, exact_match
 from lmpipe.optimize import Candidate, Optimizer, Progress, Rollout, optimizer_named
 from lmpipe.outcome import Row
+from lmpipe.recipe import prepare
 from metrics.tickets import ticket_score
 from programs.tickets import Tickets
 
@@ -51,34 +53,50 @@ class Meters:
         """Notes are in the run folder."""
 
 
-def recipe(job: Job) -> lmpipe.Recipe:
-    """What is compiled: the program with its outputs constrained, as one declares it here."""
-    options, inputs = job.options, ("text",)
-    metric: Any
-    if options.task == "tickets":
+def declared(
+    task: TaskName, rows: Rows
+) -> tuple[lmpipe.Module, AnyMetric, Mapping[str, Sequence[lmpipe.Example]]]:
+    """A task's program with its outputs constrained, as one declares it here, metric and data."""
+    inputs: tuple[str, ...] = ("text",)
+    metric: AnyMetric
+    if task == "tickets":
         program: lmpipe.Module = Tickets()
         program = program.bind(program.state().map(constrained=True))
         metric, inputs = ticket_score, ("message",)
     else:
-        labels = ", ".join(repr(label) for label in job.rows.labels())
+        labels = ", ".join(repr(label) for label in rows.labels())
         signature = f"text -> label: Literal[{labels}]"
         program = lmpipe.Predict(signature, layout="plain", constrained=True, max_tokens=24)
         metric = exact_match("label")
-    train, val, test = (
-        [lmpipe.Example(**row).with_inputs(*inputs) for row in rows]
-        for rows in (job.rows.train, job.rows.val, job.rows.test)
-    )
-    return lmpipe.Recipe(
+    examples = {
+        split: [lmpipe.Example(**row).with_inputs(*inputs) for row in getattr(rows, split)]
+        for split in SPLITS
+    }
+    return program, metric, examples
+
+
+def recipe(job: Job) -> lmpipe.Recipe:
+    """What is compiled."""
+    options = job.options
+    program, metric, examples = declared(options.task, job.rows)
+    settings = dict(options.settings)
+    calls = settings.pop("calls", None)
+    made = lmpipe.Recipe(
         program=program,
-        train=train,
-        val=val,
-        test=test,
+        train=examples["train"],
+        val=examples["val"],
+        test=examples["test"],
         metric=metric,
-        optimizer=optimizer(options.optimizer, options.settings),
+        optimizer=optimizer(options.optimizer, settings),
         student=lmpipe.LM(f"vllm/{options.model}", base_url=options.url, context=CONTEXT),
         seed=options.seed,
         name=options.task,
     )
+    if calls is None:
+        return made
+    # A compile's budget has the test in it, which `calls` has not.
+    testing = prepare(made).plan().worst["baselines and result on test"].calls
+    return made.replace(budget=lmpipe.Budget(calls=calls + testing))
 
 
 def optimizer(name: str, settings: Mapping[str, Any]) -> Optimizer:

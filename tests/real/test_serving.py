@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -17,10 +18,12 @@ from pathlib import Path
 import pytest
 
 from lmpipe.errors import ConfigError, ServerError, TrainingError
+from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Constraint, Message, Request
 from lmpipe.lm.runtime import Runtime
-from lmpipe.serving import AdapterLimits, ServerSpec, attach, start_server
+from lmpipe.serving import AdapterLimits, Fleet, ServerSpec, attach, start_server
 from lmpipe.serving.find import find_vllm
+from lmpipe.serving.served import ServedLMs
 from lmpipe.weights.base_model import default_base_model
 
 pytestmark = pytest.mark.real
@@ -157,6 +160,37 @@ async def test_a_server_from_its_start_to_its_end(model: str, tmp_path: Path) ->
     await runtime.aclose()
     assert ended(watched)
     assert "sesame" not in log.read_text()
+
+
+async def test_each_call_goes_to_its_own_adapter(model: str, tmp_path: Path) -> None:
+    spec = ServerSpec(
+        model=model,
+        name="small",
+        context=512,
+        adapters=AdapterLimits(rank=RANK, count=2),
+        args=(*ON_CPU, "--enable-log-requests"),
+        env=ENV,
+    )
+    served = ServedLMs(Fleet({"vllm/small": spec}, devices=[]))
+    runtime = Runtime(servers=served)
+    for name, fill in (("route-1", 1), ("details-2", -1)):
+        served.add_adapter(name, make_adapter(tmp_path / name, model, fill=fill))
+    small, question = LM("vllm/small", max_tokens=8), Message("user", "Say a word.")
+    asked = ["route-1", "details-2", None, "route-1"]
+    texts = []
+    for sample, name in enumerate(asked):
+        request = Request(small.with_adapter(name), (question,), sample=sample)
+        texts.append((await runtime.acomplete(request)).text)
+    async with served.fleet.use("vllm/small") as server:
+        assert (await server.metrics()).adapters == {"route-1", "details-2"}
+        assert server.log is not None
+        log = server.log.read_text()
+    await runtime.aclose()
+    received = [line for line in log.splitlines() if "Received request chatcmpl" in line]
+    found = [re.search(r"lora_name='([^']+)'", line) for line in received]
+    assert [one and one[1] for one in found] == asked
+    assert len(set(texts)) == 3
+    assert texts[0] == texts[3]
 
 
 def test_a_server_whose_owner_is_killed_is_gone(model: str) -> None:
