@@ -11,61 +11,19 @@ from typing import Any, Literal
 from lmpipe.adapters import layout_named, layout_names
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.demo_choices import DemoChoice, demo_choices
+from lmpipe.optimize.demo_choices import demo_choices
 from lmpipe.optimize.demos import bootstrapped_demos, distinct, labeled_demos, with_retrieval
 from lmpipe.optimize.grounding import SUMMARY_ASKS, propose_instructions, summarize_data
+from lmpipe.optimize.mipro_space import Space
 from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.proposals import with_instruction
 from lmpipe.optimize.task import Task
-from lmpipe.optimize.tpe import Point, TreeParzen, load_optuna
+from lmpipe.optimize.tpe import TreeParzen, load_optuna
 from lmpipe.state import Demo, ProgramState
 
 # Instructions, demonstration sets and trials.
 _PRESETS = {"light": (4, 6, 12), "medium": (8, 10, 30), "heavy": (14, 16, 60)}
 # Training examples that the start is run on, to see what goes wrong.
 _SEEN = 8
-
-
-@dataclass(frozen=True)
-class _Space:
-    """What the search chooses among; choice 0 of each parameter is what the start has."""
-
-    start: ProgramState
-    instructions: Mapping[str, Sequence[str]]
-    demos: Mapping[str, Sequence[DemoChoice]]
-    layouts: Sequence[str]
-    constrained: Sequence[bool]
-
-    def choices(self) -> dict[str, int]:
-        """How many choices each parameter has, where there is more than one."""
-        found = {"layout": 1 + len(self.layouts), "constrained": 1 + len(self.constrained)}
-        for path, texts in self.instructions.items():
-            found[f"instruction of {path}"] = len(texts)
-            found[f"demos of {path}"] = len(self.demos[path])
-        return {name: count for name, count in found.items() if count > 1}
-
-    def baselines(self) -> list[Point]:
-        """The start, and the start with other settings for constrained outputs."""
-        choices = self.choices()
-        start = dict.fromkeys(choices, 0)
-        others = range(1, choices.get("constrained", 1))
-        return [start, *({**start, "constrained": number} for number in others)]
-
-    def state(self, point: Point) -> tuple[str, ProgramState]:
-        """A name and a state for a point of the space."""
-        state, words = self.start, list[str]()
-        if number := point.get("layout", 0):
-            state = state.map(layout=self.layouts[number - 1])
-            words.append(self.layouts[number - 1])
-        if number := point.get("constrained", 0):
-            state = state.map(constrained=self.constrained[number - 1])
-            words.append("constrained" if self.constrained[number - 1] else "free")
-        for path, texts in self.instructions.items():
-            number = point.get(f"instruction of {path}", 0)
-            demos = self.demos[path][point.get(f"demos of {path}", 0)]
-            state = demos.apply(with_instruction(state, path, texts[number]), path)
-            words.append(f"{path}: instruction {number}, {demos.name}")
-        return ", ".join(words), state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +118,7 @@ class MIPROv2:
         near = with_retrieval(task.start, labeled, k=k, embedded=await task.embed(labeled))
         await task.race([(f"{k} nearest demos", near)])
 
-    async def _space(self, task: Task, labeled: Mapping[str, Sequence[Demo]]) -> _Space:
+    async def _space(self, task: Task, labeled: Mapping[str, Sequence[Demo]]) -> Space:
         rng = task.rng("proposals")
         own = await self._bootstrap(task, rng)
         instructions = await self._instructions(task, rng)
@@ -185,7 +143,7 @@ class MIPROv2:
         layouts = [layout for layout in self.layouts if start.map(layout=layout) != start]
         free = (True, False) if self.constrained else ()
         constrained = [choice for choice in free if start.map(constrained=choice) != start]
-        return _Space(start, instructions, demos, layouts, constrained)
+        return Space(start, instructions, demos, layouts, constrained)
 
     async def _bootstrap(self, task: Task, rng: random.Random) -> Mapping[str, list[Demo]]:
         """Demonstrations of rollouts that passed; twice what a set shows, so that sets differ."""

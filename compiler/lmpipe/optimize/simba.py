@@ -11,40 +11,11 @@ from typing import Any
 
 from lmpipe.errors import RecipeError
 from lmpipe.example import Example
-from lmpipe.optimize.demos import bootstrapped_demos, distinct
-from lmpipe.optimize.events import Rollout
+from lmpipe.optimize.contrast import Contrast, advised, shown
 from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.proposals import clean_instruction, describe_rows, with_instruction
 from lmpipe.optimize.task import Task
 from lmpipe.outcome import Row
-from lmpipe.signature import Input, Output, Signature
 from lmpipe.state import ProgramState
-
-
-class WriteAdvice(Signature):
-    """Say in one or two sentences what one step of a program should do from now on.
-
-    The same input went well once and badly once. Find out what made the difference, and put it as
-    general advice for inputs of this kind, such as "If …, then …". Do not repeat the input, and
-    give no single answer away.
-    """
-
-    instruction: str = Input(desc="what the step is told now")
-    good: str = Input(desc="the run that went well")
-    bad: str = Input(desc="the run that went badly")
-    advice: str = Output(desc="the advice, one or two sentences")
-
-
-@dataclass(frozen=True)
-class _Contrast:
-    """The best and the worst run of one example."""
-
-    good: Row
-    bad: Row
-
-    @property
-    def spread(self) -> float:
-        return self.good.score.value - self.bad.score.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +93,7 @@ class SIMBA:
         examples: Sequence[Example],
         step: int,
         rng: random.Random,
-    ) -> list[_Contrast]:
+    ) -> list[Contrast]:
         """Best and worst run of the examples that teach something; what differs most first."""
         runs: list[list[Row]] = [[] for _ in examples]
         for sample in range(self.samples):
@@ -132,18 +103,18 @@ class SIMBA:
             (evaluation,) = await task.trial([state], examples, sample=number)
             for rows, row in zip(runs, evaluation.rows, strict=True):
                 rows.append(row)
-        found = [_Contrast(max(rows, key=_value), min(rows, key=_value)) for rows in runs]
+        found = [Contrast(max(rows, key=_value), min(rows, key=_value)) for rows in runs]
         telling = [item for item in found if item.spread > 0 or self._passes(item)]
         return sorted(telling, key=lambda item: (-item.spread, -_value(item.good)))
 
-    def _passes(self, contrast: _Contrast) -> bool:
+    def _passes(self, contrast: Contrast) -> bool:
         return contrast.good.failure is None and _value(contrast.good) >= self.threshold
 
     async def _improve(
         self,
         task: Task,
         pool: Mapping[ProgramState, Sequence[float]],
-        contrasts: Sequence[_Contrast],
+        contrasts: Sequence[Contrast],
         rng: random.Random,
     ) -> list[ProgramState]:
         """A new state from each contrast; one whose advice is dropped gives none."""
@@ -153,43 +124,11 @@ class SIMBA:
             # Runs that came out alike have nothing to say, but those that pass can be shown.
             showing = self._passes(contrast) and (contrast.spread == 0 or rng.random() < 0.5)
             made.append(
-                self._show(task, base, contrast.good, rng)
+                shown(task, base, contrast.good, rng, most=self.demos)
                 if showing
-                else await self._advise(task, base, contrast)
+                else await advised(task, base, contrast)
             )
         return [state for state in dict.fromkeys(made) if state not in pool]
-
-    def _show(self, task: Task, base: ProgramState, good: Row, rng: random.Random) -> ProgramState:
-        """The base with the good run as one demonstration more, in place of the oldest if full."""
-        run = bootstrapped_demos([Rollout(good, 0, passed=True)], rng)
-        state = base
-        for path, demos in run.items():
-            if path in task.predictors:
-                shown = distinct([*demos, *reversed(base[path].demos)])[: self.demos]
-                state = state.update({path: base[path].replace(demos=tuple(reversed(shown)))})
-        return state
-
-    async def _advise(self, task: Task, base: ProgramState, contrast: _Contrast) -> ProgramState:
-        """The base with advice added to the instruction of every predictor that was called."""
-        called = [path for path in task.predictors if contrast.bad.trace.of(path)]
-        answers = await task.ask_all(
-            WriteAdvice,
-            [
-                {
-                    "instruction": base[path].instruction,
-                    "good": describe_rows([contrast.good], path),
-                    "bad": describe_rows([contrast.bad], path),
-                }
-                for path in called
-            ],
-        )
-        state = base
-        for path, answer in zip(called, answers, strict=True):
-            if answer and (advice := clean_instruction(answer.advice)):
-                told = base[path].instruction
-                if advice not in told:
-                    state = with_instruction(state, path, clean_instruction(f"{told}\n{advice}"))
-        return state
 
     def _draw(
         self, pool: Mapping[ProgramState, Sequence[float]], rng: random.Random

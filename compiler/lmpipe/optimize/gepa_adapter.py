@@ -1,0 +1,146 @@
+"""What the `gepa` package sees of the engine: its adapter, and its logger."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from lmpipe.errors import ConfigError
+from lmpipe.optimize.proposals import clean_instruction, describe_rows, with_instruction
+from lmpipe.optimize.sync_library import Steps
+from lmpipe.optimize.task import Task
+from lmpipe.outcome import Row
+from lmpipe.signature import Input, Output, Signature
+from lmpipe.spec import spec_text
+from lmpipe.state import ProgramState
+
+# A component of gepa is a predictor, by its number: gepa goes through sets of their names, and
+# the order of strings in a set is another one in each process.
+Texts = dict[int, str]
+# An example is ("train" or "val", its place), as gepa scores both kinds by the same call.
+Place = tuple[str, int]
+
+# Beside a score of 1 this is nothing; but gepa draws by score, which fails where all are 0.
+_ZERO = sys.float_info.min
+
+
+class ImproveInstruction(Signature):
+    """Improve the instruction of one step of a program.
+
+    Read what the step did and what was said to it. Find out what the instruction leaves open or
+    gets wrong: rules of the task, facts of its field, the form of the outputs. Write an
+    instruction that prevents these errors and keeps what works. State rules that hold for other
+    inputs too; do not recite these cases.
+    """
+
+    step: str = Input(desc="what goes in and what comes out")
+    instruction: str = Input(desc="the instruction as it is")
+    cases: str = Input(desc="what the step did with it, and how good the program's result was")
+    improved_instruction: str = Output(desc="the whole new instruction")
+
+
+class GepaAdapter:
+    """The engine, as gepa wants to see it.
+
+    Args:
+        task: the engine.
+        steps: does its steps.
+        gepa: the package.
+    """
+
+    def __init__(self, task: Task, steps: Steps, gepa: Any) -> None:
+        self._task = task
+        self._steps = steps
+        self._batch = gepa.EvaluationBatch
+        self._paths = list(task.predictors)
+        self._joined = 0
+
+    def texts(self, state: ProgramState) -> Texts:
+        return {number: state[path].instruction for number, path in enumerate(self._paths)}
+
+    def evaluate(
+        self, batch: Sequence[Place], candidate: Texts, capture_traces: bool = False
+    ) -> Any:
+        state = self._task.start
+        for number, text in candidate.items():
+            state = with_instruction(state, self._paths[number], text)
+        kinds, indices = {kind for kind, _ in batch}, [index for _, index in batch]
+        rows = self._trial(state, indices) if kinds == {"train"} else self._validate(state, indices)
+        scores = [max(row.score.value, _ZERO) for row in rows]
+        return self._batch(outputs=rows, scores=scores, trajectories=rows)
+
+    def _trial(self, state: ProgramState, indices: Sequence[int]) -> Sequence[Row]:
+        examples = [self._task.train[index] for index in indices]
+        (evaluation,) = self._steps(self._task.trial([state], examples))
+        return evaluation.rows
+
+    def _validate(self, state: ProgramState, indices: Sequence[int]) -> Sequence[Row]:
+        if len(set(indices)) < len(self._task.val):  # a merge's test
+            known = sorted(set(indices))
+            rows = dict(zip(known, self._steps(self._task.peek(state, known)), strict=True))
+        else:
+            evaluation = self._steps(self._task.evaluate(state, name=f"gepa {self._joined}"))
+            rows = {row.index: row for row in evaluation.rows}
+            self._joined += 1
+        return [rows[index] for index in indices]
+
+    def make_reflective_dataset(
+        self, candidate: Texts, eval_batch: Any, components_to_update: Sequence[int]
+    ) -> dict[int, list[dict[str, Row]]]:
+        records = [{"row": row} for row in eval_batch.trajectories]
+        return {number: list(records) for number in components_to_update}
+
+    def propose_new_texts(
+        self,
+        candidate: Texts,
+        reflective_dataset: Mapping[int, Sequence[Mapping[str, Row]]],
+        components_to_update: Sequence[int],
+    ) -> Texts:
+        rows = {
+            number: [record["row"] for record in reflective_dataset[number]]
+            for number in components_to_update
+        }
+        # All of it is one step: gepa drops a proposal that raises, whatever the error.
+        return self._steps(self._reflect(candidate, rows))
+
+    async def _reflect(self, candidate: Texts, rows: Mapping[int, Sequence[Row]]) -> Texts:
+        questions = [self._question(number, candidate[number], rows[number]) for number in rows]
+        answers = await self._task.ask_all(ImproveInstruction, questions)
+        texts = {
+            number: clean_instruction(answer.improved_instruction)
+            for number, answer in zip(rows, answers, strict=True)
+            if answer is not None
+        }
+        return {n: text for n, text in texts.items() if text and text != candidate[n]}
+
+    def _question(self, number: int, text: str, rows: Sequence[Row]) -> dict[str, str]:
+        path = self._paths[number]
+        return {
+            "step": spec_text(self._task.predictors[path].spec.describe()),
+            "instruction": text,
+            "cases": describe_rows(rows, path),
+        }
+
+
+class Silent:
+    """The engine tells what happens; gepa would print it."""
+
+    def log(self, message: str) -> None:
+        pass
+
+
+def load_gepa() -> Any:
+    """The package.
+
+    Raises:
+        ConfigError: if it is not installed.
+    """
+    try:
+        return import_module("gepa")
+    except ImportError as error:
+        raise ConfigError(
+            f"the GEPA optimizer stands on the gepa package, which cannot be imported ({error}): "
+            "pip install 'lmpipe[gepa]'"
+        ) from error

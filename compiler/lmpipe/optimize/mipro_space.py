@@ -1,0 +1,61 @@
+"""The space that MIPROv2 searches: instructions, demonstrations, layouts, constrained outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lmpipe.optimize.demo_choices import DemoChoice
+from lmpipe.optimize.proposals import with_instruction
+from lmpipe.optimize.tpe import Point
+from lmpipe.state import ProgramState
+
+
+@dataclass(frozen=True)
+class Space:
+    """What the search chooses among; choice 0 of each parameter is what the start has.
+
+    Args:
+        start: the state that is changed.
+        instructions: by predictor path, its own one first.
+        demos: ways to show demonstrations, by predictor path.
+        layouts: prompt layouts beside the declared ones.
+        constrained: further settings for constrained outputs.
+    """
+
+    start: ProgramState
+    instructions: Mapping[str, Sequence[str]]
+    demos: Mapping[str, Sequence[DemoChoice]]
+    layouts: Sequence[str]
+    constrained: Sequence[bool]
+
+    def choices(self) -> dict[str, int]:
+        """How many choices each parameter has, where there is more than one."""
+        found = {"layout": 1 + len(self.layouts), "constrained": 1 + len(self.constrained)}
+        for path, texts in self.instructions.items():
+            found[f"instruction of {path}"] = len(texts)
+            found[f"demos of {path}"] = len(self.demos[path])
+        return {name: count for name, count in found.items() if count > 1}
+
+    def baselines(self) -> list[Point]:
+        """The start, and the start with other settings for constrained outputs."""
+        choices = self.choices()
+        start = dict.fromkeys(choices, 0)
+        others = range(1, choices.get("constrained", 1))
+        return [start, *({**start, "constrained": number} for number in others)]
+
+    def state(self, point: Point) -> tuple[str, ProgramState]:
+        """A name and a state for a point of the space."""
+        state, words = self.start, list[str]()
+        if number := point.get("layout", 0):
+            state = state.map(layout=self.layouts[number - 1])
+            words.append(self.layouts[number - 1])
+        if number := point.get("constrained", 0):
+            state = state.map(constrained=self.constrained[number - 1])
+            words.append("constrained" if self.constrained[number - 1] else "free")
+        for path, texts in self.instructions.items():
+            number = point.get(f"instruction of {path}", 0)
+            demos = self.demos[path][point.get(f"demos of {path}", 0)]
+            state = demos.apply(with_instruction(state, path, texts[number]), path)
+            words.append(f"{path}: instruction {number}, {demos.name}")
+        return ", ".join(words), state
