@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from helpers.fake_vllm import fake_command
 from helpers.trainer import ScriptedTrainer
-from helpers.training import write_adapter
-from helpers.world import answer_trained, recipe
+from helpers.training import write_adapter, write_model
+from helpers.world import GREENS, answer_trained, recipe
 
 import lmpipe
-from lmpipe.errors import ArtifactError
+from lmpipe.artifact import read_manifest
+from lmpipe.errors import ArtifactError, RecipeError
 from lmpipe.lm.request import Message, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.phases import attach_weights, phase_lines, server_specs, weights_path
@@ -73,6 +74,90 @@ async def test_a_server_gets_room_for_the_ranks_of_all_that_is_loaded(tmp_path: 
             asked = Request(lm.with_adapter(name), (Message("user", "hello"),))
             assert (await runtime.acomplete(asked)).text == name
     await runtime.aclose()
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> lmpipe.Recipe:
+    """A compile whose student says red until all of its weights are trained."""
+    write_model(tmp_path / "model")
+    return recipe(
+        student=lmpipe.LM("vllm/tiny"),
+        teacher=lmpipe.ScriptedLM(lambda _: "## colour\ngreen"),
+        servers=[
+            ServerSpec(
+                model=str(tmp_path / "model"),
+                name="tiny",
+                command=fake_command(),
+                env={"FAKE_REPLY": "## colour\nred"},
+            )
+        ],
+        train=GREENS[:8],
+        val=GREENS[8:12],
+        test=GREENS[12:],
+        optimizer=lmpipe.BootstrapFinetune(training=lmpipe.TrainingSettings(full=True)),
+        trainer=ScriptedTrainer(reply="## colour\ngreen"),
+    )
+
+
+def test_full_weights_are_served_on_their_own_and_kept(full: lmpipe.Recipe, tmp_path: Path) -> None:
+    run = lmpipe.compile(full, runs=tmp_path / "runs")
+    learned = run.state["self"]
+    assert learned.adapter is None
+    assert learned.lm is not None
+    assert learned.lm.startswith("vllm/self-")
+    assert run.scores["compiled"] == 1.0
+    assert run.scores["as declared"] == 0.0
+    told = read_manifest(run.path)["weights"]["self"]
+    assert told["lm"] == learned.lm
+    assert told["training"]["rows"] == 8
+    assert (weights_path(run.path, "self") / "model.safetensors").is_file()
+
+
+async def test_full_weights_are_served_from_a_run_folder(
+    full: lmpipe.Recipe, tmp_path: Path
+) -> None:
+    run = await lmpipe.acompile(full, runs=tmp_path / "runs")
+    folder = run.path.rename(tmp_path / "moved")
+    runtime = Runtime()
+    lms = [full.student]
+    attach_weights(run.state, folder, runtime, servers=full.servers, lms=lms)
+    with lmpipe.using(lm=full.student, runtime=runtime):
+        answered = await full.program.bind(run.state).acall(thing="grass number 99")
+    assert answered.colour == "green"
+    await runtime.aclose()
+
+
+async def test_other_full_weights_than_those_compiled_are_refused(
+    full: lmpipe.Recipe, tmp_path: Path
+) -> None:
+    run = await lmpipe.acompile(full, runs=tmp_path / "runs")
+    write_model(weights_path(run.path, "self"), b"others--")
+    with pytest.raises(ArtifactError, match="has other weights"):
+        lmpipe.load(run.path, full.program)
+
+
+@pytest.mark.parametrize("student", ["local", "vllm"])
+def test_full_weights_need_a_server_of_lmpipes(
+    full: lmpipe.Recipe, tmp_path: Path, student: str
+) -> None:
+    lm = lmpipe.LM("vllm/tiny", base_url="http://127.0.0.1:1/v1")
+    made = full.replace(student=lmpipe.LM("local") if student == "local" else lm, trainer=None)
+    with pytest.raises(RecipeError, match="need a server of their own"):
+        lmpipe.compile(made, runs=tmp_path / "runs")
+
+
+def test_a_hosted_model_is_asked_by_its_name(tmp_path: Path) -> None:
+    made = recipe(
+        student=lmpipe.ScriptedLM(answer_trained),
+        optimizer=lmpipe.BootstrapFinetune(),
+        trainer=ScriptedTrainer(hosted="ft:colours:1"),
+    )
+    run = lmpipe.compile(made, runs=tmp_path / "runs")
+    assert run.state["self"].lm == "scripted/ft:colours:1"
+    assert read_manifest(run.path)["weights"]["self"]["training"]["model"] == "ft:colours:1"
+    program = lmpipe.load(run.path, recipe().program)
+    with lmpipe.using(lm=lmpipe.ScriptedLM(answer_trained)):
+        assert program(thing="grass number 900").colour == "green"
 
 
 SMALL, LARGE = lmpipe.LM("vllm/small"), lmpipe.LM("vllm/org/large")

@@ -30,7 +30,7 @@ from lmpipe.result import Run, TestResult, corrected_score, saved_by_racing
 from lmpipe.serving.spec import ServerSpec
 from lmpipe.settings import configured_lm, current_settings, using
 from lmpipe.spec import spec_text
-from lmpipe.weights.trainings import Trainings
+from lmpipe.weights.trainings import WEIGHTS, Trainings
 
 
 def compile(
@@ -221,7 +221,7 @@ def load(path: str | Path, program: Module | None = None, *, trust: bool = False
         recipe = trusted_recipe(artifact, trust=trust)
         program, servers, lms = recipe.program, recipe.servers, [recipe.student, *lms]
     bound = bind_artifact(program, artifact)
-    if adapters_of(artifact.state):
+    if (artifact.path / WEIGHTS).is_dir() or adapters_of(artifact.state):
         runtime = current_settings().runtime
         attach_weights(artifact.state, artifact.path, runtime, servers=servers, lms=lms)
     return bound

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmpipe.errors import ArtifactError
+from lmpipe.errors import ArtifactError, RecipeError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import is_served
 from lmpipe.lm.runtime import Runtime
@@ -19,12 +19,14 @@ from lmpipe.serving.served import ServedLMs
 from lmpipe.serving.server import attach
 from lmpipe.serving.spec import AdapterLimits, ServerSpec
 from lmpipe.settings import current_settings, using
-from lmpipe.state import Adapter, ProgramState
+from lmpipe.state import Adapter, ProgramState, has_hash
 from lmpipe.weights.adapter import Adapter as AdapterFiles
 from lmpipe.weights.adapter import read_adapter
 from lmpipe.weights.base_model import default_base_model
 from lmpipe.weights.local_trainer import LocalTrainer
+from lmpipe.weights.model_folder import model_hash
 from lmpipe.weights.settings import TrainingSettings
+from lmpipe.weights.trainer import Trainer
 from lmpipe.weights.trainings import WEIGHTS, Trainings, folder_name
 
 # The model of a server that has the embedded LM's weights, as a folder that is made of them.
@@ -44,17 +46,20 @@ async def equipped(
     Yields:
         What trains weights, or None where nothing is to be trained.
     """
-    specs = server_specs(prepared)
+    specs, trainings = server_specs(prepared), trainings_of(prepared)
     declared = adapters_of(prepared.recipe.program.state())
-    if not specs and not declared and not trainings_of(prepared):
+    if not specs and not declared and not trainings:
         yield None
         return
+    trainer = prepared.recipe.trainer or _default_trainer(prepared.lms.student)
+    if any(training.full for training in trainings) and isinstance(trainer, LocalTrainer):
+        _check_full(prepared.lms.student, specs)
     specs = await asyncio.to_thread(_with_folders, specs)
     runtime = current_settings().runtime
     served = ServedLMs(Fleet(specs, on_progress=lambda said: note("server", {"message": said})))
     road = runtime.with_servers(served)
-    trainings = Trainings(
-        trainer=prepared.recipe.trainer or LocalTrainer(),
+    ready = Trainings(
+        trainer=trainer,
         base=prepared.lms.student,
         base_model=lambda: _base_model(prepared, specs),
         place=served,
@@ -62,9 +67,28 @@ async def equipped(
     )
     try:
         with using(lm=current_settings().lm, runtime=road):
-            yield trainings
+            yield ready
     finally:
         await road.aclose()
+
+
+def _default_trainer(student: LM) -> Trainer:
+    """Who trains an LM: its provider, where that is OpenAI, or this machine."""
+    if student.provider != "openai":
+        return LocalTrainer()
+    from lmpipe.lm.providers.openai_compatible import OPENAI_URL
+    from lmpipe.weights.hosted_trainer import HostedTrainer
+
+    return HostedTrainer(base_url=student.base_url or OPENAI_URL, api_key=student.api_key)
+
+
+def _check_full(student: LM, specs: Mapping[str, ServerSpec]) -> None:
+    if student.model not in specs:
+        raise RecipeError(
+            f"full weights of {student.model} need a server of their own, and {student.model} is "
+            f"asked at {student.base_url or 'no server of lmpipe'}: name it vllm/… and leave its "
+            "base_url out, so that lmpipe serves both, or train adapters (full=False)"
+        )
 
 
 def attach_weights(
@@ -87,12 +111,16 @@ def attach_weights(
     Raises:
         ArtifactError: if the weights are not those that were learned.
     """
-    found = _found_weights(state, folder)
+    found, models = _found_adapters(state, folder), _found_models(state, folder)
     limits = None
     if adapters := adapters_of(state):
         rank = max((adapter.rank for adapter in found.values()), default=AdapterLimits.rank)
         limits = AdapterLimits.holding(rank=rank, count=len(adapters))
     specs = _specs(lms, servers, lms, limits)
+    like = next((specs[lm.model] for lm in lms if lm.model in specs), None)
+    for model, place in models.items():
+        spec = replace(like, adapters=None) if like else ServerSpec(model=model)
+        specs[model] = replace(spec, model=str(place.absolute()), name=model.partition("/")[2])
     if not adapters and not specs:
         return
     served = runtime.servers
@@ -103,7 +131,7 @@ def attach_weights(
         served.add_adapter(name, adapter.folder)
 
 
-def _found_weights(state: ProgramState, folder: Path) -> dict[str, AdapterFiles]:
+def _found_adapters(state: ProgramState, folder: Path) -> dict[str, AdapterFiles]:
     """The adapters of a state that lie in its run folder, by name; others may be at the server."""
     found: dict[str, AdapterFiles] = {}
     for path, adapter in adapters_of(state).items():
@@ -111,13 +139,29 @@ def _found_weights(state: ProgramState, folder: Path) -> dict[str, AdapterFiles]
         if not place.is_dir():
             continue
         read = read_adapter(place)
-        if read.hash != adapter.sha256:
-            raise ArtifactError(
-                f"{place} has other weights ({read.hash[:12]}) than {path} was compiled with "
-                f"({adapter.sha256[:12]}): restore the folder, or compile again"
-            )
+        _check_hash(place, read.hash, adapter.name)
         found[adapter.name] = read
     return found
+
+
+def _found_models(state: ProgramState, folder: Path) -> dict[str, Path]:
+    """The whole models of a state whose weights lie in its run folder, as `LM.model` names them."""
+    found: dict[str, Path] = {}
+    for path, item in state.predictors.items():
+        place = weights_path(folder, path)
+        if item.lm is None or not item.lm.startswith("vllm/") or not place.is_dir():
+            continue
+        _check_hash(place, model_hash(place), item.lm)
+        found[item.lm] = place
+    return found
+
+
+def _check_hash(place: Path, sha256: str, name: str) -> None:
+    if not has_hash(name, sha256):
+        raise ArtifactError(
+            f"{place} has other weights ({sha256[:12]}) than {name}, which was compiled: restore "
+            "the folder, or compile again"
+        )
 
 
 def kept_weights(
@@ -126,15 +170,22 @@ def kept_weights(
     """Copy the weights of a state into a run folder.
 
     Returns:
-        What the manifest says of them: for each predictor that has an adapter, what it was
-        trained on and how its training went.
+        What the manifest says of them: for each predictor that has some, what they were trained
+        on and how that went.
     """
     told: dict[str, Any] = {}
-    for path, adapter in adapters_of(state).items():
-        outcome = trainings.outcome(adapter) if trainings else None
-        told[path] = {**adapter.to_json(), "training": outcome.to_json() if outcome else None}
-        if trainings is not None:
-            told[path]["here"] = trainings.keep(adapter, weights_path(folder, path))
+    for path, item in state.predictors.items():
+        weights = item.adapter or item.lm
+        outcome = trainings.outcome(weights) if trainings and weights else None
+        if item.adapter is not None:
+            told[path] = item.adapter.to_json()
+        elif outcome is not None:
+            told[path] = {"lm": item.lm}
+        else:
+            continue  # an LM that was not trained here
+        told[path]["training"] = outcome.to_json() if outcome else None
+        if trainings is not None and weights is not None:
+            told[path]["here"] = trainings.keep(weights, weights_path(folder, path))
     return {"weights": told} if told else {}
 
 
@@ -145,10 +196,8 @@ def weights_path(folder: Path, predictor: str) -> Path:
 
 def server_specs(prepared: Prepared) -> dict[str, ServerSpec]:
     """How the servers of LMs without an address are started, by the LM's name."""
-    trainings, limits = trainings_of(prepared), None
-    if trainings:
-        rank = max(training.rank for training in trainings)
-        limits = AdapterLimits.holding(rank=rank, count=len(trainings))
+    ranks = [training.rank for training in trainings_of(prepared) if not training.full]
+    limits = AdapterLimits.holding(rank=max(ranks), count=len(ranks)) if ranks else None
     return _specs(_lms(prepared), prepared.recipe.servers, [prepared.lms.student], limits)
 
 
@@ -164,7 +213,7 @@ def phase_lines(prepared: Prepared) -> list[str]:
         ("rollouts", [lms.teacher.model]),
     ]
     if trainings:
-        phases.append((f"training of {trainings} adapters", []))
+        phases.append((f"training of {trainings} sets of weights", []))
     phases.append(("search and test", [lms.student.model]))
     return Fleet(specs).plan([(name, [m for m in models if m in specs]) for name, models in phases])
 
@@ -205,7 +254,7 @@ def _specs(
 
 
 def trainings_of(prepared: Prepared) -> tuple[TrainingSettings, ...]:
-    """How adapters are trained in a compile, once for each that may be."""
+    """How weights are trained in a compile, once for each that may be."""
     return prepared.optimizer.cost(prepared.sizes).trainings
 
 

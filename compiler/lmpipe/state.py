@@ -177,7 +177,7 @@ class Adapter(_Value, frozen=True):
 
     @pydantic.model_validator(mode="after")
     def _check_name(self) -> Self:
-        if not self.name.endswith(f"-{self.sha256[:_HASH_DIGITS]}"):
+        if not has_hash(self.name, self.sha256):
             raise ValueError(
                 f"the name of an adapter ends in the first {_HASH_DIGITS} digits of its hash, "
                 f"{self.sha256[:_HASH_DIGITS]}; came {self.name}"
@@ -187,8 +187,18 @@ class Adapter(_Value, frozen=True):
     @staticmethod
     def of(label: str, sha256: str, base: str) -> Adapter:
         """An adapter whose name begins with a label, such as the path of its predictor."""
-        word = re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-") or "adapter"
-        return Adapter(name=f"{word[:64]}-{sha256[:_HASH_DIGITS]}", sha256=sha256, base=base)
+        return Adapter(name=weights_name(label, sha256), sha256=sha256, base=base)
+
+
+def weights_name(label: str, sha256: str) -> str:
+    """What servers call weights of this label and hash."""
+    word = re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-") or "weights"
+    return f"{word[:64]}-{sha256[:_HASH_DIGITS]}"
+
+
+def has_hash(name: str, sha256: str) -> bool:
+    """Whether a name is that of weights of this hash."""
+    return name.endswith(f"-{sha256[:_HASH_DIGITS]}")
 
 
 class PredictorState(_Value, frozen=True):

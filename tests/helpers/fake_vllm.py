@@ -11,7 +11,8 @@ Run as a script with vLLM's flags. What else it does is said by environment vari
     FAKE_LOOSE=1       take structured outputs and ignore them
     FAKE_DIES=1        die as soon as its models were asked for
     FAKE_WRITE=text    write the text, with $VLLM_API_KEY filled in
-    FAKE_REPLY=text    answer every request with the text
+    FAKE_REPLY=text    answer every request with the text; a model's folder that has a file
+                       reply.txt answers with that
     FAKE_DIES_AT=file  die at the request that the file's first number counts to; the next server
                        goes on with its second number
 
@@ -133,6 +134,8 @@ class Handler(BaseHTTPRequestHandler):
         choices = (body.get("structured_outputs") or {}).get("choice")
         text = choices[0] if choices and not os.environ.get("FAKE_LOOSE") else body["model"]
         text = os.environ.get("FAKE_REPLY", text)
+        own = Path(state.options.model) / "reply.txt"
+        text = own.read_text() if own.exists() else text
         if deaths := os.environ.get("FAKE_DIES_AT"):
             count_to_death(Path(deaths))
         message = {"role": "assistant", "content": text}

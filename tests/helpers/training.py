@@ -52,11 +52,11 @@ def write_adapter(folder: Path, *, rank: int = 8, fill: int = 0, **config: Any) 
     return folder
 
 
-def write_model(folder: Path) -> Path:
-    """What looks like a base model from outside."""
+def write_model(folder: Path, weights: bytes = b"12345678") -> Path:
+    """What looks like a whole model from outside."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text("{}")
-    write_safetensors(folder / "model.safetensors", {"w": ((2,), b"12345678")})
+    write_safetensors(folder / "model.safetensors", {"w": ((2,), weights)})
     return folder
 
 

@@ -59,6 +59,12 @@ def things(count: int, *, seed: int = 0, start: int = 0) -> list[lmpipe.Example]
     return [row.with_inputs("thing") for row in rows]
 
 
+GREENS = [
+    lmpipe.Example(thing=f"grass number {number}", colour="green").with_inputs("thing")
+    for number in range(20)
+]
+
+
 def answer(request: Request) -> str:
     """Right more often with more demonstrations, and with constrained outputs."""
     turns = [message.content for message in request.messages]
@@ -99,8 +105,8 @@ def student(**settings: object) -> lmpipe.ScriptedLM:
 
 
 def answer_trained(request: Request) -> str:
-    """Right with any adapter, in the `chat` layout; `answer` without one."""
-    if request.lm.adapter is None:
+    """Right with trained weights, in the `chat` layout; `answer` without."""
+    if request.lm.adapter is None and not request.lm.name.startswith("ft:"):
         return answer(request)
     asked = request.messages[-1].content
     return "## colour\n" + next(COLOURS[kind] for kind in COLOURS if kind in asked)

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 from helpers.training import dpo_rows, sft_rows, write_model, write_rows
+from helpers.world import GREENS, answer_body, recipe
 
+import lmpipe
 from lmpipe.errors import RecipeError, TrainingError
 from lmpipe.lm.retry import RetryPolicy
 from lmpipe.weights.hosted_trainer import HostedTrainer
@@ -51,6 +53,8 @@ class Host:
                 error = {"error": {"message": f"no, {KEY} may not"}}
                 return web.json_response(error, status=failure)
         match request.method, request.path.removeprefix("/v1").strip("/").split("/"):
+            case "POST", ["chat", "completions"]:
+                return web.json_response(self.chat(json.loads(content)))
             case "POST", ["files"]:
                 return web.json_response({"id": self.keep(request, content)})
             case "POST", ["fine_tuning", "jobs"]:
@@ -62,6 +66,13 @@ class Host:
             case "GET", ["fine_tuning", "jobs", _, "events"]:
                 return web.json_response(self.events(request.query.get("after")))
         return web.json_response({"error": "no such path"}, status=404)
+
+    def chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The world's answer; a tuned model has learned to say green."""
+        tuned = body["model"].startswith("ft:")
+        text = "## colour\ngreen" if tuned else answer_body(body)
+        choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        return {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}
 
     def keep(self, request: web.Request, content: bytes) -> str:
         boundary = request.content_type and request.headers["Content-Type"].partition("=")[2]
@@ -300,3 +311,20 @@ def test_what_a_provider_does_not_have_is_refused_before_anything_is_spent(
 async def test_a_server_that_speaks_something_else(job: TrainingJob) -> None:
     with pytest.raises(TrainingError, match="check base_url and the key"):
         await HostedTrainer(base_url="nowhere", api_key=KEY).train(job)
+
+
+async def test_an_openai_student_is_tuned_where_it_is_asked(host: Host, tmp_path: Path) -> None:
+    host.looks = 1
+    made = recipe(
+        student=lmpipe.LM("openai/gpt-small", base_url=host.base_url, api_key=KEY),
+        train=GREENS[:12],
+        val=GREENS[12:16],
+        test=GREENS[16:],
+        optimizer=lmpipe.BootstrapFinetune(),
+        trainer=None,
+    )
+    run = await lmpipe.acompile(made, runs=tmp_path / "runs")
+    assert run.state["self"].lm == "openai/ft:gpt-small:acme::1"
+    assert run.scores["compiled"] == 1.0
+    assert len(host.jobs) == 1
+    assert all(KEY.encode() not in path.read_bytes() for path in run.path.rglob("*.json*"))

@@ -32,10 +32,10 @@ from lmpipe.optimize.telling import Telling
 from lmpipe.outcome import Evaluation, Row
 from lmpipe.program import Module, Predictor
 from lmpipe.signature import Signature
-from lmpipe.state import Adapter, Demo, ProgramState
+from lmpipe.state import Demo, ProgramState
 from lmpipe.weights.rows import TrainingRow
 from lmpipe.weights.settings import TrainingSettings
-from lmpipe.weights.trainings import Trainings
+from lmpipe.weights.trainings import Trainings, Weights
 
 S = TypeVar("S", bound=Signature)
 
@@ -334,13 +334,13 @@ class Task:
         async with self._turn:
             return await self._ledger.in_time(self._embedder.embed(self.predictors, pools))
 
-    async def train_adapter(
+    async def train_weights(
         self, label: str, rows: Sequence[TrainingRow], settings: TrainingSettings
-    ) -> Adapter:
-        """Train an adapter for the student; see `weights.Trainings`.
+    ) -> Weights:
+        """Train weights for the student; see `weights.Trainings`.
 
         Args:
-            label: whose adapter it is.
+            label: whose weights they are.
             rows: what to learn.
             settings: how.
 

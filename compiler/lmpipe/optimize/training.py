@@ -1,4 +1,4 @@
-"""From rollouts to adapters: rows, training, and the gate that keeps what helps."""
+"""From rollouts to weights: rows, training, and the gate that keeps what helps."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from lmpipe.optimize.events import Rollout
 from lmpipe.optimize.optimizer import Sizes
 from lmpipe.optimize.task import Task
 from lmpipe.program import Predictor
-from lmpipe.state import Adapter, ProgramState
+from lmpipe.state import ProgramState
 from lmpipe.trace import Trace
 from lmpipe.weights.rows import TrainingRow, preference_rows, training_rows
 from lmpipe.weights.settings import TrainingSettings
+from lmpipe.weights.trainings import Weights
 
 
 async def trained(
@@ -24,31 +25,31 @@ async def trained(
     threshold: float,
     shared: bool = False,
 ) -> ProgramState:
-    """Train adapters on rollouts, and keep those that help.
+    """Train weights on rollouts, and keep those that help.
 
     Args:
         task: the task.
-        start: what the student runs with beside its adapters.
+        start: what the student runs with beside its weights.
         rollouts: the teacher's runs.
-        training: how adapters are trained.
+        training: how weights are trained.
         threshold: the score from which a predictor learns from a run.
-        shared: one adapter for all predictors.
+        shared: the same weights for all predictors.
 
     Returns:
-        The best state so far, with or without adapters.
+        The best state so far, with or without trained weights.
     """
     seed = (training.seed + task.rng("training").getrandbits(31)) % 2**32
     training = replace(training, seed=seed)
     rows = _rows(task, start, rollouts, training, threshold)
     task.note("rows", counts={path: len(items) for path, items in rows.items()})
-    adapters = await _adapters(task, {p: r for p, r in rows.items() if r}, training, shared=shared)
-    if adapters:
-        await _gate(task, start, adapters)
+    weights = await _weights(task, {p: r for p, r in rows.items() if r}, training, shared=shared)
+    if weights:
+        await _gate(task, start, weights)
     return task.best.state
 
 
 def gate_cost(sizes: Sizes) -> int:
-    """The most runs that it takes to find out which adapters help."""
+    """The most runs that it takes to find out which weights help."""
     return (sizes.predictors * (sizes.predictors + 1) // 2 + 1) * sizes.val
 
 
@@ -82,31 +83,31 @@ def own_score(rollout: Rollout, predictor: Predictor) -> float:
     return sum(own) / len(own) if own else score.value
 
 
-async def _adapters(
+async def _weights(
     task: Task,
     rows: Mapping[str, Sequence[TrainingRow]],
     training: TrainingSettings,
     *,
     shared: bool,
-) -> dict[str, Adapter]:
+) -> dict[str, Weights]:
     if shared and rows:
         together = list(dict.fromkeys(row for items in rows.values() for row in items))
-        adapter = await task.train_adapter("shared", together, training)
-        return dict.fromkeys(task.predictors, adapter)
-    return {path: await task.train_adapter(path, items, training) for path, items in rows.items()}
+        weights = await task.train_weights("shared", together, training)
+        return dict.fromkeys(task.predictors, weights)
+    return {path: await task.train_weights(path, items, training) for path, items in rows.items()}
 
 
-async def _gate(task: Task, start: ProgramState, adapters: Mapping[str, Adapter]) -> None:
-    """Race the program with all adapters, then without single ones, as long as that helps."""
-    kept = dict(adapters)
-    await task.race([("all adapters", _with(start, kept))])
+async def _gate(task: Task, start: ProgramState, weights: Mapping[str, Weights]) -> None:
+    """Race the program with all weights, then without single ones, as long as that helps."""
+    kept = dict(weights)
+    what = "models" if any(isinstance(one, str) for one in kept.values()) else "adapters"
+    await task.race([(f"all {what}", _with(start, kept))])
     while len(set(kept.values())) > 1:
         fewer = {
-            path: {other: adapter for other, adapter in kept.items() if other != path}
-            for path in kept
+            path: {other: one for other, one in kept.items() if other != path} for path in kept
         }
         await task.race(
-            [(f"no adapter for {path}", _with(start, rest)) for path, rest in fewer.items()]
+            [(f"no {what[:-1]} for {path}", _with(start, rest)) for path, rest in fewer.items()]
         )
         better = [rest for rest in fewer.values() if _with(start, rest) == task.best.state]
         if not better:
@@ -114,7 +115,11 @@ async def _gate(task: Task, start: ProgramState, adapters: Mapping[str, Adapter]
         kept = better[0]
 
 
-def _with(start: ProgramState, adapters: Mapping[str, Adapter]) -> ProgramState:
-    return start.update(
-        {path: start[path].replace(adapter=adapter) for path, adapter in adapters.items()}
-    )
+def _with(start: ProgramState, weights: Mapping[str, Weights]) -> ProgramState:
+    changed = {
+        path: start[path].replace(lm=one, adapter=None)
+        if isinstance(one, str)
+        else start[path].replace(adapter=one)
+        for path, one in weights.items()
+    }
+    return start.update(changed)

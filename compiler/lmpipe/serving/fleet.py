@@ -109,6 +109,14 @@ class Fleet:
                 room = spec.adapters.widened(known) if known else spec.adapters
                 slot.spec = replace(slot.spec, adapters=room)
 
+    def spec(self, model: str) -> ServerSpec:
+        """How a server is started.
+
+        Raises:
+            ConfigError: if there is none of that name.
+        """
+        return self._slot(model).spec
+
     @asynccontextmanager
     async def use(self, model: str) -> AsyncIterator[VLLMServer]:
         """A server that is up, and stays up inside the `with` block.
@@ -120,10 +128,7 @@ class Fleet:
             ServerError: if it does not start, or died time and again.
             ConfigError: if there is none of that name, or the fleet is closed.
         """
-        slot = self._slots.get(model)
-        if slot is None:
-            known = ", ".join(self._slots) or "none"
-            raise ConfigError(f"the fleet has no server {model!r}; it has: {known}")
+        slot = self._slot(model)
         server = await self._up(model, slot)
         slot.users += 1
         try:
@@ -171,6 +176,13 @@ class Fleet:
         while any(slot.changing for slot in self._slots.values()):
             await self._change()
         await self._stop([slot for slot in self._slots.values() if slot.server is not None])
+
+    def _slot(self, model: str) -> _Slot:
+        slot = self._slots.get(model)
+        if slot is None:
+            known = ", ".join(self._slots) or "none"
+            raise ConfigError(f"the fleet has no server {model!r}; it has: {known}")
+        return slot
 
     async def _up(self, name: str, slot: _Slot) -> VLLMServer:
         """Wait until a server is up. Between a look and what follows from it nothing is awaited."""

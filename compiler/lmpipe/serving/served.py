@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from lmpipe.errors import LMError
@@ -35,6 +36,18 @@ class ServedLMs:
     def add_adapter(self, name: str, folder: Path) -> None:
         """Know where the weights of an adapter lie."""
         self._folders[name] = folder.absolute()
+
+    def add_model(self, model: str, folder: Path, *, like: str) -> None:
+        """Know where the weights of a whole model lie.
+
+        Args:
+            model: as `LM.model` names it.
+            folder: the weights.
+            like: an LM of the fleet that is served the same way.
+        """
+        name = model.partition("/")[2]
+        spec = replace(self.fleet.spec(like), model=str(folder.absolute()), name=name)
+        self.fleet.add({model: replace(spec, adapters=None)})
 
     @asynccontextmanager
     async def use(self, lm: LM) -> AsyncIterator[ServedAt]:

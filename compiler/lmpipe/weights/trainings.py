@@ -1,4 +1,4 @@
-"""`Trainings`: adapters for a program's predictors, each trained once."""
+"""`Trainings`: weights for a program's predictors, each trained once."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ from lmpipe.lm.cache import Cache
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request
 from lmpipe.lm.runtime import ReplyStore
-from lmpipe.state import Adapter
+from lmpipe.state import Adapter, weights_name
 from lmpipe.weights.rows import TrainingRow, rows_to_jsonl
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainer import Trained, Trainer, TrainingJob, TrainingProgress
 
 # In a run folder: a folder for each predictor that was trained, with the rows that it learned.
 WEIGHTS, ROWS = "weights", "rows.jsonl"
+
+# What a training gives: an adapter, or the LM that has the weights, as `LM.model` names it.
+Weights = Adapter | str
 
 
 class Workplace(Protocol):
@@ -42,9 +45,13 @@ class Workplace(Protocol):
         """Know where the weights of an adapter lie, for when it is asked."""
         ...
 
+    def add_model(self, model: str, folder: Path, *, like: str) -> None:
+        """Know where the weights of a whole model lie, and what is served the same way."""
+        ...
+
 
 class Trainings:
-    """Trains adapters, and remembers what was trained.
+    """Trains weights, and remembers what was trained.
 
     What a training came to is kept like a reply of an LM: with the same rows, settings and base
     model it is not repeated, and a compile that is replayed from a cassette needs no GPU. The
@@ -52,7 +59,7 @@ class Trainings:
 
     Args:
         trainer: who trains.
-        base: the LM that adapters are trained for.
+        base: the LM whose weights are trained, or get adapters.
         base_model: gives the folder or hub name of its weights.
         place: what surrounds training.
         store: where outcomes are kept, or None.
@@ -72,7 +79,7 @@ class Trainings:
         self._trainer, self._base, self._base_model = trainer, base, base_model
         self._place, self._store = place, store
         self._folder = folder or adapters_folder()
-        self._made: dict[str, tuple[Outcome, Path]] = {}
+        self._made: dict[Weights, tuple[Outcome, Path]] = {}
 
     async def train(
         self,
@@ -80,11 +87,11 @@ class Trainings:
         rows: Sequence[TrainingRow],
         settings: TrainingSettings,
         on_progress: Callable[[TrainingProgress], None] | None = None,
-    ) -> Adapter:
-        """An adapter that was trained on these rows; from an earlier training if there was one.
+    ) -> Weights:
+        """Weights that were trained on these rows; from an earlier training if there was one.
 
         Args:
-            label: whose adapter it is, for its name.
+            label: whose weights they are, for their name.
             rows: what to learn.
             settings: how.
             on_progress: told how far it is.
@@ -101,22 +108,34 @@ class Trainings:
             outcome = await self._train(folder, data, settings, on_progress)
             if self._store is not None:
                 self._store.put(key, request, outcome.to_reply())
+        weights = self._placed(label, outcome, folder, full=settings.full)
+        self._made[weights] = outcome, folder
+        return weights
+
+    def _placed(self, label: str, outcome: Outcome, folder: Path, *, full: bool) -> Weights:
+        """What predictors ask, once whoever serves it knows where it lies."""
+        if outcome.model:
+            return f"{self._base.provider}/{outcome.model}"
+        if full:
+            model = f"{self._base.provider}/{weights_name(label, outcome.sha256)}"
+            self._place.add_model(model, folder, like=self._base.model)
+            return model
         adapter = Adapter.of(label, outcome.sha256, self._base.model)
         self._place.add_adapter(adapter.name, folder)
-        self._made[adapter.name] = outcome, folder
         return adapter
 
-    def outcome(self, adapter: Adapter) -> Outcome | None:
-        """What the training of an adapter came to, if it was asked for here."""
-        made = self._made.get(adapter.name)
+    def outcome(self, weights: Weights) -> Outcome | None:
+        """What a training came to, if it was asked for here."""
+        made = self._made.get(weights)
         return made and made[0]
 
-    def keep(self, adapter: Adapter, folder: Path) -> bool:
-        """Copy the weights of an adapter and the rows they come from; False if they are not here.
+    def keep(self, weights: Weights, folder: Path) -> bool:
+        """Copy weights and the rows that they come from; False if they are not here.
 
-        A replayed compile knows what was trained, but may have no weights.
+        A replayed compile knows what was trained, but may have no weights. Of a hosted model
+        there are its rows.
         """
-        made = self._made.get(adapter.name)
+        made = self._made.get(weights)
         if made is None or not (made[1] / ROWS).is_file():
             return False
         part = folder.with_name(f".{folder.name}.part")
@@ -169,12 +188,13 @@ class Outcome:
     """What a training came to.
 
     Args:
-        sha256: of the adapter.
+        sha256: of the weights.
         rows: how many rows it learned from.
         base: the model and revision of the weights that it adds to.
         curve: (step, loss).
         held_out: (step, loss on held-out rows).
         seconds: how long it took.
+        model: what a provider calls the model that has the weights; empty for weights in a folder.
     """
 
     sha256: str
@@ -183,6 +203,7 @@ class Outcome:
     curve: tuple[tuple[int, float], ...]
     held_out: tuple[tuple[int, float], ...]
     seconds: float
+    model: str = ""
 
     @staticmethod
     def of(trained: Trained, rows: bytes) -> Outcome:
@@ -194,11 +215,13 @@ class Outcome:
             tuple(trained.curve),
             tuple(trained.held_out),
             trained.seconds,
+            trained.model,
         )
 
     def to_json(self) -> dict[str, Any]:
         """For manifests: the same for the same training, so no time."""
-        return {name: value for name, value in asdict(self).items() if name != "seconds"}
+        left_out = ("seconds",) if self.model else ("seconds", "model")
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     def to_reply(self) -> Reply:
         """As the store keeps it."""
