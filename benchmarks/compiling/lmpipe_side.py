@@ -18,6 +18,7 @@ from compiling.tasks import SPLITS, Rows, TaskName
 
 import lmpipe
 from lmpipe.errors import LmpipeError
+from lmpipe.evaluation import evaluate
 from lmpipe.metrics import AnyMetric, exact_match
 from lmpipe.optimize import Candidate, Optimizer, Progress, Rollout, optimizer_named
 from lmpipe.outcome import Row
@@ -94,9 +95,20 @@ def recipe(job: Job) -> lmpipe.Recipe:
     )
     if calls is None:
         return made
-    # A compile's budget has the test in it, which `calls` has not.
+    # A compile's budget has the test in it, which `calls` has not: the rest is tested afterwards.
+    made = made.replace(test=examples["test"][:1])
     testing = prepare(made).plan().worst["baselines and result on test"].calls
     return made.replace(budget=lmpipe.Budget(calls=calls + testing))
+
+
+def test_values(run: lmpipe.Run, made: lmpipe.Recipe, job: Job) -> Sequence[float]:
+    """The scores of what was compiled on all test rows."""
+    assert run.test is not None
+    tested = run.test.evaluations["compiled"].values
+    if len(tested) == len(job.rows.test):
+        return tested
+    _, metric, examples = declared(job.options.task, job.rows)
+    return evaluate(run.program, examples["test"], metric, lm=made.student).values
 
 
 def optimizer(name: str, settings: Mapping[str, Any]) -> Optimizer:
@@ -133,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         job.result.settings["accounted_calls"] = {
             role: spend.calls for role, spend in run.account.by_role.items()
         }
-        job.tested(run.test.evaluations["compiled"].values, meters.tested_from)
+        job.tested(test_values(run, made, job), meters.tested_from)
 
 
 if __name__ == "__main__":
