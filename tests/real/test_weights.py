@@ -40,6 +40,26 @@ def small(monkeypatch: pytest.MonkeyPatch, weights_home: str) -> lmpipe.Recipe:
     )
 
 
+def test_full_weights_are_served_on_their_own(tmp_path: Path, small: lmpipe.Recipe) -> None:
+    training = lmpipe.TrainingSettings(full=True, epochs=1, held_out=0.0)
+    made = small.replace(
+        optimizer=lmpipe.BootstrapFinetune(shared=True, training=training),
+        train_size=16,
+        val_size=6,
+        test_size=4,
+    )
+    runtime = make_runtime(cache=tmp_path / "cache")
+    with using(lm=LM("local"), runtime=runtime):
+        run = lmpipe.compile(made, runs=tmp_path / "runs")
+    (trained,) = [one for one in run.candidates if one.name == "all models"]
+    (model,) = {item.lm for item in trained.state.predictors.values()}
+    assert model is not None
+    assert model.startswith("vllm/shared-")
+    # A model that learned nothing of the form, or was not found, would fail every row.
+    assert trained.score > 0.0
+    runtime.close()
+
+
 def test_weights_are_trained_served_and_measured(tmp_path: Path, small: lmpipe.Recipe) -> None:
     runtime = make_runtime(cache=tmp_path / "cache")
     with using(lm=LM("local"), runtime=runtime):

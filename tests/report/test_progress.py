@@ -56,6 +56,19 @@ def test_plain_lines_have_one_line_for_each_candidate(tmp_path: Path) -> None:
     assert len(lines) == len(run.candidates)
 
 
+def test_plain_lines_tell_of_a_training_when_it_begins_and_when_it_ends() -> None:
+    file = io.StringIO()
+    view = PlainLines(file)
+    # The rows held out are looked at after the last step, which is told again then.
+    for done, loss in ((0, ""), (1, ", loss 2.000"), (2, ", loss 1.000"), (2, ", loss 1.000")):
+        view.progress(Progress("finetune", f"training self{loss}", done, 2, None, "", Spend()))
+    assert file.getvalue().splitlines() == [
+        "finetune:",
+        "  training self: 2 steps",
+        "  training self, loss 1.000, after 2 steps",
+    ]
+
+
 def test_json_lines_are_objects_with_an_event(tmp_path: Path) -> None:
     file = io.StringIO()
     lmpipe.compile(recipe(), runs=tmp_path, watchers=[JsonLines(file)])

@@ -167,6 +167,23 @@ async def check_vllm() -> Finding:
     return Finding("vLLM", "ok", f"{version} {kind}{torch}: {where}")
 
 
+async def check_training() -> Finding:
+    """The Python that trains weights."""
+    from lmpipe.errors import TrainingError
+    from lmpipe.weights.environment import VARIABLE, install_lines, training_environment
+
+    try:
+        found = await asyncio.to_thread(training_environment)
+    except TrainingError as error:
+        what = str(error).partition(". Make one with")[0]
+        standing: Standing = "broken" if os.environ.get(VARIABLE) else "missing"
+        return Finding("training", standing, what, install_lines())
+    versions = (
+        f"{name} {found.versions[name]}" for name in ("torch", "transformers", "trl", "peft")
+    )
+    return Finding("training", "ok", f"{', '.join(versions)}: {found.python}")
+
+
 async def check_gpus() -> Finding:
     """The GPUs that `nvidia-smi` lists."""
     from lmpipe.serving.find import find_gpus
@@ -183,6 +200,7 @@ CHECKS: list[Callable[[], Awaitable[Finding]]] = [
     check_home,
     check_embedded,
     check_vllm,
+    check_training,
     check_gpus,
 ]
 

@@ -18,14 +18,14 @@ from lmpipe.weights.settings import TrainingSettings
 
 @dataclass(frozen=True, kw_only=True)
 class BootstrapFinetune:
-    """Train LoRA adapters on the traces that the metric passes; keep those that help.
+    """Train weights on the traces that the metric passes; keep those that help.
 
     The teacher runs on the training examples; what each predictor was asked and answered in runs
     that passed becomes a row of that predictor, written as the student will be asked. Where the
     metric tells parts by the names of output fields, each predictor is judged by its own. One
-    adapter is trained for each predictor, or one for all. The program with all of them races the
-    program without any, and without single ones, so that each stays only where it helps on
-    validation.
+    LoRA adapter is trained for each predictor, or one for all; whole models where the training is
+    `full`, or a provider's. The program with all of them races the program without any, and
+    without single ones, so that each stays only where it helps on validation.
 
     Source: the paper's BootstrapFinetune (arXiv 2310.03714, section 4 and appendix E.4); several
     samples after STaR (arXiv 2203.14465).
@@ -41,8 +41,8 @@ class BootstrapFinetune:
             where the best prompt so far shows none.
         demos: whether the student keeps the demonstrations that it starts with, in the rows too;
             a shorter prompt is half of what weights are for.
-        shared: one adapter for all predictors, in place of one for each.
-        training: how adapters are trained.
+        shared: the same weights for all predictors, in place of some for each.
+        training: how they are trained.
 
     Raises:
         RecipeError: if a number is out of range.

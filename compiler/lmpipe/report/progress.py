@@ -123,6 +123,7 @@ class PlainLines(ProgressView):
         self._phase = ""
         self._first: float | None = None
         self._last: Progress | None = None
+        self._training, self._trained = "", False
 
     def write(self, line: str) -> None:
         file = self._file or sys.stdout
@@ -134,12 +135,22 @@ class PlainLines(ProgressView):
         if progress.phase != self._phase:
             self._phase = progress.phase
             self.write(f"{progress.phase}:")
-        if progress.done == progress.of and progress.step.startswith("training "):
-            self.write(f"  {progress.step}: {progress.of} steps")
+        if progress.step.startswith("training "):
+            self._train(progress)
         elif progress.done == progress.of and (
             progress.phase in ("test", "train") or progress.step.startswith("rollouts")
         ):
             self.write(f"  {progress.step}: {progress.of} runs, {spend_line(progress.spend)}")
+
+    def _train(self, progress: Progress) -> None:
+        """A line when a training begins, and one when its last step is done."""
+        name = progress.step.partition(", loss")[0]
+        if name != self._training:
+            self._training, self._trained = name, False
+            self.write(f"  {name}" + (f": {progress.of} steps" if progress.of else ""))
+        elif progress.of and progress.done == progress.of and not self._trained:
+            self._trained = True
+            self.write(f"  {progress.step}, after {progress.of} steps")
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
         if self._first is None and candidate.complete:
