@@ -173,7 +173,7 @@ async def test_each_call_goes_to_its_own_adapter(model: str, tmp_path: Path) -> 
     )
     served = ServedLMs(Fleet({"vllm/small": spec}, devices=[]))
     runtime = Runtime(servers=served)
-    for name, fill in (("route-1", 1), ("details-2", -1)):
+    for name, fill in (("route-1", 1), ("details-2", 3)):
         served.add_adapter(name, make_adapter(tmp_path / name, model, fill=fill))
     small, question = LM("vllm/small", max_tokens=8), Message("user", "Say a word.")
     asked = ["route-1", "details-2", None, "route-1"]
