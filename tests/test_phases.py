@@ -146,6 +146,13 @@ def test_full_weights_need_a_server_of_lmpipes(
         lmpipe.compile(made, runs=tmp_path / "runs")
 
 
+def test_a_providers_weights_are_not_trained_here(tmp_path: Path) -> None:
+    student = lmpipe.LM("openai/gpt-small", api_key="sesame")
+    made = recipe(student=student, optimizer=lmpipe.BootstrapFinetune(), trainer=None)
+    with pytest.raises(RecipeError, match=r"trainer=lmpipe.HostedTrainer\(\)"):
+        lmpipe.compile(made, runs=tmp_path / "runs")
+
+
 def test_a_hosted_model_is_asked_by_its_name(tmp_path: Path) -> None:
     made = recipe(
         student=lmpipe.ScriptedLM(answer_trained),

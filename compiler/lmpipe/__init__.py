@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from lmpipe.state import Vectors as Vectors
     from lmpipe.streaming import Stream as Stream
     from lmpipe.trace import Partial as Partial
+    from lmpipe.weights.hosted_trainer import HostedTrainer as HostedTrainer
+    from lmpipe.weights.local_trainer import LocalTrainer as LocalTrainer
     from lmpipe.weights.settings import TrainingSettings as TrainingSettings
 
 _HOMES = {
@@ -81,6 +83,7 @@ _HOMES = {
     "Evaluation": "lmpipe.outcome",
     "Example": "lmpipe.example",
     "GEPA": "lmpipe.optimize",
+    "HostedTrainer": "lmpipe.weights.hosted_trainer",
     "InferRules": "lmpipe.optimize",
     "Input": "lmpipe.signature",
     "KNNFewShot": "lmpipe.optimize",
@@ -88,6 +91,7 @@ _HOMES = {
     "LabeledFewShot": "lmpipe.optimize",
     "LayoutSearch": "lmpipe.optimize",
     "Limits": "lmpipe.lm.lm",
+    "LocalTrainer": "lmpipe.weights.local_trainer",
     "MIPROv2": "lmpipe.optimize",
     "Module": "lmpipe.program",
     "Output": "lmpipe.signature",

@@ -26,7 +26,6 @@ from lmpipe.weights.base_model import default_base_model
 from lmpipe.weights.local_trainer import LocalTrainer
 from lmpipe.weights.model_folder import model_hash
 from lmpipe.weights.settings import TrainingSettings
-from lmpipe.weights.trainer import Trainer
 from lmpipe.weights.trainings import WEIGHTS, Trainings, folder_name
 
 # The model of a server that has the embedded LM's weights, as a folder that is made of them.
@@ -51,9 +50,9 @@ async def equipped(
     if not specs and not declared and not trainings:
         yield None
         return
-    trainer = prepared.recipe.trainer or _default_trainer(prepared.lms.student)
-    if any(training.full for training in trainings) and isinstance(trainer, LocalTrainer):
-        _check_full(prepared.lms.student, specs)
+    trainer = prepared.recipe.trainer or LocalTrainer()
+    if trainings and isinstance(trainer, LocalTrainer):
+        _check_local(prepared, specs, full=any(training.full for training in trainings))
     specs = await asyncio.to_thread(_with_folders, specs)
     runtime = current_settings().runtime
     served = ServedLMs(Fleet(specs, on_progress=lambda said: note("server", {"message": said})))
@@ -72,18 +71,15 @@ async def equipped(
         await road.aclose()
 
 
-def _default_trainer(student: LM) -> Trainer:
-    """Who trains an LM: its provider, where that is OpenAI, or this machine."""
-    if student.provider != "openai":
-        return LocalTrainer()
-    from lmpipe.lm.providers.openai_compatible import OPENAI_URL
-    from lmpipe.weights.hosted_trainer import HostedTrainer
-
-    return HostedTrainer(base_url=student.base_url or OPENAI_URL, api_key=student.api_key)
-
-
-def _check_full(student: LM, specs: Mapping[str, ServerSpec]) -> None:
-    if student.model not in specs:
+def _check_local(prepared: Prepared, specs: Mapping[str, ServerSpec], *, full: bool) -> None:
+    """See that weights that are trained here can be asked there."""
+    student = prepared.lms.student
+    if student.provider == "openai" and student.base_url is None:
+        raise RecipeError(
+            f"the weights of {student.model} are its provider's: train them there, with "
+            "Recipe(trainer=lmpipe.HostedTrainer()). What that costs is in no budget"
+        )
+    if full and student.model not in specs:
         raise RecipeError(
             f"full weights of {student.model} need a server of their own, and {student.model} is "
             f"asked at {student.base_url or 'no server of lmpipe'}: name it vllm/… and leave its "

@@ -314,14 +314,13 @@ async def test_a_server_that_speaks_something_else(job: TrainingJob) -> None:
 
 
 async def test_an_openai_student_is_tuned_where_it_is_asked(host: Host, tmp_path: Path) -> None:
-    host.looks = 1
     made = recipe(
         student=lmpipe.LM("openai/gpt-small", base_url=host.base_url, api_key=KEY),
         train=GREENS[:12],
         val=GREENS[12:16],
         test=GREENS[16:],
         optimizer=lmpipe.BootstrapFinetune(),
-        trainer=None,
+        trainer=trainer_at(host),
     )
     run = await lmpipe.acompile(made, runs=tmp_path / "runs")
     assert run.state["self"].lm == "openai/ft:gpt-small:acme::1"
