@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from lmpipe.outcome import Evaluation as Evaluation
     from lmpipe.program import Module as Module
     from lmpipe.recipe import Recipe as Recipe
-    from lmpipe.recipe import Source as Source
     from lmpipe.result import Run as Run
     from lmpipe.serving.spec import ServerSpec as ServerSpec
     from lmpipe.settings import configure as configure
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from lmpipe.signature import Prediction as Prediction
     from lmpipe.signature import Signature as Signature
     from lmpipe.signature_string import signature_from_string as signature_from_string
+    from lmpipe.source import Source as Source
     from lmpipe.state import Demo as Demo
     from lmpipe.state import PredictorState as PredictorState
     from lmpipe.state import ProgramState as ProgramState
@@ -109,7 +109,7 @@ _HOMES = {
     "ScriptedLM": "lmpipe.lm.scripted",
     "ServerSpec": "lmpipe.serving.spec",
     "Signature": "lmpipe.signature",
-    "Source": "lmpipe.recipe",
+    "Source": "lmpipe.source",
     "Stream": "lmpipe.streaming",
     "StudentPreferred": "lmpipe.optimize",
     "TrainingSettings": "lmpipe.weights.settings",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lmpipe.canonical import digest
-from lmpipe.data import check_disjoint, check_not_empty, fingerprint, read_examples, shuffled
+from lmpipe.data import check_disjoint, fingerprint, shuffled
 from lmpipe.errors import DataError, RecipeError
 from lmpipe.evaluation import check_inputs
 from lmpipe.example import Example
@@ -36,50 +35,9 @@ from lmpipe.optimize import (
 from lmpipe.program import Module
 from lmpipe.serving.spec import ServerSpec
 from lmpipe.settings import configured_lm
+from lmpipe.source import Data, read_set, take
 from lmpipe.spend import Spend
 from lmpipe.weights.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where examples are read from, when a compile needs them.
-
-    Args:
-        source: a JSONL, JSON, CSV or Parquet file, or the hub name of a data set.
-        inputs: the fields that the program is given; the others are labels.
-        split: the split of a hub data set.
-        required: further fields that every row must have, such as those that the metric reads.
-        rename: old field name → new one.
-        convert: turns a row as it was read into the row that is wanted.
-    """
-
-    source: str | Path
-    inputs: Sequence[str]
-    split: str | None = None
-    required: Sequence[str] = ()
-    rename: Mapping[str, str] | None = None
-    convert: Callable[[dict[str, Any]], dict[str, Any]] | None = None
-
-    def read(self) -> list[Example]:
-        """Read the examples.
-
-        Raises:
-            DataError: if a file or row is wrong; names the file and the line.
-        """
-        examples = read_examples(
-            self.source,
-            inputs=self.inputs,
-            split=self.split,
-            required=self.required,
-            rename=self.rename,
-        )
-        if self.convert is None:
-            return examples
-        rows = [self.convert(example.to_json()) for example in examples]
-        return [Example(**row).with_inputs(*self.inputs) for row in rows]
-
-
-Data = Sequence[Example] | Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +278,7 @@ def _asked(recipe: Recipe, lms: Roles) -> list[LM]:
 
 
 def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]]:
-    train = _read("train", recipe.train)
+    train = read_set("train", recipe.train)
     if recipe.val is None:
         train = shuffled(train, recipe.seed)
         count = recipe.val_size or max(1, len(train) // 3)
@@ -329,29 +287,15 @@ def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]
                 f"{len(train)} training rows cannot give {count} validation rows and leave any "
                 "to learn from: give more rows, or a val set of its own"
             )
-        val, train = train[:count], _take(train[count:], recipe.train_size, recipe.seed)
+        val, train = train[:count], take(train[count:], recipe.train_size, recipe.seed)
     else:
-        val = _take(_read("val", recipe.val), recipe.val_size, recipe.seed)
-        train = _take(train, recipe.train_size, recipe.seed)
+        val = take(read_set("val", recipe.val), recipe.val_size, recipe.seed)
+        train = take(train, recipe.train_size, recipe.seed)
     test: list[Example] = []
     if recipe.test is not None:
-        test = _take(_read("test", recipe.test), recipe.test_size, recipe.seed)
+        test = take(read_set("test", recipe.test), recipe.test_size, recipe.seed)
     check_disjoint(train=train, val=val, test=test)
     return train, val, test
-
-
-def _read(name: str, data: Data) -> list[Example]:
-    examples = data.read() if isinstance(data, Source) else list(data)
-    check_not_empty(name, examples)
-    return examples
-
-
-def _take(examples: list[Example], size: int | None, seed: int) -> list[Example]:
-    if size is None:
-        return examples
-    if size > len(examples):
-        raise DataError(f"asked for {size} rows where there are {len(examples)}")
-    return shuffled(examples, seed)[:size]
 
 
 def _identity(

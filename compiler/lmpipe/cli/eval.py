@@ -101,7 +101,8 @@ def _examples(
     """The examples to score; with the prepared recipe where they are its own."""
     from lmpipe.cli.overrides import Overrides
     from lmpipe.errors import RecipeError
-    from lmpipe.recipe import Source, prepare
+    from lmpipe.recipe import prepare
+    from lmpipe.source import Source
 
     if data is not None:
         moved = Overrides(test=data).apply(opened.recipe).test

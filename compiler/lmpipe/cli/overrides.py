@@ -11,7 +11,8 @@ from typing import Any
 from lmpipe.errors import ArtifactError, ConfigError, RecipeError
 from lmpipe.lm.lm import LM, without_password
 from lmpipe.optimize import Budget
-from lmpipe.recipe import Data, Recipe, Source
+from lmpipe.recipe import Recipe
+from lmpipe.source import Data, Source
 
 _ROLES = ("student", "teacher", "proposer", "embedder")
 
