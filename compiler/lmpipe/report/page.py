@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,12 @@ from lmpipe.files import write_file
 from lmpipe.report import changes
 from lmpipe.report.charts import bar, difference_chart, score_chart, search_chart
 from lmpipe.report.html import card, chips, fields, section, table, text
+from lmpipe.report.learned import what_was_learned
 from lmpipe.report.run_files import RunFiles, read_run
 from lmpipe.report.text import (
-    adapter_line,
     correction_line,
     count,
     duration,
-    in_order,
     is_complete,
     money,
     percent,
@@ -24,15 +23,11 @@ from lmpipe.report.text import (
     points,
     points_range,
     racing_line,
-    retrieval_line,
     standing_line,
     tally,
 )
-from lmpipe.state import member_states
 
 REPORT = "report.html"
-# A pool of demonstrations may hold thousands.
-_POOL_SHOWN = 6
 
 
 def write_report(folder: str | Path) -> Path:
@@ -56,7 +51,7 @@ def render(run: RunFiles) -> str:
         _hero(run),
         _search(run),
         _candidates(run),
-        _learned(run),
+        what_was_learned(run),
         changes.changed_rows(run),
         changes.failures(run),
         _spend(run),
@@ -265,77 +260,6 @@ def _demos_in_short(learned: Mapping[str, Any]) -> str:
     if chosen is None:
         return str(fixed)
     return (f"{fixed} + " if fixed else "") + f"{chosen['k']} nearest of {len(chosen['pool'])}"
-
-
-def _learned(run: RunFiles) -> str:
-    if run.state is None:
-        return ""
-    state, signatures = run.state, run.manifest["program"].get("signatures", {})
-    note = ""
-    if state.reduce is not None:
-        members = count(len(member_states(state)))
-        note = f"<p>An ensemble of {members} members, reduced by {text(state.reduce)}.</p>"
-    return section(
-        "What was learned",
-        note,
-        *(
-            _predictor(path, learned, state.look_up(path, signatures, {}), run.manifest)
-            for path, learned in state.to_json()["predictors"].items()
-        ),
-    )
-
-
-def _predictor(
-    path: str, learned: Mapping[str, Any], signature: Mapping[str, Any], manifest: Mapping[str, Any]
-) -> str:
-    inputs, outputs = signature.get("inputs", {}), signature.get("outputs", {})
-    shown = ", ".join(f"{name}: {kind}" for name, kind in inputs.items())
-    shown += " → " + ", ".join(f"{name}: {kind}" for name, kind in outputs.items())
-    chosen, adapter = learned.get("retrieval"), learned.get("adapter")
-    trained = manifest.get("weights", {}).get(path, {}).get("training")
-    facts = {
-        "layout": learned["layout"],
-        "constrained": "yes" if learned["constrained"] else "no",
-        "demonstrations": len(learned["demos"]),
-        "retrieved": chosen and _in_words(chosen),
-        "LM": learned.get("lm"),
-        "weights": adapter and adapter_line(adapter, trained),
-        "decoding": learned["decoding"] or None,
-    }
-    return card(
-        f"<h3>{text(path)}</h3><p><code>{text(shown)}</code></p>",
-        f"<pre>{text(learned['instruction'], 20_000)}</pre>",
-        _demos(learned["demos"], inputs, outputs),
-        _pool(chosen, inputs, outputs) if chosen else "",
-        chips(facts),
-    )
-
-
-def _in_words(chosen: Mapping[str, Any]) -> str:
-    embedder = (chosen.get("vectors") or {}).get("embedder", "")
-    size, balanced = len(chosen["pool"]), chosen["balanced"]
-    return retrieval_line(chosen["k"], size, balanced=balanced, embedder=embedder)
-
-
-def _pool(chosen: Mapping[str, Any], inputs: Iterable[str], outputs: Iterable[str]) -> str:
-    shown = chosen["pool"][:_POOL_SHOWN]
-    left = len(chosen["pool"]) - len(shown)
-    more = f" The first {len(shown)}; program.json has all." if left else ""
-    return f'<p class="soft small">{text(_in_words(chosen))}.{more}</p>' + _demos(
-        shown, inputs, outputs
-    )
-
-
-def _demos(
-    demos: Sequence[Mapping[str, Any]], inputs: Iterable[str], outputs: Iterable[str]
-) -> str:
-    shown = "".join(
-        f'<div class="demo">{fields(in_order(demo["inputs"], inputs), 400)}<div class="out">'
-        f"{fields(in_order(demo['outputs'], outputs), 400)}</div>"
-        f'<div class="soft small">{text(demo["source"])}</div></div>'
-        for demo in demos
-    )
-    return f'<div class="demos">{shown}</div>' if shown else ""
 
 
 def _spend(run: RunFiles) -> str:
