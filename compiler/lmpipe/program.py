@@ -233,7 +233,10 @@ class Predictor(Module):
         raise NotImplementedError
 
     def conversation(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
-        """What the LM is sent for inputs as JSON values, such as those of a trace's step."""
+        """What the LM is sent for inputs as JSON values, such as those of a trace's step.
+
+        An embedder is asked where it chooses the demonstrations.
+        """
         raise NotImplementedError
 
     def reply(self, outputs: Mapping[str, Any]) -> str:

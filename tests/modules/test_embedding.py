@@ -72,6 +72,7 @@ def test_blocking_calls_and_batches_too() -> None:
         predictor(ticket=NEAR)
         predictor.batch([{"ticket": NEAR}, {"ticket": "wrong invoice"}], concurrency=1)
         assert predictor.messages(ticket=NEAR) == lm.requests[0].messages
+        assert predictor.conversation({"ticket": NEAR}) == lm.requests[0].messages
     assert shown(lm) == ["The parcel is late."] * 2 + ["The invoice is wrong."]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.embedded import scripted_embedder
 from helpers.trainer import ScriptedTrainer, files
 from helpers.world import COLOURS, TwoSteps, answer, recipe, things
 
@@ -274,3 +275,14 @@ def test_a_metric_with_parts_judges_each_predictor_by_its_own(tmp_path: Path) ->
     (rows,) = trainer.rows
     assert rows
     assert all("## words" in row["completion"][0]["content"] for row in rows)  # type: ignore[index]
+
+
+def test_demonstrations_chosen_by_embeddings_cannot_be_kept(tmp_path: Path) -> None:
+    stages = (lmpipe.KNNFewShot(), lmpipe.BootstrapFinetune(demos=True))
+    with pytest.raises(RecipeError, match="leave demos=True out"):
+        compiled(
+            tmp_path,
+            ScriptedTrainer(),
+            optimizer=lmpipe.Chain(stages=stages),
+            embedder=scripted_embedder(),
+        )

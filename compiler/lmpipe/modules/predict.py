@@ -193,7 +193,9 @@ class Predict(Predictor, Generic[P, R_co]):
         return prompt.messages(prompt.dump_inputs(checked), vector)
 
     def conversation(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
-        return self._prompt.messages(inputs)
+        embeds = self._prompt.embeds
+        vector = self._embedded(self._spec.check_inputs(dict(inputs))) if embeds else None
+        return self._prompt.messages(inputs, vector)
 
     def reply(self, outputs: Mapping[str, Any]) -> str:
         prompt = self._prompt

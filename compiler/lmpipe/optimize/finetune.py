@@ -12,7 +12,7 @@ from lmpipe.optimize.events import Rollout
 from lmpipe.optimize.optimizer import Cost, Sizes
 from lmpipe.optimize.task import Task
 from lmpipe.optimize.training import gate_cost, trained
-from lmpipe.state import ProgramState
+from lmpipe.state import PredictorState, ProgramState
 from lmpipe.weights.settings import TrainingSettings
 
 
@@ -66,6 +66,12 @@ class BootstrapFinetune:
             )
 
     async def optimize(self, task: Task) -> ProgramState:
+        if self.demos and any(map(_embeds, task.start.predictors.values())):
+            raise RecipeError(
+                "BootstrapFinetune(demos=True): the rows would ask the embedder past the budget "
+                "for the demonstrations that the student starts with: leave demos=True out, or "
+                "the embedder, so that the nearest are found by words"
+            )
         teacher = await taught(task, self.teacher_demos, task.rng("teacher"))
         rollouts: list[Rollout] = []
         for sample in range(self.samples):
@@ -88,6 +94,10 @@ class BootstrapFinetune:
 
     def settings(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _embeds(learned: PredictorState) -> bool:
+    return learned.retrieval is not None and learned.retrieval.vectors is not None
 
 
 async def taught(task: Task, count: int, rng: random.Random) -> ProgramState:
