@@ -18,7 +18,7 @@ from lmpipe.lm.runtime import Runtime
 from lmpipe.phases import attach_weights, phase_lines, server_specs, weights_path
 from lmpipe.recipe import prepare
 from lmpipe.serving import AdapterLimits, ServerSpec
-from lmpipe.settings import current_settings
+from lmpipe.settings import current_settings, make_runtime
 from lmpipe.state import Adapter
 from lmpipe.weights.adapter import read_adapter
 
@@ -144,6 +144,20 @@ def test_full_weights_need_a_server_of_lmpipes(
     made = full.replace(student=lmpipe.LM("local") if student == "local" else lm, trainer=None)
     with pytest.raises(RecipeError, match="need a server of their own"):
         lmpipe.compile(made, runs=tmp_path / "runs")
+
+
+def test_another_base_model_under_the_same_name_is_trained_anew(tmp_path: Path) -> None:
+    trainer = ScriptedTrainer()
+    for base_model in ("org/small@1", "org/small@1", "org/small@2"):
+        made = recipe(
+            student=lmpipe.ScriptedLM(answer_trained),
+            optimizer=lmpipe.BootstrapFinetune(),
+            trainer=trainer,
+            base_model=base_model,
+        )
+        with lmpipe.using(runtime=make_runtime(cache=tmp_path / "cache")):
+            lmpipe.compile(made, runs=tmp_path / "runs")
+    assert [job.base_model for job in trainer.jobs] == ["org/small@1", "org/small@2"]
 
 
 def test_a_providers_weights_are_not_trained_here(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ async def equipped(
     trainer = prepared.recipe.trainer or LocalTrainer()
     if trainings and isinstance(trainer, LocalTrainer):
         _check_local(prepared, specs, full=any(training.full for training in trainings))
+    pinned = _pinned(prepared, specs)
     specs = await asyncio.to_thread(_with_folders, specs)
     runtime = current_settings().runtime
     served = ServedLMs(Fleet(specs, on_progress=lambda said: note("server", {"message": said})))
@@ -60,6 +61,7 @@ async def equipped(
     ready = Trainings(
         trainer=trainer,
         base=prepared.lms.student,
+        pinned=pinned,
         base_model=lambda: _base_model(prepared, specs),
         place=served,
         store=runtime.store,
@@ -69,6 +71,14 @@ async def equipped(
             yield ready
     finally:
         await road.aclose()
+
+
+def _pinned(prepared: Prepared, specs: Mapping[str, ServerSpec]) -> str:
+    """What the recipe calls the student's weights, where that is not the student's name."""
+    student = prepared.lms.student
+    spec = specs.get(student.model)
+    named = prepared.recipe.base_model or (spec.model if spec else student.name)
+    return "" if named == student.name else named
 
 
 def _check_local(prepared: Prepared, specs: Mapping[str, ServerSpec], *, full: bool) -> None:

@@ -60,6 +60,8 @@ class Trainings:
     Args:
         trainer: who trains.
         base: the LM whose weights are trained, or get adapters.
+        pinned: what the recipe calls its weights, where that is not the LM's own name, such as a
+            hub name with a revision.
         base_model: gives the folder or hub name of its weights.
         place: what surrounds training.
         store: where outcomes are kept, or None.
@@ -71,12 +73,14 @@ class Trainings:
         *,
         trainer: Trainer,
         base: LM,
+        pinned: str = "",
         base_model: Callable[[], Awaitable[str]],
         place: Workplace,
         store: ReplyStore | None,
         folder: Path | None = None,
     ) -> None:
         self._trainer, self._base, self._base_model = trainer, base, base_model
+        self._pinned = pinned
         self._place, self._store = place, store
         self._folder = folder or adapters_folder()
         self._made: dict[Weights, tuple[Outcome, Path]] = {}
@@ -149,6 +153,8 @@ class Trainings:
     def _request(self, rows: bytes, settings: TrainingSettings) -> Request:
         """What a training is told by, where an LM is told by what it is asked."""
         job = {"rows": hashlib.sha256(rows).hexdigest(), "settings": settings.to_json()}
+        if self._pinned:
+            job["base_model"] = self._pinned
         return Request(
             LM(self._base.model, max_tokens=1),
             (Message("system", "train"), Message("user", canonical_json(job).decode())),
