@@ -125,8 +125,8 @@ def attach_weights(
     specs = _specs(lms, servers, lms, limits)
     like = next((specs[lm.model] for lm in lms if lm.model in specs), None)
     for model, place in models.items():
-        spec = replace(like, adapters=None) if like else ServerSpec(model=model)
-        specs[model] = replace(spec, model=str(place.absolute()), name=model.partition("/")[2])
+        name = model.partition("/")[2]
+        specs[model] = (like or ServerSpec(model=name)).of_weights(place, name)
     if not adapters and not specs:
         return
     served = runtime.servers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,6 +129,13 @@ def test_a_rank_that_vllm_does_not_have_is_refused() -> None:
 @pytest.mark.parametrize(("rank", "room"), [(1, 1), (2, 8), (16, 16), (17, 32), (512, 512)])
 def test_room_for_adapters_is_the_next_rank_that_vllm_has(rank: int, room: int) -> None:
     assert AdapterLimits.holding(rank=rank, count=3) == AdapterLimits(rank=room, count=3)
+
+
+def test_other_weights_are_served_the_same_way_at_a_port_of_their_own(tmp_path: Path) -> None:
+    spec = ServerSpec(model="m", port=8000, context=512, adapters=AdapterLimits())
+    assert spec.of_weights(tmp_path, "tuned-1") == ServerSpec(
+        model=str(tmp_path), name="tuned-1", context=512
+    )
 
 
 def test_a_rank_beyond_all_of_vllms_is_an_error() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from lmpipe.errors import LMError
@@ -46,8 +45,7 @@ class ServedLMs:
             like: an LM of the fleet that is served the same way.
         """
         name = model.partition("/")[2]
-        spec = replace(self.fleet.spec(like), model=str(folder.absolute()), name=name)
-        self.fleet.add({model: replace(spec, adapters=None)})
+        self.fleet.add({model: self.fleet.spec(like).of_weights(folder, name)})
 
     @asynccontextmanager
     async def use(self, lm: LM) -> AsyncIterator[ServedAt]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 
 from lmpipe.errors import ConfigError
@@ -144,6 +145,10 @@ class ServerSpec:
                 f"data_parallel={self.data_parallel} need {self.device_count} GPUs, devices names "
                 f"{len(self.devices)}"
             )
+
+    def of_weights(self, folder: Path, name: str) -> ServerSpec:
+        """The same for other weights of the same model, at a port of its own."""
+        return replace(self, model=str(folder.absolute()), name=name, port=0, adapters=None)
 
     @property
     def served_name(self) -> str:
