@@ -15,6 +15,7 @@ from lmpipe.errors import LMUnavailableError
 from lmpipe.optimize import Progress, Spend
 from lmpipe.report.progress import JsonLines, LivePanel, PlainLines, ProgressView
 from lmpipe.report.text import duration, money, points
+from lmpipe.weights.trainer import TrainingProgress
 
 PROGRESS = Progress("search", "[bold]chat", 3, 8, 0.5, "as declared", Spend(12, 3400, 0, 7, 900))
 
@@ -56,17 +57,42 @@ def test_plain_lines_have_one_line_for_each_candidate(tmp_path: Path) -> None:
     assert len(lines) == len(run.candidates)
 
 
-def test_plain_lines_tell_of_a_training_when_it_begins_and_when_it_ends() -> None:
+def training(phase: str, step: int, **known: float) -> Progress:
+    told = TrainingProgress(step, 8, **known)
+    return Progress(phase, "training self", step, 8, None, "", Spend(), told)
+
+
+def test_plain_lines_tell_of_a_training_at_each_quarter() -> None:
     file = io.StringIO()
     view = PlainLines(file)
-    # The rows held out are looked at after the last step, which is told again then.
-    for done, loss in ((0, ""), (1, ", loss 2.000"), (2, ", loss 1.000"), (2, ", loss 1.000")):
-        view.progress(Progress("finetune", f"training self{loss}", done, 2, None, "", Spend()))
-    assert file.getvalue().splitlines() == [
-        "finetune:",
-        "  training self: 2 steps",
-        "  training self, loss 1.000, after 2 steps",
+    for phase in ("finetune", "distill"):
+        view.progress(training(phase, 0))
+        for step in range(1, 8):
+            view.progress(training(phase, step, loss=4 / step, seconds_left=80 - 10.0 * step))
+        view.progress(training(phase, 8, loss=0.5))
+        # The rows held out are looked at after the last step, which is told again then.
+        view.progress(training(phase, 8, loss=0.5, held_out_loss=0.75))
+    lines = [
+        "  training self: 8 steps",
+        "  training self: step 2 of 8, loss 2.000, 1 min 00 s left",
+        "  training self: step 4 of 8, loss 1.000, 40.0 s left",
+        "  training self: step 6 of 8, loss 0.667, 20.0 s left",
+        "  training self: step 8 of 8, loss 0.500",
     ]
+    assert file.getvalue().splitlines() == ["finetune:", *lines, "distill:", *lines]
+
+
+def test_the_panel_shows_loss_and_time_left() -> None:
+    console, file = screen()
+    with LivePanel(console, "tickets") as panel:
+        panel.progress(training("finetune", 4, loss=1.25, held_out_loss=1.5, seconds_left=75))
+    assert "loss 1.250, 1.500 on rows held out, 1 min 15 s left" in file.getvalue()
+
+
+def test_json_lines_tell_of_a_training() -> None:
+    file = io.StringIO()
+    JsonLines(file).progress(training("finetune", 8, loss=1.25))
+    assert json.loads(file.getvalue())["training"]["loss"] == 1.25
 
 
 def test_json_lines_are_objects_with_an_event(tmp_path: Path) -> None:

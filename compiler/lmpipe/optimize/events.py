@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from lmpipe.outcome import Evaluation, Row
 from lmpipe.spend import Spend
 from lmpipe.state import ProgramState
+from lmpipe.weights.trainer import TrainingProgress
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Progress:
         best: the best validation score so far, or None.
         best_name: the name of the candidate that has it.
         spend: all that is spent.
+        training: how far a training is, where the step is one; `done` and `of` are its steps.
     """
 
     phase: str
@@ -109,6 +111,7 @@ class Progress:
     best: float | None
     best_name: str
     spend: Spend
+    training: TrainingProgress | None = None
 
 
 class Watcher(Protocol):

@@ -40,12 +40,13 @@ class BootstrapFinetune:
         teacher_demos: labeled examples that the teacher is shown, the nearest to each input,
             where the best prompt so far shows none.
         demos: whether the student keeps the demonstrations that it starts with, in the rows too;
-            a shorter prompt is half of what weights are for.
+            a shorter prompt is half of what weights are for. Those that an embedder chooses
+            cannot be kept.
         shared: the same weights for all predictors, in place of some for each.
         training: how they are trained.
 
     Raises:
-        RecipeError: if a number is out of range.
+        RecipeError: if a number is out of range, or, when it is run, `demos` cannot be kept.
     """
 
     samples: int = 1

@@ -43,12 +43,13 @@ class Telling:
         """Tells how far a training is."""
 
         def tell(progress: TrainingProgress) -> None:
-            loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
-            self._tell(f"training {label}{loss}", progress.step, progress.steps)
+            self._tell(f"training {label}", progress.step, progress.steps, progress)
 
         return tell
 
-    def _tell(self, step: str, done: int, of: int) -> None:
+    def _tell(
+        self, step: str, done: int, of: int, training: TrainingProgress | None = None
+    ) -> None:
         best = self._board.best
         self._watcher.progress(
             Progress(
@@ -59,5 +60,6 @@ class Telling:
                 best=best.score if best else None,
                 best_name=best.name if best else "",
                 spend=self._ledger.total,
+                training=training,
             )
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -21,7 +22,9 @@ from lmpipe.report.text import (
     spend_line,
     standing_line,
     tally,
+    training_line,
 )
+from lmpipe.weights.trainer import TrainingProgress
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -92,6 +95,7 @@ class JsonLines(ProgressView):
             best=progress.best,
             best_name=progress.best_name,
             spend={**progress.spend.to_json(), "fresh": progress.spend.fresh_json()},
+            **({"training": asdict(progress.training)} if progress.training else {}),
         )
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
@@ -123,7 +127,8 @@ class PlainLines(ProgressView):
         self._phase = ""
         self._first: float | None = None
         self._last: Progress | None = None
-        self._training, self._trained = "", False
+        # Whose training was told of last, and how many quarters of it.
+        self._training = "", 0
 
     def write(self, line: str) -> None:
         file = self._file or sys.stdout
@@ -133,24 +138,26 @@ class PlainLines(ProgressView):
     def progress(self, progress: Progress) -> None:
         self._last = progress
         if progress.phase != self._phase:
-            self._phase = progress.phase
+            self._phase, self._training = progress.phase, ("", 0)
             self.write(f"{progress.phase}:")
-        if progress.step.startswith("training "):
-            self._train(progress)
+        if progress.training is not None:
+            self._train(progress, progress.training)
         elif progress.done == progress.of and (
             progress.phase in ("test", "train") or progress.step.startswith("rollouts")
         ):
             self.write(f"  {progress.step}: {progress.of} runs, {spend_line(progress.spend)}")
 
-    def _train(self, progress: Progress) -> None:
-        """A line when a training begins, and one when its last step is done."""
-        name = progress.step.partition(", loss")[0]
-        if name != self._training:
-            self._training, self._trained = name, False
-            self.write(f"  {name}" + (f": {progress.of} steps" if progress.of else ""))
-        elif progress.of and progress.done == progress.of and not self._trained:
-            self._trained = True
-            self.write(f"  {progress.step}, after {progress.of} steps")
+    def _train(self, progress: Progress, training: TrainingProgress) -> None:
+        """A line when a training begins, and one for each quarter of it."""
+        quarters = 4 * progress.done // progress.of if progress.of else 0
+        name, told = self._training
+        if name != progress.step:
+            self.write(f"  {progress.step}" + (f": {progress.of} steps" if progress.of else ""))
+        elif quarters > told:
+            step = f"step {progress.done} of {progress.of}"
+            line = ", ".join(filter(None, (step, training_line(training))))
+            self.write(f"  {progress.step}: {line}")
+        self._training = progress.step, quarters
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
         if self._first is None and candidate.complete:
@@ -237,6 +244,8 @@ class LivePanel(ProgressView):
             Text(f"{now.done}/{now.of}"),
         )
         parts: list[RenderableType] = [bar, Text(spend_line(now.spend), style="dim")]
+        if now.training is not None and (line := training_line(now.training)):
+            parts.insert(1, Text(line))
         if now.best is not None:
             change = f" ({points(now.best - self._first)})" if self._first is not None else ""
             parts.append(Text(f"best so far {percent(now.best)}{change}: {now.best_name}"))

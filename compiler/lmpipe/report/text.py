@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lmpipe.spend import Spend
+from lmpipe.weights.trainer import TrainingProgress
 
 # What stands in a table where there is no figure.
 NOTHING = "\N{EN DASH}"
@@ -95,6 +96,18 @@ def adapter_line(adapter: Mapping[str, Any], training: Mapping[str, Any] | None)
     if curve:
         line += f", loss {curve[0][1]:.2f} to {curve[-1][1]:.2f}"
     return line + (f", {held_out[-1][1]:.2f} on rows held out" if held_out else "")
+
+
+def training_line(training: TrainingProgress) -> str:
+    """The losses of a training and the time left, as far as they are known."""
+    known = []
+    if training.loss is not None:
+        known.append(f"loss {training.loss:.3f}")
+    if training.held_out_loss is not None:
+        known.append(f"{training.held_out_loss:.3f} on rows held out")
+    if training.seconds_left and training.step < training.steps:
+        known.append(f"{duration(training.seconds_left)} left")
+    return ", ".join(known)
 
 
 def shorten(value: Any, most: int = 300) -> str:
