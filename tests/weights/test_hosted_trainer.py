@@ -15,8 +15,10 @@ from helpers.training import dpo_rows, sft_rows, write_model, write_rows
 from helpers.world import GREENS, answer_body, recipe
 
 import lmpipe
+from lmpipe.artifact import read_manifest
 from lmpipe.errors import RecipeError, TrainingError
 from lmpipe.lm.retry import RetryPolicy
+from lmpipe.settings import current_settings
 from lmpipe.weights.hosted_trainer import HostedTrainer
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainer import Trainer, TrainingJob, TrainingProgress
@@ -31,6 +33,7 @@ class Host:
         self.files: dict[str, str] = {}
         self.jobs: list[dict[str, Any]] = []
         self.asked: list[str] = []
+        self.models: list[str] = []  # that were chatted with
         self.failures: list[int | str] = []  # how the next requests are answered
         self.ends_as = "succeeded"
         self.looks = 3  # at a job, until it has ended
@@ -69,6 +72,7 @@ class Host:
 
     def chat(self, body: dict[str, Any]) -> dict[str, Any]:
         """The world's answer; a tuned model has learned to say green."""
+        self.models.append(body["model"])
         tuned = body["model"].startswith("ft:")
         text = "## colour\ngreen" if tuned else answer_body(body)
         choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
@@ -313,8 +317,9 @@ async def test_a_server_that_speaks_something_else(job: TrainingJob) -> None:
         await HostedTrainer(base_url="nowhere", api_key=KEY).train(job)
 
 
-async def test_an_openai_student_is_tuned_where_it_is_asked(host: Host, tmp_path: Path) -> None:
-    made = recipe(
+def tuned(host: Host) -> lmpipe.Recipe:
+    """A compile whose student, at the host, says green for all once it is tuned there."""
+    return recipe(
         student=lmpipe.LM("openai/gpt-small", base_url=host.base_url, api_key=KEY),
         train=GREENS[:12],
         val=GREENS[12:16],
@@ -322,8 +327,29 @@ async def test_an_openai_student_is_tuned_where_it_is_asked(host: Host, tmp_path
         optimizer=lmpipe.BootstrapFinetune(),
         trainer=trainer_at(host),
     )
-    run = await lmpipe.acompile(made, runs=tmp_path / "runs")
+
+
+async def test_an_openai_student_is_tuned_where_it_is_asked(host: Host, tmp_path: Path) -> None:
+    run = await lmpipe.acompile(tuned(host), runs=tmp_path / "runs")
     assert run.state["self"].lm == "openai/ft:gpt-small:acme::1"
     assert run.scores["compiled"] == 1.0
     assert len(host.jobs) == 1
+    assert host.jobs[0]["model"] == "gpt-small"
     assert all(KEY.encode() not in path.read_bytes() for path in run.path.rglob("*.json*"))
+
+
+async def test_a_tuned_program_is_loaded_and_asks_its_model(host: Host, tmp_path: Path) -> None:
+    made = tuned(host)
+    run = await lmpipe.acompile(made, runs=tmp_path / "runs")
+    folder = run.path.rename(tmp_path / "moved")
+    kept = read_manifest(folder)["weights"]["self"]
+    assert kept["lm"] == "openai/ft:gpt-small:acme::1"
+    assert kept["training"]["model"] == "ft:gpt-small:acme::1"
+    assert kept["training"]["base"]["model"] == "gpt-small"
+    assert (folder / "weights" / "self" / "rows.jsonl").is_file()
+    program = lmpipe.load(folder, made.program)
+    with lmpipe.using(lm=made.student):
+        answered = await program.acall(thing="sky number 77")
+    assert answered.colour == "green"
+    assert host.models[-1] == "ft:gpt-small:acme::1"
+    assert current_settings().runtime.servers is None
