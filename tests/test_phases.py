@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from helpers.world import GREENS, answer_trained, recipe
 import lmpipe
 from lmpipe.artifact import read_manifest
 from lmpipe.errors import ArtifactError, RecipeError
+from lmpipe.lm.cassette import Cassette
 from lmpipe.lm.request import Message, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.phases import attach_weights, phase_lines, server_specs, weights_path
@@ -165,6 +167,39 @@ def test_a_providers_weights_are_not_trained_here(tmp_path: Path) -> None:
     made = recipe(student=student, optimizer=lmpipe.BootstrapFinetune(), trainer=None)
     with pytest.raises(RecipeError, match=r"trainer=lmpipe.HostedTrainer\(\)"):
         lmpipe.compile(made, runs=tmp_path / "runs")
+
+
+@pytest.mark.parametrize("student", ["local", "vllm/tiny"])
+def test_a_provider_trains_no_model_of_this_machine(tmp_path: Path, student: str) -> None:
+    made = recipe(
+        student=lmpipe.LM(student),
+        optimizer=lmpipe.BootstrapFinetune(),
+        trainer=lmpipe.HostedTrainer(api_key="sesame"),
+    )
+    with pytest.raises(RecipeError, match=f"HostedTrainer trains at a provider, and {student}"):
+        lmpipe.compile(made, runs=tmp_path / "runs")
+
+
+def test_the_embedded_lm_takes_no_adapter(tmp_path: Path) -> None:
+    made = recipe(student=lmpipe.LM("local"), optimizer=lmpipe.BootstrapFinetune(), trainer=None)
+    with pytest.raises(RecipeError, match=r'give the student as LM\("vllm/local"\)'):
+        lmpipe.compile(made, runs=tmp_path / "runs")
+
+
+def test_other_weights_under_the_same_name_are_trained_anew(
+    full: lmpipe.Recipe, tmp_path: Path
+) -> None:
+    trainer = ScriptedTrainer(reply="## colour\ngreen")
+    (server,) = full.servers
+    moved = replace(server, model=str(write_model(tmp_path / "another", b"another-")))
+    with (
+        Cassette(tmp_path / "tape.jsonl", mode="new_episodes") as tape,
+        lmpipe.using(runtime=Runtime(store=tape)),
+    ):
+        for told in (server, moved):
+            made = full.replace(servers=[told], trainer=trainer)
+            lmpipe.compile(made, runs=tmp_path / told.model[-7:])
+    assert [job.base_model for job in trainer.jobs] == [server.model, moved.model]
 
 
 def test_a_hosted_model_is_asked_by_its_name(tmp_path: Path) -> None:

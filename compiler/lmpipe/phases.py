@@ -23,6 +23,7 @@ from lmpipe.state import Adapter, ProgramState, has_hash
 from lmpipe.weights.adapter import Adapter as AdapterFiles
 from lmpipe.weights.adapter import read_adapter
 from lmpipe.weights.base_model import default_base_model
+from lmpipe.weights.hosted_trainer import HostedTrainer
 from lmpipe.weights.local_trainer import LocalTrainer
 from lmpipe.weights.model_folder import model_hash
 from lmpipe.weights.settings import TrainingSettings
@@ -51,7 +52,10 @@ async def equipped(
         yield None
         return
     trainer = prepared.recipe.trainer or LocalTrainer()
-    if trainings and isinstance(trainer, LocalTrainer):
+    elsewhere = isinstance(trainer, HostedTrainer)
+    if trainings and elsewhere:
+        _check_hosted(prepared)
+    elif trainings and isinstance(trainer, LocalTrainer):
         _check_local(prepared, specs, full=any(training.full for training in trainings))
     pinned = _pinned(prepared, specs)
     specs = await asyncio.to_thread(_with_folders, specs)
@@ -65,6 +69,7 @@ async def equipped(
         base_model=lambda: _base_model(prepared, specs),
         place=served,
         store=runtime.store,
+        elsewhere=elsewhere,
     )
     try:
         with using(lm=current_settings().lm, runtime=road):
@@ -94,6 +99,22 @@ def _check_local(prepared: Prepared, specs: Mapping[str, ServerSpec], *, full: b
             f"full weights of {student.model} need a server of their own, and {student.model} is "
             f"asked at {student.base_url or 'no server of lmpipe'}: name it vllm/… and leave its "
             "base_url out, so that lmpipe serves both, or train adapters (full=False)"
+        )
+    if student.provider == "local":
+        raise RecipeError(
+            'LM("local") takes no adapter: give the student as LM("vllm/local"), so that vLLM serves '
+            "the same weights"
+        )
+
+
+def _check_hosted(prepared: Prepared) -> None:
+    """See that a model that a provider makes can be asked where the student is."""
+    student = prepared.lms.student
+    if student.provider == "local" or is_served(student):
+        raise RecipeError(
+            f"HostedTrainer trains at a provider, and {student.model} runs on this machine, where "
+            "what comes of it could not be asked: give a student openai/…, or train here, with "
+            "Recipe(trainer=lmpipe.LocalTrainer())"
         )
 
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,6 +65,7 @@ class Trainings:
         base_model: gives the folder or hub name of its weights.
         place: what surrounds training.
         store: where outcomes are kept, or None.
+        elsewhere: whether it is another machine that trains, so that servers here stay up.
         folder: where weights are kept; in the user's cache folder by default.
     """
 
@@ -77,10 +78,11 @@ class Trainings:
         base_model: Callable[[], Awaitable[str]],
         place: Workplace,
         store: ReplyStore | None,
+        elsewhere: bool = False,
         folder: Path | None = None,
     ) -> None:
         self._trainer, self._base, self._base_model = trainer, base, base_model
-        self._pinned = pinned
+        self._pinned, self._elsewhere = pinned, elsewhere
         self._place, self._store = place, store
         self._folder = folder or adapters_folder()
         self._made: dict[Weights, tuple[Outcome, Path]] = {}
@@ -182,7 +184,7 @@ class Trainings:
             base_model=await self._base_model(), rows=source, settings=settings, folder=folder
         )
         self._trainer.check(job)
-        async with self._place.free_devices():
+        async with nullcontext() if self._elsewhere else self._place.free_devices():
             trained = await self._trainer.train(job, on_progress)
         # Last: a folder with its rows in it holds whole weights.
         os.replace(source, folder / ROWS)
