@@ -9,7 +9,7 @@ import pytest
 from helpers.fake_vllm import fake_command
 from helpers.trainer import ScriptedTrainer
 from helpers.training import write_adapter, write_model
-from helpers.world import GREENS, answer_trained, recipe
+from helpers.world import answer_trained, recipe, recipe_of_all_weights
 
 import lmpipe
 from lmpipe.artifact import read_manifest
@@ -80,25 +80,7 @@ async def test_a_server_gets_room_for_the_ranks_of_all_that_is_loaded(tmp_path: 
 
 @pytest.fixture
 def full(tmp_path: Path) -> lmpipe.Recipe:
-    """A compile whose student says red until all of its weights are trained."""
-    write_model(tmp_path / "model")
-    return recipe(
-        student=lmpipe.LM("vllm/tiny"),
-        teacher=lmpipe.ScriptedLM(lambda _: "## colour\ngreen"),
-        servers=[
-            ServerSpec(
-                model=str(tmp_path / "model"),
-                name="tiny",
-                command=fake_command(),
-                env={"FAKE_REPLY": "## colour\nred"},
-            )
-        ],
-        train=GREENS[:8],
-        val=GREENS[8:12],
-        test=GREENS[12:],
-        optimizer=lmpipe.BootstrapFinetune(training=lmpipe.TrainingSettings(full=True)),
-        trainer=ScriptedTrainer(reply="## colour\ngreen"),
-    )
+    return recipe_of_all_weights(tmp_path / "model")
 
 
 def test_full_weights_are_served_on_their_own_and_kept(full: lmpipe.Recipe, tmp_path: Path) -> None:

@@ -102,8 +102,8 @@ def _check_local(prepared: Prepared, specs: Mapping[str, ServerSpec], *, full: b
         )
     if student.provider == "local":
         raise RecipeError(
-            'LM("local") takes no adapter: give the student as LM("vllm/local"), so that vLLM serves '
-            "the same weights"
+            'LM("local") takes no adapter: give the student as LM("vllm/local"), so that vLLM '
+            "serves the same weights"
         )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
+from helpers.fake_vllm import fake_command
 from helpers.trainer import ScriptedTrainer
+from helpers.training import write_model
 
 import lmpipe
 from lmpipe.lm.request import Request
@@ -125,3 +128,21 @@ def recipe(**changes: object) -> lmpipe.Recipe:
         name="colours",
     )
     return made.replace(**changes)
+
+
+def recipe_of_all_weights(model: Path) -> lmpipe.Recipe:
+    """A compile whose student says red until all of its weights are trained, on a fake vLLM."""
+    write_model(model)
+    server = lmpipe.ServerSpec(
+        model=str(model), name="tiny", command=fake_command(), env={"FAKE_REPLY": "## colour\nred"}
+    )
+    return recipe(
+        student=lmpipe.LM("vllm/tiny"),
+        teacher=lmpipe.ScriptedLM(lambda _: "## colour\ngreen"),
+        servers=[server],
+        train=GREENS[:8],
+        val=GREENS[8:12],
+        test=GREENS[12:],
+        optimizer=lmpipe.BootstrapFinetune(training=lmpipe.TrainingSettings(full=True)),
+        trainer=ScriptedTrainer(reply="## colour\ngreen"),
+    )

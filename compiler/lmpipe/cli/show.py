@@ -83,7 +83,7 @@ def _show(
     weights: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     from lmpipe.report.terminal import say
-    from lmpipe.report.text import adapter_line
+    from lmpipe.report.text import weights_line
     from lmpipe.spec import spec_text
     from lmpipe.state import member_states
 
@@ -99,9 +99,9 @@ def _show(
         say(console, f"  constrained  {'yes' if learned.constrained else 'no'}")
         if learned.lm:
             say(console, f"  LM           {learned.lm}")
-        if learned.adapter:
-            trained = weights.get(path, {}).get("training")
-            say(console, f"  weights      {adapter_line(learned.adapter.to_json(), trained)}")
+        adapter, trained = learned.adapter, weights.get(path, {}).get("training")
+        if line := weights_line(adapter and adapter.to_json(), learned.lm, trained):
+            say(console, f"  weights      {line}")
         if learned.decoding:
             settings = ", ".join(f"{key}={value}" for key, value in learned.decoding.items())
             say(console, f"  decoding     {settings}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from lmpipe.report.html import card, chips, fields, section, text
 from lmpipe.report.run_files import RunFiles
-from lmpipe.report.text import adapter_line, count, in_order, retrieval_line
+from lmpipe.report.text import count, in_order, retrieval_line, weights_line
 from lmpipe.state import member_states
 
 # A pool of demonstrations may hold thousands.
@@ -39,7 +39,7 @@ def _predictor(
     inputs, outputs = signature.get("inputs", {}), signature.get("outputs", {})
     shown = ", ".join(f"{name}: {kind}" for name, kind in inputs.items())
     shown += " → " + ", ".join(f"{name}: {kind}" for name, kind in outputs.items())
-    chosen, adapter = learned.get("retrieval"), learned.get("adapter")
+    chosen = learned.get("retrieval")
     trained = manifest.get("weights", {}).get(path, {}).get("training")
     facts = {
         "layout": learned["layout"],
@@ -47,7 +47,7 @@ def _predictor(
         "demonstrations": len(learned["demos"]),
         "retrieved": chosen and _in_words(chosen),
         "LM": learned.get("lm"),
-        "weights": adapter and adapter_line(adapter, trained),
+        "weights": weights_line(learned.get("adapter"), learned.get("lm"), trained),
         "decoding": learned["decoding"] or None,
     }
     return card(

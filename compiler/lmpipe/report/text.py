@@ -81,17 +81,28 @@ def retrieval_line(k: int, pool: int, *, balanced: bool, embedder: str = "") -> 
     return f"{count(k)} nearest of {count(pool)} demonstrations, per input{by}{spread}"
 
 
-def adapter_line(adapter: Mapping[str, Any], training: Mapping[str, Any] | None) -> str:
-    """Trained weights, in words.
+def weights_line(
+    adapter: Mapping[str, Any] | None, lm: str | None, training: Mapping[str, Any] | None
+) -> str | None:
+    """Trained weights, in words; None where there are none.
 
     Args:
         adapter: as in a predictor's state.
+        lm: the LM that a predictor's state names.
         training: what the manifest says of how they were trained, if anything.
     """
-    line = f"{adapter['name']}, a LoRA adapter for {adapter['base']}"
-    if training is None:
-        return line
-    line += f", from {rows_of(training['rows'])}"
+    if adapter is not None:
+        line = f"{adapter['name']}, a LoRA adapter for {adapter['base']}"
+    elif lm is not None and training is not None:
+        kind = "a provider's model" if training.get("model") else "all weights"
+        line = f"{lm}, {kind} that began as {training['base']['model']}"
+    else:
+        return None
+    return line + _training_line(training) if training is not None else line
+
+
+def _training_line(training: Mapping[str, Any]) -> str:
+    line = f", from {rows_of(training['rows'])}"
     curve, held_out = training["curve"], training["held_out"]
     if curve:
         line += f", loss {curve[0][1]:.2f} to {curve[-1][1]:.2f}"
