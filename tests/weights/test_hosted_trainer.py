@@ -10,149 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from helpers.host import KEY, Host, running_host, trainer_at
 from helpers.training import dpo_rows, sft_rows, write_model, write_rows
-from helpers.world import GREENS, answer_body, recipe
 
-import lmpipe
-from lmpipe.artifact import read_manifest
 from lmpipe.errors import RecipeError, TrainingError
-from lmpipe.lm.retry import RetryPolicy
-from lmpipe.settings import current_settings
 from lmpipe.weights.hosted_trainer import HostedTrainer
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainer import Trainer, TrainingJob, TrainingProgress
 
-KEY = "sesame-open-7f31"
-
-
-class Host:
-    """A provider: keeps files, and moves each job on when it is looked at."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, str] = {}
-        self.jobs: list[dict[str, Any]] = []
-        self.asked: list[str] = []
-        self.models: list[str] = []  # that were chatted with
-        self.failures: list[int | str] = []  # how the next requests are answered
-        self.ends_as = "succeeded"
-        self.looks = 3  # at a job, until it has ended
-        self.base_url = ""
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(f"{request.method} {request.path}")
-        content = await request.read()
-        if request.headers.get("Authorization") != f"Bearer {KEY}":
-            given = request.headers.get("Authorization")
-            return web.json_response({"error": {"message": f"bad key {given}"}}, status=401)
-        if self.failures:
-            failure = self.failures.pop(0)
-            if failure == "lost":  # the order came through, its answer did not
-                self.create(json.loads(content))
-                assert request.transport is not None
-                request.transport.close()
-                return web.Response()
-            elif isinstance(failure, int):
-                error = {"error": {"message": f"no, {KEY} may not"}}
-                return web.json_response(error, status=failure)
-        match request.method, request.path.removeprefix("/v1").strip("/").split("/"):
-            case "POST", ["chat", "completions"]:
-                return web.json_response(self.chat(json.loads(content)))
-            case "POST", ["files"]:
-                return web.json_response({"id": self.keep(request, content)})
-            case "POST", ["fine_tuning", "jobs"]:
-                return web.json_response(self.create(json.loads(content)))
-            case "GET", ["fine_tuning", "jobs"]:
-                return web.json_response({"data": self.jobs, "has_more": False})
-            case "GET", ["fine_tuning", "jobs", name]:
-                return web.json_response(self.look(name))
-            case "GET", ["fine_tuning", "jobs", _, "events"]:
-                return web.json_response(self.events(request.query.get("after")))
-        return web.json_response({"error": "no such path"}, status=404)
-
-    def chat(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The world's answer; a tuned model has learned to say green."""
-        self.models.append(body["model"])
-        tuned = body["model"].startswith("ft:")
-        text = "## colour\ngreen" if tuned else answer_body(body)
-        choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        return {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}
-
-    def keep(self, request: web.Request, content: bytes) -> str:
-        boundary = request.content_type and request.headers["Content-Type"].partition("=")[2]
-        _, purpose, file, end = content.decode().split(f"--{boundary}")
-        assert purpose.endswith("\r\n\r\nfine-tune\r\n")
-        assert end == "--\r\n"
-        name = f"file-{len(self.files)}"
-        self.files[name] = file.partition("\r\n\r\n")[2].removesuffix("\r\n")
-        return name
-
-    def create(self, order: dict[str, Any]) -> dict[str, Any]:
-        job = {**order, "id": f"ftjob-{len(self.jobs)}", "status": "running", "created_at": 100}
-        self.jobs.append(job)
-        return job
-
-    def look(self, name: str) -> dict[str, Any]:
-        (job,) = (job for job in self.jobs if job["id"] == name)
-        self.looks -= 1
-        if self.looks <= 0:
-            job.update(status=self.ends_as, finished_at=160)
-            if self.ends_as == "succeeded":
-                job["fine_tuned_model"] = f"ft:{job['model']}:acme::1"
-            else:
-                job["error"] = {"message": f"the rows are unsafe, says {KEY}"}
-        return job
-
-    def events(self, after: str | None) -> dict[str, Any]:
-        steps = (3,) if after is None else (2, 1)
-        data = [
-            {
-                "id": f"event-{step}",
-                "type": "metrics",
-                "data": {
-                    "step": step,
-                    "total_steps": 3,
-                    "train_loss": 1 / step,
-                    "valid_loss": 2 / step,
-                },
-            }
-            for step in steps
-        ]
-        return {"data": [{"type": "message", "id": "m"}, *data], "has_more": after is None}
-
 
 @pytest.fixture
 async def host() -> AsyncIterator[Host]:
-    host = Host()
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", host.answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host.base_url = f"{site.name}/v1"
-    yield host
-    await runner.cleanup()
+    async with running_host() as host:
+        yield host
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> TrainingJob:
     rows = write_rows(tmp_path / "rows.jsonl", sft_rows(20))
     return TrainingJob("gpt-small", rows, TrainingSettings(), tmp_path / "weights" / "route")
-
-
-async def at_once(seconds: float) -> None:
-    assert seconds >= 0.0
-    await asyncio.sleep(0)
-
-
-def trainer_at(host: Host, *, key: str = KEY, attempts: int = 3) -> HostedTrainer:
-    return HostedTrainer(
-        base_url=host.base_url,
-        api_key=key,
-        sleep=at_once,
-        retry=RetryPolicy(attempts=attempts),
-    )
 
 
 async def test_rows_become_a_model_by_name(host: Host, job: TrainingJob) -> None:
@@ -315,41 +191,3 @@ def test_what_a_provider_does_not_have_is_refused_before_anything_is_spent(
 async def test_a_server_that_speaks_something_else(job: TrainingJob) -> None:
     with pytest.raises(TrainingError, match="check base_url and the key"):
         await HostedTrainer(base_url="nowhere", api_key=KEY).train(job)
-
-
-def tuned(host: Host) -> lmpipe.Recipe:
-    """A compile whose student, at the host, says green for all once it is tuned there."""
-    return recipe(
-        student=lmpipe.LM("openai/gpt-small", base_url=host.base_url, api_key=KEY),
-        train=GREENS[:12],
-        val=GREENS[12:16],
-        test=GREENS[16:],
-        optimizer=lmpipe.BootstrapFinetune(),
-        trainer=trainer_at(host),
-    )
-
-
-async def test_an_openai_student_is_tuned_where_it_is_asked(host: Host, tmp_path: Path) -> None:
-    run = await lmpipe.acompile(tuned(host), runs=tmp_path / "runs")
-    assert run.state["self"].lm == "openai/ft:gpt-small:acme::1"
-    assert run.scores["compiled"] == 1.0
-    assert len(host.jobs) == 1
-    assert host.jobs[0]["model"] == "gpt-small"
-    assert all(KEY.encode() not in path.read_bytes() for path in run.path.rglob("*.json*"))
-
-
-async def test_a_tuned_program_is_loaded_and_asks_its_model(host: Host, tmp_path: Path) -> None:
-    made = tuned(host)
-    run = await lmpipe.acompile(made, runs=tmp_path / "runs")
-    folder = run.path.rename(tmp_path / "moved")
-    kept = read_manifest(folder)["weights"]["self"]
-    assert kept["lm"] == "openai/ft:gpt-small:acme::1"
-    assert kept["training"]["model"] == "ft:gpt-small:acme::1"
-    assert kept["training"]["base"]["model"] == "gpt-small"
-    assert (folder / "weights" / "self" / "rows.jsonl").is_file()
-    program = lmpipe.load(folder, made.program)
-    with lmpipe.using(lm=made.student):
-        answered = await program.acall(thing="sky number 77")
-    assert answered.colour == "green"
-    assert host.models[-1] == "ft:gpt-small:acme::1"
-    assert current_settings().runtime.servers is None

@@ -37,6 +37,10 @@ def command(
         str, typer.Argument(metavar="FILE", help="The program's file, with `recipe = …` in it.")
     ],
     optimizer: Annotated[str | None, typer.Option(metavar="NAME", help="How to search.")] = None,
+    trainer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Who trains weights: local, or hosted by a provider."),
+    ] = None,
     student: Student = None,
     teacher: Annotated[
         str | None, typer.Option(metavar="LM", help="The LM that gives demonstrations.")
@@ -94,6 +98,7 @@ def command(
     traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
     overrides = Overrides(
         optimizer=optimizer,
+        trainer=trainer,
         **lms,
         traffic=None if traffic == Traffic() else traffic,
         train=train,

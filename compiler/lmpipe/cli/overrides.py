@@ -13,6 +13,7 @@ from lmpipe.lm.lm import LM, without_password
 from lmpipe.optimize import Budget
 from lmpipe.recipe import Recipe
 from lmpipe.source import Data, Source
+from lmpipe.weights.trainer import Trainer
 
 _ROLES = ("student", "teacher", "proposer", "embedder")
 
@@ -84,6 +85,7 @@ class Overrides:
     """What is changed of a recipe; None leaves its own."""
 
     optimizer: str | None = None
+    trainer: str | None = None
     student: LMChoice | None = None
     teacher: LMChoice | None = None
     proposer: LMChoice | None = None
@@ -113,7 +115,10 @@ class Overrides:
         if self.budget is not None:
             changes["budget"] = Budget.parse(self.budget)
         changes |= {role: choice.lm() for role in _ROLES if (choice := getattr(self, role))}
-        return self._in_traffic(recipe.replace(**changes, **self._data(recipe)))
+        changed = self._in_traffic(recipe.replace(**changes, **self._data(recipe)))
+        if self.trainer is None:
+            return changed
+        return changed.replace(trainer=trainer_named(self.trainer, changed.student))
 
     def _in_traffic(self, recipe: Recipe) -> Recipe:
         if self.traffic is None:
@@ -177,6 +182,27 @@ class Overrides:
         if found.race not in (None, True, False):
             raise ArtifactError("the manifest's overrides cannot be read: race is no truth value")
         return found
+
+
+def trainer_named(name: str, student: LM) -> Trainer:
+    """The trainer that the command line calls so.
+
+    Args:
+        name: `local`, or `hosted` for the provider that the student is asked at.
+        student: whose weights are trained.
+
+    Raises:
+        RecipeError: if there is no such trainer.
+    """
+    from lmpipe.lm.providers.openai_compatible import OPENAI_URL
+    from lmpipe.weights.hosted_trainer import HostedTrainer
+    from lmpipe.weights.local_trainer import LocalTrainer
+
+    if name == "local":
+        return LocalTrainer()
+    if name == "hosted":
+        return HostedTrainer(base_url=student.base_url or OPENAI_URL, api_key=student.api_key)
+    raise RecipeError(f"unknown trainer {name!r}: there are local, hosted")
 
 
 def choose_lms(

@@ -100,7 +100,8 @@ def _show(
         if learned.lm:
             say(console, f"  LM           {learned.lm}")
         adapter, trained = learned.adapter, weights.get(path, {}).get("training")
-        if line := weights_line(adapter and adapter.to_json(), learned.lm, trained):
+        told = adapter.to_json() if adapter is not None else None
+        if line := weights_line(told, learned.lm, trained):
             say(console, f"  weights      {line}")
         if learned.decoding:
             settings = ", ".join(f"{key}={value}" for key, value in learned.decoding.items())
