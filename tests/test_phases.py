@@ -111,6 +111,21 @@ async def test_full_weights_are_served_from_a_run_folder(
     await runtime.aclose()
 
 
+async def test_a_loaded_program_is_compiled_further_with_its_weights(
+    full: lmpipe.Recipe, tmp_path: Path
+) -> None:
+    run = await lmpipe.acompile(full, runs=tmp_path / "runs")
+    runtime = Runtime()
+    attach_weights(run.state, run.path, runtime, servers=full.servers, lms=[full.student])
+    loaded = full.program.bind(run.state)
+    further = full.replace(program=loaded, optimizer=lmpipe.LabeledFewShot())
+    with lmpipe.using(lm=full.student, runtime=runtime):
+        again = await lmpipe.acompile(further, runs=tmp_path / "again")
+    assert again.state["self"].lm == run.state["self"].lm
+    assert again.scores["as declared"] == 1.0
+    await runtime.aclose()
+
+
 async def test_other_full_weights_than_those_compiled_are_refused(
     full: lmpipe.Recipe, tmp_path: Path
 ) -> None:

@@ -61,6 +61,8 @@ async def equipped(
     specs = await asyncio.to_thread(_with_folders, specs)
     runtime = current_settings().runtime
     served = ServedLMs(Fleet(specs, on_progress=lambda said: note("server", {"message": said})))
+    if isinstance(runtime.servers, ServedLMs):
+        served.add_known(runtime.servers)  # the program may have been loaded with weights
     road = runtime.with_servers(served)
     ready = Trainings(
         trainer=trainer,

@@ -91,6 +91,11 @@ class Fleet:
         """The names of the servers that are up."""
         return tuple(name for name, slot in self._slots.items() if _is_up(slot))
 
+    @property
+    def specs(self) -> dict[str, ServerSpec]:
+        """How all its servers are started, by their names."""
+        return {name: slot.spec for name, slot in self._slots.items()}
+
     def add(self, specs: Mapping[str, ServerSpec]) -> None:
         """Serve more, and give servers that are known the room for adapters that they need now.
 

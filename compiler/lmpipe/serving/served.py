@@ -47,6 +47,11 @@ class ServedLMs:
         name = model.partition("/")[2]
         self.fleet.add({model: self.fleet.spec(like).of_weights(folder, name)})
 
+    def add_known(self, other: ServedLMs) -> None:
+        """Know the weights that another one knows, and how it starts servers for LMs."""
+        self._folders |= other._folders
+        self.fleet.add(other.fleet.specs)
+
     @asynccontextmanager
     async def use(self, lm: LM) -> AsyncIterator[ServedAt]:
         """Keep the server of an LM up, with its adapter, for as long as it is used.
