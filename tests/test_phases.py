@@ -43,6 +43,18 @@ def test_a_loaded_program_answers_with_its_weights(run: lmpipe.Run) -> None:
         assert program(thing="grass number 900").colour == "green"
 
 
+def test_weights_that_a_program_was_loaded_with_are_kept(run: lmpipe.Run, tmp_path: Path) -> None:
+    loaded = lmpipe.load(run.path, recipe().program)
+    made = recipe(
+        program=loaded,
+        student=lmpipe.ScriptedLM(answer_trained),
+        optimizer=lmpipe.LabeledFewShot(),
+    )
+    again = lmpipe.compile(made, runs=tmp_path / "again")
+    assert again.state["self"].adapter == run.state["self"].adapter
+    assert (weights_path(again.path, "self") / "adapter_model.safetensors").is_file()
+
+
 def test_loading_says_where_the_weights_lie(run: lmpipe.Run) -> None:
     assert current_settings().runtime.servers is None
     lmpipe.load(run.path, recipe().program)
@@ -123,6 +135,9 @@ async def test_a_loaded_program_is_compiled_further_with_its_weights(
         again = await lmpipe.acompile(further, runs=tmp_path / "again")
     assert again.state["self"].lm == run.state["self"].lm
     assert again.scores["as declared"] == 1.0
+    # The new folder answers alone, whatever becomes of the old one.
+    assert read_manifest(again.path)["weights"]["self"]["here"]
+    assert (weights_path(again.path, "self") / "model.safetensors").is_file()
     await runtime.aclose()
 
 

@@ -205,16 +205,14 @@ def kept_weights(
     told: dict[str, Any] = {}
     for path, item in state.predictors.items():
         weights = item.adapter or item.lm
-        outcome = trainings.outcome(weights) if trainings and weights else None
-        if item.adapter is not None:
-            told[path] = item.adapter.to_json()
-        elif outcome is not None:
-            told[path] = {"lm": item.lm}
-        else:
-            continue  # an LM that was not trained here
-        told[path]["training"] = outcome.to_json() if outcome else None
-        if trainings is not None and weights is not None:
-            told[path]["here"] = trainings.keep(weights, weights_path(folder, path))
+        if weights is None or trainings is None:
+            continue
+        outcome = trainings.outcome(weights)
+        here = trainings.keep(weights, weights_path(folder, path))
+        if item.adapter is None and outcome is None and not here:
+            continue  # an LM that is no work of a training
+        told[path] = item.adapter.to_json() if item.adapter else {"lm": item.lm}
+        told[path] |= {"training": outcome.to_json() if outcome else None, "here": here}
     return {"weights": told} if told else {}
 
 

@@ -16,7 +16,7 @@ from lmpipe.lm.cache import Cache
 from lmpipe.lm.request import Message
 from lmpipe.weights.rows import TrainingRow
 from lmpipe.weights.settings import TrainingSettings
-from lmpipe.weights.trainings import Trainings
+from lmpipe.weights.trainings import Trainings, Weights
 
 
 @dataclass
@@ -36,6 +36,9 @@ class Place:
 
     def add_adapter(self, name: str, folder: Path) -> None:
         self.models[name] = folder
+
+    def folder_of(self, weights: Weights) -> Path | None:
+        return self.models.get(weights if isinstance(weights, str) else weights.name)
 
     def add_model(self, model: str, folder: Path, *, like: str) -> None:
         self.models[model] = folder

@@ -12,6 +12,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import ServedAt
 from lmpipe.serving.fleet import Fleet
 from lmpipe.serving.server import VLLMServer, attach
+from lmpipe.state import Adapter
 
 
 class ServedLMs:
@@ -51,6 +52,13 @@ class ServedLMs:
         """Know the weights that another one knows, and how it starts servers for LMs."""
         self._folders |= other._folders
         self.fleet.add(other.fleet.specs)
+
+    def folder_of(self, weights: Adapter | str) -> Path | None:
+        """Where the weights of an adapter lie, or those of an LM, if they are on this machine."""
+        if isinstance(weights, Adapter):
+            return self._folders.get(weights.name)
+        spec = self.fleet.specs.get(weights)
+        return None if spec is None else Path(spec.model)
 
     @asynccontextmanager
     async def use(self, lm: LM) -> AsyncIterator[ServedAt]:

@@ -45,6 +45,10 @@ class Workplace(Protocol):
         """Know where the weights of an adapter lie, for when it is asked."""
         ...
 
+    def folder_of(self, weights: Weights) -> Path | None:
+        """Where weights lie that it knows of, whoever trained them."""
+        ...
+
     def add_model(self, model: str, folder: Path, *, like: str) -> None:
         """Know where the weights of a whole model lie, and what is served the same way."""
         ...
@@ -142,12 +146,13 @@ class Trainings:
         there are its rows.
         """
         made = self._made.get(weights)
-        if made is None or not (made[1] / ROWS).is_file():
+        source = made[1] if made else self._place.folder_of(weights)
+        if source is None or not (source / ROWS).is_file():
             return False
         part = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(made[1], part, ignore=shutil.ignore_patterns("checkpoint*", "*.log", ".*"))
+        shutil.copytree(source, part, ignore=shutil.ignore_patterns("checkpoint*", "*.log", ".*"))
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(part, folder)
         return True
