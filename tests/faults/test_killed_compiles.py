@@ -84,7 +84,7 @@ def test_a_server_that_dies_stops_the_compile_and_scores_nothing_down(tmp_path: 
 
 SERVER = """
 import asyncio, sys
-from helpers.fake_server import FakeApp, start
+from helpers.fake_server import FakeApp, Serving
 from helpers.world import answer_body
 
 answered = 0
@@ -97,7 +97,8 @@ def reply(body):
     return answer_body(body)
 
 async def main():
-    _, port = await start(FakeApp(reply, latency=0.005))
+    serving = Serving(FakeApp(reply, latency=0.005).app)
+    port = await serving.start()
     print(port, flush=True)
     await asyncio.Event().wait()
 

@@ -328,13 +328,40 @@ class FakeApp:
         return web.Response()
 
 
-async def start(app: FakeApp, port: int = 0) -> tuple[web.AppRunner, int]:
-    """Start serving on the running loop; returns what to clean up and the port."""
-    runner = web.AppRunner(app.app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
-    return runner, runner.addresses[0][1]
+class Serving:
+    """An application served on the running loop, until it is cut off."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=0
+        )
+        self._connections: list[web.RequestHandler] = []
+
+    async def start(self, port: int = 0) -> int:
+        """Start; returns the port."""
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connection, "127.0.0.1", port)
+        found: int = self._server.sockets[0].getsockname()[1]
+        return found
+
+    async def stop(self) -> None:
+        """Cut all connections, as the death of a process does."""
+        self._server.close()
+        for _ in range(4):  # what was just being accepted has a transport then
+            await asyncio.sleep(0)
+        for connection in self._connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        await asyncio.sleep(0)
+        await self._runner.cleanup()
+
+    def _connection(self) -> web.RequestHandler:
+        # Of its own connections aiohttp forgets those that come while it closes the others.
+        assert self._runner.server is not None
+        connection = self._runner.server()
+        self._connections.append(connection)
+        return connection
 
 
 class FakeServer(FakeApp):
@@ -360,7 +387,8 @@ class FakeServer(FakeApp):
 
     def __enter__(self) -> FakeServer:
         self._thread.start()
-        self._runner, self.port = self._run(start(self, self.port))
+        self._serving = Serving(self.app)
+        self.port = self._run(self._serving.start(self.port))
         return self
 
     def __exit__(
@@ -369,19 +397,10 @@ class FakeServer(FakeApp):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._run(self._stop())
+        self._run(self._serving.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-    async def _stop(self) -> None:
-        server = self._runner.server
-        await self._runner.cleanup()
-        for _ in range(4):  # what was just being accepted is there now
-            await asyncio.sleep(0)
-        if server is not None:
-            await server.shutdown(0)
-        await asyncio.sleep(0)
 
     def _run(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
@@ -420,7 +439,7 @@ class FakeProcess:
 
 
 async def _serve(app: FakeApp, port: int) -> None:
-    _, port = await start(app, port)
+    port = await Serving(app.app).start(port)
     sys.stdout.write(f"{port}\n")
     sys.stdout.flush()
     await asyncio.Event().wait()
