@@ -37,7 +37,11 @@ def test_reading_and_spelling_again_loses_nothing(values: list[float]) -> None:
     assert decode_bytes(encode_vector(values)) == packed
 
 
-@given(st.lists(st.floats(-10, 10), min_size=1, max_size=40), st.floats(1e-6, 1e6))
+# Smaller numbers come to nothing when they are scaled, which is another vector.
+shorter = st.floats(-10, 10).map(lambda value: value if abs(value) > 1e-200 else 0.0)
+
+
+@given(st.lists(shorter, min_size=1, max_size=40), st.floats(1e-6, 1e6))
 def test_length_does_not_count(values: list[float], factor: float) -> None:
     once, scaled = encode_vector(values), encode_vector([value * factor for value in values])
     assert decode_vector(once) == pytest.approx(decode_vector(scaled), abs=1e-3)

@@ -347,9 +347,13 @@ class Serving:
 
     async def stop(self) -> None:
         """Cut all connections, as the death of a process does."""
-        self._server.close()
-        for _ in range(4):  # what was just being accepted has a transport then
+        # asyncio leaves a socket open that is being accepted when its server closes, and whoever
+        # connected would wait for ever: first nothing more is accepted, then all is closed.
+        for socket in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(socket.fileno())
+        for _ in range(4):
             await asyncio.sleep(0)
+        self._server.close()
         for connection in self._connections:
             if connection.transport is not None:
                 connection.transport.abort()

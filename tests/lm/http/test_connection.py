@@ -10,7 +10,7 @@ import pytest
 from helpers.virtual_time import in_virtual_time, now
 
 from lmpipe.lm.http.connection import Connection
-from lmpipe.lm.http.errors import ResponseTimeoutError
+from lmpipe.lm.http.errors import BrokenError, ResponseTimeoutError
 from lmpipe.lm.http.parser import ResponseParser
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -90,3 +90,12 @@ async def test_what_nobody_asked_for_ends_the_connection() -> None:
     connection, wire = connected()
     connection.data_received(OK)
     assert wire.aborted
+
+
+@scenario
+async def test_one_that_was_lost_before_it_was_used_fails_at_once() -> None:
+    connection, _ = connected()
+    connection.connection_lost(None)
+    with pytest.raises(BrokenError) as caught:
+        await ask(connection, answered_after=99, within=100)
+    assert (now(), caught.value.unanswered) == (pytest.approx(0, abs=0.01), True)

@@ -29,6 +29,7 @@ class Connection(asyncio.Protocol):
         "_timer",
         "_waiter",
         "idle_since",
+        "lost",
         "transport",
     )
 
@@ -46,6 +47,7 @@ class Connection(asyncio.Protocol):
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self.idle_since = 0.0
+        self.lost = False
 
     def send(
         self, data: bytes, parser: ResponseParser, deadline: float, *, streaming: bool = False
@@ -61,6 +63,10 @@ class Connection(asyncio.Protocol):
         Returns:
             Done when the response, or its head, has come; it fails by an `HttpError`.
         """
+        if self.lost:  # by the time that whoever opened it had it: nothing tells of that again
+            gone: asyncio.Future[None] = self._loop.create_future()
+            gone.set_exception(BrokenError("it was closed at once", unanswered=True))
+            return gone
         self._parser = parser
         self._streaming = streaming
         self._deadline = deadline
@@ -113,6 +119,7 @@ class Connection(asyncio.Protocol):
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
         self._stop_timer()
         self._on_lost(self)
         parser = self._parser

@@ -88,7 +88,8 @@ class Pool:
             if deadline < limit:
                 raise ResponseTimeoutError("no connection came in time") from error
             raise ConnectTimeoutError("no connection came in time") from error
-        self._open.add(connection)
+        if not connection.lost:
+            self._open.add(connection)
         return connection
 
     async def aclose(self) -> None:
