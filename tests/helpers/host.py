@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
+from helpers.fake_server import Serving
 from helpers.world import answer_body
 
 from lmpipe.lm.retry import RetryPolicy
@@ -118,15 +119,12 @@ async def running_host() -> AsyncIterator[Host]:
     host = Host()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", host.answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host.base_url = f"{site.name}/v1"
+    serving = Serving(application)
+    host.base_url = f"http://127.0.0.1:{await serving.start()}/v1"
     try:
         yield host
     finally:
-        await runner.cleanup()
+        await serving.stop()
 
 
 async def at_once(seconds: float) -> None:
