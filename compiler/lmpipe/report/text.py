@@ -98,10 +98,10 @@ def weights_line(
         line = f"{lm}, {kind} that began as {training['base']['model']}"
     else:
         return None
-    return line + _training_line(training) if training is not None else line
+    return line + _how_it_went(training) if training is not None else line
 
 
-def _training_line(training: Mapping[str, Any]) -> str:
+def _how_it_went(training: Mapping[str, Any]) -> str:
     line = f", from {rows_of(training['rows'])}"
     curve, held_out = training["curve"], training["held_out"]
     if curve:
