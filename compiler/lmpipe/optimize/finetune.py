@@ -12,7 +12,7 @@ from lmpipe.optimize.events import Rollout
 from lmpipe.optimize.optimizer import Cost, Sizes
 from lmpipe.optimize.task import Task
 from lmpipe.optimize.training import gate_cost, trained
-from lmpipe.state import PredictorState, ProgramState
+from lmpipe.state import ProgramState
 from lmpipe.weights.settings import TrainingSettings
 
 
@@ -67,7 +67,7 @@ class BootstrapFinetune:
             )
 
     async def optimize(self, task: Task) -> ProgramState:
-        if self.demos and any(map(_embeds, task.start.predictors.values())):
+        if self.demos and task.program.bind(task.start).embeddings_per_run():
             raise RecipeError(
                 "BootstrapFinetune(demos=True): the rows would ask the embedder past the budget "
                 "for the demonstrations that the student starts with: leave demos=True out, or "
@@ -95,10 +95,6 @@ class BootstrapFinetune:
 
     def settings(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def _embeds(learned: PredictorState) -> bool:
-    return learned.retrieval is not None and learned.retrieval.vectors is not None
 
 
 async def taught(task: Task, count: int, rng: random.Random) -> ProgramState:
