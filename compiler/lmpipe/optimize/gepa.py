@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from lmpipe.errors import RecipeError
-from lmpipe.optimize.gepa_adapter import GepaAdapter, Silent, load_gepa
+from lmpipe.optimize.gepa_adapter import GepaAdapter, Silent
 from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.sync_library import Steps, in_library
+from lmpipe.optimize.sync_library import Steps, in_library, load_library
 from lmpipe.optimize.task import Task
 from lmpipe.state import ProgramState
 
@@ -70,7 +70,7 @@ class GEPA:
             raise RecipeError(f"{self}: needs 1 call and a minibatch of 1 or more")
 
     async def optimize(self, task: Task) -> ProgramState:
-        gepa = load_gepa()
+        gepa = load_library("gepa", optimizer="GEPA", extra="gepa")
         sizes = Sizes(len(task.train), len(task.val), len(task.predictors))
         step = self._step(sizes)
         last = self._runs(sizes) - step

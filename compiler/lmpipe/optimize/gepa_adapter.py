@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
-from lmpipe.errors import ConfigError
 from lmpipe.optimize.proposals import clean_instruction, describe_rows, with_instruction
 from lmpipe.optimize.sync_library import Steps
 from lmpipe.optimize.task import Task
@@ -129,18 +127,3 @@ class Silent:
 
     def log(self, message: str) -> None:
         pass
-
-
-def load_gepa() -> Any:
-    """The package.
-
-    Raises:
-        ConfigError: if it is not installed.
-    """
-    try:
-        return import_module("gepa")
-    except ImportError as error:
-        raise ConfigError(
-            f"the GEPA optimizer stands on the gepa package, which cannot be imported ({error}): "
-            "pip install 'lmpipe[gepa]'"
-        ) from error

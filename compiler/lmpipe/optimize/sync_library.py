@@ -1,13 +1,35 @@
-"""A search that a blocking library does, with the engine's steps as its callbacks."""
+"""Searches that a library does: loaded when wanted, with the engine's steps as its callbacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from importlib import import_module
 from typing import Any, TypeVar
 
+from lmpipe.errors import ConfigError
 from lmpipe.lm.loop import in_thread, run_sync
 
 T = TypeVar("T")
+
+
+def load_library(package: str, *, optimizer: str, extra: str) -> Any:
+    """The package that an optimizer stands on.
+
+    Args:
+        package: its name.
+        optimizer: the optimizer's class, for messages.
+        extra: the extra of lmpipe that brings it.
+
+    Raises:
+        ConfigError: if it cannot be imported.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise ConfigError(
+            f"the {optimizer} optimizer stands on the {package} package, which cannot be imported "
+            f"({error}): pip install 'lmpipe[{extra}]'"
+        ) from error
 
 
 class Steps:

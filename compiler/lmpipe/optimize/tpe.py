@@ -7,10 +7,9 @@ import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
-from lmpipe.errors import ConfigError
+from lmpipe.optimize.sync_library import load_library
 
 # The number of the choice of each parameter.
 Point = Mapping[str, int]
@@ -27,13 +26,7 @@ def load_optuna() -> Any:
     Raises:
         ConfigError: if it is not installed.
     """
-    try:
-        return import_module("optuna")
-    except ImportError as error:
-        raise ConfigError(
-            f"the MIPROv2 optimizer stands on the optuna package, which cannot be imported "
-            f"({error}): pip install 'lmpipe[mipro]'"
-        ) from error
+    return load_library("optuna", optimizer="MIPROv2", extra="mipro")
 
 
 class TreeParzen:
