@@ -31,11 +31,11 @@ from compiling.tasks import TaskName, read_rows
 from processes import HERE, dspy_python
 
 import lmpipe
-from lmpipe.evaluation import evaluate
+from lmpipe.evaluation.evaluate import evaluate
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
-from lmpipe.optimize.demos import draw, labeled_demos, with_demos
+from lmpipe.optimize.shared.demos import draw, labeled_demos, with_demos
 from lmpipe.serving import ServerMetrics, attach
 
 DEMOS = 8

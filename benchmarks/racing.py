@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from lmpipe.optimize import Racing
-from lmpipe.statistics import paired_interval
+from lmpipe.foundation.statistics import paired_interval
+from lmpipe.optimize.engine.race_rules import Racing
 
 HERE = Path(__file__).parent
 STORED = HERE / "results" / "racing_table.json"

@@ -19,15 +19,15 @@ from typing import Any
 import orjson
 
 import lmpipe
-from lmpipe.artifact import read_artifact
-from lmpipe.evaluation import evaluate
+from lmpipe.compiling.load_recipe import load_recipe
+from lmpipe.compiling.provisioning import adapters_of, attach_weights
+from lmpipe.compiling.recipe import prepare
+from lmpipe.compiling.run_folder import read_artifact
+from lmpipe.evaluation.evaluate import evaluate
+from lmpipe.evaluation.results import Evaluation
+from lmpipe.foundation.statistics import paired_interval
 from lmpipe.lm.runtime import Runtime
-from lmpipe.outcome import Evaluation
-from lmpipe.phases import adapters_of, attach_weights
-from lmpipe.recipe import prepare
-from lmpipe.recipe_file import load_recipe
-from lmpipe.state import ProgramState
-from lmpipe.statistics import paired_interval
+from lmpipe.state.program_state import ProgramState
 
 CONCURRENCY = 16
 FIRST = "zero-shot, constrained"

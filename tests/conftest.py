@@ -37,8 +37,8 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _fresh_runtime() -> Iterator[None]:
     """Each test starts with a runtime of its own that keeps nothing."""
     from lmpipe.lm.lm import LM
-    from lmpipe.lm.retry import RetryPolicy
     from lmpipe.lm.runtime import Runtime
+    from lmpipe.lm.traffic.retry import RetryPolicy
     from lmpipe.settings import using
 
     runtime = Runtime(retry=RetryPolicy(attempts=1))

@@ -17,12 +17,14 @@ from compiling.side import Job, begin
 from compiling.tasks import SPLITS, Rows, TaskName
 
 import lmpipe
+from lmpipe.compiling.recipe import prepare
 from lmpipe.errors import LmpipeError
-from lmpipe.evaluation import evaluate
+from lmpipe.evaluation.evaluate import evaluate
+from lmpipe.evaluation.results import Row
 from lmpipe.metrics import AnyMetric, exact_match
-from lmpipe.optimize import Candidate, Optimizer, Progress, Rollout, optimizer_named
-from lmpipe.outcome import Row
-from lmpipe.recipe import prepare
+from lmpipe.optimize.by_name import optimizer_named
+from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
+from lmpipe.optimize.engine.optimizer import Optimizer
 from metrics.tickets import ticket_score
 from programs.tickets import Tickets
 

@@ -11,7 +11,7 @@ from typing import Any
 from compiling.meter import Spent
 from compiling.side import Result
 
-from lmpipe.statistics import mean_interval
+from lmpipe.foundation.statistics import mean_interval
 
 Key = tuple[str, str, str]
 

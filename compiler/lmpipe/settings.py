@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmpipe.errors import LMError
-from lmpipe.lm import deadline as deadlines
 from lmpipe.lm.lm import LM
-from lmpipe.lm.retry import RetryPolicy
 from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.traffic import deadline as deadlines
+from lmpipe.lm.traffic.retry import RetryPolicy
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def make_runtime(
         give_up_after: the longest that it is asked in all, in seconds; no bound by default.
         on_retry: called with the attempt's number, the wait in seconds and the error.
     """
-    from lmpipe.lm.cache import Cache, default_cache_folder
+    from lmpipe.lm.cache.cache import Cache, default_cache_folder
 
     store = None
     if cache is not None and cache is not False:

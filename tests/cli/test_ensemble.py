@@ -11,8 +11,8 @@ import pytest
 from helpers.world import TwoSteps
 
 import lmpipe
-from lmpipe.recipe_file import load_recipe
-from lmpipe.state import member_states
+from lmpipe.compiling.load_recipe import load_recipe
+from lmpipe.state.program_state import member_states
 
 Cli = Callable[..., Any]
 Write = Callable[[str, str], str]

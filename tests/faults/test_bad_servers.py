@@ -26,14 +26,14 @@ from helpers.world import answer_body, recipe
 
 import lmpipe
 from lmpipe.errors import LMUnavailableError
-from lmpipe.lm import loop
-from lmpipe.lm.cache import Cache
+from lmpipe.evaluation.results import Evaluation
+from lmpipe.lm.cache.cache import Cache
+from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM, Limits
 from lmpipe.lm.request import Message, Request
-from lmpipe.lm.retry import RetryPolicy
 from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.metrics import exact_match
-from lmpipe.outcome import Evaluation
 
 PROGRAM = lmpipe.Predict("question -> answer")
 

@@ -9,10 +9,10 @@ from helpers.fake_vllm import fake_command
 from helpers.world import recipe
 
 import lmpipe
-from lmpipe.artifact import read_manifest
+from lmpipe.compiling.run_folder import read_manifest
 from lmpipe.errors import ServerError
-from lmpipe.lm.retry import RetryPolicy
 from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.traffic.retry import RetryPolicy
 
 
 def compiled(folder: Path, *deaths: int) -> lmpipe.Run:

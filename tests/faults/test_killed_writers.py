@@ -9,7 +9,7 @@ from pathlib import Path
 
 from helpers.reply_cache import execute
 
-from lmpipe.lm.cache import Cache
+from lmpipe.lm.cache.cache import Cache
 
 TESTS = Path(__file__).parent.parent
 WRITES = 5000

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import lmpipe
-from lmpipe.state import Demo, Retrieval, Vectors
-from lmpipe.vectors import dimension_of, encode_vector, join_vectors
+from lmpipe.foundation.vectors import dimension_of, encode_vector, join_vectors
+from lmpipe.state.program_state import Demo, Retrieval, Vectors
 
 
 def scripted_embedder(**settings: Any) -> lmpipe.ScriptedLM:

@@ -12,7 +12,7 @@ from aiohttp import web
 from helpers.fake_server import Serving
 from helpers.world import answer_body
 
-from lmpipe.lm.retry import RetryPolicy
+from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.weights.hosted_trainer import HostedTrainer
 
 KEY = "sesame-open-7f31"

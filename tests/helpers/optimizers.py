@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import lmpipe
-from lmpipe.optimize import Optimizer
+from lmpipe.optimize.engine.optimizer import Optimizer
 
 SMALL: dict[str, Optimizer] = {
     "labeled": lmpipe.LabeledFewShot(demos=4),

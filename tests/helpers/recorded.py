@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import lmpipe
-from lmpipe.lm.cassette import Cassette
+from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.runtime import Runtime
 from lmpipe.settings import using
 

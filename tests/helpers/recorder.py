@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lmpipe.optimize import Candidate, Progress, Rollout
-from lmpipe.outcome import Row
+from lmpipe.evaluation.results import Row
+from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
 
 
 class Recorder:

@@ -12,9 +12,10 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from lmpipe.lm.cache import Cache, CacheWarning
+from lmpipe.lm.cache.cache import Cache, CacheWarning
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Finish, Message, Reply, Request, Usage
+from lmpipe.lm.request import Finish, Message, Reply, Request
+from lmpipe.lm.usage import Usage
 
 REQUEST = Request(LM("vllm/m", base_url="http://127.0.0.1:1/v1"), (Message("user", "hi"),))
 KEY = REQUEST.key()

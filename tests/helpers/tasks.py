@@ -8,9 +8,13 @@ from typing import Any
 from helpers.world import recipe
 
 import lmpipe
-from lmpipe.lm import loop
-from lmpipe.optimize import Ledger, Optimizer, Racing, Task, Watcher, Watchers
-from lmpipe.recipe import prepare
+from lmpipe.compiling.recipe import prepare
+from lmpipe.lm.concurrency import loop
+from lmpipe.optimize.engine.budget import Ledger
+from lmpipe.optimize.engine.events import Watcher, Watchers
+from lmpipe.optimize.engine.optimizer import Optimizer
+from lmpipe.optimize.engine.race_rules import Racing
+from lmpipe.optimize.engine.task import Task
 
 
 def make_task(

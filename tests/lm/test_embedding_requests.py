@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 from lmpipe.errors import CassetteMissError, ConfigError, DeadlineError
-from lmpipe.lm import loop
-from lmpipe.lm.cache import Cache
-from lmpipe.lm.cassette import Cassette
+from lmpipe.foundation.vectors import decode_vector
+from lmpipe.lm.cache.cache import Cache
+from lmpipe.lm.call import Call
+from lmpipe.lm.cassettes.cassette import Cassette
+from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request, embedding_request
-from lmpipe.lm.retry import RetryPolicy
-from lmpipe.lm.runtime import Call, Runtime
+from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.scope import scope
 from lmpipe.lm.scripted import ScriptedLM
+from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.settings import using
-from lmpipe.trace import scope
-from lmpipe.vectors import decode_vector
 
 
 def embed(runtime: Runtime, lm: LM, *texts: str) -> list[Reply]:

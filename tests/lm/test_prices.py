@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from lmpipe.errors import ConfigError
 from lmpipe.lm import prices
 from lmpipe.lm.lm import LM
-from lmpipe.lm.prices import Price, price_of
-from lmpipe.lm.request import Usage
+from lmpipe.lm.price_list import price_of
+from lmpipe.lm.prices import Price
 from lmpipe.lm.scripted import ScriptedLM
+from lmpipe.lm.usage import Usage
 
 TABLE = {
     "gpt-4o-mini": {

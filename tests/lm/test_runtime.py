@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
-from lmpipe.lm import loop
+from lmpipe.lm.call import Call
+from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request
-from lmpipe.lm.retry import RetryPolicy
-from lmpipe.lm.runtime import Call, Runtime
+from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.scope import scope
 from lmpipe.lm.scripted import ScriptedLM
-from lmpipe.trace import scope
+from lmpipe.lm.traffic.retry import RetryPolicy
 
 
 class Memory:

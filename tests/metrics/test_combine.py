@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmpipe.data.example import Example
 from lmpipe.errors import MetricError
-from lmpipe.example import Example
 from lmpipe.metrics import (
     CombinedMetric,
     Score,

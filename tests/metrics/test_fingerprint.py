@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lmpipe.example import Example
+from lmpipe.data.example import Example
 from lmpipe.metrics import (
     exact_match,
     field_accuracy,

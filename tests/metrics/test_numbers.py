@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmpipe.data.example import Example
 from lmpipe.errors import MetricError
-from lmpipe.example import Example
 from lmpipe.metrics import numeric_match, parse_number
 
 

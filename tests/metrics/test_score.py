@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from lmpipe.data.example import Example
 from lmpipe.errors import MetricError
-from lmpipe.example import Example
 from lmpipe.metrics import Score, bind_metric, call_metric, metric_name
 
 ROW = Example(question="q", answer="a").with_inputs("question")

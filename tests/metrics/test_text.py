@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmpipe.data.example import Example
 from lmpipe.errors import MetricError
-from lmpipe.example import Example
 from lmpipe.metrics import FieldMetric, contains, normalize_text, normalized_match, token_f1
 
 words = st.lists(st.sampled_from(["cat", "dog", "the", "sat", "a"]), min_size=1).map(" ".join)

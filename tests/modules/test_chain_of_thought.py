@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from lmpipe.adapters import layout_names
+from lmpipe.layouts import layout_names
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.modules import ChainOfThought, Predict
 from lmpipe.settings import using
-from lmpipe.signature import Input, Output, Signature
+from lmpipe.signatures.signature import Input, Output, Signature
 
 
 class Add(Signature):

@@ -11,10 +11,11 @@ from helpers.embedded import by_embeddings, scripted_embedder
 
 import lmpipe
 from lmpipe.errors import CallError, ConfigError, RecipeError
-from lmpipe.lm.runtime import Call, Runtime
+from lmpipe.lm.call import Call
+from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.scope import scope
 from lmpipe.settings import using
-from lmpipe.state import Demo
-from lmpipe.trace import scope
+from lmpipe.state.program_state import Demo
 
 
 class Route(lmpipe.Signature):

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import pydantic
 import pytest
 
-from lmpipe.adapters import layout_names
 from lmpipe.errors import (
     CallError,
     ConfigError,
@@ -20,15 +19,18 @@ from lmpipe.errors import (
     RecipeError,
     SignatureError,
 )
+from lmpipe.layouts import layout_names
+from lmpipe.lm.call import Call
 from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.retry import RetryPolicy
-from lmpipe.lm.runtime import Call, Runtime
+from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.scope import scope
 from lmpipe.lm.scripted import ScriptedLM
+from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.modules import Predict
 from lmpipe.settings import using
-from lmpipe.signature import Input, Output, Signature
-from lmpipe.state import Demo, Retrieval
-from lmpipe.trace import Trace, scope
+from lmpipe.signatures.signature import Input, Output, Signature
+from lmpipe.state.program_state import Demo, Retrieval
+from lmpipe.state.trace import Trace
 
 
 class Team(enum.Enum):

@@ -15,8 +15,9 @@ from helpers.world import recipe
 import lmpipe
 from lmpipe.errors import BudgetExhaustedError, RecipeError
 from lmpipe.lm.request import Request
-from lmpipe.optimize import Cost, Sizes, Task
-from lmpipe.state import ProgramState
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from helpers.world import NameColour, TwoSteps, recipe, things
 from helpers.writer import answer_or_write, writer
 
 import lmpipe
-from lmpipe.artifact import read_artifact
+from lmpipe.compiling.recipe import prepare
+from lmpipe.compiling.run_folder import read_artifact
 from lmpipe.lm.request import Reply, Request
-from lmpipe.optimize import optimizer_names
-from lmpipe.recipe import prepare
+from lmpipe.optimize.by_name import optimizer_names
 
 EMBEDDED = "knn by embeddings"
 

@@ -11,9 +11,9 @@ import pytest
 from helpers.world import COLOURS, TwoSteps, recipe
 
 import lmpipe
+from lmpipe.compiling.recipe import prepare
 from lmpipe.errors import RecipeError
 from lmpipe.lm.request import Request
-from lmpipe.recipe import prepare
 
 _CLUE = "say what people say"
 Write = Callable[[dict[str, str], int], str]

@@ -14,8 +14,10 @@ from helpers.world import COLOURS, recipe
 import lmpipe
 from lmpipe.errors import RecipeError
 from lmpipe.lm.request import Request
-from lmpipe.optimize import Cost, Racing, Sizes, Task
-from lmpipe.state import ProgramState, member_states
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.race_rules import Racing
+from lmpipe.optimize.engine.task import Task
+from lmpipe.state.program_state import ProgramState, member_states
 
 
 @dataclass(frozen=True)

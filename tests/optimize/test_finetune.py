@@ -14,12 +14,12 @@ from helpers.trainer import ScriptedTrainer, files
 from helpers.world import COLOURS, TwoSteps, answer, recipe, things
 
 import lmpipe
-from lmpipe.artifact import read_manifest
+from lmpipe.compiling.run_folder import read_manifest
 from lmpipe.errors import ConfigError, RecipeError
-from lmpipe.lm.cassette import Cassette, Mode
+from lmpipe.lm.cassettes.cassette import Cassette, Mode
 from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
-from lmpipe.optimize import Sizes
+from lmpipe.optimize.engine.optimizer import Sizes
 from lmpipe.settings import make_runtime
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainings import adapters_folder

@@ -13,7 +13,8 @@ from helpers.world import TwoSteps, things
 import lmpipe
 from lmpipe.errors import RecipeError
 from lmpipe.lm.request import Request
-from lmpipe.optimize import Sizes, Task
+from lmpipe.optimize.engine.optimizer import Sizes
+from lmpipe.optimize.engine.task import Task
 
 DECLARED = "Which colour does the thing have?"
 TWO_DECLARED = {"Describe the thing in a few words.", "Which colour does the described thing have?"}

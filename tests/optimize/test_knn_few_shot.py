@@ -15,8 +15,9 @@ from helpers.world import COLOURS, NameColour, TwoSteps, things
 import lmpipe
 from lmpipe.errors import RecipeError
 from lmpipe.lm.request import Request
-from lmpipe.optimize import Sizes, Task
-from lmpipe.state import Demo, Retrieval
+from lmpipe.optimize.engine.optimizer import Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.state.program_state import Demo, Retrieval
 
 
 def knows(request: Request) -> str:

@@ -11,11 +11,12 @@ from helpers.tasks import searched
 from helpers.world import NameColour, TwoSteps
 
 import lmpipe
-from lmpipe.adapters import layout_names
 from lmpipe.errors import ConfigError, RecipeError
+from lmpipe.layouts import layout_names
 from lmpipe.lm.request import Request
-from lmpipe.optimize import Sizes, Task
-from lmpipe.state import Retrieval
+from lmpipe.optimize.engine.optimizer import Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.state.program_state import Retrieval
 
 
 def laid(

@@ -24,8 +24,9 @@ from helpers.writer import writer
 import lmpipe
 from lmpipe.errors import ConfigError, InputError
 from lmpipe.lm.request import Request
-from lmpipe.optimize import Candidate, Sizes
-from lmpipe.optimize.grounding import TIPS
+from lmpipe.optimize.engine.events import Candidate
+from lmpipe.optimize.engine.optimizer import Sizes
+from lmpipe.optimize.shared.grounded_proposals import TIPS
 
 _CLUE = "say what people say"
 

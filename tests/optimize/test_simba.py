@@ -22,7 +22,7 @@ from helpers.world import COLOURS, NameColour, TwoSteps
 import lmpipe
 from lmpipe.errors import RecipeError
 from lmpipe.lm.request import Request
-from lmpipe.optimize import Task
+from lmpipe.optimize.engine.task import Task
 
 DECLARED = "Which colour does the thing have?"
 

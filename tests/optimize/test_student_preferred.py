@@ -14,7 +14,8 @@ from helpers.world import COLOURS, NameColour, TwoSteps, things
 import lmpipe
 from lmpipe.errors import RecipeError
 from lmpipe.lm.request import Request
-from lmpipe.optimize import Sizes, Task
+from lmpipe.optimize.engine.optimizer import Sizes
+from lmpipe.optimize.engine.task import Task
 
 # Two of each kind, and no two with the same number.
 SIX = [

@@ -10,7 +10,7 @@ from helpers.filler import fill
 
 import lmpipe
 from lmpipe.cli.overrides import Overrides
-from lmpipe.recipe_file import load_recipe
+from lmpipe.compiling.load_recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 LABELS = ("card_arrival", "lost_or_stolen_card", "age_limit", "top_up_failed")
@@ -48,7 +48,7 @@ def test_a_program_on_a_public_set_compiles_from_local_files(target: str, tmp_pa
 
 
 def test_the_tickets_are_split_without_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lmpipe.recipe import prepare
+    from lmpipe.compiling.recipe import prepare
 
     monkeypatch.chdir(ROOT)
     prepared = prepare(load_recipe("programs/tickets.py").replace(val_size=None))

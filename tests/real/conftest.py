@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmpipe.files import home_folder
+from lmpipe.foundation.atomic_files import home_folder
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 from helpers.recorded import RECORD, compile_and_ask
 
 import lmpipe
-from lmpipe.recipe_file import load_recipe
+from lmpipe.compiling.load_recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 CASSETTE = ROOT / "tests" / "cassettes" / "optimizers" / "knn-embedded.jsonl"

@@ -13,7 +13,7 @@ from helpers.optimizers import SMALL
 from helpers.recorded import RECORD, compile_and_ask
 
 import lmpipe
-from lmpipe.recipe_file import load_recipe
+from lmpipe.compiling.load_recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 CASSETTES = ROOT / "tests" / "cassettes" / "optimizers"

@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 import lmpipe
-from lmpipe.lm.cassette import Cassette
+from lmpipe.compiling.load_recipe import load_recipe
+from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.runtime import Runtime
-from lmpipe.recipe_file import load_recipe
 from lmpipe.settings import using
 
 ROOT = Path(__file__).parents[2]

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import lmpipe
+from lmpipe.compiling.load_recipe import load_recipe
+from lmpipe.compiling.provisioning import adapters_of
 from lmpipe.errors import ConfigError, TrainingError
 from lmpipe.lm.lm import LM
-from lmpipe.phases import adapters_of
-from lmpipe.recipe_file import load_recipe
 from lmpipe.serving.find import find_vllm
 from lmpipe.settings import make_runtime, using
 from lmpipe.weights.environment import training_environment

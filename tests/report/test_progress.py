@@ -12,7 +12,8 @@ from rich.console import Console
 
 import lmpipe
 from lmpipe.errors import LMUnavailableError
-from lmpipe.optimize import Progress, Spend
+from lmpipe.lm.spend import Spend
+from lmpipe.optimize.engine.events import Progress
 from lmpipe.report.progress import JsonLines, LivePanel, PlainLines, ProgressView
 from lmpipe.report.text import duration, money, points
 from lmpipe.weights.trainer import TrainingProgress

@@ -10,15 +10,17 @@ from helpers.world import recipe, student, things
 from rich.console import Console
 
 import lmpipe
+from lmpipe.compiling.recipe import prepare
+from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
 from lmpipe.lm.prices import Price
-from lmpipe.lm.request import Reply, Usage
-from lmpipe.lm.runtime import Call, Runtime
+from lmpipe.lm.request import Reply
+from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.spend import Account, Spend
+from lmpipe.lm.usage import Usage
 from lmpipe.metrics import exact_match, judge
-from lmpipe.recipe import prepare
 from lmpipe.report.terminal import plan_json, print_account, print_evaluation, print_plan
 from lmpipe.report.text import NOTHING, spend_line
-from lmpipe.spend import Account, Spend
 
 
 def call(role: str, label: str, lm: str, price: Price | None) -> Call:

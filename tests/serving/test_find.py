@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lmpipe.environments import environment_python
 from lmpipe.errors import ConfigError
+from lmpipe.foundation.python_environments import environment_python
 from lmpipe.serving import find
 from lmpipe.serving.find import MODULE, find_vllm, visible_devices
 

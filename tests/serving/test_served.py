@@ -10,8 +10,8 @@ import pytest
 from lmpipe import LM
 from lmpipe.errors import ConfigError, LMError
 from lmpipe.lm.request import Message, Request
-from lmpipe.lm.retry import RetryPolicy
 from lmpipe.lm.runtime import ReplyStore, Runtime
+from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.serving import Fleet, ServerSpec, start_server
 from lmpipe.serving.served import ServedLMs
 from lmpipe.settings import make_runtime

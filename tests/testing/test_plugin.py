@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.fake_server import FakeServer
 
-from lmpipe.lm.cassette import MODES
+from lmpipe.lm.cassettes.cassette import MODES
 from lmpipe.testing import plugin
 
 Run = Callable[..., pytest.RunResult]

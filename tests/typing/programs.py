@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Generic, TypeVar, assert_type
 
 import lmpipe
-from lmpipe.state import ensemble_state
+from lmpipe.state.program_state import ensemble_state
 
 
 class WriteQuery(lmpipe.Signature):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from helpers.training import fake_python
 
-from lmpipe.environments import environment_folder, environment_python
 from lmpipe.errors import TrainingError
+from lmpipe.foundation.python_environments import environment_folder, environment_python
 from lmpipe.weights import environment
 from lmpipe.weights.environment import training_environment
 

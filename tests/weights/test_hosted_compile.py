@@ -12,9 +12,9 @@ from helpers.world import GREENS, recipe
 from typer.testing import CliRunner
 
 import lmpipe
-from lmpipe.artifact import read_manifest
 from lmpipe.cli import app
 from lmpipe.cli.overrides import trainer_named
+from lmpipe.compiling.run_folder import read_manifest
 from lmpipe.errors import RecipeError
 from lmpipe.settings import current_settings
 from lmpipe.weights.hosted_trainer import HostedTrainer

@@ -17,7 +17,7 @@ import pytest
 from helpers.training import fake_python, sft_rows, write_adapter, write_model, write_rows
 
 from lmpipe.errors import DataError, TrainingError
-from lmpipe.files import FolderLock
+from lmpipe.foundation.atomic_files import FolderLock
 from lmpipe.weights import job_folder
 from lmpipe.weights.adapter import read_adapter
 from lmpipe.weights.job_folder import Plan

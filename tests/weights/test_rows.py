@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 import lmpipe
-from lmpipe.adapters import layout_names
 from lmpipe.errors import ConfigError, DataError
-from lmpipe.evaluation import evaluate
+from lmpipe.evaluation.evaluate import evaluate
+from lmpipe.layouts import layout_names
 from lmpipe.lm.request import Request
 from lmpipe.metrics import exact_match
-from lmpipe.state import Demo, Retrieval
-from lmpipe.trace import Trace
+from lmpipe.state.program_state import Demo, Retrieval
+from lmpipe.state.trace import Trace
 from lmpipe.weights.rows import (
     TrainingRow,
     preference_rows,

@@ -12,7 +12,7 @@ import pytest
 from helpers.trainer import ScriptedTrainer
 
 import lmpipe
-from lmpipe.lm.cache import Cache
+from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.request import Message
 from lmpipe.weights.rows import TrainingRow
 from lmpipe.weights.settings import TrainingSettings

@@ -15,7 +15,7 @@ from lmpipe.cli.failures import ExitCode
 from lmpipe.cli.options import CacheFolder, Json
 
 if TYPE_CHECKING:
-    from lmpipe.lm.cache_upkeep import CacheStats
+    from lmpipe.lm.cache.upkeep import CacheStats
 
 app = typer.Typer(
     help="Look after the cache of LM replies: count, prune, clear, export, import.",
@@ -57,10 +57,10 @@ def stats(cache: CacheFolder = None, json: Json = False) -> None:
     """Count the replies, by LM, and what they take on disk."""
     import orjson
 
-    from lmpipe.lm import cache_upkeep
+    from lmpipe.lm.cache import upkeep
 
     folder = _folder(cache)
-    found = cache_upkeep.stats(folder)
+    found = upkeep.stats(folder)
     if json:
         typer.echo(orjson.dumps({"folder": str(folder), **found.to_json()}).decode())
     else:
@@ -87,7 +87,7 @@ def prune(
 ) -> None:
     """Drop replies that are old, of one LM, or too many."""
     from lmpipe.errors import ConfigError
-    from lmpipe.lm import cache_upkeep
+    from lmpipe.lm.cache import upkeep
 
     age = None if older_than is None else parse_age(older_than)
     size = None if max_size is None else parse_size(max_size)
@@ -99,8 +99,8 @@ def prune(
     folder = _folder(cache)
     dropped = 0
     if folder.exists():
-        dropped = cache_upkeep.prune(folder, older_than=age, max_size=size, model=model)
-    left = cache_upkeep.stats(folder)
+        dropped = upkeep.prune(folder, older_than=age, max_size=size, model=model)
+    left = upkeep.stats(folder)
     typer.echo(f"dropped {_replies(dropped)}; {_replies(left.replies)} left in {folder}")
     if model is not None and not dropped and model not in left.models and left.models:
         typer.echo(f"  no reply is of {model}; there are: {', '.join(left.models)}", err=True)
@@ -113,10 +113,10 @@ def clear(
 ) -> None:
     """Drop all replies; they cost LM calls to get again."""
     from lmpipe.errors import ConfigError
-    from lmpipe.lm import cache_upkeep
+    from lmpipe.lm.cache import upkeep
 
     folder = _folder(cache)
-    found = cache_upkeep.stats(folder) if _readable(folder) else None
+    found = upkeep.stats(folder) if _readable(folder) else None
     what = "all replies" if found is None else _replies(found.replies)
     if not yes:
         if not _can_ask():
@@ -124,7 +124,7 @@ def clear(
         if not typer.confirm(f"drop {what} in {folder}?"):
             typer.echo("nothing was dropped")
             raise typer.Exit(int(ExitCode.FAILED))
-    dropped = cache_upkeep.clear(folder) if folder.exists() else 0
+    dropped = upkeep.clear(folder) if folder.exists() else 0
     typer.echo(f"dropped {_replies(dropped)} in {folder}")
 
 
@@ -135,11 +135,11 @@ def export(
     cache: CacheFolder = None,
 ) -> None:
     """Write the replies as JSONL, one a line."""
-    from lmpipe.lm import cache_upkeep
+    from lmpipe.lm.cache import upkeep
 
     folder = _folder(cache)
     damaged: list[str] = []
-    lines = cache_upkeep.export(
+    lines = upkeep.export(
         folder, model=model, on_damage=lambda key, error: damaged.append(f"{key} ({error})")
     )
     written = _write(file, lines)
@@ -156,7 +156,7 @@ def import_(
 ) -> None:
     """Add exported replies; what is there already stays as it is."""
     from lmpipe.errors import DataError
-    from lmpipe.lm import cache_upkeep
+    from lmpipe.lm.cache import upkeep
 
     folder = cache or _default_folder()
     if not file.is_file():
@@ -166,7 +166,7 @@ def import_(
         with file.open("rb") as opened:
             yield from opened
 
-    done = cache_upkeep.import_(folder, lines, name=str(file))
+    done = upkeep.import_(folder, lines, name=str(file))
     there = "was" if done.known == 1 else "were"
     typer.echo(
         f"imported {_replies(done.added)} into {folder}; {done.known:,} {there} there already"
@@ -190,7 +190,7 @@ def _folder(cache: Path | None) -> Path:
 
 
 def _default_folder() -> Path:
-    from lmpipe.lm.cache import default_cache_folder
+    from lmpipe.lm.cache.cache import default_cache_folder
 
     return default_cache_folder()
 
@@ -198,10 +198,10 @@ def _default_folder() -> Path:
 def _readable(folder: Path) -> bool:
     """Whether its replies can be counted; one that is damaged can still be cleared."""
     from lmpipe.errors import ConfigError
-    from lmpipe.lm import cache_upkeep
+    from lmpipe.lm.cache import upkeep
 
     with suppress(ConfigError):
-        cache_upkeep.stats(folder)
+        upkeep.stats(folder)
         return True
     return False
 
@@ -225,7 +225,7 @@ def _write(file: Path, lines: Iterable[bytes]) -> int:
 
 
 def _print_stats(folder: Path, found: CacheStats) -> None:
-    from lmpipe.lm.cache_upkeep import timestamp
+    from lmpipe.lm.cache.upkeep import timestamp
     from lmpipe.report.terminal import make_console, make_table, say
 
     console = make_console()

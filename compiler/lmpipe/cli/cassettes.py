@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from lmpipe.errors import CassetteError, ConfigError
-from lmpipe.lm.cassette import Cassette
+from lmpipe.lm.cassettes.cassette import Cassette
 
 
 def open_cassette(record: Path | None, replay: Path | None) -> Cassette | None:

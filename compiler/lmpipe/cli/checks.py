@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import lmpipe
-from lmpipe.environments import VERSIONS_SCRIPT
+from lmpipe.foundation.python_environments import VERSIONS_SCRIPT
 
 Standing = Literal["ok", "missing", "broken"]
 
@@ -112,7 +112,7 @@ async def check_libraries() -> Finding:
 
 async def check_home() -> Finding:
     """Whether what was fetched and asked can be kept."""
-    from lmpipe.lm.cache import default_cache_folder
+    from lmpipe.lm.cache.cache import default_cache_folder
 
     folder = default_cache_folder()
     try:
@@ -128,7 +128,7 @@ async def check_home() -> Finding:
 
 async def check_embedded() -> Finding:
     """The engine behind `LM("local")`, and its weights."""
-    from lmpipe.lm.weights import default_weights_path
+    from lmpipe.lm.embedded.default_weights import default_weights_path
 
     weights = default_weights_path()
     there = f"weights in {weights}" if weights.exists() else "weights are fetched at first use"

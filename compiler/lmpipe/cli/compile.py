@@ -25,9 +25,9 @@ from lmpipe.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from lmpipe.recipe import Recipe
+    from lmpipe.compiling.recipe import Recipe
+    from lmpipe.compiling.run import Run
     from lmpipe.report.progress import ProgressView
-    from lmpipe.result import Run
 
 _Size = Annotated[int | None, typer.Option(min=1, help="Examples to take of it, by the seed.")]
 
@@ -84,8 +84,8 @@ def command(
     """Compile a program: search for what scores best, test it once, save it."""
     from lmpipe.cli.overrides import Overrides, Traffic, choose_lms
     from lmpipe.cli.targets import open_road
-    from lmpipe.compiler import compile as compile_recipe
-    from lmpipe.recipe_file import load_recipe
+    from lmpipe.compiling.compile import compile as compile_recipe
+    from lmpipe.compiling.load_recipe import load_recipe
 
     lms = choose_lms(
         base_url,
@@ -155,7 +155,7 @@ def _check_gate(recipe: Recipe, required: bool) -> None:
 def _show_plan(recipe: Recipe, *, json: bool) -> None:
     import orjson
 
-    from lmpipe.recipe import prepare
+    from lmpipe.compiling.recipe import prepare
     from lmpipe.report.terminal import make_console, plan_json, print_plan
 
     plan = plan_json(prepare(recipe))

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lmpipe.cli.targets import Opened
-    from lmpipe.example import Example
-    from lmpipe.outcome import Evaluation
-    from lmpipe.recipe import Prepared
+    from lmpipe.compiling.recipe import Prepared
+    from lmpipe.data.example import Example
+    from lmpipe.evaluation.results import Evaluation
 
 
 class Split(StrEnum):
@@ -75,7 +75,7 @@ def command(
     """Score a compiled program, or a program as it is declared."""
     from lmpipe.cli.overrides import Traffic, choose_lms
     from lmpipe.cli.targets import look_after, open_road, open_target
-    from lmpipe.rows import check_rows_file
+    from lmpipe.evaluation.row_files import check_rows_file
     from lmpipe.settings import using
 
     if out is not None:
@@ -100,9 +100,9 @@ def _examples(
 ) -> tuple[Sequence[Example], Prepared | None]:
     """The examples to score; with the prepared recipe where they are its own."""
     from lmpipe.cli.overrides import Overrides
+    from lmpipe.compiling.recipe import prepare
+    from lmpipe.data.source import Source
     from lmpipe.errors import RecipeError
-    from lmpipe.recipe import prepare
-    from lmpipe.source import Source
 
     if data is not None:
         moved = Overrides(test=data).apply(opened.recipe).test
@@ -146,7 +146,7 @@ def _evaluate(
 ) -> Evaluation:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from lmpipe.evaluation import evaluate
+    from lmpipe.evaluation.evaluate import evaluate
     from lmpipe.report.terminal import make_console
 
     console = make_console(stderr=True)

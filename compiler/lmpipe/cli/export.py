@@ -11,7 +11,7 @@ import typer
 from lmpipe.cli.options import Program, Trust
 
 if TYPE_CHECKING:
-    from lmpipe.trace import Trace
+    from lmpipe.state.trace import Trace
     from lmpipe.weights.rows import TrainingRow
 
 
@@ -34,9 +34,9 @@ def command(
     trust: Trust = False,
 ) -> None:
     """Write the fine-tuning rows of a run: those it trained on, or its rollouts that passed."""
-    from lmpipe.artifact import read_artifact
+    from lmpipe.compiling.run_folder import read_artifact
     from lmpipe.errors import DataError
-    from lmpipe.files import write_file
+    from lmpipe.foundation.atomic_files import write_file
     from lmpipe.weights.rows import rows_to_jsonl
     from lmpipe.weights.trainings import folder_name
 
@@ -87,8 +87,8 @@ def _rolled_out(target: str, program: Path | None, *, trust: bool) -> dict[str, 
 
 
 def _trace(steps: list[dict[str, Any]]) -> Trace:
-    from lmpipe.lm.request import Usage
-    from lmpipe.trace import Step, Trace
+    from lmpipe.lm.usage import Usage
+    from lmpipe.state.trace import Step, Trace
 
     return Trace(
         [

@@ -11,8 +11,8 @@ import orjson
 import pydantic
 
 from lmpipe.errors import CallError, DataError
-from lmpipe.program import Module, Predictor
-from lmpipe.spec import first_problem, type_name
+from lmpipe.modules.module import Module, Predictor
+from lmpipe.signatures.signature_spec import first_problem, type_name
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lmpipe.compiling.recipe import Recipe
+from lmpipe.data.source import Data, Source
 from lmpipe.errors import ArtifactError, ConfigError, RecipeError
 from lmpipe.lm.lm import LM, without_password
-from lmpipe.optimize import Budget
-from lmpipe.recipe import Recipe
-from lmpipe.source import Data, Source
+from lmpipe.optimize.engine.budget import Budget
 from lmpipe.weights.trainer import Trainer
 
 _ROLES = ("student", "teacher", "proposer", "embedder")

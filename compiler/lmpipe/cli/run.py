@@ -29,7 +29,7 @@ from lmpipe.cli.options import (
 
 if TYPE_CHECKING:
     from lmpipe.cli.inputs import InputField
-    from lmpipe.program import Module
+    from lmpipe.modules.module import Module
 
 # Options that are not named below are the program's inputs.
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -96,7 +96,7 @@ def _read_inputs(
 def _answer_one(program: Module, row: Mapping[str, Any], *, pretty: bool) -> None:
     import orjson
 
-    from lmpipe.lm import loop
+    from lmpipe.lm.concurrency import loop
 
     answer = loop.run_sync(_answer(program, row))
     if "error" in answer:
@@ -110,7 +110,7 @@ def _answer_many(program: Module, rows: Sequence[Mapping[str, Any]], concurrency
 
     import orjson
 
-    from lmpipe.lm import loop
+    from lmpipe.lm.concurrency import loop
 
     failed: list[str] = []
 
@@ -140,9 +140,9 @@ def _answer_many(program: Module, rows: Sequence[Mapping[str, Any]], concurrency
 async def _answer(program: Module, row: Mapping[str, Any]) -> dict[str, Any]:
     """The result of one run as a JSON object, or what its own row did wrong."""
     from lmpipe.errors import LmpipeError, OutputError
-    from lmpipe.program import run_traced
-    from lmpipe.signature import plain
-    from lmpipe.trace import Trace
+    from lmpipe.modules.module import run_traced
+    from lmpipe.signatures.signature import plain
+    from lmpipe.state.trace import Trace
 
     try:
         result = plain(await run_traced(program, row, Trace()))

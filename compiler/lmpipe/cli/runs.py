@@ -37,7 +37,7 @@ def command(
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
     """What the manifests in a folder say, oldest first; damaged ones are listed as such."""
-    from lmpipe.artifact import MANIFEST, read_manifest
+    from lmpipe.compiling.run_folder import MANIFEST, read_manifest
     from lmpipe.errors import ArtifactError
 
     found = []

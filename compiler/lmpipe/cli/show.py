@@ -11,8 +11,8 @@ from lmpipe.cli.options import Program, Target, Trust
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lmpipe.program import Module
-    from lmpipe.state import Demo, PredictorState, ProgramState
+    from lmpipe.modules.module import Module
+    from lmpipe.state.program_state import Demo, PredictorState, ProgramState
 
 # A pool may hold thousands: program.json has them all.
 _POOL_SHOWN = 5
@@ -20,8 +20,8 @@ _POOL_SHOWN = 5
 
 def command(target: Target, program: Program = None, trust: Trust = False) -> None:
     """Show what was learned; with the program at hand, a whole prompt too."""
-    from lmpipe.artifact import read_artifact
     from lmpipe.cli.targets import is_run_folder, open_target
+    from lmpipe.compiling.run_folder import read_artifact
     from lmpipe.report.terminal import make_console
 
     console = make_console()
@@ -84,8 +84,8 @@ def _show(
 ) -> None:
     from lmpipe.report.terminal import say
     from lmpipe.report.text import weights_line
-    from lmpipe.spec import spec_text
-    from lmpipe.state import member_states
+    from lmpipe.signatures.signature_spec import spec_text
+    from lmpipe.state.program_state import member_states
 
     if state.reduce is not None:
         members = len(member_states(state))
@@ -149,7 +149,7 @@ def _values(values: Mapping[str, Any], shorten: Any) -> str:
 
 def _show_prompt(console: Console, program: Module, path: str, learned: PredictorState) -> None:
     """A whole prompt: with the first demonstration's inputs asked again, where there are any."""
-    from lmpipe.adapters import layout_named, render_prefix
+    from lmpipe.layouts import layout_named, render_prefix
     from lmpipe.report.terminal import say
 
     predictor = program.predictors()[path]

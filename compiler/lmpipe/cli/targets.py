@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lmpipe.artifact import Artifact, read_artifact
 from lmpipe.cli.cassettes import open_cassette, using_cassette
 from lmpipe.cli.overrides import LMChoice, Overrides, Traffic
-from lmpipe.compiler import bind_artifact, trusted_recipe
+from lmpipe.compiling.compile import bind_artifact, trusted_recipe
+from lmpipe.compiling.load_recipe import load_recipe
+from lmpipe.compiling.provisioning import attach_weights
+from lmpipe.compiling.recipe import Recipe
+from lmpipe.compiling.run_folder import Artifact, read_artifact
 from lmpipe.errors import RecipeError
-from lmpipe.phases import attach_weights
-from lmpipe.program import Module
-from lmpipe.recipe import Recipe
-from lmpipe.recipe_file import load_recipe
+from lmpipe.modules.module import Module
 from lmpipe.settings import configured_lm, current_settings, make_runtime, using
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from math import inf
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from lmpipe.canonical import canonical_json
 from lmpipe.errors import ConfigError
+from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.lm.prices import Price
 
 DEFAULT_MAX_TOKENS = 512

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from lmpipe.canonical import canonical_json
+from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.lm.lm import LM
+from lmpipe.lm.usage import Usage
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -58,33 +59,6 @@ class Constraint:
 
     def to_json(self) -> dict[str, str]:
         return {"kind": self.kind, "value": self.value}
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one call or the sum over many."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_prompt_tokens: int = 0
-
-    @property
-    def tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.cached_prompt_tokens + other.cached_prompt_tokens,
-        )
-
-    def to_json(self) -> dict[str, int]:
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "cached_prompt_tokens": self.cached_prompt_tokens,
-        }
 
 
 class Prefix:

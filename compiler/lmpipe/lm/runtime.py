@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from lmpipe.errors import LMError
-from lmpipe.lm import loop
-from lmpipe.lm.deadline import check_deadline, in_time
-from lmpipe.lm.endpoint import Endpoint
+from lmpipe.lm.call import Call
+from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
-from lmpipe.lm.prices import Price, price_of
+from lmpipe.lm.price_list import price_of
 from lmpipe.lm.providers import Provider, open_provider, weights_of
 from lmpipe.lm.providers.base import OnText, Servers, is_served
-from lmpipe.lm.request import Reply, Request, Usage
-from lmpipe.lm.retry import RetryPolicy
+from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.scope import current_scope
 from lmpipe.lm.scripted import ScriptedLM
-from lmpipe.trace import current_scope
+from lmpipe.lm.traffic.deadline import check_deadline, in_time
+from lmpipe.lm.traffic.endpoint import Endpoint
+from lmpipe.lm.traffic.retry import RetryPolicy
+from lmpipe.lm.usage import Usage
 
 
 class ReplyStore(Protocol):
@@ -34,32 +35,6 @@ class ReplyStore(Protocol):
     def put(self, key: str, request: Request, reply: Reply) -> None: ...
 
     def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One logical LM call, cached or not, for the accounts.
-
-    Args:
-        key: its cache key.
-        label: the path of the predictor that made it.
-        role: `task`, `teacher`, `proposer`, `judge` or `embedder`.
-        lm: the model's name.
-        price: what its tokens cost, or None where that is unknown.
-        reply: the answer.
-    """
-
-    key: str
-    label: str
-    role: str
-    lm: str
-    price: Price | None
-    reply: Reply
-
-    @property
-    def usd(self) -> float | None:
-        """US dollars for its tokens, whether it reached the LM or not; None if unknown."""
-        return None if self.price is None else self.price.cost(self.reply.usage)
 
 
 class Runtime:

@@ -7,11 +7,12 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lmpipe.canonical import digest
 from lmpipe.errors import LMRequestError
+from lmpipe.foundation.canonical_json import digest
+from lmpipe.foundation.vectors import encode_vector
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Reply, Request, Usage
-from lmpipe.vectors import encode_vector
+from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.usage import Usage
 
 _PLACES = 64
 

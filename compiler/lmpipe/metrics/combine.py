@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lmpipe.data.example import Example
 from lmpipe.errors import MetricError
-from lmpipe.example import Example
 from lmpipe.metrics.score import (
     AnyMetric,
     BoundMetric,

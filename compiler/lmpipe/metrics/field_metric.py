@@ -8,8 +8,8 @@ from enum import Enum
 from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
+from lmpipe.data.example import Example, missing_field
 from lmpipe.errors import MetricError
-from lmpipe.example import Example, missing_field
 from lmpipe.metrics.score import Score
 
 # Compares the gold value with the predicted one: a value in [0, 1] and feedback about it.

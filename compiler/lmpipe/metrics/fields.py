@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lmpipe.canonical import canonical_json
-from lmpipe.example import Example, jsonable
+from lmpipe.data.example import Example, jsonable
+from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.metrics.field_metric import (
     FieldMetric,
     call_text,

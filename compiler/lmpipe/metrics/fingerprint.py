@@ -11,9 +11,9 @@ from functools import partial
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
-from lmpipe.canonical import canonical_json, digest
+from lmpipe.data.example import jsonable
 from lmpipe.errors import DataError
-from lmpipe.example import jsonable
+from lmpipe.foundation.canonical_json import canonical_json, digest
 
 
 def metric_fingerprint(metric: object) -> str:

@@ -8,8 +8,8 @@ import sys
 from functools import partial
 from typing import Any
 
+from lmpipe.data.example import jsonable
 from lmpipe.errors import MetricError
-from lmpipe.example import jsonable
 from lmpipe.metrics.field_metric import FieldMetric, shown, verdict
 
 # A sign is one only where no digit or letter stands before it: "10-5" holds 10 and 5.

@@ -11,10 +11,10 @@ from numbers import Real
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from lmpipe.data.example import Example
 from lmpipe.errors import MetricError
-from lmpipe.example import Example
-from lmpipe.lm import loop
-from lmpipe.program import Module
+from lmpipe.lm.concurrency import loop
+from lmpipe.modules.module import Module
 
 # A sum of weights that should be 1 may miss it by a rounding error.
 _SLACK = 1e-9

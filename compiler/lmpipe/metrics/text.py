@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from lmpipe.example import jsonable
+from lmpipe.data.example import jsonable
 from lmpipe.metrics.field_metric import FieldMetric, shown, verdict
 
 _ARTICLES = frozenset(("a", "an", "the"))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from lmpipe.modules.predict import Predict
-from lmpipe.signature import Signature, with_reasoning
+from lmpipe.signatures.signature import Signature, with_reasoning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lmpipe.lm.lm import LM
-    from lmpipe.signature import Prediction
+    from lmpipe.signatures.signature import Prediction
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)

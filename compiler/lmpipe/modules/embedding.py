@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lmpipe.errors import ConfigError
+from lmpipe.foundation.vectors import dimension_of
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request, embedding_request
-from lmpipe.state import Vectors
-from lmpipe.vectors import dimension_of
+from lmpipe.state.program_state import Vectors
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from lmpipe.errors import CallError
+from lmpipe.modules.module import Module
 from lmpipe.modules.predict import Predict
-from lmpipe.program import Module
-from lmpipe.signature import Prediction
-from lmpipe.signature_function import signature_from_function
+from lmpipe.signatures.from_function import signature_from_function
+from lmpipe.signatures.signature import Prediction
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -15,25 +15,26 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 import pydantic
 
-from lmpipe.adapters import LayoutError, ask_again, layout_named, render_demo
-from lmpipe.adapters.base import Reading
 from lmpipe.errors import CallError, ConfigError, OutputError, RecipeError, SignatureError
-from lmpipe.lm import loop
+from lmpipe.layouts import LayoutError, ask_again, layout_named, render_demo
+from lmpipe.layouts.base import Reading
+from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request
+from lmpipe.lm.scope import Scope, current_scope
 from lmpipe.modules.embedding import Embedding
+from lmpipe.modules.module import Predictor
 from lmpipe.modules.prompt import Prompt
-from lmpipe.program import Predictor
-from lmpipe.retrieval import Pools
+from lmpipe.modules.retrieval import Pools
 from lmpipe.settings import current_settings
-from lmpipe.signature import Prediction, Signature, spec_of
-from lmpipe.signature_string import signature_from_string
-from lmpipe.spec import SignatureSpec, first_problem
-from lmpipe.state import Adapter, Demo, PredictorState
-from lmpipe.trace import Scope, Step, current_scope
+from lmpipe.signatures.from_string import signature_from_string
+from lmpipe.signatures.signature import Prediction, Signature, spec_of
+from lmpipe.signatures.signature_spec import SignatureSpec, first_problem
+from lmpipe.state.program_state import Adapter, Demo, PredictorState
+from lmpipe.state.trace import Step
 
 if TYPE_CHECKING:
-    from lmpipe.streaming import FieldReader
+    from lmpipe.modules.stream import FieldReader
 
 _Conversation = Generator[Request, Reply, Any]
 
@@ -260,7 +261,7 @@ class Predict(Predictor, Generic[P, R_co]):
         listener = current_scope().listener
         if listener is None:
             return None
-        from lmpipe.streaming import FieldReader
+        from lmpipe.modules.stream import FieldReader
 
         return FieldReader(self._spec, self._prompt.layout, self.path, listener)
 

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lmpipe.adapters import Layout, layout_named, render_prefix
 from lmpipe.errors import CallError
+from lmpipe.layouts import Layout, layout_named, render_prefix
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Constraint, Message, Prefix
 from lmpipe.modules.embedding import Embedding
-from lmpipe.spec import SignatureSpec
-from lmpipe.state import PredictorState
+from lmpipe.signatures.signature_spec import SignatureSpec
+from lmpipe.state.program_state import PredictorState
 
 if TYPE_CHECKING:
-    from lmpipe.retrieval import Neighbours, Pools
+    from lmpipe.modules.retrieval import Neighbours, Pools
 
 
 @dataclass(frozen=True)

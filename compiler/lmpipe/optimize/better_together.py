@@ -7,11 +7,11 @@ from typing import Any
 
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.chain import Chain
+from lmpipe.optimize.engine.optimizer import Cost, Optimizer, Sizes
+from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.finetune import BootstrapFinetune
 from lmpipe.optimize.knn_few_shot import KNNFewShot
-from lmpipe.optimize.optimizer import Cost, Optimizer, Sizes
-from lmpipe.optimize.task import Task
-from lmpipe.state import ProgramState
+from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmpipe.optimize.demos import (
+from lmpipe.optimize.engine.events import Rollout
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
     distinct,
     draw,
@@ -15,10 +18,7 @@ from lmpipe.optimize.demos import (
     teacher_state,
     with_demos,
 )
-from lmpipe.optimize.events import Rollout
-from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.task import Task
-from lmpipe.state import Demo, ProgramState
+from lmpipe.state.program_state import Demo, ProgramState
 
 # Rollouts are started in blocks of this size, whatever the concurrency: where the search for
 # demonstrations stops must not depend on how many run at once.

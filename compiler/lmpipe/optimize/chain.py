@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmpipe.errors import RecipeError
+from lmpipe.optimize.engine.optimizer import Cost, Optimizer, Sizes
+from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.layout_search import LayoutSearch
-from lmpipe.optimize.optimizer import Cost, Optimizer, Sizes
 from lmpipe.optimize.random_search import RandomSearch
-from lmpipe.optimize.task import Task
-from lmpipe.state import ProgramState
+from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,17 +8,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmpipe.errors import RecipeError
-from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.proposals import (
+from lmpipe.evaluation.results import Row
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.proposer_text import (
     clean_instruction,
     describe_rows,
     step_text,
     with_instruction,
 )
-from lmpipe.optimize.task import Task
-from lmpipe.outcome import Row
-from lmpipe.signature import Input, Output, Signature
-from lmpipe.state import ProgramState
+from lmpipe.signatures.signature import Input, Output, Signature
+from lmpipe.state.program_state import ProgramState
 
 
 class ImproveInstruction(Signature):

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmpipe.errors import RecipeError
-from lmpipe.optimize.optimizer import Cost, Optimizer, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, Optimizer, Sizes
+from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.random_search import RandomSearch
-from lmpipe.optimize.task import Task
-from lmpipe.state import ProgramState, ensemble_state
+from lmpipe.state.program_state import ProgramState, ensemble_state
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lmpipe.errors import RecipeError
-from lmpipe.optimize.demos import labeled_demos, with_retrieval
-from lmpipe.optimize.events import Rollout
-from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.task import Task
-from lmpipe.optimize.training import gate_cost, trained
-from lmpipe.state import ProgramState
+from lmpipe.optimize.engine.events import Rollout
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.demos import labeled_demos, with_retrieval
+from lmpipe.optimize.shared.weight_training import gate_cost, trained
+from lmpipe.state.program_state import ProgramState
 from lmpipe.weights.settings import TrainingSettings
 
 

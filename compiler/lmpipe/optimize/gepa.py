@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from lmpipe.errors import RecipeError
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.gepa_adapter import GepaAdapter, Silent
-from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.sync_library import Steps, in_library, load_library
-from lmpipe.optimize.task import Task
-from lmpipe.state import ProgramState
+from lmpipe.optimize.shared.blocking_library import Steps, in_library, load_library
+from lmpipe.state.program_state import ProgramState
 
 Effort = Literal["light", "medium", "heavy"]
 Components = Literal["round_robin", "all"]

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lmpipe.optimize.proposals import clean_instruction, describe_rows, with_instruction
-from lmpipe.optimize.sync_library import Steps
-from lmpipe.optimize.task import Task
-from lmpipe.outcome import Row
-from lmpipe.signature import Input, Output, Signature
-from lmpipe.spec import spec_text
-from lmpipe.state import ProgramState
+from lmpipe.evaluation.results import Row
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.blocking_library import Steps
+from lmpipe.optimize.shared.proposer_text import clean_instruction, describe_rows, with_instruction
+from lmpipe.signatures.signature import Input, Output, Signature
+from lmpipe.signatures.signature_spec import spec_text
+from lmpipe.state.program_state import ProgramState
 
 # A component of gepa is a predictor, by its number: gepa goes through sets of their names, and
 # the order of strings in a set is another one in each process.

@@ -8,25 +8,25 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmpipe.errors import RecipeError
+from lmpipe.evaluation.results import Row
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.demos import (
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
     distinct,
     draw,
     labeled_demos,
     with_demos,
 )
-from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.proposals import (
+from lmpipe.optimize.shared.proposer_text import (
     clean_instruction,
     describe_demos,
     describe_rows,
     with_instruction,
 )
-from lmpipe.optimize.task import Task
-from lmpipe.outcome import Row
-from lmpipe.signature import Input, Output, Signature
-from lmpipe.state import Demo, ProgramState
+from lmpipe.signatures.signature import Input, Output, Signature
+from lmpipe.state.program_state import Demo, ProgramState
 
 # Examples and failed runs that one question shows: a proposer's context may be small.
 _EXAMPLES, _FAILED = 8, 3

@@ -8,15 +8,10 @@ from typing import Any
 
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.demos import (
-    bootstrapped_demos,
-    distinct,
-    labeled_demos,
-    with_retrieval,
-)
-from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.task import Task
-from lmpipe.state import Demo, ProgramState
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.demos import bootstrapped_demos, distinct, labeled_demos, with_retrieval
+from lmpipe.state.program_state import Demo, ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)

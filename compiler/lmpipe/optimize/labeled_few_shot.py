@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmpipe.optimize.demos import draw, labeled_demos, with_demos
-from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.task import Task
-from lmpipe.state import ProgramState
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.demos import draw, labeled_demos, with_demos
+from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)

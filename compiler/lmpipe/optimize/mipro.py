@@ -8,17 +8,21 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
-from lmpipe.adapters import layout_named, layout_names
 from lmpipe.errors import RecipeError
+from lmpipe.layouts import layout_named, layout_names
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.demo_choices import demo_choices
-from lmpipe.optimize.demos import bootstrapped_demos, distinct, labeled_demos, with_retrieval
-from lmpipe.optimize.grounding import SUMMARY_ASKS, propose_instructions, summarize_data
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.mipro_space import Space
-from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.task import Task
-from lmpipe.optimize.tpe import TreeParzen, load_optuna
-from lmpipe.state import Demo, ProgramState
+from lmpipe.optimize.shared.demo_choices import demo_choices
+from lmpipe.optimize.shared.demos import bootstrapped_demos, distinct, labeled_demos, with_retrieval
+from lmpipe.optimize.shared.grounded_proposals import (
+    SUMMARY_ASKS,
+    propose_instructions,
+    summarize_data,
+)
+from lmpipe.optimize.shared.tpe import TreeParzen, load_optuna
+from lmpipe.state.program_state import Demo, ProgramState
 
 # Instructions, demonstration sets and trials.
 _PRESETS = {"light": (4, 6, 12), "medium": (8, 10, 30), "heavy": (14, 16, 60)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lmpipe.optimize.demo_choices import DemoChoice
-from lmpipe.optimize.proposals import with_instruction
-from lmpipe.optimize.tpe import Point
-from lmpipe.state import ProgramState
+from lmpipe.optimize.shared.demo_choices import DemoChoice
+from lmpipe.optimize.shared.proposer_text import with_instruction
+from lmpipe.optimize.shared.tpe import Point
+from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True)

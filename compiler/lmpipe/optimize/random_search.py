@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmpipe.adapters import layout_named, layout_names
 from lmpipe.errors import RecipeError
+from lmpipe.layouts import layout_named, layout_names
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.demos import (
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.pool_embeddings import Embedded
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
     distinct,
     draw,
@@ -17,10 +20,7 @@ from lmpipe.optimize.demos import (
     with_demos,
     with_retrieval,
 )
-from lmpipe.optimize.embedding import Embedded
-from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.task import Task
-from lmpipe.state import Demo, ProgramState
+from lmpipe.state.program_state import Demo, ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
+from lmpipe.data.example import Example
 from lmpipe.errors import RecipeError
-from lmpipe.example import Example
-from lmpipe.optimize.contrast import Contrast, advised, shown
-from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.task import Task
-from lmpipe.outcome import Row
-from lmpipe.state import ProgramState
+from lmpipe.evaluation.results import Row
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.contrast import Contrast, advised, shown
+from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from lmpipe.canonical import canonical_json
+from lmpipe.data.example import Example
 from lmpipe.errors import RecipeError
-from lmpipe.example import Example
+from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.modules.retrieval import NearExamples
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.demos import bootstrapped_demos, labeled_demos, with_demos
-from lmpipe.optimize.optimizer import Cost, Sizes
-from lmpipe.optimize.task import Task
-from lmpipe.retrieval import NearExamples
-from lmpipe.state import Demo, ProgramState
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.demos import bootstrapped_demos, labeled_demos, with_demos
+from lmpipe.state.program_state import Demo, ProgramState
 
 
 @dataclass(frozen=True)

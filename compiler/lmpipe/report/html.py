@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from lmpipe.canonical import canonical_json
+from lmpipe.foundation.canonical_json import canonical_json
 
 
 def text(value: Any, most: int = 1500) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from lmpipe.report.html import card, chips, fields, section, text
 from lmpipe.report.run_files import RunFiles
 from lmpipe.report.text import count, in_order, retrieval_line, weights_line
-from lmpipe.state import member_states
+from lmpipe.state.program_state import member_states
 
 # A pool of demonstrations may hold thousands.
 _POOL_SHOWN = 6

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmpipe.files import write_file
+from lmpipe.foundation.atomic_files import write_file
 from lmpipe.report import changes
 from lmpipe.report.charts import bar, difference_chart, score_chart, search_chart
 from lmpipe.report.html import card, chips, fields, section, table, text

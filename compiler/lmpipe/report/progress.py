@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import orjson
 
 from lmpipe.errors import LMError
-from lmpipe.optimize import Candidate, Progress, Rollout
-from lmpipe.outcome import Row
+from lmpipe.evaluation.results import Row
+from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
 from lmpipe.report.text import (
     NOTHING,
     percent,

@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from lmpipe.artifact import PROGRAM, read_manifest
+from lmpipe.compiling.run_folder import PROGRAM, read_manifest
 from lmpipe.errors import ArtifactError
-from lmpipe.state import ProgramState
+from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True)

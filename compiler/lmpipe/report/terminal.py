@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lmpipe.outcome import Evaluation, Row
-from lmpipe.phases import phase_lines
+from lmpipe.compiling.provisioning import phase_lines
+from lmpipe.evaluation.results import Evaluation, Row
+from lmpipe.lm.spend import Account, Spend
 from lmpipe.report.text import (
     NOTHING,
     correction_line,
@@ -30,12 +31,11 @@ from lmpipe.report.text import (
     standing_line,
     tally,
 )
-from lmpipe.signature import plain
-from lmpipe.spend import Account, Spend
+from lmpipe.signatures.signature import plain
 
 if TYPE_CHECKING:
-    from lmpipe.recipe import Prepared
-    from lmpipe.result import Run
+    from lmpipe.compiling.recipe import Prepared
+    from lmpipe.compiling.run import Run
 
 # Wide enough that a pipe or a log is not wrapped.
 _PIPED_WIDTH = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lmpipe.spend import Spend
+from lmpipe.lm.spend import Spend
 from lmpipe.weights.trainer import TrainingProgress
 
 # What stands in a table where there is no figure.

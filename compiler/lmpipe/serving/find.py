@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmpipe.environments import environment_folder, environment_python
 from lmpipe.errors import ConfigError
+from lmpipe.foundation.python_environments import environment_folder, environment_python
 
 VARIABLE = "LMPIPE_VLLM"
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lmpipe.errors import ConfigError
-from lmpipe.files import home_folder
+from lmpipe.foundation.atomic_files import home_folder
 
 GRACE = 10.0
 

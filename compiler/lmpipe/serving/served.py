@@ -12,7 +12,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import ServedAt
 from lmpipe.serving.fleet import Fleet
 from lmpipe.serving.server import VLLMServer, attach
-from lmpipe.state import Adapter
+from lmpipe.state.program_state import Adapter
 
 
 class ServedLMs:

@@ -15,9 +15,9 @@ import pytest
 
 import lmpipe
 from lmpipe.errors import CassetteError, NetworkBlockedError
-from lmpipe.lm.cassette import Cassette, Mode
+from lmpipe.lm.cassettes.cassette import Cassette, Mode
 from lmpipe.testing.network import block_network
-from lmpipe.testing.road import NoLM, held, redirected
+from lmpipe.testing.redirect import NoLM, held, redirected
 
 _LIBRARY = Path(lmpipe.__file__).parent
 _LONGEST_NAME = 120

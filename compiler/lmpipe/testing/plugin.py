@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from lmpipe.lm.cassette import Cassette
+    from lmpipe.lm.cassettes.cassette import Cassette
     from lmpipe.testing.one_test import CassetteTest
 
-# As in `lmpipe.lm.cassette`.
+# As in `lmpipe.lm.cassettes.cassette`.
 _MODES = ("none", "once", "new_episodes", "rewrite", "all")
 
 _MARK = (

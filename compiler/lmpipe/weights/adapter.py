@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from lmpipe.canonical import digest
 from lmpipe.errors import ArtifactError
+from lmpipe.foundation.canonical_json import digest
 from lmpipe.weights.model_folder import file_hash
 
 WEIGHTS = "adapter_model.safetensors"

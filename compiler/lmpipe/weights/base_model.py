@@ -10,10 +10,10 @@ from pathlib import Path
 
 import orjson
 
-from lmpipe.canonical import pretty_json
 from lmpipe.errors import TrainingError
-from lmpipe.files import write_file
-from lmpipe.lm.weights import default_weights, file_sha256, weights_folder
+from lmpipe.foundation.atomic_files import write_file
+from lmpipe.foundation.canonical_json import pretty_json
+from lmpipe.lm.embedded.default_weights import default_weights, file_sha256, weights_folder
 from lmpipe.weights.environment import install_lines, training_environment
 from lmpipe.weights.model_folder import model_hash
 

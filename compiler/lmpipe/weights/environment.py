@@ -10,8 +10,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmpipe.environments import VERSIONS_SCRIPT, environment_folder, environment_python
 from lmpipe.errors import TrainingError
+from lmpipe.foundation.python_environments import (
+    VERSIONS_SCRIPT,
+    environment_folder,
+    environment_python,
+)
 
 VARIABLE = "LMPIPE_TRAIN_PYTHON"
 REQUIREMENTS = ("torch>=2.9", "transformers>=5.16", "trl>=1.16,<2", "peft>=0.21", "gguf>=0.19")

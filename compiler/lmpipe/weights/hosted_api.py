@@ -15,7 +15,7 @@ import orjson
 from lmpipe.errors import ConfigError, LMError, LMUnavailableError, TrainingError
 from lmpipe.lm.http import HttpClient, HttpError, UrlError
 from lmpipe.lm.providers.openai_reply import Server, connection_error, status_error
-from lmpipe.lm.retry import RetryPolicy, ask_again
+from lmpipe.lm.traffic.retry import RetryPolicy, ask_again
 
 T = TypeVar("T")
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import orjson
 
-from lmpipe.canonical import canonical_json, pretty_json
 from lmpipe.errors import RecipeError, TrainingError
-from lmpipe.files import write_file
+from lmpipe.foundation.atomic_files import write_file
+from lmpipe.foundation.canonical_json import canonical_json, pretty_json
 from lmpipe.lm.lm import without_password
 from lmpipe.lm.providers.openai_compatible import OPENAI_URL
-from lmpipe.lm.retry import RetryPolicy
+from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.weights.hosted_api import FineTuningApi, Sleep
 from lmpipe.weights.job_folder import Plan, disk_errors, finished, put_in_place, working
 from lmpipe.weights.row_file import read_row_file

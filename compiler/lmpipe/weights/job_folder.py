@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from lmpipe.canonical import digest, pretty_json
 from lmpipe.errors import ArtifactError, TrainingError
-from lmpipe.files import FolderLock, write_file
+from lmpipe.foundation.atomic_files import FolderLock, write_file
+from lmpipe.foundation.canonical_json import digest, pretty_json
 from lmpipe.weights.adapter import check_for_vllm, read_adapter
 from lmpipe.weights.model_folder import check_model_folder, file_hash, model_hash
 from lmpipe.weights.row_file import held_out_rows, read_row_file

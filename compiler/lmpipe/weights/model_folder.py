@@ -6,8 +6,8 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from lmpipe.canonical import digest
 from lmpipe.errors import TrainingError
+from lmpipe.foundation.canonical_json import digest
 
 # What changes the tokens that go in or the numbers that come out.
 _PINNED = ("*.safetensors", "config.json", "tokenizer*", "chat_template*", "*.model", "vocab*")

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from lmpipe.canonical import canonical_json
 from lmpipe.errors import DataError
+from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.weights.settings import Method, TrainingSettings
 
 _FIELDS: dict[Method, tuple[str, ...]] = {

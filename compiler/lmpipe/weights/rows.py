@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from lmpipe.canonical import canonical_json, digest
 from lmpipe.errors import ConfigError, DataError
+from lmpipe.foundation.canonical_json import canonical_json, digest
 from lmpipe.lm.request import Message
-from lmpipe.program import Module, Predictor
-from lmpipe.trace import Step, Trace
+from lmpipe.modules.module import Module, Predictor
+from lmpipe.state.trace import Step, Trace
 
 RowFormat = Literal["hf", "openai"]
 

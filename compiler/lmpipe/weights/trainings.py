@@ -15,14 +15,14 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from lmpipe.canonical import canonical_json
 from lmpipe.errors import TrainingError
-from lmpipe.files import home_folder, write_file
-from lmpipe.lm.cache import Cache
+from lmpipe.foundation.atomic_files import home_folder, write_file
+from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request
 from lmpipe.lm.runtime import ReplyStore
-from lmpipe.state import Adapter, weights_name
+from lmpipe.state.program_state import Adapter, weights_name
 from lmpipe.weights.rows import TrainingRow, rows_to_jsonl
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainer import Trained, Trainer, TrainingJob, TrainingProgress

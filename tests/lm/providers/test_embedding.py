@@ -14,16 +14,16 @@ import pytest
 from helpers.fake_server import FakeServer
 
 from lmpipe.errors import LMRequestError, LMUnavailableError
-from lmpipe.lm import loop
+from lmpipe.foundation.vectors import decode_vector, encode_vector
+from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import ServedAt
 from lmpipe.lm.providers.embedding import read_embeddings, vector_replies
 from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
 from lmpipe.lm.providers.openai_reply import Server
 from lmpipe.lm.request import Message, Reply, Request, embedding_request
-from lmpipe.lm.retry import RetryPolicy
 from lmpipe.lm.runtime import Runtime
-from lmpipe.vectors import decode_vector, encode_vector
+from lmpipe.lm.traffic.retry import RetryPolicy
 
 KEY = "sk-very-secret"
 

@@ -14,7 +14,8 @@ from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableErr
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
 from lmpipe.lm.providers.openai_body import json_schema_format
-from lmpipe.lm.request import Constraint, Message, Request, Usage
+from lmpipe.lm.request import Constraint, Message, Request
+from lmpipe.lm.usage import Usage
 
 SCHEMA = Constraint("json_schema", json.dumps({"type": "object", "properties": {}}))
 GRAMMAR = Constraint("grammar", 'root ::= "yes"\n')

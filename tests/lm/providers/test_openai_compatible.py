@@ -21,7 +21,8 @@ from lmpipe.lm.providers.openai_compatible import (
     OpenAICompatibleProvider,
     StructuredOutputsWarning,
 )
-from lmpipe.lm.request import Constraint, Message, Reply, Request, Usage
+from lmpipe.lm.request import Constraint, Message, Reply, Request
+from lmpipe.lm.usage import Usage
 
 HELPERS = Path(__file__).parents[2] / "helpers"
 sys.path.insert(0, str(HELPERS))

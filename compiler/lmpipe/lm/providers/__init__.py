@@ -23,7 +23,7 @@ def open_provider(lm: LM, address: str | None = None) -> Provider:
     if isinstance(lm, ScriptedLM):
         return lm
     if lm.provider == "local":
-        from lmpipe.lm.providers.local import LocalProvider
+        from lmpipe.lm.embedded.provider import LocalProvider
 
         return LocalProvider()
     if lm.provider == "vllm" or (lm.provider == "openai" and lm.base_url):
@@ -44,6 +44,6 @@ def weights_of(lm: LM) -> str:
     """What stands for an LM's weights in cache keys: a file's hash, or nothing for servers."""
     if lm.provider != "local":
         return ""
-    from lmpipe.lm.providers.local import weights_id
+    from lmpipe.lm.embedded.provider import weights_id
 
     return weights_id(lm)

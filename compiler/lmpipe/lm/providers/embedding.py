@@ -9,9 +9,10 @@ from typing import Any
 import orjson
 
 from lmpipe.errors import LMUnavailableError
+from lmpipe.foundation.vectors import encode_vector
 from lmpipe.lm.providers.openai_reply import Server
-from lmpipe.lm.request import Reply, Request, Usage
-from lmpipe.vectors import encode_vector
+from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.usage import Usage
 
 
 def embedding_body(request: Request) -> dict[str, Any]:

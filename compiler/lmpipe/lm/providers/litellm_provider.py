@@ -15,8 +15,9 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.embedding import texts_of, vector_replies
 from lmpipe.lm.providers.openai_body import json_schema_format
-from lmpipe.lm.request import Finish, Reply, Request, Usage
-from lmpipe.lm.retry import parse_retry_after
+from lmpipe.lm.request import Finish, Reply, Request
+from lmpipe.lm.traffic.retry import parse_retry_after
+from lmpipe.lm.usage import Usage
 
 _UNAVAILABLE = (
     "RateLimitError",

@@ -19,8 +19,9 @@ from lmpipe.lm.http import (
 )
 from lmpipe.lm.lm import LM, without_password
 from lmpipe.lm.providers.base import OnText
-from lmpipe.lm.request import Finish, Reply, Usage
-from lmpipe.lm.retry import parse_retry_after
+from lmpipe.lm.request import Finish, Reply
+from lmpipe.lm.traffic.retry import parse_retry_after
+from lmpipe.lm.usage import Usage
 
 _FINISHES: Mapping[Any, Finish] = {"stop": "stop", "length": "length"}
 _SHORTEST_SECRET = 4  # shorter keys protect nothing, and stand in every other word

@@ -1,0 +1,260 @@
+"""`compile`: from a recipe to a run folder, and back with `load`."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lmpipe.compiling.final_test import checked_on_train, tested
+from lmpipe.compiling.load_recipe import load_recipe
+from lmpipe.compiling.provisioning import adapters_of, attach_weights, equipped, kept_weights
+from lmpipe.compiling.recipe import Prepared, Recipe, prepare
+from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_racing
+from lmpipe.compiling.run_folder import Artifact, RunWriter, open_run, read_artifact
+from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
+from lmpipe.evaluation.results import Evaluation
+from lmpipe.lm.concurrency import loop
+from lmpipe.modules.module import Module
+from lmpipe.optimize.engine.budget import Ledger
+from lmpipe.optimize.engine.events import Watcher, Watchers
+from lmpipe.optimize.engine.race_rules import Racing
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.engine.worst_case import baselines
+from lmpipe.serving.spec import ServerSpec
+from lmpipe.settings import configured_lm, current_settings, using
+from lmpipe.signatures.signature_spec import spec_text
+from lmpipe.weights.trainings import WEIGHTS, Trainings
+
+
+def compile(
+    recipe: Recipe,
+    *,
+    runs: str | Path = "runs",
+    watchers: Sequence[Watcher] = (),
+    concurrency: int = 64,
+    origin: str = "",
+    overrides: Mapping[str, Any] | None = None,
+) -> Run:
+    """Compile a program: search for the state that scores best, and test it once.
+
+    The same call after a crash resumes: what was paid for comes from the cache.
+
+    Args:
+        recipe: what the compile is made of.
+        runs: the folder in which the run folder is made.
+        watchers: told of progress, candidates and rows.
+        concurrency: examples in flight at a time; it does not change the result.
+        origin: the file that the recipe comes from, for the manifest.
+        overrides: what was changed of the recipe in that file, as JSON, for the manifest.
+
+    Raises:
+        InputError: if something handed over is wrong.
+        BudgetExhaustedError: if the budget ended before a first candidate was scored.
+        LMError: if an LM is away after retries, or refuses; the same call resumes.
+    """
+    return loop.run_sync(
+        acompile(
+            recipe,
+            runs=runs,
+            watchers=watchers,
+            concurrency=concurrency,
+            origin=origin,
+            overrides=overrides,
+        )
+    )
+
+
+async def acompile(
+    recipe: Recipe,
+    *,
+    runs: str | Path = "runs",
+    watchers: Sequence[Watcher] = (),
+    concurrency: int = 64,
+    origin: str = "",
+    overrides: Mapping[str, Any] | None = None,
+) -> Run:
+    """`compile` from a coroutine."""
+    prepared = prepare(recipe)
+    folder, lock = open_run(Path(runs), prepared.name, prepared.hash)
+    writer = RunWriter(folder, lock, _first_manifest(prepared, origin, overrides or {}))
+    watching = Watchers([writer, *watchers])
+    try:
+        with using(embedder=prepared.lms.embedder):
+            async with equipped(prepared, watching.note) as trainings:
+                run = await _search(prepared, writer, watching, trainings, concurrency)
+    except asyncio.CancelledError:
+        writer.update(status="interrupted")
+        raise
+    except LmpipeError as error:
+        writer.update(status="failed", error=str(error))
+        raise
+    except Exception as error:
+        writer.update(status="failed", error=f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        writer.close()
+    return run
+
+
+async def _search(
+    prepared: Prepared,
+    writer: RunWriter,
+    watching: Watchers,
+    trainings: Trainings | None,
+    concurrency: int,
+) -> Run:
+    started = time.monotonic()
+    recipe, plan = prepared.recipe, prepared.plan()
+    ledger = Ledger(recipe.budget, started=started)
+    task = Task(
+        program=recipe.program,
+        train=prepared.train,
+        val=prepared.val,
+        metric=recipe.metric,
+        lms=prepared.lms,
+        seed=recipe.seed,
+        ledger=ledger,
+        watcher=watching,
+        teacher_program=recipe.teacher_program,
+        racing=Racing() if recipe.race else None,
+        trainings=trainings,
+        concurrency=concurrency,
+    )
+    ledger.withhold(plan.worst["baselines and result on test"])
+
+    def result(test: TestResult | None, train: Evaluation | None, stopped: str) -> Run:
+        return Run(
+            program=recipe.program.bind(task.best.state),
+            state=task.best.state,
+            best=task.best,
+            candidates=tuple(task.candidates),
+            train=train,
+            test=test,
+            validation_estimate=corrected_score(task.candidates, task.best, recipe.seed),
+            racing=saved_by_racing(task.candidates),
+            account=ledger.account,
+            stopped=stopped,
+            seconds=time.monotonic() - started,
+            path=writer.folder,
+        )
+
+    try:
+        stopped = await _optimize(task, prepared)
+        ledger.release()
+        test, untested = await tested(task, prepared, ledger)
+        train, unchecked = await checked_on_train(task, prepared, ledger)
+    except asyncio.CancelledError:
+        if task.scored:
+            run = result(None, None, "interrupted: the best so far, untested")
+            weights = kept_weights(run.state, trainings, writer.folder)
+            writer.finish(run.state, status="interrupted", **run.to_json(), **weights)
+        raise
+    stopped = untested if test is None and untested else stopped + untested
+    run = result(test, train, "; ".join(filter(None, (stopped, unchecked))))
+    if run.overfitting:
+        task.note("overfitting", message=run.overfitting.sentence)
+    # Not for the manifest: a run that is replayed or resumed pays for less.
+    writer.note("spent", {"fresh": run.account.total.fresh_json()})
+    weights = kept_weights(run.state, trainings, writer.folder)
+    writer.finish(run.state, status="done", **run.to_json(), **weights)
+    return run
+
+
+async def _optimize(task: Task, prepared: Prepared) -> str:
+    """Score the baselines and search; returns why the search ended early, if it did."""
+    try:
+        task.phase = "baselines"
+        await task.race(list(baselines(task.program.state()).items()))
+        task.phase = prepared.optimizer.name
+        # From the better baseline: an LM that needs constrained outputs needs them in a search too.
+        result = await prepared.optimizer.optimize(task.starting_from(task.best.state))
+        await task.race([(prepared.optimizer.name, result)])
+    except BudgetExhaustedError as error:
+        if not task.scored:
+            raise
+        task.note("budget exhausted", message=str(error))
+        return str(error)
+    return ""
+
+
+def _first_manifest(
+    prepared: Prepared, origin: str, overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    import lmpipe
+
+    identity = dict(prepared.identity)
+    program = {**identity.pop("program"), "name": prepared.name, "file": origin}
+    return {
+        **identity,
+        "program": program,
+        "overrides": dict(overrides),
+        "recipe": prepared.hash,
+        "versions": {"lmpipe": lmpipe.__version__, "python": platform.python_version()},
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def load(path: str | Path, program: Module | None = None, *, trust: bool = False) -> Module:
+    """Load a compiled program from its run folder.
+
+    Args:
+        path: the run folder.
+        program: the program that it was compiled from.
+        trust: without `program`, run the file that the manifest names to get it. Only for
+            folders whose origin you trust: that file is code.
+
+    Raises:
+        ArtifactError: if the folder is damaged, belongs to another program, or would need code
+            to be run without being trusted.
+    """
+    artifact = read_artifact(path)
+    servers: Sequence[ServerSpec] = ()
+    lms = [configured_lm()]
+    if program is None:
+        recipe = trusted_recipe(artifact, trust=trust)
+        program, servers, lms = recipe.program, recipe.servers, [recipe.student, *lms]
+    bound = bind_artifact(program, artifact)
+    if (artifact.path / WEIGHTS).is_dir() or adapters_of(artifact.state):
+        runtime = current_settings().runtime
+        attach_weights(artifact.state, artifact.path, runtime, servers=servers, lms=lms)
+    return bound
+
+
+def bind_artifact(program: Module, artifact: Artifact) -> Module:
+    """Bind a program to what a run folder holds.
+
+    Raises:
+        ArtifactError: if it was learned for another program; shows the signatures of both.
+    """
+    try:
+        return program.bind(artifact.state)
+    except ArtifactError as error:
+        signatures = artifact.manifest.get("program", {}).get("signatures", {})
+        learned = "\n".join(f"  {path}: {spec_text(item)}" for path, item in signatures.items())
+        raise ArtifactError(f"{error}\nit was learned for\n{learned}") from error
+
+
+def trusted_recipe(artifact: Artifact, *, trust: bool) -> Recipe:
+    """The recipe in the file that a manifest names.
+
+    Raises:
+        ArtifactError: if the folder is not trusted, or the file is not there.
+    """
+    file = str(artifact.manifest.get("program", {}).get("file", ""))
+    if not trust:
+        named = f"run {file}, which it names" if file else "know its program"
+        raise ArtifactError(
+            f"{artifact.path} alone is data; to load it, lmpipe would have to {named}\n"
+            "  hand over the program, or say that you trust the folder: load(path, program) or "
+            "load(path, trust=True); on the command line --program FILE or --trust"
+        )
+    if not file:
+        raise ArtifactError(
+            f"{artifact.path} was compiled from Python code that its manifest does not name: hand "
+            "over the program itself"
+        )
+    return load_recipe(file)

@@ -1,0 +1,145 @@
+"""What is measured when a search is over: the test of the result, and its score on train."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from lmpipe.compiling.recipe import Prepared
+from lmpipe.compiling.run import TestResult
+from lmpipe.data.example import Example
+from lmpipe.errors import BudgetExhaustedError
+from lmpipe.evaluation.results import Evaluation, Row
+from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.statistics import paired_interval
+from lmpipe.lm.spend import Spend
+from lmpipe.optimize.engine.budget import Ledger
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.engine.worst_case import baselines, worst_run
+from lmpipe.state.program_state import ProgramState, thaw
+
+# A score of fewer training examples than this says nothing.
+_FEWEST = 8
+
+
+async def tested(task: Task, prepared: Prepared, ledger: Ledger) -> tuple[TestResult | None, str]:
+    """The test, if there is one, and why it was not done whole."""
+    if not prepared.test:
+        return None, ""
+    try:
+        test = await _test(task, prepared, task.best.state, ledger)
+    except BudgetExhaustedError as error:
+        task.note("budget exhausted", message=str(error))
+        return None, f"{error}; the test was not done"
+    tested = len(test.evaluations["compiled"].rows)
+    if tested < len(prepared.test):
+        return test, f"; it left room to test {tested} of {len(prepared.test)} examples"
+    return test, ""
+
+
+async def _test(task: Task, prepared: Prepared, state: ProgramState, ledger: Ledger) -> TestResult:
+    """Test the baselines and the result on the same examples: all, or as many as there is room for.
+
+    Raises:
+        BudgetExhaustedError: if there is room for none.
+    """
+    task.phase = "test"
+    states = {**baselines(task.program.state()), "compiled": state}
+    distinct = {item.hash: (name, item) for name, item in reversed(states.items())}
+    lms, metric = prepared.lms, prepared.recipe.metric
+    programs = [task.program.bind(item) for _, item in distinct.values()]
+    worst = sum(
+        (
+            worst_run(program, [lms.student], metric, lms.judge, lms.embedder)
+            for program in programs
+        ),
+        Spend(),
+    )
+    rows: dict[str, list[Row]] = {key: [] for key in distinct}
+
+    async def score(block: Sequence[Example], first: int) -> None:
+        for key, (name, item) in reversed(distinct.items()):
+            evaluation = await task.test(f"test {name}", item, block, first=first)
+            rows[key] += evaluation.rows
+
+    await _as_many_as_fit(prepared.test, worst, ledger, score)
+    by_state = {key: Evaluation(tuple(found)) for key, found in rows.items()}
+    evaluations = {name: by_state[item.hash] for name, item in states.items()}
+    names = [name for name in evaluations if name != "compiled"]
+    baseline = max(names, key=lambda name: evaluations[name].score)
+    pairs = zip(evaluations["compiled"].values, evaluations[baseline].values, strict=True)
+    differences = [after - before for after, before in pairs]
+    return TestResult(
+        evaluations,
+        baseline,
+        sum(differences) / len(differences),
+        paired_interval(differences),
+    )
+
+
+async def checked_on_train(
+    task: Task, prepared: Prepared, ledger: Ledger
+) -> tuple[Evaluation | None, str]:
+    """The winner's score on training examples, and why it was not measured, if it was not.
+
+    Those whose inputs are among the demonstrations that it always shows are left out: it would
+    find the answer in its prompt. One that chooses demonstrations never shows an example itself.
+    """
+    state, most = task.best.state, prepared.recipe.train_check
+    drawn = task.rng("train check").sample(prepared.train, len(prepared.train))
+    examples = [example for example in drawn if not is_shown(example, state)][:most]
+    if not examples:
+        return None, ""
+    task.phase = "train"
+    lms = prepared.lms
+    program, metric = task.program.bind(state), prepared.recipe.metric
+    worst = worst_run(program, [lms.student], metric, lms.judge, lms.embedder)
+    room = ledger.room(worst)
+    if room is not None and room < min(_FEWEST, len(examples)):
+        note = "the budget left no room to score the result on training examples"
+        task.note("train score skipped", message=note)
+        return None, note
+    rows: list[Row] = []
+
+    async def score(block: Sequence[Example], first: int) -> None:
+        rows.extend((await task.test("train", state, block, first=first)).rows)
+
+    try:
+        await _as_many_as_fit(examples, worst, ledger, score)
+    except BudgetExhaustedError as error:
+        task.note("train score skipped", message=str(error))
+        return None, f"{error}; the result was not scored on training examples"
+    return Evaluation(tuple(rows)), ""
+
+
+def is_shown(example: Example, state: ProgramState) -> bool:
+    """Whether an example's inputs are among the demonstrations that a state always shows."""
+    inputs = canonical_json(dict(example.inputs))
+    for learned in state.predictors.values():
+        for demo in learned.demos:
+            shown = {name: demo.inputs[name] for name in example.inputs if name in demo.inputs}
+            if canonical_json(thaw(shown)) == inputs:
+                return True
+    return False
+
+
+async def _as_many_as_fit(
+    examples: Sequence[Example],
+    worst: Spend,
+    ledger: Ledger,
+    score: Callable[[Sequence[Example], int], Awaitable[None]],
+) -> None:
+    """Score examples, all or as many as the budget has room for.
+
+    Raises:
+        BudgetExhaustedError: if there is room for none.
+    """
+    done = 0
+    # Runs mostly cost less than their worst case, so there may be room for more after a block.
+    while done < len(examples):
+        block = examples[done:][: ledger.room(worst)]
+        if not block:
+            break
+        await score(block, done)
+        done += len(block)
+    if not done:
+        raise BudgetExhaustedError(f"the budget ({ledger.budget}) is used up")

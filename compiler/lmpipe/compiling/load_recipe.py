@@ -1,0 +1,58 @@
+"""Taking a recipe out of a program's file."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from lmpipe.compiling.recipe import Recipe
+from lmpipe.errors import LmpipeError, RecipeError
+
+
+def load_recipe(target: str | Path) -> Recipe:
+    """Run a program's file and take its recipe.
+
+    The file's folder and the working folder are put on the import path, so that programs can
+    import their neighbours.
+
+    Args:
+        target: `FILE`, whose recipe is called `recipe`, or `FILE:NAME`.
+
+    Raises:
+        RecipeError: if there is no such file, it fails, or it has no such recipe.
+    """
+    path, name = _parse_target(str(target))
+    if not path.is_file():
+        raise RecipeError(f"no such file: {path}")
+    for folder in (str(path.resolve().parent), str(Path.cwd())):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    module_name = f"lmpipe_program_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except LmpipeError:
+        raise
+    except Exception as error:
+        raise RecipeError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    recipe = getattr(module, name, None)
+    if not isinstance(recipe, Recipe):
+        there = [key for key, value in vars(module).items() if isinstance(value, Recipe)]
+        hint = f"; it has {', '.join(there)}" if there else ""
+        raise RecipeError(
+            f"{path} has no recipe called {name!r}{hint}: write "
+            f"`{name} = lmpipe.Recipe(program=…, train=…, metric=…)` in it"
+        )
+    return recipe if recipe.name else recipe.replace(name=path.stem)
+
+
+def _parse_target(target: str) -> tuple[Path, str]:
+    file, colon, name = target.rpartition(":")
+    if colon and file.endswith(".py"):
+        return Path(file), name
+    return Path(target), "recipe"

@@ -1,0 +1,229 @@
+"""`Example`: one frozen row of data, and what makes its values JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any
+
+from lmpipe.errors import DataError
+from lmpipe.foundation.canonical_json import canonical_json, digest
+
+
+class Example:
+    """A frozen row: named values, some of which are a program's inputs.
+
+    Fields are read as attributes (`row.answer`) or items (`row["answer"]`). The row itself cannot
+    change; objects that it holds are the caller's own. Two rows are equal when their values have
+    the same canonical JSON and the same fields are inputs.
+
+    Args:
+        values: JSON values, or what pydantic can serialise: models, dates, enums, sets.
+
+    Raises:
+        DataError: if a field has the name of one of this class's own attributes.
+    """
+
+    __slots__ = ("_fingerprint", "_input_names", "_values")
+
+    _values: Mapping[str, Any]
+    _input_names: tuple[str, ...] | None
+    _fingerprint: str | None
+
+    def __init__(self, /, **values: Any) -> None:
+        taken = [name for name in values if hasattr(Example, name)]
+        if taken:
+            raise DataError(
+                f"a row cannot have a field {taken[0]!r}: Example has an attribute of that name; "
+                "rename the field, for instance with read_examples(…, "
+                f"rename={{{taken[0]!r}: {'gold_' + taken[0].strip('_')!r}}})"
+            )
+        self._set(MappingProxyType(values), None)
+
+    def _set(self, values: Mapping[str, Any], input_names: tuple[str, ...] | None) -> None:
+        object.__setattr__(self, "_values", values)
+        object.__setattr__(self, "_input_names", input_names)
+        object.__setattr__(self, "_fingerprint", None)
+
+    def with_inputs(self, *names: str) -> Example:
+        """Return the same row with these fields as the program's inputs.
+
+        Raises:
+            DataError: if the row lacks one of the fields.
+        """
+        for name in names:
+            if name not in self._values:
+                raise DataError(f"with_inputs({name!r}): {missing_field(name, self._values)}")
+        row = object.__new__(Example)
+        row._set(self._values, tuple(name for name in self._values if name in names))
+        return row
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """All fields, in the row's order; read-only."""
+        return self._values
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The fields that the program is given; read-only.
+
+        Raises:
+            DataError: if nobody said which fields are inputs.
+        """
+        names = self._declared_inputs()
+        return MappingProxyType({name: self._values[name] for name in names})
+
+    @property
+    def labels(self) -> Mapping[str, Any]:
+        """The fields that are not inputs; read-only.
+
+        Raises:
+            DataError: if nobody said which fields are inputs.
+        """
+        names = self._declared_inputs()
+        return MappingProxyType({k: v for k, v in self._values.items() if k not in names})
+
+    def fingerprint(self) -> str:
+        """Hash the values and the names of the inputs: 64 hexadecimal digits.
+
+        Raises:
+            DataError: if a value is neither JSON nor something that pydantic can serialise.
+        """
+        if self._fingerprint is None:
+            names = None if self._input_names is None else sorted(self._input_names)
+            try:
+                value = digest({"inputs": names, "values": self.to_json()})
+            except TypeError as error:
+                raise DataError(f"a row cannot be hashed: {error}; give JSON values") from error
+            object.__setattr__(self, "_fingerprint", value)
+            return value
+        return self._fingerprint
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields as JSON values.
+
+        Raises:
+            DataError: if a value is neither JSON nor something that pydantic can serialise.
+        """
+        row = {}
+        for name, value in self._values.items():
+            try:
+                row[name] = jsonable(value)
+            except DataError as error:
+                raise DataError(f"field {name!r}: {error}") from error
+        return row
+
+    def _declared_inputs(self) -> tuple[str, ...]:
+        if self._input_names is None:
+            raise DataError(
+                "which fields are inputs? Call with_inputs(…) on the row, with names out of: "
+                + ", ".join(self._values)
+            )
+        return self._input_names
+
+    def __getattr__(self, name: str) -> Any:
+        if name in Example.__slots__:  # a row that is not built yet has no fields to look at
+            raise AttributeError(name)
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(missing_field(name, self._values)) from None
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise KeyError(missing_field(name, self._values)) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"an Example is frozen: make a new one to change {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"an Example is frozen: make a new one without {name!r}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __dir__(self) -> Iterable[str]:
+        return [*super().__dir__(), *self._values]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Example):
+            return NotImplemented
+        return self is other or self.fingerprint() == other.fingerprint()
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint())
+
+    def __reduce__(self) -> tuple[Any, ...]:  # so that copy works on a frozen class
+        return _rebuild, (dict(self._values), self._input_names)
+
+    def __repr__(self) -> str:
+        row = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
+        if self._input_names is None:
+            return f"Example({row})"
+        return f"Example({row}).with_inputs({', '.join(map(repr, self._input_names))})"
+
+
+def _rebuild(values: dict[str, Any], input_names: tuple[str, ...] | None) -> Example:
+    row = Example(**values)
+    return row if input_names is None else row.with_inputs(*input_names)
+
+
+def missing_field(name: str, names: Iterable[str]) -> str:
+    """Say that a row lacks a field, which fields it has, and which of them is the nearest."""
+    names = list(names)
+    near = get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"the row has no field {name!r}{hint} (its fields: {', '.join(names) or 'none'})"
+
+
+def jsonable(value: Any) -> Any:
+    """Turn a value into JSON values, the same way in every process.
+
+    Sets become sorted lists, since their own order changes from process to process. NaN and the
+    infinities, which JSON cannot spell, become null.
+
+    Raises:
+        DataError: if it is neither JSON nor something that pydantic can serialise.
+    """
+    if value is None or type(value) in (str, int, bool):
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {k if type(k) is str else str(jsonable(k)): jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((jsonable(item) for item in value), key=canonical_json)
+    if isinstance(value, type):
+        raise DataError(f"expected a JSON value, came the class {value.__name__}")
+    if isinstance(value, Example):
+        return value.to_json()
+    if hasattr(value, "model_dump"):
+        return jsonable(value.model_dump())
+    if dataclasses.is_dataclass(value):
+        return {f.name: jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return _by_pydantic(value)
+
+
+def _by_pydantic(value: Any) -> Any:
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    try:
+        return to_jsonable_python(value, inf_nan_mode="null")
+    except (PydanticSerializationError, ValueError) as error:
+        raise DataError(
+            f"expected a JSON value or one that pydantic can serialise, came "
+            f"{type(value).__name__}; convert it first ({error})"
+        ) from error

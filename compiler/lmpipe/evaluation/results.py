@@ -1,0 +1,238 @@
+"""What an evaluation comes to: rows, failures, and the figures over them."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from lmpipe.data.example import Example
+from lmpipe.foundation.statistics import Interval, mean_interval
+from lmpipe.lm.call import Call
+from lmpipe.lm.spend import Account
+from lmpipe.lm.usage import Usage
+from lmpipe.metrics import Score
+from lmpipe.signatures.signature import plain
+from lmpipe.state.trace import Trace
+
+FailureKind = Literal["output", "program", "metric", "request", "deadline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an example has no honest score.
+
+    Args:
+        kind: `output` (no reply could be read), `program` (its own code raised), `metric` (the
+            metric raised), `request` (the LM refused this request, as when it is too long) or
+            `deadline` (the row took longer than its `row_timeout`).
+            An LM that is away is no failure of an example: it stops the evaluation.
+        message: the error in one line.
+        raw: the reply's text for `output`, the traceback for `program` and `metric`.
+    """
+
+    kind: FailureKind
+    message: str
+    raw: str = ""
+
+    @property
+    def is_bad_call(self) -> bool:
+        """Whether a predictor was called with wrong inputs."""
+        return self.kind == "program" and self.message.startswith("CallError: ")
+
+    def to_json(self) -> dict[str, str]:
+        return {"kind": self.kind, "message": self.message, "raw": self.raw}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of one example.
+
+    Args:
+        index: its place in the data.
+        example: the example.
+        prediction: what the program returned, or None.
+        score: the metric's word; 0 with a failure beside it where there is none.
+        failure: what went wrong, or None.
+        trace: the predictor calls of the program.
+        calls: the LM calls, those of the metric included.
+        seconds: wall time of this example.
+    """
+
+    index: int
+    example: Example
+    prediction: Any
+    score: Score
+    failure: Failure | None
+    trace: Trace
+    calls: tuple[Call, ...]
+    seconds: float
+
+    @property
+    def replies(self) -> tuple[str, ...]:
+        """What the LM wrote, reply by reply."""
+        return tuple(reply for step in self.trace.steps for reply in step.replies)
+
+    def to_json(self) -> dict[str, Any]:
+        """The row for files: the same for the same replies, so no times."""
+        return {
+            "index": self.index,
+            "example": self.example.to_json(),
+            "prediction": plain(self.prediction),
+            "score": self.score.value,
+            "parts": dict(self.score.parts),
+            "feedback": self.score.feedback,
+            "failure": self.failure.to_json() if self.failure else None,
+            "replies": list(self.replies),
+        }
+
+
+class Figures:
+    """Scores, failures, parts, times and spend of rows; some 16 bytes for each row.
+
+    Attributes:
+        values: the scores, in the data's order.
+        seconds: the wall times of the rows.
+        failures: how many rows failed, by kind.
+        first_failure: the failure of the first row that failed.
+        bad_calls: failures of rows in which a predictor was called with wrong inputs.
+        parts: sums of the metric's parts.
+        account: what the LM calls came to.
+    """
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self.values = array("d")
+        self.seconds = array("d")
+        self.failures: Counter[str] = Counter()
+        self.first_failure: Failure | None = None
+        self.bad_calls = 0
+        self.parts: dict[str, float] = {}
+        self.account = Account()
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Row) -> None:
+        """Add the next row."""
+        self.values.append(row.score.value)
+        self.seconds.append(row.seconds)
+        if row.failure is not None:
+            self.failures[row.failure.kind] += 1
+            self.first_failure = self.first_failure or row.failure
+            self.bad_calls += row.failure.is_bad_call
+        for name, value in row.score.parts.items():
+            self.parts[name] = self.parts.get(name, 0.0) + value
+        if row.calls:
+            self.account.add(row.calls)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of an evaluation.
+
+    Args:
+        rows: one for each example, in the data's order. With `save_to` they are read back from
+            the file as they are asked for; see `row_store.StoredRows`.
+        seconds: wall time of the whole.
+        figures: what the rows came to, where it was added up already.
+    """
+
+    rows: Sequence[Row]
+    seconds: float = 0.0
+    figures: Figures | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def _figures(self) -> Figures:
+        return self.figures or Figures(self.rows)
+
+    @cached_property
+    def score(self) -> float:
+        """The mean score, in [0, 1]; failed examples count as 0."""
+        return sum(self._figures.values) / len(self.rows)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Scores in the data's order."""
+        return tuple(self._figures.values)
+
+    @cached_property
+    def interval(self) -> Interval:
+        """The 95 % interval of the mean score."""
+        return mean_interval(self._figures.values)
+
+    @property
+    def failures(self) -> dict[FailureKind, int]:
+        """How many examples failed, by kind."""
+        return cast("dict[FailureKind, int]", dict(self._figures.failures))
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The means of the metric's parts, where it has any."""
+        return {name: value / len(self.rows) for name, value in self._figures.parts.items()}
+
+    @property
+    def spend(self) -> Account:
+        """Calls, tokens and dollars: in all, by role, by predictor and by LM."""
+        return self._figures.account
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all calls, cached or not."""
+        return self.spend.total.usage
+
+    @property
+    def calls(self) -> int:
+        """LM calls, cached or not, those of the metric included."""
+        return self.spend.total.calls
+
+    @property
+    def fresh_calls(self) -> int:
+        """LM calls that reached the LM."""
+        return self.spend.total.fresh_calls
+
+    @property
+    def usd(self) -> float | None:
+        """What all calls cost, cached or not; None if the price of one of the LMs is unknown."""
+        return self.spend.total.usd
+
+    def latency(self, share: float = 0.5) -> float:
+        """The time below which this share of the examples ended, in seconds."""
+        times = sorted(self._figures.seconds)
+        return times[min(int(share * len(times)), len(times) - 1)]
+
+    def save(self, path: str | Path) -> None:
+        """Write the rows to a file, one line each.
+
+        Args:
+            path: a name that ends in `.jsonl` or `.csv`.
+
+        Raises:
+            DataError: if the name or the folder is wrong.
+        """
+        from lmpipe.evaluation.row_files import check_rows_file, write_rows
+
+        check_rows_file(Path(path))
+        write_rows(Path(path), self.rows)
+
+    def __str__(self) -> str:
+        failures = ", ".join(f"{count} {kind}" for kind, count in self.failures.items())
+        return (
+            f"{self.score:.1%} ({self.interval.low:.1%} to {self.interval.high:.1%}) on "
+            f"{len(self.rows)} examples, failures: {failures or 'none'}, {self.calls} LM calls"
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """The figures as JSON."""
+        return {
+            "score": self.score,
+            "interval": [self.interval.low, self.interval.high],
+            "examples": len(self.rows),
+            "failures": dict(self.failures),
+            "parts": self.parts,
+            "calls": self.calls,
+            "tokens": self.usage.tokens,
+            "usd": self.usd,  # null: the price is unknown
+        }

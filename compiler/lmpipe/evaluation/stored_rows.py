@@ -1,0 +1,186 @@
+"""Rows that stream to disk: written as they come, read back as they are asked for."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import weakref
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, overload
+
+import orjson
+
+from lmpipe.data.example import Example
+from lmpipe.errors import DataError
+from lmpipe.evaluation.results import Failure, Row
+from lmpipe.evaluation.row_files import check_rows_file, json_line, write_rows
+from lmpipe.metrics import Score
+from lmpipe.state.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow(Row):
+    """A row read back from a file, which holds all that a row's `to_json` gives and no more.
+
+    Its prediction is plain JSON, and its values are those of the example's JSON. It has no trace,
+    no calls and no time; the replies are there.
+    """
+
+    stored_replies: tuple[str, ...] = ()
+
+    @property
+    def replies(self) -> tuple[str, ...]:
+        return self.stored_replies
+
+
+class StoredRows(Sequence[Row]):
+    """The rows in a file, each read when it is asked for.
+
+    Args:
+        file: rows as JSON lines; closed when this object goes.
+        ends: where each line ends.
+        inputs: the names of the inputs of the rows' examples, with the first row that they hold
+            for, in order.
+    """
+
+    def __init__(
+        self, file: IO[bytes], ends: Sequence[int], inputs: Sequence[tuple[int, tuple[str, ...]]]
+    ) -> None:
+        self._file = file
+        self._ends = ends
+        self._inputs = inputs
+        self._lock = threading.Lock()
+        weakref.finalize(self, file.close)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
+        if isinstance(index, slice):
+            return tuple(self._read(place) for place in range(*index.indices(len(self))))
+        place = index + len(self) if index < 0 else index
+        if not 0 <= place < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        return self._read(place)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self._read(place) for place in range(len(self)))
+
+    def _read(self, place: int) -> Row:
+        start = self._ends[place - 1] if place else 0
+        with self._lock:
+            self._file.seek(start)
+            line = self._file.read(self._ends[place] - start)
+        try:
+            return _row(orjson.loads(line), self._inputs_of(place))
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{self._file.name}: row {place + 1} cannot be read back: {error}; the file was "
+                "changed since it was written"
+            ) from error
+
+    def _inputs_of(self, place: int) -> tuple[str, ...]:
+        number = bisect_right(self._inputs, place, key=lambda item: item[0])
+        return self._inputs[number - 1][1]
+
+
+def _row(value: dict[str, Any], inputs: Sequence[str]) -> Row:
+    failure = value["failure"]
+    return StoredRow(
+        index=value["index"],
+        example=Example(**value["example"]).with_inputs(*inputs),
+        prediction=value["prediction"],
+        score=Score(value["score"], value["feedback"], value["parts"]),
+        failure=Failure(**failure) if failure else None,
+        trace=Trace(),
+        calls=(),
+        seconds=0.0,
+        stored_replies=tuple(value["replies"]),
+    )
+
+
+class RowWriter:
+    """Writes rows to a file as they come, and forgets them.
+
+    JSON lines go to `<name>.part`, which takes its name when all rows are there: a file of that
+    name is a whole one, and a crash leaves the rows so far and whatever had the name before. The
+    columns of a CSV are known when all rows are, so they go to a nameless file until then.
+
+    Args:
+        path: a name that ends in `.jsonl` or `.csv`.
+
+    Raises:
+        DataError: if the name or the folder is wrong.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path).expanduser().resolve()
+        check_rows_file(self._path)
+        self._part: Path | None = None
+        self._ends = array("Q")
+        self._inputs: list[tuple[int, tuple[str, ...]]] = []
+        try:
+            if self._path.suffix.lower() == ".jsonl":
+                self._part = self._path.with_name(f"{self._path.name}.part")
+                self._file: IO[bytes] = self._part.open("wb")
+            else:
+                self._file = tempfile.TemporaryFile(dir=self._path.parent)  # noqa: SIM115
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot be written: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._file.close()
+
+    def add(self, row: Row) -> None:
+        """Write the next row.
+
+        Raises:
+            DataError: if it has values that are no JSON, or the disk is full.
+        """
+        line = json_line(row)
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot be written: {error}") from error
+        names = tuple(row.example.inputs)
+        if not self._inputs or names != self._inputs[-1][1]:
+            self._inputs.append((len(self._ends), names))
+        self._ends.append((self._ends[-1] if self._ends else 0) + len(line))
+
+    def finish(self) -> StoredRows:
+        """Give the file its name; returns its rows.
+
+        Raises:
+            DataError: if the disk is full.
+        """
+        try:
+            if self._part is None:
+                rows = StoredRows(self._file, self._ends, self._inputs)
+                write_rows(self._path, rows)
+                return rows
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(self._part, self._path)
+            return StoredRows(self._path.open("rb"), self._ends, self._inputs)
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot be written: {error}") from error

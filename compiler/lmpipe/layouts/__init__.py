@@ -1,0 +1,45 @@
+"""Prompt layouts: signature, demonstrations and inputs become messages; replies become values."""
+
+from __future__ import annotations
+
+from lmpipe.errors import ConfigError
+from lmpipe.layouts.base import Layout, LayoutError, Reading, ask_again, render_demo, render_prefix
+from lmpipe.layouts.json_layout import JsonLayout
+from lmpipe.layouts.text_layouts import ChatLayout, PlainLayout
+
+__all__ = [
+    "ChatLayout",
+    "JsonLayout",
+    "Layout",
+    "LayoutError",
+    "PlainLayout",
+    "Reading",
+    "ask_again",
+    "layout_named",
+    "layout_names",
+    "render_demo",
+    "render_prefix",
+]
+
+_LAYOUTS: dict[str, Layout] = {
+    layout.name: layout for layout in (ChatLayout(), PlainLayout(), JsonLayout())
+}
+
+
+def layout_named(name: str) -> Layout:
+    """Find a layout by the name that states carry.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    try:
+        return _LAYOUTS[name]
+    except KeyError:
+        raise ConfigError(
+            f"unknown prompt layout {name!r}: there are {', '.join(_LAYOUTS)}"
+        ) from None
+
+
+def layout_names() -> tuple[str, ...]:
+    """The names of all layouts, the default one first."""
+    return tuple(_LAYOUTS)

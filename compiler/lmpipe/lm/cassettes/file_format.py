@@ -1,0 +1,301 @@
+"""The file of a cassette: one line for each recorded call, in an order that is its own.
+
+    {"cassette": 1}
+    {"message": {"system": "Route a ticket …"}, "shared": "5f0c2a81d9e4"}
+    {"lm": {"max_tokens": 16, "model": "local", "temperature": 0.0},
+     "messages": ["5f0c2a81d9e4", {"user": "My card was charged twice"}],
+     "reply": {"text": "billing", "usage": {"completion_tokens": 3, "prompt_tokens": 41}}}
+
+(each on one line). Settings that are not set, a reply that stopped by itself and the first sample
+go without saying. What several calls share is written once, before the first of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import orjson
+
+from lmpipe.errors import CassetteError
+from lmpipe.foundation.canonical_json import canonical_json, digest
+from lmpipe.lm.lm import LM
+from lmpipe.lm.providers import weights_of
+from lmpipe.lm.request import Constraint, Finish, Message, Reply, Request, Role
+from lmpipe.lm.usage import Usage
+
+FORMAT = 1
+
+# Settings with these values are not set. An LM may so get new settings without its old calls
+# being lost.
+_UNSET: tuple[Any, ...] = (None, "", "auto", {}, [])
+
+# What is shorter is written where it is used; so is a last turn of some length, for the reader.
+_WORTH_SHARING = 40
+_WORTH_SHARING_LAST = 400
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """What an LM was asked, as a cassette keeps it.
+
+    Args:
+        lm: the settings that can change a reply, as JSON; no secret.
+        messages: the conversation.
+        constraint: what the reply had to look like, or None.
+        sample: the number of this sample.
+    """
+
+    lm: Mapping[str, Any]
+    messages: tuple[Message, ...]
+    constraint: Constraint | None = None
+    sample: int = 0
+
+    @staticmethod
+    def of(request: Request) -> RecordedRequest:
+        """Take down a request."""
+        return RecordedRequest(
+            _settings(request.lm), request.messages, request.constraint, request.sample
+        )
+
+    @property
+    def base_url(self) -> str:
+        """The server that was asked, or the empty string."""
+        return str(self.lm.get("base_url", ""))
+
+    def id(self) -> str:
+        """A hash of all but the server's address: a suite replays wherever its server was."""
+        return digest(
+            [
+                {name: value for name, value in self.lm.items() if name != "base_url"},
+                [[message.role, message.content] for message in self.messages],
+                [self.constraint.kind, self.constraint.value] if self.constraint else None,
+                self.sample,
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """One call of an LM with its reply.
+
+    Args:
+        request: what was asked.
+        reply: what came, without the time that it took.
+    """
+
+    request: RecordedRequest
+    reply: Reply
+
+
+def _settings(lm: LM) -> dict[str, Any]:
+    settings = {**lm.identity(), "weights": weights_of(lm)[:12]}
+    return {name: value for name, value in settings.items() if value not in _UNSET}
+
+
+def dump_calls(calls: Iterable[RecordedCall]) -> bytes:
+    """Spell a cassette: the same bytes for the same calls, in whatever order they came."""
+    ordered = sorted(calls, key=_place)
+    uses = Counter(part for call in ordered for part in _parts(call.request))
+    last = {message for call in ordered for message in call.request.messages[-1:]}
+    shared = {
+        part
+        for part, count in uses.items()
+        if count > 1 and _length(part) >= (_WORTH_SHARING_LAST if part in last else _WORTH_SHARING)
+    }
+    lines, written = [canonical_json({"cassette": FORMAT})], set()
+    for call in ordered:
+        for part in _parts(call.request):
+            if part in shared and part not in written:
+                written.add(part)
+                kind = "message" if isinstance(part, Message) else "constraint"
+                lines.append(canonical_json({"shared": _name(part), kind: _spell(part)}))
+        lines.append(dump_call(call, shared))
+    return b"\n".join(lines) + b"\n"
+
+
+def dump_call(call: RecordedCall, shared: set[Message | Constraint] | None = None) -> bytes:
+    """Spell one call; what is `shared` is named, not repeated.
+
+    Raises:
+        CassetteError: if the reply is no valid Unicode text.
+    """
+    request, names = call.request, shared or set()
+    line: dict[str, Any] = {
+        "lm": request.lm,
+        "messages": [
+            _name(message) if message in names else _spell(message) for message in request.messages
+        ],
+        "reply": _dump_reply(call.reply),
+    }
+    if request.constraint is not None:
+        known = request.constraint in names
+        line["constraint"] = _name(request.constraint) if known else _spell(request.constraint)
+    if request.sample:
+        line["sample"] = request.sample
+    try:
+        return canonical_json(line)
+    except TypeError as error:
+        raise CassetteError(
+            f"a reply of {request.lm['model']} cannot be recorded: {error}"
+        ) from error
+
+
+def _place(call: RecordedCall) -> tuple[Any, ...]:
+    request = call.request
+    constraint = [request.constraint.kind, request.constraint.value] if request.constraint else []
+    conversation = [(message.role, message.content) for message in request.messages]
+    return conversation, canonical_json(request.lm), constraint, request.sample
+
+
+def _parts(request: RecordedRequest) -> Iterable[Message | Constraint]:
+    return (*request.messages, request.constraint) if request.constraint else request.messages
+
+
+def _length(part: Message | Constraint) -> int:
+    return len(part.content if isinstance(part, Message) else part.value)
+
+
+def _spell(part: Message | Constraint) -> dict[str, str]:
+    if isinstance(part, Message):
+        return {part.role: part.content}
+    return {part.kind: part.value}
+
+
+def _name(part: Message | Constraint) -> str:
+    return digest(_spell(part))[:12]
+
+
+def _dump_reply(reply: Reply) -> dict[str, Any]:
+    line: dict[str, Any] = {"text": reply.text}
+    usage = {name: count for name, count in reply.usage.to_json().items() if count}
+    if usage:
+        line["usage"] = usage
+    if reply.finish != "stop":
+        line["finish"] = reply.finish
+    if reply.fingerprint:
+        line["fingerprint"] = reply.fingerprint
+    return line
+
+
+def read_calls(path: Path, *, torn: bool = False) -> dict[tuple[str, str], RecordedCall]:
+    """Read a cassette; calls by the request's id and the server's address.
+
+    Args:
+        path: the file.
+        torn: whether its last line may be half written, as of a process that was killed.
+
+    Raises:
+        CassetteError: if a line is damaged, or two lines answer one request differently.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise CassetteError(f"the cassette {path} cannot be read: {error.strerror}") from error
+    if torn:
+        lines = lines[:-1]
+    reader = _Reader(path)
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            reader.read(number, line)
+    return reader.calls
+
+
+class _Reader:
+    def __init__(self, path: Path) -> None:
+        self.calls: dict[tuple[str, str], RecordedCall] = {}
+        self._path = path
+        self._begun = False
+        self._places: dict[tuple[str, str], int] = {}
+        self._shared: dict[str, Message | Constraint] = {}
+
+    def read(self, number: int, line: bytes) -> None:
+        try:
+            value = orjson.loads(line)
+            if not isinstance(value, dict):
+                raise ValueError("expected an object")
+            if not self._begun:
+                self._check_head(value)
+            elif "shared" in value:
+                self._shared[value["shared"]] = _read_shared(value)
+            else:
+                self._add(number, self._call(value))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            merging = line.startswith((b"<<<<<<<", b"=======", b">>>>>>>"))
+            raise CassetteError(
+                f"{self._path}:{number}: this line of the cassette is damaged "
+                f"({'a merge conflict' if merging else _why(error)})\n"
+                "  restore the file, or delete it and record again"
+            ) from error
+
+    def _check_head(self, value: dict[str, Any]) -> None:
+        version = value.get("cassette")
+        if version is None:
+            raise ValueError(f'it must be {{"cassette":{FORMAT}}}')
+        if version != FORMAT:
+            raise ValueError(f"its format is {version!r}, this lmpipe reads {FORMAT}")
+        self._begun = True
+
+    def _call(self, value: dict[str, Any]) -> RecordedCall:
+        lm, sample = value["lm"], value.get("sample", 0)
+        if not isinstance(lm, dict) or not isinstance(lm["model"], str) or type(sample) is not int:
+            raise ValueError("it is no recorded call")
+        messages = tuple(self._part(part, _read_message) for part in value["messages"])
+        constraint = value.get("constraint")
+        if constraint is not None:
+            constraint = self._part(constraint, _read_constraint)
+        request = RecordedRequest(lm, messages, constraint, sample)
+        return RecordedCall(request, _read_reply(value["reply"]))
+
+    def _part(self, value: Any, read: Any) -> Any:
+        if not isinstance(value, str):
+            return read(value)
+        if value not in self._shared:
+            raise ValueError(f"the shared part {value!r} is not in the lines above")
+        return self._shared[value]
+
+    def _add(self, number: int, call: RecordedCall) -> None:
+        key = (call.request.id(), call.request.base_url)
+        known = self.calls.get(key)
+        if known is not None and known.reply != call.reply:
+            raise ValueError(f"line {self._places[key]} has another reply to the same request")
+        self.calls[key] = call
+        self._places.setdefault(key, number)
+
+
+def _why(error: Exception) -> str:
+    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def _read_shared(value: dict[str, Any]) -> Message | Constraint:
+    if "message" in value:
+        return _read_message(value["message"])
+    return _read_constraint(value["constraint"])
+
+
+def _read_message(value: dict[Any, Any]) -> Message:
+    ((role, content),) = value.items()
+    if role not in get_args(Role) or not isinstance(content, str):
+        raise ValueError(f"{role!r} is no role of a message")
+    return Message(role, content)
+
+
+def _read_constraint(value: dict[Any, Any]) -> Constraint:
+    ((kind, text),) = value.items()
+    if kind not in ("json_schema", "grammar") or not isinstance(text, str):
+        raise ValueError(f"{kind!r} is no kind of constraint")
+    return Constraint(kind, text)
+
+
+def _read_reply(value: dict[str, Any]) -> Reply:
+    text, finish = value["text"], value.get("finish", "stop")
+    usage = Usage(**value.get("usage", {}))
+    counts = usage.to_json().values()
+    if not isinstance(text, str) or finish not in get_args(Finish):
+        raise ValueError("it has no reply that can be read")
+    if not all(type(count) is int for count in counts):
+        raise ValueError("the usage of its reply is no number of tokens")
+    return Reply(text, finish, usage, fingerprint=str(value.get("fingerprint", "")))

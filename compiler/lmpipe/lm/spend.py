@@ -1,0 +1,229 @@
+"""What LM calls came to: sums by role, predictor and LM, the same in whatever order calls end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lmpipe.lm.call import Call
+from lmpipe.lm.lm import LM
+from lmpipe.lm.price_list import price_of
+from lmpipe.lm.usage import Usage
+
+ROLES = ("task", "teacher", "proposer", "judge", "embedder")
+
+# Money is added up in whole millionths of a millionth of a dollar: a sum of floats would depend
+# on the order in which calls end.
+_PARTS = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What was spent, or may be: the worst case of a plan.
+
+    Args:
+        calls: LM calls, cached or not.
+        tokens: their tokens.
+        usd: what they cost in US dollars; None if the price of one of the LMs is unknown.
+        fresh_calls: those that reached an LM.
+        fresh_tokens: the tokens of those.
+        fresh_usd: what those cost.
+        usage: the tokens by kind; a worst case has none.
+    """
+
+    calls: int = 0
+    tokens: int = 0
+    usd: float | None = 0.0
+    fresh_calls: int = 0
+    fresh_tokens: int = 0
+    fresh_usd: float | None = 0.0
+    usage: Usage = field(default_factory=Usage)
+
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(
+            self.calls + other.calls,
+            self.tokens + other.tokens,
+            _plus(self.usd, other.usd),
+            self.fresh_calls + other.fresh_calls,
+            self.fresh_tokens + other.fresh_tokens,
+            _plus(self.fresh_usd, other.fresh_usd),
+            self.usage + other.usage,
+        )
+
+    def __mul__(self, times: int) -> Spend:
+        """The worst case of several like this one."""
+        usd = None if self.usd is None else self.usd * times
+        return Spend(self.calls * times, self.tokens * times, usd)
+
+    def or_more(self, other: Spend) -> Spend:
+        """The worst case of something that is either one or the other."""
+        usd = None if self.usd is None or other.usd is None else max(self.usd, other.usd)
+        return Spend(max(self.calls, other.calls), max(self.tokens, other.tokens), usd)
+
+    def to_json(self) -> dict[str, float | None]:
+        """What was spent, cached or not: the same whenever the same replies come."""
+        return {"calls": self.calls, "tokens": self.tokens, **self.usage.to_json(), "usd": self.usd}
+
+    def fresh_json(self) -> dict[str, float | None]:
+        """What of it reached an LM this time."""
+        return {"calls": self.fresh_calls, "tokens": self.fresh_tokens, "usd": self.fresh_usd}
+
+    @staticmethod
+    def worst_case(calls: int, lms: Sequence[LM]) -> Spend:
+        """What so many calls cost at most, whichever of the LMs they go to."""
+        if not calls:
+            return Spend()
+        context = max(lm.context for lm in lms)
+        prices = [price_of(lm) for lm in lms]
+        dearest = [price.dearest for price in prices if price is not None]
+        usd = calls * context * max(dearest) / 1e6 if len(dearest) == len(prices) else None
+        return Spend(calls, calls * context, usd)
+
+
+@dataclass(slots=True)
+class _Line:
+    """The sums of one role, predictor and LM."""
+
+    calls: int = 0
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    money: int = 0
+    unpriced: int = 0
+    fresh_calls: int = 0
+    fresh_tokens: int = 0
+    fresh_money: int = 0
+    fresh_unpriced: int = 0
+
+    def add(self, usage: Usage, money: int | None, *, fresh: bool) -> None:
+        self.calls += 1
+        self.prompt += usage.prompt_tokens
+        self.completion += usage.completion_tokens
+        self.cached += usage.cached_prompt_tokens
+        if money is None:
+            self.unpriced += 1
+        else:
+            self.money += money
+        if fresh:
+            self.fresh_calls += 1
+            self.fresh_tokens += usage.tokens
+            if money is None:
+                self.fresh_unpriced += 1
+            else:
+                self.fresh_money += money
+
+    def merge(self, other: _Line) -> None:
+        for name in _Line.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def spend(self) -> Spend:
+        return Spend(
+            calls=self.calls,
+            tokens=self.prompt + self.completion,
+            usd=None if self.unpriced else self.money / _PARTS,
+            fresh_calls=self.fresh_calls,
+            fresh_tokens=self.fresh_tokens,
+            fresh_usd=None if self.fresh_unpriced else self.fresh_money / _PARTS,
+            usage=Usage(self.prompt, self.completion, self.cached),
+        )
+
+
+class Account:
+    """Running sums of LM calls, by role, predictor and LM.
+
+    Args:
+        calls: calls to begin with.
+    """
+
+    def __init__(self, calls: Iterable[Call] = ()) -> None:
+        self._lines: dict[tuple[str, str, str], _Line] = {}
+        self._total = _Line()
+        self.add(calls)
+
+    def add(self, calls: Iterable[Call]) -> None:
+        """Add calls to the sums."""
+        for call in calls:
+            key = (call.role, call.label, call.lm)
+            line = self._lines.get(key)
+            if line is None:
+                line = self._lines[key] = _Line()
+            reply, usd = call.reply, call.usd
+            money = None if usd is None else round(usd * _PARTS)
+            line.add(reply.usage, money, fresh=not reply.cached)
+            self._total.add(reply.usage, money, fresh=not reply.cached)
+
+    def merge(self, other: Account) -> None:
+        """Add the sums of another account."""
+        for key, line in other._lines.items():
+            self._lines.setdefault(key, _Line()).merge(line)
+        self._total.merge(other._total)
+
+    @property
+    def total(self) -> Spend:
+        """All calls together."""
+        return self._total.spend()
+
+    @property
+    def by_role(self) -> dict[str, Spend]:
+        """By `task`, `teacher`, `proposer`, `judge` and `embedder`."""
+        found = self._by(lambda role, predictor, lm: role)
+        return dict(sorted(found.items(), key=lambda item: _rank(item[0])))
+
+    @property
+    def by_predictor(self) -> dict[str, Spend]:
+        """By the predictor's path in the program; what is not of the program tells its role."""
+        return self._by(_predictor)
+
+    @property
+    def by_lm(self) -> dict[str, Spend]:
+        """By the model's name."""
+        return self._by(lambda role, predictor, lm: lm)
+
+    def to_json(self) -> dict[str, Any]:
+        """The sums, cached or not: the same whenever the same replies come."""
+        tables = {"by_role": self.by_role, "by_predictor": self.by_predictor, "by_lm": self.by_lm}
+        return {
+            "total": self.total.to_json(),
+            **{
+                name: {key: spend.to_json() for key, spend in table.items()}
+                for name, table in tables.items()
+            },
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Account) and self._lines == other._lines
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        return f"Account({self.total})"
+
+    def _by(self, group: Callable[[str, str, str], str]) -> dict[str, Spend]:
+        sums: dict[str, _Line] = {}
+        for key, line in sorted(self._lines.items()):
+            sums.setdefault(group(*key), _Line()).merge(line)
+        return {name: line.spend() for name, line in sorted(sums.items())}
+
+
+def full_price(calls: Iterable[Call]) -> float | None:
+    """What calls cost if no server had had any prompt in its prefix cache; None if unknown."""
+    money = 0
+    for call in calls:
+        if call.price is None:
+            return None
+        money += round(call.price.full_cost(call.reply.usage) * _PARTS)
+    return money / _PARTS
+
+
+def _plus(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
+
+
+def _predictor(role: str, predictor: str, lm: str) -> str:
+    name = predictor or "unnamed"
+    return name if role in ("task", "teacher") else f"{role}: {name}"
+
+
+def _rank(role: str) -> tuple[int, str]:
+    return (ROLES.index(role) if role in ROLES else len(ROLES), role)

@@ -1,0 +1,345 @@
+"""`Neighbours`: the demonstrations of a pool that are nearest to the inputs of a call.
+
+Where the pool has vectors, nearness is the cosine of embeddings. Else it is Okapi BM25 (Robertson
+and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, section 3.4) over the
+words of all inputs, as `bm25s` computes it: its scores are sums of numbers that are worked out when
+the index is built, so that a query costs microseconds.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from lmpipe.data.example import Example, jsonable
+from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.vectors import decode_bytes
+from lmpipe.layouts import Layout, render_demo
+from lmpipe.layouts.values import spell
+from lmpipe.lm.request import Message
+from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
+from lmpipe.state.program_state import Demo, Retrieval, Vectors, thaw
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    _Column = tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]
+
+# Short texts of about one length: words that come again, and the length, are told little of.
+_K1, _B = 0.9, 0.4
+
+# Scores that differ by less are equal: how floats are summed up must not change a prompt.
+_STEPS = 1e6
+
+# A run of letters and digits, or one sign of a script that is written without spaces.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+
+
+_MAX_KEPT = 8
+
+
+class Pools:
+    """Pools that were indexed before: states that differ in all but their pool share one index.
+
+    A search binds the same few pools again and again, and an index costs about 50 µs for each
+    demonstration, more than some thousand of its queries.
+
+    Args:
+        spec: the signature of their demonstrations.
+    """
+
+    def __init__(self, spec: SignatureSpec) -> None:
+        self._spec = spec
+        self._known: dict[tuple[tuple[Demo, ...], Vectors | None], _Pool] = {}
+
+    def neighbours(self, retrieval: Retrieval, layout: Layout) -> Neighbours:
+        """What finds the demonstrations of a state with this retrieval and layout."""
+        which = (retrieval.pool, retrieval.vectors)
+        found = self._known.get(which)
+        if found is None:
+            if len(self._known) >= _MAX_KEPT:
+                self._known.clear()
+            found = self._known[which] = _Pool(self._spec, *which)
+        return Neighbours(self._spec, retrieval, layout, found)
+
+
+class Neighbours:
+    """Finds the demonstrations that are nearest to a call's inputs; built once for a state.
+
+    A member of the pool whose inputs equal the call's inputs is never shown: an example that is
+    run with a pool that holds it must not find its own answer there, so that scores on the
+    pool's own rows are honest.
+
+    It is not changed by being asked: the same inputs give the same demonstrations, from any
+    thread and in any order of calls.
+
+    Args:
+        spec: the signature of the demonstrations.
+        retrieval: the pool, and how many of it are shown.
+        layout: the layout in which they are shown.
+        indexed: the pool, if it was indexed before.
+
+    Attributes:
+        vectors: those of the pool; the inputs of a call then need one too.
+    """
+
+    def __init__(
+        self,
+        spec: SignatureSpec,
+        retrieval: Retrieval,
+        layout: Layout,
+        indexed: _Pool | None = None,
+    ) -> None:
+        self._spec, self._layout, self._k = spec, layout, retrieval.k
+        self._pool = indexed or _Pool(spec, retrieval.pool, retrieval.vectors)
+        self.vectors = retrieval.vectors
+        self._labels = _labels(spec, retrieval.pool) if retrieval.balanced else None
+        self._turns: dict[int, tuple[Message, Message]] = {}
+
+    def text(self, inputs: Mapping[str, Any]) -> str:
+        """The text that stands for inputs when they are embedded."""
+        return inputs_text(self._spec, inputs)
+
+    def nearest(self, inputs: Mapping[str, Any], vector: str | None = None) -> tuple[Demo, ...]:
+        """The nearest demonstrations in the order in which they are shown: the nearest one last.
+
+        Those that are equally near are ranked as they stand in the pool. Inputs that have no word
+        in common with the pool are equally far from all of it.
+
+        Args:
+            inputs: the inputs of a call as JSON values by name, defaults filled in.
+            vector: of their text, where the pool has vectors.
+        """
+        return tuple([self._pool.demos[place] for place in self._nearest(inputs, vector)])
+
+    def turns(self, inputs: Mapping[str, Any], vector: str | None = None) -> tuple[Message, ...]:
+        """What `nearest` gives, as earlier turns of the conversation."""
+        turns: list[Message] = []
+        for place in self._nearest(inputs, vector):
+            pair = self._turns.get(place)
+            if pair is None:
+                pair = render_demo(self._layout, self._spec, self._pool.demos[place])
+                self._turns[place] = pair
+            turns += pair
+        return tuple(turns)
+
+    def _nearest(self, inputs: Mapping[str, Any], vector: str | None) -> list[int]:
+        if self._labels is None:
+            return self._pool.ranked(inputs, vector, self._k)[::-1]
+        ranked = self._pool.ranked(inputs, vector, len(self._labels))
+        return _balanced(ranked, self._k, self._labels)[::-1]
+
+
+class _Pool:
+    """Demonstrations that can be ranked by how near they are to the inputs of a call."""
+
+    def __init__(
+        self, spec: SignatureSpec, demos: tuple[Demo, ...], vectors: Vectors | None
+    ) -> None:
+        self.demos, self._spec = demos, spec
+        inputs = [_as_called(spec, demo) for demo in demos]
+        self._places: dict[bytes, list[int]] = {}
+        for place, values in enumerate(inputs):
+            self._places.setdefault(_key(values), []).append(place)
+        # By vectors, the words are of no use.
+        self._embedded = None if vectors is None else _VectorIndex(vectors)
+        self._index = _Index([] if vectors else [_words(spec, values) for values in inputs])
+
+    def ranked(self, inputs: Mapping[str, Any], vector: str | None, count: int) -> list[int]:
+        """The places of the nearest `count` demonstrations with other inputs, best first."""
+        equal = self._places.get(_key(inputs), ())
+        if self._embedded is None:
+            return self._index.ranked(_words(self._spec, inputs), count, equal)
+        assert vector is not None
+        return self._embedded.ranked(vector, count, equal)
+
+
+class NearExamples:
+    """Finds the examples whose inputs share most words with those of another one.
+
+    Args:
+        examples: the examples to choose from; they are indexed once.
+    """
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = tuple(examples)
+        inputs = [canonical_json(jsonable(example.inputs)) for example in examples]
+        self._places: dict[bytes, list[int]] = {}
+        for place, text in enumerate(inputs):
+            self._places.setdefault(text, []).append(place)
+        self._index = _Index([_split(text.decode()) for text in inputs])
+
+    def nearest(self, example: Example, count: int) -> list[Example]:
+        """The nearest examples, at most `count`, the nearest first.
+
+        Args:
+            example: the one to be near to; examples with the same inputs are left out.
+            count: how many at most.
+        """
+        asked = canonical_json(jsonable(example.inputs))
+        equal = self._places.get(asked, ())
+        places = self._index.ranked(_split(asked.decode()), count, equal)
+        return [self._examples[place] for place in places]
+
+
+class _VectorIndex:
+    """Cosines of the vectors of a pool."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        self._matrix = _doubles(vectors.data).reshape(-1, vectors.dimension)
+
+    def ranked(self, vector: str, count: int, without: Sequence[int]) -> list[int]:
+        """The places of the `count` nearest vectors, the nearest first, equal ones in order."""
+        import numpy as np
+
+        size = len(self._matrix)
+        count = min(count, size - len(without))
+        if count < 1:
+            return []
+        scores = self._matrix @ _doubles(vector)
+        scores[list(without)] = -np.inf
+        least = np.partition(scores, size - count)[size - count]
+        nearer = np.flatnonzero(scores > least)
+        as_near = np.flatnonzero(scores == least)[: count - len(nearer)]
+        best = np.concatenate([nearer, as_near])
+        ordered: list[int] = best[np.argsort(-scores[best], kind="stable")].tolist()
+        return ordered
+
+
+def _doubles(data: str) -> npt.NDArray[np.float64]:
+    import numpy as np
+
+    return np.frombuffer(decode_bytes(data), dtype="<f2").astype(np.float64)
+
+
+class _Index:
+    """BM25 scores of the documents of a pool."""
+
+    def __init__(self, documents: Sequence[Sequence[str]]) -> None:
+        import numpy as np
+
+        self._size = len(documents)
+        self._backwards = np.arange(self._size - 1, -1, -1, dtype=np.int64)
+        vocabulary: dict[str, int] = {}
+        for word in (word for document in documents for word in document):
+            vocabulary.setdefault(word, len(vocabulary))
+        self._columns = _columns(documents, vocabulary) if vocabulary else {}
+
+    def ranked(self, words: Sequence[str], count: int, without: Sequence[int]) -> list[int]:
+        """The places of the `count` best documents, the best first, equal ones in order."""
+        import numpy as np
+
+        count = min(count, self._size - len(without))
+        if count < 1:
+            return []
+        found = [self._columns[word] for word in words if word in self._columns]
+        # A rank of its own for every document, so that partitioning has one possible result.
+        ranks = self._backwards
+        if found:
+            places = np.concatenate([column[0] for column in found])
+            weights = np.concatenate([column[1] for column in found])
+            scores = np.bincount(places, weights, self._size)
+            ranks = np.rint(scores * _STEPS).astype(np.int64) * self._size + ranks
+        if without:
+            ranks = ranks.copy()
+            ranks[without] = -1
+        best = np.argpartition(ranks, self._size - count)[self._size - count :]
+        ordered: list[int] = best[np.argsort(ranks[best])[::-1]].tolist()
+        return ordered
+
+
+def _columns(
+    documents: Sequence[Sequence[str]], vocabulary: Mapping[str, int]
+) -> dict[str, _Column]:
+    """For every word the documents that have it, and what it adds to their scores."""
+    import bm25s
+
+    # Its `index` would do the same, and log it.
+    built = bm25s.BM25(
+        k1=_K1, b=_B, method="lucene", dtype="float64", backend="numpy", csc_backend="numpy"
+    ).build_index_from_ids(
+        list(range(len(vocabulary))),
+        [[vocabulary[word] for word in document] for document in documents],
+        show_progress=False,
+    )
+    places, weights = built["indices"].astype("intp"), built["data"]
+    ends = built["indptr"].tolist()
+    return {
+        word: (places[ends[n] : ends[n + 1]], weights[ends[n] : ends[n + 1]])
+        for word, n in vocabulary.items()
+    }
+
+
+def _balanced(ranked: Sequence[int], k: int, labels: Sequence[bytes]) -> list[int]:
+    """The best `k`, at most k / number of labels of each label first, in their ranks' order."""
+    most = -(-k // max(len(set(labels)), 1))
+    taken: Counter[bytes] = Counter()
+    chosen: list[int] = []
+    passed: list[int] = []
+    for rank, place in enumerate(ranked):
+        if len(chosen) == k:
+            break
+        if taken[labels[place]] < most:
+            taken[labels[place]] += 1
+            chosen.append(rank)
+        else:
+            passed.append(rank)
+    chosen += passed[: k - len(chosen)]
+    return [ranked[rank] for rank in sorted(chosen)]
+
+
+def _labels(spec: SignatureSpec, pool: Sequence[Demo]) -> list[bytes] | None:
+    if spec.label is None:
+        return None
+    return [canonical_json(demo.outputs.get(spec.label)) for demo in pool]
+
+
+def demo_text(spec: SignatureSpec, demo: Demo) -> str:
+    """The text that stands for a demonstration when it is embedded: that of its inputs."""
+    return inputs_text(spec, _as_called(spec, demo))
+
+
+def inputs_text(spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
+    """All inputs as one text, as JSON values by name."""
+    given = (field for field in spec.inputs if field.name in inputs)
+    return " ".join(spell(field, inputs[field.name]) for field in given)
+
+
+def _words(spec: SignatureSpec, inputs: Mapping[str, Any]) -> list[str]:
+    return _split(inputs_text(spec, inputs))
+
+
+def _split(text: str) -> list[str]:
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _key(inputs: Mapping[str, Any]) -> bytes:
+    try:
+        return canonical_json(inputs)
+    except TypeError:  # a whole number of more than 64 bits
+        return repr(inputs).encode()
+
+
+def _as_called(spec: SignatureSpec, demo: Demo) -> dict[str, Any]:
+    """A demonstration's inputs as a call with them would have them."""
+    values: dict[str, Any] = {}
+    for field in spec.inputs:
+        if field.name in demo.inputs:
+            values[field.name] = _value(field, thaw(demo.inputs[field.name]))
+        elif not field.required:
+            values[field.name] = field.dump(field.info.get_default(call_default_factory=True))
+    return values
+
+
+def _value(field: FieldSpec, value: Any) -> Any:
+    try:
+        return field.dump(field.adapter.validate_python(value))
+    except pydantic.ValidationError:
+        return value  # no call can have it; it can be shown all the same

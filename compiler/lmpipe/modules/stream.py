@@ -1,0 +1,210 @@
+"""Outputs while they are written: from the text of a reply to typed fields, and to the caller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from lmpipe.layouts.base import Layout
+from lmpipe.layouts.values import json_text, read_value
+from lmpipe.lm.concurrency import loop
+from lmpipe.lm.scope import Listener, Partial, scope
+from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
+
+R_co = TypeVar("R_co", covariant=True)
+
+_END = object()
+
+
+class FieldReader:
+    """Tells a listener what is new in a reply each time that more text has come.
+
+    Args:
+        spec: of the predictor.
+        layout: of its prompt.
+        predictor: its path.
+        listener: who is told.
+    """
+
+    def __init__(
+        self, spec: SignatureSpec, layout: Layout, predictor: str, listener: Listener
+    ) -> None:
+        self._fields = {field.name: field for field in spec.outputs}
+        self._spec = spec
+        self._layout = layout
+        self._predictor = predictor
+        self._listener = listener
+        self._call = next(listener.calls)
+        self._attempt = 0
+        self._length = 0
+        self._told: dict[str, str] = {}
+        self._done: set[str] = set()
+
+    def on_text(self, text: str) -> None:
+        """Take all the text that has come so far."""
+        if len(text) < self._length:
+            self.again()  # the server was asked again
+        self._length = len(text)
+        found = self._layout.partial(self._spec, text)
+        for position, (name, value) in enumerate(found.items()):
+            if name in self._done:
+                continue
+            self._write(self._fields[name], value)
+            if position < len(found) - 1:
+                self._complete(self._fields[name], value)
+
+    def again(self) -> None:
+        """What was told is void: the reply is written anew."""
+        self._attempt += 1
+        self._length = 0
+        self._told.clear()
+        self._done.clear()
+
+    def finish(self, result: Any, shown: Mapping[str, Any]) -> None:
+        """Tell the outputs that are left, once the reply was read.
+
+        Args:
+            result: the signature instance.
+            shown: the outputs as JSON.
+        """
+        for name in self._fields:
+            if name not in self._done and (name in self._told or name in shown):
+                text = self._told.get(name) or _spelled(shown.get(name))
+                self._tell(name, text, getattr(result, name), done=True)
+
+    def _write(self, field: FieldSpec, value: Any) -> None:
+        text = _spelled(value)
+        if text != self._told.get(field.name, ""):
+            self._tell(field.name, text, _so_far(field, value), done=False)
+
+    def _complete(self, field: FieldSpec, value: Any) -> None:
+        """An output that another one follows is complete; whether it is valid shows here."""
+        with suppress(ValueError):
+            raw = read_value(field, value)[0] if isinstance(value, str) else value
+            typed = field.adapter.validate_python(raw)
+            self._tell(field.name, _spelled(value), typed, done=True)
+
+    def _tell(self, name: str, text: str, value: Any, *, done: bool) -> None:
+        before = self._told.get(name, "")
+        delta = text[len(before) :] if text.startswith(before) else text
+        self._told[name] = text
+        if done:
+            self._done.add(name)
+        self._listener.tell(
+            Partial(self._predictor, self._call, self._attempt, name, text, delta, value, done)
+        )
+
+
+def _spelled(value: Any) -> str:
+    return value if isinstance(value, str) else json_text(value)
+
+
+def _so_far(field: FieldSpec, value: Any) -> Any:
+    """What an output that is not complete is worth: text, or a list or object as far as it goes."""
+    if field.shape.kind == "text":
+        return value
+    if field.shape.kind != "json":
+        return None
+    if not isinstance(value, str):
+        return value
+    from pydantic_core import from_json
+
+    try:
+        return from_json(value, allow_partial="trailing-strings")
+    except ValueError:
+        return None
+
+
+class Stream(Generic[R_co]):
+    """A run of a program that tells its outputs while they are written.
+
+    Iterate over it with `for` or `async for` to get `Partial`s from every predictor, and take
+    `result` when it has ended. Leave it early with `close()`, or use it in a `with` block: the
+    run is cancelled then. The run starts when the stream is made.
+
+    Args:
+        run: the run.
+    """
+
+    def __init__(self, run: Callable[[], Coroutine[Any, Any, R_co]]) -> None:
+        self._pieces: SimpleQueue[Any] = SimpleQueue()
+        self._wake: Callable[[], object] | None = None
+        self._future = loop.submit(self._listened(run))
+        self._future.add_done_callback(lambda _: self._put(_END))
+
+    async def _listened(self, run: Callable[[], Coroutine[Any, Any, R_co]]) -> R_co:
+        with scope(listener=Listener(self._put)):
+            return await run()
+
+    @property
+    def result(self) -> R_co:
+        """What the program returned; waits for it.
+
+        Raises:
+            Exception: whatever the program raised.
+        """
+        if not self._future.done():
+            loop.check_not_on_loop()
+        return self._future.result()
+
+    async def aresult(self) -> R_co:
+        """`result` from a coroutine."""
+        return await asyncio.wrap_future(self._future)
+
+    def close(self) -> None:
+        """Cancel the run if it goes on still."""
+        self._future.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Partial:
+        loop.check_not_on_loop()
+        return self._piece(self._pieces.get(), StopIteration)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Partial:
+        while True:
+            with suppress(Empty):
+                return self._piece(self._pieces.get_nowait(), StopAsyncIteration)
+            await self._more()
+
+    async def _more(self) -> None:
+        running = asyncio.get_running_loop()
+        arrived = asyncio.Event()
+        self._wake = lambda: running.call_soon_threadsafe(arrived.set)
+        if self._pieces.empty():  # or a piece came before there was anybody to wake
+            await arrived.wait()
+
+    def _put(self, piece: Any) -> None:
+        self._pieces.put(piece)
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            with suppress(RuntimeError):  # the caller's loop is closed: nobody waits
+                wake()
+
+    def _piece(self, piece: Any, end: type[Exception]) -> Partial:
+        if piece is not _END:
+            assert isinstance(piece, Partial)
+            return piece
+        self._pieces.put(_END)  # whoever asks once more gets the same answer
+        if not self._future.cancelled() and (error := self._future.exception()):
+            raise error
+        raise end

@@ -1,0 +1,62 @@
+"""Optimizers by the names that the command line takes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from lmpipe.errors import RecipeError
+from lmpipe.optimize.better_together import BetterTogether
+from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
+from lmpipe.optimize.chain import Chain
+from lmpipe.optimize.copro import COPRO
+from lmpipe.optimize.distill import Distill
+from lmpipe.optimize.engine.optimizer import Optimizer
+from lmpipe.optimize.ensemble import Ensemble
+from lmpipe.optimize.finetune import BootstrapFinetune
+from lmpipe.optimize.gepa import GEPA
+from lmpipe.optimize.infer_rules import InferRules
+from lmpipe.optimize.knn_few_shot import KNNFewShot
+from lmpipe.optimize.labeled_few_shot import LabeledFewShot
+from lmpipe.optimize.layout_search import LayoutSearch
+from lmpipe.optimize.mipro import MIPROv2
+from lmpipe.optimize.random_search import RandomSearch
+from lmpipe.optimize.simba import SIMBA
+from lmpipe.optimize.student_preferred import StudentPreferred
+
+_OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+    LabeledFewShot.name: LabeledFewShot,
+    BootstrapFewShot.name: BootstrapFewShot,
+    RandomSearch.name: RandomSearch,
+    KNNFewShot.name: KNNFewShot,
+    StudentPreferred.name: StudentPreferred,
+    LayoutSearch.name: LayoutSearch,
+    COPRO.name: COPRO,
+    MIPROv2.name: MIPROv2,
+    GEPA.name: GEPA,
+    SIMBA.name: SIMBA,
+    InferRules.name: InferRules,
+    Ensemble.name: Ensemble,
+    Chain.name: Chain,
+    BootstrapFinetune.name: BootstrapFinetune,
+    Distill.name: Distill,
+    BetterTogether.name: BetterTogether,
+}
+
+
+def optimizer_names() -> tuple[str, ...]:
+    """The names of all optimizers, as the command line takes them."""
+    return tuple(_OPTIMIZERS)
+
+
+def optimizer_named(name: str) -> Optimizer:
+    """Make an optimizer with its default settings, by its name on the command line.
+
+    Raises:
+        RecipeError: if there is none of that name.
+    """
+    if name not in _OPTIMIZERS:
+        near = difflib.get_close_matches(name, _OPTIMIZERS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise RecipeError(f"unknown optimizer {name!r}{hint}; there are {', '.join(_OPTIMIZERS)}")
+    return _OPTIMIZERS[name]()

@@ -1,0 +1,112 @@
+"""Pools that an embedder has turned into vectors, for demonstrations chosen by embeddings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lmpipe.errors import LMRequestError
+from lmpipe.foundation.vectors import dimension_of, join_vectors
+from lmpipe.lm.call import Call
+from lmpipe.lm.lm import LM
+from lmpipe.lm.request import embedding_request
+from lmpipe.lm.scope import scope
+from lmpipe.modules.module import Predictor
+from lmpipe.modules.retrieval import demo_text
+from lmpipe.optimize.engine.budget import Ledger
+from lmpipe.optimize.engine.worst_case import EMBEDDED_TOGETHER, worst_embedding
+from lmpipe.settings import current_settings
+from lmpipe.state.program_state import Demo, Vectors
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The vectors of demonstrations.
+
+    Args:
+        embedder: the name of the LM that made them.
+        predictors: what the demonstrations are for, by path.
+        known: the vectors by text.
+    """
+
+    embedder: str
+    predictors: Mapping[str, Predictor]
+    known: Mapping[str, str]
+
+    def vectors(self, path: str, pool: Sequence[Demo]) -> Vectors:
+        """Those of a predictor's pool, all of whose demonstrations were embedded."""
+        spec = self.predictors[path].spec
+        found = [self.known[demo_text(spec, demo)] for demo in pool]
+        dimension = dimension_of(found[0])
+        return Vectors(embedder=self.embedder, dimension=dimension, data=join_vectors(found))
+
+
+class Embedder:
+    """Has pools embedded, within the budget, each text once.
+
+    Args:
+        lm: the embedding LM; without one nothing is embedded.
+        ledger: the budget's account.
+        concurrency: requests in flight at a time.
+    """
+
+    def __init__(self, lm: LM | None, ledger: Ledger, *, concurrency: int) -> None:
+        self._lm = lm
+        self._ledger = ledger
+        self._limit = asyncio.Semaphore(concurrency)
+        self._known: dict[str, str] = {}
+
+    async def embed(
+        self, predictors: Mapping[str, Predictor], pools: Mapping[str, Sequence[Demo]]
+    ) -> Embedded | None:
+        """Have demonstrations embedded, by predictor path; None where there is no embedder.
+
+        Raises:
+            BudgetExhaustedError: if the budget ends first.
+            LMError: if the embedder is away or refuses.
+        """
+        if self._lm is None:
+            return None
+        texts = {
+            demo_text(predictors[path].spec, demo): None
+            for path, pool in pools.items()
+            for demo in pool
+        }
+        await self._ask(self._lm, [text for text in texts if text not in self._known])
+        return Embedded(self._lm.model, predictors, dict(self._known))
+
+    async def _ask(self, lm: LM, texts: Sequence[str]) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for first in range(0, len(texts), EMBEDDED_TOGETHER):
+                    some = texts[first : first + EMBEDDED_TOGETHER]
+                    # Admitted in order, whatever the concurrency.
+                    await self._limit.acquire()
+                    await self._ledger.admit(worst_embedding(some, lm))
+                    group.create_task(self._ask_for(lm, some))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        _check_dimensions(lm, self._known.values())
+
+    async def _ask_for(self, lm: LM, texts: Sequence[str]) -> None:
+        calls: list[Call] = []
+        try:
+            with scope(trace=None, calls=calls, max_calls=None):
+                replies = await current_settings().runtime.aembed(
+                    [embedding_request(lm, text) for text in texts], label="pool"
+                )
+            vectors = (reply.text for reply in replies)
+            self._known.update(zip(texts, vectors, strict=True))
+        finally:
+            self._limit.release()
+            self._ledger.settle(worst_embedding(texts, lm), calls)
+
+
+def _check_dimensions(lm: LM, vectors: Iterable[str]) -> None:
+    numbers = sorted(set(map(dimension_of, vectors)))
+    if len(numbers) > 1:
+        raise LMRequestError(
+            f"{lm.model} gives vectors of different lengths, {numbers[0]} and {numbers[-1]} "
+            "numbers: name an embedding model whose vectors can be compared"
+        )

@@ -1,0 +1,91 @@
+"""Questions to the proposer: an LM that writes what candidates are made of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from lmpipe.errors import LMRequestError, OutputError
+from lmpipe.evaluation.score_row import refuses_all
+from lmpipe.foundation.canonical_json import digest
+from lmpipe.lm.call import Call
+from lmpipe.lm.lm import LM
+from lmpipe.lm.scope import scope
+from lmpipe.modules.predict import Predict
+from lmpipe.optimize.engine.budget import Ledger
+from lmpipe.optimize.engine.worst_case import ASK_RETRIES, worst_ask
+from lmpipe.signatures.signature import Signature
+
+S = TypeVar("S", bound=Signature)
+
+
+class Proposer:
+    """Asks one LM, within the budget, and numbers questions that are asked again.
+
+    Args:
+        lm: the LM.
+        ledger: the budget's account.
+        note: told of proposals that are dropped.
+        concurrency: questions in flight at a time.
+    """
+
+    def __init__(
+        self, lm: LM, ledger: Ledger, note: Callable[..., None], *, concurrency: int
+    ) -> None:
+        self._lm = lm
+        self._ledger = ledger
+        self._note = note
+        self._limit = asyncio.Semaphore(concurrency)
+        self._asked: dict[str, int] = {}
+
+    async def ask(
+        self, signature: type[S], questions: Sequence[Mapping[str, Any]], temperature: float
+    ) -> list[S | None]:
+        """Ask questions; one whose answer cannot be read, or is refused, gives None.
+
+        Raises:
+            BudgetExhaustedError: if the budget ends first.
+            LMError: if the proposer is away, or refuses all that comes.
+        """
+        predictor: Any = Predict(
+            signature,
+            layout="json",
+            constrained=True,
+            retries=ASK_RETRIES,
+            temperature=temperature,
+        )
+        tasks: list[asyncio.Task[S | None]] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                for inputs in questions:
+                    # Numbered and admitted in order, whatever the concurrency.
+                    sample = self._number(signature, inputs, temperature)
+                    await self._limit.acquire()
+                    await self._ledger.admit(worst_ask(self._lm))
+                    tasks.append(group.create_task(self._one(predictor, inputs, sample)))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        return [task.result() for task in tasks]
+
+    def _number(self, signature: type[Signature], inputs: Mapping[str, Any], heat: float) -> int:
+        key = digest([signature.__name__, str(signature.__doc__), dict(inputs), heat])
+        self._asked[key] = self._asked.get(key, -1) + 1
+        return self._asked[key]
+
+    async def _one(self, predictor: Any, inputs: Mapping[str, Any], sample: int) -> Any:
+        calls: list[Call] = []
+        try:
+            with scope(
+                trace=None, lm=self._lm, sample=sample, decoding=(), role="proposer", calls=calls,
+                max_calls=None,
+            ):  # fmt: skip
+                return await predictor.acall(**inputs)
+        except (OutputError, LMRequestError) as error:
+            if refuses_all(error):
+                raise
+            self._note("proposal dropped", question=predictor.path, reason=str(error))
+            return None
+        finally:
+            self._limit.release()
+            self._ledger.settle(worst_ask(self._lm), calls)

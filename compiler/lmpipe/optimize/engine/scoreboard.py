@@ -1,0 +1,106 @@
+"""The scoreboard of a compile: what was scored on the validation examples, and what leads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from lmpipe.evaluation.results import Evaluation, Row
+from lmpipe.optimize.engine.events import Candidate, Watcher
+from lmpipe.state.program_state import ProgramState
+
+
+class Board:
+    """Validation rows by state, and the candidates made of them.
+
+    Args:
+        size: how many validation examples there are.
+        watcher: told of every candidate.
+    """
+
+    def __init__(self, size: int, watcher: Watcher) -> None:
+        self.candidates: list[Candidate] = []
+        self.best: Candidate | None = None
+        self._size = size
+        self._watcher = watcher
+        self._rows: dict[str, dict[int, Row]] = {}
+        self._latest: dict[str, Candidate] = {}
+
+    def add_row(self, state: ProgramState, row: Row) -> None:
+        """Keep a row; `row.index` is the example's place among the validation examples."""
+        self._rows.setdefault(state.hash, {})[row.index] = row
+
+    def has(self, state: ProgramState, index: int) -> bool:
+        """Whether a state was run on an example."""
+        return index in self._rows.get(state.hash, {})
+
+    def rows(self, state: ProgramState, indices: Sequence[int]) -> list[Row]:
+        """The rows of a state on these examples, all of which it was run on."""
+        rows = self._rows.get(state.hash, {})
+        return [rows[index] for index in indices]
+
+    def values(self, state: ProgramState, indices: Sequence[int]) -> list[float]:
+        """The scores of a state on these examples, all of which it was run on."""
+        return [row.score.value for row in self.rows(state, indices)]
+
+    def trim(self, states: Sequence[ProgramState], indices: Sequence[int]) -> None:
+        """Forget the rows of states on all but these examples."""
+        for state in states:
+            rows = self._rows[state.hash]
+            self._rows[state.hash] = {i: row for i, row in rows.items() if i in set(indices)}
+
+    def known(self) -> list[dict[int, float]]:
+        """What each state scored so far, by example."""
+        return [
+            {index: row.score.value for index, row in rows.items()} for rows in self._rows.values()
+        ]
+
+    def candidate(self, state: ProgramState) -> Candidate | None:
+        """The candidate of a state, if it was scored."""
+        return self._latest.get(state.hash)
+
+    def record(self, name: str, state: ProgramState, *, stopped: bool = False) -> Candidate:
+        """Make a state, with the rows it has, a candidate; it leads if it is complete and better.
+
+        A state that was recorded with as many rows before stays what it was.
+
+        Args:
+            name: how it came about.
+            state: the state.
+            stopped: whether it has no more rows because the budget ended.
+        """
+        rows = self._rows[state.hash]
+        known = self._latest.get(state.hash)
+        if known is not None and len(known.evaluation.rows) == len(rows):
+            return known
+        evaluation = Evaluation(tuple(rows[index] for index in sorted(rows)))
+        candidate = Candidate(
+            len(self.candidates),
+            name,
+            state,
+            evaluation,
+            of=self._size,
+            stopped=stopped and len(rows) < self._size,
+        )
+        self.candidates.append(candidate)
+        self._latest[state.hash] = candidate
+        leads = candidate.complete and (self.best is None or candidate.rank > self.best.rank)
+        if leads:
+            self.best = candidate
+        self._watcher.candidate(candidate, best=leads)
+        for row in evaluation.rows:
+            self._watcher.row(f"candidate {candidate.number}", row)
+        return candidate
+
+    def lead(self, candidate: Candidate) -> None:
+        """Let an incomplete candidate lead if it is better than the best on the rows it has."""
+        if self.best is None or self.lead_over(candidate, self.best) > 0:
+            self.best = candidate
+
+    def lead_over(self, candidate: Candidate, other: Candidate) -> float:
+        """How much better a candidate is than another, in score, on the rows that both have."""
+        mine, theirs = self._rows[candidate.state.hash], self._rows[other.state.hash]
+        shared = [index for index in mine if index in theirs]
+        if not shared:
+            return 0.0
+        return fmean(mine[i].score.value - theirs[i].score.value for i in shared)

@@ -1,0 +1,88 @@
+"""What two runs of one example teach, where one went well and the other badly."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from lmpipe.evaluation.results import Row
+from lmpipe.optimize.engine.events import Rollout
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.demos import bootstrapped_demos, distinct
+from lmpipe.optimize.shared.proposer_text import clean_instruction, describe_rows, with_instruction
+from lmpipe.signatures.signature import Input, Output, Signature
+from lmpipe.state.program_state import ProgramState
+
+
+class WriteAdvice(Signature):
+    """Say in one or two sentences what one step of a program should do from now on.
+
+    The same input went well once and badly once. Find out what made the difference, and put it as
+    general advice for inputs of this kind, such as "If …, then …". Do not repeat the input, and
+    give no single answer away.
+    """
+
+    instruction: str = Input(desc="what the step is told now")
+    good: str = Input(desc="the run that went well")
+    bad: str = Input(desc="the run that went badly")
+    advice: str = Output(desc="the advice, one or two sentences")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The best and the worst run of one example."""
+
+    good: Row
+    bad: Row
+
+    @property
+    def spread(self) -> float:
+        return self.good.score.value - self.bad.score.value
+
+
+def shown(
+    task: Task, base: ProgramState, good: Row, rng: random.Random, *, most: int
+) -> ProgramState:
+    """A state with a run as one demonstration more, in place of the oldest if full.
+
+    Args:
+        task: the task.
+        base: the state.
+        good: the run.
+        rng: draws among the calls of a predictor that was called several times.
+        most: the most demonstrations that a predictor shows.
+    """
+    run = bootstrapped_demos([Rollout(good, 0, passed=True)], rng)
+    state = base
+    for path, demos in run.items():
+        if path in task.predictors:
+            kept = distinct([*demos, *reversed(base[path].demos)])[:most]
+            state = state.update({path: base[path].replace(demos=tuple(reversed(kept)))})
+    return state
+
+
+async def advised(task: Task, base: ProgramState, contrast: Contrast) -> ProgramState:
+    """A state with advice added to the instruction of every predictor that was called.
+
+    Raises:
+        BudgetExhaustedError: if the budget ends first.
+    """
+    called = [path for path in task.predictors if contrast.bad.trace.of(path)]
+    answers = await task.ask_all(
+        WriteAdvice,
+        [
+            {
+                "instruction": base[path].instruction,
+                "good": describe_rows([contrast.good], path),
+                "bad": describe_rows([contrast.bad], path),
+            }
+            for path in called
+        ],
+    )
+    state = base
+    for path, answer in zip(called, answers, strict=True):
+        if answer and (advice := clean_instruction(answer.advice)):
+            told = base[path].instruction
+            if advice not in told:
+                state = with_instruction(state, path, clean_instruction(f"{told}\n{advice}"))
+    return state

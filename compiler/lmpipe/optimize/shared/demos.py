@@ -1,0 +1,153 @@
+"""Demonstrations: where they come from and how a set of them is drawn."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lmpipe.data.example import Example
+from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.modules.module import Predictor
+from lmpipe.optimize.engine.events import Rollout
+from lmpipe.signatures.signature_spec import SignatureSpec
+from lmpipe.state.program_state import Demo, ProgramState, Retrieval
+
+if TYPE_CHECKING:
+    from lmpipe.optimize.engine.pool_embeddings import Embedded
+    from lmpipe.optimize.engine.task import Task
+
+
+def labeled_demos(
+    predictors: Mapping[str, Predictor], examples: Sequence[Example]
+) -> dict[str, list[Demo]]:
+    """Read demonstrations off labeled examples, by predictor path.
+
+    An example serves a predictor if it has all the predictor's required inputs and at least one
+    of its outputs by name; predictors in the middle of a pipeline mostly have none.
+    """
+    return {
+        path: [demo for example in examples if (demo := _labeled(predictor.spec, example))]
+        for path, predictor in predictors.items()
+    }
+
+
+def _labeled(spec: SignatureSpec, example: Example) -> Demo | None:
+    values = example.to_json()
+    if not all(f.name in values for f in spec.inputs if f.required):
+        return None
+    outputs = {name: values[name] for name in spec.output_names if name in values}
+    if not outputs:
+        return None
+    inputs = {name: values[name] for name in spec.input_names if name in values}
+    return Demo(inputs=inputs, outputs=outputs)
+
+
+def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[str, list[Demo]]:
+    """Read demonstrations off the traces of rollouts that passed, by predictor path.
+
+    A predictor that was called several times in one trace gives one of those calls.
+    """
+    found: dict[str, list[Demo]] = {}
+    for rollout in rollouts:
+        if not rollout.passed:
+            continue
+        by_predictor: dict[str, list[Demo]] = {}
+        for step in rollout.row.trace.steps:
+            if not step.error and not step.repaired:
+                demo = Demo(inputs=step.inputs, outputs=step.outputs, source="bootstrapped")
+                by_predictor.setdefault(step.predictor, []).append(demo)
+        # Concurrent calls of one run end in any order; the choice must not depend on it.
+        for path in sorted(by_predictor):
+            choices = sorted(by_predictor[path], key=lambda demo: demo.hash)
+            found.setdefault(path, []).append(rng.choice(choices))
+    return found
+
+
+def draw(
+    spec: SignatureSpec, pool: Sequence[Demo], count: int, rng: random.Random
+) -> tuple[Demo, ...]:
+    """Draw up to `count` demonstrations in random order, balanced over the labels.
+
+    The labels are the values of the first output that has a fixed set of them; where there is
+    none, the draw is a plain one.
+    """
+    label = spec.label
+    shuffled = rng.sample(list(pool), len(pool))
+    if label is None:
+        return tuple(shuffled[:count])
+    groups: dict[bytes, list[Demo]] = {}
+    for demo in shuffled:
+        groups.setdefault(canonical_json(demo.outputs.get(label)), []).append(demo)
+    order = list(groups.values())
+    rng.shuffle(order)
+    drawn: list[Demo] = []
+    while len(drawn) < count and any(order):
+        for group in order:
+            if group and len(drawn) < count:
+                drawn.append(group.pop())
+    rng.shuffle(drawn)
+    return tuple(drawn)
+
+
+def distinct(demos: Sequence[Demo]) -> list[Demo]:
+    """Drop demonstrations whose inputs came before."""
+    seen: dict[bytes, Demo] = {}
+    for demo in demos:
+        seen.setdefault(canonical_json(dict(demo.inputs)), demo)
+    return list(seen.values())
+
+
+def teacher_state(task: Task, count: int, rng: random.Random) -> ProgramState:
+    """The start with up to `count` labeled demonstrations: what a teacher is shown."""
+    pools = labeled_demos(task.predictors, task.train)
+    drawn = {
+        path: draw(task.predictors[path].spec, pool, count, rng) for path, pool in pools.items()
+    }
+    return with_demos(task.start, drawn)
+
+
+def with_demos(state: ProgramState, demos: Mapping[str, Sequence[Demo]]) -> ProgramState:
+    """A copy of a state with other demonstrations, by predictor path, in place of all it shows."""
+    return state.update(
+        {
+            path: state[path].replace(demos=tuple(items), retrieval=None)
+            for path, items in demos.items()
+        }
+    )
+
+
+def with_retrieval(
+    state: ProgramState,
+    pools: Mapping[str, Sequence[Demo]],
+    *,
+    k: int,
+    balanced: bool = False,
+    embedded: Embedded | None = None,
+) -> ProgramState:
+    """A copy of a state that shows the `k` nearest of a pool, by predictor path.
+
+    A predictor with an empty pool stays as it is.
+
+    Args:
+        state: the state.
+        pools: the demonstrations to choose from.
+        k: how many are shown.
+        balanced: whether each label has its share.
+        embedded: the pools' vectors; nearness is by words if None.
+    """
+    return state.update(
+        {
+            path: state[path].replace(
+                demos=(),
+                retrieval=Retrieval(
+                    pool=tuple(pool),
+                    k=k,
+                    balanced=balanced,
+                    vectors=embedded.vectors(path, pool) if embedded else None,
+                ),
+            )
+            for path, pool in pools.items()
+            if pool
+        }
+    )

@@ -1,0 +1,120 @@
+"""Grounded instructions: a proposer that knows the program, the data and what went wrong."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from lmpipe.evaluation.results import Row
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.proposer_text import (
+    clean_instruction,
+    cut,
+    describe_examples,
+    describe_program,
+    describe_rows,
+    step_text,
+)
+from lmpipe.signatures.signature import Input, Output, Signature
+
+TIPS = (
+    "Keep it short: one or two plain sentences.",
+    "Say what a good answer looks like, and what it must not contain.",
+    "Name the cases that are easily confused, and how to tell them apart.",
+    "Describe the steps by which the answer is found.",
+    "Say what to do when the input lacks what is asked for.",
+    "Write for a reader who is careful, but knows nothing of the subject.",
+)
+
+SUMMARY_ASKS = 3
+"""The most questions that `summarize_data` asks."""
+
+# What is shown of the data and of the runs, the latter in characters too: a proposer's context
+# may be small.
+_EXAMPLES, _ROWS, _RUNS = 8, 4, 4000
+_SUMMARY = 400
+
+
+class SummarizeData(Signature):
+    """Describe what these examples have in common: subject, form, length, and what varies.
+
+    The description helps somebody to write instructions without seeing the examples. Be concrete
+    and brief; do not list the examples.
+    """
+
+    examples: str = Input(desc="one example in each line")
+    summary: str = Output(desc="two or three sentences")
+
+
+class ProposeInstruction(Signature):
+    """Write the instruction for one step of a program.
+
+    A language model will carry the step out, and sees the instruction and the step's inputs only.
+    The instruction must fit all inputs, not those of one example, and keep to the tip.
+    """
+
+    program: str = Input(desc="all steps: signature and present instruction")
+    step: str = Input(desc="the step to write the instruction for")
+    data: str = Input(desc="what the examples are like")
+    runs: str = Input(desc="what the step did on some examples, and what was wrong with it")
+    tip: str = Input(desc="how the instruction should be")
+    instruction: str = Output(desc="the instruction, complete and ready to use")
+
+
+async def summarize_data(task: Task, rng: random.Random) -> str:
+    """What the training examples are like, in the proposer's words; empty if it cannot say.
+
+    It is asked of a few batches of them, and each answer is a line.
+    """
+    drawn = rng.sample(task.train, min(SUMMARY_ASKS * _EXAMPLES, len(task.train)))
+    batches = [drawn[start : start + _EXAMPLES] for start in range(0, len(drawn), _EXAMPLES)]
+    questions = [{"examples": describe_examples(batch)} for batch in batches]
+    answers = await task.ask_all(SummarizeData, questions, temperature=0.0)
+    lines = [" ".join(answer.summary.split()) for answer in answers if answer]
+    return "\n".join(dict.fromkeys(cut(line, _SUMMARY) for line in lines if line))
+
+
+async def propose_instructions(
+    task: Task,
+    path: str,
+    count: int,
+    *,
+    data: str,
+    rows: Sequence[Row],
+    rng: random.Random,
+    temperature: float = 1.0,
+) -> list[str]:
+    """New instructions for one predictor, each from another tip and other runs.
+
+    Args:
+        task: the task.
+        path: the predictor.
+        count: how many to ask for; those that cannot be read, or come twice, are dropped.
+        data: what the examples are like.
+        rows: runs on training examples.
+        rng: draws tips and runs.
+        temperature: of the proposer.
+    """
+    called = [row for row in rows if row.trace.of(path)]
+    # What went wrong tells most.
+    called.sort(key=lambda row: row.score.value)
+    worst = called[: 2 * _ROWS]
+    runs = [rng.sample(worst, min(_ROWS, len(worst))) for _ in range(count)]
+    tips = rng.sample(TIPS, len(TIPS))
+    answers = await task.ask_all(
+        ProposeInstruction,
+        [
+            {
+                "program": describe_program(task.predictors, task.start),
+                "step": step_text(path, task.predictors[path]),
+                "data": data or "unknown",
+                "runs": cut(describe_rows(drawn, path), _RUNS) or "none",
+                "tip": tips[number % len(tips)],
+            }
+            for number, drawn in enumerate(runs)
+        ],
+        temperature=temperature,
+    )
+    texts = [clean_instruction(answer.instruction) for answer in answers if answer]
+    own = task.start[path].instruction
+    return [text for text in dict.fromkeys(texts) if text and text != own]

@@ -1,0 +1,116 @@
+"""What proposers are shown and what becomes of their answers: shared by all that write text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from lmpipe.data.example import Example
+from lmpipe.evaluation.results import Row
+from lmpipe.modules.module import Predictor
+from lmpipe.signatures.signature_spec import spec_text
+from lmpipe.state.program_state import Demo, ProgramState, thaw
+from lmpipe.state.trace import Step
+
+# Longer values are cut in what a proposer is shown: its context is small, and shared by many rows.
+_MAX_VALUE = 300
+_MAX_CALLS = 4
+_MAX_INSTRUCTION = 2000
+_LABEL = re.compile(
+    r"^\s*(?:#+\s*)?(?:(?:new|proposed|improved|final)\s+)?instructions?\s*:\s*", re.I
+)
+
+
+def with_instruction(state: ProgramState, path: str, instruction: str) -> ProgramState:
+    """A copy of a state with another instruction for one predictor."""
+    return state.update({path: state[path].replace(instruction=instruction)})
+
+
+def clean_instruction(text: str) -> str:
+    """An instruction without what proposers wrap it in: labels, quotes, code fences.
+
+    Returns:
+        The instruction, cut at 2,000 characters; empty where nothing is left.
+    """
+    text = text.strip()
+    if fenced := re.fullmatch(r"```\w*\n(.*?)\n?```", text, re.S):
+        text = fenced[1].strip()
+    text = _LABEL.sub("", text).strip()
+    if len(text) > 1 and (text[0], text[-1]) in {('"', '"'), ("'", "'"), ("“", "”")}:
+        text = text[1:-1].strip()
+    return text[:_MAX_INSTRUCTION].rstrip()
+
+
+def step_text(path: str, predictor: Predictor) -> str:
+    """One predictor in one line: its path, and the fields of its signature with their types."""
+    return f"{path}: {spec_text(predictor.spec.describe())}"
+
+
+def describe_program(predictors: Mapping[str, Predictor], state: ProgramState) -> str:
+    """The predictors of a program, one paragraph each: path, signature, instruction."""
+    return "\n\n".join(
+        f"{step_text(path, predictor)}\n{state[path].instruction}"
+        for path, predictor in predictors.items()
+    )
+
+
+def describe_examples(examples: Sequence[Example]) -> str:
+    """Examples, one line of JSON each."""
+    return "\n".join(_line(example.to_json()) for example in examples)
+
+
+def describe_demos(demos: Sequence[Demo]) -> str:
+    """Demonstrations, inputs and outputs in one line each."""
+    return "\n".join(f"{_line(demo.inputs)} -> {_line(demo.outputs)}" for demo in demos)
+
+
+def describe_rows(rows: Iterable[Row], path: str) -> str:
+    """What one predictor did on some examples, and what the metric said to it.
+
+    A predictor that was called several times in a run shows up to four different calls.
+    """
+    return "\n\n".join(_describe_row(row, path) for row in rows)
+
+
+def _describe_row(row: Row, path: str) -> str:
+    # Concurrent calls of one run end in any order.
+    calls = sorted({_describe_step(step) for step in row.trace.of(path)})
+    if len(calls) > _MAX_CALLS:
+        calls[_MAX_CALLS:] = [f"({len(calls) - _MAX_CALLS} more calls)"]
+    return "\n".join([*(calls or ["(not called)"]), *_verdict(row)])
+
+
+def _describe_step(step: Step) -> str:
+    if step.error:
+        reply = step.replies[-1] if step.replies else ""
+        return f"inputs: {_line(step.inputs)}\nreply: {cut(reply)}\nerror: {cut(step.error)}"
+    return f"inputs: {_line(step.inputs)}\noutputs: {_line(step.outputs)}"
+
+
+def _verdict(row: Row) -> list[str]:
+    labels = {name: row.example.to_json()[name] for name in row.example.labels}
+    lines = [f"expected: {_line(labels)}"] if labels else []
+    lines.append(f"score: {row.score.value:.2f}")
+    if feedback := feedback_of(row):
+        lines.append(f"feedback: {cut(feedback)}")
+    return lines
+
+
+def feedback_of(row: Row) -> str:
+    """What is wrong with a row, in words: the failure, else the metric's feedback."""
+    return row.failure.message if row.failure else row.score.feedback
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    short = {
+        name: cut(value) if isinstance(value, str) else value for name, value in values.items()
+    }
+    return cut(orjson.dumps(thaw(short), default=str).decode(), 4 * _MAX_VALUE)
+
+
+def cut(text: str, most: int = _MAX_VALUE) -> str:
+    """A text of at most so many characters; the last one says if there were more."""
+    return text if len(text) <= most else text[: most - 1] + "…"

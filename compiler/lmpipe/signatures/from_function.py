@@ -1,0 +1,40 @@
+"""The third door to signatures: a typed function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+from lmpipe.errors import SignatureError
+from lmpipe.signatures.signature import Input, Output, Prediction, make_signature
+
+
+def signature_from_function(function: Callable[..., Any]) -> type[Prediction]:
+    """Make the signature of a typed function: parameters in, its return value as `result` out.
+
+    Raises:
+        SignatureError: if a parameter or the return value has no annotation, or a type that no
+            LM can be asked for.
+    """
+    name = function.__name__
+    if inspect.iscoroutinefunction(function):
+        raise SignatureError(f"{name}: write it with `def`, not `async def`; await `{name}.acall`")
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise SignatureError(f"{name}: an annotation cannot be resolved: {error}") from error
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise SignatureError(f"{name}: *args and **kwargs cannot be inputs; name each one")
+        if parameter.name not in hints:
+            raise SignatureError(f"{name}: parameter {parameter.name!r} needs a type annotation")
+        if parameter.name == "result":
+            raise SignatureError(f"{name}: 'result' is the name of the return value; rename it")
+        default = {} if parameter.default is parameter.empty else {"default": parameter.default}
+        fields[parameter.name] = (hints[parameter.name], Input(**default))
+    if hints.get("return") in (None, type(None)):
+        raise SignatureError(f"{name}: needs a return annotation: it is what the LM has to give")
+    fields["result"] = (hints["return"], Output())
+    return make_signature(name, function.__doc__, fields, module=function.__module__)

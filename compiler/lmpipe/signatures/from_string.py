@@ -1,0 +1,133 @@
+"""The second door to signatures: `"ticket -> team: Literal['billing', 'shipping']"`.
+
+The string is parsed, never evaluated: only the types below and those that the caller hands over
+can be named in it.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import decimal
+import operator
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any, Literal, Optional, Union
+
+from lmpipe.errors import SignatureError
+from lmpipe.signatures.signature import Input, Output, Prediction, make_signature
+
+_TYPES: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+    "set": set,
+    "tuple": tuple,
+    "Any": Any,
+    "None": None,
+    "Literal": Literal,
+    "Optional": Optional,
+    "Union": Union,
+    "date": datetime.date,
+    "datetime": datetime.datetime,
+    "time": datetime.time,
+    "Decimal": decimal.Decimal,
+}
+
+
+def signature_from_string(
+    text: str,
+    *,
+    instruction: str = "",
+    name: str = "",
+    types: Mapping[str, Any] | None = None,
+) -> type[Prediction]:
+    """Make a signature from `"inputs -> outputs"`.
+
+    Args:
+        text: comma-separated fields on both sides of `->`; a field is `name` (a `str`) or
+            `name: type`.
+        instruction: what to do, for the LM to read.
+        name: the signature's name in errors and listings.
+        types: further types by the names used in the text.
+
+    Raises:
+        SignatureError: if the text cannot be parsed or names an unknown type.
+    """
+    left, arrow, right = text.partition("->")
+    if not arrow or "->" in right:
+        raise SignatureError(f'{text!r} is no signature: write it as "input, … -> output, …"')
+    known = {**_TYPES, **(types or {})}
+    fields: dict[str, Any] = {}
+    for side, direction in ((left, Input), (right, Output)):
+        for field_name, annotation in _parse_side(side, text, known):
+            if field_name in fields:
+                raise SignatureError(f"{text!r}: the field {field_name!r} is declared twice")
+            fields[field_name] = (annotation, direction())
+    return make_signature(name or "Signature", instruction or None, fields)
+
+
+def _parse_side(side: str, text: str, known: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    unreadable = SignatureError(
+        f"{text!r}: cannot read {side.strip()!r}: fields are names or `name: type`, "
+        "separated by commas"
+    )
+    try:
+        body = ast.parse(f"def f(*, {side.strip().rstrip(',')}): ...").body
+    except SyntaxError:
+        raise unreadable from None
+    function = body[0]
+    if len(body) > 1 or not isinstance(function, ast.FunctionDef) or function.args.kwarg:
+        raise unreadable
+    if any(default is not None for default in function.args.kw_defaults):
+        raise SignatureError(f"{text!r}: defaults need the class form of a signature")
+    return [
+        (item.arg, str if item.annotation is None else _type(item.annotation, text, known))
+        for item in function.args.kwonlyargs
+    ]
+
+
+def _type(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
+    try:
+        return _resolve(node, text, known)
+    except TypeError as error:
+        raise SignatureError(f"{text!r}: {ast.unparse(node)!r} is no type: {error}") from error
+
+
+def _resolve(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Name(id=name) if name in known:
+            return known[name]
+        case ast.Name(id=name):
+            raise SignatureError(
+                f"{text!r}: unknown type {name!r}: "
+                f"use a built-in type or pass types={{{name!r}: …}}"
+            )
+        case ast.Constant(value=None):
+            return None
+        case ast.Constant(value=value) if value is ...:
+            return value
+        case ast.BinOp(op=ast.BitOr(), left=left, right=right):
+            return reduce(operator.or_, (_resolve(side, text, known) for side in (left, right)))
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=part):
+            items = part.elts if isinstance(part, ast.Tuple) else [part]
+            return Literal[tuple(_literal(item, text) for item in items)]
+        case ast.Subscript(value=base, slice=ast.Tuple(elts=items)):
+            return _resolve(base, text, known)[tuple(_resolve(item, text, known) for item in items)]
+        case ast.Subscript(value=base, slice=part):
+            return _resolve(base, text, known)[_resolve(part, text, known)]
+    raise SignatureError(f"{text!r}: {ast.unparse(node)!r} is no type")
+
+
+def _literal(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str | int | bool | None):
+        return node.value
+    match node:
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(value))):
+            return -value
+    raise SignatureError(
+        f"{text!r}: Literal takes strings and whole numbers, not {ast.unparse(node)!r}"
+    )

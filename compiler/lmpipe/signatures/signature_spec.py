@@ -1,0 +1,246 @@
+"""`SignatureSpec`: a signature as the rest of the library reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any
+
+import pydantic
+from pydantic.fields import FieldInfo
+
+from lmpipe.errors import CallError, SignatureError
+from lmpipe.foundation.canonical_json import canonical_json, digest
+from lmpipe.signatures.value_shape import Shape, sets_in_order, shape_of
+
+# Where a field's direction stands in its pydantic record.
+DIRECTION = "lmpipe"
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """One field of a signature.
+
+    Args:
+        name: its Python name.
+        annotation: its type, as declared.
+        desc: what it holds, or the empty string.
+        info: pydantic's own record of it.
+    """
+
+    name: str
+    annotation: Any
+    desc: str
+    info: FieldInfo
+
+    @cached_property
+    def required(self) -> bool:
+        return self.info.is_required()
+
+    @cached_property
+    def takes_any_text(self) -> bool:
+        """Whether every string is a value of it, so that none needs to be validated."""
+        return self.annotation is str and not self.info.metadata
+
+    @cached_property
+    def adapter(self) -> pydantic.TypeAdapter[Any]:
+        """Validates and dumps one value of this field, its constraints included."""
+        constrained: Any = Annotated[self.annotation, self.info]
+        return pydantic.TypeAdapter(constrained)
+
+    @cached_property
+    def type_name(self) -> str:
+        """The type as people write it: `str`, `Literal['billing', 'shipping']`, `list[int]`."""
+        return type_name(self.annotation)
+
+    def dump(self, value: Any) -> Any:
+        """Turn a value of this field into a JSON value."""
+        if type(value) is str:
+            return value
+        dumped = self.adapter.dump_python(value, mode="json")
+        return sets_in_order(dumped, self.schema) if self._has_sets else dumped
+
+    def tidy(self, value: Any) -> Any:
+        """Put the keys of a JSON value, which states keep sorted, back into declared order."""
+        if self.shape.kind != "json":
+            return value
+        try:
+            return self.dump(self.adapter.validate_python(value))
+        except pydantic.ValidationError:
+            return value
+
+    @cached_property
+    def _has_sets(self) -> bool:
+        return b'"uniqueItems":true' in canonical_json(self.schema)
+
+    @cached_property
+    def shape(self) -> Shape:
+        """How a value of this field is spelled in a prompt."""
+        return shape_of(self.schema, self.annotation)
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of one value."""
+        try:
+            schema = self.adapter.json_schema()
+        except pydantic.errors.PydanticUserError as error:
+            raise SignatureError(
+                f"field {self.name!r}: {self.type_name} has no JSON schema, so that an LM cannot "
+                f"be asked for it: {first_line(error)}"
+            ) from error
+        return _without_marks(schema)
+
+
+@dataclass(frozen=True)
+class SignatureSpec:
+    """All that the library needs to know of a signature, read off its class once.
+
+    Args:
+        name: the class's name.
+        instruction: its docstring.
+        inputs: input fields in the order in which they are shown.
+        outputs: output fields in the order in which they are asked for.
+    """
+
+    name: str
+    instruction: str
+    inputs: tuple[FieldSpec, ...]
+    outputs: tuple[FieldSpec, ...]
+
+    def __str__(self) -> str:
+        return spec_text(self.describe())
+
+    @cached_property
+    def label(self) -> str | None:
+        """The first output that has a fixed set of values: what demonstrations are balanced by."""
+        return next((field.name for field in self.outputs if field.shape.kind == "choice"), None)
+
+    @cached_property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(field.name for field in self.outputs)
+
+    @cached_property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(field.name for field in self.inputs)
+
+    @cached_property
+    def output_schema(self) -> dict[str, Any]:
+        """The JSON schema of an object with all outputs."""
+        # Worked out together: types of one name from two modules need two definitions.
+        schemas, shared = pydantic.TypeAdapter.json_schemas(
+            (field.name, "validation", field.adapter) for field in self.outputs
+        )
+        properties = {
+            field.name: _without_marks(schemas[field.name, "validation"]) for field in self.outputs
+        }
+        definitions = shared.get("$defs")
+        schema = {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+        return {**schema, "$defs": definitions} if definitions else schema
+
+    @cached_property
+    def schema_hash(self) -> str:
+        """Changes whenever a name, a type or the order of fields does: states are bound to it."""
+        return digest(
+            {
+                "inputs": [[field.name, field.schema] for field in self.inputs],
+                "outputs": [[field.name, field.schema] for field in self.outputs],
+            }
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The fields and their types by name, for manifests and readable differences."""
+        return {
+            "name": self.name,
+            "inputs": {field.name: field.type_name for field in self.inputs},
+            "outputs": {field.name: field.type_name for field in self.outputs},
+            "schema_hash": self.schema_hash,
+        }
+
+    def check_inputs(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Validate the inputs of one call and fill in defaults.
+
+        Raises:
+            CallError: if one is missing, unknown or of another type; shows the signature.
+        """
+        values: dict[str, Any] = {}
+        for field in self.inputs:
+            if field.name in given:
+                value = given[field.name]
+                plain = type(value) is str and field.takes_any_text
+                values[field.name] = value if plain else self._check_input(field, value)
+            elif field.required:
+                break
+            else:
+                values[field.name] = field.info.get_default(call_default_factory=True)
+        if len(values) < len(self.inputs) or not given.keys() <= values.keys():
+            raise CallError(self._mismatch(given))
+        return values
+
+    def _check_input(self, field: FieldSpec, value: Any) -> Any:
+        try:
+            return field.adapter.validate_python(value)
+        except pydantic.ValidationError as error:
+            raise CallError(
+                f"{self.name}: input {field.name!r} must be {field.type_name}, "
+                f"got {value!r:.200}: {first_problem(error)}\n  signature: {self}"
+            ) from error
+
+    def _mismatch(self, given: Mapping[str, Any]) -> str:
+        unknown = [name for name in given if name not in self.input_names]
+        required = [field.name for field in self.inputs if field.required]
+        missing = [name for name in required if name not in given]
+        problems = []
+        if missing:
+            problems.append(f"missing {', '.join(map(repr, missing))}")
+        for name in unknown:
+            hint = " (an output: the LM fills it in)" if name in self.output_names else ""
+            problems.append(f"unknown {name!r}{hint}")
+        return f"{self.name}: {'; '.join(problems)}\n  signature: {self}"
+
+
+def spec_text(described: Mapping[str, Any]) -> str:
+    """A signature in one line, from what `SignatureSpec.describe` says of it."""
+
+    def side(fields: Mapping[str, str]) -> str:
+        return ", ".join(f"{name}: {kind}" for name, kind in fields.items())
+
+    inputs, outputs = side(described.get("inputs", {})), side(described.get("outputs", {}))
+    return f"{described.get('name', '')}({inputs}) -> ({outputs})"
+
+
+def type_name(annotation: Any) -> str:
+    """A type as people write it, without module names."""
+    if annotation is type(None):
+        return "None"
+    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
+        return annotation.__name__
+    text = repr(annotation).replace("NoneType", "None")
+    return _MODULE_OR_TEXT.sub(lambda match: match.group(1) or "", text)
+
+
+_MODULE_OR_TEXT = re.compile(
+    r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|\b(?:(?:[A-Za-z_]\w*|<locals>)\.)+(?=[A-Za-z_])"""
+)
+
+
+def _without_marks(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in schema.items() if key not in (DIRECTION, "description")}
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error that goes on and on."""
+    return str(error).partition("\n")[0]
+
+
+def first_problem(error: pydantic.ValidationError) -> str:
+    """The first complaint of a validation error in one line."""
+    problem = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place}: {problem['msg']}" if place else problem["msg"]

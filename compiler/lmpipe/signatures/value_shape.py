@@ -1,0 +1,126 @@
+"""How a value of some type is spelled in a prompt, told from its JSON schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from lmpipe.foundation.canonical_json import canonical_json
+
+Kind = Literal["text", "date", "choice", "integer", "number", "boolean", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The spelling of one field's values.
+
+    Args:
+        kind: which of the spellings.
+        optional: whether None is allowed.
+        choices: the values of a `choice`.
+        max_length: the most characters of a `text`, or None.
+        container: `object` or `array` where a `json` value must be one, else the empty string.
+    """
+
+    kind: Kind
+    optional: bool = False
+    choices: tuple[Any, ...] = ()
+    max_length: int | None = None
+    container: str = ""
+
+    @property
+    def none(self) -> str:
+        """The word for None, told apart from a choice that is called "none"."""
+        return "null" if "none" in {str(choice).casefold() for choice in self.choices} else "none"
+
+    def hint(self) -> str:
+        """What to write, for the LM to read."""
+        words = {
+            "text": "text",
+            "date": "a date as YYYY-MM-DD",
+            "integer": "a whole number",
+            "number": "a number",
+            "boolean": "yes or no",
+            "json": "JSON",
+            "choice": f"one of {', '.join(str(choice) for choice in self.choices)}",
+        }
+        return words[self.kind] + (f", or {self.none}" if self.optional else "")
+
+
+def shape_of(schema: Mapping[str, Any], annotation: Any = None) -> Shape:
+    """Tell the shape of a field from the JSON schema of its values.
+
+    Args:
+        schema: the schema.
+        annotation: the type, for the one that its schema does not tell: a Decimal.
+    """
+    definitions = schema.get("$defs", {})
+    options = schema.get("anyOf")
+    if options:
+        others = [option for option in options if option.get("type") != "null"]
+        optional = len(others) < len(options)
+        if len(others) == 1:
+            found = _plain_shape(_resolve(others[0], definitions))
+            return replace(found, optional=optional or found.optional)
+        return Shape("number" if _is_decimal(annotation) else "json", optional)
+    return _plain_shape(_resolve(schema, definitions))
+
+
+def _resolve(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    reference = schema.get("$ref")
+    return definitions[reference.rpartition("/")[2]] if reference else schema
+
+
+def _plain_shape(schema: Mapping[str, Any]) -> Shape:
+    if "const" in schema:
+        return Shape("choice", choices=(schema["const"],))
+    if "enum" in schema:
+        choices = tuple(value for value in schema["enum"] if value is not None)
+        return Shape("choice", len(choices) < len(schema["enum"]), choices)
+    match schema.get("type"):
+        case "string" if schema.get("format") == "date":
+            return Shape("date")
+        case "string":
+            return Shape("text", max_length=schema.get("maxLength"))
+        case "integer":
+            return Shape("integer")
+        case "number":
+            return Shape("number")
+        case "boolean":
+            return Shape("boolean")
+    container = schema.get("type", "")
+    return Shape("json", container=container if container in ("object", "array") else "")
+
+
+def _is_decimal(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, UnionType):
+        options = [option for option in get_args(annotation) if option is not type(None)]
+        annotation = options[0] if len(options) == 1 else None
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation is Decimal
+
+
+def sets_in_order(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Sort what was a set: its own order changes from process to process."""
+    definitions = schema.get("$defs", {})
+
+    def sort(value: Any, schema: Any) -> Any:
+        if not isinstance(schema, Mapping):
+            return value
+        if "$ref" in schema:
+            return sort(value, definitions[schema["$ref"].rpartition("/")[2]])
+        for option in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+            value = sort(value, option)
+        if isinstance(value, dict):
+            known, rest = schema.get("properties", {}), schema.get("additionalProperties")
+            return {key: sort(item, known.get(key, rest)) for key, item in value.items()}
+        if not isinstance(value, list):
+            return value
+        value = [sort(item, schema.get("items")) for item in value]
+        return sorted(value, key=canonical_json) if schema.get("uniqueItems") else value
+
+    return sort(value, schema)

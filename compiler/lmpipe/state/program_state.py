@@ -1,0 +1,378 @@
+"""`ProgramState`: all that a compiler can learn, as one frozen value with a hash."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import orjson
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
+
+from lmpipe.errors import ArtifactError
+from lmpipe.foundation.canonical_json import canonical_json, digest, pretty_json
+from lmpipe.foundation.vectors import decode_bytes
+
+STATE_FORMAT = 1
+
+T = TypeVar("T")
+
+_HASH_DIGITS = 16
+
+_MEMBER = re.compile(r"members\[(0|[1-9][0-9]*)\]\.(.+)", re.DOTALL)
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return MappingProxyType({key: _freeze(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return tuple(_freeze(item) for item in value)
+    return value
+
+
+def thaw(value: Any) -> Any:
+    """A plain, mutable copy of a frozen JSON value."""
+    if isinstance(value, Mapping):
+        return {key: thaw(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [thaw(item) for item in value]
+    return value
+
+
+def _as_json(value: Mapping[str, Any]) -> Any:
+    # The very value that a file gives back: keys sorted, dates as text, no NaN. Otherwise a state
+    # in memory and the same state loaded could show an LM different demonstrations.
+    try:
+        return orjson.loads(canonical_json(thaw(value)))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+FrozenJson = Annotated[
+    Mapping[str, Any],
+    AfterValidator(_as_json),
+    AfterValidator(_freeze),
+    PlainSerializer(thaw, return_type=dict[str, Any]),
+]
+
+
+class _Value(BaseModel, frozen=True):
+    model_config = ConfigDict(extra="forbid")
+
+    def to_json(self) -> dict[str, Any]:
+        """The value as JSON; `model_validate` reads it back unchanged."""
+        return self.model_dump(mode="json")
+
+    @cached_property
+    def hash(self) -> str:
+        """64 hexadecimal digits that stand for exactly this value."""
+        return digest(self.to_json())
+
+    def _changed(self, changes: Mapping[str, Any]) -> Self:
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self).model_validate({**fields, **changes})
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        # pydantic's own copies the cached hash along and skips validation.
+        return self._changed(update or {})
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self.hash == other.hash
+
+
+class Demo(_Value, frozen=True):
+    """A demonstration: one example of a predictor's inputs and outputs.
+
+    Args:
+        inputs: input values by field name, as JSON.
+        outputs: output values by field name, as JSON. A labeled demonstration may lack some
+            (a `reasoning` that no data set holds).
+        source: `labeled` (from the data), or `bootstrapped` (from a rollout that passed).
+    """
+
+    inputs: FrozenJson
+    outputs: FrozenJson
+    source: Literal["labeled", "bootstrapped"] = "labeled"
+
+
+class Vectors(_Value, frozen=True):
+    """What an embedding LM made of the inputs of a pool, one vector for each demonstration.
+
+    Args:
+        embedder: the LM's name; where it is reached is the caller's to say.
+        dimension: how many numbers each vector has.
+        data: the vectors in the pool's order, of unit length: little-endian half floats in base64.
+    """
+
+    embedder: str
+    dimension: int = pydantic.Field(ge=1)
+    data: str = pydantic.Field(repr=False)
+
+    @cached_property
+    def count(self) -> int:
+        """How many vectors there are."""
+        return len(decode_bytes(self.data)) // (2 * self.dimension)
+
+    @pydantic.model_validator(mode="after")
+    def _check_data(self) -> Self:
+        size = len(decode_bytes(self.data))
+        if size % (2 * self.dimension):
+            raise ValueError(
+                f"the vectors have {size} bytes, which are no vectors of {self.dimension} numbers"
+            )
+        return self
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class Retrieval(_Value, frozen=True):
+    """Demonstrations that are chosen for each call: those nearest to its inputs.
+
+    Args:
+        pool: the demonstrations to choose from; of two that are equally near, the earlier one
+            is chosen.
+        k: how many are shown, at least 1.
+        balanced: choose at most k / number of labels (rounded up) of each label first, then fill
+            up with the nearest. The labels are the values of the first output that has a fixed
+            set of them; where there is none, this changes nothing.
+        vectors: of the pool's inputs, if nearness is that of embeddings; None, which is not
+            written to files, is nearness by words.
+    """
+
+    pool: tuple[Demo, ...]
+    k: int = pydantic.Field(ge=1)
+    balanced: bool = False
+    vectors: Vectors | None = pydantic.Field(default=None, exclude_if=_is_none)
+
+    @pydantic.model_validator(mode="after")
+    def _check_vectors(self) -> Self:
+        if self.vectors is not None and self.vectors.count != len(self.pool):
+            raise ValueError(
+                f"a pool of {len(self.pool)} demonstrations has {self.vectors.count} vectors"
+            )
+        return self
+
+
+class Adapter(_Value, frozen=True):
+    """Weights that were trained for a predictor, on top of an LM's own: a LoRA adapter.
+
+    Args:
+        name: what servers call it. It ends in the first digits of its hash, so that the cache
+            key of a reply tells which weights gave it.
+        sha256: of its weights and settings, in hexadecimal digits.
+        base: the LM that it was trained for, as `LM.model` names it.
+    """
+
+    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=128)
+    sha256: str = pydantic.Field(pattern=r"^[0-9a-f]{64}$")
+    base: str
+
+    @pydantic.model_validator(mode="after")
+    def _check_name(self) -> Self:
+        if not has_hash(self.name, self.sha256):
+            raise ValueError(
+                f"the name of an adapter ends in the first {_HASH_DIGITS} digits of its hash, "
+                f"{self.sha256[:_HASH_DIGITS]}; came {self.name}"
+            )
+        return self
+
+    @staticmethod
+    def of(label: str, sha256: str, base: str) -> Adapter:
+        """An adapter whose name begins with a label, such as the path of its predictor."""
+        return Adapter(name=weights_name(label, sha256), sha256=sha256, base=base)
+
+
+def weights_name(label: str, sha256: str) -> str:
+    """What servers call weights of this label and hash."""
+    word = re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-") or "weights"
+    return f"{word[:64]}-{sha256[:_HASH_DIGITS]}"
+
+
+def has_hash(name: str, sha256: str) -> bool:
+    """Whether a name is that of weights of this hash."""
+    return name.endswith(f"-{sha256[:_HASH_DIGITS]}")
+
+
+class PredictorState(_Value, frozen=True):
+    """What is learned for one predictor.
+
+    Args:
+        instruction: what to do, for the LM to read.
+        demos: demonstrations in the order in which they are shown.
+        layout: the name of the prompt layout.
+        constrained: whether outputs are constrained to their types while decoding, where the
+            server can.
+        lm: a model name that replaces the run's own LM for this predictor, or None.
+        decoding: decoding settings that replace the LM's own, such as `temperature`.
+        retrieval: demonstrations that are chosen for each call and shown after `demos`, or None.
+        adapter: weights that answer in place of the LM's own, or None.
+        schema_hash: of the signature that this was learned for.
+    """
+
+    instruction: str
+    demos: tuple[Demo, ...] = ()
+    layout: str = "chat"
+    constrained: bool = False
+    lm: str | None = None
+    decoding: FrozenJson = pydantic.Field(default_factory=dict, validate_default=True)
+    # Left out where there is none: states from before it was there keep their hash and bytes.
+    retrieval: Retrieval | None = pydantic.Field(default=None, exclude_if=_is_none)
+    adapter: Adapter | None = pydantic.Field(default=None, exclude_if=_is_none)
+    schema_hash: str
+
+    def replace(self, **changes: Any) -> PredictorState:
+        """A copy with some fields changed, validated like the original."""
+        return self._changed(changes)
+
+
+class ProgramState(_Value, frozen=True):
+    """What is learned for a program: one `PredictorState` for each predictor path.
+
+    Args:
+        predictors: what is learned, by path. An ensemble's paths are `members[0].<path>`,
+            `members[1].<path>`, …; see `ensemble_state`.
+        reduce: how the predictions of an ensemble's members become one, such as `majority`;
+            None, which is not written to files, if this is no ensemble.
+    """
+
+    predictors: Annotated[
+        Mapping[str, PredictorState],
+        AfterValidator(lambda value: MappingProxyType(dict(value))),
+        PlainSerializer(lambda value: {path: item.to_json() for path, item in value.items()}),
+    ]
+    reduce: str | None = pydantic.Field(default=None, exclude_if=_is_none)
+
+    @pydantic.model_validator(mode="after")
+    def _check_members(self) -> Self:
+        if self.reduce is None:
+            return self
+        found = [_MEMBER.fullmatch(path) for path in self.predictors]
+        strange = [path for path, match in zip(self.predictors, found, strict=True) if not match]
+        if strange or not found:
+            came = ", ".join(strange) if strange else "none"
+            raise ValueError(
+                f"the paths of an ensemble (reduce={self.reduce!r}) are members[0].<path>, "
+                f"members[1].<path>, …; came {came}"
+            )
+        numbers = sorted({int(match[1]) for match in found if match})
+        if numbers != list(range(len(numbers))):
+            raise ValueError(
+                "the members of an ensemble are numbered from 0 without gaps; came "
+                f"{', '.join(map(str, numbers))}"
+            )
+        return self
+
+    def __getitem__(self, path: str) -> PredictorState:
+        return self.predictors[path]
+
+    def replace(self, /, **changes: PredictorState) -> ProgramState:
+        """A copy with some predictors' states changed, by path."""
+        return self.update(changes)
+
+    def update(self, changes: Mapping[str, PredictorState]) -> ProgramState:
+        """A copy with some predictors' states changed, by path."""
+        return self._changed({"predictors": {**self.predictors, **changes}})
+
+    def map(self, **changes: Any) -> ProgramState:
+        """A copy with the same change made to every predictor, such as `layout="plain"`."""
+        changed = {path: item.replace(**changes) for path, item in self.predictors.items()}
+        return self._changed({"predictors": changed})
+
+    def declared_path(self, path: str) -> str:
+        """A path of this state as the program declares it: without the number of a member."""
+        match = None if self.reduce is None else _MEMBER.fullmatch(path)
+        return match[2] if match else path
+
+    def without_demos(self) -> ProgramState:
+        """A copy that shows no demonstrations, fixed or nearest."""
+        return self.map(demos=(), retrieval=None)
+
+    def look_up(self, path: str, table: Mapping[str, T], default: T) -> T:
+        """What a table by declared paths, such as a manifest's signatures, holds for a path."""
+        # The path itself comes first: what was compiled may have been an ensemble already.
+        return table.get(path, table.get(self.declared_path(path), default))
+
+    def to_bytes(self) -> bytes:
+        """The bytes of `program.json`: the same state gives the same bytes."""
+        return pretty_json({"format": STATE_FORMAT, "state": self.to_json(), "hash": self.hash})
+
+    @staticmethod
+    def from_bytes(data: bytes, *, where: str = "program.json") -> ProgramState:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ArtifactError: if it is damaged, was edited by hand or is of a later format.
+        """
+        try:
+            value = orjson.loads(data)
+            content, stated, version = value["state"], value["hash"], value["format"]
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise _no_state(where, error) from error
+        if version != STATE_FORMAT:
+            raise ArtifactError(
+                f"{where} has format {version}, this lmpipe reads {STATE_FORMAT}: update lmpipe"
+            )
+        try:
+            state = ProgramState.model_validate(content)
+        except pydantic.ValidationError as error:
+            raise _no_state(where, error) from error
+        if stated != state.hash:
+            raise ArtifactError(
+                f"{where} was changed after it was written: it says hash {str(stated)[:12]}, "
+                f"its content has {state.hash[:12]}\n  restore the file, or compile again"
+            )
+        return state
+
+
+def ensemble_state(states: Sequence[ProgramState], *, reduce: str = "majority") -> ProgramState:
+    """The state of an ensemble: a program bound to it runs all members and reduces what they give.
+
+    Args:
+        states: of the members, each a state of the same program; equal ones count as often as
+            they are there.
+        reduce: how predictions become one; `voting.REDUCERS` has the names.
+
+    Raises:
+        ArtifactError: if there is no member, or one is an ensemble itself.
+    """
+    nested = [number for number, state in enumerate(states) if state.reduce is not None]
+    if nested or not states:
+        came = f"member {nested[0]} is an ensemble itself" if nested else "there are none"
+        raise ArtifactError(
+            f"the members of an ensemble are states of single programs, but {came}: give the "
+            "members of inner ensembles, member_states(state), one by one"
+        )
+    return ProgramState(
+        predictors={
+            f"members[{number}].{path}": item
+            for number, state in enumerate(states)
+            for path, item in state.predictors.items()
+        },
+        reduce=reduce,
+    )
+
+
+def member_states(state: ProgramState) -> tuple[ProgramState, ...]:
+    """The states of an ensemble's members in their order; a single program's is its own."""
+    if state.reduce is None:
+        return (state,)
+    members: dict[int, dict[str, PredictorState]] = {}
+    for path, item in state.predictors.items():
+        match = _MEMBER.fullmatch(path)
+        assert match is not None
+        members.setdefault(int(match[1]), {})[match[2]] = item
+    return tuple(ProgramState(predictors=members[number]) for number in range(len(members)))
+
+
+def _no_state(where: str, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"{where} is no learned state: {error}\n  compile again, or restore the file"
+    )

@@ -1,0 +1,175 @@
+"""Compile and load: what a folder is good for, how a compile is interrupted and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from helpers.world import TwoSteps, answer, recipe, student
+
+import lmpipe
+from lmpipe.compiling.run_folder import RunWriter, open_run
+from lmpipe.errors import ArtifactError
+from lmpipe.lm.cache.cache import Cache
+from lmpipe.lm.request import Request
+from lmpipe.lm.runtime import Runtime
+from lmpipe.optimize.engine.budget import Budget
+from lmpipe.settings import using
+
+FILE = """
+import lmpipe
+from helpers.world import recipe as made
+recipe = made()
+"""
+
+
+def manifest(folder: Path) -> dict[str, object]:
+    value: dict[str, object] = orjson.loads((folder / "manifest.json").read_bytes())
+    return value
+
+
+def folders(root: Path) -> list[Path]:
+    return sorted(root.glob("*-colours-*"))
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> lmpipe.Run:
+    file = tmp_path / "colours.py"
+    file.write_text(FILE)
+    made = recipe(optimizer=lmpipe.LabeledFewShot(demos=2))
+    return lmpipe.compile(made, runs=tmp_path / "runs", origin=str(file))
+
+
+def test_load_binds_the_program_that_is_handed_over(compiled: lmpipe.Run) -> None:
+    assert lmpipe.load(compiled.path, recipe().program).state() == compiled.state
+
+
+def test_load_runs_no_file_of_a_folder_that_is_not_trusted(compiled: lmpipe.Run) -> None:
+    Path(str(manifest(compiled.path)["program"]["file"])).write_text("raise SystemExit")  # type: ignore[index]
+    with pytest.raises(ArtifactError, match="trust"):
+        lmpipe.load(compiled.path)
+
+
+def test_load_runs_the_file_of_a_trusted_folder(compiled: lmpipe.Run) -> None:
+    assert lmpipe.load(compiled.path, trust=True).state() == compiled.state
+
+
+def test_load_refuses_another_program_and_shows_both_signatures(compiled: lmpipe.Run) -> None:
+    with pytest.raises(ArtifactError, match=r"(?s)question.*learned for.*thing"):
+        lmpipe.load(compiled.path, lmpipe.Predict("question -> answer"))
+
+
+async def test_a_cancelled_compile_says_so_and_the_same_call_resumes(tmp_path: Path) -> None:
+    here = asyncio.get_running_loop()
+    store, whole = Cache(tmp_path / "cache"), recipe(student=student())
+    reached = 0
+
+    def stalls(request: Request) -> str:
+        nonlocal reached
+        reached += 1
+        if reached == 100:
+            here.call_soon_threadsafe(running.cancel)
+        return answer(request)
+
+    first = recipe(student=lmpipe.ScriptedLM(stalls))
+    with using(runtime=Runtime(store=store)):
+        running = asyncio.ensure_future(lmpipe.acompile(first, runs=tmp_path, concurrency=4))
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        (folder,) = folders(tmp_path)
+        assert manifest(folder)["status"] == "interrupted"
+        run = await lmpipe.acompile(whole, runs=tmp_path)
+    store.close()
+    assert run.path == folder
+    spent = sum(spend.calls for spend in run.spend.values())
+    assert len(whole.student.requests) <= spent - 96  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "budget", [Budget(), Budget(calls=420), Budget(tokens=15_000), Budget(usd=0.02)]
+)
+def test_a_replayed_compile_leaves_the_same_files_but_for_times(
+    tmp_path: Path, budget: Budget
+) -> None:
+    made = recipe(student=student(price=(1.0, 3.0), context=120), budget=budget)
+    store, kept = Cache(tmp_path / "cache"), []
+    with using(runtime=Runtime(store=store)):
+        for name, concurrency in (("first", 64), ("again", 3)):
+            folder = lmpipe.compile(made, runs=tmp_path / name, concurrency=concurrency).path
+            found = manifest(folder)
+            assert found.pop("started")
+            assert found.pop("seconds")
+            candidates = (folder / "candidates.jsonl").read_bytes()
+            kept.append((found, (folder / "program.json").read_bytes(), candidates))
+    store.close()
+    assert kept[0] == kept[1]
+    assert bool(kept[0][0]["stopped"]) == (budget != Budget())
+
+
+def test_the_manifest_says_where_the_money_went(tmp_path: Path) -> None:
+    program = TwoSteps()
+    run = lmpipe.compile(
+        recipe(
+            program=program,
+            student=student(price=(1.0, 3.0)),
+            teacher=student(price=(10.0, 30.0), name="teacher"),
+        ),
+        runs=tmp_path,
+    )
+    spend: Any = manifest(run.path)["spend"]
+    assert list(spend["by_role"]) == ["task", "teacher"]
+    assert list(spend["by_predictor"]) == ["describe", "name"]
+    assert list(spend["by_lm"]) == ["scripted/scripted", "scripted/teacher"]
+    for table in ("by_role", "by_predictor", "by_lm"):
+        for figure in ("calls", "tokens", "usd"):
+            parts = [part[figure] for part in spend[table].values()]
+            assert sum(parts) == pytest.approx(spend["total"][figure])
+    lines = (run.path / "candidates.jsonl").read_bytes().splitlines()
+    first = orjson.loads(lines[0])
+    assert first["spend"]["by_predictor"]["name"]["calls"] >= 14
+    assert first["usd"] == first["spend"]["total"]["usd"] > 0
+
+
+def test_ctrl_c_leaves_the_status_interrupted(tmp_path: Path) -> None:
+    asked = 0
+
+    def interrupts(request: Request) -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 50:  # once: a second Ctrl-C does not wait for the first to be obeyed
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return answer(request)
+
+    with pytest.raises(KeyboardInterrupt):
+        lmpipe.compile(recipe(student=lmpipe.ScriptedLM(interrupts)), runs=tmp_path, concurrency=1)
+    (folder,) = folders(tmp_path)
+    assert manifest(folder)["status"] == "interrupted"
+
+
+def test_a_fault_of_an_optimizer_leaves_the_status_failed(tmp_path: Path) -> None:
+    class Broken(lmpipe.LabeledFewShot):
+        async def optimize(self, task: object) -> lmpipe.ProgramState:
+            raise ZeroDivisionError("oh")
+
+    with pytest.raises(ZeroDivisionError):
+        lmpipe.compile(recipe(optimizer=Broken()), runs=tmp_path)
+    (folder,) = folders(tmp_path)
+    assert manifest(folder)["status"] == "failed"
+    assert manifest(folder)["error"] == "ZeroDivisionError: oh"
+
+
+def test_two_compiles_of_one_recipe_at_once_get_a_folder_each(tmp_path: Path) -> None:
+    first, held = open_run(tmp_path, "a name/with [signs]", "0" * 64)
+    RunWriter(first, held, {})
+    second, other = open_run(tmp_path, "a name/with [signs]", "0" * 64)
+    assert first != second
+    other.release()
+    held.release()
+    again, lock = open_run(tmp_path, "a name/with [signs]", "0" * 64)
+    lock.release()
+    assert again == first

@@ -1,0 +1,110 @@
+"""Recipes: splits, prices, targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers.world import recipe, things
+
+import lmpipe
+from lmpipe.compiling.load_recipe import load_recipe
+from lmpipe.compiling.recipe import prepare
+from lmpipe.errors import DataError, RecipeError
+
+VLLM = {"base_url": "http://127.0.0.1:1/v1"}
+
+
+def test_without_val_a_third_of_train_is_split_off_by_the_seed() -> None:
+    prepared = prepare(recipe(val=None, test=None))
+    assert (len(prepared.train), len(prepared.val)) == (27, 13)
+    assert prepare(recipe(val=None, test=None, seed=1)).val != prepared.val
+
+
+def test_sizes_are_drawn_by_the_seed() -> None:
+    prepared = prepare(recipe(train_size=10, val_size=5, test_size=7))
+    assert [len(part) for part in (prepared.train, prepared.val, prepared.test)] == [10, 5, 7]
+    assert prepared.train != tuple(things(40)[:10])
+
+
+def test_more_rows_than_there_are_is_an_error() -> None:
+    with pytest.raises(DataError, match="asked for 99 rows where there are 40"):
+        prepare(recipe(train_size=99))
+
+
+def test_the_identity_holds_no_secret_and_changes_with_the_parts() -> None:
+    secret = lmpipe.LM("vllm/m", api_key="sk-secret", **VLLM)
+    prepared = prepare(recipe(student=secret))
+    assert "sk-secret" not in str(prepared.identity)
+    assert prepared.hash != prepare(recipe(student=secret, seed=1)).hash
+    assert prepared.hash == prepare(recipe(student=secret)).hash
+
+
+def test_a_budget_in_dollars_needs_prices() -> None:
+    budget = lmpipe.Budget(usd=1.0)
+    with pytest.raises(RecipeError, match="price of vllm/m is unknown"):
+        prepare(recipe(student=lmpipe.LM("vllm/m", **VLLM), budget=budget))
+    priced = lmpipe.LM("vllm/m", price=(1.0, 2.0), **VLLM)
+    assert prepare(recipe(student=priced, budget=budget)).plan().total.usd > 0
+
+
+def test_a_budget_in_dollars_is_never_passed(tmp_path: Path) -> None:
+    from helpers.world import student
+
+    lm = student(price=(1000.0, 1000.0), context=200)
+    run = lmpipe.compile(recipe(student=lm, budget=lmpipe.Budget(usd=12.0)), runs=tmp_path)
+    assert 0 < sum(spend.usd for spend in run.spend.values()) <= 12.0
+    assert run.stopped
+
+
+def test_a_file_may_hold_several_recipes(tmp_path: Path) -> None:
+    file = tmp_path / "several.py"
+    file.write_text("from helpers.world import recipe as make\none = make(seed=1)\n")
+    assert load_recipe(f"{file}:one").seed == 1
+    with pytest.raises(RecipeError, match="no recipe called 'recipe'; it has one"):
+        load_recipe(file)
+
+
+def test_a_file_that_fails_is_an_error_of_the_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "fails.py"
+    file.write_text("import no_such_module_at_all\n")
+    with pytest.raises(RecipeError, match=r"fails\.py cannot be run: ModuleNotFoundError"):
+        load_recipe(file)
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 41])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_what_is_split_off_is_drawn_from_all_of_train_and_taken_out_of_it(
+    count: int, seed: int
+) -> None:
+    given = things(count)
+    prepared = prepare(recipe(train=given, val=None, test=None, seed=seed))
+    assert sorted(str(e) for e in (*prepared.train, *prepared.val)) == sorted(map(str, given))
+    assert 1 <= len(prepared.val) <= len(prepared.train)
+
+
+def test_the_split_is_no_cut_through_a_sorted_file() -> None:
+    train = sorted(things(60), key=lambda row: row.colour)
+    prepared = prepare(recipe(train=train, val=None, test=None))
+    assert {row.colour for row in prepared.val} == {row.colour for row in prepared.train}
+
+
+def test_the_sizes_of_both_parts_of_a_split_can_be_chosen() -> None:
+    prepared = prepare(recipe(val=None, test=None, train_size=12, val_size=6))
+    assert (len(prepared.train), len(prepared.val)) == (12, 6)
+
+
+def test_one_row_cannot_be_split() -> None:
+    with pytest.raises(DataError, match="leave any to learn from"):
+        prepare(recipe(train=things(1), val=None, test=None))
+
+
+def test_the_plan_counts_the_runs_on_train() -> None:
+    assert prepare(recipe()).plan().runs["the result on train"] == 32
+    assert prepare(recipe(train_size=10)).plan().runs["the result on train"] == 10
+    assert "the result on train" not in prepare(recipe(train_check=0)).plan().runs
+
+
+def test_a_negative_number_of_training_examples_is_refused() -> None:
+    with pytest.raises(RecipeError, match="train_check is -1"):
+        prepare(recipe(train_check=-1))

@@ -1,0 +1,108 @@
+"""What a run says of its own scores: on train, corrected, and what racing saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.world import TwoSteps, answer, recipe, student
+
+import lmpipe
+from lmpipe.compiling.final_test import is_shown
+from lmpipe.compiling.recipe import prepare
+from lmpipe.lm.request import Request
+from lmpipe.optimize.engine.budget import Budget
+from lmpipe.report import write_report
+
+
+def lines(run: lmpipe.Run, name: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (run.path / name).read_text().splitlines()]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> lmpipe.Run:
+    return lmpipe.compile(recipe(), runs=tmp_path)
+
+
+def test_the_winner_is_scored_on_training_examples(run: lmpipe.Run) -> None:
+    assert run.train is not None
+    rows = [line for line in lines(run, "scores.jsonl") if line["subject"] == "train"]
+    assert len(rows) == len(run.train.rows) == 32
+    assert run.scores["train"] == run.train.score
+    assert {call.role for row in run.train.rows for call in row.calls} == {"task"}
+
+
+@pytest.mark.parametrize("program", [None, TwoSteps()])
+def test_examples_that_the_winner_shows_are_left_out(
+    tmp_path: Path, program: lmpipe.Module | None
+) -> None:
+    made = recipe(train_check=40, **({"program": program} if program else {}))
+    run = lmpipe.compile(made, runs=tmp_path)
+    shown = {e for e in prepare(made).train if is_shown(e, run.state)}
+    assert run.train is not None
+    assert shown
+    assert {row.example for row in run.train.rows} == set(prepare(made).train) - shown
+
+
+def test_the_train_score_can_be_turned_off(tmp_path: Path) -> None:
+    run = lmpipe.compile(recipe(train_check=0), runs=tmp_path)
+    assert run.train is None
+    assert "train" not in run.scores
+
+
+def test_a_budget_without_room_leaves_the_train_score_out_and_says_so(tmp_path: Path) -> None:
+    run = lmpipe.compile(recipe(budget=Budget(calls=120)), runs=tmp_path)
+    assert run.train is None
+    assert "no room to score the result on training examples" in run.stopped
+
+
+def test_the_validation_score_is_corrected_downwards(run: lmpipe.Run) -> None:
+    assert run.validation_estimate is not None
+    assert 0.5 < run.validation_estimate <= run.best.score
+
+
+def test_racing_counts_what_dropped_candidates_were_spared(run: lmpipe.Run) -> None:
+    met = sum(len(candidate.evaluation.rows) for candidate in run.candidates)
+    assert run.racing.runs > 0
+    assert run.racing.runs == run.racing.of - met
+
+
+def test_without_racing_nothing_is_saved(tmp_path: Path) -> None:
+    assert lmpipe.compile(recipe(race=False), runs=tmp_path).racing.runs == 0
+
+
+def test_the_run_folder_says_how_far_each_candidate_came(run: lmpipe.Run) -> None:
+    found = [(line["complete"], line["examples"]) for line in lines(run, "candidates.jsonl")]
+    assert found == [(c.complete, len(c.evaluation.rows)) for c in run.candidates]
+    assert {complete for complete, _ in found} == {True, False}
+
+
+def learned_by_heart(request: Request) -> str:
+    """Right on training and validation things alone, which have low numbers."""
+    question = request.messages[-1].content
+    number = int(question.split("number ")[1].split()[0])
+    return answer(request) if number < 200 else "## colour\nnone"
+
+
+def test_an_overfitted_result_is_warned_of_everywhere(tmp_path: Path) -> None:
+    run = lmpipe.compile(recipe(student=lmpipe.ScriptedLM(learned_by_heart)), runs=tmp_path)
+    assert run.overfitting is not None
+    sentence = run.overfitting.sentence
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    assert manifest["overfitting"]["sentence"] == sentence
+    assert [e["message"] for e in lines(run, "events.jsonl") if e["event"] == "overfitting"] == [
+        sentence
+    ]
+    assert sentence[1:] in write_report(run.path).read_text()
+
+
+def test_an_honest_result_is_not_warned_of(run: lmpipe.Run) -> None:
+    assert run.overfitting is None
+    assert run.to_json()["overfitting"] is None
+
+
+def test_the_train_score_is_inside_the_budget(tmp_path: Path) -> None:
+    lm = student()
+    run = lmpipe.compile(recipe(student=lm, budget=Budget(calls=400)), runs=tmp_path)
+    assert len(lm.requests) <= run.account.total.calls <= 400

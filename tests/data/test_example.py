@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import copy
+import datetime
+import enum
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from lmpipe.data.example import Example
+from lmpipe.errors import DataError
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner),
+    max_leaves=8,
+)
+rows = st.dictionaries(st.sampled_from(["question", "answer", "context"]), json_values, min_size=1)
+
+
+class Team(enum.Enum):
+    BILLING = "billing"
+
+
+class Order(BaseModel):
+    number: int
+    tags: set[str] = set()
+
+
+def test_fields_are_attributes() -> None:
+    assert Example(question="q", answer="a").answer == "a"
+
+
+def test_fields_are_items() -> None:
+    assert Example(question="q")["question"] == "q"
+
+
+def test_a_missing_attribute_names_the_nearest_field() -> None:
+    with pytest.raises(
+        AttributeError, match=r"'anwser'; did you mean 'answer'\?.*question, answer"
+    ):
+        _ = Example(question="q", answer="a").anwser
+
+
+def test_a_missing_item_is_a_key_error() -> None:
+    with pytest.raises(KeyError, match="no field 'x'"):
+        _ = Example(question="q")["x"]
+
+
+def test_getattr_with_a_default_works() -> None:
+    assert getattr(Example(question="q"), "answer", None) is None
+
+
+def test_inputs_and_labels_split_the_row() -> None:
+    row = Example(question="q", answer="a").with_inputs("question")
+    assert (dict(row.inputs), dict(row.labels)) == ({"question": "q"}, {"answer": "a"})
+
+
+def test_inputs_are_unknown_before_with_inputs() -> None:
+    with pytest.raises(DataError, match=r"which fields are inputs\?.*with_inputs"):
+        _ = Example(question="q").inputs
+
+
+def test_with_inputs_leaves_the_row_alone() -> None:
+    row = Example(question="q")
+    row.with_inputs("question")
+    with pytest.raises(DataError):
+        _ = row.labels
+
+
+def test_with_inputs_refuses_an_unknown_field() -> None:
+    with pytest.raises(DataError, match="did you mean 'question'"):
+        Example(question="q").with_inputs("qestion")
+
+
+@pytest.mark.parametrize("view", ["values", "inputs", "labels"])
+def test_views_are_read_only(view: str) -> None:
+    mapping: Any = getattr(Example(question="q").with_inputs("question"), view)
+    with pytest.raises(TypeError):
+        mapping["question"] = "other"
+
+
+def test_fields_cannot_be_set() -> None:
+    with pytest.raises(AttributeError, match="frozen"):
+        Example(question="q").question = "other"
+
+
+def test_fields_cannot_be_deleted() -> None:
+    row = Example(question="q")
+    with pytest.raises(AttributeError, match="frozen"):
+        del row.question
+
+
+@pytest.mark.parametrize("name", ["inputs", "labels", "values", "to_json", "__class__"])
+def test_a_field_cannot_hide_an_attribute(name: str) -> None:
+    with pytest.raises(DataError, match=f"field '{name}'.*rename"):
+        Example(**{name: 1})
+
+
+def test_a_field_may_be_called_self() -> None:
+    assert Example(**{"self": 1})["self"] == 1
+
+
+def test_contains_len_and_iteration_speak_of_fields() -> None:
+    row = Example(question="q", answer="a")
+    assert ("answer" in row, "q" in row, len(row), list(row)) == (
+        True,
+        False,
+        2,
+        ["question", "answer"],
+    )
+
+
+def test_rows_with_other_inputs_differ() -> None:
+    row = Example(question="q", answer="a")
+    assert row.with_inputs("question") != row.with_inputs("answer")
+
+
+def test_one_and_true_differ() -> None:
+    assert Example(x=1) != Example(x=True)
+
+
+def test_a_row_is_no_dict() -> None:
+    assert Example(x=1) != {"x": 1}
+
+
+@given(rows)
+def test_equal_rows_have_equal_hashes_whatever_the_order(values: dict[str, Any]) -> None:
+    row, turned = Example(**values), Example(**dict(reversed(values.items())))
+    assert (row == turned, hash(row), row.fingerprint()) == (
+        True,
+        hash(turned),
+        turned.fingerprint(),
+    )
+
+
+@given(rows, rows)
+def test_fingerprints_agree_with_equality(one: dict[str, Any], other: dict[str, Any]) -> None:
+    first, second = Example(**one), Example(**other)
+    assert (first == second) == (first.fingerprint() == second.fingerprint())
+
+
+@given(rows)
+def test_json_values_come_out_as_they_went_in(values: dict[str, Any]) -> None:
+    assert Example(**values).to_json() == values
+
+
+def test_typed_values_become_json() -> None:
+    row = Example(
+        day=datetime.date(2024, 2, 29), team=Team.BILLING, order=Order(number=1, tags={"b", "a"})
+    )
+    assert row.to_json() == {
+        "day": "2024-02-29",
+        "team": "billing",
+        "order": {"number": 1, "tags": ["a", "b"]},
+    }
+
+
+def test_nan_becomes_null() -> None:
+    assert Example(x=float("nan"), y=[float("inf")]).to_json() == {"x": None, "y": [None]}
+
+
+def test_a_value_that_is_no_json_names_its_field() -> None:
+    with pytest.raises(DataError, match=r"field 'x'.*came object"):
+        Example(x=object()).fingerprint()
+
+
+def test_a_number_beyond_json_cannot_be_hashed() -> None:
+    with pytest.raises(DataError, match="cannot be hashed"):
+        Example(x=2**70).fingerprint()
+
+
+def test_the_fingerprint_is_the_same_in_every_process() -> None:
+    code = (
+        "from lmpipe.data.example import Example;"
+        "print(Example(tags={'a','b','c','d','e'}).with_inputs('tags').fingerprint())"
+    )
+    there = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    assert there == {Example(tags=set("abcde")).with_inputs("tags").fingerprint()}
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_copies_are_equal(duplicate: Any) -> None:
+    row = Example(question=["q"], answer="a").with_inputs("question")
+    assert duplicate(row) == row
+
+
+def test_repr_is_how_the_row_is_made() -> None:
+    row = Example(question="q", answer=1).with_inputs("question")
+    assert repr(row) == "Example(question='q', answer=1).with_inputs('question')"

@@ -1,0 +1,277 @@
+"""Rows that stream to disk: the same figures, the same file, nothing kept."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import gc
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lmpipe
+from lmpipe.errors import DataError, LMUnavailableError
+from lmpipe.evaluation.results import Evaluation, Row
+from lmpipe.lm.request import Request
+from lmpipe.metrics import Score
+
+PROGRAM = lmpipe.Predict("message -> score: int", retries=0)
+
+
+def examples(numbers: list[int]) -> list[lmpipe.Example]:
+    rows = [lmpipe.Example(message=f"message {n}", score=n % 5) for n in numbers]
+    return [row.with_inputs("message") for row in rows]
+
+
+def says(request: Request) -> str:
+    """Now a number, now nonsense, by what it is asked."""
+    number = int(request.messages[-1].content.rsplit(" ", 1)[-1].split()[0])
+    return "nonsense" if number % 7 == 3 else f"## score\n{number % 3}"
+
+
+def metric(example: lmpipe.Example, prediction: lmpipe.Prediction) -> Score:
+    if example.score == 4:
+        raise ValueError("no fours")
+    near = 1 / (1 + abs(int(prediction.score) - example.score))
+    return Score(near, "near enough" if near > 0.3 else "", {"near": near, "third": near / 3})
+
+
+def evaluated(numbers: list[int], path: Path | None, *, concurrency: int = 8) -> Evaluation:
+    lm = lmpipe.ScriptedLM(says, price=(1.0, 3.0))
+    return lmpipe.evaluate(
+        PROGRAM, examples(numbers), metric, lm=lm, save_to=path, concurrency=concurrency
+    )
+
+
+def figures(result: Evaluation) -> list[object]:
+    return [
+        result.score,
+        result.interval,
+        result.values,
+        result.failures,
+        result.parts,
+        result.usage,
+        result.calls,
+        result.fresh_calls,
+        result.usd,
+        result.spend,
+        result.summary(),
+        str(result),
+    ]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=30), st.sampled_from([1, 3, 64]))
+def test_rows_on_disk_come_to_the_same_figures_and_the_same_rows(
+    numbers: list[int], concurrency: int
+) -> None:
+    numbers = [0, *numbers]  # a row that is sound: rows that all fail alike are an error
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        kept = evaluated(numbers, None, concurrency=concurrency)
+        stored = evaluated(numbers, path, concurrency=concurrency)
+        assert figures(stored) == figures(kept)
+        assert [row.to_json() for row in stored.rows] == [row.to_json() for row in kept.rows]
+        kept.save(Path(folder) / "kept.jsonl")
+        assert path.read_bytes() == (Path(folder) / "kept.jsonl").read_bytes()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=30))
+def test_a_csv_is_the_same_either_way(numbers: list[int]) -> None:
+    numbers = [0, *numbers]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.csv"
+        stored = evaluated(numbers, path)
+        evaluated(numbers, None).save(Path(folder) / "kept.csv")
+        assert path.read_bytes() == (Path(folder) / "kept.csv").read_bytes()
+        assert [row.index for row in stored.rows] == list(range(len(numbers)))
+
+
+def test_a_row_read_back_is_what_the_file_says(tmp_path: Path) -> None:
+    rows = evaluated([0, 1, 3], tmp_path / "rows.jsonl").rows
+    assert rows[0].prediction == {"score": 0}
+    assert dict(rows[1].example.inputs) == {"message": "message 1"}
+    assert rows[-1].replies == ("nonsense",)
+    assert rows[-1].failure is not None
+    assert [row.index for row in rows[1:]] == [1, 2]
+    with pytest.raises(IndexError):
+        rows[3]
+
+
+def test_rows_of_several_shapes_keep_their_own_inputs(tmp_path: Path) -> None:
+    class Either(lmpipe.Module):
+        def __init__(self) -> None:
+            self.ask = lmpipe.Predict("message -> score: int")
+
+        def forward(self, message: str = "", other: str = "") -> int:
+            return len(message or other)
+
+    rows = [
+        lmpipe.Example(**{name: "text"}).with_inputs(name)
+        for name in ("message", "message", "other", "message")
+    ]
+    result = lmpipe.evaluate(
+        Either(), rows, lambda example, prediction: True, save_to=tmp_path / "rows.jsonl"
+    )
+    names = [tuple(row.example.inputs) for row in result.rows]
+    assert names == [("message",), ("message",), ("other",), ("message",)]
+
+
+def test_the_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("of an earlier day\n")
+
+    def dies(request: Request) -> str:
+        if "message 5" in request.messages[-1].content:
+            raise LMUnavailableError("the server is away")
+        return "## score\n1"
+
+    with pytest.raises(LMUnavailableError):
+        lmpipe.evaluate(
+            PROGRAM,
+            examples(list(range(9))),
+            metric,
+            lm=lmpipe.ScriptedLM(dies),
+            save_to=path,
+            concurrency=1,
+        )
+    assert path.read_text() == "of an earlier day\n"
+    part = (tmp_path / "rows.jsonl.part").read_bytes().splitlines()
+    assert [orjson.loads(line)["index"] for line in part] == list(range(5))
+
+
+def test_a_csv_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
+    def dies(request: Request) -> str:
+        raise LMUnavailableError("the server is away")
+
+    with pytest.raises(LMUnavailableError):
+        lmpipe.evaluate(
+            PROGRAM,
+            examples([1]),
+            metric,
+            lm=lmpipe.ScriptedLM(dies),
+            save_to=tmp_path / "rows.csv",
+        )
+    assert list(tmp_path.glob("*.csv*")) == []
+
+
+def test_rows_are_not_kept(tmp_path: Path) -> None:
+    alive: weakref.WeakSet[Traced] = weakref.WeakSet()
+
+    class Traced(lmpipe.Module):
+        def __init__(self) -> None:
+            self.ask = lmpipe.Predict("message -> score: int")
+
+        def forward(self, message: str) -> object:
+            result = type("Result", (), {})()
+            alive.add(result)
+            return result
+
+    def good(example: lmpipe.Example, prediction: object) -> bool:
+        return True
+
+    kept = lmpipe.evaluate(Traced(), examples(list(range(50))), good)
+    gc.collect()
+    assert len(alive) == 50
+    del kept
+    result = lmpipe.evaluate(
+        Traced(), examples(list(range(50))), good, save_to=tmp_path / "rows.jsonl"
+    )
+    gc.collect()
+    assert (len(result.rows), len(alive)) == (50, 0)
+
+
+@pytest.mark.parametrize("save", [True, False])
+def test_a_generator_is_read_as_rows_are_needed(tmp_path: Path, save: bool) -> None:
+    read = 0
+    most = 0
+
+    def stream() -> Iterator[lmpipe.Example]:
+        nonlocal read
+        for example in examples(list(range(40))):
+            read += 1
+            yield example
+
+    def done(row: Row) -> None:
+        nonlocal most
+        most = max(most, read - row.index)
+
+    lm = lmpipe.ScriptedLM(lambda request: "## score\n1")
+    path = tmp_path / "rows.jsonl" if save else None
+    result = lmpipe.evaluate(
+        PROGRAM, stream(), metric, lm=lm, concurrency=2, on_row=done, save_to=path
+    )
+    assert len(result.rows) == 40
+    assert most <= 4
+
+
+def test_an_empty_generator_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no rows"):
+        lmpipe.evaluate(PROGRAM, iter(()), metric, save_to=tmp_path / "rows.jsonl")
+
+
+def test_rows_may_be_saved_again_in_another_form(tmp_path: Path) -> None:
+    evaluated([0, 1, 2], tmp_path / "rows.jsonl").save(tmp_path / "rows.csv")
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        assert [line["message"] for line in csv.DictReader(file)] == ["", "", ""]
+
+
+@pytest.mark.parametrize("name", ["rows.txt", "nowhere/rows.jsonl"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_asked(
+    tmp_path: Path, name: str
+) -> None:
+    lm = lmpipe.ScriptedLM(says)
+    with pytest.raises(DataError):
+        lmpipe.evaluate(PROGRAM, examples([1]), metric, lm=lm, save_to=tmp_path / name)
+    assert lm.requests == []
+
+
+def test_a_file_that_was_changed_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = evaluated([0, 1, 2], path).rows
+    path.write_text("shorter\n")
+    with pytest.raises(DataError, match=r"rows\.jsonl: row 3 cannot be read back"):
+        rows[2]
+
+
+async def test_a_slow_row_holds_no_more_than_a_window_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmpipe.evaluation.evaluate._LEAST_WINDOW", 10)
+    ended: list[int] = []
+    release = asyncio.Event()
+
+    class Slow(lmpipe.Module):
+        def __init__(self) -> None:
+            self.ask = lmpipe.Predict("message -> score: int")
+
+        async def forward(self, message: str) -> int:
+            if message == "message 0":
+                await release.wait()
+            return 1
+
+    def good(example: lmpipe.Example, prediction: object) -> bool:
+        return True
+
+    def row_ended(row: Row) -> None:
+        ended.append(row.index)
+        if len(ended) == 31:  # 2 in flight hold a window of 32 rows, the first of them not ended
+            release.set()
+
+    result = await lmpipe.aevaluate(
+        Slow(),
+        examples(list(range(100))),
+        good,
+        concurrency=2,
+        save_to=tmp_path / "rows.jsonl",
+        on_row=row_ended,
+    )
+    assert ended.index(0) in (31, 32)
+    assert len(result.rows) == 100

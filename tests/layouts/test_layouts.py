@@ -1,0 +1,421 @@
+"""Whole conversations: what each layout shows an LM and what it reads back."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import decimal
+import enum
+import inspect
+from typing import Any, Literal
+
+import pydantic
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lmpipe.errors import ConfigError
+from lmpipe.layouts import (
+    JsonLayout,
+    Layout,
+    LayoutError,
+    ask_again,
+    layout_named,
+    layout_names,
+    render_prefix,
+)
+from lmpipe.signatures.signature import Input, Output, Signature, spec_of
+from lmpipe.signatures.signature_spec import SignatureSpec
+from lmpipe.state.program_state import Demo
+
+
+class Team(enum.Enum):
+    BILLING = "billing"
+    ON_HOLD = "on hold"
+
+
+class Line(pydantic.BaseModel):
+    product: str
+    amount: int = 1
+
+
+class Order(pydantic.BaseModel):
+    lines: list[Line]
+    day: datetime.date | None = None
+
+
+class Ticket(Signature):
+    """Route the ticket."""
+
+    text: str = Input(desc="what the customer wrote")
+    urgent: bool = Input()
+    team: Literal["billing", "shipping"] = Output(desc="who answers")
+    first_reply: str = Output()
+
+
+class Bare(Signature):
+    """Count."""
+
+    question: str = Input()
+    total_count: int = Output()
+
+
+def outputs_spec(**annotations: Any) -> SignatureSpec:
+    fields: dict[str, Any] = {name: (kind, Output()) for name, kind in annotations.items()}
+    made = pydantic.create_model("Made", __base__=Signature, question=(str, Input()), **fields)
+    return spec_of(made)
+
+
+@pytest.fixture(params=layout_names())
+def layout(request: pytest.FixtureRequest) -> Layout:
+    return layout_named(request.param)
+
+
+# --- reading back what was rendered
+
+# Texts of text layouts: white space at the ends and markers inside cannot be kept.
+words = st.text(
+    st.characters(exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"], include_characters=" ")
+).map(str.strip)
+lines = st.lists(words, min_size=1, max_size=3).map("\n".join).map(str.strip)
+not_none = words.filter(
+    lambda text: (
+        text.strip(" .\"'`").lower()
+        not in {
+            "none",
+            "null",
+            "n/a",
+            "nil",
+            "-",
+            "",
+        }
+    )
+)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+order = st.builds(
+    Order,
+    lines=st.lists(st.builds(Line, product=st.text(), amount=st.integers(-9, 9)), max_size=2),
+    day=st.none() | st.dates(),
+)
+VALUES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
+    "text": (str, words),
+    "optional_text": (str | None, st.none() | not_none),
+    "whole": (int, st.integers()),
+    "number": (float, numbers),
+    "maybe_number": (float | None, st.none() | numbers),
+    "money": (decimal.Decimal, st.decimals(allow_nan=False, allow_infinity=False, places=2)),
+    "flag": (bool, st.booleans()),
+    "maybe_flag": (bool | None, st.none() | st.booleans()),
+    "day": (datetime.date, st.dates()),
+    "moment": (datetime.datetime, st.datetimes()),
+    "team": (Team, st.sampled_from(Team)),
+    "maybe_team": (Team | None, st.none() | st.sampled_from(Team)),
+    "word": (Literal["a", "b c", "none"], st.sampled_from(["a", "b c", "none"])),
+    "mixed": (Literal["a", 1, None], st.sampled_from(["a", 1, None])),
+    "items": (list[str], st.lists(st.text(), max_size=3)),
+    "counts": (dict[str, int], st.dictionaries(st.text(), st.integers(), max_size=3)),
+    "tags": (set[int], st.sets(st.integers(-9, 9), max_size=3)),
+    "order": (Order, order),
+    "maybe_order": (Order | None, st.none() | order),
+    "either": (int | str, st.integers() | st.text()),
+    "whatever": (Any, st.none() | st.booleans() | st.text() | st.lists(st.text(), max_size=2)),
+}
+ALL = pydantic.create_model(
+    "All",
+    __base__=Signature,
+    question=(str, Input()),
+    **{name: (kind, Output()) for name, (kind, _) in VALUES.items()},  # type: ignore[call-overload]
+)
+SINGLE = {
+    name: pydantic.create_model(
+        f"Only_{name}", __base__=Signature, question=(str, Input()), **{name: (kind, Output())}
+    )
+    for name, (kind, _) in VALUES.items()
+}
+
+
+def there_and_back(layout: Layout, signature: type[Signature], values: dict[str, Any]) -> Any:
+    spec = spec_of(signature)
+    dumped = {field.name: field.dump(values[field.name]) for field in spec.outputs}
+    reading = layout.read(spec, layout.assistant(spec, dumped))
+    assert not reading.repaired
+    result = signature.model_validate({"question": "?", **reading.values})
+    return {name: getattr(result, name) for name in values}
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=st.fixed_dictionaries({name: values for name, (_, values) in VALUES.items()}))
+def test_a_rendered_reply_is_read_back_as_it_was(layout: Layout, values: dict[str, Any]) -> None:
+    assert there_and_back(layout, ALL, values) == values
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_reply_of_one_field_is_read_back_as_it_was(layout: Layout, name: str) -> None:
+    @settings(max_examples=15)
+    @given(VALUES[name][1])
+    def check(value: Any) -> None:
+        assert there_and_back(layout, SINGLE[name], {name: value}) == {name: value}
+
+    check()
+
+
+@settings(max_examples=50)
+@given(st.fixed_dictionaries({"a": lines, "b": lines}))
+def test_the_chat_layout_keeps_lines(values: dict[str, str]) -> None:
+    chat, spec = layout_named("chat"), outputs_spec(a=str, b=str)
+    assert chat.read(spec, chat.assistant(spec, values)).values == values
+
+
+@settings(max_examples=50)
+@given(st.fixed_dictionaries({"a": st.text(), "b": st.none() | st.text()}))
+def test_the_json_layout_keeps_any_text(values: dict[str, str | None]) -> None:
+    spec = outputs_spec(a=str, b=str | None)
+    assert JsonLayout().read(spec, JsonLayout().assistant(spec, values)).values == values
+
+
+@given(text=st.text(max_size=60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_reply_is_read_or_refused(layout: Layout, text: str) -> None:
+    for spec in (spec_of(Ticket), spec_of(Bare), spec_of(ALL)):
+        with contextlib.suppress(LayoutError):
+            layout.read(spec, text)
+
+
+# --- what an LM is shown
+
+
+def shown(layout: Layout) -> str:
+    spec = spec_of(Ticket)
+    demo = Demo(
+        inputs={"text": "Where is it?", "urgent": False},
+        outputs={"team": "shipping", "first_reply": "On its way."},
+    )
+    turns = [
+        *render_prefix(layout, spec, spec.instruction, [demo]),
+        *ask_again("what?", "the reply lacks 'team'"),
+    ]
+    return "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in turns)
+
+
+def test_the_chat_conversation() -> None:
+    assert shown(layout_named("chat")) == inspect.cleandoc(
+        """
+        [system]
+        Route the ticket.
+
+        The inputs:
+        - text: what the customer wrote
+
+        Reply in exactly this form:
+
+        ## team
+        <who answers (one of billing, shipping)>
+
+        ## first_reply
+        <text>
+
+        [user]
+        ## text
+        Where is it?
+
+        ## urgent
+        no
+
+        [assistant]
+        ## team
+        shipping
+
+        ## first_reply
+        On its way.
+
+        [assistant]
+        what?
+
+        [user]
+        That reply cannot be used: the reply lacks 'team'
+        Answer again, in the same form.
+        """
+    )
+
+
+def test_the_plain_conversation() -> None:
+    assert shown(layout_named("plain")).startswith(
+        inspect.cleandoc(
+            """
+            [system]
+            Route the ticket.
+            Reply in this form:
+            Team: <who answers (one of billing, shipping)>
+            First reply: <text>
+
+            [user]
+            Text: Where is it?
+            Urgent: no
+
+            [assistant]
+            Team: shipping
+            First reply: On its way.
+            """
+        )
+    )
+
+
+def test_the_json_conversation() -> None:
+    assert shown(layout_named("json")).startswith(
+        inspect.cleandoc(
+            """
+            [system]
+            Route the ticket.
+            Reply with one JSON object: {"team": <who answers (one of billing, shipping)>, """
+            + """"first_reply": <text>}
+
+            [user]
+            {"text":"Where is it?","urgent":false}
+
+            [assistant]
+            {"team":"shipping","first_reply":"On its way."}
+            """
+        )
+    )
+
+
+def test_the_plain_layout_asks_for_a_single_value_bare() -> None:
+    plain, spec = layout_named("plain"), spec_of(Bare)
+    assert plain.system(spec, "Count.") == (
+        "Count.\nReply with the total count only: a whole number"
+    )
+    assert plain.assistant(spec, {"total_count": 3}) == "3"
+
+
+def test_missing_outputs_of_a_demonstration_are_left_out(layout: Layout) -> None:
+    spec = outputs_spec(reasoning=str, answer=str)
+    assert "reasoning" not in layout.assistant(spec, {"answer": "x"}).lower()
+    assert layout.assistant(outputs_spec(answer=str), {}) in ("", "{}")
+
+
+def test_demonstrations_show_keys_in_declared_order(layout: Layout) -> None:
+    spec = outputs_spec(order=Order)
+    demo = Demo(inputs={"question": "?"}, outputs={"order": {"lines": [{"product": "x"}]}})
+    assert '{"lines":[{"product":"x","amount":1}],"day":null}' in (
+        render_prefix(layout, spec, "Read it.", [demo])[-1].content
+    )
+
+
+def test_what_is_the_same_for_all_examples_comes_first(layout: Layout) -> None:
+    spec = spec_of(Bare)
+    demos = [Demo(inputs={"question": str(n)}, outputs={"total_count": n}) for n in range(3)]
+    fewer, more = (render_prefix(layout, spec, "Count.", demos[:n]) for n in (2, 3))
+    assert more[: len(fewer)] == fewer
+    assert [turn.role for turn in more] == ["system", *["user", "assistant"] * 3]
+
+
+# --- reading what LMs really write
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "## team\nbilling\n\n## first_reply\nHi\nthere",
+        "Of course!\n\n## team\nbilling\n## first_reply\n\nHi\nthere\n\n",
+        "##  TEAM \nbilling\n\n### First_Reply:\nHi\nthere",
+        "# team\r\nbilling\r\n\n# first_reply\nHi\nthere",
+        "## first_reply\nHi\nthere\n\n## team\nbilling",
+        "## team\nbilling\n\n## first_reply\nHi\nthere\n\n## team\nshipping",
+    ],
+)
+def test_chat_replies_of_many_forms(text: str) -> None:
+    values = layout_named("chat").read(spec_of(Ticket), text.replace("\r", "")).values
+    assert values == {"team": "billing", "first_reply": "Hi\nthere"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Team: billing\nFirst reply: Hi: you",
+        "Sure.\n\nteam: Billing\nfirst_reply: Hi: you\n",
+        "**Team:** billing\n**First reply**: Hi: you",
+        "First reply: Hi: you\nTeam: billing",
+    ],
+)
+def test_plain_replies_of_many_forms(text: str) -> None:
+    values = layout_named("plain").read(spec_of(Ticket), text).values
+    assert values == {"team": "billing", "first_reply": "Hi: you"}
+
+
+@pytest.mark.parametrize(
+    "text", ["7", " 7 ", "Total count: 7", "\n\ntotal_count: 7", "**Total count:** 7"]
+)
+def test_a_single_plain_value_may_be_labeled(text: str) -> None:
+    assert layout_named("plain").read(spec_of(Bare), text).values == {"total_count": "7"}
+
+
+def test_a_label_before_a_single_text_is_dropped() -> None:
+    spec = outputs_spec(answer=str)
+    assert layout_named("plain").read(spec, "\n Answer: yes: no").values == {"answer": "yes: no"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"team": "billing", "first_reply": "Hi"}',
+        'So:\n```json\n{"first_reply": "Hi", "team": "billing", "more": 1}\n```',
+    ],
+)
+def test_json_replies_of_many_forms(text: str) -> None:
+    values = layout_named("json").read(spec_of(Ticket), text).values
+    assert values == {"team": "billing", "first_reply": "Hi"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("chat", "## team\nbilling", "the reply lacks 'first_reply'"),
+        ("chat", "", "the reply lacks 'team', 'first_reply'"),
+        ("chat", "## team\nsales\n\n## first_reply\nHi", "'team' must be one of billing, shipping"),
+        ("plain", "billing", "the reply lacks 'team', 'first_reply'"),
+        ("json", '{"team": "billing"}', "the reply lacks 'first_reply'"),
+        ("json", "[1]", "must be one JSON object"),
+        ("json", "I cannot do that.", "the reply"),
+    ],
+)
+def test_replies_that_do_not_follow_the_layout(name: str, text: str, says: str) -> None:
+    with pytest.raises(LayoutError) as raised:
+        layout_named(name).read(spec_of(Ticket), text)
+    assert says in str(raised.value)
+
+
+def test_outputs_with_defaults_may_be_missing(layout: Layout) -> None:
+    class Lenient(Signature):
+        question: str = Input()
+        answer: str = Output()
+        note: str | None = Output(default=None)
+
+    spec = spec_of(Lenient)
+    assert layout.read(spec, layout.assistant(spec, {"answer": "x"})).values == {"answer": "x"}
+
+
+@pytest.mark.parametrize("name", ["größe", "straße", "naïve", "名前", "ßeta", "İd"])
+def test_field_names_of_any_language(layout: Layout, name: str) -> None:
+    spec = outputs_spec(**{name: str, "other_one": str})
+    own = spec.output_names[0]  # as Python spells it
+    values = {own: "x", "other_one": "y"}
+    assert layout.read(spec, layout.assistant(spec, values)).values == values
+
+
+def test_one_name_may_begin_like_another(layout: Layout) -> None:
+    spec = outputs_spec(team=str, team_name=str, team_name_2=str)
+    values = {"team": "a", "team_name": "b", "team_name_2": "c"}
+    assert layout.read(spec, layout.assistant(spec, values)).values == values
+
+
+# --- finding layouts
+
+
+def test_layouts_are_found_by_name() -> None:
+    assert layout_names()[0] == "chat"
+    assert [layout_named(name).name for name in layout_names()] == list(layout_names())
+
+
+def test_an_unknown_layout_is_told_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"unknown prompt layout 'xml'.*chat, plain, json"):
+        layout_named("xml")

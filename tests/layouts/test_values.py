@@ -1,0 +1,202 @@
+"""Single values: how they are spelled in text and what is read from the text of an LM."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import decimal
+import enum
+from typing import Any, Literal
+
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmpipe.layouts.base import LayoutError
+from lmpipe.layouts.values import json_text, read_json, read_value, spell
+from lmpipe.signatures.signature import Input, Output, Signature, spec_of
+from lmpipe.signatures.signature_spec import FieldSpec
+
+
+class Colour(enum.Enum):
+    DARK_RED = "dark-red"
+    BLUE = "blue"
+
+
+def field(annotation: Any) -> FieldSpec:
+    signature = pydantic.create_model(
+        "Made", __base__=Signature, question=(str, Input()), answer=(annotation, Output())
+    )
+    return spec_of(signature).outputs[0]
+
+
+def read(annotation: Any, text: str) -> Any:
+    """What a result would hold."""
+    raw, _ = read_value(field(annotation), text)
+    return field(annotation).adapter.validate_python(raw)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "text"),
+    [
+        (str, "x", "x"),
+        (str | None, None, "none"),
+        (str | None, "x", "x"),
+        (bool, True, "yes"),
+        (bool, False, "no"),
+        (int, 7, "7"),
+        (int, 2**70, str(2**70)),
+        (float, 0.5, "0.5"),
+        (decimal.Decimal, "1.10", "1.10"),
+        (Literal["a", 1, True], True, "True"),
+        (Colour, "blue", "blue"),
+        (list[int], [1, 2], "[1,2]"),
+        (dict[str, str], {"b": "ä", "a": "1"}, '{"b":"ä","a":"1"}'),
+        (str | int, "x", '"x"'),
+        (Any, None, "null"),
+        (Any, True, "true"),
+        (list[int] | None, None, "none"),
+    ],
+)
+def test_spelling(annotation: Any, value: Any, text: str) -> None:
+    assert spell(field(annotation), value) == text
+
+
+def test_demonstrations_of_another_type_are_shown_all_the_same() -> None:
+    assert spell(field(str), 5) == "5"
+    assert spell(field(str), None) == "none"
+    assert spell(field(int), "about five") == "about five"
+
+
+def test_json_text_refuses_what_is_no_json() -> None:
+    with pytest.raises(TypeError):
+        json_text({"x": object()})
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "value"),
+    [
+        (Literal["billing", "on hold"], "billing", "billing"),
+        (Literal["billing", "on hold"], " Billing. ", "billing"),
+        (Literal["billing", "on hold"], "**on_hold**", "on hold"),
+        (Literal["billing", "on hold"], "billing\nbecause of the invoice", "billing"),
+        (Literal["c", "C"], "C", "C"),
+        (Literal["c", "C"], "c", "c"),
+        (Literal[1, 2], "2", 2),
+        (Colour, "Dark Red", Colour.DARK_RED),
+        (bool, "Yes.", True),
+        (bool, "false", False),
+        (int, "42", 42),
+        (int, "It is 42.", 42),
+        (int, "1,234,567", 1234567),
+        (int, "-3", -3),
+        (int, "\N{MINUS SIGN}3", -3),
+        (int, "7.0", 7),
+        (float, "$1,234.50", 1234.5),
+        (float, ".5", 0.5),
+        (float, "-.5", -0.5),
+        (float, "1e-7", 1e-7),
+        (float, "80%", 80.0),
+        (
+            decimal.Decimal,
+            "1.100000000000000000000001",
+            decimal.Decimal("1.100000000000000000000001"),
+        ),
+        (datetime.date, "2026-02-28", datetime.date(2026, 2, 28)),
+        (str, "  text \n", "text"),
+        (str, "", ""),
+    ],
+)
+def test_reading(annotation: Any, text: str, value: Any) -> None:
+    found = read(annotation, text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "says"),
+    [
+        (Literal["billing", "shipping"], "sales", "must be one of billing, shipping, got 'sales'"),
+        (Literal["billing", "shipping"], "billing or shipping", "must be one of"),
+        (bool, "perhaps", "must be yes or no, got 'perhaps'"),
+        (int, "no idea", "must be a whole number, got 'no idea'"),
+        (int, "3 or 4", "must be a whole number"),
+        (int, "3-4", "must be a whole number"),
+        (int, "2026-01-02", "must be a whole number"),
+        (float, "1/2", "must be a number"),
+        (float, "", "must be a number, got ''"),
+        (list[int], "none at all", "must be JSON"),
+        (list[int], "", "must be JSON"),
+    ],
+)
+def test_what_cannot_be_read_is_told(annotation: Any, text: str, says: str) -> None:
+    with pytest.raises(LayoutError) as raised:
+        read_value(field(annotation), text)
+    assert "'answer'" in str(raised.value)
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("annotation", [int | None, bool | None, Colour | None, list[str] | None])
+@pytest.mark.parametrize("text", ["none", "None.", "null", "N/A", '"none"', "-", ""])
+def test_none_is_read_in_many_spellings(annotation: Any, text: str) -> None:
+    assert read(annotation, text) is None
+
+
+@pytest.mark.parametrize("text", ["none", "N/A", "-", ""])
+def test_an_optional_text_cannot_hold_a_word_for_none(text: str) -> None:
+    # Text layouts have no quotes to tell them apart; the JSON layout has.
+    assert read(str | None, text) is None
+
+
+@pytest.mark.parametrize("text", ["none", "N/A", "-"])
+def test_a_text_that_is_not_optional_can(text: str) -> None:
+    assert read(str, text) == text
+
+
+def test_a_choice_called_none_is_that_choice() -> None:
+    severity = Literal["none", "mild"] | None
+    assert read(severity, "None") == "none"
+    assert read(severity, spell(field(severity), "none")) == "none"
+    assert read(severity, spell(field(severity), None)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "repaired"),
+    [
+        ('{"a": 1}', {"a": 1}, False),
+        ('```json\n{"a": 1}\n```', {"a": 1}, False),
+        ("Sure!\n```\n[1]\n```\nDone.", [1], False),
+        ('Here it is: {"a": 1}. Good luck!', {"a": 1}, False),
+        ("Here they are: [1, 2].", [1, 2], False),
+        ('All: [{"a": 1}, {"a": 2}]', [{"a": 1}, {"a": 2}], False),
+        ('See [1]: {"a": [2]}', {"a": [2]}, False),
+        ("There are none: []", [], False),
+        ("{'a': 1,}", {"a": 1}, True),
+        ('{"a": "cut', {"a": "cut"}, True),
+    ],
+)
+def test_json_is_found_in_prose(text: str, value: Any, repaired: bool) -> None:
+    container = "array" if isinstance(value, list) else "object"
+    assert read_json("answer", text, container) == (value, repaired)
+
+
+def test_numbers_of_many_digits_stay_exact() -> None:
+    value, _ = read_json("answer", '{"n": 123456789012345678901234567890}')
+    assert value == {"n": 123456789012345678901234567890}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 5_000, "[" * 200 + "]" * 200])
+def test_bottomless_json_is_refused(text: str) -> None:
+    with pytest.raises(LayoutError, match="'answer' must be JSON"):
+        read_json("answer", text)
+
+
+@pytest.mark.parametrize("kind", [str, int | None, bool, Colour, list[str], dict[str, Any], float])
+def test_whatever_an_lm_writes_is_read_or_refused(kind: Any) -> None:
+    @given(st.text())
+    def check(text: str) -> None:
+        with contextlib.suppress(LayoutError):
+            read_value(field(kind), text)
+
+    check()

@@ -1,0 +1,197 @@
+"""Counting, pruning, clearing, exporting and importing a cache that others may be using."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import orjson
+import pytest
+from helpers.reply_cache import KEY, LONG, REPLY, REQUEST, execute, fill, read
+
+from lmpipe.errors import ConfigError, DataError
+from lmpipe.lm.cache import upkeep
+from lmpipe.lm.cache.cache import Cache
+from lmpipe.lm.lm import LM
+from lmpipe.lm.request import Message, Request
+
+OTHER = Request(LM("openai/other"), (Message("user", "capital?"),))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three replies of one LM, one of another."""
+    folder = tmp_path / "replies"
+    fill(folder, "1", "2", "3")
+    fill(folder, "4", request=OTHER)
+    return folder
+
+
+def keys(folder: Path) -> list[str]:
+    return sorted(key for (key,) in execute(folder, "SELECT key FROM Cache"))
+
+
+def lines(folder: Path, **options: str) -> list[bytes]:
+    return list(upkeep.export(folder, on_damage=fail, **options))
+
+
+def fail(key: str, error: ValueError) -> None:
+    raise AssertionError((key, error))
+
+
+def test_stats_count_replies_by_lm(folder: Path) -> None:
+    stats = upkeep.stats(folder)
+    assert (stats.replies, list(stats.models)) == (4, ["vllm/m", "openai/other"])
+    assert (stats.models["vllm/m"].replies, stats.models["openai/other"].replies) == (3, 1)
+    assert stats.bytes >= (folder / "cache.db").stat().st_size
+    assert stats.oldest is not None
+    assert stats.newest is not None
+    assert stats.oldest <= stats.newest
+
+
+def test_stats_of_nothing(tmp_path: Path) -> None:
+    stats = upkeep.stats(tmp_path / "missing")
+    assert (stats.replies, stats.bytes, stats.oldest, stats.models) == (0, 0, None, {})
+    assert not (tmp_path / "missing").exists()
+
+
+def test_stats_see_what_another_process_has_open(folder: Path) -> None:
+    cache = Cache(folder)
+    cache.put(KEY, REQUEST, REPLY)
+    cache.flush()
+    assert upkeep.stats(folder).replies == 5
+    cache.close()
+
+
+def test_stats_name_what_was_moved_aside(folder: Path) -> None:
+    (folder / "cache.db.corrupt-1").touch()
+    assert upkeep.stats(folder).damaged == ("cache.db.corrupt-1",)
+
+
+def test_prune_by_age(folder: Path) -> None:
+    execute(folder, "UPDATE Cache SET store_time = store_time - 7200 WHERE key IN ('2', '4')")
+    assert upkeep.prune(folder, older_than=3600) == 2
+    assert keys(folder) == ["1", "3"]
+
+
+def test_prune_by_lm(folder: Path) -> None:
+    assert upkeep.prune(folder, model="openai/other") == 1
+    assert keys(folder) == ["1", "2", "3"]
+
+
+def test_prune_by_age_and_lm(folder: Path) -> None:
+    execute(folder, "UPDATE Cache SET store_time = store_time - 7200 WHERE key IN ('2', '4')")
+    assert upkeep.prune(folder, older_than=3600, model="vllm/m") == 1
+    assert keys(folder) == ["1", "3", "4"]
+
+
+def test_prune_by_size_drops_the_oldest_and_frees_the_disk(folder: Path) -> None:
+    fill(folder, *(f"long {number:02}" for number in range(20)), reply=LONG)
+    assert upkeep.prune(folder, max_size=2**20) >= 14
+    assert (folder / "cache.db").stat().st_size <= 2**20
+    assert keys(folder)[-1] == "long 19"
+    assert "1" not in keys(folder)
+
+
+def test_clear_drops_all_and_what_was_moved_aside(folder: Path) -> None:
+    (folder / "cache.db.corrupt-1").touch()
+    assert upkeep.clear(folder) == 4
+    assert (keys(folder), upkeep.stats(folder).damaged) == ([], ())
+
+
+def test_clear_removes_the_value_files_of_the_first_version(folder: Path) -> None:
+    file = folder / "0a" / "1b" / f"{'c' * 28}.val"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    execute(folder, "UPDATE Cache SET filename = ?", str(file.relative_to(folder)))
+    upkeep.clear(folder)
+    assert not file.exists()
+
+
+def test_a_cache_in_use_goes_on_after_it_is_cleared(folder: Path) -> None:
+    cache = Cache(folder)
+    cache.put(KEY, REQUEST, REPLY)
+    cache.flush()
+    assert upkeep.clear(folder) == 5
+    assert cache.get("1") is None
+    cache.put("2", REQUEST, REPLY)
+    cache.close()
+    assert keys(folder) == ["2"]
+
+
+@pytest.mark.parametrize("upkeep", [upkeep.clear, upkeep.prune])
+def test_upkeep_of_a_missing_cache_is_refused(tmp_path: Path, upkeep: object) -> None:
+    with pytest.raises(ConfigError, match="there is no reply cache"):
+        upkeep(tmp_path / "missing")  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("upkeep", [upkeep.clear, upkeep.prune, upkeep.stats])
+def test_upkeep_of_a_damaged_cache_says_so(folder: Path, upkeep: object) -> None:
+    (folder / "cache.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(ConfigError, match=r"cannot be used .* or delete the folder"):
+        upkeep(folder)  # type: ignore[operator]
+
+
+def test_export_writes_a_line_for_each_reply_in_order(folder: Path) -> None:
+    values = [orjson.loads(line) for line in lines(folder)]
+    assert [value["key"] for value in values] == ["1", "2", "3", "4"]
+    assert (values[3]["model"], values[3]["asked"]) == ("openai/other", "capital?")
+    assert values[3]["reply"] == REPLY.to_json()
+
+
+def test_export_of_one_lm(folder: Path) -> None:
+    (line,) = lines(folder, model="openai/other")
+    assert orjson.loads(line)["key"] == "4"
+
+
+def test_export_leaves_out_what_is_damaged(folder: Path) -> None:
+    execute(folder, "UPDATE Cache SET value = ? WHERE key = '2'", b"damaged")
+    left_out: list[str] = []
+    exported = list(
+        upkeep.export(folder, on_damage=lambda key, error: left_out.append(f"{key}: {error}"))
+    )
+    assert (len(exported), left_out) == (3, ["2: it is no stored reply"])
+
+
+def test_export_of_nothing(tmp_path: Path) -> None:
+    assert lines(tmp_path / "missing") == []
+
+
+def test_import_adds_what_is_new(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    fill(other, "1", reply=LONG)
+    exported = lines(folder)
+    done = upkeep.import_(other, lambda: exported, name="replies.jsonl")
+    assert (done.added, done.known) == (3, 1)
+    assert read(other, "4") == REPLY.as_cached()
+    assert read(other, "1") == LONG.as_cached()
+
+
+def test_import_of_many(tmp_path: Path) -> None:
+    fill(tmp_path / "a", *(str(number) for number in range(2500)))
+    exported = lines(tmp_path / "a")
+    done = upkeep.import_(tmp_path / "b", lambda: exported, name="replies.jsonl")
+    assert (done.added, done.known) == (2500, 0)
+    assert [line[:100] for line in lines(tmp_path / "b")] == [line[:100] for line in exported]
+
+
+def test_import_refuses_all_for_one_damaged_line(folder: Path, tmp_path: Path) -> None:
+    exported = lines(folder)
+    exported[1] = exported[1].replace(b"hello", b"jello")
+    exported.append(b"{}\n")
+    with pytest.raises(DataError) as refused:
+        upkeep.import_(tmp_path / "other", lambda: exported, name="replies.jsonl")
+    assert "replies.jsonl:2: its checksum is wrong" in str(refused.value)
+    assert "replies.jsonl:5: it has no 'key'" in str(refused.value)
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_is_dropped_while_another_process_writes_is_gone_and_no_more(folder: Path) -> None:
+    cache = Cache(folder)
+    for number in range(50):
+        cache.put(f"new {number}", REQUEST, REPLY)
+        if number % 10 == 0:
+            upkeep.prune(folder, model="openai/other")
+    cache.close()
+    assert len(keys(folder)) == 53
+    assert os.listdir(folder) == ["cache.db"]

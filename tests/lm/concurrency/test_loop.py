@@ -1,0 +1,195 @@
+"""The library's own event loop: plain Python and other loops call in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from lmpipe.errors import ConfigError
+from lmpipe.lm.concurrency import loop
+
+NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
+
+
+async def where() -> tuple[bool, str]:
+    return loop.on_loop(), NAME.get()
+
+
+def test_run_sync_gives_the_result() -> None:
+    assert loop.run_sync(where()) == (True, "nobody")
+
+
+async def test_run_sync_works_inside_another_loop() -> None:
+    assert not loop.on_loop()
+    assert loop.run_sync(where())[0]
+
+
+def test_run_sync_gives_the_error() -> None:
+    async def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        loop.run_sync(fail())
+
+
+async def test_the_callers_context_goes_along() -> None:
+    NAME.set("ann")
+    assert loop.run_sync(where()) == (True, "ann")
+    assert await loop.bridge(where()) == (True, "ann")
+    assert await loop.in_thread(NAME.get) == "ann"
+
+
+async def test_bridge_awaits_on_the_librarys_loop() -> None:
+    assert (await loop.bridge(where()))[0]
+
+    async def nested() -> bool:
+        return (await loop.bridge(where()))[0]
+
+    assert loop.run_sync(nested())
+
+
+async def test_cancelling_a_bridge_cancels_the_far_side() -> None:
+    started, cancelled = threading.Event(), threading.Event()
+
+    async def far() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    near = asyncio.create_task(loop.bridge(far()))
+    await asyncio.to_thread(started.wait, 10)
+    near.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await near
+    assert await asyncio.to_thread(cancelled.wait, 10)
+
+
+def test_run_sync_on_the_loop_is_refused_and_leaves_nothing_unawaited() -> None:
+    async def blocks() -> None:
+        loop.run_sync(where())
+
+    with pytest.raises(ConfigError, match="without await"):
+        loop.run_sync(blocks())
+
+
+def test_many_threads_share_one_loop() -> None:
+    idents: list[int] = []
+
+    async def ident() -> int:
+        return threading.get_ident()
+
+    threads = [
+        threading.Thread(target=lambda: idents.append(loop.run_sync(ident()))) for _ in range(10)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(idents) == 10
+    assert len(set(idents)) == 1
+
+
+def test_threads_may_wait_for_threads() -> None:
+    def inner() -> int:
+        return 1
+
+    def outer() -> int:
+        return loop.run_sync(loop.in_thread(inner))
+
+    async def many() -> list[int]:
+        return await asyncio.gather(*(loop.in_thread(outer) for _ in range(300)))
+
+    assert loop.run_sync(many()) == [1] * 300
+
+
+async def _interrupted(log: list[str]) -> None:
+    main = threading.main_thread().ident
+    while sys._current_frames()[main or 0].f_code.co_name != "wait":  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGINT)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)  # cleaning up may take its turns
+        log.append("cleaned up")
+
+
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(),
+    reason="signals go to the main thread",
+)
+def test_ctrl_c_cancels_and_waits_for_the_cleaning_up() -> None:
+    log: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_sync(_interrupted(log))
+    assert log == ["cleaned up"]
+
+
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(),
+    reason="signals go to the main thread",
+)
+def test_ctrl_c_stays_ctrl_c_when_the_cleaning_up_fails() -> None:
+    async def untidy() -> None:
+        try:
+            await _interrupted([])
+        except asyncio.CancelledError:
+            raise ValueError("while cleaning up") from None
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_sync(untidy())
+
+
+_FORK = """
+import os
+from lmpipe.lm import loop
+
+async def one():
+    return 1
+
+assert loop.run_sync(one()) == 1
+child = os.fork()
+if child == 0:
+    os._exit(0 if loop.run_sync(one()) == 1 else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert loop.run_sync(one()) == 1
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_gets_a_loop_of_its_own() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", _FORK], check=True, timeout=30)
+
+
+async def test_a_thread_that_nobody_waits_for_ends_at_its_next_call() -> None:
+    asked, ended = threading.Event(), threading.Event()
+    errors: list[BaseException] = []
+
+    async def forever() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    def forward() -> None:
+        for _ in range(2):  # it is stopped again where it swallows the first stop
+            try:
+                loop.run_sync(forever())
+            except asyncio.CancelledError as error:
+                errors.append(error)
+        ended.set()
+
+    task = asyncio.ensure_future(loop.in_thread(forward))
+    await asyncio.to_thread(asked.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(ended.wait, 10)
+    assert len(errors) == 2

@@ -1,0 +1,98 @@
+"""Accounts: sums by role, predictor and LM, whatever the order; unknown is not nothing."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lmpipe
+from lmpipe.lm.call import Call
+from lmpipe.lm.prices import Price
+from lmpipe.lm.request import Reply
+from lmpipe.lm.spend import Account, Spend
+from lmpipe.lm.usage import Usage
+
+PRICES = {"a": Price(0.15, 0.6, 0.075), "b": Price(0.1, 0.3), "c": None}
+
+
+@st.composite
+def made_calls(draw: st.DrawFn) -> Call:
+    lm = draw(st.sampled_from("abc"))
+    usage = Usage(*(draw(st.integers(0, 10_000)) for _ in range(3)))
+    role = draw(st.sampled_from(["task", "teacher", "judge"]))
+    label = draw(st.sampled_from(["x", "y"]))
+    return Call(
+        "k", label, role, lm, PRICES[lm], Reply("", usage=usage, cached=draw(st.booleans()))
+    )
+
+
+def call(role: str = "task", label: str = "x", lm: str = "a", usage: Usage | None = None) -> Call:
+    usage = Usage(100, 10, 50) if usage is None else usage
+    return Call("k", label, role, lm, PRICES[lm], Reply("", usage=usage))
+
+
+@given(st.lists(made_calls()), st.randoms(use_true_random=False))
+def test_the_order_of_calls_does_not_change_a_bit(calls: list[Call], rng: random.Random) -> None:
+    shuffled = rng.sample(calls, len(calls))
+    assert Account(calls).to_json() == Account(shuffled).to_json()
+
+
+@given(st.lists(made_calls()), st.lists(made_calls()))
+def test_accounts_add_up(one: list[Call], other: list[Call]) -> None:
+    merged = Account(one)
+    merged.merge(Account(other))
+    assert merged == Account([*one, *other])
+    assert merged.total == Account([*one, *other]).total
+
+
+@given(st.lists(made_calls()))
+def test_every_table_adds_up_to_the_total(calls: list[Call]) -> None:
+    account = Account(calls)
+    for table in (account.by_role, account.by_predictor, account.by_lm):
+        total = sum(table.values(), Spend())
+        assert (total.calls, total.tokens, total.usage) == (
+            account.total.calls,
+            account.total.tokens,
+            account.total.usage,
+        )
+        if account.total.usd is None:
+            assert total.usd is None
+        else:
+            assert total.usd == pytest.approx(account.total.usd)
+
+
+def test_roles_stand_in_their_own_order() -> None:
+    account = Account([call(role) for role in ("judge", "teacher", "task")])
+    assert list(account.by_role) == ["task", "teacher", "judge"]
+
+
+def test_a_judges_predictor_is_told_apart_from_the_programs() -> None:
+    account = Account([call("task"), call("teacher"), call("judge")])
+    assert {name: spend.calls for name, spend in account.by_predictor.items()} == {
+        "x": 2,
+        "judge: x": 1,
+    }
+
+
+def test_an_unknown_price_makes_the_sum_unknown_and_leaves_the_others() -> None:
+    account = Account([call(lm="a"), call(lm="c")])
+    assert account.total.usd is None
+    assert account.by_lm["c"].usd is None
+    assert account.by_lm["a"].usd == pytest.approx((50 * 0.15 + 50 * 0.075 + 10 * 0.6) / 1e6)
+
+
+def test_the_worst_case_takes_the_dearest_token_of_the_dearest_lm() -> None:
+    cheap, dear = lmpipe.LM("vllm/a", price=(1, 2)), lmpipe.LM("vllm/b", price=(3, 1), context=100)
+    assert Spend.worst_case(10, [cheap, dear]) == Spend(10, 81920, 10 * 8192 * 3 / 1e6)
+
+
+def test_the_worst_case_at_an_unknown_price_is_unknown() -> None:
+    lms = [lmpipe.LM("vllm/a", price=(1, 2)), lmpipe.LM("vllm/b")]
+    assert Spend.worst_case(10, lms).usd is None
+
+
+def test_no_calls_cost_nothing_at_any_price() -> None:
+    assert Spend.worst_case(0, [lmpipe.LM("vllm/b")]) == Spend()

@@ -1,0 +1,164 @@
+"""Reducing: from the predictions of several members to one."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Literal
+
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lmpipe
+from lmpipe.errors import ArtifactError
+from lmpipe.modules.voting import majority, per_field, reducer_named
+from lmpipe.signatures.signature import with_reasoning
+
+
+class Rate(lmpipe.Signature):
+    """Rate the text."""
+
+    text: str = lmpipe.Input()
+    mood: Literal["good", "bad"] = lmpipe.Output()
+    stars: int = lmpipe.Output()
+    tags: list[str] = lmpipe.Output()
+
+
+def rate(mood: str = "good", stars: int = 3, tags: tuple[str, ...] = (), text: str = "x") -> Any:
+    return Rate.model_validate({"text": text, "mood": mood, "stars": stars, "tags": list(tags)})
+
+
+def test_majority_takes_the_outputs_that_come_most_often_as_a_whole() -> None:
+    votes = [rate("bad", 1), rate("good", 5), rate("good", 4), rate("good", 5)]
+    assert majority(votes) is votes[1]
+
+
+def test_a_tie_goes_to_the_earliest() -> None:
+    assert majority(["b", "a", "a", "b"]) == "b"
+
+
+def test_inputs_are_not_voted_on() -> None:
+    votes = [rate("bad", text="a"), rate("good", text="b"), rate("good", text="c")]
+    assert majority(votes) is votes[1]
+
+
+def test_the_reasoning_is_not_voted_on() -> None:
+    thoughtful: Any = with_reasoning(Rate)
+    votes = [
+        thoughtful(**{**dict(rate(mood)), "reasoning": f"because {number}"})
+        for number, mood in enumerate(["bad", "good", "good"])
+    ]
+    assert majority(votes) is votes[1]
+    assert per_field(votes).reasoning == "because 1"
+
+
+def test_a_reasoning_that_is_the_only_output_is_voted_on() -> None:
+    class Reason(lmpipe.Signature):
+        text: str = lmpipe.Input()
+        reasoning: str = lmpipe.Output()
+
+    votes: list[Any] = [Reason.model_validate({"text": "x", "reasoning": r}) for r in "abb"]
+    assert majority(votes).reasoning == "b"
+
+
+@pytest.mark.parametrize(
+    ("votes", "wins"),
+    [
+        ([{"a": 1, "b": 2}, {"b": 3, "a": 1}, {"b": 2, "a": 1}], {"a": 1, "b": 2}),
+        ([[1], [1, 2], [1, 2]], [1, 2]),
+        ([None, "x", None], None),
+        ([2**70, 1, 2**70], 2**70),
+        ([True, 1, 1], 1),
+        (["1", 1, "1"], "1"),
+    ],
+)
+def test_plain_values_are_voted_on_by_their_json(votes: list[Any], wins: Any) -> None:
+    assert majority(votes) == wins
+
+
+def test_per_field_votes_on_each_output_by_itself() -> None:
+    votes = [rate("good", 1, ("a",)), rate("bad", 9, ("b",)), rate("bad", 4, ("a",))]
+    voted = per_field(votes)
+    assert (voted.mood, voted.stars, voted.tags) == ("bad", 4, ["a"])
+    assert type(voted) is Rate
+
+
+def test_per_field_keeps_the_inputs_of_who_agrees_most() -> None:
+    votes = [rate("good", 1, text="a"), rate("bad", 3, text="b"), rate("bad", 9, text="c")]
+    assert per_field(votes).text == "b"
+
+
+class Size(enum.IntEnum):
+    SMALL = 1
+    LARGE = 9
+
+
+@pytest.mark.parametrize(
+    ("votes", "wins"),
+    [
+        ([1, 2, 2, 50, 60], 2),
+        ([1, 4], 1),
+        ([0.5, 2.5, 1.5], 1.5),
+        ([float("nan"), 2.0, 2.0], 2.0),
+        ([None, 3, None], None),
+        ([None, 3, 5], 3),
+        ([True, True, False], True),
+        ([Size.SMALL, Size.LARGE, Size.LARGE, Size.SMALL], Size.SMALL),
+        ([1, "x", "x"], "x"),
+        ([[5], [1], [5]], [5]),
+    ],
+)
+def test_per_field_takes_the_median_of_numbers_alone(votes: list[Any], wins: Any) -> None:
+    won = per_field(votes)
+    assert (won, type(won)) == (wins, type(wins))
+
+
+class Range(lmpipe.Signature):
+    """Give a range."""
+
+    text: str = lmpipe.Input()
+    low: int = lmpipe.Output()
+    high: int = lmpipe.Output()
+    word: str = lmpipe.Output()
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.word == "narrow" and self.high - self.low > 5:
+            raise ValueError("too wide")
+        return self
+
+
+def test_fields_that_do_not_go_together_give_way_to_the_majority() -> None:
+    rows = [(0, 1, "narrow"), (0, 100, "wide"), (60, 61, "narrow"), (0, 100, "wide")]
+    rows.append((99, 100, "narrow"))
+    votes: list[Any] = [
+        Range.model_validate({"text": "x", "low": low, "high": high, "word": word})
+        for low, high, word in rows
+    ]
+    assert per_field(votes) is votes[1]
+
+
+moods = st.builds(rate, st.sampled_from(["good", "bad"]), st.integers(0, 3))
+
+
+@given(st.lists(moods, min_size=1, max_size=7))
+def test_no_other_prediction_comes_more_often_than_the_majority(votes: list[Any]) -> None:
+    winner = majority(votes)
+    assert winner in votes
+    assert all(votes.count(winner) >= votes.count(other) for other in votes)
+
+
+@given(st.lists(moods, min_size=1, max_size=7), st.randoms())
+def test_each_field_is_one_that_a_member_gave_whatever_the_order(
+    votes: list[Any], random: Any
+) -> None:
+    voted = per_field(votes)
+    assert voted.stars in [vote.stars for vote in votes]
+    shuffled = random.sample(votes, len(votes))
+    assert per_field(shuffled).stars == voted.stars
+
+
+def test_an_unknown_name_is_told_with_those_there_are() -> None:
+    with pytest.raises(ArtifactError, match=r"'best'.*there is majority, per_field"):
+        reducer_named("best")

@@ -1,0 +1,73 @@
+"""Racing: who is dropped after a block, and in which order examples are met."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmpipe.errors import RecipeError
+from lmpipe.optimize.engine.race_rules import Racing, informative_first
+
+SCORES = st.lists(st.floats(0, 1), min_size=2, max_size=30)
+
+
+@given(size=st.integers(1, 500), block=st.none() | st.integers(2, 60))
+def test_blocks_are_the_whole_order_cut_into_parts(size: int, block: int | None) -> None:
+    order = list(range(size))
+    blocks = Racing(block=block).blocks(order)
+    assert [index for part in blocks for index in part] == order
+    assert all(blocks)
+
+
+@given(size=st.integers(16, 500))
+def test_blocks_are_of_about_one_size(size: int) -> None:
+    sizes = {len(part) for part in Racing().blocks(range(size))}
+    assert max(sizes) - min(sizes) <= 1
+    assert 5 <= min(sizes) <= max(sizes) <= 40
+
+
+@given(scores=SCORES)
+def test_equal_candidates_all_survive(scores: list[float]) -> None:
+    assert Racing().survivors({"a": scores, "b": scores}, looks=4) == ["a", "b"]
+
+
+@given(first=SCORES, data=st.data())
+def test_the_leader_always_survives(first: list[float], data: st.DataObject) -> None:
+    same = st.lists(st.floats(0, 1), min_size=len(first), max_size=len(first))
+    scores = {"a": first, "b": data.draw(same), "c": data.draw(same)}
+    leader = max(scores, key=lambda key: sum(scores[key]))
+    assert leader in Racing().survivors(scores, looks=3)
+
+
+def test_one_that_is_far_behind_is_dropped() -> None:
+    scores = {"good": [1.0] * 12, "bad": [0.0] * 10 + [1.0] * 2}
+    assert Racing().survivors(scores, looks=4) == ["good"]
+
+
+def test_one_that_is_a_little_behind_is_not_dropped() -> None:
+    scores = {"good": [1.0] * 12, "near": [1.0] * 11 + [0.0]}
+    assert Racing().survivors(scores, looks=4) == ["good", "near"]
+
+
+def test_more_looks_drop_more_carefully() -> None:
+    scores = {"good": [1.0] * 12, "behind": [1.0] * 8 + [0.0] * 4}
+    assert Racing().survivors(scores, looks=1) == ["good"]
+    assert Racing().survivors(scores, looks=40) == ["good", "behind"]
+
+
+def test_examples_that_tell_nothing_come_last() -> None:
+    scored = [{0: 1.0, 1: 0.0, 2: 0.0}, {0: 1.0, 1: 1.0, 2: 0.0}, {0: 1.0, 1: 0.0, 2: 0.0}]
+    assert informative_first([2, 0, 1, 3], scored) == [1, 3, 2, 0]
+
+
+def test_two_candidates_alone_do_not_settle_an_example() -> None:
+    assert informative_first([0, 1], [{0: 1.0, 1: 0.0}, {0: 1.0, 1: 1.0}]) == [0, 1]
+
+
+@pytest.mark.parametrize("settings", [{"risk": 0.0}, {"risk": 0.5}, {"block": 1}])
+def test_rules_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError):
+        Racing(**settings)

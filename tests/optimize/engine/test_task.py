@@ -1,0 +1,44 @@
+"""The task: a state is scored once; a predictor's own LM is in the worst case."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from helpers.tasks import make_task
+from helpers.world import recipe, student
+
+import lmpipe
+from lmpipe.compiling.recipe import prepare
+from lmpipe.errors import RecipeError
+from lmpipe.lm.concurrency import loop
+
+
+def test_a_state_asked_for_twice_at_once_is_scored_once() -> None:
+    task = make_task()
+
+    async def twice() -> None:
+        state = task.program.state()
+        await asyncio.gather(task.evaluate(state, name="a"), task.evaluate(state, name="b"))
+
+    loop.run_sync(twice())
+    assert [candidate.name for candidate in task.candidates] == ["a"]
+
+
+def test_a_dear_teacher_does_not_make_the_test_dear() -> None:
+    teacher = student(context=100_000)
+    worst = prepare(recipe(student=student(context=100), teacher=teacher)).plan().worst
+    assert worst["baselines and result on test"].tokens == 3 * 40 * 2 * 100
+
+
+def test_a_predictors_own_lm_counts_in_the_worst_case() -> None:
+    program = lmpipe.Predict("thing -> colour", lm=student(context=1000))
+    worst = prepare(recipe(program=program, student=student(context=100))).plan().worst
+    assert worst["the result on validation"].tokens == 30 * 2 * 1000
+
+
+def test_a_budget_in_dollars_needs_the_price_of_a_predictors_own_lm() -> None:
+    own = lmpipe.LM("vllm/m", base_url="http://127.0.0.1:1/v1")
+    program = lmpipe.Predict("thing -> colour", lm=own)
+    with pytest.raises(RecipeError, match="brings vllm/m without a price"):
+        prepare(recipe(program=program, budget=lmpipe.Budget(usd=1.0)))

@@ -1,0 +1,95 @@
+"""Choices of demonstrations: what there is to choose, and what a choice does to a state."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from helpers.world import NameColour, TwoSteps, things
+
+import lmpipe
+from lmpipe.optimize.shared.demo_choices import DemoChoice, demo_choices
+from lmpipe.optimize.shared.demos import labeled_demos
+from lmpipe.state.program_state import Demo, Retrieval
+
+PREDICTOR = lmpipe.Predict(NameColour)
+START = PREDICTOR.state()["self"]
+LABELED = labeled_demos(PREDICTOR.predictors(), things(40))["self"]
+OWN = [
+    Demo(inputs={"thing": f"apple number {n}"}, outputs={"colour": "red"}, source="bootstrapped")
+    for n in range(500, 508)
+]
+
+
+def made(labeled: list[Demo], own: list[Demo], **changes: Any) -> list[DemoChoice]:
+    settings: dict[str, Any] = {"count": 10, "most": 6, "bootstrapped": 2, "start": START}
+    settings |= changes
+    return demo_choices(
+        settings.pop("start"), PREDICTOR.spec, labeled, own, rng=random.Random(0), **settings
+    )
+
+
+def test_none_and_the_nearest_come_before_sets() -> None:
+    first, second, *sets = made(LABELED, OWN)
+    assert (first.demos, first.retrieval) == ((), None)
+    assert second.retrieval is not None
+    assert set(second.retrieval.pool) == {*OWN, *LABELED}
+    assert len(sets) == 8
+    assert all(choice.demos and choice.retrieval is None for choice in sets)
+
+
+def test_sets_have_different_sizes_and_none_is_larger_than_asked_for() -> None:
+    sizes = {len(choice.demos) for choice in made(LABELED, OWN)[2:]}
+    assert len(sizes) > 1
+    assert max(sizes) <= 6
+
+
+def test_some_sets_are_labeled_alone_and_others_bootstrapped_too() -> None:
+    counts = [
+        sum(demo.source == "bootstrapped" for demo in choice.demos)
+        for choice in made(LABELED, OWN)[2:]
+    ]
+    assert 0 in counts
+    assert 0 < max(counts) <= 2
+
+
+def test_without_labels_sets_are_bootstrapped() -> None:
+    assert all(set(choice.demos) <= set(OWN) for choice in made([], OWN)[2:])
+
+
+def test_without_demonstrations_there_is_nothing_to_choose() -> None:
+    assert made([], []) == [DemoChoice("no demos")]
+
+
+def test_equal_sets_are_one_choice() -> None:
+    choices = made(LABELED[:2], [])
+    shown = [choice.demos for choice in choices if choice.demos]
+    assert len(shown) == len(set(shown)) <= 4
+
+
+def test_names_tell_choices_apart() -> None:
+    names = [choice.name for choice in made(LABELED, OWN)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_there_are_as_many_as_asked_for(count: int) -> None:
+    assert len(made(LABELED, OWN, count=count)) == count
+
+
+def test_what_the_start_shows_comes_first() -> None:
+    start = START.replace(demos=tuple(LABELED[:3]))
+    first, second, *_ = made(LABELED, OWN, start=start)
+    assert first.demos == start.demos
+    assert second == DemoChoice("no demos")
+
+
+def test_a_choice_replaces_all_that_one_predictor_shows() -> None:
+    start = TwoSteps().state().map(demos=tuple(OWN[:1]))
+    near = DemoChoice("nearest", retrieval=Retrieval(pool=tuple(LABELED), k=2))
+    state = near.apply(start, "name")
+    assert (state["name"].demos, state["name"].retrieval) == ((), near.retrieval)
+    assert state["describe"] == start["describe"]
+    back = DemoChoice("one", demos=tuple(OWN[:1])).apply(state, "name")
+    assert back == start

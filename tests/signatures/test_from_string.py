@@ -1,0 +1,134 @@
+"""The string door to signatures."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import warnings
+from typing import Any, Literal
+
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmpipe.errors import SignatureError
+from lmpipe.signatures.from_string import signature_from_string
+from lmpipe.signatures.signature import spec_of
+
+
+def output_type(annotation: str, **types: Any) -> Any:
+    signature = signature_from_string(f"question -> answer: {annotation}", types=types)
+    return spec_of(signature).outputs[0].annotation
+
+
+def test_bare_names_are_text() -> None:
+    spec = spec_of(signature_from_string("context, question -> answer, score: float"))
+    assert str(spec) == "Signature(context: str, question: str) -> (answer: str, score: float)"
+
+
+@pytest.mark.parametrize(
+    ("text", "annotation"),
+    [
+        ("int", int),
+        ("list[str]", list[str]),
+        ("dict[str, list[int]]", dict[str, list[int]]),
+        ("tuple[int, ...]", tuple[int, ...]),
+        ("Literal['a', 'b, c']", Literal["a", "b, c"]),
+        ("Literal[-1, 0, True, None]", Literal[-1, 0, True, None]),
+        ("Optional[date]", datetime.date | None),
+        ("int | str | None", int | str | None),
+        ("list[Literal['x'] | int]", list[Literal["x"] | int]),
+    ],
+)
+def test_types(text: str, annotation: Any) -> None:
+    assert output_type(text) == annotation
+
+
+def test_types_of_the_caller() -> None:
+    class Team(enum.Enum):
+        A = "a"
+
+    assert output_type("list[Team]", Team=Team) == list[Team]
+
+
+def test_instruction_and_name() -> None:
+    signature = signature_from_string("a -> b", instruction="Do it.", name="Doer")
+    assert spec_of(signature).instruction == "Do it."
+    assert str(spec_of(signature)) == "Doer(a: str) -> (b: str)"
+
+
+def test_the_plain_instruction_names_the_fields() -> None:
+    spec = spec_of(signature_from_string("a, b -> c"))
+    assert spec.instruction == "Given `a`, `b`, give `c`."
+
+
+def test_line_breaks_and_trailing_commas_are_fine() -> None:
+    spec = spec_of(signature_from_string("a,\n  b: int,\n -> \n c,"))
+    assert spec.input_names == ("a", "b")
+    assert spec.output_names == ("c",)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("question", "write it as"),
+        ("a -> b -> c", "write it as"),
+        ("-> b", "cannot read ''"),
+        ("a ->", "cannot read ''"),
+        ("a b -> c", "cannot read 'a b'"),
+        ("class -> b", "cannot read 'class'"),
+        ("a, **rest -> b", "cannot read"),
+        ("a, *, b -> c", "cannot read"),
+        ("a): pass\ndef g(b -> c", "cannot read"),
+        ("a -> b: Foo", "unknown type 'Foo'"),
+        ("a -> b: list[Foo]", "types={'Foo': …}"),
+        ("a -> b: os.system", "is no type"),
+        ("a -> b: print('x')", "is no type"),
+        ("a -> b: int[str]", "is no type"),
+        ("a -> b: Optional[int, str]", "is no type"),
+        ("a -> b: None | None", "is no type"),
+        ("a -> b: Literal[1.5]", "strings and whole numbers"),
+        ("a -> b: Literal[int]", "strings and whole numbers"),
+        ("a -> b: Literal", "Literal"),
+        ("a -> b: dict[str]", "two type arguments"),
+        ("a = 1 -> b", "defaults need the class form"),
+        ("a, a -> b", "'a' is declared twice"),
+        ("a -> a", "'a' is declared twice"),
+        ("_a -> b", "'_a' cannot be a field"),
+        ("model_config -> b", "'model_config' cannot be a field"),
+    ],
+)
+def test_what_cannot_be_read_is_told(text: str, says: str) -> None:
+    with pytest.raises(SignatureError) as raised:
+        spec_of(signature_from_string(text))
+    assert says in str(raised.value)
+
+
+def test_a_name_that_only_looks_like_pydantics_is_fine() -> None:
+    assert spec_of(signature_from_string("model_name -> price")).input_names == ("model_name",)
+
+
+def test_names_of_any_language() -> None:
+    spec = spec_of(signature_from_string("straße -> größe: int"))
+    assert spec.output_names == ("größe",)
+
+
+@given(st.text(max_size=40))
+def test_any_text_gives_a_signature_or_a_clear_error(text: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that shadow pydantic's, such as `copy`
+        try:
+            signature = signature_from_string(text)
+        except SignatureError:
+            return
+    assert issubclass(signature, pydantic.BaseModel)
+
+
+@given(st.text("ab_:,[]() ->|'\"*=.1N", max_size=30))
+def test_almost_signatures_give_a_signature_or_a_clear_error(text: str) -> None:
+    try:
+        signature = signature_from_string(text)
+    except SignatureError:
+        return
+    assert issubclass(signature, pydantic.BaseModel)

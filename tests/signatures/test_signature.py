@@ -1,0 +1,420 @@
+"""Signatures: what is declared, and what is told of it when something does not fit."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import pydantic
+import pytest
+
+from lmpipe.errors import CallError, SignatureError
+from lmpipe.signatures.from_function import signature_from_function
+from lmpipe.signatures.signature import (
+    Input,
+    Output,
+    Prediction,
+    Signature,
+    instruction_of,
+    spec_of,
+    with_reasoning,
+)
+from lmpipe.signatures.signature_spec import SignatureSpec, type_name
+
+
+class Place(pydantic.BaseModel):
+    city: str
+    zip: int = 0
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Ticket(Signature):
+    """Route a ticket.
+
+    Mind the customer.
+    """
+
+    text: str = Input(desc="what the customer wrote", max_length=20)
+    place: Place | None = Input(default=None)
+    tags: list[str] = Input(default_factory=list)
+    team: Literal["billing", "shipping"] = Output(desc="who answers")
+    urgency: int = Output(ge=0, le=3)
+
+
+class Later(Signature):
+    """Use a class that is declared further down."""
+
+    box: Box = Input()
+    boxes: list[Box] = Output()
+
+
+class Box(pydantic.BaseModel):
+    size: int
+
+
+def made(**fields: Any) -> SignatureSpec:
+    return spec_of(pydantic.create_model("Made", __base__=Signature, **fields))
+
+
+# --- what is declared
+
+
+def test_a_class_is_read() -> None:
+    spec = spec_of(Ticket)
+    assert spec.instruction == "Route a ticket.\n\nMind the customer."
+    assert spec.input_names == ("text", "place", "tags")
+    assert spec.output_names == ("team", "urgency")
+    assert [field.desc for field in spec.inputs] == ["what the customer wrote", "", ""]
+    assert [field.required for field in spec.inputs] == [True, False, False]
+
+
+def test_a_signature_is_shown_as_people_write_it() -> None:
+    assert str(spec_of(Ticket)) == (
+        "Ticket(text: str, place: Place | None, tags: list[str]) -> "
+        "(team: Literal['billing', 'shipping'], urgency: int)"
+    )
+
+
+def test_types_may_be_declared_later() -> None:
+    assert str(spec_of(Later)) == "Later(box: Box) -> (boxes: list[Box])"
+
+
+def test_a_subclass_adds_fields_and_keeps_the_instruction() -> None:
+    class More(Ticket):
+        note: str = Output()
+
+    assert spec_of(More).output_names == ("team", "urgency", "note")
+    assert spec_of(More).instruction == spec_of(Ticket).instruction
+    assert spec_of(Ticket).output_names == ("team", "urgency")
+
+
+def test_a_class_without_docstring_gets_a_plain_instruction() -> None:
+    class Bare(Signature):
+        a: str = Input()
+        b: str = Input()
+        c: str = Output()
+
+    assert instruction_of(Bare) == "Given `a`, `b`, give `c`."
+
+
+def test_reasoning_comes_first_and_keeps_the_instruction() -> None:
+    spec = spec_of(with_reasoning(Ticket))
+    assert spec.output_names == ("reasoning", "team", "urgency")
+    assert spec.instruction == spec_of(Ticket).instruction
+    assert issubclass(with_reasoning(Ticket), Ticket)
+
+
+def test_a_reasoning_of_its_own_is_kept_as_declared() -> None:
+    class Own(Signature):
+        q: str = Input()
+        answer: str = Output()
+        reasoning: str = Output(desc="after the fact")
+
+    assert with_reasoning(Own) is Own
+
+
+@pytest.mark.parametrize(
+    ("annotation", "name"),
+    [
+        (str, "str"),
+        (type(None), "None"),
+        (list[Place], "list[Place]"),
+        (datetime.date | None, "date | None"),
+        (Place | None, "Place | None"),
+        (dict[str, list[decimal.Decimal]], "dict[str, list[Decimal]]"),
+        (Literal["example.com", 'a "b.c"'], "Literal['example.com', 'a \"b.c\"']"),
+    ],
+)
+def test_type_names_are_short(annotation: Any, name: str) -> None:
+    assert type_name(annotation) == name
+
+
+def test_types_of_a_function_are_named_without_it() -> None:
+    class Inner(pydantic.BaseModel):
+        x: int
+
+    assert type_name(list[Inner]) == "list[Inner]"
+
+
+# --- declared wrongly
+
+
+def test_a_field_without_direction() -> None:
+    with pytest.raises(SignatureError, match=r"Made\.b is neither.*`b: int = lmpipe\.Input\(\)`"):
+        made(a=(str, Input()), b=(int, 3), c=(str, Output()))
+
+
+@pytest.mark.parametrize(
+    ("fields", "missing"), [({"a": (str, Output())}, "input"), ({"a": (str, Input())}, "output")]
+)
+def test_a_side_without_fields(fields: dict[str, Any], missing: str) -> None:
+    with pytest.raises(SignatureError, match=f"has no {missing} field"):
+        made(**fields)
+
+
+def test_an_alias() -> None:
+    with pytest.raises(SignatureError, match=r"Made\.a has an alias"):
+        made(a=(str, Input(alias="b")), c=(str, Output()))
+
+
+def test_outputs_that_differ_by_case() -> None:
+    with pytest.raises(SignatureError, match="differ by upper and lower case"):
+        made(a=(str, Input()), b=(str, Output()), B=(str, Output()))
+
+
+def test_a_type_without_schema() -> None:
+    spec = made(a=(str, Input()), b=(Callable[[], int], Output()))
+    with pytest.raises(SignatureError, match=r"field 'b'.*no JSON schema"):
+        _ = spec.schema_hash
+
+
+def test_a_type_that_is_never_declared() -> None:
+    class Lost(Signature):
+        a: Nowhere = Input()  # type: ignore[name-defined] # pyright: ignore # noqa: F821
+        b: str = Output()
+
+    with pytest.raises(SignatureError, match="Nowhere"):
+        spec_of(Lost)
+
+
+# --- the function door
+
+
+def test_a_function_is_read() -> None:
+    def route(text: str, *, place: Place | None = None) -> Literal["a", "b"]:
+        """Route it."""
+        raise NotImplementedError
+
+    spec = spec_of(signature_from_function(route))
+    assert spec.instruction == "Route it."
+    assert str(spec) == "route(text: str, place: Place | None) -> (result: Literal['a', 'b'])"
+    assert spec.check_inputs({"text": "x"}) == {"text": "x", "place": None}
+
+
+def unannotated(a) -> str:  # type: ignore[no-untyped-def]
+    raise NotImplementedError
+
+
+def no_return(a: str):  # type: ignore[no-untyped-def]
+    raise NotImplementedError
+
+
+def returns_none(a: str) -> None: ...
+
+
+def any_number(*a: str) -> str:
+    raise NotImplementedError
+
+
+def takes_result(result: str) -> str:
+    raise NotImplementedError
+
+
+def private(_a: str) -> str:
+    raise NotImplementedError
+
+
+def foreign(a: threading_lock) -> str:  # type: ignore[name-defined] # pyright: ignore # noqa: F821
+    raise NotImplementedError
+
+
+def no_schema(a: os._Environ[str]) -> str:
+    raise NotImplementedError
+
+
+async def asynchronous(a: str) -> str:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (unannotated, "parameter 'a' needs a type annotation"),
+        (no_return, "needs a return annotation"),
+        (returns_none, "needs a return annotation"),
+        (any_number, "name each one"),
+        (takes_result, "'result' is the name of the return value"),
+        (private, "'_a' cannot be a field"),
+        (foreign, "cannot be resolved"),
+        (no_schema, "_Environ"),
+        (asynchronous, "await `asynchronous.acall`"),
+    ],
+)
+def test_a_function_that_cannot_be_read(function: Callable[..., Any], says: str) -> None:
+    with pytest.raises(SignatureError) as raised:
+        spec_of(signature_from_function(function))
+    assert function.__name__ in str(raised.value)
+    assert says in str(raised.value)
+
+
+# --- inputs
+
+
+def test_inputs_are_validated_and_defaults_filled_in() -> None:
+    values = spec_of(Ticket).check_inputs({"text": "x", "place": {"city": "Bern"}})
+    assert values == {"text": "x", "place": Place(city="Bern"), "tags": []}
+
+
+def test_defaults_are_not_shared() -> None:
+    spec = spec_of(Ticket)
+    spec.check_inputs({"text": "x"})["tags"].append("y")
+    assert spec.check_inputs({"text": "x"})["tags"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "missing 'text'"),
+        ({"txt": "x"}, "missing 'text'; unknown 'txt'"),
+        ({"text": "x", "team": "billing"}, "unknown 'team' (an output: the LM fills it in)"),
+        ({"text": 5}, "input 'text' must be str, got 5"),
+        ({"text": "x" * 21}, "at most 20 characters"),
+        ({"text": "x", "place": {"town": "Bern"}}, "city: Field required"),
+        ({"text": "x", "tags": "one"}, "input 'tags' must be list[str], got 'one'"),
+    ],
+)
+def test_wrong_inputs_are_told_with_the_signature(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(CallError) as raised:
+        spec_of(Ticket).check_inputs(given)
+    assert says in str(raised.value)
+    assert f"signature: {spec_of(Ticket)}" in str(raised.value)
+
+
+# --- schemas and hashes
+
+
+def test_the_schema_hash_follows_names_types_and_order() -> None:
+    a, b = (str, Input()), (int, Output())
+    hashes = [
+        made(a=a, b=b),
+        made(x=a, b=b),
+        made(a=a, y=b),
+        made(a=a, b=(float, Output())),
+        made(a=a, b=(int, Output(ge=0))),
+        made(a=a, b=b, c=b),
+        made(a=a, c=b, b=b),
+    ]
+    assert len({spec.schema_hash for spec in hashes}) == len(hashes)
+
+
+def test_the_schema_hash_ignores_words_for_the_lm() -> None:
+    described = made(a=(str, Input(desc="new words")), b=(int, Output(desc="others")))
+    assert described.schema_hash == made(a=(str, Input()), b=(int, Output())).schema_hash
+
+
+def test_the_output_schema_holds_all_outputs_in_order() -> None:
+    schema = spec_of(Ticket).output_schema
+    assert list(schema["properties"]) == schema["required"] == ["team", "urgency"]
+    assert schema["properties"]["urgency"] == {"type": "integer", "minimum": 0, "maximum": 3}
+    assert schema["additionalProperties"] is False
+
+
+def test_types_of_one_name_keep_their_own_schemas() -> None:
+    def item(**fields: Any) -> Any:
+        return pydantic.create_model("Item", **fields)
+
+    spec = made(
+        q=(str, Input()), a=(item(x=(int, ...)), Output()), b=(list[item(y=(str, ...))], Output())
+    )
+    schema = spec.output_schema
+    first = schema["properties"]["a"]["$ref"].rpartition("/")[2]
+    second = schema["properties"]["b"]["items"]["$ref"].rpartition("/")[2]
+    assert list(schema["$defs"][first]["properties"]) == ["x"]
+    assert list(schema["$defs"][second]["properties"]) == ["y"]
+
+
+def test_no_mark_of_ours_is_in_a_schema() -> None:
+    assert "lmpipe" not in str(spec_of(Ticket).output_schema)
+    assert "lmpipe" not in str(spec_of(Ticket).outputs[1].schema)
+
+
+# --- values
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "dumped"),
+    [
+        (str, "x", "x"),
+        (datetime.date, datetime.date(2026, 1, 2), "2026-01-02"),
+        (Colour, Colour.RED, "red"),
+        (decimal.Decimal, decimal.Decimal("1.10"), "1.10"),
+        (Place, Place(city="Bern"), {"city": "Bern", "zip": 0}),
+        (tuple[int, str], (1, "a"), [1, "a"]),
+        (set[str], {"c", "a", "b"}, ["a", "b", "c"]),
+    ],
+)
+def test_values_become_json(annotation: Any, value: Any, dumped: Any) -> None:
+    spec = made(a=(str, Input()), b=(annotation, Output()))
+    assert spec.outputs[0].dump(value) == dumped
+
+
+_DUMP_A_SET = """
+import pydantic
+from lmpipe.signature import Input, Output, Signature, spec_of
+
+class Tags(pydantic.BaseModel):
+    names: set[str]
+
+class Tagged(Signature):
+    q: str = Input()
+    tags: list[Tags] = Output()
+
+print(spec_of(Tagged).outputs[0].dump([Tags(names={"a", "b", "c", "d", "e"})]))
+"""
+
+
+def test_sets_come_in_the_same_order_in_every_process() -> None:
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", _DUMP_A_SET],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert printed == {"[{'names': ['a', 'b', 'c', 'd', 'e']}]\n"}
+
+
+def test_tidy_puts_keys_into_declared_order() -> None:
+    field = made(a=(str, Input()), b=(list[Place], Output())).outputs[0]
+    assert str(field.tidy([{"zip": 1, "city": "Bern"}])) == "[{'city': 'Bern', 'zip': 1}]"
+
+
+def test_tidy_leaves_what_does_not_fit() -> None:
+    field = made(a=(str, Input()), b=(list[Place], Output())).outputs[0]
+    assert field.tidy([{"zip": 1}]) == [{"zip": 1}]
+
+
+def test_results_are_frozen() -> None:
+    result: Any = Ticket(text="x", team="billing", urgency=1)  # type: ignore[call-arg] # pyright: ignore
+    with pytest.raises(pydantic.ValidationError):
+        result.team = "shipping"
+
+
+def test_a_misspelled_field_of_a_result_is_told() -> None:
+    result: Any = Ticket(text="x", team="billing", urgency=1)  # type: ignore[call-arg] # pyright: ignore
+    with pytest.raises(AttributeError, match="Ticket has no field 'taem'; it has text, place,"):
+        _ = result.taem
+    with pytest.raises(AttributeError, match="only ChainOfThought gives it"):
+        _ = result.reasoning
+
+
+def test_constraints_hold_in_annotations_too() -> None:
+    spec = made(a=(Annotated[int, pydantic.Field(ge=1)], Input()), b=(str, Output()))
+    with pytest.raises(CallError, match="greater than or equal to 1"):
+        spec.check_inputs({"a": 0})
+
+
+def test_predictions_are_signatures() -> None:
+    assert issubclass(Prediction, Signature)
