@@ -23,7 +23,7 @@ from processes import HERE, Sides
 _RULES: Sequence[tuple[str, str, frozenset[str] | None]] = (
     ("waiting", "selectors.py", None),
     ("check inputs", "lmpipe/spec.py", frozenset({"check_inputs"})),
-    ("render the prompt", "lmpipe/spec.py", frozenset({"dump", "tidy"})),
+    ("render the prompt", "lmpipe/spec.py", frozenset({"dump", "normalize"})),
     ("validate", "lmpipe/spec.py", None),
     ("read the reply", "lmpipe/adapters/", frozenset({"read", "read_value", "_cut"})),
     ("read the reply", "lmpipe/adapters/", frozenset({"_read_fields", "_chat_markers"})),

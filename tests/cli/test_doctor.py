@@ -139,8 +139,8 @@ def test_a_cache_that_cannot_be_written_is_fatal(
 
 
 def test_others_add_checks_of_their_own(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def check() -> checks.Finding:
-        return checks.Finding("training", "ok", "trl 1.16")
+    async def check() -> checks.CheckResult:
+        return checks.CheckResult("training", "ok", "trl 1.16")
 
     monkeypatch.setattr(checks, "CHECKS", [*checks.CHECKS, check])
     assert found(cli)["training"]["found"] == "trl 1.16"

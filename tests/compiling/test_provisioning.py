@@ -21,7 +21,7 @@ from lmpipe.lm.request import Message, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.serving import AdapterLimits, ServerSpec
 from lmpipe.settings import current_settings, make_runtime
-from lmpipe.state.program_state import Adapter
+from lmpipe.state.program_state import AdapterRef
 from lmpipe.weights.adapter import read_adapter
 
 
@@ -80,7 +80,7 @@ async def test_a_server_gets_room_for_the_ranks_of_all_that_is_loaded(tmp_path: 
     for rank in (8, 24):
         folder = tmp_path / str(rank)
         place = write_adapter(weights_path(folder, "self"), rank=rank)
-        adapter = Adapter.of("self", read_adapter(place).hash, lm.model)
+        adapter = AdapterRef.of("self", read_adapter(place).hash, lm.model)
         names.append(adapter.name)
         state = recipe().program.state().map(adapter=adapter)
         attach_weights(state, folder, runtime, servers=[told], lms=[lm])

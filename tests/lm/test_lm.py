@@ -36,14 +36,14 @@ def test_lms_with_other_secrets_are_not_equal() -> None:
 
 def test_limits_and_timeout_are_no_part_of_the_identity() -> None:
     lm = lmpipe.LM("vllm/m", base_url="http://host/v1")
-    other = lm.throttled(rpm=60, tpm=1000, timeout=5)
+    other = lm.with_limits(rpm=60, tpm=1000, timeout=5)
     assert (other.limits.rpm, other.limits.tpm, other.timeout) == (60, 1000, 5)
     assert other.identity() == lm.identity()
     assert lm.limits.rpm is None
 
 
 def test_what_is_not_throttled_anew_stays() -> None:
-    lm = lmpipe.LM("vllm/m", timeout=7).throttled(in_flight=4).throttled(rpm=60)
+    lm = lmpipe.LM("vllm/m", timeout=7).with_limits(in_flight=4).with_limits(rpm=60)
     assert (lm.limits.in_flight, lm.limits.rpm, lm.timeout) == (4, 60, 7)
 
 
@@ -51,7 +51,7 @@ def test_what_is_not_throttled_anew_stays() -> None:
 @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan")])
 def test_limits_that_are_none_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match="must be above 0"):
-        lmpipe.LM("vllm/m").throttled(**{name: value})  # type: ignore[arg-type]
+        lmpipe.LM("vllm/m").with_limits(**{name: value})  # type: ignore[arg-type]
 
 
 def test_the_first_address_names_the_endpoint() -> None:

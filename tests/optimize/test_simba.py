@@ -49,7 +49,7 @@ def ascended(
     """A search with SIMBA; `changes` are its settings, or parts of the recipe."""
     parts = ("program", "metric", "watchers")
     others = {name: changes.pop(name) for name in parts if name in changes}
-    settings: dict[str, Any] = {"steps": 1, "batch": 8, "samples": 2, "new": 2}
+    settings: dict[str, Any] = {"steps": 1, "batch": 8, "samples": 2, "candidates_per_step": 2}
     proposer = ScriptedProposer(write)
     task = searched(
         lmpipe.SIMBA(**{**settings, **changes}),
@@ -109,7 +109,7 @@ def test_what_is_better_is_gone_on_from() -> None:
     def write(asked: dict[str, str]) -> str:
         return f"{kind_in(asked['bad'])} is known"
 
-    task, _ = ascended(student, write, steps=6, heat=0.02)
+    task, _ = ascended(student, write, steps=6, sampling_temperature=0.02)
     assert task.best.score == 0.5
     assert all(f"{kind} is known" in task.best.state["self"].instruction for kind in COLOURS)
 
@@ -123,12 +123,12 @@ def test_the_example_whose_runs_differ_most_is_learned_from() -> None:
     def graded(example: lmpipe.Example, prediction: Any) -> float:
         return marks[kind_in(example.thing)][prediction.colour == example.colour]
 
-    _, proposer = ascended(moody, new=1, steps=4, batch=20, metric=graded)
+    _, proposer = ascended(moody, candidates_per_step=1, steps=4, batch=20, metric=graded)
     assert [kind_in(asked["bad"]) for asked in proposer.asked] == ["grass"] * 4
 
 
 def test_the_proposer_sees_the_good_and_the_bad_run_of_one_example() -> None:
-    _, proposer = ascended(moody, new=1)
+    _, proposer = ascended(moody, candidates_per_step=1)
     (asked,) = proposer.asked
     good, bad = asked["good"].splitlines(), asked["bad"].splitlines()
     assert good[0] == bad[0]
@@ -149,7 +149,9 @@ def test_the_proposer_is_not_asked_where_all_runs_come_out_alike() -> None:
 
 
 def test_advice_is_added_to_the_instruction_of_the_predictor_it_is_for() -> None:
-    task, _ = ascended(moody, lambda asked: f"({asked['instruction']})", program=TwoSteps(), new=1)
+    task, _ = ascended(
+        moody, lambda asked: f"({asked['instruction']})", program=TwoSteps(), candidates_per_step=1
+    )
     assert {
         tuple(candidate.state[path].instruction for path in ("describe", "name"))
         for candidate in task.candidates
@@ -259,13 +261,20 @@ def test_what_does_worse_than_the_start_on_mini_batches_is_behind_it() -> None:
         apple = kind_of(request) == "apple"
         return answered(request, right=not fooled and (apple or request.sample % 2 == 1))
 
-    task, _ = ascended(student, new=1, finalists=1)
+    task, _ = ascended(student, candidates_per_step=1, finalists=1)
     assert told(task) == {DECLARED}
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"steps": 0}, {"batch": 0}, {"samples": 1}, {"new": 0}, {"finalists": 0}, {"heat": 0.0}],
+    [
+        {"steps": 0},
+        {"batch": 0},
+        {"samples": 1},
+        {"candidates_per_step": 0},
+        {"finalists": 0},
+        {"sampling_temperature": 0.0},
+    ],
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):

@@ -50,10 +50,10 @@ def ranked(
     **changes: Any,
 ) -> Task:
     """A search with StudentPreferred; `changes` are its settings, or parts of the recipe."""
-    names = ("lessons", "exam", "demos", "threshold")
+    names = ("demos_tried", "neighbors", "demos", "threshold")
     settings = {name: changes.pop(name) for name in names if name in changes}
     return searched(
-        lmpipe.StudentPreferred(**{"lessons": 6, "exam": 4, "demos": (3,), **settings}),
+        lmpipe.StudentPreferred(**{"demos_tried": 6, "neighbors": 4, "demos": (3,), **settings}),
         student=lmpipe.ScriptedLM(student),
         teacher=lmpipe.ScriptedLM(teacher, name="teacher"),
         **{"train": SIX, **changes},
@@ -124,13 +124,13 @@ def exams(train: Sequence[lmpipe.Example], **settings: Any) -> list[tuple[str, s
 
 
 def test_a_lesson_is_never_judged_on_the_example_that_it_shows() -> None:
-    sat = exams(SIX, exam=6)
+    sat = exams(SIX, neighbors=6)
     assert len(sat) == 6 * 5
     assert all(lesson != question for lesson, question in sat)
 
 
 def test_a_lesson_is_judged_on_the_examples_nearest_to_it() -> None:
-    sat = exams(SIX, exam=1)
+    sat = exams(SIX, neighbors=1)
     assert len(sat) == 6
     assert all(kind_in(lesson) == kind_in(question) for lesson, question in sat)
 
@@ -147,7 +147,7 @@ def test_what_the_student_can_do_without_lessons_is_asked_once_for_each_example(
             bare.append(number_of(request))
         return answered(request, right=True)
 
-    ranked(student, exam=6)
+    ranked(student, neighbors=6)
     assert sorted(bare) == [0, 1, 2, 3, 4, 5]
 
 
@@ -203,18 +203,20 @@ def test_a_lesson_shows_each_predictor_what_it_did_itself() -> None:
 
 
 def test_no_more_lessons_are_tried_than_asked_for() -> None:
-    assert len({lesson for lesson, _ in exams(SIX, lessons=2)}) == 2
+    assert len({lesson for lesson, _ in exams(SIX, demos_tried=2)}) == 2
 
 
 # --- what it costs
 
 
-@pytest.mark.parametrize(("lessons", "exam", "train"), [(6, 3, 30), (30, 6, 8), (2, 2, 40)])
+@pytest.mark.parametrize(
+    ("demos_tried", "neighbors", "train"), [(6, 3, 30), (30, 6, 8), (2, 2, 40)]
+)
 def test_it_runs_the_program_no_more_often_than_it_says(
-    lessons: int, exam: int, train: int
+    demos_tried: int, neighbors: int, train: int
 ) -> None:
     recorder = Recorder()
-    settings: dict[str, Any] = {"lessons": lessons, "exam": exam, "demos": (2, 4)}
+    settings: dict[str, Any] = {"demos_tried": demos_tried, "neighbors": neighbors, "demos": (2, 4)}
     task = ranked(swayed({"sky": True}), train=things(train), watchers=[recorder], **settings)
     validated = sum(len(candidate.evaluation.rows) for candidate in task.candidates)
     runs = len(recorder.rollouts) + len(recorder.of("trial")) + validated
@@ -223,7 +225,7 @@ def test_it_runs_the_program_no_more_often_than_it_says(
 
 
 @pytest.mark.parametrize(
-    "settings", [{"lessons": 0}, {"exam": 0}, {"demos": ()}, {"demos": (2, 0)}]
+    "settings", [{"demos_tried": 0}, {"neighbors": 0}, {"demos": ()}, {"demos": (2, 0)}]
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):

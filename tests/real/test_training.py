@@ -115,7 +115,7 @@ def test_a_row_that_is_too_long_is_found_before_a_step_is_done(base: Path, tmp_p
 
 
 def test_full_weights_are_a_model_folder(base: Path, tmp_path: Path) -> None:
-    trained = train(job(base, tmp_path, 8, full=True, epochs=1.0, batch=4, held_out=0.0))
+    trained = train(job(base, tmp_path, 8, full=True, epochs=1.0, batch=4, eval_fraction=0.0))
     check_model_folder(trained.folder)
     assert trained.hash == model_hash(trained.folder) != model_hash(base)
     config = json.loads((trained.folder / "config.json").read_text())
@@ -127,7 +127,7 @@ def test_full_weights_are_a_model_folder(base: Path, tmp_path: Path) -> None:
 
 
 def test_preferences_are_learned(base: Path, tmp_path: Path) -> None:
-    wanted = job(base, tmp_path, 8, method="dpo", epochs=2.0, batch=4, held_out=0.0)
+    wanted = job(base, tmp_path, 8, method="dpo", epochs=2.0, batch=4, eval_fraction=0.0)
     pairs = [
         {
             "prompt": row["prompt"],

@@ -41,7 +41,7 @@ def small(monkeypatch: pytest.MonkeyPatch, weights_home: str) -> lmpipe.Recipe:
 
 
 def test_full_weights_are_served_on_their_own(tmp_path: Path, small: lmpipe.Recipe) -> None:
-    training = lmpipe.TrainingSettings(full=True, epochs=1, held_out=0.0)
+    training = lmpipe.TrainingSettings(full=True, epochs=1, eval_fraction=0.0)
     made = small.replace(
         optimizer=lmpipe.BootstrapFinetune(shared=True, training=training),
         train_size=16,

@@ -388,12 +388,12 @@ def test_sets_come_in_the_same_order_in_every_process() -> None:
 
 def test_tidy_puts_keys_into_declared_order() -> None:
     field = made(a=(str, Input()), b=(list[Place], Output())).outputs[0]
-    assert str(field.tidy([{"zip": 1, "city": "Bern"}])) == "[{'city': 'Bern', 'zip': 1}]"
+    assert str(field.normalize([{"zip": 1, "city": "Bern"}])) == "[{'city': 'Bern', 'zip': 1}]"
 
 
 def test_tidy_leaves_what_does_not_fit() -> None:
     field = made(a=(str, Input()), b=(list[Place], Output())).outputs[0]
-    assert field.tidy([{"zip": 1}]) == [{"zip": 1}]
+    assert field.normalize([{"zip": 1}]) == [{"zip": 1}]
 
 
 def test_results_are_frozen() -> None:

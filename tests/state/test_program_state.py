@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lmpipe.errors import ArtifactError
 from lmpipe.foundation.vectors import encode_vector, join_vectors
 from lmpipe.state.program_state import (
-    Adapter,
+    AdapterRef,
     Demo,
     PredictorState,
     ProgramState,
@@ -441,13 +441,13 @@ BARE = PredictorState(instruction="Say it.", schema_hash="0")
 
 
 def test_an_adapter_is_called_by_its_label_and_hash() -> None:
-    adapter = Adapter.of("steps[0].route", SHA, "vllm/small")
+    adapter = AdapterRef.of("steps[0].route", SHA, "vllm/small")
     assert adapter.name == "steps-0-route-0123456789abcdef"
 
 
 def test_an_adapter_of_another_name_than_its_hash_is_refused() -> None:
     with pytest.raises(pydantic.ValidationError, match="ends in the first 16 digits"):
-        Adapter(name="route-abc", sha256=SHA, base="vllm/small")
+        AdapterRef(name="route-abc", sha256=SHA, base="vllm/small")
 
 
 def test_a_state_without_an_adapter_is_spelled_as_before() -> None:
@@ -455,6 +455,6 @@ def test_a_state_without_an_adapter_is_spelled_as_before() -> None:
 
 
 def test_a_state_with_an_adapter_is_read_back() -> None:
-    adapter = Adapter.of("self", SHA, "vllm/small")
+    adapter = AdapterRef.of("self", SHA, "vllm/small")
     state = ProgramState(predictors={"self": BARE.replace(adapter=adapter)})
     assert ProgramState.from_bytes(state.to_bytes()) == state

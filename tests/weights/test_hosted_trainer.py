@@ -68,7 +68,7 @@ def spelled(rows: list[dict[str, Any]]) -> list[str]:
 
 async def test_preferences_are_in_openais_terms_too(host: Host, job: TrainingJob) -> None:
     write_rows(job.rows, dpo_rows(3))
-    settings = TrainingSettings(method="dpo", held_out=0.0, beta=0.2)
+    settings = TrainingSettings(method="dpo", eval_fraction=0.0, beta=0.2)
     await trainer_at(host).train(TrainingJob(job.base_model, job.rows, settings, job.folder))
     (order,) = host.jobs
     assert order["method"]["type"] == "dpo"

@@ -67,7 +67,7 @@ def test_rows_held_out_share_no_prompt_with_those_trained_on(
     prompts: list[int], share: float, seed: int
 ) -> None:
     rows = [{"prompt": [{"role": "user", "content": str(p)}]} for p in prompts]
-    settings = TrainingSettings(held_out=share, seed=seed)
+    settings = TrainingSettings(eval_fraction=share, seed=seed)
     held = held_out_rows(rows, settings)
     assert held == sorted(set(held)) == held_out_rows(rows, settings)
     assert len(held) < len(rows)
@@ -81,4 +81,4 @@ def test_one_row_in_ten_is_held_out_and_another_seed_holds_out_another() -> None
     first = held_out_rows(rows, TrainingSettings())
     assert len(first) == 5
     assert first != held_out_rows(rows, TrainingSettings(seed=1))
-    assert held_out_rows(rows, TrainingSettings(held_out=0.0)) == []
+    assert held_out_rows(rows, TrainingSettings(eval_fraction=0.0)) == []

@@ -24,7 +24,7 @@ from lmpipe.weights.settings import VLLM_RANKS, TrainingSettings
         ("learning_rate", 0.0),
         ("batch", 0),
         ("max_length", 1),
-        ("held_out", 0.6),
+        ("eval_fraction", 0.6),
         ("beta", 0.0),
         ("checkpoint_steps", 0),
         ("seed", -1),

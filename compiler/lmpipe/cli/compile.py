@@ -82,8 +82,8 @@ def command(
     ] = False,
 ) -> None:
     """Compile a program: search for what scores best, test it once, save it."""
-    from lmpipe.cli.overrides import Overrides, Traffic, choose_lms
-    from lmpipe.cli.targets import open_road
+    from lmpipe.cli.overrides import Overrides, RateOptions, choose_lms
+    from lmpipe.cli.targets import open_runtime
     from lmpipe.compiling.compile import compile as compile_recipe
     from lmpipe.compiling.load_recipe import load_recipe
 
@@ -95,12 +95,12 @@ def command(
         proposer=proposer,
         embedder=embedder,
     )
-    traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
+    traffic = RateOptions(rpm=rpm, tpm=tpm, timeout=timeout)
     overrides = Overrides(
         optimizer=optimizer,
         trainer=trainer,
         **lms,
-        traffic=None if traffic == Traffic() else traffic,
+        traffic=None if traffic == RateOptions() else traffic,
         train=train,
         val=val,
         test=test,
@@ -117,7 +117,7 @@ def command(
         _show_plan(recipe, json=json)
         return
     view = _view(recipe, json=json)
-    road = open_road(
+    road = open_runtime(
         cache=cache,
         concurrency=concurrency,
         attempts=attempts,

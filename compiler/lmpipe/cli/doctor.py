@@ -10,7 +10,7 @@ from lmpipe.cli.failures import ExitCode
 from lmpipe.cli.options import Json
 
 if TYPE_CHECKING:
-    from lmpipe.cli.checks import Finding
+    from lmpipe.cli.checks import CheckResult
 
 _MARKS = {"ok": ("ok", "green"), "missing": ("missing", "yellow"), "broken": ("broken", "red")}
 
@@ -34,7 +34,7 @@ def command(json: Json = False) -> None:
         raise typer.Exit(int(ExitCode.FAILED))
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(findings: list[CheckResult]) -> None:
     from lmpipe.report.terminal import make_console, say
 
     console = make_console()

@@ -30,8 +30,8 @@ from lmpipe.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lmpipe.cli.targets import Opened
-    from lmpipe.compiling.recipe import Prepared
+    from lmpipe.cli.targets import OpenTarget
+    from lmpipe.compiling.recipe import PreparedRecipe
     from lmpipe.data.example import Example
     from lmpipe.evaluation.results import Evaluation
 
@@ -73,20 +73,20 @@ def command(
     ] = 0,
 ) -> None:
     """Score a compiled program, or a program as it is declared."""
-    from lmpipe.cli.overrides import Traffic, choose_lms
-    from lmpipe.cli.targets import look_after, open_road, open_target
+    from lmpipe.cli.overrides import RateOptions, choose_lms
+    from lmpipe.cli.targets import attach_servers, open_runtime, open_target
     from lmpipe.evaluation.row_files import check_rows_file
     from lmpipe.settings import using
 
     if out is not None:
         check_rows_file(out)
     lms = choose_lms(base_url, api_key_env, student=student, embedder=embedder)
-    traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
+    traffic = RateOptions(rpm=rpm, tpm=tpm, timeout=timeout)
     opened = open_target(target, program=program, trust=trust, traffic=traffic, **lms)
     examples, prepared = _examples(opened, split, data)
-    road = open_road(cache=cache, concurrency=concurrency, record=record, replay=replay)
+    road = open_runtime(cache=cache, concurrency=concurrency, record=record, replay=replay)
     with road, using(embedder=opened.recipe.embedder):
-        look_after(opened)
+        attach_servers(opened)
         evaluation = _evaluate(opened, examples, concurrency, out, quiet=json)
     verdict = _compare(opened, prepared, split, evaluation) if prepared else None
     if json:
@@ -96,8 +96,8 @@ def command(
 
 
 def _examples(
-    opened: Opened, split: Split, data: str | None
-) -> tuple[Sequence[Example], Prepared | None]:
+    opened: OpenTarget, split: Split, data: str | None
+) -> tuple[Sequence[Example], PreparedRecipe | None]:
     """The examples to score; with the prepared recipe where they are its own."""
     from lmpipe.cli.overrides import Overrides
     from lmpipe.compiling.recipe import prepare
@@ -119,7 +119,7 @@ def _examples(
     return examples, prepared
 
 
-def _check_data(opened: Opened, split: Split, prepared: Prepared) -> None:
+def _check_data(opened: OpenTarget, split: Split, prepared: PreparedRecipe) -> None:
     """Refuse examples that are not those of the compile."""
     from lmpipe.errors import DataError
 
@@ -137,7 +137,7 @@ def _check_data(opened: Opened, split: Split, prepared: Prepared) -> None:
 
 
 def _evaluate(
-    opened: Opened,
+    opened: OpenTarget,
     examples: Sequence[Example],
     concurrency: int,
     out: Path | None,
@@ -167,7 +167,7 @@ def _evaluate(
 
 
 def _compare(
-    opened: Opened, prepared: Prepared, split: Split, evaluation: Evaluation
+    opened: OpenTarget, prepared: PreparedRecipe, split: Split, evaluation: Evaluation
 ) -> dict[str, Any] | None:
     """Set a score against the manifest's; None where there is nothing to compare with."""
     from lmpipe.cli.targets import same_lm
@@ -196,7 +196,7 @@ def _compare(
 
 
 def _print_json(
-    opened: Opened, split: str, evaluation: Evaluation, verdict: dict[str, Any] | None
+    opened: OpenTarget, split: str, evaluation: Evaluation, verdict: dict[str, Any] | None
 ) -> None:
     import orjson
 
@@ -216,7 +216,7 @@ def _print_json(
 
 
 def _print(
-    opened: Opened,
+    opened: OpenTarget,
     examples: str,
     evaluation: Evaluation,
     verdict: dict[str, Any] | None,

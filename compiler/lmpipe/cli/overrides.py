@@ -58,7 +58,7 @@ class LMChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traffic:
+class RateOptions:
     """How much and how long servers are asked; None leaves what the LMs say.
 
     Args:
@@ -77,7 +77,7 @@ class Traffic:
         Raises:
             ConfigError: if one of them is not above 0.
         """
-        return lm.throttled(rpm=self.rpm, tpm=self.tpm, timeout=self.timeout)
+        return lm.with_limits(rpm=self.rpm, tpm=self.tpm, timeout=self.timeout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class Overrides:
     teacher: LMChoice | None = None
     proposer: LMChoice | None = None
     embedder: LMChoice | None = None
-    traffic: Traffic | None = None
+    traffic: RateOptions | None = None
     train: str | None = None
     val: str | None = None
     test: str | None = None
@@ -169,12 +169,12 @@ class Overrides:
                 role: _read_choice(value[role]) for role in _ROLES if role in value
             }
             if "traffic" in value:
-                read["traffic"] = Traffic(**value["traffic"])
+                read["traffic"] = RateOptions(**value["traffic"])
             found = Overrides(**{**value, **read})
         except TypeError as error:
             raise ArtifactError(f"the manifest's overrides cannot be read: {error}") from error
         numbers = (found.train_size, found.val_size, found.test_size, found.seed)
-        rates = vars(found.traffic or Traffic()).values()
+        rates = vars(found.traffic or RateOptions()).values()
         if not all(number is None or isinstance(number, int) for number in numbers) or not all(
             rate is None or isinstance(rate, int | float) for rate in rates
         ):

@@ -58,19 +58,19 @@ def command(
 ) -> None:
     """Run a program: lmpipe run TARGET --question "…", or JSONL on standard input with `-`."""
     from lmpipe.cli.inputs import input_types
-    from lmpipe.cli.overrides import Traffic, choose_lms
-    from lmpipe.cli.targets import look_after, open_road, open_target
+    from lmpipe.cli.overrides import RateOptions, choose_lms
+    from lmpipe.cli.targets import attach_servers, open_runtime, open_target
     from lmpipe.settings import using
 
     if target.startswith("-"):
         raise typer.BadParameter("TARGET comes first, then the program's inputs")
     lms = choose_lms(base_url, api_key_env, student=student, embedder=embedder)
-    traffic = Traffic(rpm=rpm, tpm=tpm, timeout=timeout)
+    traffic = RateOptions(rpm=rpm, tpm=tpm, timeout=timeout)
     opened = open_target(target, program=program, trust=trust, traffic=traffic, **lms)
     rows, many = _read_inputs(context.args, input_, input_types(opened.program))
-    road = open_road(cache=cache, concurrency=concurrency, record=record, replay=replay)
+    road = open_runtime(cache=cache, concurrency=concurrency, record=record, replay=replay)
     with road, using(lm=opened.recipe.student, embedder=opened.recipe.embedder):
-        look_after(opened)
+        attach_servers(opened)
         if many:
             _answer_many(opened.program, rows, concurrency)
         else:

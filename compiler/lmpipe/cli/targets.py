@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lmpipe.cli.cassettes import open_cassette, using_cassette
-from lmpipe.cli.overrides import LMChoice, Overrides, Traffic
+from lmpipe.cli.overrides import LMChoice, Overrides, RateOptions
 from lmpipe.compiling.compile import bind_artifact, trusted_recipe
 from lmpipe.compiling.load_recipe import load_recipe
 from lmpipe.compiling.provisioning import attach_weights
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenTarget:
     """A target that was opened.
 
     Args:
@@ -66,8 +66,8 @@ def open_target(
     trust: bool,
     student: LMChoice | None = None,
     embedder: LMChoice | None = None,
-    traffic: Traffic | None = None,
-) -> Opened:
+    traffic: RateOptions | None = None,
+) -> OpenTarget:
     """Open a run folder or a program's file; runs the program's file.
 
     Raises:
@@ -76,7 +76,7 @@ def open_target(
     changed = Overrides(student=student, embedder=embedder, traffic=traffic)
     if not is_run_folder(target):
         recipe = changed.apply(load_recipe(target))
-        return Opened(target, recipe, recipe.program, None)
+        return OpenTarget(target, recipe, recipe.program, None)
     artifact = read_artifact(target)
     made_with = Overrides.from_json(artifact.manifest.get("overrides", {}))
     if program is not None:
@@ -85,7 +85,7 @@ def open_target(
     else:
         recipe = made_with.apply(trusted_recipe(artifact, trust=trust))
     recipe = changed.apply(recipe)
-    opened = Opened(target, recipe, bind_artifact(recipe.program, artifact), artifact)
+    opened = OpenTarget(target, recipe, bind_artifact(recipe.program, artifact), artifact)
     if student is None and not same_lm(opened):
         typer.echo(
             f"note: the run was compiled for {artifact.manifest['student']['model']}, the program "
@@ -95,14 +95,14 @@ def open_target(
     return opened
 
 
-def same_lm(opened: Opened) -> bool:
+def same_lm(opened: OpenTarget) -> bool:
     """Whether the program runs on the very LM that it was compiled for."""
     if opened.artifact is None:
         return True
     return bool(opened.artifact.manifest.get("student") == opened.recipe.student.identity())
 
 
-def look_after(opened: Opened) -> None:
+def attach_servers(opened: OpenTarget) -> None:
     """Have the road start servers for LMs without an address, and load the target's weights.
 
     Raises:
@@ -118,7 +118,7 @@ def look_after(opened: Opened) -> None:
 
 
 @contextmanager
-def open_road(
+def open_runtime(
     *,
     cache: Path | None,
     concurrency: int = 64,

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmpipe.compiling.final_test import checked_on_train, tested
+from lmpipe.compiling.final_test import run_test, score_on_train
 from lmpipe.compiling.load_recipe import load_recipe
-from lmpipe.compiling.provisioning import adapters_of, attach_weights, equipped, kept_weights
-from lmpipe.compiling.recipe import Prepared, Recipe, prepare
+from lmpipe.compiling.provisioning import adapters_of, attach_weights, copy_weights, provision
+from lmpipe.compiling.recipe import PreparedRecipe, Recipe, prepare
 from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_racing
 from lmpipe.compiling.run_folder import Artifact, RunWriter, open_run, read_artifact
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
@@ -84,7 +84,7 @@ async def acompile(
     watching = Watchers([writer, *watchers])
     try:
         with using(embedder=prepared.lms.embedder):
-            async with equipped(prepared, watching.note) as trainings:
+            async with provision(prepared, watching.note) as trainings:
                 run = await _search(prepared, writer, watching, trainings, concurrency)
     except asyncio.CancelledError:
         writer.update(status="interrupted")
@@ -101,7 +101,7 @@ async def acompile(
 
 
 async def _search(
-    prepared: Prepared,
+    prepared: PreparedRecipe,
     writer: RunWriter,
     watching: Watchers,
     trainings: Trainings | None,
@@ -145,12 +145,12 @@ async def _search(
     try:
         stopped = await _optimize(task, prepared)
         ledger.release()
-        test, untested = await tested(task, prepared, ledger)
-        train, unchecked = await checked_on_train(task, prepared, ledger)
+        test, untested = await run_test(task, prepared, ledger)
+        train, unchecked = await score_on_train(task, prepared, ledger)
     except asyncio.CancelledError:
         if task.scored:
             run = result(None, None, "interrupted: the best so far, untested")
-            weights = kept_weights(run.state, trainings, writer.folder)
+            weights = copy_weights(run.state, trainings, writer.folder)
             writer.finish(run.state, status="interrupted", **run.to_json(), **weights)
         raise
     stopped = untested if test is None and untested else stopped + untested
@@ -159,12 +159,12 @@ async def _search(
         task.note("overfitting", message=run.overfitting.sentence)
     # Not for the manifest: a run that is replayed or resumed pays for less.
     writer.note("spent", {"fresh": run.account.total.fresh_json()})
-    weights = kept_weights(run.state, trainings, writer.folder)
+    weights = copy_weights(run.state, trainings, writer.folder)
     writer.finish(run.state, status="done", **run.to_json(), **weights)
     return run
 
 
-async def _optimize(task: Task, prepared: Prepared) -> str:
+async def _optimize(task: Task, prepared: PreparedRecipe) -> str:
     """Score the baselines and search; returns why the search ended early, if it did."""
     try:
         task.phase = "baselines"
@@ -182,7 +182,7 @@ async def _optimize(task: Task, prepared: Prepared) -> str:
 
 
 def _first_manifest(
-    prepared: Prepared, origin: str, overrides: Mapping[str, Any]
+    prepared: PreparedRecipe, origin: str, overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
     import lmpipe
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from lmpipe.compiling.recipe import Prepared
+from lmpipe.compiling.recipe import PreparedRecipe
 from lmpipe.compiling.run import TestResult
 from lmpipe.data.example import Example
 from lmpipe.errors import BudgetExhaustedError
@@ -15,13 +15,15 @@ from lmpipe.lm.spend import Spend
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.engine.worst_case import baselines, worst_run
-from lmpipe.state.program_state import ProgramState, thaw
+from lmpipe.state.program_state import ProgramState, to_plain
 
 # A score of fewer training examples than this says nothing.
 _FEWEST = 8
 
 
-async def tested(task: Task, prepared: Prepared, ledger: Ledger) -> tuple[TestResult | None, str]:
+async def run_test(
+    task: Task, prepared: PreparedRecipe, ledger: Ledger
+) -> tuple[TestResult | None, str]:
     """The test, if there is one, and why it was not done whole."""
     if not prepared.test:
         return None, ""
@@ -36,7 +38,9 @@ async def tested(task: Task, prepared: Prepared, ledger: Ledger) -> tuple[TestRe
     return test, ""
 
 
-async def _test(task: Task, prepared: Prepared, state: ProgramState, ledger: Ledger) -> TestResult:
+async def _test(
+    task: Task, prepared: PreparedRecipe, state: ProgramState, ledger: Ledger
+) -> TestResult:
     """Test the baselines and the result on the same examples: all, or as many as there is room for.
 
     Raises:
@@ -76,8 +80,8 @@ async def _test(task: Task, prepared: Prepared, state: ProgramState, ledger: Led
     )
 
 
-async def checked_on_train(
-    task: Task, prepared: Prepared, ledger: Ledger
+async def score_on_train(
+    task: Task, prepared: PreparedRecipe, ledger: Ledger
 ) -> tuple[Evaluation | None, str]:
     """The winner's score on training examples, and why it was not measured, if it was not.
 
@@ -117,7 +121,7 @@ def is_shown(example: Example, state: ProgramState) -> bool:
     for learned in state.predictors.values():
         for demo in learned.demos:
             shown = {name: demo.inputs[name] for name in example.inputs if name in demo.inputs}
-            if canonical_json(thaw(shown)) == inputs:
+            if canonical_json(to_plain(shown)) == inputs:
                 return True
     return False
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmpipe.compiling.recipe import Prepared
+from lmpipe.compiling.recipe import PreparedRecipe
 from lmpipe.errors import ArtifactError, RecipeError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import is_served
@@ -19,9 +19,8 @@ from lmpipe.serving.served import ServedLMs
 from lmpipe.serving.server import attach
 from lmpipe.serving.spec import AdapterLimits, ServerSpec
 from lmpipe.settings import current_settings, using
-from lmpipe.state.program_state import Adapter, ProgramState, has_hash
-from lmpipe.weights.adapter import Adapter as AdapterFiles
-from lmpipe.weights.adapter import read_adapter
+from lmpipe.state.program_state import AdapterRef, ProgramState, has_hash
+from lmpipe.weights.adapter import AdapterFolder, read_adapter
 from lmpipe.weights.base_model import default_base_model
 from lmpipe.weights.hosted_trainer import HostedTrainer
 from lmpipe.weights.local_trainer import LocalTrainer
@@ -34,8 +33,8 @@ LOCAL = "local"
 
 
 @asynccontextmanager
-async def equipped(
-    prepared: Prepared, note: Callable[[str, Mapping[str, Any]], None]
+async def provision(
+    prepared: PreparedRecipe, note: Callable[[str, Mapping[str, Any]], None]
 ) -> AsyncIterator[Trainings | None]:
     """Look after the servers and trainings of a compile; its servers are stopped at the end.
 
@@ -80,7 +79,7 @@ async def equipped(
         await road.aclose()
 
 
-def _pinned(prepared: Prepared, specs: Mapping[str, ServerSpec]) -> str:
+def _pinned(prepared: PreparedRecipe, specs: Mapping[str, ServerSpec]) -> str:
     """What the recipe calls the student's weights, where that is not the student's name."""
     student = prepared.lms.student
     spec = specs.get(student.model)
@@ -88,7 +87,7 @@ def _pinned(prepared: Prepared, specs: Mapping[str, ServerSpec]) -> str:
     return "" if named == student.name else named
 
 
-def _check_local(prepared: Prepared, specs: Mapping[str, ServerSpec], *, full: bool) -> None:
+def _check_local(prepared: PreparedRecipe, specs: Mapping[str, ServerSpec], *, full: bool) -> None:
     """See that weights that are trained here can be asked there."""
     student = prepared.lms.student
     if student.provider == "openai" and student.base_url is None:
@@ -109,7 +108,7 @@ def _check_local(prepared: Prepared, specs: Mapping[str, ServerSpec], *, full: b
         )
 
 
-def _check_hosted(prepared: Prepared) -> None:
+def _check_hosted(prepared: PreparedRecipe) -> None:
     """See that a model that a provider makes can be asked where the student is."""
     student = prepared.lms.student
     if student.provider == "local" or is_served(student):
@@ -160,9 +159,9 @@ def attach_weights(
         served.add_adapter(name, adapter.folder)
 
 
-def _found_adapters(state: ProgramState, folder: Path) -> dict[str, AdapterFiles]:
+def _found_adapters(state: ProgramState, folder: Path) -> dict[str, AdapterFolder]:
     """The adapters of a state that lie in its run folder, by name; others may be at the server."""
-    found: dict[str, AdapterFiles] = {}
+    found: dict[str, AdapterFolder] = {}
     for path, adapter in adapters_of(state).items():
         place = weights_path(folder, path)
         if not place.is_dir():
@@ -193,7 +192,7 @@ def _check_hash(place: Path, sha256: str, name: str) -> None:
         )
 
 
-def kept_weights(
+def copy_weights(
     state: ProgramState, trainings: Trainings | None, folder: Path
 ) -> dict[str, dict[str, Any]]:
     """Copy the weights of a state into a run folder.
@@ -221,14 +220,14 @@ def weights_path(folder: Path, predictor: str) -> Path:
     return folder / WEIGHTS / folder_name(predictor)
 
 
-def server_specs(prepared: Prepared) -> dict[str, ServerSpec]:
+def server_specs(prepared: PreparedRecipe) -> dict[str, ServerSpec]:
     """How the servers of LMs without an address are started, by the LM's name."""
     ranks = [training.rank for training in trainings_of(prepared) if not training.full]
     limits = AdapterLimits.holding(rank=max(ranks), count=len(ranks)) if ranks else None
     return _specs(_lms(prepared), prepared.recipe.servers, [prepared.lms.student], limits)
 
 
-def phase_lines(prepared: Prepared) -> list[str]:
+def phase_lines(prepared: PreparedRecipe) -> list[str]:
     """What is served and trained when, in words, for the plan; empty where nothing is."""
     specs = server_specs(prepared)
     lms = prepared.lms
@@ -245,7 +244,7 @@ def phase_lines(prepared: Prepared) -> list[str]:
     return Fleet(specs).plan([(name, [m for m in models if m in specs]) for name, models in phases])
 
 
-def _lms(prepared: Prepared) -> list[LM]:
+def _lms(prepared: PreparedRecipe) -> list[LM]:
     """All LMs that a compile asks, but for those that predictors bring."""
     lms = prepared.lms
     further = getattr(prepared.optimizer, "teachers", ())
@@ -280,19 +279,19 @@ def _specs(
     return specs
 
 
-def trainings_of(prepared: Prepared) -> tuple[TrainingSettings, ...]:
+def trainings_of(prepared: PreparedRecipe) -> tuple[TrainingSettings, ...]:
     """How weights are trained in a compile, once for each that may be."""
     return prepared.optimizer.cost(prepared.sizes).trainings
 
 
-def adapters_of(state: ProgramState) -> dict[str, Adapter]:
+def adapters_of(state: ProgramState) -> dict[str, AdapterRef]:
     """The adapters of a state, by predictor path."""
     return {
         path: item.adapter for path, item in state.predictors.items() if item.adapter is not None
     }
 
 
-async def _base_model(prepared: Prepared, specs: Mapping[str, ServerSpec]) -> str:
+async def _base_model(prepared: PreparedRecipe, specs: Mapping[str, ServerSpec]) -> str:
     """The folder or hub name of the student's weights."""
     student = prepared.lms.student
     if (named := prepared.recipe.base_model) is not None:

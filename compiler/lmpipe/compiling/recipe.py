@@ -22,7 +22,7 @@ from lmpipe.modules.module import Module
 from lmpipe.optimize.by_name import optimizer_named
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.optimizer import Optimizer, Sizes
-from lmpipe.optimize.engine.roles import Roles
+from lmpipe.optimize.engine.roles import LMRoles
 from lmpipe.optimize.engine.worst_case import (
     baselines,
     embedder_of,
@@ -110,7 +110,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRecipe:
     """A recipe whose parts are read, checked and fingerprinted.
 
     Args:
@@ -125,7 +125,7 @@ class Prepared:
 
     recipe: Recipe
     optimizer: Optimizer
-    lms: Roles
+    lms: LMRoles
     train: tuple[Example, ...]
     val: tuple[Example, ...]
     test: tuple[Example, ...]
@@ -171,7 +171,7 @@ class Prepared:
         dearest = worst_run(program, [lms.student, lms.teacher], *others)
         if recipe.teacher_program is not None:
             theirs = worst_run(recipe.teacher_program, [lms.teacher], *others)
-            dearest = dearest.or_more(theirs)
+            dearest = dearest.maximum(theirs)
         worst[searching] = dearest * search.runs + worst_ask(lms.proposer) * search.asks
         if lms.embedder is not None:
             pool = worst_pool(sizes.train * sizes.predictors, lms.embedder)
@@ -202,7 +202,7 @@ class Plan:
         return sum(self.worst.values(), Spend())
 
 
-def prepare(recipe: Recipe) -> Prepared:
+def prepare(recipe: Recipe) -> PreparedRecipe:
     """Read and check all parts of a recipe.
 
     Raises:
@@ -235,7 +235,7 @@ def prepare(recipe: Recipe) -> Prepared:
     if recipe.teacher_program is not None:
         check_inputs(recipe.teacher_program, train[0])
     teacher = recipe.teacher or recipe.student
-    lms = Roles(
+    lms = LMRoles(
         student=recipe.student,
         teacher=teacher,
         proposer=recipe.proposer or teacher,
@@ -244,7 +244,7 @@ def prepare(recipe: Recipe) -> Prepared:
     )
     if recipe.budget.usd is not None:
         _check_prices(recipe, lms)
-    return Prepared(
+    return PreparedRecipe(
         recipe=recipe,
         optimizer=optimizer,
         lms=lms,
@@ -255,7 +255,7 @@ def prepare(recipe: Recipe) -> Prepared:
     )
 
 
-def _check_prices(recipe: Recipe, lms: Roles) -> None:
+def _check_prices(recipe: Recipe, lms: LMRoles) -> None:
     """A budget in dollars must not pass by an LM whose price is unknown."""
     own = own_lms(recipe.program).items()
     asked = {
@@ -270,7 +270,7 @@ def _check_prices(recipe: Recipe, lms: Roles) -> None:
             )
 
 
-def _asked(recipe: Recipe, lms: Roles) -> list[LM]:
+def _asked(recipe: Recipe, lms: LMRoles) -> list[LM]:
     """All LMs that a compile asks, but for those that predictors bring."""
     others = [*judges(recipe.metric, lms.judge), *filter(None, [lms.embedder])]
     return [lms.student, lms.teacher, lms.proposer, *others]
@@ -300,7 +300,7 @@ def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]
 def _identity(
     recipe: Recipe,
     optimizer: Optimizer,
-    lms: Roles,
+    lms: LMRoles,
     train: Sequence[Example],
     val: Sequence[Example],
     test: Sequence[Example],

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from lmpipe.lm.request import Constraint, Message
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
-from lmpipe.state.program_state import Demo, thaw
+from lmpipe.state.program_state import Demo, to_plain
 
 
 class LayoutError(ValueError):
@@ -93,7 +93,7 @@ def render_demo(layout: Layout, spec: SignatureSpec, demo: Demo) -> tuple[Messag
 
 
 def _tidy(fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> dict[str, Any]:
-    return {f.name: f.tidy(thaw(values[f.name])) for f in fields if f.name in values}
+    return {f.name: f.normalize(to_plain(values[f.name])) for f in fields if f.name in values}
 
 
 def ask_again(reply: str, problem: str) -> tuple[Message, Message]:

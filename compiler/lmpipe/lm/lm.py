@@ -222,7 +222,7 @@ class LM:
             object.__setattr__(self, "_identity_json", known)
         return known
 
-    def throttled(
+    def with_limits(
         self,
         *,
         in_flight: int | None = None,

@@ -56,7 +56,7 @@ class Spend:
         usd = None if self.usd is None else self.usd * times
         return Spend(self.calls * times, self.tokens * times, usd)
 
-    def or_more(self, other: Spend) -> Spend:
+    def maximum(self, other: Spend) -> Spend:
         """The worst case of something that is either one or the other."""
         usd = None if self.usd is None or other.usd is None else max(self.usd, other.usd)
         return Spend(max(self.calls, other.calls), max(self.tokens, other.tokens), usd)

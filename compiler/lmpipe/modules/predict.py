@@ -30,7 +30,7 @@ from lmpipe.settings import current_settings
 from lmpipe.signatures.from_string import signature_from_string
 from lmpipe.signatures.signature import Prediction, Signature, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec, first_problem
-from lmpipe.state.program_state import Adapter, Demo, PredictorState
+from lmpipe.state.program_state import AdapterRef, Demo, PredictorState
 from lmpipe.state.trace import Step
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ class Predict(Predictor, Generic[P, R_co]):
             settings["temperature"] = SAMPLE_TEMPERATURE
         return lm.with_settings(**settings) if settings else lm
 
-    def _adapted(self, lm: LM, adapter: Adapter) -> LM:
+    def _adapted(self, lm: LM, adapter: AdapterRef) -> LM:
         """The LM with weights that were trained for it."""
         if lm.model == adapter.base:
             return lm.with_adapter(adapter.name)

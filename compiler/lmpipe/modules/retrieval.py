@@ -23,7 +23,7 @@ from lmpipe.layouts import Layout, render_demo
 from lmpipe.layouts.values import spell
 from lmpipe.lm.request import Message
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
-from lmpipe.state.program_state import Demo, Retrieval, Vectors, thaw
+from lmpipe.state.program_state import Demo, Retrieval, Vectors, to_plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -332,7 +332,7 @@ def _as_called(spec: SignatureSpec, demo: Demo) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field in spec.inputs:
         if field.name in demo.inputs:
-            values[field.name] = _value(field, thaw(demo.inputs[field.name]))
+            values[field.name] = _value(field, to_plain(demo.inputs[field.name]))
         elif not field.required:
             values[field.name] = field.dump(field.info.get_default(call_default_factory=True))
     return values

@@ -11,8 +11,8 @@ from lmpipe.lm.lm import LM
 from lmpipe.optimize.engine.events import Rollout
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.finetune import taught
-from lmpipe.optimize.shared.weight_training import gate_cost, trained
+from lmpipe.optimize.finetune import best_teacher_state
+from lmpipe.optimize.shared.weight_training import gate_cost, train_and_gate
 from lmpipe.state.program_state import ProgramState
 from lmpipe.weights.settings import TrainingSettings
 
@@ -58,7 +58,7 @@ class Distill:
             raise RecipeError(f"{self}: needs 1 of samples and keep or more, 0 teacher_demos")
 
     async def optimize(self, task: Task) -> ProgramState:
-        teacher = await taught(task, self.teacher_demos, task.rng("teacher"))
+        teacher = await best_teacher_state(task, self.teacher_demos, task.rng("teacher"))
         rollouts: list[Rollout] = []
         for lm in self.teachers or (None,):
             for sample in range(self.samples):
@@ -66,7 +66,7 @@ class Distill:
                     teacher, task.train, sample=sample, threshold=self.threshold, lm=lm
                 )
         best = self._best(rollouts, len(task.train))
-        return await trained(
+        return await train_and_gate(
             task,
             task.start.without_demos(),
             best,

@@ -11,7 +11,7 @@ from lmpipe.optimize.engine.events import Rollout
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import labeled_demos, with_retrieval
-from lmpipe.optimize.shared.weight_training import gate_cost, trained
+from lmpipe.optimize.shared.weight_training import gate_cost, train_and_gate
 from lmpipe.state.program_state import ProgramState
 from lmpipe.weights.settings import TrainingSettings
 
@@ -73,14 +73,14 @@ class BootstrapFinetune:
                 "for the demonstrations that the student starts with: leave demos=True out, or "
                 "the embedder, so that the nearest are found by words"
             )
-        teacher = await taught(task, self.teacher_demos, task.rng("teacher"))
+        teacher = await best_teacher_state(task, self.teacher_demos, task.rng("teacher"))
         rollouts: list[Rollout] = []
         for sample in range(self.samples):
             rollouts += await task.rollouts(
                 teacher, task.train, sample=sample, threshold=self.threshold
             )
         start = task.start if self.demos else task.start.without_demos()
-        return await trained(
+        return await train_and_gate(
             task,
             start,
             rollouts,
@@ -97,7 +97,7 @@ class BootstrapFinetune:
         return asdict(self)
 
 
-async def taught(task: Task, count: int, rng: random.Random) -> ProgramState:
+async def best_teacher_state(task: Task, count: int, rng: random.Random) -> ProgramState:
     """What a teacher runs with: the best prompt so far, or the nearest labeled examples."""
     best = task.best.state
     if not count or any(item.demos or item.retrieval for item in best.predictors.values()):

@@ -33,19 +33,19 @@ class SIMBA:
     Source: DSPy's SIMBA (stochastic introspective mini-batch ascent), which has no paper; advice
     from contrasting runs is that of Reflexion (arXiv 2303.11366, section 3).
 
-    Cost: for each step `batch * (samples + new + 1)` runs of the program and `new` questions to
-    the proposer for each predictor; `finalists` runs for each validation example.
+    Cost: for each step `batch * (samples + candidates_per_step + 1)` runs of the program and
+    `candidates_per_step` questions to the proposer for each predictor; `finalists` runs for each validation example.
 
     Args:
         steps: mini-batches.
         batch: training examples in one.
         samples: runs of each of its examples.
-        new: states to make in a step.
+        candidates_per_step: states to make in a step.
         finalists: states that race in the end.
         demos: the most demonstrations that a predictor shows.
         threshold: the score from which a run is a demonstration.
-        heat: how evenly states are drawn; at 0.2, a state that is 20 points better is drawn e
-            times as often.
+        sampling_temperature: how evenly states are drawn; at 0.2, a state that is 20 points better
+            is drawn e times as often.
 
     Raises:
         RecipeError: if a number is out of range.
@@ -54,16 +54,16 @@ class SIMBA:
     steps: int = 4
     batch: int = 12
     samples: int = 3
-    new: int = 3
+    candidates_per_step: int = 3
     finalists: int = 4
     demos: int = 6
     threshold: float = 1.0
-    heat: float = 0.2
+    sampling_temperature: float = 0.2
     name: str = "simba"
 
     def __post_init__(self) -> None:
-        counts = (self.steps, self.batch, self.new, self.finalists, self.demos)
-        if min(counts) < 1 or self.samples < 2 or self.heat <= 0:
+        counts = (self.steps, self.batch, self.candidates_per_step, self.finalists, self.demos)
+        if min(counts) < 1 or self.samples < 2 or self.sampling_temperature <= 0:
             raise RecipeError(
                 f"{self}: needs 2 samples or more, 1 or more of all else, and a heat above 0"
             )
@@ -75,7 +75,7 @@ class SIMBA:
         size = min(self.batch, len(task.train))
         for step in range(self.steps):
             contrasts = await self._contrasts(task, pool, rng.sample(task.train, size), step, rng)
-            made = await self._improve(task, pool, contrasts[: self.new], rng)
+            made = await self._improve(task, pool, contrasts[: self.candidates_per_step], rng)
             # On another draw than it learned from: its own example would flatter a state.
             start, *scored = await task.trial([task.start, *made], rng.sample(task.train, size))
             for state, evaluation in zip(made, scored, strict=True):
@@ -133,12 +133,16 @@ class SIMBA:
     def _draw(
         self, pool: Mapping[ProgramState, Sequence[float]], rng: random.Random
     ) -> ProgramState:
-        weights = [math.exp(_mean(scores) / self.heat) for scores in pool.values()]
+        weights = [math.exp(_mean(scores) / self.sampling_temperature) for scores in pool.values()]
         return rng.choices(list(pool), weights)[0]
 
     def cost(self, sizes: Sizes) -> Cost:
-        runs = self.steps * min(self.batch, sizes.train) * (self.samples + self.new + 1)
-        asks = self.steps * self.new * sizes.predictors
+        runs = (
+            self.steps
+            * min(self.batch, sizes.train)
+            * (self.samples + self.candidates_per_step + 1)
+        )
+        asks = self.steps * self.candidates_per_step * sizes.predictors
         return Cost(runs + self.finalists * sizes.val, asks=asks)
 
     def settings(self) -> dict[str, Any]:

@@ -39,13 +39,14 @@ class StudentPreferred:
     demonstration's effect on the student in context), and "Can LLMs Learn by Teaching?" (arXiv
     2406.14629, section 4: a lesson is scored by the student's exam on similar problems).
 
-    Cost: one run of the program for each training example (the teacher), `lessons * exam` and one
-    more for each training example (the student, with and without a lesson), and `len(demos)` for
+    Cost: one run of the program for each training example (the teacher),
+    `demos_tried * neighbors` and one more for each training example (the student, with and without a lesson), and `len(demos)` for
     each validation example.
 
     Args:
-        lessons: demonstrations to try, of the teacher's rollouts that pass and of labeled examples.
-        exam: training examples on which each one is tried.
+        demos_tried: demonstrations to try, of the teacher's rollouts that pass and of labeled
+            examples.
+        neighbors: training examples on which each one is tried.
         demos: how many of the best to show together, one candidate for each number.
         threshold: the score from which a rollout passes.
 
@@ -53,14 +54,14 @@ class StudentPreferred:
         RecipeError: if a number is out of range.
     """
 
-    lessons: int = 16
-    exam: int = 6
+    demos_tried: int = 16
+    neighbors: int = 6
     demos: tuple[int, ...] = (2, 4, 8)
     threshold: float = 1.0
     name: str = "student-preferred"
 
     def __post_init__(self) -> None:
-        if self.lessons < 1 or self.exam < 1 or not self.demos or min(self.demos) < 1:
+        if self.demos_tried < 1 or self.neighbors < 1 or not self.demos or min(self.demos) < 1:
             raise RecipeError(f"{self}: needs 1 lesson, exam row and demonstration or more")
 
     async def optimize(self, task: Task) -> ProgramState:
@@ -80,7 +81,7 @@ class StudentPreferred:
         """Passed rollouts first, then labeled examples that none of them is of."""
         rng = task.rng("lessons")
         collector = BootstrapFewShot(threshold=self.threshold)
-        passed = await collector.passed(task, rng, enough=self.lessons)
+        passed = await collector.passed(task, rng, enough=self.demos_tried)
         found = {}
         for rollout in passed:
             demos = bootstrapped_demos([rollout], rng)
@@ -91,13 +92,13 @@ class StudentPreferred:
             demos_of = {path: items[0] for path, items in labeled.items() if items}
             if demos_of:
                 found.setdefault(example, _Lesson(example, demos_of))
-        return list(found.values())[: self.lessons]
+        return list(found.values())[: self.demos_tried]
 
     async def _gains(self, task: Task, lessons: Sequence[_Lesson]) -> list[float]:
         """How much each lesson raises the student's score on its exam."""
         alone = _showing(task, [])
         near = NearExamples(task.train)
-        exams = [near.nearest(lesson.example, self.exam) for lesson in lessons]
+        exams = [near.nearest(lesson.example, self.neighbors) for lesson in lessons]
         sat = list(dict.fromkeys(example for exam in exams for example in exam))
         pairs = [(alone, example) for example in sat]
         for lesson, exam in zip(lessons, exams, strict=True):
@@ -110,7 +111,7 @@ class StudentPreferred:
         ]
 
     def cost(self, sizes: Sizes) -> Cost:
-        students = self.lessons * self.exam + sizes.train
+        students = self.demos_tried * self.neighbors + sizes.train
         return Cost(sizes.train + students + len(self.demos) * sizes.val)
 
     def settings(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from lmpipe.report.text import (
 from lmpipe.signatures.signature import plain
 
 if TYPE_CHECKING:
-    from lmpipe.compiling.recipe import Prepared
+    from lmpipe.compiling.recipe import PreparedRecipe
     from lmpipe.compiling.run import Run
 
 # Wide enough that a pipe or a log is not wrapped.
@@ -147,7 +147,7 @@ def _spend_cells(spend: Spend) -> list[str]:
     ]
 
 
-def plan_json(prepared: Prepared) -> dict[str, Any]:
+def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
     """The plan of a compile as JSON: phases, their worst case, and what the budget says to it."""
     plan, budget, lms = prepared.plan(), prepared.recipe.budget, prepared.lms
     sizes = {

@@ -12,7 +12,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import ServedAt
 from lmpipe.serving.fleet import Fleet
 from lmpipe.serving.server import VLLMServer, attach
-from lmpipe.state.program_state import Adapter
+from lmpipe.state.program_state import AdapterRef
 
 
 class ServedLMs:
@@ -53,9 +53,9 @@ class ServedLMs:
         self._folders |= other._folders
         self.fleet.add(other.fleet.specs)
 
-    def folder_of(self, weights: Adapter | str) -> Path | None:
+    def folder_of(self, weights: AdapterRef | str) -> Path | None:
         """Where the weights of an adapter lie, or those of an LM, if they are on this machine."""
-        if isinstance(weights, Adapter):
+        if isinstance(weights, AdapterRef):
             return self._folders.get(weights.name)
         spec = self.fleet.specs.get(weights)
         return None if spec is None else Path(spec.model)

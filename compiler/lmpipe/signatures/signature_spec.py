@@ -62,7 +62,7 @@ class FieldSpec:
         dumped = self.adapter.dump_python(value, mode="json")
         return sets_in_order(dumped, self.schema) if self._has_sets else dumped
 
-    def tidy(self, value: Any) -> Any:
+    def normalize(self, value: Any) -> Any:
         """Put the keys of a JSON value, which states keep sorted, back into declared order."""
         if self.shape.kind != "json":
             return value

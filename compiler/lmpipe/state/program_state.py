@@ -33,12 +33,12 @@ def _freeze(value: Any) -> Any:
     return value
 
 
-def thaw(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """A plain, mutable copy of a frozen JSON value."""
     if isinstance(value, Mapping):
-        return {key: thaw(item) for key, item in value.items()}
+        return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return [thaw(item) for item in value]
+        return [to_plain(item) for item in value]
     return value
 
 
@@ -46,7 +46,7 @@ def _as_json(value: Mapping[str, Any]) -> Any:
     # The very value that a file gives back: keys sorted, dates as text, no NaN. Otherwise a state
     # in memory and the same state loaded could show an LM different demonstrations.
     try:
-        return orjson.loads(canonical_json(thaw(value)))
+        return orjson.loads(canonical_json(to_plain(value)))
     except TypeError as error:
         raise ValueError(str(error)) from error
 
@@ -55,7 +55,7 @@ FrozenJson = Annotated[
     Mapping[str, Any],
     AfterValidator(_as_json),
     AfterValidator(_freeze),
-    PlainSerializer(thaw, return_type=dict[str, Any]),
+    PlainSerializer(to_plain, return_type=dict[str, Any]),
 ]
 
 
@@ -161,7 +161,7 @@ class Retrieval(_Value, frozen=True):
         return self
 
 
-class Adapter(_Value, frozen=True):
+class AdapterRef(_Value, frozen=True):
     """Weights that were trained for a predictor, on top of an LM's own: a LoRA adapter.
 
     Args:
@@ -185,9 +185,9 @@ class Adapter(_Value, frozen=True):
         return self
 
     @staticmethod
-    def of(label: str, sha256: str, base: str) -> Adapter:
+    def of(label: str, sha256: str, base: str) -> AdapterRef:
         """An adapter whose name begins with a label, such as the path of its predictor."""
-        return Adapter(name=weights_name(label, sha256), sha256=sha256, base=base)
+        return AdapterRef(name=weights_name(label, sha256), sha256=sha256, base=base)
 
 
 def weights_name(label: str, sha256: str) -> str:
@@ -225,7 +225,7 @@ class PredictorState(_Value, frozen=True):
     decoding: FrozenJson = pydantic.Field(default_factory=dict, validate_default=True)
     # Left out where there is none: states from before it was there keep their hash and bytes.
     retrieval: Retrieval | None = pydantic.Field(default=None, exclude_if=_is_none)
-    adapter: Adapter | None = pydantic.Field(default=None, exclude_if=_is_none)
+    adapter: AdapterRef | None = pydantic.Field(default=None, exclude_if=_is_none)
     schema_hash: str
 
     def replace(self, **changes: Any) -> PredictorState:

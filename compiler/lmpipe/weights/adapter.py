@@ -53,7 +53,7 @@ _LOADED_AS_PLAIN = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
 
 
 @dataclass(frozen=True, slots=True)
-class Adapter:
+class AdapterFolder:
     """A LoRA adapter.
 
     Args:
@@ -71,7 +71,7 @@ class Adapter:
     base_model: str
 
 
-def read_adapter(folder: Path) -> Adapter:
+def read_adapter(folder: Path) -> AdapterFolder:
     """Read an adapter's description; its weights are hashed, and nothing is run.
 
     Raises:
@@ -87,7 +87,7 @@ def read_adapter(folder: Path) -> Adapter:
     effective = {key: config[key] for key in _EFFECTIVE if config.get(key)}
     if isinstance(effective.get("target_modules"), list):
         effective["target_modules"] = sorted(effective["target_modules"])
-    return Adapter(
+    return AdapterFolder(
         folder=folder,
         hash=digest({"config": effective, "weights": file_hash(folder / WEIGHTS)}),
         rank=max(ranks),
@@ -96,7 +96,7 @@ def read_adapter(folder: Path) -> Adapter:
     )
 
 
-def check_for_vllm(adapter: Adapter, max_rank: int) -> None:
+def check_for_vllm(adapter: AdapterFolder, max_rank: int) -> None:
     """See that vLLM can serve an adapter.
 
     Args:

@@ -31,8 +31,8 @@ _FASTEST, _SLOWEST, _SLOWER = 2.0, 60.0, 1.5  # seconds between two looks, and w
 class HostedTrainer:
     """Has a provider train, and gives the name of the model that it made.
 
-    The provider uses `method`, `epochs`, `batch`, `seed`, `held_out` and, for `dpo`, `beta`; what
-    else there is of settings is its own matter. A training that was broken off here goes on
+    The provider uses `method`, `epochs`, `batch`, `seed`, `eval_fraction` and, for `dpo`,
+    `beta`; what else there is of settings is its own matter. A training that was broken off here goes on
     there: the same job finds it again, and is not paid for twice.
 
     Args:

@@ -47,8 +47,8 @@ def held_out_rows(rows: list[dict[str, Any]], settings: TrainingSettings) -> lis
         prompts.setdefault(canonical_json(row["prompt"]), []).append(position)
     groups = list(prompts.values())
     random.Random(f"{settings.seed}:held out").shuffle(groups)
-    wanted = round(settings.held_out * len(rows))
-    if settings.held_out > 0:
+    wanted = round(settings.eval_fraction * len(rows))
+    if settings.eval_fraction > 0:
         wanted = max(wanted, 1)
     taken: list[int] = []
     for group in groups[1:]:  # at least one prompt is left to train on

@@ -32,7 +32,7 @@ class TrainingSettings:
         batch: rows in a step.
         max_length: the most tokens in a row, prompt and completion together. A longer row is an
             error: nothing is cut off.
-        held_out: the share of rows that is not trained on, but watched.
+        eval_fraction: the share of rows that is not trained on, but watched.
         beta: how much `dpo` holds on to the base model.
         checkpoint_steps: steps between two checkpoints, and two looks at the rows held out.
         seed: of all that is random: the rows held out, the order, the first weights.
@@ -51,7 +51,7 @@ class TrainingSettings:
     learning_rate: float | None = None
     batch: int = 8
     max_length: int = 2048
-    held_out: float = 0.1
+    eval_fraction: float = 0.1
     beta: float = 0.1
     checkpoint_steps: int = 25
     seed: int = 0
@@ -68,7 +68,7 @@ class TrainingSettings:
             ("learning_rate", 0.0 < self.rate <= 1.0, "over 0, at most 1"),
             ("batch", self.batch >= 1, "1 or more"),
             ("max_length", self.max_length >= 2, "2 or more"),
-            ("held_out", 0.0 <= self.held_out <= 0.5, "from 0 to 0.5"),
+            ("eval_fraction", 0.0 <= self.eval_fraction <= 0.5, "from 0 to 0.5"),
             ("beta", 0.0 < self.beta <= 10.0, "over 0, at most 10"),
             ("checkpoint_steps", self.checkpoint_steps >= 1, "1 or more"),
             ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295"),

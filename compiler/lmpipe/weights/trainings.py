@@ -22,7 +22,7 @@ from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request
 from lmpipe.lm.runtime import ReplyStore
-from lmpipe.state.program_state import Adapter, weights_name
+from lmpipe.state.program_state import AdapterRef, weights_name
 from lmpipe.weights.rows import TrainingRow, rows_to_jsonl
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainer import Trained, Trainer, TrainingJob, TrainingProgress
@@ -31,7 +31,7 @@ from lmpipe.weights.trainer import Trained, Trainer, TrainingJob, TrainingProgre
 WEIGHTS, ROWS = "weights", "rows.jsonl"
 
 # What a training gives: an adapter, or the LM that has the weights, as `LM.model` names it.
-Weights = Adapter | str
+Weights = AdapterRef | str
 
 
 class Workplace(Protocol):
@@ -130,7 +130,7 @@ class Trainings:
             model = f"{self._base.provider}/{weights_name(label, outcome.sha256)}"
             self._place.add_model(model, folder, like=self._base.model)
             return model
-        adapter = Adapter.of(label, outcome.sha256, self._base.model)
+        adapter = AdapterRef.of(label, outcome.sha256, self._base.model)
         self._place.add_adapter(adapter.name, folder)
         return adapter
 

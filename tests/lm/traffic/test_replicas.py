@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lmpipe.lm.lm import LM, Limits
 from lmpipe.lm.request import Message, Request
 from lmpipe.lm.scripted import ScriptedLM
-from lmpipe.lm.traffic.replicas import COOL_DOWN, MAX_COOL_DOWN, Place, Replica, Replicas
+from lmpipe.lm.traffic.replicas import COOL_DOWN, MAX_COOL_DOWN, Lease, Replica, Replicas
 from lmpipe.lm.traffic.throttle import Throttle
 
 LMS = LM("scripted/m")
@@ -43,11 +43,11 @@ def chosen(
     return found
 
 
-def send(some: Replicas, asked: Request | None = None, *, now: float = 0.0) -> Place:
+def send(some: Replicas, asked: Request | None = None, *, now: float = 0.0) -> Lease:
     return chosen(some, asked, now=now).take(0.0, now)
 
 
-def lose(place: Place, now: float = 0.0) -> bool:
+def lose(place: Lease, now: float = 0.0) -> bool:
     news = place.lost(now)
     place.leave()
     return news

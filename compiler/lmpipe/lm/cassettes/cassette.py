@@ -129,7 +129,7 @@ class Cassette:
         Replaying never touches the other store. Recording takes from it what it holds (but for
         mode `all`), so that nothing is paid for twice, and leaves new replies there too.
         """
-        return _Over(self, beneath)
+        return LayeredStore(self, beneath)
 
     def __enter__(self) -> Self:
         return self
@@ -256,7 +256,7 @@ def _place(call: RecordedCall) -> _Key:
     return call.request.id(), call.request.base_url
 
 
-class _Over:
+class LayeredStore:
     """A cassette in front of a store."""
 
     def __init__(self, cassette: Cassette, beneath: ReplyStore | None) -> None:

@@ -21,7 +21,7 @@ from lmpipe.lm.providers.base import (
     StreamingProvider,
 )
 from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.traffic.replicas import Place, Replica, Replicas
+from lmpipe.lm.traffic.replicas import Lease, Replica, Replicas
 from lmpipe.lm.traffic.retry import RetryPolicy, ask_again
 from lmpipe.lm.traffic.throttle import Throttle, TokenMeter
 from lmpipe.lm.usage import Usage
@@ -177,7 +177,7 @@ class Endpoint:
 
     def _enter(
         self, request: Request, tokens: float, tried: list[Replica], now: float
-    ) -> Place | _Waiting | None:
+    ) -> Lease | _Waiting | None:
         """A place at a replica or in line; None if every replica that may answer was tried."""
         if not self._line or tried:  # who failed elsewhere has stood in line before
             chosen = self._replicas.choose(request, tokens, tried, now)
@@ -193,7 +193,7 @@ class Endpoint:
         self._serve()
         return waiting
 
-    async def _turn(self, waiting: _Waiting) -> Place | None:
+    async def _turn(self, waiting: _Waiting) -> Lease | None:
         """Stand in line; whoever gives up gives back what it was given meanwhile."""
         try:
             return await waiting.place
@@ -230,7 +230,7 @@ class Endpoint:
         if soonest < inf:
             self._timer = asyncio.get_running_loop().call_later(soonest, self._serve)
 
-    def _learn(self, place: Place, call: _Call[Any], reply: Reply | list[Reply]) -> None:
+    def _learn(self, place: Lease, call: _Call[Any], reply: Reply | list[Reply]) -> None:
         """Take the tokens that a reply took into account, where the server says so."""
         replies = [reply] if isinstance(reply, Reply) else reply
         usage = sum((one.usage for one in replies), Usage())
@@ -238,7 +238,7 @@ class Endpoint:
             self._meter.learn(call.request, usage, call.samples)
             place.took(usage.tokens, self._now())
 
-    def _blame(self, place: Place, error: LMUnavailableError, attempt: int) -> None:
+    def _blame(self, place: Lease, error: LMUnavailableError, attempt: int) -> None:
         """Note what a failure says of a replica."""
         now = self._now()
         if error.status in _OVERLOADED:
@@ -264,7 +264,7 @@ class _Waiting:
     request: Request
     tokens: float
     tried: list[Replica]
-    place: asyncio.Future[Place | None]
+    place: asyncio.Future[Lease | None]
 
 
 def _complete(provider: Provider, request: Request) -> Awaitable[Reply]:

@@ -54,16 +54,16 @@ class Replica:
         """Whether it answers, or it is time for one request to try whether it does."""
         return not self.away or (now >= self.until and not self.probes)
 
-    def take(self, tokens: float, now: float) -> Place:
+    def take(self, tokens: float, now: float) -> Lease:
         """Send a request that is guessed to take so many tokens."""
         self.throttle.enter(tokens, now)
         probe = self.away > 0
         self.probes += probe
-        return Place(self, tokens, self.throttle.cuts, self.losses, probe)
+        return Lease(self, tokens, self.throttle.cuts, self.losses, probe)
 
 
 @dataclass(eq=False, slots=True)
-class Place:
+class Lease:
     """A request's place at a replica, from when it is sent until it is done.
 
     Args:

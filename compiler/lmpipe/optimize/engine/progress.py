@@ -1,4 +1,4 @@
-"""`Telling`: says where a compile stands while its steps run."""
+"""`ProgressReporter`: says where a compile stands while its steps run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lmpipe.optimize.engine.scoreboard import Board
 from lmpipe.weights.trainer import TrainingProgress
 
 
-class Telling:
+class ProgressReporter:
     """Tells a watcher of progress.
 
     Args:

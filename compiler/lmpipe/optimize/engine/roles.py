@@ -1,4 +1,4 @@
-"""`Roles`: who is asked in a compile."""
+"""`LMRoles`: who is asked in a compile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lmpipe.lm.lm import LM
 
 
 @dataclass(frozen=True, kw_only=True)
-class Roles:
+class LMRoles:
     """Who is asked in a compile, by role.
 
     Args:

@@ -24,11 +24,11 @@ from lmpipe.modules.module import Module, Predictor
 from lmpipe.optimize.engine.budget import Ledger, RunAdmission
 from lmpipe.optimize.engine.events import Candidate, Rollout, Watcher
 from lmpipe.optimize.engine.pool_embeddings import Embedded, Embedder
-from lmpipe.optimize.engine.progress import Telling
+from lmpipe.optimize.engine.progress import ProgressReporter
 from lmpipe.optimize.engine.proposer import Proposer
 from lmpipe.optimize.engine.race import Entry, Pair, Race
 from lmpipe.optimize.engine.race_rules import Racing, informative_first
-from lmpipe.optimize.engine.roles import Roles
+from lmpipe.optimize.engine.roles import LMRoles
 from lmpipe.optimize.engine.scoreboard import Board
 from lmpipe.optimize.engine.worst_case import worst_of
 from lmpipe.signatures.signature import Signature
@@ -69,7 +69,7 @@ class Task:
         train: Sequence[Example],
         val: Sequence[Example],
         metric: AnyMetric,
-        lms: Roles,
+        lms: LMRoles,
         seed: int,
         ledger: Ledger,
         watcher: Watcher,
@@ -93,7 +93,7 @@ class Task:
         self._trainings = trainings
         self._concurrency = concurrency
         self._board = Board(len(val), watcher)
-        self._telling = Telling(watcher, self._board, ledger)
+        self._telling = ProgressReporter(watcher, self._board, ledger)
         self._race = Race(self._board, racing, self._score)
         self._proposer = Proposer(lms.proposer, ledger, self.note, concurrency=concurrency)
         self._embedder = Embedder(lms.embedder, ledger, concurrency=concurrency)

@@ -50,7 +50,7 @@ def worst_of(programs: Iterable[Module], *others: Any) -> Spend:
     """What a run of any of some programs costs at most; `others` are as for `worst_run`."""
     worst = Spend()
     for program in programs:
-        worst = worst.or_more(worst_run(program, *others))
+        worst = worst.maximum(worst_run(program, *others))
     return worst
 
 

@@ -12,7 +12,7 @@ from lmpipe.data.example import Example
 from lmpipe.evaluation.results import Row
 from lmpipe.modules.module import Predictor
 from lmpipe.signatures.signature_spec import spec_text
-from lmpipe.state.program_state import Demo, ProgramState, thaw
+from lmpipe.state.program_state import Demo, ProgramState, to_plain
 from lmpipe.state.trace import Step
 
 # Longer values are cut in what a proposer is shown: its context is small, and shared by many rows.
@@ -108,7 +108,7 @@ def _line(values: Mapping[str, Any]) -> str:
     short = {
         name: cut(value) if isinstance(value, str) else value for name, value in values.items()
     }
-    return cut(orjson.dumps(thaw(short), default=str).decode(), 4 * _MAX_VALUE)
+    return cut(orjson.dumps(to_plain(short), default=str).decode(), 4 * _MAX_VALUE)
 
 
 def cut(text: str, most: int = _MAX_VALUE) -> str:

@@ -16,7 +16,7 @@ from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainings import Weights
 
 
-async def trained(
+async def train_and_gate(
     task: Task,
     start: ProgramState,
     rollouts: Sequence[Rollout],
