@@ -34,7 +34,8 @@ class SIMBA:
     from contrasting runs is that of Reflexion (arXiv 2303.11366, section 3).
 
     Cost: for each step `batch * (samples + candidates_per_step + 1)` runs of the program and
-    `candidates_per_step` questions to the proposer for each predictor; `finalists` runs for each validation example.
+    `candidates_per_step` questions to the proposer for each predictor; `finalists` runs for each
+    validation example.
 
     Args:
         steps: mini-batches.

@@ -40,8 +40,8 @@ class StudentPreferred:
     2406.14629, section 4: a lesson is scored by the student's exam on similar problems).
 
     Cost: one run of the program for each training example (the teacher),
-    `demos_tried * neighbors` and one more for each training example (the student, with and without a lesson), and `len(demos)` for
-    each validation example.
+    `demos_tried * neighbors` and one more for each training example (the student, with
+    and without a demonstration), and `len(demos)` for each validation example.
 
     Args:
         demos_tried: demonstrations to try, of the teacher's rollouts that pass and of labeled

@@ -32,8 +32,8 @@ class HostedTrainer:
     """Has a provider train, and gives the name of the model that it made.
 
     The provider uses `method`, `epochs`, `batch`, `seed`, `eval_fraction` and, for `dpo`,
-    `beta`; what else there is of settings is its own matter. A training that was broken off here goes on
-    there: the same job finds it again, and is not paid for twice.
+    `beta`; what else there is of settings is its own matter. A training that was broken off
+    here goes on there: the same job finds it again, and is not paid for twice.
 
     Args:
         base_url: the address that `/files` and `/fine_tuning/jobs` follow; OpenAI's by default.
