@@ -18,7 +18,7 @@ Cli = Callable[..., Any]
 Write = Callable[[str, str], str]
 
 ENSEMBLE = """
-from lmpipe.state import ensemble_state
+from lmpipe.state.program_state import ensemble_state
 
 class Three(lmpipe.LabeledFewShot):
     async def optimize(self, task):

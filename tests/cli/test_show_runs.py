@@ -52,11 +52,12 @@ def test_show_tells_of_retrieved_demonstrations(cli: Cli, write: Callable[..., s
 
 
 EMBEDDED = """
-from lmpipe.vectors import encode_vector
+from lmpipe.foundation.vectors import encode_vector
 pool = tuple(lmpipe.Demo(inputs={"thing": f"grass number {n}"}, outputs={"colour": "green"})
              for n in range(2))
 data = 2 * encode_vector([1, 1, 1])
-vectors = lmpipe.Vectors(embedder="openai/some-embedder", dimension=3, data=data)
+from lmpipe.state.program_state import Vectors
+vectors = Vectors(embedder="openai/some-embedder", dimension=3, data=data)
 bare = lmpipe.Predict(NameColour)
 chosen = lmpipe.Retrieval(pool=pool, k=1, vectors=vectors)
 recipe = make(name="", program=bare.bind(bare.state().map(retrieval=chosen)))

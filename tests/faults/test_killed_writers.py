@@ -20,7 +20,7 @@ import sys, time, warnings
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from helpers.reply_cache import REQUEST
-from lmpipe.lm.cache import Cache
+from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.request import Reply
 
 warnings.simplefilter("error")

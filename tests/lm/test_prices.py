@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.errors import ConfigError
-from lmpipe.lm import prices
+from lmpipe.lm import price_list
 from lmpipe.lm.lm import LM
 from lmpipe.lm.price_list import price_of
 from lmpipe.lm.prices import Price
@@ -44,10 +44,10 @@ TABLE = {
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
     """Each test looks at the installed packages afresh."""
-    for known in (prices._known, prices._table):
+    for known in (price_list._known, price_list._table):
         known.cache_clear()
     yield
-    for known in (prices._known, prices._table):
+    for known in (price_list._known, price_list._table):
         known.cache_clear()
 
 

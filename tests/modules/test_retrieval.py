@@ -2,56 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 
 import pytest
+from helpers.retrieval import TOPICS, Order, Sort, demos, notes, order, pools
 from hypothesis import given
 from hypothesis import strategies as st
 
 import lmpipe
 from lmpipe.layouts import layout_named, layout_names, render_prefix
 from lmpipe.modules.retrieval import NearExamples, Neighbours, Pools
-from lmpipe.signatures.signature import Input, Output, Signature, spec_of
+from lmpipe.signatures.signature import spec_of
 from lmpipe.state.program_state import Demo, Retrieval
-
-
-class Sort(Signature):
-    """Sort the note."""
-
-    note: str = Input()
-    topic: Literal["tea", "ship", "tax"] = Output()
-
-
-class Order(Signature):
-    """Read the order."""
-
-    text: str = Input()
-    day: datetime.date | None = Input(default=None)
-    price: float = Input(default=0)
-    paid: bool = Output()
-
-
-TOPICS = ("tea", "ship", "tax")
-
-notes = st.text(st.sampled_from("ab cé7 -"), max_size=8) | st.text(max_size=8)
-pools = st.lists(
-    st.builds(
-        lambda note, topic: Demo(inputs={"note": note}, outputs={"topic": topic}),
-        notes,
-        st.sampled_from(TOPICS),
-    ),
-    max_size=12,
-).map(tuple)
-
-
-def demos(*notes: str, topics: Sequence[str] = ("tea",)) -> tuple[Demo, ...]:
-    return tuple(
-        Demo(inputs={"note": note}, outputs={"topic": topics[place % len(topics)]})
-        for place, note in enumerate(notes)
-    )
 
 
 def neighbours(pool: Sequence[Demo], k: int = 2, *, balanced: bool = False) -> Neighbours:
@@ -62,10 +26,6 @@ def neighbours(pool: Sequence[Demo], k: int = 2, *, balanced: bool = False) -> N
 def found(pool: Sequence[Demo], note: str, k: int = 2, *, balanced: bool = False) -> list[str]:
     chosen = neighbours(pool, k, balanced=balanced).nearest({"note": note})
     return [demo.inputs["note"] for demo in chosen]
-
-
-def order(**inputs: Any) -> Demo:
-    return Demo(inputs=inputs, outputs={"paid": True})
 
 
 def found_orders(pool: Sequence[Demo], **inputs: Any) -> tuple[Demo, ...]:

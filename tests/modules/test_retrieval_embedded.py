@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from helpers.embedded import by_embeddings, vector_of, vectors_of
+from helpers.retrieval import TOPICS, Order, Sort, demos, notes, order, pools
 from hypothesis import given
 from hypothesis import strategies as st
-from test_retrieval import TOPICS, Order, Sort, demos, notes, order, pools
 
 from lmpipe.foundation.vectors import encode_vector, join_vectors
 from lmpipe.layouts import layout_named

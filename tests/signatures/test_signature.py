@@ -359,7 +359,7 @@ def test_values_become_json(annotation: Any, value: Any, dumped: Any) -> None:
 
 _DUMP_A_SET = """
 import pydantic
-from lmpipe.signature import Input, Output, Signature, spec_of
+from lmpipe.signatures.signature import Input, Output, Signature, spec_of
 
 class Tags(pydantic.BaseModel):
     names: set[str]

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Generic, TypeVar, assert_type
 
 import lmpipe
+from lmpipe.lm.scope import Partial
 from lmpipe.state.program_state import ensemble_state
 
 
@@ -122,7 +123,7 @@ def streams() -> None:
     stream = Answer().stream(question="x", passages=2)
     assert_type(stream, lmpipe.Stream[AnswerFromContext])
     for piece in stream:
-        assert_type(piece, lmpipe.Partial)
+        assert_type(piece, Partial)
         assert_type(piece.delta, str)
     assert_type(stream.result, AnswerFromContext)
     assert_type(AsyncAnswer().stream(questions=["x"]).result, dict[str, str])

@@ -193,7 +193,7 @@ def test_a_folder_that_cannot_be_made_again_turns_the_cache_off(folder: Path, ca
 FULL_DISK = """
 import resource, sys, warnings
 from pathlib import Path
-from lmpipe.lm.cache import Cache
+from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request
 

@@ -121,7 +121,7 @@ import os, sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from helpers.reply_cache import KEY, REPLY, REQUEST
-from lmpipe.lm.cache import Cache
+from lmpipe.lm.cache.cache import Cache
 cache = Cache(Path(sys.argv[1]))
 cache.put(KEY, REQUEST, REPLY)
 """
@@ -259,7 +259,7 @@ import sys, warnings
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from helpers.reply_cache import REQUEST
-from lmpipe.lm.cache import Cache
+from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.request import Reply
 
 warnings.simplefilter(sys.argv[4])

@@ -245,7 +245,7 @@ def test_a_recording_without_calls_leaves_no_file(recorded: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from lmpipe.lm.cassette import Cassette
+from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request
 

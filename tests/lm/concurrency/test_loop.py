@@ -151,7 +151,7 @@ def test_ctrl_c_stays_ctrl_c_when_the_cleaning_up_fails() -> None:
 
 _FORK = """
 import os
-from lmpipe.lm import loop
+from lmpipe.lm.concurrency import loop
 
 async def one():
     return 1

@@ -526,7 +526,7 @@ def test_real_exit_is_clean_and_silent(local: LM, ending: str, real_home: str) -
     script = f"""
 import asyncio
 from lmpipe.lm.lm import LM
-from lmpipe.lm.providers.local import LocalProvider
+from lmpipe.lm.embedded.provider import LocalProvider
 from lmpipe.lm.request import Message, Request
 
 provider = LocalProvider()

@@ -76,7 +76,7 @@ def test_what_was_learned_changes_what_is_asked_for() -> None:
 def test_points_depend_on_the_seed_alone() -> None:
     script = """
 import json, random
-from lmpipe.optimize.tpe import TreeParzen
+from lmpipe.optimize.shared.tpe import TreeParzen
 found = TreeParzen({"one": 6, "two": 6, "three": 6}, random.Random(3))
 points = []
 for _ in range(4):
