@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar, assert_type
 
 import lmpipe
 from lmpipe.lm.scope import Partial
+from lmpipe.modules import Ensemble
 from lmpipe.state.program_state import ensemble_state
 
 
@@ -105,6 +106,20 @@ def bind_keeps_the_type() -> None:
     assert_type(voting("x"), AnswerFromContext)
 
 
+def an_ensemble_is_called_like_its_members() -> None:
+    voting = Ensemble([Answer(), Answer()], reduce="per_field")
+    assert_type(voting("x", passages=2), AnswerFromContext)
+    assert_type(voting.batch([{"question": "x"}]), list[AnswerFromContext])
+    assert_type(voting.members, tuple[lmpipe.Module, ...])
+    assert_type(Ensemble([AsyncAnswer()])(["x"]), dict[str, str])
+    assert_type(Ensemble([lmpipe.Predict(WriteQuery)])(question="x"), WriteQuery)
+    assert_type(Ensemble([lmpipe.Predict("a -> b")])(a="x"), lmpipe.Prediction)
+
+
+async def an_ensemble_is_awaited_like_its_members() -> None:
+    assert_type(await Ensemble([AsyncAnswer()]).acall(["x"]), dict[str, str])
+
+
 def as_a_program(program: lmpipe.Module) -> None:
     assert_type(program.state(), lmpipe.ProgramState)
     assert_type(program.calls_per_run(), int)
@@ -115,6 +130,7 @@ def takes_any_program() -> None:
     as_a_program(AsyncAnswer())
     as_a_program(lmpipe.Predict(WriteQuery))
     as_a_program(lmpipe.Predict("a -> b"))
+    as_a_program(Ensemble([Answer()]))
     results: list[Any] = [Answer()("x")]
     assert results
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Literal
 
 import lmpipe
+from lmpipe.modules import Ensemble
 
 
 class Route(lmpipe.Signature):
@@ -89,6 +90,10 @@ def modules() -> None:
     Async()(5)  # E
     Async()("x").nothing  # E
     NoForward()()  # E
+    Ensemble([Sync()])(tiket="x")  # E
+    Ensemble([Sync()])("x").taem  # E
+    Ensemble([Sync()]).rute  # E
+    Ensemble([NoForward()])  # E
 
 
 async def modules_awaited() -> None:

@@ -11,7 +11,7 @@ import orjson
 import pydantic
 
 from lmpipe.errors import CallError, DataError
-from lmpipe.modules.module import Module, Predictor
+from lmpipe.modules.module import Module, Predictor, first_member
 from lmpipe.signatures.signature_spec import first_problem, type_name
 
 
@@ -32,13 +32,14 @@ class InputField:
 
 def input_types(program: Module) -> dict[str, InputField]:
     """What a program takes, by name, off its signature or its `forward`."""
-    if isinstance(program, Predictor):
-        return {f.name: _field(f.annotation, f.required) for f in program.spec.inputs}
-    forward: Any = program.forward  # type: ignore[attr-defined]
+    declared = first_member(program)
+    if isinstance(declared, Predictor):
+        return {f.name: _field(f.annotation, f.required) for f in declared.spec.inputs}
+    forward: Any = declared.forward  # type: ignore[attr-defined]
     parameters = inspect.signature(forward).parameters.values()
     if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
         # A typed function, or a program that hands its arguments on.
-        predictors = program.predictors().values()
+        predictors = declared.predictors().values()
         return {f.name: _field(f.annotation, f.required) for p in predictors for f in p.spec.inputs}
     hints = get_type_hints(forward, include_extras=True)
     return {p.name: _field(hints.get(p.name, Any), p.default is p.empty) for p in parameters}

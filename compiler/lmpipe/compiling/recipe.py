@@ -18,7 +18,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.price_list import price_of
 from lmpipe.lm.spend import Spend
 from lmpipe.metrics import AnyMetric, metric_calls, metric_fingerprint, metric_name
-from lmpipe.modules.module import Module
+from lmpipe.modules.module import Module, first_member
 from lmpipe.optimize.by_name import optimizer_named
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.optimizer import Optimizer, Sizes
@@ -133,7 +133,7 @@ class PreparedRecipe:
 
     @property
     def name(self) -> str:
-        return self.recipe.name or type(self.recipe.program).__name__
+        return self.recipe.name or type(first_member(self.recipe.program)).__name__
 
     @property
     def hash(self) -> str:
@@ -340,7 +340,7 @@ def _identity(
 
 def _program_identity(program: Module) -> dict[str, Any]:
     return {
-        "class": type(program).__qualname__,
+        "class": type(first_member(program)).__qualname__,
         "source": source_hash(program),
         "state": program.state().hash,
     }
@@ -357,7 +357,8 @@ def _limits(recipe: Recipe, lms: Sequence[LM]) -> dict[str, Any]:
 
 def source_hash(program: Module) -> str:
     """A hash of the source of a program's class, or of its name where there is no source."""
+    declared = type(first_member(program))
     try:
-        return digest(inspect.getsource(type(program)))
+        return digest(inspect.getsource(declared))
     except (OSError, TypeError):
-        return digest(type(program).__qualname__)
+        return digest(declared.__qualname__)

@@ -22,7 +22,7 @@ from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.metrics import AnyMetric
-from lmpipe.modules.module import Module, Predictor
+from lmpipe.modules.module import Module, Predictor, first_member
 from lmpipe.settings import current_settings, using
 
 DEFAULT_CONCURRENCY = 64
@@ -318,9 +318,10 @@ def check_inputs(program: Module, example: Example) -> None:
     Raises:
         DataError: if not; shows both.
     """
-    if isinstance(program, Predictor):
+    declared = first_member(program)
+    if isinstance(declared, Predictor):
         return
-    forward: Any = program.forward  # type: ignore[attr-defined]
+    forward: Any = declared.forward  # type: ignore[attr-defined]
     signature = inspect.signature(forward)
     try:
         signature.bind(**example.inputs)

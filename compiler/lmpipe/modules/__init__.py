@@ -1,7 +1,8 @@
-"""Modules: ready steps of a pipeline."""
+"""Modules: the steps of a pipeline."""
 
 from lmpipe.modules.chain_of_thought import ChainOfThought
 from lmpipe.modules.function import PredictFunction, predict
+from lmpipe.modules.module import Ensemble, Module
 from lmpipe.modules.predict import Predict
 
-__all__ = ["ChainOfThought", "Predict", "PredictFunction", "predict"]
+__all__ = ["ChainOfThought", "Ensemble", "Module", "Predict", "PredictFunction", "predict"]

@@ -1,27 +1,29 @@
 """`Predict`: one typed question to an LM.
 
 The conversation with the LM is a generator that yields requests and receives replies, so that
-the sync and the async road drive the same code.
+sync and async calls run the same code.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
-import difflib
 from collections.abc import Callable, Generator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic
 
 import pydantic
+from typing_extensions import ParamSpec, TypeVar
 
-from lmpipe.errors import CallError, ConfigError, OutputError, RecipeError, SignatureError
-from lmpipe.layouts import LayoutError, ask_again, layout_named, render_demo
+from lmpipe.errors import CallError, OutputError, RecipeError, SignatureError
+from lmpipe.foundation.checks import check_number
+from lmpipe.layouts import LayoutError, correction_turns, layout_named, render_demo
 from lmpipe.layouts.base import Reading
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request
 from lmpipe.lm.scope import Scope, current_scope
+from lmpipe.modules.decoding import Decoding, check_decoding
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.module import Predictor
 from lmpipe.modules.prompt import Prompt
@@ -30,7 +32,7 @@ from lmpipe.settings import current_settings
 from lmpipe.signatures.from_string import signature_from_string
 from lmpipe.signatures.signature import Prediction, Signature, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec, first_problem
-from lmpipe.state.program_state import AdapterRef, Demo, PredictorState
+from lmpipe.state.program_state import Demo, PredictorState
 from lmpipe.state.trace import Step
 
 if TYPE_CHECKING:
@@ -38,11 +40,10 @@ if TYPE_CHECKING:
 
 _Conversation = Generator[Request, Reply, Any]
 
-P = ParamSpec("P")
-R_co = TypeVar("R_co", covariant=True)
-
-# The temperature of further samples where the LM's own is 0: equal samples teach nothing.
-SAMPLE_TEMPERATURE = 0.7
+# A signature class is a callable from its inputs to itself. The defaults are for a signature
+# string, of which type checkers know neither inputs nor outputs.
+P = ParamSpec("P", default=...)
+R_co = TypeVar("R_co", covariant=True, default=Prediction)
 
 
 class Predict(Predictor, Generic[P, R_co]):
@@ -52,44 +53,19 @@ class Predict(Predictor, Generic[P, R_co]):
         signature: a `Signature` class, or a string such as `"question -> answer: int"`.
         instruction: replaces the signature's docstring.
         layout: the prompt layout: `chat`, `plain` or `json`.
-        constrained: constrain the reply to the outputs' types while decoding, where the server
-            can.
-        lm: the LM of this predictor, in place of the run's own.
-        retries: how often a reply that cannot be read is asked for again, with the error shown.
-        decoding: decoding settings that replace the LM's own, such as `temperature=0.7`.
+        constrained: constrain the reply to the outputs' types while decoding, if the server can.
+        lm: the LM of this predictor; replaces the run's LM.
+        retries: how often the LM is asked to correct a reply that cannot be read, 0 or more.
+        decoding: decoding settings that replace the LM's, such as `temperature=0.7`.
 
     Raises:
-        SignatureError: if the signature is declared wrongly.
-        ConfigError: if there is no such layout.
+        SignatureError: if the signature is declared wrongly, or an option is misspelled.
+        ConfigError: if the layout is unknown or a number is out of range.
     """
 
-    @overload
-    def __init__(
-        self: Predict[..., Prediction],
-        signature: str,
-        *,
-        instruction: str | None = ...,
-        layout: str = ...,
-        constrained: bool = ...,
-        lm: LM | None = ...,
-        retries: int = ...,
-        **decoding: Any,
-    ) -> None: ...
-    @overload
     def __init__(
         self,
-        signature: Callable[P, R_co],
-        *,
-        instruction: str | None = ...,
-        layout: str = ...,
-        constrained: bool = ...,
-        lm: LM | None = ...,
-        retries: int = ...,
-        **decoding: Any,
-    ) -> None: ...
-    def __init__(
-        self,
-        signature: Any,
+        signature: str | Callable[P, R_co],
         *,
         instruction: str | None = None,
         layout: str = "chat",
@@ -98,6 +74,7 @@ class Predict(Predictor, Generic[P, R_co]):
         retries: int = 1,
         **decoding: Any,
     ) -> None:
+        owner = type(self).__name__
         self.signature = self._prepare(_as_class(signature))
         self.path = self.signature.__name__
         self.lm = lm
@@ -105,7 +82,8 @@ class Predict(Predictor, Generic[P, R_co]):
         self._spec = spec_of(self.signature)
         self._pools = Pools(self._spec)  # shared by the copies that other states are bound to
         layout_named(layout)
-        _check_decoding(decoding)
+        check_number(owner, "retries", retries, minimum=0, integer=True)
+        check_decoding(owner, decoding)
         self._state = PredictorState(
             instruction=self._spec.instruction if instruction is None else instruction,
             layout=layout,
@@ -115,7 +93,7 @@ class Predict(Predictor, Generic[P, R_co]):
         )
 
     def _prepare(self, signature: type[Signature]) -> type[Signature]:
-        """What a subclass adds to the signature."""
+        """Hook for subclasses: change the signature before it is read."""
         return signature
 
     def __repr__(self) -> str:
@@ -135,37 +113,45 @@ class Predict(Predictor, Generic[P, R_co]):
     def with_state(self, state: PredictorState, path: str) -> Predict[P, R_co]:
         result = copy.copy(self)
         result.path, result._state = path, state
-        vars(result).pop("_prompt", None)
+        for cached in ("_prompt", "_decoding"):
+            vars(result).pop(cached, None)
         return result
 
     def forward(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Ask the LM and wait.
+        """Ask the LM and wait for its reply.
 
         Raises:
-            CallError: if an input is missing, unknown or of another type.
+            CallError: if an input is missing, unknown or has the wrong type.
             OutputError: if no reply could be read as the outputs.
-            LMError: if the LM cannot be reached or refuses.
+            LMError: if the LM cannot be reached or refuses the request.
         """
-        result: R_co = self._drive(self._inputs(args, kwargs), current_scope().sample)
+        result: R_co = self._run(self._inputs(args, kwargs), current_scope().sample)
         return result
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
-        if type(self).forward is not Predict.forward:  # a subclass has a say in it
+        if type(self).forward is not Predict.forward:  # a subclass has its own `forward`
             return await super()._acall(*args, **kwargs)
-        return await self._adrive(self._inputs(args, kwargs), current_scope().sample)
+        return await self._arun(self._inputs(args, kwargs), current_scope().sample)
 
     def samples(self, n: int, /, *args: P.args, **kwargs: P.kwargs) -> list[R_co]:
-        """Ask for `n` numbered samples; those that cannot be read are left out.
+        """Ask for numbered samples; those that cannot be read are left out.
 
-        Where the LM decodes greedily, samples are drawn at temperature 0.7.
+        An LM that decodes greedily draws them at temperature 0.7.
+
+        Args:
+            n: how many, 1 or more.
+            args: as for a call.
+            kwargs: as for a call.
 
         Raises:
+            ConfigError: if `n` is below 1.
             OutputError: if no sample could be read.
         """
         return loop.run_sync(self.asamples(n, *args, **kwargs))
 
     async def asamples(self, n: int, /, *args: P.args, **kwargs: P.kwargs) -> list[R_co]:
-        """`samples` from a coroutine; one request for all where the server can."""
+        """`samples` from a coroutine; one request draws all of them if the server can."""
+        check_number("samples", "n", n, minimum=1, integer=True)
         inputs, first = self._inputs(args, kwargs), current_scope().sample * n
         numbers = range(first, first + n)
         vector = await self._aembedded(inputs) if self._prompt.embeds else None
@@ -175,7 +161,7 @@ class Predict(Predictor, Generic[P, R_co]):
         requests = [next(conversation) for conversation in conversations]
         replies = await current_settings().runtime.acomplete_samples(requests, label=self.path)
         drawn = await asyncio.gather(
-            *map(self._go_on, conversations, replies), return_exceptions=True
+            *map(self._finish, conversations, replies), return_exceptions=True
         )
         good: list[Any] = []
         for item in drawn:
@@ -188,7 +174,13 @@ class Predict(Predictor, Generic[P, R_co]):
         return good
 
     def messages(self, **inputs: Any) -> tuple[Message, ...]:
-        """The conversation that a call with these inputs starts with; an embedder is asked."""
+        """Render the messages that a call with these inputs starts with.
+
+        This asks the embedder if it chooses the demonstrations.
+
+        Raises:
+            CallError: if an input is missing, unknown or has the wrong type.
+        """
         prompt, checked = self._prompt, self._spec.check_inputs(inputs)
         vector = self._embedded(checked) if prompt.embeds else None
         return prompt.messages(prompt.dump_inputs(checked), vector)
@@ -211,7 +203,11 @@ class Predict(Predictor, Generic[P, R_co]):
     def _prompt(self) -> Prompt:
         return Prompt.of(self._spec, self._state, self._pools)
 
-    def _drive(self, inputs: dict[str, Any], sample: int) -> Any:
+    @cached_property
+    def _decoding(self) -> Decoding:
+        return Decoding(self._state, self.path)
+
+    def _run(self, inputs: dict[str, Any], sample: int) -> Any:
         reader = self._reader()
         vector = self._embedded(inputs) if self._prompt.embeds else None
         conversation = self._converse(inputs, sample, reader, vector=vector)
@@ -224,7 +220,7 @@ class Predict(Predictor, Generic[P, R_co]):
             except StopIteration as done:
                 return done.value
 
-    async def _adrive(self, inputs: dict[str, Any], sample: int) -> Any:
+    async def _arun(self, inputs: dict[str, Any], sample: int) -> Any:
         reader = self._reader()
         vector = await self._aembedded(inputs) if self._prompt.embeds else None
         conversation = self._converse(inputs, sample, reader, vector=vector)
@@ -232,9 +228,9 @@ class Predict(Predictor, Generic[P, R_co]):
         reply = await current_settings().runtime.acomplete(
             request, label=self.path, on_text=reader.on_text if reader else None
         )
-        return await self._go_on(conversation, reply, reader)
+        return await self._finish(conversation, reply, reader)
 
-    async def _go_on(self, conversation: _Conversation, reply: Reply, reader: Any = None) -> Any:
+    async def _finish(self, conversation: _Conversation, reply: Reply, reader: Any = None) -> Any:
         """Hold a conversation from its first reply to its end."""
         runtime, on_text = current_settings().runtime, reader.on_text if reader else None
         while True:
@@ -245,7 +241,7 @@ class Predict(Predictor, Generic[P, R_co]):
             reply = await runtime.acomplete(request, label=self.path, on_text=on_text)
 
     def _embedded(self, inputs: dict[str, Any]) -> str:
-        """The vector of a call's inputs, by which its demonstrations are chosen."""
+        """The vector of a call's inputs, which chooses its demonstrations."""
         asked = self._embedding(inputs)
         return asked.read(current_settings().runtime.complete(asked.request, label=self.path))
 
@@ -274,9 +270,20 @@ class Predict(Predictor, Generic[P, R_co]):
         sampling: bool = False,
         vector: str | None = None,
     ) -> _Conversation:
-        """Yield requests and take replies until one can be read."""
+        """Yield requests and receive replies until one can be read.
+
+        Args:
+            inputs: checked inputs.
+            sample: the number of this sample.
+            reader: receives the outputs while they are written, if anyone listens.
+            sampling: whether this is one of several samples.
+            vector: of the inputs, if the demonstrations are chosen by embeddings.
+
+        Raises:
+            OutputError: if no reply could be read.
+        """
         scope, prompt = current_scope(), self._prompt
-        lm = self._lm(scope, warm=sampling or sample > 0)
+        lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
         shown = prompt.dump_inputs(inputs)
         messages = prompt.messages(shown, vector)
         replies: list[Reply] = []
@@ -291,9 +298,9 @@ class Predict(Predictor, Generic[P, R_co]):
             except (LayoutError, pydantic.ValidationError) as error:
                 problem = _problem(error, reply, lm)
                 if attempt < self.retries:
-                    messages = (*messages, *ask_again(reply.text, problem))
+                    messages = (*messages, *correction_turns(reply.text, problem))
                     if reader is not None:
-                        reader.again()
+                        reader.restart()
                     continue
                 self._record(scope, shown, {}, replies, error=problem)
                 raise OutputError(
@@ -309,47 +316,11 @@ class Predict(Predictor, Generic[P, R_co]):
             return result
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _lm(self, scope: Scope, *, warm: bool) -> LM:
-        if scope.role == "teacher" and scope.lm is not None:
-            lm, model = scope.lm, None
-        else:
-            lm, model = self.lm or scope.lm or current_settings().lm, self._state.lm
-        if scope.decoding:
-            return self._decoding(lm, model, dict(scope.decoding), warm=warm)
-        # The same few LMs answer every call: what they become here is worked out once.
-        known = self._prompt.lms.get((id(lm), model, warm))
-        if known is None or known[0] is not lm:
-            known = lm, self._decoding(lm, model, {}, warm=warm)
-            self._prompt.lms[id(lm), model, warm] = known
-        return known[1]
-
-    def _decoding(self, lm: LM, model: str | None, decoding: dict[str, Any], *, warm: bool) -> LM:
-        """The LM with the decoding settings of this predictor and of the run."""
-        if model is not None:
-            lm = lm.named(model)
-        if (adapter := self._state.adapter) is not None:
-            lm = self._adapted(lm, adapter)
-        settings = {**self._state.decoding, **decoding}
-        if warm and settings.get("temperature", lm.temperature) == 0:
-            settings["temperature"] = SAMPLE_TEMPERATURE
-        return lm.with_settings(**settings) if settings else lm
-
-    def _adapted(self, lm: LM, adapter: AdapterRef) -> LM:
-        """The LM with weights that were trained for it."""
-        if lm.model == adapter.base:
-            return lm.with_adapter(adapter.name)
-        if current_scope().role == "teacher":
-            return lm  # another LM is asked for what it can do itself
-        raise ConfigError(
-            f"{self.path} has weights that were trained for {adapter.base} and is asked of "
-            f"{lm.model}: give it that LM, or serve the same model under that name"
-        )
-
     def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:
         try:
             return self.signature.model_validate({**inputs, **reading.values})
         except pydantic.ValidationError as error:
-            # A validator of the class itself may refuse an input: the LM cannot help that.
+            # A validator of the class may refuse an input, which no retry can mend.
             if error.errors()[0]["loc"][:1] in {(name,) for name in self._spec.input_names}:
                 raise CallError(
                     f"{self.path}: input {first_problem(error)}\n  signature: {self._spec}"
@@ -388,8 +359,8 @@ def _as_class(signature: Any) -> type[Signature]:
     if isinstance(signature, type) and issubclass(signature, Signature):
         return signature
     raise SignatureError(
-        f"{signature!r:.100} is no signature: give a lmpipe.Signature subclass or a string such "
-        'as "question -> answer"; for a typed function use the decorator lmpipe.predict'
+        f"not a signature: {signature!r:.100}; give a lmpipe.Signature subclass or a string such "
+        'as "question -> answer", or decorate a typed function with lmpipe.predict'
     )
 
 
@@ -401,23 +372,12 @@ def _problem(error: LayoutError | pydantic.ValidationError, reply: Reply, lm: LM
 
 
 def _check_calls(scope: Scope, path: str) -> None:
-    # Counted as they start: calls in flight together must not slip through.
+    # Counted as they start, because calls may be in flight together.
     if scope.max_calls is not None and next(scope.started) >= scope.max_calls:
         by_metric = scope.role == "judge"
         what = "the metric, on one row," if by_metric else "one run of the program"
         where = "metric, by @lmpipe.metrics.judge" if by_metric else "program's class"
         raise RecipeError(
-            f"{path}: {what} made more than {scope.max_calls} LM calls, on which the plan and the "
-            f"budget rest: set `max_calls = …` on the {where}"
+            f"{path}: {what} made more than {scope.max_calls} LM calls, the maximum that the plan "
+            f"and the budget rely on: set `max_calls = …` on the {where}"
         )
-
-
-_OPTIONS = ("instruction", "layout", "constrained", "lm", "retries", "temperature", "max_tokens")
-
-
-def _check_decoding(decoding: Mapping[str, Any]) -> None:
-    """Any name may be a decoding parameter of some server, but hardly a misspelled option."""
-    for name in decoding:
-        near = difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.75)
-        if near and name not in _OPTIONS:
-            raise SignatureError(f"Predict has no option {name!r}; did you mean {near[0]!r}?")

@@ -1,12 +1,13 @@
-"""How the predictions of an ensemble's members become one prediction."""
+"""Run the members of an ensemble and reduce their predictions to one."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from enum import Enum
 from numbers import Real
 from types import MappingProxyType
@@ -14,37 +15,85 @@ from typing import Any
 
 import pydantic
 
-from lmpipe.errors import ArtifactError
+from lmpipe.errors import ArtifactError, OutputError
+from lmpipe.lm.scope import current_scope, scope
 from lmpipe.signatures.signature import Signature, plain, spec_of
+from lmpipe.state.trace import Trace
 
+Member = Callable[..., Coroutine[Any, Any, Any]]
 Reducer = Callable[[Sequence[Any]], Any]
 
-# What leads to an answer is no part of it: hardly two members reason in the same words.
+# Reasoning leads to the answer and is not part of it: members rarely reason in the same words.
 _NOT_VOTED_ON = "reasoning"
 
 
-def majority(predictions: Sequence[Any]) -> Any:
-    """The prediction whose outputs come most often; of those as frequent, the earliest.
+async def run_members(members: Sequence[Member], args: Any, kwargs: Any) -> list[Any]:
+    """Run members at the same time and return what each of them returned or raised.
 
-    Outputs count as a whole, but for a `reasoning`. Source: the vote of self-consistency, Wang et
-    al. 2022 (arXiv 2203.11171), section 2; for ensembles arXiv 2310.03714, section 4.
+    A failing member does not stop the others, and traces and calls are recorded in the members'
+    order: neither which calls are made nor their order may depend on who was quicker.
+    """
+    around = current_scope()
+    traces = [None if around.trace is None else Trace() for _ in members]
+    calls: list[Any] = [None if around.calls is None else [] for _ in members]
+
+    async def run(member: Member, trace: Trace | None, made: Any) -> Any:
+        with scope(trace=trace, calls=made):
+            return await member(*args, **kwargs)
+
+    try:
+        return await asyncio.gather(*map(run, members, traces, calls), return_exceptions=True)
+    finally:
+        for trace, made in zip(traces, calls, strict=True):
+            if around.trace is not None and trace is not None:
+                around.trace.steps.extend(trace.steps)
+            if around.calls is not None:
+                around.calls.extend(made)
+
+
+def reduce_outcomes(name: str, outcomes: Sequence[Any]) -> Any:
+    """Reduce what `run_members` returned to one prediction; unreadable replies have no vote.
 
     Args:
-        predictions: at least one; signature instances, or whatever the program returns.
+        name: a key of `REDUCERS`.
+        outcomes: one or more predictions and errors.
+
+    Raises:
+        OutputError: the first one, if no member gave a prediction.
+        Exception: the first other error.
+    """
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, OutputError):
+            raise outcome
+    predictions = [item for item in outcomes if not isinstance(item, OutputError)]
+    if not predictions:
+        raise outcomes[0]
+    return reducer_named(name)(predictions)
+
+
+def majority(predictions: Sequence[Any]) -> Any:
+    """Return the most frequent prediction; the earliest one of those that are equally frequent.
+
+    Predictions are compared by all their outputs except a `reasoning`. Source: the vote of
+    self-consistency, Wang et al. 2022 (arXiv 2203.11171), section 2; for ensembles
+    arXiv 2310.03714, section 4.
+
+    Args:
+        predictions: one or more signature instances, or whatever the program returns.
     """
     return predictions[_most_frequent([_answer(item) for item in predictions])]
 
 
 def per_field(predictions: Sequence[Any]) -> Any:
-    """Each output voted on by itself: of numbers their (lower) median, of all else the majority.
+    """Vote on each output separately: the (lower) median of numbers, the majority of others.
 
     The `reasoning` and the inputs are those of the earliest prediction that agrees most with the
-    result. Where the signature's own validators refuse what was put together, the whole
-    prediction that comes most often is the result. What is no signature instance counts as one
+    result. If the signature's own validators refuse the combined outputs, the result is the
+    most frequent prediction as a whole. A value that is not a signature instance counts as one
     output.
 
     Args:
-        predictions: at least one.
+        predictions: one or more predictions.
     """
     kind = type(predictions[0])
     if not issubclass(kind, Signature) or any(type(item) is not kind for item in predictions):
@@ -68,15 +117,15 @@ REDUCERS: Mapping[str, Reducer] = MappingProxyType({"majority": majority, "per_f
 
 
 def reducer_named(name: str) -> Reducer:
-    """The way to reduce that a state names.
+    """Look up the reducer that a state names.
 
     Raises:
-        ArtifactError: if there is none of that name.
+        ArtifactError: if there is no reducer of that name.
     """
     if name not in REDUCERS:
         raise ArtifactError(
-            f"this state's ensemble is reduced by {name!r}, which this lmpipe does not know: there "
-            f"is {', '.join(REDUCERS)}; update lmpipe, or compile again"
+            f"this state's ensemble is reduced by {name!r}, which this version of lmpipe does not "
+            f"know (it knows {', '.join(REDUCERS)}): update lmpipe, or compile again"
         )
     return REDUCERS[name]
 
@@ -94,27 +143,27 @@ def _answer(prediction: Any) -> str:
 
 
 def _spelled(value: Any) -> str:
-    # The standard library's: a program may return whole numbers of any size.
+    # The standard library's encoder, because a program may return integers of any size.
     return json.dumps(plain(value), sort_keys=True)
 
 
 def _most_frequent(spelled: Sequence[str]) -> int:
-    """The first place of what comes most often."""
+    """The first position of the most frequent text."""
     return spelled.index(Counter(spelled).most_common(1)[0][0])
 
 
 def _vote(values: Sequence[Any]) -> int:
-    """The place of the value that wins."""
+    """The position of the value that wins."""
     numbers = [value for value in values if _is_number(value)]
     missing = sum(value is None for value in values)
     if missing > len(numbers) or len(numbers) + missing < len(values):
         return _most_frequent([_spelled(value) for value in values])
-    # The lower one of two: it is a number that a member gave, so its type allows it.
+    # The lower of the two middle numbers: a member gave it, so its type allows it.
     median = statistics.median_low(numbers)
     return next(place for place, value in enumerate(values) if value is median)
 
 
 def _is_number(value: Any) -> bool:
-    # An enumeration's numbers are names, and true is not one more than false.
+    # The numbers of an enumeration are names, and True is not one more than False.
     number = isinstance(value, Real) and not isinstance(value, bool | Enum)
     return number and not math.isnan(value)

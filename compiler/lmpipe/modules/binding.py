@@ -1,0 +1,196 @@
+"""Walk a program, rebuild it with other predictors, and count its LM calls.
+
+A program is a graph: modules hold predictors, other modules, and lists, tuples and dicts of them.
+Parts may be shared, and modules may refer to each other.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeGuard, TypeVar
+
+from lmpipe.errors import ArtifactError
+from lmpipe.signatures.signature_spec import SignatureSpec
+from lmpipe.state.program_state import ProgramState
+
+T = TypeVar("T")
+L = TypeVar("L")
+
+
+class Node:
+    """The base class of `Module`: an object whose attributes are parts of a program."""
+
+    def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
+        """Count this node; see `count_calls`."""
+        raise NotImplementedError
+
+
+def walk(root: Any, leaf: type[L]) -> Iterator[tuple[str, L]]:
+    """Find the leaves of a program in the order of declaration, each of them once.
+
+    Args:
+        root: a module, or a container of modules.
+        leaf: the class of the leaves; the walk does not look inside them.
+
+    Yields:
+        The attribute path of each leaf, such as `steps[0].query`, and the leaf.
+    """
+    return _walk(root, leaf, "", set())
+
+
+def _walk(value: Any, leaf: type[L], path: str, seen: set[int]) -> Iterator[tuple[str, L]]:
+    if not _has_parts(value) or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, leaf):
+        yield path, value
+        return
+    for label, item in labelled_parts(value):
+        yield from _walk(item, leaf, (path + label).removeprefix("."), seen)
+
+
+def rebuild(root: T, replaced: Mapping[int, Any]) -> T:
+    """Copy a program with some of its parts replaced.
+
+    Only what leads to a replaced part is copied. Everything else is shared with the original,
+    and what was shared inside the original is shared inside the copy.
+
+    Args:
+        root: a module.
+        replaced: the new parts by the `id` of the part that each replaces.
+    """
+    copied = _holders(root, replaced)
+    copies = dict(replaced)
+
+    def copy_of(value: Any) -> Any:
+        if id(value) in copies:
+            return copies[id(value)]
+        if id(value) not in copied:
+            return value
+        if isinstance(value, tuple):
+            # A named tuple takes its items one by one.
+            make = getattr(type(value), "_make", tuple)
+            return copies.setdefault(id(value), make([copy_of(item) for item in value]))
+        # The copy is registered before its parts are copied, because parts may refer to it.
+        result = copies[id(value)] = copy.copy(value)
+        if isinstance(value, list):
+            result[:] = [copy_of(item) for item in value]
+        elif isinstance(value, dict):
+            result.update({key: copy_of(item) for key, item in value.items()})
+        else:
+            new = {name: copy_of(item) for name, item in _attributes(value).items()}
+            # The class's own __setattr__ may refuse, as a frozen dataclass does.
+            vars(result).update(new)
+        return result
+
+    rebuilt: T = copy_of(root)
+    return rebuilt
+
+
+def count_calls(value: Any, seen: set[int] | None = None, *, embeddings: bool = False) -> int:
+    """Count the maximum number of LM calls of one run.
+
+    Args:
+        value: a module, a container of modules, or any other object, which makes no calls.
+        seen: the `id`s of the parts that were already counted; those found are added.
+        embeddings: count requests to an embedder instead of LM calls.
+    """
+    seen = set() if seen is None else seen
+    if not _has_parts(value) or id(value) in seen:
+        return 0
+    seen.add(id(value))
+    if isinstance(value, Node):
+        return value._count_calls(seen, embeddings=embeddings)
+    return count_parts(value, seen, embeddings=embeddings)
+
+
+def count_parts(value: Any, seen: set[int], *, embeddings: bool) -> int:
+    """Count the parts of a module or a container; see `count_calls`."""
+    return sum(
+        count_calls(item, seen, embeddings=embeddings) for _, item in labelled_parts(value)
+    )
+
+
+def labelled_parts(value: Any) -> Iterable[tuple[str, Any]]:
+    """List what a module or a container holds, with the label that each part adds to a path."""
+    if isinstance(value, Node):
+        return [(f".{name}", item) for name, item in _attributes(value).items()]
+    if isinstance(value, dict):
+        return [(f"[{key}]", item) for key, item in value.items()]
+    return [(f"[{index}]", item) for index, item in enumerate(value)]
+
+
+def check_fits(specs: Mapping[str, SignatureSpec], state: ProgramState) -> None:
+    """Check that a state was learned for these predictors.
+
+    Args:
+        specs: the predictors' signatures by path.
+        state: the state to bind.
+
+    Raises:
+        ArtifactError: if a predictor is missing, unknown or has another signature.
+    """
+    learned = state.predictors
+    problems = [
+        *[f"  {path}: in the program, not in the state" for path in specs if path not in learned],
+        *[f"  {path}: in the state, not in the program" for path in learned if path not in specs],
+        *[
+            f"  {path}: learned for another signature than {spec}"
+            for path, spec in specs.items()
+            if path in learned and learned[path].schema_hash != spec.schema_hash
+        ],
+    ]
+    if problems:
+        raise ArtifactError(
+            "this state does not fit this program:\n"
+            + "\n".join(problems)
+            + "\n  load it with the program that it was compiled from, or compile again"
+        )
+
+
+def _has_parts(value: Any) -> TypeGuard[Node | list[Any] | tuple[Any, ...] | dict[Any, Any]]:
+    return isinstance(value, Node | list | tuple | dict)
+
+
+def _attributes(module: Node) -> dict[str, Any]:
+    """A module's own attributes, and those of its class that hold modules."""
+    of_the_class = {
+        name: item
+        for kind in reversed(type(module).__mro__)
+        for name, item in vars(kind).items()
+        if not name.startswith("__") and _holds_node(item, set())
+    }
+    return of_the_class | vars(module)
+
+
+def _holds_node(value: Any, seen: set[int]) -> bool:
+    if isinstance(value, Node):
+        return True
+    if not _has_parts(value) or id(value) in seen:
+        return False
+    seen.add(id(value))
+    return any(_holds_node(item, seen) for _, item in labelled_parts(value))
+
+
+def _holders(root: Any, parts: Collection[int]) -> set[int]:
+    """The `id`s of everything between the root and some parts, which are given by their `id`s."""
+    holders: dict[int, list[int]] = {}
+    seen: set[int] = set()
+    pending = [root]
+    while pending:
+        value = pending.pop()
+        if not _has_parts(value) or id(value) in seen or id(value) in parts:
+            continue
+        seen.add(id(value))
+        for _, item in labelled_parts(value):
+            if _has_parts(item):
+                holders.setdefault(id(item), []).append(id(value))
+                pending.append(item)
+    found: set[int] = set()
+    reached = list(parts)
+    while reached:
+        new = set(holders.get(reached.pop(), ())) - found
+        found |= new
+        reached += new
+    return found

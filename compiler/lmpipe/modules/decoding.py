@@ -1,0 +1,100 @@
+"""Choose the LM that answers a predictor's call, and its decoding settings."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from lmpipe.errors import ConfigError, SignatureError
+from lmpipe.foundation.checks import check_number
+from lmpipe.lm.lm import LM
+from lmpipe.lm.scope import Scope
+from lmpipe.settings import current_settings
+from lmpipe.state.program_state import AdapterRef, PredictorState
+
+# The temperature of further samples of an LM that decodes greedily: equal samples teach nothing.
+SAMPLE_TEMPERATURE = 0.7
+
+_OPTIONS = ("instruction", "layout", "constrained", "lm", "retries", "temperature", "max_tokens")
+
+
+class Decoding:
+    """What a predictor's state changes in an LM: its model, LoRA adapter and decoding settings.
+
+    Args:
+        state: the predictor's.
+        path: the predictor's, for errors.
+    """
+
+    def __init__(self, state: PredictorState, path: str) -> None:
+        self._state = state
+        self._path = path
+        self._known: dict[tuple[int, str | None, bool], tuple[LM, LM]] = {}
+
+    def choose(self, own: LM | None, scope: Scope, *, sampling: bool) -> LM:
+        """Return the LM of one call, with all its settings.
+
+        Args:
+            own: the predictor's own LM, which replaces the run's.
+            scope: of the call.
+            sampling: whether several samples are drawn, which must not be equal.
+
+        Raises:
+            ConfigError: if the state's adapter was trained for another LM.
+        """
+        if scope.role == "teacher" and scope.lm is not None:
+            lm, model = scope.lm, None
+        else:
+            lm, model = own or scope.lm or current_settings().lm, self._state.lm
+        if scope.decoding:
+            return self._changed(lm, model, scope, sampling=sampling)
+        # The same few LMs answer every call, so each is changed only once.
+        known = self._known.get((id(lm), model, sampling))
+        if known is None or known[0] is not lm:
+            known = lm, self._changed(lm, model, scope, sampling=sampling)
+            self._known[id(lm), model, sampling] = known
+        return known[1]
+
+    def _changed(self, lm: LM, model: str | None, scope: Scope, *, sampling: bool) -> LM:
+        if model is not None:
+            lm = lm.named(model)
+        if self._state.adapter is not None:
+            lm = self._with_adapter(lm, self._state.adapter, scope)
+        settings = {**self._state.decoding, **dict(scope.decoding)}
+        if sampling and settings.get("temperature", lm.temperature) == 0:
+            settings["temperature"] = SAMPLE_TEMPERATURE
+        return lm.with_settings(**settings) if settings else lm
+
+    def _with_adapter(self, lm: LM, adapter: AdapterRef, scope: Scope) -> LM:
+        if lm.model == adapter.base:
+            return lm.with_adapter(adapter.name)
+        if scope.role == "teacher":
+            return lm  # a teacher that is another LM answers without the adapter
+        raise ConfigError(
+            f"{self._path} has a LoRA adapter that was trained for {adapter.base}, but the LM is "
+            f"{lm.model}: use that LM, or serve the same model under that name"
+        )
+
+
+def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
+    """Check the decoding settings that a predictor's constructor takes.
+
+    Any name may be a parameter of some server, except a misspelled option of the constructor.
+
+    Args:
+        owner: the predictor's class, for the message.
+        decoding: settings by name.
+
+    Raises:
+        SignatureError: if a name is almost that of an option.
+        ConfigError: if a number is out of range.
+    """
+    for name in decoding:
+        near = difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.75)
+        if near and name not in _OPTIONS:
+            raise SignatureError(f"{owner} has no option {name!r}; did you mean {near[0]!r}?")
+    if "temperature" in decoding:
+        check_number(owner, "temperature", decoding["temperature"], minimum=0)
+    if "max_tokens" in decoding:
+        check_number(owner, "max_tokens", decoding["max_tokens"], minimum=1, integer=True)
