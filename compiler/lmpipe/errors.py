@@ -1,38 +1,38 @@
-"""Every error that lmpipe raises, in one tree.
+"""Every error that lmpipe raises on purpose, in one tree.
 
     LmpipeError
-    ├── InputError              something that the caller handed over is wrong; the CLI exits with 2
-    │   ├── SignatureError      a signature is declared wrongly
-    │   ├── CallError           a predictor was called with wrong, missing or extra inputs
-    │   ├── DataError           a data file or row is wrong; names the file and the line
-    │   ├── MetricError         a metric breaks its contract, or fails on every row
-    │   ├── RecipeError         a compile is described wrongly
-    │   ├── ArtifactError       a run folder or a state does not fit, or was tampered with
-    │   ├── ConfigError         a setting, an LM name or an installation is wrong
-    │   │   └── NetworkBlockedError  a test that replays its LM calls reached for the network
-    │   └── CassetteError       a cassette is damaged, or its calls are not those of the test
-    │       └── CassetteMissError    a call that was to be replayed is not in the cassette
-    ├── OutputError             a reply cannot be read as the declared outputs; keeps the raw text
-    ├── LMError                 the road to an LM failed
-    │   ├── LMRequestError      the server refuses this request: asking again cannot help
-    │   ├── LMUnavailableError  the server is away or overloaded: asking again may help
-    │   ├── DeadlineError       the caller's own deadline passed before the reply came
-    │   └── ServerError         a model server cannot be started, or died; keeps its last words
-    ├── TrainingError           weights could not be trained: the environment, the model, the disk
-    └── BudgetExhaustedError    the next step could pass the budget
+    ├── InputError                   the caller passed something wrong; the CLI exits with 2
+    │   ├── SignatureError           a signature is declared wrongly
+    │   ├── CallError                a call has wrong, missing or unknown inputs
+    │   ├── DataError                a data file or row is wrong
+    │   ├── MetricError              a metric returns something else than a score, or always fails
+    │   ├── RecipeError              a recipe is incomplete or contradicts itself
+    │   ├── ArtifactError            a run folder or state is damaged, foreign or untrusted
+    │   ├── ConfigError              a setting, an LM name or an installation is wrong
+    │   │   └── NetworkBlockedError  code under a network block tried to use the network
+    │   └── CassetteError            a cassette cannot be read, written or replayed
+    │       └── CassetteMissError    a call to replay is not in the cassette
+    ├── OutputError                  a reply cannot be read as the declared outputs
+    ├── LMError                      a call to an LM failed
+    │   ├── LMRequestError           the server refused the request; a retry cannot help
+    │   ├── LMUnavailableError       the server is down or overloaded; a retry may help
+    │   ├── DeadlineError            the caller's deadline passed before the reply came
+    │   └── ServerError              a model server could not be started, or died
+    ├── TrainingError                weights could not be trained
+    └── BudgetExhaustedError         the next step could exceed the budget
 
-Every message says what was expected, what came, and what to do.
+Every message names what was expected, what was found and what to do.
 """
 
 from __future__ import annotations
 
 
 class LmpipeError(Exception):
-    """The root of the tree: catch it to catch all that lmpipe raises on purpose."""
+    """The root of the tree; catch it to catch every error that lmpipe raises on purpose."""
 
 
 class InputError(LmpipeError):
-    """Something that the caller handed over is wrong."""
+    """The caller passed something wrong."""
 
 
 class SignatureError(InputError):
@@ -40,23 +40,23 @@ class SignatureError(InputError):
 
 
 class CallError(InputError):
-    """A predictor was called with wrong, missing or extra inputs."""
+    """A predictor or program was called with wrong, missing or unknown inputs."""
 
 
 class DataError(InputError):
-    """A data file or a row of it is wrong."""
+    """A data file or row is wrong; the message names the file and the line."""
 
 
 class MetricError(InputError):
-    """A metric returned something that is no score, or raised on every row."""
+    """A metric returned something else than a score, or raised on every row."""
 
 
 class RecipeError(InputError):
-    """A compile is described wrongly: a part is missing or parts do not fit together."""
+    """A recipe is incomplete or contradicts itself."""
 
 
 class ArtifactError(InputError):
-    """A run folder or a learned state is damaged, foreign or not trusted."""
+    """A run folder or a learned state is damaged, of another program, or not trusted."""
 
 
 class ConfigError(InputError):
@@ -64,23 +64,23 @@ class ConfigError(InputError):
 
 
 class NetworkBlockedError(ConfigError):
-    """Code under a network block reached for a host that is not allowed."""
+    """Code under a network block tried to reach a host that is not allowed."""
 
 
 class CassetteError(InputError):
-    """A cassette cannot be read or written, or what it holds is not what was asked for."""
+    """A cassette cannot be read or written, or its calls are not those of the test."""
 
 
 class CassetteMissError(CassetteError):
-    """A call that was to be replayed is not in the cassette; the message says what differs."""
+    """A call to replay is not in the cassette; the message shows what differs."""
 
 
 class OutputError(LmpipeError):
     """A reply cannot be read as the declared outputs.
 
     Args:
-        message: what was expected and what came.
-        raw: the reply's text as the LM wrote it.
+        message: what was expected and what was found.
+        raw: the reply's text, as the LM wrote it.
     """
 
     def __init__(self, message: str, *, raw: str) -> None:
@@ -89,12 +89,12 @@ class OutputError(LmpipeError):
 
 
 class LMError(LmpipeError):
-    """The road to an LM failed.
+    """A call to an LM failed.
 
     Args:
         message: which LM, what happened, what to do.
-        status: the HTTP status, where there was one.
-        retry_after: seconds that the server asked to wait, where it did.
+        status: the HTTP status, if the server sent one.
+        retry_after: the seconds that the server asked to wait, if it did.
     """
 
     def __init__(
@@ -106,28 +106,28 @@ class LMError(LmpipeError):
 
 
 class LMRequestError(LMError):
-    """The server refuses this request; asking again cannot help."""
+    """The server refused this request; a retry cannot help."""
 
 
 class LMUnavailableError(LMError):
-    """The server cannot be reached, is overloaded or broke off; asking again may help."""
+    """The server is down, overloaded, or closed the connection; a retry may help."""
 
 
 class DeadlineError(LMError):
-    """The caller's own deadline passed before the LM had replied."""
+    """The caller's deadline passed before the LM replied."""
 
 
 class TrainingError(LmpipeError):
-    """Weights could not be trained; what was done so far is kept where it can be gone on with."""
+    """Weights could not be trained; work that can be resumed is kept."""
 
 
 class ServerError(LMError):
-    """A model server cannot be started, died, or does not do what it was started for.
+    """A model server could not be started, died, or does not do what it was started for.
 
     Args:
         message: which server, what happened, what to do.
-        log: the last lines that it wrote.
-        exit_status: what its process ended with, where it ended; below 0 for a signal.
+        log: the last lines of its log.
+        exit_status: the exit status of its process, if it ended; negative for a signal.
     """
 
     def __init__(
@@ -139,4 +139,4 @@ class ServerError(LMError):
 
 
 class BudgetExhaustedError(LmpipeError):
-    """The next step could pass the budget."""
+    """The next step could exceed the budget."""

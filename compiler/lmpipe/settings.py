@@ -1,4 +1,4 @@
-"""What calls use when nothing else is said: the configured LM and runtime."""
+"""The defaults of LM calls: `configure` sets them for the process, `using` for a block."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmpipe.errors import LMError
+from lmpipe.foundation.checks import check_number
 from lmpipe.lm.lm import LM
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.traffic import deadline as deadlines
@@ -24,8 +25,8 @@ class Settings:
     """The defaults of LM calls.
 
     Args:
-        lm: the LM of predictors that name none.
-        runtime: the road that calls take.
+        lm: the LM of predictors without their own.
+        runtime: carries out the calls.
         embedder: the embedding LM of programs whose demonstrations are chosen by embeddings.
     """
 
@@ -39,11 +40,11 @@ _configured: Settings | None = None
 _override: ContextVar[Settings | None] = ContextVar("lmpipe_settings", default=None)
 
 
-# Runtimes that nobody but this module can close.
+# Runtimes that only this module can close.
 _made: list[Runtime] = []
 _process = os.getpid()
 
-# Shown every runtime before it is used, while a test has a cassette.
+# Receives every runtime before it is used, while a test has a cassette.
 _intercept: Callable[[Runtime], None] | None = None
 
 
@@ -55,16 +56,16 @@ def _keep(runtime: Runtime) -> Runtime:
 
 
 def _close_made() -> None:
-    if os.getpid() == _process:  # the connections of a forked child are its parent's
+    if os.getpid() == _process:  # a forked child must not close its parent's connections
         for runtime in _made:
-            # From Python 3.12 on no thread can be started here, as the embedded engine does to
-            # close: it has a finalizer of its own.
+            # Since Python 3.12 no thread can be started here, which the embedded engine needs to
+            # close; its own finalizer closes it.
             with contextlib.suppress(RuntimeError):
                 runtime.close()
 
 
 def current_settings() -> Settings:
-    """The settings in force here: of `using`, else of `configure`, else the defaults."""
+    """Return the current settings: of `using`, else of `configure`, else the defaults."""
     settings = _override.get() or _configured or _configure_defaults()
     if _intercept is not None:
         _intercept(settings.runtime)
@@ -73,15 +74,15 @@ def current_settings() -> Settings:
 
 @contextmanager
 def intercepting(intercept: Callable[[Runtime], None]) -> Iterator[None]:
-    """See every runtime before it is used for a call, in all threads and tasks of the process.
+    """Inspect every runtime before it is used for a call, in all threads and tasks.
 
-    Unlike `using`, this holds whatever the code inside configures, and wherever it runs. Of
-    nested ones the inner holds.
+    Unlike `using`, this holds whatever the code inside configures, and wherever it runs. The
+    innermost of nested calls holds.
 
     Args:
         intercept: called with the runtime, often more than once.
     """
-    global _intercept  # noqa: PLW0603 - a test's hold on the road is on the whole process
+    global _intercept  # noqa: PLW0603 - a test redirects the calls of the whole process
     before = _intercept
     _intercept = intercept
     try:
@@ -91,13 +92,13 @@ def intercepting(intercept: Callable[[Runtime], None]) -> Iterator[None]:
 
 
 def configured_lm() -> LM:
-    """The LM of the settings in force here; looking makes no cache."""
+    """Return the LM of the current settings, without making a runtime or a cache."""
     settings = _override.get() or _configured
     return settings.lm if settings else LM("local")
 
 
 def configured_embedder() -> LM | None:
-    """The embedder of the settings in force here, if any; looking makes no cache."""
+    """Return the embedder of the current settings, if any, without making a runtime or a cache."""
     settings = _override.get() or _configured
     return settings.embedder if settings else None
 
@@ -121,13 +122,19 @@ def make_runtime(
     """Make a runtime with a disk cache.
 
     Args:
-        cache: a folder; True for the default one (`$LMPIPE_CACHE`, or in the user's cache
-            folder); False or None for none.
-        max_in_flight: requests in flight to one server at a time.
-        attempts: how often an unavailable server is asked before it counts as away.
-        give_up_after: the longest that it is asked in all, in seconds; no bound by default.
+        cache: the cache's folder; True for the default one (`$LMPIPE_CACHE`, or in the user's cache
+            folder); False or None for no cache.
+        max_in_flight: the maximum number of requests in flight to one server, 1 or more.
+        attempts: the maximum number of attempts of a request whose server is unavailable.
+        give_up_after: the maximum time for all attempts, in seconds; unlimited by default.
         on_retry: called with the attempt's number, the wait in seconds and the error.
+
+    Raises:
+        ConfigError: if a number is out of range.
     """
+    check_number("make_runtime", "max_in_flight", max_in_flight, minimum=1, integer=True)
+    check_number("make_runtime", "attempts", attempts, minimum=1, integer=True, optional=True)
+    check_number("make_runtime", "give_up_after", give_up_after, above=0, optional=True)
     from lmpipe.lm.cache.cache import Cache, default_cache_folder
 
     store = None
@@ -146,15 +153,21 @@ def configure(
     runtime: Runtime | None = None,
     embedder: LM | str | None = None,
 ) -> None:
-    """Set the defaults of this process; what is not given stays as it is.
+    """Set the defaults of this process; what is not given does not change.
 
     Args:
-        lm: the LM of predictors that name none; at first `LM("local")`.
-        cache: the cache's folder, True for the default one, False for none.
-        max_in_flight: requests in flight to one server at a time.
-        runtime: a whole runtime, in place of the two above.
+        lm: the LM of predictors without their own; initially `LM("local")`.
+        cache: the cache's folder, True for the default folder, False for no cache.
+        max_in_flight: the maximum number of requests in flight to one server, 1 or more.
+        runtime: a runtime, which replaces the two above.
         embedder: the embedding LM of programs whose demonstrations are chosen by embeddings.
+
+    Raises:
+        ConfigError: if `max_in_flight` is not a whole number of 1 or more.
     """
+    check_number(
+        "configure", "max_in_flight", max_in_flight, minimum=1, integer=True, optional=True
+    )
     global _configured  # noqa: PLW0603 - `configure` is the one explicit global
     settings = current_settings() if cache is None else _configured
     settings = settings or Settings(LM("local"), Runtime())
@@ -181,19 +194,20 @@ def using(
     deadline: float | None = None,
     embedder: LM | None = None,
 ) -> Iterator[Settings]:
-    """Other settings for the calls made inside a `with` block, in this thread or task alone.
+    """Change the settings for calls inside a `with` block, in this thread or task only.
 
     Args:
-        lm: the LM of predictors that name none.
-        runtime: the road that calls take.
-        deadline: the time that all LM calls of the block together may take, in seconds from now.
-            Once it has passed, those under way and all later ones raise `DeadlineError`. Of
-            nested deadlines the earlier one holds.
+        lm: the LM of predictors without their own.
+        runtime: carries out the calls.
+        deadline: the maximum time for all LM calls of the block, in seconds from now, above 0.
+            Once it has passed, calls in flight and all later ones raise `DeadlineError`. The
+            earliest of nested deadlines holds.
         embedder: the embedding LM of programs whose demonstrations are chosen by embeddings.
 
     Raises:
-        ConfigError: if the deadline is not above 0.
+        ConfigError: if the deadline is not a number above 0.
     """
+    check_number("using", "deadline", deadline, above=0, optional=True)
     embedder = embedder or configured_embedder()
     if lm is None or runtime is None:
         settings = current_settings()

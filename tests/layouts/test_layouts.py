@@ -19,7 +19,7 @@ from lmpipe.layouts import (
     JsonLayout,
     Layout,
     LayoutError,
-    ask_again,
+    correction_turns,
     layout_named,
     layout_names,
     render_prefix,
@@ -192,7 +192,7 @@ def shown(layout: Layout) -> str:
     )
     turns = [
         *render_prefix(layout, spec, spec.instruction, [demo]),
-        *ask_again("what?", "the reply lacks 'team'"),
+        *correction_turns("what?", "the reply lacks 'team'"),
     ]
     return "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in turns)
 

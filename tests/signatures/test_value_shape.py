@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import pytest
 
-from lmpipe.signatures.value_shape import Shape, sets_in_order, shape_of
+from lmpipe.signatures.value_shape import Shape, shape_of, sort_sets
 
 
 class Colour(enum.Enum):
@@ -134,10 +134,10 @@ def test_sets_are_put_in_one_order_wherever_they_are() -> None:
     schema = pydantic.TypeAdapter(dict[str, Tags | None]).json_schema()
     value = {"x": {"names": ["b", "c", "a"], "more": [[3, 1, 2]]}, "y": None}
     ordered = {"x": {"names": ["a", "b", "c"], "more": [[1, 2, 3]]}, "y": None}
-    assert sets_in_order(value, schema) == ordered
+    assert sort_sets(value, schema) == ordered
 
 
 def test_lists_keep_their_order() -> None:
     numbers = random.Random(0).sample(range(100), 20)
     schema = pydantic.TypeAdapter(list[int]).json_schema()
-    assert sets_in_order(numbers, schema) == numbers
+    assert sort_sets(numbers, schema) == numbers

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from lmpipe.errors import ConfigError
-from lmpipe.layouts.base import Layout, LayoutError, Reading, ask_again, render_demo, render_prefix
+from lmpipe.layouts.base import (
+    Layout,
+    LayoutError,
+    Reading,
+    correction_turns,
+    render_demo,
+    render_prefix,
+)
 from lmpipe.layouts.json_layout import JsonLayout
 from lmpipe.layouts.text_layouts import ChatLayout, PlainLayout
 
@@ -14,7 +21,7 @@ __all__ = [
     "LayoutError",
     "PlainLayout",
     "Reading",
-    "ask_again",
+    "correction_turns",
     "layout_named",
     "layout_names",
     "render_demo",
@@ -30,16 +37,16 @@ def layout_named(name: str) -> Layout:
     """Find a layout by the name that states carry.
 
     Raises:
-        ConfigError: if there is none of that name.
+        ConfigError: if there is no layout of that name.
     """
     try:
         return _LAYOUTS[name]
     except KeyError:
         raise ConfigError(
-            f"unknown prompt layout {name!r}: there are {', '.join(_LAYOUTS)}"
+            f"unknown prompt layout {name!r}: choose one of {', '.join(_LAYOUTS)}"
         ) from None
 
 
 def layout_names() -> tuple[str, ...]:
-    """The names of all layouts, the default one first."""
+    """List the names of all layouts, the default first."""
     return tuple(_LAYOUTS)

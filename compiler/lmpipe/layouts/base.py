@@ -1,7 +1,7 @@
-"""What a prompt layout does, and the conversation that all layouts share.
+"""The `Layout` protocol, and the conversation that all layouts share.
 
-All that is the same for every example comes first (system turn, then demonstrations as earlier
-turns), so that servers can reuse the prefix from one call to the next.
+Everything that is the same for every call comes first (system turn, then demonstrations as
+earlier turns), so that servers can reuse the prefix from one call to the next.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from lmpipe.state.program_state import Demo, to_plain
 
 
 class LayoutError(ValueError):
-    """A reply does not follow its layout, or a value in it is of another type."""
+    """A reply does not follow its layout, or a value in it has the wrong type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read from a reply.
+    """The values read from a reply.
 
     Args:
-        values: raw values by output name, ready to be validated.
-        repaired: whether JSON had to be repaired to read them.
+        values: raw values by output name, not validated yet.
+        repaired: whether their JSON had to be repaired.
     """
 
     values: dict[str, Any]
@@ -37,23 +37,23 @@ class Layout(Protocol):
 
     @property
     def name(self) -> str:
-        """What states call it."""
+        """The name that states use for it."""
         ...
 
     def system(self, spec: SignatureSpec, instruction: str) -> str:
-        """The system turn: the instruction and the form of the reply."""
+        """Write the system turn: the instruction and the form of the reply."""
         ...
 
     def user(self, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
-        """A user turn: the inputs of one example, as JSON values by name."""
+        """Write a user turn: the inputs of one example, as JSON values by name."""
         ...
 
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
-        """The reply that gives these outputs; those that are missing are left out."""
+        """Write the reply that gives these outputs; missing ones are left out."""
         ...
 
     def read(self, spec: SignatureSpec, text: str) -> Reading:
-        """Take a reply apart.
+        """Parse a reply.
 
         Raises:
             LayoutError: if it does not follow the layout.
@@ -61,22 +61,22 @@ class Layout(Protocol):
         ...
 
     def partial(self, spec: SignatureSpec, text: str) -> dict[str, Any]:
-        """Take the beginning of a reply apart: what there is of each output so far.
+        """Parse the beginning of a reply: what there is of each output so far.
 
-        All outputs but the last one in the result are complete. What may turn out to be the
-        label of the next output is left out. Never raises.
+        All outputs in the result but the last one are complete. Text that may become the label
+        of the next output is left out. Never raises.
         """
         ...
 
     def constraint(self, spec: SignatureSpec) -> Constraint:
-        """What a reply must look like to be read without error."""
+        """Describe the replies that can be read without error."""
         ...
 
 
 def render_prefix(
     layout: Layout, spec: SignatureSpec, instruction: str, demos: Sequence[Demo]
 ) -> tuple[Message, ...]:
-    """The turns that are the same for every example: system turn and demonstrations."""
+    """Render the turns that are the same for every call: system turn and demonstrations."""
     messages = [Message("system", layout.system(spec, instruction))]
     for demo in demos:
         messages += render_demo(layout, spec, demo)
@@ -84,20 +84,20 @@ def render_prefix(
 
 
 def render_demo(layout: Layout, spec: SignatureSpec, demo: Demo) -> tuple[Message, Message]:
-    """A demonstration as two earlier turns: what was asked, and the reply."""
-    inputs, outputs = _tidy(spec.inputs, demo.inputs), _tidy(spec.outputs, demo.outputs)
+    """Render a demonstration as two earlier turns: its inputs and the reply."""
+    inputs, outputs = _normalize(spec.inputs, demo.inputs), _normalize(spec.outputs, demo.outputs)
     return (
         Message("user", layout.user(spec, inputs)),
         Message("assistant", layout.assistant(spec, outputs)),
     )
 
 
-def _tidy(fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> dict[str, Any]:
+def _normalize(fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> dict[str, Any]:
     return {f.name: f.normalize(to_plain(values[f.name])) for f in fields if f.name in values}
 
 
-def ask_again(reply: str, problem: str) -> tuple[Message, Message]:
-    """The turns that show an LM its unreadable reply and what is wrong with it."""
+def correction_turns(reply: str, problem: str) -> tuple[Message, Message]:
+    """Write the turns that show an LM its unreadable reply and what is wrong with it."""
     return (
         Message("assistant", reply),
         Message("user", f"That reply cannot be used: {problem}\nAnswer again, in the same form."),

@@ -1,6 +1,6 @@
-"""Grammars (GBNF) that hold a reply to its layout while it is decoded.
+"""Grammars (GBNF) that constrain a reply to its layout while it is decoded.
 
-llama.cpp reads them as they are, and so does vLLM (`structured_outputs.grammar`).
+Both llama.cpp and vLLM (`structured_outputs.grammar`) take them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from lmpipe.lm.request import Constraint
 from lmpipe.signatures.signature_spec import FieldSpec
 from lmpipe.signatures.value_shape import Shape
 
-_LONGEST_COUNTED = 200  # engines unroll a counted repetition, so long ones are left unbounded
+# Engines unroll a counted repetition, so longer ones are left unbounded.
+_LONGEST_COUNTED = 200
 
 _JSON_RULES = r"""
 json ::= object | array | string | number | "true" | "false" | "null"
@@ -25,13 +26,13 @@ space ::= " "?
 
 
 def reply_grammar(parts: Sequence[str | FieldSpec]) -> Constraint:
-    """The grammar of a reply made of fixed text and field values, in this order."""
+    """Write the grammar of a reply made of fixed text and field values, in this order."""
     root, rules, needs_json = [], [], False
     for index, part in enumerate(parts):
         if isinstance(part, str):
             root.append(_quote(part))
             continue
-        rule = f"field-{index}"  # names of Python may hold letters that names of rules may not
+        rule = f"field-{index}"  # Python names may hold letters that rule names may not
         root.append(rule)
         rules.append(f"{rule} ::= {_value(part.shape)}")
         needs_json = needs_json or part.shape.kind == "json"

@@ -17,7 +17,7 @@ from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 @dataclass(frozen=True)
 class JsonLayout:
-    """Inputs and outputs as one JSON object each."""
+    """Writes inputs as one JSON object and outputs as another."""
 
     name: str = "json"
 
@@ -53,7 +53,7 @@ class JsonLayout:
         return {name: item for name, item in value.items() if name in spec.output_names}
 
     def constraint(self, spec: SignatureSpec) -> Constraint:
-        # Properties keep their order: servers decode them in the order of the schema.
+        # Properties keep their order, because servers decode them in the order of the schema.
         return Constraint("json_schema", json_text(spec.output_schema))
 
 

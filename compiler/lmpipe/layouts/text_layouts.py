@@ -37,11 +37,11 @@ def _read_fields(fields: Sequence[FieldSpec], texts: Mapping[str, str]) -> Readi
 
 
 def _cut(pattern: re.Pattern[str], names: Sequence[str], text: str) -> dict[str, str]:
-    """Cut a text at its labels; the first text under a label wins."""
+    """Cut a text at its labels; if a label is repeated, its first text wins."""
     found = list(pattern.finditer(text))
     ends = [match.start() for match in found[1:]] + [len(text)]
     texts: dict[str, str] = {}
-    for match, end in zip(found, ends, strict=False):  # none found, one end
+    for match, end in zip(found, ends, strict=False):  # no match has one end
         name = names[(match.lastindex or 1) - 1]
         texts.setdefault(name, text[match.end() : end].strip())
     return texts
@@ -49,7 +49,7 @@ def _cut(pattern: re.Pattern[str], names: Sequence[str], text: str) -> dict[str,
 
 @dataclass(frozen=True)
 class ChatLayout:
-    """Every field under a marker line of its own, `## field`; values may span lines."""
+    """Writes every field under its own marker line, `## field`; values may span lines."""
 
     name: str = "chat"
 
@@ -80,7 +80,7 @@ class ChatLayout:
     def partial(self, spec: SignatureSpec, text: str) -> dict[str, Any]:
         head, newline, last = text.rpartition("\n")
         if last.lstrip(" \t").startswith("#") or not last.strip():
-            text = head + newline  # perhaps a marker, once it is whole
+            text = head + newline  # it may become a marker
         return dict(_cut(_chat_markers(spec.output_names), spec.output_names, text))
 
     def constraint(self, spec: SignatureSpec) -> Constraint:
@@ -91,7 +91,7 @@ class ChatLayout:
 
 
 def _cut_exact(names: Sequence[str], text: str) -> dict[str, str] | None:
-    """Cut a reply that keeps to the form and has no other `#` in it: much quicker than `_cut`."""
+    """Cut a reply that follows the form and has no other `#`; much faster than `_cut`."""
     if text.count("#") != 2 * len(names) or not text.startswith(f"## {names[0]}\n"):
         return None
     texts, start = {}, len(names[0]) + 4
@@ -108,14 +108,14 @@ def _cut_exact(names: Sequence[str], text: str) -> dict[str, str] | None:
 
 @lru_cache(maxsize=512)
 def _chat_markers(names: tuple[str, ...]) -> re.Pattern[str]:
-    # One group for each name, in their order: the group that matched says which field it is.
+    # One group per name, in order: the number of the matching group tells the field.
     alternatives = "|".join(f"({re.escape(name)})" for name in names)
     return re.compile(rf"^[ \t]*#+[ \t]*(?:{alternatives})[ \t]*:?[ \t]*$", re.M | re.I)
 
 
 @dataclass(frozen=True)
 class PlainLayout:
-    """Short `Field: value` lines; a single output is the bare value. Suits small models."""
+    """Writes short `Field: value` lines; a single output is the bare value. For small models."""
 
     name: str = "plain"
 
@@ -172,7 +172,7 @@ class PlainLayout:
 
 
 def _may_become_label(names: Sequence[str], line: str) -> bool:
-    """Whether a line that is not yet whole may turn out to be a label."""
+    """Whether an unfinished line may become a label."""
     start = line.strip(" \t*").casefold()
     labels = (spelled.casefold() for name in names for spelled in (name, _label(name)))
     return any(label.startswith(start) for label in labels)

@@ -1,4 +1,4 @@
-"""How single values are spelled in text and read back from it."""
+"""Write single values as text and read them back."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def spell(field: FieldSpec, value: Any) -> str:
 
 
 def json_text(value: Any) -> str:
-    """Write a JSON value compactly on one line, keys in their own order."""
+    """Write a JSON value compactly on one line; keys keep their order."""
     try:
         return orjson.dumps(value, default=_plain).decode()
-    except TypeError:  # whole numbers of more than 64 bits
+    except TypeError:  # integers of more than 64 bits
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
@@ -51,13 +51,16 @@ def _plain(value: Any) -> Any:
 
 
 def read_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
-    """Read a value of a field from text: the raw value, and whether JSON was repaired for it.
+    """Read a value of a field from text.
 
-    Text has no quotes, so an optional text that says `none`, `null`, `n/a`, `-` or nothing at all
-    is None; the JSON layout keeps such words.
+    Text has no quotes, so an optional text of `none`, `null`, `n/a`, `-` or nothing at all is
+    None; the JSON layout keeps such words.
+
+    Returns:
+        The raw value, and whether its JSON had to be repaired.
 
     Raises:
-        LayoutError: if the text holds no such value.
+        LayoutError: if the text does not hold such a value.
     """
     shape, text = field.shape, text.strip()
     if shape.kind == "text" and not shape.optional:
@@ -117,15 +120,15 @@ def read_json(name: str, text: str, container: str = "") -> tuple[Any, bool]:
     """Read JSON from a reply that may wrap it in prose or a code fence.
 
     Args:
-        name: of what is read, for errors.
+        name: the name of the value, for errors.
         text: the reply.
-        container: `object` or `array` where only such a value will do.
+        container: `object` or `array` if the value must be one.
 
     Returns:
-        The value, and whether it could only be read after repair.
+        The value, and whether it had to be repaired.
 
     Raises:
-        LayoutError: if there is no JSON in it.
+        LayoutError: if the reply holds no JSON.
     """
     fenced = _FENCE.search(text)
     for candidate in (text, fenced.group(1) if fenced else "", *_enclosed(text, container)):
@@ -148,12 +151,12 @@ def read_json(name: str, text: str, container: str = "") -> tuple[Any, bool]:
 
 def _loads(text: str) -> Any:
     value = orjson.loads(text)
-    # orjson reads whole numbers of more than 64 bits as floats, which loses digits.
+    # orjson reads integers of more than 64 bits as floats, which loses digits.
     return json.loads(text) if _LONG_NUMBER.search(text) else value
 
 
 def _shallow(value: Any, depth: int = 0) -> Any:
-    # Deeper values could be read, but not be written into traces.
+    # Deeper values can be read but not written into traces.
     if depth > _DEEPEST:
         raise ValueError("nested too deeply")
     if isinstance(value, dict | list):
@@ -163,7 +166,7 @@ def _shallow(value: Any, depth: int = 0) -> Any:
 
 
 def _enclosed(text: str, container: str) -> list[str]:
-    """What stands in the outermost braces and in the outermost brackets, the earlier one first."""
+    """The text in the outermost braces and in the outermost brackets, in the order of the text."""
     braces, brackets = ("{", "}"), ("[", "]")
     pairs = {"object": (braces,), "array": (brackets,)}.get(container, (braces, brackets))
     spans = [(text.find(opening), text.rfind(closing) + 1) for opening, closing in pairs]

@@ -107,9 +107,7 @@ def count_calls(value: Any, seen: set[int] | None = None, *, embeddings: bool = 
 
 def count_parts(value: Any, seen: set[int], *, embeddings: bool) -> int:
     """Count the parts of a module or a container; see `count_calls`."""
-    return sum(
-        count_calls(item, seen, embeddings=embeddings) for _, item in labelled_parts(value)
-    )
+    return sum(count_calls(item, seen, embeddings=embeddings) for _, item in labelled_parts(value))
 
 
 def labelled_parts(value: Any) -> Iterable[tuple[str, Any]]:

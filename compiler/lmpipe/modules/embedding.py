@@ -1,4 +1,4 @@
-"""`Embedding`: the question for the vector of one call's inputs, which chooses demonstrations."""
+"""`Embedding`: the request for the embedding of one call's inputs, which chooses demonstrations."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lmpipe.state.program_state import Vectors
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """What an embedder is asked before a predictor's conversation starts.
+    """The request that an embedder gets before a predictor's conversation starts.
 
     Args:
-        path: of the predictor.
-        vectors: those of its pool.
-        request: the question.
+        path: the predictor's path.
+        vectors: the embeddings of its pool.
+        request: the request.
     """
 
     path: str
@@ -27,49 +27,50 @@ class Embedding:
 
     @staticmethod
     def of(path: str, vectors: Vectors, text: str, configured: LM | None) -> Embedding:
-        """Ask the configured embedder, if it is the one that made a pool's vectors.
+        """Make a request to the configured embedder.
 
-        A state has the embedder's name alone: the vectors of another model tell nothing here. The
-        same model may be reached through another provider.
+        It must be the model that embedded the pool, because vectors of different models cannot
+        be compared. The same model may be reached through another provider.
 
         Args:
-            path: of the predictor.
-            vectors: those of its pool.
-            text: what stands for the call's inputs.
-            configured: the embedder of the settings in force.
+            path: the predictor's path.
+            vectors: the embeddings of its pool.
+            text: the call's inputs as text.
+            configured: the configured embedder.
 
         Raises:
-            ConfigError: if it is another one, or there is none.
+            ConfigError: if no embedder is configured, or another model.
         """
         if configured is None or _model(configured.model) != _model(vectors.embedder):
-            came = "none is configured" if configured is None else f"{configured.model} is"
+            found = "no embedder" if configured is None else configured.model
             raise ConfigError(
                 f"{path}: its demonstrations are chosen by embeddings of {vectors.embedder}, but "
-                f"{came}: say how it is reached by lmpipe.configure(embedder=lmpipe.LM("
-                f"{vectors.embedder!r}, …)), or on the command line --embedder {vectors.embedder}"
+                f"{found} is configured: call lmpipe.configure(embedder=lmpipe.LM("
+                f"{vectors.embedder!r}, …)), or pass --embedder {vectors.embedder} on the command "
+                "line"
             )
         return Embedding(path, vectors, embedding_request(configured, text))
 
     def read(self, reply: Reply) -> str:
-        """The vector, if it can be compared with those of the pool.
+        """Return the vector of a reply, as text.
 
         Raises:
-            ConfigError: if it has another number of numbers.
+            ConfigError: if the reply is not a vector, or not of the pool's dimension.
         """
         model = self.request.lm.model
         try:
             dimension = dimension_of(reply.text)
         except ValueError as error:
-            raise ConfigError(f"{self.path}: {model} gave no vector: {error}") from error
+            raise ConfigError(f"{self.path}: {model} did not return a vector: {error}") from error
         if dimension != self.vectors.dimension:
             raise ConfigError(
-                f"{self.path}: {model} gave a vector of {dimension} numbers, but those of its "
-                f"demonstrations have {self.vectors.dimension}: ask the model with the parameters "
-                "that it was compiled with, or compile again"
+                f"{self.path}: {model} returned a vector of {dimension} numbers, but those of its "
+                f"demonstrations have {self.vectors.dimension}: give the embedder the parameters "
+                "that the program was compiled with, or compile again"
             )
         return reply.text
 
 
 def _model(name: str) -> str:
-    """What a server calls the model, whichever way it is reached."""
+    """The model's name without its provider."""
     return name.partition("/")[2] or name

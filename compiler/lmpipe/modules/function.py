@@ -1,4 +1,4 @@
-"""The third door to signatures: a typed function whose body the LM fills in."""
+"""`predict`: turn a typed function into a program whose calls an LM answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 class PredictFunction(Module, Generic[P, R]):
-    """A function whose calls are answered by an LM; made by the decorator `predict`."""
+    """A function whose calls an LM answers; the decorator `predict` makes it."""
 
     def __init__(self, function: Callable[P, R], **options: Any) -> None:
         self.predict: Predict[..., Prediction] = Predict(
@@ -35,7 +35,7 @@ class PredictFunction(Module, Generic[P, R]):
         """Ask the LM for the return value.
 
         Raises:
-            CallError: if an argument is missing, unknown or of another type.
+            CallError: if an argument is missing, unknown or has the wrong type.
         """
         result: R = self.predict.forward(**self._bind(args, kwargs)).result
         return result
@@ -62,9 +62,10 @@ def predict(
     **options: Any,
 ) -> Callable[[Callable[P, R]], PredictFunction[P, R]]: ...
 def predict(function: Any = None, /, **options: Any) -> Any:
-    """Let an LM answer a typed function: parameters in, return value out, docstring as instruction.
+    """Let an LM answer the calls of a typed function.
 
-    Use it bare (`@predict`) or with options of `Predict` (`@predict(layout="plain")`).
+    The parameters are the inputs, the return value is the output, and the docstring is the
+    instruction. Use it bare (`@predict`) or with options of `Predict` (`@predict(layout="plain")`).
 
     Raises:
         SignatureError: if a parameter or the return value has no annotation.

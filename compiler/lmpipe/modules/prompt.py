@@ -1,9 +1,9 @@
-"""`Prompt`: what a predictor with one state says to an LM before and around a call's inputs."""
+"""`Prompt`: the part of a predictor's messages that all calls with one state share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lmpipe.errors import CallError
@@ -20,16 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is the same for every call with one state, worked out once.
+    """What is the same for every call with one state, rendered once.
 
     Args:
         spec: the signature.
-        layout: how it is written.
-        prefix: the turns that every call opens with: system turn and fixed demonstrations.
-        constraint: what replies must look like, or None.
+        layout: the prompt layout.
+        prefix: the turns that every call starts with: system turn and fixed demonstrations.
+        constraint: the constraint on replies, or None.
         neighbours: chooses the demonstrations of each call, or None.
-        embeds: whether a call's inputs are embedded for that before the conversation starts.
-        lms: LMs with the predictor's decoding settings, as they are worked out.
+        embeds: whether they are chosen by an embedding of the call's inputs.
     """
 
     spec: SignatureSpec
@@ -38,19 +37,18 @@ class Prompt:
     constraint: Constraint | None
     neighbours: Neighbours | None = None
     embeds: bool = False
-    lms: dict[tuple[int, str | None, bool], tuple[LM, LM]] = field(default_factory=dict)
 
     @staticmethod
     def of(spec: SignatureSpec, state: PredictorState, pools: Pools) -> Prompt:
-        """Render what every call has in common.
+        """Render the prompt of a state.
 
         Args:
             spec: the signature.
-            state: what was learned for it.
-            pools: of demonstrations to choose from, as far as they were indexed before.
+            state: the predictor's state.
+            pools: indexed pools of demonstrations, which it may share with other states.
 
         Raises:
-            ConfigError: if there is no such layout.
+            ConfigError: if the layout is unknown.
         """
         layout = layout_named(state.layout)
         prefix = Prefix(render_prefix(layout, spec, state.instruction, state.demos))
@@ -60,20 +58,20 @@ class Prompt:
         return Prompt(spec, layout, prefix, constraint, chosen, embeds)
 
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Checked inputs as JSON values by name."""
+        """Convert checked inputs to JSON values by name."""
         return {field.name: field.dump(inputs[field.name]) for field in self.spec.inputs}
 
     def embedding(self, path: str, inputs: Mapping[str, Any], configured: LM | None) -> Embedding:
-        """What asks the configured embedder for the vector that `messages` needs.
+        """Make the request for the vector that `messages` needs.
 
         Args:
-            path: the predictor's.
+            path: the predictor's path.
             inputs: checked inputs.
-            configured: the embedder, if any.
+            configured: the configured embedder, if any.
 
         Raises:
-            CallError: if an input is no valid Unicode text.
-            ConfigError: if it is not the embedder of the pool, or there is none.
+            CallError: if an input is not valid Unicode text.
+            ConfigError: if no embedder is configured, or not the pool's.
         """
         assert self.neighbours is not None
         assert self.neighbours.vectors is not None
@@ -81,29 +79,26 @@ class Prompt:
         return Embedding.of(path, self.neighbours.vectors, text, configured)
 
     def messages(self, shown: Mapping[str, Any], vector: str | None = None) -> tuple[Message, ...]:
-        """The conversation that a call starts with, from inputs as `dump_inputs` gives them.
+        """Render the messages that a call starts with.
 
         Args:
-            shown: the inputs.
-            vector: theirs, if they are embedded.
+            shown: the inputs, as `dump_inputs` returns them.
+            vector: their embedding, if demonstrations are chosen by it.
 
         Raises:
-            CallError: if an input is no valid Unicode text.
+            CallError: if an input is not valid Unicode text.
         """
-        asking = self._ask(shown)
+        question = Message("user", self._checked(self.layout.user(self.spec, shown)))
         if self.neighbours is None:
-            return (*self.prefix.messages, asking)
-        return (*self.prefix.messages, *self.neighbours.turns(shown, vector), asking)
-
-    def _ask(self, shown: Mapping[str, Any]) -> Message:
-        return Message("user", self._checked(self.layout.user(self.spec, shown)))
+            return (*self.prefix.messages, question)
+        return (*self.prefix.messages, *self.neighbours.turns(shown, vector), question)
 
     def _checked(self, text: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise CallError(
-                f"{self.spec.name}: an input is no valid Unicode text ({error}): "
-                "clean it, as by text.encode(errors='replace').decode()"
+                f"{self.spec.name}: an input is not valid Unicode text ({error}): "
+                "clean it, for example by text.encode(errors='replace').decode()"
             ) from error
         return text

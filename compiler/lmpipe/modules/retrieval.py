@@ -1,9 +1,9 @@
-"""`Neighbours`: the demonstrations of a pool that are nearest to the inputs of a call.
+"""`Neighbours`: choose the demonstrations of a pool that are nearest to the inputs of a call.
 
-Where the pool has vectors, nearness is the cosine of embeddings. Else it is Okapi BM25 (Robertson
-and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, section 3.4) over the
-words of all inputs, as `bm25s` computes it: its scores are sums of numbers that are worked out when
-the index is built, so that a query costs microseconds.
+If the pool has vectors, nearness is the cosine of embeddings. Otherwise it is Okapi BM25
+(Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, section
+3.4) over the words of all inputs, as `bm25s` computes it: scores are sums of numbers that are
+computed when the index is built, so a query takes microseconds.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
     _Column = tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]
 
-# Short texts of about one length: words that come again, and the length, are told little of.
+# Inputs are short texts of similar length, so repeated words and the length get little weight.
 _K1, _B = 0.9, 0.4
 
-# Scores that differ by less are equal: how floats are summed up must not change a prompt.
+# Smaller differences of scores do not count: the order of summing floats must not change a prompt.
 _STEPS = 1e6
 
-# A run of letters and digits, or one sign of a script that is written without spaces.
+# A run of letters and digits, or one character of a script that is written without spaces.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 
@@ -46,13 +46,13 @@ _MAX_KEPT = 8
 
 
 class Pools:
-    """Pools that were indexed before: states that differ in all but their pool share one index.
+    """A cache of indexed pools, so that states with the same pool share one index.
 
-    A search binds the same few pools again and again, and an index costs about 50 µs for each
-    demonstration, more than some thousand of its queries.
+    A search binds the same few pools many times, and an index costs about 50 µs per demonstration,
+    more than a thousand queries.
 
     Args:
-        spec: the signature of their demonstrations.
+        spec: the signature of the demonstrations.
     """
 
     def __init__(self, spec: SignatureSpec) -> None:
@@ -60,7 +60,7 @@ class Pools:
         self._known: dict[tuple[tuple[Demo, ...], Vectors | None], _Pool] = {}
 
     def neighbours(self, retrieval: Retrieval, layout: Layout) -> Neighbours:
-        """What finds the demonstrations of a state with this retrieval and layout."""
+        """Return the neighbour search of a state with this retrieval and layout."""
         which = (retrieval.pool, retrieval.vectors)
         found = self._known.get(which)
         if found is None:
@@ -71,23 +71,22 @@ class Pools:
 
 
 class Neighbours:
-    """Finds the demonstrations that are nearest to a call's inputs; built once for a state.
+    """Finds the demonstrations that are nearest to a call's inputs; built once per state.
 
-    A member of the pool whose inputs equal the call's inputs is never shown: an example that is
-    run with a pool that holds it must not find its own answer there, so that scores on the
-    pool's own rows are honest.
+    A demonstration whose inputs equal the call's is never shown: an example must not find its
+    own answer in the pool, or scores on the pool's own rows would be too high.
 
-    It is not changed by being asked: the same inputs give the same demonstrations, from any
-    thread and in any order of calls.
+    Queries do not change it: the same inputs give the same demonstrations, from any thread and in
+    any order of calls.
 
     Args:
         spec: the signature of the demonstrations.
-        retrieval: the pool, and how many of it are shown.
+        retrieval: the pool, and how many of its demonstrations are shown.
         layout: the layout in which they are shown.
-        indexed: the pool, if it was indexed before.
+        indexed: the indexed pool, if there is one.
 
     Attributes:
-        vectors: those of the pool; the inputs of a call then need one too.
+        vectors: the pool's embeddings; with them, a query needs the embedding of its inputs.
     """
 
     def __init__(
@@ -104,23 +103,23 @@ class Neighbours:
         self._turns: dict[int, tuple[Message, Message]] = {}
 
     def text(self, inputs: Mapping[str, Any]) -> str:
-        """The text that stands for inputs when they are embedded."""
+        """Write inputs as the text that is embedded."""
         return inputs_text(self._spec, inputs)
 
     def nearest(self, inputs: Mapping[str, Any], vector: str | None = None) -> tuple[Demo, ...]:
-        """The nearest demonstrations in the order in which they are shown: the nearest one last.
+        """Find the nearest demonstrations, in the order in which they are shown: nearest last.
 
-        Those that are equally near are ranked as they stand in the pool. Inputs that have no word
+        Demonstrations that are equally near are ranked in the pool's order. Inputs without a word
         in common with the pool are equally far from all of it.
 
         Args:
             inputs: the inputs of a call as JSON values by name, defaults filled in.
-            vector: of their text, where the pool has vectors.
+            vector: the embedding of their text, if the pool has vectors.
         """
         return tuple([self._pool.demos[place] for place in self._nearest(inputs, vector)])
 
     def turns(self, inputs: Mapping[str, Any], vector: str | None = None) -> tuple[Message, ...]:
-        """What `nearest` gives, as earlier turns of the conversation."""
+        """Render what `nearest` finds as earlier turns of the conversation."""
         turns: list[Message] = []
         for place in self._nearest(inputs, vector):
             pair = self._turns.get(place)
@@ -138,7 +137,7 @@ class Neighbours:
 
 
 class _Pool:
-    """Demonstrations that can be ranked by how near they are to the inputs of a call."""
+    """Demonstrations, indexed to be ranked by their nearness to the inputs of a call."""
 
     def __init__(
         self, spec: SignatureSpec, demos: tuple[Demo, ...], vectors: Vectors | None
@@ -148,12 +147,12 @@ class _Pool:
         self._places: dict[bytes, list[int]] = {}
         for place, values in enumerate(inputs):
             self._places.setdefault(_key(values), []).append(place)
-        # By vectors, the words are of no use.
+        # A pool with vectors needs no index of words.
         self._embedded = None if vectors is None else _VectorIndex(vectors)
         self._index = _Index([] if vectors else [_words(spec, values) for values in inputs])
 
     def ranked(self, inputs: Mapping[str, Any], vector: str | None, count: int) -> list[int]:
-        """The places of the nearest `count` demonstrations with other inputs, best first."""
+        """The positions of the nearest `count` demonstrations with other inputs, nearest first."""
         equal = self._places.get(_key(inputs), ())
         if self._embedded is None:
             return self._index.ranked(_words(self._spec, inputs), count, equal)
@@ -162,7 +161,7 @@ class _Pool:
 
 
 class NearExamples:
-    """Finds the examples whose inputs share most words with those of another one.
+    """Finds the examples whose inputs share the most words with those of another one.
 
     Args:
         examples: the examples to choose from; they are indexed once.
@@ -177,11 +176,11 @@ class NearExamples:
         self._index = _Index([_split(text.decode()) for text in inputs])
 
     def nearest(self, example: Example, count: int) -> list[Example]:
-        """The nearest examples, at most `count`, the nearest first.
+        """Find the examples nearest to another one, nearest first.
 
         Args:
-            example: the one to be near to; examples with the same inputs are left out.
-            count: how many at most.
+            example: the other example; examples with the same inputs are left out.
+            count: the maximum number of examples to return.
         """
         asked = canonical_json(jsonable(example.inputs))
         equal = self._places.get(asked, ())
@@ -190,13 +189,13 @@ class NearExamples:
 
 
 class _VectorIndex:
-    """Cosines of the vectors of a pool."""
+    """Ranks the vectors of a pool by cosine."""
 
     def __init__(self, vectors: Vectors) -> None:
         self._matrix = _doubles(vectors.data).reshape(-1, vectors.dimension)
 
     def ranked(self, vector: str, count: int, without: Sequence[int]) -> list[int]:
-        """The places of the `count` nearest vectors, the nearest first, equal ones in order."""
+        """The positions of the `count` nearest vectors, nearest first, equal ones in order."""
         import numpy as np
 
         size = len(self._matrix)
@@ -220,7 +219,7 @@ def _doubles(data: str) -> npt.NDArray[np.float64]:
 
 
 class _Index:
-    """BM25 scores of the documents of a pool."""
+    """Ranks the documents of a pool by their BM25 scores."""
 
     def __init__(self, documents: Sequence[Sequence[str]]) -> None:
         import numpy as np
@@ -233,14 +232,14 @@ class _Index:
         self._columns = _columns(documents, vocabulary) if vocabulary else {}
 
     def ranked(self, words: Sequence[str], count: int, without: Sequence[int]) -> list[int]:
-        """The places of the `count` best documents, the best first, equal ones in order."""
+        """The positions of the `count` best documents, best first, equal ones in order."""
         import numpy as np
 
         count = min(count, self._size - len(without))
         if count < 1:
             return []
         found = [self._columns[word] for word in words if word in self._columns]
-        # A rank of its own for every document, so that partitioning has one possible result.
+        # Every document gets a different rank, so that partitioning has one possible result.
         ranks = self._backwards
         if found:
             places = np.concatenate([column[0] for column in found])
@@ -258,10 +257,10 @@ class _Index:
 def _columns(
     documents: Sequence[Sequence[str]], vocabulary: Mapping[str, int]
 ) -> dict[str, _Column]:
-    """For every word the documents that have it, and what it adds to their scores."""
+    """Map every word to the documents that have it and what it adds to their scores."""
     import bm25s
 
-    # Its `index` would do the same, and log it.
+    # Its method `index` would do the same and write to the log.
     built = bm25s.BM25(
         k1=_K1, b=_B, method="lucene", dtype="float64", backend="numpy", csc_backend="numpy"
     ).build_index_from_ids(
@@ -278,7 +277,7 @@ def _columns(
 
 
 def _balanced(ranked: Sequence[int], k: int, labels: Sequence[bytes]) -> list[int]:
-    """The best `k`, at most k / number of labels of each label first, in their ranks' order."""
+    """Pick `k`: first at most k / number of labels of each label, then the best of the rest."""
     most = -(-k // max(len(set(labels)), 1))
     taken: Counter[bytes] = Counter()
     chosen: list[int] = []
@@ -302,12 +301,12 @@ def _labels(spec: SignatureSpec, pool: Sequence[Demo]) -> list[bytes] | None:
 
 
 def demo_text(spec: SignatureSpec, demo: Demo) -> str:
-    """The text that stands for a demonstration when it is embedded: that of its inputs."""
+    """Write a demonstration's inputs as the text that is embedded."""
     return inputs_text(spec, _as_called(spec, demo))
 
 
 def inputs_text(spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
-    """All inputs as one text, as JSON values by name."""
+    """Join inputs, given as JSON values by name, to one text."""
     given = (field for field in spec.inputs if field.name in inputs)
     return " ".join(spell(field, inputs[field.name]) for field in given)
 
@@ -323,12 +322,12 @@ def _split(text: str) -> list[str]:
 def _key(inputs: Mapping[str, Any]) -> bytes:
     try:
         return canonical_json(inputs)
-    except TypeError:  # a whole number of more than 64 bits
+    except TypeError:  # an integer of more than 64 bits
         return repr(inputs).encode()
 
 
 def _as_called(spec: SignatureSpec, demo: Demo) -> dict[str, Any]:
-    """A demonstration's inputs as a call with them would have them."""
+    """A demonstration's inputs as a call would have them, with defaults filled in."""
     values: dict[str, Any] = {}
     for field in spec.inputs:
         if field.name in demo.inputs:
@@ -342,4 +341,4 @@ def _value(field: FieldSpec, value: Any) -> Any:
     try:
         return field.dump(field.adapter.validate_python(value))
     except pydantic.ValidationError:
-        return value  # no call can have it; it can be shown all the same
+        return value  # no call can have this value, but it can be shown

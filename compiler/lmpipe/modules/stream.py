@@ -1,4 +1,4 @@
-"""Outputs while they are written: from the text of a reply to typed fields, and to the caller."""
+"""Stream a program's outputs: partial replies become typed fields and reach the caller."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _END = object()
 
 
 class FieldReader:
-    """Tells a listener what is new in a reply each time that more text has come.
+    """Notifies a listener of the new parts of a reply whenever more text arrives.
 
     Args:
-        spec: of the predictor.
-        layout: of its prompt.
+        spec: the predictor's signature.
+        layout: the layout of its prompt.
         predictor: its path.
-        listener: who is told.
+        listener: receives the parts.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class FieldReader:
         self._call = next(listener.calls)
         self._attempt = 0
         self._length = 0
-        self._told: dict[str, str] = {}
+        self._sent: dict[str, str] = {}
         self._done: set[str] = set()
 
     def on_text(self, text: str) -> None:
-        """Take all the text that has come so far."""
+        """Receive all the text that has arrived so far."""
         if len(text) < self._length:
-            self.again()  # the server was asked again
+            self.restart()  # the request was retried
         self._length = len(text)
         found = self._layout.partial(self._spec, text)
         for position, (name, value) in enumerate(found.items()):
@@ -57,41 +57,41 @@ class FieldReader:
             if position < len(found) - 1:
                 self._complete(self._fields[name], value)
 
-    def again(self) -> None:
-        """What was told is void: the reply is written anew."""
+    def restart(self) -> None:
+        """Forget the reply so far: the LM starts another one."""
         self._attempt += 1
         self._length = 0
-        self._told.clear()
+        self._sent.clear()
         self._done.clear()
 
     def finish(self, result: Any, shown: Mapping[str, Any]) -> None:
-        """Tell the outputs that are left, once the reply was read.
+        """Send the outputs that are not complete yet, once the reply was read.
 
         Args:
             result: the signature instance.
             shown: the outputs as JSON.
         """
         for name in self._fields:
-            if name not in self._done and (name in self._told or name in shown):
-                text = self._told.get(name) or _spelled(shown.get(name))
-                self._tell(name, text, getattr(result, name), done=True)
+            if name not in self._done and (name in self._sent or name in shown):
+                text = self._sent.get(name) or _spelled(shown.get(name))
+                self._send(name, text, getattr(result, name), done=True)
 
     def _write(self, field: FieldSpec, value: Any) -> None:
         text = _spelled(value)
-        if text != self._told.get(field.name, ""):
-            self._tell(field.name, text, _so_far(field, value), done=False)
+        if text != self._sent.get(field.name, ""):
+            self._send(field.name, text, _partial_value(field, value), done=False)
 
     def _complete(self, field: FieldSpec, value: Any) -> None:
-        """An output that another one follows is complete; whether it is valid shows here."""
+        """Send an output that another one follows, which is complete, if it is valid."""
         with suppress(ValueError):
             raw = read_value(field, value)[0] if isinstance(value, str) else value
             typed = field.adapter.validate_python(raw)
-            self._tell(field.name, _spelled(value), typed, done=True)
+            self._send(field.name, _spelled(value), typed, done=True)
 
-    def _tell(self, name: str, text: str, value: Any, *, done: bool) -> None:
-        before = self._told.get(name, "")
+    def _send(self, name: str, text: str, value: Any, *, done: bool) -> None:
+        before = self._sent.get(name, "")
         delta = text[len(before) :] if text.startswith(before) else text
-        self._told[name] = text
+        self._sent[name] = text
         if done:
             self._done.add(name)
         self._listener.tell(
@@ -103,8 +103,8 @@ def _spelled(value: Any) -> str:
     return value if isinstance(value, str) else json_text(value)
 
 
-def _so_far(field: FieldSpec, value: Any) -> Any:
-    """What an output that is not complete is worth: text, or a list or object as far as it goes."""
+def _partial_value(field: FieldSpec, value: Any) -> Any:
+    """The value of an incomplete output: text, or the part of a list or object that is there."""
     if field.shape.kind == "text":
         return value
     if field.shape.kind != "json":
@@ -120,14 +120,14 @@ def _so_far(field: FieldSpec, value: Any) -> Any:
 
 
 class Stream(Generic[R_co]):
-    """A run of a program that tells its outputs while they are written.
+    """A run of a program that streams its outputs while the LM writes them.
 
-    Iterate over it with `for` or `async for` to get `Partial`s from every predictor, and take
-    `result` when it has ended. Leave it early with `close()`, or use it in a `with` block: the
-    run is cancelled then. The run starts when the stream is made.
+    The run starts when the stream is made. Iterate over it with `for` or `async for` to get
+    `Partial`s from every predictor, then read `result`. `close()` cancels the run, and so does
+    leaving a `with` block.
 
     Args:
-        run: the run.
+        run: starts the run.
     """
 
     def __init__(self, run: Callable[[], Coroutine[Any, Any, R_co]]) -> None:
@@ -142,10 +142,10 @@ class Stream(Generic[R_co]):
 
     @property
     def result(self) -> R_co:
-        """What the program returned; waits for it.
+        """The program's result; waits for the end of the run.
 
         Raises:
-            Exception: whatever the program raised.
+            Exception: the program's own error.
         """
         if not self._future.done():
             loop.check_not_on_loop()
@@ -156,7 +156,7 @@ class Stream(Generic[R_co]):
         return await asyncio.wrap_future(self._future)
 
     def close(self) -> None:
-        """Cancel the run if it goes on still."""
+        """Cancel the run if it has not ended."""
         self._future.cancel()
 
     def __enter__(self) -> Self:
@@ -190,21 +190,21 @@ class Stream(Generic[R_co]):
         running = asyncio.get_running_loop()
         arrived = asyncio.Event()
         self._wake = lambda: running.call_soon_threadsafe(arrived.set)
-        if self._pieces.empty():  # or a piece came before there was anybody to wake
+        if self._pieces.empty():  # otherwise a piece came before the wake-up call was set
             await arrived.wait()
 
     def _put(self, piece: Any) -> None:
         self._pieces.put(piece)
         wake, self._wake = self._wake, None
         if wake is not None:
-            with suppress(RuntimeError):  # the caller's loop is closed: nobody waits
+            with suppress(RuntimeError):  # the caller's loop is closed, so nobody waits
                 wake()
 
     def _piece(self, piece: Any, end: type[Exception]) -> Partial:
         if piece is not _END:
             assert isinstance(piece, Partial)
             return piece
-        self._pieces.put(_END)  # whoever asks once more gets the same answer
+        self._pieces.put(_END)  # so that further iteration ends too
         if not self._future.cancelled() and (error := self._future.exception()):
             raise error
         raise end

@@ -1,4 +1,4 @@
-"""The third door to signatures: a typed function."""
+"""Make a signature from a typed function."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lmpipe.signatures.signature import Input, Output, Prediction, make_signatur
 
 
 def signature_from_function(function: Callable[..., Any]) -> type[Prediction]:
-    """Make the signature of a typed function: parameters in, its return value as `result` out.
+    """Make a signature whose inputs are a function's parameters and whose output is `result`.
 
     Raises:
-        SignatureError: if a parameter or the return value has no annotation, or a type that no
-            LM can be asked for.
+        SignatureError: if the function is async or takes `*args` or `**kwargs`, or if a parameter
+            or the return value has no annotation or a type without a JSON schema.
     """
     name = function.__name__
     if inspect.iscoroutinefunction(function):
@@ -35,6 +35,8 @@ def signature_from_function(function: Callable[..., Any]) -> type[Prediction]:
         default = {} if parameter.default is parameter.empty else {"default": parameter.default}
         fields[parameter.name] = (hints[parameter.name], Input(**default))
     if hints.get("return") in (None, type(None)):
-        raise SignatureError(f"{name}: needs a return annotation: it is what the LM has to give")
+        raise SignatureError(
+            f"{name}: needs a return annotation: it is the type of the LM's answer"
+        )
     fields["result"] = (hints["return"], Output())
     return make_signature(name, function.__doc__, fields, module=function.__module__)

@@ -1,7 +1,7 @@
-"""The second door to signatures: `"ticket -> team: Literal['billing', 'shipping']"`.
+"""Make a signature from a string: `"ticket -> team: Literal['billing', 'shipping']"`.
 
-The string is parsed, never evaluated: only the types below and those that the caller hands over
-can be named in it.
+The string is parsed, never evaluated: it can name only the types below and those that the caller
+passes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def signature_from_string(
     Args:
         text: comma-separated fields on both sides of `->`; a field is `name` (a `str`) or
             `name: type`.
-        instruction: what to do, for the LM to read.
+        instruction: what the LM should do.
         name: the signature's name in errors and listings.
         types: further types by the names used in the text.
 
@@ -59,7 +59,7 @@ def signature_from_string(
     """
     left, arrow, right = text.partition("->")
     if not arrow or "->" in right:
-        raise SignatureError(f'{text!r} is no signature: write it as "input, … -> output, …"')
+        raise SignatureError(f'not a signature: {text!r}; write it as "input, … -> output, …"')
     known = {**_TYPES, **(types or {})}
     fields: dict[str, Any] = {}
     for side, direction in ((left, Input), (right, Output)):
@@ -94,7 +94,7 @@ def _type(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
     try:
         return _resolve(node, text, known)
     except TypeError as error:
-        raise SignatureError(f"{text!r}: {ast.unparse(node)!r} is no type: {error}") from error
+        raise SignatureError(f"{text!r}: {ast.unparse(node)!r} is not a type: {error}") from error
 
 
 def _resolve(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
@@ -119,7 +119,7 @@ def _resolve(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
             return _resolve(base, text, known)[tuple(_resolve(item, text, known) for item in items)]
         case ast.Subscript(value=base, slice=part):
             return _resolve(base, text, known)[_resolve(part, text, known)]
-    raise SignatureError(f"{text!r}: {ast.unparse(node)!r} is no type")
+    raise SignatureError(f"{text!r}: {ast.unparse(node)!r} is not a type")
 
 
 def _literal(node: ast.expr, text: str) -> Any:
@@ -128,6 +128,4 @@ def _literal(node: ast.expr, text: str) -> Any:
     match node:
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(value))):
             return -value
-    raise SignatureError(
-        f"{text!r}: Literal takes strings and whole numbers, not {ast.unparse(node)!r}"
-    )
+    raise SignatureError(f"{text!r}: Literal takes strings and integers, not {ast.unparse(node)!r}")

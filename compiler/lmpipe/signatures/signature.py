@@ -1,25 +1,19 @@
-"""`Signature`: what a predictor takes, what it gives, and the instruction, as a pydantic model.
+"""`Signature`: a predictor's inputs, outputs and instruction as a pydantic model.
 
-A signature is written as a class, or as a string by `signature_from_string`. Either way its
-`SignatureSpec` is what the rest of the library reads.
+A signature is written as a class, as a string (`from_string`) or as a typed function
+(`from_function`). The rest of the library reads its `SignatureSpec`.
 """
 
 from __future__ import annotations
 
 import inspect
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Literal,
-    TypeVar,
-    dataclass_transform,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 import pydantic
 from pydantic._internal._model_construction import ModelMetaclass
 
 from lmpipe.errors import SignatureError
+from lmpipe.foundation.checks import check_number
 from lmpipe.signatures.signature_spec import (
     DIRECTION,
     FieldSpec,
@@ -33,8 +27,11 @@ def Input(*, desc: str = "", **options: Any) -> Any:  # noqa: N802 - reads like 
     """Declare an input field of a signature.
 
     Args:
-        desc: what the field holds, for the LM to read.
+        desc: describes the field to the LM.
         options: anything that `pydantic.Field` takes, such as `max_length=200` or `default=None`.
+
+    Raises:
+        SignatureError: if a bound is not a valid number, or excludes every value.
     """
     return _field("input", desc, options)
 
@@ -45,14 +42,18 @@ def Output(  # noqa: N802
     """Declare an output field of a signature.
 
     Args:
-        desc: what the field holds, for the LM to read.
-        init: for type checkers only: an output is no argument of a call.
+        desc: describes the field to the LM.
+        init: for type checkers only: calls do not take outputs as arguments.
         options: anything that `pydantic.Field` takes; constraints such as `ge=0` are checked.
+
+    Raises:
+        SignatureError: if a bound is not a valid number, or excludes every value.
     """
     return _field("output", desc, options)
 
 
 def _field(direction: str, desc: str, options: dict[str, Any]) -> Any:
+    _check_bounds(direction.capitalize(), options)
     extra = options.pop("json_schema_extra", None) or {}
     return pydantic.Field(
         description=desc or None,
@@ -61,22 +62,50 @@ def _field(direction: str, desc: str, options: dict[str, Any]) -> Any:
     )
 
 
+def _check_bounds(owner: str, options: dict[str, Any]) -> None:
+    """Check what pydantic accepts here but cannot use, or accepts although no value fits."""
+    for name in ("ge", "gt", "le", "lt"):
+        if options.get(name) != options.get(name):
+            raise SignatureError(f"{owner}({name}=nan): {name} must be a number")
+    for name in ("min_length", "max_length", "max_digits", "decimal_places"):
+        if options.get(name) is not None:
+            check_number(owner, name, options[name], minimum=0, integer=True, error=SignatureError)
+    if options.get("multiple_of") is not None:
+        check_number(owner, "multiple_of", options["multiple_of"], above=0, error=SignatureError)
+    for low, high in (
+        ("min_length", "max_length"),
+        ("ge", "le"),
+        ("ge", "lt"),
+        ("gt", "le"),
+        ("gt", "lt"),
+    ):
+        least, most = options.get(low), options.get(high)
+        if least is None or most is None:
+            continue
+        try:
+            fits = least < most if high == "lt" or low == "gt" else least <= most
+        except TypeError:
+            fits = False
+        if not fits:
+            raise SignatureError(f"{owner}({low}={least!r}, {high}={most!r}): no value fits both")
+
+
 @dataclass_transform(kw_only_default=True, field_specifiers=(Input, Output))
 class SignatureMeta(ModelMetaclass):
-    """Lets type checkers see a signature's inputs as the arguments of its predictors."""
+    """Makes type checkers see a signature's inputs as the arguments of its predictors."""
 
 
 class Signature(pydantic.BaseModel, metaclass=SignatureMeta):
-    """The base of all signatures; the docstring of a subclass is its instruction.
+    """The base class of all signatures; the docstring of a subclass is its instruction.
 
     Raises:
-        SignatureError: when the spec of a wrongly declared subclass is first needed.
+        SignatureError: if a subclass is declared wrongly; raised when its spec is first used.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, arbitrary_types_allowed=False)
 
     if TYPE_CHECKING:
-        # Results of ChainOfThought have it; see `modules/chain_of_thought.py`.
+        # Only results of ChainOfThought have it; see `modules/chain_of_thought.py`.
         reasoning: str = Output()
 
     if not TYPE_CHECKING:
@@ -92,10 +121,10 @@ class Signature(pydantic.BaseModel, metaclass=SignatureMeta):
 
 
 class Prediction(Signature):
-    """A result whose fields only run time knows: of a signature that was written as a string."""
+    """A result whose fields are known only at run time: its signature was a string."""
 
     if TYPE_CHECKING:
-        # Or a result that has any field would pass for a coroutine.
+        # Otherwise a result, which has any field, would pass for a coroutine.
         __await__: ClassVar[None]
 
         def __getattr__(self, name: str) -> Any: ...
@@ -105,7 +134,7 @@ S = TypeVar("S", bound=Signature)
 
 
 def spec_of(signature: type[Signature]) -> SignatureSpec:
-    """Read a signature class; the result is kept with the class.
+    """Read a signature class; the spec is cached on the class.
 
     Raises:
         SignatureError: if a field has no direction, or inputs or outputs are missing.
@@ -118,7 +147,7 @@ def spec_of(signature: type[Signature]) -> SignatureSpec:
 
 
 def plain(value: Any) -> Any:
-    """Turn what a program returned into JSON; a signature instance gives its outputs."""
+    """Turn a program's result into JSON; a signature instance becomes an object of its outputs."""
     from pydantic_core import to_jsonable_python
 
     if isinstance(value, Signature):
@@ -137,14 +166,14 @@ def _read_spec(signature: type[Signature]) -> SignatureSpec:
         direction = extra.get(DIRECTION) if isinstance(extra, dict) else None
         if direction is None:
             raise SignatureError(
-                f"{signature.__name__}.{name} is neither input nor output: "
+                f"{signature.__name__}.{name} is neither an input nor an output: "
                 f"declare it as `{name}: {type_name(info.annotation)} = lmpipe.Input()` "
                 "or `lmpipe.Output()`"
             )
         if info.alias or info.validation_alias:
             raise SignatureError(
                 f"{signature.__name__}.{name} has an alias: give the field the name that the LM "
-                "shall see"
+                "should see"
             )
         field = FieldSpec(name, info.annotation, info.description or "", info)
         (inputs if direction == "input" else outputs).append(field)
@@ -156,7 +185,7 @@ def _read_spec(signature: type[Signature]) -> SignatureSpec:
         )
     if len({field.name.casefold() for field in outputs}) < len(outputs):
         raise SignatureError(
-            f"{signature.__name__} has outputs that differ by upper and lower case only, which "
+            f"{signature.__name__} has outputs whose names differ only in case, which "
             "LMs mix up: rename one"
         )
     if signature.__dict__.get("__lmpipe_reasoning__"):
@@ -174,7 +203,7 @@ def _complete(signature: type[Signature]) -> None:
 
 
 def instruction_of(signature: type[Signature]) -> str:
-    """A signature's docstring, or a plain sentence made of its field names."""
+    """Return a signature's docstring, or a plain sentence made of its field names."""
     doc = signature.__dict__.get("__doc__")
     if doc:
         return inspect.cleandoc(doc)
@@ -192,7 +221,7 @@ def instruction_of(signature: type[Signature]) -> str:
 
 
 def with_reasoning(signature: type[S]) -> type[S]:
-    """A subclass that asks for `reasoning` before the other outputs."""
+    """Make a subclass that asks for `reasoning` before the other outputs."""
     if "reasoning" in signature.model_fields:
         return signature
     derived = pydantic.create_model(
@@ -209,7 +238,13 @@ def with_reasoning(signature: type[S]) -> type[S]:
 def make_signature(
     name: str, instruction: str | None, fields: dict[str, Any], *, module: str = __name__
 ) -> type[Prediction]:
-    """Make a signature class from its fields, given as `name: (type, Input() or Output())`.
+    """Make a signature class from its fields.
+
+    Args:
+        name: the class's name.
+        instruction: its docstring, or None.
+        fields: `(type, Input() or Output())` by name.
+        module: the module that the class belongs to.
 
     Raises:
         SignatureError: if a name or a type cannot be used.
@@ -217,7 +252,7 @@ def make_signature(
     for field in fields:
         if field.startswith("_") or (field.startswith("model_") and hasattr(Prediction, field)):
             raise SignatureError(
-                f"{name}: {field!r} cannot be a field: pydantic uses names like it; rename it"
+                f"{name}: {field!r} cannot be a field: pydantic reserves such names; rename it"
             )
     try:
         return pydantic.create_model(

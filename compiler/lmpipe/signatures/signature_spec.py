@@ -1,4 +1,4 @@
-"""`SignatureSpec`: a signature as the rest of the library reads it."""
+"""`SignatureSpec`: what the rest of the library knows about a signature."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pydantic.fields import FieldInfo
 
 from lmpipe.errors import CallError, SignatureError
 from lmpipe.foundation.canonical_json import canonical_json, digest
-from lmpipe.signatures.value_shape import Shape, sets_in_order, shape_of
+from lmpipe.signatures.value_shape import Shape, shape_of, sort_sets
 
-# Where a field's direction stands in its pydantic record.
+# The key of a field's direction in pydantic's `json_schema_extra`.
 DIRECTION = "lmpipe"
 
 
@@ -26,8 +26,8 @@ class FieldSpec:
     Args:
         name: its Python name.
         annotation: its type, as declared.
-        desc: what it holds, or the empty string.
-        info: pydantic's own record of it.
+        desc: describes it to the LM; may be empty.
+        info: pydantic's record of it.
     """
 
     name: str
@@ -41,12 +41,12 @@ class FieldSpec:
 
     @cached_property
     def takes_any_text(self) -> bool:
-        """Whether every string is a value of it, so that none needs to be validated."""
+        """Whether every string is a valid value, so that strings need no validation."""
         return self.annotation is str and not self.info.metadata
 
     @cached_property
     def adapter(self) -> pydantic.TypeAdapter[Any]:
-        """Validates and dumps one value of this field, its constraints included."""
+        """Validates one value, including its constraints, and dumps it."""
         constrained: Any = Annotated[self.annotation, self.info]
         return pydantic.TypeAdapter(constrained)
 
@@ -60,10 +60,10 @@ class FieldSpec:
         if type(value) is str:
             return value
         dumped = self.adapter.dump_python(value, mode="json")
-        return sets_in_order(dumped, self.schema) if self._has_sets else dumped
+        return sort_sets(dumped, self.schema) if self._has_sets else dumped
 
     def normalize(self, value: Any) -> Any:
-        """Put the keys of a JSON value, which states keep sorted, back into declared order."""
+        """Restore the declared order of the keys of a JSON value, which states keep sorted."""
         if self.shape.kind != "json":
             return value
         try:
@@ -77,7 +77,7 @@ class FieldSpec:
 
     @cached_property
     def shape(self) -> Shape:
-        """How a value of this field is spelled in a prompt."""
+        """How a value is written in a prompt."""
         return shape_of(self.schema, self.annotation)
 
     @cached_property
@@ -87,7 +87,7 @@ class FieldSpec:
             schema = self.adapter.json_schema()
         except pydantic.errors.PydanticUserError as error:
             raise SignatureError(
-                f"field {self.name!r}: {self.type_name} has no JSON schema, so that an LM cannot "
+                f"field {self.name!r}: {self.type_name} has no JSON schema, so an LM cannot "
                 f"be asked for it: {first_line(error)}"
             ) from error
         return _without_marks(schema)
@@ -95,13 +95,13 @@ class FieldSpec:
 
 @dataclass(frozen=True)
 class SignatureSpec:
-    """All that the library needs to know of a signature, read off its class once.
+    """Everything the library knows about a signature, read from its class once.
 
     Args:
         name: the class's name.
         instruction: its docstring.
-        inputs: input fields in the order in which they are shown.
-        outputs: output fields in the order in which they are asked for.
+        inputs: input fields in the order in which prompts show them.
+        outputs: output fields in the order in which prompts ask for them.
     """
 
     name: str
@@ -114,7 +114,7 @@ class SignatureSpec:
 
     @cached_property
     def label(self) -> str | None:
-        """The first output that has a fixed set of values: what demonstrations are balanced by."""
+        """The first output with a fixed set of values; demonstrations are balanced by it."""
         return next((field.name for field in self.outputs if field.shape.kind == "choice"), None)
 
     @cached_property
@@ -128,7 +128,7 @@ class SignatureSpec:
     @cached_property
     def output_schema(self) -> dict[str, Any]:
         """The JSON schema of an object with all outputs."""
-        # Worked out together: types of one name from two modules need two definitions.
+        # Made together, because two types of the same name need two definitions.
         schemas, shared = pydantic.TypeAdapter.json_schemas(
             (field.name, "validation", field.adapter) for field in self.outputs
         )
@@ -146,7 +146,7 @@ class SignatureSpec:
 
     @cached_property
     def schema_hash(self) -> str:
-        """Changes whenever a name, a type or the order of fields does: states are bound to it."""
+        """A hash of the names, types and order of the fields; states are bound to it."""
         return digest(
             {
                 "inputs": [[field.name, field.schema] for field in self.inputs],
@@ -155,7 +155,7 @@ class SignatureSpec:
         )
 
     def describe(self) -> dict[str, Any]:
-        """The fields and their types by name, for manifests and readable differences."""
+        """Describe the fields and their types by name, for manifests and readable diffs."""
         return {
             "name": self.name,
             "inputs": {field.name: field.type_name for field in self.inputs},
@@ -167,7 +167,7 @@ class SignatureSpec:
         """Validate the inputs of one call and fill in defaults.
 
         Raises:
-            CallError: if one is missing, unknown or of another type; shows the signature.
+            CallError: if one is missing, unknown or has the wrong type; shows the signature.
         """
         values: dict[str, Any] = {}
         for field in self.inputs:
@@ -206,7 +206,7 @@ class SignatureSpec:
 
 
 def spec_text(described: Mapping[str, Any]) -> str:
-    """A signature in one line, from what `SignatureSpec.describe` says of it."""
+    """Write a signature in one line, from what `SignatureSpec.describe` returns."""
 
     def side(fields: Mapping[str, str]) -> str:
         return ", ".join(f"{name}: {kind}" for name, kind in fields.items())
@@ -216,7 +216,7 @@ def spec_text(described: Mapping[str, Any]) -> str:
 
 
 def type_name(annotation: Any) -> str:
-    """A type as people write it, without module names."""
+    """Write a type as people write it, without module names."""
     if annotation is type(None):
         return "None"
     if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
@@ -235,12 +235,12 @@ def _without_marks(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error that goes on and on."""
+    """Return the first line of a long error."""
     return str(error).partition("\n")[0]
 
 
 def first_problem(error: pydantic.ValidationError) -> str:
-    """The first complaint of a validation error in one line."""
+    """Return the first problem of a validation error in one line."""
     problem = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in problem["loc"])
     return f"{place}: {problem['msg']}" if place else problem["msg"]

@@ -1,4 +1,4 @@
-"""How a value of some type is spelled in a prompt, told from its JSON schema."""
+"""How values of a type are written in a prompt, derived from its JSON schema."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Kind = Literal["text", "date", "choice", "integer", "number", "boolean", "json"]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The spelling of one field's values.
+    """How the values of one field are written.
 
     Args:
-        kind: which of the spellings.
+        kind: the form of the values.
         optional: whether None is allowed.
         choices: the values of a `choice`.
-        max_length: the most characters of a `text`, or None.
-        container: `object` or `array` where a `json` value must be one, else the empty string.
+        max_length: the maximum number of characters of a `text`, or None.
+        container: `object` or `array` if a `json` value must be one, else the empty string.
     """
 
     kind: Kind
@@ -33,11 +33,11 @@ class Shape:
 
     @property
     def none(self) -> str:
-        """The word for None, told apart from a choice that is called "none"."""
+        """The word for None, which differs from a choice that is called "none"."""
         return "null" if "none" in {str(choice).casefold() for choice in self.choices} else "none"
 
     def hint(self) -> str:
-        """What to write, for the LM to read."""
+        """Describe the form to the LM."""
         words = {
             "text": "text",
             "date": "a date as YYYY-MM-DD",
@@ -51,11 +51,11 @@ class Shape:
 
 
 def shape_of(schema: Mapping[str, Any], annotation: Any = None) -> Shape:
-    """Tell the shape of a field from the JSON schema of its values.
+    """Derive the shape of a field from the JSON schema of its values.
 
     Args:
         schema: the schema.
-        annotation: the type, for the one that its schema does not tell: a Decimal.
+        annotation: the type; it tells a Decimal, which has an ambiguous schema.
     """
     definitions = schema.get("$defs", {})
     options = schema.get("anyOf")
@@ -104,8 +104,8 @@ def _is_decimal(annotation: Any) -> bool:
     return annotation is Decimal
 
 
-def sets_in_order(value: Any, schema: Mapping[str, Any]) -> Any:
-    """Sort what was a set: its own order changes from process to process."""
+def sort_sets(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Sort values that were sets, whose order changes from process to process."""
     definitions = schema.get("$defs", {})
 
     def sort(value: Any, schema: Any) -> Any:

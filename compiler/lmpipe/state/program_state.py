@@ -1,4 +1,4 @@
-"""`ProgramState`: all that a compiler can learn, as one frozen value with a hash."""
+"""`ProgramState`: everything that a compiler can learn, as one frozen value with a hash."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _freeze(value: Any) -> Any:
 
 
 def to_plain(value: Any) -> Any:
-    """A plain, mutable copy of a frozen JSON value."""
+    """Copy a frozen JSON value into plain, mutable dicts and lists."""
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
@@ -43,7 +43,7 @@ def to_plain(value: Any) -> Any:
 
 
 def _as_json(value: Mapping[str, Any]) -> Any:
-    # The very value that a file gives back: keys sorted, dates as text, no NaN. Otherwise a state
+    # The same value that a file gives back: keys sorted, dates as text, no NaN. Otherwise a state
     # in memory and the same state loaded could show an LM different demonstrations.
     try:
         return orjson.loads(canonical_json(to_plain(value)))
@@ -63,12 +63,12 @@ class _Value(BaseModel, frozen=True):
     model_config = ConfigDict(extra="forbid")
 
     def to_json(self) -> dict[str, Any]:
-        """The value as JSON; `model_validate` reads it back unchanged."""
+        """Return the value as JSON; `model_validate` reads it back unchanged."""
         return self.model_dump(mode="json")
 
     @cached_property
     def hash(self) -> str:
-        """64 hexadecimal digits that stand for exactly this value."""
+        """The SHA-256 of the value, in hexadecimal digits."""
         return digest(self.to_json())
 
     def _changed(self, changes: Mapping[str, Any]) -> Self:
@@ -76,7 +76,7 @@ class _Value(BaseModel, frozen=True):
         return type(self).model_validate({**fields, **changes})
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        # pydantic's own copies the cached hash along and skips validation.
+        # pydantic's method would copy the cached hash and skip validation.
         return self._changed(update or {})
 
     def __hash__(self) -> int:
@@ -93,7 +93,7 @@ class Demo(_Value, frozen=True):
         inputs: input values by field name, as JSON.
         outputs: output values by field name, as JSON. A labeled demonstration may lack some
             (a `reasoning` that no data set holds).
-        source: `labeled` (from the data), or `bootstrapped` (from a rollout that passed).
+        source: `labeled` (from the data) or `bootstrapped` (from a rollout that passed).
     """
 
     inputs: FrozenJson
@@ -102,21 +102,21 @@ class Demo(_Value, frozen=True):
 
 
 class Vectors(_Value, frozen=True):
-    """What an embedding LM made of the inputs of a pool, one vector for each demonstration.
+    """Embeddings of the inputs of a pool, one vector per demonstration.
 
     Args:
-        embedder: the LM's name; where it is reached is the caller's to say.
-        dimension: how many numbers each vector has.
-        data: the vectors in the pool's order, of unit length: little-endian half floats in base64.
+        embedder: the name of the embedding LM; the caller configures its address.
+        dimension: the number of components of each vector, 1 or more.
+        data: unit vectors in the pool's order: little-endian half floats in base64.
     """
 
     embedder: str
-    dimension: int = pydantic.Field(ge=1)
+    dimension: int = pydantic.Field(ge=1, strict=True)
     data: str = pydantic.Field(repr=False)
 
     @cached_property
     def count(self) -> int:
-        """How many vectors there are."""
+        """The number of vectors."""
         return len(decode_bytes(self.data)) // (2 * self.dimension)
 
     @pydantic.model_validator(mode="after")
@@ -124,7 +124,8 @@ class Vectors(_Value, frozen=True):
         size = len(decode_bytes(self.data))
         if size % (2 * self.dimension):
             raise ValueError(
-                f"the vectors have {size} bytes, which are no vectors of {self.dimension} numbers"
+                f"the vectors have {size} bytes, which is not a multiple of {2 * self.dimension}, "
+                f"the size of a vector of {self.dimension} numbers"
             )
         return self
 
@@ -139,16 +140,16 @@ class Retrieval(_Value, frozen=True):
     Args:
         pool: the demonstrations to choose from; of two that are equally near, the earlier one
             is chosen.
-        k: how many are shown, at least 1.
+        k: how many are shown, 1 or more.
         balanced: choose at most k / number of labels (rounded up) of each label first, then fill
-            up with the nearest. The labels are the values of the first output that has a fixed
-            set of them; where there is none, this changes nothing.
-        vectors: of the pool's inputs, if nearness is that of embeddings; None, which is not
-            written to files, is nearness by words.
+            up with the nearest. The labels are the values of the first output with a fixed set
+            of values; without such an output this has no effect.
+        vectors: embeddings of the pool's inputs, to measure nearness by; None measures it by
+            words and is not written to files.
     """
 
     pool: tuple[Demo, ...]
-    k: int = pydantic.Field(ge=1)
+    k: int = pydantic.Field(ge=1, strict=True)
     balanced: bool = False
     vectors: Vectors | None = pydantic.Field(default=None, exclude_if=_is_none)
 
@@ -162,13 +163,13 @@ class Retrieval(_Value, frozen=True):
 
 
 class AdapterRef(_Value, frozen=True):
-    """Weights that were trained for a predictor, on top of an LM's own: a LoRA adapter.
+    """A reference to a LoRA adapter that was trained for a predictor.
 
     Args:
-        name: what servers call it. It ends in the first digits of its hash, so that the cache
-            key of a reply tells which weights gave it.
-        sha256: of its weights and settings, in hexadecimal digits.
-        base: the LM that it was trained for, as `LM.model` names it.
+        name: its name on servers. It ends in the first digits of its hash, so that the cache key
+            of a reply tells which weights wrote it.
+        sha256: the hash of its weights and settings, in hexadecimal digits.
+        base: the LM that it was trained for, as in `LM.model`.
     """
 
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=128)
@@ -179,42 +180,42 @@ class AdapterRef(_Value, frozen=True):
     def _check_name(self) -> Self:
         if not has_hash(self.name, self.sha256):
             raise ValueError(
-                f"the name of an adapter ends in the first {_HASH_DIGITS} digits of its hash, "
-                f"{self.sha256[:_HASH_DIGITS]}; came {self.name}"
+                f"the name of an adapter must end in the first {_HASH_DIGITS} digits of its hash, "
+                f"{self.sha256[:_HASH_DIGITS]}; got {self.name}"
             )
         return self
 
     @staticmethod
     def of(label: str, sha256: str, base: str) -> AdapterRef:
-        """An adapter whose name begins with a label, such as the path of its predictor."""
+        """Refer to an adapter by a label, such as the path of its predictor, and its hash."""
         return AdapterRef(name=weights_name(label, sha256), sha256=sha256, base=base)
 
 
 def weights_name(label: str, sha256: str) -> str:
-    """What servers call weights of this label and hash."""
+    """Make the name that weights of this label and hash have on servers."""
     word = re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-") or "weights"
     return f"{word[:64]}-{sha256[:_HASH_DIGITS]}"
 
 
 def has_hash(name: str, sha256: str) -> bool:
-    """Whether a name is that of weights of this hash."""
+    """Whether weights of this hash may have this name."""
     return name.endswith(f"-{sha256[:_HASH_DIGITS]}")
 
 
 class PredictorState(_Value, frozen=True):
-    """What is learned for one predictor.
+    """The state learned for one predictor.
 
     Args:
-        instruction: what to do, for the LM to read.
+        instruction: what the LM should do.
         demos: demonstrations in the order in which they are shown.
         layout: the name of the prompt layout.
-        constrained: whether outputs are constrained to their types while decoding, where the
-            server can.
-        lm: a model name that replaces the run's own LM for this predictor, or None.
-        decoding: decoding settings that replace the LM's own, such as `temperature`.
+        constrained: whether outputs are constrained to their types while decoding, if the server
+            can.
+        lm: a model name that replaces that of the run's LM, or None.
+        decoding: decoding settings that replace the LM's, such as `temperature`.
         retrieval: demonstrations that are chosen for each call and shown after `demos`, or None.
-        adapter: weights that answer in place of the LM's own, or None.
-        schema_hash: of the signature that this was learned for.
+        adapter: the LoRA adapter that answers, or None.
+        schema_hash: the hash of the signature that this was learned for.
     """
 
     instruction: str
@@ -223,24 +224,24 @@ class PredictorState(_Value, frozen=True):
     constrained: bool = False
     lm: str | None = None
     decoding: FrozenJson = pydantic.Field(default_factory=dict, validate_default=True)
-    # Left out where there is none: states from before it was there keep their hash and bytes.
+    # Not written if None, so that states from before these fields keep their hash and bytes.
     retrieval: Retrieval | None = pydantic.Field(default=None, exclude_if=_is_none)
     adapter: AdapterRef | None = pydantic.Field(default=None, exclude_if=_is_none)
     schema_hash: str
 
     def replace(self, **changes: Any) -> PredictorState:
-        """A copy with some fields changed, validated like the original."""
+        """Copy it with some fields changed; the copy is validated."""
         return self._changed(changes)
 
 
 class ProgramState(_Value, frozen=True):
-    """What is learned for a program: one `PredictorState` for each predictor path.
+    """The state learned for a program: one `PredictorState` per predictor path.
 
     Args:
-        predictors: what is learned, by path. An ensemble's paths are `members[0].<path>`,
+        predictors: predictor states by path. An ensemble's paths are `members[0].<path>`,
             `members[1].<path>`, …; see `ensemble_state`.
         reduce: how the predictions of an ensemble's members become one, such as `majority`;
-            None, which is not written to files, if this is no ensemble.
+            None for a single program, which is not written to files.
     """
 
     predictors: Annotated[
@@ -257,15 +258,15 @@ class ProgramState(_Value, frozen=True):
         found = [_MEMBER.fullmatch(path) for path in self.predictors]
         strange = [path for path, match in zip(self.predictors, found, strict=True) if not match]
         if strange or not found:
-            came = ", ".join(strange) if strange else "none"
+            found_paths = ", ".join(strange) if strange else "none"
             raise ValueError(
-                f"the paths of an ensemble (reduce={self.reduce!r}) are members[0].<path>, "
-                f"members[1].<path>, …; came {came}"
+                f"the paths of an ensemble (reduce={self.reduce!r}) must be members[0].<path>, "
+                f"members[1].<path>, …; got {found_paths}"
             )
         numbers = sorted({int(match[1]) for match in found if match})
         if numbers != list(range(len(numbers))):
             raise ValueError(
-                "the members of an ensemble are numbered from 0 without gaps; came "
+                "the members of an ensemble must be numbered from 0 without gaps; got "
                 f"{', '.join(map(str, numbers))}"
             )
         return self
@@ -274,80 +275,85 @@ class ProgramState(_Value, frozen=True):
         return self.predictors[path]
 
     def replace(self, /, **changes: PredictorState) -> ProgramState:
-        """A copy with some predictors' states changed, by path."""
+        """Copy it with the states of some predictors changed, by path."""
         return self.update(changes)
 
     def update(self, changes: Mapping[str, PredictorState]) -> ProgramState:
-        """A copy with some predictors' states changed, by path."""
+        """Copy it with the states of some predictors changed, by path."""
         return self._changed({"predictors": {**self.predictors, **changes}})
 
     def map(self, **changes: Any) -> ProgramState:
-        """A copy with the same change made to every predictor, such as `layout="plain"`."""
+        """Copy it with the same change to every predictor, such as `layout="plain"`."""
         changed = {path: item.replace(**changes) for path, item in self.predictors.items()}
         return self._changed({"predictors": changed})
 
     def declared_path(self, path: str) -> str:
-        """A path of this state as the program declares it: without the number of a member."""
+        """Return a path as the program declares it: without the member of an ensemble."""
         match = None if self.reduce is None else _MEMBER.fullmatch(path)
         return match[2] if match else path
 
     def without_demos(self) -> ProgramState:
-        """A copy that shows no demonstrations, fixed or nearest."""
+        """Copy it without demonstrations, fixed or retrieved."""
         return self.map(demos=(), retrieval=None)
 
     def look_up(self, path: str, table: Mapping[str, T], default: T) -> T:
-        """What a table by declared paths, such as a manifest's signatures, holds for a path."""
-        # The path itself comes first: what was compiled may have been an ensemble already.
+        """Look up a path of this state in a table by declared paths, such as signatures."""
+        # The path itself comes first: the declared program may have been an ensemble already.
         return table.get(path, table.get(self.declared_path(path), default))
 
     def to_bytes(self) -> bytes:
-        """The bytes of `program.json`: the same state gives the same bytes."""
+        """Return the bytes of `program.json`; the same state gives the same bytes."""
         return pretty_json({"format": STATE_FORMAT, "state": self.to_json(), "hash": self.hash})
 
     @staticmethod
     def from_bytes(data: bytes, *, where: str = "program.json") -> ProgramState:
         """Read what `to_bytes` wrote.
 
+        Args:
+            data: the bytes.
+            where: the file's name, for errors.
+
         Raises:
-            ArtifactError: if it is damaged, was edited by hand or is of a later format.
+            ArtifactError: if it is damaged, was edited by hand or has a later format.
         """
         try:
             value = orjson.loads(data)
             content, stated, version = value["state"], value["hash"], value["format"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise _no_state(where, error) from error
+            raise _unreadable(where, error) from error
         if version != STATE_FORMAT:
             raise ArtifactError(
-                f"{where} has format {version}, this lmpipe reads {STATE_FORMAT}: update lmpipe"
+                f"{where} has format {version}, but this version of lmpipe reads {STATE_FORMAT}: "
+                "update lmpipe"
             )
         try:
             state = ProgramState.model_validate(content)
         except pydantic.ValidationError as error:
-            raise _no_state(where, error) from error
+            raise _unreadable(where, error) from error
         if stated != state.hash:
             raise ArtifactError(
-                f"{where} was changed after it was written: it says hash {str(stated)[:12]}, "
-                f"its content has {state.hash[:12]}\n  restore the file, or compile again"
+                f"{where} was changed after it was written: it states the hash "
+                f"{str(stated)[:12]}, but its content has {state.hash[:12]}\n"
+                "  restore the file, or compile again"
             )
         return state
 
 
 def ensemble_state(states: Sequence[ProgramState], *, reduce: str = "majority") -> ProgramState:
-    """The state of an ensemble: a program bound to it runs all members and reduces what they give.
+    """Combine states into an ensemble's; a program bound to it runs all members, which vote.
 
     Args:
-        states: of the members, each a state of the same program; equal ones count as often as
-            they are there.
-        reduce: how predictions become one; `voting.REDUCERS` has the names.
+        states: the members' states, all of the same program; each has one vote, equal ones too.
+        reduce: how predictions become one; a key of `modules.voting.REDUCERS`.
 
     Raises:
-        ArtifactError: if there is no member, or one is an ensemble itself.
+        ArtifactError: if there are no members, or one is an ensemble itself.
     """
     nested = [number for number, state in enumerate(states) if state.reduce is not None]
     if nested or not states:
-        came = f"member {nested[0]} is an ensemble itself" if nested else "there are none"
+        found = f"member {nested[0]} is an ensemble itself" if nested else "there are none"
         raise ArtifactError(
-            f"the members of an ensemble are states of single programs, but {came}: give the "
+            f"the members of an ensemble must be states of single programs, but {found}: pass the "
             "members of inner ensembles, member_states(state), one by one"
         )
     return ProgramState(
@@ -361,7 +367,7 @@ def ensemble_state(states: Sequence[ProgramState], *, reduce: str = "majority") 
 
 
 def member_states(state: ProgramState) -> tuple[ProgramState, ...]:
-    """The states of an ensemble's members in their order; a single program's is its own."""
+    """List the states of an ensemble's members; a single program's state is the only one."""
     if state.reduce is None:
         return (state,)
     members: dict[int, dict[str, PredictorState]] = {}
@@ -372,7 +378,7 @@ def member_states(state: ProgramState) -> tuple[ProgramState, ...]:
     return tuple(ProgramState(predictors=members[number]) for number in range(len(members)))
 
 
-def _no_state(where: str, error: Exception) -> ArtifactError:
+def _unreadable(where: str, error: Exception) -> ArtifactError:
     return ArtifactError(
-        f"{where} is no learned state: {error}\n  compile again, or restore the file"
+        f"{where} does not hold a learned state: {error}\n  compile again, or restore the file"
     )

@@ -1,4 +1,4 @@
-"""What happened: the predictor calls of one run of a program, and the scope in which they ran."""
+"""`Trace`: the predictor calls of one run of a program."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Step:
         predictor: its path in the program.
         inputs: input values as JSON.
         outputs: output values as JSON; empty if the call failed.
-        replies: the raw texts that came back, the last one being the one that was used; more
-            than one where a reply had to be asked for again.
-        usage: tokens over all replies.
-        seconds: time that fresh calls took.
+        replies: the raw texts of all replies; the last one was used. There is more than one if
+            the LM was asked to correct a reply.
+        usage: the tokens of all replies.
+        seconds: the time that calls to the LM took; replies from the cache take none.
         cached: whether every reply came from the cache.
-        repaired: whether the outputs could only be read after their JSON was repaired.
+        repaired: whether the JSON of the outputs had to be repaired.
         error: why the call failed, or the empty string.
     """
 
@@ -57,10 +57,10 @@ class Trace:
     steps: list[Step] = field(default_factory=list)
 
     def of(self, predictor: str) -> list[Step]:
-        """The steps of one predictor."""
+        """List the steps of one predictor."""
         return [step for step in self.steps if step.predictor == predictor]
 
     @property
     def calls(self) -> int:
-        """LM calls, those asked again included."""
+        """The number of LM calls, corrections included."""
         return sum(len(step.replies) for step in self.steps)
