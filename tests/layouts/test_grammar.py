@@ -1,4 +1,4 @@
-"""Constraints: every valid reply of a layout fits them, and little else does."""
+"""Constraints: they admit every valid reply of a layout, and little else."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def layout(request: pytest.FixtureRequest) -> Layout:
     return layout_named(request.param)
 
 
-# Held to one line and to at least one character, or a small model never stops.
+# A text is one line of one or more characters; otherwise small models do not stop.
 line = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), min_size=1)
 VALUES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "text_of_it": (str, line),
@@ -72,14 +72,14 @@ ALL = outputs_spec(**{name: kind for name, (kind, _) in VALUES.items()})
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(values=st.fixed_dictionaries({name: values for name, (_, values) in VALUES.items()}))
-def test_a_rendered_reply_fits_its_grammar(layout: Layout, values: dict[str, Any]) -> None:
+def test_the_grammar_admits_a_rendered_reply(layout: Layout, values: dict[str, Any]) -> None:
     dumped = {field.name: field.dump(values[field.name]) for field in ALL.outputs}
     text = layout.assistant(ALL, dumped)
     assert grammar_of(layout, ALL).matches(text), text
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_a_reply_of_one_field_fits_its_grammar(layout: Layout, name: str) -> None:
+def test_the_grammar_admits_a_reply_of_one_field(layout: Layout, name: str) -> None:
     spec = outputs_spec(**{name: VALUES[name][0]})
     grammar = grammar_of(layout, spec)
 
@@ -108,13 +108,15 @@ def test_a_reply_of_one_field_fits_its_grammar(layout: Layout, name: str) -> Non
         (list[str], ['["a\\n", "\\u00e4"]'], ["['a']", '["a']),
     ],
 )
-def test_what_a_grammar_admits(annotation: Any, inside: list[str], outside: list[str]) -> None:
+def test_values_that_a_grammar_admits(
+    annotation: Any, inside: list[str], outside: list[str]
+) -> None:
     grammar = grammar_of(layout_named("plain"), outputs_spec(answer=annotation))
     assert [text for text in inside if not grammar.matches(text)] == []
     assert [text for text in outside if grammar.matches(text)] == []
 
 
-def test_fields_come_in_their_order_and_form() -> None:
+def test_fields_have_a_fixed_order_and_form() -> None:
     spec = outputs_spec(team_name=Literal["a"], total=int)
     chat, plain = (grammar_of(layout_named(name), spec) for name in ("chat", "plain"))
     assert chat.matches("## team_name\na\n\n## total\n1")
@@ -123,7 +125,7 @@ def test_fields_come_in_their_order_and_form() -> None:
     assert plain.matches("Team name: a\nTotal: 1")
 
 
-def test_whatever_a_grammar_admits_can_be_read(layout: Layout) -> None:
+def test_numbers_that_a_grammar_admits_can_be_read(layout: Layout) -> None:
     spec = outputs_spec(number=float, whole=int, day=datetime.date)
     for number, whole in [("-0.000", "00"), ("1e-300", "-99999999999999999999"), ("5e5", "7")]:
         text = layout.assistant(spec, {"number": number, "whole": whole, "day": "2026-01-02"})
@@ -132,13 +134,13 @@ def test_whatever_a_grammar_admits_can_be_read(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("name", ["größe", "a__b", "名前", "x_1"])
-def test_rules_are_named_in_plain_letters(layout: Layout, name: str) -> None:
+def test_field_names_need_not_be_valid_rule_names(layout: Layout, name: str) -> None:
     spec = outputs_spec(**{name: int, "b": int})
     own = spec.output_names[0]
     assert grammar_of(layout, spec).matches(layout.assistant(spec, {own: 1, "b": 2}))
 
 
-def test_the_json_layout_is_held_to_the_schema_in_its_order() -> None:
+def test_the_json_layout_is_constrained_by_the_schema_in_its_order() -> None:
     spec = outputs_spec(zebra=Team, ant=Place)
     constraint = JsonLayout().constraint(spec)
     assert constraint.kind == "json_schema"

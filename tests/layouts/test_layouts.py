@@ -1,4 +1,4 @@
-"""Whole conversations: what each layout shows an LM and what it reads back."""
+"""Layouts: the conversations that they write and the replies that they read."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def layout(request: pytest.FixtureRequest) -> Layout:
     return layout_named(request.param)
 
 
-# --- reading back what was rendered
+# --- rendered replies
 
-# Texts of text layouts: white space at the ends and markers inside cannot be kept.
+# Text layouts cannot keep white space at the ends, or markers inside a value.
 words = st.text(
     st.characters(exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"], include_characters=" ")
 ).map(str.strip)
@@ -145,12 +145,12 @@ def there_and_back(layout: Layout, signature: type[Signature], values: dict[str,
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.fixed_dictionaries({name: values for name, (_, values) in VALUES.items()}))
-def test_a_rendered_reply_is_read_back_as_it_was(layout: Layout, values: dict[str, Any]) -> None:
+def test_a_rendered_reply_is_read_back_unchanged(layout: Layout, values: dict[str, Any]) -> None:
     assert there_and_back(layout, ALL, values) == values
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_a_reply_of_one_field_is_read_back_as_it_was(layout: Layout, name: str) -> None:
+def test_a_reply_of_one_field_is_read_back_unchanged(layout: Layout, name: str) -> None:
     @settings(max_examples=15)
     @given(VALUES[name][1])
     def check(value: Any) -> None:
@@ -181,7 +181,7 @@ def test_any_reply_is_read_or_refused(layout: Layout, text: str) -> None:
             layout.read(spec, text)
 
 
-# --- what an LM is shown
+# --- conversations
 
 
 def shown(layout: Layout) -> str:
@@ -279,7 +279,7 @@ def test_the_json_conversation() -> None:
     )
 
 
-def test_the_plain_layout_asks_for_a_single_value_bare() -> None:
+def test_the_plain_layout_asks_for_a_bare_single_value() -> None:
     plain, spec = layout_named("plain"), spec_of(Bare)
     assert plain.system(spec, "Count.") == (
         "Count.\nReply with the total count only: a whole number"
@@ -301,7 +301,7 @@ def test_demonstrations_show_keys_in_declared_order(layout: Layout) -> None:
     )
 
 
-def test_what_is_the_same_for_all_examples_comes_first(layout: Layout) -> None:
+def test_the_prefix_does_not_depend_on_later_turns(layout: Layout) -> None:
     spec = spec_of(Bare)
     demos = [Demo(inputs={"question": str(n)}, outputs={"total_count": n}) for n in range(3)]
     fewer, more = (render_prefix(layout, spec, "Count.", demos[:n]) for n in (2, 3))
@@ -309,7 +309,7 @@ def test_what_is_the_same_for_all_examples_comes_first(layout: Layout) -> None:
     assert [turn.role for turn in more] == ["system", *["user", "assistant"] * 3]
 
 
-# --- reading what LMs really write
+# --- replies that LMs really write
 
 
 @pytest.mark.parametrize(
@@ -395,20 +395,20 @@ def test_outputs_with_defaults_may_be_missing(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("name", ["größe", "straße", "naïve", "名前", "ßeta", "İd"])
-def test_field_names_of_any_language(layout: Layout, name: str) -> None:
+def test_field_names_in_any_language(layout: Layout, name: str) -> None:
     spec = outputs_spec(**{name: str, "other_one": str})
-    own = spec.output_names[0]  # as Python spells it
+    own = spec.output_names[0]  # Python normalizes names
     values = {own: "x", "other_one": "y"}
     assert layout.read(spec, layout.assistant(spec, values)).values == values
 
 
-def test_one_name_may_begin_like_another(layout: Layout) -> None:
+def test_one_name_may_be_the_beginning_of_another(layout: Layout) -> None:
     spec = outputs_spec(team=str, team_name=str, team_name_2=str)
     values = {"team": "a", "team_name": "b", "team_name_2": "c"}
     assert layout.read(spec, layout.assistant(spec, values)).values == values
 
 
-# --- finding layouts
+# --- names
 
 
 def test_layouts_are_found_by_name() -> None:
@@ -416,6 +416,6 @@ def test_layouts_are_found_by_name() -> None:
     assert [layout_named(name).name for name in layout_names()] == list(layout_names())
 
 
-def test_an_unknown_layout_is_told_with_the_known_ones() -> None:
+def test_the_error_of_an_unknown_layout_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"unknown prompt layout 'xml'.*chat, plain, json"):
         layout_named("xml")

@@ -1,4 +1,4 @@
-"""Replies that are still being written, and the quick way to read whole ones."""
+"""Incomplete replies, and the fast path for complete ones."""
 
 from __future__ import annotations
 
@@ -36,13 +36,11 @@ lines = texts.map(lambda text: " ".join(text.split())).filter(bool)
 
 @layouts
 @given(reasoning=lines, answer=lines)
-def test_what_is_told_of_a_reply_only_ever_grows(
-    layout: Layout, reasoning: str, answer: str
-) -> None:
+def test_partial_outputs_only_grow(layout: Layout, reasoning: str, answer: str) -> None:
     spec = spec_of(Answer)
     whole = layout.assistant(spec, {"reasoning": reasoning, "answer_text": answer})
     if dict(layout.partial(spec, whole + "\n")) != layout.read(spec, whole).values:
-        return  # a value that looks like a label: the reader, too, takes it for one
+        return  # a value looks like a label, and `read` takes it for one too
     before: dict[str, Any] = {}
     for end in range(len(whole) + 1):
         found = layout.partial(spec, whole[:end])
@@ -54,17 +52,17 @@ def test_what_is_told_of_a_reply_only_ever_grows(
 
 @layouts
 @given(text=st.text())
-def test_the_beginning_of_any_text_can_be_taken_apart(layout: Layout, text: str) -> None:
+def test_the_beginning_of_any_text_can_be_parsed(layout: Layout, text: str) -> None:
     for spec in (spec_of(Answer), spec_of(Bare)):
         assert set(layout.partial(spec, text)) <= set(spec.output_names)
 
 
 @layouts
-def test_what_may_become_a_label_is_not_told(layout: Layout) -> None:
+def test_text_that_may_become_a_label_is_left_out(layout: Layout) -> None:
     spec = spec_of(Answer)
     whole = layout.assistant(spec, {"reasoning": "because", "answer_text": "so"})
-    told = {layout.partial(spec, whole[:end]).get("reasoning", "") for end in range(len(whole))}
-    assert all("because".startswith(text) for text in told)
+    seen = {layout.partial(spec, whole[:end]).get("reasoning", "") for end in range(len(whole))}
+    assert all("because".startswith(text) for text in seen)
 
 
 marks = st.sampled_from(
@@ -84,13 +82,13 @@ marks = st.sampled_from(
 
 
 @given(st.lists(marks).map("".join))
-def test_the_quick_way_reads_what_the_thorough_one_does(text: str) -> None:
+def test_the_fast_path_reads_the_same_as_the_slow_one(text: str) -> None:
     spec, layout = spec_of(Answer), ChatLayout()
-    # A `#` at the end is no part of any marker, and sends the reader the thorough way.
-    quick, thorough = (_read(layout, spec, reply) for reply in (text, text + "\n#"))
-    if quick is not None and thorough is not None:
-        for name, value in quick.items():
-            found = thorough[name]
+    # A `#` at the end belongs to no marker, and makes the reader take the slow path.
+    fast, slow = (_read(layout, spec, reply) for reply in (text, text + "\n#"))
+    if fast is not None and slow is not None:
+        for name, value in fast.items():
+            found = slow[name]
             assert value in (found, found.removesuffix("#").strip())
 
 

@@ -1,4 +1,4 @@
-"""Single values: how they are spelled in text and what is read from the text of an LM."""
+"""Single values: writing them as text and reading them from an LM's text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def field(annotation: Any) -> FieldSpec:
 
 
 def read(annotation: Any, text: str) -> Any:
-    """What a result would hold."""
+    """The value that a result would have."""
     raw, _ = read_value(field(annotation), text)
     return field(annotation).adapter.validate_python(raw)
 
@@ -63,13 +63,13 @@ def test_spelling(annotation: Any, value: Any, text: str) -> None:
     assert spell(field(annotation), value) == text
 
 
-def test_demonstrations_of_another_type_are_shown_all_the_same() -> None:
+def test_values_of_another_type_are_written() -> None:
     assert spell(field(str), 5) == "5"
     assert spell(field(str), None) == "none"
     assert spell(field(int), "about five") == "about five"
 
 
-def test_json_text_refuses_what_is_no_json() -> None:
+def test_json_text_refuses_other_objects() -> None:
     with pytest.raises(TypeError):
         json_text({"x": object()})
 
@@ -130,7 +130,7 @@ def test_reading(annotation: Any, text: str, value: Any) -> None:
         (list[int], "", "must be JSON"),
     ],
 )
-def test_what_cannot_be_read_is_told(annotation: Any, text: str, says: str) -> None:
+def test_the_error_says_what_cannot_be_read(annotation: Any, text: str, says: str) -> None:
     with pytest.raises(LayoutError) as raised:
         read_value(field(annotation), text)
     assert "'answer'" in str(raised.value)
@@ -139,22 +139,22 @@ def test_what_cannot_be_read_is_told(annotation: Any, text: str, says: str) -> N
 
 @pytest.mark.parametrize("annotation", [int | None, bool | None, Colour | None, list[str] | None])
 @pytest.mark.parametrize("text", ["none", "None.", "null", "N/A", '"none"', "-", ""])
-def test_none_is_read_in_many_spellings(annotation: Any, text: str) -> None:
+def test_none_has_many_spellings(annotation: Any, text: str) -> None:
     assert read(annotation, text) is None
 
 
 @pytest.mark.parametrize("text", ["none", "N/A", "-", ""])
 def test_an_optional_text_cannot_hold_a_word_for_none(text: str) -> None:
-    # Text layouts have no quotes to tell them apart; the JSON layout has.
+    # Text layouts have no quotes to tell them apart; the JSON layout does.
     assert read(str | None, text) is None
 
 
 @pytest.mark.parametrize("text", ["none", "N/A", "-"])
-def test_a_text_that_is_not_optional_can(text: str) -> None:
+def test_a_required_text_can_hold_a_word_for_none(text: str) -> None:
     assert read(str, text) == text
 
 
-def test_a_choice_called_none_is_that_choice() -> None:
+def test_a_choice_named_none_is_not_none() -> None:
     severity = Literal["none", "mild"] | None
     assert read(severity, "None") == "none"
     assert read(severity, spell(field(severity), "none")) == "none"
@@ -181,19 +181,19 @@ def test_json_is_found_in_prose(text: str, value: Any, repaired: bool) -> None:
     assert read_json("answer", text, container) == (value, repaired)
 
 
-def test_numbers_of_many_digits_stay_exact() -> None:
+def test_long_numbers_stay_exact() -> None:
     value, _ = read_json("answer", '{"n": 123456789012345678901234567890}')
     assert value == {"n": 123456789012345678901234567890}
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 5_000, "[" * 200 + "]" * 200])
-def test_bottomless_json_is_refused(text: str) -> None:
+def test_json_nested_too_deeply_is_refused(text: str) -> None:
     with pytest.raises(LayoutError, match="'answer' must be JSON"):
         read_json("answer", text)
 
 
 @pytest.mark.parametrize("kind", [str, int | None, bool, Colour, list[str], dict[str, Any], float])
-def test_whatever_an_lm_writes_is_read_or_refused(kind: Any) -> None:
+def test_any_text_is_read_or_refused(kind: Any) -> None:
     @given(st.text())
     def check(text: str) -> None:
         with contextlib.suppress(LayoutError):

@@ -34,7 +34,7 @@ def test_the_result_has_the_reasoning(layout: str) -> None:
     assert (result.reasoning, result.total) == ("1 and 2\nmake 3", 3)
 
 
-def test_a_string_works_too() -> None:
+def test_a_signature_string_is_accepted() -> None:
     with using(lm=ScriptedLM(["## reasoning\nr\n\n## b\nx"]), runtime=Runtime()):
         result = ChainOfThought("a -> b")(a="?")
     assert (result.reasoning, result.b) == ("r", "x")
@@ -51,11 +51,11 @@ def test_reasoning_is_asked_for_before_the_answer(layout: str) -> None:
     assert system.index("reasoning") < system.index("total", system.index("add up") + 6)
 
 
-def test_the_instruction_stays_that_of_the_signature() -> None:
+def test_the_instruction_is_that_of_the_signature() -> None:
     assert ChainOfThought(Add).spec.instruction == "Add up."
     assert ChainOfThought("a -> b").spec.instruction == "Given `a`, give `b`."
 
 
-def test_its_states_are_its_own() -> None:
+def test_its_states_do_not_fit_predict() -> None:
     assert ChainOfThought(Add).spec.schema_hash != Predict(Add).spec.schema_hash
     assert ChainOfThought(Add).spec.schema_hash == ChainOfThought(Add).spec.schema_hash

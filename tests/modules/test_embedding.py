@@ -1,4 +1,4 @@
-"""Predictors whose demonstrations an embedder chooses: all roads, and what can go wrong."""
+"""Predictors whose demonstrations an embedder chooses."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def shown(lm: lmpipe.ScriptedLM) -> list[str]:
     return [request.messages[1].content.splitlines()[-1] for request in lm.requests]
 
 
-async def test_every_road_shows_the_nearest() -> None:
+async def test_awaited_calls_samples_and_streams_show_the_nearest() -> None:
     predictor, embedder = retrieving(), scripted_embedder()
     with answering(embedder) as lm:
         await predictor.acall(ticket=NEAR)
@@ -67,7 +67,7 @@ async def test_every_road_shows_the_nearest() -> None:
     assert [(turn.role, turn.content) for turn in asked] == [("embed", NEAR)] * 3
 
 
-def test_blocking_calls_and_batches_too() -> None:
+def test_blocking_calls_and_batches_show_the_nearest() -> None:
     predictor, embedder = retrieving(), scripted_embedder()
     with answering(embedder) as lm:
         predictor(ticket=NEAR)
@@ -77,20 +77,20 @@ def test_blocking_calls_and_batches_too() -> None:
     assert shown(lm) == ["The parcel is late."] * 2 + ["The invoice is wrong."]
 
 
-def test_a_stream_tells_nothing_of_the_vector() -> None:
+def test_a_stream_does_not_contain_the_vector() -> None:
     with answering(scripted_embedder()):
-        told = list(retrieving().stream(ticket=NEAR))
-    assert {partial.text for partial in told} == {"shipping"}
+        pieces = list(retrieving().stream(ticket=NEAR))
+    assert {partial.text for partial in pieces} == {"shipping"}
 
 
-def test_a_reply_that_is_asked_for_again_embeds_no_second_time() -> None:
+def test_a_correction_does_not_embed_again() -> None:
     embedder = scripted_embedder()
     with answering(embedder, ["?", "## team\nshipping"]):
         assert retrieving()(ticket=NEAR).team == "shipping"
     assert len(embedder.requests) == 1
 
 
-def test_the_embedders_calls_are_accounted_as_its_own() -> None:
+def test_the_embedders_calls_have_their_own_role() -> None:
     calls: list[Call] = []
     with answering(scripted_embedder(price=(1.0, 0.0))), scope(calls=calls, role="task"):
         retrieving()(ticket=NEAR)
@@ -101,7 +101,7 @@ def test_the_embedders_calls_are_accounted_as_its_own() -> None:
     assert (calls[0].reply.usage.prompt_tokens, calls[0].usd) == (4, 4e-6)
 
 
-def test_calls_of_the_embedder_count_towards_the_most_of_a_run() -> None:
+def test_requests_to_the_embedder_count_towards_max_calls() -> None:
     predictor = retrieving(retries=0)
     assert predictor.calls_per_run() == 2
     with answering(scripted_embedder()) as lm, scope(max_calls=2):
@@ -111,22 +111,22 @@ def test_calls_of_the_embedder_count_towards_the_most_of_a_run() -> None:
     assert len(lm.requests) == 1
 
 
-def test_without_an_embedder_the_error_says_whose_vectors_these_are() -> None:
+def test_the_error_without_an_embedder_names_the_one_needed() -> None:
     with answering(None) as lm, pytest.raises(ConfigError) as failure:
         retrieving()(ticket=NEAR)
-    for part in ("self", "scripted/embedder", "none is configured", "--embedder"):
+    for part in ("self", "scripted/embedder", "no embedder is configured", "--embedder"):
         assert part in str(failure.value)
     assert not lm.requests
 
 
 def test_another_embedder_is_refused() -> None:
     other = lmpipe.ScriptedLM(name="other")
-    with answering(other), pytest.raises(ConfigError, match="but scripted/other is"):
+    with answering(other), pytest.raises(ConfigError, match="but scripted/other is configured"):
         retrieving()(ticket=NEAR)
     assert not other.requests
 
 
-def test_the_same_model_may_be_reached_in_another_way() -> None:
+def test_the_same_model_may_have_another_provider() -> None:
     class Elsewhere(lmpipe.ScriptedLM):
         """A scripted embedder under the name of another provider."""
 
@@ -139,7 +139,7 @@ def test_the_same_model_may_be_reached_in_another_way() -> None:
     assert shown(lm) == ["The parcel is late."]
 
 
-def test_vectors_of_another_length_are_told() -> None:
+def test_a_vector_of_another_dimension_is_refused() -> None:
     short = scripted_embedder(vectors=lambda text: [1.0, 2.0])
     with answering(short), pytest.raises(ConfigError) as failure:
         retrieving()(ticket=NEAR)
@@ -147,7 +147,7 @@ def test_vectors_of_another_length_are_told() -> None:
         assert part in str(failure.value)
 
 
-def test_an_lm_that_embeds_nothing_is_told() -> None:
+def test_an_lm_without_embeddings_is_refused() -> None:
     class Deaf(lmpipe.ScriptedLM):
         """An LM without embeddings."""
 
@@ -157,9 +157,9 @@ def test_an_lm_that_embeds_nothing_is_told() -> None:
         retrieving()(ticket=NEAR)
 
 
-def test_text_that_is_no_unicode_is_an_error_of_the_call() -> None:
+def test_invalid_unicode_is_a_call_error() -> None:
     embedder = scripted_embedder()
-    with answering(embedder), pytest.raises(CallError, match="no valid Unicode"):
+    with answering(embedder), pytest.raises(CallError, match="not valid Unicode"):
         retrieving()(ticket="\ud800")
     assert not embedder.requests
 
@@ -171,7 +171,7 @@ def test_the_empty_text_is_embedded_as_a_space() -> None:
     assert embedder.requests[0].messages[0].content == " "
 
 
-def test_a_program_without_vectors_asks_no_embedder() -> None:
+def test_a_program_without_vectors_does_not_ask_the_embedder() -> None:
     embedder = scripted_embedder()
     with answering(embedder):
         lmpipe.Predict(Route)(ticket=NEAR)

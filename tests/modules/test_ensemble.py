@@ -1,10 +1,10 @@
-"""Ensembles: one program, bound to several states at once, that votes."""
+"""Ensembles: copies of one program that run together and vote."""
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,25 +16,28 @@ from lmpipe.errors import (
     ArtifactError,
     CallError,
     ConfigError,
+    DataError,
     LMUnavailableError,
     OutputError,
     RecipeError,
 )
+from lmpipe.evaluation.evaluate import check_inputs
 from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.lm.traffic.retry import RetryPolicy
-from lmpipe.modules.module import run_traced
+from lmpipe.modules import Ensemble
+from lmpipe.modules.module import first_member, run_traced
 from lmpipe.settings import using
 from lmpipe.state.program_state import ProgramState, ensemble_state, member_states
 from lmpipe.state.trace import Trace
 
 
-def told(request: Request) -> str:
-    """Answers with the instruction: who is told `bad` gives nothing to read, `away` is away."""
+def script(request: Request) -> str:
+    """Reply with the instruction; `bad` gives an unreadable reply, `down` an unavailable LM."""
     word = request.messages[0].content.split()[0]
-    if word == "away":
-        raise LMUnavailableError("away")
+    if word == "down":
+        raise LMUnavailableError("down")
     if word == "bad":
         return "nothing"
     reasoning = f"## reasoning\n{len(request.messages[-1].content)}\n\n"
@@ -45,7 +48,7 @@ def told(request: Request) -> str:
 
 @pytest.fixture(autouse=True)
 def lm() -> Iterator[ScriptedLM]:
-    made = ScriptedLM(told)
+    made = ScriptedLM(script)
     with using(lm=made, runtime=Runtime(retry=RetryPolicy(attempts=1))):
         yield made
 
@@ -101,7 +104,7 @@ every = pytest.mark.parametrize("program", programs(), ids=lambda item: type(ite
 
 
 @every
-async def test_members_vote_through_every_door(program: Any) -> None:
+async def test_members_vote_however_the_ensemble_is_run(program: Any) -> None:
     voting = bound(program, "a b b")
     assert text(voting(question="?")) == "b"
     assert text(await voting.acall(question="?")) == "b"
@@ -116,14 +119,14 @@ async def test_members_vote_through_every_door(program: Any) -> None:
 
 
 @every
-async def test_traces_name_members_in_their_order(program: Any) -> None:
+async def test_traces_have_the_members_order(program: Any) -> None:
     trace = Trace()
     await run_traced(bound(program, "a b c"), {"question": "?"}, trace)
     (path,) = program.predictors()
     assert [step.predictor for step in trace.steps] == [f"members[{n}].{path}" for n in range(3)]
 
 
-async def test_the_order_of_traces_and_calls_does_not_depend_on_who_was_quicker() -> None:
+async def test_the_order_of_traces_and_calls_does_not_depend_on_which_member_is_faster() -> None:
     class Waits(lmpipe.Module):
         def __init__(self) -> None:
             self.turn = {"late": asyncio.Event()}
@@ -143,7 +146,7 @@ async def test_the_order_of_traces_and_calls_does_not_depend_on_who_was_quicker(
     assert [call.label for call in calls] == ["members[0].ask", "members[1].ask"]
 
 
-def test_equal_members_run_once_and_count_as_often_as_they_are_there(lm: ScriptedLM) -> None:
+def test_equal_members_run_once_and_each_has_a_vote(lm: ScriptedLM) -> None:
     voting = bound(One(), "a b b c b")
     assert voting("?") == "b"
     assert len(lm.requests) == 3
@@ -151,7 +154,7 @@ def test_equal_members_run_once_and_count_as_often_as_they_are_there(lm: Scripte
     assert list(voting.predictors()) == [f"members[{n}].ask" for n in range(5)]
 
 
-def test_calls_per_run_counts_what_a_class_says_for_each_member() -> None:
+def test_max_calls_is_counted_for_each_member() -> None:
     class Loop(One):
         max_calls = 7
 
@@ -171,7 +174,7 @@ def test_per_field_is_chosen_by_name() -> None:
     assert bound(program, "1 50 2", "per_field")(question="?").answer == 2
 
 
-async def test_a_sync_call_on_the_librarys_loop_is_told() -> None:
+async def test_a_call_without_await_in_an_async_forward_is_refused() -> None:
     class Forgetful(lmpipe.Module):
         def __init__(self) -> None:
             self.inner = bound(One(), "a b")
@@ -191,7 +194,7 @@ def test_a_member_whose_reply_cannot_be_read_has_no_vote(program: Any) -> None:
     assert text(bound(program, "bad bad b")(question="?")) == "b"
 
 
-def test_if_no_reply_can_be_read_the_first_members_error_is_raised() -> None:
+def test_the_first_members_error_is_raised_if_no_reply_can_be_read() -> None:
     with pytest.raises(OutputError, match=r"^members\[0\]\.ask"):
         bound(One(), "bad bad")("?")
 
@@ -203,17 +206,17 @@ def test_a_failed_members_step_is_in_the_trace() -> None:
 
 
 @every
-def test_an_lm_that_is_away_is_no_missing_vote(program: Any) -> None:
+def test_an_unavailable_lm_is_an_error_and_not_a_missing_vote(program: Any) -> None:
     with pytest.raises(LMUnavailableError):
-        bound(program, "a away a")(question="?")
+        bound(program, "a down a")(question="?")
 
 
-def test_wrong_inputs_are_told() -> None:
+def test_wrong_inputs_are_refused() -> None:
     with pytest.raises(CallError, match="unknown 'qestion'"):
         bound(lmpipe.Predict("question -> answer"), "a b")(qestion="?")
 
 
-def test_what_a_programs_own_code_raises_comes_through() -> None:
+def test_an_error_of_the_programs_own_code_reaches_the_caller() -> None:
     class Picky(One):
         def forward(self, question: str, times: int = 1) -> str:
             answer = super().forward(question)
@@ -239,7 +242,7 @@ def test_the_state_is_what_was_bound(program: Any) -> None:
 
 
 @every
-def test_a_plain_state_gives_back_a_plain_program(program: Any) -> None:
+def test_an_ensemble_bound_to_a_single_state_is_a_single_program(program: Any) -> None:
     (plain,) = states(program, "plain")
     back = bound(program, "a b").bind(plain)
     assert type(back) is type(program)
@@ -249,24 +252,58 @@ def test_a_plain_state_gives_back_a_plain_program(program: Any) -> None:
 
 
 @every
-def test_it_is_an_instance_of_the_programs_class_made_once(program: Any) -> None:
+def test_it_owns_bound_copies_of_the_program(program: Any) -> None:
+    voting = bound(program, "a b a")
+    assert isinstance(voting, Ensemble)
+    assert [type(member) for member in voting.members] == [type(program)] * 3
+    assert voting.members[0] is voting.members[2]
+    assert voting.members[0] is not program
+
+
+@every
+def test_it_has_the_identity_of_the_program(program: Any) -> None:
     voting = bound(program, "a b")
-    assert isinstance(voting, type(program))
-    assert type(voting) is type(bound(program, "c d"))
-    assert inspect.signature(voting.forward) == inspect.signature(program.forward)
+    assert type(first_member(voting)) is type(first_member(program)) is type(program)
     assert source_hash(voting) == source_hash(program)
 
 
-def test_the_declared_program_stays_as_it_is() -> None:
+@pytest.mark.parametrize("program", [One(), AsyncOne()])
+def test_examples_are_checked_against_the_programs_inputs(program: Any) -> None:
+    voting = bound(program, "a b")
+    check_inputs(voting, lmpipe.Example(question="?").with_inputs("question"))
+    with pytest.raises(DataError, match="the program takes"):
+        check_inputs(voting, lmpipe.Example(qestion="?").with_inputs("qestion"))
+
+
+def test_it_can_be_made_from_members() -> None:
+    program = One()
+    members = [program.bind(state) for state in states(program, "a b b")]
+    voting = Ensemble(members)
+    assert voting("?") == "b"
+    assert voting.state() == ensemble_state(states(program, "a b b"))
+    assert copy.copy(voting).members == voting.members
+
+
+@pytest.mark.parametrize(
+    "members", [[], [One(), AsyncOne()], [bound(One(), "a b")]], ids=["none", "mixed", "ensemble"]
+)
+def test_members_must_be_copies_of_one_program(members: list[Any]) -> None:
+    with pytest.raises(ConfigError, match="must be copies of one program"):
+        Ensemble(members)
+
+
+def test_bind_does_not_change_the_program() -> None:
     program = One()
     before = program.state()
     bound(program, "a b")
     assert (program.state(), type(program)) == (before, One)
 
 
-def test_attributes_are_the_first_members() -> None:
+def test_other_attributes_are_the_first_members() -> None:
     voting = bound(One(), "a b")
     assert voting.ask.state()["self"].instruction == "a"
+    with pytest.raises(AttributeError, match="'One' object has no attribute 'aks'"):
+        _ = voting.aks
 
 
 def test_a_subclass_votes_with_its_own_forward() -> None:
@@ -293,7 +330,7 @@ def test_a_program_may_be_a_frozen_dataclass_without_a_hash() -> None:
     assert voting.calls_per_run() == 4
 
 
-def test_a_state_that_does_not_fit_is_told_by_member() -> None:
+def test_the_error_of_a_state_that_does_not_fit_names_the_member() -> None:
     other = lmpipe.Predict("question -> answer: int").state()
     good = lmpipe.Predict("question -> answer").state()
     with pytest.raises(ArtifactError) as raised:
@@ -304,12 +341,12 @@ def test_a_state_that_does_not_fit_is_told_by_member() -> None:
         One().bind(ensemble_state([good]))
 
 
-def test_an_unknown_way_to_reduce_is_told_with_those_there_are() -> None:
+def test_the_error_of_an_unknown_reducer_names_the_known_ones() -> None:
     with pytest.raises(ArtifactError, match=r"'coin'.*majority, per_field"):
         bound(One(), "a b", "coin")
 
 
-# --- as a part of other programs
+# --- inside other programs
 
 
 class Outer(lmpipe.Module):
@@ -322,7 +359,7 @@ class Outer(lmpipe.Module):
 
 
 @every
-def test_an_ensemble_as_a_step_is_found_bound_and_runs(program: Any) -> None:
+def test_an_ensemble_inside_a_program_is_found_bound_and_run(program: Any) -> None:
     outer = Outer(bound(program, "a b b"))
     assert outer("?") == ("b", "last")
     again = outer.bind(outer.state())
@@ -338,7 +375,7 @@ def test_an_ensemble_as_a_step_is_found_bound_and_runs(program: Any) -> None:
     assert outer.calls_per_run() == 2 * program.calls_per_run() + 2
 
 
-def test_an_outer_program_with_an_ensemble_inside_can_be_one_itself() -> None:
+def test_a_program_with_an_ensemble_inside_can_be_an_ensemble_itself() -> None:
     outer = Outer(bound(One(), "a b b"))
     first = outer.state()
     second = first.map(instruction="x")

@@ -1,4 +1,4 @@
-"""The function door: a typed function whose body the LM fills in."""
+"""`predict`: typed functions whose calls an LM answers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_call_returns_the_value() -> None:
         assert route("My invoice") is Team.BILLING
 
 
-def test_arguments_go_by_place_and_by_name() -> None:
+def test_arguments_are_positional_or_by_name() -> None:
     lm = ScriptedLM(["## result\nbilling"] * 3)
     with using(lm=lm, runtime=Runtime()):
         route("x", True)
@@ -81,7 +81,7 @@ def test_batch() -> None:
         ((5,), {}, "must be str, got 5"),
     ],
 )
-def test_a_wrong_call_is_told_with_the_signature(
+def test_the_error_of_a_wrong_call_shows_the_signature(
     args: tuple[object, ...], kwargs: dict[str, object], says: str
 ) -> None:
     with pytest.raises(CallError) as raised:
@@ -98,7 +98,7 @@ def test_an_unreadable_value_is_an_error() -> None:
         route("x")
 
 
-def test_it_still_looks_like_the_function() -> None:
+def test_it_keeps_the_functions_name_docstring_and_parameters() -> None:
     assert route.__name__ == "route"
     assert route.__doc__ == "Route the ticket."
     assert list(inspect.signature(route).parameters) == ["ticket", "urgent"]
@@ -121,7 +121,7 @@ class Desk(lmpipe.Module):
         return self.route(ticket)
 
 
-def test_as_a_step_of_a_module_it_is_found_and_bound() -> None:
+def test_a_function_on_a_module_is_found_and_bound() -> None:
     desk = Desk()
     assert list(desk.predictors()) == ["route.predict"]
     lm = ScriptedLM(["## result\nbilling"])

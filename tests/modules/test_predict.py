@@ -26,7 +26,7 @@ from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.lm.traffic.retry import RetryPolicy
-from lmpipe.modules import Predict
+from lmpipe.modules import ChainOfThought, Predict
 from lmpipe.settings import using
 from lmpipe.signatures.signature import Input, Output, Signature
 from lmpipe.state.program_state import Demo, Retrieval
@@ -80,20 +80,20 @@ def lm_says(script: Any, **options: Any) -> Iterator[ScriptedLM]:
 # --- results
 
 
-def test_a_class_gives_its_own_type() -> None:
+def test_a_signature_class_returns_an_instance_of_it() -> None:
     with lm_says(["## team\nbilling"]):
         result = Predict(Route)(ticket="My invoice is wrong.")
     assert type(result) is Route
     assert (result.ticket, result.team) == ("My invoice is wrong.", Team.BILLING)
 
 
-def test_a_string_gives_a_prediction() -> None:
+def test_a_signature_string_returns_a_prediction() -> None:
     with lm_says(["## answer\n42\n\n## sure\nyes"]):
         result = Predict("question -> answer: int, sure: bool")(question="?")
     assert (result.answer, result.sure) == (42, True)
 
 
-async def test_acall_gives_the_same() -> None:
+async def test_acall_returns_the_same() -> None:
     with lm_says(["## team\nbilling"]):
         assert (await Predict(Route).acall(ticket="x")).team is Team.BILLING
 
@@ -123,10 +123,10 @@ def test_types_that_people_use(layout: str, constrained: bool) -> None:
     assert (result.mood, result.share, result.paid, result.note) == ("good", 0.25, True, "thanks")
 
 
-# --- what the LM is asked
+# --- requests
 
 
-def test_the_request_is_what_messages_shows() -> None:
+def test_the_request_has_the_messages_that_messages_returns() -> None:
     predictor = Predict(Route)
     with lm_says(["## team\nbilling"]) as lm:
         predictor(ticket="x")
@@ -168,13 +168,13 @@ def test_retrieved_demonstrations_follow_the_fixed_ones() -> None:
     ]
 
 
-def test_a_request_with_retrieved_demonstrations_is_what_messages_shows() -> None:
+def test_messages_returns_the_retrieved_demonstrations_of_the_request() -> None:
     predictor: Any = retrieving()
     with lm_says(["## team\nbilling"]) as lm:
         predictor(ticket="Another invoice")
     (request,) = lm.requests
     assert request.messages == predictor.messages(ticket="Another invoice")
-    assert request.prefix.messages == request.messages[:1]  # what all calls open with
+    assert request.prefix.messages == request.messages[:1]  # what all calls start with
 
 
 def test_the_key_covers_retrieved_demonstrations() -> None:
@@ -186,7 +186,7 @@ def test_the_key_covers_retrieved_demonstrations() -> None:
     assert keys[0] == keys[2] != keys[1]
 
 
-async def test_threads_coroutines_and_samples_retrieve_the_same() -> None:
+async def test_awaited_calls_and_samples_retrieve_the_same() -> None:
     predictor: Any = retrieving()
     with lm_says(lambda request: "## team\nbilling") as lm:
         await predictor.acall(ticket="Another invoice")
@@ -195,7 +195,7 @@ async def test_threads_coroutines_and_samples_retrieve_the_same() -> None:
     assert [request.messages for request in lm.requests] == [shown] * 3
 
 
-def test_another_state_takes_retrieval_away_again() -> None:
+def test_another_state_removes_retrieval() -> None:
     predictor = retrieving()
     bare = predictor.bind(predictor.state().map(retrieval=None))
     assert bare.messages(ticket="x") == Predict(Route).messages(ticket="x")
@@ -228,7 +228,7 @@ def answering(name: str) -> ScriptedLM:
     return ScriptedLM(lambda request: "## team\nbilling", name=name)
 
 
-def test_the_lm_of_a_predictor_goes_before_that_of_the_run() -> None:
+def test_a_predictors_lm_takes_precedence_over_the_runs() -> None:
     own, run, configured = answering("own"), answering("run"), answering("configured")
     with using(lm=configured, runtime=Runtime()):
         Predict(Route)(ticket="x")
@@ -238,7 +238,7 @@ def test_the_lm_of_a_predictor_goes_before_that_of_the_run() -> None:
     assert [len(lm.requests) for lm in (own, run, configured)] == [1, 1, 1]
 
 
-def test_a_teacher_goes_before_all_others() -> None:
+def test_a_teacher_takes_precedence_over_all_others() -> None:
     own, teacher = answering("own"), answering("teacher")
     with using(lm=own, runtime=Runtime()), scope(lm=teacher, role="teacher"):
         Predict(Route, lm=own)(ticket="x")
@@ -255,10 +255,10 @@ def test_a_teacher_goes_before_all_others() -> None:
         ((), {"tiket": "x"}, "unknown 'tiket'"),
         ((), {"ticket": 5}, "must be str, got 5"),
         (("x",), {}, "give inputs by name"),
-        ((), {"ticket": "\ud800"}, "no valid Unicode text"),
+        ((), {"ticket": "\ud800"}, "not valid Unicode text"),
     ],
 )
-def test_a_wrong_call_raises_before_anything_is_asked(
+def test_a_wrong_call_raises_before_any_request(
     args: tuple[Any, ...], inputs: dict[str, Any], says: str
 ) -> None:
     predictor: Any = Predict(Route)
@@ -268,7 +268,7 @@ def test_a_wrong_call_raises_before_anything_is_asked(
     assert lm.requests == []
 
 
-def test_an_input_that_a_validator_refuses_is_the_callers_fault() -> None:
+def test_an_input_that_a_validator_refuses_is_a_call_error() -> None:
     class Picky(Signature):
         text: str = Input()
         stars: int = Output()
@@ -285,12 +285,12 @@ def test_an_input_that_a_validator_refuses_is_the_callers_fault() -> None:
 
 
 @pytest.mark.parametrize("signature", [int, str, 5, pydantic.BaseModel, lambda: None])
-def test_what_is_no_signature_is_told(signature: Any) -> None:
-    with pytest.raises(SignatureError, match="is no signature"):
+def test_anything_but_a_signature_is_refused(signature: Any) -> None:
+    with pytest.raises(SignatureError, match="not a signature"):
         Predict(signature)
 
 
-def test_an_unknown_layout_is_told_at_once() -> None:
+def test_an_unknown_layout_is_refused_by_the_constructor() -> None:
     with pytest.raises(ConfigError, match="unknown prompt layout 'xml'"):
         Predict(Route, layout="xml")
 
@@ -298,7 +298,7 @@ def test_an_unknown_layout_is_told_at_once() -> None:
 # --- replies that cannot be used
 
 
-def test_an_unreadable_reply_is_asked_again_with_the_error_and_the_second_wins() -> None:
+def test_the_lm_is_asked_to_correct_an_unreadable_reply() -> None:
     with lm_says(["Sales, I think.", "## team\nshipping"]) as lm:
         result = Predict(Route)(ticket="x")
     assert result.team is Team.SHIPPING
@@ -310,13 +310,13 @@ def test_an_unreadable_reply_is_asked_again_with_the_error_and_the_second_wins()
     assert "lacks 'team'" in complaint.content
 
 
-def test_a_broken_constraint_is_asked_again() -> None:
+def test_the_lm_is_asked_to_correct_a_value_out_of_bounds() -> None:
     with lm_says(["## stars\n7", "## stars\n5"]) as lm:
         assert Predict(Rate)(text="x").stars == 5
     assert "less than or equal to 5" in lm.requests[1].messages[-1].content
 
 
-def test_a_validator_of_the_signature_is_asked_again() -> None:
+def test_the_lm_is_asked_to_correct_what_a_validator_refuses() -> None:
     class Even(Signature):
         text: str = Input()
         low: int = Output()
@@ -343,7 +343,7 @@ def test_a_reply_that_stays_wrong_is_an_error_with_the_raw_text() -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 3])
-def test_retries_say_how_often_it_is_asked_again(retries: int) -> None:
+def test_retries_limit_the_corrections(retries: int) -> None:
     predictor = Predict(Rate, retries=retries)
     with lm_says(lambda request: "?") as lm, pytest.raises(OutputError):
         predictor(text="x")
@@ -355,7 +355,7 @@ class CutLM(ScriptedLM):
         return Reply("## te", finish="length")
 
 
-def test_a_cut_reply_is_told_as_such() -> None:
+def test_the_error_says_that_a_reply_was_cut() -> None:
     with using(lm=CutLM([], max_tokens=3), runtime=Runtime()), pytest.raises(OutputError) as raised:
         Predict(Route)(ticket="x")
     assert "cut at max_tokens=3" in str(raised.value)
@@ -374,7 +374,7 @@ def numbered(request: Request) -> str:
     return f"## stars\n{request.sample + 1}"
 
 
-def test_samples_are_numbered_and_warm() -> None:
+def test_samples_are_numbered_and_not_greedy() -> None:
     with lm_says(numbered) as lm:
         results = Predict(Rate).samples(3, text="x")
     assert [result.stars for result in results] == [1, 2, 3]
@@ -410,16 +410,16 @@ def test_no_readable_sample_is_an_error() -> None:
 
 def fails(request: Request) -> str:
     if request.sample == 1:
-        raise LMUnavailableError("away")
+        raise LMUnavailableError("down")
     return numbered(request)
 
 
-def test_an_outage_is_no_missing_sample() -> None:
+def test_an_unavailable_lm_is_an_error_and_not_a_missing_sample() -> None:
     with lm_says(fails), pytest.raises(LMUnavailableError):
         Predict(Rate).samples(3, text="x")
 
 
-# --- traces and accounts
+# --- traces and recorded calls
 
 
 def test_a_call_is_traced() -> None:
@@ -454,7 +454,7 @@ def test_repaired_json_is_marked() -> None:
     assert trace.steps[0].repaired
 
 
-def test_every_call_is_accounted() -> None:
+def test_every_call_is_recorded() -> None:
     calls: list[Call] = []
     with (
         lm_says(["?", "## team\nshipping"], price=(1e6, 1e6)),
@@ -472,7 +472,7 @@ def ask(times: int, route: Predict[..., Route]) -> None:
         route(ticket="x")
 
 
-def test_a_run_may_not_make_more_calls_than_it_said() -> None:
+def test_a_run_may_not_exceed_its_max_calls() -> None:
     with lm_says(lambda request: "## team\nbilling") as lm, scope(max_calls=2):
         ask(2, Predict(Route))
         with pytest.raises(RecipeError, match=r"Route.*more than 2 LM calls.*`max_calls = …`"):
@@ -480,7 +480,7 @@ def test_a_run_may_not_make_more_calls_than_it_said() -> None:
     assert len(lm.requests) == 2
 
 
-def test_calls_in_flight_together_do_not_slip_through() -> None:
+def test_concurrent_calls_count_towards_max_calls() -> None:
     with (
         lm_says(numbered) as lm,
         scope(calls=[], max_calls=3),
@@ -490,7 +490,7 @@ def test_calls_in_flight_together_do_not_slip_through() -> None:
     assert len(lm.requests) <= 3
 
 
-def test_each_run_counts_for_itself() -> None:
+def test_each_run_has_its_own_count() -> None:
     with lm_says(lambda request: "## team\nbilling") as lm:
         for _ in range(3):
             with scope(max_calls=1):
@@ -506,12 +506,43 @@ class Loud(Predict[..., Any]):
         return super().forward(*args, **kwargs).team.value.upper()
 
 
-async def test_a_forward_of_ones_own_is_used_by_every_door() -> None:
+async def test_a_subclass_may_override_forward() -> None:
     with lm_says(lambda request: "## team\nbilling"):
         loud = Loud(Route)
         assert loud(ticket="x") == "BILLING"
         assert await loud.acall(ticket="x") == "BILLING"
         assert loud.batch([{"ticket": "x"}]) == ["BILLING"]
+
+
+@pytest.mark.parametrize("kind", [Predict, ChainOfThought])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"retries": -1},
+        {"retries": 1.5},
+        {"retries": True},
+        {"temperature": -0.1},
+        {"temperature": float("nan")},
+        {"max_tokens": 0},
+    ],
+)
+def test_numbers_are_checked_by_the_constructor(kind: Any, options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(ConfigError, match=rf"{kind.__name__}\({name}=.*\): {name} must be"):
+        kind(Route, **options)
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5])
+def test_samples_need_a_number_of_1_or_more(n: Any) -> None:
+    with lm_says(numbered) as lm, pytest.raises(ConfigError, match="n must be"):
+        Predict(Rate).samples(n, text="x")
+    assert lm.requests == []
+
+
+@pytest.mark.parametrize("kind", [Predict, ChainOfThought])
+def test_a_misspelled_option_is_refused(kind: Any) -> None:
+    with pytest.raises(SignatureError, match=rf"{kind.__name__} has no option 'layuot'.*'layout'"):
+        kind(Route, layuot="plain")
 
 
 def test_a_predictor_shows_its_signature() -> None:

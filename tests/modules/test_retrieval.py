@@ -1,4 +1,4 @@
-"""Demonstrations that are chosen for each call: which of them, and in which order."""
+"""Demonstrations that are chosen for each call by the words of its inputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def found_orders(pool: Sequence[Demo], **inputs: Any) -> tuple[Demo, ...]:
     return Neighbours(spec_of(Order), retrieval, layout_named("chat")).nearest(inputs)
 
 
-# --- which, and in which order
+# --- ranking
 
 
 def test_the_nearest_one_comes_last() -> None:
@@ -46,7 +46,7 @@ def test_a_rare_word_counts_more_than_a_common_one() -> None:
     assert found(pool, "the harbour", k=1) == ["a harbour"]
 
 
-def test_what_is_equally_near_is_ranked_as_in_the_pool() -> None:
+def test_equally_near_demonstrations_keep_the_pools_order() -> None:
     assert found(demos("tea one", "tea two", "tea six"), "tea") == ["tea two", "tea one"]
 
 
@@ -56,7 +56,7 @@ def test_without_a_known_word_the_pools_order_decides(note: str) -> None:
 
 
 @pytest.mark.parametrize("pool", [(), demos("tea"), demos(""), demos("", "?!"), demos("", "tea")])
-def test_pools_of_next_to_nothing(pool: tuple[Demo, ...]) -> None:
+def test_tiny_pools(pool: tuple[Demo, ...]) -> None:
     assert len(found(pool, "tea ship", k=5)) == len(pool)
 
 
@@ -73,7 +73,7 @@ def test_pools_of_next_to_nothing(pool: tuple[Demo, ...]) -> None:
         ("когда придёт", "ПРИДЁТ"),
     ],
 )
-def test_words_meet_in_any_script_and_case(member: str, note: str) -> None:
+def test_words_match_in_any_script_and_case(member: str, note: str) -> None:
     assert found(demos("tea", "ship", member), note, k=1) == [member]
 
 
@@ -92,7 +92,7 @@ def test_all_inputs_count() -> None:
         (9, ["tax", "ship", "tea", "tea", "tea", "tea"]),
     ],
 )
-def test_a_balanced_choice_has_its_share_of_each_label_first(k: int, topics: list[str]) -> None:
+def test_a_balanced_choice_takes_a_share_of_each_label_first(k: int, topics: list[str]) -> None:
     pool = (
         *demos("green tea a", "green tea b", "green tea c", "green tea d"),
         *demos("green ship", topics=["ship"]),
@@ -102,7 +102,7 @@ def test_a_balanced_choice_has_its_share_of_each_label_first(k: int, topics: lis
     assert [demo.outputs["topic"] for demo in chosen] == topics
 
 
-def test_without_labels_a_balanced_choice_is_a_plain_one() -> None:
+def test_balancing_has_no_effect_without_labels() -> None:
     pool = (order(text="tea"), order(text="ship"))
     for balanced in (False, True):
         retrieval = Retrieval(pool=pool, k=1, balanced=balanced)
@@ -110,7 +110,7 @@ def test_without_labels_a_balanced_choice_is_a_plain_one() -> None:
         assert chooser.nearest({"text": "ship now", "day": None, "price": 0}) == (pool[1],)
 
 
-# --- never the call itself
+# --- the call's own inputs
 
 
 def test_equal_inputs_are_never_shown() -> None:
@@ -125,21 +125,21 @@ def test_equal_inputs_are_never_shown() -> None:
         (order(text="tea", day="2026-01-02"), {"text": "tea", "day": "2026-01-02", "price": 0.0}),
     ],
 )
-def test_inputs_are_equal_as_a_call_would_have_them(member: Demo, call: dict[str, Any]) -> None:
+def test_inputs_are_compared_as_a_call_would_have_them(member: Demo, call: dict[str, Any]) -> None:
     other = order(text="ship")
     values = spec_of(Order).check_inputs(call)
     shown = {field.name: field.dump(values[field.name]) for field in spec_of(Order).inputs}
     assert found_orders((member, other), **shown) == (other,)
 
 
-def test_a_member_that_no_call_can_have_is_shown() -> None:
+def test_a_demonstration_with_invalid_inputs_is_shown() -> None:
     odd = Demo(inputs={"note": [1]}, outputs={"topic": "tea"})
     bare = Demo(inputs={}, outputs={"topic": "tea"})
     assert set(neighbours((odd, bare)).nearest({"note": "x"})) == {odd, bare}
 
 
 @given(pools, st.integers(1, 15), st.booleans(), notes)
-def test_as_many_as_there_are_but_never_the_call(
+def test_k_demonstrations_are_shown_but_never_the_calls_own(
     pool: tuple[Demo, ...], k: int, balanced: bool, note: str
 ) -> None:
     others = [demo for demo in pool if demo.inputs["note"] != note]
@@ -149,7 +149,7 @@ def test_as_many_as_there_are_but_never_the_call(
 
 
 @given(pools, st.integers(1, 5), st.booleans(), st.lists(notes, min_size=1, max_size=6), st.data())
-def test_the_choice_depends_on_nothing_but_the_inputs(
+def test_the_choice_depends_only_on_the_inputs(
     pool: tuple[Demo, ...], k: int, balanced: bool, asked: list[str], data: st.DataObject
 ) -> None:
     shared = neighbours(pool, k, balanced=balanced)
@@ -160,7 +160,7 @@ def test_the_choice_depends_on_nothing_but_the_inputs(
         assert shared.nearest({"note": note}) == expected[note]
 
 
-def test_threads_may_ask_at_once() -> None:
+def test_threads_may_query_at_once() -> None:
     pool = demos(*(f"{word} {number}" for number in range(40) for word in ("tea", "ship")))
     shared = neighbours(pool, 5)
     asked = [{"note": f"{word} {number}"} for number in range(50) for word in ("tea", "tax")]
@@ -169,11 +169,11 @@ def test_threads_may_ask_at_once() -> None:
         assert list(threads.map(shared.turns, asked)) == expected
 
 
-# --- as turns
+# --- turns
 
 
 @pytest.mark.parametrize("layout", layout_names())
-def test_turns_are_rendered_as_fixed_demonstrations_are(layout: str) -> None:
+def test_turns_look_like_those_of_fixed_demonstrations(layout: str) -> None:
     spec, pool = spec_of(Sort), demos("green tea", "a ship", "black tea")
     chooser = Neighbours(spec, Retrieval(pool=pool, k=2), layout_named(layout))
     for note in ("tea", "ship", "tea"):
@@ -182,7 +182,7 @@ def test_turns_are_rendered_as_fixed_demonstrations_are(layout: str) -> None:
         assert chooser.turns({"note": note}) == rendered[1:]
 
 
-def test_one_pool_serves_states_that_differ_in_the_rest() -> None:
+def test_states_share_an_indexed_pool() -> None:
     shared = Pools(spec_of(Sort))
     pool = demos("green tea", "a ship", "black tea", topics=TOPICS)
     for layout in layout_names():
@@ -193,7 +193,7 @@ def test_one_pool_serves_states_that_differ_in_the_rest() -> None:
             assert chooser.turns({"note": "tea"}) == alone.turns({"note": "tea"})
 
 
-def test_any_number_of_pools_can_be_in_use() -> None:
+def test_more_pools_than_are_cached_can_be_used() -> None:
     shared = Pools(spec_of(Sort))
     for number in [*range(20), *range(20)]:
         retrieval = Retrieval(pool=demos(f"tea {number}"), k=1)
@@ -222,7 +222,7 @@ def test_examples_with_the_same_inputs_are_left_out() -> None:
     assert near(rows("tea", "ship", "tea"), "tea", 3) == ["ship"]
 
 
-def test_what_an_example_is_labeled_with_does_not_bring_it_near() -> None:
+def test_labels_do_not_count_towards_nearness() -> None:
     examples = [
         lmpipe.Example(note=note, topic=topic).with_inputs("note")
         for note, topic in (("a parcel", "ship"), ("a leaf", "tea"))
@@ -230,7 +230,7 @@ def test_what_an_example_is_labeled_with_does_not_bring_it_near() -> None:
     assert near(examples, "tea", 1) == ["a parcel"]
 
 
-def test_examples_that_were_asked_before_are_found_again() -> None:
+def test_queries_do_not_change_the_index() -> None:
     examples = rows("green tea", "black tea", "a ship", "a tax on tea")
     shared = NearExamples(examples)
     for asked in [*examples, *examples]:

@@ -1,4 +1,4 @@
-"""Demonstrations that are chosen by the vectors of their inputs."""
+"""Demonstrations that are chosen by embeddings of their inputs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_nearest_by_cosine_comes_last() -> None:
     assert found(pool, "cup", k=3, embedder=COMPASS) == ["far", "ship", "tea"]
 
 
-def test_what_is_equally_near_is_ranked_as_in_the_pool() -> None:
+def test_equally_near_demonstrations_keep_the_pools_order() -> None:
     assert found(demos("tea one", "tea two", "tea six"), "tea") == ["tea two", "tea one"]
 
 
@@ -42,7 +42,7 @@ def test_equal_inputs_are_never_shown() -> None:
     assert found(demos("tea", "ship", "tea", "Tea"), "tea", k=9) == ["ship", "Tea"]
 
 
-def test_a_balanced_choice_has_its_share_of_each_label_first() -> None:
+def test_a_balanced_choice_takes_a_share_of_each_label_first() -> None:
     pool = (
         *demos("green tea a", "green tea b", "green tea c"),
         *demos("green ship", topics=["ship"]),
@@ -52,7 +52,7 @@ def test_a_balanced_choice_has_its_share_of_each_label_first() -> None:
 
 
 @given(pools, st.integers(1, 15), st.booleans(), notes)
-def test_as_many_as_there_are_but_never_the_call(
+def test_k_demonstrations_are_shown_but_never_the_calls_own(
     pool: tuple[Demo, ...], k: int, balanced: bool, note: str
 ) -> None:
     others = [demo for demo in pool if demo.inputs["note"] != note]
@@ -62,7 +62,7 @@ def test_as_many_as_there_are_but_never_the_call(
 
 
 @given(st.lists(st.lists(st.floats(-1, 1), min_size=3, max_size=3), min_size=1, max_size=20))
-def test_the_choice_is_that_of_a_plain_sort(rows: list[list[float]]) -> None:
+def test_the_choice_is_the_same_as_a_plain_sort_by_cosine(rows: list[list[float]]) -> None:
     from lmpipe.foundation.vectors import decode_vector
 
     pool = demos(*(f"note {number}" for number in range(len(rows))))
@@ -83,18 +83,18 @@ def test_the_choice_is_that_of_a_plain_sort(rows: list[list[float]]) -> None:
     assert chooser.nearest({"note": "?"}, spelled[0])[::-1] == tuple(pool[n] for n in expected)
 
 
-def test_pools_of_nothing() -> None:
+def test_an_empty_pool() -> None:
     assert found((), "tea") == []
 
 
-def test_one_text_stands_for_all_inputs_as_a_call_has_them() -> None:
+def test_a_demonstration_is_embedded_as_the_same_text_as_a_call() -> None:
     member = order(text="tea", day="2026-01-02")
     call = {"text": "tea", "day": "2026-01-02", "price": 0.0}
     assert demo_text(spec_of(Order), member) == inputs_text(spec_of(Order), call)
     assert "2026-01-02" in demo_text(spec_of(Order), member)
 
 
-def test_pools_tell_vectors_apart() -> None:
+def test_pools_with_and_without_vectors_are_indexed_separately() -> None:
     shared = Pools(spec_of(Sort))
     pool = demos("green tea", "a ship", "black tea", topics=TOPICS)
     by_words = Retrieval(pool=pool, k=1)
@@ -107,7 +107,7 @@ def test_pools_tell_vectors_apart() -> None:
 
 
 @pytest.mark.parametrize("layout", ["chat", "plain", "json"])
-def test_turns_show_what_nearest_gives(layout: str) -> None:
+def test_turns_show_the_nearest_demonstrations(layout: str) -> None:
     pool = demos("green tea", "a ship", "black tea")
     chooser = Neighbours(spec_of(Sort), by_embeddings(pool, "note", k=2), layout_named(layout))
     turns = chooser.turns({"note": "tea"}, vector_of("tea"))

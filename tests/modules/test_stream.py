@@ -1,3 +1,5 @@
+"""Streams: outputs while the LM writes them."""
+
 from __future__ import annotations
 
 import asyncio
@@ -72,7 +74,7 @@ def done(pieces: Iterable[Partial]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("desk", [Desk(), AsyncDesk()], ids=["sync", "async"])
-def test_outputs_of_every_predictor_are_told_as_they_come(desk: Desk) -> None:
+def test_outputs_of_every_predictor_arrive_as_they_are_written(desk: Desk) -> None:
     with using(lm=desk_lm()):
         stream = desk.bind(desk.state()).stream(ticket="Where is it?")
         pieces = list(stream)
@@ -98,7 +100,7 @@ def test_deltas_add_up_to_the_text() -> None:
     assert "".join(p.delta for p in pieces) == pieces[-1].text == "We will look into it today."
 
 
-def test_lists_are_told_as_far_as_they_go() -> None:
+def test_the_value_of_an_incomplete_list_is_its_beginning() -> None:
     with using(lm=desk_lm()):
         pieces = [p for p in lmpipe.Predict(Route).stream(ticket="x") if p.field == "tags"]
     assert [p.value for p in pieces] == [
@@ -109,14 +111,14 @@ def test_lists_are_told_as_far_as_they_go() -> None:
     ]
 
 
-def test_an_output_is_done_as_soon_as_the_next_one_begins() -> None:
+def test_an_output_is_done_when_the_next_one_begins() -> None:
     with using(lm=desk_lm()):
         pieces = list(lmpipe.Predict(Route).stream(ticket="x"))
     order = [(p.field, p.done) for p in pieces]
     assert order.index(("team", True)) < order.index(("reply", False))
 
 
-async def test_it_streams_to_coroutines_of_any_loop() -> None:
+async def test_a_stream_can_be_read_from_any_event_loop() -> None:
     with using(lm=desk_lm()):
         stream = Desk().stream(ticket="x")
         pieces = [piece async for piece in stream]
@@ -135,7 +137,7 @@ def test_a_cached_reply_streams_at_once_and_completely(tmp_path: Any) -> None:
     assert done(again) == done(fresh)
 
 
-def test_usage_and_trace_are_right_afterwards() -> None:
+def test_a_streamed_run_records_usage_and_trace() -> None:
     trace, calls = Trace(), list[Any]()
     with using(lm=desk_lm()), scope(trace=trace, calls=calls):
         Desk().stream(ticket="x").result  # noqa: B018
@@ -143,7 +145,7 @@ def test_usage_and_trace_are_right_afterwards() -> None:
     assert [call.reply.usage.completion_tokens for call in calls] == [16, 4]
 
 
-def test_a_reply_that_cannot_be_read_is_told_anew() -> None:
+def test_a_corrected_reply_is_streamed_as_another_attempt() -> None:
     replies = ["## team\nsales\n\n## tags\n[]\n\n## reply\nno", REPLY]
     with using(lm=lmpipe.ScriptedLM(replies)):
         pieces = list(lmpipe.Predict(Route).stream(ticket="x"))
@@ -152,7 +154,7 @@ def test_a_reply_that_cannot_be_read_is_told_anew() -> None:
     assert (first.field, first.delta) == ("team", "billing")
 
 
-def test_calls_of_one_predictor_are_told_apart() -> None:
+def test_concurrent_calls_of_one_predictor_are_numbered() -> None:
     class Twice(lmpipe.Module):
         def __init__(self) -> None:
             self.sum_up = lmpipe.Predict(Summary, layout="plain")
@@ -164,12 +166,11 @@ def test_calls_of_one_predictor_are_told_apart() -> None:
         pieces = list(Twice().stream(reply="x"))
     assert {p.call for p in pieces} == {0, 1}
     for call in (0, 1):
-        told = [p for p in pieces if p.call == call]
-        assert "".join(p.delta for p in told) == "All is well now."
+        of_call = [p for p in pieces if p.call == call]
+        assert "".join(p.delta for p in of_call) == "All is well now."
 
 
-def test_what_the_program_raises_is_raised_at_the_end() -> None:
-    stream = lmpipe.Predict(Route, retries=0).stream(ticket="x")
+def test_the_programs_error_is_raised_at_the_end() -> None:
     with using(lm=lmpipe.ScriptedLM(["nothing of use"])):
         stream = lmpipe.Predict(Route, retries=0).stream(ticket="x")
         with pytest.raises(OutputError, match="lacks 'team'"):
@@ -190,7 +191,7 @@ def test_leaving_early_cancels_the_run() -> None:
         next(stream)
 
 
-def test_a_stream_is_not_read_without_await_inside_an_async_forward() -> None:
+def test_reading_a_stream_without_await_in_an_async_forward_is_refused() -> None:
     class Wrong(lmpipe.Module):
         def __init__(self) -> None:
             self.route = lmpipe.Predict(Route)
@@ -202,10 +203,10 @@ def test_a_stream_is_not_read_without_await_inside_an_async_forward() -> None:
         Wrong()(ticket="x")
 
 
-# Over HTTP.
+# --- over HTTP
 
 
-def test_a_server_streams_and_its_usage_is_right() -> None:
+def test_a_streamed_reply_has_the_same_text_and_usage_as_a_whole_one() -> None:
     calls: list[Any] = []
     with FakeServer(lambda body: REPLY) as server, scope(calls=calls):
         lm = lmpipe.LM("vllm/m", base_url=server.base_url)
@@ -225,7 +226,7 @@ def test_a_server_streams_and_its_usage_is_right() -> None:
     assert len([p for p in pieces if p.field == "reply"]) > 4
 
 
-def test_a_stream_that_breaks_off_is_asked_for_again() -> None:
+def test_a_stream_that_breaks_off_is_retried() -> None:
     with FakeServer(lambda body: REPLY) as server:
         server.cut_streams = 1
         runtime = Runtime(retry=RetryPolicy(attempts=2, base=0.001))

@@ -1,4 +1,4 @@
-"""Reducing: from the predictions of several members to one."""
+"""Voting: how the predictions of several members become one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rate(mood: str = "good", stars: int = 3, tags: tuple[str, ...] = (), text: s
     return Rate.model_validate({"text": text, "mood": mood, "stars": stars, "tags": list(tags)})
 
 
-def test_majority_takes_the_outputs_that_come_most_often_as_a_whole() -> None:
+def test_majority_counts_predictions_as_a_whole() -> None:
     votes = [rate("bad", 1), rate("good", 5), rate("good", 4), rate("good", 5)]
     assert majority(votes) is votes[1]
 
@@ -53,7 +53,7 @@ def test_the_reasoning_is_not_voted_on() -> None:
     assert per_field(votes).reasoning == "because 1"
 
 
-def test_a_reasoning_that_is_the_only_output_is_voted_on() -> None:
+def test_a_reasoning_is_voted_on_if_it_is_the_only_output() -> None:
     class Reason(lmpipe.Signature):
         text: str = lmpipe.Input()
         reasoning: str = lmpipe.Output()
@@ -73,18 +73,18 @@ def test_a_reasoning_that_is_the_only_output_is_voted_on() -> None:
         (["1", 1, "1"], "1"),
     ],
 )
-def test_plain_values_are_voted_on_by_their_json(votes: list[Any], wins: Any) -> None:
+def test_other_values_are_compared_by_their_json(votes: list[Any], wins: Any) -> None:
     assert majority(votes) == wins
 
 
-def test_per_field_votes_on_each_output_by_itself() -> None:
+def test_per_field_votes_on_each_output_separately() -> None:
     votes = [rate("good", 1, ("a",)), rate("bad", 9, ("b",)), rate("bad", 4, ("a",))]
     voted = per_field(votes)
     assert (voted.mood, voted.stars, voted.tags) == ("bad", 4, ["a"])
     assert type(voted) is Rate
 
 
-def test_per_field_keeps_the_inputs_of_who_agrees_most() -> None:
+def test_per_field_keeps_the_inputs_of_the_member_that_agrees_most() -> None:
     votes = [rate("good", 1, text="a"), rate("bad", 3, text="b"), rate("bad", 9, text="c")]
     assert per_field(votes).text == "b"
 
@@ -109,7 +109,7 @@ class Size(enum.IntEnum):
         ([[5], [1], [5]], [5]),
     ],
 )
-def test_per_field_takes_the_median_of_numbers_alone(votes: list[Any], wins: Any) -> None:
+def test_per_field_takes_the_median_of_numbers(votes: list[Any], wins: Any) -> None:
     won = per_field(votes)
     assert (won, type(won)) == (wins, type(wins))
 
@@ -129,7 +129,7 @@ class Range(lmpipe.Signature):
         return self
 
 
-def test_fields_that_do_not_go_together_give_way_to_the_majority() -> None:
+def test_per_field_falls_back_to_the_majority_if_a_validator_refuses() -> None:
     rows = [(0, 1, "narrow"), (0, 100, "wide"), (60, 61, "narrow"), (0, 100, "wide")]
     rows.append((99, 100, "narrow"))
     votes: list[Any] = [
@@ -143,14 +143,14 @@ moods = st.builds(rate, st.sampled_from(["good", "bad"]), st.integers(0, 3))
 
 
 @given(st.lists(moods, min_size=1, max_size=7))
-def test_no_other_prediction_comes_more_often_than_the_majority(votes: list[Any]) -> None:
+def test_no_prediction_is_more_frequent_than_the_majority(votes: list[Any]) -> None:
     winner = majority(votes)
     assert winner in votes
     assert all(votes.count(winner) >= votes.count(other) for other in votes)
 
 
 @given(st.lists(moods, min_size=1, max_size=7), st.randoms())
-def test_each_field_is_one_that_a_member_gave_whatever_the_order(
+def test_the_median_is_a_members_value_and_does_not_depend_on_the_order(
     votes: list[Any], random: Any
 ) -> None:
     voted = per_field(votes)
@@ -159,6 +159,6 @@ def test_each_field_is_one_that_a_member_gave_whatever_the_order(
     assert per_field(shuffled).stars == voted.stars
 
 
-def test_an_unknown_name_is_told_with_those_there_are() -> None:
-    with pytest.raises(ArtifactError, match=r"'best'.*there is majority, per_field"):
+def test_the_error_of_an_unknown_reducer_names_the_known_ones() -> None:
+    with pytest.raises(ArtifactError, match=r"'best'.*it knows majority, per_field"):
         reducer_named("best")

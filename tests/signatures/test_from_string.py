@@ -1,4 +1,4 @@
-"""The string door to signatures."""
+"""Signatures from strings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_types(text: str, annotation: Any) -> None:
     assert output_type(text) == annotation
 
 
-def test_types_of_the_caller() -> None:
+def test_the_caller_may_pass_types() -> None:
     class Team(enum.Enum):
         A = "a"
 
@@ -58,12 +58,12 @@ def test_instruction_and_name() -> None:
     assert str(spec_of(signature)) == "Doer(a: str) -> (b: str)"
 
 
-def test_the_plain_instruction_names_the_fields() -> None:
+def test_the_default_instruction_names_the_fields() -> None:
     spec = spec_of(signature_from_string("a, b -> c"))
     assert spec.instruction == "Given `a`, `b`, give `c`."
 
 
-def test_line_breaks_and_trailing_commas_are_fine() -> None:
+def test_line_breaks_and_trailing_commas_are_allowed() -> None:
     spec = spec_of(signature_from_string("a,\n  b: int,\n -> \n c,"))
     assert spec.input_names == ("a", "b")
     assert spec.output_names == ("c",)
@@ -83,13 +83,13 @@ def test_line_breaks_and_trailing_commas_are_fine() -> None:
         ("a): pass\ndef g(b -> c", "cannot read"),
         ("a -> b: Foo", "unknown type 'Foo'"),
         ("a -> b: list[Foo]", "types={'Foo': …}"),
-        ("a -> b: os.system", "is no type"),
-        ("a -> b: print('x')", "is no type"),
-        ("a -> b: int[str]", "is no type"),
-        ("a -> b: Optional[int, str]", "is no type"),
-        ("a -> b: None | None", "is no type"),
-        ("a -> b: Literal[1.5]", "strings and whole numbers"),
-        ("a -> b: Literal[int]", "strings and whole numbers"),
+        ("a -> b: os.system", "is not a type"),
+        ("a -> b: print('x')", "is not a type"),
+        ("a -> b: int[str]", "is not a type"),
+        ("a -> b: Optional[int, str]", "is not a type"),
+        ("a -> b: None | None", "is not a type"),
+        ("a -> b: Literal[1.5]", "strings and integers"),
+        ("a -> b: Literal[int]", "strings and integers"),
         ("a -> b: Literal", "Literal"),
         ("a -> b: dict[str]", "two type arguments"),
         ("a = 1 -> b", "defaults need the class form"),
@@ -99,17 +99,17 @@ def test_line_breaks_and_trailing_commas_are_fine() -> None:
         ("model_config -> b", "'model_config' cannot be a field"),
     ],
 )
-def test_what_cannot_be_read_is_told(text: str, says: str) -> None:
+def test_the_error_says_what_cannot_be_read(text: str, says: str) -> None:
     with pytest.raises(SignatureError) as raised:
         spec_of(signature_from_string(text))
     assert says in str(raised.value)
 
 
-def test_a_name_that_only_looks_like_pydantics_is_fine() -> None:
+def test_a_name_that_starts_like_pydantics_is_allowed() -> None:
     assert spec_of(signature_from_string("model_name -> price")).input_names == ("model_name",)
 
 
-def test_names_of_any_language() -> None:
+def test_names_in_any_language() -> None:
     spec = spec_of(signature_from_string("straße -> größe: int"))
     assert spec.output_names == ("größe",)
 

@@ -1,4 +1,4 @@
-"""Signatures: what is declared, and what is told of it when something does not fit."""
+"""Signatures: declarations, specs, and errors."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def made(**fields: Any) -> SignatureSpec:
     return spec_of(pydantic.create_model("Made", __base__=Signature, **fields))
 
 
-# --- what is declared
+# --- declarations
 
 
 def test_a_class_is_read() -> None:
@@ -77,7 +77,7 @@ def test_a_class_is_read() -> None:
     assert [field.required for field in spec.inputs] == [True, False, False]
 
 
-def test_a_signature_is_shown_as_people_write_it() -> None:
+def test_a_spec_is_written_as_people_write_types() -> None:
     assert str(spec_of(Ticket)) == (
         "Ticket(text: str, place: Place | None, tags: list[str]) -> "
         "(team: Literal['billing', 'shipping'], urgency: int)"
@@ -97,7 +97,7 @@ def test_a_subclass_adds_fields_and_keeps_the_instruction() -> None:
     assert spec_of(Ticket).output_names == ("team", "urgency")
 
 
-def test_a_class_without_docstring_gets_a_plain_instruction() -> None:
+def test_a_class_without_docstring_gets_a_default_instruction() -> None:
     class Bare(Signature):
         a: str = Input()
         b: str = Input()
@@ -113,7 +113,7 @@ def test_reasoning_comes_first_and_keeps_the_instruction() -> None:
     assert issubclass(with_reasoning(Ticket), Ticket)
 
 
-def test_a_reasoning_of_its_own_is_kept_as_declared() -> None:
+def test_a_declared_reasoning_is_kept() -> None:
     class Own(Signature):
         q: str = Input()
         answer: str = Output()
@@ -138,14 +138,14 @@ def test_type_names_are_short(annotation: Any, name: str) -> None:
     assert type_name(annotation) == name
 
 
-def test_types_of_a_function_are_named_without_it() -> None:
+def test_local_types_are_named_without_their_function() -> None:
     class Inner(pydantic.BaseModel):
         x: int
 
     assert type_name(list[Inner]) == "list[Inner]"
 
 
-# --- declared wrongly
+# --- wrong declarations
 
 
 def test_a_field_without_direction() -> None:
@@ -166,9 +166,42 @@ def test_an_alias() -> None:
         made(a=(str, Input(alias="b")), c=(str, Output()))
 
 
-def test_outputs_that_differ_by_case() -> None:
-    with pytest.raises(SignatureError, match="differ by upper and lower case"):
+def test_outputs_whose_names_differ_only_in_case() -> None:
+    with pytest.raises(SignatureError, match="differ only in case"):
         made(a=(str, Input()), b=(str, Output()), B=(str, Output()))
+
+
+@pytest.mark.parametrize("declare", [Input, Output])
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"max_length": -1},
+        {"max_length": 1.5},
+        {"min_length": True},
+        {"multiple_of": 0},
+        {"ge": float("nan")},
+        {"ge": 5, "le": 1},
+        {"gt": 1, "lt": 1},
+        {"ge": 1, "le": "x"},
+        {"min_length": 2, "max_length": 1},
+    ],
+)
+def test_bounds_that_no_value_can_meet(declare: Any, bounds: dict[str, Any]) -> None:
+    with pytest.raises(SignatureError, match=next(iter(bounds))):
+        declare(**bounds)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "bounds"),
+    [
+        (int, {"ge": 1, "le": 1}),
+        (float, {"gt": 0, "lt": float("inf")}),
+        (datetime.date, {"ge": datetime.date(2026, 1, 1), "le": datetime.date(2026, 12, 31)}),
+        (str, {"min_length": 0, "max_length": 0}),
+    ],
+)
+def test_bounds_of_any_type(annotation: Any, bounds: dict[str, Any]) -> None:
+    assert made(a=(annotation, Input(**bounds)), b=(annotation, Output(**bounds))).schema_hash
 
 
 def test_a_type_without_schema() -> None:
@@ -186,7 +219,7 @@ def test_a_type_that_is_never_declared() -> None:
         spec_of(Lost)
 
 
-# --- the function door
+# --- functions
 
 
 def test_a_function_is_read() -> None:
@@ -282,7 +315,7 @@ def test_defaults_are_not_shared() -> None:
         ({"text": "x", "tags": "one"}, "input 'tags' must be list[str], got 'one'"),
     ],
 )
-def test_wrong_inputs_are_told_with_the_signature(given: dict[str, Any], says: str) -> None:
+def test_the_error_of_wrong_inputs_shows_the_signature(given: dict[str, Any], says: str) -> None:
     with pytest.raises(CallError) as raised:
         spec_of(Ticket).check_inputs(given)
     assert says in str(raised.value)
@@ -292,7 +325,7 @@ def test_wrong_inputs_are_told_with_the_signature(given: dict[str, Any], says: s
 # --- schemas and hashes
 
 
-def test_the_schema_hash_follows_names_types_and_order() -> None:
+def test_the_schema_hash_depends_on_names_types_and_order() -> None:
     a, b = (str, Input()), (int, Output())
     hashes = [
         made(a=a, b=b),
@@ -306,7 +339,7 @@ def test_the_schema_hash_follows_names_types_and_order() -> None:
     assert len({spec.schema_hash for spec in hashes}) == len(hashes)
 
 
-def test_the_schema_hash_ignores_words_for_the_lm() -> None:
+def test_the_schema_hash_does_not_depend_on_descriptions() -> None:
     described = made(a=(str, Input(desc="new words")), b=(int, Output(desc="others")))
     assert described.schema_hash == made(a=(str, Input()), b=(int, Output())).schema_hash
 
@@ -318,7 +351,7 @@ def test_the_output_schema_holds_all_outputs_in_order() -> None:
     assert schema["additionalProperties"] is False
 
 
-def test_types_of_one_name_keep_their_own_schemas() -> None:
+def test_different_types_of_the_same_name_keep_their_schemas() -> None:
     def item(**fields: Any) -> Any:
         return pydantic.create_model("Item", **fields)
 
@@ -332,7 +365,7 @@ def test_types_of_one_name_keep_their_own_schemas() -> None:
     assert list(schema["$defs"][second]["properties"]) == ["y"]
 
 
-def test_no_mark_of_ours_is_in_a_schema() -> None:
+def test_schemas_do_not_contain_lmpipes_own_keys() -> None:
     assert "lmpipe" not in str(spec_of(Ticket).output_schema)
     assert "lmpipe" not in str(spec_of(Ticket).outputs[1].schema)
 
@@ -372,7 +405,7 @@ print(spec_of(Tagged).outputs[0].dump([Tags(names={"a", "b", "c", "d", "e"})]))
 """
 
 
-def test_sets_come_in_the_same_order_in_every_process() -> None:
+def test_sets_have_the_same_order_in_every_process() -> None:
     printed = {
         subprocess.run(
             [sys.executable, "-c", _DUMP_A_SET],
@@ -386,12 +419,12 @@ def test_sets_come_in_the_same_order_in_every_process() -> None:
     assert printed == {"[{'names': ['a', 'b', 'c', 'd', 'e']}]\n"}
 
 
-def test_tidy_puts_keys_into_declared_order() -> None:
+def test_normalize_puts_keys_into_declared_order() -> None:
     field = made(a=(str, Input()), b=(list[Place], Output())).outputs[0]
     assert str(field.normalize([{"zip": 1, "city": "Bern"}])) == "[{'city': 'Bern', 'zip': 1}]"
 
 
-def test_tidy_leaves_what_does_not_fit() -> None:
+def test_normalize_does_not_change_an_invalid_value() -> None:
     field = made(a=(str, Input()), b=(list[Place], Output())).outputs[0]
     assert field.normalize([{"zip": 1}]) == [{"zip": 1}]
 
@@ -402,7 +435,7 @@ def test_results_are_frozen() -> None:
         result.team = "shipping"
 
 
-def test_a_misspelled_field_of_a_result_is_told() -> None:
+def test_the_error_of_a_misspelled_field_names_the_fields() -> None:
     result: Any = Ticket(text="x", team="billing", urgency=1)  # type: ignore[call-arg] # pyright: ignore
     with pytest.raises(AttributeError, match="Ticket has no field 'taem'; it has text, place,"):
         _ = result.taem
@@ -410,7 +443,7 @@ def test_a_misspelled_field_of_a_result_is_told() -> None:
         _ = result.reasoning
 
 
-def test_constraints_hold_in_annotations_too() -> None:
+def test_constraints_in_annotations_hold() -> None:
     spec = made(a=(Annotated[int, pydantic.Field(ge=1)], Input()), b=(str, Output()))
     with pytest.raises(CallError, match="greater than or equal to 1"):
         spec.check_inputs({"a": 0})

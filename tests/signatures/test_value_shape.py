@@ -1,4 +1,4 @@
-"""How values of a type are spelled, told from its JSON schema."""
+"""Shapes: how values of a type are written, derived from its JSON schema."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def test_a_default_does_not_hide_the_type() -> None:
     assert shape(annotated).kind == "choice"
 
 
-def test_the_longest_text_is_known() -> None:
+def test_the_maximum_length_of_a_text() -> None:
     assert shape(Annotated[str, pydantic.Field(max_length=7)]).max_length == 7
     assert shape(Annotated[str | None, pydantic.Field(max_length=7)]).optional
 
 
-def test_the_container_of_json_is_known() -> None:
+def test_the_container_of_a_json_value() -> None:
     assert shape(Place).container == "object"
     assert shape(dict[str, int]).container == "object"
     assert shape(list[int]).container == "array"
@@ -105,7 +105,7 @@ def test_the_container_of_json_is_known() -> None:
     assert shape(int | list[int]).container == ""
 
 
-def test_none_is_spelled_apart_from_a_choice_of_that_name() -> None:
+def test_the_word_for_none_differs_from_a_choice_of_that_name() -> None:
     assert shape(Literal["mild", "severe"] | None).none == "none"
     assert shape(Literal["None", "severe"] | None).none == "null"
     assert shape(Literal["none", "severe"] | None).hint().endswith(", or null")
@@ -121,7 +121,7 @@ def test_none_is_spelled_apart_from_a_choice_of_that_name() -> None:
         (datetime.date, "a date as YYYY-MM-DD"),
     ],
 )
-def test_hint_says_what_to_write(annotation: Any, hint: str) -> None:
+def test_hint(annotation: Any, hint: str) -> None:
     assert shape(annotation).hint() == hint
 
 
@@ -130,7 +130,7 @@ class Tags(pydantic.BaseModel):
     more: list[frozenset[int]] = []
 
 
-def test_sets_are_put_in_one_order_wherever_they_are() -> None:
+def test_nested_sets_are_sorted() -> None:
     schema = pydantic.TypeAdapter(dict[str, Tags | None]).json_schema()
     value = {"x": {"names": ["b", "c", "a"], "more": [[3, 1, 2]]}, "y": None}
     ordered = {"x": {"names": ["a", "b", "c"], "more": [[1, 2, 3]]}, "y": None}

@@ -1,4 +1,4 @@
-"""States: frozen values with one hash and one file each."""
+"""States: frozen values, each with one hash and one file."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def program_state(**changes: Any) -> ProgramState:
     return ProgramState(predictors={"a": state(**changes), "b": state()})
 
 
-def test_a_file_gives_back_the_same_state() -> None:
+def test_a_state_is_read_back_from_its_file() -> None:
     demo = Demo(inputs={"q": [1, {"b": None, "a": 2.5}]}, outputs={"a": "ä"})
     saved = program_state(demos=(demo,), decoding={"temperature": 0.5})
     loaded = ProgramState.from_bytes(saved.to_bytes())
@@ -101,7 +101,7 @@ def test_a_file_gives_back_the_same_state() -> None:
 
 
 @given(program_states)
-def test_any_state_survives_its_file_unchanged(saved: ProgramState) -> None:
+def test_any_state_is_read_back_unchanged(saved: ProgramState) -> None:
     loaded = ProgramState.from_bytes(saved.to_bytes())
     assert loaded.hash == saved.hash
     assert loaded.to_bytes() == saved.to_bytes()
@@ -113,7 +113,7 @@ def test_any_state_survives_its_file_unchanged(saved: ProgramState) -> None:
 
 
 def test_the_hash_is_the_same_in_every_version() -> None:
-    # If this fails, every saved state is refused: raise STATE_FORMAT.
+    # If this fails, saved states cannot be read: increase STATE_FORMAT.
     assert program_state(demos=(Demo(inputs={"q": 1}, outputs={"a": True}),)).hash == (
         "9c32ea50c6fc13e39112658e5567930cd49a0be56c44b336d61d6da75ff0fd69"
     )
@@ -126,7 +126,7 @@ def test_the_hash_of_a_retrieval_is_the_same_in_every_version() -> None:
     )
 
 
-def test_a_state_without_retrieval_is_written_as_before_there_was_any() -> None:
+def test_a_state_without_retrieval_keeps_its_old_bytes() -> None:
     stored = Path(__file__).parents[2] / "runs" / "sample" / "tickets" / "program.json"
     data = stored.read_bytes()
     assert ProgramState.from_bytes(data).to_bytes() == data
@@ -142,13 +142,15 @@ def test_a_state_without_retrieval_is_written_as_before_there_was_any() -> None:
         ({}, {"vectors": Vectors(embedder="a/b", dimension=1, data="")}),
     ],
 )
-def test_every_field_of_a_retrieval_counts(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_every_field_of_a_retrieval_changes_the_hash(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
     made = [Retrieval(**{"pool": (), "k": 1, **changes}) for changes in (one, other)]
     assert made[0] != made[1]
     assert state(retrieval=made[0]).hash != state(retrieval=made[1]).hash
 
 
-def test_a_retrieval_without_vectors_is_written_as_before_there_were_any() -> None:
+def test_a_retrieval_without_vectors_is_written_without_them() -> None:
     assert "vectors" not in Retrieval(pool=(), k=1).to_json()
 
 
@@ -160,7 +162,7 @@ VECTOR = encode_vector([3.0, 4.0])
     [
         ({"data": VECTOR, "dimension": 2}, ""),
         ({"data": VECTOR, "dimension": 1}, "a pool of 1 demonstrations has 2 vectors"),
-        ({"data": VECTOR, "dimension": 3}, "no vectors of 3 numbers"),
+        ({"data": VECTOR, "dimension": 3}, "not a multiple of 6"),
         ({"data": "", "dimension": 2}, "a pool of 1 demonstrations has 0 vectors"),
         ({"data": VECTOR, "dimension": 0}, "greater than or equal to 1"),
         ({"data": "?", "dimension": 2}, "no base64"),
@@ -168,9 +170,7 @@ VECTOR = encode_vector([3.0, 4.0])
         ({"data": VECTOR, "dimension": 2, "base_url": "http://a"}, "Extra inputs"),
     ],
 )
-def test_vectors_belong_to_the_demonstrations_of_their_pool(
-    vectors: dict[str, Any], problem: str
-) -> None:
+def test_vectors_must_match_their_pool(vectors: dict[str, Any], problem: str) -> None:
     value = {
         "pool": [{"inputs": {}, "outputs": {}}],
         "k": 1,
@@ -183,9 +183,10 @@ def test_vectors_belong_to_the_demonstrations_of_their_pool(
         Retrieval.model_validate(value)
 
 
-def test_a_retrieval_shows_one_demonstration_or_more() -> None:
-    with pytest.raises(pydantic.ValidationError):
-        Retrieval(pool=(), k=0)
+@pytest.mark.parametrize("k", [0, -1, 1.0, True, "3"])
+def test_k_must_be_a_whole_number_of_1_or_more(k: Any) -> None:
+    with pytest.raises(pydantic.ValidationError, match="k"):
+        Retrieval(pool=(), k=k)
 
 
 def test_the_order_of_keys_does_not_matter() -> None:
@@ -209,7 +210,7 @@ def test_the_order_of_keys_does_not_matter() -> None:
         {"schema_hash": "01"},
     ],
 )
-def test_every_field_counts(change: dict[str, Any]) -> None:
+def test_every_field_changes_the_hash(change: dict[str, Any]) -> None:
     changed = state().replace(**change)
     assert changed != state()
     assert changed.hash != state().hash
@@ -237,7 +238,7 @@ def test_replace_validates() -> None:
         state().replace(constrained="perhaps")
 
 
-def test_update_and_map_leave_the_original_alone() -> None:
+def test_update_and_map_do_not_change_the_original() -> None:
     original = program_state()
     updated = original.update({"a": state(instruction="New.")})
     mapped = original.map(layout="plain")
@@ -266,10 +267,10 @@ def test_nothing_in_a_state_can_be_changed() -> None:
     with pytest.raises(TypeError):
         frozen["a"].decoding["stop"] = 1
     with pytest.raises(TypeError):
-        frozen["b"].decoding["new"] = 1  # the default one
+        frozen["b"].decoding["new"] = 1  # the default value
 
 
-def test_a_state_does_not_share_what_it_was_made_from() -> None:
+def test_a_state_does_not_share_its_arguments() -> None:
     row: dict[str, Any] = {"q": [1]}
     predictors = {"a": state(demos=(Demo(inputs=row, outputs={}),))}
     made = ProgramState(predictors=predictors)
@@ -279,13 +280,13 @@ def test_a_state_does_not_share_what_it_was_made_from() -> None:
     assert ProgramState.model_validate(made.to_json()).hash == before
 
 
-def test_values_are_what_the_file_gives_back() -> None:
+def test_values_are_those_that_the_file_gives_back() -> None:
     demo = Demo(inputs={"day": datetime.date(2026, 1, 2), "x": float("nan")}, outputs={})
     assert dict(demo.inputs) == {"day": "2026-01-02", "x": None}
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), {1: "a"}, 2**70])
-def test_what_is_no_json_is_refused(value: Any) -> None:
+def test_values_other_than_json_are_refused(value: Any) -> None:
     with pytest.raises(pydantic.ValidationError):
         Demo(inputs={"x": value}, outputs={})
 
@@ -316,11 +317,11 @@ def test_tampering_is_detected(edits: dict[str, Any]) -> None:
         ProgramState.from_bytes(edited(**edits))
 
 
-def test_other_white_space_is_no_tampering() -> None:
+def test_other_white_space_is_not_tampering() -> None:
     assert ProgramState.from_bytes(edited()).hash
 
 
-def test_a_later_format_is_told_as_such() -> None:
+def test_the_error_of_a_later_format_says_so() -> None:
     data = edited(format=99, state__predictors__a__novelty=1)
     with pytest.raises(ArtifactError, match=r"format 99.*update lmpipe"):
         ProgramState.from_bytes(data)
@@ -340,8 +341,8 @@ def test_a_later_format_is_told_as_such() -> None:
         edited(state__predictors__a__unknown=1),
     ],
 )
-def test_damaged_files_are_told_by_name(data: bytes) -> None:
-    with pytest.raises(ArtifactError, match=r"runs/x/program\.json is no learned state"):
+def test_the_error_of_a_damaged_file_names_it(data: bytes) -> None:
+    with pytest.raises(ArtifactError, match=r"runs/x/program\.json does not hold a learned state"):
         ProgramState.from_bytes(data, where="runs/x/program.json")
 
 
@@ -349,7 +350,7 @@ def test_damaged_files_are_told_by_name(data: bytes) -> None:
 
 
 @given(members, st.sampled_from(["majority", "per_field"]))
-def test_an_ensemble_gives_its_members_back_from_its_file(
+def test_the_members_of_an_ensemble_are_read_back_from_its_file(
     given: list[ProgramState], reduce: str
 ) -> None:
     saved = ensemble_state(given, reduce=reduce)
@@ -360,14 +361,12 @@ def test_an_ensemble_gives_its_members_back_from_its_file(
 
 
 @given(program_states)
-def test_a_single_programs_state_is_its_own_member_and_tells_no_reduce(
-    saved: ProgramState,
-) -> None:
+def test_a_single_programs_state_is_its_only_member(saved: ProgramState) -> None:
     assert member_states(saved) == (saved,)
     assert "reduce" not in saved.to_json()
 
 
-def test_how_an_ensemble_reduces_and_the_order_of_its_members_count() -> None:
+def test_reduce_and_the_order_of_members_change_the_hash() -> None:
     one, other = program_state(), program_state(layout="plain")
     kinds = [
         one,
@@ -380,7 +379,7 @@ def test_how_an_ensemble_reduces_and_the_order_of_its_members_count() -> None:
     assert len({item.hash for item in kinds}) == len(kinds)
 
 
-def test_a_changed_ensemble_stays_one() -> None:
+def test_a_changed_ensemble_is_still_an_ensemble() -> None:
     made = ensemble_state([program_state(), program_state()], reduce="per_field")
     path, new = "members[1].a", state(instruction="New.")
     assert made.map(layout="json").reduce == "per_field"
@@ -389,7 +388,7 @@ def test_a_changed_ensemble_stays_one() -> None:
     assert member_states(replaced) == (program_state(), program_state(instruction="New."))
 
 
-def test_members_are_no_ensembles() -> None:
+def test_ensembles_cannot_be_members() -> None:
     inner = ensemble_state([program_state()])
     with pytest.raises(ArtifactError, match=r"member 1 is an ensemble itself.*member_states"):
         ensemble_state([program_state(), inner])
@@ -400,12 +399,12 @@ def test_members_are_no_ensembles() -> None:
 @pytest.mark.parametrize(
     ("paths", "says"),
     [
-        (["members[0].a", "members[2].a"], "without gaps; came 0, 2"),
-        (["members[1].a"], "without gaps; came 1"),
-        (["members[0].a", "b"], "came b"),
-        (["members[00].a"], r"came members\[00\]\.a"),
-        (["members[0]"], r"came members\[0\]"),
-        ([], "came none"),
+        (["members[0].a", "members[2].a"], "without gaps; got 0, 2"),
+        (["members[1].a"], "without gaps; got 1"),
+        (["members[0].a", "b"], "got b"),
+        (["members[00].a"], r"got members\[00\]\.a"),
+        (["members[0]"], r"got members\[0\]"),
+        ([], "got none"),
     ],
 )
 def test_the_paths_of_an_ensemble_are_checked(paths: list[str], says: str) -> None:
@@ -414,19 +413,19 @@ def test_the_paths_of_an_ensemble_are_checked(paths: list[str], says: str) -> No
         ProgramState(predictors=predictors, reduce="majority")
     content = {"predictors": {path: state().to_json() for path in paths}, "reduce": "majority"}
     data = orjson.dumps({"format": 1, "hash": "00", "state": content})
-    with pytest.raises(ArtifactError, match=rf"(?s)no learned state.*{says}"):
+    with pytest.raises(ArtifactError, match=rf"(?s)not hold a learned state.*{says}"):
         ProgramState.from_bytes(data)
     assert ProgramState(predictors=predictors).reduce is None
 
 
-def test_taking_reduce_out_of_a_file_is_detected() -> None:
+def test_removing_reduce_from_a_file_is_detected() -> None:
     content = orjson.loads(ensemble_state([program_state()]).to_bytes())
     del content["state"]["reduce"]
     with pytest.raises(ArtifactError, match="was changed after it was written"):
         ProgramState.from_bytes(orjson.dumps(content))
 
 
-def test_paths_as_declared() -> None:
+def test_declared_paths() -> None:
     single = ProgramState(predictors={"members[0].a": state()})
     voting = ensemble_state([single, single])
     assert single.declared_path("members[0].a") == "members[0].a"
@@ -440,17 +439,17 @@ SHA = "0123456789abcdef" * 4
 BARE = PredictorState(instruction="Say it.", schema_hash="0")
 
 
-def test_an_adapter_is_called_by_its_label_and_hash() -> None:
+def test_an_adapter_is_named_by_its_label_and_hash() -> None:
     adapter = AdapterRef.of("steps[0].route", SHA, "vllm/small")
     assert adapter.name == "steps-0-route-0123456789abcdef"
 
 
-def test_an_adapter_of_another_name_than_its_hash_is_refused() -> None:
-    with pytest.raises(pydantic.ValidationError, match="ends in the first 16 digits"):
+def test_an_adapter_whose_name_lacks_its_hash_is_refused() -> None:
+    with pytest.raises(pydantic.ValidationError, match="must end in the first 16 digits"):
         AdapterRef(name="route-abc", sha256=SHA, base="vllm/small")
 
 
-def test_a_state_without_an_adapter_is_spelled_as_before() -> None:
+def test_a_state_without_an_adapter_is_written_without_it() -> None:
     assert "adapter" not in BARE.to_json()
 
 

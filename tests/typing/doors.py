@@ -1,4 +1,4 @@
-"""What the checkers must infer of the three doors to a signature. Checked, never run."""
+"""The types that checkers must infer from signatures of all three forms. Checked, never run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def count(text: str, *, words: list[str]) -> dict[str, int]:
 # --- the class
 
 
-def class_door() -> None:
+def signature_class() -> None:
     predictor = lmpipe.Predict(Route)
     result = predictor(ticket="x")
     assert_type(result, Route)
@@ -61,7 +61,7 @@ def class_door() -> None:
     predictor(ticket="x", place=Place(city="Bern"), tags=["a"])
 
 
-async def class_door_awaited() -> None:
+async def signature_class_awaited() -> None:
     result = await lmpipe.Predict(Route, layout="json", temperature=0.5).acall(ticket="x")
     assert_type(result, Route)
 
@@ -88,7 +88,7 @@ def reasoning() -> None:
 # --- the string
 
 
-def string_door() -> None:
+def signature_string() -> None:
     predictor = lmpipe.Predict("question -> answer: int, sure: bool")
     result = predictor(question="x")
     assert_type(result, lmpipe.Prediction)
@@ -101,7 +101,7 @@ def string_door() -> None:
 # --- the function
 
 
-def function_door() -> None:
+def typed_function() -> None:
     assert_type(route("x"), Team)
     assert_type(route("x", True), Team)
     assert_type(route(ticket="x", urgent=True), Team)
@@ -109,7 +109,7 @@ def function_door() -> None:
     assert_type(route.batch([{"ticket": "x"}]), list[Team])
 
 
-async def function_door_awaited() -> None:
+async def typed_function_awaited() -> None:
     assert_type(await route.acall("x", urgent=True), Team)
     assert_type(await count.acall("x", words=[]), dict[str, int])
 

@@ -1,4 +1,4 @@
-"""What the checkers must infer of modules: `forward` decides. Checked, never run."""
+"""The types that checkers must infer from a module's `forward`. Checked, never run."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ def an_ensemble_is_called_like_its_members() -> None:
     assert_type(voting.members, tuple[lmpipe.Module, ...])
     assert_type(Ensemble([AsyncAnswer()])(["x"]), dict[str, str])
     assert_type(Ensemble([lmpipe.Predict(WriteQuery)])(question="x"), WriteQuery)
-    assert_type(Ensemble([lmpipe.Predict("a -> b")])(a="x"), lmpipe.Prediction)
+    copies = [lmpipe.Predict("a -> b")]
+    assert_type(Ensemble(copies)(a="x"), lmpipe.Prediction)
 
 
 async def an_ensemble_is_awaited_like_its_members() -> None:

@@ -1,4 +1,4 @@
-"""Both checkers agree with the files beside this one: what they infer, and what they refuse."""
+"""mypy and pyright infer and refuse what the files in this folder say."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import lmpipe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -66,14 +68,17 @@ def marked(files: list[Path]) -> set[str]:
 def found(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, list[str]]:
-    """All errors of one checker in all files: one run is quicker than two."""
+    """All errors of one checker in all files, because one run is faster than two."""
     folder = tmp_path_factory.mktemp(request.param)
     pytest.importorskip(request.param)
-    return {"mypy": mypy, "pyright": pyright}[request.param](RIGHT + WRONG, folder)
+    exports = folder / "exports.py"
+    exports.write_text("\n".join(["import lmpipe", *(f"lmpipe.{n}" for n in lmpipe.__all__)]))
+    checker = {"mypy": mypy, "pyright": pyright}[request.param]
+    return checker([*RIGHT, *WRONG, exports], folder)
 
 
-def test_types_are_inferred(found: dict[str, list[str]]) -> None:
-    names = {file.name for file in RIGHT}
+def test_types_are_inferred_and_public_names_found(found: dict[str, list[str]]) -> None:
+    names = {file.name for file in RIGHT} | {"exports.py"}
     assert {place: said for place, said in found.items() if place.partition(":")[0] in names} == {}
 
 

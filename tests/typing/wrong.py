@@ -1,5 +1,5 @@
 # ruff: noqa: B018, T201
-"""What the checkers must refuse: exactly the lines marked `# E`. Checked, never run."""
+"""The checkers must refuse exactly the lines marked `# E`. Checked, never run."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ async def modules_awaited() -> None:
 
 
 def other_things() -> None:
+    lmpipe.Perdict  # E
     lmpipe.Predict(5)  # E
+    lmpipe.ChainOfThought(Route, layout=5)  # E
     lmpipe.Predict(Route, layout=5)  # E
     lmpipe.Predict(Route, retries="many")  # E
     Sync().bind({})  # E
