@@ -1,17 +1,20 @@
-"""Settings of the process."""
+"""Settings of the process and of `using` blocks."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
+import pytest
 from helpers.fake_server import FakeServer
 
 import lmpipe
+from lmpipe.errors import ConfigError
 from lmpipe.lm.runtime import Runtime
-from lmpipe.settings import configured_embedder
+from lmpipe.settings import configured_embedder, make_runtime
 
-# What is registered first runs last: it sees what is left open.
+# Registered first, so it runs last and sees the connections that are left open.
 SCRIPT = """
 import atexit, gc, sys
 
@@ -28,14 +31,14 @@ lmpipe.Predict("question -> answer")(question="a")
 """
 
 
-def test_a_script_leaves_no_connection_open_at_its_end() -> None:
+def test_a_script_closes_its_connections_at_its_end() -> None:
     with FakeServer(lambda body: "## answer\nyes") as server:
         command = [sys.executable, "-c", SCRIPT, server.base_url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "open: 0\n"
 
 
-def test_the_embedder_is_kept_by_settings_that_change_something_else() -> None:
+def test_other_settings_do_not_change_the_embedder() -> None:
     embedder = lmpipe.LM("openai/embedder")
     assert configured_embedder() is None
     with lmpipe.using(embedder=embedder):
@@ -56,7 +59,27 @@ print(configured_embedder().model)
 """
 
 
-def test_an_embedder_is_configured_by_its_name() -> None:
+def test_an_embedder_may_be_configured_by_name() -> None:
     command = [sys.executable, "-c", CONFIGURE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "openai/embedder\n"
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, True, float("nan"), "many"])
+def test_max_in_flight_must_be_a_whole_number_of_1_or_more(number: Any) -> None:
+    with pytest.raises(ConfigError, match=r"configure\(max_in_flight=.*\): max_in_flight must be"):
+        lmpipe.configure(max_in_flight=number)
+    with pytest.raises(ConfigError, match="max_in_flight must be"):
+        make_runtime(cache=False, max_in_flight=number)
+
+
+@pytest.mark.parametrize("options", [{"attempts": 0}, {"attempts": 1.5}, {"give_up_after": 0}])
+def test_retry_settings_are_checked(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"make_runtime.*{next(iter(options))} must be"):
+        make_runtime(cache=False, **options)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5", True])
+def test_a_deadline_must_be_a_number_above_0(seconds: Any) -> None:
+    with pytest.raises(ConfigError, match="deadline must be"), lmpipe.using(deadline=seconds):
+        pass

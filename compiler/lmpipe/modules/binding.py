@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeVar
 
 from lmpipe.errors import ArtifactError
 from lmpipe.signatures.signature_spec import SignatureSpec
@@ -26,6 +26,9 @@ class Node:
         raise NotImplementedError
 
 
+_WITH_PARTS = (Node, list, tuple, dict)
+
+
 def walk(root: Any, leaf: type[L]) -> Iterator[tuple[str, L]]:
     """Find the leaves of a program in the order of declaration, each of them once.
 
@@ -40,7 +43,7 @@ def walk(root: Any, leaf: type[L]) -> Iterator[tuple[str, L]]:
 
 
 def _walk(value: Any, leaf: type[L], path: str, seen: set[int]) -> Iterator[tuple[str, L]]:
-    if not _has_parts(value) or id(value) in seen:
+    if not isinstance(value, _WITH_PARTS) or id(value) in seen:
         return
     seen.add(id(value))
     if isinstance(value, leaf):
@@ -97,7 +100,7 @@ def count_calls(value: Any, seen: set[int] | None = None, *, embeddings: bool = 
         embeddings: count requests to an embedder instead of LM calls.
     """
     seen = set() if seen is None else seen
-    if not _has_parts(value) or id(value) in seen:
+    if not isinstance(value, _WITH_PARTS) or id(value) in seen:
         return 0
     seen.add(id(value))
     if isinstance(value, Node):
@@ -147,17 +150,13 @@ def check_fits(specs: Mapping[str, SignatureSpec], state: ProgramState) -> None:
         )
 
 
-def _has_parts(value: Any) -> TypeGuard[Node | list[Any] | tuple[Any, ...] | dict[Any, Any]]:
-    return isinstance(value, Node | list | tuple | dict)
-
-
 def _attributes(module: Node) -> dict[str, Any]:
     """A module's own attributes, and those of its class that hold modules."""
     of_the_class = {
         name: item
         for kind in reversed(type(module).__mro__)
         for name, item in vars(kind).items()
-        if not name.startswith("__") and _holds_node(item, set())
+        if isinstance(item, _WITH_PARTS) and not name.startswith("__") and _holds_node(item, set())
     }
     return of_the_class | vars(module)
 
@@ -165,7 +164,7 @@ def _attributes(module: Node) -> dict[str, Any]:
 def _holds_node(value: Any, seen: set[int]) -> bool:
     if isinstance(value, Node):
         return True
-    if not _has_parts(value) or id(value) in seen:
+    if not isinstance(value, _WITH_PARTS) or id(value) in seen:
         return False
     seen.add(id(value))
     return any(_holds_node(item, seen) for _, item in labelled_parts(value))
@@ -178,11 +177,11 @@ def _holders(root: Any, parts: Collection[int]) -> set[int]:
     pending = [root]
     while pending:
         value = pending.pop()
-        if not _has_parts(value) or id(value) in seen or id(value) in parts:
+        if not isinstance(value, _WITH_PARTS) or id(value) in seen or id(value) in parts:
             continue
         seen.add(id(value))
         for _, item in labelled_parts(value):
-            if _has_parts(item):
+            if isinstance(item, _WITH_PARTS):
                 holders.setdefault(id(item), []).append(id(value))
                 pending.append(item)
     found: set[int] = set()

@@ -162,29 +162,30 @@ class Module(Node):
             ArtifactError: if the state was learned for other predictors or signatures; the
                 message shows what differs.
         """
-        specs = {path: predictor.spec for path, predictor in self.predictors().items()}
+        predictors = self.predictors()
+        specs = {path: predictor.spec for path, predictor in predictors.items()}
         if state.reduce is None:
             check_fits(specs, state)
-            return self._with_states(state)
+            return self._with_states(predictors, state)
         members = member_states(state)
         check_fits(_by_member([specs] * len(members)), state)
         # Equal members would make the same calls: they share one copy, which runs once.
         copies: dict[ProgramState, Self] = {}
         for number, member in enumerate(members):
             if member not in copies:
-                copies[member] = self._with_states(member, prefix=f"members[{number}].")
+                copies[member] = self._with_states(predictors, member, f"members[{number}].")
         voters: list[Any] = [copies[member] for member in members]
         return cast(Self, Ensemble(voters, reduce=state.reduce))
 
-    def _with_states(self, state: ProgramState, *, prefix: str = "") -> Self:
-        """Copy the program with a state that is known to fit; the prefix opens every path."""
-        return rebuild(
-            self,
-            {
-                id(predictor): predictor.with_state(state[path], prefix + path)
-                for path, predictor in self.predictors().items()
-            },
-        )
+    def _with_states(
+        self, predictors: Mapping[str, Predictor], state: ProgramState, prefix: str = ""
+    ) -> Self:
+        """Copy the program with a state that fits; the prefix opens the predictors' names."""
+        bound = {
+            id(predictor): predictor.with_state(state[path], prefix + path)
+            for path, predictor in predictors.items()
+        }
+        return rebuild(self, bound)
 
     def calls_per_run(self) -> int:
         """Count the maximum number of LM calls of one run, requests to an embedder included."""
