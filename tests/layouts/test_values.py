@@ -34,7 +34,7 @@ def field(annotation: Any) -> FieldSpec:
 def read(annotation: Any, text: str) -> Any:
     """The value that a result would have."""
     raw, _ = read_value(field(annotation), text)
-    return field(annotation).adapter.validate_python(raw)
+    return field(annotation).type_adapter.validate_python(raw)
 
 
 @pytest.mark.parametrize(

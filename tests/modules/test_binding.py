@@ -306,3 +306,12 @@ def test_a_nested_modules_max_calls_replaces_the_count_of_its_parts() -> None:
             self.last = lmpipe.Predict("b -> c", retries=0)
 
     assert Outer().calls_per_run() == 7 + 7 + 1
+
+
+@pytest.mark.parametrize("maximum", [-1, 2.5, True, "many"])
+def test_max_calls_must_be_a_whole_number_of_0_or_more(maximum: Any) -> None:
+    class Wrong(One):
+        max_calls = maximum
+
+    with pytest.raises(ConfigError, match=r"Wrong\(max_calls=.*\): max_calls must be"):
+        Wrong().calls_per_run()

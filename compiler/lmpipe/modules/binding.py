@@ -49,7 +49,7 @@ def _walk(value: Any, leaf: type[L], path: str, seen: set[int]) -> Iterator[tupl
     if isinstance(value, leaf):
         yield path, value
         return
-    for label, item in labelled_parts(value):
+    for label, item in _parts(value):
         yield from _walk(item, leaf, (path + label).removeprefix("."), seen)
 
 
@@ -110,10 +110,10 @@ def count_calls(value: Any, seen: set[int] | None = None, *, embeddings: bool = 
 
 def count_parts(value: Any, seen: set[int], *, embeddings: bool) -> int:
     """Count the parts of a module or a container; see `count_calls`."""
-    return sum(count_calls(item, seen, embeddings=embeddings) for _, item in labelled_parts(value))
+    return sum(count_calls(item, seen, embeddings=embeddings) for _, item in _parts(value))
 
 
-def labelled_parts(value: Any) -> Iterable[tuple[str, Any]]:
+def _parts(value: Any) -> Iterable[tuple[str, Any]]:
     """List what a module or a container holds, with the label that each part adds to a path."""
     if isinstance(value, Node):
         return [(f".{name}", item) for name, item in _attributes(value).items()]
@@ -167,7 +167,7 @@ def _holds_node(value: Any, seen: set[int]) -> bool:
     if not isinstance(value, _WITH_PARTS) or id(value) in seen:
         return False
     seen.add(id(value))
-    return any(_holds_node(item, seen) for _, item in labelled_parts(value))
+    return any(_holds_node(item, seen) for _, item in _parts(value))
 
 
 def _holders(root: Any, parts: Collection[int]) -> set[int]:
@@ -180,7 +180,7 @@ def _holders(root: Any, parts: Collection[int]) -> set[int]:
         if not isinstance(value, _WITH_PARTS) or id(value) in seen or id(value) in parts:
             continue
         seen.add(id(value))
-        for _, item in labelled_parts(value):
+        for _, item in _parts(value):
             if isinstance(item, _WITH_PARTS):
                 holders.setdefault(id(item), []).append(id(value))
                 pending.append(item)

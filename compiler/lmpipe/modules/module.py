@@ -1,7 +1,7 @@
-"""`Module`: composition of predictors in plain Python; `Predictor`, its leaf; `Ensemble`, a vote.
+"""`Module`, and its two special kinds: `Predictor` calls the LM, `Ensemble` lets members vote.
 
-The three are one file because they refer to each other: a module is made of predictors, a module
-that is bound to the state of an ensemble becomes an `Ensemble`, and both are modules themselves.
+They share a file because they refer to each other: a module consists of predictors and becomes an
+`Ensemble` when it is bound to the state of one, and both are modules.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from lmpipe.errors import ConfigError
+from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.scope import scope
 from lmpipe.modules.batch import run_batch
@@ -146,7 +147,7 @@ class Module(Node):
         return found
 
     def state(self) -> ProgramState:
-        """Return the state that the program runs with: as declared, or as bound."""
+        """Return the state that the program runs with, which was declared or bound."""
         return ProgramState(
             predictors={path: predictor.state_of() for path, predictor in self.predictors().items()}
         )
@@ -200,6 +201,7 @@ class Module(Node):
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
         if self.max_calls is None:
             return count_parts(self, seen, embeddings=embeddings)
+        check_number(type(self).__name__, "max_calls", self.max_calls, minimum=0, integer=True)
         # Each use of a predictor embeds at most once, and makes at least one LM call.
         embeds = embeddings and any(item.embeds for item in self.predictors().values())
         return self.max_calls if embeds or not embeddings else 0

@@ -339,6 +339,6 @@ def _as_called(spec: SignatureSpec, demo: Demo) -> dict[str, Any]:
 
 def _value(field: FieldSpec, value: Any) -> Any:
     try:
-        return field.dump(field.adapter.validate_python(value))
+        return field.dump(field.type_adapter.validate_python(value))
     except pydantic.ValidationError:
         return value  # no call can have this value, but it can be shown

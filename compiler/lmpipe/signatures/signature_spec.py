@@ -45,7 +45,7 @@ class FieldSpec:
         return self.annotation is str and not self.info.metadata
 
     @cached_property
-    def adapter(self) -> pydantic.TypeAdapter[Any]:
+    def type_adapter(self) -> pydantic.TypeAdapter[Any]:
         """Validates one value, including its constraints, and dumps it."""
         constrained: Any = Annotated[self.annotation, self.info]
         return pydantic.TypeAdapter(constrained)
@@ -59,7 +59,7 @@ class FieldSpec:
         """Turn a value of this field into a JSON value."""
         if type(value) is str:
             return value
-        dumped = self.adapter.dump_python(value, mode="json")
+        dumped = self.type_adapter.dump_python(value, mode="json")
         return sort_sets(dumped, self.schema) if self._has_sets else dumped
 
     def normalize(self, value: Any) -> Any:
@@ -67,7 +67,7 @@ class FieldSpec:
         if self.shape.kind != "json":
             return value
         try:
-            return self.dump(self.adapter.validate_python(value))
+            return self.dump(self.type_adapter.validate_python(value))
         except pydantic.ValidationError:
             return value
 
@@ -84,7 +84,7 @@ class FieldSpec:
     def schema(self) -> dict[str, Any]:
         """The JSON schema of one value."""
         try:
-            schema = self.adapter.json_schema()
+            schema = self.type_adapter.json_schema()
         except pydantic.errors.PydanticUserError as error:
             raise SignatureError(
                 f"field {self.name!r}: {self.type_name} has no JSON schema, so an LM cannot "
@@ -130,7 +130,7 @@ class SignatureSpec:
         """The JSON schema of an object with all outputs."""
         # Made together, because two types of the same name need two definitions.
         schemas, shared = pydantic.TypeAdapter.json_schemas(
-            (field.name, "validation", field.adapter) for field in self.outputs
+            (field.name, "validation", field.type_adapter) for field in self.outputs
         )
         properties = {
             field.name: _without_marks(schemas[field.name, "validation"]) for field in self.outputs
@@ -185,7 +185,7 @@ class SignatureSpec:
 
     def _check_input(self, field: FieldSpec, value: Any) -> Any:
         try:
-            return field.adapter.validate_python(value)
+            return field.type_adapter.validate_python(value)
         except pydantic.ValidationError as error:
             raise CallError(
                 f"{self.name}: input {field.name!r} must be {field.type_name}, "
