@@ -141,11 +141,11 @@ async def _answer(program: Module, row: Mapping[str, Any]) -> dict[str, Any]:
     """The result of one run as a JSON object, or what its own row did wrong."""
     from lmpipe.errors import LmpipeError, OutputError
     from lmpipe.modules.module import run_traced
-    from lmpipe.signatures.signature import plain
+    from lmpipe.signatures.signature import result_to_json
     from lmpipe.state.trace import Trace
 
     try:
-        result = plain(await run_traced(program, row, Trace()))
+        result = result_to_json(await run_traced(program, row, Trace()))
     except OutputError as error:
         return {"error": str(error)}
     except LmpipeError:

@@ -16,7 +16,7 @@ from lmpipe.lm.call import Call
 from lmpipe.lm.spend import Account
 from lmpipe.lm.usage import Usage
 from lmpipe.metrics import Score
-from lmpipe.signatures.signature import plain
+from lmpipe.signatures.signature import result_to_json
 from lmpipe.state.trace import Trace
 
 FailureKind = Literal["output", "program", "metric", "request", "deadline"]
@@ -82,7 +82,7 @@ class Row:
         return {
             "index": self.index,
             "example": self.example.to_json(),
-            "prediction": plain(self.prediction),
+            "prediction": result_to_json(self.prediction),
             "score": self.score.value,
             "parts": dict(self.score.parts),
             "feedback": self.score.feedback,

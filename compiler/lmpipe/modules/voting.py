@@ -17,7 +17,7 @@ import pydantic
 
 from lmpipe.errors import ArtifactError, OutputError
 from lmpipe.lm.scope import current_scope, scope
-from lmpipe.signatures.signature import Signature, plain, spec_of
+from lmpipe.signatures.signature import Signature, result_to_json, spec_of
 from lmpipe.state.trace import Trace
 
 Member = Callable[..., Coroutine[Any, Any, Any]]
@@ -136,7 +136,7 @@ def _voted_on(kind: type[Signature]) -> tuple[str, ...]:
 
 
 def _answer(prediction: Any) -> str:
-    shown = plain(prediction)
+    shown = result_to_json(prediction)
     if isinstance(prediction, Signature):
         shown = {name: shown[name] for name in _voted_on(type(prediction))}
     return _spelled(shown)
@@ -144,7 +144,7 @@ def _answer(prediction: Any) -> str:
 
 def _spelled(value: Any) -> str:
     # The standard library's encoder, because a program may return integers of any size.
-    return json.dumps(plain(value), sort_keys=True)
+    return json.dumps(result_to_json(value), sort_keys=True)
 
 
 def _most_frequent(spelled: Sequence[str]) -> int:

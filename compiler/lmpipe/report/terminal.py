@@ -31,7 +31,7 @@ from lmpipe.report.text import (
     standing_line,
     tally,
 )
-from lmpipe.signatures.signature import plain
+from lmpipe.signatures.signature import result_to_json
 
 if TYPE_CHECKING:
     from lmpipe.compiling.recipe import PreparedRecipe
@@ -289,9 +289,9 @@ def print_worst(console: Console, rows: Sequence[Row]) -> None:
         say(console)
         say(console, f"row {row.index + 1}: {percent(row.score.value)}", style="bold")
         values: dict[str, Any] = {
-            "inputs": plain(dict(row.example.inputs)),
-            "gold": plain(dict(row.example.labels)),
-            "prediction": plain(row.prediction),
+            "inputs": result_to_json(dict(row.example.inputs)),
+            "gold": result_to_json(dict(row.example.labels)),
+            "prediction": result_to_json(row.prediction),
         }
         if row.score.feedback:
             values["feedback"] = row.score.feedback

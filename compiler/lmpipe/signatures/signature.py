@@ -146,7 +146,7 @@ def spec_of(signature: type[Signature]) -> SignatureSpec:
     return spec
 
 
-def plain(value: Any) -> Any:
+def result_to_json(value: Any) -> Any:
     """Turn a program's result into JSON; a signature instance becomes an object of its outputs."""
     from pydantic_core import to_jsonable_python
 
