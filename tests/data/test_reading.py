@@ -16,7 +16,7 @@ from lmpipe.data.example import Example
 from lmpipe.data.reading import (
     check_disjoint,
     check_not_empty,
-    distinct,
+    distinct_examples,
     fingerprint,
     read_examples,
     shuffled,
@@ -326,7 +326,7 @@ def test_shared_rows_are_named() -> None:
 
 
 def test_distinct_keeps_the_first_of_equal_inputs() -> None:
-    assert distinct([row("q1", "a1"), row("q2", "a2"), row("q1", "a3")]) == ROWS
+    assert distinct_examples([row("q1", "a1"), row("q2", "a2"), row("q1", "a3")]) == ROWS
 
 
 def test_a_shuffle_is_a_permutation() -> None:

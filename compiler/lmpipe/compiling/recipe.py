@@ -27,7 +27,7 @@ from lmpipe.optimize.engine.worst_case import (
     baselines,
     embedder_of,
     embedding_everywhere,
-    judges,
+    judge_lms,
     own_lms,
     worst_ask,
     worst_pool,
@@ -272,7 +272,7 @@ def _check_prices(recipe: Recipe, lms: LMRoles) -> None:
 
 def _asked(recipe: Recipe, lms: LMRoles) -> list[LM]:
     """All LMs that a compile asks, but for those that predictors bring."""
-    others = [*judges(recipe.metric, lms.judge), *filter(None, [lms.embedder])]
+    others = [*judge_lms(recipe.metric, lms.judge), *filter(None, [lms.embedder])]
     return [lms.student, lms.teacher, lms.proposer, *others]
 
 

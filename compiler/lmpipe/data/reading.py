@@ -91,11 +91,11 @@ def check_disjoint(**splits: Sequence[Example]) -> None:
                 f"{'row' if len(shared) == 1 else 'rows'} with the same inputs; the first is row "
                 f"{first + 1} of {one} and row {places[other][shared[0]] + 1} of {other}: "
                 f"{_short(dict(splits[one][first].inputs))}; take them out of one of the two "
-                "(distinct(rows) before split(rows, …) does so)"
+                "(distinct_examples(rows) before split(rows, …) does so)"
             )
 
 
-def distinct(examples: Sequence[Example]) -> list[Example]:
+def distinct_examples(examples: Sequence[Example]) -> list[Example]:
     """Keep the first of all rows that have the same inputs."""
     return [examples[place] for place in _first_places(examples).values()]
 

@@ -12,8 +12,8 @@ from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
-    distinct,
-    draw,
+    distinct_demos,
+    draw_demos,
     labeled_demos,
     teacher_state,
     with_demos,
@@ -58,7 +58,7 @@ class BootstrapFewShot:
             {
                 path: self._fill(
                     own.get(path, [])[: self.bootstrapped],
-                    draw(predictors[path].spec, pools[path], self.labeled, rng),
+                    draw_demos(predictors[path].spec, pools[path], self.labeled, rng),
                 )
                 for path in predictors
             },
@@ -66,7 +66,7 @@ class BootstrapFewShot:
 
     def _fill(self, own: Sequence[Demo], labeled: Sequence[Demo]) -> list[Demo]:
         room = max(self.labeled, len(own))
-        return distinct([*own, *labeled])[:room]
+        return distinct_demos([*own, *labeled])[:room]
 
     async def passed(self, task: Task, rng: random.Random, *, enough: int) -> list[Rollout]:
         """Passed rollouts of a teacher that is shown labeled examples, drawn by `rng`."""

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.gepa_adapter import GepaAdapter, Silent
-from lmpipe.optimize.shared.blocking_library import Steps, in_library, load_library
+from lmpipe.optimize.gepa_package import GepaCallbacks, Silent
+from lmpipe.optimize.shared.blocking_library import StepRunner, load_library, run_library
 from lmpipe.state.program_state import ProgramState
 
 Effort = Literal["light", "medium", "heavy"]
@@ -75,8 +75,8 @@ class GEPA:
         step = self._step(sizes)
         last = self._runs(sizes) - step
 
-        def search(steps: Steps) -> None:
-            adapter = GepaAdapter(task, steps, gepa)
+        def search(steps: StepRunner) -> None:
+            adapter = GepaCallbacks(task, steps, gepa)
             gepa.optimize(
                 seed_candidate=adapter.texts(task.start),
                 trainset=[("train", index) for index in range(sizes.train)],
@@ -94,7 +94,7 @@ class GEPA:
                 raise_on_exception=True,
             )
 
-        await in_library(search)
+        await run_library(search)
         return task.best.state
 
     def cost(self, sizes: Sizes) -> Cost:

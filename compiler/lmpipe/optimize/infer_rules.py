@@ -14,8 +14,8 @@ from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
-    distinct,
-    draw,
+    distinct_demos,
+    draw_demos,
     labeled_demos,
     with_demos,
 )
@@ -94,7 +94,7 @@ class InferRules:
         entries = []
         for number, state in enumerate(ruled, start=1):
             shown = {
-                path: draw(task.predictors[path].spec, pool, self.demos, rng)
+                path: draw_demos(task.predictors[path].spec, pool, self.demos, rng)
                 for path, pool in pools.items()
             }
             entries += [
@@ -110,7 +110,7 @@ class InferRules:
         passed = await collector.passed(task, rng, enough=2 * _EXAMPLES)
         own = bootstrapped_demos(passed, rng)
         labeled = labeled_demos(task.predictors, task.train)
-        return {path: distinct([*own.get(path, []), *pool]) for path, pool in labeled.items()}
+        return {path: distinct_demos([*own.get(path, []), *pool]) for path, pool in labeled.items()}
 
     async def _rules(
         self,
@@ -125,7 +125,7 @@ class InferRules:
         questions = []
         for _ in range(self.candidates):
             half = rng.sample(list(pool), (len(pool) + 1) // 2)
-            shown = draw(task.predictors[path].spec, half, _EXAMPLES, rng)
+            shown = draw_demos(task.predictors[path].spec, half, _EXAMPLES, rng)
             wrong = rng.sample(called, min(_FAILED, len(called)))
             questions.append(
                 {

@@ -10,7 +10,12 @@ from lmpipe.errors import RecipeError
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import bootstrapped_demos, distinct, labeled_demos, with_retrieval
+from lmpipe.optimize.shared.demos import (
+    bootstrapped_demos,
+    distinct_demos,
+    labeled_demos,
+    with_retrieval,
+)
 from lmpipe.state.program_state import Demo, ProgramState
 
 
@@ -71,7 +76,9 @@ class KNNFewShot:
             collector = BootstrapFewShot(threshold=self.threshold)
             passed = await collector.passed(task, rng, enough=len(task.train))
             own = bootstrapped_demos(passed, rng)
-            pools = {path: distinct([*own.get(path, []), *pool]) for path, pool in pools.items()}
+            pools = {
+                path: distinct_demos([*own.get(path, []), *pool]) for path, pool in pools.items()
+            }
         return pools
 
     def cost(self, sizes: Sizes) -> Cost:

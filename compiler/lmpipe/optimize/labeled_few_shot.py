@@ -7,7 +7,7 @@ from typing import Any
 
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import draw, labeled_demos, with_demos
+from lmpipe.optimize.shared.demos import draw_demos, labeled_demos, with_demos
 from lmpipe.state.program_state import ProgramState
 
 
@@ -29,7 +29,8 @@ class LabeledFewShot:
         pools = labeled_demos(predictors, task.train)
         rng = task.rng("labeled")
         drawn = {
-            path: draw(predictors[path].spec, pool, self.demos, rng) for path, pool in pools.items()
+            path: draw_demos(predictors[path].spec, pool, self.demos, rng)
+            for path, pool in pools.items()
         }
         return with_demos(task.start, drawn)
 

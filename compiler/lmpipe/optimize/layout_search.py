@@ -9,7 +9,7 @@ from lmpipe.errors import RecipeError
 from lmpipe.layouts import layout_named, layout_names
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import draw, labeled_demos, with_demos
+from lmpipe.optimize.shared.demos import draw_demos, labeled_demos, with_demos
 from lmpipe.state.program_state import ProgramState
 
 
@@ -46,7 +46,7 @@ class LayoutSearch:
         pools = labeled_demos(task.predictors, task.train)
         rng = task.rng("demonstrations")
         drawn = {
-            path: draw(task.predictors[path].spec, pool, self.demos, rng)
+            path: draw_demos(task.predictors[path].spec, pool, self.demos, rng)
             for path, pool in pools.items()
         }
         plain = task.start.without_demos()

@@ -15,7 +15,12 @@ from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.mipro_space import Space
 from lmpipe.optimize.shared.demo_choices import demo_choices
-from lmpipe.optimize.shared.demos import bootstrapped_demos, distinct, labeled_demos, with_retrieval
+from lmpipe.optimize.shared.demos import (
+    bootstrapped_demos,
+    distinct_demos,
+    labeled_demos,
+    with_retrieval,
+)
 from lmpipe.optimize.shared.grounded_proposals import (
     SUMMARY_ASKS,
     propose_instructions,
@@ -127,7 +132,7 @@ class MIPROv2:
         own = await self._bootstrap(task, rng)
         instructions = await self._instructions(task, rng)
         embedded = await task.embed(
-            {path: distinct([*own.get(path, []), *pool]) for path, pool in labeled.items()}
+            {path: distinct_demos([*own.get(path, []), *pool]) for path, pool in labeled.items()}
         )
         demos = {
             path: demo_choices(

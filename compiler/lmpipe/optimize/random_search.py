@@ -10,12 +10,12 @@ from lmpipe.errors import RecipeError
 from lmpipe.layouts import layout_named, layout_names
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
-from lmpipe.optimize.engine.pool_embeddings import Embedded
+from lmpipe.optimize.engine.pool_embeddings import PoolEmbeddings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
-    distinct,
-    draw,
+    distinct_demos,
+    draw_demos,
     labeled_demos,
     with_demos,
     with_retrieval,
@@ -86,7 +86,9 @@ class RandomSearch:
     ) -> None:
         embedded = None
         if self.retrieval and numbers:
-            both = {path: distinct([*own.get(path, []), *pool]) for path, pool in pools.items()}
+            both = {
+                path: distinct_demos([*own.get(path, []), *pool]) for path, pool in pools.items()
+            }
             embedded = await task.embed(both)
         await task.race([self._propose(task, pools, own, embedded, number) for number in numbers])
 
@@ -101,7 +103,7 @@ class RandomSearch:
         task: Task,
         pools: Mapping[str, list[Demo]],
         own: Mapping[str, list[Demo]],
-        embedded: Embedded | None,
+        embedded: PoolEmbeddings | None,
         number: int,
     ) -> tuple[str, ProgramState]:
         rng = task.rng(f"candidate {number}")
@@ -114,11 +116,11 @@ class RandomSearch:
         for path, predictor in task.predictors.items():
             first = own.get(path, [])
             if rng.random() < self.retrieval:
-                near[path] = distinct([*first, *pools[path]])
+                near[path] = distinct_demos([*first, *pools[path]])
                 continue
             kept = rng.sample(first, min(len(first), rng.randint(0, self.bootstrapped), count))
-            rest = draw(predictor.spec, pools[path], count, rng)
-            chosen[path] = distinct([*kept, *rest])[:count]
+            rest = draw_demos(predictor.spec, pools[path], count, rng)
+            chosen[path] = distinct_demos([*kept, *rest])[:count]
             rng.shuffle(chosen[path])
         state = with_demos(task.start.map(layout=layout, constrained=constrained), chosen)
         shown = f"{count} demos" if not near else f"{count} nearest demos"

@@ -15,13 +15,13 @@ from lmpipe.lm.scope import scope
 from lmpipe.modules.module import Predictor
 from lmpipe.modules.retrieval import demo_text
 from lmpipe.optimize.engine.budget import Ledger
-from lmpipe.optimize.engine.worst_case import EMBEDDED_TOGETHER, worst_embedding
+from lmpipe.optimize.engine.worst_case import TEXTS_PER_REQUEST, worst_embedding
 from lmpipe.settings import current_settings
 from lmpipe.state.program_state import Demo, Vectors
 
 
 @dataclass(frozen=True)
-class Embedded:
+class PoolEmbeddings:
     """The vectors of demonstrations.
 
     Args:
@@ -42,7 +42,7 @@ class Embedded:
         return Vectors(embedder=self.embedder, dimension=dimension, data=join_vectors(found))
 
 
-class Embedder:
+class PoolEmbedder:
     """Has pools embedded, within the budget, each text once.
 
     Args:
@@ -59,7 +59,7 @@ class Embedder:
 
     async def embed(
         self, predictors: Mapping[str, Predictor], pools: Mapping[str, Sequence[Demo]]
-    ) -> Embedded | None:
+    ) -> PoolEmbeddings | None:
         """Have demonstrations embedded, by predictor path; None where there is no embedder.
 
         Raises:
@@ -74,13 +74,13 @@ class Embedder:
             for demo in pool
         }
         await self._ask(self._lm, [text for text in texts if text not in self._known])
-        return Embedded(self._lm.model, predictors, dict(self._known))
+        return PoolEmbeddings(self._lm.model, predictors, dict(self._known))
 
     async def _ask(self, lm: LM, texts: Sequence[str]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for first in range(0, len(texts), EMBEDDED_TOGETHER):
-                    some = texts[first : first + EMBEDDED_TOGETHER]
+                for first in range(0, len(texts), TEXTS_PER_REQUEST):
+                    some = texts[first : first + TEXTS_PER_REQUEST]
                     # Admitted in order, whatever the concurrency.
                     await self._limit.acquire()
                     await self._ledger.admit(worst_embedding(some, lm))

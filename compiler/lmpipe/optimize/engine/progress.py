@@ -7,7 +7,7 @@ from collections.abc import Callable
 from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Progress, Watcher
-from lmpipe.optimize.engine.scoreboard import Board
+from lmpipe.optimize.engine.scoreboard import Scoreboard
 from lmpipe.weights.trainer import TrainingProgress
 
 
@@ -23,11 +23,11 @@ class ProgressReporter:
         phase: what the compile does now.
     """
 
-    def __init__(self, watcher: Watcher, board: Board, ledger: Ledger) -> None:
+    def __init__(self, watcher: Watcher, board: Scoreboard, ledger: Ledger) -> None:
         self.phase = ""
-        self._watcher, self._board, self._ledger = watcher, board, ledger
+        self._watcher, self._scoreboard, self._ledger = watcher, board, ledger
 
-    def of_rows(self, step: str, of: int) -> Callable[[Row | None], None]:
+    def report_rows(self, step: str, of: int) -> Callable[[Row | None], None]:
         """Tells of each row of a step that has ended; the step begins with this call."""
         done = 0
 
@@ -39,7 +39,7 @@ class ProgressReporter:
         self._tell(step, 0, of)
         return tell
 
-    def of_training(self, label: str) -> Callable[[TrainingProgress], None]:
+    def report_training(self, label: str) -> Callable[[TrainingProgress], None]:
         """Tells how far a training is."""
 
         def tell(progress: TrainingProgress) -> None:
@@ -50,7 +50,7 @@ class ProgressReporter:
     def _tell(
         self, step: str, done: int, of: int, training: TrainingProgress | None = None
     ) -> None:
-        best = self._board.best
+        best = self._scoreboard.best
         self._watcher.progress(
             Progress(
                 phase=self.phase,

@@ -14,7 +14,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.scope import scope
 from lmpipe.modules.predict import Predict
 from lmpipe.optimize.engine.budget import Ledger
-from lmpipe.optimize.engine.worst_case import ASK_RETRIES, worst_ask
+from lmpipe.optimize.engine.worst_case import PROPOSER_RETRIES, worst_ask
 from lmpipe.signatures.signature import Signature
 
 S = TypeVar("S", bound=Signature)
@@ -52,7 +52,7 @@ class Proposer:
             signature,
             layout="json",
             constrained=True,
-            retries=ASK_RETRIES,
+            retries=PROPOSER_RETRIES,
             temperature=temperature,
         )
         tasks: list[asyncio.Task[S | None]] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lmpipe.errors import BudgetExhaustedError
 from lmpipe.optimize.engine.events import Candidate
 from lmpipe.optimize.engine.race_rules import Racing
-from lmpipe.optimize.engine.scoreboard import Board
+from lmpipe.optimize.engine.scoreboard import Scoreboard
 from lmpipe.state.program_state import ProgramState
 
 Pair = tuple[ProgramState, int]
@@ -25,7 +25,7 @@ class Race:
         score: runs states on validation examples and puts the rows on the board.
     """
 
-    board: Board
+    board: Scoreboard
     rules: Racing | None
     score: Callable[[Sequence[Pair]], Awaitable[None]]
 

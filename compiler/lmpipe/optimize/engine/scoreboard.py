@@ -10,7 +10,7 @@ from lmpipe.optimize.engine.events import Candidate, Watcher
 from lmpipe.state.program_state import ProgramState
 
 
-class Board:
+class Scoreboard:
     """Validation rows by state, and the candidates made of them.
 
     Args:

@@ -23,14 +23,14 @@ from lmpipe.metrics import AnyMetric, metric_calls
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.optimize.engine.budget import Ledger, RunAdmission
 from lmpipe.optimize.engine.events import Candidate, Rollout, Watcher
-from lmpipe.optimize.engine.pool_embeddings import Embedded, Embedder
+from lmpipe.optimize.engine.pool_embeddings import PoolEmbedder, PoolEmbeddings
 from lmpipe.optimize.engine.progress import ProgressReporter
 from lmpipe.optimize.engine.proposer import Proposer
 from lmpipe.optimize.engine.race import Entry, Pair, Race
 from lmpipe.optimize.engine.race_rules import Racing, informative_first
 from lmpipe.optimize.engine.roles import LMRoles
-from lmpipe.optimize.engine.scoreboard import Board
-from lmpipe.optimize.engine.worst_case import worst_of
+from lmpipe.optimize.engine.scoreboard import Scoreboard
+from lmpipe.optimize.engine.worst_case import worst_run_of_any
 from lmpipe.signatures.signature import Signature
 from lmpipe.state.program_state import Demo, ProgramState
 from lmpipe.weights.rows import TrainingRow
@@ -92,11 +92,11 @@ class Task:
         self._teacher_program = teacher_program
         self._trainings = trainings
         self._concurrency = concurrency
-        self._board = Board(len(val), watcher)
-        self._telling = ProgressReporter(watcher, self._board, ledger)
-        self._race = Race(self._board, racing, self._score)
+        self._scoreboard = Scoreboard(len(val), watcher)
+        self._progress = ProgressReporter(watcher, self._scoreboard, ledger)
+        self._race = Race(self._scoreboard, racing, self._score)
         self._proposer = Proposer(lms.proposer, ledger, self.note, concurrency=concurrency)
-        self._embedder = Embedder(lms.embedder, ledger, concurrency=concurrency)
+        self._embedder = PoolEmbedder(lms.embedder, ledger, concurrency=concurrency)
         self._order = self.rng("order of validation").sample(range(len(val)), len(val))
         # One step at a time: the order in which runs are admitted decides where a budget ends.
         self._turn = asyncio.Lock()
@@ -104,27 +104,27 @@ class Task:
     @property
     def phase(self) -> str:
         """What the compile does now, for those who watch."""
-        return self._telling.phase
+        return self._progress.phase
 
     @phase.setter
     def phase(self, phase: str) -> None:
-        self._telling.phase = phase
+        self._progress.phase = phase
 
     @property
     def best(self) -> Candidate:
         """The best candidate so far; the baselines are scored before an optimizer begins."""
-        assert self._board.best is not None
-        return self._board.best
+        assert self._scoreboard.best is not None
+        return self._scoreboard.best
 
     @property
     def scored(self) -> bool:
         """Whether there is a best candidate yet."""
-        return self._board.best is not None
+        return self._scoreboard.best is not None
 
     @property
     def candidates(self) -> Sequence[Candidate]:
         """All candidates so far, in the order in which their scores were known."""
-        return tuple(self._board.candidates)
+        return tuple(self._scoreboard.candidates)
 
     def starting_from(self, state: ProgramState, *, stage: str = "") -> Task:
         """The same task for an optimizer that goes on from what another one has learned.
@@ -152,7 +152,7 @@ class Task:
         """
         async with self._turn:
             await self._score([(state, index) for index in self._order], step=name)
-            return self._board.record(name, state).evaluation
+            return self._scoreboard.record(name, state).evaluation
 
     async def peek(self, state: ProgramState, indices: Sequence[int]) -> list[Row]:
         """Run a state on some validation examples; that alone does not make it a candidate.
@@ -167,11 +167,11 @@ class Task:
             BudgetExhaustedError: if the budget ends first.
         """
         async with self._turn:
-            new = [index for index in indices if not self._board.has(state, index)]
+            new = [index for index in indices if not self._scoreboard.has(state, index)]
             await self._score([(state, index) for index in new], step="peek")
-        for row in self._board.rows(state, new):
+        for row in self._scoreboard.rows(state, new):
             self._watcher.row("peek", row)
-        return self._board.rows(state, indices)
+        return self._scoreboard.rows(state, indices)
 
     async def race(self, entries: Sequence[Entry]) -> list[Candidate]:
         """Score states on the validation examples, as far as they may still be the best.
@@ -191,7 +191,7 @@ class Task:
             BudgetExhaustedError: if the budget ends first; what leads by then may be the best.
         """
         async with self._turn:
-            order = informative_first(self._order, self._board.known())
+            order = informative_first(self._order, self._scoreboard.known())
             return await self._race.run(entries, order)
 
     def estimate(self, candidate: Candidate) -> float:
@@ -202,7 +202,7 @@ class Task:
         """
         if candidate.complete:
             return candidate.score
-        ahead = self._board.lead_over(candidate, self.best)
+        ahead = self._scoreboard.lead_over(candidate, self.best)
         return min(1.0, max(0.0, self.best.score + ahead))
 
     async def rollouts(
@@ -322,7 +322,7 @@ class Task:
         async with self._turn:
             return await self._ledger.in_time(self._proposer.ask(signature, questions, temperature))
 
-    async def embed(self, pools: Mapping[str, Sequence[Demo]]) -> Embedded | None:
+    async def embed(self, pools: Mapping[str, Sequence[Demo]]) -> PoolEmbeddings | None:
         """Have demonstrations embedded, by predictor path; each text is asked for once.
 
         Returns:
@@ -353,7 +353,7 @@ class Task:
                 "weights are trained within a compile alone: run the optimizer by lmpipe.compile"
             )
         async with self._turn:
-            running = trainings.train(label, rows, settings, self._telling.of_training(label))
+            running = trainings.train(label, rows, settings, self._progress.report_training(label))
             return await self._ledger.in_time(running)
 
     async def test(
@@ -382,7 +382,7 @@ class Task:
 
     async def _score(self, pairs: Sequence[Pair], *, step: str = "race") -> None:
         """Run states on validation examples that they were not run on yet."""
-        missing = [pair for pair in pairs if not self._board.has(*pair)]
+        missing = [pair for pair in pairs if not self._scoreboard.has(*pair)]
         if not missing:
             return
         bound = {state: self.program.bind(state) for state, _ in missing}
@@ -393,7 +393,7 @@ class Task:
             few=len(missing) < min(_ENOUGH, len(self.val)),
         )
         for (state, index), row in zip(missing, evaluation.rows, strict=True):
-            self._board.add_row(state, replace(row, index=index))
+            self._scoreboard.add_row(state, replace(row, index=index))
 
     async def _run(
         self,
@@ -410,12 +410,12 @@ class Task:
         limit = max((item.calls_per_run() for item in programs), default=0)
         scope = {"lm": lm, "role": role, "sample": sample, "max_calls": limit}
         judge = self._lms.judge
-        worst = worst_of(programs, [lm], self._metric, judge, self._lms.embedder)
+        worst = worst_run_of_any(programs, [lm], self._metric, judge, self._lms.embedder)
         options = RunOptions(
             concurrency=self._concurrency,
             scope=scope,
             admission=RunAdmission(self._ledger, worst),
-            on_row=self._telling.of_rows(step, len(pairs)),
+            on_row=self._progress.report_rows(step, len(pairs)),
             judge=judge,
             judge_calls=metric_calls(self._metric),
             few=few,

@@ -15,9 +15,9 @@ from lmpipe.settings import configured_embedder, configured_lm
 from lmpipe.state.program_state import ProgramState, Retrieval, Vectors
 
 # How often a proposer is asked again for a reply that cannot be read.
-ASK_RETRIES = 1
+PROPOSER_RETRIES = 1
 # How many texts an embedder is sent in one request.
-EMBEDDED_TOGETHER = 64
+TEXTS_PER_REQUEST = 64
 # Tokens that a server may put around a text.
 _FRAME = 64
 
@@ -43,10 +43,10 @@ def worst_run(
     worst = Spend.worst_case(calls, [*lms, *own_lms(program).values()])
     if embedder is not None:  # without one such a program makes no call at all
         worst += Spend.worst_case(embeddings, [embedder])
-    return worst + Spend.worst_case(metric_calls(metric), judges(metric, judge))
+    return worst + Spend.worst_case(metric_calls(metric), judge_lms(metric, judge))
 
 
-def worst_of(programs: Iterable[Module], *others: Any) -> Spend:
+def worst_run_of_any(programs: Iterable[Module], *others: Any) -> Spend:
     """What a run of any of some programs costs at most; `others` are as for `worst_run`."""
     worst = Spend()
     for program in programs:
@@ -65,7 +65,7 @@ def worst_embedding(texts: Sequence[str], embedder: LM) -> Spend:
 def worst_pool(texts: int, embedder: LM) -> Spend:
     """What a pool of so many texts, whatever they are, costs at most."""
     worst = Spend.worst_case(texts, [embedder])
-    return replace(worst, calls=-(-texts // EMBEDDED_TOGETHER))
+    return replace(worst, calls=-(-texts // TEXTS_PER_REQUEST))
 
 
 def embedder_of(*programs: Module | None) -> LM | None:
@@ -82,10 +82,10 @@ def embedding_everywhere(program: Module, embedder: LM) -> Module:
 
 def worst_ask(proposer: LM) -> Spend:
     """What one question to the proposer costs at most."""
-    return Spend.worst_case(1 + ASK_RETRIES, [proposer])
+    return Spend.worst_case(1 + PROPOSER_RETRIES, [proposer])
 
 
-def judges(metric: AnyMetric, judge: LM | None) -> list[LM]:
+def judge_lms(metric: AnyMetric, judge: LM | None) -> list[LM]:
     """The LMs that a metric asks, as far as they are known; none if it makes no calls."""
     if not metric_calls(metric):
         return []

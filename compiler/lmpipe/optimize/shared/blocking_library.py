@@ -32,7 +32,7 @@ def load_library(package: str, *, optimizer: str, extra: str) -> Any:
         ) from error
 
 
-class Steps:
+class StepRunner:
     """Runs steps of the engine for blocking code in a thread.
 
     After a step that failed there is no other one: whatever is asked for then fails in the same
@@ -55,18 +55,18 @@ class Steps:
             raise
 
 
-async def in_library(function: Callable[[Steps], T]) -> T:
+async def run_library(function: Callable[[StepRunner], T]) -> T:
     """Run blocking code that calls back into the engine, in a thread and the caller's context.
 
     If the caller is cancelled, the thread ends at its next step.
 
     Args:
-        function: the code; it does the engine's steps by the `Steps` that it is given.
+        function: the code; it does the engine's steps by the `StepRunner` that it is given.
 
     Raises:
         BaseException: what a step raised, also where the code caught it; else what the code did.
     """
-    steps = Steps()
+    steps = StepRunner()
     try:
         result = await in_thread(function, steps)
     except Exception as error:

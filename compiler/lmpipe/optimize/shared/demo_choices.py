@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lmpipe.optimize.shared.demos import distinct, draw
+from lmpipe.optimize.shared.demos import distinct_demos, draw_demos
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, PredictorState, ProgramState, Retrieval, Vectors
 
@@ -60,7 +60,7 @@ def demo_choices(
     choices = [none]
     if start.demos or start.retrieval:
         choices = [DemoChoice("demos as they are", start.demos, start.retrieval), none]
-    pool = distinct([*own, *labeled])
+    pool = distinct_demos([*own, *labeled])
     if pool:
         k = max(1, 2 * most // 3)
         shuffled = tuple(rng.sample(pool, len(pool)))
@@ -89,8 +89,8 @@ def _draw(
 ) -> tuple[Demo, ...]:
     """Up to `size` demonstrations in random order, `few` of them of rollouts."""
     if not labeled:
-        return draw(spec, distinct(own), size, rng)
+        return draw_demos(spec, distinct_demos(own), size, rng)
     kept = rng.sample(list(own), min(len(own), few, size))
-    demos = distinct([*kept, *draw(spec, labeled, size, rng)])[:size]
+    demos = distinct_demos([*kept, *draw_demos(spec, labeled, size, rng)])[:size]
     rng.shuffle(demos)
     return tuple(demos)

@@ -14,7 +14,7 @@ from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, ProgramState, Retrieval
 
 if TYPE_CHECKING:
-    from lmpipe.optimize.engine.pool_embeddings import Embedded
+    from lmpipe.optimize.engine.pool_embeddings import PoolEmbeddings
     from lmpipe.optimize.engine.task import Task
 
 
@@ -64,7 +64,7 @@ def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[
     return found
 
 
-def draw(
+def draw_demos(
     spec: SignatureSpec, pool: Sequence[Demo], count: int, rng: random.Random
 ) -> tuple[Demo, ...]:
     """Draw up to `count` demonstrations in random order, balanced over the labels.
@@ -90,7 +90,7 @@ def draw(
     return tuple(drawn)
 
 
-def distinct(demos: Sequence[Demo]) -> list[Demo]:
+def distinct_demos(demos: Sequence[Demo]) -> list[Demo]:
     """Drop demonstrations whose inputs came before."""
     seen: dict[bytes, Demo] = {}
     for demo in demos:
@@ -102,7 +102,8 @@ def teacher_state(task: Task, count: int, rng: random.Random) -> ProgramState:
     """The start with up to `count` labeled demonstrations: what a teacher is shown."""
     pools = labeled_demos(task.predictors, task.train)
     drawn = {
-        path: draw(task.predictors[path].spec, pool, count, rng) for path, pool in pools.items()
+        path: draw_demos(task.predictors[path].spec, pool, count, rng)
+        for path, pool in pools.items()
     }
     return with_demos(task.start, drawn)
 
@@ -123,7 +124,7 @@ def with_retrieval(
     *,
     k: int,
     balanced: bool = False,
-    embedded: Embedded | None = None,
+    embedded: PoolEmbeddings | None = None,
 ) -> ProgramState:
     """A copy of a state that shows the `k` nearest of a pool, by predictor path.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.blocking_library import Steps
+from lmpipe.optimize.shared.blocking_library import StepRunner
 from lmpipe.optimize.shared.proposer_text import clean_instruction, describe_rows, with_instruction
 from lmpipe.signatures.signature import Input, Output, Signature
 from lmpipe.signatures.signature_spec import spec_text
@@ -39,7 +39,7 @@ class ImproveInstruction(Signature):
     improved_instruction: str = Output(desc="the whole new instruction")
 
 
-class GepaAdapter:
+class GepaCallbacks:
     """The engine, as gepa wants to see it.
 
     Args:
@@ -48,7 +48,7 @@ class GepaAdapter:
         gepa: the package.
     """
 
-    def __init__(self, task: Task, steps: Steps, gepa: Any) -> None:
+    def __init__(self, task: Task, steps: StepRunner, gepa: Any) -> None:
         self._task = task
         self._steps = steps
         self._batch = gepa.EvaluationBatch
