@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmpipe.compiling.baselines import baselines
 from lmpipe.compiling.final_test import run_test, score_on_train
 from lmpipe.compiling.load_recipe import load_recipe
 from lmpipe.compiling.provisioning import adapters_of, attach_weights, copy_weights, provision
@@ -23,7 +24,6 @@ from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Watcher, Watchers
 from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.engine.worst_case import baselines
 from lmpipe.serving.spec import ServerSpec
 from lmpipe.settings import configured_lm, current_settings, using
 from lmpipe.signatures.signature_spec import spec_text

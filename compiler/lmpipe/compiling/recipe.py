@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lmpipe.compiling.baselines import baselines
 from lmpipe.data.example import Example
 from lmpipe.data.reading import check_disjoint, fingerprint, shuffled
 from lmpipe.data.source import Data, read_set, take
@@ -24,7 +25,6 @@ from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.optimizer import Optimizer, Sizes
 from lmpipe.optimize.engine.roles import LMRoles
 from lmpipe.optimize.engine.worst_case import (
-    baselines,
     embedder_of,
     embedding_everywhere,
     judge_lms,

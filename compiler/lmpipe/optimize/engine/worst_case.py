@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from lmpipe.lm.spend import Spend
 from lmpipe.metrics import AnyMetric, metric_calls
 from lmpipe.modules.module import Module
 from lmpipe.settings import configured_embedder, configured_lm
-from lmpipe.state.program_state import ProgramState, Retrieval, Vectors
+from lmpipe.state.program_state import Retrieval, Vectors
 
 # How often a proposer is asked again for a reply that cannot be read.
 PROPOSER_RETRIES = 1
@@ -97,12 +97,3 @@ def own_lms(program: Module) -> dict[str, LM]:
     """The LMs of predictors that bring their own, by path."""
     own = {path: getattr(item, "lm", None) for path, item in program.predictors().items()}
     return {path: lm for path, lm in own.items() if isinstance(lm, LM)}
-
-
-def baselines(state: ProgramState) -> Mapping[str, ProgramState]:
-    """The program as declared and with constrained outputs: always among the candidates."""
-    found = {"as declared": state}
-    constrained = state.map(constrained=True)
-    if constrained != state:
-        found["constrained"] = constrained
-    return found
