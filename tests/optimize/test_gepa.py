@@ -46,7 +46,7 @@ def compiled(runs: Path, **changes: Any) -> lmpipe.Run:
     settings: dict[str, Any] = {
         "student": lmpipe.ScriptedLM(obedient),
         "metric": told,
-        "optimizer": lmpipe.GEPA(calls=200),
+        "optimizer": lmpipe.GEPA(runs=200),
     }
     return lmpipe.compile(recipe(**{**settings, **changes}), runs=runs)
 
@@ -65,7 +65,7 @@ def test_without_feedback_it_finds_no_clue(tmp_path: Path) -> None:
 
 
 def test_of_two_predictors_one_changes_in_a_step(tmp_path: Path) -> None:
-    run = compiled(tmp_path, program=TwoSteps(), optimizer=lmpipe.GEPA(calls=300))
+    run = compiled(tmp_path, program=TwoSteps(), optimizer=lmpipe.GEPA(runs=300))
     start = TwoSteps().state()
     changed = [
         path for path in start.predictors if run.state[path].instruction != start[path].instruction
@@ -74,7 +74,7 @@ def test_of_two_predictors_one_changes_in_a_step(tmp_path: Path) -> None:
 
 
 def test_all_predictors_change_at_once_if_asked(tmp_path: Path) -> None:
-    optimizer = lmpipe.GEPA(calls=300, components="all")
+    optimizer = lmpipe.GEPA(runs=300, components="all")
     run = compiled(tmp_path, program=TwoSteps(), optimizer=optimizer)
     start = TwoSteps().state()
     assert all(run.state[path].instruction != start[path].instruction for path in start.predictors)
@@ -99,7 +99,7 @@ def test_what_joins_the_pool_is_a_complete_candidate(tmp_path: Path) -> None:
 
 def test_it_begins_no_step_that_could_pass_the_bound(tmp_path: Path) -> None:
     # 30 to validate the start; a step can take 2 * 3 + 30.
-    run = compiled(tmp_path, optimizer=lmpipe.GEPA(calls=65))
+    run = compiled(tmp_path, optimizer=lmpipe.GEPA(runs=65))
     assert not any(candidate.name == "gepa 1" for candidate in run.candidates)
 
 
@@ -110,7 +110,7 @@ def test_more_effort_is_more_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"effort": "huge"}, {"components": "none"}, {"minibatch": 0}, {"calls": 0}]
+    "settings", [{"effort": "huge"}, {"components": "none"}, {"batch": 0}, {"runs": 0}]
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
@@ -178,7 +178,7 @@ def evolved_pairs(runs: Path, *, merge: bool) -> list[tuple[str, str]]:
         train=of_kinds("apple grass " * 10, start=0),
         val=of_kinds("apple grass apple grass sky " * 5, start=100),
         test=None,
-        optimizer=lmpipe.GEPA(calls=400, merge=merge),
+        optimizer=lmpipe.GEPA(runs=400, merge=merge),
     )
     evolved = [c.state for c in run.candidates if c.name.startswith("gepa")]
     return [(state["describe"].instruction, state["name"].instruction) for state in evolved]

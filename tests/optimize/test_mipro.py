@@ -219,7 +219,7 @@ def test_layouts_and_constraints_stay_as_declared_if_asked(tmp_path: Path) -> No
     program = TwoSteps()
     start = program.state()
     start = start.update({"name": start["name"].replace(layout="json", constrained=True)})
-    optimizer = small(layouts=(), constrained=False)
+    optimizer = small(layouts=(), try_constrained=False)
     run = compiled(
         tmp_path, program=program.bind(start), student=writer(), proposer=writer(),
         optimizer=optimizer,
@@ -265,14 +265,14 @@ def test_without_optuna_it_says_so_before_it_asks(
 def test_larger_presets_try_more() -> None:
     sizes = Sizes(40, 30, 2)
     light, medium, heavy = (
-        lmpipe.MIPROv2(preset=preset).cost(sizes) for preset in ("light", "medium", "heavy")
+        lmpipe.MIPROv2(effort=effort).cost(sizes) for effort in ("light", "medium", "heavy")
     )
     assert light.runs < medium.runs < heavy.runs
     assert light.asks < medium.asks < heavy.asks
 
 
 def test_what_is_set_replaces_the_preset() -> None:
-    heavy = lmpipe.MIPROv2(preset="heavy", instructions=2, trials=5, bootstrapped=0)
+    heavy = lmpipe.MIPROv2(effort="heavy", instructions=2, trials=5, bootstrapped=0)
     cost = heavy.cost(Sizes(40, 30, 2))
     assert (cost.runs, cost.asks) == (6 * 30 + 8, 2 * 1 + 3)
 
@@ -280,11 +280,11 @@ def test_what_is_set_replaces_the_preset() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"preset": "huge"},
+        {"effort": "huge"},
         {"instructions": 0},
         {"demo_sets": 0},
         {"trials": 0},
-        {"batch": 0},
+        {"trials_per_race": 0},
         {"demos": 0},
         {"bootstrapped": -1},
         {"temperature": -1.0},

@@ -48,7 +48,7 @@ async def test_a_servers_prefix_cache_does_not_decide_where_a_budget_ends() -> N
 async def test_an_unknown_price_under_a_budget_in_dollars_is_an_error() -> None:
     ledger = Ledger(Budget(usd=1.0))
     await ledger.admit(Spend(1, 2, 0.6))
-    with pytest.raises(RecipeError, match="vllm/m was asked, whose price is unknown"):
+    with pytest.raises(RecipeError, match="the price of vllm/m is unknown"):
         ledger.settle(Spend(1, 2, 0.6), [call(None)])
 
 

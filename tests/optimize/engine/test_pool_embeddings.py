@@ -78,7 +78,7 @@ def compiled(tmp_path: Path, **changes: object) -> lmpipe.Run:
     "optimizer",
     [
         lmpipe.KNNFewShot(k=(2,), balanced=True),
-        lmpipe.RandomSearch(candidates=3, retrieval=1.0, bootstrapped=1),
+        lmpipe.RandomSearch(candidates=3, retrieval_share=1.0, bootstrapped=1),
         lmpipe.MIPROv2(instructions=1, demo_sets=3, trials=3, bootstrapped=1),
     ],
     ids=lambda optimizer: optimizer.name,
