@@ -79,7 +79,7 @@ class Task:
         trainings: Trainings | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
-        check_number("Task", "seed", seed, integer=True)
+        check_number("Task", "seed", seed, minimum=0, integer=True)
         check_number("Task", "concurrency", concurrency, minimum=1, integer=True)
         self.program = program
         self.predictors: Mapping[str, Predictor] = program.predictors()
