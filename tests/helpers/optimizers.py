@@ -1,4 +1,4 @@
-"""Every optimizer with settings that make small searches, for what all of them promise."""
+"""Every optimizer with settings for small searches, to test what all of them promise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL: dict[str, Optimizer] = {
     ),
 }
 
-# Those that train weights; what they need of a recipe is a trainer.
+# The optimizers that train weights: their recipe needs a trainer.
 TRAINING: dict[str, Optimizer] = {
     "finetune": lmpipe.BootstrapFinetune(teacher_demos=4),
     "distill": lmpipe.Distill(samples=2),

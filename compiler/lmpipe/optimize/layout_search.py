@@ -32,7 +32,7 @@ class LayoutSearch:
             demonstrations show the same ones.
 
     Raises:
-        RecipeError: if there is no layout, or a number is out of range.
+        RecipeError: if there are no layouts, or a number is out of range.
         ConfigError: if a layout has an unknown name.
     """
 

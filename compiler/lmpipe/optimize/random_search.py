@@ -50,7 +50,7 @@ class RandomSearch:
         constrained_share: the share of candidates whose outputs are constrained, 0 to 1.
 
     Raises:
-        RecipeError: if there is no layout, or a number is out of range.
+        RecipeError: if there are no layouts, or a number is out of range.
         ConfigError: if a layout has an unknown name.
     """
 

@@ -1,4 +1,4 @@
-"""Blocking libraries that call the engine back: errors come out, cancellation ends them."""
+"""Blocking libraries that call back into the engine: errors and cancellation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lmpipe.optimize.shared.blocking_library import StepRunner, run_library
 
 
 async def _spent() -> None:
-    raise BudgetExhaustedError("nothing is left")
+    raise BudgetExhaustedError("the budget is used up")
 
 
 async def _answer() -> int:
@@ -25,30 +25,30 @@ def test_a_step_gives_its_result() -> None:
     assert run_sync(run_library(lambda steps: steps(_answer()) + 1)) == 8
 
 
-def test_an_error_of_a_step_comes_out_where_the_library_caught_it() -> None:
+def test_a_steps_error_is_raised_even_if_the_library_catches_it() -> None:
     def library(steps: StepRunner) -> str:
         try:
             steps(_spent())
         except BudgetExhaustedError:
-            return "went on"
+            return "continued"
         return "never"
 
-    with pytest.raises(BudgetExhaustedError, match="nothing is left"):
+    with pytest.raises(BudgetExhaustedError, match="the budget is used up"):
         run_sync(run_library(library))
 
 
-def test_an_error_of_a_step_comes_out_where_the_library_made_another_one_of_it() -> None:
+def test_a_steps_error_is_raised_even_if_the_library_wraps_it() -> None:
     def library(steps: StepRunner) -> None:
         try:
             steps(_spent())
         except Exception as error:
-            raise RuntimeError("a library's own") from error
+            raise RuntimeError("the library's error") from error
 
     with pytest.raises(BudgetExhaustedError):
         run_sync(run_library(library))
 
 
-def test_no_step_is_done_after_one_that_failed() -> None:
+def test_no_step_runs_after_a_failed_one() -> None:
     done = []
 
     async def step() -> None:
@@ -65,7 +65,7 @@ def test_no_step_is_done_after_one_that_failed() -> None:
     assert done == []
 
 
-def test_the_librarys_own_error_comes_out() -> None:
+def test_the_librarys_own_error_is_raised() -> None:
     def library(steps: StepRunner) -> None:
         raise ZeroDivisionError
 
@@ -87,7 +87,7 @@ def test_steps_run_in_the_callers_context() -> None:
     assert run_sync(outer()) == "the caller's"
 
 
-def test_a_cancelled_caller_ends_the_thread_at_its_step() -> None:
+def test_if_the_caller_is_cancelled_the_thread_ends_at_its_step() -> None:
     ended = threading.Event()
 
     async def outer() -> None:

@@ -1,7 +1,7 @@
 """`Task`: the engine, and everything that an optimizer sees of it.
 
 Budget, concurrency, seeds, progress, recording and error policy are implemented here once, so that
-an optimizer is no longer than its pseudocode.
+an optimizer stays as short as its pseudocode.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from lmpipe.modules.module import Module
 from lmpipe.settings import configured_embedder, configured_lm
 from lmpipe.state.program_state import Retrieval, Vectors
 
-# How often a proposer is asked again after a reply that cannot be parsed.
+# Retries of a question to the proposer after a reply that cannot be parsed.
 PROPOSER_RETRIES = 1
 # How many texts one request to an embedder has.
 TEXTS_PER_REQUEST = 64
