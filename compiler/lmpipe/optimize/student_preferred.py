@@ -82,7 +82,7 @@ class StudentPreferred:
 
     async def _demos_to_try(self, task: Task) -> list[_ExampleDemos]:
         """Return those of passed rollouts, then of labeled examples without such a rollout."""
-        rng = task.rng("lessons")
+        rng = task.rng("lessons")  # another name for the stream would change its draws
         collector = BootstrapFewShot(threshold=self.threshold)
         passed = await collector.labeled_teacher_rollouts(task, rng, enough=self.demos_tried)
         found = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from helpers.scripts import ScriptedProposer
 from helpers.tasks import make_task
 from helpers.world import recipe, student
 
@@ -23,6 +24,19 @@ def test_a_state_evaluated_twice_concurrently_is_scored_once() -> None:
 
     loop.run_sync(twice())
     assert [candidate.name for candidate in task.candidates] == ["a"]
+
+
+def test_a_question_to_the_proposer_is_answered_or_none() -> None:
+    class Name(lmpipe.Signature):
+        thing: str = lmpipe.Input()
+        word: str = lmpipe.Output()
+
+    proposer = ScriptedProposer(lambda asked: None if asked["thing"] == "sky" else "a word")
+    task = make_task(proposer=proposer.lm)
+    known = loop.run_sync(task.ask(Name, thing="apple"))
+    assert known is not None
+    assert known.word == "a word"
+    assert loop.run_sync(task.ask(Name, thing="sky")) is None
 
 
 def test_an_expensive_teacher_does_not_make_the_final_test_expensive() -> None:

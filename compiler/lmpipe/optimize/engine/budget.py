@@ -98,11 +98,6 @@ class Ledger:
         self._started = time.monotonic() if started is None else started
 
     @property
-    def spent(self) -> dict[str, Spend]:
-        """The spend of each role."""
-        return self.account.by_role
-
-    @property
     def total(self) -> Spend:
         """The spend of all roles together."""
         return self.account.total
@@ -138,7 +133,8 @@ class Ledger:
         """Wait until a run's worst case fits, then reserve it.
 
         Raises:
-            BudgetExhaustedError: if it does not fit although nothing is in flight.
+            BudgetExhaustedError: if it does not fit although nothing is in flight, or if the time
+                is over.
         """
         while problem := self._excess(self._charged + self._withheld + self._reserved + worst):
             if not self._runs:
@@ -147,7 +143,8 @@ class Ledger:
                 )
             self._changed.clear()
             await self._changed.wait()
-        self.check_time()
+        if (left := self._seconds_left()) is not None and left <= 0:
+            raise self._time_is_over()
         self._reserved += worst
         self._runs += 1
 
@@ -185,22 +182,6 @@ class Ledger:
                     "metric asks an LM, name that LM as the recipe's judge"
                 )
 
-    def check_time(self) -> None:
-        """Check that wall time is left.
-
-        Raises:
-            BudgetExhaustedError: if none is left.
-        """
-        left = self.seconds_left()
-        if left is not None and left <= 0:
-            raise self._time_is_over()
-
-    def seconds_left(self) -> float | None:
-        """Return the wall time left, in seconds; None if it is not limited."""
-        if self.budget.seconds is None:
-            return None
-        return self.budget.seconds - (time.monotonic() - self._started)
-
     async def within_time(self, running: Awaitable[T]) -> T:
         """Wait for a result, at most as long as wall time is left.
 
@@ -208,10 +189,16 @@ class Ledger:
             BudgetExhaustedError: if the time is over first.
         """
         try:
-            async with asyncio.timeout(self.seconds_left()):
+            async with asyncio.timeout(self._seconds_left()):
                 return await running
         except TimeoutError:
             raise self._time_is_over() from None
+
+    def _seconds_left(self) -> float | None:
+        """Return the wall time left, in seconds; None if it is not limited."""
+        if self.budget.seconds is None:
+            return None
+        return self.budget.seconds - (time.monotonic() - self._started)
 
     def _time_is_over(self) -> BudgetExhaustedError:
         return BudgetExhaustedError(f"the budget ({self.budget}) is used up: time is over")
