@@ -18,6 +18,7 @@ from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_raci
 from lmpipe.compiling.run_folder import Artifact, RunWriter, open_run, read_artifact
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
 from lmpipe.evaluation.results import Evaluation
+from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Ledger
@@ -78,6 +79,7 @@ async def acompile(
     overrides: Mapping[str, Any] | None = None,
 ) -> Run:
     """`compile` from a coroutine."""
+    check_number("compile", "concurrency", concurrency, minimum=1, integer=True)
     prepared = prepare(recipe)
     folder, lock = open_run(Path(runs), prepared.name, prepared.hash)
     writer = RunWriter(folder, lock, _first_manifest(prepared, origin, overrides or {}))
