@@ -15,6 +15,7 @@ from lmpipe.data.source import Data, read_set, take
 from lmpipe.errors import DataError, RecipeError
 from lmpipe.evaluation.evaluate import check_inputs
 from lmpipe.foundation.canonical_json import digest
+from lmpipe.foundation.checks import check_fields
 from lmpipe.lm.lm import LM
 from lmpipe.lm.price_list import price_of
 from lmpipe.lm.spend import Spend
@@ -103,6 +104,11 @@ class Recipe:
     servers: Sequence[ServerSpec] = ()
     trainer: Trainer | None = None
     base_model: str | None = None
+
+    def __post_init__(self) -> None:
+        sizes = ("train_size", "val_size", "test_size")
+        check_fields(self, "seed", "train_check", minimum=0, integer=True, error=RecipeError)
+        check_fields(self, *sizes, minimum=1, integer=True, optional=True, error=RecipeError)
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some parts changed."""
@@ -221,10 +227,6 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
         )
     if not callable(recipe.metric):
         raise RecipeError(f"the metric {recipe.metric!r:.100} cannot be called")
-    if recipe.train_check < 0:
-        raise RecipeError(
-            f"train_check is {recipe.train_check}: give a number of training examples, 0 for none"
-        )
     optimizer = recipe.optimizer
     if isinstance(optimizer, str):
         optimizer = optimizer_named(optimizer)

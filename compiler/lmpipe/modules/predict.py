@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 import pydantic
 
 from lmpipe.errors import CallError, ConfigError, OutputError, RecipeError, SignatureError
+from lmpipe.foundation.checks import check_number
 from lmpipe.layouts import LayoutError, ask_again, layout_named, render_demo
 from lmpipe.layouts.base import Reading
 from lmpipe.lm.concurrency import loop
@@ -101,6 +102,7 @@ class Predict(Predictor, Generic[P, R_co]):
         self.signature = self._prepare(_as_class(signature))
         self.path = self.signature.__name__
         self.lm = lm
+        check_number(type(self).__name__, "retries", retries, minimum=0, integer=True)
         self.retries = retries
         self._spec = spec_of(self.signature)
         self._pools = Pools(self._spec)  # shared by the copies that other states are bound to
