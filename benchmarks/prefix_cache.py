@@ -35,7 +35,7 @@ from lmpipe.evaluation.evaluate import evaluate
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
-from lmpipe.optimize.shared.demos import draw, labeled_demos, with_demos
+from lmpipe.optimize.shared.demos import draw_demos, labeled_demos, with_demos
 from lmpipe.serving import ServerMetrics, attach
 
 DEMOS = 8
@@ -86,7 +86,7 @@ def lmpipe_side(
         for number in range(options.candidates):
             rng = random.Random(number)
             demos = {
-                path: draw(predictor.spec, pools[path], DEMOS, rng)
+                path: draw_demos(predictor.spec, pools[path], DEMOS, rng)
                 for path, predictor in program.predictors().items()
             }
             state = with_demos(program.state().map(layout=layout, constrained=True), demos)

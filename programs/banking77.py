@@ -71,7 +71,7 @@ recipe = lmpipe.Recipe(
     test=banking77("test"),
     metric=exact_match("label"),
     optimizer=lmpipe.RandomSearch(
-        candidates=6, demos=24, bootstrapped=0, layouts=("plain", "json"), constrained=1.0
+        candidates=6, demos=24, bootstrapped=0, layouts=("plain", "json"), constrained_share=1.0
     ),
     train_size=200,
     val_size=100,

@@ -77,6 +77,6 @@ recipe = lmpipe.Recipe(
     val=tickets("val"),
     test=tickets("test"),
     metric=ticket_score,
-    optimizer=lmpipe.RandomSearch(candidates=6, demos=8, bootstrapped=0, constrained=1.0),
+    optimizer=lmpipe.RandomSearch(candidates=6, demos=8, bootstrapped=0, constrained_share=1.0),
     val_size=40,
 )

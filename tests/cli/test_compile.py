@@ -148,7 +148,7 @@ def test_replicas_and_limits_are_remembered(cli: Cli, folder: Path) -> None:
 def test_limits_hold_for_the_programs_own_lm(cli: Cli) -> None:
     result = cli("compile", "colours.py", "--rpm", "0")
     assert result.exit_code == 2
-    assert "limits must be above 0" in result.stderr
+    assert "rpm must be above 0" in result.stderr
 
 
 def test_a_second_recipe_of_a_file_is_chosen_by_name(cli: Cli, write: Write) -> None:

@@ -106,5 +106,5 @@ def test_the_plan_counts_the_runs_on_train() -> None:
 
 
 def test_a_negative_number_of_training_examples_is_refused() -> None:
-    with pytest.raises(RecipeError, match="train_check is -1"):
+    with pytest.raises(RecipeError, match="train_check must be 0 or more"):
         prepare(recipe(train_check=-1))

@@ -16,7 +16,7 @@ from lmpipe.data.example import Example
 from lmpipe.data.reading import (
     check_disjoint,
     check_not_empty,
-    distinct,
+    distinct_examples,
     fingerprint,
     read_examples,
     shuffled,
@@ -137,7 +137,7 @@ def test_limit_reads_no_further(write: Write) -> None:
 
 
 def test_limit_must_be_positive(write: Write) -> None:
-    with pytest.raises(DataError, match="limit is 0"):
+    with pytest.raises(DataError, match="limit must be 1 or more"):
         read(write("x.jsonl", '{"question":1}'), limit=0)
 
 
@@ -326,7 +326,7 @@ def test_shared_rows_are_named() -> None:
 
 
 def test_distinct_keeps_the_first_of_equal_inputs() -> None:
-    assert distinct([row("q1", "a1"), row("q2", "a2"), row("q1", "a3")]) == ROWS
+    assert distinct_examples([row("q1", "a1"), row("q2", "a2"), row("q1", "a3")]) == ROWS
 
 
 def test_a_shuffle_is_a_permutation() -> None:
@@ -362,8 +362,8 @@ def test_fractions_that_sum_to_one_use_every_row_once(count: int, seed: int) -> 
         ({}, "one of the two"),
         ({"sizes": (1,), "fractions": (0.5,)}, "one of the two"),
         ({"sizes": (8, 3)}, "ask for 11 rows, there are 10"),
-        ({"sizes": (8, 0)}, "each part needs a row"),
-        ({"sizes": ()}, "each part needs a row"),
+        ({"sizes": (8, 0)}, "each value of sizes must be 1 or more"),
+        ({"sizes": ()}, "sizes must be a tuple of 1 or more"),
         ({"fractions": (0.8, 0.3)}, "at most 1"),
         ({"fractions": (0.99, 0.01)}, "each part needs a row"),
     ],

@@ -74,7 +74,9 @@ def test_parts_are_means_over_all_rows() -> None:
 
 
 def test_a_concurrency_below_one_is_refused() -> None:
-    with pytest.raises(ConfigError, match="concurrency is 0"):
+    with pytest.raises(
+        ConfigError, match=r"evaluate\(concurrency=0\): concurrency must be 1 or more"
+    ):
         lmpipe.evaluate(PROGRAM, examples(), exact_match("score"), concurrency=0)
 
 
@@ -119,7 +121,7 @@ def test_a_timeout_of_the_programs_own_is_the_programs() -> None:
 
 
 def test_a_row_timeout_of_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match="row_timeout is 0"):
+    with pytest.raises(ConfigError, match="row_timeout must be above 0"):
         lmpipe.evaluate(PROGRAM, examples(), exact_match("score"), row_timeout=0)
 
 

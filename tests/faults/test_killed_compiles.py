@@ -1,4 +1,4 @@
-"""A compile that is killed, or whose server dies, against a real HTTP server."""
+"""Compiles that are killed, or whose server dies, against a real HTTP server."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from pathlib import Path
 import orjson
 import pytest
 from helpers.fake_server import FakeServer
-from helpers.killing import PATH, WINDOW, Counting, only_run, start
+from helpers.killing import PATH, WINDOW, RecordingReply, only_run, start
 from helpers.world import answer_body
 
 
 @pytest.mark.parametrize(("concurrency", "latency"), [(1, 0.005), (8, 0.03), (64, 0.1)])
-def test_a_killed_compile_resumes_and_pays_nothing_twice(
+def test_a_killed_compile_resumes_and_pays_for_no_call_twice(
     tmp_path: Path, concurrency: int, latency: float
 ) -> None:
     options = (f"--concurrency={concurrency}", "--runs=runs")
-    counting = Counting(alarm_at=250)
-    with FakeServer(counting, latency=latency) as server:
+    replies = RecordingReply(alarm_at=250)
+    with FakeServer(replies, latency=latency) as server:
         killed = start(tmp_path, server.base_url, *options)
-        assert counting.alarm.wait(60)
+        assert replies.alarm.wait(60)
         kept = time.monotonic() - WINDOW - latency
         killed.kill()
         killed.communicate()
         assert not (only_run(tmp_path / "runs") / "program.json").exists()
-        before = list(counting.asked)
+        before = list(replies.requests)
 
-        again = start(tmp_path, server.base_url, *options)
-        _, errors = again.communicate(timeout=120)
-        assert again.returncode == 0, errors.decode()
-        asked_again = {body for _, body in counting.asked[len(before) :]}
+        resume = start(tmp_path, server.base_url, *options)
+        _, errors = resume.communicate(timeout=120)
+        assert resume.returncode == 0, errors.decode()
+        repeated = {body for _, body in replies.requests[len(before) :]}
 
         whole = start(tmp_path, server.base_url, "--runs=whole", cache="another")
         _, errors = whole.communicate(timeout=120)
@@ -42,17 +42,17 @@ def test_a_killed_compile_resumes_and_pays_nothing_twice(
     resumed = only_run(tmp_path / "runs")
     undisturbed = only_run(tmp_path / "whole")
     assert (resumed / "program.json").read_bytes() == (undisturbed / "program.json").read_bytes()
-    # Only what was in flight when the kill came, or just answered, can have been asked again.
+    # Only calls that were in flight at the kill, or just answered, may be repeated.
     safe = [body for when, body in before if when < kept]
-    assert len(safe) >= 50  # or this would show nothing
-    assert not asked_again & set(safe)
+    assert len(safe) >= 50  # otherwise the test shows nothing
+    assert not repeated & set(safe)
     manifest = orjson.loads((resumed / "manifest.json").read_bytes())
     events = map(orjson.loads, (resumed / "events.jsonl").read_bytes().splitlines())
     fresh = next(event["fresh"] for event in events if event["event"] == "spent")
     assert fresh["calls"] <= manifest["spend"]["total"]["calls"] - len(safe)
 
 
-def test_a_server_that_dies_stops_the_compile_and_scores_nothing_down(tmp_path: Path) -> None:
+def test_a_dead_server_stops_the_compile_and_lowers_no_score(tmp_path: Path) -> None:
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Every optimizer is killed in mid-compile and goes on: resume is replay."""
+"""A compile with any optimizer resumes after a kill: resume is replay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.fake_server import FakeServer
-from helpers.killing import WINDOW, Counting, only_run, start
+from helpers.killing import WINDOW, RecordingReply, only_run, start
 from helpers.optimizers import EVERY
 from helpers.writer import answer_or_write_body
 
@@ -26,22 +26,22 @@ recipe = make_recipe(
 
 
 @pytest.mark.parametrize("name", list(EVERY))
-def test_a_killed_compile_goes_on_and_asks_nothing_again(tmp_path: Path, name: str) -> None:
+def test_a_killed_compile_resumes_and_repeats_no_call(tmp_path: Path, name: str) -> None:
     program = PROGRAM.format(name=name)
-    counting = Counting(alarm_at=170, reply=answer_or_write_body)
-    with FakeServer(counting, latency=0.02) as server:
+    replies = RecordingReply(alarm_at=170, reply=answer_or_write_body)
+    with FakeServer(replies, latency=0.02) as server:
         killed = start(tmp_path, server.base_url, "--runs=runs", program=program)
-        assert counting.alarm.wait(60)
+        assert replies.alarm.wait(60)
         kept = time.monotonic() - WINDOW - 0.02
         killed.kill()
         killed.communicate()
-        before = list(counting.asked)
+        before = list(replies.requests)
         assert not (only_run(tmp_path / "runs") / "program.json").exists()
 
-        again = start(tmp_path, server.base_url, "--runs=runs", program=program)
-        _, errors = again.communicate(timeout=120)
-        assert again.returncode == 0, errors.decode()
-        asked_again = {body for _, body in counting.asked[len(before) :]}
+        resume = start(tmp_path, server.base_url, "--runs=runs", program=program)
+        _, errors = resume.communicate(timeout=120)
+        assert resume.returncode == 0, errors.decode()
+        repeated = {body for _, body in replies.requests[len(before) :]}
 
         whole = start(tmp_path, server.base_url, "--runs=whole", cache="another", program=program)
         _, errors = whole.communicate(timeout=120)
@@ -50,4 +50,4 @@ def test_a_killed_compile_goes_on_and_asks_nothing_again(tmp_path: Path, name: s
     resumed, undisturbed = only_run(tmp_path / "runs"), only_run(tmp_path / "whole")
     for file in ("program.json", "candidates.jsonl"):
         assert (resumed / file).read_bytes() == (undisturbed / file).read_bytes()
-    assert not asked_again & {body for when, body in before if when < kept}
+    assert not repeated & {body for when, body in before if when < kept}

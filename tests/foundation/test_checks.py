@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lmpipe.errors import ConfigError, RecipeError
-from lmpipe.foundation.checks import check_fields, check_number, check_numbers
+from lmpipe.foundation.checks import check_choice, check_fields, check_number, check_numbers
 
 
 class Search:
@@ -91,3 +91,15 @@ def test_fields_are_checked_by_name_and_the_first_bad_one_is_named() -> None:
     check_fields(Search(), "demos", minimum=0)
     with pytest.raises(ConfigError, match=r"^Search\(rounds=-2\): rounds must be 0 or more$"):
         check_fields(Search(), "demos", "rounds", minimum=0)
+
+
+def test_a_choice_is_one_of_the_valid_strings() -> None:
+    check_choice("Search", "effort", "light", ("light", "heavy"))
+    with pytest.raises(ConfigError) as caught:
+        check_choice("Search", "effort", "huge", ("light", "heavy"))
+    assert str(caught.value) == "Search(effort='huge'): effort must be one of 'light', 'heavy'"
+
+
+def test_a_value_that_cannot_be_hashed_is_refused_like_any_other() -> None:
+    with pytest.raises(RecipeError, match="effort must be one of 'light'"):
+        check_choice("Search", "effort", ["light"], ("light",), error=RecipeError)

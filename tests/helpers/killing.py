@@ -1,4 +1,4 @@
-"""Compiles in a process of their own, against a real HTTP server, for tests that kill them."""
+"""Start compiles in separate processes, against a real HTTP server, for tests that kill them."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from helpers.world import recipe as make_recipe
 recipe = make_recipe(student=lmpipe.LM("vllm/fake", base_url=os.environ["FAKE_URL"]))
 """
 
-# What a kill can lose: a reply is on disk this long after the server sent it, in seconds. It
-# takes some ten milliseconds, or more on a machine that is busy.
+# A kill can lose the replies of this many seconds: it takes about 10 milliseconds until a reply
+# is on disk, and longer on a busy machine.
 WINDOW = 0.25
 
 
-class Counting:
-    """Answers like the world's LM, notes who asked when, and says when so many have.
+class RecordingReply:
+    """Replies like the world's LM, records the requests with their times, and sets an alarm.
 
     Args:
-        alarm_at: how many requests set the alarm off; 0 for none.
-        reply: what is answered.
+        alarm_at: the number of requests that sets the alarm; 0 never does.
+        reply: makes the reply from the request's body.
     """
 
     def __init__(
         self, alarm_at: int = 0, reply: Callable[[dict[str, Any]], str] = answer_body
     ) -> None:
         self._reply = reply
-        self.asked: list[tuple[float, bytes]] = []
+        self.requests: list[tuple[float, bytes]] = []
         self.alarm = threading.Event()
         self._alarm_at = alarm_at
 
     def __call__(self, body: dict[str, Any]) -> str:
         spelled = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-        self.asked.append((time.monotonic(), spelled))
-        if self._alarm_at and len(self.asked) >= self._alarm_at:
+        self.requests.append((time.monotonic(), spelled))
+        if self._alarm_at and len(self.requests) >= self._alarm_at:
             self.alarm.set()
         return self._reply(body)
 
@@ -56,7 +56,15 @@ class Counting:
 def start(
     folder: Path, url: str, *options: str, cache: str = "cache", program: str = PROGRAM
 ) -> subprocess.Popen[bytes]:
-    """Start `lmpipe compile` on a program that asks the server at a URL, given as FAKE_URL."""
+    """Start `lmpipe compile` on a program that calls the server at a URL.
+
+    Args:
+        folder: the working folder.
+        url: the server's URL; the program reads it from `FAKE_URL`.
+        options: further command-line options.
+        cache: the name of the cache's folder.
+        program: the source of the program.
+    """
     (folder / "colours.py").write_text(program)
     environment = {
         **os.environ,
@@ -71,6 +79,6 @@ def start(
 
 
 def only_run(runs: Path) -> Path:
-    """The one run folder that there is."""
+    """Return the only run folder."""
     (folder,) = (item for item in runs.iterdir() if item.is_dir())
     return folder

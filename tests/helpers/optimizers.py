@@ -1,4 +1,4 @@
-"""Every optimizer with settings that make small searches, for what all of them promise."""
+"""Every optimizer with settings for small searches, to test what all of them promise."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SMALL: dict[str, Optimizer] = {
     "knn": lmpipe.KNNFewShot(k=(2, 4)),
     "student-preferred": lmpipe.StudentPreferred(demos_tried=6, neighbors=3, demos=(2, 4)),
     "layout": lmpipe.LayoutSearch(demos=2),
-    "gepa": lmpipe.GEPA(calls=180),
+    "gepa": lmpipe.GEPA(runs=180),
     "infer-rules": lmpipe.InferRules(candidates=2, demos=2),
     "copro": lmpipe.COPRO(breadth=2, depth=2, examples=6, shown=2),
-    "mipro": lmpipe.MIPROv2(instructions=3, demo_sets=4, trials=6, batch=3, demos=4),
+    "mipro": lmpipe.MIPROv2(instructions=3, demo_sets=4, trials=6, trials_per_race=3, demos=4),
     "simba": lmpipe.SIMBA(steps=2, batch=6, samples=2, candidates_per_step=2, finalists=2),
     "ensemble": lmpipe.Ensemble(
         search=lmpipe.RandomSearch(candidates=3, demos=4, bootstrapped=0), size=2
@@ -25,7 +25,7 @@ SMALL: dict[str, Optimizer] = {
     ),
 }
 
-# Those that train weights; what they need of a recipe is a trainer.
+# The optimizers that train weights: their recipe needs a trainer.
 TRAINING: dict[str, Optimizer] = {
     "finetune": lmpipe.BootstrapFinetune(teacher_demos=4),
     "distill": lmpipe.Distill(samples=2),

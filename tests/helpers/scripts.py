@@ -1,4 +1,4 @@
-"""What a script of the small world's LM knows of a request, and a proposer that remembers."""
+"""Helpers for scripted LMs of the small world: read requests, write replies, record questions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ASKS_FOR_WORDS = re.compile(r'## words\n|the words only|\{"words"')
 
 
 def instruction_of(request: Request) -> str:
-    """The system turn, which opens with the instruction."""
+    """Return the system turn, which begins with the instruction."""
     return request.messages[0].content
 
 
@@ -26,38 +26,38 @@ def question_of(request: Request) -> str:
 
 
 def demos_of(request: Request) -> list[tuple[str, str]]:
-    """The demonstrations that a request shows, inputs and outputs as they are laid out."""
+    """Return the demonstrations of a request: inputs and outputs as the layout wrote them."""
     turns = [message.content for message in request.messages[1:-1]]
     return list(zip(turns[::2], turns[1::2], strict=True))
 
 
 def kind_in(text: str) -> str:
-    """The kind of the thing that a text speaks of."""
+    """Return the kind of thing that a text mentions."""
     return next(kind for kind in COLOURS if kind in text)
 
 
 def kind_of(request: Request) -> str:
-    """The kind of the thing that is asked about."""
+    """Return the kind of thing that a request asks about."""
     return kind_in(question_of(request))
 
 
 def number_of(request: Request) -> int:
-    """The number of the thing that is asked about: below 100 in the training examples."""
+    """Return the number of the thing that a request asks about: below 100 in training examples."""
     found = re.search(r"number (\d+)", question_of(request))
     assert found is not None
     return int(found[1])
 
 
-def answered(request: Request, *, right: bool) -> str:
-    """A right or a wrong colour, or words where a step asks for those, in the request's layout."""
+def reply_to(request: Request, *, right: bool) -> str:
+    """Reply in the request's layout: a right or wrong colour, or words for a step that asks so."""
     if _ASKS_FOR_WORDS.search(instruction_of(request)):
-        return laid_out(request, "words", "a thing of some colour")
+        return in_layout(request, "words", "a thing of some colour")
     kind = kind_of(request)
-    return laid_out(request, "colour", COLOURS[kind] if right else WRONG[kind])
+    return in_layout(request, "colour", COLOURS[kind] if right else WRONG[kind])
 
 
-def laid_out(request: Request, field: str, value: str) -> str:
-    """One output in the layout that a request asks for."""
+def in_layout(request: Request, field: str, value: str) -> str:
+    """Write one output in the layout that a request asks for."""
     layout = layout_of(request)
     if layout == "chat":
         return f"## {field}\n{value}"
@@ -65,7 +65,7 @@ def laid_out(request: Request, field: str, value: str) -> str:
 
 
 def layout_of(request: Request) -> str:
-    """The name of a request's layout."""
+    """Return the name of a request's layout."""
     system = instruction_of(request)
     if "\n## " in system:
         return "chat"
@@ -73,10 +73,10 @@ def layout_of(request: Request) -> str:
 
 
 class ScriptedProposer:
-    """A proposer, and what it was asked.
+    """A scripted proposer that records its questions.
 
     Args:
-        write: its answer from what it is shown; None is a reply that cannot be read.
+        write: makes the answer from the inputs; None makes a reply that cannot be parsed.
     """
 
     def __init__(self, write: Callable[[dict[str, str]], str | None]) -> None:
@@ -85,7 +85,7 @@ class ScriptedProposer:
         self.lm = lmpipe.ScriptedLM(self._answer, name="proposer")
 
     def _answer(self, request: Request) -> str:
-        if len(request.messages) > 2:  # asked again, after a reply that could not be read
+        if len(request.messages) > 2:  # a retry after a reply that could not be parsed
             return "?"
         assert request.constraint is not None
         (field,) = orjson.loads(request.constraint.value)["properties"]

@@ -1,4 +1,4 @@
-"""A task of the small world, for tests that drive the engine or an optimizer directly."""
+"""Tasks of the small world, for tests that drive the engine or an optimizer directly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ def make_task(
     watchers: Sequence[Watcher] = (),
     **changes: object,
 ) -> Task:
-    """A task on the world's recipe; `changes` are parts of that recipe."""
+    """Make a task from the world's recipe.
+
+    Args:
+        racing: the racing rules; None scores every candidate on every example.
+        budget: the budget; no limits by default.
+        watchers: receive the task's events.
+        changes: parts of the recipe to change.
+    """
     ready = prepare(recipe(**changes))
     return Task(
         program=ready.recipe.program,
@@ -39,12 +46,12 @@ def make_task(
     )
 
 
-def searched(optimizer: Optimizer, **options: Any) -> Task:
-    """A task in which an optimizer has searched, from the program as declared; no more is run.
+def run_optimizer(optimizer: Optimizer, **options: Any) -> Task:
+    """Run an optimizer on a new task, from the program as declared, without baselines or test.
 
     Args:
         optimizer: the optimizer.
-        options: those of `make_task`.
+        options: the options of `make_task`.
     """
     task = make_task(**options)
     loop.run_sync(optimizer.optimize(task))

@@ -1,4 +1,4 @@
-"""An event loop whose time jumps to whatever is waited for: hours pass in no time."""
+"""An event loop with a virtual clock that skips waiting time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class _Selector(selectors.DefaultSelector):
-    """Moves the clock on where the loop would sleep."""
+    """Advances the clock instead of sleeping."""
 
     now = 0.0
 
@@ -25,7 +25,7 @@ class _Selector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """The loop; `time` begins at 0."""
+    """An event loop whose virtual time starts at 0."""
 
     def __init__(self) -> None:
         self._virtual = _Selector()
@@ -36,10 +36,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def in_virtual_time(scenario: Coroutine[Any, Any, T]) -> T:
-    """Run a scenario to its end.
+    """Run a coroutine to its end in virtual time.
 
     Raises:
-        TimeoutError: if it hangs for a virtual week.
+        TimeoutError: if it takes more than a virtual week.
     """
 
     async def bounded() -> T:
@@ -54,5 +54,5 @@ def in_virtual_time(scenario: Coroutine[Any, Any, T]) -> T:
 
 
 def now() -> float:
-    """The virtual time, in seconds."""
+    """Return the virtual time, in seconds."""
     return asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""A small world to compile in: a task, its data, and a scripted LM that demonstrations help."""
+"""A small world for compiles: a task, its data, and a scripted LM that demonstrations help."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class NameColourFrom(lmpipe.Signature):
 
 
 class TwoSteps(lmpipe.Module):
-    """Describe first, then name: the middle field is in no data."""
+    """Describe, then name the colour; no data contain the field in between."""
 
     def __init__(self) -> None:
         self.describe = lmpipe.Predict(Describe)
@@ -54,6 +54,7 @@ class TwoSteps(lmpipe.Module):
 
 
 def things(count: int, *, seed: int = 0, start: int = 0) -> list[lmpipe.Example]:
+    """Make examples of things with random kinds, numbered from `start`."""
     rng = random.Random(seed)
     rows = []
     for number in range(start, start + count):
@@ -69,23 +70,24 @@ GREENS = [
 
 
 def answer(request: Request) -> str:
-    """Right more often with more demonstrations, and with constrained outputs."""
+    """Reply right more often with more demonstrations and with constrained outputs."""
     turns = [message.content for message in request.messages]
     return answer_turns(turns, constrained=request.constraint is not None)
 
 
 def answer_body(body: dict[str, Any]) -> str:
-    """`answer`, for a server that sees the HTTP request's body."""
+    """Reply like `answer`, to the body of an HTTP request."""
     turns = [str(message["content"]) for message in body["messages"]]
     return answer_turns(turns, constrained="structured_outputs" in body)
 
 
 def answer_turns(turns: Sequence[str], *, constrained: bool) -> str:
+    """Reply like `answer`, to the contents of the messages."""
     system, asked = turns[0], [text for text in turns if not text.startswith("That reply")]
     if "few words" in system:
         return _write(system, "words", "a thing of some colour")
     question = next(text for text in reversed(asked) if "number" in text)
-    # An instruction that the world's proposer wrote helps like some demonstrations.
+    # An instruction that the world's proposer wrote helps like three demonstrations.
     demos = (len(turns) - 2) // 2 + (3 if "Look at the thing well" in system else 0)
     kind = next((kind for kind in COLOURS if kind in question), "sky")
     dice = int(hashlib.sha256(question.encode()).hexdigest()[:4], 16) % 20
@@ -104,11 +106,12 @@ def _write(system: str, field: str, value: str) -> str:
 
 
 def student(**settings: object) -> lmpipe.ScriptedLM:
+    """Make the world's LM."""
     return lmpipe.ScriptedLM(answer, **settings)  # type: ignore[arg-type]
 
 
 def answer_trained(request: Request) -> str:
-    """Right with trained weights, in the `chat` layout; `answer` without."""
+    """Reply right, in the `chat` layout, with trained weights; without them, like `answer`."""
     if request.lm.adapter is None and not request.lm.name.startswith("ft:"):
         return answer(request)
     asked = request.messages[-1].content
@@ -116,6 +119,7 @@ def answer_trained(request: Request) -> str:
 
 
 def recipe(**changes: object) -> lmpipe.Recipe:
+    """Make the world's recipe with some parts changed."""
     made = lmpipe.Recipe(
         program=lmpipe.Predict(NameColour),
         train=things(40),
@@ -131,7 +135,7 @@ def recipe(**changes: object) -> lmpipe.Recipe:
 
 
 def recipe_of_all_weights(model: Path) -> lmpipe.Recipe:
-    """A compile whose student says red until all of its weights are trained, on a fake vLLM."""
+    """Make a recipe, on a fake vLLM, whose student says red until its full weights are trained."""
     write_model(model)
     server = lmpipe.ServerSpec(
         model=str(model), name="tiny", command=fake_command(), env={"FAKE_REPLY": "## colour\nred"}

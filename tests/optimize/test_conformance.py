@@ -1,4 +1,4 @@
-"""What every optimizer promises: replay, seeds, budgets, failures as data, Ctrl-C, its cost."""
+"""What every optimizer promises: replay, seeds, budgets, failures as data, Ctrl-C, cost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def program_bytes(run: lmpipe.Run) -> bytes:
     return (run.path / "program.json").read_bytes()
 
 
-def test_every_optimizer_is_held_to_these_promises() -> None:
+def test_every_optimizer_is_tested_here() -> None:
     assert set(EVERY) == set(optimizer_names())
 
 
@@ -59,7 +59,7 @@ def test_the_concurrency_does_not_change_the_result(tmp_path: Path, name: str) -
 
 @every
 def test_another_seed_makes_other_candidates(tmp_path: Path, name: str) -> None:
-    # One predictor, whose outputs the data label: here every optimizer has a choice to make.
+    # With one predictor and labeled outputs, every optimizer has random choices to make.
     first, second = (
         lmpipe.compile(made(name, program=lmpipe.Predict(NameColour), seed=seed), runs=tmp_path)
         for seed in (0, 1)
@@ -68,7 +68,7 @@ def test_another_seed_makes_other_candidates(tmp_path: Path, name: str) -> None:
 
 
 @every
-def test_the_declared_program_is_untouched(tmp_path: Path, name: str) -> None:
+def test_the_declared_program_does_not_change(tmp_path: Path, name: str) -> None:
     program = TwoSteps()
     before = program.state()
     lmpipe.compile(made(name, program=program), runs=tmp_path)
@@ -85,7 +85,7 @@ def test_the_result_is_loaded_and_answers(tmp_path: Path, name: str) -> None:
 
 
 @every
-def test_the_best_candidate_is_never_behind_the_baselines(tmp_path: Path, name: str) -> None:
+def test_the_best_candidate_is_at_least_as_good_as_the_baselines(tmp_path: Path, name: str) -> None:
     run = lmpipe.compile(made(name), runs=tmp_path)
     complete = [candidate for candidate in run.candidates if candidate.complete]
     assert run.best.score == max(candidate.score for candidate in complete)
@@ -101,7 +101,7 @@ def test_the_plan_bounds_what_is_spent(tmp_path: Path, name: str) -> None:
 
 @every
 @pytest.mark.parametrize("share", [0.3, 0.7])
-def test_a_budget_of_calls_is_never_passed(tmp_path: Path, name: str, share: float) -> None:
+def test_a_budget_of_calls_is_never_exceeded(tmp_path: Path, name: str, share: float) -> None:
     whole = lmpipe.compile(made(name), runs=tmp_path / "whole").account.total.calls
     calls = int(whole * share)
     lm = writer()
@@ -113,7 +113,7 @@ def test_a_budget_of_calls_is_never_passed(tmp_path: Path, name: str, share: flo
 
 
 @every
-def test_a_budget_of_tokens_is_never_passed(tmp_path: Path, name: str) -> None:
+def test_a_budget_of_tokens_is_never_exceeded(tmp_path: Path, name: str) -> None:
     budget = lmpipe.Budget(tokens=200_000)
     lm = writer(context=1000)
     run = lmpipe.compile(made(name, student=lm, budget=budget), runs=tmp_path)
@@ -121,7 +121,7 @@ def test_a_budget_of_tokens_is_never_passed(tmp_path: Path, name: str) -> None:
 
 
 @every
-def test_a_budget_of_dollars_is_never_passed(tmp_path: Path, name: str) -> None:
+def test_a_budget_of_dollars_is_never_exceeded(tmp_path: Path, name: str) -> None:
     lm = writer(context=1000, price=(1.0, 1.0))
     run = lmpipe.compile(made(name, student=lm, budget=lmpipe.Budget(usd=0.2)), runs=tmp_path)
     assert run.account.total.usd is not None
@@ -142,7 +142,9 @@ def test_where_a_budget_ends_does_not_depend_on_concurrency(tmp_path: Path, name
 
 
 @every
-def test_a_metric_that_raises_on_some_rows_stops_nothing(tmp_path: Path, name: str) -> None:
+def test_a_metric_that_raises_on_some_rows_does_not_stop_the_compile(
+    tmp_path: Path, name: str
+) -> None:
     def touchy(example: lmpipe.Example, prediction: object) -> lmpipe.Score:
         if "sky" in example.thing:
             raise ValueError("no sky, please")
@@ -155,9 +157,9 @@ def test_a_metric_that_raises_on_some_rows_stops_nothing(tmp_path: Path, name: s
 
 
 @every
-def test_replies_that_cannot_be_read_stop_nothing(tmp_path: Path, name: str) -> None:
+def test_unparseable_replies_do_not_stop_the_compile(tmp_path: Path, name: str) -> None:
     def moody(request: Request) -> str:
-        # Of the world's questions some, and of a proposer's every second one.
+        # About a third of all replies cannot be parsed.
         turns = "".join(message.content for message in request.messages)
         return "{" if sum(turns.encode()) % 3 == 0 else answer_or_write(request)
 
@@ -166,7 +168,7 @@ def test_replies_that_cannot_be_read_stop_nothing(tmp_path: Path, name: str) -> 
 
 
 @every
-def test_examples_without_labels_are_enough(tmp_path: Path, name: str) -> None:
+def test_labels_are_not_needed_if_the_metric_does_not_use_them(tmp_path: Path, name: str) -> None:
     def named(example: lmpipe.Example, prediction: object) -> bool:
         return str(prediction.colour) in ("red", "blue")  # type: ignore[attr-defined]
 
@@ -202,7 +204,7 @@ def test_a_predictor_may_be_called_many_times_in_a_run(tmp_path: Path, name: str
 
 
 class Stalling(lmpipe.ScriptedLM):
-    """Answers 119 requests, then none: whoever asks waits until he is cancelled."""
+    """Replies to 119 requests; later ones wait until they are cancelled."""
 
     async def complete(self, request: Request, **options: Any) -> Reply:
         reply = await super().complete(request, **options)
@@ -213,11 +215,11 @@ class Stalling(lmpipe.ScriptedLM):
         raise AssertionError("unreachable: it waits until it is cancelled")
 
     def stall(self) -> None:
-        """Nothing more."""
+        """Do nothing before waiting."""
 
 
 class Interrupting(Stalling):
-    """Sends Ctrl-C in place of an answer."""
+    """Sends Ctrl-C in place of a reply."""
 
     def stall(self) -> None:
         if len(self.requests) == 120:
@@ -225,7 +227,7 @@ class Interrupting(Stalling):
 
 
 @every
-def test_a_budget_of_seconds_leaves_the_best_so_far(tmp_path: Path, name: str) -> None:
+def test_when_the_time_is_over_the_best_so_far_is_kept(tmp_path: Path, name: str) -> None:
     budget = lmpipe.Budget(seconds=3)
     stalling = Stalling(answer_or_write)
     run = lmpipe.compile(made(name, student=stalling, budget=budget), runs=tmp_path, concurrency=1)
@@ -234,7 +236,7 @@ def test_a_budget_of_seconds_leaves_the_best_so_far(tmp_path: Path, name: str) -
 
 
 @every
-def test_ctrl_c_leaves_the_best_so_far(tmp_path: Path, name: str) -> None:
+def test_after_ctrl_c_the_best_so_far_is_kept(tmp_path: Path, name: str) -> None:
     student = Interrupting(answer_or_write)
     with pytest.raises(KeyboardInterrupt):
         lmpipe.compile(made(name, student=student), runs=tmp_path, concurrency=1)
@@ -246,7 +248,7 @@ def test_ctrl_c_leaves_the_best_so_far(tmp_path: Path, name: str) -> None:
 
 
 @every
-def test_a_teacher_of_another_lm_is_asked_for_rollouts_alone(tmp_path: Path, name: str) -> None:
+def test_another_teacher_lm_only_makes_rollouts_and_proposals(tmp_path: Path, name: str) -> None:
     teacher, student = writer(name="teacher"), writer()
     run = lmpipe.compile(made(name, student=student, teacher=teacher), runs=tmp_path)
     roles = {

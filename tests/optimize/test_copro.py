@@ -1,4 +1,4 @@
-"""COPRO: what its proposer is shown, what it keeps, where it ends."""
+"""COPRO: what the proposer is shown, what is kept, and where the search ends."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _CLUE = "say what people say"
 Write = Callable[[dict[str, str], int], str]
 
 
-def told(example: lmpipe.Example, prediction: Any) -> lmpipe.Score:
+def with_feedback(example: lmpipe.Example, prediction: Any) -> lmpipe.Score:
     right = example.colour == prediction.colour
     return lmpipe.Score(float(right), feedback="" if right else _CLUE)
 
 
-def silent(example: lmpipe.Example, prediction: Any) -> float:
-    return told(example, prediction).value
+def without_feedback(example: lmpipe.Example, prediction: Any) -> float:
+    return with_feedback(example, prediction).value
 
 
 def repeats_feedback(asked: dict[str, str], sample: int) -> str:
@@ -33,16 +33,16 @@ def repeats_feedback(asked: dict[str, str], sample: int) -> str:
 
 
 def climbs(asked: dict[str, str], sample: int) -> str:
-    """One sign more than in the best of what was tried."""
+    """Write one exclamation mark more than the best instruction tried so far has."""
     best = asked["tried"].rsplit("score ", 1)[-1]
     return "!" * (1 + best.count("!"))
 
 
 class World:
-    """An LM that is right on more things the more signs its instruction has, or with the clue.
+    """An LM that is right on more things with more exclamation marks, or with the clue.
 
     Args:
-        write: the proposer's answer, from what it is shown and the number of the sample.
+        write: makes the proposer's answer from the inputs and the sample number.
     """
 
     def __init__(self, write: Write) -> None:
@@ -63,45 +63,45 @@ class World:
 
     @staticmethod
     def _reply(instruction: str) -> str:
-        # What is no instruction at all stands for a reply that cannot be read.
+        # An empty instruction makes a reply that cannot be parsed.
         return orjson.dumps({"instruction": instruction}).decode() if instruction else "?"
 
 
 def compiled(runs: Path, world: World, **changes: Any) -> lmpipe.Run:
     settings: dict[str, Any] = {
         "student": world.lm,
-        "metric": told,
+        "metric": with_feedback,
         "optimizer": lmpipe.COPRO(breadth=2, depth=2, examples=20),
     }
     return lmpipe.compile(recipe(**{**settings, **changes}), runs=runs)
 
 
-def test_it_writes_what_the_feedback_says_into_the_instruction(tmp_path: Path) -> None:
+def test_the_feedback_reaches_the_instruction(tmp_path: Path) -> None:
     run = compiled(tmp_path, World(repeats_feedback))
     assert run.best.score == 1.0
     assert run.state["self"].instruction == f"Please {_CLUE}."
 
 
-def test_a_metric_without_feedback_gives_no_clue(tmp_path: Path) -> None:
-    assert compiled(tmp_path, World(repeats_feedback), metric=silent).best.score < 1.0
+def test_without_feedback_the_clue_is_not_found(tmp_path: Path) -> None:
+    assert compiled(tmp_path, World(repeats_feedback), metric=without_feedback).best.score < 1.0
 
 
-def test_failed_runs_are_not_shown_if_none_are_asked_for(tmp_path: Path) -> None:
+def test_with_shown_0_no_failed_runs_are_shown(tmp_path: Path) -> None:
     world = World(repeats_feedback)
     compiled(tmp_path, world, optimizer=lmpipe.COPRO(breadth=2, depth=1, shown=0))
     assert {asked["failed"] for asked in world.asked} == {"none"}
 
 
-def test_each_round_goes_on_from_the_best_of_the_last(tmp_path: Path) -> None:
+def test_each_round_starts_from_the_best_of_the_last_one(tmp_path: Path) -> None:
     world = World(climbs)
-    run = compiled(tmp_path, world, metric=silent)
+    run = compiled(tmp_path, world, metric=without_feedback)
     assert run.best.score == 1.0
     assert run.state["self"].instruction == "!!"
 
 
-def test_attempts_are_shown_with_scores_the_best_one_last(tmp_path: Path) -> None:
+def test_tried_instructions_are_shown_with_scores_the_best_one_last(tmp_path: Path) -> None:
     world = World(climbs)
-    compiled(tmp_path, world, metric=silent)
+    compiled(tmp_path, world, metric=without_feedback)
     shown = world.asked[-1]["tried"].split("\n\n")
     scores = [int(attempt.split(":")[0].removeprefix("score ")) for attempt in shown]
     assert len(scores) == 2
@@ -109,13 +109,13 @@ def test_attempts_are_shown_with_scores_the_best_one_last(tmp_path: Path) -> Non
     assert shown[-1].endswith(":\n!")
 
 
-def test_no_more_attempts_are_shown_than_asked_for(tmp_path: Path) -> None:
+def test_history_limits_the_instructions_that_are_shown(tmp_path: Path) -> None:
     world = World(lambda asked, sample: f"Another way, {len(world.asked)}.")
     compiled(tmp_path, world, optimizer=lmpipe.COPRO(breadth=3, depth=3, history=2))
     assert max(asked["tried"].count("score ") for asked in world.asked) == 2
 
 
-def test_it_ends_when_nothing_can_be_better(tmp_path: Path) -> None:
+def test_the_search_ends_at_a_score_of_1(tmp_path: Path) -> None:
     world = World(repeats_feedback)
     compiled(tmp_path, world, optimizer=lmpipe.COPRO(breadth=2, depth=5, examples=20))
     assert len(world.asked) == 2
@@ -135,7 +135,7 @@ def test_the_predictor_that_matters_gets_the_instruction(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("useless", ["", "  ", "Which colour does the thing have?"])
-def test_useless_proposals_are_no_candidates(tmp_path: Path, useless: str) -> None:
+def test_useless_proposals_do_not_become_candidates(tmp_path: Path, useless: str) -> None:
     run = compiled(tmp_path, World(lambda asked, sample: useless))
     assert {candidate.name for candidate in run.candidates} == {"as declared", "constrained"}
 
@@ -149,7 +149,9 @@ def test_equal_proposals_are_one_candidate(tmp_path: Path) -> None:
 def test_the_plan_bounds_what_is_spent(tmp_path: Path) -> None:
     world = World(climbs)
     optimizer = lmpipe.COPRO(breadth=3, depth=2, examples=5)
-    made = recipe(student=world.lm, metric=silent, program=TwoSteps(), optimizer=optimizer)
+    made = recipe(
+        student=world.lm, metric=without_feedback, program=TwoSteps(), optimizer=optimizer
+    )
     run = lmpipe.compile(made, runs=tmp_path)
     plan = prepare(made).plan()
     assert len(world.asked) <= plan.asks == 12
@@ -167,6 +169,6 @@ def test_the_plan_bounds_what_is_spent(tmp_path: Path) -> None:
         {"temperature": -0.1},
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         lmpipe.COPRO(**settings)

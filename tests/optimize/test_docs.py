@@ -1,4 +1,4 @@
-"""The page on optimizers lists all of them, and its example runs."""
+"""The page on optimizers lists all of them, and its example works."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lmpipe.optimize.engine.race_rules import Racing
 PAGE = (Path(__file__).parents[2] / "docs" / "optimizers.md").read_text(encoding="utf-8")
 
 
-def test_the_shelf_is_the_whole_shelf() -> None:
+def test_every_optimizer_is_listed() -> None:
     listed = dict(re.findall(r"^\| `([\w-]+)` `(\w+)` \|", PAGE, re.M))
     assert listed == {name: type(optimizer_named(name)).__name__ for name in optimizer_names()}
 
@@ -32,6 +32,6 @@ def test_the_example_of_an_optimizer_compiles(tmp_path: Path) -> None:
     assert {"1 words", "2 words"} <= {candidate.name for candidate in run.candidates}
 
 
-def test_the_risk_that_it_names_is_the_default() -> None:
+def test_the_default_risk_is_right() -> None:
     (risk,) = re.findall(r"leader; ([\d.]+) is the default", PAGE)
     assert float(risk) == pytest.approx(Racing().risk)

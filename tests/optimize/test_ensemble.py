@@ -1,4 +1,4 @@
-"""Ensemble: who votes, and when the vote wins."""
+"""Ensemble: which candidates vote, and when the vote wins."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.scripts import answered, instruction_of, kind_of
-from helpers.tasks import searched
+from helpers.scripts import instruction_of, kind_of, reply_to
+from helpers.tasks import run_optimizer
 from helpers.world import COLOURS, recipe
 
 import lmpipe
@@ -21,12 +21,12 @@ from lmpipe.state.program_state import ProgramState, member_states
 
 
 @dataclass(frozen=True)
-class Tries:
-    """A search whose candidates have these instructions.
+class TryInstructions:
+    """A search whose candidates have given instructions.
 
     Args:
         texts: the instructions, in the order in which they race.
-        again: whether each one is scored to its end after the race.
+        again: whether each one is evaluated on all examples after the race.
     """
 
     texts: tuple[str, ...]
@@ -47,132 +47,136 @@ class Tries:
         return {"texts": list(self.texts)}
 
 
-# Each of them is wrong on another kind; of three votes two are right on all.
+# Each of them is wrong on another kind of thing, so two of three votes are always right.
 THREE = ("apple, grass", "grass, sky", "sky, apple")
 
 
-def literal(request: Request) -> str:
-    """Right on the things that the instruction names."""
-    return answered(request, right=kind_of(request) in instruction_of(request))
+def right_on_named_kinds(request: Request) -> str:
+    """Reply right on the kinds of things that the instruction names."""
+    return reply_to(request, right=kind_of(request) in instruction_of(request))
 
 
-def voted(*texts: str, again: bool = False, racing: Racing | None = None, **settings: Any) -> Task:
-    optimizer = lmpipe.Ensemble(search=Tries(texts, again=again), **settings)
-    return searched(optimizer, student=lmpipe.ScriptedLM(literal), racing=racing)
+def search(*texts: str, again: bool = False, racing: Racing | None = None, **settings: Any) -> Task:
+    optimizer = lmpipe.Ensemble(search=TryInstructions(texts, again=again), **settings)
+    return run_optimizer(optimizer, student=lmpipe.ScriptedLM(right_on_named_kinds), racing=racing)
 
 
-def compiled(runs: Path) -> lmpipe.Run:
+def compile_ensemble(runs: Path) -> lmpipe.Run:
     made = recipe(
-        student=lmpipe.ScriptedLM(literal), optimizer=lmpipe.Ensemble(search=Tries(THREE))
+        student=lmpipe.ScriptedLM(right_on_named_kinds),
+        optimizer=lmpipe.Ensemble(search=TryInstructions(THREE)),
     )
     return lmpipe.compile(made, runs=runs)
 
 
-def members(task: Task) -> list[str]:
-    """The instructions of the candidate that votes."""
+def ensemble_instructions(task: Task) -> list[str]:
+    """Return the instructions of the only candidate that is an ensemble."""
     (state,) = [item.state for item in task.candidates if item.state.reduce is not None]
-    return voices(state)
+    return member_instructions(state)
 
 
-def voices(state: ProgramState) -> list[str]:
+def member_instructions(state: ProgramState) -> list[str]:
     return [member["self"].instruction for member in member_states(state)]
 
 
-# --- who votes
+# --- which candidates vote
 
 
 def test_members_that_are_wrong_on_different_things_are_right_together() -> None:
-    task = voted(*THREE)
+    task = search(*THREE)
     assert task.best.score == 1.0
     assert max(c.score for c in task.candidates if c.state.reduce is None) < 1.0
 
 
-def test_the_best_vote_the_best_one_first() -> None:
-    task = voted("nothing", "apple", "apple, grass", "apple, grass, sky", size=3)
-    assert members(task) == ["apple, grass, sky", "apple, grass", "apple"]
+def test_the_best_candidates_vote_the_best_one_first() -> None:
+    task = search("nothing", "apple", "apple, grass", "apple, grass, sky", size=3)
+    assert ensemble_instructions(task) == ["apple, grass, sky", "apple, grass", "apple"]
 
 
-def test_what_the_program_was_before_votes_too_if_it_is_among_the_best(tmp_path: Path) -> None:
-    optimizer = lmpipe.Ensemble(search=Tries(("Which colour?",)), size=3)
-    made = recipe(student=lmpipe.ScriptedLM(literal), optimizer=optimizer)
+def test_a_baseline_votes_too_if_it_is_among_the_best(tmp_path: Path) -> None:
+    optimizer = lmpipe.Ensemble(search=TryInstructions(("Which colour?",)), size=3)
+    made = recipe(student=lmpipe.ScriptedLM(right_on_named_kinds), optimizer=optimizer)
     run = lmpipe.compile(made, runs=tmp_path)
     (together,) = [c.state for c in run.candidates if c.state.reduce is not None]
     assert recipe().program.state() in member_states(together)
 
 
-def test_a_size_beyond_all_candidates_lets_all_of_them_vote() -> None:
-    task = voted(*THREE, size=9)
-    assert sorted(members(task)) == sorted(THREE)
+def test_with_a_size_above_the_number_of_candidates_all_vote() -> None:
+    task = search(*THREE, size=9)
+    assert sorted(ensemble_instructions(task)) == sorted(THREE)
 
 
 def test_its_name_says_how_many_vote() -> None:
-    assert voted(*THREE, size=9).best.name == "the best 3 together"
+    assert search(*THREE, size=9).best.name == "the best 3 together"
 
 
-def test_a_candidate_that_came_twice_has_one_vote() -> None:
-    assert len(members(voted("apple", "apple", "grass", size=3))) == 2
+def test_equal_candidates_have_one_vote() -> None:
+    assert len(ensemble_instructions(search("apple", "apple", "grass", size=3))) == 2
 
 
-def test_one_that_was_dropped_and_scored_to_its_end_later_has_one_vote() -> None:
+def test_a_candidate_that_was_dropped_and_later_fully_scored_has_one_vote() -> None:
     racing = Racing(risk=0.4, block=10)
-    task = voted("apple, grass, sky", "nothing", again=True, racing=racing, size=3)
-    assert [c.complete for c in task.candidates if voices(c.state) == ["nothing"]] == [False, True]
-    assert members(task) == ["apple, grass, sky", "nothing"]
+    task = search("apple, grass, sky", "nothing", again=True, racing=racing, size=3)
+    assert [c.complete for c in task.candidates if member_instructions(c.state) == ["nothing"]] == [
+        False,
+        True,
+    ]
+    assert ensemble_instructions(task) == ["apple, grass, sky", "nothing"]
 
 
-def test_one_that_a_race_dropped_votes_before_a_worse_one_that_was_not(tmp_path: Path) -> None:
-    run = compiled(tmp_path)  # with the declared program, which is right on nothing
+def test_a_dropped_candidate_votes_before_a_worse_complete_one(tmp_path: Path) -> None:
+    run = compile_ensemble(tmp_path)  # includes the declared program, which is always wrong
     assert [c.complete for c in run.candidates if c.name.startswith("try")].count(False) == 1
-    assert sorted(voices(run.state)) == sorted(THREE)
+    assert sorted(member_instructions(run.state)) == sorted(THREE)
 
 
-def test_a_single_candidate_stays_alone() -> None:
-    task = voted("apple")
+def test_a_single_candidate_makes_no_ensemble() -> None:
+    task = search("apple")
     assert [candidate.state.reduce for candidate in task.candidates] == [None]
 
 
-# --- what becomes of the vote
+# --- when the vote wins
 
 
-def test_a_vote_that_is_no_better_than_its_best_member_does_not_win() -> None:
-    task = voted("apple, grass, sky", "apple", "sky")
+def test_a_vote_must_beat_its_best_member_to_win() -> None:
+    task = search("apple, grass, sky", "apple", "sky")
     assert (task.best.state.reduce, task.best.score) == (None, 1.0)
 
 
 @pytest.mark.parametrize("reduce", ["majority", "per_field"])
-def test_the_vote_is_counted_as_asked_for(reduce: str) -> None:
-    assert voted(*THREE, reduce=reduce).best.state.reduce == reduce
+def test_the_reduce_function_is_the_one_asked_for(reduce: str) -> None:
+    assert search(*THREE, reduce=reduce).best.state.reduce == reduce
 
 
-def test_the_saved_program_votes_as_the_compiled_one_does(tmp_path: Path) -> None:
-    run = compiled(tmp_path)
+def test_the_saved_program_votes_like_the_compiled_one(tmp_path: Path) -> None:
+    run = compile_ensemble(tmp_path)
     loaded = lmpipe.load(run.path, recipe().program)
     assert loaded.state() == run.state
-    with lmpipe.using(lm=lmpipe.ScriptedLM(literal)):
+    with lmpipe.using(lm=lmpipe.ScriptedLM(right_on_named_kinds)):
         for kind, colour in COLOURS.items():
             answers = [program(thing=f"{kind} number 7") for program in (run.program, loaded)]
             assert [answer.colour for answer in answers] == [colour, colour]
 
 
-def test_the_saved_program_asks_each_member(tmp_path: Path) -> None:
-    loaded = lmpipe.load(compiled(tmp_path).path, recipe().program)
-    lm = lmpipe.ScriptedLM(literal)
+def test_the_saved_program_runs_each_member(tmp_path: Path) -> None:
+    loaded = lmpipe.load(compile_ensemble(tmp_path).path, recipe().program)
+    lm = lmpipe.ScriptedLM(right_on_named_kinds)
     with lmpipe.using(lm=lm):
         loaded(thing="sky number 7")
     asked = [instruction_of(request).splitlines()[0] for request in lm.requests]
     assert sorted(asked) == sorted(THREE)
 
 
-# --- what it says of itself
+# --- cost and settings
 
 
-def test_it_costs_its_search_and_a_validation_of_the_result_and_of_each_member() -> None:
-    cost = lmpipe.Ensemble(search=Tries(THREE), size=4).cost(Sizes(40, 30))
+def test_its_cost_is_the_search_and_a_validation_of_the_result_and_of_each_member() -> None:
+    cost = lmpipe.Ensemble(search=TryInstructions(THREE), size=4).cost(Sizes(40, 30))
     assert cost == Cost(6 * 30 + (1 + 4) * 30, asks=1, per_result=4)
 
 
-def test_its_settings_hold_those_of_its_search() -> None:
-    assert lmpipe.Ensemble(search=Tries(("apple",)), size=2).settings() == {
+def test_its_settings_include_those_of_its_search() -> None:
+    assert lmpipe.Ensemble(search=TryInstructions(("apple",)), size=2).settings() == {
         "name": "ensemble",
         "search": {"name": "tries", "texts": ["apple"]},
         "size": 2,
@@ -180,7 +184,9 @@ def test_its_settings_hold_those_of_its_search() -> None:
     }
 
 
-@pytest.mark.parametrize("settings", [{"size": 1}, {"search": lmpipe.Ensemble()}])
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"size": 1}, {"reduce": "mean"}, {"search": lmpipe.Ensemble()}]
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         lmpipe.Ensemble(**settings)

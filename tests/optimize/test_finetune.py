@@ -252,7 +252,7 @@ def test_weights_that_were_learned_for_another_lm_are_refused(tmp_path: Path) ->
 
 
 def test_bad_settings_are_refused() -> None:
-    with pytest.raises(RecipeError, match="1 sample or more"):
+    with pytest.raises(RecipeError, match="samples must be 1 or more"):
         lmpipe.BootstrapFinetune(samples=0)
     with pytest.raises(RecipeError, match="samples to 2 or more"):
         lmpipe.BootstrapFinetune(training=TrainingSettings(method="dpo"))

@@ -1,4 +1,4 @@
-"""GEPA: what it reflects on, what it changes, where it ends."""
+"""GEPA: what it reflects on, what it changes, and where it ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from helpers.scripts import answered, kind_of
+from helpers.scripts import kind_of, reply_to
 from helpers.world import COLOURS, NameColour, TwoSteps, recipe
 
 import lmpipe
@@ -18,13 +18,13 @@ from lmpipe.lm.request import Request
 _CLUE = "say what people say"
 
 
-def told(example: lmpipe.Example, prediction: Any) -> lmpipe.Score:
+def with_feedback(example: lmpipe.Example, prediction: Any) -> lmpipe.Score:
     right = example.colour == prediction.colour
     return lmpipe.Score(float(right), feedback="" if right else _CLUE)
 
 
-def obedient(request: Request) -> str:
-    """Right where the instruction holds what the feedback says; a proposer that repeats it."""
+def needs_clue(request: Request) -> str:
+    """Reply as a student that needs the clue, or as a proposer that repeats the feedback."""
     text = "\n".join(message.content for message in request.messages)
     system = request.messages[0].content
     schema = orjson.loads(request.constraint.value) if request.constraint is not None else {}
@@ -44,28 +44,28 @@ def obedient(request: Request) -> str:
 
 def compiled(runs: Path, **changes: Any) -> lmpipe.Run:
     settings: dict[str, Any] = {
-        "student": lmpipe.ScriptedLM(obedient),
-        "metric": told,
-        "optimizer": lmpipe.GEPA(calls=200),
+        "student": lmpipe.ScriptedLM(needs_clue),
+        "metric": with_feedback,
+        "optimizer": lmpipe.GEPA(runs=200),
     }
     return lmpipe.compile(recipe(**{**settings, **changes}), runs=runs)
 
 
-def test_it_writes_what_the_feedback_says_into_the_instruction(tmp_path: Path) -> None:
+def test_the_feedback_reaches_the_instruction(tmp_path: Path) -> None:
     run = compiled(tmp_path)
     assert run.best.score == 1.0
     assert _CLUE in run.state["self"].instruction
 
 
-def test_without_feedback_it_finds_no_clue(tmp_path: Path) -> None:
-    def silent(example: lmpipe.Example, prediction: Any) -> float:
-        return told(example, prediction).value
+def test_without_feedback_the_clue_is_not_found(tmp_path: Path) -> None:
+    def without_feedback(example: lmpipe.Example, prediction: Any) -> float:
+        return with_feedback(example, prediction).value
 
-    assert compiled(tmp_path, metric=silent).best.score < 1.0
+    assert compiled(tmp_path, metric=without_feedback).best.score < 1.0
 
 
-def test_of_two_predictors_one_changes_in_a_step(tmp_path: Path) -> None:
-    run = compiled(tmp_path, program=TwoSteps(), optimizer=lmpipe.GEPA(calls=300))
+def test_a_step_changes_one_of_two_predictors(tmp_path: Path) -> None:
+    run = compiled(tmp_path, program=TwoSteps(), optimizer=lmpipe.GEPA(runs=300))
     start = TwoSteps().state()
     changed = [
         path for path in start.predictors if run.state[path].instruction != start[path].instruction
@@ -73,14 +73,14 @@ def test_of_two_predictors_one_changes_in_a_step(tmp_path: Path) -> None:
     assert changed == ["name"]
 
 
-def test_all_predictors_change_at_once_if_asked(tmp_path: Path) -> None:
-    optimizer = lmpipe.GEPA(calls=300, components="all")
+def test_with_components_all_a_step_changes_all_predictors(tmp_path: Path) -> None:
+    optimizer = lmpipe.GEPA(runs=300, components="all")
     run = compiled(tmp_path, program=TwoSteps(), optimizer=optimizer)
     start = TwoSteps().state()
     assert all(run.state[path].instruction != start[path].instruction for path in start.predictors)
 
 
-def test_it_changes_nothing_but_instructions(tmp_path: Path) -> None:
+def test_only_instructions_change(tmp_path: Path) -> None:
     program = lmpipe.Predict(NameColour)
     demo = lmpipe.Demo(inputs={"thing": "apple number 1"}, outputs={"colour": "red"})
     start = program.state().map(layout="json", demos=(demo,))
@@ -91,33 +91,33 @@ def test_it_changes_nothing_but_instructions(tmp_path: Path) -> None:
         assert part.replace(instruction=start["self"].instruction) == start["self"]
 
 
-def test_what_joins_the_pool_is_a_complete_candidate(tmp_path: Path) -> None:
+def test_candidates_in_the_pool_are_complete(tmp_path: Path) -> None:
     evolved = [c for c in compiled(tmp_path).candidates if c.name.startswith("gepa")]
     assert evolved
     assert all(candidate.complete for candidate in evolved)
 
 
-def test_it_begins_no_step_that_could_pass_the_bound(tmp_path: Path) -> None:
-    # 30 to validate the start; a step can take 2 * 3 + 30.
-    run = compiled(tmp_path, optimizer=lmpipe.GEPA(calls=65))
+def test_no_step_begins_that_could_exceed_the_runs(tmp_path: Path) -> None:
+    # 30 runs validate the start, and a step may need 2 * 3 + 30.
+    run = compiled(tmp_path, optimizer=lmpipe.GEPA(runs=65))
     assert not any(candidate.name == "gepa 1" for candidate in run.candidates)
 
 
-def test_more_effort_is_more_runs() -> None:
+def test_more_effort_means_more_runs() -> None:
     sizes = lmpipe.optimize.Sizes(40, 30, 2)
     light, heavy = (lmpipe.GEPA(effort=effort).cost(sizes).runs for effort in ("light", "heavy"))
     assert light < heavy
 
 
 @pytest.mark.parametrize(
-    "settings", [{"effort": "huge"}, {"components": "none"}, {"minibatch": 0}, {"calls": 0}]
+    "settings", [{"effort": "huge"}, {"components": "none"}, {"batch": 0}, {"runs": 0}]
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         lmpipe.GEPA(**settings)
 
 
-def test_without_the_package_it_says_what_to_install(
+def test_without_the_package_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "gepa", None)
@@ -129,11 +129,11 @@ def test_without_the_package_it_says_what_to_install(
 
 
 class TwoTricks:
-    """A world in which each of two steps can learn the trick for things of one kind.
+    """A world in which each of two steps can learn a trick for one kind of thing.
 
-    As declared, the program is right on skies alone. With one trick it is right on that trick's
-    kind and wrong on skies, so that no candidate is the best on all examples. No instruction is
-    written twice: where one comes again, it was taken over from another candidate.
+    As declared, the program is only right on skies. With one trick it is right on that trick's
+    kind and wrong on skies, so that no candidate is best on all examples. The proposer never writes
+    the same instruction twice: one that occurs in two candidates was inherited or merged.
     """
 
     def __init__(self) -> None:
@@ -144,17 +144,17 @@ class TwoTricks:
     def _answer(self, request: Request) -> str:
         system, question = request.messages[0].content, request.messages[-1].content
         if "## words" in system:
-            # The second step sees by the words whether the first one knows its trick.
+            # The words tell the second step whether the first one knows its trick.
             return f"## words\n{'peeled' if 'peel it' in system else 'plain'}"
         tricks = {"apple": "peeled" in question, "grass": "mow it" in system}
         known = {kind for kind, learned in tricks.items() if learned} or {"sky"}
-        return answered(request, right=kind_of(request) in known)
+        return reply_to(request, right=kind_of(request) in known)
 
     def _write(self, request: Request) -> str:
         asked = orjson.loads(request.messages[1].content)
         first = "-> (words" in asked["step"]
         if not first and "peeled" in asked["cases"]:
-            return "?"  # the second trick alone: both of them together take a merge
+            return "?"  # never on top of the first trick: having both takes a merge
         self._written += 1
         trick = f"Way {self._written}: {'peel it' if first else 'mow it'}."
         return orjson.dumps({"improved_instruction": trick}).decode()
@@ -168,7 +168,7 @@ def of_kinds(kinds: str, *, start: int) -> list[lmpipe.Example]:
 
 
 def evolved_pairs(runs: Path, *, merge: bool) -> list[tuple[str, str]]:
-    """The instructions of both steps, candidate by candidate."""
+    """Return the instructions of both steps for each evolved candidate."""
     world = TwoTricks()
     run = compiled(
         runs,
@@ -178,14 +178,14 @@ def evolved_pairs(runs: Path, *, merge: bool) -> list[tuple[str, str]]:
         train=of_kinds("apple grass " * 10, start=0),
         val=of_kinds("apple grass apple grass sky " * 5, start=100),
         test=None,
-        optimizer=lmpipe.GEPA(calls=400, merge=merge),
+        optimizer=lmpipe.GEPA(runs=400, merge=merge),
     )
     evolved = [c.state for c in run.candidates if c.name.startswith("gepa")]
     return [(state["describe"].instruction, state["name"].instruction) for state in evolved]
 
 
 def merged(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those whose two instructions were both written for other candidates, one for each."""
+    """Return the pairs whose two instructions come from two other candidates."""
     declared = TwoSteps().state()
     first, second = (declared[path].instruction for path in ("describe", "name"))
     return [
@@ -201,5 +201,5 @@ def test_two_descendants_that_changed_different_predictors_are_merged(tmp_path: 
     assert ("peel it" in both[0], "mow it" in both[1]) == (True, True)
 
 
-def test_nothing_is_merged_if_not_asked_for(tmp_path: Path) -> None:
+def test_without_merge_nothing_is_merged(tmp_path: Path) -> None:
     assert merged(evolved_pairs(tmp_path, merge=False)) == []

@@ -1,4 +1,4 @@
-"""InferRules: what rules are induced from, where they are written, and what races."""
+"""InferRules: what rules are inferred from, where they are written, and what races."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers.scripts import ScriptedProposer, answered, instruction_of, kind_of
-from helpers.tasks import searched
+from helpers.scripts import ScriptedProposer, instruction_of, kind_of, reply_to
+from helpers.tasks import run_optimizer
 from helpers.world import TwoSteps, things
 
 import lmpipe
@@ -21,22 +21,22 @@ TWO_DECLARED = {"Describe the thing in a few words.", "Which colour does the des
 RULE = "Skies are blue."
 
 
-def obeys(request: Request) -> str:
-    """Right on skies where the rule is in the instruction, and on all else."""
+def needs_rule(request: Request) -> str:
+    """Reply right on all things but skies, and on skies if the rule is in the instruction."""
     knows = kind_of(request) != "sky" or RULE in instruction_of(request)
-    return answered(request, right=knows)
+    return reply_to(request, right=knows)
 
 
-def ruled(
+def search(
     write: Callable[[dict[str, str]], str | None] = lambda asked: RULE,
-    student: Callable[[Request], str] = obeys,
+    student: Callable[[Request], str] = needs_rule,
     **changes: Any,
 ) -> tuple[Task, ScriptedProposer]:
-    """A search with InferRules; `changes` are its settings, or parts of the recipe."""
+    """Search with InferRules; `changes` are its settings or parts of the recipe."""
     names = ("candidates", "demos", "threshold")
     settings = {name: changes.pop(name) for name in names if name in changes}
     proposer = ScriptedProposer(write)
-    task = searched(
+    task = run_optimizer(
         lmpipe.InferRules(**{"candidates": 2, "demos": 3, **settings}),
         student=lmpipe.ScriptedLM(student),
         proposer=proposer.lm,
@@ -45,37 +45,39 @@ def ruled(
     return task, proposer
 
 
-def iter_of(*texts: str | None) -> Callable[[dict[str, str]], str | None]:
-    """A proposer's answers, one after the other."""
-    said = iter(texts)
-    return lambda asked: next(said)
+def in_turn(*texts: str | None) -> Callable[[dict[str, str]], str | None]:
+    """Make a proposer that gives these answers in turn."""
+    answers = iter(texts)
+    return lambda asked: next(answers)
 
 
-def told(task: Task, path: str = "self") -> set[str]:
+def instructions_of(task: Task, path: str = "self") -> set[str]:
     return {candidate.state[path].instruction for candidate in task.candidates}
 
 
-# --- what comes of rules
+# --- what rules become
 
 
 def test_rules_are_written_under_the_instruction() -> None:
-    task, _ = ruled()
-    assert told(task) == {f"{DECLARED}\n\n{RULE}"}
+    task, _ = search()
+    assert instructions_of(task) == {f"{DECLARED}\n\n{RULE}"}
 
 
 def test_rules_that_help_win() -> None:
-    task, _ = ruled(iter_of("Grass is blue.", RULE))
+    task, _ = search(in_turn("Grass is blue.", RULE))
     assert task.best.score == 1.0
 
 
-def test_each_predictor_gets_the_rules_that_were_written_for_it() -> None:
-    task, _ = ruled(lambda asked: f"({asked['instruction']})", program=TwoSteps(), candidates=1)
+def test_each_predictor_gets_its_own_rules() -> None:
+    task, _ = search(lambda asked: f"({asked['instruction']})", program=TwoSteps(), candidates=1)
     for path, declared in TwoSteps().state().predictors.items():
-        assert told(task, path) == {f"{declared.instruction}\n\n({declared.instruction})"}
+        assert instructions_of(task, path) == {
+            f"{declared.instruction}\n\n({declared.instruction})"
+        }
 
 
-def test_each_set_of_rules_races_with_demonstrations_and_without() -> None:
-    task, _ = ruled(iter_of("First.", "Second."))
+def test_each_set_of_rules_races_with_and_without_demonstrations() -> None:
+    task, _ = search(in_turn("First.", "Second."))
     raced = [(c.name, len(c.state["self"].demos)) for c in task.candidates]
     assert raced == [
         ("rules 1", 0),
@@ -85,8 +87,8 @@ def test_each_set_of_rules_races_with_demonstrations_and_without() -> None:
     ]
 
 
-def test_a_candidate_whose_rules_cannot_be_read_still_shows_demonstrations() -> None:
-    task, _ = ruled(iter_of(None, RULE))
+def test_a_candidate_with_unparseable_rules_still_shows_demonstrations() -> None:
+    task, _ = search(in_turn(None, RULE))
     states = [c.state["self"] for c in task.candidates if c.name.startswith("rules 1")]
     assert [(state.instruction, len(state.demos)) for state in states] == [
         (DECLARED, 0),
@@ -94,37 +96,39 @@ def test_a_candidate_whose_rules_cannot_be_read_still_shows_demonstrations() -> 
     ]
 
 
-def test_rules_that_cannot_be_read_leave_those_of_other_predictors() -> None:
+def test_unparseable_rules_do_not_affect_other_predictors() -> None:
     def write(asked: dict[str, str]) -> str | None:
         return None if "Describe" in asked["instruction"] else RULE
 
-    task, _ = ruled(write, program=TwoSteps(), candidates=1)
-    assert told(task, "describe") == {"Describe the thing in a few words."}
-    assert told(task, "name") == {f"Which colour does the described thing have?\n\n{RULE}"}
+    task, _ = search(write, program=TwoSteps(), candidates=1)
+    assert instructions_of(task, "describe") == {"Describe the thing in a few words."}
+    assert instructions_of(task, "name") == {
+        f"Which colour does the described thing have?\n\n{RULE}"
+    }
 
 
-# --- what they come from
+# --- what rules are inferred from
 
 
-def test_rules_are_asked_for_each_predictor_once_for_each_candidate() -> None:
-    _, proposer = ruled(program=TwoSteps(), candidates=3)
+def test_rules_are_asked_for_once_per_predictor_and_candidate() -> None:
+    _, proposer = search(program=TwoSteps(), candidates=3)
     asked = [asked["instruction"] for asked in proposer.asked]
     assert sorted(asked) == sorted([*TWO_DECLARED] * 3)
 
 
 def test_a_question_shows_half_of_the_examples() -> None:
-    _, proposer = ruled(train=things(6), candidates=4)
+    _, proposer = search(train=things(6), candidates=4)
     assert {len(asked["examples"].splitlines()) for asked in proposer.asked} == {3}
 
 
 def test_each_question_shows_another_half() -> None:
-    _, proposer = ruled(candidates=4)
+    _, proposer = search(candidates=4)
     halves = {frozenset(asked["examples"].splitlines()) for asked in proposer.asked}
     assert len(halves) == 4
 
 
-def test_outputs_that_no_data_have_are_shown_from_runs_that_passed() -> None:
-    _, proposer = ruled(program=TwoSteps())
+def test_outputs_that_the_data_lack_are_shown_from_passed_runs() -> None:
+    _, proposer = search(program=TwoSteps())
     described = [asked for asked in proposer.asked if "Describe" in asked["instruction"]]
     assert all('"words":"a thing of some colour"' in asked["examples"] for asked in described)
 
@@ -134,44 +138,44 @@ def test_runs_that_failed_are_shown() -> None:
         right = example.colour == prediction.colour
         return lmpipe.Score(float(right), feedback="" if right else "no such sky")
 
-    _, proposer = ruled(metric=metric)
+    _, proposer = search(metric=metric)
     assert all("feedback: no such sky" in asked["failed"] for asked in proposer.asked)
 
 
-def test_runs_that_did_well_are_not_shown_as_failed() -> None:
-    _, proposer = ruled(student=lambda request: answered(request, right=True))
+def test_successful_runs_are_not_shown_as_failed() -> None:
+    _, proposer = search(student=lambda request: reply_to(request, right=True))
     assert {asked["failed"] for asked in proposer.asked} == {"none"}
 
 
-def test_without_labels_and_passed_runs_it_has_no_examples_to_show() -> None:
+def test_without_labels_and_passed_runs_no_examples_are_shown() -> None:
     train = [lmpipe.Example(thing=row.thing).with_inputs("thing") for row in things(20)]
-    _, proposer = ruled(train=train, metric=lambda example, prediction: 0.0)
+    _, proposer = search(train=train, metric=lambda example, prediction: 0.0)
     assert {asked["examples"] for asked in proposer.asked} == {"none"}
 
 
-# --- what it costs
+# --- cost and settings
 
 
 @pytest.mark.parametrize("train", [3, 40])
-def test_it_runs_the_program_no_more_often_than_it_says(train: int) -> None:
+def test_its_cost_bounds_the_runs_of_the_program(train: int) -> None:
     runs = []
 
     def wrong(request: Request) -> str:
-        # No run passes, so that the search for those that do goes through all examples.
+        # No run passes, so the search for passed runs tries all examples.
         runs.append(request)
-        return answered(request, right=False)
+        return reply_to(request, right=False)
 
-    task, _ = ruled(iter_of("First.", "Second."), wrong, train=things(train))
+    task, _ = search(in_turn("First.", "Second."), wrong, train=things(train))
     cost = lmpipe.InferRules(candidates=2, demos=3).cost(Sizes(train, len(task.val)))
     assert train + 4 * len(task.val) < len(runs) <= cost.runs
 
 
-def test_it_asks_no_more_questions_than_it_says() -> None:
-    _, proposer = ruled(program=TwoSteps(), candidates=3)
+def test_its_cost_states_the_questions_to_the_proposer() -> None:
+    _, proposer = search(program=TwoSteps(), candidates=3)
     assert len(proposer.asked) == lmpipe.InferRules(candidates=3).cost(Sizes(40, 30, 2)).asks
 
 
 @pytest.mark.parametrize("settings", [{"candidates": 0}, {"demos": 0}])
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         lmpipe.InferRules(**settings)

@@ -1,4 +1,4 @@
-"""KNNFewShot: what is in its pools, what is shown of them, and what races."""
+"""KNNFewShot: what is in the pools, what is shown, and what races."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from helpers.recorder import Recorder
-from helpers.scripts import answered, demos_of, kind_in, kind_of
-from helpers.tasks import searched
+from helpers.scripts import demos_of, kind_in, kind_of, reply_to
+from helpers.tasks import run_optimizer
 from helpers.world import COLOURS, NameColour, TwoSteps, things
 
 import lmpipe
@@ -20,19 +20,19 @@ from lmpipe.optimize.engine.task import Task
 from lmpipe.state.program_state import Demo, Retrieval
 
 
-def knows(request: Request) -> str:
-    return answered(request, right=True)
+def always_right(request: Request) -> str:
+    return reply_to(request, right=True)
 
 
-def near(
-    student: Callable[[Request], str] = knows,
-    teacher: Callable[[Request], str] = knows,
+def search(
+    student: Callable[[Request], str] = always_right,
+    teacher: Callable[[Request], str] = always_right,
     **changes: Any,
 ) -> Task:
-    """A search with KNNFewShot; `changes` are its settings, or parts of the recipe."""
+    """Search with KNNFewShot; `changes` are its settings or parts of the recipe."""
     names = ("k", "bootstrap", "balanced", "constrained", "threshold")
     settings = {name: changes.pop(name) for name in names if name in changes}
-    return searched(
+    return run_optimizer(
         lmpipe.KNNFewShot(**{"k": (2,), **settings}),
         student=lmpipe.ScriptedLM(student),
         teacher=lmpipe.ScriptedLM(teacher, name="teacher"),
@@ -50,15 +50,15 @@ def sources(pool: tuple[Demo, ...]) -> Mapping[str, int]:
     return Counter(demo.source for demo in pool)
 
 
-def in_requests(**changes: Any) -> list[tuple[str, list[str]]]:
-    """The kind that each request asks about, and the kinds of the demonstrations it shows."""
+def kinds_in_requests(**changes: Any) -> list[tuple[str, list[str]]]:
+    """Return the kind that each request asks about, and the kinds of its demonstrations."""
     seen = []
 
     def student(request: Request) -> str:
         seen.append((kind_of(request), [kind_in(thing) for thing, _ in demos_of(request)]))
-        return knows(request)
+        return always_right(request)
 
-    near(student, **changes)
+    search(student, **changes)
     return seen
 
 
@@ -67,24 +67,24 @@ def in_requests(**changes: Any) -> list[tuple[str, list[str]]]:
 
 def test_the_demonstration_nearest_to_the_input_is_shown_last() -> None:
     one_of_each = [next(row for row in things(40) if kind in row.thing) for kind in COLOURS]
-    for kind, shown in in_requests(train=one_of_each, k=(3,)):
+    for kind, shown in kinds_in_requests(train=one_of_each, k=(3,)):
         assert len(shown) == 3
         assert shown[-1] == kind
 
 
-def test_all_that_are_shown_are_near() -> None:
-    assert all(shown == [kind] * 4 for kind, shown in in_requests(k=(4,)))
+def test_all_demonstrations_shown_are_near() -> None:
+    assert all(shown == [kind] * 4 for kind, shown in kinds_in_requests(k=(4,)))
 
 
-def test_each_label_is_shown_if_they_are_to_be_balanced() -> None:
-    seen = in_requests(k=(3,), balanced=True)
+def test_if_balanced_each_label_is_shown() -> None:
+    seen = kinds_in_requests(k=(3,), balanced=True)
     assert all(sorted(shown) == ["apple", "grass", "sky"] for _, shown in seen)
 
 
 def test_fixed_demonstrations_of_the_start_are_replaced() -> None:
     old = Demo(inputs={"thing": "apple number 999"}, outputs={"colour": "red"})
     program = lmpipe.Predict(NameColour)
-    task = near(program=program.bind(program.state().map(demos=(old,))))
+    task = search(program=program.bind(program.state().map(demos=(old,))))
     assert task.candidates[0].state["self"].demos == ()
 
 
@@ -92,15 +92,15 @@ def test_fixed_demonstrations_of_the_start_are_replaced() -> None:
 
 
 def test_each_number_of_demonstrations_is_a_candidate() -> None:
-    task = near(k=(1, 3, 5))
+    task = search(k=(1, 3, 5))
     ks = [(c.name, c.state["self"].retrieval.k) for c in task.candidates]  # type: ignore[union-attr]
     assert ks == [("1 nearest demos", 1), ("3 nearest demos", 3), ("5 nearest demos", 5)]
 
 
 @pytest.mark.parametrize("liked", [1, 3, 5])
-def test_the_number_that_is_best_on_validation_wins(liked: int) -> None:
-    task = near(
-        lambda request: answered(request, right=len(demos_of(request)) == liked), k=(1, 3, 5)
+def test_the_number_of_demonstrations_that_is_best_on_validation_wins(liked: int) -> None:
+    task = search(
+        lambda request: reply_to(request, right=len(demos_of(request)) == liked), k=(1, 3, 5)
     )
     found = task.best.state["self"].retrieval
     assert found is not None
@@ -111,10 +111,10 @@ def test_the_number_that_is_best_on_validation_wins(liked: int) -> None:
     ("asked", "declared", "made"),
     [(True, False, True), (False, True, False), (None, True, True), (None, False, False)],
 )
-def test_outputs_are_constrained_as_asked_for_or_else_as_declared(
+def test_outputs_are_constrained_as_set_or_else_as_declared(
     asked: bool | None, declared: bool, made: bool
 ) -> None:
-    task = near(constrained=asked, program=lmpipe.Predict(NameColour, constrained=declared))
+    task = search(constrained=asked, program=lmpipe.Predict(NameColour, constrained=declared))
     assert [c.state["self"].constrained for c in task.candidates] == [made]
 
 
@@ -122,71 +122,71 @@ def test_outputs_are_constrained_as_asked_for_or_else_as_declared(
 
 
 def test_all_labeled_examples_are_in_the_pool() -> None:
-    pool = retrieval(near()).pool
+    pool = retrieval(search()).pool
     assert {demo.inputs["thing"] for demo in pool} == {row.thing for row in things(40)}
     assert sources(pool) == {"labeled": 40}
 
 
-def test_where_all_predictors_have_labels_no_teacher_runs() -> None:
+def test_if_all_predictors_have_labels_there_are_no_rollouts() -> None:
     recorder = Recorder()
-    near(watchers=[recorder])
+    search(watchers=[recorder])
     assert recorder.rollouts == []
 
 
-def test_a_predictor_without_labels_shows_what_the_teacher_did_in_runs_that_passed() -> None:
+def test_a_predictor_without_labels_shows_passed_rollouts() -> None:
     def teacher(request: Request) -> str:
-        return answered(request, right="sky" in request.messages[-1].content)
+        return reply_to(request, right="sky" in request.messages[-1].content)
 
-    pool = retrieval(near(teacher=teacher, program=TwoSteps()), "describe").pool
+    pool = retrieval(search(teacher=teacher, program=TwoSteps()), "describe").pool
     assert {kind_in(demo.inputs["thing"]) for demo in pool} == {"sky"}
     assert sources(pool) == {"bootstrapped": sum("sky" in row.thing for row in things(40))}
 
 
 def test_without_rollouts_a_predictor_without_labels_retrieves_nothing() -> None:
     recorder = Recorder()
-    task = near(program=TwoSteps(), bootstrap=False, watchers=[recorder])
+    task = search(program=TwoSteps(), bootstrap=False, watchers=[recorder])
     assert task.candidates[0].state["describe"].retrieval is None
     assert recorder.rollouts == []
 
 
-def test_a_predictor_with_nothing_to_retrieve_keeps_what_it_shows() -> None:
+def test_a_predictor_without_a_pool_keeps_its_demonstrations() -> None:
     old = Demo(inputs={"thing": "sky number 999"}, outputs={"words": "a thing of some colour"})
     program = TwoSteps()
     start = program.state()
     start = start.replace(describe=start["describe"].replace(demos=(old,)))
-    task = near(program=program.bind(start), bootstrap=False)
+    task = search(program=program.bind(start), bootstrap=False)
     assert task.candidates[0].state["describe"].demos == (old,)
 
 
-def test_what_the_teacher_did_comes_before_labels_if_asked_for() -> None:
+def test_with_bootstrap_passed_rollouts_come_before_labeled_examples() -> None:
     def teacher(request: Request) -> str:
-        return answered(request, right=kind_of(request) == "sky")
+        return reply_to(request, right=kind_of(request) == "sky")
 
-    pool = retrieval(near(teacher=teacher, bootstrap=True)).pool
+    pool = retrieval(search(teacher=teacher, bootstrap=True)).pool
     skies = sum("sky" in row.thing for row in things(40))
     assert [demo.source for demo in pool] == ["bootstrapped"] * skies + ["labeled"] * (40 - skies)
 
 
-def test_a_run_below_the_threshold_is_in_no_pool() -> None:
+def test_rollouts_below_the_threshold_are_not_in_the_pool() -> None:
     def half(example: lmpipe.Example, prediction: Any) -> float:
         return 0.5
 
-    assert sources(retrieval(near(metric=half, bootstrap=True)).pool) == {"labeled": 40}
+    assert sources(retrieval(search(metric=half, bootstrap=True)).pool) == {"labeled": 40}
 
 
-# --- what it costs
+# --- cost and settings
 
 
 @pytest.mark.parametrize("bootstrap", [True, False])
-def test_it_runs_the_program_no_more_often_than_it_says(bootstrap: bool) -> None:
+def test_its_cost_states_the_runs_of_the_program(bootstrap: bool) -> None:
     recorder = Recorder()
-    task = near(k=(2, 4), bootstrap=bootstrap, watchers=[recorder])
+    task = search(k=(2, 4), bootstrap=bootstrap, watchers=[recorder])
     validated = sum(len(candidate.evaluation.rows) for candidate in task.candidates)
     optimizer = lmpipe.KNNFewShot(k=(2, 4), bootstrap=bootstrap)
     assert validated + len(recorder.rollouts) == optimizer.cost(Sizes(40, len(task.val))).runs
 
 
 @pytest.mark.parametrize("k", [(), (0,), (4, 0)])
-def test_settings_that_cannot_work_are_refused(k: tuple[int, ...]) -> None:
+def test_settings_out_of_range_are_refused(k: tuple[int, ...]) -> None:
     with pytest.raises(RecipeError):
         lmpipe.KNNFewShot(k=k)

@@ -1,4 +1,4 @@
-"""LayoutSearch: which layout it finds, and what else its candidates differ in."""
+"""LayoutSearch: which layout it finds, and how its candidates differ."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers.scripts import answered, demos_of, layout_of
-from helpers.tasks import searched
+from helpers.scripts import demos_of, layout_of, reply_to
+from helpers.tasks import run_optimizer
 from helpers.world import NameColour, TwoSteps
 
 import lmpipe
@@ -19,36 +19,42 @@ from lmpipe.optimize.engine.task import Task
 from lmpipe.state.program_state import Retrieval
 
 
-def laid(
+def search(
     right: Callable[[Request], bool] = lambda request: True, *, demos: int = 2, **changes: Any
 ) -> Task:
-    """A search with LayoutSearch, and a student that is right where a request is as it likes it."""
-    student = lmpipe.ScriptedLM(lambda request: answered(request, right=right(request)))
-    return searched(lmpipe.LayoutSearch(demos=demos), student=student, **changes)
+    """Search with LayoutSearch and a student that is right on some requests.
+
+    Args:
+        right: whether the student is right on a request.
+        demos: the setting of the search.
+        changes: parts of the recipe.
+    """
+    student = lmpipe.ScriptedLM(lambda request: reply_to(request, right=right(request)))
+    return run_optimizer(lmpipe.LayoutSearch(demos=demos), student=student, **changes)
 
 
 @pytest.mark.parametrize("liked", layout_names())
-def test_it_finds_the_layout_that_the_lm_is_right_in(liked: str) -> None:
-    best = laid(lambda request: layout_of(request) == liked).best
+def test_the_layout_that_suits_the_lm_is_found(liked: str) -> None:
+    best = search(lambda request: layout_of(request) == liked).best
     assert (best.state["self"].layout, best.score) == (liked, 1.0)
 
 
 @pytest.mark.parametrize("liked", [True, False])
-def test_it_finds_whether_constrained_outputs_are_better(liked: bool) -> None:
-    best = laid(lambda request: (request.constraint is not None) == liked).best
+def test_it_is_found_whether_constrained_outputs_are_better(liked: bool) -> None:
+    best = search(lambda request: (request.constraint is not None) == liked).best
     assert best.state["self"].constrained == liked
 
 
 @pytest.mark.parametrize("liked", [0, 2])
-def test_it_finds_whether_demonstrations_are_better(liked: int) -> None:
-    best = laid(lambda request: len(demos_of(request)) == liked).best
+def test_it_is_found_whether_demonstrations_are_better(liked: int) -> None:
+    best = search(lambda request: len(demos_of(request)) == liked).best
     assert len(best.state["self"].demos) == liked
 
 
 def test_all_combinations_race_once() -> None:
     made = [
         (state.layout, state.constrained, len(state.demos))
-        for state in (candidate.state["self"] for candidate in laid().candidates)
+        for state in (candidate.state["self"] for candidate in search().candidates)
     ]
     assert sorted(made) == sorted(
         (layout, constrained, demos)
@@ -58,10 +64,10 @@ def test_all_combinations_race_once() -> None:
     )
 
 
-def test_names_say_what_was_tried() -> None:
+def test_candidate_names_say_what_is_tried() -> None:
     names = {
         candidate.name: candidate.state["self"]
-        for candidate in laid().candidates
+        for candidate in search().candidates
         if candidate.name.startswith("json")
     }
     assert set(names) == {"json, constrained, demos", "json, constrained", "json, demos", "json"}
@@ -71,26 +77,27 @@ def test_names_say_what_was_tried() -> None:
     )
 
 
-def test_no_other_layouts_race_than_those_asked_for() -> None:
-    task = searched(lmpipe.LayoutSearch(layouts=("json",)))
+def test_only_the_given_layouts_race() -> None:
+    task = run_optimizer(lmpipe.LayoutSearch(layouts=("json",)))
     assert {candidate.state["self"].layout for candidate in task.candidates} == {"json"}
 
 
 def test_all_candidates_with_demonstrations_show_the_same() -> None:
-    shown = {candidate.state["self"].demos for candidate in laid(demos=3).candidates}
+    shown = {candidate.state["self"].demos for candidate in search(demos=3).candidates}
     assert len(shown - {()}) == 1
 
 
 def test_all_predictors_of_a_program_get_the_same_layout() -> None:
-    task = laid(program=TwoSteps())
-    assert len(task.candidates) == 2 * len(layout_names())  # no data show the middle field
+    task = search(program=TwoSteps())
+    # The data lack the field between the steps, so no candidate has demonstrations.
+    assert len(task.candidates) == 2 * len(layout_names())
     assert all(
         candidate.state["describe"].layout == candidate.state["name"].layout
         for candidate in task.candidates
     )
 
 
-def test_candidates_without_demonstrations_show_none_of_the_start() -> None:
+def test_candidates_without_demonstrations_do_not_show_those_of_the_start() -> None:
     near = lmpipe.Demo(inputs={"thing": "apple number 999"}, outputs={"colour": "red"})
     program = lmpipe.Predict(NameColour)
     start = program.state().map(demos=(near,), retrieval=Retrieval(pool=(near,), k=1))
@@ -100,18 +107,18 @@ def test_candidates_without_demonstrations_show_none_of_the_start() -> None:
         counts.add(len(demos_of(request)))
         return True
 
-    laid(right, program=program.bind(start))
+    search(right, program=program.bind(start))
     assert counts == {0, 2}
 
 
-def test_it_runs_the_program_as_often_as_it_says() -> None:
-    task = laid()
+def test_its_cost_states_the_runs_of_the_program() -> None:
+    task = search()
     runs = sum(len(candidate.evaluation.rows) for candidate in task.candidates)
     assert runs == lmpipe.LayoutSearch(demos=2).cost(Sizes(40, len(task.val))).runs
 
 
 @pytest.mark.parametrize("settings", [{"layouts": ()}, {"demos": 0}])
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         lmpipe.LayoutSearch(**settings)
 

@@ -1,4 +1,4 @@
-"""MIPROv2: what it knows when it proposes, what it searches, and what its settings turn off."""
+"""MIPROv2: what proposals are grounded in, what is searched, and what settings turn off."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lmpipe.optimize.shared.grounded_proposals import TIPS
 _CLUE = "say what people say"
 
 
-def told(example: lmpipe.Example, prediction: Any) -> lmpipe.Score:
+def with_feedback(example: lmpipe.Example, prediction: Any) -> lmpipe.Score:
     right = example.colour == prediction.colour
     return lmpipe.Score(float(right), feedback="" if right else _CLUE)
 
@@ -52,20 +52,20 @@ def written(request: Request, field: str, value: str) -> str:
     return f"## {field}\n{value}" if "## " in system else value
 
 
-def obedient(request: Request) -> str:
-    """Right where the instruction holds the clue, whatever else it is shown."""
+def needs_clue(request: Request) -> str:
+    """Reply right if the instruction has the clue, whatever else the request shows."""
     knows = _CLUE in request.messages[0].content
     return written(request, "colour", colour_of(request) if knows else "red")
 
 
-def repeats(request: Request) -> str:
-    """A proposer that makes instructions of the feedback that it is shown."""
+def repeats_feedback(request: Request) -> str:
+    """Reply as a proposer that makes instructions of the feedback it is shown."""
     (field,) = orjson.loads(request.constraint.value)["properties"]  # type: ignore[union-attr]
     hint = _CLUE if _CLUE in request.messages[-1].content else "think"
     return orjson.dumps({field: f"Please {hint}."}).decode()
 
 
-def proposer(answer: Callable[[Request], str] = repeats) -> lmpipe.ScriptedLM:
+def proposer(answer: Callable[[Request], str] = repeats_feedback) -> lmpipe.ScriptedLM:
     return lmpipe.ScriptedLM(answer, name="proposer")
 
 
@@ -76,9 +76,9 @@ def small(**changes: Any) -> lmpipe.MIPROv2:
 
 def compiled(runs: Path, **changes: Any) -> lmpipe.Run:
     settings: dict[str, Any] = {
-        "student": lmpipe.ScriptedLM(obedient),
+        "student": lmpipe.ScriptedLM(needs_clue),
         "proposer": proposer(),
-        "metric": told,
+        "metric": with_feedback,
         "optimizer": small(),
     }
     return lmpipe.compile(recipe(**{**settings, **changes}), runs=runs)
@@ -88,13 +88,13 @@ def tried(run: lmpipe.Run) -> list[Candidate]:
     return [one for one in run.candidates if one.name not in ("as declared", "constrained")]
 
 
-def test_it_finds_the_instruction_that_the_feedback_gives_away(tmp_path: Path) -> None:
+def test_the_feedback_reaches_the_instruction(tmp_path: Path) -> None:
     run = compiled(tmp_path)
     assert run.best.score == 1.0
     assert _CLUE in run.state["self"].instruction
 
 
-def test_it_finds_demonstrations_that_help(tmp_path: Path) -> None:
+def test_helpful_demonstrations_are_found(tmp_path: Path) -> None:
     optimizer = small(instructions=1, demo_sets=6, trials=12, demos=12)
     run = compiled(tmp_path, student=student(), optimizer=optimizer)
     part = run.state["self"]
@@ -103,7 +103,7 @@ def test_it_finds_demonstrations_that_help(tmp_path: Path) -> None:
     assert run.best.score > declared.score
 
 
-def test_the_nearest_demonstrations_are_raced_before_all_trials(tmp_path: Path) -> None:
+def test_the_nearest_demonstrations_race_before_all_trials(tmp_path: Path) -> None:
     run = compiled(tmp_path, optimizer=small(trials=1))
     first = tried(run)[0]
     assert first.state["self"].retrieval is not None
@@ -119,7 +119,7 @@ def test_a_proposal_is_grounded(tmp_path: Path) -> None:
     tips = set()
     for request in proposals:
         text = request.messages[-1].content
-        assert "Please think." in text  # what the data are like, in the proposer's words
+        assert "Please think." in text  # the summary of the data
         assert "Which colour does the thing have?" in text
         assert "thing: str" in text
         assert _CLUE in text
@@ -127,7 +127,7 @@ def test_a_proposal_is_grounded(tmp_path: Path) -> None:
     assert (len(summaries), len(proposals), len(tips)) == (3, 2, 2)
 
 
-def test_a_step_that_is_not_reached_as_declared_is_shown_all_the_same(tmp_path: Path) -> None:
+def test_runs_of_a_step_that_plain_runs_do_not_reach_are_shown(tmp_path: Path) -> None:
     def free_speech(request: Request) -> str:
         system = request.messages[0].content
         if "few words" in system:
@@ -151,14 +151,14 @@ def test_a_step_that_is_not_reached_as_declared_is_shown_all_the_same(tmp_path: 
     assert "outputs: " in steps["name"]
 
 
-def test_proposals_have_the_temperature_that_is_set(tmp_path: Path) -> None:
+def test_proposals_use_the_temperature_setting(tmp_path: Path) -> None:
     asked = proposer()
     compiled(tmp_path, proposer=asked, optimizer=small(temperature=0.3))
     proposals = [one for one in asked.requests if "summary" not in one.constraint.value]  # type: ignore[union-attr]
     assert {request.lm.temperature for request in proposals} == {0.3}
 
 
-def test_each_predictor_is_asked_for_by_itself(tmp_path: Path) -> None:
+def test_each_predictor_gets_its_own_proposals(tmp_path: Path) -> None:
     asked = writer(name="proposer")
     run = compiled(tmp_path, program=TwoSteps(), student=writer(), proposer=asked)
     start = TwoSteps().state()
@@ -172,7 +172,7 @@ def test_each_predictor_is_asked_for_by_itself(tmp_path: Path) -> None:
     assert others["describe"].isdisjoint(others["name"])
 
 
-def test_proposals_that_cannot_be_read_are_done_without(tmp_path: Path) -> None:
+def test_without_parseable_proposals_the_search_continues(tmp_path: Path) -> None:
     run = compiled(tmp_path, student=student(), proposer=proposer(lambda request: "{"))
     assert {one.state["self"].instruction for one in run.candidates} == {NameColour.__doc__}
     assert len(tried(run)) > 3
@@ -188,11 +188,12 @@ def test_no_combination_is_tried_twice(tmp_path: Path) -> None:
     run = compiled(tmp_path, optimizer=optimizer)
     hashes = [one.state.hash for one in run.candidates if one.complete]
     assert len(hashes) == len(set(hashes))
-    # 2 instructions, no demonstrations or the nearest, free or constrained; and the first guess.
+    # 2 instructions times no or the nearest demonstrations times free or constrained, and the
+    # nearest demonstrations that race first.
     assert len({one.state for one in run.candidates}) == 9
 
 
-def test_one_instruction_asks_the_proposer_nothing(tmp_path: Path) -> None:
+def test_with_one_instruction_the_proposer_is_not_asked(tmp_path: Path) -> None:
     asked, optimizer = proposer(), small(instructions=1)
     compiled(tmp_path, proposer=asked, optimizer=optimizer)
     assert asked.requests == []
@@ -204,7 +205,7 @@ def test_the_nearest_demonstrations_are_a_choice(tmp_path: Path) -> None:
     assert any(one.state["self"].retrieval for one in tried(run))
 
 
-def test_an_lm_that_suits_another_layout_gets_it(tmp_path: Path) -> None:
+def test_the_layout_that_suits_the_lm_is_found(tmp_path: Path) -> None:
     def only_plain(request: Request) -> str:
         system = request.messages[0].content
         fits = "## " not in system and "JSON object" not in system
@@ -215,11 +216,11 @@ def test_an_lm_that_suits_another_layout_gets_it(tmp_path: Path) -> None:
     assert run.best.score == 1.0
 
 
-def test_layouts_and_constraints_stay_as_declared_if_asked(tmp_path: Path) -> None:
+def test_layouts_and_constraints_can_stay_as_declared(tmp_path: Path) -> None:
     program = TwoSteps()
     start = program.state()
     start = start.update({"name": start["name"].replace(layout="json", constrained=True)})
-    optimizer = small(layouts=(), constrained=False)
+    optimizer = small(layouts=(), try_constrained=False)
     run = compiled(
         tmp_path, program=program.bind(start), student=writer(), proposer=writer(),
         optimizer=optimizer,
@@ -230,7 +231,7 @@ def test_layouts_and_constraints_stay_as_declared_if_asked(tmp_path: Path) -> No
             assert (part.layout, part.constrained) == (start[path].layout, start[path].constrained)
 
 
-def test_what_differs_between_predictors_is_among_the_choices(tmp_path: Path) -> None:
+def test_the_declared_mix_of_layouts_is_among_the_choices(tmp_path: Path) -> None:
     program = TwoSteps()
     start = program.state()
     start = start.update({"name": start["name"].replace(layout="json", constrained=True)})
@@ -251,28 +252,28 @@ def test_demonstrations_of_the_start_are_among_the_choices(tmp_path: Path) -> No
     assert {one.state["self"].demos for one in tried(run)} == {(demo,), ()}
 
 
-def test_without_optuna_it_says_so_before_it_asks(
+def test_without_optuna_it_fails_before_any_call_of_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    asked, lm = proposer(), lmpipe.ScriptedLM(obedient)
+    asked, lm = proposer(), lmpipe.ScriptedLM(needs_clue)
     with pytest.raises(ConfigError, match=r"pip install 'lmpipe\[mipro\]'"):
         compiled(tmp_path, student=lm, proposer=asked)
     assert asked.requests == []
     assert len(lm.requests) == 60  # the baselines
 
 
-def test_larger_presets_try_more() -> None:
+def test_more_effort_means_more_trials() -> None:
     sizes = Sizes(40, 30, 2)
     light, medium, heavy = (
-        lmpipe.MIPROv2(preset=preset).cost(sizes) for preset in ("light", "medium", "heavy")
+        lmpipe.MIPROv2(effort=effort).cost(sizes) for effort in ("light", "medium", "heavy")
     )
     assert light.runs < medium.runs < heavy.runs
     assert light.asks < medium.asks < heavy.asks
 
 
-def test_what_is_set_replaces_the_preset() -> None:
-    heavy = lmpipe.MIPROv2(preset="heavy", instructions=2, trials=5, bootstrapped=0)
+def test_single_settings_override_the_effort() -> None:
+    heavy = lmpipe.MIPROv2(effort="heavy", instructions=2, trials=5, bootstrapped=0)
     cost = heavy.cost(Sizes(40, 30, 2))
     assert (cost.runs, cost.asks) == (6 * 30 + 8, 2 * 1 + 3)
 
@@ -280,17 +281,17 @@ def test_what_is_set_replaces_the_preset() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"preset": "huge"},
+        {"effort": "huge"},
         {"instructions": 0},
         {"demo_sets": 0},
         {"trials": 0},
-        {"batch": 0},
+        {"trials_per_race": 0},
         {"demos": 0},
         {"bootstrapped": -1},
         {"temperature": -1.0},
         {"layouts": ("x",)},
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         lmpipe.MIPROv2(**settings)

@@ -1,4 +1,4 @@
-"""`RandomSearch`: settings that cannot work are refused at once."""
+"""RandomSearch: settings out of range are refused."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ from lmpipe.errors import InputError
 
 @pytest.mark.parametrize(
     "settings",
-    [{"candidates": 0}, {"demos": 0}, {"bootstrapped": -1}, {"layouts": ()}, {"layouts": ("x",)}],
+    [
+        {"candidates": 0},
+        {"demos": 0},
+        {"bootstrapped": -1},
+        {"layouts": ()},
+        {"layouts": ("x",)},
+        {"constrained_share": 5},
+        {"retrieval_share": -0.1},
+    ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         lmpipe.RandomSearch(**settings)

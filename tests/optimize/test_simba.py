@@ -1,4 +1,4 @@
-"""SIMBA: which runs it learns from, what it makes of them, and what becomes of it."""
+"""SIMBA: which runs it learns from, what it makes of them, and what wins."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from helpers.recorder import Recorder
 from helpers.scripts import (
     ScriptedProposer,
-    answered,
     instruction_of,
     kind_in,
     kind_of,
     number_of,
+    reply_to,
 )
-from helpers.tasks import searched
+from helpers.tasks import run_optimizer
 from helpers.world import COLOURS, NameColour, TwoSteps
 
 import lmpipe
@@ -27,59 +27,59 @@ from lmpipe.optimize.engine.task import Task
 DECLARED = "Which colour does the thing have?"
 
 
-def half(example: lmpipe.Example, prediction: Any) -> float:
-    """Half a point for a right colour: no run of it passes, so none is a demonstration."""
+def half_score(example: lmpipe.Example, prediction: Any) -> float:
+    """Score 0.5 for a right colour: no run passes, so none becomes a demonstration."""
     return 0.5 * float(example.colour == prediction.colour)
 
 
-def moody(request: Request) -> str:
-    """Right in every second sample, whatever it is told."""
-    return answered(request, right=request.sample % 2 == 1)
+def right_every_second_time(request: Request) -> str:
+    """Reply right in every second sample, whatever the prompt."""
+    return reply_to(request, right=request.sample % 2 == 1)
 
 
 def always(*, right: bool) -> Callable[[Request], str]:
-    return lambda request: answered(request, right=right)
+    return lambda request: reply_to(request, right=right)
 
 
-def ascended(
+def search(
     student: Callable[[Request], str],
     write: Callable[[dict[str, str]], str | None] = lambda asked: "Look well.",
     **changes: Any,
 ) -> tuple[Task, ScriptedProposer]:
-    """A search with SIMBA; `changes` are its settings, or parts of the recipe."""
+    """Search with SIMBA; `changes` are its settings or parts of the recipe."""
     parts = ("program", "metric", "watchers")
     others = {name: changes.pop(name) for name in parts if name in changes}
     settings: dict[str, Any] = {"steps": 1, "batch": 8, "samples": 2, "candidates_per_step": 2}
     proposer = ScriptedProposer(write)
-    task = searched(
+    task = run_optimizer(
         lmpipe.SIMBA(**{**settings, **changes}),
         student=lmpipe.ScriptedLM(student),
         proposer=proposer.lm,
-        **{"metric": half, **others},
+        **{"metric": half_score, **others},
     )
     return task, proposer
 
 
-def told(task: Task, path: str = "self") -> set[str]:
+def instructions_of(task: Task, path: str = "self") -> set[str]:
     return {candidate.state[path].instruction for candidate in task.candidates}
 
 
-def shown(task: Task) -> set[lmpipe.Demo]:
+def demos_shown(task: Task) -> set[lmpipe.Demo]:
     return {demo for candidate in task.candidates for demo in candidate.state["self"].demos}
 
 
 # --- the runs
 
 
-def test_each_example_of_a_mini_batch_is_run_as_often_as_there_are_samples() -> None:
+def test_each_example_of_a_mini_batch_is_run_once_per_sample() -> None:
     runs: Counter[int] = Counter()
 
     def student(request: Request) -> str:
-        if request.sample:  # the start is run on another mini-batch too, in sample 0
+        if request.sample:  # sample 0 also runs the start on another mini-batch
             runs[number_of(request)] += 1
-        return answered(request, right=False)
+        return reply_to(request, right=False)
 
-    ascended(student, batch=5, samples=4)
+    search(student, batch=5, samples=4)
     assert list(runs.values()) == [3] * 5
 
 
@@ -88,28 +88,28 @@ def test_no_sample_comes_twice_in_a_search() -> None:
 
     def student(request: Request) -> str:
         samples[request.sample] += 1
-        return answered(request, right=False)
+        return reply_to(request, right=False)
 
-    ascended(student, steps=3, batch=5, samples=2)
+    search(student, steps=3, batch=5, samples=2)
     del samples[0]
     assert samples == {1: 5, 2: 5, 3: 5, 4: 5, 5: 5}
 
 
-def test_a_small_training_set_is_a_mini_batch_of_its_own() -> None:
+def test_a_small_training_set_is_one_mini_batch() -> None:
     recorder = Recorder()
-    ascended(always(right=False), batch=100, samples=2, watchers=[recorder])
+    search(always(right=False), batch=100, samples=2, watchers=[recorder])
     assert len(recorder.of("trial")) == 40 * (2 + 1)
 
 
-def test_what_is_better_is_gone_on_from() -> None:
+def test_later_steps_build_on_better_states() -> None:
     def student(request: Request) -> str:
         knows = f"{kind_of(request)} is known" in instruction_of(request)
-        return answered(request, right=knows or request.sample % 2 == 1)
+        return reply_to(request, right=knows or request.sample % 2 == 1)
 
     def write(asked: dict[str, str]) -> str:
         return f"{kind_in(asked['bad'])} is known"
 
-    task, _ = ascended(student, write, steps=6, sampling_temperature=0.02)
+    task, _ = search(student, write, steps=6, sampling_temperature=0.02)
     assert task.best.score == 0.5
     assert all(f"{kind} is known" in task.best.state["self"].instruction for kind in COLOURS)
 
@@ -117,40 +117,45 @@ def test_what_is_better_is_gone_on_from() -> None:
 # --- what it learns from
 
 
-def test_the_example_whose_runs_differ_most_is_learned_from() -> None:
+def test_the_example_whose_runs_differ_most_is_used() -> None:
     marks = {"apple": (0.4, 0.6), "grass": (0.1, 0.9), "sky": (0.5, 0.5)}
 
     def graded(example: lmpipe.Example, prediction: Any) -> float:
         return marks[kind_in(example.thing)][prediction.colour == example.colour]
 
-    _, proposer = ascended(moody, candidates_per_step=1, steps=4, batch=20, metric=graded)
+    _, proposer = search(
+        right_every_second_time, candidates_per_step=1, steps=4, batch=20, metric=graded
+    )
     assert [kind_in(asked["bad"]) for asked in proposer.asked] == ["grass"] * 4
 
 
 def test_the_proposer_sees_the_good_and_the_bad_run_of_one_example() -> None:
-    _, proposer = ascended(moody, candidates_per_step=1)
+    _, proposer = search(right_every_second_time, candidates_per_step=1)
     (asked,) = proposer.asked
     good, bad = asked["good"].splitlines(), asked["bad"].splitlines()
     assert good[0] == bad[0]
     assert (good[-1], bad[-1]) == ("score: 0.50", "score: 0.00")
 
 
-def test_nothing_is_learned_where_all_runs_are_equally_bad() -> None:
-    task, _ = ascended(always(right=False), steps=3)
+def test_nothing_is_learned_if_all_runs_are_equally_bad() -> None:
+    task, _ = search(always(right=False), steps=3)
     assert [candidate.state for candidate in task.candidates] == [task.start]
 
 
-def test_the_proposer_is_not_asked_where_all_runs_come_out_alike() -> None:
-    _, proposer = ascended(always(right=True), steps=3)
+def test_the_proposer_is_not_asked_if_all_runs_score_the_same() -> None:
+    _, proposer = search(always(right=True), steps=3)
     assert proposer.asked == []
 
 
 # --- advice
 
 
-def test_advice_is_added_to_the_instruction_of_the_predictor_it_is_for() -> None:
-    task, _ = ascended(
-        moody, lambda asked: f"({asked['instruction']})", program=TwoSteps(), candidates_per_step=1
+def test_each_predictors_advice_is_added_to_its_instruction() -> None:
+    task, _ = search(
+        right_every_second_time,
+        lambda asked: f"({asked['instruction']})",
+        program=TwoSteps(),
+        candidates_per_step=1,
     )
     assert {
         tuple(candidate.state[path].instruction for path in ("describe", "name"))
@@ -165,40 +170,40 @@ def test_advice_is_added_to_the_instruction_of_the_predictor_it_is_for() -> None
     }
 
 
-def test_a_predictor_that_was_not_called_is_told_nothing() -> None:
+def test_a_predictor_that_was_not_called_gets_no_advice() -> None:
     class NameAlone(TwoSteps):
         def forward(self, thing: str) -> Any:
             return self.name(thing=thing, words="unknown")
 
-    task, _ = ascended(moody, program=NameAlone())
-    assert told(task, "describe") == {"Describe the thing in a few words."}
+    task, _ = search(right_every_second_time, program=NameAlone())
+    assert instructions_of(task, "describe") == {"Describe the thing in a few words."}
 
 
-def test_the_same_advice_is_not_given_twice() -> None:
-    task, _ = ascended(moody, steps=4)
-    assert told(task) == {DECLARED, f"{DECLARED}\nLook well."}
+def test_the_same_advice_is_not_added_twice() -> None:
+    task, _ = search(right_every_second_time, steps=4)
+    assert instructions_of(task) == {DECLARED, f"{DECLARED}\nLook well."}
 
 
-def test_advice_that_cannot_be_read_is_dropped_and_other_advice_kept() -> None:
-    said = iter([None, "Look well."])
-    task, _ = ascended(moody, lambda asked: next(said))
-    assert told(task) == {DECLARED, f"{DECLARED}\nLook well."}
+def test_unparseable_advice_is_dropped_and_other_advice_kept() -> None:
+    answers = iter([None, "Look well."])
+    task, _ = search(right_every_second_time, lambda asked: next(answers))
+    assert instructions_of(task) == {DECLARED, f"{DECLARED}\nLook well."}
 
 
-def test_advice_that_cannot_be_read_leaves_no_state_to_run() -> None:
+def test_unparseable_advice_makes_no_state_to_run() -> None:
     recorder = Recorder()
-    ascended(moody, lambda asked: None, batch=5, samples=2, watchers=[recorder])
+    search(right_every_second_time, lambda asked: None, batch=5, samples=2, watchers=[recorder])
     assert len(recorder.of("trial")) == 5 * (2 + 1)
 
 
 # --- demonstrations
 
 
-def test_a_run_that_passes_is_appended_as_a_demonstration() -> None:
+def test_a_passed_run_is_appended_as_a_demonstration() -> None:
     old = lmpipe.Demo(inputs={"thing": "apple number 999"}, outputs={"colour": "red"})
     program = lmpipe.Predict(NameColour)
     program = program.bind(program.state().map(demos=(old,)))
-    task, _ = ascended(always(right=True), program=program, threshold=0.5)
+    task, _ = search(always(right=True), program=program, threshold=0.5)
     found = [c.state["self"].demos for c in task.candidates if c.state != task.start]
     assert len(found) == 2
     assert all(
@@ -206,63 +211,63 @@ def test_a_run_that_passes_is_appended_as_a_demonstration() -> None:
     )
 
 
-def test_the_newest_demonstration_takes_the_place_of_the_oldest() -> None:
+def test_the_newest_demonstration_replaces_the_oldest() -> None:
     old = lmpipe.Demo(inputs={"thing": "apple number 999"}, outputs={"colour": "red"})
     program = lmpipe.Predict(NameColour)
     program = program.bind(program.state().map(demos=(old,)))
-    task, _ = ascended(always(right=True), program=program, threshold=0.5, demos=1)
+    task, _ = search(always(right=True), program=program, threshold=0.5, demos=1)
     found = [c.state["self"].demos for c in task.candidates if c.state != task.start]
     assert found
     assert all(len(demos) == 1 and old not in demos for demos in found)
 
 
-def test_of_runs_that_differ_the_good_one_is_shown() -> None:
-    task, _ = ascended(moody, steps=4, threshold=0.5)
-    demos = shown(task)
+def test_of_two_different_runs_the_good_one_is_shown() -> None:
+    task, _ = search(right_every_second_time, steps=4, threshold=0.5)
+    demos = demos_shown(task)
     assert demos
     assert all(demo.outputs["colour"] == COLOURS[kind_in(demo.inputs["thing"])] for demo in demos)
 
 
-def test_a_run_below_the_threshold_is_no_demonstration() -> None:
-    task, _ = ascended(moody, steps=4, threshold=0.6)
-    assert shown(task) == set()
+def test_a_run_below_the_threshold_does_not_become_a_demonstration() -> None:
+    task, _ = search(right_every_second_time, steps=4, threshold=0.6)
+    assert demos_shown(task) == set()
 
 
 # --- finalists
 
 
 def overfitted(request: Request) -> str:
-    """Of two pieces of advice one helps in training alone, and one with all that comes later."""
+    """Reply right if one advice only helps in training and the other only later."""
     system, later = instruction_of(request), number_of(request) >= 100
     right = ("for now" in system and not later) or ("for later" in system and later)
-    # The second one helps with some training examples too, so that it is ranked before the start.
+    # The second advice also helps with some training examples, so that it ranks before the start.
     right = right or ("for later" in system and kind_of(request) == "apple")
-    return answered(request, right=right or request.sample % 2 == 1)
+    return reply_to(request, right=right or request.sample % 2 == 1)
 
 
 def in_turn() -> Callable[[dict[str, str]], str]:
-    said = iter(["for now", "for later"])
-    return lambda asked: next(said)
+    answers = iter(["for now", "for later"])
+    return lambda asked: next(answers)
 
 
 def test_the_best_finalist_on_validation_wins() -> None:
-    task, _ = ascended(overfitted, in_turn())
+    task, _ = search(overfitted, in_turn())
     assert task.best.state["self"].instruction == f"{DECLARED}\nfor later"
 
 
-def test_no_more_finalists_race_than_asked_for() -> None:
-    task, _ = ascended(overfitted, in_turn(), finalists=1)
-    assert told(task) == {f"{DECLARED}\nfor now"}
+def test_finalists_limits_the_states_in_the_final_race() -> None:
+    task, _ = search(overfitted, in_turn(), finalists=1)
+    assert instructions_of(task) == {f"{DECLARED}\nfor now"}
 
 
-def test_what_does_worse_than_the_start_on_mini_batches_is_behind_it() -> None:
+def test_a_state_that_does_worse_than_the_start_ranks_behind_it() -> None:
     def student(request: Request) -> str:
         fooled = "Look well" in instruction_of(request)
         apple = kind_of(request) == "apple"
-        return answered(request, right=not fooled and (apple or request.sample % 2 == 1))
+        return reply_to(request, right=not fooled and (apple or request.sample % 2 == 1))
 
-    task, _ = ascended(student, candidates_per_step=1, finalists=1)
-    assert told(task) == {DECLARED}
+    task, _ = search(student, candidates_per_step=1, finalists=1)
+    assert instructions_of(task) == {DECLARED}
 
 
 @pytest.mark.parametrize(
@@ -276,6 +281,6 @@ def test_what_does_worse_than_the_start_on_mini_batches_is_behind_it() -> None:
         {"sampling_temperature": 0.0},
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         lmpipe.SIMBA(**settings)

@@ -18,7 +18,7 @@ from lmpipe.compiling.load_recipe import load_recipe
 ROOT = Path(__file__).parents[2]
 CASSETTES = ROOT / "tests" / "cassettes" / "optimizers"
 # A reflection takes this LM many seconds.
-SETTINGS = {**SMALL, "gepa": lmpipe.GEPA(calls=40)}
+SETTINGS = {**SMALL, "gepa": lmpipe.GEPA(runs=40)}
 
 
 def small_recipe(name: str) -> lmpipe.Recipe:

@@ -26,7 +26,7 @@ RECORD = bool(os.environ.get("LMPIPE_RECORD"))
 def small_recipe(monkeypatch: pytest.MonkeyPatch) -> lmpipe.Recipe:
     monkeypatch.chdir(ROOT)
     optimizer = lmpipe.RandomSearch(
-        candidates=3, demos=6, bootstrapped=2, threshold=0.75, constrained=1.0
+        candidates=3, demos=6, bootstrapped=2, threshold=0.75, constrained_share=1.0
     )
     return load_recipe("programs/tickets.py").replace(
         val_size=12, test_size=16, optimizer=optimizer

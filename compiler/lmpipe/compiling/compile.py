@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmpipe.compiling.baselines import baselines
 from lmpipe.compiling.final_test import run_test, score_on_train
 from lmpipe.compiling.load_recipe import load_recipe
 from lmpipe.compiling.provisioning import adapters_of, attach_weights, copy_weights, provision
@@ -17,13 +18,13 @@ from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_raci
 from lmpipe.compiling.run_folder import Artifact, RunWriter, open_run, read_artifact
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
 from lmpipe.evaluation.results import Evaluation
+from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Watcher, Watchers
 from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.engine.worst_case import baselines
 from lmpipe.serving.spec import ServerSpec
 from lmpipe.settings import configured_lm, current_settings, using
 from lmpipe.signatures.signature_spec import spec_text
@@ -78,6 +79,7 @@ async def acompile(
     overrides: Mapping[str, Any] | None = None,
 ) -> Run:
     """`compile` from a coroutine."""
+    check_number("compile", "concurrency", concurrency, minimum=1, integer=True)
     prepared = prepare(recipe)
     folder, lock = open_run(Path(runs), prepared.name, prepared.hash)
     writer = RunWriter(folder, lock, _first_manifest(prepared, origin, overrides or {}))

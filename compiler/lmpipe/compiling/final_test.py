@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from lmpipe.compiling.baselines import baselines
 from lmpipe.compiling.recipe import PreparedRecipe
 from lmpipe.compiling.run import TestResult
 from lmpipe.data.example import Example
@@ -14,7 +15,7 @@ from lmpipe.foundation.statistics import paired_interval
 from lmpipe.lm.spend import Spend
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.engine.worst_case import baselines, worst_run
+from lmpipe.optimize.engine.worst_case import worst_run
 from lmpipe.state.program_state import ProgramState, to_plain
 
 # A score of fewer training examples than this says nothing.

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lmpipe.compiling.baselines import baselines
 from lmpipe.data.example import Example
 from lmpipe.data.reading import check_disjoint, fingerprint, shuffled
 from lmpipe.data.source import Data, read_set, take
 from lmpipe.errors import DataError, RecipeError
 from lmpipe.evaluation.evaluate import check_inputs
 from lmpipe.foundation.canonical_json import digest
+from lmpipe.foundation.checks import check_fields
 from lmpipe.lm.lm import LM
 from lmpipe.lm.price_list import price_of
 from lmpipe.lm.spend import Spend
@@ -24,10 +26,9 @@ from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.optimizer import Optimizer, Sizes
 from lmpipe.optimize.engine.roles import LMRoles
 from lmpipe.optimize.engine.worst_case import (
-    baselines,
     embedder_of,
     embedding_everywhere,
-    judges,
+    judge_lms,
     own_lms,
     worst_ask,
     worst_pool,
@@ -103,6 +104,11 @@ class Recipe:
     servers: Sequence[ServerSpec] = ()
     trainer: Trainer | None = None
     base_model: str | None = None
+
+    def __post_init__(self) -> None:
+        sizes = ("train_size", "val_size", "test_size")
+        check_fields(self, "seed", "train_check", minimum=0, integer=True, error=RecipeError)
+        check_fields(self, *sizes, minimum=1, integer=True, optional=True, error=RecipeError)
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some parts changed."""
@@ -221,10 +227,6 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
         )
     if not callable(recipe.metric):
         raise RecipeError(f"the metric {recipe.metric!r:.100} cannot be called")
-    if recipe.train_check < 0:
-        raise RecipeError(
-            f"train_check is {recipe.train_check}: give a number of training examples, 0 for none"
-        )
     optimizer = recipe.optimizer
     if isinstance(optimizer, str):
         optimizer = optimizer_named(optimizer)
@@ -272,7 +274,7 @@ def _check_prices(recipe: Recipe, lms: LMRoles) -> None:
 
 def _asked(recipe: Recipe, lms: LMRoles) -> list[LM]:
     """All LMs that a compile asks, but for those that predictors bring."""
-    others = [*judges(recipe.metric, lms.judge), *filter(None, [lms.embedder])]
+    others = [*judge_lms(recipe.metric, lms.judge), *filter(None, [lms.embedder])]
     return [lms.student, lms.teacher, lms.proposer, *others]
 
 

@@ -21,6 +21,7 @@ import orjson
 from lmpipe.data.example import Example, missing_field
 from lmpipe.errors import ConfigError, DataError
 from lmpipe.foundation.canonical_json import digest
+from lmpipe.foundation.checks import check_number, check_numbers
 
 # A row and where it stands, for messages: `train.jsonl:12`.
 _Row = tuple[str, dict[str, Any]]
@@ -56,8 +57,9 @@ def read_examples(
     for name, value in (("inputs", inputs), ("required", required)):
         if isinstance(value, str):
             raise DataError(f"{name} is the text {value!r}; give a list: {name}=[{value!r}]")
-    if limit is not None and limit < 1:
-        raise DataError(f"limit is {limit}; give 1 or more, or None for all rows")
+    check_number(
+        "read_examples", "limit", limit, minimum=1, integer=True, optional=True, error=DataError
+    )
     examples = []
     for where, row in islice(_rows(source, split), limit):
         try:
@@ -91,11 +93,11 @@ def check_disjoint(**splits: Sequence[Example]) -> None:
                 f"{'row' if len(shared) == 1 else 'rows'} with the same inputs; the first is row "
                 f"{first + 1} of {one} and row {places[other][shared[0]] + 1} of {other}: "
                 f"{_short(dict(splits[one][first].inputs))}; take them out of one of the two "
-                "(distinct(rows) before split(rows, …) does so)"
+                "(distinct_examples(rows) before split(rows, …) does so)"
             )
 
 
-def distinct(examples: Sequence[Example]) -> list[Example]:
+def distinct_examples(examples: Sequence[Example]) -> list[Example]:
     """Keep the first of all rows that have the same inputs."""
     return [examples[place] for place in _first_places(examples).values()]
 
@@ -128,7 +130,10 @@ def split(
     if (sizes is None) == (fractions is None):
         raise DataError("split needs sizes=(…) or fractions=(…), one of the two")
     total = len(examples)
+    if sizes is not None:
+        check_numbers("split", "sizes", sizes, minimum=1, integer=True, error=DataError)
     if fractions is not None:
+        check_numbers("split", "fractions", fractions, above=0, maximum=1, error=DataError)
         if not 0 < sum(fractions) <= 1 + 1e-9:
             raise DataError(f"fractions {tuple(fractions)} sum to {sum(fractions)}; at most 1")
         ends = [round(sum(fractions[: i + 1]) * total) for i in range(len(fractions))]

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 from lmpipe.data.example import Example
 from lmpipe.data.reading import check_not_empty
-from lmpipe.errors import CallError, ConfigError, DataError, LMRequestError, MetricError
+from lmpipe.errors import CallError, DataError, LMRequestError, MetricError
 from lmpipe.evaluation.results import Evaluation, Figures, Row
 from lmpipe.evaluation.score_row import Judge, run_row
 from lmpipe.evaluation.stored_rows import RowWriter
+from lmpipe.foundation.checks import check_number
 from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
@@ -193,12 +194,8 @@ async def run_pairs(
         MetricError: if the metric breaks its contract, or raises on every row.
         LMError: if the LM is away, or refuses every row.
     """
-    if options.concurrency < 1:
-        raise ConfigError(f"concurrency is {options.concurrency}, must be 1 or more")
-    if options.row_timeout is not None and options.row_timeout <= 0:
-        raise ConfigError(
-            f"row_timeout is {options.row_timeout}, must be above 0: it is in seconds"
-        )
+    check_number("evaluate", "concurrency", options.concurrency, minimum=1, integer=True)
+    check_number("evaluate", "row_timeout", options.row_timeout, above=0, optional=True)
     started = time.perf_counter()
     judge = Judge.of(metric, lm=options.judge, max_calls=options.judge_calls)
     figures = Figures()

@@ -1,4 +1,4 @@
-"""Check the numbers that users give, where they give them."""
+"""Check the numbers and choices that users give, where they give them."""
 
 from __future__ import annotations
 
@@ -89,6 +89,31 @@ def check_fields(record: object, *names: str, **bounds: Unpack[Bounds]) -> None:
     """
     for name in names:
         check_number(type(record).__name__, name, getattr(record, name), **bounds)
+
+
+def check_choice(
+    owner: str,
+    name: str,
+    value: object,
+    choices: Sequence[str],
+    *,
+    error: type[InputError] = ConfigError,
+) -> None:
+    """Check that a user gave one of some strings.
+
+    Args:
+        owner: what takes the choice, such as a class; for the message.
+        name: the parameter's name; for the message.
+        value: what the user gave.
+        choices: the valid strings.
+        error: the class of the error to raise.
+
+    Raises:
+        InputError: if the value is not one of the choices; the subclass is `error`.
+    """
+    if not isinstance(value, str) or value not in choices:
+        valid = ", ".join(map(repr, choices))
+        raise error(f"{owner}({name}={value!r:.80}): {name} must be one of {valid}")
 
 
 def _needed(value: object, bounds: Bounds) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.checks import check_fields, check_number
 from lmpipe.lm.prices import Price
 
 DEFAULT_MAX_TOKENS = 512
@@ -55,9 +55,8 @@ class Limits:
     tpm: float | None = None
 
     def __post_init__(self) -> None:
-        for limit in (self.in_flight, self.rpm, self.tpm):
-            if limit is not None and not 0 < limit < inf:
-                raise ConfigError(f"{self}: limits must be above 0 and finite; None is no limit")
+        check_fields(self, "in_flight", minimum=1, integer=True, optional=True)
+        check_fields(self, "rpm", "tpm", above=0, optional=True)
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -130,11 +129,10 @@ class LM:
     ) -> None:
         if not model:
             raise ConfigError('an LM needs a model name, such as LM("local")')
-        if temperature < 0:
-            raise ConfigError(f"LM({model!r}): temperature is {temperature}, must be 0 or more")
-        if max_tokens < 1:
-            raise ConfigError(f"LM({model!r}): max_tokens is {max_tokens}, must be 1 or more")
-        _check_timeout(model, timeout)
+        check_number("LM", "temperature", temperature, minimum=0)
+        check_number("LM", "max_tokens", max_tokens, minimum=1, integer=True)
+        check_number("LM", "context", context, minimum=1, integer=True)
+        check_number("LM", "timeout", timeout, above=0)
         if structured not in get_args(Structured):
             raise ConfigError(
                 f"LM({model!r}): structured is {structured!r}, must be one of "
@@ -239,7 +237,7 @@ class LM:
         changed: dict[str, Any] = {k: limit for k, limit in given.items() if limit is not None}
         changes: dict[str, Any] = {"limits": replace(self.limits, **changed)}
         if timeout is not None:
-            _check_timeout(self.model, timeout)
+            check_number("LM", "timeout", timeout, above=0)
             changes["timeout"] = timeout
         return self._changed(changes)
 
@@ -285,13 +283,6 @@ class LM:
         for name, value in values.items():
             object.__setattr__(copy, name, value)
         return copy
-
-
-def _check_timeout(model: str, timeout: float) -> None:
-    if not 0 < timeout < inf:
-        raise ConfigError(
-            f"LM({model!r}): timeout is {timeout}, must be above 0 and finite: it is in seconds"
-        )
 
 
 def without_secrets(value: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Optimizers, one file each, on the engine in `engine/`."""
+"""Optimizers, one file each, on the engine in `engine/`.
+
+The public names are listed in `__init__.pyi` and imported when they are first used.
+"""
 
 import lazy_loader
 

@@ -1,3 +1,5 @@
+"""The public names, each imported when it is first used."""
+
 from .better_together import BetterTogether as BetterTogether
 from .bootstrap_few_shot import BootstrapFewShot as BootstrapFewShot
 from .by_name import optimizer_named as optimizer_named

@@ -1,4 +1,4 @@
-"""Optimizers by the names that the command line takes."""
+"""Optimizers by their names on the command line."""
 
 from __future__ import annotations
 
@@ -45,18 +45,22 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
 
 
 def optimizer_names() -> tuple[str, ...]:
-    """The names of all optimizers, as the command line takes them."""
+    """Return the names of all optimizers, as the command line takes them."""
     return tuple(_OPTIMIZERS)
 
 
 def optimizer_named(name: str) -> Optimizer:
-    """Make an optimizer with its default settings, by its name on the command line.
+    """Make an optimizer with its default settings.
+
+    Args:
+        name: its name on the command line.
 
     Raises:
-        RecipeError: if there is none of that name.
+        RecipeError: if no optimizer has this name.
     """
     if name not in _OPTIMIZERS:
         near = difflib.get_close_matches(name, _OPTIMIZERS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise RecipeError(f"unknown optimizer {name!r}{hint}; there are {', '.join(_OPTIMIZERS)}")
+        names = ", ".join(_OPTIMIZERS)
+        raise RecipeError(f"unknown optimizer {name!r}{hint}; the optimizers are {names}")
     return _OPTIMIZERS[name]()

@@ -15,19 +15,21 @@ from lmpipe.state.program_state import ProgramState
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """Run optimizers in sequence; each starts from the best state so far.
+    """Run optimizers in sequence, each starting from the best state so far.
 
-    What a stage makes worse is not handed on: the best on validation is kept. Prompt and weight
-    stages of BetterTogether (arXiv 2407.10930, section 3) take turns in this way.
+    A stage that makes the program worse changes nothing for the next one: the best state on
+    validation is kept.
 
-    Cost: that of its stages together, and for each of them, at most, one run of the program for
-    each validation example.
+    Source: the alternating stages of BetterTogether (arXiv 2407.10930, section 3).
+
+    Cost: the cost of all stages, and at most one run of the program for each validation example
+    after each stage.
 
     Args:
         stages: the optimizers, in order.
 
     Raises:
-        RecipeError: if there are none, or one that makes an ensemble is not the last.
+        RecipeError: if there are no stages, or a stage that makes an ensemble is not the last.
     """
 
     stages: tuple[Optimizer, ...] = (LayoutSearch(), RandomSearch())
@@ -35,11 +37,11 @@ class Chain:
 
     def __post_init__(self) -> None:
         if not self.stages:
-            raise RecipeError("a Chain needs one optimizer or more, came none")
+            raise RecipeError("Chain(stages=()): needs one optimizer or more")
         for stage in self.stages[:-1]:
             if stage.cost(Sizes(1, 1)).per_result > 1:
                 raise RecipeError(
-                    f"{stage.name!r} makes an ensemble, which no other optimizer can go on from: "
+                    f"{stage.name!r} makes an ensemble, from which no other optimizer can start: "
                     "make it the last stage of the Chain"
                 )
 

@@ -1,4 +1,4 @@
-"""`COPRO`: better instructions by coordinate ascent, one predictor at a time."""
+"""`COPRO`: instructions improved by coordinate ascent, one predictor at a time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from lmpipe.errors import RecipeError
 from lmpipe.evaluation.results import Row
+from lmpipe.foundation.checks import check_fields
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.proposer_text import (
@@ -21,7 +22,7 @@ from lmpipe.signatures.signature import Input, Output, Signature
 from lmpipe.state.program_state import ProgramState
 
 
-class ImproveInstruction(Signature):
+class ImproveOnScores(Signature):
     """Write a better instruction for one step of a program.
 
     A language model carries the step out, and sees nothing but the instruction and the inputs.
@@ -41,23 +42,25 @@ class ImproveInstruction(Signature):
 class COPRO:
     """Improve the instruction of each predictor in turn, and keep what scores best.
 
-    The coordinate ascent over instructions of DSPy's COPRO (arXiv 2310.03714 is the system that
-    it is part of), with the proposals of OPRO (Yang et al., "Large language models as
-    optimizers", arXiv 2309.03409, section 3): the proposer is shown what was tried and what it
-    scored, best last. It sees runs that failed, with the metric's feedback, too. It goes on from
-    the best candidate so far and ends early at a score of 1.
+    The proposer is shown the instructions tried so far with their scores, the best one last, and
+    failed runs with the metric's feedback. Each round starts from the best candidate so far; the
+    search ends early at a score of 1.
 
-    Cost: for each of `depth` rounds and each predictor, `breadth` questions to the proposer, and
-    at most `breadth` runs of the program for each validation example and `examples` more.
+    Source: the coordinate ascent of DSPy's COPRO (part of the system of arXiv 2310.03714), with
+    the proposals of OPRO (Yang et al., "Large language models as optimizers", arXiv 2309.03409,
+    section 3).
+
+    Cost: for each of `depth` rounds and each predictor, `breadth` questions to the proposer, at
+    most `breadth` runs of the program for each validation example, and `examples` more runs.
 
     Args:
-        breadth: instructions to propose for a predictor in each round.
-        depth: rounds over all predictors.
-        examples: training examples that are run in search of failures, for each predictor and
-            round.
-        shown: failed runs that one proposal sees; each sees others.
-        history: instructions with scores that a proposal sees, at most.
-        temperature: of the proposer.
+        breadth: the number of instructions to propose for a predictor in each round, 1 or more.
+        depth: the number of rounds over all predictors, 1 or more.
+        examples: the number of training examples to run in search of failures, for each predictor
+            and round.
+        shown: the number of failed runs that a proposal is shown; each is shown others.
+        history: the maximum number of scored instructions that a proposal is shown, 1 or more.
+        temperature: the proposer's sampling temperature, 0 or more.
 
     Raises:
         RecipeError: if a number is out of range.
@@ -72,13 +75,10 @@ class COPRO:
     name: str = "copro"
 
     def __post_init__(self) -> None:
-        if min(self.breadth, self.depth, self.history) < 1 or self.temperature < 0:
-            raise RecipeError(
-                f"{self}: needs a breadth, depth and history of 1 or more, and a temperature of 0 "
-                "or more"
-            )
-        if min(self.examples, self.shown) < 0:
-            raise RecipeError(f"{self}: examples and shown must be 0 or more")
+        counts = ("breadth", "depth", "history")
+        check_fields(self, *counts, minimum=1, integer=True, error=RecipeError)
+        check_fields(self, "examples", "shown", minimum=0, integer=True, error=RecipeError)
+        check_fields(self, "temperature", minimum=0, error=RecipeError)
 
     async def optimize(self, task: Task) -> ProgramState:
         tried: dict[str, dict[str, float]] = {path: {} for path in task.predictors}
@@ -89,7 +89,7 @@ class COPRO:
                 rng = task.rng(f"round {depth}, {path}")
                 best = task.best.state
                 tried[path][best[path].instruction] = task.best.score
-                failed = await self._failed(task, best, path, rng)
+                failed = await self._failed_rows(task, best, path, rng)
                 proposed = await self._propose(task, path, tried[path], failed, rng)
                 raced = await task.race(
                     [
@@ -103,10 +103,10 @@ class COPRO:
                     tried[path][candidate.state[path].instruction] = score
         return task.best.state
 
-    async def _failed(
+    async def _failed_rows(
         self, task: Task, state: ProgramState, path: str, rng: random.Random
     ) -> list[Row]:
-        """Runs of a state on some training examples that are less than right."""
+        """Run a state on some training examples, and return the rows that score below 1."""
         examples = rng.sample(task.train, min(self.examples, len(task.train)))
         if not examples or not self.shown:
             return []
@@ -121,11 +121,11 @@ class COPRO:
         failed: Sequence[Row],
         rng: random.Random,
     ) -> list[str]:
-        """New instructions for a predictor: none twice, and none that was tried before."""
+        """Propose new, distinct instructions for a predictor."""
         step, history = step_text(path, task.predictors[path]), self._history(tried)
         shown = [rng.sample(failed, min(self.shown, len(failed))) for _ in range(self.breadth)]
         answers = await task.ask_all(
-            ImproveInstruction,
+            ImproveOnScores,
             [
                 {"step": step, "tried": history, "failed": describe_rows(rows, path) or "none"}
                 for rows in shown

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lmpipe.errors import RecipeError
+from lmpipe.foundation.checks import check_fields
 from lmpipe.lm.lm import LM
 from lmpipe.optimize.engine.events import Rollout
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
@@ -54,8 +55,9 @@ class Distill:
     name: str = "distill"
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.keep < 1 or self.teacher_demos < 0:
-            raise RecipeError(f"{self}: needs 1 of samples and keep or more, 0 teacher_demos")
+        check_fields(self, "samples", "keep", minimum=1, integer=True, error=RecipeError)
+        check_fields(self, "teacher_demos", minimum=0, integer=True, error=RecipeError)
+        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
 
     async def optimize(self, task: Task) -> ProgramState:
         teacher = await best_teacher_state(task, self.teacher_demos, task.rng("teacher"))

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmpipe.errors import RecipeError
+from lmpipe.foundation.checks import check_choice, check_fields
+from lmpipe.modules.voting import REDUCERS
 from lmpipe.optimize.engine.optimizer import Cost, Optimizer, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.random_search import RandomSearch
@@ -14,23 +16,24 @@ from lmpipe.state.program_state import ProgramState, ensemble_state
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """Search, and let the best candidates answer together.
+    """Search, then let the best candidates answer together by vote.
 
-    Source: arXiv 2310.03714, section 4 (the compiler's third stage). What is learned is a state
-    like any other, whose members all run on the same inputs; a reduce function makes one
-    prediction of theirs. It wins only if it beats its best member on validation.
+    The result is one state whose members all run on the same inputs, and a reduce function makes
+    one prediction of theirs. It is only kept if it beats its best member on validation.
 
-    Cost: that of the search, and `1 + size` runs of the program for each validation example: of
-    the search's result and of the members together. Each run of the result comes to `size` runs
-    of the program.
+    Source: arXiv 2310.03714, section 4 (the compiler's third stage).
+
+    Cost: the cost of the search, and `1 + size` runs of the program for each validation example:
+    for the search's result and for the members together. Every run of the result needs `size`
+    runs of the program.
 
     Args:
-        search: the optimizer whose candidates are put together.
-        size: how many of them.
+        search: the optimizer whose candidates become members.
+        size: the maximum number of members, 2 or more.
         reduce: how their predictions become one: `majority` or `per_field`.
 
     Raises:
-        RecipeError: if there are fewer than 2 members, or the search makes ensembles itself.
+        RecipeError: if the size or reduce function is not valid, or the search makes ensembles.
     """
 
     search: Optimizer = field(default_factory=RandomSearch)
@@ -39,12 +42,17 @@ class Ensemble:
     name: str = "ensemble"
 
     def __post_init__(self) -> None:
-        if self.size < 2 or self.search.cost(Sizes(1, 1)).per_result > 1:
-            raise RecipeError(f"{self}: needs 2 members or more, and a search for single programs")
+        check_fields(self, "size", minimum=2, integer=True, error=RecipeError)
+        check_choice("Ensemble", "reduce", self.reduce, tuple(REDUCERS), error=RecipeError)
+        if self.search.cost(Sizes(1, 1)).per_result > 1:
+            raise RecipeError(
+                f"Ensemble(search={self.search}): the search makes ensembles itself; use one that "
+                "makes single programs"
+            )
 
     async def optimize(self, task: Task) -> ProgramState:
         await task.race([(self.search.name, await self.search.optimize(task))])
-        # By what they would score on all examples: a candidate that a race dropped may be better
+        # Ranked by estimated scores on all examples: a candidate that a race dropped may be better
         # than one that met weaker rivals, as the baselines do.
         ranked = sorted(
             task.candidates,
@@ -52,11 +60,11 @@ class Ensemble:
             reverse=True,
         )
         singles = [candidate.state for candidate in ranked if candidate.state.reduce is None]
-        # A state that was dropped, and scored to its end later, is two candidates.
-        members = list(dict.fromkeys(singles))
+        # A state that was dropped and later scored on all examples is two candidates.
+        members = list(dict.fromkeys(singles))[: self.size]
         if len(members) >= 2:
-            together = ensemble_state(members[: self.size], reduce=self.reduce)
-            await task.race([(f"the best {len(members[: self.size])} together", together)])
+            together = ensemble_state(members, reduce=self.reduce)
+            await task.race([(f"the best {len(members)} together", together)])
         return task.best.state
 
     def cost(self, sizes: Sizes) -> Cost:

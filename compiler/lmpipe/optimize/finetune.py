@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lmpipe.errors import RecipeError
+from lmpipe.foundation.checks import check_fields
 from lmpipe.optimize.engine.events import Rollout
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
@@ -58,8 +59,9 @@ class BootstrapFinetune:
     name: str = "finetune"
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.teacher_demos < 0:
-            raise RecipeError(f"{self}: needs 1 sample or more, and 0 teacher_demos or more")
+        check_fields(self, "samples", minimum=1, integer=True, error=RecipeError)
+        check_fields(self, "teacher_demos", minimum=0, integer=True, error=RecipeError)
+        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
         if self.training.method == "dpo" and self.samples < 2:
             raise RecipeError(
                 "preference training (method='dpo') compares answers to one question: set "

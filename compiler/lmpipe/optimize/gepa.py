@@ -7,112 +7,92 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from lmpipe.errors import RecipeError
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.foundation.checks import check_choice, check_fields
+from lmpipe.optimize.engine.optimizer import Cost, Effort, Sizes
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.gepa_adapter import GepaAdapter, Silent
-from lmpipe.optimize.shared.blocking_library import Steps, in_library, load_library
+from lmpipe.optimize.gepa_package import MERGE_TEST, run_gepa
 from lmpipe.state.program_state import ProgramState
 
-Effort = Literal["light", "medium", "heavy"]
 Components = Literal["round_robin", "all"]
 
-# Candidates that join the pool, and tries that each of them takes.
+# How many candidates should join the pool, and how many steps each of them takes.
 _JOINING = {"light": 4, "medium": 8, "heavy": 16}
-_TRIES = 3
-# gepa tests a merge on so many validation examples before it scores it on all.
-_MERGE_TEST = 5
+_STEPS_EACH = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class GEPA:
     """Evolve instructions: reflect on a few runs, keep what is best on any example, and merge.
 
-    "GEPA: Reflective prompt evolution can outperform reinforcement learning" (arXiv 2507.19457,
-    algorithms 1 to 4), on the `gepa` package. Of the candidates that are best on some
-    validation example, one is drawn; it runs on a minibatch of training examples, and the
-    proposer rewrites the instruction of a predictor from those runs and the metric's feedback.
-    A child that does better on the same minibatch joins the pool. Two descendants that changed
-    other predictors than each other may be merged.
+    Each step draws one of the candidates that are best on some validation example and runs it on
+    a mini-batch of training examples. The proposer rewrites the instruction of a predictor from
+    those runs and the metric's feedback. If the child scores better on the same mini-batch, it
+    joins the pool. Two descendants that changed different predictors may be merged.
 
-    What joins the pool is scored on all validation examples, without a race: which candidates
-    are the best on an example is known only where all of them have been run.
+    What joins the pool is scored on all validation examples, without racing: which candidates are
+    best on some example is only known when all have been run on it.
 
-    Cost: at most `calls` runs of the program, validation of the start included, and a question
-    for each `minibatch` of them that validation leaves over.
+    Source: "GEPA: Reflective prompt evolution can outperform reinforcement learning" (arXiv
+    2507.19457, algorithms 1 to 4), on the `gepa` package (`lmpipe[gepa]`).
+
+    Cost: at most `runs` runs of the program, including the validation of the start, and one
+    question to the proposer for every `batch` runs beyond that validation.
 
     Args:
-        effort: how many runs, from the sizes: enough for some 4, 8 or 16 candidates in the pool,
-            and half as many for each further predictor.
-        calls: runs of the program instead.
-        minibatch: training examples to reflect on.
-        merge: whether to merge, at most 5 times.
-        components: whose instruction changes in a step: one predictor's in turn, or all of them.
+        effort: how many runs: enough for about 4 (`light`), 8 (`medium`) or 16 (`heavy`)
+            candidates in the pool, and half as many more for each further predictor.
+        runs: the maximum number of runs of the program, in place of an effort.
+        batch: the number of training examples in a mini-batch, 1 or more.
+        merge: whether to merge candidates, at most 5 times.
+        components: whose instruction a step changes: one predictor's in turn (`round_robin`), or
+            those of `all` predictors.
 
     Raises:
         RecipeError: if a setting is out of range.
-        ConfigError: if the gepa package is not installed, when it is run.
+        ConfigError: when it is run, if the gepa package is not installed.
     """
 
     effort: Effort = "light"
-    calls: int | None = None
-    minibatch: int = 3
+    runs: int | None = None
+    batch: int = 3
     merge: bool = True
     components: Components = "round_robin"
     name: str = "gepa"
 
     def __post_init__(self) -> None:
-        if self.effort not in get_args(Effort) or self.components not in get_args(Components):
-            raise RecipeError(
-                f"{self}: effort is one of {', '.join(get_args(Effort))}, and components one of "
-                f"{', '.join(get_args(Components))}"
-            )
-        if self.minibatch < 1 or (self.calls is not None and self.calls < 1):
-            raise RecipeError(f"{self}: needs 1 call and a minibatch of 1 or more")
+        check_choice("GEPA", "effort", self.effort, get_args(Effort), error=RecipeError)
+        check_choice("GEPA", "components", self.components, get_args(Components), error=RecipeError)
+        check_fields(self, "runs", minimum=1, integer=True, optional=True, error=RecipeError)
+        check_fields(self, "batch", minimum=1, integer=True, error=RecipeError)
 
     async def optimize(self, task: Task) -> ProgramState:
-        gepa = load_library("gepa", optimizer="GEPA", extra="gepa")
         sizes = Sizes(len(task.train), len(task.val), len(task.predictors))
-        step = self._step(sizes)
-        last = self._runs(sizes) - step
-
-        def search(steps: Steps) -> None:
-            adapter = GepaAdapter(task, steps, gepa)
-            gepa.optimize(
-                seed_candidate=adapter.texts(task.start),
-                trainset=[("train", index) for index in range(sizes.train)],
-                valset=[("val", index) for index in range(sizes.val)],
-                adapter=adapter,
-                module_selector=self.components,
-                reflection_minibatch_size=min(self.minibatch, sizes.train),
-                use_merge=self.merge and sizes.predictors > 1,
-                merge_val_overlap_floor=min(_MERGE_TEST, sizes.val),
-                # It looks between steps alone: a step that could pass the bound is not begun.
-                stop_callbacks=lambda state: state.total_num_evals > last,
-                seed=task.rng("gepa").getrandbits(32),
-                logger=Silent(),
-                track_best_outputs=False,
-                raise_on_exception=True,
-            )
-
-        await in_library(search)
+        batch = self._batch_size(sizes)
+        # The package checks the limit only between steps: begin no step that could exceed it.
+        longest_step = max(2 * batch, MERGE_TEST) + sizes.val
+        await run_gepa(
+            task,
+            batch=batch,
+            merge=self.merge and sizes.predictors > 1,
+            components=self.components,
+            stop_after=self._max_runs(sizes) - longest_step,
+        )
         return task.best.state
 
     def cost(self, sizes: Sizes) -> Cost:
-        runs = self._runs(sizes)
-        minibatch = max(1, min(self.minibatch, sizes.train))
-        reflections = max(0, -(-(runs - sizes.val) // minibatch))
+        runs = self._max_runs(sizes)
+        reflections = max(0, -(-(runs - sizes.val) // max(1, self._batch_size(sizes))))
         asked = sizes.predictors if self.components == "all" else 1
         return Cost(max(runs, sizes.val), asks=reflections * asked)
 
     def settings(self) -> dict[str, Any]:
         return asdict(self)
 
-    def _runs(self, sizes: Sizes) -> int:
-        if self.calls is not None:
-            return self.calls
-        joining = math.ceil(_JOINING[self.effort] * (1 + sizes.predictors) / 2)
-        return sizes.val + joining * (sizes.val + _TRIES * 2 * self.minibatch)
+    def _batch_size(self, sizes: Sizes) -> int:
+        return min(self.batch, sizes.train)
 
-    def _step(self, sizes: Sizes) -> int:
-        """The most runs that gepa makes between two looks at the bound."""
-        return max(2 * min(self.minibatch, sizes.train), _MERGE_TEST) + sizes.val
+    def _max_runs(self, sizes: Sizes) -> int:
+        if self.runs is not None:
+            return self.runs
+        joining = math.ceil(_JOINING[self.effort] * (1 + sizes.predictors) / 2)
+        return sizes.val + joining * (sizes.val + _STEPS_EACH * 2 * self.batch)

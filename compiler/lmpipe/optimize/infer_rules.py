@@ -1,4 +1,4 @@
-"""`InferRules`: rules in words, induced from examples, added to the instructions."""
+"""`InferRules`: rules in words, inferred from examples and added to the instructions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 from lmpipe.errors import RecipeError
 from lmpipe.evaluation.results import Row
+from lmpipe.foundation.checks import check_fields
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
-    distinct,
-    draw,
+    distinct_demos,
+    draw_demos,
     labeled_demos,
     with_demos,
 )
@@ -28,10 +29,10 @@ from lmpipe.optimize.shared.proposer_text import (
 from lmpipe.signatures.signature import Input, Output, Signature
 from lmpipe.state.program_state import Demo, ProgramState
 
-# Examples and failed runs that one question shows: a proposer's context may be small.
-_EXAMPLES, _FAILED = 8, 3
-# Training examples that the program is run on in search of failures.
-_SEEN = 8
+# A proposer's context may be small: one question shows this many examples and failed runs.
+_EXAMPLES_SHOWN, _FAILURES_SHOWN = 8, 3
+# The number of training examples that the program is run on in search of failures.
+_FAILURE_RUNS = 8
 
 
 class WriteRules(Signature):
@@ -50,21 +51,22 @@ class WriteRules(Signature):
 
 @dataclass(frozen=True, kw_only=True)
 class InferRules:
-    """Let the proposer find rules in the examples, and add them to the instructions.
+    """Let the proposer infer rules from the examples, and add them to the instructions.
 
-    Each candidate's rules come from another half of the labeled and bootstrapped demonstrations
-    and from other failed runs; candidates race with demonstrations and without them.
+    The rules of each candidate come from another half of the labeled and bootstrapped
+    demonstrations, and from other failed runs. Each set of rules races both with and without
+    demonstrations.
 
-    Source: DSPy's InferRules, which has no paper; inducing instructions from examples is Honovich
+    Source: DSPy's InferRules, which has no paper; instructions from examples are those of Honovich
     et al., "Instruction induction" (arXiv 2205.10782, section 2).
 
-    Cost: one run of the program for each training example, 8, and `2 * candidates` for each
-    validation example; `candidates` questions to the proposer for each predictor.
+    Cost: one run of the program for each training example, 8 more, and `2 * candidates` runs for
+    each validation example; `candidates` questions to the proposer for each predictor.
 
     Args:
-        candidates: sets of rules for each predictor.
-        demos: demonstrations that half of the candidates show.
-        threshold: the score from which a rollout passes.
+        candidates: the number of sets of rules for each predictor, 1 or more.
+        demos: the number of demonstrations that half of the candidates show, 1 or more.
+        threshold: the score from which a rollout passes, 0 to 1.
 
     Raises:
         RecipeError: if a number is out of range.
@@ -76,25 +78,25 @@ class InferRules:
     name: str = "infer-rules"
 
     def __post_init__(self) -> None:
-        if self.candidates < 1 or self.demos < 1:
-            raise RecipeError(f"{self}: needs 1 candidate and demonstration or more")
+        check_fields(self, "candidates", "demos", minimum=1, integer=True, error=RecipeError)
+        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
 
     async def optimize(self, task: Task) -> ProgramState:
         rng = task.rng("rules")
         pools = await self._pools(task, rng)
-        seen = rng.sample(task.train, min(_SEEN, len(task.train)))
-        (tried,) = await task.trial([task.start], seen)
+        examples = rng.sample(task.train, min(_FAILURE_RUNS, len(task.train)))
+        (tried,) = await task.trial([task.start], examples)
         failed = [row for row in tried.rows if row.score.value < 1]
         ruled = [task.start] * self.candidates
         for path, pool in pools.items():
             for number, rules in enumerate(await self._rules(task, path, pool, failed, rng)):
                 if rules:
-                    told = task.start[path].instruction
-                    ruled[number] = with_instruction(ruled[number], path, f"{told}\n\n{rules}")
+                    old = task.start[path].instruction
+                    ruled[number] = with_instruction(ruled[number], path, f"{old}\n\n{rules}")
         entries = []
         for number, state in enumerate(ruled, start=1):
             shown = {
-                path: draw(task.predictors[path].spec, pool, self.demos, rng)
+                path: draw_demos(task.predictors[path].spec, pool, self.demos, rng)
                 for path, pool in pools.items()
             }
             entries += [
@@ -105,12 +107,12 @@ class InferRules:
         return task.best.state
 
     async def _pools(self, task: Task, rng: random.Random) -> Mapping[str, Sequence[Demo]]:
-        """What is known to be right, by predictor: labeled examples and passed rollouts."""
+        """Return demonstrations from passed rollouts and labeled examples, by predictor path."""
         collector = BootstrapFewShot(threshold=self.threshold)
-        passed = await collector.passed(task, rng, enough=2 * _EXAMPLES)
+        passed = await collector.labeled_teacher_rollouts(task, rng, enough=2 * _EXAMPLES_SHOWN)
         own = bootstrapped_demos(passed, rng)
         labeled = labeled_demos(task.predictors, task.train)
-        return {path: distinct([*own.get(path, []), *pool]) for path, pool in labeled.items()}
+        return {path: distinct_demos([*own.get(path, []), *pool]) for path, pool in labeled.items()}
 
     async def _rules(
         self,
@@ -120,13 +122,13 @@ class InferRules:
         failed: Sequence[Row],
         rng: random.Random,
     ) -> list[str]:
-        """Rules for one predictor, once for each candidate; empty where they were dropped."""
+        """Ask for a predictor's rules, once for each candidate; unparseable ones are empty."""
         called = [row for row in failed if row.trace.of(path)]
         questions = []
         for _ in range(self.candidates):
             half = rng.sample(list(pool), (len(pool) + 1) // 2)
-            shown = draw(task.predictors[path].spec, half, _EXAMPLES, rng)
-            wrong = rng.sample(called, min(_FAILED, len(called)))
+            shown = draw_demos(task.predictors[path].spec, half, _EXAMPLES_SHOWN, rng)
+            wrong = rng.sample(called, min(_FAILURES_SHOWN, len(called)))
             questions.append(
                 {
                     "instruction": task.start[path].instruction,
@@ -138,7 +140,7 @@ class InferRules:
         return [clean_instruction(answer.rules) if answer else "" for answer in answers]
 
     def cost(self, sizes: Sizes) -> Cost:
-        runs = sizes.train + _SEEN + 2 * self.candidates * sizes.val
+        runs = sizes.train + _FAILURE_RUNS + 2 * self.candidates * sizes.val
         return Cost(runs, asks=self.candidates * sizes.predictors)
 
     def settings(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`KNNFewShot`: demonstrations chosen for each input, those nearest to it."""
+"""`KNNFewShot`: for each input, the demonstrations nearest to it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from functools import partial
 from typing import Any
 
 from lmpipe.errors import RecipeError
+from lmpipe.foundation.checks import check_fields, check_numbers
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import bootstrapped_demos, distinct, labeled_demos, with_retrieval
+from lmpipe.optimize.shared.demos import (
+    bootstrapped_demos,
+    distinct_demos,
+    labeled_demos,
+    with_retrieval,
+)
 from lmpipe.state.program_state import Demo, ProgramState
 
 
@@ -18,27 +24,27 @@ from lmpipe.state.program_state import Demo, ProgramState
 class KNNFewShot:
     """Show each predictor the `k` demonstrations whose inputs are nearest to its own.
 
-    The pool is learned state and is saved with it; a call costs no LM call more. A predictor
-    without a pool keeps the demonstrations that it shows. Where the recipe names an embedder,
-    nearness is that of its vectors and not of words: the pool's are saved too, and a call embeds
-    its inputs.
+    The pool is saved with the state, and calls of the program make no extra LM call. A predictor
+    without a pool keeps the demonstrations that it shows. If the recipe has an embedder, the
+    nearest are found by embeddings instead of words: the pool's vectors are saved too, and each
+    call embeds its inputs.
 
-    Source: nearest neighbours in place of fixed demonstrations are Liu et al., "What makes good
-    in-context examples for GPT-3?" (arXiv 2101.06804, section 3).
+    Source: Liu et al., "What makes good in-context examples for GPT-3?" (arXiv 2101.06804,
+    section 3).
 
-    Cost: `len(k)` runs of the program for each validation example, and one for each training
-    example where rollouts are needed.
+    Cost: `len(k)` runs of the program for each validation example, and one run for each training
+    example if rollouts are needed.
 
     Args:
-        k: how many to show, one candidate for each number.
-        bootstrap: add what the teacher's passed rollouts did to the pool; None does so only where
-            a predictor has no labeled examples.
-        balanced: let each label be shown about equally often.
-        constrained: constrain outputs to their types; None leaves that as it is declared.
-        threshold: the score from which a rollout passes.
+        k: numbers of demonstrations to show, each 1 or more; each makes a candidate.
+        bootstrap: whether to add passed rollouts of the teacher to the pool; None adds them only
+            if a predictor has no labeled examples.
+        balanced: whether to show each label about equally often.
+        constrained: whether outputs are constrained to their types; None leaves that as declared.
+        threshold: the score from which a rollout passes, 0 to 1.
 
     Raises:
-        RecipeError: if there is no number of demonstrations, or one below 1.
+        RecipeError: if a number is out of range.
     """
 
     k: tuple[int, ...] = (4, 8)
@@ -49,8 +55,8 @@ class KNNFewShot:
     name: str = "knn"
 
     def __post_init__(self) -> None:
-        if not self.k or min(self.k) < 1:
-            raise RecipeError(f"{self}: k needs one number of demonstrations or more, from 1 on")
+        check_numbers("KNNFewShot", "k", self.k, minimum=1, integer=True, error=RecipeError)
+        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
 
     async def optimize(self, task: Task) -> ProgramState:
         pools = await self._pools(task)
@@ -65,13 +71,15 @@ class KNNFewShot:
     async def _pools(self, task: Task) -> dict[str, list[Demo]]:
         labeled = labeled_demos(task.predictors, task.train)
         rng = task.rng("pools")
-        # Of demonstrations that are equally near, the earlier ones are shown.
+        # Shuffled, because the earlier of equally near demonstrations is shown.
         pools = {path: rng.sample(pool, len(pool)) for path, pool in labeled.items()}
         if self.bootstrap or (self.bootstrap is None and not all(pools.values())):
             collector = BootstrapFewShot(threshold=self.threshold)
-            passed = await collector.passed(task, rng, enough=len(task.train))
+            passed = await collector.labeled_teacher_rollouts(task, rng, enough=len(task.train))
             own = bootstrapped_demos(passed, rng)
-            pools = {path: distinct([*own.get(path, []), *pool]) for path, pool in pools.items()}
+            pools = {
+                path: distinct_demos([*own.get(path, []), *pool]) for path, pool in pools.items()
+            }
         return pools
 
     def cost(self, sizes: Sizes) -> Cost:

@@ -5,31 +5,42 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lmpipe.errors import RecipeError
+from lmpipe.foundation.checks import check_fields
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import draw, labeled_demos, with_demos
+from lmpipe.optimize.shared.demos import draw_demos, labeled_demos, with_demos
 from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabeledFewShot:
-    """Show each predictor `demos` labeled examples, balanced over its labels.
+    """Show each predictor randomly drawn labeled examples, balanced over its labels.
 
-    Source: arXiv 2310.03714, section 4. Cost: no run of the program.
+    Source: arXiv 2310.03714, section 4.
+
+    Cost: no runs of the program.
 
     Args:
-        demos: demonstrations for each predictor.
+        demos: the number of demonstrations for each predictor, 1 or more.
+
+    Raises:
+        RecipeError: if a number is out of range.
     """
 
     demos: int = 8
     name: str = "labeled"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "demos", minimum=1, integer=True, error=RecipeError)
 
     async def optimize(self, task: Task) -> ProgramState:
         predictors = task.predictors
         pools = labeled_demos(predictors, task.train)
         rng = task.rng("labeled")
         drawn = {
-            path: draw(predictors[path].spec, pool, self.demos, rng) for path, pool in pools.items()
+            path: draw_demos(predictors[path].spec, pool, self.demos, rng)
+            for path, pool in pools.items()
         }
         return with_demos(task.start, drawn)
 

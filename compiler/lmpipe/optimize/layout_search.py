@@ -1,4 +1,4 @@
-"""`LayoutSearch`: which prompt layout suits this LM."""
+"""`LayoutSearch`: the prompt layout that suits an LM best."""
 
 from __future__ import annotations
 
@@ -6,30 +6,34 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmpipe.errors import RecipeError
+from lmpipe.foundation.checks import check_fields
 from lmpipe.layouts import layout_named, layout_names
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import draw, labeled_demos, with_demos
+from lmpipe.optimize.shared.demos import draw_demos, labeled_demos, with_demos
 from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayoutSearch:
-    """Race the prompt layouts, with and without constrained outputs and demonstrations.
+    """Race the prompt layouts, each with and without constrained outputs and demonstrations.
 
-    A cheap first stage of a `Chain`: how a prompt is laid out can matter more to a small LM than
-    what stands in it (Sclar et al., "Quantifying language models' sensitivity to spurious
-    features in prompt design", arXiv 2310.11324). All predictors get the same layout.
+    A cheap first stage of a `Chain`: the layout of a prompt can matter more to a small LM than its
+    content. All predictors get the same layout.
 
-    Cost: at most `4 * layouts` runs of the program for each validation example.
+    Source: Sclar et al., "Quantifying language models' sensitivity to spurious features in prompt
+    design" (arXiv 2310.11324).
+
+    Cost: at most `4 * len(layouts)` runs of the program for each validation example.
 
     Args:
-        layouts: prompt layouts to try.
-        demos: labeled demonstrations of the candidates that show any, the same for all of them.
+        layouts: names of the prompt layouts to try.
+        demos: the number of labeled demonstrations, 1 or more; all candidates that show
+            demonstrations show the same ones.
 
     Raises:
-        RecipeError: if there is no layout or demonstration to try.
-        ConfigError: if there is no layout of that name.
+        RecipeError: if there are no layouts, or a number is out of range.
+        ConfigError: if a layout has an unknown name.
     """
 
     layouts: tuple[str, ...] = layout_names()
@@ -37,8 +41,9 @@ class LayoutSearch:
     name: str = "layout"
 
     def __post_init__(self) -> None:
-        if not self.layouts or self.demos < 1:
-            raise RecipeError(f"{self}: needs 1 layout and demonstration or more")
+        check_fields(self, "demos", minimum=1, integer=True, error=RecipeError)
+        if not self.layouts:
+            raise RecipeError("LayoutSearch(layouts=()): needs one layout or more")
         for layout in self.layouts:
             layout_named(layout)
 
@@ -46,7 +51,7 @@ class LayoutSearch:
         pools = labeled_demos(task.predictors, task.train)
         rng = task.rng("demonstrations")
         drawn = {
-            path: draw(task.predictors[path].spec, pool, self.demos, rng)
+            path: draw_demos(task.predictors[path].spec, pool, self.demos, rng)
             for path, pool in pools.items()
         }
         plain = task.start.without_demos()

@@ -1,4 +1,4 @@
-"""`MIPROv2`: instructions and demonstrations together, searched by a Bayesian optimizer."""
+"""`MIPROv2`: instructions and demonstrations, searched together by a Bayesian optimizer."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, get_args
 
 from lmpipe.errors import RecipeError
+from lmpipe.foundation.checks import check_choice, check_fields
 from lmpipe.layouts import layout_named, layout_names
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, Effort, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.mipro_space import Space
 from lmpipe.optimize.shared.demo_choices import demo_choices
-from lmpipe.optimize.shared.demos import bootstrapped_demos, distinct, labeled_demos, with_retrieval
+from lmpipe.optimize.shared.demos import (
+    bootstrapped_demos,
+    distinct_demos,
+    labeled_demos,
+    with_retrieval,
+)
 from lmpipe.optimize.shared.grounded_proposals import (
     SUMMARY_ASKS,
     propose_instructions,
@@ -24,72 +30,76 @@ from lmpipe.optimize.shared.grounded_proposals import (
 from lmpipe.optimize.shared.tpe import TreeParzen, load_optuna
 from lmpipe.state.program_state import Demo, ProgramState
 
-# Instructions, demonstration sets and trials.
-_PRESETS = {"light": (4, 6, 12), "medium": (8, 10, 30), "heavy": (14, 16, 60)}
-# Training examples that the start is run on, to see what goes wrong.
-_SEEN = 8
+# The numbers of instructions, demonstration sets and trials of each effort.
+_EFFORTS = {"light": (4, 6, 12), "medium": (8, 10, 30), "heavy": (14, 16, 60)}
+# The number of training examples that the start is run on in search of failures.
+_FAILURE_RUNS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class MIPROv2:
-    """Propose instructions from what is known of the task, and search them with demonstrations.
+    """Propose grounded instructions, and search them together with demonstrations.
 
-    Instructions are grounded in the program, the data and runs that went wrong; demonstrations
-    are sets of labeled and bootstrapped ones, or the nearest to each input. A tree-structured
-    Parzen estimator chooses among them, and among prompt layouts and constrained outputs; each
-    batch of its trials races the best so far, in place of minibatches with full evaluations in
-    between. No combination is tried twice; where hardly a new one is left, it ends early.
+    Instructions are grounded in the program, the data and failed runs. Demonstrations are sets of
+    labeled and bootstrapped ones, or the nearest to each input. A tree-structured Parzen estimator
+    chooses among them, and among prompt layouts and constrained outputs. Groups of its trials race
+    the best candidate so far, in place of the paper's mini-batches with full evaluations in
+    between. No combination is tried twice; the search ends early when few new ones are left.
 
     Source: Opsahl-Ong et al., "Optimizing Instructions and Demonstrations for Multi-Stage Language
-    Model Programs" (arXiv 2406.11695, sections 3 and 4). Needs `lmpipe[mipro]` (Optuna).
+    Model Programs" (arXiv 2406.11695, sections 3 and 4), on Optuna (`lmpipe[mipro]`).
 
     Cost: `trials + 1` runs of the program for each validation example, one for each training
-    example, and 8; `instructions - 1` questions to the proposer for each predictor, and 3.
+    example, and 8 more; `instructions - 1` questions to the proposer for each predictor, and 3
+    more.
 
     Args:
-        preset: how much is tried: `light`, `medium` or `heavy`.
-        instructions: instructions for each predictor, the declared one among them.
-        demo_sets: ways to show demonstrations, for each predictor.
-        trials: states to score.
-        batch: trials that race together, before the next ones are chosen.
-        demos: the most demonstrations that a predictor shows.
-        bootstrapped: the most of them that come from rollouts that passed.
-        threshold: the score from which a rollout passes.
-        layouts: prompt layouts to try beside the declared ones; empty keeps those.
-        constrained: whether to try constrained outputs where they are free, and the reverse.
-        temperature: of the proposer, when it writes instructions.
+        effort: how much is tried: `light`, `medium` or `heavy` sets the next three.
+        instructions: the number of instructions for each predictor, including the declared one.
+        demo_sets: the number of ways to show demonstrations, for each predictor.
+        trials: the number of states to score.
+        trials_per_race: the number of trials that race together before the next ones are chosen.
+        demos: the maximum number of demonstrations for each predictor.
+        bootstrapped: the maximum number of them that come from passed rollouts.
+        threshold: the score from which a rollout passes, 0 to 1.
+        layouts: prompt layouts to try besides the declared ones; if empty, those are kept.
+        try_constrained: whether to try constrained outputs where the program declares free ones,
+            and the reverse.
+        temperature: the proposer's sampling temperature for instructions, 0 or more.
 
     Raises:
         RecipeError: if a setting is out of range.
-        ConfigError: if there is no such layout, or, when it is run, no Optuna.
+        ConfigError: if a layout has an unknown name, or, when it is run, if Optuna is not
+            installed.
     """
 
-    preset: Literal["light", "medium", "heavy"] = "light"
+    effort: Effort = "light"
     instructions: int | None = None
     demo_sets: int | None = None
     trials: int | None = None
-    batch: int = 6
+    trials_per_race: int = 6
     demos: int = 12
     bootstrapped: int = 4
     threshold: float = 1.0
     layouts: tuple[str, ...] = layout_names()
-    constrained: bool = True
+    try_constrained: bool = True
     temperature: float = 1.0
     name: str = "mipro"
 
     def __post_init__(self) -> None:
-        if self.preset not in _PRESETS:
-            raise RecipeError(f"preset {self.preset!r}: there are {', '.join(_PRESETS)}")
-        least = min(*self._sizes(), self.batch, self.demos)
-        if least < 1 or self.bootstrapped < 0 or self.temperature < 0:
-            raise RecipeError(
-                f"{self}: all numbers must be 1 or more, bootstrapped and temperature 0 or more"
-            )
+        check_choice("MIPROv2", "effort", self.effort, get_args(Effort), error=RecipeError)
+        sizes, counts = ("instructions", "demo_sets", "trials"), ("trials_per_race", "demos")
+        check_fields(self, *sizes, minimum=1, integer=True, optional=True, error=RecipeError)
+        check_fields(self, *counts, minimum=1, integer=True, error=RecipeError)
+        check_fields(self, "bootstrapped", minimum=0, integer=True, error=RecipeError)
+        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
+        check_fields(self, "temperature", minimum=0, error=RecipeError)
         for layout in self.layouts:
             layout_named(layout)
 
     def _sizes(self) -> tuple[int, int, int]:
-        instructions, demo_sets, trials = _PRESETS[self.preset]
+        """Return the numbers of instructions, demonstration sets and trials."""
+        instructions, demo_sets, trials = _EFFORTS[self.effort]
         return (
             instructions if self.instructions is None else self.instructions,
             demo_sets if self.demo_sets is None else self.demo_sets,
@@ -97,7 +107,7 @@ class MIPROv2:
         )
 
     async def optimize(self, task: Task) -> ProgramState:
-        load_optuna()  # before anything is paid for
+        load_optuna()  # fails, if it does, before any LM call is made
         labeled = labeled_demos(task.predictors, task.train)
         await self._race_nearest(task, labeled)
         space = await self._space(task, labeled)
@@ -107,16 +117,16 @@ class MIPROv2:
             if known := scored.get(space.state(point)[1]):
                 parzen.learn(point, task.estimate(known))
         trials = self._sizes()[2]
-        while trials and (points := parzen.ask(min(self.batch, trials))):
+        while trials and (points := parzen.ask(min(self.trials_per_race, trials))):
             raced = await task.race([space.state(point) for point in points])
             parzen.tell([task.estimate(candidate) for candidate in raced])
             trials -= len(points)
         return task.best.state
 
     async def _race_nearest(self, task: Task, labeled: Mapping[str, Sequence[Demo]]) -> None:
-        """Race labeled examples that are near to each input: mostly the strongest guess.
+        """Race the labeled examples nearest to each input, usually the best simple choice.
 
-        It then is the teacher, and what every trial races, so that weaker ones leave early.
+        As the best candidate so far, it is the teacher, and weak trials lose to it early.
         """
         k = max(1, 2 * self.demos // 3)
         near = with_retrieval(task.start, labeled, k=k, embedded=await task.embed(labeled))
@@ -127,7 +137,7 @@ class MIPROv2:
         own = await self._bootstrap(task, rng)
         instructions = await self._instructions(task, rng)
         embedded = await task.embed(
-            {path: distinct([*own.get(path, []), *pool]) for path, pool in labeled.items()}
+            {path: distinct_demos([*own.get(path, []), *pool]) for path, pool in labeled.items()}
         )
         demos = {
             path: demo_choices(
@@ -145,25 +155,25 @@ class MIPROv2:
         }
         start = task.start
         layouts = [layout for layout in self.layouts if start.map(layout=layout) != start]
-        free = (True, False) if self.constrained else ()
-        constrained = [choice for choice in free if start.map(constrained=choice) != start]
+        tried = (True, False) if self.try_constrained else ()
+        constrained = [choice for choice in tried if start.map(constrained=choice) != start]
         return Space(start, instructions, demos, layouts, constrained)
 
     async def _bootstrap(self, task: Task, rng: random.Random) -> Mapping[str, list[Demo]]:
-        """Demonstrations of rollouts that passed; twice what a set shows, so that sets differ."""
+        """Collect twice as many bootstrapped demonstrations as a set shows, so that sets differ."""
         collector = BootstrapFewShot(threshold=self.threshold)
         enough = 2 * self.bootstrapped
-        passed = await collector.collect(task, task.best.state, enough=enough)
+        passed = await collector.passed_rollouts(task, task.best.state, enough=enough)
         return bootstrapped_demos(passed, rng)
 
     async def _instructions(self, task: Task, rng: random.Random) -> Mapping[str, list[str]]:
-        """The instructions of each predictor, its own one first."""
+        """Return the instructions of each predictor, the declared one first."""
         found = {path: [task.start[path].instruction] for path in task.predictors}
         count = self._sizes()[0] - 1
         if not count:
             return found
-        seen = rng.sample(task.train, min(_SEEN, len(task.train)))
-        (tried,) = await task.trial([task.start], seen)
+        examples = rng.sample(task.train, min(_FAILURE_RUNS, len(task.train)))
+        (tried,) = await task.trial([task.start], examples)
         data = await summarize_data(task, rng)
         for path in found:
             found[path] += await propose_instructions(
@@ -184,7 +194,7 @@ class MIPROv2:
         if instructions == 1:
             return Cost(runs, pools=pools)
         asks = sizes.predictors * (instructions - 1) + SUMMARY_ASKS
-        return Cost(runs + min(_SEEN, sizes.train), asks=asks, pools=pools)
+        return Cost(runs + min(_FAILURE_RUNS, sizes.train), asks=asks, pools=pools)
 
     def settings(self) -> dict[str, Any]:
         return {**asdict(self), "layouts": list(self.layouts)}

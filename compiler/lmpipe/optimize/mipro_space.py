@@ -1,4 +1,4 @@
-"""The space that MIPROv2 searches: instructions, demonstrations, layouts, constrained outputs."""
+"""The search space of MIPROv2: instructions, demonstrations, layouts, constrained outputs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lmpipe.state.program_state import ProgramState
 
 @dataclass(frozen=True)
 class Space:
-    """What the search chooses among; choice 0 of each parameter is what the start has.
+    """The choices of the search; choice 0 of each parameter is that of the start state.
 
     Args:
         start: the state that is changed.
-        instructions: by predictor path, its own one first.
-        demos: ways to show demonstrations, by predictor path.
-        layouts: prompt layouts beside the declared ones.
-        constrained: further settings for constrained outputs.
+        instructions: the instructions of each predictor, by path; the start's is the first.
+        demos: the ways to show demonstrations of each predictor, by path.
+        layouts: the prompt layouts besides the declared ones.
+        constrained: the settings of constrained outputs besides the declared ones.
     """
 
     start: ProgramState
@@ -30,7 +30,7 @@ class Space:
     constrained: Sequence[bool]
 
     def choices(self) -> dict[str, int]:
-        """How many choices each parameter has, where there is more than one."""
+        """Return the number of choices of each parameter that has more than one."""
         found = {"layout": 1 + len(self.layouts), "constrained": 1 + len(self.constrained)}
         for path, texts in self.instructions.items():
             found[f"instruction of {path}"] = len(texts)
@@ -38,14 +38,14 @@ class Space:
         return {name: count for name, count in found.items() if count > 1}
 
     def baselines(self) -> list[Point]:
-        """The start, and the start with other settings for constrained outputs."""
+        """Return the points of the start, and of the start with constrained outputs changed."""
         choices = self.choices()
         start = dict.fromkeys(choices, 0)
         others = range(1, choices.get("constrained", 1))
         return [start, *({**start, "constrained": number} for number in others)]
 
     def state(self, point: Point) -> tuple[str, ProgramState]:
-        """A name and a state for a point of the space."""
+        """Return the name and the state of a point."""
         state, words = self.start, list[str]()
         if number := point.get("layout", 0):
             state = state.map(layout=self.layouts[number - 1])

@@ -1,4 +1,4 @@
-"""`RandomSearch`: many random sets of demonstrations, the best one on validation wins."""
+"""`RandomSearch`: the best of many random sets of demonstrations."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmpipe.errors import RecipeError
+from lmpipe.foundation.checks import check_fields
 from lmpipe.layouts import layout_named, layout_names
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
-from lmpipe.optimize.engine.pool_embeddings import Embedded
+from lmpipe.optimize.engine.pool_embeddings import PoolEmbeddings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
-    distinct,
-    draw,
+    distinct_demos,
+    draw_demos,
     labeled_demos,
     with_demos,
     with_retrieval,
@@ -25,46 +26,50 @@ from lmpipe.state.program_state import Demo, ProgramState
 
 @dataclass(frozen=True, kw_only=True)
 class RandomSearch:
-    """Score candidates that differ in demonstrations, their order and number, and the layout.
+    """Race random candidates that differ in demonstrations, prompt layout and constrained outputs.
 
-    The paper's BootstrapFewShotWithRandomSearch (arXiv 2310.03714, section 4 and appendix E.3),
-    which also tries prompt layouts and constrained outputs. The first half of the candidates
-    shows labeled examples only; the best of them then is the teacher whose rollouts the second
-    half may draw from too.
+    The candidates differ in the choice, order and number of demonstrations. The first half shows
+    labeled examples only. The best of them then is the teacher, from whose rollouts the second
+    half may draw too.
 
-    Cost: `candidates` runs of the program for each validation example, and at most one for each
-    training example.
+    Source: BootstrapFewShotWithRandomSearch (arXiv 2310.03714, section 4 and appendix E.3), which
+    does not vary layouts and constrained outputs.
+
+    Cost: `candidates` runs of the program for each validation example, and at most one run for
+    each training example.
 
     Args:
-        candidates: states to score, beside the baselines.
-        demos: the most demonstrations for each predictor.
-        bootstrapped: the most of them that come from passed rollouts; 0 does without rollouts.
-        threshold: the score from which a rollout passes.
-        retrieval: the share of predictors that show the demonstrations nearest to each input, in
-            place of fixed ones.
-        layouts: prompt layouts to try.
-        constrained: the share of candidates whose outputs are constrained.
+        candidates: the number of states to score, besides the baselines.
+        demos: the maximum number of demonstrations for each predictor.
+        bootstrapped: the maximum number of them that come from passed rollouts; 0 makes no
+            rollouts.
+        threshold: the score from which a rollout passes, 0 to 1.
+        retrieval_share: the share of predictors that show the demonstrations nearest to each
+            input, in place of fixed ones, 0 to 1.
+        layouts: names of the prompt layouts to try.
+        constrained_share: the share of candidates whose outputs are constrained, 0 to 1.
 
     Raises:
-        RecipeError: if a number is out of range.
-        ConfigError: if there is no such layout.
+        RecipeError: if there are no layouts, or a number is out of range.
+        ConfigError: if a layout has an unknown name.
     """
 
     candidates: int = 12
     demos: int = 12
     bootstrapped: int = 4
     threshold: float = 1.0
-    retrieval: float = 0.35
+    retrieval_share: float = 0.35
     layouts: tuple[str, ...] = layout_names()
-    constrained: float = 0.75
+    constrained_share: float = 0.75
     name: str = "random-search"
 
     def __post_init__(self) -> None:
-        if self.candidates < 1 or self.demos < 1 or self.bootstrapped < 0 or not self.layouts:
-            raise RecipeError(
-                f"{self}: needs 1 candidate, demonstration and layout or more, and 0 bootstrapped "
-                "or more"
-            )
+        shares = ("threshold", "retrieval_share", "constrained_share")
+        check_fields(self, "candidates", "demos", minimum=1, integer=True, error=RecipeError)
+        check_fields(self, "bootstrapped", minimum=0, integer=True, error=RecipeError)
+        check_fields(self, *shares, minimum=0, maximum=1, error=RecipeError)
+        if not self.layouts:
+            raise RecipeError("RandomSearch(layouts=()): needs one layout or more")
         for layout in self.layouts:
             layout_named(layout)
 
@@ -85,15 +90,19 @@ class RandomSearch:
         numbers: Sequence[int],
     ) -> None:
         embedded = None
-        if self.retrieval and numbers:
-            both = {path: distinct([*own.get(path, []), *pool]) for path, pool in pools.items()}
+        if self.retrieval_share and numbers:
+            both = {
+                path: distinct_demos([*own.get(path, []), *pool]) for path, pool in pools.items()
+            }
             embedded = await task.embed(both)
         await task.race([self._propose(task, pools, own, embedded, number) for number in numbers])
 
     async def _bootstrap(self, task: Task) -> dict[str, list[Demo]]:
         collector = BootstrapFewShot(threshold=self.threshold)
-        # Twice as many as one candidate shows, so that candidates can differ.
-        passed = await collector.collect(task, task.best.state, enough=2 * self.bootstrapped)
+        # Twice as many as one candidate shows, so that candidates differ.
+        passed = await collector.passed_rollouts(
+            task, task.best.state, enough=2 * self.bootstrapped
+        )
         return bootstrapped_demos(passed, task.rng("bootstrapped demos"))
 
     def _propose(
@@ -101,24 +110,24 @@ class RandomSearch:
         task: Task,
         pools: Mapping[str, list[Demo]],
         own: Mapping[str, list[Demo]],
-        embedded: Embedded | None,
+        embedded: PoolEmbeddings | None,
         number: int,
     ) -> tuple[str, ProgramState]:
         rng = task.rng(f"candidate {number}")
-        # Layouts take turns, so that each is seen with several sets of demonstrations.
+        # Layouts take turns, so that each is tried with several sets of demonstrations.
         layout = self.layouts[number % len(self.layouts)]
-        constrained = rng.random() < self.constrained
+        constrained = rng.random() < self.constrained_share
         count = rng.randint(max(1, self.demos // 3), self.demos)
         chosen: dict[str, list[Demo]] = {}
         near: dict[str, list[Demo]] = {}
         for path, predictor in task.predictors.items():
             first = own.get(path, [])
-            if rng.random() < self.retrieval:
-                near[path] = distinct([*first, *pools[path]])
+            if rng.random() < self.retrieval_share:
+                near[path] = distinct_demos([*first, *pools[path]])
                 continue
             kept = rng.sample(first, min(len(first), rng.randint(0, self.bootstrapped), count))
-            rest = draw(predictor.spec, pools[path], count, rng)
-            chosen[path] = distinct([*kept, *rest])[:count]
+            rest = draw_demos(predictor.spec, pools[path], count, rng)
+            chosen[path] = distinct_demos([*kept, *rest])[:count]
             rng.shuffle(chosen[path])
         state = with_demos(task.start.map(layout=layout, constrained=constrained), chosen)
         shown = f"{count} demos" if not near else f"{count} nearest demos"
@@ -129,7 +138,7 @@ class RandomSearch:
 
     def cost(self, sizes: Sizes) -> Cost:
         bootstrap = sizes.train if self.bootstrapped else 0
-        pools = 0 if not self.retrieval else 2 if self.bootstrapped else 1
+        pools = 0 if not self.retrieval_share else 2 if self.bootstrapped else 1
         return Cost(self.candidates * sizes.val + bootstrap, pools=pools)
 
     def settings(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`StudentPreferred`: teacher demonstrations, ranked by how much each one helps this student."""
+"""`StudentPreferred`: demonstrations ranked by how much each one helps the student."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from lmpipe.data.example import Example
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.checks import check_fields, check_numbers
 from lmpipe.modules.retrieval import NearExamples
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
@@ -19,8 +20,8 @@ from lmpipe.state.program_state import Demo, ProgramState
 
 
 @dataclass(frozen=True)
-class _Lesson:
-    """What one training example gives to show: a demonstration for each predictor."""
+class _ExampleDemos:
+    """The demonstrations that one training example gives, one for each predictor."""
 
     example: Example
     demos: Mapping[str, Demo]
@@ -28,27 +29,26 @@ class _Lesson:
 
 @dataclass(frozen=True, kw_only=True)
 class StudentPreferred:
-    """Show the student those demonstrations that it learns most from.
+    """Show the student the demonstrations that raise its score most.
 
-    A demonstration that a strong teacher gets right need not help a small student. So each one is
-    shown alone, the student sits an exam of the training examples that are nearest to it, and the
-    demonstrations that raise its score most are shown together, balanced over the labels, the
-    best one last.
+    What a strong teacher does right need not help a small student. So each demonstration is shown
+    alone while the student runs on the training examples nearest to it. Those that raise the
+    student's score most are shown together, balanced over the labels, the best one last.
 
-    Source: ARTE, "Aligning Teacher with Student Preferences" (arXiv 2406.19227, section 3.2: one
-    demonstration's effect on the student in context), and "Can LLMs Learn by Teaching?" (arXiv
-    2406.14629, section 4: a lesson is scored by the student's exam on similar problems).
+    Source: ARTE, "Aligning Teacher with Student Preferences" (arXiv 2406.19227, section 3.2: the
+    effect of one demonstration on the student in context), and "Can LLMs Learn by Teaching?"
+    (arXiv 2406.14629, section 4: scored by the student on similar problems).
 
-    Cost: one run of the program for each training example (the teacher),
-    `demos_tried * neighbors` and one more for each training example (the student, with
-    and without a demonstration), and `len(demos)` for each validation example.
+    Cost: one run of the program for each training example by the teacher;
+    `demos_tried * neighbors` runs and one more for each training example by the student, with and
+    without a demonstration; and `len(demos)` runs for each validation example.
 
     Args:
-        demos_tried: demonstrations to try, of the teacher's rollouts that pass and of labeled
-            examples.
-        neighbors: training examples on which each one is tried.
-        demos: how many of the best to show together, one candidate for each number.
-        threshold: the score from which a rollout passes.
+        demos_tried: the number of demonstrations to try, from passed rollouts of the teacher and
+            then from labeled examples, 1 or more.
+        neighbors: the number of training examples on which each one is tried, 1 or more.
+        demos: how many of the best to show together, each 1 or more; each makes a candidate.
+        threshold: the score from which a rollout passes, 0 to 1.
 
     Raises:
         RecipeError: if a number is out of range.
@@ -61,14 +61,17 @@ class StudentPreferred:
     name: str = "student-preferred"
 
     def __post_init__(self) -> None:
-        if self.demos_tried < 1 or self.neighbors < 1 or not self.demos or min(self.demos) < 1:
-            raise RecipeError(f"{self}: needs 1 lesson, exam row and demonstration or more")
+        check_fields(self, "demos_tried", "neighbors", minimum=1, integer=True, error=RecipeError)
+        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
+        check_numbers(
+            "StudentPreferred", "demos", self.demos, minimum=1, integer=True, error=RecipeError
+        )
 
     async def optimize(self, task: Task) -> ProgramState:
-        lessons = await self._lessons(task)
-        gains = await self._gains(task, lessons)
-        ranked = sorted(range(len(lessons)), key=lambda number: -gains[number])
-        best_first = _balanced(task, [lessons[number] for number in ranked])
+        tried = await self._demos_to_try(task)
+        gains = await self._gains(task, tried)
+        ranked = sorted(range(len(tried)), key=lambda number: -gains[number])
+        best_first = _balanced(task, [tried[number] for number in ranked])
         await task.race(
             [
                 (f"the {count} demos that help most", _showing(task, best_first[:count]))
@@ -77,37 +80,37 @@ class StudentPreferred:
         )
         return task.best.state
 
-    async def _lessons(self, task: Task) -> list[_Lesson]:
-        """Passed rollouts first, then labeled examples that none of them is of."""
-        rng = task.rng("lessons")
+    async def _demos_to_try(self, task: Task) -> list[_ExampleDemos]:
+        """Return those of passed rollouts, then of labeled examples without such a rollout."""
+        rng = task.rng("lessons")  # another name for the stream would change its draws
         collector = BootstrapFewShot(threshold=self.threshold)
-        passed = await collector.passed(task, rng, enough=self.demos_tried)
+        passed = await collector.labeled_teacher_rollouts(task, rng, enough=self.demos_tried)
         found = {}
         for rollout in passed:
             demos = bootstrapped_demos([rollout], rng)
             own = {path: items[0] for path, items in demos.items() if path in task.predictors}
-            found[rollout.row.example] = _Lesson(rollout.row.example, own)
+            found[rollout.row.example] = _ExampleDemos(rollout.row.example, own)
         for example in rng.sample(task.train, len(task.train)):
             labeled = labeled_demos(task.predictors, [example])
             demos_of = {path: items[0] for path, items in labeled.items() if items}
             if demos_of:
-                found.setdefault(example, _Lesson(example, demos_of))
+                found.setdefault(example, _ExampleDemos(example, demos_of))
         return list(found.values())[: self.demos_tried]
 
-    async def _gains(self, task: Task, lessons: Sequence[_Lesson]) -> list[float]:
-        """How much each lesson raises the student's score on its exam."""
-        alone = _showing(task, [])
+    async def _gains(self, task: Task, tried: Sequence[_ExampleDemos]) -> list[float]:
+        """Measure how much each one raises the student's mean score on its nearest examples."""
+        bare = _showing(task, [])
         near = NearExamples(task.train)
-        exams = [near.nearest(lesson.example, self.neighbors) for lesson in lessons]
-        sat = list(dict.fromkeys(example for exam in exams for example in exam))
-        pairs = [(alone, example) for example in sat]
-        for lesson, exam in zip(lessons, exams, strict=True):
-            pairs += [(_showing(task, [lesson]), example) for example in exam]
+        neighbors = [near.nearest(one.example, self.neighbors) for one in tried]
+        examples = list(dict.fromkeys(example for group in neighbors for example in group))
+        pairs = [(bare, example) for example in examples]
+        for one, group in zip(tried, neighbors, strict=True):
+            pairs += [(_showing(task, [one]), example) for example in group]
         rows = iter(await task.trials(pairs))
-        without = {example: next(rows).score.value for example in sat}
+        without = {example: next(rows).score.value for example in examples}
         return [
-            fmean([next(rows).score.value - without[example] for example in exam] or [0.0])
-            for exam in exams
+            fmean([next(rows).score.value - without[example] for example in group] or [0.0])
+            for group in neighbors
         ]
 
     def cost(self, sizes: Sizes) -> Cost:
@@ -118,30 +121,28 @@ class StudentPreferred:
         return {**asdict(self), "demos": list(self.demos)}
 
 
-def _showing(task: Task, lessons: Sequence[_Lesson]) -> ProgramState:
-    """The start with these lessons, given best first, as its demonstrations: the best one last."""
+def _showing(task: Task, best_first: Sequence[_ExampleDemos]) -> ProgramState:
+    """Return the start with these demonstrations only, the best one last."""
     shown: dict[str, list[Demo]] = {path: [] for path in task.predictors}
-    for lesson in reversed(lessons):
-        for path, demo in lesson.demos.items():
+    for one in reversed(best_first):
+        for path, demo in one.demos.items():
             shown[path].append(demo)
     return with_demos(task.start, shown)
 
 
-def _balanced(task: Task, lessons: Sequence[_Lesson]) -> list[_Lesson]:
-    """The lessons with labels taking turns, the best of each label first."""
+def _balanced(task: Task, best_first: Sequence[_ExampleDemos]) -> list[_ExampleDemos]:
+    """Reorder so that the labels take turns, each label's best one first."""
     labels = {
         path: name
         for path, predictor in task.predictors.items()
         if (name := predictor.spec.label) is not None
     }
-    groups: dict[bytes, list[_Lesson]] = {}
-    for lesson in lessons:
-        said = [
-            lesson.demos[path].outputs.get(name)
-            for path, name in labels.items()
-            if path in lesson.demos
+    groups: dict[bytes, list[_ExampleDemos]] = {}
+    for one in best_first:
+        values = [
+            one.demos[path].outputs.get(name) for path, name in labels.items() if path in one.demos
         ]
-        groups.setdefault(canonical_json(said), []).append(lesson)
+        groups.setdefault(canonical_json(values), []).append(one)
     longest = max(map(len, groups.values()), default=0)
     return [
         group[turn] for turn in range(longest) for group in groups.values() if turn < len(group)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lmpipe.errors import ConfigError
+from lmpipe.foundation.checks import check_fields, check_numbers
 
 KEY_VARIABLE = "VLLM_API_KEY"
 
@@ -131,14 +132,12 @@ class ServerSpec:
 
     def _check_numbers(self) -> None:
         what = f"ServerSpec({self.model!r})"
-        if not 0 <= self.port < 65536:
-            raise ConfigError(f"{what}: port is {self.port}, must be 0 to 65535; 0 is a free one")
-        if self.memory is not None and not 0 < self.memory <= 1:
-            raise ConfigError(f"{what}: memory is {self.memory}, must be above 0 and up to 1")
-        if min(self.tensor_parallel, self.data_parallel) < 1:
-            raise ConfigError(f"{what}: tensor_parallel and data_parallel must be 1 or more")
-        if self.context is not None and self.context < 1:
-            raise ConfigError(f"{what}: context is {self.context}, must be 1 or more")
+        check_fields(self, "port", minimum=0, maximum=65535, integer=True)
+        check_fields(self, "memory", above=0, maximum=1, optional=True)
+        check_fields(self, "tensor_parallel", "data_parallel", minimum=1, integer=True)
+        check_fields(self, "context", minimum=1, integer=True, optional=True)
+        if self.devices:
+            check_numbers("ServerSpec", "devices", self.devices, minimum=0, integer=True)
         if self.devices and len(self.devices) < self.device_count:
             raise ConfigError(
                 f"{what}: tensor_parallel={self.tensor_parallel} and "

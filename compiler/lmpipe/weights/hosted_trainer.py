@@ -15,6 +15,7 @@ import orjson
 from lmpipe.errors import RecipeError, TrainingError
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.canonical_json import canonical_json, pretty_json
+from lmpipe.foundation.checks import check_number
 from lmpipe.lm.lm import without_password
 from lmpipe.lm.providers.openai_compatible import OPENAI_URL
 from lmpipe.lm.traffic.retry import RetryPolicy
@@ -54,6 +55,7 @@ class HostedTrainer:
         retry: RetryPolicy | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        check_number("HostedTrainer", "timeout", timeout, above=0)
         self._url, self._key, self._suffix = base_url.rstrip("/"), api_key, suffix
         self._timeout, self._retry, self._sleep = timeout, retry or RetryPolicy(), sleep
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from lmpipe.errors import RecipeError
+from lmpipe.foundation.checks import check_fields
 
 Method = Literal["sft", "dpo"]
 
@@ -58,6 +59,11 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", tuple(self.targets))
+        counts = ("rank", "alpha", "batch", "max_length", "checkpoint_steps")
+        check_fields(self, *counts, minimum=1, integer=True, error=RecipeError)
+        check_fields(self, "dropout", "epochs", "eval_fraction", "beta", error=RecipeError)
+        check_fields(self, "learning_rate", optional=True, error=RecipeError)
+        check_fields(self, "seed", minimum=0, integer=True, error=RecipeError)
         for name, fits, expected in (
             ("method", self.method in get_args(Method), "one of sft, dpo"),
             ("rank", self.rank in VLLM_RANKS, f"one that vLLM serves: {_listed(VLLM_RANKS)}"),

@@ -1,4 +1,4 @@
-"""The ledger: what is refused, and what neither the order nor a server's cache must change."""
+"""Budgets: which are valid, when the ledger refuses a run, and what must not change that."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from lmpipe.optimize.engine.budget import Budget, Ledger
 
 
 def call(usd: float | None, *, cached: int = 0) -> Call:
-    """A call of a million prompt tokens at this price, so many of them in the prefix cache."""
+    """Make a call of a million prompt tokens at this price.
+
+    Args:
+        usd: the price in dollars; None if unknown.
+        cached: how many of the tokens were in the server's prefix cache.
+    """
     price = None if usd is None else Price(usd, 0.0, 0.0)
     reply = Reply("", usage=Usage(10**6, 0, cached))
     return Call("key", "ask", "task", "vllm/m", price, reply)
 
 
-async def test_the_last_bits_of_a_sum_of_money_do_not_decide() -> None:
+async def test_rounding_errors_in_sums_of_money_do_not_matter() -> None:
     ledger = Ledger(Budget(usd=0.6))
     for usd in (0.1, 0.2, 0.3):  # 0.1 + 0.2 + 0.3 is a bit more than 0.6
         await ledger.admit(Spend(1, 2, usd))
@@ -29,14 +34,14 @@ async def test_the_last_bits_of_a_sum_of_money_do_not_decide() -> None:
         await ledger.admit(Spend(1, 2, 0.001))
 
 
-async def test_calls_dearer_than_their_worst_case_are_an_error_of_the_recipe() -> None:
+async def test_calls_that_cost_more_than_their_worst_case_are_a_recipe_error() -> None:
     ledger = Ledger(Budget(usd=10.0))
     await ledger.admit(Spend(1, 2, 0.5))
     with pytest.raises(RecipeError, match="context"):
         ledger.settle(Spend(1, 2, 0.5), [call(0.6)])
 
 
-async def test_a_servers_prefix_cache_does_not_decide_where_a_budget_ends() -> None:
+async def test_a_servers_prefix_cache_does_not_change_where_a_budget_ends() -> None:
     ledger = Ledger(Budget(usd=1.0))
     await ledger.admit(Spend(1, 2, 0.6))
     ledger.settle(Spend(1, 2, 0.6), [call(0.6, cached=10**6)])
@@ -45,16 +50,29 @@ async def test_a_servers_prefix_cache_does_not_decide_where_a_budget_ends() -> N
         await ledger.admit(Spend(1, 2, 0.6))
 
 
-async def test_an_unknown_price_under_a_budget_in_dollars_is_an_error() -> None:
+async def test_an_unknown_price_is_an_error_if_the_budget_limits_dollars() -> None:
     ledger = Ledger(Budget(usd=1.0))
     await ledger.admit(Spend(1, 2, 0.6))
-    with pytest.raises(RecipeError, match="vllm/m was asked, whose price is unknown"):
+    with pytest.raises(RecipeError, match="the price of vllm/m is unknown"):
         ledger.settle(Spend(1, 2, 0.6), [call(None)])
 
 
-async def test_an_unknown_price_is_no_matter_where_money_is_not_limited() -> None:
+async def test_an_unknown_price_is_allowed_if_the_budget_does_not_limit_dollars() -> None:
     ledger = Ledger(Budget(calls=2))
     for _ in range(2):
         await ledger.admit(Spend(1, 2, None))
         ledger.settle(Spend(1, 2, None), [call(None)])
     assert (ledger.total.calls, ledger.total.usd) == (2, None)
+
+
+@pytest.mark.parametrize(
+    "text", ["calls=0", "calls=-5", "usd=nan", "usd=inf", "tokens=1.5", "eur=3"]
+)
+def test_a_text_that_is_not_a_budget_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match=text.partition("=")[0]):
+        Budget.parse(text)
+
+
+def test_a_budget_is_parsed_from_its_own_text() -> None:
+    budget = Budget(calls=2000, usd=1.5, seconds=60)
+    assert Budget.parse(str(budget)) == budget

@@ -1,4 +1,4 @@
-"""The engine's promises: replay, budget, failure policy, the program untouched."""
+"""What the engine promises: replay, budgets, the failure policy, an unchanged program."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def test_the_concurrency_does_not_change_the_result(tmp_path: Path, program: lmp
     assert len(results) == 1
 
 
-def test_another_seed_draws_other_candidates(tmp_path: Path) -> None:
+def test_another_seed_makes_other_candidates(tmp_path: Path) -> None:
     first, second = (lmpipe.compile(recipe(seed=seed), runs=tmp_path) for seed in (0, 1))
     assert {c.state.hash for c in first.candidates} != {c.state.hash for c in second.candidates}
 
 
-def test_the_compiled_program_is_better_and_the_declared_one_untouched(tmp_path: Path) -> None:
+def test_the_compiled_program_is_better_and_the_declared_one_unchanged(tmp_path: Path) -> None:
     program = lmpipe.Predict("thing -> colour: Literal['red', 'green', 'blue']")
     before = program.state()
     run = lmpipe.compile(recipe(program=program), runs=tmp_path)
@@ -52,7 +52,7 @@ def test_the_baselines_are_always_candidates(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 64])
 @pytest.mark.parametrize("calls", [60, 120, 190, 250, 330])
-def test_a_budget_of_calls_is_never_passed(tmp_path: Path, calls: int, concurrency: int) -> None:
+def test_a_budget_of_calls_is_never_exceeded(tmp_path: Path, calls: int, concurrency: int) -> None:
     lm = student()
     run = lmpipe.compile(
         recipe(student=lm, budget=lmpipe.Budget(calls=calls)),
@@ -78,7 +78,7 @@ def test_where_a_budget_ends_does_not_depend_on_concurrency(tmp_path: Path) -> N
     assert len({sum(spend.calls for spend in run.spend.values()) for run in runs}) == 1
 
 
-def test_a_budget_of_tokens_is_never_passed(tmp_path: Path) -> None:
+def test_a_budget_of_tokens_is_never_exceeded(tmp_path: Path) -> None:
     lm = student(context=200)
     budget = lmpipe.Budget(tokens=60_000)
     run = lmpipe.compile(recipe(student=lm, budget=budget), runs=tmp_path)
@@ -104,7 +104,7 @@ def test_a_budget_that_ends_before_a_first_candidate_is_an_error(tmp_path: Path)
     assert len(lm.requests) <= 10
 
 
-def test_a_call_longer_than_its_context_is_an_error_of_the_recipe(tmp_path: Path) -> None:
+def test_a_call_longer_than_the_lms_context_is_a_recipe_error(tmp_path: Path) -> None:
     lm = student(context=5)
     with pytest.raises(RecipeError, match="context"):
         lmpipe.compile(recipe(student=lm, budget=lmpipe.Budget(tokens=10**6)), runs=tmp_path)
@@ -128,7 +128,7 @@ def test_a_run_of_more_calls_than_planned_stops_the_compile(tmp_path: Path) -> N
         lmpipe.compile(recipe(program=Loop()), runs=tmp_path)
 
 
-def test_an_outage_stops_the_compile_and_scores_nothing_down(tmp_path: Path) -> None:
+def test_an_outage_stops_the_compile_and_lowers_no_score(tmp_path: Path) -> None:
     healthy = student()
     lmpipe.compile(recipe(student=healthy), runs=tmp_path / "healthy")
     answered = 0
@@ -137,7 +137,7 @@ def test_an_outage_stops_the_compile_and_scores_nothing_down(tmp_path: Path) -> 
         nonlocal answered
         answered += 1
         if answered > 200:
-            raise LMUnavailableError("the server is away")
+            raise LMUnavailableError("the server is unavailable")
         return answer(request)
 
     with pytest.raises(LMUnavailableError):
@@ -150,7 +150,7 @@ def test_an_outage_stops_the_compile_and_scores_nothing_down(tmp_path: Path) -> 
     assert (whole / "candidates.jsonl").read_bytes().startswith(scored)
 
 
-def test_a_metric_that_raises_on_some_rows_is_counted_apart(tmp_path: Path) -> None:
+def test_rows_on_which_the_metric_raises_are_counted_separately(tmp_path: Path) -> None:
     def touchy(example: lmpipe.Example, prediction: object) -> bool:
         if "sky" in example.thing:
             raise ValueError("no sky, please")
@@ -169,7 +169,7 @@ def test_a_metric_that_always_raises_stops_the_compile(tmp_path: Path) -> None:
         lmpipe.compile(recipe(metric=broken), runs=tmp_path)
 
 
-def test_unreadable_replies_are_counted_apart_and_keep_the_raw_text(tmp_path: Path) -> None:
+def test_unparseable_replies_are_counted_separately_and_keep_the_raw_text(tmp_path: Path) -> None:
     run = lmpipe.compile(recipe(), runs=tmp_path)
     declared = run.candidates[0].evaluation
     failed = [row for row in declared.rows if row.failure]
@@ -178,19 +178,19 @@ def test_unreadable_replies_are_counted_apart_and_keep_the_raw_text(tmp_path: Pa
     assert all(row.failure and "rather not" in row.failure.raw for row in failed)
 
 
-def test_bootstrapped_demonstrations_fill_the_fields_that_no_data_has(tmp_path: Path) -> None:
+def test_bootstrapped_demonstrations_have_fields_that_the_data_lack(tmp_path: Path) -> None:
     optimizer = lmpipe.BootstrapFewShot(bootstrapped=3, labeled=0)
     run = lmpipe.compile(recipe(program=TwoSteps(), optimizer=optimizer), runs=tmp_path)
     compiled = run.candidates[-1].state
     assert [demo.source for demo in compiled["describe"].demos] == ["bootstrapped"] * 3
 
 
-def test_the_folder_is_read_back_as_the_state_that_won(tmp_path: Path) -> None:
+def test_the_run_folder_holds_the_best_state(tmp_path: Path) -> None:
     run = lmpipe.compile(recipe(), runs=tmp_path)
     assert read_artifact(run.path).state == run.state
 
 
-def test_a_loaded_program_scores_what_the_manifest_says(tmp_path: Path) -> None:
+def test_a_loaded_program_has_the_score_in_the_manifest(tmp_path: Path) -> None:
     made = recipe()
     run = lmpipe.compile(made, runs=tmp_path)
     loaded = lmpipe.load(run.path, made.program)

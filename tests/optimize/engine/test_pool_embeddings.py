@@ -1,4 +1,4 @@
-"""Pools that are embedded while compiling: batches, budgets, and what is saved."""
+"""Embedding of pools during a compile: requests, budgets, and what is saved."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pool(count: int, start: int = 0) -> dict[str, list[Demo]]:
     return labeled_demos(PREDICTORS, things(count, start=start))
 
 
-def test_a_pool_goes_out_in_few_requests_and_no_text_twice() -> None:
+def test_a_pool_is_embedded_in_few_requests_and_no_text_twice() -> None:
     embedder = scripted_embedder()
     task = make_task(embedder=embedder)
 
@@ -40,7 +40,7 @@ def test_a_pool_goes_out_in_few_requests_and_no_text_twice() -> None:
     assert [len(request.messages) for request in embedder.requests] == [64, 36, 10]
 
 
-def test_vectors_stand_in_the_order_of_the_pool() -> None:
+def test_vectors_have_the_order_of_the_pool() -> None:
     task = make_task(embedder=scripted_embedder())
     (demos,) = pool(5).values()
     embedded = asyncio.run(task.embed({"self": demos}))
@@ -54,14 +54,14 @@ def test_without_an_embedder_nothing_is_embedded() -> None:
     assert asyncio.run(make_task().embed(pool(3))) is None
 
 
-def test_vectors_of_different_lengths_are_told() -> None:
+def test_vectors_of_different_lengths_are_an_error() -> None:
     odd = scripted_embedder(vectors=lambda text: [1.0] * (2 + ("apple" in text)))
     with pytest.raises(LMRequestError, match="different lengths, 2 and 3"):
         asyncio.run(make_task(embedder=odd).embed(pool(20)))
 
 
 @pytest.mark.parametrize("limit", ["calls=1", "tokens=4000"])
-def test_a_budget_is_never_passed_by_a_pool(limit: str) -> None:
+def test_a_pool_never_exceeds_the_budget(limit: str) -> None:
     embedder = scripted_embedder()
     task = make_task(embedder=embedder, budget=lmpipe.Budget.parse(limit))
     with pytest.raises(BudgetExhaustedError):
@@ -78,12 +78,12 @@ def compiled(tmp_path: Path, **changes: object) -> lmpipe.Run:
     "optimizer",
     [
         lmpipe.KNNFewShot(k=(2,), balanced=True),
-        lmpipe.RandomSearch(candidates=3, retrieval=1.0, bootstrapped=1),
+        lmpipe.RandomSearch(candidates=3, retrieval_share=1.0, bootstrapped=1),
         lmpipe.MIPROv2(instructions=1, demo_sets=3, trials=3, bootstrapped=1),
     ],
     ids=lambda optimizer: optimizer.name,
 )
-def test_searches_choose_the_nearest_by_embeddings(tmp_path: Path, optimizer: object) -> None:
+def test_searches_select_the_nearest_by_embeddings(tmp_path: Path, optimizer: object) -> None:
     run = compiled(tmp_path, optimizer=optimizer)
     found = [c.state["self"].retrieval for c in run.candidates if c.state["self"].retrieval]
     assert found
@@ -93,7 +93,7 @@ def test_searches_choose_the_nearest_by_embeddings(tmp_path: Path, optimizer: ob
     assert spent.usage.completion_tokens == 0
 
 
-def test_a_saved_program_has_the_vectors_and_no_secret(tmp_path: Path) -> None:
+def test_a_saved_program_has_the_vectors_but_no_secret(tmp_path: Path) -> None:
     secret = scripted_embedder(api_key="sk-very-secret", headers={"X-Key": "hush"})
     run = compiled(tmp_path, optimizer=lmpipe.KNNFewShot(k=(2, 3)), embedder=secret)
     data = (run.path / "program.json").read_bytes()
@@ -103,10 +103,10 @@ def test_a_saved_program_has_the_vectors_and_no_secret(tmp_path: Path) -> None:
     program = lmpipe.load(run.path, lmpipe.Predict(NameColour))
     with lmpipe.using(lm=student(), embedder=embedder):
         program(thing="sky number 999")  # type: ignore[operator]
-    assert len(embedder.requests) == 1  # the inputs alone: never the pool again
+    assert len(embedder.requests) == 1  # only the inputs: the pool is not embedded again
 
 
-def test_a_compile_goes_on_from_a_program_that_embeds(tmp_path: Path) -> None:
+def test_a_compile_may_start_from_a_program_that_embeds(tmp_path: Path) -> None:
     first = compiled(tmp_path, optimizer=lmpipe.KNNFewShot(k=(2,)))
     embedding = first.program.bind(
         next(c.state for c in first.candidates if c.state["self"].retrieval)
@@ -129,7 +129,7 @@ def test_the_plan_counts_the_embedder() -> None:
     assert plan.total.tokens == without.total.tokens + 100 * (runs + 40)
 
 
-def test_a_search_that_retrieves_nothing_plans_no_embedder() -> None:
+def test_the_plan_of_a_search_without_retrieval_has_no_embedder() -> None:
     made = recipe(optimizer=lmpipe.LabeledFewShot(demos=2))
     with_one = made.replace(embedder=scripted_embedder())
     assert prepare(with_one).plan().total == prepare(made).plan().total
@@ -141,6 +141,6 @@ def test_a_budget_in_dollars_needs_the_embedders_price() -> None:
         prepare(recipe(embedder=unknown, budget=lmpipe.Budget(usd=1)))
 
 
-def test_a_recipe_without_an_embedder_is_identified_as_before() -> None:
+def test_only_a_recipe_with_an_embedder_has_one_in_its_identity() -> None:
     assert "embedder" not in prepare(recipe()).identity
     assert prepare(recipe(embedder=scripted_embedder())).identity["embedder"]["model"]

@@ -1,4 +1,4 @@
-"""A race in the engine: what is dropped, what is kept, and what a spent budget leaves."""
+"""Races: what is dropped, what is kept, and what remains when the budget ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make_task(
 
 
 def shown(task: Task, count: int, **changes: object) -> ProgramState:
-    """The start with so many demonstrations: in this world, more of them are better."""
+    """Return the start with `count` demonstrations: in this world, more are better."""
     (path, pool), *_ = labeled_demos(task.predictors, task.train).items()
     return with_demos(task.start.map(**changes), {path: pool[:count]})
 
@@ -53,19 +53,19 @@ def test_candidates_come_back_in_the_order_of_their_entries() -> None:
     ]
 
 
-def test_one_that_is_behind_is_dropped_and_the_better_one_is_best() -> None:
+def test_a_candidate_far_behind_is_dropped_and_the_better_one_is_best() -> None:
     task = make_task()
     worse, better = race(task, 0, 7)
     assert (worse.complete, better.complete) == (False, True)
     assert task.best is better
 
 
-def test_without_racing_everything_is_scored_on_everything() -> None:
+def test_without_racing_every_candidate_is_scored_on_every_example() -> None:
     task = make_task(race=False)
     assert all(candidate.complete for candidate in race(task, 0, 7))
 
 
-def test_racing_asks_less_and_finds_the_same_winner() -> None:
+def test_racing_makes_fewer_calls_and_finds_the_same_winner() -> None:
     lms = student(), student()
     winners = [
         max(race(make_task(lm, race=on), 0, 1, 2, 7), key=lambda c: (c.complete, c.rank)).name
@@ -75,7 +75,7 @@ def test_racing_asks_less_and_finds_the_same_winner() -> None:
     assert len(lms[0].requests) < 0.75 * len(lms[1].requests)
 
 
-def test_a_later_race_meets_the_best_so_far_without_running_it_again() -> None:
+def test_a_later_race_includes_the_best_so_far_without_running_it_again() -> None:
     lm = student()
     task = make_task(lm)
     race(task, 7)
@@ -94,7 +94,7 @@ def test_a_state_that_was_dropped_keeps_its_score() -> None:
     assert len(lm.requests) == before
 
 
-def test_a_full_evaluation_runs_only_what_the_race_left_out() -> None:
+def test_a_full_evaluation_only_runs_the_examples_that_a_race_left_out() -> None:
     lm = student()
     task = make_task(lm)
     dropped, _ = race(task, 0, 7)
@@ -111,7 +111,7 @@ def test_of_equal_candidates_the_one_with_the_shorter_prompt_is_best() -> None:
     assert task.best.name == "1 demos"
 
 
-def test_the_estimate_of_a_dropped_one_is_not_the_mean_of_its_rows_alone() -> None:
+def test_the_estimate_of_a_dropped_candidate_is_not_the_mean_of_its_rows() -> None:
     task = make_task()
     dropped, best = race(task, 0, 7)
     behind = [
@@ -122,7 +122,7 @@ def test_the_estimate_of_a_dropped_one_is_not_the_mean_of_its_rows_alone() -> No
     assert task.estimate(best) == best.score
 
 
-def test_a_budget_that_ends_in_mid_race_leaves_the_leader() -> None:
+def test_if_the_budget_ends_during_a_race_the_leader_is_best() -> None:
     task = make_task(budget=lmpipe.Budget(calls=60))
     with pytest.raises(BudgetExhaustedError):
         race(task, 4, 7, 6)
@@ -130,7 +130,7 @@ def test_a_budget_that_ends_in_mid_race_leaves_the_leader() -> None:
     assert not task.best.complete
 
 
-def test_a_budget_that_ends_in_mid_race_keeps_a_better_one_from_before() -> None:
+def test_if_the_budget_ends_during_a_race_an_earlier_better_candidate_stays_best() -> None:
     task = make_task(budget=lmpipe.Budget(calls=70))
     race(task, 8)
     with pytest.raises(BudgetExhaustedError):
@@ -138,7 +138,7 @@ def test_a_budget_that_ends_in_mid_race_keeps_a_better_one_from_before() -> None
     assert task.best.name == "8 demos"
 
 
-def test_only_whole_blocks_decide_where_the_budget_ended(tmp_path: Path) -> None:
+def test_if_the_budget_ends_during_a_race_only_whole_blocks_count(tmp_path: Path) -> None:
     results = set()
     for concurrency in (1, 64):
         run = lmpipe.compile(
@@ -150,7 +150,7 @@ def test_only_whole_blocks_decide_where_the_budget_ended(tmp_path: Path) -> None
     assert len(results) == 1
 
 
-def test_unreadable_replies_are_scores_of_zero_in_a_race() -> None:
+def test_unparseable_replies_score_zero_in_a_race() -> None:
     def moody(request: Request) -> str:
         return answer(request) if len(request.messages) > 4 else "no"
 

@@ -1,4 +1,4 @@
-"""Racing: who is dropped after a block, and in which order examples are met."""
+"""The rules of racing: blocks, who is dropped after each, and the order of the examples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_blocks_are_the_whole_order_cut_into_parts(size: int, block: int | None)
 
 
 @given(size=st.integers(16, 500))
-def test_blocks_are_of_about_one_size(size: int) -> None:
+def test_blocks_have_about_equal_sizes(size: int) -> None:
     sizes = {len(part) for part in Racing().blocks(range(size))}
     assert max(sizes) - min(sizes) <= 1
     assert 5 <= min(sizes) <= max(sizes) <= 40
@@ -42,32 +42,32 @@ def test_the_leader_always_survives(first: list[float], data: st.DataObject) -> 
     assert leader in Racing().survivors(scores, looks=3)
 
 
-def test_one_that_is_far_behind_is_dropped() -> None:
+def test_a_candidate_far_behind_is_dropped() -> None:
     scores = {"good": [1.0] * 12, "bad": [0.0] * 10 + [1.0] * 2}
     assert Racing().survivors(scores, looks=4) == ["good"]
 
 
-def test_one_that_is_a_little_behind_is_not_dropped() -> None:
+def test_a_candidate_slightly_behind_is_not_dropped() -> None:
     scores = {"good": [1.0] * 12, "near": [1.0] * 11 + [0.0]}
     assert Racing().survivors(scores, looks=4) == ["good", "near"]
 
 
-def test_more_looks_drop_more_carefully() -> None:
+def test_with_more_looks_fewer_candidates_are_dropped() -> None:
     scores = {"good": [1.0] * 12, "behind": [1.0] * 8 + [0.0] * 4}
     assert Racing().survivors(scores, looks=1) == ["good"]
     assert Racing().survivors(scores, looks=40) == ["good", "behind"]
 
 
-def test_examples_that_tell_nothing_come_last() -> None:
+def test_uninformative_examples_come_last() -> None:
     scored = [{0: 1.0, 1: 0.0, 2: 0.0}, {0: 1.0, 1: 1.0, 2: 0.0}, {0: 1.0, 1: 0.0, 2: 0.0}]
     assert informative_first([2, 0, 1, 3], scored) == [1, 3, 2, 0]
 
 
-def test_two_candidates_alone_do_not_settle_an_example() -> None:
+def test_equal_scores_of_two_candidates_do_not_make_an_example_uninformative() -> None:
     assert informative_first([0, 1], [{0: 1.0, 1: 0.0}, {0: 1.0, 1: 1.0}]) == [0, 1]
 
 
 @pytest.mark.parametrize("settings", [{"risk": 0.0}, {"risk": 0.5}, {"block": 1}])
-def test_rules_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         Racing(**settings)

@@ -1,10 +1,11 @@
-"""The task: a state is scored once; a predictor's own LM is in the worst case."""
+"""The task: a state is scored once; worst cases include a predictor's own LM."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
+from helpers.scripts import ScriptedProposer
 from helpers.tasks import make_task
 from helpers.world import recipe, student
 
@@ -14,7 +15,7 @@ from lmpipe.errors import RecipeError
 from lmpipe.lm.concurrency import loop
 
 
-def test_a_state_asked_for_twice_at_once_is_scored_once() -> None:
+def test_a_state_evaluated_twice_concurrently_is_scored_once() -> None:
     task = make_task()
 
     async def twice() -> None:
@@ -25,13 +26,26 @@ def test_a_state_asked_for_twice_at_once_is_scored_once() -> None:
     assert [candidate.name for candidate in task.candidates] == ["a"]
 
 
-def test_a_dear_teacher_does_not_make_the_test_dear() -> None:
+def test_a_question_to_the_proposer_is_answered_or_none() -> None:
+    class Name(lmpipe.Signature):
+        thing: str = lmpipe.Input()
+        word: str = lmpipe.Output()
+
+    proposer = ScriptedProposer(lambda asked: None if asked["thing"] == "sky" else "a word")
+    task = make_task(proposer=proposer.lm)
+    known = loop.run_sync(task.ask(Name, thing="apple"))
+    assert known is not None
+    assert known.word == "a word"
+    assert loop.run_sync(task.ask(Name, thing="sky")) is None
+
+
+def test_an_expensive_teacher_does_not_make_the_final_test_expensive() -> None:
     teacher = student(context=100_000)
     worst = prepare(recipe(student=student(context=100), teacher=teacher)).plan().worst
     assert worst["baselines and result on test"].tokens == 3 * 40 * 2 * 100
 
 
-def test_a_predictors_own_lm_counts_in_the_worst_case() -> None:
+def test_the_worst_case_includes_a_predictors_own_lm() -> None:
     program = lmpipe.Predict("thing -> colour", lm=student(context=1000))
     worst = prepare(recipe(program=program, student=student(context=100))).plan().worst
     assert worst["the result on validation"].tokens == 30 * 2 * 1000

@@ -1,4 +1,4 @@
-"""Blocking libraries that call the engine back: errors come out, cancellation ends them."""
+"""Blocking libraries that call back into the engine: errors and cancellation."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 from lmpipe.errors import BudgetExhaustedError
 from lmpipe.lm.concurrency.loop import run_sync
-from lmpipe.optimize.shared.blocking_library import Steps, in_library
+from lmpipe.optimize.shared.blocking_library import StepRunner, run_library
 
 
 async def _spent() -> None:
-    raise BudgetExhaustedError("nothing is left")
+    raise BudgetExhaustedError("the budget is used up")
 
 
 async def _answer() -> int:
@@ -22,55 +22,55 @@ async def _answer() -> int:
 
 
 def test_a_step_gives_its_result() -> None:
-    assert run_sync(in_library(lambda steps: steps(_answer()) + 1)) == 8
+    assert run_sync(run_library(lambda steps: steps(_answer()) + 1)) == 8
 
 
-def test_an_error_of_a_step_comes_out_where_the_library_caught_it() -> None:
-    def library(steps: Steps) -> str:
+def test_a_steps_error_is_raised_even_if_the_library_catches_it() -> None:
+    def library(steps: StepRunner) -> str:
         try:
             steps(_spent())
         except BudgetExhaustedError:
-            return "went on"
+            return "continued"
         return "never"
 
-    with pytest.raises(BudgetExhaustedError, match="nothing is left"):
-        run_sync(in_library(library))
+    with pytest.raises(BudgetExhaustedError, match="the budget is used up"):
+        run_sync(run_library(library))
 
 
-def test_an_error_of_a_step_comes_out_where_the_library_made_another_one_of_it() -> None:
-    def library(steps: Steps) -> None:
+def test_a_steps_error_is_raised_even_if_the_library_wraps_it() -> None:
+    def library(steps: StepRunner) -> None:
         try:
             steps(_spent())
         except Exception as error:
-            raise RuntimeError("a library's own") from error
+            raise RuntimeError("the library's error") from error
 
     with pytest.raises(BudgetExhaustedError):
-        run_sync(in_library(library))
+        run_sync(run_library(library))
 
 
-def test_no_step_is_done_after_one_that_failed() -> None:
+def test_no_step_runs_after_a_failed_one() -> None:
     done = []
 
     async def step() -> None:
         done.append(1)
 
-    def library(steps: Steps) -> None:
+    def library(steps: StepRunner) -> None:
         try:
             steps(_spent())
         except BudgetExhaustedError:
             steps(step())
 
     with pytest.raises(BudgetExhaustedError):
-        run_sync(in_library(library))
+        run_sync(run_library(library))
     assert done == []
 
 
-def test_the_librarys_own_error_comes_out() -> None:
-    def library(steps: Steps) -> None:
+def test_the_librarys_own_error_is_raised() -> None:
+    def library(steps: StepRunner) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        run_sync(in_library(library))
+        run_sync(run_library(library))
 
 
 _setting: contextvars.ContextVar[str] = contextvars.ContextVar("setting", default="none")
@@ -82,12 +82,12 @@ def test_steps_run_in_the_callers_context() -> None:
 
     async def outer() -> str:
         _setting.set("the caller's")
-        return await in_library(lambda steps: steps(read()))
+        return await run_library(lambda steps: steps(read()))
 
     assert run_sync(outer()) == "the caller's"
 
 
-def test_a_cancelled_caller_ends_the_thread_at_its_step() -> None:
+def test_if_the_caller_is_cancelled_the_thread_ends_at_its_step() -> None:
     ended = threading.Event()
 
     async def outer() -> None:
@@ -97,13 +97,13 @@ def test_a_cancelled_caller_ends_the_thread_at_its_step() -> None:
             begun.set()
             await asyncio.Event().wait()
 
-        def library(steps: Steps) -> None:
+        def library(steps: StepRunner) -> None:
             try:
                 steps(forever())
             finally:
                 ended.set()
 
-        running = asyncio.create_task(in_library(library))
+        running = asyncio.create_task(run_library(library))
         await begun.wait()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):

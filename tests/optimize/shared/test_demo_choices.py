@@ -1,4 +1,4 @@
-"""Choices of demonstrations: what there is to choose, and what a choice does to a state."""
+"""Choices of demonstrations: which there are, and how a choice changes a state."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def made(labeled: list[Demo], own: list[Demo], **changes: Any) -> list[DemoChoic
     )
 
 
-def test_none_and_the_nearest_come_before_sets() -> None:
+def test_no_demos_and_the_nearest_come_before_sets() -> None:
     first, second, *sets = made(LABELED, OWN)
     assert (first.demos, first.retrieval) == ((), None)
     assert second.retrieval is not None
@@ -39,13 +39,13 @@ def test_none_and_the_nearest_come_before_sets() -> None:
     assert all(choice.demos and choice.retrieval is None for choice in sets)
 
 
-def test_sets_have_different_sizes_and_none_is_larger_than_asked_for() -> None:
+def test_sets_have_different_sizes_up_to_the_maximum() -> None:
     sizes = {len(choice.demos) for choice in made(LABELED, OWN)[2:]}
     assert len(sizes) > 1
     assert max(sizes) <= 6
 
 
-def test_some_sets_are_labeled_alone_and_others_bootstrapped_too() -> None:
+def test_some_sets_are_only_labeled_and_some_partly_bootstrapped() -> None:
     counts = [
         sum(demo.source == "bootstrapped" for demo in choice.demos)
         for choice in made(LABELED, OWN)[2:]
@@ -58,7 +58,7 @@ def test_without_labels_sets_are_bootstrapped() -> None:
     assert all(set(choice.demos) <= set(OWN) for choice in made([], OWN)[2:])
 
 
-def test_without_demonstrations_there_is_nothing_to_choose() -> None:
+def test_without_demonstrations_the_only_choice_is_no_demos() -> None:
     assert made([], []) == [DemoChoice("no demos")]
 
 
@@ -68,24 +68,24 @@ def test_equal_sets_are_one_choice() -> None:
     assert len(shown) == len(set(shown)) <= 4
 
 
-def test_names_tell_choices_apart() -> None:
+def test_choices_have_distinct_names() -> None:
     names = [choice.name for choice in made(LABELED, OWN)]
     assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_there_are_as_many_as_asked_for(count: int) -> None:
+def test_the_number_of_choices_is_that_asked_for(count: int) -> None:
     assert len(made(LABELED, OWN, count=count)) == count
 
 
-def test_what_the_start_shows_comes_first() -> None:
+def test_the_demonstrations_of_the_start_come_first() -> None:
     start = START.replace(demos=tuple(LABELED[:3]))
     first, second, *_ = made(LABELED, OWN, start=start)
     assert first.demos == start.demos
     assert second == DemoChoice("no demos")
 
 
-def test_a_choice_replaces_all_that_one_predictor_shows() -> None:
+def test_a_choice_replaces_all_demonstrations_of_one_predictor() -> None:
     start = TwoSteps().state().map(demos=tuple(OWN[:1]))
     near = DemoChoice("nearest", retrieval=Retrieval(pool=tuple(LABELED), k=2))
     state = near.apply(start, "name")

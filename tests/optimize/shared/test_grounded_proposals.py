@@ -1,4 +1,4 @@
-"""Grounding: what a proposer is shown, and what of its answers is kept."""
+"""Grounded proposals: what a proposer is shown, and which of its answers are kept."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def make_task(answer: Callable[[Request], str], *, train: int = 40) -> Task:
     return tasks.make_task(proposer=lmpipe.ScriptedLM(answer, name="proposer"), train=things(train))
 
 
-class Says:
-    """A proposer that says one text after the other, and remembers what it was asked."""
+class InTurn:
+    """A proposer that replies with texts in turn and records its questions."""
 
     def __init__(self, field: str, texts: Sequence[str]) -> None:
         self.field, self.texts = field, list(texts)
@@ -36,14 +36,14 @@ class Says:
         return text if text == "{" else orjson.dumps({self.field: text}).decode()
 
 
-def summary_of(says: Says, *, train: int = 40) -> str:
-    return loop.run_sync(summarize_data(make_task(says, train=train), random.Random(0)))
+def summary_of(proposer: InTurn, *, train: int = 40) -> str:
+    return loop.run_sync(summarize_data(make_task(proposer, train=train), random.Random(0)))
 
 
-def proposed(
-    says: Says, *, count: int, change: Callable[[Row], Row] = lambda row: row
+def propose_with(
+    proposer: InTurn, *, count: int, change: Callable[[Row], Row] = lambda row: row
 ) -> list[str]:
-    task = make_task(says)
+    task = make_task(proposer)
 
     async def propose() -> list[str]:
         (tried,) = await task.trial([task.start], task.train[:12])
@@ -56,54 +56,54 @@ def proposed(
 
 
 def test_a_summary_has_a_line_for_each_batch() -> None:
-    says = Says("summary", ["Things with\na number.", "Three colours.", "One fact each."])
-    lines = summary_of(says).splitlines()
+    proposer = InTurn("summary", ["Things with\na number.", "Three colours.", "One fact each."])
+    lines = summary_of(proposer).splitlines()
     assert sorted(lines) == ["One fact each.", "Things with a number.", "Three colours."]
 
 
 def test_no_example_is_in_two_batches() -> None:
-    says = Says("summary", ["Things."])
-    summary_of(says, train=20)
-    named = [line for asked in says.asked for line in asked["examples"].splitlines()]
+    proposer = InTurn("summary", ["Things."])
+    summary_of(proposer, train=20)
+    named = [line for asked in proposer.asked for line in asked["examples"].splitlines()]
     assert len(named) == len(set(named)) == 20
 
 
-def test_equal_summaries_are_one_line() -> None:
-    assert summary_of(Says("summary", ["Things."])) == "Things."
+def test_equal_summaries_are_merged() -> None:
+    assert summary_of(InTurn("summary", ["Things."])) == "Things."
 
 
 def test_a_long_summary_is_cut() -> None:
-    assert len(summary_of(Says("summary", ["long " * 500]))) == 400
+    assert len(summary_of(InTurn("summary", ["long " * 500]))) == 400
 
 
 @pytest.mark.parametrize("text", ["{", "  "])
-def test_there_may_be_no_summary(text: str) -> None:
-    assert summary_of(Says("summary", [text])) == ""
+def test_without_a_usable_answer_the_summary_is_empty(text: str) -> None:
+    assert summary_of(InTurn("summary", [text])) == ""
 
 
-def test_what_is_no_new_instruction_is_dropped() -> None:
+def test_empty_known_and_repeated_instructions_are_dropped() -> None:
     own = str(NameColour.__doc__)
-    says = Says("instruction", ["One.", "  ", own, 'Instruction: "One."', "Two."])
-    assert sorted(proposed(says, count=5)) == ["One.", "Two."]
+    proposer = InTurn("instruction", ["One.", "  ", own, 'Instruction: "One."', "Two."])
+    assert sorted(propose_with(proposer, count=5)) == ["One.", "Two."]
 
 
-def test_answers_that_cannot_be_read_are_dropped() -> None:
-    assert proposed(Says("instruction", ["{"]), count=3) == []
+def test_unparseable_answers_are_dropped() -> None:
+    assert propose_with(InTurn("instruction", ["{"]), count=3) == []
 
 
-def test_each_proposal_has_another_tip_while_there_are_any() -> None:
-    says = Says("instruction", ["One."])
-    proposed(says, count=len(TIPS))
-    assert {asked["tip"] for asked in says.asked} == set(TIPS)
+def test_each_proposal_gets_another_tip_until_all_are_used() -> None:
+    proposer = InTurn("instruction", ["One."])
+    propose_with(proposer, count=len(TIPS))
+    assert {asked["tip"] for asked in proposer.asked} == set(TIPS)
 
 
-def test_runs_that_went_wrong_are_shown_before_others() -> None:
+def test_failed_runs_are_shown_before_others() -> None:
     def judge(row: Row) -> Row:
         return replace(row, score=lmpipe.Score(float(row.index >= 8)))
 
-    says = Says("instruction", ["One."])
-    proposed(says, count=1, change=judge)
-    (asked,) = says.asked
+    proposer = InTurn("instruction", ["One."])
+    propose_with(proposer, count=1, change=judge)
+    (asked,) = proposer.asked
     scores = [line for line in asked["runs"].splitlines() if line.startswith("score: ")]
     assert scores == ["score: 0.00"] * 4
 
@@ -114,17 +114,17 @@ def test_long_runs_are_cut() -> None:
         inputs = {f"field {number}": "long " * 100 for number in range(40)}
         return replace(row, trace=replace(row.trace, steps=[replace(step, inputs=inputs)]))
 
-    says = Says("instruction", ["One."])
-    proposed(says, count=1, change=widen)
-    assert len(says.asked[0]["runs"]) == 4000
+    proposer = InTurn("instruction", ["One."])
+    propose_with(proposer, count=1, change=widen)
+    assert len(proposer.asked[0]["runs"]) == 4000
 
 
-def test_without_runs_or_a_summary_it_asks_all_the_same() -> None:
-    says = Says("instruction", ["One."])
+def test_a_proposal_needs_neither_runs_nor_a_summary() -> None:
+    proposer = InTurn("instruction", ["One."])
 
     async def propose() -> list[str]:
-        task = make_task(says)
+        task = make_task(proposer)
         return await propose_instructions(task, "self", 1, data="", rows=[], rng=random.Random(0))
 
     assert loop.run_sync(propose()) == ["One."]
-    assert (says.asked[0]["data"], says.asked[0]["runs"]) == ("unknown", "none")
+    assert (proposer.asked[0]["data"], proposer.asked[0]["runs"]) == ("unknown", "none")

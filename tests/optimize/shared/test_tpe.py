@@ -1,4 +1,4 @@
-"""The Parzen estimator: it learns, repeats nothing, and leaves Optuna's log as it was."""
+"""The Parzen estimator: it learns, repeats no point, and leaves Optuna's log unchanged."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def search(found: TreeParzen, batches: int, *, batch: int = 6) -> list[Point]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_goes_where_scores_are_high(seed: int) -> None:
+def test_later_points_score_higher(seed: int) -> None:
     points = search(parzen(seed=seed), 5)
     assert fmean(map(value, points[12:])) > fmean(map(value, points[:6])) + 0.1
 
@@ -49,7 +49,7 @@ def test_the_first_points_take_every_choice_equally_often() -> None:
     assert set(Counter(point["demos"] for point in points).values()) == {1}
 
 
-def test_no_point_comes_twice_and_a_small_space_runs_out() -> None:
+def test_no_point_comes_twice_and_a_small_space_is_exhausted() -> None:
     points = search(parzen({"one": 2, "two": 3}), 8)
     assert sorted(map(tuple, (point.values() for point in points))) == [
         (one, two) for one in range(2) for two in range(3)
@@ -60,20 +60,20 @@ def test_a_space_without_parameters_has_one_point() -> None:
     assert search(parzen({}), 3) == [{}]
 
 
-def test_what_was_learned_is_not_asked_for() -> None:
+def test_a_learned_point_is_not_asked_for() -> None:
     found = parzen({"one": 2, "two": 2})
     found.learn({"one": 0, "two": 1}, 0.5)
     assert {"one": 0, "two": 1} not in search(found, 3)
 
 
-def test_what_was_learned_changes_what_is_asked_for() -> None:
+def test_learned_points_change_which_points_are_asked_for() -> None:
     plain, taught = parzen(), parzen()
     for one in range(6):
         taught.learn({"one": one, "two": one, "three": 0}, float(one == 2))
     assert search(plain, 3) != search(taught, 3)
 
 
-def test_points_depend_on_the_seed_alone() -> None:
+def test_points_only_depend_on_the_seed() -> None:
     script = """
 import json, random
 from lmpipe.optimize.shared.tpe import TreeParzen
@@ -97,7 +97,7 @@ print(json.dumps(points))
 
 
 @pytest.mark.parametrize("level", [logging.INFO, logging.ERROR])
-def test_optuna_says_nothing_and_its_log_stays_as_it_was(level: int) -> None:
+def test_optuna_logs_nothing_and_its_log_level_is_restored(level: int) -> None:
     logger, said = logging.getLogger("optuna"), list[logging.LogRecord]()
     before = logger.level
     handler = logging.Handler()
@@ -113,7 +113,7 @@ def test_optuna_says_nothing_and_its_log_stays_as_it_was(level: int) -> None:
         logger.removeHandler(handler)
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_optuna_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"pip install 'lmpipe\[mipro\]'"):
         parzen()

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
-from lmpipe.errors import ConfigError, DeadlineError
+from lmpipe.errors import DeadlineError
+from lmpipe.foundation.checks import check_number
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,8 +28,7 @@ def deadline(seconds: float) -> Iterator[None]:
     Raises:
         ConfigError: if the seconds are not above 0.
     """
-    if not seconds > 0:
-        raise ConfigError(f"deadline is {seconds}, must be above 0: it is in seconds from now")
+    check_number("using", "deadline", seconds, above=0)
     outer, own = _deadline.get(), (time.monotonic() + seconds, seconds)
     token = _deadline.set(own if outer is None else min(outer, own))
     try:

@@ -1,8 +1,8 @@
-"""Hard budgets: what a compile may spend, over task, teacher, proposer and judge together.
+"""Hard budgets: what a compile may spend on task, teacher, proposer and judge together.
 
-A run of the program is admitted only if its worst case still fits beside what is spent and what
-the runs in flight have reserved. Runs are admitted in a fixed order, so where the budget ends
-does not depend on concurrency: calls, tokens and money count cached replies like fresh ones.
+A program run is admitted only if its worst case still fits beside what is already spent and what
+the runs in flight have reserved. Runs are admitted in a fixed order, and cached replies count like
+fresh ones, so where the budget ends does not depend on concurrency or on the cache.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from lmpipe.errors import BudgetExhaustedError, RecipeError
+from lmpipe.foundation.checks import check_fields
 from lmpipe.lm.call import Call
 from lmpipe.lm.spend import Account, Spend, full_price
 
@@ -22,14 +23,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The most that a compile may spend; None is no limit.
+    """The maximum that a compile may spend; None means no limit.
 
     Args:
         calls: LM calls.
         tokens: prompt and completion tokens together.
-        usd: US dollars, at the LMs' prices. Prompt tokens count in full, whatever a server had of
-            them in its prefix cache: that depends on timing, and a budget must not.
-        seconds: wall time; the one limit that is not deterministic.
+        usd: US dollars, at the LMs' prices. Prompt tokens count in full even if the server had
+            them in its prefix cache: cache hits depend on timing, and a budget must not.
+        seconds: wall time; the only limit that is not deterministic.
+
+    Raises:
+        RecipeError: if a limit is not above 0.
     """
 
     calls: int | None = None
@@ -37,12 +41,18 @@ class Budget:
     usd: float | None = None
     seconds: float | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(
+            self, "calls", "tokens", minimum=1, integer=True, optional=True, error=RecipeError
+        )
+        check_fields(self, "usd", "seconds", above=0, optional=True, error=RecipeError)
+
     @staticmethod
     def parse(text: str) -> Budget:
-        """Read `calls=2000,usd=1`.
+        """Parse a budget such as `calls=2000,usd=1`.
 
         Raises:
-            RecipeError: if it says anything else.
+            RecipeError: if the text has another form, or a limit is not above 0.
         """
         known = {item.name for item in fields(Budget)}
         values: dict[str, Any] = {}
@@ -52,7 +62,7 @@ class Budget:
                 number = float(value) if name in ("usd", "seconds") else int(value)
             except ValueError:
                 number = -1
-            if name not in known or number <= 0:
+            if name not in known or not number > 0:
                 raise RecipeError(
                     f"budget {text!r}: cannot read {part!r}: write positive numbers as in "
                     f"calls=2000,usd=1.5; limits are {', '.join(sorted(known))}"
@@ -69,17 +79,17 @@ class Budget:
 
 
 class Ledger:
-    """The account of one compile.
+    """What one compile has spent and reserved, checked against its budget.
 
     Args:
-        budget: the caps.
-        started: `time.monotonic()` at the start of the compile.
+        budget: the limits.
+        started: `time.monotonic()` at the start of the compile; now if None.
     """
 
     def __init__(self, budget: Budget, *, started: float | None = None) -> None:
         self.budget = budget
         self.account = Account()
-        # As the budget counts it: money without what servers take off for cached prompts.
+        # Spend as the budget counts it: at full price, without prefix-cache discounts.
         self._charged = Spend()
         self._withheld = Spend()
         self._reserved = Spend()
@@ -88,61 +98,67 @@ class Ledger:
         self._started = time.monotonic() if started is None else started
 
     @property
-    def spent(self) -> dict[str, Spend]:
-        """What was spent, by role."""
-        return self.account.by_role
-
-    @property
     def total(self) -> Spend:
-        """All that was spent, over all roles."""
+        """The spend of all roles together."""
         return self.account.total
 
     def withhold(self, worst: Spend) -> None:
-        """Keep the worst case of a later phase, or half of the budget, out of reach of this one."""
+        """Withhold a later phase's worst case, but at most half of the budget."""
         caps = {name: getattr(self.budget, name) for name in ("calls", "tokens", "usd")}
-        least = {
+        capped = {
             name: min(getattr(worst, name), cap / 2 if name == "usd" else cap // 2)
             for name, cap in caps.items()
             if cap is not None
         }
-        self._withheld = replace(worst, **least)
+        self._withheld = replace(worst, **capped)
+
+    def release(self) -> None:
+        """Release what was withheld, for the phase that it was withheld for."""
+        self._withheld = Spend()
 
     def room(self, worst: Spend) -> int | None:
-        """How many things of this worst case still fit while nothing is in flight; None: any."""
+        """Count the runs with this worst case that still fit while none is in flight.
+
+        Returns:
+            The count; None if the budget does not limit them.
+        """
         spent, room = self._charged, []
         for name in ("calls", "tokens", "usd"):
             cap, each = getattr(self.budget, name), getattr(worst, name)
             if cap is not None and each > 0:
-                room.append(max(0, int((cap - _exact(getattr(spent, name))) / each)))
+                room.append(max(0, int((cap - _rounded(getattr(spent, name))) / each)))
         return min(room, default=None)
 
-    def release(self) -> None:
-        """Let the later phase have what was withheld for it."""
-        self._withheld = Spend()
-
     async def admit(self, worst: Spend) -> None:
-        """Wait until a run's worst case fits, and reserve it.
+        """Wait until a run's worst case fits, then reserve it.
 
         Raises:
-            BudgetExhaustedError: if it does not fit though nothing is in flight.
+            BudgetExhaustedError: if it does not fit although nothing is in flight, or if the time
+                is over.
         """
-        while problem := self._over(self._charged + self._withheld + self._reserved + worst):
+        while problem := self._excess(self._charged + self._withheld + self._reserved + worst):
             if not self._runs:
                 raise BudgetExhaustedError(
-                    f"the budget ({self.budget}) is used up: the next run may come to {problem}"
+                    f"the budget ({self.budget}) is used up: the next run may need {problem}"
                 )
             self._changed.clear()
             await self._changed.wait()
-        self.check_time()
+        if (left := self._seconds_left()) is not None and left <= 0:
+            raise self._time_is_over()
         self._reserved += worst
         self._runs += 1
 
     def settle(self, worst: Spend, calls: Sequence[Call]) -> None:
-        """Replace a run's reservation by what it really spent.
+        """Replace a run's reservation by what the run spent.
+
+        Args:
+            worst: the reservation.
+            calls: the run's LM calls.
 
         Raises:
-            RecipeError: if that is more tokens or money: an LM takes longer prompts than its
-                `context` says; or if money is limited and a price is unknown.
+            RecipeError: if the run took more tokens or money than reserved, because an LM takes
+                longer prompts than its `context` says; or if the budget limits money and a price
+                is unknown.
         """
         tokens = sum(call.reply.usage.tokens for call in calls)
         actual = Spend(len(calls), tokens, full_price(calls))
@@ -154,64 +170,56 @@ class Ledger:
         if self.budget.usd is not None and actual.usd is None:
             lm = next(call.lm for call in calls if call.price is None)
             raise RecipeError(
-                f"the budget is in dollars and {lm} was asked, whose price is unknown: give it as "
+                f"the budget is in dollars, but the price of {lm} is unknown: set it with "
                 "LM(…, price=(dollars per million prompt tokens, per million completion tokens))"
             )
         for name in ("tokens", "usd"):
-            took, aside = getattr(actual, name), getattr(worst, name)
-            if getattr(self.budget, name) is not None and _exact(took) > _exact(aside):
+            taken, reserved = getattr(actual, name), getattr(worst, name)
+            if getattr(self.budget, name) is not None and _rounded(taken) > _rounded(reserved):
                 raise RecipeError(
-                    f"{actual.calls} LM calls took {took:g} {name}, more than the {aside:g} that "
-                    "were set aside: give the LM its true context, LM(…, context=…), and a metric "
-                    "that asks an LM of its own that LM as the recipe's judge"
+                    f"{actual.calls} LM calls took {taken:g} {name}, more than the {reserved:g} "
+                    "that were reserved: set the LM's true context with LM(…, context=…); if the "
+                    "metric asks an LM, name that LM as the recipe's judge"
                 )
 
-    def check_time(self) -> None:
-        """Stop when the wall time is over.
+    async def within_time(self, running: Awaitable[T]) -> T:
+        """Wait for a result, at most as long as wall time is left.
 
         Raises:
-            BudgetExhaustedError: then.
+            BudgetExhaustedError: if the time is over first.
         """
-        left = self.seconds_left()
-        if left is not None and left <= 0:
-            raise BudgetExhaustedError(f"the budget ({self.budget}) is used up: time is over")
+        try:
+            async with asyncio.timeout(self._seconds_left()):
+                return await running
+        except TimeoutError:
+            raise self._time_is_over() from None
 
-    def seconds_left(self) -> float | None:
-        """Wall time left, or None where there is no limit."""
+    def _seconds_left(self) -> float | None:
+        """Return the wall time left, in seconds; None if it is not limited."""
         if self.budget.seconds is None:
             return None
         return self.budget.seconds - (time.monotonic() - self._started)
 
-    async def in_time(self, running: Awaitable[T]) -> T:
-        """Wait for something while there is wall time left.
+    def _time_is_over(self) -> BudgetExhaustedError:
+        return BudgetExhaustedError(f"the budget ({self.budget}) is used up: time is over")
 
-        Raises:
-            BudgetExhaustedError: if it is over first.
-        """
-        try:
-            async with asyncio.timeout(self.seconds_left()):
-                return await running
-        except TimeoutError:
-            raise BudgetExhaustedError(
-                f"the budget ({self.budget}) is used up: time is over"
-            ) from None
-
-    def _over(self, spend: Spend) -> str:
+    def _excess(self, spend: Spend) -> str:
+        """Name the first limit that a spend exceeds; empty if there is none."""
         for name in ("calls", "tokens", "usd"):
             cap, value = getattr(self.budget, name), getattr(spend, name)
-            if cap is not None and _exact(value) > cap:
+            if cap is not None and _rounded(value) > cap:
                 return f"{value:g} {name} of {cap:g}"
         return ""
 
 
-def _exact(value: float) -> float:
-    """A sum of money without the last bits, which depend on the order of adding up."""
+def _rounded(value: float) -> float:
+    """Drop the last bits of a sum of money: they depend on the order of the additions."""
     return round(value, 9)
 
 
 @dataclass(frozen=True)
 class RunAdmission:
-    """The ledger as the evaluation sees it: each run of the program has one worst case."""
+    """The ledger as an evaluation sees it: every run has the same worst case."""
 
     ledger: Ledger
     worst: Spend

@@ -1,4 +1,4 @@
-"""What an optimizer's run tells those who watch it."""
+"""What an optimizer's run reports to its watchers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lmpipe.weights.trainer import TrainingProgress
 
 @dataclass(frozen=True)
 class Candidate:
-    """A state that was scored on the validation examples, or on the first of them.
+    """A state that was scored on all validation examples, or on some before it was dropped.
 
     Args:
-        number: its place in the order of scoring, from 0.
-        name: how it came about, in a few words.
+        number: its position in the order of scoring, from 0.
+        name: how it was made, in a few words.
         state: what was learned.
-        evaluation: its rows on the validation examples that it met before it was dropped.
-        of: how many validation examples there are.
-        stopped: whether the budget ended while it ran; one without all examples was dropped
-            otherwise.
+        evaluation: its rows on the validation examples that it was run on.
+        of: the number of validation examples.
+        stopped: whether the budget ended while it was being scored. A candidate without all rows
+            that was not stopped was dropped.
     """
 
     number: int
@@ -35,42 +35,42 @@ class Candidate:
 
     @property
     def score(self) -> float:
-        """The mean score on the rows it has; those of a dropped one are the harder ones."""
+        """The mean score of its rows; a dropped candidate only has the harder ones."""
         return self.evaluation.score
 
     @property
     def complete(self) -> bool:
-        """Whether it was scored on all validation examples, and not dropped before."""
+        """Whether it was scored on all validation examples."""
         return len(self.evaluation.rows) == self.of
 
     @property
     def dropped(self) -> bool:
-        """Whether it left a race before its end, behind by more than chance."""
+        """Whether it left a race early because it was behind by more than chance."""
         return not self.complete and not self.stopped
 
     def standing(self) -> dict[str, Any]:
-        """How far it came, as JSON."""
+        """How much of the validation set it was scored on, as JSON."""
         return {"complete": self.complete, "stopped": self.stopped, "of": self.of}
 
     @property
     def prompt_tokens(self) -> float:
-        """Prompt tokens of one run, on average."""
+        """The mean number of prompt tokens of one run."""
         return self.evaluation.usage.prompt_tokens / len(self.evaluation.rows)
 
     @property
     def rank(self) -> tuple[float, float]:
-        """By score; of equal ones, that with the shorter prompts is better."""
+        """A sort key: the score, then shorter prompts before longer ones."""
         return self.score, -self.prompt_tokens
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """One run of a program on a training example, by a teacher.
+    """One run of the teacher on a training example.
 
     Args:
         row: the run, scored by the metric.
-        sample: the number of the sample.
-        passed: whether its score reaches the optimizer's threshold.
+        sample: the sample number.
+        passed: whether the score reaches the optimizer's threshold.
     """
 
     row: Row
@@ -91,17 +91,18 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a compile stands.
+    """The progress of a compile.
 
     Args:
-        phase: what it does: `baselines`, the optimizer's name, `test`.
-        step: what it runs now, such as a candidate's name.
-        done: rows that have ended in this step.
-        of: rows of this step.
+        phase: `baselines`, the optimizer's name, or `test`.
+        step: what runs now, such as a candidate's name.
+        done: rows of this step that have ended.
+        of: all rows of this step.
         best: the best validation score so far, or None.
         best_name: the name of the candidate that has it.
-        spend: all that is spent.
-        training: how far a training is, where the step is one; `done` and `of` are its steps.
+        spend: the total spend so far.
+        training: the progress of a training, if the step is one; `done` and `of` then count
+            training steps.
     """
 
     phase: str
@@ -115,14 +116,14 @@ class Progress:
 
 
 class Watcher(Protocol):
-    """Someone who watches: the run folder, the terminal, a test."""
+    """A receiver of events: the run folder, the terminal, a test."""
 
     def progress(self, progress: Progress) -> None:
-        """A row has ended or a step begun."""
+        """A row ended or a step began."""
         ...
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
-        """A candidate was scored; `best` if none was better before."""
+        """A candidate was scored; `best` says whether it is the best so far."""
         ...
 
     def rollout(self, rollout: Rollout) -> None:
@@ -134,7 +135,7 @@ class Watcher(Protocol):
         ...
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Something else worth keeping, such as a retry or the end of the budget."""
+        """Something else worth recording happened, such as a retry or the end of the budget."""
         ...
 
 

@@ -1,25 +1,30 @@
-"""What an optimizer is, and what it says of its cost beforehand."""
+"""The `Optimizer` protocol, and the cost that an optimizer states in advance."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from lmpipe.errors import RecipeError
+from lmpipe.foundation.checks import check_fields
 from lmpipe.state.program_state import ProgramState
 from lmpipe.weights.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from lmpipe.optimize.engine.task import Task
 
+# How much an optimizer tries, if it has presets.
+Effort = Literal["light", "medium", "heavy"]
+
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much an optimizer has to work with.
+    """The sizes on which an optimizer's cost depends.
 
     Args:
-        train: training examples.
-        val: validation examples.
-        predictors: predictors of the program.
+        train: the number of training examples.
+        val: the number of validation examples.
+        predictors: the number of the program's predictors.
     """
 
     train: int
@@ -29,16 +34,19 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The most that an optimizer does; racing mostly leaves much of it undone.
+    """The maximum that an optimizer does; racing usually leaves much of it undone.
 
     Args:
         runs: runs of the program.
         asks: questions to the proposer.
-        per_result: what one run of the result comes to, in runs of the program: the members of an
-            ensemble.
-        trainings: how adapters are trained, once for each.
-        pools: how often it has pools embedded, if there is an embedder, each time of at most one
-            demonstration for each training example and predictor.
+        per_result: how many runs of the program one run of the result needs: the number of
+            members of an ensemble, else 1.
+        trainings: the settings of each training.
+        pools: how often pools of demonstrations are embedded if there is an embedder, each time
+            at most one demonstration per training example and predictor.
+
+    Raises:
+        RecipeError: if a number is out of range.
     """
 
     runs: int
@@ -46,6 +54,10 @@ class Cost:
     per_result: int = 1
     trainings: tuple[TrainingSettings, ...] = ()
     pools: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "runs", "asks", "pools", minimum=0, integer=True, error=RecipeError)
+        check_fields(self, "per_result", minimum=1, integer=True, error=RecipeError)
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -58,21 +70,21 @@ class Cost:
 
 
 class Optimizer(Protocol):
-    """A way to search for a better state."""
+    """A search for a better program state."""
 
     @property
     def name(self) -> str:
-        """What the command line calls it."""
+        """The name on the command line."""
         ...
 
     async def optimize(self, task: Task) -> ProgramState:
-        """Search; whatever was scored on the way stays a candidate if this is cut short."""
+        """Search, and return the result; scored states remain candidates if this is cut short."""
         ...
 
     def cost(self, sizes: Sizes) -> Cost:
-        """The most that `optimize` does."""
+        """The maximum that `optimize` does on data of these sizes."""
         ...
 
     def settings(self) -> dict[str, Any]:
-        """What it was made with, as JSON."""
+        """The settings of this optimizer, as JSON."""
         ...

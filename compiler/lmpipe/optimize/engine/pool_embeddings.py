@@ -1,4 +1,4 @@
-"""Pools that an embedder has turned into vectors, for demonstrations chosen by embeddings."""
+"""Embed pools of demonstrations, for predictors that select demonstrations by embeddings."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from lmpipe.lm.scope import scope
 from lmpipe.modules.module import Predictor
 from lmpipe.modules.retrieval import demo_text
 from lmpipe.optimize.engine.budget import Ledger
-from lmpipe.optimize.engine.worst_case import EMBEDDED_TOGETHER, worst_embedding
+from lmpipe.optimize.engine.worst_case import TEXTS_PER_REQUEST, worst_embedding
 from lmpipe.settings import current_settings
 from lmpipe.state.program_state import Demo, Vectors
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """The vectors of demonstrations.
+class PoolEmbeddings:
+    """The vectors of embedded demonstrations.
 
     Args:
-        embedder: the name of the LM that made them.
-        predictors: what the demonstrations are for, by path.
-        known: the vectors by text.
+        embedder: the name of the embedding model.
+        predictors: the predictors that the demonstrations are for, by path.
+        known: the vectors, by text.
     """
 
     embedder: str
@@ -35,19 +35,19 @@ class Embedded:
     known: Mapping[str, str]
 
     def vectors(self, path: str, pool: Sequence[Demo]) -> Vectors:
-        """Those of a predictor's pool, all of whose demonstrations were embedded."""
+        """Return the vectors of a predictor's pool; every demonstration must be embedded."""
         spec = self.predictors[path].spec
         found = [self.known[demo_text(spec, demo)] for demo in pool]
         dimension = dimension_of(found[0])
         return Vectors(embedder=self.embedder, dimension=dimension, data=join_vectors(found))
 
 
-class Embedder:
-    """Has pools embedded, within the budget, each text once.
+class PoolEmbedder:
+    """Embeds pools within the budget, each text once.
 
     Args:
-        lm: the embedding LM; without one nothing is embedded.
-        ledger: the budget's account.
+        lm: the embedding model; None embeds nothing.
+        ledger: the budget's ledger.
         concurrency: requests in flight at a time.
     """
 
@@ -59,12 +59,19 @@ class Embedder:
 
     async def embed(
         self, predictors: Mapping[str, Predictor], pools: Mapping[str, Sequence[Demo]]
-    ) -> Embedded | None:
-        """Have demonstrations embedded, by predictor path; None where there is no embedder.
+    ) -> PoolEmbeddings | None:
+        """Embed demonstrations.
+
+        Args:
+            predictors: the program's predictors, by path.
+            pools: the demonstrations of each predictor, by path.
+
+        Returns:
+            The vectors; None without an embedder.
 
         Raises:
             BudgetExhaustedError: if the budget ends first.
-            LMError: if the embedder is away or refuses.
+            LMError: if the embedder is unavailable or refuses a request.
         """
         if self._lm is None:
             return None
@@ -73,23 +80,23 @@ class Embedder:
             for path, pool in pools.items()
             for demo in pool
         }
-        await self._ask(self._lm, [text for text in texts if text not in self._known])
-        return Embedded(self._lm.model, predictors, dict(self._known))
+        await self._embed_texts(self._lm, [text for text in texts if text not in self._known])
+        return PoolEmbeddings(self._lm.model, predictors, dict(self._known))
 
-    async def _ask(self, lm: LM, texts: Sequence[str]) -> None:
+    async def _embed_texts(self, lm: LM, texts: Sequence[str]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for first in range(0, len(texts), EMBEDDED_TOGETHER):
-                    some = texts[first : first + EMBEDDED_TOGETHER]
-                    # Admitted in order, whatever the concurrency.
+                for first in range(0, len(texts), TEXTS_PER_REQUEST):
+                    batch = texts[first : first + TEXTS_PER_REQUEST]
+                    # Admitted in order, so that concurrency does not change where a budget ends.
                     await self._limit.acquire()
-                    await self._ledger.admit(worst_embedding(some, lm))
-                    group.create_task(self._ask_for(lm, some))
+                    await self._ledger.admit(worst_embedding(batch, lm))
+                    group.create_task(self._embed_batch(lm, batch))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         _check_dimensions(lm, self._known.values())
 
-    async def _ask_for(self, lm: LM, texts: Sequence[str]) -> None:
+    async def _embed_batch(self, lm: LM, texts: Sequence[str]) -> None:
         calls: list[Call] = []
         try:
             with scope(trace=None, calls=calls, max_calls=None):
@@ -104,9 +111,9 @@ class Embedder:
 
 
 def _check_dimensions(lm: LM, vectors: Iterable[str]) -> None:
-    numbers = sorted(set(map(dimension_of, vectors)))
-    if len(numbers) > 1:
+    dimensions = sorted(set(map(dimension_of, vectors)))
+    if len(dimensions) > 1:
         raise LMRequestError(
-            f"{lm.model} gives vectors of different lengths, {numbers[0]} and {numbers[-1]} "
-            "numbers: name an embedding model whose vectors can be compared"
+            f"{lm.model} gives vectors of different lengths, {dimensions[0]} and "
+            f"{dimensions[-1]} numbers: use an embedding model whose vectors can be compared"
         )

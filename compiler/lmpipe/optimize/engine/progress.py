@@ -1,4 +1,4 @@
-"""`ProgressReporter`: says where a compile stands while its steps run."""
+"""`ProgressReporter`: reports the progress of a compile while its steps run."""
 
 from __future__ import annotations
 
@@ -7,56 +7,64 @@ from collections.abc import Callable
 from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Progress, Watcher
-from lmpipe.optimize.engine.scoreboard import Board
+from lmpipe.optimize.engine.scoreboard import Scoreboard
 from lmpipe.weights.trainer import TrainingProgress
 
 
 class ProgressReporter:
-    """Tells a watcher of progress.
+    """Reports progress to a watcher.
 
     Args:
-        watcher: who is told.
-        board: has the best candidate so far.
-        ledger: has what is spent.
+        watcher: the receiver.
+        scoreboard: knows the best candidate so far.
+        ledger: knows what was spent.
 
     Attributes:
         phase: what the compile does now.
     """
 
-    def __init__(self, watcher: Watcher, board: Board, ledger: Ledger) -> None:
+    def __init__(self, watcher: Watcher, scoreboard: Scoreboard, ledger: Ledger) -> None:
         self.phase = ""
-        self._watcher, self._board, self._ledger = watcher, board, ledger
+        self._watcher, self._scoreboard, self._ledger = watcher, scoreboard, ledger
 
-    def of_rows(self, step: str, of: int) -> Callable[[Row | None], None]:
-        """Tells of each row of a step that has ended; the step begins with this call."""
+    def start_step(self, step: str, total: int) -> Callable[[Row | None], None]:
+        """Report the start of a step.
+
+        Args:
+            step: the step's name.
+            total: the number of its rows.
+
+        Returns:
+            A function to call as each row ends.
+        """
         done = 0
 
-        def tell(_: Row | None) -> None:
+        def row_ended(_: Row | None) -> None:
             nonlocal done
             done += 1
-            self._tell(step, done, of)
+            self._report(step, done, total)
 
-        self._tell(step, 0, of)
-        return tell
+        self._report(step, 0, total)
+        return row_ended
 
-    def of_training(self, label: str) -> Callable[[TrainingProgress], None]:
-        """Tells how far a training is."""
+    def training_reporter(self, label: str) -> Callable[[TrainingProgress], None]:
+        """Return a function that reports the progress of the training with this label."""
 
-        def tell(progress: TrainingProgress) -> None:
-            self._tell(f"training {label}", progress.step, progress.steps, progress)
+        def report(progress: TrainingProgress) -> None:
+            self._report(f"training {label}", progress.step, progress.steps, progress)
 
-        return tell
+        return report
 
-    def _tell(
-        self, step: str, done: int, of: int, training: TrainingProgress | None = None
+    def _report(
+        self, step: str, done: int, total: int, training: TrainingProgress | None = None
     ) -> None:
-        best = self._board.best
+        best = self._scoreboard.best
         self._watcher.progress(
             Progress(
                 phase=self.phase,
                 step=step,
                 done=done,
-                of=of,
+                of=total,
                 best=best.score if best else None,
                 best_name=best.name if best else "",
                 spend=self._ledger.total,

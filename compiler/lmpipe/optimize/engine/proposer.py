@@ -1,4 +1,4 @@
-"""Questions to the proposer: an LM that writes what candidates are made of."""
+"""`Proposer`: questions to the LM that writes instructions, rules and advice."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.scope import scope
 from lmpipe.modules.predict import Predict
 from lmpipe.optimize.engine.budget import Ledger
-from lmpipe.optimize.engine.worst_case import ASK_RETRIES, worst_ask
+from lmpipe.optimize.engine.worst_case import PROPOSER_RETRIES, worst_ask
 from lmpipe.signatures.signature import Signature
 
 S = TypeVar("S", bound=Signature)
 
 
 class Proposer:
-    """Asks one LM, within the budget, and numbers questions that are asked again.
+    """Asks one LM, within the budget; a repeated question gets the next sample number.
 
     Args:
         lm: the LM.
-        ledger: the budget's account.
-        note: told of proposals that are dropped.
+        ledger: the budget's ledger.
+        note: called when a proposal is dropped.
         concurrency: questions in flight at a time.
     """
 
@@ -37,43 +37,53 @@ class Proposer:
         self._ledger = ledger
         self._note = note
         self._limit = asyncio.Semaphore(concurrency)
-        self._asked: dict[str, int] = {}
+        self._last_samples: dict[str, int] = {}
 
     async def ask(
         self, signature: type[S], questions: Sequence[Mapping[str, Any]], temperature: float
     ) -> list[S | None]:
-        """Ask questions; one whose answer cannot be read, or is refused, gives None.
+        """Ask questions, concurrently.
+
+        Args:
+            signature: the signature of the questions.
+            questions: the inputs of each question.
+            temperature: the sampling temperature.
+
+        Returns:
+            An answer for each question; None if it cannot be parsed or the server refuses it.
 
         Raises:
             BudgetExhaustedError: if the budget ends first.
-            LMError: if the proposer is away, or refuses all that comes.
+            LMError: if the proposer is unavailable, or refuses every request.
         """
         predictor: Any = Predict(
             signature,
             layout="json",
             constrained=True,
-            retries=ASK_RETRIES,
+            retries=PROPOSER_RETRIES,
             temperature=temperature,
         )
         tasks: list[asyncio.Task[S | None]] = []
         try:
             async with asyncio.TaskGroup() as group:
                 for inputs in questions:
-                    # Numbered and admitted in order, whatever the concurrency.
-                    sample = self._number(signature, inputs, temperature)
+                    # Numbered and admitted in order, so that concurrency changes neither.
+                    sample = self._next_sample(signature, inputs, temperature)
                     await self._limit.acquire()
                     await self._ledger.admit(worst_ask(self._lm))
-                    tasks.append(group.create_task(self._one(predictor, inputs, sample)))
+                    tasks.append(group.create_task(self._ask_one(predictor, inputs, sample)))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         return [task.result() for task in tasks]
 
-    def _number(self, signature: type[Signature], inputs: Mapping[str, Any], heat: float) -> int:
-        key = digest([signature.__name__, str(signature.__doc__), dict(inputs), heat])
-        self._asked[key] = self._asked.get(key, -1) + 1
-        return self._asked[key]
+    def _next_sample(
+        self, signature: type[Signature], inputs: Mapping[str, Any], temperature: float
+    ) -> int:
+        key = digest([signature.__name__, str(signature.__doc__), dict(inputs), temperature])
+        self._last_samples[key] = self._last_samples.get(key, -1) + 1
+        return self._last_samples[key]
 
-    async def _one(self, predictor: Any, inputs: Mapping[str, Any], sample: int) -> Any:
+    async def _ask_one(self, predictor: Any, inputs: Mapping[str, Any], sample: int) -> Any:
         calls: list[Call] = []
         try:
             with scope(

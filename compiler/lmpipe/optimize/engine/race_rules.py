@@ -1,8 +1,8 @@
-"""Racing: which candidates are still worth scoring, judged on the rows that they share.
+"""The rules of a race: which candidates are still worth scoring, given the rows they share.
 
-Candidates meet the validation examples in one order, block by block. After each block, those that
-are behind the leader by more than chance are dropped; the others go on. Decisions fall at the ends
-of blocks alone, so that they depend on no timing.
+Candidates are run on the validation examples in one order, block by block. After each block, those
+that are behind the leader by more than chance are dropped. Decisions are made only at the ends of
+blocks, so they do not depend on timing.
 """
 
 from __future__ import annotations
@@ -14,28 +14,31 @@ from statistics import fmean
 from typing import TypeVar
 
 from lmpipe.errors import RecipeError
+from lmpipe.foundation.checks import check_fields
 from lmpipe.foundation.statistics import paired_interval
 
 K = TypeVar("K", bound=Hashable)
 
-# A block is a fifth of the examples, within these bounds: fewer rows than the least cannot tell
-# candidates apart, more than the most are paid for losers in vain.
-_SHARE, _LEAST, _MOST = 5, 8, 25
+# A block is a fifth of the examples, but 8 to 25 of them: fewer rows cannot tell candidates apart,
+# and more are wasted on losers.
+_BLOCKS, _SMALLEST, _LARGEST = 5, 8, 25
+# An example is uninformative if this many candidates or more all had the same score on it.
+_ENOUGH_CANDIDATES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Racing:
-    """When a candidate is dropped.
+    """When a race drops a candidate.
 
-    A paired Student t test against the leader after each block, as in F-Race's pairwise form
-    (Birattari et al. 2002; Maron and Moore, "Hoeffding races", NIPS 1993), at a level that is
-    divided by the number of looks (Bonferroni), so that looking often drops no more good
-    candidates than looking once.
+    After each block, a paired Student t test against the leader, as in the pairwise form of F-Race
+    (Birattari et al. 2002; Maron and Moore, "Hoeffding races", NIPS 1993). Its level is divided by
+    the number of looks (Bonferroni), so that many looks drop no more good candidates than one.
 
     Args:
-        risk: the chance, over all looks together, of dropping a candidate that is as good as the
-            leader.
-        block: examples between two looks; by default a fifth of them, 8 to 25.
+        risk: the probability, over all looks together, of dropping a candidate that is as good as
+            the leader; above 0 and below 0.5.
+        block: the number of examples between two looks, 2 or more; by default a fifth of them,
+            but 8 to 25.
 
     Raises:
         RecipeError: if a number is out of range.
@@ -45,53 +48,49 @@ class Racing:
     block: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.risk < 0.5 or (self.block is not None and self.block < 2):
-            raise RecipeError(
-                f"{self}: the risk must be in (0, 0.5) and a block of 2 or more examples"
-            )
+        check_fields(self, "risk", above=0, below=0.5, error=RecipeError)
+        check_fields(self, "block", minimum=2, integer=True, optional=True, error=RecipeError)
 
     def blocks(self, order: Sequence[int]) -> list[Sequence[int]]:
-        """Cut the order of the examples into blocks; a short rest joins the last one."""
-        size = self.block or min(max(-(-len(order) // _SHARE), _LEAST), _MOST)
+        """Cut the order of the examples into blocks of about equal size."""
+        size = self.block or min(max(-(-len(order) // _BLOCKS), _SMALLEST), _LARGEST)
         count = max(1, round(len(order) / size))
         cuts = [round(number * len(order) / count) for number in range(count + 1)]
         return [order[start:end] for start, end in pairwise(cuts)]
 
     def survivors(self, scores: Mapping[K, Sequence[float]], *, looks: int) -> list[K]:
-        """Those that may still be the best.
+        """Select those that may still be the best.
 
         Args:
-            scores: the scores of each on the same rows, in order of preference: of equal ones
-                the first leads.
-            looks: how often in all the race is judged before its end.
+            scores: the scores of each on the same rows; of equal means, the first one leads.
+            looks: the total number of looks in the race.
         """
         leader = max(scores, key=lambda key: fmean(scores[key]))
         confidence = 1 - 2 * self.risk / max(1, looks)
         return [
             key
             for key, values in scores.items()
-            if key == leader or not self._behind(values, scores[leader], confidence)
+            if key == leader or not self._is_behind(values, scores[leader], confidence)
         ]
 
-    def _behind(self, values: Sequence[float], leading: Sequence[float], level: float) -> bool:
+    def _is_behind(
+        self, values: Sequence[float], leading: Sequence[float], confidence: float
+    ) -> bool:
         differences = [one - other for one, other in zip(values, leading, strict=True)]
-        return paired_interval(differences, level).high < 0
+        return paired_interval(differences, confidence).high < 0
 
 
 def informative_first(order: Sequence[int], scores: Sequence[Mapping[int, float]]) -> list[int]:
-    """Move the examples that tell no candidates apart to the end of the order.
+    """Move the examples that do not tell candidates apart to the end of the order.
 
     Args:
         order: the examples.
-        scores: what each candidate so far scored, by example; an example on which three or more
-            of them scored the same, and none another score, tells nothing.
+        scores: the scores of each candidate so far, by example. An example is uninformative if
+            three or more candidates were scored on it and all scores are the same.
     """
     settled = set()
     for example in order:
         seen = [known[example] for known in scores if example in known]
-        if len(seen) >= _ENOUGH and min(seen) == max(seen):
+        if len(seen) >= _ENOUGH_CANDIDATES and min(seen) == max(seen):
             settled.add(example)
     return sorted(order, key=lambda example: example in settled)
-
-
-_ENOUGH = 3

@@ -1,4 +1,4 @@
-"""`LMRoles`: who is asked in a compile."""
+"""`LMRoles`: the LM of each role in a compile."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from lmpipe.lm.lm import LM
 
 @dataclass(frozen=True, kw_only=True)
 class LMRoles:
-    """Who is asked in a compile, by role.
+    """The LM of each role in a compile.
 
     Args:
         student: the LM that the compiled program will run on.
         teacher: the LM of rollouts.
-        proposer: the LM that writes instructions and the like.
-        judge: the LM of a metric that asks one; the configured one if None.
-        embedder: the embedding LM that chooses demonstrations; None chooses them by words.
+        proposer: the LM that writes instructions, rules and advice.
+        judge: the LM of a metric that calls one; the configured LM if None.
+        embedder: the embedding model that selects demonstrations; if None, they are selected by
+            words.
     """
 
     student: LM

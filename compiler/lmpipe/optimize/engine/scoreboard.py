@@ -1,4 +1,4 @@
-"""The scoreboard of a compile: what was scored on the validation examples, and what leads."""
+"""`Scoreboard`: the validation rows of a compile, its candidates, and the best of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lmpipe.optimize.engine.events import Candidate, Watcher
 from lmpipe.state.program_state import ProgramState
 
 
-class Board:
+class Scoreboard:
     """Validation rows by state, and the candidates made of them.
 
     Args:
-        size: how many validation examples there are.
-        watcher: told of every candidate.
+        size: the number of validation examples.
+        watcher: notified of every candidate.
     """
 
     def __init__(self, size: int, watcher: Watcher) -> None:
@@ -27,7 +27,7 @@ class Board:
         self._latest: dict[str, Candidate] = {}
 
     def add_row(self, state: ProgramState, row: Row) -> None:
-        """Keep a row; `row.index` is the example's place among the validation examples."""
+        """Keep a row; `row.index` is the example's position among the validation examples."""
         self._rows.setdefault(state.hash, {})[row.index] = row
 
     def has(self, state: ProgramState, index: int) -> bool:
@@ -35,39 +35,39 @@ class Board:
         return index in self._rows.get(state.hash, {})
 
     def rows(self, state: ProgramState, indices: Sequence[int]) -> list[Row]:
-        """The rows of a state on these examples, all of which it was run on."""
+        """Return the rows of a state on examples that it was run on."""
         rows = self._rows.get(state.hash, {})
         return [rows[index] for index in indices]
 
     def values(self, state: ProgramState, indices: Sequence[int]) -> list[float]:
-        """The scores of a state on these examples, all of which it was run on."""
+        """Return the scores of a state on examples that it was run on."""
         return [row.score.value for row in self.rows(state, indices)]
 
     def trim(self, states: Sequence[ProgramState], indices: Sequence[int]) -> None:
-        """Forget the rows of states on all but these examples."""
+        """Forget the rows of these states on all other examples."""
         for state in states:
             rows = self._rows[state.hash]
             self._rows[state.hash] = {i: row for i, row in rows.items() if i in set(indices)}
 
     def known(self) -> list[dict[int, float]]:
-        """What each state scored so far, by example."""
+        """Return the scores of each state so far, by example."""
         return [
             {index: row.score.value for index, row in rows.items()} for rows in self._rows.values()
         ]
 
     def candidate(self, state: ProgramState) -> Candidate | None:
-        """The candidate of a state, if it was scored."""
+        """Return the candidate of a state, or None if it was not scored."""
         return self._latest.get(state.hash)
 
     def record(self, name: str, state: ProgramState, *, stopped: bool = False) -> Candidate:
-        """Make a state, with the rows it has, a candidate; it leads if it is complete and better.
+        """Make a state with its rows a candidate; it is the best if it is complete and better.
 
-        A state that was recorded with as many rows before stays what it was.
+        A state that was recorded before and has no new rows stays the same candidate.
 
         Args:
-            name: how it came about.
+            name: how the state was made, in a few words.
             state: the state.
-            stopped: whether it has no more rows because the budget ended.
+            stopped: whether rows are missing because the budget ended.
         """
         rows = self._rows[state.hash]
         known = self._latest.get(state.hash)
@@ -93,12 +93,12 @@ class Board:
         return candidate
 
     def lead(self, candidate: Candidate) -> None:
-        """Let an incomplete candidate lead if it is better than the best on the rows it has."""
+        """Make an incomplete candidate the best if it is ahead of the best on shared rows."""
         if self.best is None or self.lead_over(candidate, self.best) > 0:
             self.best = candidate
 
     def lead_over(self, candidate: Candidate, other: Candidate) -> float:
-        """How much better a candidate is than another, in score, on the rows that both have."""
+        """Return a candidate's mean lead in score over another, on the rows that both have."""
         mine, theirs = self._rows[candidate.state.hash], self._rows[other.state.hash]
         shared = [index for index in mine if index in theirs]
         if not shared:

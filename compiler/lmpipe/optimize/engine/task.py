@@ -1,7 +1,7 @@
-"""`Task`: the engine, and all that an optimizer sees of it.
+"""`Task`: the engine, and everything that an optimizer sees of it.
 
-Budget, concurrency, seeds, progress, recording and error policy live here once, so that an
-optimizer is no longer than its pseudocode.
+Budget, concurrency, seeds, progress, recording and error policy are implemented here once, so that
+an optimizer stays as short as its pseudocode.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from typing import Any, TypeVar
 
 from lmpipe.data.example import Example
 from lmpipe.errors import RecipeError
-from lmpipe.evaluation.evaluate import DEFAULT_CONCURRENCY, RunOptions, run_pairs
+from lmpipe.evaluation.evaluate import DEFAULT_CONCURRENCY
 from lmpipe.evaluation.results import Evaluation, Row
+from lmpipe.foundation.checks import check_number
 from lmpipe.lm.lm import LM
-from lmpipe.metrics import AnyMetric, metric_calls
+from lmpipe.metrics import AnyMetric
 from lmpipe.modules.module import Module, Predictor
-from lmpipe.optimize.engine.budget import Ledger, RunAdmission
+from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Candidate, Rollout, Watcher
-from lmpipe.optimize.engine.pool_embeddings import Embedded, Embedder
+from lmpipe.optimize.engine.pool_embeddings import PoolEmbedder, PoolEmbeddings
+from lmpipe.optimize.engine.program_runs import ProgramRunner
 from lmpipe.optimize.engine.progress import ProgressReporter
 from lmpipe.optimize.engine.proposer import Proposer
 from lmpipe.optimize.engine.race import Entry, Pair, Race
 from lmpipe.optimize.engine.race_rules import Racing, informative_first
 from lmpipe.optimize.engine.roles import LMRoles
-from lmpipe.optimize.engine.scoreboard import Board
-from lmpipe.optimize.engine.worst_case import worst_of
+from lmpipe.optimize.engine.scoreboard import Scoreboard
 from lmpipe.signatures.signature import Signature
 from lmpipe.state.program_state import Demo, ProgramState
 from lmpipe.weights.rows import TrainingRow
@@ -39,27 +40,27 @@ from lmpipe.weights.trainings import Trainings, Weights
 
 S = TypeVar("S", bound=Signature)
 
-# So many rollouts must fail in the same way before nothing at all is taken to work.
-_ENOUGH = 8
-
 
 class Task:
     """What an optimizer works on.
 
     Args:
         program: the program as declared; it never changes.
-        train: examples to learn from.
-        val: examples on which candidates are compared.
-        metric: how good a prediction is.
-        lms: who is asked, by role.
-        seed: all randomness comes from it.
-        ledger: the budget's account.
-        watcher: who is told.
-        teacher_program: a program of the same predictors that makes the rollouts, as it is; the
-            program with the state that an optimizer gives its teacher if None.
-        racing: when candidates are dropped; None scores all of them on everything.
+        train: the examples to learn from.
+        val: the examples on which candidates are compared.
+        metric: scores a prediction.
+        lms: the LM of each role.
+        seed: the source of all randomness.
+        ledger: the budget's ledger.
+        watcher: notified of all that happens.
+        teacher_program: a program with the same predictors that makes the rollouts as it is; if
+            None, the program itself does, with the state that an optimizer gives its teacher.
+        racing: when candidates are dropped; None scores every candidate on every example.
         trainings: trains weights; None if nothing in this task does.
         concurrency: examples in flight at a time.
+
+    Raises:
+        ConfigError: if the seed or the concurrency is out of range.
     """
 
     def __init__(
@@ -78,131 +79,134 @@ class Task:
         trainings: Trainings | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
+        check_number("Task", "seed", seed, minimum=0, integer=True)
+        check_number("Task", "concurrency", concurrency, minimum=1, integer=True)
         self.program = program
         self.predictors: Mapping[str, Predictor] = program.predictors()
         self.start = program.state()
         self.train = tuple(train)
         self.val = tuple(val)
-        self._metric = metric
-        self._lms = lms
         self._seed = seed
         self._stage = ""
         self._ledger = ledger
         self._watcher = watcher
         self._teacher_program = teacher_program
         self._trainings = trainings
-        self._concurrency = concurrency
-        self._board = Board(len(val), watcher)
-        self._telling = ProgressReporter(watcher, self._board, ledger)
-        self._race = Race(self._board, racing, self._score)
+        self._scoreboard = Scoreboard(len(val), watcher)
+        self._progress = ProgressReporter(watcher, self._scoreboard, ledger)
+        self._runner = ProgramRunner(
+            metric=metric, lms=lms, ledger=ledger, progress=self._progress, concurrency=concurrency
+        )
+        self._race = Race(self._scoreboard, racing, self._score)
         self._proposer = Proposer(lms.proposer, ledger, self.note, concurrency=concurrency)
-        self._embedder = Embedder(lms.embedder, ledger, concurrency=concurrency)
+        self._embedder = PoolEmbedder(lms.embedder, ledger, concurrency=concurrency)
         self._order = self.rng("order of validation").sample(range(len(val)), len(val))
         # One step at a time: the order in which runs are admitted decides where a budget ends.
         self._turn = asyncio.Lock()
 
     @property
     def phase(self) -> str:
-        """What the compile does now, for those who watch."""
-        return self._telling.phase
+        """What the compile does now, for watchers."""
+        return self._progress.phase
 
     @phase.setter
     def phase(self, phase: str) -> None:
-        self._telling.phase = phase
+        self._progress.phase = phase
 
     @property
     def best(self) -> Candidate:
-        """The best candidate so far; the baselines are scored before an optimizer begins."""
-        assert self._board.best is not None
-        return self._board.best
+        """The best candidate so far; the baselines are scored before an optimizer starts."""
+        assert self._scoreboard.best is not None
+        return self._scoreboard.best
 
     @property
     def scored(self) -> bool:
         """Whether there is a best candidate yet."""
-        return self._board.best is not None
+        return self._scoreboard.best is not None
 
     @property
     def candidates(self) -> Sequence[Candidate]:
-        """All candidates so far, in the order in which their scores were known."""
-        return tuple(self._board.candidates)
+        """All candidates so far, in the order in which they were scored."""
+        return tuple(self._scoreboard.candidates)
 
     def starting_from(self, state: ProgramState, *, stage: str = "") -> Task:
-        """The same task for an optimizer that goes on from what another one has learned.
+        """Return this task for an optimizer that continues from what another one learned.
 
         Args:
             state: what was learned.
-            stage: sets its random streams apart from those of the other stages.
+            stage: a name that separates its random streams from those of other stages.
         """
         task = copy.copy(self)
         task.start, task._stage = state, self._stage + (stage and f"{stage}: ")
         return task
 
     def rng(self, name: str) -> random.Random:
-        """A random stream of the run's seed; the same name gives the same stream."""
+        """Return the random stream of this name; the seed and the name determine its draws."""
         material = hashlib.sha256(f"{self._seed}:{self._stage}{name}".encode()).digest()
         return random.Random(int.from_bytes(material[:8]))
 
     async def evaluate(self, state: ProgramState, *, name: str) -> Evaluation:
-        """Score a state on all validation examples; it is a candidate from then on.
+        """Score a state on all validation examples, which makes it a candidate.
 
-        Rows that are known from a race, or from before, are not run again.
+        Rows that are known are not run again.
 
         Raises:
-            BudgetExhaustedError: if the budget ends first; the state is no candidate then.
+            BudgetExhaustedError: if the budget ends first; the state is then not a candidate.
         """
         async with self._turn:
             await self._score([(state, index) for index in self._order], step=name)
-            return self._board.record(name, state).evaluation
+            return self._scoreboard.record(name, state).evaluation
 
     async def peek(self, state: ProgramState, indices: Sequence[int]) -> list[Row]:
-        """Run a state on some validation examples; that alone does not make it a candidate.
+        """Run a state on some validation examples without making it a candidate.
 
-        Rows that are known are not run again, here or in `evaluate` later.
+        Rows that are known are not run again, neither here nor by a later `evaluate`.
 
         Args:
             state: the state.
-            indices: places among the validation examples, none of them twice.
+            indices: distinct positions among the validation examples.
 
         Raises:
             BudgetExhaustedError: if the budget ends first.
         """
         async with self._turn:
-            new = [index for index in indices if not self._board.has(state, index)]
+            new = [index for index in indices if not self._scoreboard.has(state, index)]
             await self._score([(state, index) for index in new], step="peek")
-        for row in self._board.rows(state, new):
+        for row in self._scoreboard.rows(state, new):
             self._watcher.row("peek", row)
-        return self._board.rows(state, indices)
+        return self._scoreboard.rows(state, indices)
 
     async def race(self, entries: Sequence[Entry]) -> list[Candidate]:
-        """Score states on the validation examples, as far as they may still be the best.
+        """Score states on the validation examples while they may still be the best.
 
-        They meet the same examples in the same seeded order, block by block, together with the
-        best candidate so far. After each block, those that are behind by more than chance are
-        dropped. Examples that all states so far got right, or all wrong, come last.
+        All are run on the same examples in the same seeded order, block by block, against each
+        other and the best candidate so far. After each block, those that are behind by more than
+        chance are dropped. Examples on which all states so far had the same score come last.
 
         Args:
-            entries: a name of a few words for each state; states that were scored before keep
-                the score that they have.
+            entries: states, each with a name of a few words. A state that is a candidate already
+                keeps its score.
 
         Returns:
-            A candidate for each entry, `complete` or dropped on the way.
+            A candidate for each entry: `complete`, or dropped on the way.
 
         Raises:
-            BudgetExhaustedError: if the budget ends first; what leads by then may be the best.
+            BudgetExhaustedError: if the budget ends first; the leader may then be the best.
         """
         async with self._turn:
-            order = informative_first(self._order, self._board.known())
+            order = informative_first(self._order, self._scoreboard.known())
             return await self._race.run(entries, order)
 
     def estimate(self, candidate: Candidate) -> float:
-        """A candidate's score on all validation examples, guessed for one that was dropped.
+        """Estimate a candidate's score on all validation examples, even if it was dropped.
 
-        The best candidate's score, less what it is ahead on the rows that both have: a dropped
-        one's own mean is that of the harder examples, which come first.
+        The estimate for a dropped candidate is the best candidate's score plus the mean lead over
+        it on the rows that both have. Its own mean would be too low: the harder examples come
+        first.
         """
         if candidate.complete:
             return candidate.score
-        ahead = self._board.lead_over(candidate, self.best)
+        ahead = self._scoreboard.lead_over(candidate, self.best)
         return min(1.0, max(0.0, self.best.score + ahead))
 
     async def rollouts(
@@ -214,27 +218,27 @@ class Task:
         threshold: float = 1.0,
         lm: LM | None = None,
     ) -> list[Rollout]:
-        """Run the teacher on training examples, one numbered sample of each.
+        """Run the teacher on training examples, one sample of each.
 
         Args:
-            state: what the teacher runs with, where it is this program.
-            examples: the examples to run.
-            sample: the number of the sample; from 1 on, greedy LMs are warmed up.
+            state: the teacher's state, unless the recipe has a teacher program.
+            examples: the examples.
+            sample: the sample number; from 1 on, greedy LMs sample with a temperature.
             threshold: the score from which a rollout passes.
-            lm: the teacher's LM, in place of the recipe's.
+            lm: an LM in place of the recipe's teacher.
 
         Raises:
             BudgetExhaustedError: if the budget ends first.
         """
         program = self._teacher_program or self.program.bind(state)
         async with self._turn:
-            evaluation = await self._run(
+            evaluation = await self._runner.run(
                 f"rollouts {sample}",
                 [(program, example) for example in examples],
                 role="teacher",
                 sample=sample,
-                few=len(examples) < min(_ENOUGH, len(self.train)),
                 lm=lm,
+                all_rows=len(self.train),
             )
         rollouts = [
             Rollout(row, sample, row.failure is None and row.score.value >= threshold)
@@ -247,15 +251,15 @@ class Task:
     async def trial(
         self, states: Sequence[ProgramState], examples: Sequence[Example], *, sample: int = 0
     ) -> list[Evaluation]:
-        """Run the student with each of some states on the same training examples.
+        """Run the student with each state on the same training examples.
 
         Args:
-            states: what it runs with.
+            states: the states.
             examples: the examples.
-            sample: the number of the sample; from 1 on, greedy LMs are warmed up.
+            sample: the sample number; from 1 on, greedy LMs sample with a temperature.
 
         Returns:
-            An evaluation for each state; its rows are numbered by the examples' order.
+            An evaluation for each state, with rows numbered in the order of the examples.
 
         Raises:
             BudgetExhaustedError: if the budget ends first.
@@ -281,12 +285,8 @@ class Task:
         """
         bound = {state: self.program.bind(state) for state, _ in pairs}
         async with self._turn:
-            evaluation = await self._run(
-                "trial",
-                [(bound[state], example) for state, example in pairs],
-                role="task",
-                sample=sample,
-                few=len(pairs) < _ENOUGH,
+            evaluation = await self._runner.run(
+                "trial", [(bound[state], example) for state, example in pairs], sample=sample
             )
         for row in evaluation.rows:
             self._watcher.row("trial", row)
@@ -304,35 +304,36 @@ class Task:
         *,
         temperature: float = 1.0,
     ) -> list[S | None]:
-        """Ask the proposer, an LM that writes what candidates are made of.
+        """Ask the proposer, the LM that writes what candidates are made of.
 
-        A question that is asked again, in this call or later, is another sample of it.
+        A repeated question, in this call or a later one, gets another sample of the answer.
 
         Args:
-            signature: what is asked.
-            questions: its inputs, once for each question.
-            temperature: of the proposer.
+            signature: the signature of the questions.
+            questions: the inputs of each question.
+            temperature: the sampling temperature.
 
         Returns:
-            An answer for each question; None for one that could not be read or was refused.
+            An answer for each question; None if it cannot be parsed or the server refuses it.
 
         Raises:
             BudgetExhaustedError: if the budget ends first.
         """
         async with self._turn:
-            return await self._ledger.in_time(self._proposer.ask(signature, questions, temperature))
+            asking = self._proposer.ask(signature, questions, temperature)
+            return await self._ledger.within_time(asking)
 
-    async def embed(self, pools: Mapping[str, Sequence[Demo]]) -> Embedded | None:
-        """Have demonstrations embedded, by predictor path; each text is asked for once.
+    async def embed(self, pools: Mapping[str, Sequence[Demo]]) -> PoolEmbeddings | None:
+        """Embed demonstrations, given by predictor path; each text is sent once.
 
         Returns:
-            Their vectors; None if the recipe names no embedder: nearness is by words then.
+            Their vectors; None if the recipe has no embedder, so that similarity is by words.
 
         Raises:
             BudgetExhaustedError: if the budget ends first.
         """
         async with self._turn:
-            return await self._ledger.in_time(self._embedder.embed(self.predictors, pools))
+            return await self._ledger.within_time(self._embedder.embed(self.predictors, pools))
 
     async def train_weights(
         self, label: str, rows: Sequence[TrainingRow], settings: TrainingSettings
@@ -340,84 +341,56 @@ class Task:
         """Train weights for the student; see `weights.Trainings`.
 
         Args:
-            label: whose weights they are.
-            rows: what to learn.
-            settings: how.
+            label: names the training, such as a predictor's path.
+            rows: the training rows.
+            settings: the training settings.
 
         Raises:
-            TrainingError: if it cannot be trained.
-            BudgetExhaustedError: if time is over first.
+            RecipeError: if this task has no trainer.
+            TrainingError: if the training fails.
+            BudgetExhaustedError: if the time is over first.
         """
         if (trainings := self._trainings) is None:
             raise RecipeError(
-                "weights are trained within a compile alone: run the optimizer by lmpipe.compile"
+                "weights are only trained within a compile: run the optimizer by lmpipe.compile"
             )
         async with self._turn:
-            running = trainings.train(label, rows, settings, self._telling.of_training(label))
-            return await self._ledger.in_time(running)
+            reporter = self._progress.training_reporter(label)
+            return await self._ledger.within_time(trainings.train(label, rows, settings, reporter))
 
     async def test(
         self, subject: str, state: ProgramState, examples: Sequence[Example], *, first: int = 0
     ) -> Evaluation:
-        """Score a state when the search is over.
+        """Score a state after the search.
 
         Args:
-            subject: what the rows are recorded under: `test NAME`, or `train`.
-            state: what to test.
+            subject: the name under which the rows are recorded: `test NAME`, or `train`.
+            state: the state.
             examples: the examples.
-            first: the place of the first of them in the whole set.
+            first: the position of the first example in the whole set.
         """
         program, step = self.program.bind(state), subject.removeprefix("test ")
-        pairs = [(program, example) for example in examples]
         async with self._turn:
-            evaluation = await self._run(step, pairs, role="task", few=len(examples) < _ENOUGH)
+            evaluation = await self._runner.run(step, [(program, example) for example in examples])
         rows = tuple(replace(row, index=row.index + first) for row in evaluation.rows)
         for row in rows:
             self._watcher.row(subject, row)
         return Evaluation(rows, evaluation.seconds)
 
     def note(self, kind: str, **data: Any) -> None:
-        """Leave a note in the run's events."""
+        """Record a note in the run's events."""
         self._watcher.note(kind, data)
 
     async def _score(self, pairs: Sequence[Pair], *, step: str = "race") -> None:
-        """Run states on validation examples that they were not run on yet."""
-        missing = [pair for pair in pairs if not self._board.has(*pair)]
+        """Run states on validation examples, except those whose rows are known."""
+        missing = [pair for pair in pairs if not self._scoreboard.has(*pair)]
         if not missing:
             return
         bound = {state: self.program.bind(state) for state, _ in missing}
-        evaluation = await self._run(
+        evaluation = await self._runner.run(
             step if len(bound) == 1 else f"race of {len(bound)}",
             [(bound[state], self.val[index]) for state, index in missing],
-            role="task",
-            few=len(missing) < min(_ENOUGH, len(self.val)),
+            all_rows=len(self.val),
         )
         for (state, index), row in zip(missing, evaluation.rows, strict=True):
-            self._board.add_row(state, replace(row, index=index))
-
-    async def _run(
-        self,
-        step: str,
-        pairs: Sequence[tuple[Module, Example]],
-        *,
-        role: str,
-        sample: int = 0,
-        few: bool = False,
-        lm: LM | None = None,
-    ) -> Evaluation:
-        lm = lm or (self._lms.teacher if role == "teacher" else self._lms.student)
-        programs = {id(program): program for program, _ in pairs}.values()
-        limit = max((item.calls_per_run() for item in programs), default=0)
-        scope = {"lm": lm, "role": role, "sample": sample, "max_calls": limit}
-        judge = self._lms.judge
-        worst = worst_of(programs, [lm], self._metric, judge, self._lms.embedder)
-        options = RunOptions(
-            concurrency=self._concurrency,
-            scope=scope,
-            admission=RunAdmission(self._ledger, worst),
-            on_row=self._telling.of_rows(step, len(pairs)),
-            judge=judge,
-            judge_calls=metric_calls(self._metric),
-            few=few,
-        )
-        return await self._ledger.in_time(run_pairs(pairs, self._metric, options))
+            self._scoreboard.add_row(state, replace(row, index=index))

@@ -1,4 +1,4 @@
-"""Searches that a library does: loaded when wanted, with the engine's steps as its callbacks."""
+"""Run searches of blocking libraries, which call back into the engine."""
 
 from __future__ import annotations
 
@@ -13,38 +13,37 @@ T = TypeVar("T")
 
 
 def load_library(package: str, *, optimizer: str, extra: str) -> Any:
-    """The package that an optimizer stands on.
+    """Import a package that an optimizer needs.
 
     Args:
-        package: its name.
-        optimizer: the optimizer's class, for messages.
-        extra: the extra of lmpipe that brings it.
+        package: the package's name.
+        optimizer: the optimizer's class, for the message.
+        extra: the extra of lmpipe that installs the package.
 
     Raises:
-        ConfigError: if it cannot be imported.
+        ConfigError: if the package cannot be imported.
     """
     try:
         return import_module(package)
     except ImportError as error:
         raise ConfigError(
-            f"the {optimizer} optimizer stands on the {package} package, which cannot be imported "
+            f"the {optimizer} optimizer needs the {package} package, which cannot be imported "
             f"({error}): pip install 'lmpipe[{extra}]'"
         ) from error
 
 
-class Steps:
+class StepRunner:
     """Runs steps of the engine for blocking code in a thread.
 
-    After a step that failed there is no other one: whatever is asked for then fails in the same
-    way. Libraries like to catch errors and to try again; a spent budget and an LM that is away
-    are no such errors.
+    After a failed step, every further step fails with the same error. Libraries tend to catch
+    errors and try again, but a spent budget or an unavailable LM must end the search.
     """
 
     def __init__(self) -> None:
         self.failure: BaseException | None = None
 
     def __call__(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run a step on the engine's loop and wait for it."""
+        """Run a step on the engine's loop and wait for its result."""
         if self.failure is not None:
             step.close()
             raise self.failure
@@ -55,18 +54,19 @@ class Steps:
             raise
 
 
-async def in_library(function: Callable[[Steps], T]) -> T:
+async def run_library(function: Callable[[StepRunner], T]) -> T:
     """Run blocking code that calls back into the engine, in a thread and the caller's context.
 
     If the caller is cancelled, the thread ends at its next step.
 
     Args:
-        function: the code; it does the engine's steps by the `Steps` that it is given.
+        function: the code; it runs the engine's steps with the `StepRunner` that it is given.
 
     Raises:
-        BaseException: what a step raised, also where the code caught it; else what the code did.
+        BaseException: the error of a failed step, even if the code caught it; otherwise the
+            code's own error.
     """
-    steps = Steps()
+    steps = StepRunner()
     try:
         result = await in_thread(function, steps)
     except Exception as error:

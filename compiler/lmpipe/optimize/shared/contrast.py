@@ -1,4 +1,4 @@
-"""What two runs of one example teach, where one went well and the other badly."""
+"""Learn from two runs of one example of which one went well and the other badly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.events import Rollout
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import bootstrapped_demos, distinct
+from lmpipe.optimize.shared.demos import bootstrapped_demos, distinct_demos
 from lmpipe.optimize.shared.proposer_text import clean_instruction, describe_rows, with_instruction
 from lmpipe.signatures.signature import Input, Output, Signature
 from lmpipe.state.program_state import ProgramState
@@ -37,32 +37,33 @@ class Contrast:
 
     @property
     def spread(self) -> float:
+        """The difference of their scores."""
         return self.good.score.value - self.bad.score.value
 
 
-def shown(
+def add_demonstration(
     task: Task, base: ProgramState, good: Row, rng: random.Random, *, most: int
 ) -> ProgramState:
-    """A state with a run as one demonstration more, in place of the oldest if full.
+    """Return a state that shows a run as its newest demonstration.
 
     Args:
         task: the task.
-        base: the state.
+        base: the state to extend; if it already shows `most`, the oldest demonstration is dropped.
         good: the run.
-        rng: draws among the calls of a predictor that was called several times.
-        most: the most demonstrations that a predictor shows.
+        rng: chooses a call of each predictor that was called several times.
+        most: the maximum number of demonstrations for a predictor.
     """
     run = bootstrapped_demos([Rollout(good, 0, passed=True)], rng)
     state = base
     for path, demos in run.items():
         if path in task.predictors:
-            kept = distinct([*demos, *reversed(base[path].demos)])[:most]
+            kept = distinct_demos([*demos, *reversed(base[path].demos)])[:most]
             state = state.update({path: base[path].replace(demos=tuple(reversed(kept)))})
     return state
 
 
-async def advised(task: Task, base: ProgramState, contrast: Contrast) -> ProgramState:
-    """A state with advice added to the instruction of every predictor that was called.
+async def add_advice(task: Task, base: ProgramState, contrast: Contrast) -> ProgramState:
+    """Return a state with advice added to the instruction of every predictor that was called.
 
     Raises:
         BudgetExhaustedError: if the budget ends first.
@@ -82,7 +83,7 @@ async def advised(task: Task, base: ProgramState, contrast: Contrast) -> Program
     state = base
     for path, answer in zip(called, answers, strict=True):
         if answer and (advice := clean_instruction(answer.advice)):
-            told = base[path].instruction
-            if advice not in told:
-                state = with_instruction(state, path, clean_instruction(f"{told}\n{advice}"))
+            old = base[path].instruction
+            if advice not in old:
+                state = with_instruction(state, path, clean_instruction(f"{old}\n{advice}"))
     return state

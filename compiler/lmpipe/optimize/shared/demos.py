@@ -1,4 +1,4 @@
-"""Demonstrations: where they come from and how a set of them is drawn."""
+"""Demonstrations: read from labeled examples and rollouts, drawn into sets, put into states."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, ProgramState, Retrieval
 
 if TYPE_CHECKING:
-    from lmpipe.optimize.engine.pool_embeddings import Embedded
+    from lmpipe.optimize.engine.pool_embeddings import PoolEmbeddings
     from lmpipe.optimize.engine.task import Task
 
 
 def labeled_demos(
     predictors: Mapping[str, Predictor], examples: Sequence[Example]
 ) -> dict[str, list[Demo]]:
-    """Read demonstrations off labeled examples, by predictor path.
+    """Make demonstrations from labeled examples, by predictor path.
 
-    An example serves a predictor if it has all the predictor's required inputs and at least one
-    of its outputs by name; predictors in the middle of a pipeline mostly have none.
+    An example serves a predictor if it has all of the predictor's required inputs and at least
+    one of its outputs, by name. Predictors in the middle of a pipeline usually have none.
     """
     return {
-        path: [demo for example in examples if (demo := _labeled(predictor.spec, example))]
+        path: [demo for example in examples if (demo := _labeled_demo(predictor.spec, example))]
         for path, predictor in predictors.items()
     }
 
 
-def _labeled(spec: SignatureSpec, example: Example) -> Demo | None:
+def _labeled_demo(spec: SignatureSpec, example: Example) -> Demo | None:
     values = example.to_json()
     if not all(f.name in values for f in spec.inputs if f.required):
         return None
@@ -44,9 +44,9 @@ def _labeled(spec: SignatureSpec, example: Example) -> Demo | None:
 
 
 def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[str, list[Demo]]:
-    """Read demonstrations off the traces of rollouts that passed, by predictor path.
+    """Make demonstrations from the traces of rollouts that passed, by predictor path.
 
-    A predictor that was called several times in one trace gives one of those calls.
+    Each rollout gives one demonstration for a predictor; `rng` chooses among its calls.
     """
     found: dict[str, list[Demo]] = {}
     for rollout in rollouts:
@@ -64,13 +64,13 @@ def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[
     return found
 
 
-def draw(
+def draw_demos(
     spec: SignatureSpec, pool: Sequence[Demo], count: int, rng: random.Random
 ) -> tuple[Demo, ...]:
     """Draw up to `count` demonstrations in random order, balanced over the labels.
 
-    The labels are the values of the first output that has a fixed set of them; where there is
-    none, the draw is a plain one.
+    The labels are the values of the first output with a fixed set of values; if the signature has
+    no such output, the draw is not balanced.
     """
     label = spec.label
     shuffled = rng.sample(list(pool), len(pool))
@@ -90,8 +90,8 @@ def draw(
     return tuple(drawn)
 
 
-def distinct(demos: Sequence[Demo]) -> list[Demo]:
-    """Drop demonstrations whose inputs came before."""
+def distinct_demos(demos: Sequence[Demo]) -> list[Demo]:
+    """Keep the first of the demonstrations with equal inputs."""
     seen: dict[bytes, Demo] = {}
     for demo in demos:
         seen.setdefault(canonical_json(dict(demo.inputs)), demo)
@@ -99,16 +99,17 @@ def distinct(demos: Sequence[Demo]) -> list[Demo]:
 
 
 def teacher_state(task: Task, count: int, rng: random.Random) -> ProgramState:
-    """The start with up to `count` labeled demonstrations: what a teacher is shown."""
+    """Return the start state with up to `count` labeled demonstrations, to run a teacher with."""
     pools = labeled_demos(task.predictors, task.train)
     drawn = {
-        path: draw(task.predictors[path].spec, pool, count, rng) for path, pool in pools.items()
+        path: draw_demos(task.predictors[path].spec, pool, count, rng)
+        for path, pool in pools.items()
     }
     return with_demos(task.start, drawn)
 
 
 def with_demos(state: ProgramState, demos: Mapping[str, Sequence[Demo]]) -> ProgramState:
-    """A copy of a state with other demonstrations, by predictor path, in place of all it shows."""
+    """Return a copy of a state that shows these demonstrations, given by predictor path."""
     return state.update(
         {
             path: state[path].replace(demos=tuple(items), retrieval=None)
@@ -123,18 +124,18 @@ def with_retrieval(
     *,
     k: int,
     balanced: bool = False,
-    embedded: Embedded | None = None,
+    embedded: PoolEmbeddings | None = None,
 ) -> ProgramState:
-    """A copy of a state that shows the `k` nearest of a pool, by predictor path.
+    """Return a copy of a state that shows the nearest demonstrations of a pool.
 
-    A predictor with an empty pool stays as it is.
+    A predictor with an empty pool is left as it is.
 
     Args:
         state: the state.
-        pools: the demonstrations to choose from.
-        k: how many are shown.
-        balanced: whether each label has its share.
-        embedded: the pools' vectors; nearness is by words if None.
+        pools: the demonstrations of each predictor, by path.
+        k: the number of demonstrations to show.
+        balanced: whether each label gets an equal share.
+        embedded: the pools' vectors; if None, similarity is by words.
     """
     return state.update(
         {

@@ -1,4 +1,4 @@
-"""Grounded instructions: a proposer that knows the program, the data and what went wrong."""
+"""Propose instructions grounded in the program, the data and runs that went wrong."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ TIPS = (
 )
 
 SUMMARY_ASKS = 3
-"""The most questions that `summarize_data` asks."""
+"""The maximum number of questions that `summarize_data` asks."""
 
-# What is shown of the data and of the runs, the latter in characters too: a proposer's context
-# may be small.
-_EXAMPLES, _ROWS, _RUNS = 8, 4, 4000
-_SUMMARY = 400
+# A proposer's context may be small: this many examples and runs are shown in one question, and
+# the runs and summaries are cut to these lengths, in characters.
+_EXAMPLES_SHOWN, _RUNS_SHOWN = 8, 4
+_RUNS_LENGTH, _SUMMARY_LENGTH = 4000, 400
 
 
 class SummarizeData(Signature):
@@ -62,16 +62,22 @@ class ProposeInstruction(Signature):
 
 
 async def summarize_data(task: Task, rng: random.Random) -> str:
-    """What the training examples are like, in the proposer's words; empty if it cannot say.
+    """Let the proposer describe the training examples.
 
-    It is asked of a few batches of them, and each answer is a line.
+    Returns:
+        A line for each of a few batches of examples; empty if no answer can be parsed.
+
+    Raises:
+        BudgetExhaustedError: if the budget ends first.
     """
-    drawn = rng.sample(task.train, min(SUMMARY_ASKS * _EXAMPLES, len(task.train)))
-    batches = [drawn[start : start + _EXAMPLES] for start in range(0, len(drawn), _EXAMPLES)]
+    drawn = rng.sample(task.train, min(SUMMARY_ASKS * _EXAMPLES_SHOWN, len(task.train)))
+    batches = [
+        drawn[start : start + _EXAMPLES_SHOWN] for start in range(0, len(drawn), _EXAMPLES_SHOWN)
+    ]
     questions = [{"examples": describe_examples(batch)} for batch in batches]
     answers = await task.ask_all(SummarizeData, questions, temperature=0.0)
     lines = [" ".join(answer.summary.split()) for answer in answers if answer]
-    return "\n".join(dict.fromkeys(cut(line, _SUMMARY) for line in lines if line))
+    return "\n".join(dict.fromkeys(cut(line, _SUMMARY_LENGTH) for line in lines if line))
 
 
 async def propose_instructions(
@@ -84,22 +90,25 @@ async def propose_instructions(
     rng: random.Random,
     temperature: float = 1.0,
 ) -> list[str]:
-    """New instructions for one predictor, each from another tip and other runs.
+    """Propose instructions for one predictor, each from another tip and other runs.
 
     Args:
         task: the task.
-        path: the predictor.
-        count: how many to ask for; those that cannot be read, or come twice, are dropped.
-        data: what the examples are like.
+        path: the predictor's path.
+        count: the number to ask for; unparseable and repeated ones are dropped.
+        data: a description of the examples.
         rows: runs on training examples.
         rng: draws tips and runs.
-        temperature: of the proposer.
+        temperature: the proposer's sampling temperature.
+
+    Raises:
+        BudgetExhaustedError: if the budget ends first.
     """
     called = [row for row in rows if row.trace.of(path)]
-    # What went wrong tells most.
+    # The worst runs are the most informative.
     called.sort(key=lambda row: row.score.value)
-    worst = called[: 2 * _ROWS]
-    runs = [rng.sample(worst, min(_ROWS, len(worst))) for _ in range(count)]
+    worst = called[: 2 * _RUNS_SHOWN]
+    runs = [rng.sample(worst, min(_RUNS_SHOWN, len(worst))) for _ in range(count)]
     tips = rng.sample(TIPS, len(TIPS))
     answers = await task.ask_all(
         ProposeInstruction,
@@ -108,7 +117,7 @@ async def propose_instructions(
                 "program": describe_program(task.predictors, task.start),
                 "step": step_text(path, task.predictors[path]),
                 "data": data or "unknown",
-                "runs": cut(describe_rows(drawn, path), _RUNS) or "none",
+                "runs": cut(describe_rows(drawn, path), _RUNS_LENGTH) or "none",
                 "tip": tips[number % len(tips)],
             }
             for number, drawn in enumerate(runs)

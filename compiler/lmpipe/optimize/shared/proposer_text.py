@@ -1,4 +1,4 @@
-"""What proposers are shown and what becomes of their answers: shared by all that write text."""
+"""Write what proposers are shown, and clean the instructions that they write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lmpipe.signatures.signature_spec import spec_text
 from lmpipe.state.program_state import Demo, ProgramState, to_plain
 from lmpipe.state.trace import Step
 
-# Longer values are cut in what a proposer is shown: its context is small, and shared by many rows.
+# Longer values are cut, in characters: a proposer's context is small, and many rows share it.
 _MAX_VALUE = 300
 _MAX_CALLS = 4
 _MAX_INSTRUCTION = 2000
@@ -25,15 +25,15 @@ _LABEL = re.compile(
 
 
 def with_instruction(state: ProgramState, path: str, instruction: str) -> ProgramState:
-    """A copy of a state with another instruction for one predictor."""
+    """Return a copy of a state with another instruction for one predictor."""
     return state.update({path: state[path].replace(instruction=instruction)})
 
 
 def clean_instruction(text: str) -> str:
-    """An instruction without what proposers wrap it in: labels, quotes, code fences.
+    """Strip labels, quotes and code fences from an instruction that a proposer wrote.
 
     Returns:
-        The instruction, cut at 2,000 characters; empty where nothing is left.
+        The instruction, cut at 2,000 characters; it may be empty.
     """
     text = text.strip()
     if fenced := re.fullmatch(r"```\w*\n(.*?)\n?```", text, re.S):
@@ -45,12 +45,12 @@ def clean_instruction(text: str) -> str:
 
 
 def step_text(path: str, predictor: Predictor) -> str:
-    """One predictor in one line: its path, and the fields of its signature with their types."""
+    """Describe a predictor in one line: its path, and its signature's fields with their types."""
     return f"{path}: {spec_text(predictor.spec.describe())}"
 
 
 def describe_program(predictors: Mapping[str, Predictor], state: ProgramState) -> str:
-    """The predictors of a program, one paragraph each: path, signature, instruction."""
+    """Describe a program: a paragraph for each predictor with path, signature and instruction."""
     return "\n\n".join(
         f"{step_text(path, predictor)}\n{state[path].instruction}"
         for path, predictor in predictors.items()
@@ -58,25 +58,25 @@ def describe_program(predictors: Mapping[str, Predictor], state: ProgramState) -
 
 
 def describe_examples(examples: Sequence[Example]) -> str:
-    """Examples, one line of JSON each."""
+    """Write examples as JSON, one per line."""
     return "\n".join(_line(example.to_json()) for example in examples)
 
 
 def describe_demos(demos: Sequence[Demo]) -> str:
-    """Demonstrations, inputs and outputs in one line each."""
+    """Write demonstrations, one per line: inputs and outputs."""
     return "\n".join(f"{_line(demo.inputs)} -> {_line(demo.outputs)}" for demo in demos)
 
 
 def describe_rows(rows: Iterable[Row], path: str) -> str:
-    """What one predictor did on some examples, and what the metric said to it.
+    """Describe what one predictor did on some examples, and the metric's scores and feedback.
 
-    A predictor that was called several times in a run shows up to four different calls.
+    Of a predictor that was called several times in a run, up to four different calls are shown.
     """
     return "\n\n".join(_describe_row(row, path) for row in rows)
 
 
 def _describe_row(row: Row, path: str) -> str:
-    # Concurrent calls of one run end in any order.
+    # Sorted, because concurrent calls of one run end in any order.
     calls = sorted({_describe_step(step) for step in row.trace.of(path)})
     if len(calls) > _MAX_CALLS:
         calls[_MAX_CALLS:] = [f"({len(calls) - _MAX_CALLS} more calls)"]
@@ -100,7 +100,7 @@ def _verdict(row: Row) -> list[str]:
 
 
 def feedback_of(row: Row) -> str:
-    """What is wrong with a row, in words: the failure, else the metric's feedback."""
+    """Return a row's failure message, or the metric's feedback if it did not fail."""
     return row.failure.message if row.failure else row.score.feedback
 
 
@@ -112,5 +112,5 @@ def _line(values: Mapping[str, Any]) -> str:
 
 
 def cut(text: str, most: int = _MAX_VALUE) -> str:
-    """A text of at most so many characters; the last one says if there were more."""
+    """Cut a text to `most` characters; the last one is an ellipsis if it was longer."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,4 +1,4 @@
-"""A tree-structured Parzen estimator over choices, on Optuna."""
+"""A tree-structured Parzen estimator (TPE) over choices, based on Optuna."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any
 
 from lmpipe.optimize.shared.blocking_library import load_library
 
-# The number of the choice of each parameter.
+# The number of the chosen value of each parameter.
 Point = Mapping[str, int]
 
-# So many points are spread evenly before the estimator chooses.
-_SPREAD = 6
-# So many draws that are known, and so many random ones after those, end the search for a new one.
-_TRIES, _RANDOM = 5, 100
+# This many points are spread evenly before the estimator chooses.
+_SPREAD_POINTS = 6
+# The search for an unknown point ends after this many draws of the estimator, then this many
+# uniform ones.
+_ESTIMATOR_DRAWS, _UNIFORM_DRAWS = 5, 100
 
 
 def load_optuna() -> Any:
-    """The package.
+    """Import Optuna.
 
     Raises:
         ConfigError: if it is not installed.
@@ -30,15 +31,16 @@ def load_optuna() -> Any:
 
 
 class TreeParzen:
-    """Chooses points of a space of choices, from what earlier ones scored.
+    """Chooses points of a space of choices from the scores of earlier points.
+
+    The first six points are spread over the choices of each parameter as evenly as possible.
 
     Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NIPS 2011, section 4;
-    in the multivariate form of Falkner et al., "BOHB", arXiv 1807.01774. The first six points
-    are spread over the choices of each parameter as evenly as they can be.
+    in the multivariate form of Falkner et al., "BOHB", arXiv 1807.01774.
 
     Args:
-        choices: how many choices each parameter has.
-        rng: its randomness.
+        choices: the number of choices of each parameter.
+        rng: the source of randomness.
 
     Raises:
         ConfigError: if Optuna is not installed.
@@ -52,17 +54,17 @@ class TreeParzen:
             sampler = self._optuna.samplers.TPESampler(
                 seed=rng.getrandbits(32),
                 multivariate=True,
-                constant_liar=True,  # points of one batch keep away from each other
+                constant_liar=True,  # keeps the points of one batch apart
                 n_startup_trials=1,
             )
             self._study: Any = self._optuna.create_study(direction="maximize", sampler=sampler)
         self._choices, self._rng = dict(choices), rng
-        self._first = _spread(choices, rng)
+        self._first = _spread_points(choices, rng)
         self._known: set[tuple[int, ...]] = set()
         self._waiting: list[Any] = []
 
     def learn(self, point: Point, score: float) -> None:
-        """What a point scores that was not asked for; it will not be."""
+        """Learn the score of a point that was not asked for; it will not be chosen."""
         self._known.add(self._key(point))
         trial = self._optuna.trial.create_trial(
             params=dict(point), distributions=self._space, value=score
@@ -71,45 +73,45 @@ class TreeParzen:
             self._study.add_trial(trial)
 
     def ask(self, count: int) -> list[Point]:
-        """The next points to score, none of them known; `tell` comes next.
+        """Choose the next points to score; none was scored before. Call `tell` next.
 
         Returns:
-            `count` points; fewer, or none, where hardly a new one is left.
+            `count` points; fewer, or none, if the space is nearly exhausted.
         """
         self._waiting = []
         with _quiet():
-            while len(self._waiting) < count and (trial := self._new()) is not None:
+            while len(self._waiting) < count and (trial := self._new_trial()) is not None:
                 self._known.add(self._key(trial.params))
                 self._waiting.append(trial)
         return [{name: trial.params[name] for name in self._space} for trial in self._waiting]
 
     def tell(self, scores: Sequence[float]) -> None:
-        """What the points asked for last scored."""
+        """Learn the scores of the points of the last `ask`, in their order."""
         with _quiet():
             for trial, score in zip(self._waiting, scores, strict=True):
                 self._study.tell(trial, score)
         self._waiting = []
 
-    def _new(self) -> Any:
-        """A trial of a point that is not known, or None."""
+    def _new_trial(self) -> Any:
+        """Make a trial of an unknown point; None if none is found."""
         while self._first:
             point = self._first.pop(0)
             if self._key(point) not in self._known:
-                return self._trial(point)
-        for _ in range(_TRIES):
+                return self._trial_of(point)
+        for _ in range(_ESTIMATOR_DRAWS):
             trial = self._study.ask(self._space)
             if self._key(trial.params) not in self._known:
                 return trial
-            # Failed trials teach the estimator nothing; the next one is another draw.
+            # A failed trial does not change the estimator, but its next draw is another one.
             self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
-        # It would go on to draw what it knows to be good.
-        for _ in range(_RANDOM):
+        # The estimator would keep drawing points that it knows to be good.
+        for _ in range(_UNIFORM_DRAWS):
             point = {name: self._rng.randrange(count) for name, count in self._choices.items()}
             if self._key(point) not in self._known:
-                return self._trial(point)
+                return self._trial_of(point)
         return None
 
-    def _trial(self, point: Point) -> Any:
+    def _trial_of(self, point: Point) -> Any:
         self._study.enqueue_trial(dict(point))
         return self._study.ask(self._space)
 
@@ -117,12 +119,12 @@ class TreeParzen:
         return tuple(point[name] for name in self._space)
 
 
-def _spread(choices: Mapping[str, int], rng: random.Random) -> list[dict[str, int]]:
-    """Points in which each parameter takes all its choices equally often, as far as it can."""
-    points: list[dict[str, int]] = [{} for _ in range(_SPREAD)]
+def _spread_points(choices: Mapping[str, int], rng: random.Random) -> list[dict[str, int]]:
+    """Make points in which each parameter takes all of its choices about equally often."""
+    points: list[dict[str, int]] = [{} for _ in range(_SPREAD_POINTS)]
     for name, count in choices.items():
         order = rng.sample(range(count), count)
-        column = [order[number % count] for number in range(_SPREAD)]
+        column = [order[number % count] for number in range(_SPREAD_POINTS)]
         rng.shuffle(column)
         for point, choice in zip(points, column, strict=True):
             point[name] = choice
@@ -131,7 +133,7 @@ def _spread(choices: Mapping[str, int], rng: random.Random) -> list[dict[str, in
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Optuna's log lines and its warnings that something is experimental."""
+    """Suppress Optuna's log lines and its warnings about experimental features."""
     logger = logging.getLogger("optuna")
     level = logger.level
     logger.setLevel(max(level, logging.WARNING))

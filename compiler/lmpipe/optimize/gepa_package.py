@@ -1,4 +1,8 @@
-"""What the `gepa` package sees of the engine: its adapter, and its logger."""
+"""Run a search of the `gepa` package on the engine.
+
+The package evaluates candidates and asks for instructions by callbacks. `GepaCallbacks` answers
+them with steps of the task.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,26 @@ from typing import Any
 
 from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.blocking_library import Steps
+from lmpipe.optimize.shared.blocking_library import StepRunner, load_library, run_library
 from lmpipe.optimize.shared.proposer_text import clean_instruction, describe_rows, with_instruction
 from lmpipe.signatures.signature import Input, Output, Signature
 from lmpipe.signatures.signature_spec import spec_text
 from lmpipe.state.program_state import ProgramState
 
-# A component of gepa is a predictor, by its number: gepa goes through sets of their names, and
-# the order of strings in a set is another one in each process.
+# The package tests a merged candidate on this many validation examples before it scores it on all.
+MERGE_TEST = 5
+
+# The package's components are our predictors, here by number: the package iterates over sets of
+# their names, and the order of strings in a set differs between processes.
 Texts = dict[int, str]
-# An example is ("train" or "val", its place), as gepa scores both kinds by the same call.
+# An example is ("train" or "val", its position): the package scores both kinds by the same call.
 Place = tuple[str, int]
 
-# Beside a score of 1 this is nothing; but gepa draws by score, which fails where all are 0.
+# Negligible beside a score of 1, but the package draws by score, which fails if all scores are 0.
 _ZERO = sys.float_info.min
 
 
-class ImproveInstruction(Signature):
+class ImproveByReflection(Signature):
     """Improve the instruction of one step of a program.
 
     Read what the step did and what was said to it. Find out what the instruction leaves open or
@@ -39,16 +46,57 @@ class ImproveInstruction(Signature):
     improved_instruction: str = Output(desc="the whole new instruction")
 
 
-class GepaAdapter:
-    """The engine, as gepa wants to see it.
+async def run_gepa(
+    task: Task, *, batch: int, merge: bool, components: str, stop_after: int
+) -> None:
+    """Let the package search; what it finds are candidates of the task.
 
     Args:
-        task: the engine.
-        steps: does its steps.
+        task: the task.
+        batch: the number of training examples in a mini-batch.
+        merge: whether candidates are merged.
+        components: whose instruction a step changes: `round_robin` or `all`.
+        stop_after: the number of runs of the program after which no step begins.
+
+    Raises:
+        BudgetExhaustedError: if the budget ends first.
+        ConfigError: if the package is not installed.
+    """
+    gepa = load_library("gepa", optimizer="GEPA", extra="gepa")
+
+    def search(steps: StepRunner) -> None:
+        callbacks = GepaCallbacks(task, steps, gepa)
+        gepa.optimize(
+            seed_candidate=callbacks.texts(task.start),
+            trainset=[("train", index) for index in range(len(task.train))],
+            valset=[("val", index) for index in range(len(task.val))],
+            adapter=callbacks,
+            module_selector=components,
+            reflection_minibatch_size=batch,
+            use_merge=merge,
+            merge_val_overlap_floor=min(MERGE_TEST, len(task.val)),
+            stop_callbacks=lambda state: state.total_num_evals > stop_after,
+            seed=task.rng("gepa").getrandbits(32),
+            logger=_SilentLogger(),
+            track_best_outputs=False,
+            raise_on_exception=True,
+        )
+
+    await run_library(search)
+
+
+class GepaCallbacks:
+    """What the package calls: it evaluates texts and writes new ones, by steps of the task.
+
+    The package calls this object an adapter.
+
+    Args:
+        task: the task.
+        steps: runs steps of the task from the package's thread.
         gepa: the package.
     """
 
-    def __init__(self, task: Task, steps: Steps, gepa: Any) -> None:
+    def __init__(self, task: Task, steps: StepRunner, gepa: Any) -> None:
         self._task = task
         self._steps = steps
         self._batch = gepa.EvaluationBatch
@@ -56,6 +104,7 @@ class GepaAdapter:
         self._joined = 0
 
     def texts(self, state: ProgramState) -> Texts:
+        """Return the instructions of a state."""
         return {number: state[path].instruction for number, path in enumerate(self._paths)}
 
     def evaluate(
@@ -75,7 +124,7 @@ class GepaAdapter:
         return evaluation.rows
 
     def _validate(self, state: ProgramState, indices: Sequence[int]) -> Sequence[Row]:
-        if len(set(indices)) < len(self._task.val):  # a merge's test
+        if len(set(indices)) < len(self._task.val):  # the test of a merged candidate
             known = sorted(set(indices))
             rows = dict(zip(known, self._steps(self._task.peek(state, known)), strict=True))
         else:
@@ -100,12 +149,12 @@ class GepaAdapter:
             number: [record["row"] for record in reflective_dataset[number]]
             for number in components_to_update
         }
-        # All of it is one step: gepa drops a proposal that raises, whatever the error.
+        # One step for all of them: the package drops a proposal that raises, whatever the error.
         return self._steps(self._reflect(candidate, rows))
 
     async def _reflect(self, candidate: Texts, rows: Mapping[int, Sequence[Row]]) -> Texts:
         questions = [self._question(number, candidate[number], rows[number]) for number in rows]
-        answers = await self._task.ask_all(ImproveInstruction, questions)
+        answers = await self._task.ask_all(ImproveByReflection, questions)
         texts = {
             number: clean_instruction(answer.improved_instruction)
             for number, answer in zip(rows, answers, strict=True)
@@ -122,8 +171,8 @@ class GepaAdapter:
         }
 
 
-class Silent:
-    """The engine tells what happens; gepa would print it."""
+class _SilentLogger:
+    """A logger that drops what the package would print; the engine reports progress itself."""
 
     def log(self, message: str) -> None:
         pass

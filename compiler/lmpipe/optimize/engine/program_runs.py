@@ -1,0 +1,85 @@
+"""`ProgramRunner`: runs programs on examples within the budget, and reports progress."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lmpipe.data.example import Example
+from lmpipe.evaluation.evaluate import RunOptions, run_pairs
+from lmpipe.evaluation.results import Evaluation
+from lmpipe.lm.lm import LM
+from lmpipe.metrics import AnyMetric, metric_calls
+from lmpipe.modules.module import Module
+from lmpipe.optimize.engine.budget import Ledger, RunAdmission
+from lmpipe.optimize.engine.progress import ProgressReporter
+from lmpipe.optimize.engine.roles import LMRoles
+from lmpipe.optimize.engine.worst_case import worst_run_of_any
+
+# If this many runs or more all fail in the same way, nothing works and the compile stops.
+_TELLING_RUNS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramRunner:
+    """Runs programs on examples within the budget, and reports progress.
+
+    Args:
+        metric: scores the runs.
+        lms: the LM of each role.
+        ledger: the budget's ledger.
+        progress: reports each row.
+        concurrency: examples in flight at a time.
+    """
+
+    metric: AnyMetric
+    lms: LMRoles
+    ledger: Ledger
+    progress: ProgressReporter
+    concurrency: int
+
+    async def run(
+        self,
+        step: str,
+        pairs: Sequence[tuple[Module, Example]],
+        *,
+        role: str = "task",
+        sample: int = 0,
+        lm: LM | None = None,
+        all_rows: int | None = None,
+    ) -> Evaluation:
+        """Run each program on its example.
+
+        Args:
+            step: the name of the step, for progress.
+            pairs: programs and examples.
+            role: `task` or `teacher`: whose LM runs the programs.
+            sample: the sample number; from 1 on, greedy LMs sample with a temperature.
+            lm: an LM in place of the role's.
+            all_rows: the number of examples there are of this kind, if `pairs` may be so few for
+                lack of more: then all of them failing is telling too.
+
+        Returns:
+            A row for each pair, in their order.
+
+        Raises:
+            BudgetExhaustedError: if the budget ends first.
+            MetricError: if the metric breaks its contract, or raises on every row.
+            LMError: if the LM is unavailable, or refuses every request.
+        """
+        lm = lm or (self.lms.teacher if role == "teacher" else self.lms.student)
+        programs = {id(program): program for program, _ in pairs}.values()
+        limit = max((item.calls_per_run() for item in programs), default=0)
+        judge = self.lms.judge
+        worst = worst_run_of_any(programs, [lm], self.metric, judge, self.lms.embedder)
+        enough = _TELLING_RUNS if all_rows is None else min(_TELLING_RUNS, all_rows)
+        options = RunOptions(
+            concurrency=self.concurrency,
+            scope={"lm": lm, "role": role, "sample": sample, "max_calls": limit},
+            admission=RunAdmission(self.ledger, worst),
+            on_row=self.progress.start_step(step, len(pairs)),
+            judge=judge,
+            judge_calls=metric_calls(self.metric),
+            few=len(pairs) < enough,
+        )
+        return await self.ledger.within_time(run_pairs(pairs, self.metric, options))
