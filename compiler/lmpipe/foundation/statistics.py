@@ -168,7 +168,8 @@ def _bootstrap_counts(resamples: int, rows: int, seed: int) -> NDArray[Any]:
 
     _, (*words, position), _ = random.Random(seed).getstate()
     generator = np.random.RandomState()
-    generator.set_state(("MT19937", np.array(words, dtype=np.uint32), position))
+    words_array = np.array(words, dtype=np.uint32)
+    generator.set_state(("MT19937", words_array, position, 0, 0.0))
     counts = np.empty((resamples, rows))
     for draw in counts:
         drawn = (generator.random_sample(rows) * rows).astype(np.intp)

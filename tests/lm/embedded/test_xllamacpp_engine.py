@@ -148,8 +148,8 @@ EXITS = {
     "idle": "await provider.complete(request(4))",
     "while replying": "asyncio.ensure_future(provider.complete(request(900)))\n"
     "    await asyncio.sleep(1)",
-    "interrupted": "import _thread, threading\n"
-    "    threading.Timer(1, _thread.interrupt_main).start()\n"
+    "interrupted": "import os, signal, threading\n"
+    "    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
     "    await provider.complete(request(900))",
 }
 
