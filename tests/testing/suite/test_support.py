@@ -7,7 +7,7 @@ pytest --lm-record=rewrite    calls the LM and records its replies
 from __future__ import annotations
 
 import pytest
-from support import desk, route, few_shot, wants_refund
+from support import desk, few_shot, route, wants_refund
 
 import lmpipe
 from lmpipe.lm.request import Request
