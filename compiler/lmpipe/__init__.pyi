@@ -9,8 +9,8 @@ from .compiling.recipe import Recipe as Recipe
 from .compiling.run import Run as Run
 from .data.example import Example as Example
 from .data.reading import read_examples as read_examples
-from .data.reading import split as split
 from .data.source import Source as Source
+from .data.splits import split as split
 from .evaluation.evaluate import aevaluate as aevaluate
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.results import Evaluation as Evaluation

@@ -1,3 +1,5 @@
+"""Frozen rows, their fingerprints, and their values as JSON."""
+
 from __future__ import annotations
 
 import copy
@@ -70,14 +72,14 @@ def test_inputs_are_unknown_before_with_inputs() -> None:
         _ = Example(question="q").inputs
 
 
-def test_with_inputs_leaves_the_row_alone() -> None:
+def test_with_inputs_does_not_change_the_row() -> None:
     row = Example(question="q")
     row.with_inputs("question")
     with pytest.raises(DataError):
         _ = row.labels
 
 
-def test_with_inputs_refuses_an_unknown_field() -> None:
+def test_with_inputs_rejects_an_unknown_field() -> None:
     with pytest.raises(DataError, match="did you mean 'question'"):
         Example(question="q").with_inputs("qestion")
 
@@ -110,7 +112,7 @@ def test_a_field_may_be_called_self() -> None:
     assert Example(**{"self": 1})["self"] == 1
 
 
-def test_contains_len_and_iteration_speak_of_fields() -> None:
+def test_contains_len_and_iteration_are_about_fields() -> None:
     row = Example(question="q", answer="a")
     assert ("answer" in row, "q" in row, len(row), list(row)) == (
         True,
@@ -120,7 +122,7 @@ def test_contains_len_and_iteration_speak_of_fields() -> None:
     )
 
 
-def test_rows_with_other_inputs_differ() -> None:
+def test_rows_with_different_inputs_differ() -> None:
     row = Example(question="q", answer="a")
     assert row.with_inputs("question") != row.with_inputs("answer")
 
@@ -129,28 +131,30 @@ def test_one_and_true_differ() -> None:
     assert Example(x=1) != Example(x=True)
 
 
-def test_a_row_is_no_dict() -> None:
+def test_a_row_differs_from_a_dict() -> None:
     assert Example(x=1) != {"x": 1}
 
 
 @given(rows)
-def test_equal_rows_have_equal_hashes_whatever_the_order(values: dict[str, Any]) -> None:
-    row, turned = Example(**values), Example(**dict(reversed(values.items())))
-    assert (row == turned, hash(row), row.fingerprint()) == (
+def test_equal_rows_have_equal_hashes_in_any_field_order(values: dict[str, Any]) -> None:
+    row, reordered = Example(**values), Example(**dict(reversed(values.items())))
+    assert (row == reordered, hash(row), row.fingerprint()) == (
         True,
-        hash(turned),
-        turned.fingerprint(),
+        hash(reordered),
+        reordered.fingerprint(),
     )
 
 
 @given(rows, rows)
-def test_fingerprints_agree_with_equality(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_fingerprints_are_equal_exactly_if_rows_are(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
     first, second = Example(**one), Example(**other)
     assert (first == second) == (first.fingerprint() == second.fingerprint())
 
 
 @given(rows)
-def test_json_values_come_out_as_they_went_in(values: dict[str, Any]) -> None:
+def test_json_values_are_unchanged(values: dict[str, Any]) -> None:
     assert Example(**values).to_json() == values
 
 
@@ -169,12 +173,12 @@ def test_nan_becomes_null() -> None:
     assert Example(x=float("nan"), y=[float("inf")]).to_json() == {"x": None, "y": [None]}
 
 
-def test_a_value_that_is_no_json_names_its_field() -> None:
-    with pytest.raises(DataError, match=r"field 'x'.*came object"):
+def test_a_value_that_is_not_json_is_named_in_the_error() -> None:
+    with pytest.raises(DataError, match=r"field 'x'.*got object"):
         Example(x=object()).fingerprint()
 
 
-def test_a_number_beyond_json_cannot_be_hashed() -> None:
+def test_an_integer_out_of_range_cannot_be_hashed() -> None:
     with pytest.raises(DataError, match="cannot be hashed"):
         Example(x=2**70).fingerprint()
 
@@ -184,7 +188,7 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
         "from lmpipe.data.example import Example;"
         "print(Example(tags={'a','b','c','d','e'}).with_inputs('tags').fingerprint())"
     )
-    there = {
+    found = {
         subprocess.run(
             [sys.executable, "-c", code],
             env={"PYTHONHASHSEED": seed},
@@ -194,7 +198,7 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
         ).stdout.strip()
         for seed in ("1", "2")
     }
-    assert there == {Example(tags=set("abcde")).with_inputs("tags").fingerprint()}
+    assert found == {Example(tags=set("abcde")).with_inputs("tags").fingerprint()}
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
@@ -203,6 +207,6 @@ def test_copies_are_equal(duplicate: Any) -> None:
     assert duplicate(row) == row
 
 
-def test_repr_is_how_the_row_is_made() -> None:
+def test_repr_is_the_expression_that_creates_the_row() -> None:
     row = Example(question="q", answer=1).with_inputs("question")
     assert repr(row) == "Example(question='q', answer=1).with_inputs('question')"

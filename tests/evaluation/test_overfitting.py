@@ -1,4 +1,4 @@
-"""When a result looks overfitted, and how it is said."""
+"""Detecting overfitted results, and the warning for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def scored(right: int, of: int) -> Evaluation:
     )
 
 
-def test_a_clear_gap_between_train_and_test_is_said_with_numbers_and_a_remedy() -> None:
+def test_a_clear_gap_between_train_and_test_is_reported_with_numbers_and_a_remedy() -> None:
     found = find_overfitting(
         {"train": scored(32, 32), "validation": scored(28, 40), "test": scored(60, 100)}
     )
@@ -29,22 +29,22 @@ def test_a_clear_gap_between_train_and_test_is_said_with_numbers_and_a_remedy() 
     assert found.to_json()["interval"][0] > 0
 
 
-def test_a_validation_score_that_test_does_not_hold_up_asks_for_more_validation() -> None:
+def test_a_gap_between_validation_and_test_suggests_more_validation_examples() -> None:
     found = find_overfitting({"train": None, "validation": scored(39, 40), "test": scored(60, 99)})
     assert found is not None
     assert (found.seen, found.unseen) == ("validation", "test")
     assert "more validation examples" in found.sentence
 
 
-def test_without_a_test_train_is_compared_with_validation() -> None:
+def test_without_a_test_set_train_is_compared_with_validation() -> None:
     found = find_overfitting({"train": scored(32, 32), "validation": scored(10, 40), "test": None})
     assert found is not None
     assert (found.seen, found.unseen) == ("train", "validation")
 
 
-def test_a_gap_that_chance_explains_is_none() -> None:
+def test_a_gap_that_chance_explains_is_not_reported() -> None:
     assert find_overfitting({"train": scored(9, 10), "test": scored(7, 10)}) is None
 
 
-def test_a_better_test_is_no_overfitting() -> None:
+def test_a_better_test_score_is_not_overfitting() -> None:
     assert find_overfitting({"train": scored(10, 40), "test": scored(40, 40)}) is None

@@ -1,4 +1,4 @@
-"""Vectors as text: what is spelled is read back, and what is no vector is refused."""
+"""Encoding vectors as text and decoding them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ vectors = st.lists(numbers, min_size=1, max_size=40)
 
 
 @given(vectors)
-def test_what_is_spelled_is_read_back_and_has_unit_length(values: list[float]) -> None:
+def test_a_decoded_vector_has_unit_length(values: list[float]) -> None:
     text = encode_vector(values)
     read = decode_vector(text)
     assert dimension_of(text) == len(read) == len(values)
@@ -36,19 +36,19 @@ def test_what_is_spelled_is_read_back_and_has_unit_length(values: list[float]) -
 
 
 @given(vectors)
-def test_reading_and_spelling_again_loses_nothing(values: list[float]) -> None:
-    # Of numbers that are half floats already, none is rounded on the way.
+def test_encoding_a_decoded_vector_again_loses_nothing(values: list[float]) -> None:
+    # The values are half floats already, so none is rounded.
     read = decode_vector(encode_vector(values))
     packed = struct.pack(f"<{len(read)}e", *read)
     assert decode_bytes(encode_vector(values)) == packed
 
 
-# Smaller numbers come to nothing when they are scaled, which is another vector.
+# Scaling smaller numbers gives 0, which changes the vector.
 shorter = st.floats(-10, 10).map(lambda value: value if abs(value) > 1e-200 else 0.0)
 
 
 @given(st.lists(shorter, min_size=1, max_size=40), st.floats(1e-6, 1e6))
-def test_length_does_not_count(values: list[float], factor: float) -> None:
+def test_the_length_of_a_vector_does_not_matter(values: list[float], factor: float) -> None:
     once, scaled = encode_vector(values), encode_vector([value * factor for value in values])
     assert decode_vector(once) == pytest.approx(decode_vector(scaled), abs=1e-3)
 
@@ -57,13 +57,13 @@ def test_the_bytes_are_little_endian_half_floats() -> None:
     assert decode_bytes(encode_vector([3.0, 4.0])) == np.array([0.6, 0.8], dtype="<f2").tobytes()
 
 
-def test_huge_and_tiny_numbers_have_a_direction_too() -> None:
+def test_huge_and_tiny_numbers_keep_their_direction() -> None:
     assert decode_vector(encode_vector([1e300, 1e300])) == decode_vector(encode_vector([1, 1]))
     assert decode_vector(encode_vector([5e-324, 0.0])) == [1.0, 0.0]
 
 
 @given(st.lists(vectors, max_size=5))
-def test_joined_vectors_lie_one_after_the_other(several: list[list[float]]) -> None:
+def test_joined_vectors_are_concatenated(several: list[list[float]]) -> None:
     texts = [encode_vector(values) for values in several]
     assert decode_bytes(join_vectors(texts)) == b"".join(map(decode_bytes, texts))
 
@@ -79,25 +79,25 @@ def test_products_of_unit_vectors_are_exact_in_any_order(values: list[float], rn
 
 
 @pytest.mark.parametrize("values", [[], [math.nan], [1.0, math.inf]])
-def test_what_is_no_vector_is_not_spelled(values: list[float]) -> None:
-    with pytest.raises(ValueError, match="one finite number or more"):
+def test_invalid_vectors_are_not_encoded(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="one or more finite numbers"):
         encode_vector(values)
 
 
-def spelled(data: bytes) -> str:
+def encoded(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("!", "no base64"),
-        ("AAAA\n", "no base64"),
-        (spelled(b"\x00"), "1 bytes"),
-        (spelled(struct.pack("<2e", 0.5, math.inf)), "not finite"),
-        (spelled(struct.pack("<2e", math.nan, 0.5)), "not finite"),
+        ("!", "not base64"),
+        ("AAAA\n", "not base64"),
+        (encoded(b"\x00"), "1 bytes"),
+        (encoded(struct.pack("<2e", 0.5, math.inf)), "not finite"),
+        (encoded(struct.pack("<2e", math.nan, 0.5)), "not finite"),
     ],
 )
-def test_damage_is_told(text: str, problem: str) -> None:
+def test_damaged_text_is_rejected(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         decode_vector(text)

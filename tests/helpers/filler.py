@@ -1,4 +1,4 @@
-"""An LM that fills in whatever form the prompt asks for: readable, and rarely right."""
+"""Replies that fill in the format which the prompt describes; valid, but rarely correct."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BARE = re.compile(r"^Reply with the [\w ]+ only: (.*)$", re.M)
 
 
 def fill(request: Request) -> str:
-    """Answer in the layout that the system turn describes."""
+    """Reply in the layout that the system turn describes."""
     system = request.messages[0].content
     if bare := _BARE.search(system):
         return value(bare.group(1))
@@ -26,7 +26,7 @@ def fill(request: Request) -> str:
 
 
 def value(hint: str) -> str:
-    """A value that fits a hint such as `one of red, green`."""
+    """A value for a hint such as `one of red, green`."""
     if choice := re.search(r"one of ([^,)]+)", hint):
         return choice.group(1)
     if "yes or no" in hint:

@@ -1,4 +1,4 @@
-"""A small recogniser of GBNF grammars: tells whether a text is in a grammar's language."""
+"""A small recognizer of GBNF grammars: whether a text is in a grammar's language."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
-# From a position in the text to all positions where a match can end.
+# Maps a position in the text to all positions where a match can end.
 Ends = Callable[[str, int], frozenset[int]]
 
 
 @dataclass
 class Grammar:
-    """A parsed grammar; `matches` asks whether a whole text follows its rule `root`."""
+    """A parsed grammar; `matches` checks a whole text against its rule `root`."""
 
     rules: dict[str, Ends]
     known: dict[tuple[str, int], frozenset[int]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A watcher that keeps all that it is told."""
+"""A watcher of a search that records all events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
 
 
 class Recorder:
-    """What was told of a search, in its order."""
+    """The events of a search, in order."""
 
     def __init__(self) -> None:
         self.candidates: list[Candidate] = []
@@ -19,7 +19,7 @@ class Recorder:
         self.notes: list[tuple[str, Mapping[str, Any]]] = []
 
     def progress(self, progress: Progress) -> None:
-        """Where it stands is not kept."""
+        """Ignore progress."""
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
         self.candidates.append(candidate)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import pytest
-from helpers.embedded import by_embeddings, scripted_embedder
+from helpers.embeddings import by_embeddings, scripted_embedder
 
 import lmpipe
 from lmpipe.errors import CallError, ConfigError, RecipeError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers.embedded import by_embeddings, vector_of, vectors_of
+from helpers.embeddings import by_embeddings, vector_of, vectors_of
 from helpers.retrieval import TOPICS, Order, Sort, demos, notes, order, pools
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.embedded import scripted_embedder
+from helpers.embeddings import scripted_embedder
 from helpers.trainer import ScriptedTrainer, files
 from helpers.world import COLOURS, TwoSteps, answer, recipe, things
 

@@ -1,4 +1,4 @@
-"""Where real tests find weights and environments: at home, where they are made once."""
+"""Real tests use the weights and environments in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from lmpipe.foundation.atomic_files import home_folder
 
 @pytest.fixture(scope="session")
 def weights_home() -> str:
-    # Of the session: asked before each test is given a home of its own.
+    """The user's cache folder. Read at session scope, before each test gets its own folder."""
     return str(home_folder())

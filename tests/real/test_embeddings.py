@@ -1,7 +1,7 @@
-"""Demonstrations chosen by a real embedding model: recorded once, replayed offline.
+"""Demonstrations retrieved by a real embedding model, recorded once and replayed offline.
 
-To record again: serve the model as `tests/helpers/embedding_server.py` says, name its address in
-$LMPIPE_EMBEDDER_URL, and `make record`.
+To record again, serve the model as described in `tests/helpers/embedding_server.py`, set
+$LMPIPE_EMBEDDER_URL to its URL, and run `make record`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from helpers.recorded import RECORD, compile_and_ask
+from helpers.recorded_compile import RECORD, compile_and_ask
 
 import lmpipe
 from lmpipe.compiling.load_recipe import load_recipe
@@ -34,8 +34,8 @@ def small_recipe() -> lmpipe.Recipe:
     )
 
 
-@pytest.mark.skipif(RECORD and not URL, reason="$LMPIPE_EMBEDDER_URL names no embedding server")
-def test_a_compile_by_embeddings_replays_to_the_same_bytes_and_its_artifact_answers(
+@pytest.mark.skipif(RECORD and not URL, reason="$LMPIPE_EMBEDDER_URL is not set")
+def test_a_compile_with_embeddings_replays_to_the_same_state_and_its_result_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights_home: str
 ) -> None:
     monkeypatch.chdir(ROOT)

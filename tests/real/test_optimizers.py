@@ -1,6 +1,6 @@
-"""Every optimizer on the tickets program and the embedded LM: recorded once, replayed offline.
+"""Every optimizer on the tickets program and the embedded LM, recorded once and replayed offline.
 
-To record again, with the embedded LM at hand: `make record`.
+`make record` records them again with the embedded LM.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from pathlib import Path
 import orjson
 import pytest
 from helpers.optimizers import SMALL
-from helpers.recorded import RECORD, compile_and_ask
+from helpers.recorded_compile import RECORD, compile_and_ask
 
 import lmpipe
 from lmpipe.compiling.load_recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 CASSETTES = ROOT / "tests" / "cassettes" / "optimizers"
-# A reflection takes this LM many seconds.
+# Reflections are slow with this LM.
 SETTINGS = {**SMALL, "gepa": lmpipe.GEPA(runs=40)}
 
 
@@ -28,7 +28,7 @@ def small_recipe(name: str) -> lmpipe.Recipe:
 
 
 @pytest.mark.parametrize("name", list(SETTINGS))
-def test_a_compile_replays_to_the_same_state_and_its_artifact_answers(
+def test_a_compile_replays_to_the_same_state_and_its_result_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights_home: str, name: str
 ) -> None:
     monkeypatch.chdir(ROOT)

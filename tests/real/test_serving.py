@@ -1,6 +1,6 @@
-"""A real vLLM server on the CPU: started, asked, given adapters, measured, and gone.
+"""A real vLLM server on the CPU: its start, calls, adapters, metrics and end.
 
-Needs vLLM and an environment that trains, each where lmpipe finds it: `make environments`.
+Needs the environments of vLLM and of training: `make environments`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ asyncio.run(main())
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch, weights_home: str) -> str:
-    """The folder of the embedded model's weights; skips where it cannot be served or made."""
+    """The folder of the embedded model's weights; skips if it cannot be made or served."""
     monkeypatch.setenv("LMPIPE_HOME", weights_home)
     try:
         find_vllm()
@@ -56,7 +56,7 @@ def model(monkeypatch: pytest.MonkeyPatch, weights_home: str) -> str:
 
 
 def make_adapter(folder: Path, model: str, *, rank: int = RANK, fill: int = 0) -> Path:
-    """A LoRA adapter for the first layer's queries, of one value throughout; 0 changes nothing."""
+    """Write a LoRA adapter for the first layer's queries with one value; 0 changes nothing."""
     config = json.loads((Path(model) / "config.json").read_text())
     width = config["hidden_size"]
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
@@ -79,7 +79,7 @@ def make_adapter(folder: Path, model: str, *, rank: int = RANK, fill: int = 0) -
 
 
 def processes_of(pid: int) -> list[int]:
-    """The processes of a server's group: its own, its engine's, its workers'."""
+    """The processes of a server's group: the server, its engine and its workers."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -91,7 +91,8 @@ def processes_of(pid: int) -> list[int]:
     return found
 
 
-def ended(watched: list[int]) -> bool:
+def wait_for_end(watched: list[int]) -> bool:
+    """Wait until processes have ended, given their pidfds; False after a minute each."""
     import select
 
     done = [bool(select.select([one], [], [], 60)[0]) for one in watched]
@@ -100,7 +101,7 @@ def ended(watched: list[int]) -> bool:
     return all(done)
 
 
-async def test_a_server_from_its_start_to_its_end(model: str, tmp_path: Path) -> None:
+async def test_the_life_of_a_server(model: str, tmp_path: Path) -> None:
     said: list[str] = []
     spec = ServerSpec(
         model=model,
@@ -120,7 +121,7 @@ async def test_a_server_from_its_start_to_its_end(model: str, tmp_path: Path) ->
         with pytest.raises(ServerError, match="another API key"):
             await attach(server.base_url)
 
-        # What many requests open with is worked out once.
+        # A shared prompt prefix is computed once.
         before = await server.metrics()
         opening = Message("system", "You name colours. " * 60)
         lm = server.lm(max_tokens=8)
@@ -133,7 +134,7 @@ async def test_a_server_from_its_start_to_its_end(model: str, tmp_path: Path) ->
         assert span.generation_tokens > 0
         assert 0.5 < span.prefix_share < 1
 
-        # An adapter of zeros answers as its model does, by a name of its own.
+        # An adapter of zeros answers like its model, under its own name.
         zeros = make_adapter(tmp_path / "zeros", model)
         for _ in range(2):
             await server.load_adapter("zeros", zeros)
@@ -144,7 +145,7 @@ async def test_a_server_from_its_start_to_its_end(model: str, tmp_path: Path) ->
         assert (await server.metrics()).adapters == {"zeros"}
         assert [model.parent for model in await server.models()] == [None, "small"]
         ones = make_adapter(tmp_path / "ones", model, fill=1)
-        await server.load_adapter("zeros", ones)  # another folder takes the name over
+        await server.load_adapter("zeros", ones)  # another folder gets the same name
         changed = await runtime.acomplete(Request(lm.with_adapter("zeros"), question, sample=1))
         assert changed.text != plain.text
         await server.unload_adapter("zeros")
@@ -158,7 +159,7 @@ async def test_a_server_from_its_start_to_its_end(model: str, tmp_path: Path) ->
         assert len(watched) >= 2
         log = server.log
     await runtime.aclose()
-    assert ended(watched)
+    assert wait_for_end(watched)
     assert "sesame" not in log.read_text()
 
 
@@ -193,7 +194,7 @@ async def test_each_call_goes_to_its_own_adapter(model: str, tmp_path: Path) -> 
     assert texts[0] == texts[3]
 
 
-def test_a_server_whose_owner_is_killed_is_gone(model: str) -> None:
+def test_a_server_ends_when_its_owner_is_killed(model: str) -> None:
     code = OWNER.replace("ARGS", repr(ON_CPU)).replace("ENV", repr(ENV))
     command = [sys.executable, "-c", code, model]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
@@ -202,10 +203,10 @@ def test_a_server_whose_owner_is_killed_is_gone(model: str) -> None:
         watched = [os.pidfd_open(one) for one in processes_of(pid)]
         assert len(watched) >= 2
         owner.send_signal(signal.SIGKILL)
-    assert ended(watched)
+    assert wait_for_end(watched)
 
 
-def test_a_flag_that_vllm_does_not_know_is_told(model: str) -> None:
+def test_an_unknown_flag_of_vllm_is_reported(model: str) -> None:
     spec = ServerSpec(model=model, args=("--guided-decoding-backend", "x"), env=ENV)
     with pytest.raises(ServerError, match="no such flag"):
         asyncio.run(start_server(spec))

@@ -1,6 +1,6 @@
-"""The tickets program on the embedded LM: recorded once, replayed offline on every run.
+"""The tickets program on the embedded LM, recorded once and replayed offline.
 
-To record again, with the embedded LM at hand: `make record`.
+`make record` records it again with the embedded LM.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def test_a_compile_on_the_embedded_lm_replays_to_the_same_bytes(
 
 
 @pytest.mark.real
-def test_a_constrained_reply_of_the_embedded_lm_always_has_the_declared_types(
+def test_constrained_replies_of_the_embedded_lm_have_the_declared_types(
     monkeypatch: pytest.MonkeyPatch, weights_home: str
 ) -> None:
     monkeypatch.setenv("LMPIPE_HOME", weights_home)

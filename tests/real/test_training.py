@@ -1,4 +1,4 @@
-"""Training for real: the embedded model's weights, TRL and PEFT, a few steps each."""
+"""Real training of the embedded model's weights with TRL and PEFT, a few steps each."""
 
 from __future__ import annotations
 
@@ -67,30 +67,30 @@ def train(job: TrainingJob, on_progress: Any = None) -> Trained:
     return asyncio.run(LocalTrainer().train(job, on_progress))
 
 
-def test_an_adapter_learns_and_a_killed_training_goes_on(
+def test_an_adapter_learns_and_a_killed_training_resumes(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Process] = []
     start = asyncio.create_subprocess_exec
 
-    async def noted(*command: str, **options: Any) -> Process:
+    async def start_and_note(*command: str, **options: Any) -> Process:
         started.append(await start(*command, **options))
         return started[-1]
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_and_note)
     wanted = job(base, tmp_path, 24, epochs=2.0, checkpoint_steps=2)
 
-    def kill_in_step_3(told: TrainingProgress) -> None:
-        if told.step == 3:
+    def kill_in_step_3(progress: TrainingProgress) -> None:
+        if progress.step == 3:
             os.kill(started[-1].pid, signal.SIGKILL)
 
     with pytest.raises(TrainingError, match="SIGKILL"):
         train(wanted, kill_in_step_3)
     assert not wanted.folder.exists()
 
-    told: list[TrainingProgress] = []
-    trained = train(wanted, told.append)
-    assert (told[0].step, told[0].steps) == (2, 6)
+    progress: list[TrainingProgress] = []
+    trained = train(wanted, progress.append)
+    assert (progress[0].step, progress[0].steps) == (2, 6)
     assert [step for step, _ in trained.curve] == [1, 2, 3, 4, 5, 6]
     assert trained.curve[-1][1] < 0.7 * trained.curve[0][1]
     assert [step for step, _ in trained.held_out] == [0, 2, 4, 6]
@@ -107,14 +107,14 @@ def test_an_adapter_learns_and_a_killed_training_goes_on(
     assert {item.name for item in trained.folder.iterdir()} == names
 
 
-def test_a_row_that_is_too_long_is_found_before_a_step_is_done(base: Path, tmp_path: Path) -> None:
-    told: list[TrainingProgress] = []
+def test_a_row_that_is_too_long_is_found_before_the_first_step(base: Path, tmp_path: Path) -> None:
+    progress: list[TrainingProgress] = []
     with pytest.raises(TrainingError, match=r"row \d+ has \d+ tokens, and max_length is 16"):
-        train(job(base, tmp_path, 2, max_length=16), told.append)
-    assert told == []
+        train(job(base, tmp_path, 2, max_length=16), progress.append)
+    assert progress == []
 
 
-def test_full_weights_are_a_model_folder(base: Path, tmp_path: Path) -> None:
+def test_full_weights_make_a_model_folder(base: Path, tmp_path: Path) -> None:
     trained = train(job(base, tmp_path, 8, full=True, epochs=1.0, batch=4, eval_fraction=0.0))
     check_model_folder(trained.folder)
     assert trained.hash == model_hash(trained.folder) != model_hash(base)

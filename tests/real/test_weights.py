@@ -1,6 +1,6 @@
-"""The whole loop on a CPU: rollouts, rows, LoRA adapters, vLLM with them, what they are worth.
+"""The whole loop on a CPU: rollouts, rows, LoRA adapters, vLLM with these, and their scores.
 
-Needs vLLM and an environment that trains, each where lmpipe finds it: `make environments`.
+Needs the environments of vLLM and of training: `make environments`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def small(monkeypatch: pytest.MonkeyPatch, weights_home: str) -> lmpipe.Recipe:
     )
 
 
-def test_full_weights_are_served_on_their_own(tmp_path: Path, small: lmpipe.Recipe) -> None:
+def test_full_weights_are_served_as_a_separate_model(tmp_path: Path, small: lmpipe.Recipe) -> None:
     training = lmpipe.TrainingSettings(full=True, epochs=1, eval_fraction=0.0)
     made = small.replace(
         optimizer=lmpipe.BootstrapFinetune(shared=True, training=training),
@@ -55,7 +55,7 @@ def test_full_weights_are_served_on_their_own(tmp_path: Path, small: lmpipe.Reci
     (model,) = {item.lm for item in trained.state.predictors.values()}
     assert model is not None
     assert model.startswith("vllm/shared-")
-    # A model that learned nothing of the form, or was not found, would fail every row.
+    # A model that did not learn the format, or was not found, would fail every row.
     assert trained.score > 0.0
     runtime.close()
 
@@ -68,7 +68,7 @@ def test_weights_are_trained_served_and_measured(tmp_path: Path, small: lmpipe.R
     trained = [one for one in run.candidates if adapters_of(one.state)]
     assert trained, "no candidate has weights"
     assert {path for one in trained for path in adapters_of(one.state)} == {"route", "details"}
-    # An adapter that learned nothing of the form would fail every row.
+    # An adapter that did not learn the format would fail every row.
     assert max(one.score for one in trained) > 0.0
     assert again.state == run.state
     assert again.account.total.fresh_calls == 0

@@ -1,4 +1,4 @@
-"""Test suites inside the tests: users' projects for the plugin to run in."""
+"""Runs pytest inside the tests, in projects like those of users."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 
 import lmpipe
 import lmpipe.lm.providers.openai_compatible
-import lmpipe.testing.one_test
+import lmpipe.testing.run_item
 from lmpipe.settings import current_settings
 
-# Loaded once: what a run inside this process loads first, it unloads at its end.
+# Loaded here because a run inside this process unloads at its end whatever it loads.
 _ = lmpipe.Predict, lmpipe.evaluate
 
 collect_ignore = ["suite"]
@@ -23,7 +23,7 @@ Run = Callable[..., pytest.RunResult]
 
 
 class Answer(BaseHTTPRequestHandler):
-    """Answers every request with nothing."""
+    """Answers every request with an empty body."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -36,14 +36,14 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def _closed_runtime(_fresh_runtime: None) -> Iterator[None]:
-    """Runs inside this process use its runtime, which nobody else closes."""
+    """Closes the runtime of this process, which runs inside it use."""
     yield
     current_settings().runtime.close()
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """The port of a server on loopback."""
+    """The port of a server on the loopback interface."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -54,7 +54,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def plugin_options() -> list[str]:
-    """Loads the plugin where this checkout is not installed with its entry points."""
+    """Load the plugin if this checkout is not installed with its entry points."""
     installed = any(point.name == "lmpipe" for point in entry_points(group="pytest11"))
     return [] if installed else ["-p", "lmpipe.testing.plugin"]
 
@@ -73,7 +73,7 @@ def run(pytester: pytest.Pytester, plugin_options: list[str]) -> Run:
 
 @pytest.fixture
 def run_apart(pytester: pytest.Pytester, plugin_options: list[str], run: Run) -> Run:
-    """Runs pytest in a process of its own, where nothing is configured."""
+    """Runs pytest in a separate process, where nothing is configured."""
 
     def runs(*arguments: str) -> pytest.RunResult:
         quiet = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")

@@ -1,4 +1,4 @@
-"""The block on the network."""
+"""The network block."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ WAYS = [by_socket, by_connect_ex, by_name, by_urllib, by_aiohttp, by_asyncio, by
 
 
 @pytest.mark.parametrize("reach", WAYS)
-def test_nothing_is_reached_under_the_block_and_all_after_it(reach: Reach, port: int) -> None:
+def test_a_server_is_blocked_inside_the_block_and_reachable_after_it(
+    reach: Reach, port: int
+) -> None:
     with block_network(), pytest.raises(NetworkBlockedError, match=str(port)):
         reach(port)
     reach(port)
@@ -71,7 +73,7 @@ def test_nothing_is_reached_under_the_block_and_all_after_it(reach: Reach, port:
 
 @pytest.mark.parametrize("reach", WAYS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.*"])
-def test_a_host_that_is_allowed_is_reached(reach: Reach, host: str, port: int) -> None:
+def test_an_allowed_host_is_reachable(reach: Reach, host: str, port: int) -> None:
     if reach is by_name and host == "127.*":
         pytest.skip("localhost may be another address")
     with block_network(allowed_hosts=[host]):
@@ -83,7 +85,7 @@ def test_names_are_not_looked_up() -> None:
         socket.getaddrinfo("api.example.com", 443)
 
 
-def test_a_host_allowed_by_its_name_is_reached_at_its_address(
+def test_a_host_allowed_by_name_is_reachable_at_its_address(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))
@@ -112,14 +114,14 @@ def test_unix_sockets_and_pairs_work(tmp_path: Path) -> None:
         second.close()
 
 
-def test_a_refused_socket_is_closed() -> None:
+def test_a_blocked_socket_is_closed() -> None:
     with block_network(), socket.socket() as plain:
         with pytest.raises(NetworkBlockedError):
             plain.connect(("127.0.0.1", 1))
         assert plain.fileno() == -1
 
 
-def test_of_nested_blocks_both_hold(port: int) -> None:
+def test_nested_blocks_both_apply(port: int) -> None:
     outer, inner = block_network(), block_network(allowed_hosts=["127.0.0.1"])
     with outer, inner, pytest.raises(NetworkBlockedError):
         by_socket(port)

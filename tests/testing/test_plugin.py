@@ -1,4 +1,4 @@
-"""The pytest plugin, in small projects as users have them."""
+"""The pytest plugin, in small projects like those of users."""
 
 from __future__ import annotations
 
@@ -58,19 +58,35 @@ def recorded(project: pytest.Pytester, name: str = "test_ask/test_one") -> Path:
     return project.path / "cassettes" / f"{name}.jsonl"
 
 
-def test_the_plugin_knows_the_modes_of_cassettes() -> None:
+def test_the_plugin_has_the_modes_of_cassettes() -> None:
     assert plugin._MODES == MODES
 
 
-def test_the_page_for_users_names_what_there_is(run: Run) -> None:
+def test_a_run_without_cassettes_imports_only_the_plugin(
+    pytester: pytest.Pytester, run_apart: Run
+) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_one():
+            assert "pydantic" not in sys.modules
+            loaded = {name for name in sys.modules if name.startswith("lmpipe")}
+            assert loaded == {"lmpipe", "lmpipe.testing", "lmpipe.testing.plugin"}
+        """
+    )
+    run_apart().assert_outcomes(passed=1)
+
+
+def test_the_documentation_names_the_existing_options_and_modes(run: Run) -> None:
     page = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
-    there = run("--help").stdout.str() + run("--markers").stdout.str()
+    available = run("--help").stdout.str() + run("--markers").stdout.str()
     named = re.findall(r"--(?:lm-[a-z-]+|no-lm)|lmpipe_[a-z_]+|\w+(?==[^=]*\)\s+#)", page)
-    assert {name for name in named if name not in there} == set()
+    assert {name for name in named if name not in available} == set()
     assert tuple(re.findall(r"^\| `(\w+)`", page, re.M)) == MODES
 
 
-def test_what_was_recorded_replays_with_the_server_away(
+def test_recorded_calls_replay_without_calling_the_server(
     project: pytest.Pytester, run: Run, server: FakeServer
 ) -> None:
     run("--lm-record=once").assert_outcomes(passed=1)
@@ -79,7 +95,7 @@ def test_what_was_recorded_replays_with_the_server_away(
     assert server.stats()["requests"] == 1
 
 
-def test_a_suite_replays_wherever_its_server_was(
+def test_a_suite_replays_with_another_server_address(
     project: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("--lm-record=once").assert_outcomes(passed=1)
@@ -87,7 +103,7 @@ def test_a_suite_replays_wherever_its_server_was(
     run().assert_outcomes(passed=1)
 
 
-def test_without_a_recording_a_test_fails_and_says_how_to_record(
+def test_without_a_recording_a_test_fails_and_shows_how_to_record(
     project: pytest.Pytester, run: Run, server: FakeServer
 ) -> None:
     result = run()
@@ -98,7 +114,7 @@ def test_without_a_recording_a_test_fails_and_says_how_to_record(
     assert server.stats()["requests"] == 0
 
 
-def test_a_miss_shows_the_line_of_the_test_and_not_the_way_through_the_library(
+def test_a_miss_shows_the_line_of_the_test_without_the_library(
     project: pytest.Pytester, run: Run
 ) -> None:
     text = run().stdout.str()
@@ -115,21 +131,20 @@ def test_one_changed_word_of_the_prompt_is_shown(project: pytest.Pytester, run: 
     assert "nearest of 1 recording" in text
 
 
-def test_a_recorded_call_that_nothing_asks_for_fails_the_test(
+def test_a_recorded_call_that_the_test_does_not_make_fails_the_test(
     project: pytest.Pytester, run: Run
 ) -> None:
     test = project.path / "test_ask.py"
-    both = test.read_text() + MORE
-    only_one = test.read_text()
-    test.write_text(both)
+    one_call = test.read_text()
+    test.write_text(one_call + MORE)
     run("--lm-record=once").assert_outcomes(passed=1)
-    test.write_text(only_one)
+    test.write_text(one_call)
     result = run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*1 of its 2 recorded calls were not asked for*", "*When?*"])
 
 
-def test_a_mark_can_allow_calls_to_be_left_over(project: pytest.Pytester, run: Run) -> None:
+def test_a_mark_can_allow_unplayed_calls(project: pytest.Pytester, run: Run) -> None:
     test = project.path / "test_ask.py"
     text = test.read_text().replace("cassette\n", "cassette(allow_unplayed=True)\n")
     test.write_text(text + MORE)
@@ -138,7 +153,9 @@ def test_a_mark_can_allow_calls_to_be_left_over(project: pytest.Pytester, run: R
     run().assert_outcomes(passed=1)
 
 
-def test_rewriting_drops_what_is_not_asked_for_any_more(project: pytest.Pytester, run: Run) -> None:
+def test_rewriting_drops_calls_that_the_test_no_longer_makes(
+    project: pytest.Pytester, run: Run
+) -> None:
     test = project.path / "test_ask.py"
     text = test.read_text()
     test.write_text(text + MORE)
@@ -148,7 +165,7 @@ def test_rewriting_drops_what_is_not_asked_for_any_more(project: pytest.Pytester
     run().assert_outcomes(passed=1)
 
 
-def test_a_miss_that_the_code_swallows_still_fails_the_test(
+def test_a_miss_fails_the_test_even_if_the_code_catches_the_error(
     project: pytest.Pytester, run: Run
 ) -> None:
     project.makepyfile(
@@ -242,7 +259,7 @@ def test_async_tests_threads_and_configured_runtimes_all_use_the_cassette(
     assert "TestClass.test_own_runtime.jsonl" in names
 
 
-def test_tests_may_be_spread_over_processes(
+def test_tests_can_run_in_several_processes(
     project: pytest.Pytester, run: Run, run_apart: Run
 ) -> None:
     test = project.path / "test_ask.py"
@@ -258,7 +275,7 @@ def test_tests_may_be_spread_over_processes(
     assert "[-two-] {+2+}" in result.stdout.str()
 
 
-def test_parameters_make_names_of_their_own(project: pytest.Pytester, run: Run) -> None:
+def test_parametrized_tests_have_separate_cassettes(project: pytest.Pytester, run: Run) -> None:
     project.makepyfile(
         test_ask="""
         from asking import *
@@ -276,7 +293,7 @@ def test_parameters_make_names_of_their_own(project: pytest.Pytester, run: Run) 
     assert all(name.startswith("test_one-a_b-") for name in names[:2])
 
 
-def test_the_fixture_tells_what_was_played(project: pytest.Pytester, run: Run) -> None:
+def test_the_fixture_has_the_played_calls(project: pytest.Pytester, run: Run) -> None:
     project.makepyfile(
         test_ask="""
         from asking import *
@@ -293,7 +310,9 @@ def test_the_fixture_tells_what_was_played(project: pytest.Pytester, run: Run) -
     run().assert_outcomes(passed=1)
 
 
-def test_the_command_line_has_the_last_word_on_the_mode(project: pytest.Pytester, run: Run) -> None:
+def test_the_mode_on_the_command_line_overrides_the_mark(
+    project: pytest.Pytester, run: Run
+) -> None:
     test = project.path / "test_ask.py"
     test.write_text(test.read_text().replace("cassette\n", 'cassette("named", mode="once")\n'))
     run("--lm-record=none").assert_outcomes(failed=1)
@@ -301,7 +320,7 @@ def test_the_command_line_has_the_last_word_on_the_mode(project: pytest.Pytester
     assert recorded(project, "named").is_file()
 
 
-def test_tests_that_share_a_cassette_do_not_rewrite_one_another_away(
+def test_rewriting_a_shared_cassette_keeps_the_calls_of_all_tests(
     project: pytest.Pytester, run: Run
 ) -> None:
     project.makepyfile(
@@ -326,7 +345,7 @@ def test_a_folder_for_all_cassettes_can_be_chosen(project: pytest.Pytester, run:
     assert (project.path / "recorded" / "test_ask" / "test_one.jsonl").is_file()
 
 
-def test_a_failing_test_keeps_replies_that_are_whole(
+def test_a_failing_test_keeps_its_recording(
     project: pytest.Pytester, run: Run, server: FakeServer
 ) -> None:
     test = project.path / "test_ask.py"
@@ -337,7 +356,7 @@ def test_a_failing_test_keeps_replies_that_are_whole(
     run().assert_outcomes(passed=1)
 
 
-def test_an_outage_leaves_the_cassette_as_it_was(
+def test_an_outage_does_not_change_the_cassette(
     project: pytest.Pytester, run: Run, server: FakeServer
 ) -> None:
     run("--lm-record=once")
@@ -347,7 +366,7 @@ def test_an_outage_leaves_the_cassette_as_it_was(
     assert recorded(project).read_bytes() == before
 
 
-def test_a_test_without_a_cassette_asks_the_lm_by_default(
+def test_a_test_without_a_cassette_calls_the_lm_by_default(
     project: pytest.Pytester, run: Run
 ) -> None:
     project.makepyfile(test_ask="from asking import *\n\ndef test_one():\n    ask('Who?')\n")
@@ -375,7 +394,7 @@ def test_a_project_can_forbid_lms_without_a_cassette(
     )
     result = run(*(["--no-lm"] if way == "option" else []))
     result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["*asks vllm/fake and has no cassette*", "*--lm-record=once*"])
+    result.stdout.fnmatch_lines(["*calls vllm/fake and has no cassette*", "*--lm-record=once*"])
     assert server.stats()["requests"] == 0
 
 
@@ -403,7 +422,7 @@ def test_a_damaged_cassette_names_the_line(project: pytest.Pytester, run: Run) -
     result.stdout.fnmatch_lines(["*test_one.jsonl:3: *a merge conflict*"])
 
 
-def test_a_mark_with_a_misspelled_option_is_refused(project: pytest.Pytester, run: Run) -> None:
+def test_a_mark_with_a_misspelled_option_is_rejected(project: pytest.Pytester, run: Run) -> None:
     test = project.path / "test_ask.py"
     test.write_text(test.read_text().replace("cassette\n", "cassette(allow_unplaid=True)\n"))
     result = run()
@@ -411,7 +430,9 @@ def test_a_mark_with_a_misspelled_option_is_refused(project: pytest.Pytester, ru
     result.stdout.fnmatch_lines(["*unexpected keyword argument 'allow_unplaid'*"])
 
 
-def test_a_cassette_holds_no_secret(project: pytest.Pytester, run: Run, server: FakeServer) -> None:
+def test_a_cassette_contains_no_secret(
+    project: pytest.Pytester, run: Run, server: FakeServer
+) -> None:
     lm = (
         'lmpipe.LM("vllm/fake", base_url=os.environ["URL"], api_key="sesame-1", '
         'headers={"X-Key": "sesame-2"}, extra={"access_token": "sesame-3"})'

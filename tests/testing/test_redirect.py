@@ -33,8 +33,8 @@ def test_a_block_is_recorded_and_replayed(tmp_path: Path) -> None:
     assert len(cassette.played) == 1
 
 
-class Known:
-    """A cache that knows every reply."""
+class FullCache:
+    """A cache that has every reply."""
 
     def get(self, key: str, request: Request) -> Reply | None:
         return Reply("## answer\nyes")
@@ -49,13 +49,13 @@ class Known:
 @pytest.mark.parametrize("model", ["local", "openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5"])
 def test_a_replay_needs_neither_weights_nor_keys_nor_packages(model: str, tmp_path: Path) -> None:
     lm, path = LM(model), tmp_path / "one.jsonl"
-    with using(lm=lm, runtime=Runtime(store=Known())), use_cassette(path, mode="once"):
+    with using(lm=lm, runtime=Runtime(store=FullCache())), use_cassette(path, mode="once"):
         program(question="a")
     with using(lm=lm, runtime=Runtime()), use_cassette(path):
         assert program(question="a").answer == "yes"
 
 
-def test_the_network_is_blocked_in_a_replay_and_not_in_a_recording(
+def test_the_network_is_blocked_during_a_replay_but_not_a_recording(
     tmp_path: Path, port: int
 ) -> None:
     path, url = tmp_path / "one.jsonl", f"http://127.0.0.1:{port}"
@@ -67,7 +67,7 @@ def test_the_network_is_blocked_in_a_replay_and_not_in_a_recording(
         urllib.request.urlopen(url).close()
 
 
-def test_left_over_recordings_are_an_error_unless_allowed(tmp_path: Path) -> None:
+def test_unplayed_calls_are_an_error_unless_allowed(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     with using(lm=scripted("yes", "no")), use_cassette(path, mode="once"):
         program(question="a")
@@ -80,7 +80,7 @@ def test_left_over_recordings_are_an_error_unless_allowed(tmp_path: Path) -> Non
 
 
 def test_a_miss_stops_an_evaluation(tmp_path: Path) -> None:
-    """A call that is not recorded must not be a row that scores nothing."""
+    """A call that is not recorded must not become a row with a score of 0."""
     data = [lmpipe.Example(question=q, answer="yes").with_inputs("question") for q in "ab"]
     metric = lmpipe.metrics.exact_match("answer")
     path = tmp_path / "one.jsonl"
@@ -90,7 +90,7 @@ def test_a_miss_stops_an_evaluation(tmp_path: Path) -> None:
         lmpipe.evaluate(program, data, metric)
 
 
-def test_runtimes_have_their_own_stores_back_afterwards(tmp_path: Path) -> None:
+def test_runtimes_get_their_own_stores_back(tmp_path: Path) -> None:
     runtime = Runtime()
     path = tmp_path / "one.jsonl"
     with using(lm=scripted("yes"), runtime=runtime), use_cassette(path, mode="once"):
@@ -99,7 +99,7 @@ def test_runtimes_have_their_own_stores_back_afterwards(tmp_path: Path) -> None:
     assert runtime.store is None
 
 
-def test_a_block_that_fails_before_all_replies_are_there_keeps_the_old_cassette(
+def test_a_block_that_fails_before_all_replies_keeps_the_old_cassette(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "one.jsonl"

@@ -1,6 +1,6 @@
 """`suite/`: tests as a user would write them, recorded with the embedded LM.
 
-To record it again: `make record`.
+`make record` records it again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ SUITE = Path(__file__).parent / "suite"
 
 Replay = Callable[[], subprocess.CompletedProcess[str]]
 
-# A door that is shut for whatever the plugin's own block does not see: no host can be reached.
+# Blocks what the plugin's own block might miss.
 OFFLINE = """
 import socket, sys
 import pytest
 
 def refuse(*arguments, **options):
-    raise AssertionError("the network was reached for")
+    raise AssertionError("something tried to use the network")
 
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 sys.exit(pytest.main(sys.argv[1:]))

@@ -8,7 +8,7 @@ import pytest
 from helpers.training import fake_python
 
 from lmpipe.errors import TrainingError
-from lmpipe.weights import base_model, base_model_script
+from lmpipe.weights import base_model
 from lmpipe.weights.base_model import default_base_model
 
 
@@ -45,7 +45,9 @@ def test_a_conversion_that_fails_is_one_clear_error(
     gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_TRAINING", "crash")
-    with pytest.raises(TrainingError, match="Hugging Face folder: ValueError: no such architect"):
+    with pytest.raises(
+        TrainingError, match="Hugging Face folder: ValueError: no such architecture"
+    ):
         default_base_model()
     assert [item.name for item in gguf.parent.iterdir()] == ["tiny.gguf"]
 
@@ -65,17 +67,3 @@ def test_a_full_disk_is_one_clear_error(gguf: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(base_model, "write_file", full)
     with pytest.raises(TrainingError, match="free 600 MB"):
         default_base_model()
-
-
-def test_the_tensors_get_their_names() -> None:
-    named = base_model_script.hugging_face_name
-    assert named("token_embd.weight") == "model.embed_tokens.weight"
-    assert named("blk.12.attn_q.weight") == "model.layers.12.self_attn.q_proj.weight"
-
-
-def test_rows_that_are_rotated_get_their_order_back() -> None:
-    import numpy as np
-
-    # Two heads of four rows. llama.cpp keeps the two of a pair together: 0, 2, 1, 3.
-    kept = np.array([0, 2, 1, 3, 4, 6, 5, 7])
-    assert base_model_script.unpermuted(kept, 2).tolist() == list(range(8))

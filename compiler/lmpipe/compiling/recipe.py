@@ -10,8 +10,8 @@ from typing import Any
 
 from lmpipe.compiling.baselines import baselines
 from lmpipe.data.example import Example
-from lmpipe.data.reading import check_disjoint, fingerprint, shuffled
-from lmpipe.data.source import Data, read_set, take
+from lmpipe.data.source import Data, load_examples
+from lmpipe.data.splits import check_disjoint, fingerprint, sample_examples, shuffled
 from lmpipe.errors import DataError, RecipeError
 from lmpipe.evaluation.evaluate import check_inputs
 from lmpipe.foundation.canonical_json import digest
@@ -279,7 +279,7 @@ def _asked(recipe: Recipe, lms: LMRoles) -> list[LM]:
 
 
 def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]]:
-    train = read_set("train", recipe.train)
+    train = load_examples("train", recipe.train)
     if recipe.val is None:
         train = shuffled(train, recipe.seed)
         count = recipe.val_size or max(1, len(train) // 3)
@@ -288,13 +288,13 @@ def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]
                 f"{len(train)} training rows cannot give {count} validation rows and leave any "
                 "to learn from: give more rows, or a val set of its own"
             )
-        val, train = train[:count], take(train[count:], recipe.train_size, recipe.seed)
+        val, train = train[:count], sample_examples(train[count:], recipe.train_size, recipe.seed)
     else:
-        val = take(read_set("val", recipe.val), recipe.val_size, recipe.seed)
-        train = take(train, recipe.train_size, recipe.seed)
+        val = sample_examples(load_examples("val", recipe.val), recipe.val_size, recipe.seed)
+        train = sample_examples(train, recipe.train_size, recipe.seed)
     test: list[Example] = []
     if recipe.test is not None:
-        test = take(read_set("test", recipe.test), recipe.test_size, recipe.seed)
+        test = sample_examples(load_examples("test", recipe.test), recipe.test_size, recipe.seed)
     check_disjoint(train=train, val=val, test=test)
     return train, val, test
 

@@ -1,4 +1,4 @@
-"""`Example`: one frozen row of data, and what makes its values JSON."""
+"""`Example`: one frozen row of data, and the conversion of its values to JSON."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lmpipe.foundation.canonical_json import canonical_json, digest
 
 
 class Example:
-    """A frozen row: named values, some of which are a program's inputs.
+    """A frozen row of named values, some of which are the inputs of a program.
 
-    Fields are read as attributes (`row.answer`) or items (`row["answer"]`). The row itself cannot
-    change; objects that it holds are the caller's own. Two rows are equal when their values have
-    the same canonical JSON and the same fields are inputs.
+    Fields are read as attributes (`row.answer`) or items (`row["answer"]`). The row cannot change,
+    but mutable objects in it are not copied. Two rows are equal if their values have the same
+    canonical JSON and the same fields are inputs.
 
     Args:
-        values: JSON values, or what pydantic can serialise: models, dates, enums, sets.
+        values: JSON values, or values that pydantic can serialize: models, dates, enums, sets.
 
     Raises:
-        DataError: if a field has the name of one of this class's own attributes.
+        DataError: if a field has the name of an attribute of this class.
     """
 
     __slots__ = ("_fingerprint", "_input_names", "_values")
@@ -38,7 +38,7 @@ class Example:
         if taken:
             raise DataError(
                 f"a row cannot have a field {taken[0]!r}: Example has an attribute of that name; "
-                "rename the field, for instance with read_examples(…, "
+                "rename the field, for example with read_examples(…, "
                 f"rename={{{taken[0]!r}: {'gold_' + taken[0].strip('_')!r}}})"
             )
         self._set(MappingProxyType(values), None)
@@ -49,7 +49,7 @@ class Example:
         object.__setattr__(self, "_fingerprint", None)
 
     def with_inputs(self, *names: str) -> Example:
-        """Return the same row with these fields as the program's inputs.
+        """Return the same row with these fields as its inputs.
 
         Raises:
             DataError: if the row lacks one of the fields.
@@ -63,25 +63,25 @@ class Example:
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """All fields, in the row's order; read-only."""
+        """All fields in the order of the row, read-only."""
         return self._values
 
     @property
     def inputs(self) -> Mapping[str, Any]:
-        """The fields that the program is given; read-only.
+        """The fields that are passed to the program, read-only.
 
         Raises:
-            DataError: if nobody said which fields are inputs.
+            DataError: if `with_inputs` has not been called.
         """
         names = self._declared_inputs()
         return MappingProxyType({name: self._values[name] for name in names})
 
     @property
     def labels(self) -> Mapping[str, Any]:
-        """The fields that are not inputs; read-only.
+        """The fields that are not inputs, read-only.
 
         Raises:
-            DataError: if nobody said which fields are inputs.
+            DataError: if `with_inputs` has not been called.
         """
         names = self._declared_inputs()
         return MappingProxyType({k: v for k, v in self._values.items() if k not in names})
@@ -90,7 +90,7 @@ class Example:
         """Hash the values and the names of the inputs: 64 hexadecimal digits.
 
         Raises:
-            DataError: if a value is neither JSON nor something that pydantic can serialise.
+            DataError: if a value is neither JSON nor serializable by pydantic.
         """
         if self._fingerprint is None:
             names = None if self._input_names is None else sorted(self._input_names)
@@ -106,7 +106,7 @@ class Example:
         """Return all fields as JSON values.
 
         Raises:
-            DataError: if a value is neither JSON nor something that pydantic can serialise.
+            DataError: if a value is neither JSON nor serializable by pydantic.
         """
         row = {}
         for name, value in self._values.items():
@@ -119,13 +119,13 @@ class Example:
     def _declared_inputs(self) -> tuple[str, ...]:
         if self._input_names is None:
             raise DataError(
-                "which fields are inputs? Call with_inputs(…) on the row, with names out of: "
+                "which fields are inputs? Call with_inputs(…) on the row with some of its fields: "
                 + ", ".join(self._values)
             )
         return self._input_names
 
     def __getattr__(self, name: str) -> Any:
-        if name in Example.__slots__:  # a row that is not built yet has no fields to look at
+        if name in Example.__slots__:  # not initialized yet, as during a copy
             raise AttributeError(name)
         try:
             return self._values[name]
@@ -164,7 +164,7 @@ class Example:
     def __hash__(self) -> int:
         return hash(self.fingerprint())
 
-    def __reduce__(self) -> tuple[Any, ...]:  # so that copy works on a frozen class
+    def __reduce__(self) -> tuple[Any, ...]:  # copying a frozen object calls this
         return _rebuild, (dict(self._values), self._input_names)
 
     def __repr__(self) -> str:
@@ -180,7 +180,7 @@ def _rebuild(values: dict[str, Any], input_names: tuple[str, ...] | None) -> Exa
 
 
 def missing_field(name: str, names: Iterable[str]) -> str:
-    """Say that a row lacks a field, which fields it has, and which of them is the nearest."""
+    """Write the message for a missing field: its nearest match, and the fields that exist."""
     names = list(names)
     near = get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -188,13 +188,13 @@ def missing_field(name: str, names: Iterable[str]) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """Turn a value into JSON values, the same way in every process.
+    """Convert a value to JSON values, in the same way in every process.
 
-    Sets become sorted lists, since their own order changes from process to process. NaN and the
-    infinities, which JSON cannot spell, become null.
+    Sets become sorted lists, because their order differs between processes. NaN and infinity,
+    which JSON does not have, become null.
 
     Raises:
-        DataError: if it is neither JSON nor something that pydantic can serialise.
+        DataError: if it is neither JSON nor serializable by pydantic.
     """
     if value is None or type(value) in (str, int, bool):
         return value
@@ -207,7 +207,7 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted((jsonable(item) for item in value), key=canonical_json)
     if isinstance(value, type):
-        raise DataError(f"expected a JSON value, came the class {value.__name__}")
+        raise DataError(f"expected a JSON value, got the class {value.__name__}")
     if isinstance(value, Example):
         return value.to_json()
     if hasattr(value, "model_dump"):
@@ -224,6 +224,6 @@ def _by_pydantic(value: Any) -> Any:
         return to_jsonable_python(value, inf_nan_mode="null")
     except (PydanticSerializationError, ValueError) as error:
         raise DataError(
-            f"expected a JSON value or one that pydantic can serialise, came "
+            f"expected a JSON value or one that pydantic can serialize, got "
             f"{type(value).__name__}; convert it first ({error})"
         ) from error

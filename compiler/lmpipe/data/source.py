@@ -1,4 +1,4 @@
-"""`Source`: where the examples of a set come from, and how many of them are taken."""
+"""`Source`: where the examples of a compile are read from."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from lmpipe.data.example import Example
-from lmpipe.data.reading import check_not_empty, read_examples, shuffled
+from lmpipe.data.reading import read_examples
+from lmpipe.data.splits import check_not_empty
 from lmpipe.errors import DataError
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where examples are read from, when a compile needs them.
+    """Examples that are read when a compile or an evaluation needs them.
 
     Args:
-        source: a JSONL, JSON, CSV or Parquet file, or the hub name of a data set.
-        inputs: the fields that the program is given; the others are labels.
-        split: the split of a hub data set.
+        source: a JSONL, JSON, CSV, TSV or Parquet file, or the name of a data set on the hub.
+        inputs: the fields that are passed to the program; the others are labels.
+        split: the split of a data set on the hub.
         required: further fields that every row must have, such as those that the metric reads.
-        rename: old field name → new one.
-        convert: turns a row as it was read into the row that is wanted.
+        rename: old field name → new field name.
+        convert: maps the fields of a row as it was read to the fields of the example.
     """
 
     source: str | Path
@@ -36,7 +37,7 @@ class Source:
         """Read the examples.
 
         Raises:
-            DataError: if a file or row is wrong; names the file and the line.
+            DataError: if the file or a row is not valid; names the file and the line.
         """
         examples = read_examples(
             self.source,
@@ -48,17 +49,26 @@ class Source:
         if self.convert is None:
             return examples
         rows = [self.convert(example.to_json()) for example in examples]
-        return [Example(**row).with_inputs(*self.inputs) for row in rows]
+        return [self._to_example(number, row) for number, row in enumerate(rows, start=1)]
+
+    def _to_example(self, number: int, row: object) -> Example:
+        place = f"{self.source}: row {number}, as convert= returned it"
+        if not isinstance(row, dict):
+            raise DataError(f"{place}: expected a dict of fields, got {type(row).__name__}")
+        try:
+            return Example(**row).with_inputs(*self.inputs)
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from error
 
 
 Data = Sequence[Example] | Source
 
 
-def read_set(name: str, data: Data) -> list[Example]:
-    """The examples of a set, which has at least one.
+def load_examples(name: str, data: Data) -> list[Example]:
+    """Read a set of examples, or copy one that is already in memory.
 
     Args:
-        name: what the set is called, for messages.
+        name: the name of the set, for error messages.
         data: the examples, or where they are read from.
 
     Raises:
@@ -67,16 +77,3 @@ def read_set(name: str, data: Data) -> list[Example]:
     examples = data.read() if isinstance(data, Source) else list(data)
     check_not_empty(name, examples)
     return examples
-
-
-def take(examples: list[Example], size: int | None, seed: int) -> list[Example]:
-    """So many of the examples, drawn by the seed; None takes all.
-
-    Raises:
-        DataError: if there are fewer.
-    """
-    if size is None:
-        return examples
-    if size > len(examples):
-        raise DataError(f"asked for {size} rows where there are {len(examples)}")
-    return shuffled(examples, seed)[:size]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lmpipe.data.example import Example
-from lmpipe.data.reading import check_not_empty
+from lmpipe.data.splits import check_not_empty
 from lmpipe.errors import CallError, DataError, LMRequestError, MetricError
 from lmpipe.evaluation.results import Evaluation, Figures, Row
 from lmpipe.evaluation.score_row import Judge, run_row

@@ -1,4 +1,4 @@
-"""Overfitting: whether a program scores better on what chose it than on what it never met."""
+"""Detect overfitting: a better score on the examples that chose a program than on new ones."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.statistics import Interval, two_sample_interval
 
 _REMEDIES = {
-    "train": "give it more training examples, or show it fewer demonstrations",
-    "validation": "give it more validation examples, or try fewer candidates",
+    "train": "use more training examples or fewer demonstrations",
+    "validation": "use more validation examples or fewer candidates",
 }
-# What a set was to the compile decides which gaps say that it learned by heart.
+# Gaps that suggest memorization, the most telling first.
 _GAPS = (("train", "test"), ("validation", "test"), ("train", "validation"))
 
 
 @dataclass(frozen=True)
 class Overfitting:
-    """A score that is above another one by more than chance.
+    """A gap between two scores of one program that chance does not explain.
 
     Args:
-        seen: the set on which the score is higher: `train` or `validation`.
-        unseen: the set on which it is lower: `validation` or `test`.
-        high: the score on the one.
-        low: the score on the other.
-        examples: how many examples each rests on.
-        interval: the 95 % interval of the difference.
+        seen: the set with the higher score: `train` or `validation`.
+        unseen: the set with the lower score: `validation` or `test`.
+        high: the higher score.
+        low: the lower score.
+        examples: the number of examples in each of the two sets.
+        interval: the 95 % confidence interval of the difference.
     """
 
     seen: str
@@ -39,13 +39,13 @@ class Overfitting:
 
     @property
     def sentence(self) -> str:
-        """The warning for people, with its numbers and what to do."""
+        """The warning, with its numbers and a remedy."""
         return (
             f"this looks overfitted: {100 * self.high:.1f}% on {self.examples[0]} {self.seen} "
             f"examples but {100 * self.low:.1f}% on {self.examples[1]} {self.unseen} examples, "
             f"{100 * (self.high - self.low):.1f} points less (95 % interval "
             f"{100 * self.interval.low:.1f} to {100 * self.interval.high:.1f}); "
-            f"{_REMEDIES[self.seen]}, and check that both sets are of one kind"
+            f"{_REMEDIES[self.seen]}, and check that both sets are similar"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -59,15 +59,15 @@ class Overfitting:
 
 
 def find_overfitting(evaluations: Mapping[str, Evaluation | None]) -> Overfitting | None:
-    """Look for a gap between two scores of one program that chance does not explain.
+    """Find a gap between two scores of one program that chance does not explain.
 
     Args:
-        evaluations: of the compiled program on `train`, `validation` and `test`, as far as it was
-            scored on them.
+        evaluations: the evaluations of the compiled program on `train`, `validation` and `test`;
+            any of them may be missing or None.
 
     Returns:
-        The first gap whose 95 % interval is above zero: train or validation over test, then train
-        over validation; None if there is none.
+        The first gap whose 95 % interval is above zero, or None. Train and validation are compared
+        with test first, then train with validation.
     """
     for seen, unseen in _GAPS:
         first, second = evaluations.get(seen), evaluations.get(unseen)

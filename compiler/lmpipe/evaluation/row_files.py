@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from lmpipe.errors import DataError
-from lmpipe.foundation.atomic_files import whole_file
+from lmpipe.foundation.atomic_files import open_atomic
 from lmpipe.foundation.canonical_json import canonical_json
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         path: the file; it is written whole or not at all.
         rows: the rows, which are gone through twice for a CSV.
     """
-    with whole_file(path) as file:
+    with open_atomic(path) as file:
         if path.suffix.lower() == ".jsonl":
             file.writelines(json_line(row) for row in rows)
         else:

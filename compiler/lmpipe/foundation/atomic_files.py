@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders that one process works in at a time."""
+"""Write files atomically, and lock folders for one process at a time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import IO
 
 try:
     import fcntl
-except ImportError:  # not a POSIX system: two processes are not kept apart there
+except ImportError:  # not a POSIX system: locks have no effect
     fcntl = None  # type: ignore[assignment]
 
 
 def home_folder() -> Path:
-    """Where lmpipe keeps what it fetched and made: $LMPIPE_HOME, or in the user's cache folder."""
+    """Return the folder of downloads and caches: $LMPIPE_HOME, else in the user's cache folder."""
     if home := os.environ.get("LMPIPE_HOME"):
         return Path(home).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -24,14 +24,14 @@ def home_folder() -> Path:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    with whole_file(path) as file:
+    """Write a file atomically: on failure, its old content remains."""
+    with open_atomic(path) as file:
         file.write(data)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write to, which takes its name at the end, or is gone if that is not reached."""
+def open_atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file that replaces `path` when the block ends without an error."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -46,7 +46,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def lock_file(file: IO[bytes]) -> bool:
-    """Take an open file for this process until it is closed; False if another one has it."""
+    """Lock an open file until it is closed; return False if another process has locked it."""
     if fcntl is not None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,7 +56,7 @@ def lock_file(file: IO[bytes]) -> bool:
 
 
 class FolderLock:
-    """A folder taken by this process; the system gives it back however the process ends.
+    """A folder locked by this process. The lock ends with the process, however it ends.
 
     Args:
         file: the open lock file.
@@ -67,7 +67,7 @@ class FolderLock:
 
     @staticmethod
     def take(folder: Path) -> FolderLock | None:
-        """Take a folder, or return None if another process has it."""
+        """Lock a folder, or return None if another process has locked it."""
         file = (folder / ".lock").open("wb")
         if not lock_file(file):
             file.close()
@@ -75,5 +75,5 @@ class FolderLock:
         return FolderLock(file)
 
     def release(self) -> None:
-        """Give the folder back."""
+        """Unlock the folder."""
         self._file.close()

@@ -1,7 +1,7 @@
-"""Canonical JSON: one value, one spelling, one hash.
+"""Canonical JSON: equal values have the same bytes and the same hash.
 
-Cache keys, state hashes and artifact hashes all rest on these bytes: keys sorted, no white space,
-UTF-8, no NaN.
+Cache keys, state hashes and artifact hashes depend on these bytes: sorted keys, no white space,
+UTF-8, null for NaN.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ import orjson
 
 
 def canonical_json(value: Any) -> bytes:
-    """Spell a JSON value in its one canonical way."""
+    """Encode a JSON value canonically.
+
+    Raises:
+        TypeError: if it is not a JSON value.
+    """
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=_plain)
 
 
 def pretty_json(value: Any, *, sort_keys: bool = True) -> bytes:
-    """Spell a JSON value for people: two spaces, a newline at the end.
+    """Encode a JSON value for people: indented by two spaces, with a newline at the end.
 
     Args:
         value: the JSON value.
-        sort_keys: sort keys, so that equal values have equal bytes; else keep their order.
+        sort_keys: sort the keys, so that equal values have equal bytes; else keep their order.
     """
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     if sort_keys:
@@ -32,7 +36,7 @@ def pretty_json(value: Any, *, sort_keys: bool = True) -> bytes:
 
 
 def digest(value: Any) -> str:
-    """Hash a JSON value: 64 hexadecimal digits of SHA-256 over its canonical spelling."""
+    """Hash a JSON value: SHA-256 of its canonical encoding, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Other Pythons: where lmpipe keeps those of heavy packages, and how they tell what they have."""
+"""Python environments for heavy packages: where they are, and what is installed in them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lmpipe.foundation.atomic_files import home_folder
 
-# For another Python, with names of packages after it. Asks for metadata alone: importing what it
-# is asked about may take seconds.
+# Run with another Python and package names as arguments. It reads only metadata, because importing
+# these packages can take seconds.
 VERSIONS_SCRIPT = """
 import json, sys
 from importlib import metadata
@@ -22,10 +22,10 @@ print(json.dumps({"python": sys.version.split()[0], "packages": found}))
 
 
 def environment_folder(name: str) -> Path:
-    """Where lmpipe looks for an environment of that name: `vllm`, or `train`."""
+    """Return the folder of the environment `vllm` or `train`."""
     return home_folder() / "environments" / name
 
 
 def environment_python(name: str) -> Path:
-    """The Python of such an environment, whether somebody has made it or not."""
+    """Return the Python of an environment, which may not exist yet."""
     return environment_folder(name) / "bin" / "python"

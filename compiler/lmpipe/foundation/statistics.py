@@ -1,4 +1,4 @@
-"""Confidence intervals for scores and what a search's best score is worth, in plain Python."""
+"""Confidence intervals for scores, and the selection-bias correction of a best score."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import mul
 from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
 from lmpipe.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A confidence interval, both ends included."""
+    """A closed confidence interval."""
 
     low: float
     high: float
@@ -32,13 +35,18 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Say where the mean of scores in [0, 1] lies.
+    """Compute a confidence interval for the mean of scores in [0, 1].
 
-    Wilson's interval where all scores are 0 or 1, and where all are equal (Student's t would give
-    it no width); otherwise Student's t on the mean, clipped to [0, 1].
+    Uses Wilson's interval if all scores are 0 or 1, or if all are equal (Student's t would give a
+    width of 0); otherwise Student's t on the mean, clipped to [0, 1].
+
+    Args:
+        values: the scores.
+        confidence: the coverage, in (0, 1).
 
     Raises:
-        InputError: if there are no values, one is outside [0, 1], or confidence is not in (0, 1).
+        InputError: if there are no values, a value is outside [0, 1], or confidence is outside
+            (0, 1).
     """
     _check(values, confidence, low=0.0)
     n, mean = len(values), _mean(values)
@@ -49,15 +57,20 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
 
 
 def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Say where the mean of per-row score differences (new minus old) lies.
+    """Compute a confidence interval for the mean of per-row score differences, new minus old.
 
-    Student's t on the differences, clipped to [-1, 1]. Three cases that t cannot judge: one row
-    alone says nothing, [-1, 1]; differences that are all 0 are no difference, exactly [0, 0];
-    differences that all have one other value d get Wilson's interval for (d + 1) / 2, scaled back,
-    so that two lucky rows do not look certain.
+    Uses Student's t on the differences, clipped to [-1, 1]. Three cases have no variance to use:
+    a single row gives [-1, 1]; differences that are all 0 give exactly [0, 0]; differences that
+    all equal another value d give Wilson's interval for (d + 1) / 2, scaled back, so that two
+    lucky rows do not look certain.
+
+    Args:
+        differences: the differences, in [-1, 1].
+        confidence: the coverage, in (0, 1).
 
     Raises:
-        InputError: if there are no values, one is outside [-1, 1], or confidence is not in (0, 1).
+        InputError: if there are no values, a value is outside [-1, 1], or confidence is outside
+            (0, 1).
     """
     _check(differences, confidence, low=-1.0)
     n, mean = len(differences), _mean(differences)
@@ -75,13 +88,19 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> I
 def two_sample_interval(
     first: Sequence[float], second: Sequence[float], confidence: float = 0.95
 ) -> Interval:
-    """Say where the difference of two means (first minus second) of unpaired scores lies.
+    """Compute a confidence interval for the difference of two means, first minus second.
 
-    Each mean's own interval, put together by Newcombe's hybrid method (Statistics in Medicine 17,
+    Combines the intervals of the two means by Newcombe's hybrid method (Statistics in Medicine 17,
     1998, method 10 for proportions; Zou and Donner, Statistics in Medicine 27, 2008, for others).
 
+    Args:
+        first: the scores of one sample, in [0, 1].
+        second: the scores of an independent sample, in [0, 1].
+        confidence: the coverage, in (0, 1).
+
     Raises:
-        InputError: if there are no values, one is outside [0, 1], or confidence is not in (0, 1).
+        InputError: if there are no values, a value is outside [0, 1], or confidence is outside
+            (0, 1).
     """
     one, other = mean_interval(first, confidence), mean_interval(second, confidence)
     mean, reference = _mean(first), _mean(second)
@@ -94,52 +113,77 @@ def two_sample_interval(
 def out_of_bag_estimate(
     candidates: Sequence[Sequence[float]], *, seed: int, resamples: int = 500
 ) -> float:
-    """Estimate what the best of some candidates scores on new rows: less than it seems to.
+    """Estimate the score of the best of several candidates on new rows.
 
-    The best of many is partly the luckiest on the rows that chose it. Bootstrap bias correction
-    (Tsamardinos, Greasidou and Borboudakis, arXiv 1708.07180, section 3): rows are drawn with
-    replacement, the best candidate on them is chosen, and it is scored on the rows that were not
-    drawn; the mean over many such draws is the estimate. Here the left-out score of the winner
-    itself is taken off and its whole score added, which has the same expectation, less noise, and
-    is exact for a single candidate.
+    The best candidate is partly the luckiest on the rows that selected it, so its own score is
+    optimistic. This is the bootstrap bias correction of Tsamardinos, Greasidou and Borboudakis
+    (arXiv 1708.07180, section 3): draw rows with replacement, select the best candidate on them,
+    score it on the rows that were not drawn, and average over many draws. As a control variate,
+    the overall winner's left-out score is subtracted from each draw and its full score added: the
+    expectation is the same, the variance is lower, and a single candidate gets its exact mean.
 
     Args:
-        candidates: the scores of each on the same rows, in order of preference: of equal ones the
-            first is chosen.
-        seed: of the draws.
-        resamples: how many draws.
+        candidates: each candidate's scores on the same rows, in order of preference: the first of
+            several equal candidates is selected.
+        seed: the seed of the draws.
+        resamples: the number of draws.
 
     Raises:
-        InputError: if there are no candidates or rows, or their numbers of rows differ.
+        InputError: if there are no candidates or rows, or the candidates differ in their number
+            of rows.
     """
     sizes = {len(scores) for scores in candidates}
     if len(sizes) != 1 or sizes == {0}:
         raise InputError(
-            "an out-of-bag estimate needs the scores of one candidate or more on the same rows, "
-            f"came {[len(scores) for scores in candidates]}"
+            "an out-of-bag estimate needs one or more candidates scored on the same rows, got "
+            f"{[len(scores) for scores in candidates]} scores"
         )
-    (rows,) = sizes
-    winner = max(candidates, key=math.fsum)
-    rng, shifts = random.Random(seed), []
-    for _ in range(resamples):
-        drawn = [0] * rows
-        for row in rng.choices(range(rows), k=rows):
-            drawn[row] += 1
-        left = [row for row in range(rows) if not drawn[row]]
-        if left:
-            chosen = max(candidates, key=lambda scores: sum(map(mul, drawn, scores)))
-            shifts.append(math.fsum(chosen[row] - winner[row] for row in left) / len(left))
+    import numpy as np
+
+    winner = max(range(len(candidates)), key=lambda i: math.fsum(candidates[i]))
+    table = np.array(candidates, dtype=np.float64)
+    counts = _bootstrap_counts(resamples, sizes.pop(), seed)
+    # Summed row by row: the order of the additions, and so their rounding and the choice among
+    # equal candidates, is the same on every machine.
+    totals = np.zeros((resamples, len(candidates)))
+    for drawn, scores in zip(counts.T, table.T, strict=True):
+        totals += drawn[:, None] * scores
+    gains = table - table[winner]
+    shifts = []
+    for drawn, chosen in zip(counts, totals.argmax(axis=1), strict=True):
+        left_out = gains[chosen][drawn == 0].tolist()
+        if left_out:
+            shifts.append(math.fsum(left_out) / len(left_out))
     shift = math.fsum(shifts) / max(1, len(shifts))
-    return min(1.0, max(0.0, _mean(winner) + shift))
+    return min(1.0, max(0.0, _mean(candidates[winner]) + shift))
+
+
+def _bootstrap_counts(resamples: int, rows: int, seed: int) -> NDArray[Any]:
+    """Count how often each draw with replacement has each row: one line per draw.
+
+    The draws are those of `random.Random(seed).choices`: numpy's generator continues from the
+    state of Python's, and both make the same numbers of it.
+    """
+    import numpy as np
+
+    _, (*words, position), _ = random.Random(seed).getstate()
+    generator = np.random.RandomState()
+    words_array = np.array(words, dtype=np.uint32)
+    generator.set_state(("MT19937", words_array, position, 0, 0.0))
+    counts = np.empty((resamples, rows))
+    for draw in counts:
+        drawn = (generator.random_sample(rows) * rows).astype(np.intp)
+        draw[:] = np.bincount(drawn, minlength=rows)
+    return counts
 
 
 @lru_cache(maxsize=1024)
 def t_quantile(probability: float, degrees: int) -> float:
-    """Return the point below which Student's t lies with the given probability.
+    """Compute a quantile of Student's t distribution.
 
     Args:
-        probability: in (0, 1).
-        degrees: degrees of freedom, 1 or more.
+        probability: the cumulative probability, in (0, 1).
+        degrees: the degrees of freedom, 1 or more.
 
     Raises:
         InputError: if an argument is out of range.
@@ -163,16 +207,16 @@ def t_quantile(probability: float, degrees: int) -> float:
 
 def _check(values: Sequence[float], confidence: float, *, low: float) -> None:
     if not values:
-        raise InputError("an interval needs at least one value, came none")
+        raise InputError("an interval needs at least one value, got none")
     wrong = next((value for value in values if not low <= value <= 1), None)
     if wrong is not None:
-        raise InputError(f"expected values in [{low:g}, 1], came {wrong}")
+        raise InputError(f"expected values in [{low:g}, 1], got {wrong}")
     if not 0 < confidence < 1:
         raise InputError(f"confidence is {confidence}; expected a number in (0, 1) such as 0.95")
 
 
 def _mean(values: Sequence[float]) -> float:
-    # Of equal values, rounding could put the quotient next to them instead of on them.
+    # The mean of equal values must be that value; rounding could miss it.
     return min(max(math.fsum(values) / len(values), min(values)), max(values))
 
 
@@ -181,7 +225,7 @@ def _wilson(share: float, n: int, confidence: float) -> Interval:
     scale = 1 + z * z / n
     centre = (share + z * z / (2 * n)) / scale
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
-    # In exact arithmetic the ends lie in [0, 1] and around the share; rounding may miss it.
+    # Exactly, the interval is within [0, 1] and contains the share; rounding may violate that.
     return Interval(min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
@@ -192,7 +236,7 @@ def _t_half_width(values: Sequence[float], mean: float, confidence: float) -> fl
 
 
 def _t_two_tails(t: float, degrees: int) -> float:
-    """P(|T| > t): the regularised incomplete beta function at degrees / (degrees + t²)."""
+    """Compute P(|T| > t): the regularized incomplete beta function at degrees / (degrees + t²)."""
     if t == 0:
         return 1.0
     x = degrees / (degrees + t * t)

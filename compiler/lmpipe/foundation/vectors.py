@@ -1,7 +1,7 @@
-"""Vectors as text: unit length, little-endian half floats in base64.
+"""Vectors as text: scaled to unit length, as little-endian half floats in base64.
 
-Half floats are multiples of 2**-24, so a sum of products of two unit vectors is exact in a double:
-what is nearest to what is the same on every machine, whatever order it adds up in.
+Half floats are multiples of 2**-24, so the dot product of two unit vectors is exact in a double.
+Nearest neighbors are therefore the same on every machine, in any order of summation.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import struct
 from collections.abc import Iterable, Sequence
 from math import isfinite, sqrt
 
-_BYTES = 2  # of one number
+_BYTES = 2  # per value
 
 
 def encode_vector(values: Sequence[float]) -> str:
-    """Spell a vector, scaled to unit length; one of nothing but zeros stays as it is.
+    """Encode a vector, scaled to unit length. A zero vector is not scaled.
 
     Raises:
-        ValueError: if it is empty, or one of its values is no finite number.
+        ValueError: if it is empty or a value is not finite.
     """
     numbers = [float(value) for value in values]
     largest = max(map(abs, numbers), default=0.0)
     if not numbers or not all(map(isfinite, numbers)):
-        raise ValueError("a vector is one finite number or more")
-    # By the largest number first: squares of very large and very small ones are out of range.
+        raise ValueError("a vector needs one or more finite numbers")
+    # Scale by the largest value first: the squares of very large or small values are out of range.
     scaled = [number / largest for number in numbers] if largest else numbers
     length = sqrt(sum(number * number for number in scaled)) or 1.0
     packed = struct.pack(f"<{len(scaled)}e", *(number / length for number in scaled))
@@ -33,42 +33,42 @@ def encode_vector(values: Sequence[float]) -> str:
 
 
 def decode_bytes(text: str) -> bytes:
-    """The bytes of what `encode_vector` or `join_vectors` spelled.
+    """Decode the half floats of `encode_vector` or `join_vectors` to bytes.
 
     Raises:
-        ValueError: if it is no base64 of finite half floats.
+        ValueError: if the text is not base64 of finite half floats.
     """
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise ValueError(f"the vectors are no base64: {error}") from error
+        raise ValueError(f"the vectors are not base64: {error}") from error
     if len(data) % _BYTES:
-        raise ValueError(f"the vectors have {len(data)} bytes, which are no half floats")
-    # The exponent of one that is infinite or no number has all bits set.
+        raise ValueError(f"the vectors have {len(data)} bytes, but half floats have {_BYTES} each")
+    # Infinity and NaN have an exponent of all ones.
     if any(high & 0x7C == 0x7C for high in set(data[1::_BYTES])):
-        raise ValueError("a vector holds a number that is not finite")
+        raise ValueError("a vector has a value that is not finite")
     return data
 
 
 def decode_vector(text: str) -> list[float]:
-    """The numbers of what `encode_vector` spelled.
+    """Decode a vector to numbers.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if the text is not a vector.
     """
     data = decode_bytes(text)
     return list(struct.unpack(f"<{len(data) // _BYTES}e", data))
 
 
 def dimension_of(text: str) -> int:
-    """How many numbers a spelled vector has.
+    """Count the numbers of an encoded vector.
 
     Raises:
-        ValueError: if it is no vector.
+        ValueError: if the text is not a vector.
     """
     return len(decode_bytes(text)) // _BYTES
 
 
 def join_vectors(texts: Iterable[str]) -> str:
-    """Spell several vectors, one after the other."""
+    """Concatenate encoded vectors into one text."""
     return base64.b64encode(b"".join(map(decode_bytes, texts))).decode()

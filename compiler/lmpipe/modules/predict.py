@@ -78,7 +78,6 @@ class Predict(Predictor, Generic[P, R_co]):
         self.signature = self._prepare(_as_class(signature))
         self.path = self.signature.__name__
         self.lm = lm
-        check_number(type(self).__name__, "retries", retries, minimum=0, integer=True)
         self.retries = retries
         self._spec = spec_of(self.signature)
         self._pools = Pools(self._spec)  # shared by the copies that other states are bound to

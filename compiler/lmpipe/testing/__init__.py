@@ -1,11 +1,11 @@
-"""Tests without an LM: cassettes, a network block, and the pytest plugin that has both.
+"""Test programs without an LM: cassettes, a network block, and a pytest plugin for both.
 
     @pytest.mark.cassette
     def test_a_refund_goes_to_billing():
         assert route(ticket="I was charged twice").team == "billing"
 
-`docs/testing.md` says how to record and replay. Names are imported when they are first used: the
-plugin is loaded into every pytest run on a machine, and must cost nothing there.
+See `docs/testing.md`. Names are imported when they are first used, because pytest loads the plugin
+in every run on the machine.
 """
 
 import lazy_loader

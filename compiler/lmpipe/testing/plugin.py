@@ -1,7 +1,7 @@
-"""The pytest plugin: `@pytest.mark.cassette`, `--lm-record=MODE`, and a block on the network.
+"""The pytest plugin: `@pytest.mark.cassette`, `--lm-record=MODE`, and a network block.
 
-It is loaded into every pytest run where lmpipe is installed, so nothing of lmpipe is imported
-before a test needs it.
+pytest loads it in every run where lmpipe is installed, so it imports nothing of lmpipe until a test
+needs it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import pytest
 
 if TYPE_CHECKING:
     from lmpipe.lm.cassettes.cassette import Cassette
-    from lmpipe.testing.one_test import CassetteTest
+    from lmpipe.testing.run_item import CassetteTest
 
-# As in `lmpipe.lm.cassettes.cassette`.
+# Equal to `MODES` in lmpipe.lm.cassettes.cassette.
 _MODES = ("none", "once", "new_episodes", "rewrite", "all")
 
 _MARK = (
     "cassette(name=None, *, mode=None, allow_unplayed=False, allowed_hosts=()): record the LM "
-    "calls of the test with --lm-record=MODE, and replay them from cassettes/ otherwise"
+    "calls of the test with --lm-record=MODE, else replay them from cassettes/"
 )
 
 _TEST = pytest.StashKey["CassetteTest"]()
@@ -34,27 +34,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--lm-record",
         choices=_MODES,
-        help="record the LM calls of tests marked with cassette: once (where there is no "
-        "cassette), new_episodes (what is not recorded), rewrite (afresh), all (afresh, keeping "
-        "what is not asked for); none replays, and is the default",
+        help="record the LM calls of tests marked with cassette: once (if there is no cassette), "
+        "new_episodes (calls that are not recorded), rewrite (all calls), all (all calls, keeping "
+        "recorded calls that the test does not make); none, the default, replays",
     )
     group.addoption(
         "--lm-block-network",
         action="store_true",
-        help="block the network in all tests but those that record",
+        help="block the network in all tests except those that record",
     )
     group.addoption(
         "--no-lm",
         action="store_true",
-        help="fail tests that ask an LM without a cassette; scripted LMs may be asked",
+        help="fail tests that call an LM without a cassette; scripted LMs are allowed",
     )
     parser.addini(
         "lmpipe_cassette_dir",
-        "folder of the cassettes, from the root folder; cassettes/ beside each test by default",
+        "folder of all cassettes, relative to the root folder; by default cassettes/ beside a test",
     )
-    parser.addini("lmpipe_allowed_hosts", "hosts that may be reached under the block", type="args")
-    parser.addini("lmpipe_block_network", "as --lm-block-network", type="bool", default=False)
-    parser.addini("lmpipe_no_lm", "as --no-lm", type="bool", default=False)
+    parser.addini("lmpipe_allowed_hosts", "hosts that the network block allows", type="args")
+    parser.addini("lmpipe_block_network", "like --lm-block-network", type="bool", default=False)
+    parser.addini("lmpipe_no_lm", "like --no-lm", type="bool", default=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,22 +71,22 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 @pytest.fixture(autouse=True)
-def _lmpipe_road(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Leads the LM calls of a test, and of its own fixtures, where its mark says."""
+def _lmpipe_redirect(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Redirect the LM calls of a test and of its function-scoped fixtures."""
     item, stash = request.node, request.config.stash
     marked = item.get_closest_marker("cassette") or "cassette" in request.fixturenames
     block, no_lm = stash[_BLOCK], stash[_NO_LM]
     if not (marked or block or no_lm):
         yield
         return
-    from lmpipe.testing import one_test
+    from lmpipe.testing import run_item
 
     if marked:
-        test = item.stash[_TEST] = one_test.CassetteTest.of(item)
-        with test.running():
+        test = item.stash[_TEST] = run_item.CassetteTest.from_mark(item)
+        with test.redirect():
             yield
     else:
-        with one_test.plain(item, block=block, no_lm=no_lm):
+        with run_item.run_without_cassette(item, block=block, no_lm=no_lm):
             yield
 
 
@@ -102,7 +102,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     result = yield
     test = item.stash.get(_TEST, None)
     if test is not None:
-        test.passed()
+        test.mark_passed()
     return result
 
 
@@ -111,9 +111,9 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if call.excinfo is not None and "lmpipe.testing.one_test" in sys.modules:
-        from lmpipe.testing import one_test
+    if call.excinfo is not None and "lmpipe.testing.run_item" in sys.modules:
+        from lmpipe.testing import run_item
 
-        if one_test.speaks_for_itself(call.excinfo.value):
-            report.longrepr = one_test.brief(call.excinfo, item)
+        if run_item.needs_no_library_traceback(call.excinfo.value):
+            report.longrepr = run_item.short_traceback(call.excinfo, item)
     return report

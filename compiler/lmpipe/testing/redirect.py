@@ -1,4 +1,4 @@
-"""`use_cassette`: send every LM call of the process to a cassette inside a `with` block."""
+"""`use_cassette`: redirect every LM call of the process to a cassette inside a `with` block."""
 
 from __future__ import annotations
 
@@ -28,67 +28,78 @@ def use_cassette(
 ) -> Iterator[Cassette]:
     """Record the LM calls of a `with` block, or replay them with the network blocked.
 
-    All calls of the process are held, whatever LM, cache or runtime the code inside configures
-    and whichever thread or event loop it runs on.
+    This affects all calls of the process, with any LM, cache and runtime, on any thread and event
+    loop.
 
     Args:
         path: the cassette's file.
         mode: `none`, `once`, `new_episodes`, `rewrite` or `all`, as in `Cassette`.
-        allow_unplayed: whether recorded calls may be left over that nothing asked for.
-        allowed_hosts: hosts that may be reached while calls are replayed.
+        allow_unplayed: accept recorded calls that the block does not make.
+        allowed_hosts: hosts that may be reached during a replay.
 
     Raises:
         CassetteMissError: if a call is not recorded.
-        CassetteError: if the file is damaged, or recorded calls are left over.
+        CassetteError: if the file is damaged, or has calls that the block does not make.
     """
     remedy = f'use_cassette("{path}", mode="rewrite")'
-    with Cassette(path, mode=mode, remedy=remedy) as cassette, held(cassette, allowed_hosts):
+    with (
+        Cassette(path, mode=mode, remedy=remedy) as cassette,
+        redirect_to_cassette(cassette, allowed_hosts),
+    ):
         yield cassette
     cassette.check(allow_unplayed=allow_unplayed)
 
 
 @contextmanager
-def held(cassette: Cassette, allowed_hosts: Sequence[str], *, hint: str = "") -> Iterator[None]:
-    """Lead all LM calls to a cassette; while it replays, block the network."""
+def redirect_to_cassette(
+    cassette: Cassette, allowed_hosts: Sequence[str], *, hint: str = ""
+) -> Iterator[None]:
+    """Redirect all LM calls to a cassette, and block the network while it replays.
+
+    Args:
+        cassette: the cassette.
+        allowed_hosts: hosts that may be reached during a replay.
+        hint: how to allow a host, for the error message.
+    """
     hint = hint or 'use_cassette(…, allowed_hosts=["{host}"])'
     block = block_network(allowed_hosts=allowed_hosts, hint=hint)
-    with redirected(cassette.over), nullcontext() if cassette.recording else block:
+    with redirect_stores(cassette.over), nullcontext() if cassette.recording else block:
         yield
 
 
 @contextmanager
-def redirected(lead: Callable[[ReplyStore | None], ReplyStore]) -> Iterator[None]:
-    """Put a store of one's own in front of that of every runtime that is used meanwhile.
+def redirect_stores(wrap: Callable[[ReplyStore | None], ReplyStore]) -> Iterator[None]:
+    """Put another store in front of the store of every runtime that is used inside a block.
 
     Args:
-        lead: makes the store from the runtime's own.
+        wrap: makes the store from the runtime's own.
     """
-    kept: dict[int, tuple[Runtime, ReplyStore | None]] = {}
+    wrapped: dict[int, tuple[Runtime, ReplyStore | None]] = {}
     lock = threading.Lock()
 
     def redirect(runtime: Runtime) -> None:
-        if id(runtime) not in kept:
+        if id(runtime) not in wrapped:
             with lock:
-                if id(runtime) not in kept:
+                if id(runtime) not in wrapped:
                     own = runtime.store
-                    store = lead(own.beneath if isinstance(own, NoLM) else own)
+                    store = wrap(own.beneath if isinstance(own, RejectLMs) else own)
                     runtime.store = store
-                    kept[id(runtime)] = runtime, own
+                    wrapped[id(runtime)] = runtime, own
 
     try:
         with intercepting(redirect):
             yield
     finally:
-        for runtime, own in kept.values():
+        for runtime, own in wrapped.values():
             runtime.store = own
 
 
-class NoLM:
-    """A store for tests that are to ask no LM: a call of any but a scripted one is an error.
+class RejectLMs:
+    """A store that makes every call of an LM an error, except for scripted LMs.
 
     Args:
         beneath: the runtime's own store.
-        remedy: how to allow it, for the error's message.
+        remedy: how to allow the call, for the error message.
     """
 
     def __init__(self, beneath: ReplyStore | None, *, remedy: str) -> None:
@@ -96,14 +107,14 @@ class NoLM:
         self._remedy = remedy
 
     def get(self, key: str, request: Request) -> Reply | None:
-        """The reply of a scripted LM, if it is stored.
+        """Return the stored reply of a scripted LM, if any.
 
         Raises:
             ConfigError: if the LM is not scripted.
         """
         if not isinstance(request.lm, ScriptedLM):
             raise ConfigError(
-                f"this test asks {request.lm.model} and has no cassette\n  {self._remedy}"
+                f"this test calls {request.lm.model} and has no cassette\n  {self._remedy}"
             )
         return None if self.beneath is None else self.beneath.get(key, request)
 

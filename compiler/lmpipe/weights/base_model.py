@@ -1,4 +1,4 @@
-"""The embedded model's weights as a Hugging Face folder: a base model to train with no hub."""
+"""The default weights as a Hugging Face folder, to train on without access to a hub."""
 
 from __future__ import annotations
 
@@ -20,40 +20,43 @@ from lmpipe.weights.model_folder import model_hash
 SCRIPT = Path(__file__).with_name("base_model_script.py")
 NAME = "SmolLM2-135M-Instruct"
 _SOURCE = "source.json"
-_SECONDS = 900.0
+_TIMEOUT = 900.0  # seconds
 
 
 def default_base_model() -> Path:
-    """The folder with the weights of `LM("local")`, to train on; made once, in some 10 seconds.
+    """Return the Hugging Face folder of the weights of `LM("local")`.
 
-    Several processes may call this at once: each sees a whole folder or none.
+    The first call makes it, in about 20 seconds. Several processes may call this at once: each
+    gets a complete folder.
 
     Raises:
-        ConfigError: if the embedded model's weights cannot be fetched.
-        TrainingError: if there is no training environment, or no room.
+        ConfigError: if the default weights cannot be fetched.
+        TrainingError: if there is no training environment, the conversion fails, or the folder
+            cannot be written.
     """
     source = default_weights()
     folder = weights_folder() / NAME
     if _is_made_from(folder, source):
         return folder
-    python = _python()
+    python = _training_python()
     try:
-        # Beside the target, so that the last step is a rename within one file system.
+        # In the same file system as the target, so that the last step is a rename.
         with tempfile.TemporaryDirectory(prefix=".base-", dir=folder.parent) as scratch:
             made = Path(scratch) / NAME
             _convert(python, source, made)
             record = {"gguf": file_sha256(source), "model": model_hash(made)}
             write_file(made / _SOURCE, pretty_json(record))
-            _put(made, folder, source)
+            _move_into_place(made, folder, source)
     except OSError as error:
         raise TrainingError(
-            f"the base model cannot be kept in {folder.parent} ({error}): free 600 MB there, or "
-            "set LMPIPE_HOME to a folder that can be written to"
+            f"the base model cannot be stored in {folder.parent} ({error}): free 600 MB there, or "
+            "set LMPIPE_HOME to a writable folder"
         ) from error
     return folder
 
 
 def _is_made_from(folder: Path, source: Path) -> bool:
+    """Whether a folder is complete, undamaged and converted from this GGUF file."""
     try:
         record = orjson.loads((folder / _SOURCE).read_bytes())
         made_from, model = record["gguf"], record["model"]
@@ -62,13 +65,13 @@ def _is_made_from(folder: Path, source: Path) -> bool:
     return bool(made_from == file_sha256(source) and model == model_hash(folder))
 
 
-def _python() -> Path:
+def _training_python() -> Path:
     environment = training_environment()
     if "gguf" not in environment.versions:
         raise TrainingError(
-            f"the training environment's {environment.python} lacks gguf, which reads the embedded "
-            f"model: `{environment.python} -m pip install gguf`, or all of it anew: "
-            f"`{install_lines()}`"
+            f"the training environment's {environment.python} lacks the package gguf, which reads "
+            f"the default weights: run `{environment.python} -m pip install gguf`, or make a new "
+            f"environment: `{install_lines()}`"
         )
     return environment.python
 
@@ -81,20 +84,23 @@ def _convert(python: Path, source: Path, target: Path) -> None:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_SECONDS,
+            timeout=_TIMEOUT,
             check=False,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
         )
     except subprocess.TimeoutExpired as error:
         raise TrainingError(
-            f"converting {source.name} took over {_SECONDS:g} seconds: try again on a calmer "
-            "machine"
+            f"converting {source.name} took over {_TIMEOUT:g} seconds: try again when the machine "
+            "is less busy"
         ) from error
     if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit {done.returncode}"]
-        raise TrainingError(f"{source} could not be made into a Hugging Face folder: {last[0]}")
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise TrainingError(f"{source} cannot be converted to a Hugging Face folder: {last[0]}")
+    for file in target.iterdir():
+        file.chmod(0o644)  # safetensors makes its files private
 
 
-def _put(made: Path, folder: Path, source: Path) -> None:
+def _move_into_place(made: Path, folder: Path, source: Path) -> None:
     try:
         os.rename(made, folder)
     except OSError:

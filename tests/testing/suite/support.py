@@ -1,4 +1,4 @@
-"""The program of a small support desk: the code that the tests beside it are about."""
+"""The program of a small support desk, which the tests beside it test."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Desk(lmpipe.Module):
         return await self.urgency.acall(ticket=ticket, team=routed.team)
 
 
-SHOWN = {
+DEMOS = {
     "You took the money two times.": "billing",
     "The package is lost.": "shipping",
     "I cannot log in to the app.": "technical",
@@ -51,11 +51,11 @@ SHOWN = {
 }
 
 route = lmpipe.Predict(RouteTicket, constrained=True, max_tokens=8)
-taught = route.bind(
+few_shot = route.bind(
     route.state().map(
         demos=[
             lmpipe.Demo(inputs={"ticket": ticket}, outputs={"team": team})
-            for ticket, team in SHOWN.items()
+            for ticket, team in DEMOS.items()
         ]
     )
 )

@@ -1,13 +1,13 @@
-"""Tests of the support desk: recorded once with a real LM, replayed without one ever after.
+"""Tests of the support desk, recorded with a real LM and replayed without one.
 
 pytest                        replays
-pytest --lm-record=rewrite    asks the LM, and records what it says
+pytest --lm-record=rewrite    calls the LM and records its replies
 """
 
 from __future__ import annotations
 
 import pytest
-from support import desk, route, taught, wants_refund
+from support import desk, few_shot, route, wants_refund
 
 import lmpipe
 from lmpipe.lm.request import Request
@@ -47,14 +47,14 @@ async def test_a_ticket_is_routed_before_it_is_judged(cassette: Cassette) -> Non
 
 
 @pytest.mark.cassette("routing")
-def test_with_examples_most_tickets_are_routed_right() -> None:
-    result = lmpipe.evaluate(taught, TICKETS, exact_match("team"))
+def test_with_demonstrations_most_tickets_are_routed_correctly() -> None:
+    result = lmpipe.evaluate(few_shot, TICKETS, exact_match("team"))
     assert result.failures == {}
     assert result.score > 1 / 2
     assert result.fresh_calls in (0, len(TICKETS))
 
 
-def test_a_reply_off_the_list_is_asked_for_again() -> None:
+def test_a_reply_that_is_not_a_team_is_retried() -> None:
     def stubborn(request: Request) -> str:
         return "## team\nsales" if len(request.messages) == 2 else "## team\nbilling"
 

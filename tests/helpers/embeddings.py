@@ -1,4 +1,4 @@
-"""Retrievals by the vectors of a scripted embedder, for tests."""
+"""Retrieval by the vectors of a scripted embedder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ def scripted_embedder(**settings: Any) -> lmpipe.ScriptedLM:
 
 
 def vector_of(text: str, embedder: lmpipe.ScriptedLM | None = None) -> str:
+    """The encoded vector of one text."""
     return encode_vector((embedder or scripted_embedder()).vectors(text))
 
 
 def vectors_of(texts: Sequence[str], embedder: lmpipe.ScriptedLM | None = None) -> Vectors:
-    """What a scripted embedder makes of some texts."""
+    """The vectors of some texts."""
     embedder = embedder or scripted_embedder()
     found = [vector_of(text, embedder) for text in texts]
     dimension = dimension_of(found[0]) if found else 1
@@ -27,6 +28,6 @@ def vectors_of(texts: Sequence[str], embedder: lmpipe.ScriptedLM | None = None) 
 
 
 def by_embeddings(pool: Sequence[Demo], field: str, *, k: int, **options: Any) -> Retrieval:
-    """A retrieval by what the embedder makes of one input."""
+    """A retrieval that compares the vectors of one input field."""
     vectors = vectors_of([str(demo.inputs[field]) for demo in pool], options.pop("embedder", None))
     return Retrieval(pool=tuple(pool), k=k, vectors=vectors, **options)

@@ -1,4 +1,4 @@
-"""One test under the pytest plugin: where its cassette lies, and how it runs and ends."""
+"""Run one pytest item: choose its cassette, redirect its LM calls, shorten its errors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import lmpipe
 from lmpipe.errors import CassetteError, NetworkBlockedError
 from lmpipe.lm.cassettes.cassette import Cassette, Mode
 from lmpipe.testing.network import block_network
-from lmpipe.testing.redirect import NoLM, held, redirected
+from lmpipe.testing.redirect import RejectLMs, redirect_stores, redirect_to_cassette
 
 _LIBRARY = Path(lmpipe.__file__).parent
-_LONGEST_NAME = 120
-_BEGUN = pytest.StashKey[set[Path]]()
+_MAX_FILE_NAME = 120  # characters
+_REWRITTEN = pytest.StashKey[set[Path]]()
 
 _ALLOW = (
     '@pytest.mark.cassette(allowed_hosts=["{host}"]), or lmpipe_allowed_hosts = {host} in the '
@@ -35,10 +35,10 @@ class CassetteTest:
 
     Args:
         item: the test.
-        name: the cassette's name, in place of the test's own.
-        mode: how the cassette is used where the command line does not say.
-        allow_unplayed: whether recorded calls may be left over that the test did not ask for.
-        allowed_hosts: hosts that may be reached while calls are replayed.
+        name: the cassette's name; by default it is derived from the test's.
+        mode: the cassette's mode, unless the command line gives one.
+        allow_unplayed: accept recorded calls that the test does not make.
+        allowed_hosts: hosts that may be reached during a replay.
     """
 
     def __init__(
@@ -59,62 +59,68 @@ class CassetteTest:
         self._passed = False
 
     @staticmethod
-    def of(item: pytest.Item) -> CassetteTest:
-        """Read the test's mark; one that is wrong fails the test."""
+    def from_mark(item: pytest.Item) -> CassetteTest:
+        """Read a test's mark; an invalid one fails the test."""
         mark = item.get_closest_marker("cassette")
         try:
             return CassetteTest(item, *mark.args, **mark.kwargs) if mark else CassetteTest(item)
         except TypeError as error:
             pytest.fail(
-                f"the mark is wrong ({str(error).partition('() ')[2]}): write "
+                f"the mark is not valid ({str(error).partition('() ')[2]}): write "
                 "@pytest.mark.cassette(name, mode=…, allow_unplayed=…, allowed_hosts=[…]), with "
-                "whichever of them you need",
+                "any of these arguments",
                 pytrace=False,
             )
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Lead the LM calls of the test to its cassette."""
+    def redirect(self) -> Iterator[None]:
+        """Redirect the test's LM calls to its cassette, and close the cassette at the end."""
         try:
-            with held(self.cassette, self._allowed, hint=_ALLOW):
+            with redirect_to_cassette(self.cassette, self._allowed, hint=_ALLOW):
                 yield
         finally:
             self.cassette.finish(well=self._passed)
 
-    def passed(self) -> None:
-        """Say that the test itself passed.
+    def mark_passed(self) -> None:
+        """Note that the test function passed.
 
         Raises:
-            CassetteError: if it did not ask for what is recorded.
+            CassetteError: if it did not make the recorded calls.
         """
         self.cassette.check(allow_unplayed=self._allow_unplayed)
         self._passed = True
 
 
 @contextmanager
-def plain(item: pytest.Item, *, block: bool, no_lm: bool) -> Iterator[None]:
-    """Hold a test that has no cassette."""
+def run_without_cassette(item: pytest.Item, *, block: bool, no_lm: bool) -> Iterator[None]:
+    """Apply the blocks to a test without a cassette.
+
+    Args:
+        item: the test.
+        block: block the network.
+        no_lm: make LM calls an error.
+    """
     hosts = item.config.getini("lmpipe_allowed_hosts")
     remedy = (
         "mark it with @pytest.mark.cassette and record it: "
         f"{_command(item)} --lm-record=once\n  or give it a lmpipe.ScriptedLM"
     )
     network: AbstractContextManager[None] = nullcontext()
-    road: AbstractContextManager[None] = nullcontext()
+    calls: AbstractContextManager[None] = nullcontext()
     if block:
         network = block_network(allowed_hosts=hosts, hint=_ALLOW_UNMARKED)
     if no_lm:
-        road = redirected(lambda store: NoLM(store, remedy=remedy))
-    with network, road:
+        calls = redirect_stores(lambda store: RejectLMs(store, remedy=remedy))
+    with network, calls:
         yield
 
 
 def cassette_path(item: pytest.Item, name: str | None) -> Path:
-    """Where the cassette of a test lies.
+    """Return the path of a test's cassette.
 
     Args:
         item: the test.
-        name: the cassette's name as its mark says it, or None.
+        name: the cassette's name from the mark, or None.
     """
     folder, module = item.path.parent / "cassettes", item.path.stem
     if chosen := item.config.getini("lmpipe_cassette_dir"):
@@ -128,38 +134,38 @@ def cassette_path(item: pytest.Item, name: str | None) -> Path:
 
 
 def _mode(item: pytest.Item, path: Path, marked: Mode | None) -> Mode:
-    """The mode of a test; what one test has rewritten, another that shares it adds to."""
+    """Choose the mode; the first test to rewrite a shared cassette clears it, the others add."""
     mode: Mode = item.config.getoption("--lm-record") or marked or "none"
-    begun = item.config.stash.setdefault(_BEGUN, set())
-    if mode == "rewrite" and path in begun:
+    rewritten = item.config.stash.setdefault(_REWRITTEN, set())
+    if mode == "rewrite" and path in rewritten:
         return "new_episodes"
-    begun.add(path)
+    rewritten.add(path)
     return mode
 
 
 def _file_name(item: pytest.Item) -> str:
-    """A test's class, name and parameters as a file name; different tests have different ones."""
+    """Convert a test's class, name and parameters to a file name that no other test has."""
     own = ".".join(item.nodeid.split("::")[1:]) or item.name
     plain = re.sub(r"\[(.*)\]$", r"-\1", own, flags=re.S)
     safe = re.sub(r"[^\w.-]+", "_", plain, flags=re.ASCII)
-    if safe == plain and len(safe) <= _LONGEST_NAME:
+    if safe == plain and len(safe) <= _MAX_FILE_NAME:
         return safe
-    return f"{safe[:_LONGEST_NAME]}-{hashlib.sha256(own.encode()).hexdigest()[:6]}"
+    return f"{safe[:_MAX_FILE_NAME]}-{hashlib.sha256(own.encode()).hexdigest()[:6]}"
 
 
 def _command(item: pytest.Item) -> str:
-    """The command that runs one test, from where pytest was started."""
+    """Return the command that runs one test from the folder where pytest was started."""
     path = os.path.relpath(item.path, item.config.invocation_params.dir)
     return f"pytest {shlex.quote('::'.join([path, *item.nodeid.split('::')[1:]]))}"
 
 
-def speaks_for_itself(error: BaseException) -> bool:
-    """Whether an error's message says all, so that the way through the library is but noise."""
+def needs_no_library_traceback(error: BaseException) -> bool:
+    """Whether an error's message is complete without the library's part of the traceback."""
     return isinstance(error, CassetteError | NetworkBlockedError)
 
 
-def brief(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> Any:
-    """An error as pytest shows it, with the lines of the user's own code that led to it."""
+def short_traceback(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> Any:
+    """Format an error for pytest with only the lines of the user's own code."""
     root = item.config.rootpath
 
     def is_own(path: Path) -> bool:

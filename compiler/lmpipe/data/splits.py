@@ -1,0 +1,122 @@
+"""Shuffle, split and compare lists of examples."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from itertools import combinations, islice
+
+from lmpipe.data.example import Example
+from lmpipe.errors import DataError
+from lmpipe.foundation.canonical_json import digest
+from lmpipe.foundation.checks import check_number, check_numbers
+from lmpipe.foundation.shorten import short_repr
+
+
+def split(
+    examples: Sequence[Example],
+    *,
+    sizes: Sequence[int] | None = None,
+    fractions: Sequence[float] | None = None,
+    seed: int,
+) -> tuple[list[Example], ...]:
+    """Shuffle examples and divide them into parts; examples beyond the last part are left out.
+
+    Args:
+        examples: the examples.
+        sizes: the number of examples in each part, 1 or more each.
+        fractions: each part's share of the examples, above 0; give either this or `sizes`.
+        seed: determines the order; the same seed gives the same parts.
+
+    Raises:
+        DataError: if a size or a fraction is out of range, a part would be empty, or the parts
+            need more examples than there are.
+    """
+    if (sizes is None) == (fractions is None):
+        raise DataError("split needs either sizes=(…) or fractions=(…)")
+    check_number("split", "seed", seed, integer=True, error=DataError)
+    total = len(examples)
+    if sizes is not None:
+        check_numbers("split", "sizes", sizes, minimum=1, integer=True, error=DataError)
+        counts = list(sizes)
+        if sum(counts) > total:
+            raise DataError(f"sizes {tuple(counts)} need {sum(counts)} rows, but there are {total}")
+    else:
+        counts = _counts(total, fractions or ())
+    rows = iter(shuffled(examples, seed))
+    return tuple(list(islice(rows, count)) for count in counts)
+
+
+def _counts(total: int, fractions: Sequence[float]) -> list[int]:
+    check_numbers("split", "fractions", fractions, above=0, maximum=1, error=DataError)
+    if sum(fractions) > 1 + 1e-9:
+        raise DataError(f"fractions {tuple(fractions)} sum to {sum(fractions)}; at most 1")
+    ends = [round(sum(fractions[: i + 1]) * total) for i in range(len(fractions))]
+    counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    if min(counts) < 1:
+        raise DataError(
+            f"fractions {tuple(fractions)} of {total} rows give parts of {tuple(counts)} rows; "
+            "each part needs at least one"
+        )
+    return counts
+
+
+def shuffled(examples: Sequence[Example], seed: int) -> list[Example]:
+    """Return the examples in an order that depends only on the seed."""
+    order = list(examples)
+    random.Random(seed).shuffle(order)
+    return order
+
+
+def sample_examples(examples: list[Example], size: int | None, seed: int) -> list[Example]:
+    """Draw `size` examples without replacement, in random order; None keeps all, in their order.
+
+    Raises:
+        DataError: if there are fewer.
+    """
+    if size is None:
+        return examples
+    if size > len(examples):
+        raise DataError(f"{size} rows are needed, but there are only {len(examples)}")
+    return shuffled(examples, seed)[:size]
+
+
+def distinct_examples(examples: Sequence[Example]) -> list[Example]:
+    """Keep the first of all examples that have the same inputs."""
+    return [examples[index] for index in _first_indices(examples).values()]
+
+
+def check_not_empty(name: str, examples: Sequence[Example]) -> None:
+    """Raise DataError if there are no examples; `name` says which."""
+    if not examples:
+        raise DataError(f"{name} has no rows; expected at least one")
+
+
+def check_disjoint(**splits: Sequence[Example]) -> None:
+    """Raise DataError if two of the named splits share an example with the same inputs."""
+    indices = {name: _first_indices(examples) for name, examples in splits.items()}
+    for one, other in combinations(splits, 2):
+        shared = [key for key in indices[other] if key in indices[one]]
+        if shared:
+            first, second = indices[one][shared[0]], indices[other][shared[0]]
+            raise DataError(
+                f"{one} and {other} share {len(shared)} "
+                f"{'row' if len(shared) == 1 else 'rows'} with the same inputs; the first is row "
+                f"{first + 1} of {one} and row {second + 1} of {other}: "
+                f"{short_repr(dict(splits[one][first].inputs))}; remove them from one of the two "
+                "(distinct_examples(rows) before split(rows, …) does this)"
+            )
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """Hash examples in their order: 64 hexadecimal digits."""
+    return digest([example.fingerprint() for example in examples])
+
+
+def _first_indices(examples: Sequence[Example]) -> dict[str, int]:
+    """Map the hash of each example's inputs to the first index where they occur."""
+    indices: dict[str, int] = {}
+    for index, example in enumerate(examples):
+        values = example.to_json()
+        indices.setdefault(digest({name: values[name] for name in example.inputs}), index)
+    return indices

@@ -1,0 +1,61 @@
+"""Atomic writes and folder locks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmpipe.foundation.atomic_files import FolderLock, home_folder, open_atomic, write_file
+
+
+def test_a_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    write_file(path, b"old")
+    write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_failed_write_keeps_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    write_file(path, b"old")
+
+    def fail_halfway() -> None:
+        with open_atomic(path) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_locked_folder_cannot_be_locked_by_another_process(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path;"
+        "from lmpipe.foundation.atomic_files import FolderLock;"
+        "print(FolderLock.take(Path(sys.argv[1])) is not None)"
+    )
+
+    def locks() -> str:
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    lock = FolderLock.take(tmp_path)
+    assert lock is not None
+    assert locks() == "False"
+    lock.release()
+    assert locks() == "True"
+
+
+def test_the_home_folder_follows_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LMPIPE_HOME", str(tmp_path))
+    assert home_folder() == tmp_path
+    monkeypatch.delenv("LMPIPE_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert home_folder() == tmp_path / "lmpipe"
