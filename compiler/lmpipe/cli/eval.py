@@ -214,4 +214,5 @@ def _print_worst(evaluation: Evaluation, number: int) -> None:
     from lmpipe.report.terminal import make_console, print_worst
 
     wrong = (row for row in evaluation.rows if row.failure or row.score.value < 1)
-    print_worst(make_console(), nsmallest(number, wrong, key=lambda row: row.score.value))
+    worst = nsmallest(number, wrong, key=lambda row: (row.score.value, row.failure is None))
+    print_worst(make_console(), worst)
