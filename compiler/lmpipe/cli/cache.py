@@ -31,9 +31,7 @@ _BYTES = {
     **{"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40},
 }
 
-Model = Annotated[
-    str | None, typer.Option("--model", metavar="LM", help="Only the replies of this LM.")
-]
+Model = Annotated[str | None, typer.Option(metavar="LM", help="Only the replies of this LM.")]
 
 
 def parse_age(text: str) -> float:
@@ -80,16 +78,12 @@ def prune(
     older_than: Annotated[
         float | None,
         typer.Option(
-            "--older-than",
-            metavar="AGE",
-            parser=parse_age,
-            help="Drop replies that are older: 12h, 30d, 8w.",
+            metavar="AGE", parser=parse_age, help="Drop replies that are older: 12h, 30d, 8w."
         ),
     ] = None,
     max_size: Annotated[
         int | None,
         typer.Option(
-            "--max-size",
             metavar="SIZE",
             parser=parse_size,
             help="Drop the oldest replies until the cache fits: 500MB, 2GB.",

@@ -23,42 +23,29 @@ class RecipeOptions:
     """The parts of a recipe that a command line can change."""
 
     optimizer: Annotated[
-        str | None, typer.Option("--optimizer", metavar="NAME", help="Optimizer of the search.")
+        str | None, typer.Option(metavar="NAME", help="Optimizer of the search.")
     ] = None
     trainer: Annotated[
-        str | None,
-        typer.Option(
-            "--trainer", metavar="NAME", help="Where weights are trained: local or hosted."
-        ),
+        str | None, typer.Option(metavar="NAME", help="Where weights are trained: local or hosted.")
     ] = None
-    train: Annotated[
-        str | None, typer.Option("--train", metavar="PATH", help="Training examples.")
-    ] = None
-    val: Annotated[
-        str | None, typer.Option("--val", metavar="PATH", help="Validation examples.")
-    ] = None
-    test: Annotated[str | None, typer.Option("--test", metavar="PATH", help="Test examples.")] = (
-        None
-    )
+    train: Annotated[str | None, typer.Option(metavar="PATH", help="Training examples.")] = None
+    val: Annotated[str | None, typer.Option(metavar="PATH", help="Validation examples.")] = None
+    test: Annotated[str | None, typer.Option(metavar="PATH", help="Test examples.")] = None
     train_size: Annotated[
-        int | None,
-        typer.Option("--train-size", metavar="N", min=1, help="Training examples to sample."),
+        int | None, typer.Option(metavar="N", min=1, help="Training examples to sample.")
     ] = None
     val_size: Annotated[
-        int | None,
-        typer.Option("--val-size", metavar="N", min=1, help="Validation examples to sample."),
+        int | None, typer.Option(metavar="N", min=1, help="Validation examples to sample.")
     ] = None
     test_size: Annotated[
-        int | None,
-        typer.Option("--test-size", metavar="N", min=1, help="Test examples to sample."),
+        int | None, typer.Option(metavar="N", min=1, help="Test examples to sample.")
     ] = None
     budget: Annotated[
-        str | None,
-        typer.Option("--budget", metavar="LIMITS", help="Maximum spend: calls=2000,usd=1."),
+        str | None, typer.Option(metavar="LIMITS", help="Maximum spend: calls=2000,usd=1.")
     ] = None
-    seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="Seed of all random choices.")
-    ] = None
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of all random choices.")] = (
+        None
+    )
     no_race: Annotated[
         bool, typer.Option("--no-race", help="Score every candidate on all validation examples.")
     ] = False
@@ -78,26 +65,22 @@ def command(
     *,
     options: RecipeOptions,
     teacher: Annotated[
-        str | None,
-        typer.Option("--teacher", metavar="LM", help="LM that writes demonstrations."),
+        str | None, typer.Option(metavar="LM", help="LM that writes demonstrations.")
     ] = None,
     proposer: Annotated[
-        str | None,
-        typer.Option("--proposer", metavar="LM", help="LM that writes instructions."),
+        str | None, typer.Option(metavar="LM", help="LM that writes instructions.")
     ] = None,
     lms: LMOptions,
     runtime: RuntimeOptions,
-    runs: Annotated[
-        Path, typer.Option("--runs", metavar="DIR", help="Folder for run folders.")
-    ] = Path("runs"),
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder for run folders.")] = Path(
+        "runs"
+    ),
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print the plan and its maximum LM calls, then exit."),
+        bool, typer.Option("--dry-run", help="Print the plan and its maximum LM calls, then exit.")
     ] = False,
     json: Json = False,
     require_improvement: Annotated[
-        bool,
-        typer.Option("--require-improvement", help="Exit with 3 if the result is not better."),
+        bool, typer.Option("--require-improvement", help="Exit with 3 if the result is not better.")
     ] = False,
 ) -> None:
     """Compile a program: search for the best candidate, test it once, save it."""

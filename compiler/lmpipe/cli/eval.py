@@ -36,18 +36,13 @@ def command(
         Split, typer.Option("--split", help="The recipe's examples to score.")
     ] = Split.TEST,
     data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="PATH", help="Other examples to score instead."),
+        str | None, typer.Option(metavar="PATH", help="Other examples to score instead.")
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="Write each row to a .jsonl or .csv file."),
+        Path | None, typer.Option(metavar="FILE", help="Write each row to a .jsonl or .csv file.")
     ] = None,
     worst: Annotated[
-        int,
-        typer.Option(
-            "--worst", metavar="N", min=0, help="Show the N worst rows, with their errors."
-        ),
+        int, typer.Option(metavar="N", min=0, help="Show the N worst rows, with their errors.")
     ] = 0,
     lms: LMOptions,
     runtime: RuntimeOptions,
@@ -166,11 +161,7 @@ def _compare(
         }.items()
         if not same
     ]
-    return {
-        "recorded": recorded,
-        "reproduced": recorded == evaluation.score,
-        "changed": changed,
-    }
+    return {"recorded": recorded, "reproduced": recorded == evaluation.score, "changed": changed}
 
 
 def _print_json(
@@ -183,10 +174,7 @@ def _print_json(
         "split": split,
         **evaluation.summary(),
         "fresh_calls": evaluation.fresh_calls,
-        "spend": {
-            **evaluation.spend.to_json(),
-            "fresh": evaluation.spend.total.fresh_json(),
-        },
+        "spend": {**evaluation.spend.to_json(), "fresh": evaluation.spend.total.fresh_json()},
         "latency": {"median": evaluation.latency(0.5), "p95": evaluation.latency(0.95)},
         "compile": verdict,
     }

@@ -29,7 +29,7 @@ def command(
         typer.Option("--format", help="hf for datasets and TRL, openai for OpenAI's fine-tuning."),
     ] = Format.HF,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for one file per predictor.")
+        Path, typer.Option(metavar="DIR", help="Folder for one file per predictor.")
     ] = Path("rows"),
     program: Program = None,
     trust: Trust = False,

@@ -92,20 +92,17 @@ def _number(text: str) -> float | None:
 
 
 Program = Annotated[
-    Path | None,
-    typer.Option("--program", metavar="FILE", help="The program's file, for a run folder."),
+    Path | None, typer.Option(metavar="FILE", help="The program's file, for a run folder.")
 ]
 Trust = Annotated[
     bool,
     typer.Option("--trust", help="Run the program's file that the run folder names (it is code)."),
 ]
 CacheFolder = Annotated[
-    Path | None,
-    typer.Option("--cache", metavar="DIR", help="Cache of LM replies; $LMPIPE_CACHE by default."),
+    Path | None, typer.Option(metavar="DIR", help="Cache of LM replies; $LMPIPE_CACHE by default.")
 ]
 ApiKeyEnv = Annotated[
-    str | None,
-    typer.Option("--api-key-env", metavar="VAR", help="Environment variable with the API key."),
+    str | None, typer.Option(metavar="VAR", help="Environment variable with the API key.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -125,33 +122,25 @@ class TargetOptions:
 class LMOptions:
     """The LMs that a command asks, and how: the same on every command that asks one."""
 
-    student: Annotated[
-        str | None,
-        typer.Option("--student", metavar="LM", help="LM that runs the program."),
-    ] = None
+    student: Annotated[str | None, typer.Option(metavar="LM", help="LM that runs the program.")] = (
+        None
+    )
     judge: Annotated[
-        str | None,
-        typer.Option("--judge", metavar="LM", help="LM that the metric asks, if it asks one."),
+        str | None, typer.Option(metavar="LM", help="LM that the metric asks, if it asks one.")
     ] = None
     embedder: Annotated[
-        str | None,
-        typer.Option(
-            "--embedder", metavar="LM", help="Embedding LM that retrieves demonstrations."
-        ),
+        str | None, typer.Option(metavar="LM", help="Embedding LM that retrieves demonstrations.")
     ] = None
     base_url: Annotated[
         list[str] | None,
         typer.Option(
-            "--base-url",
-            metavar="URL",
-            help="Server of the LMs named here, up to /v1; repeat it for replicas.",
+            metavar="URL", help="Server of the LMs named here, up to /v1; repeat it for replicas."
         ),
     ] = None
     api_key_env: ApiKeyEnv = None
     temperature: Annotated[
         float | None,
         typer.Option(
-            "--temperature",
             metavar="T",
             parser=non_negative,
             help="Sampling temperature of the LMs named here; 0 (greedy) by default.",
@@ -160,7 +149,6 @@ class LMOptions:
     max_tokens: Annotated[
         int | None,
         typer.Option(
-            "--max-tokens",
             metavar="N",
             min=1,
             help="Longest reply of the LMs named here, in tokens; 512 by default.",
@@ -169,7 +157,6 @@ class LMOptions:
     context: Annotated[
         int | None,
         typer.Option(
-            "--context",
             metavar="N",
             min=1,
             help="Longest prompt plus reply of the LMs named here, in tokens; 8192 by default.",
@@ -177,23 +164,16 @@ class LMOptions:
     ] = None
     rpm: Annotated[
         float | None,
-        typer.Option(
-            "--rpm", metavar="N", parser=positive, help="Requests per minute to each server."
-        ),
+        typer.Option(metavar="N", parser=positive, help="Requests per minute to each server."),
     ] = None
     tpm: Annotated[
         float | None,
-        typer.Option(
-            "--tpm", metavar="N", parser=positive, help="Tokens per minute to each server."
-        ),
+        typer.Option(metavar="N", parser=positive, help="Tokens per minute to each server."),
     ] = None
     timeout: Annotated[
         float | None,
         typer.Option(
-            "--timeout",
-            metavar="SECONDS",
-            parser=positive,
-            help="Time limit of one request; 600 by default.",
+            metavar="SECONDS", parser=positive, help="Time limit of one request; 600 by default."
         ),
     ] = None
 
@@ -203,15 +183,11 @@ class RuntimeOptions:
     """How calls reach their LMs: in parallel, retried, cached, recorded or replayed."""
 
     concurrency: Annotated[
-        int,
-        typer.Option(
-            "--concurrency", metavar="N", min=1, help="Examples that run at the same time."
-        ),
+        int, typer.Option(metavar="N", min=1, help="Examples that run at the same time.")
     ] = 64
     attempts: Annotated[
         int | None,
         typer.Option(
-            "--attempts",
             metavar="N",
             min=1,
             help="Attempts to reach an unavailable server before the command fails; 6 by default.",
@@ -220,13 +196,9 @@ class RuntimeOptions:
     cache: CacheFolder = None
     record: Annotated[
         Path | None,
-        typer.Option(
-            "--record", metavar="FILE", help="Record all LM calls in a new cassette file."
-        ),
+        typer.Option(metavar="FILE", help="Record all LM calls in a new cassette file."),
     ] = None
     replay: Annotated[
         Path | None,
-        typer.Option(
-            "--replay", metavar="FILE", help="Replay all LM calls from a cassette: no LM, no cache."
-        ),
+        typer.Option(metavar="FILE", help="Replay all LM calls from a cassette: no LM, no cache."),
     ] = None

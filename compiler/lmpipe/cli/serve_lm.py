@@ -19,60 +19,43 @@ _POLL_SECONDS = 1.0
 
 
 def command(
-    context: typer.Context,
+    vllm: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub name of the model.")],
     name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="Its name in requests; MODEL by default.")
+        str, typer.Option(metavar="NAME", help="Its name in requests; MODEL by default.")
     ] = "",
     host: Annotated[
-        str,
-        typer.Option("--host", metavar="HOST", help="Address to listen on; loopback by default."),
+        str, typer.Option(metavar="HOST", help="Address to listen on; loopback by default.")
     ] = "127.0.0.1",
     port: Annotated[
         int,
         typer.Option(
-            "--port",
-            metavar="PORT",
-            min=0,
-            max=65535,
-            help="Port to listen on; 0 finds a free one.",
+            metavar="PORT", min=0, max=65535, help="Port to listen on; 0 finds a free one."
         ),
     ] = 0,
-    gpu: Annotated[
-        str, typer.Option("--gpu", metavar="N,…", help="GPUs to use; all by default.")
-    ] = "",
+    gpu: Annotated[str, typer.Option(metavar="N,…", help="GPUs to use; all by default.")] = "",
     memory: Annotated[
         float | None,
-        typer.Option("--memory", metavar="SHARE", help="Share of each GPU's memory, such as 0.45."),
+        typer.Option(metavar="SHARE", help="Share of each GPU's memory, such as 0.45."),
     ] = None,
     tensor_parallel: Annotated[
-        int,
-        typer.Option(
-            "--tensor-parallel", metavar="N", min=1, help="GPUs that share one copy of the model."
-        ),
+        int, typer.Option(metavar="N", min=1, help="GPUs that share one copy of the model.")
     ] = 1,
     data_parallel: Annotated[
-        int,
-        typer.Option("--data-parallel", metavar="N", min=1, help="Copies of the model."),
+        int, typer.Option(metavar="N", min=1, help="Copies of the model.")
     ] = 1,
-    context_: Annotated[
-        int | None,
-        typer.Option("--context", metavar="N", min=1, help="Longest prompt plus reply, in tokens."),
+    context: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Longest prompt plus reply, in tokens.")
     ] = None,
     lora_rank: Annotated[
-        int | None,
-        typer.Option("--lora-rank", metavar="N", help="Accept LoRA adapters up to this rank."),
+        int | None, typer.Option(metavar="N", help="Accept LoRA adapters up to this rank.")
     ] = None,
     lora_count: Annotated[
-        int,
-        typer.Option(
-            "--lora-count", metavar="N", min=1, help="Adapters that can run at the same time."
-        ),
+        int, typer.Option(metavar="N", min=1, help="Adapters that can run at the same time.")
     ] = 4,
     start_timeout: Annotated[
         float,
         typer.Option(
-            "--start-timeout",
             metavar="SECONDS",
             parser=positive,
             help="Time limit of the server's start; 600 by default.",
@@ -99,9 +82,9 @@ def command(
         memory=memory,
         tensor_parallel=tensor_parallel,
         data_parallel=data_parallel,
-        context=context_,
+        context=context,
         adapters=limits,
-        args=tuple(context.args),
+        args=tuple(vllm.args),
     )
     if not spec.is_loopback and spec.api_key is None:
         _say(f"anyone who can reach {host} can use this server: set a key with --api-key-env")
