@@ -54,9 +54,7 @@ def ask(address: str) -> int:
         return error.code
 
 
-def test_the_proxy_counts_each_client_separately(
-    rooms: Any, proxy: tuple[FakeServer, str]
-) -> None:
+def test_the_proxy_counts_each_client_separately(rooms: Any, proxy: tuple[FakeServer, str]) -> None:
     _, address = proxy
     meter = rooms("compiling.meter").Meter
     for name in ("a", "a", "b"):
