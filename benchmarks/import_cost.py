@@ -1,4 +1,4 @@
-"""What importing costs: seconds and memory of alternating fresh processes."""
+"""Import costs: seconds and memory of fresh processes, measured in turns."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ SUBJECTS: Mapping[str, Subject] = {
 
 @dataclass(frozen=True)
 class ImportCost:
-    """What one subject costs, as medians.
+    """The import cost of one subject, as medians.
 
     Args:
-        milliseconds: until it is imported.
-        megabytes: that the process holds at most by then, Python's own included.
-        modules: that are loaded by then.
+        milliseconds: the time of the import.
+        megabytes: the peak memory of the process, Python's own included.
+        modules: the number of loaded modules.
     """
 
     milliseconds: float
@@ -78,13 +78,13 @@ class ImportCost:
 
 
 def measure_imports(sides: Sides, rounds: int) -> dict[str, ImportCost]:
-    """Import every subject in turn, `rounds` times over, after one time that is not counted."""
+    """Import every subject in turn, `rounds` times, after one round that does not count."""
     names = [name for name, subject in SUBJECTS.items() if subject.side in sides.pythons]
     runs: dict[str, list[tuple[float, float, int]]] = {name: [] for name in names}
     for number in range(rounds + 1):
         for name in names:
             run = _probe(sides, SUBJECTS[name])
-            if number:  # the first one compiled what it imported
+            if number:  # the first round compiles bytecode
                 runs[name].append(run)
     return {
         name: ImportCost(

@@ -1,4 +1,4 @@
-"""What is measured, on which sides, and the figures to reach."""
+"""The measurements of `overhead.py`, their sides and their goals."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
-# The libraries, and three that do the least that can be done: HTTP on bare sockets, by aiohttp, and
-# a read of diskcache.
+# The two libraries, and three bare clients that set the limits: HTTP over sockets, HTTP by aiohttp,
+# and a read from diskcache.
 SideName = Literal["lmpipe", "dspy", "sockets", "aiohttp", "diskcache"]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number that a measurement gives.
+    """One number of a measurement.
 
     Args:
-        key: its name in what a side prints.
-        title: its row in the table; `{calls}` stands for the measurement's.
-        unit: of what it counts.
-        goal: how many times DSPy's it is to be, or None.
-        higher: whether more is better.
-        digits: behind the point.
+        key: its name in a side's output.
+        title: its row in the table; `{calls}` is replaced by the number of calls.
+        unit: its unit.
+        goal: the required ratio to DSPy's figure, or None.
+        higher: whether a higher figure is better.
+        digits: decimal places.
     """
 
     key: str
@@ -35,19 +35,19 @@ class Figure:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One thing to measure: the same command of every side, each in a process of its own.
+    """One measurement: the same command for every side, each in a separate process.
 
     Args:
-        name: what `--only` calls it.
-        command: of `sides/harness.py`.
-        figures: what comes of it.
-        in_flight: calls in flight at a time.
-        calls: calls or rows on the clock.
-        demos: whether the prompt holds demonstrations.
-        cached: whether the cache is on, and filled with these calls.
-        bare: what the limits are measured by.
+        name: its name for `--only`.
+        command: the command of `sides/harness.py`.
+        figures: its numbers.
+        in_flight: concurrent calls.
+        calls: measured calls or rows.
+        demos: whether the prompt has demonstrations.
+        cached: whether the cache is on and holds these calls.
+        bare: the bare clients that measure the limits.
         dspy: whether DSPy takes part.
-        once: whether one round is enough.
+        once: whether to measure only one round.
     """
 
     name: str
@@ -66,8 +66,8 @@ class Measurement:
         return ("lmpipe", *(("dspy",) if self.dspy else ()), *self.bare)
 
     def command_of(self, side: SideName) -> str:
-        """What measures a side."""
-        # A bare client has no other road than its own.
+        """Return the harness command that measures a side."""
+        # A bare client knows only its own command.
         return "async" if side in ("sockets", "aiohttp") else self.command
 
 
@@ -121,13 +121,13 @@ MEASUREMENTS: tuple[Measurement, ...] = (
 
 
 def quick(measurement: Measurement) -> Measurement:
-    """The same, small enough to try the benchmark out."""
+    """Return a smaller measurement, to try the benchmark."""
     divisor = 10 if measurement.command == "memory" else 5
     return replace(measurement, calls=measurement.calls // divisor)
 
 
 def chosen(patterns: Sequence[str], measurements: Sequence[Measurement]) -> list[Measurement]:
-    """Those whose names match a pattern; all if there is none."""
+    """Return the measurements whose names match a pattern, or all without patterns."""
     return [
         measurement
         for measurement in measurements

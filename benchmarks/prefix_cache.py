@@ -1,14 +1,14 @@
-"""How much of the prompts vLLM has in its prefix cache while candidates are evaluated.
+"""Measure the share of prompt tokens that vLLM takes from its prefix cache.
 
     PYTHONPATH=. python benchmarks/prefix_cache.py --url http://127.0.0.1:8000/v1 --model NAME \\
         [--banking TRAIN TEST] [--side lmpipe] [--candidates 3]
 
-Candidates are a task's program with 8 labeled demonstrations for each predictor, drawn anew for
-each; both libraries evaluate theirs on the same rows. The shares are those of the server's own
-counters, `vllm:prefix_cache_hits_total` over `vllm:prefix_cache_queries_total`, in tokens. Beside
-them, for lmpipe: what a cache of blocks of 16 or 32 tokens that forgets nothing would have given
-had the same prompts come one after the other. vLLM's blocks are of 16 on GPUs, and of 32 or more
-on CPUs. Nobody else may ask the server meanwhile. Results that are there already stay.
+Each candidate is a task's program with 8 random labeled demonstrations per predictor. Both
+libraries evaluate their candidates on the same rows. The shares come from the server's counters,
+`vllm:prefix_cache_hits_total` divided by `vllm:prefix_cache_queries_total`, in tokens. For lmpipe,
+the table also has the share of an ideal cache with blocks of 16 or 32 tokens that never evicts, for
+the same prompts one after the other. vLLM's blocks have 16 tokens on GPUs, and 32 or more on CPUs.
+Nothing else may use the server during the run. Existing results are kept.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ LAYOUTS = ("chat", "json")
 BLOCKS = (16, 32)
 
 
-class Listening(Runtime):
-    """A road that keeps the requests that went over it, in their order."""
+class RecordingRuntime(Runtime):
+    """A runtime that keeps its requests in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Listening(Runtime):
 
 
 def counters(url: str) -> ServerMetrics:
-    """What the server has counted since it started."""
+    """Return the counters of the server since its start."""
 
     async def read() -> ServerMetrics:
         return await (await attach(url)).metrics()
@@ -77,10 +77,10 @@ def shown(metrics: ServerMetrics) -> dict[str, Any]:
 def lmpipe_side(
     options: argparse.Namespace, task: TaskName, files: Sequence[Path], layout: str
 ) -> dict[str, Any]:
-    """Evaluate candidates with lmpipe; what the server counted meanwhile."""
+    """Evaluate candidates with lmpipe, and return what the server counted."""
     program, metric, examples = declared(task, read_rows(task, files))
     pools = labeled_demos(program.predictors(), examples["train"])
-    lm, runtime = lmpipe.LM(f"vllm/{options.model}", base_url=options.url), Listening()
+    lm, runtime = lmpipe.LM(f"vllm/{options.model}", base_url=options.url), RecordingRuntime()
     before = counters(options.url)
     with lmpipe.using(lm=lm, runtime=runtime):
         for number in range(options.candidates):
@@ -98,7 +98,7 @@ def lmpipe_side(
 
 
 def tokens_of(requests: Sequence[Request], url: str, model: str) -> list[list[int]]:
-    """The prompts as the server sees them."""
+    """Tokenize the prompts as the server does."""
     place = f"{url.removesuffix('/v1')}/tokenize"
 
     def tokens(request: Request) -> list[int]:
@@ -113,11 +113,11 @@ def tokens_of(requests: Sequence[Request], url: str, model: str) -> list[list[in
 
 
 def possible(prompts: Sequence[Sequence[int]], size: int) -> float:
-    """The share of prompt tokens that lie in whole blocks which earlier prompts begin with too."""
+    """Return the share of prompt tokens in whole blocks that earlier prompts also start with."""
     seen: set[tuple[int, ...]] = set()
     hits = 0
     for prompt in prompts:
-        ends = range(size, len(prompt), size)  # vLLM computes the last token in any case
+        ends = range(size, len(prompt), size)  # vLLM always computes the last token
         starts = [tuple(prompt[:end]) for end in ends]
         known = [start in seen for start in starts]
         hits += size * (known.index(False) if False in known else len(known))
@@ -128,7 +128,7 @@ def possible(prompts: Sequence[Sequence[int]], size: int) -> float:
 def dspy_side(
     options: argparse.Namespace, task: TaskName, files: Sequence[Path], python: Path
 ) -> dict[str, Any]:
-    """Evaluate candidates with DSPy; what the server counted meanwhile."""
+    """Evaluate candidates with DSPy, and return what the server counted."""
     before = counters(options.url)
     with counting_proxy(options.url) as proxy, tempfile.TemporaryDirectory() as folder:
         for seed in range(options.candidates):
@@ -147,13 +147,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--url", required=True, help="of a vLLM server, up to /v1")
-    add("--model", required=True, help="as the server calls it")
+    add("--url", required=True, help="URL of a vLLM server, up to /v1")
+    add("--model", required=True, help="name of the model at the server")
     add("--candidates", type=int, default=3)
-    add("--banking", type=Path, nargs=2, metavar=("TRAIN", "TEST"), help="`text` and `label` rows")
+    add(
+        "--banking",
+        type=Path,
+        nargs=2,
+        metavar=("TRAIN", "TEST"),
+        help="JSONL files with `text` and `label`",
+    )
     add("--no-tickets", action="store_true")
-    add("--side", choices=("lmpipe", "dspy"), help="measure this one alone")
-    add("--dspy-python", type=Path, help="of an environment that has DSPy")
+    add("--side", choices=("lmpipe", "dspy"), help="measure only this side")
+    add("--dspy-python", type=Path, help="Python of an environment that has DSPy")
     add("--json", type=Path, default=HERE / "results" / "prefix_cache.json")
     options = parser.parse_args()
     tasks: dict[TaskName, list[Path]] = {}

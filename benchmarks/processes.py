@@ -1,4 +1,4 @@
-"""The processes of a benchmark: the stub server, and one for each measurement of each side."""
+"""The processes of a benchmark: the stub server, and one per measurement and side."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _TIMEOUT = 900.0
 
 @dataclass(frozen=True)
 class Sides:
-    """How each side's processes are started.
+    """Starts the processes of each side.
 
     Args:
         pythons: the interpreter of each side.
-        folder: for caches, and whatever the libraries leave lying about.
-        source: where lmpipe's package lies.
+        folder: a folder for caches and other files of the libraries.
+        source: the folder that holds lmpipe's package.
     """
 
     pythons: Mapping[SideName, Path]
@@ -35,16 +35,16 @@ class Sides:
     source: Path = HERE.parent / "compiler"
 
     def run(self, side: SideName, *arguments: object) -> dict[str, Any]:
-        """Run one command of a side and take what it prints.
+        """Run one command of a side and return its output.
 
         Raises:
-            SystemExit: if it fails; shows the end of what it said.
+            SystemExit: if it fails; the message has the end of its output.
         """
         script = HERE / "sides" / f"{side if side in ('lmpipe', 'dspy') else 'bare'}_side.py"
         return run_json([self.pythons[side], script, *arguments], self.environment(side))
 
     def environment(self, side: SideName) -> dict[str, str]:
-        """The environment of a side's processes: the lmpipe asked for, no cache of the user's."""
+        """Return the environment of a side's processes: lmpipe from `source`, no user's cache."""
         environment = dict(os.environ)
         environment.pop("PYTHONPATH", None)
         if side == "dspy":
@@ -57,7 +57,7 @@ class Sides:
 
 
 def run_json(command: Sequence[object], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Run a process that prints one JSON object as its last line."""
+    """Run a process and parse its last line of output as a JSON object."""
     words = [str(word) for word in command]
     done = subprocess.run(
         words, check=False, capture_output=True, text=True, env=dict(environment), timeout=_TIMEOUT
@@ -70,7 +70,7 @@ def run_json(command: Sequence[object], environment: Mapping[str, str]) -> dict[
 
 @contextmanager
 def stub_server(latency: float = 0.0) -> Iterator[str]:
-    """A stub server in a process of its own, as the address up to `/v1`."""
+    """Start a stub server in a separate process, and yield its URL up to `/v1`."""
     command = [sys.executable, str(HERE / "stub_server.py"), "--until-eof", f"--latency={latency}"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
@@ -89,10 +89,10 @@ def stub_server(latency: float = 0.0) -> Iterator[str]:
 
 
 def dspy_python(*extras: str) -> Path:
-    """The interpreter of an environment with DSPy in it; made on first use (a minute).
+    """Return the Python of an environment with DSPy, which is created on first use (a minute).
 
     Args:
-        extras: requirements beside DSPy; each set of them has an environment of its own.
+        extras: further requirements; each set has a separate environment.
     """
     user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     name = "-".join([f"dspy-{DSPY_VERSION}", *extras])

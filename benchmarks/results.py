@@ -1,4 +1,4 @@
-"""From rounds to rows: medians, ratios, goals; as a table for people and as JSON."""
+"""The result rows of the benchmark: medians, ratios and goals, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Row:
     """One row of the table.
 
     Args:
-        title: what was measured.
-        unit: of the figures.
-        digits: of the figures, behind the point.
-        lmpipe: the median of its rounds.
-        dspy: the same for DSPy, or None.
+        title: the measurement.
+        unit: the unit of the figures.
+        digits: the decimal places of the figures.
+        lmpipe: the median of lmpipe's rounds.
+        dspy: the median of DSPy's rounds, or None.
         ratio: how many times better lmpipe is than DSPy, or None.
-        cpu_ratio: how many times less CPU time it takes; tells more on a busy machine.
+        cpu_ratio: how many times less CPU time lmpipe takes; more reliable on a busy machine.
         aiohttp: the median of a bare aiohttp client, or None.
-        limit: the same for the least that can be done, or None.
-        goal: what was set out for, in words.
-        reached: whether it was, or None if nothing was or it cannot be told.
+        limit: the median of the fastest bare client, or None.
+        goal: the goal, in words.
+        reached: whether the goal was reached; None if there is no goal or no figure.
     """
 
     title: str
@@ -57,7 +57,7 @@ class Row:
 
 
 def rows_of(measurement: Measurement, rounds: Rounds) -> list[Row]:
-    """The rows of one measurement."""
+    """Return the rows of one measurement."""
     return [_row(measurement, figure, rounds) for figure in measurement.figures]
 
 
@@ -99,7 +99,7 @@ def _cpu_ratio(figure: Figure, rounds: Rounds) -> float | None:
 
 
 def import_rows(costs: Mapping[str, ImportCost]) -> list[Row]:
-    """The rows of the import costs; the limits are what pydantic costs by itself."""
+    """Return the rows of the import costs; the limit is the cost of pydantic alone."""
     ready = _cost_rows(SUBJECTS["lmpipe-ready"].title, costs, "-ready", None)
     return [*_cost_rows(SUBJECTS["lmpipe"].title, costs, "", _IMPORT_GOAL), *ready]
 
@@ -135,11 +135,11 @@ def _cost_rows(
 
 
 _HEADINGS = ("", "lmpipe", "DSPy", "ratio", "by CPU", "aiohttp", "limit", "unit", "goal", "")
-_TEXTS = (0, 7, 8, 9)  # the columns that hold words
+_TEXTS = (0, 7, 8, 9)  # the columns with text
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    """Print the rows, in colour on a terminal and as plain lines elsewhere."""
+    """Print the rows, with colours on a terminal."""
     cells = [_cells(row) for row in rows]
     if sys.stdout.isatty():
         _print_in_colour(cells)
@@ -191,14 +191,14 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def write_json(path: Path, rows: Sequence[Row], details: Mapping[str, Any]) -> None:
-    """Write the table, the machine and everything that was measured."""
+    """Write the table, the machine and all measurements."""
     path.parent.mkdir(parents=True, exist_ok=True)
     value = {"machine": machine(), "table": [asdict(row) for row in rows], **details}
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:
-    """Where and when this is, and how busy it was."""
+    """Describe the machine, its load and the time."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "system": platform.platform(),

@@ -1,4 +1,4 @@
-"""Every example of the README runs."""
+"""The examples of the README run, and its commands and options exist."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.filler import fill
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import lmpipe
@@ -23,9 +24,10 @@ def test_the_python_examples_run_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = "\n".join(blocks("python"))
-    # Functions and classes need a file that their source can be read from.
+    # The source of functions and classes must be readable from a file.
     file = tmp_path / "readme.py"
     file.write_text(source, encoding="utf-8")
+    (tmp_path / "programs").symlink_to(ROOT / "programs")
     monkeypatch.chdir(tmp_path)
     scripted = lmpipe.ScriptedLM(fill)
     source = source.replace("lmpipe.Recipe(", "lmpipe.Recipe(student=STUDENT, ")
@@ -36,7 +38,7 @@ def test_the_python_examples_run_one_after_the_other(
 
 
 @pytest.mark.parametrize("line", [line for block in blocks("sh") for line in block.splitlines()])
-def test_the_commands_are_ones_that_the_command_line_knows(line: str) -> None:
+def test_the_commands_and_their_options_exist(line: str) -> None:
     from lmpipe.cli import app
 
     words = line.partition("#")[0].split()
@@ -46,8 +48,17 @@ def test_the_commands_are_ones_that_the_command_line_knows(line: str) -> None:
     assert result.exit_code == 0
     known = result.output
     options = [word.partition("=")[0] for word in words if word.startswith("--")]
-    free = {"--message"}  # `lmpipe run` takes the program's own inputs
-    assert [option for option in options if option not in known and option not in free] == []
+    assert [option for option in options if option not in known] == []
+
+
+def test_the_options_in_the_text_exist() -> None:
+    from lmpipe.cli import app
+
+    commands = get_command(app).commands.values()  # type: ignore[attr-defined]
+    known = {option for command in commands for item in command.params for option in item.opts}
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.M | re.S)
+    used = set(re.findall(r"`[^`\n]*?(--[a-z-]+)", prose)) - {"--lm-record"}  # pytest's
+    assert used <= known
 
 
 def test_the_first_commands_are_targets_of_the_makefile() -> None:

@@ -1,7 +1,7 @@
-"""One compile by an optimizer of lmpipe's, as a process: `python -m compiling.lmpipe_side -h`.
+"""One compile by one of lmpipe's optimizers, as a process: `python -m compiling.lmpipe_side -h`.
 
-lmpipe as it comes: an empty cache, its own concurrency. The search's calls are those up to the
-first call of the test; the test asks for the baseline too, because a compile does.
+lmpipe runs with its defaults and an empty cache. The search's calls are those before the first call
+of the test; the test includes the baseline, as in every compile.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CONTEXT = 4096
 
 
 class Meters:
-    """A watcher that reads the server's counts at each candidate and before the test."""
+    """A watcher that reads the server's counters at each candidate and before the test."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -43,23 +43,23 @@ class Meters:
             self.tested_from = self.job.searched()
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
-        if candidate.complete:  # one that left a race early has no score on all of validation
+        if candidate.complete:  # one that a race dropped has no score on all examples
             self.job.scored(100 * candidate.score)
 
     def rollout(self, rollout: Rollout) -> None:
-        """Rollouts are counted by the server."""
+        """Ignore rollouts: the server counts them."""
 
     def row(self, subject: str, row: Row) -> None:
-        """Rows are in the run folder."""
+        """Ignore rows: the run folder has them."""
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Notes are in the run folder."""
+        """Ignore notes: the run folder has them."""
 
 
 def declared(
     task: TaskName, rows: Rows
 ) -> tuple[lmpipe.Module, AnyMetric, Mapping[str, Sequence[lmpipe.Example]]]:
-    """A task's program with its outputs constrained, as one declares it here, metric and data."""
+    """Return a task's program with constrained outputs, its metric and its data."""
     inputs: tuple[str, ...] = ("text",)
     metric: AnyMetric
     if task == "tickets":
@@ -79,7 +79,7 @@ def declared(
 
 
 def recipe(job: Job) -> lmpipe.Recipe:
-    """What is compiled."""
+    """Return the recipe to compile."""
     options = job.options
     program, metric, examples = declared(options.task, job.rows)
     settings = dict(options.settings)
@@ -97,14 +97,14 @@ def recipe(job: Job) -> lmpipe.Recipe:
     )
     if calls is None:
         return made
-    # A compile's budget has the test in it, which `calls` has not: the rest is tested afterwards.
+    # A compile's budget includes the test, but `calls` does not: the rest is tested afterwards.
     made = made.replace(test=examples["test"][:1])
     testing = prepare(made).plan().worst["baselines and result on test"].calls
     return made.replace(budget=lmpipe.Budget(calls=calls + testing))
 
 
 def test_values(run: lmpipe.Run, made: lmpipe.Recipe, job: Job) -> Sequence[float]:
-    """The scores of what was compiled on all test rows."""
+    """Return the scores of the compiled program on all test rows."""
     assert run.test is not None
     tested = run.test.evaluations["compiled"].values
     if len(tested) == len(job.rows.test):
@@ -114,7 +114,7 @@ def test_values(run: lmpipe.Run, made: lmpipe.Recipe, job: Job) -> Sequence[floa
 
 
 def optimizer(name: str, settings: Mapping[str, Any]) -> Optimizer:
-    """An optimizer by its name, with some settings of its own changed."""
+    """Return an optimizer by its name, with some settings changed."""
     made: Any = optimizer_named(name)
     given = {
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()

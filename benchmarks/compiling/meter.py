@@ -1,6 +1,6 @@
-"""What a compile asked of the server, as the proxy before it counted.
+"""The server usage of a compile, as the counting proxy reports it.
 
-Standard library alone, because each side reads it in an environment of its own.
+Only the standard library, because each side imports it in a separate environment.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class Spent:
-    """What was asked of a server.
+    """The usage of a server.
 
     Args:
-        calls: samples that were answered.
-        prompt_tokens: tokens of their prompts.
-        cached_tokens: those of them that came from the server's prefix cache, if it says so.
-        completion_tokens: tokens that were generated.
-        refused: requests that it answered with an error.
+        calls: answered samples.
+        prompt_tokens: prompt tokens.
+        cached_tokens: prompt tokens from the server's prefix cache, if it reports them.
+        completion_tokens: generated tokens.
+        refused: requests answered with an error.
         seconds: wall time.
     """
 
@@ -45,16 +45,16 @@ _FIELDS = fields(Spent)
 
 @dataclass(frozen=True)
 class Meter:
-    """The account of one client of a `compiling.proxy`.
+    """Reads the counters of one client of a `compiling.proxy`.
 
     Args:
-        url: the address that the client asks, up to `/v1`: `http://…/NAME/v1`.
+        url: the URL that the client uses, up to `/v1`: `http://…/NAME/v1`.
     """
 
     url: str
 
     def read(self) -> Spent:
-        """All that was asked under this name so far.
+        """Return the usage of this client so far.
 
         Raises:
             OSError: if the proxy does not answer.

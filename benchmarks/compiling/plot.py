@@ -1,4 +1,4 @@
-"""A plot of best-so-far validation score against LM calls, as an SVG of our own."""
+"""A plot of the best validation score so far against LM calls, as SVG."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from html import escape
 from compiling.report import label
 from compiling.side import Result
 
-_WIDTH, _HEIGHT = 460, 330  # of one panel
+_WIDTH, _HEIGHT = 460, 330  # the size of one panel
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 42, 40
 _COLORS = {"lmpipe": "#0b6e4f", "dspy": "#c0392b"}
 _DASHES = {"random-search": "", "mipro": "7 3", "gepa": "2 3", "knn": "10 3 2 3"}
@@ -19,7 +19,7 @@ _KEY_ROW = 17
 
 @dataclass(frozen=True)
 class Steps:
-    """One compile's best validation score so far, as (calls, percent), rising."""
+    """The best validation score so far of one compile, as rising points of (calls, percent)."""
 
     side: str
     name: str
@@ -28,7 +28,7 @@ class Steps:
 
 
 def best_so_far(result: Result) -> Steps:
-    """The curve of a compile: only points that are better than all before, and the end."""
+    """Return the curve of a compile: each new best score, and the end."""
     points: list[tuple[int, float]] = []
     for calls, score in result.curve:
         if not points or score > points[-1][1]:
@@ -40,9 +40,9 @@ def best_so_far(result: Result) -> Steps:
 
 
 def plot(results: Sequence[Result]) -> str:
-    """An SVG with a panel for each task that has a curve.
+    """Draw an SVG with one panel for each task that has a curve.
 
-    Calls are on a logarithmic axis: what one library asks is a small part of the other's.
+    The axis of calls is logarithmic, because the libraries' calls differ by large factors.
     """
     panels: dict[str, list[Steps]] = {}
     for result in results:

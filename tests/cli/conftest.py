@@ -1,4 +1,4 @@
-"""A working folder with a program's file, and the command line to run on it."""
+"""Fixtures: a working folder with a program's file, and the command line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with colours.py in it."""
+    """Change to a working folder that holds colours.py."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "colours.py").write_text(PROGRAM)
     return tmp_path
@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def write(folder: Path) -> Callable[[str, str], str]:
-    """Writes a program's file that adds lines to the common one."""
+    """Return a function that writes a program's file: colours.py plus more lines."""
 
     def add(name: str, lines: str) -> str:
         (folder / name).write_text(PROGRAM + "\n" + lines + "\n")
@@ -53,7 +53,7 @@ def write(folder: Path) -> Callable[[str, str], str]:
 
 @pytest.fixture
 def cli(folder: Path) -> Cli:
-    """Runs a command; the result has `exit_code`, `stdout` and `stderr`."""
+    """Return a function that runs a command; results have `exit_code`, `stdout`, `stderr`."""
 
     def invoke(*arguments: str, stdin: str | None = None) -> Any:
         return CliRunner().invoke(app, list(arguments), input=stdin)
@@ -63,7 +63,7 @@ def cli(folder: Path) -> Cli:
 
 @pytest.fixture
 def compiled(cli: Cli, folder: Path) -> str:
-    """The run folder of one compile."""
+    """Compile colours.py and return its run folder."""
     result = cli("compile", "colours.py")
     assert result.exit_code == 0, result.output
     return str(next((folder / "runs").iterdir()).relative_to(folder))

@@ -35,7 +35,7 @@ def check(result: Any, *words: str) -> None:
         (["compile", "colours.py", "--base-url", "http://x/v1"], ["--student"]),
         (
             ["compile", "colours.py", "--student", "openai/x", "--api-key-env", "NOT_THERE"],
-            ["NOT_THERE", "no such environment variable"],
+            ["NOT_THERE", "environment variable is not set"],
         ),
         (["compile", "colours.py", "--test-size", "4000"], ["4000", "40"]),
         (["eval", "nowhere"], ["nowhere: expected a run folder or a program's .py file"]),
@@ -96,16 +96,16 @@ def test_a_wrong_recipe(cli: Cli, write: Write, lines: str, words: list[str]) ->
     check(cli("compile", write("wrong.py", lines)), *words)
 
 
-def test_an_untrusted_folder_runs_no_code(cli: Cli, compiled: str) -> None:
-    check(cli("run", compiled, "--thing", "x"), "--program FILE or --trust")
+def test_an_untrusted_folder_does_not_run_code(cli: Cli, compiled: str) -> None:
+    check(cli("run", compiled, "--input", "thing=x"), "--program FILE or --trust")
 
 
-def test_the_artifact_of_another_program(cli: Cli, compiled: str, write: Write) -> None:
+def test_the_run_folder_of_another_program(cli: Cli, compiled: str, write: Write) -> None:
     write("other.py", "recipe = recipe.replace(program=TwoSteps())")
     check(cli("eval", compiled, "--program", "other.py"), "does not fit this program")
 
 
-def test_a_program_json_that_was_tampered_with(cli: Cli, compiled: str, folder: Path) -> None:
+def test_a_changed_program_json(cli: Cli, compiled: str, folder: Path) -> None:
     file = folder / compiled / "program.json"
     file.write_text(file.read_text().replace("Which colour", "Which color"))
     check(cli("show", compiled), "one of the two was")
@@ -113,15 +113,15 @@ def test_a_program_json_that_was_tampered_with(cli: Cli, compiled: str, folder: 
 
 def test_data_that_changed_since_the_compile(cli: Cli, compiled: str, write: Write) -> None:
     write("colours.py", "recipe = recipe.replace(test=things(40, seed=9, start=900))")
-    check(cli("eval", compiled, "--trust"), "the test split is not that of the compile")
+    check(cli("eval", compiled, "--trust"), "the test split has changed since the compile")
 
 
-def test_the_split_that_is_missing(cli: Cli, write: Write) -> None:
+def test_a_missing_split(cli: Cli, write: Write) -> None:
     write("untested.py", "recipe = recipe.replace(test=None)")
     check(cli("eval", "untested.py"), "no test examples")
 
 
-def test_debug_lets_the_traceback_through(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_shows_the_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LMPIPE_DEBUG", "1")
     command = [sys.executable, "-m", "lmpipe", "compile", "nowhere.py"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

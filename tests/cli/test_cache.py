@@ -19,7 +19,7 @@ OTHER = Request(LM("openai/other"), (Message("user", "capital?"),))
 
 @pytest.fixture
 def cached(folder: Path) -> str:
-    """A cache with three replies of one LM, one of another."""
+    """Fill a cache with three replies of one LM and one of another."""
     fill(folder / "replies", "1", "2", "3")
     fill(folder / "replies", "4", request=OTHER)
     return "replies"
@@ -46,10 +46,10 @@ def test_stats_as_json(cli: Cli, cached: str) -> None:
 def test_stats_before_the_first_call(cli: Cli) -> None:
     result = cli("cache", "stats")
     assert result.exit_code == 0
-    assert "nothing is cached yet" in result.stdout
+    assert "the cache is empty" in result.stdout
 
 
-def test_stats_of_the_cache_that_the_environment_names(
+def test_stats_of_the_cache_in_the_environment_variable(
     cli: Cli, cached: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LMPIPE_CACHE", cached)
@@ -59,10 +59,10 @@ def test_stats_of_the_cache_that_the_environment_names(
 @pytest.mark.parametrize(
     "arguments", [["stats"], ["prune", "--model", "m"], ["clear", "--yes"], ["export", "x.jsonl"]]
 )
-def test_a_cache_that_is_not_there(cli: Cli, folder: Path, arguments: list[str]) -> None:
+def test_a_missing_cache(cli: Cli, folder: Path, arguments: list[str]) -> None:
     result = cli("cache", *arguments, "--cache", "missing")
     assert result.exit_code == 2
-    assert "--cache missing: there is no such folder" in result.stderr
+    assert "--cache missing: no such folder" in result.stderr
     assert not (folder / "missing").exists()
 
 
@@ -87,10 +87,10 @@ def test_prune_by_lm(cli: Cli, cached: str, folder: Path) -> None:
     assert keys(folder) == ["4"]
 
 
-def test_prune_of_an_lm_that_has_nothing_names_those_that_have(cli: Cli, cached: str) -> None:
+def test_prune_of_an_unknown_lm_names_the_known_ones(cli: Cli, cached: str) -> None:
     result = cli("cache", "prune", "--cache", cached, "--model", "vllm/typo")
     assert result.exit_code == 0
-    assert "there are: vllm/m, openai/other" in result.stderr
+    assert "the cache has vllm/m, openai/other" in result.stderr
 
 
 def test_prune_by_size(cli: Cli, cached: str, folder: Path) -> None:
@@ -100,7 +100,7 @@ def test_prune_by_size(cli: Cli, cached: str, folder: Path) -> None:
     assert keys(folder) == []
 
 
-def test_prune_wants_to_know_what(cli: Cli, cached: str) -> None:
+def test_prune_needs_a_criterion(cli: Cli, cached: str) -> None:
     result = cli("cache", "prune", "--cache", cached)
     assert result.exit_code == 2
     assert "--older-than 30d" in result.stderr
@@ -109,16 +109,17 @@ def test_prune_wants_to_know_what(cli: Cli, cached: str) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "remedy"),
     [
-        ("--older-than", "soon", "write 90s"),
-        ("--older-than", "30", "write 90s"),
-        ("--max-size", "2 apples", "write 2GB"),
+        ("--older-than", "soon", "expected an age such as 90s"),
+        ("--older-than", "30", "expected an age such as 90s"),
+        ("--max-size", "2 apples", "expected a size such as 2GB"),
     ],
 )
-def test_prune_refuses_what_it_cannot_read(
+def test_prune_refuses_a_malformed_value(
     cli: Cli, cached: str, option: str, value: str, remedy: str
 ) -> None:
     result = cli("cache", "prune", "--cache", cached, option, value)
     assert result.exit_code == 2
+    assert option in result.stderr
     assert remedy in result.stderr
 
 
@@ -128,7 +129,7 @@ def test_clear_drops_all(cli: Cli, cached: str, folder: Path) -> None:
     assert keys(folder) == []
 
 
-def test_clear_does_not_clear_unasked(cli: Cli, cached: str, folder: Path) -> None:
+def test_clear_needs_confirmation(cli: Cli, cached: str, folder: Path) -> None:
     result = cli("cache", "clear", "--cache", cached)
     assert result.exit_code == 2
     assert "add --yes" in result.stderr
@@ -155,7 +156,7 @@ def test_clear_before_the_first_call(cli: Cli) -> None:
     assert cli("cache", "clear", "--yes").exit_code == 0
 
 
-def test_what_is_exported_can_be_imported(cli: Cli, cached: str, folder: Path) -> None:
+def test_an_export_can_be_imported(cli: Cli, cached: str, folder: Path) -> None:
     result = cli("cache", "export", "all.jsonl", "--cache", cached)
     assert "exported 4 replies" in result.stderr
     assert len((folder / "all.jsonl").read_bytes().splitlines()) == 4
@@ -171,7 +172,7 @@ def test_export_of_one_lm_to_standard_output(cli: Cli, cached: str) -> None:
     assert json.loads(line)["asked"] == "capital?"
 
 
-def test_export_tells_what_it_left_out(cli: Cli, cached: str, folder: Path) -> None:
+def test_export_reports_damaged_entries(cli: Cli, cached: str, folder: Path) -> None:
     execute(folder / cached, "UPDATE Cache SET value = ? WHERE key = '2'", b"damaged")
     result = cli("cache", "export", "all.jsonl", "--cache", cached)
     assert result.exit_code == 0
@@ -181,7 +182,7 @@ def test_export_tells_what_it_left_out(cli: Cli, cached: str, folder: Path) -> N
 def test_export_to_a_missing_folder(cli: Cli, cached: str) -> None:
     result = cli("cache", "export", "missing/all.jsonl", "--cache", cached)
     assert result.exit_code == 2
-    assert "make it first" in result.stderr
+    assert "create it first" in result.stderr
 
 
 def test_import_of_a_missing_file(cli: Cli) -> None:

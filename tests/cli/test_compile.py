@@ -1,4 +1,4 @@
-"""`lmpipe compile`: what it prints, what it writes, what its flags change."""
+"""`lmpipe compile`: its output, its files and its options."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_table_shows_baselines_and_the_result(cli: Cli) -> None:
     assert {"as declared", "constrained", "compiled"} <= set(scored)
 
 
-def test_the_difference_stands_in_points_with_its_interval(cli: Cli) -> None:
+def test_the_difference_is_shown_in_points_with_its_interval(cli: Cli) -> None:
     out = cli("compile", "colours.py").stdout
     assert "points (paired 95 % interval +" in out
     assert "on 40 untouched test examples" in out
@@ -56,7 +56,7 @@ def test_piped_output_has_a_line_for_each_candidate_and_no_escape_codes(cli: Cli
 def test_the_next_commands_name_the_run_folder(cli: Cli, folder: Path) -> None:
     out = cli("compile", "colours.py").stdout
     (run,) = (folder / "runs").iterdir()
-    assert f"lmpipe run runs/{run.name} --trust --thing …" in out
+    assert f"lmpipe run runs/{run.name} --trust --input thing=…" in out
 
 
 def test_json_is_one_object_on_each_line(cli: Cli) -> None:
@@ -66,7 +66,7 @@ def test_json_is_one_object_on_each_line(cli: Cli) -> None:
     assert events[-1]["improved"] is True
 
 
-def test_the_dry_run_bounds_what_is_spent(cli: Cli, folder: Path) -> None:
+def test_the_dry_run_bounds_the_spend(cli: Cli, folder: Path) -> None:
     plan = json.loads(cli("compile", "colours.py", "--dry-run", "--json").stdout)
     cli("compile", "colours.py")
     spent = manifest(folder)["spend"]["total"]
@@ -103,7 +103,7 @@ def test_a_data_path_replaces_a_list_of_examples(cli: Cli, folder: Path) -> None
     assert manifest(folder)["data"]["test"]["rows"] == 6
 
 
-def test_own_training_rows_are_not_judged_by_a_hub_set(
+def test_own_training_rows_are_not_validated_on_a_hub_set(
     cli: Cli, write: Write, folder: Path
 ) -> None:
     write("hub.py", "recipe = recipe.replace(val=lmpipe.Source('org/set', inputs=['thing']))")
@@ -112,7 +112,7 @@ def test_own_training_rows_are_not_judged_by_a_hub_set(
     assert manifest(folder)["data"]["val"]["rows"] == 10
 
 
-def test_the_cache_flag_says_where_replies_go(cli: Cli, folder: Path) -> None:
+def test_the_cache_option_chooses_the_folder_of_replies(cli: Cli, folder: Path) -> None:
     cli("compile", "colours.py", "--cache", "replies")
     assert (folder / "replies").is_dir()
 
@@ -140,15 +140,9 @@ def test_replicas_and_limits_are_remembered(cli: Cli, folder: Path) -> None:
         assert min(one.stats()["ok"], two.stats()["ok"]) > 0
         changed = manifest(folder)["overrides"]
         assert changed["student"]["base_urls"] == [one.base_url, two.base_url]
-        assert changed["traffic"] == {"rpm": 600000, "tpm": 1e9, "timeout": 30}
+        assert changed["rates"] == {"rpm": 600000, "tpm": 1e9, "timeout": 30}
         (run,) = (folder / "runs").iterdir()
         assert cli("eval", str(run), "--trust").exit_code == 0
-
-
-def test_limits_hold_for_the_programs_own_lm(cli: Cli) -> None:
-    result = cli("compile", "colours.py", "--rpm", "0")
-    assert result.exit_code == 2
-    assert "rpm must be above 0" in result.stderr
 
 
 def test_a_second_recipe_of_a_file_is_chosen_by_name(cli: Cli, write: Write) -> None:
@@ -160,7 +154,7 @@ def test_the_gate_passes_where_the_result_is_better(cli: Cli) -> None:
     assert cli("compile", "colours.py", "--require-improvement").exit_code == 0
 
 
-def test_the_gate_stops_where_it_is_not(cli: Cli, write: Write) -> None:
+def test_the_gate_fails_where_the_result_is_not_better(cli: Cli, write: Write) -> None:
     same = "lambda request: '## colour\\nblue'"
     write("flat.py", f"recipe = recipe.replace(student=lmpipe.ScriptedLM({same}))")
     result = cli("compile", "flat.py", "--require-improvement")
@@ -192,7 +186,7 @@ def test_a_budget_that_ends_the_search_still_gives_a_program(cli: Cli) -> None:
     assert "the search ended early" in result.stdout
 
 
-def test_an_outage_is_exit_1_and_says_how_to_go_on(cli: Cli, write: Write) -> None:
+def test_an_outage_is_exit_1_and_says_how_to_resume(cli: Cli, write: Write) -> None:
     away = """
 from lmpipe.errors import LMRequestError
 def away(request):
@@ -204,7 +198,7 @@ recipe = recipe.replace(student=lmpipe.ScriptedLM(away))
     assert "run the same command again: it resumes" in result.stderr
 
 
-def test_ctrl_c_is_exit_130_and_says_how_to_go_on(write: Write, folder: Path) -> None:
+def test_ctrl_c_is_exit_130_and_says_how_to_resume(write: Write, folder: Path) -> None:
     waiting = """
 import asyncio
 class Waits(lmpipe.Module):

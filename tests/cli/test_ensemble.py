@@ -1,4 +1,4 @@
-"""The command line on a run whose result is an ensemble."""
+"""Commands on a run whose result is an ensemble."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ recipe = recipe.replace(
 
 @pytest.fixture
 def run(cli: Cli, write: Write, folder: Path) -> str:
-    """The run folder of a compile that gave an ensemble."""
+    """Compile an ensemble and return its run folder."""
     result = cli("compile", write("three.py", ENSEMBLE))
     assert result.exit_code == 0, result.output
     return str(next((folder / "runs").iterdir()).relative_to(folder))
 
 
-def test_load_gives_a_program_that_answers(run: str) -> None:
+def test_the_loaded_program_answers(run: str) -> None:
     program = lmpipe.load(run, TwoSteps())
     assert len(member_states(program.state())) == 3
     assert isinstance(program, TwoSteps)
@@ -60,9 +60,9 @@ def test_load_gives_a_program_that_answers(run: str) -> None:
 
 
 def test_run_takes_the_declared_programs_inputs(cli: Cli, run: str) -> None:
-    result = cli("run", run, "--trust", "--thing", "grass number 3")
+    result = cli("run", run, "--trust", "--input", "thing=grass number 3")
     assert json.loads(result.stdout) == {"colour": "green"}
-    refused = cli("run", run, "--trust", "--words", "x")
+    refused = cli("run", run, "--trust", "--input", "words=x")
     assert "the program takes thing: str" in refused.stderr
 
 

@@ -1,4 +1,4 @@
-"""`lmpipe eval`: the compile's own test set again, and other examples."""
+"""`lmpipe eval`: on the test set of the compile, and on other examples."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def test_the_score_is_reproduced(cli: Cli, compiled: str, split: str) -> None:
     assert "reproduces the compile's score exactly" in result.stdout, result.output
 
 
-def test_the_score_is_reproduced_after_flags(cli: Cli, folder: Path) -> None:
+def test_the_score_of_a_compile_with_options_is_reproduced(cli: Cli, folder: Path) -> None:
     cli("compile", "colours.py", "--test-size", "12", "--seed", "4", "--runs", "out")
     (run,) = (folder / "out").iterdir()
     verdict = json.loads(cli("eval", str(run), "--trust", "--json").stdout)
     assert (verdict["examples"], verdict["compile"]["reproduced"]) == (12, True)
 
 
-def test_the_program_may_be_handed_over(cli: Cli, compiled: str) -> None:
+def test_the_program_can_be_given_as_a_file(cli: Cli, compiled: str) -> None:
     result = cli("eval", compiled, "--program", "colours.py")
     assert "reproduces" in result.stdout
 
@@ -43,7 +43,7 @@ def test_an_untrusted_folder_cannot_choose_the_server(
     file = folder / compiled / "manifest.json"
     manifest = json.loads(file.read_text())
     manifest["overrides"] = {
-        "student": {"model": "openai/x", "base_url": "http://127.0.0.1:9/v1"},
+        "student": {"model": "openai/x", "base_urls": ["http://127.0.0.1:9/v1"]},
         "test": "/etc/passwd",
     }
     file.write_text(json.dumps(manifest))
@@ -60,19 +60,19 @@ def test_failures_are_counted_by_kind(cli: Cli) -> None:
     assert "2 output" in cli("eval", "colours.py").stdout
 
 
-def test_the_worst_rows_show_all_that_explains_them(cli: Cli) -> None:
-    out = cli("eval", "colours.py", "--failures", "1").stdout
-    for word in ("inputs", "gold", "prediction", "reply"):
+def test_the_worst_rows_come_with_their_errors(cli: Cli) -> None:
+    out = cli("eval", "colours.py", "--worst", "1").stdout
+    for word in ("inputs", "gold", "prediction", "failure", "reply"):
         assert f"\n  {word}" in out
 
 
-def test_rows_go_to_a_jsonl_file(cli: Cli, folder: Path) -> None:
+def test_rows_are_written_to_a_jsonl_file(cli: Cli, folder: Path) -> None:
     cli("eval", "colours.py", "--out", "rows.jsonl")
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     assert [row["index"] for row in rows] == list(range(40))
 
 
-def test_rows_go_to_a_csv_file(cli: Cli, folder: Path) -> None:
+def test_rows_are_written_to_a_csv_file(cli: Cli, folder: Path) -> None:
     cli("eval", "colours.py", "--out", "rows.csv")
     with (folder / "rows.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -80,7 +80,7 @@ def test_rows_go_to_a_csv_file(cli: Cli, folder: Path) -> None:
     assert {"thing", "colour", "prediction", "score", "failure"} <= set(rows[0])
 
 
-def test_other_examples_are_scored_on_purpose(cli: Cli, compiled: str, folder: Path) -> None:
+def test_other_examples_can_be_scored(cli: Cli, compiled: str, folder: Path) -> None:
     (folder / "own.jsonl").write_text('{"thing": "sky number 1", "colour": "blue"}\n')
     result = cli("eval", compiled, "--trust", "--data", "own.jsonl", "--json")
     assert json.loads(result.stdout)["examples"] == 1

@@ -28,7 +28,7 @@ def rows(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_rollouts_that_passed_become_rows(cli: Cli, folder: Path) -> None:
+def test_passed_rollouts_become_rows(cli: Cli, folder: Path) -> None:
     cli("compile", "colours.py", "--optimizer", "bootstrap")
     out = cli("export", str(only_run(folder)), "--trust").stdout
     (exported,) = (folder / "rows").iterdir()
@@ -45,7 +45,7 @@ def test_openai_rows_are_conversations(cli: Cli, folder: Path) -> None:
         assert [turn["role"] for turn in row["messages"]] == ["system", "user", "assistant"]
 
 
-def test_the_rows_of_trained_weights_need_no_program(
+def test_the_rows_of_trained_weights_are_exported_without_the_program(
     cli: Cli, folder: Path, write: Callable[..., str]
 ) -> None:
     file = write("trained.py", FINETUNED)
@@ -63,4 +63,4 @@ def test_a_run_without_rollouts_is_refused(cli: Cli, folder: Path) -> None:
     cli("compile", "colours.py", "--optimizer", "labeled")
     result = cli("export", str(only_run(folder)), "--trust")
     assert result.exit_code == 2
-    assert "has no rows to train on" in result.stderr
+    assert "has no fine-tuning rows" in result.stderr

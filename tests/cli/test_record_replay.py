@@ -1,4 +1,4 @@
-"""`--record FILE` and `--replay FILE`: a whole command on recorded LM calls."""
+"""`--record FILE` and `--replay FILE`: whole commands on recorded LM calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ recipe = recipe.replace(
                       headers={"X-Key": "sesame-2"})
 )
 """
-# Run facts: when it ran, how long it took, and how much of it was not cached.
+# Facts of a single run: its time and its duration.
 RUN_FACTS = re.compile(rb'^ *"(started|seconds)": .*\n', re.M)
 
 
@@ -44,7 +44,7 @@ def program(write: Write) -> str:
 
 @pytest.fixture
 def recorded(cli: Cli, program: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A compile recorded over HTTP, whose server is gone."""
+    """Record a compile over HTTP, stop the server, and return the program's file."""
     with FakeServer(answer_body) as server:
         monkeypatch.setenv("URL", server.base_url)
         result = cli("compile", program, "--record", "all.jsonl", "--runs", "recorded")
@@ -67,7 +67,7 @@ def test_a_compile_replays_on_another_cache_to_the_same_bytes(
     assert not (folder / "another").exists()
 
 
-def test_both_say_how_many_calls_there_were(cli: Cli, recorded: str) -> None:
+def test_replay_prints_the_number_of_calls(cli: Cli, recorded: str) -> None:
     stderr = cli("compile", recorded, "--replay", "all.jsonl").stderr
     found = re.fullmatch(r"replayed (\d+) of the (\d+) LM calls in all.jsonl\n", stderr)
     assert found
@@ -85,7 +85,7 @@ def test_recording_twice_gives_the_same_file(
     assert (folder / "1.jsonl").read_bytes() == (folder / "2.jsonl").read_bytes()
 
 
-def test_recording_over_a_warm_cache_asks_nothing_and_records_all(
+def test_recording_over_a_warm_cache_makes_no_request_and_records_all_calls(
     cli: Cli, program: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FakeServer(answer_body) as server:
@@ -116,7 +116,7 @@ def test_eval_and_run_replay_too(cli: Cli, recorded: str, folder: Path) -> None:
     assert '"reproduced":true' in evaluated.stdout
     thing = re.search(r"## thing\\n(.*? number \d+)", (folder / "all.jsonl").read_text())
     assert thing
-    answered = cli("run", recorded, "--replay", "all.jsonl", "--thing", thing[1])
+    answered = cli("run", recorded, "--replay", "all.jsonl", "--input", f"thing={thing[1]}")
     assert answered.exit_code == 0, answered.output
 
 
@@ -124,8 +124,11 @@ def test_eval_and_run_replay_too(cli: Cli, recorded: str, folder: Path) -> None:
     ("options", "said"),
     [
         (("--record", "a.jsonl", "--replay", "b.jsonl"), "exclude each other"),
-        (("--replay", "none.jsonl"), "there is no such cassette; run the same command with"),
-        (("--record", "."), "it is a folder"),
+        (
+            ("--replay", "none.jsonl"),
+            "no such cassette; create it by running the same command with",
+        ),
+        (("--record", "."), "this is a folder"),
     ],
 )
 def test_wrong_options_are_bad_input(cli: Cli, options: tuple[str, ...], said: str) -> None:
@@ -134,10 +137,10 @@ def test_wrong_options_are_bad_input(cli: Cli, options: tuple[str, ...], said: s
     assert said in result.stderr
 
 
-def test_a_recording_that_was_killed_goes_on(
+def test_a_killed_recording_resumes(
     cli: Cli, program: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even where the cache is gone: what was recorded is in FILE.part."""
+    """The recorded calls are in FILE.part, so it resumes without the cache too."""
     with FakeServer(answer_body, latency=0.005) as server:
         monkeypatch.setenv("URL", server.base_url)
         command = [sys.executable, "-m", "lmpipe", "compile", program, "--record", "all.jsonl"]
@@ -159,7 +162,7 @@ def test_a_recording_that_was_killed_goes_on(
         options = ("--cache", "fresh", "--runs", "resumed")
         assert cli("compile", program, "--record", "all.jsonl", *options).exit_code == 0
         asked = server.stats()
-    # Only what was in flight when the kill came can have been asked again.
+    # Only requests that were in flight at the kill can be repeated.
     assert asked["requests"] - asked["distinct"] <= 4
     assert not (folder / "all.jsonl.part").exists()
     replayed = cli("compile", program, "--replay", "all.jsonl", "--runs", "replayed")

@@ -1,9 +1,10 @@
-"""`lmpipe run`: inputs in, typed results out as JSON."""
+"""`lmpipe run`: typed inputs in, JSON results out."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ class Echo(lmpipe.Signature):
     text: str = lmpipe.Input()
     numbers: list[int] = lmpipe.Input(default=[1])
     when: date | None = lmpipe.Input(default=None)
+    program: str = lmpipe.Input(default="")  # the name of an option
     answer: str = lmpipe.Output()
 def echo(request):
     return _json.dumps({"answer": request.messages[-1].content})
@@ -27,60 +29,86 @@ recipe = recipe.replace(
 """
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--thing", "grass number 3"],
-        ["--thing=grass number 3"],
-        ["--input", '{"thing": "grass number 3"}'],
-    ],
-)
-def test_one_answer_is_one_object(cli: Cli, compiled: str, arguments: list[str]) -> None:
-    result = cli("run", compiled, "--trust", *arguments)
+@pytest.mark.parametrize("value", ["thing=grass number 3", '{"thing": "grass number 3"}'])
+def test_one_input_gives_one_object(cli: Cli, compiled: str, value: str) -> None:
+    result = cli("run", compiled, "--trust", "--input", value)
     assert json.loads(result.stdout) == {"colour": "green"}
 
 
-def test_jsonl_on_standard_input_gives_jsonl(cli: Cli, compiled: str) -> None:
+def test_options_may_come_before_the_target(cli: Cli) -> None:
+    assert cli("run", "--input", "thing=sky number 1", "colours.py").exit_code == 0
+
+
+@pytest.mark.parametrize("source", ["-", "@rows.jsonl"])
+def test_rows_of_standard_input_or_a_file_give_a_line_each(
+    cli: Cli, compiled: str, folder: Path, source: str
+) -> None:
     lines = '{"thing": "grass number 3"}\n\n{"thing": "sky number 4"}\n'
-    result = cli("run", compiled, "--trust", "-", stdin=lines)
+    (folder / "rows.jsonl").write_text(lines)
+    result = cli("run", compiled, "--trust", "--input", source, stdin=lines)
     assert [json.loads(line)["colour"] for line in result.stdout.splitlines()] == ["green", "blue"]
 
 
-def test_values_that_are_no_text_are_read_as_json(cli: Cli, write: Write) -> None:
+def test_a_file_may_hold_one_object_over_several_lines(cli: Cli, folder: Path) -> None:
+    (folder / "one.json").write_text('{\n  "thing": "grass number 3"\n}\n')
+    result = cli("run", "colours.py", "--input", "@one.json")
+    assert json.loads(result.stdout)["colour"] in ("red", "green")
+
+
+def test_values_are_read_as_the_declared_types(cli: Cli, write: Write) -> None:
     write("typed.py", TYPED)
-    result = cli("run", "typed.py", "--text", "12", "--numbers", "[4, 5]", "--when", "2024-02-03")
-    answer = json.loads(result.stdout)["answer"]
-    assert "12" in answer
-    assert "2024-02-03" in answer
+    values = ("text=12", "numbers=[4, 5]", "when=2024-02-03", "program=a=b")
+    options = [word for value in values for word in ("--input", value)]
+    asked = json.loads(cli("run", "typed.py", *options).stdout)["answer"]
+    assert json.loads(asked) == {
+        "text": "12",
+        "numbers": [4, 5],
+        "when": "2024-02-03",
+        "program": "a=b",
+    }
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("values", "words"),
     [
-        (["--text", "a", "--numbers", "[4, true-ish]"], "input 'numbers' must be list[int]"),
-        (["--tekst", "a"], "unknown input 'tekst'; missing input 'text'"),
-        (["--text"], "--text needs a value"),
-        (["--input", "{"], "--input: expected JSON"),
-        (["--input", "[]"], "--input: expected an object"),
-        (["-"], "standard input has no rows"),
+        (["text=a", "numbers=[4, true-ish]"], "input 'numbers' must be list[int], got '[4, true"),
+        (["text=a", "when=soon"], "input 'when' must be date | None, got 'soon'"),
+        (["tekst=a"], "unknown input 'tekst'; missing input 'text'"),
+        ([], "missing input 'text'\n  the program takes text: str, numbers: list[int] (optional)"),
+        (["text=a", "text=b"], "input 'text' is given twice"),
+        (["text"], "expected NAME=VALUE, a JSON object, @FILE or -"),
+        (["[]"], "expected NAME=VALUE, a JSON object, @FILE or -"),
+        (["{"], "--input: expected JSON"),
+        (['{"text": 3}'], "--input: input 'text' must be str, got 3"),
+        (['{"text": "a"}', "numbers=[1]"], "cannot be combined with another --input"),
+        (["@nowhere.json"], "--input @nowhere.json: cannot read the file: No such file"),
+        (["-"], "standard input is empty: expected one JSON object per line"),
     ],
 )
-def test_wrong_inputs_are_exit_2(cli: Cli, write: Write, arguments: list[str], words: str) -> None:
+def test_wrong_inputs_are_exit_2(cli: Cli, write: Write, values: list[str], words: str) -> None:
     write("typed.py", TYPED)
-    result = cli("run", "typed.py", *arguments, stdin="")
+    options = [word for value in values for word in ("--input", value)]
+    result = cli("run", "typed.py", *options, stdin="")
     assert result.exit_code == 2
     assert words in result.stderr
 
 
-def test_a_wrong_line_is_named(cli: Cli) -> None:
-    result = cli("run", "colours.py", "-", stdin='{"thing": "sky number 1"}\n{"thing": 3}\n')
+def test_a_misspelled_option_is_not_an_input(cli: Cli) -> None:
+    result = cli("run", "colours.py", "--thing", "sky number 1")
     assert result.exit_code == 2
-    assert "line 2: input 'thing' must be str" in result.stderr
+    assert "No such option" in result.stderr
+
+
+def test_a_wrong_line_is_named(cli: Cli) -> None:
+    lines = '{"thing": "sky number 1"}\n{"thing": 3}\n'
+    result = cli("run", "colours.py", "--input", "-", stdin=lines)
+    assert result.exit_code == 2
+    assert "standard input, line 2: input 'thing' must be str" in result.stderr
 
 
 def test_a_reply_that_cannot_be_read_is_exit_1(cli: Cli, write: Write) -> None:
     write("mute.py", "recipe = recipe.replace(student=lmpipe.ScriptedLM(lambda r: 'no'))")
-    result = cli("run", "mute.py", "--thing", "sky number 1")
+    result = cli("run", "mute.py", "--input", "thing=sky number 1")
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")
@@ -90,7 +118,7 @@ def test_a_row_that_fails_keeps_its_line(cli: Cli, write: Write) -> None:
     picky = "lambda r: 'no' if 'apple' in r.messages[1].content else '## colour\\nblue'"
     write("picky.py", f"recipe = recipe.replace(student=lmpipe.ScriptedLM({picky}))")
     lines = '{"thing": "apple number 1"}\n{"thing": "sky number 1"}\n'
-    result = cli("run", "picky.py", "-", stdin=lines)
+    result = cli("run", "picky.py", "--input", "-", stdin=lines)
     first, second = (json.loads(line) for line in result.stdout.splitlines())
     assert "error" in first
     assert second == {"colour": "blue"}
@@ -105,8 +133,10 @@ def shout(word: str) -> str:
 recipe = recipe.replace(program=shout, student=lmpipe.ScriptedLM(lambda r: "## result\\nHEY"))
 """
     write("function.py", function)
-    assert json.loads(cli("run", "function.py", "--word", "hey").stdout) == {"result": "HEY"}
+    assert json.loads(cli("run", "function.py", "--input", "word=hey").stdout) == {"result": "HEY"}
 
 
-def test_the_target_comes_first(cli: Cli) -> None:
-    assert cli("run", "--thing", "x", "colours.py").exit_code == 2
+def test_a_judge_has_no_effect_and_is_reported(cli: Cli) -> None:
+    result = cli("run", "colours.py", "--input", "thing=sky number 1", "--judge", "vllm/judge")
+    assert result.exit_code == 0
+    assert "--judge has no effect here" in result.stderr

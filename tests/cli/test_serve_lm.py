@@ -1,4 +1,4 @@
-"""`lmpipe serve-lm`: a server in the foreground, until it is told to stop."""
+"""`lmpipe serve-lm`: a server in the foreground that stops on a signal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _fake_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_until_it_is_told_to_stop(
+def test_it_serves_until_a_signal_stops_it(
     folder: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_KEY", "sesame-7f31")
@@ -43,7 +43,7 @@ def test_it_serves_until_it_is_told_to_stop(
     assert said.splitlines()[-1] == "stopping"
 
 
-def test_it_ends_while_it_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_can_be_stopped_while_it_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_NEVER", "1")
     command = [sys.executable, "-m", "lmpipe", "serve-lm", "org/model"]
     process = subprocess.Popen(
@@ -77,21 +77,24 @@ def test_a_server_that_dies_ends_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--gpu", "one"], "write the GPUs' numbers"),
+        (["--gpu", "one"], "expected GPU numbers"),
         (["--lora-rank", "24"], "vLLM takes the ranks"),
         (["--memory", "3"], "memory is 3.0"),
-        (["--api-key-env", "NOT_THERE"], "no such environment variable"),
+        (["--api-key-env", "NOT_THERE"], "environment variable is not set"),
+        (["--start-timeout", "0"], "expected a number above 0"),
         (["--", "--port", "3"], "--port does not belong in args: say it with port="),
         (["--no-such-flag"], "No such option"),
     ],
 )
-def test_what_cannot_be_served_is_bad_input(cli: Cli, arguments: list[str], words: str) -> None:
+def test_wrong_options_are_bad_input(cli: Cli, arguments: list[str], words: str) -> None:
     result = cli("serve-lm", "org/model", *arguments)
     assert result.exit_code == 2
     assert words in result.stderr
 
 
-def test_an_open_door_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_server_without_a_key_is_reported(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FAKE_EXIT", "enough")
     result = cli("serve-lm", "org/model", "--host", "0.0.0.0")
-    assert "anyone who reaches 0.0.0.0" in result.stderr
+    assert "anyone who can reach 0.0.0.0" in result.stderr

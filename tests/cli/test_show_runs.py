@@ -24,7 +24,7 @@ def test_show_reads_a_run_folder_without_its_program(cli: Cli, compiled: str, fo
     assert "(labeled)" in out
 
 
-def test_show_renders_a_prompt_where_the_program_is_at_hand(cli: Cli, compiled: str) -> None:
+def test_show_renders_a_prompt_if_the_program_is_trusted(cli: Cli, compiled: str) -> None:
     out = cli("show", compiled, "--trust").stdout
     assert "[system]" in out
     assert "<thing>" in out
@@ -43,20 +43,20 @@ recipe = make(name="", program=program)
 """
 
 
-def test_show_tells_of_retrieved_demonstrations(cli: Cli, write: Callable[..., str]) -> None:
+def test_show_lists_retrieved_demonstrations(cli: Cli, write: Callable[..., str]) -> None:
     out = cli("show", write("near.py", RETRIEVING)).stdout
     assert "7 nearest of 1,200 demonstrations, per input\n" in out
     assert "thing=grass number 0" in out
     assert "and 1,195 more" in out
-    assert "chosen by the inputs" in out
+    assert "nearest to the inputs" in out
 
 
 EMBEDDED = """
 from lmpipe.foundation.vectors import encode_vector
+from lmpipe.state.program_state import Vectors
 pool = tuple(lmpipe.Demo(inputs={"thing": f"grass number {n}"}, outputs={"colour": "green"})
              for n in range(2))
 data = 2 * encode_vector([1, 1, 1])
-from lmpipe.state.program_state import Vectors
 vectors = Vectors(embedder="openai/some-embedder", dimension=3, data=data)
 bare = lmpipe.Predict(NameColour)
 chosen = lmpipe.Retrieval(pool=pool, k=1, vectors=vectors)
@@ -69,18 +69,16 @@ def test_show_names_the_embedder(cli: Cli, write: Callable[..., str]) -> None:
     assert "1 nearest of 2 demonstrations, per input, by embeddings of openai/some-embedder" in out
 
 
-def test_running_such_a_program_without_its_embedder_says_what_to_do(
-    cli: Cli, write: Callable[..., str]
-) -> None:
-    result = cli("run", write("near.py", EMBEDDED), "--thing", "apple number 1")
+def test_running_without_the_embedder_names_the_option(cli: Cli, write: Callable[..., str]) -> None:
+    result = cli("run", write("near.py", EMBEDDED), "--input", "thing=apple number 1")
     assert result.exit_code == 2
     assert "--embedder openai/some-embedder" in " ".join(result.stderr.split())
 
 
-def test_the_embedder_of_the_command_line_chooses(cli: Cli, write: Callable[..., str]) -> None:
+def test_the_embedder_of_the_command_line_retrieves(cli: Cli, write: Callable[..., str]) -> None:
     with FakeServer() as server:
         chosen = ("--embedder", "openai/some-embedder", "--base-url", server.base_url)
-        for command in (("run", "--thing", "apple number 1"), ("eval", "--split", "val")):
+        for command in (("run", "--input", "thing=apple number 1"), ("eval", "--split", "val")):
             result = cli(command[0], write("near.py", EMBEDDED), *command[1:], *chosen)
             assert result.exit_code == 0, result.stderr
     assert server.bodies[0]["input"] == ["apple number 1"]
@@ -100,7 +98,7 @@ def test_runs_as_json(cli: Cli, compiled: str) -> None:
     assert run["compiled"] > run["baseline"]
 
 
-def test_a_damaged_run_is_listed_as_such(cli: Cli, compiled: str, folder: Path) -> None:
+def test_a_damaged_run_is_listed_as_damaged(cli: Cli, compiled: str, folder: Path) -> None:
     (folder / compiled / "manifest.json").write_text("{")
     result = cli("runs")
     assert result.exit_code == 0
@@ -112,7 +110,7 @@ def test_no_runs_yet(cli: Cli, folder: Path) -> None:
     assert "no runs" in cli("runs").stdout
 
 
-def test_report_writes_the_page_again(cli: Cli, compiled: str, folder: Path) -> None:
+def test_report_rewrites_the_page(cli: Cli, compiled: str, folder: Path) -> None:
     page = folder / compiled / "report.html"
     page.unlink()
     assert cli("report", compiled).stdout.strip() == f"{compiled}/report.html"

@@ -1,4 +1,4 @@
-"""The command line. Each command is a file here; what is heavy is imported inside it."""
+"""The command line: one file per command, which imports heavy modules only when it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ app = typer.Typer(
 
 app.command("compile")(compile_.command)
 app.command("eval")(eval_.command)
-app.command("run", context_settings=run.CONTEXT)(run.command)
+app.command("run")(run.command)
 app.command("show")(show.command)
 app.command("runs")(runs.command)
 app.command("report")(report.command)

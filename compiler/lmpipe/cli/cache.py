@@ -1,4 +1,4 @@
-"""`lmpipe cache`: what the reply cache holds, and its upkeep."""
+"""`lmpipe cache`: the contents and the upkeep of the reply cache."""
 
 from __future__ import annotations
 
@@ -18,43 +18,49 @@ if TYPE_CHECKING:
     from lmpipe.lm.cache.upkeep import CacheStats
 
 app = typer.Typer(
-    help="Look after the cache of LM replies: count, prune, clear, export, import.",
+    help="Manage the cache of LM replies: count, prune, clear, export, import.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )
 
-_NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([a-z]*)\s*", re.IGNORECASE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _BYTES = {
     **{"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12},
     **{"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40},
 }
 
-Model = Annotated[
-    str | None, typer.Option("--model", metavar="LM", help="Only the replies of this LM.")
-]
+Model = Annotated[str | None, typer.Option(metavar="LM", help="Only the replies of this LM.")]
 
 
 def parse_age(text: str) -> float:
-    """Read an age such as `30d`, `12h` or `1.5w`, in seconds."""
+    """Parse an age such as `30d`, `12h` or `1.5w` to seconds.
+
+    Raises:
+        typer.BadParameter: if it is not an age.
+    """
     found = _NUMBER.fullmatch(text)
     if found is None or found[2].lower() not in _SECONDS:
-        raise typer.BadParameter(f"{text!r} is no age; write 90s, 45m, 12h, 30d or 8w")
+        raise typer.BadParameter(f"expected an age such as 90s, 45m, 12h, 30d or 8w, got {text!r}")
     return float(found[1]) * _SECONDS[found[2].lower()]
 
 
 def parse_size(text: str) -> int:
-    """Read a size such as `2GB` or `500MiB`, in bytes."""
+    """Parse a size such as `2GB` or `500MiB` to bytes.
+
+    Raises:
+        typer.BadParameter: if it is not a size.
+    """
     found = _NUMBER.fullmatch(text)
     if found is None or found[2].upper() not in _BYTES:
-        raise typer.BadParameter(f"{text!r} is no size; write 2GB, 500MB or 512MiB")
+        raise typer.BadParameter(f"expected a size such as 2GB, 500MB or 512MiB, got {text!r}")
     return int(float(found[1]) * _BYTES[found[2].upper()])
 
 
 @app.command("stats")
 def stats(cache: CacheFolder = None, json: Json = False) -> None:
-    """Count the replies, by LM, and what they take on disk."""
+    """Count the replies of each LM and their size on disk."""
     import orjson
 
     from lmpipe.lm.cache import upkeep
@@ -70,48 +76,47 @@ def stats(cache: CacheFolder = None, json: Json = False) -> None:
 @app.command("prune")
 def prune(
     older_than: Annotated[
-        str | None,
-        typer.Option("--older-than", metavar="AGE", help="Drop what is older: 12h, 30d, 8w."),
-    ] = None,
-    max_size: Annotated[
-        str | None,
+        float | None,
         typer.Option(
-            "--max-size", metavar="SIZE", help="Drop the oldest until it fits: 500MB, 2GB."
+            metavar="AGE", parser=parse_age, help="Drop replies that are older: 12h, 30d, 8w."
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="LM", help="Drop the replies of this LM, as old as said."),
+    max_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SIZE",
+            parser=parse_size,
+            help="Drop the oldest replies until the cache fits: 500MB, 2GB.",
+        ),
     ] = None,
+    model: Model = None,
     cache: CacheFolder = None,
 ) -> None:
-    """Drop replies that are old, of one LM, or too many."""
+    """Drop old replies, those of one LM, or those beyond a size."""
     from lmpipe.errors import ConfigError
     from lmpipe.lm.cache import upkeep
 
-    age = None if older_than is None else parse_age(older_than)
-    size = None if max_size is None else parse_size(max_size)
-    if age is None and size is None and model is None:
+    if older_than is None and max_size is None and model is None:
         raise ConfigError(
-            "say what to drop: --older-than 30d, --max-size 2GB or --model NAME; "
-            "`lmpipe cache clear` drops all"
+            "choose what to drop: --older-than 30d, --max-size 2GB or --model LM; "
+            "`lmpipe cache clear` drops everything"
         )
     folder = _folder(cache)
     dropped = 0
     if folder.exists():
-        dropped = upkeep.prune(folder, older_than=age, max_size=size, model=model)
+        dropped = upkeep.prune(folder, older_than=older_than, max_size=max_size, model=model)
     left = upkeep.stats(folder)
     typer.echo(f"dropped {_replies(dropped)}; {_replies(left.replies)} left in {folder}")
     if model is not None and not dropped and model not in left.models and left.models:
-        typer.echo(f"  no reply is of {model}; there are: {', '.join(left.models)}", err=True)
+        typer.echo(f"  no replies of {model}; the cache has {', '.join(left.models)}", err=True)
 
 
 @app.command("clear")
 def clear(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     cache: CacheFolder = None,
 ) -> None:
-    """Drop all replies; they cost LM calls to get again."""
+    """Drop all replies; getting them back costs LM calls."""
     from lmpipe.errors import ConfigError
     from lmpipe.lm.cache import upkeep
 
@@ -120,9 +125,12 @@ def clear(
     what = "all replies" if found is None else _replies(found.replies)
     if not yes:
         if not _can_ask():
-            raise ConfigError(f"nobody can be asked here: add --yes to drop {what} in {folder}")
+            raise ConfigError(
+                f"cannot ask for confirmation without a terminal: add --yes to drop {what} in "
+                f"{folder}"
+            )
         if not typer.confirm(f"drop {what} in {folder}?"):
-            typer.echo("nothing was dropped")
+            typer.echo("dropped nothing")
             raise typer.Exit(int(ExitCode.FAILED))
     dropped = upkeep.clear(folder) if folder.exists() else 0
     typer.echo(f"dropped {_replies(dropped)} in {folder}")
@@ -130,11 +138,13 @@ def clear(
 
 @app.command("export")
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - is standard output.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="File to write; - is standard output.")
+    ],
     model: Model = None,
     cache: CacheFolder = None,
 ) -> None:
-    """Write the replies as JSONL, one a line."""
+    """Write the replies as JSONL, one per line."""
     from lmpipe.lm.cache import upkeep
 
     folder = _folder(cache)
@@ -143,7 +153,7 @@ def export(
         folder, model=model, on_damage=lambda key, error: damaged.append(f"{key} ({error})")
     )
     written = _write(file, lines)
-    typer.echo(f"exported {_replies(written)} of {folder} to {_name(file)}", err=True)
+    typer.echo(f"exported {_replies(written)} from {folder} to {_name(file)}", err=True)
     if damaged:
         number = "1 entry that is" if len(damaged) == 1 else f"{len(damaged)} entries that are"
         typer.echo(f"  left out {number} damaged or old: {', '.join(damaged[:3])}", err=True)
@@ -151,25 +161,25 @@ def export(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File that `export` wrote.")],
     cache: CacheFolder = None,
 ) -> None:
-    """Add exported replies; what is there already stays as it is."""
+    """Add exported replies; replies that are already in the cache stay."""
     from lmpipe.errors import DataError
     from lmpipe.lm.cache import upkeep
 
     folder = cache or _default_folder()
     if not file.is_file():
-        raise DataError(f"{file}: no such file; `lmpipe cache export FILE` writes one")
+        raise DataError(f"{file}: no such file; `lmpipe cache export FILE` creates one")
 
     def lines() -> Iterable[bytes]:
         with file.open("rb") as opened:
             yield from opened
 
     done = upkeep.import_(folder, lines, name=str(file))
-    there = "was" if done.known == 1 else "were"
+    were = "was" if done.known == 1 else "were"
     typer.echo(
-        f"imported {_replies(done.added)} into {folder}; {done.known:,} {there} there already"
+        f"imported {_replies(done.added)} into {folder}; {done.known:,} {were} there already"
     )
 
 
@@ -178,13 +188,13 @@ def _can_ask() -> bool:
 
 
 def _folder(cache: Path | None) -> Path:
-    """The cache's folder; one that was named must be there."""
+    """Return the cache's folder; one that the command line names must exist."""
     from lmpipe.errors import ConfigError
 
     if cache is not None and not cache.is_dir():
         raise ConfigError(
-            f"--cache {cache}: there is no such folder; give the one that --cache, cache= or "
-            f"$LMPIPE_CACHE named when the LM was called (by default {_default_folder()})"
+            f"--cache {cache}: no such folder; give the one that --cache, cache= or $LMPIPE_CACHE "
+            f"named when the LM was called (by default {_default_folder()})"
         )
     return cache or _default_folder()
 
@@ -196,7 +206,7 @@ def _default_folder() -> Path:
 
 
 def _readable(folder: Path) -> bool:
-    """Whether its replies can be counted; one that is damaged can still be cleared."""
+    """Whether the cache can be read; a damaged one can still be cleared."""
     from lmpipe.errors import ConfigError
     from lmpipe.lm.cache import upkeep
 
@@ -207,13 +217,13 @@ def _readable(folder: Path) -> bool:
 
 
 def _write(file: Path, lines: Iterable[bytes]) -> int:
-    """Write lines whole or not at all, and count them."""
+    """Write all lines or none, and return their number."""
     from lmpipe.errors import ConfigError
 
     if str(file) == "-":
         return sum(1 for line in lines if sys.stdout.buffer.write(line))
     if not file.parent.is_dir():
-        raise ConfigError(f"{file}: there is no folder {file.parent}; make it first")
+        raise ConfigError(f"{file}: no such folder: {file.parent}; create it first")
     part = file.with_name(f".{file.name}.part")
     try:
         with part.open("wb") as opened:
@@ -246,10 +256,10 @@ def _print_stats(folder: Path, found: CacheStats) -> None:
         say(console)
         console.print(table)
     else:
-        say(console, "nothing is cached yet: every LM call adds its reply")
+        say(console, "the cache is empty; LM calls fill it")
     if found.damaged:
         names = ", ".join(found.damaged)
-        say(console, f"damaged and moved aside: {names}; delete what you do not need", style="red")
+        say(console, f"damaged and moved aside: {names}; you may delete them", style="red")
 
 
 def _replies(number: int) -> str:
@@ -261,7 +271,7 @@ def _name(file: Path) -> str:
 
 
 def _size(number: int) -> str:
-    """Bytes as `512 B`, `23.4 MB`."""
+    """Format bytes as `512 B` or `23.4 MB`."""
     value = float(number)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:

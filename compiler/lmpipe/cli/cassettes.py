@@ -1,4 +1,4 @@
-"""`--record FILE` and `--replay FILE`: the LM calls of a whole command in a cassette."""
+"""`--record FILE` and `--replay FILE`: a cassette for all LM calls of one command."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from lmpipe.lm.cassettes.cassette import Cassette
 
 
 def open_cassette(record: Path | None, replay: Path | None) -> Cassette | None:
-    """Open the cassette that the command line names, if it names one.
+    """Open the cassette that the command line names, if any.
 
     Raises:
-        ConfigError: if it is to be recorded and replayed at once.
-        CassetteError: if there is none to replay, or it is damaged.
+        ConfigError: if both options are given.
+        CassetteError: if the cassette to replay is missing or damaged.
     """
     if record is not None and replay is not None:
-        raise ConfigError("--record and --replay exclude each other: give one of them")
+        raise ConfigError("--record and --replay exclude each other: give only one")
     if record is not None:
         if record.is_dir():
-            raise CassetteError(f"--record {record}: it is a folder, expected a file's name")
+            raise CassetteError(f"--record {record}: expected a file, but this is a folder")
         return Cassette(record, mode="rewrite")
     if replay is None:
         return None
     if not replay.is_file():
         raise CassetteError(
-            f"--replay {replay}: there is no such cassette; run the same command with "
-            f"--record {replay} to make it"
+            f"--replay {replay}: no such cassette; create it by running the same command with "
+            f"--record {replay}"
         )
     return Cassette(replay, remedy=f"the same command with --record {replay}")
 
 
 @contextmanager
 def using_cassette(cassette: Cassette | None) -> Iterator[None]:
-    """Finish a cassette when its command has ended, and say so."""
+    """Write a cassette when its command ends, and print the number of calls."""
     if cassette is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""What `lmpipe doctor` looks at: coroutine functions in `CHECKS`, where others can be added."""
+"""The checks of `lmpipe doctor`: coroutine functions in `CHECKS`, which others can extend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Literal
 import lmpipe
 from lmpipe.foundation.python_environments import VERSIONS_SCRIPT
 
-Standing = Literal["ok", "missing", "broken"]
+Status = Literal["ok", "missing", "broken"]
 
 _LIBRARIES = ("pydantic", "numpy", "orjson", "diskcache", "bm25s", "json-repair", "rich", "typer")
 _SECONDS = 60.0
@@ -25,31 +25,31 @@ _SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a check found.
+    """The result of a check.
 
     Args:
-        name: what was looked at.
-        standing: whether it is there and works.
-        found: versions and places, in words.
-        remedy: what to do, where something is to be done.
+        name: the thing that was checked.
+        status: whether it is installed and works.
+        found: its versions and paths, in words.
+        remedy: what to do if it is missing or broken; may have several lines.
         required: whether lmpipe cannot work without it.
     """
 
     name: str
-    standing: Standing
+    status: Status
     found: str
     remedy: str = ""
     required: bool = False
 
     @property
     def fails(self) -> bool:
-        """Whether something that is required does not work."""
-        return self.required and self.standing != "ok"
+        """Whether this is required and does not work."""
+        return self.required and self.status != "ok"
 
     def to_json(self) -> dict[str, str | bool]:
         return {
             "name": self.name,
-            "standing": self.standing,
+            "status": self.status,
             "found": self.found,
             "remedy": self.remedy,
             "required": self.required,
@@ -62,10 +62,15 @@ async def ask_python(
     *,
     timeout: float = _SECONDS,  # noqa: ASYNC109
 ) -> tuple[str, dict[str, str]]:
-    """The version of another Python, and those of the packages that it has. Imports none of them.
+    """Ask another Python for its version and those of its packages, without importing them.
+
+    Args:
+        python: its executable.
+        packages: the names of the packages; those that are not installed are left out.
+        timeout: the time limit in seconds.
 
     Raises:
-        OSError: if it does not answer.
+        OSError: if it fails or does not answer.
     """
     command = (str(python), "-I", "-c", VERSIONS_SCRIPT, *packages)
     process = await asyncio.create_subprocess_exec(
@@ -87,18 +92,18 @@ async def ask_python(
     try:
         answer = json.loads(out)
     except ValueError as error:
-        raise OSError(f"{python} is no Python: it answers something else") from error
+        raise OSError(f"{python} is not a Python interpreter: it gives another answer") from error
     return answer["python"], answer["packages"]
 
 
 async def check_python() -> CheckResult:
-    """The Python that lmpipe runs on."""
+    """Check the Python that runs lmpipe."""
     found = f"{platform.python_version()}, {sys.executable}"
     return CheckResult("Python", "ok", found, required=True)
 
 
 async def check_libraries() -> CheckResult:
-    """lmpipe and what it stands on."""
+    """Check lmpipe and its libraries."""
     found, missing = [f"lmpipe {lmpipe.__version__}"], []
     for name in _LIBRARIES:
         try:
@@ -106,12 +111,12 @@ async def check_libraries() -> CheckResult:
         except metadata.PackageNotFoundError:
             missing.append(name)
     remedy = f"pip install {' '.join(missing)}" if missing else ""
-    standing: Standing = "broken" if missing else "ok"
-    return CheckResult("libraries", standing, ", ".join(found), remedy, required=True)
+    status: Status = "broken" if missing else "ok"
+    return CheckResult("libraries", status, ", ".join(found), remedy, required=True)
 
 
 async def check_home() -> CheckResult:
-    """Whether what was fetched and asked can be kept."""
+    """Check that the cache folder can be written."""
     from lmpipe.lm.cache.cache import default_cache_folder
 
     folder = default_cache_folder()
@@ -120,28 +125,28 @@ async def check_home() -> CheckResult:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"x")
     except OSError as error:
-        remedy = "set LMPIPE_HOME (or LMPIPE_CACHE, for replies alone) to a folder of yours"
+        remedy = "set LMPIPE_HOME (or LMPIPE_CACHE, for replies only) to a folder that you own"
         found = f"{folder}: {error.strerror or error}"
         return CheckResult("cache folder", "broken", found, remedy, required=True)
     return CheckResult("cache folder", "ok", str(folder), required=True)
 
 
 async def check_embedded() -> CheckResult:
-    """The engine behind `LM("local")`, and its weights."""
+    """Check the engine of `LM("local")` and its weights."""
     from lmpipe.lm.embedded.default_weights import default_weights_path
 
     weights = default_weights_path()
-    there = f"weights in {weights}" if weights.exists() else "weights are fetched at first use"
+    state = f"weights in {weights}" if weights.exists() else "weights are fetched at first use"
     try:
         version = metadata.version("xllamacpp")
     except metadata.PackageNotFoundError:
         remedy = 'pip install "lmpipe[local]"'
-        return CheckResult("embedded model", "missing", f"no xllamacpp; {there}", remedy)
-    return CheckResult("embedded model", "ok", f"xllamacpp {version}, {there}")
+        return CheckResult("embedded model", "missing", f"no xllamacpp; {state}", remedy)
+    return CheckResult("embedded model", "ok", f"xllamacpp {version}, {state}")
 
 
 async def check_vllm() -> CheckResult:
-    """vLLM, wherever it lives."""
+    """Check vLLM, whichever environment has it."""
     from lmpipe.errors import ConfigError
     from lmpipe.serving.find import find_vllm, how_to_install
 
@@ -149,8 +154,8 @@ async def check_vllm() -> CheckResult:
         vllm = find_vllm()
     except ConfigError as error:
         what, _, remedy = str(error).partition("\n")
-        standing: Standing = "broken" if os.environ.get("LMPIPE_VLLM") else "missing"
-        return CheckResult("vLLM", standing, what, remedy or how_to_install())
+        status: Status = "broken" if os.environ.get("LMPIPE_VLLM") else "missing"
+        return CheckResult("vLLM", status, what, remedy or how_to_install())
     where = f"{' '.join(vllm.command)} (from {vllm.source})"
     if vllm.python is None:
         return CheckResult("vLLM", "ok", where)
@@ -168,7 +173,7 @@ async def check_vllm() -> CheckResult:
 
 
 async def check_training() -> CheckResult:
-    """The Python that trains weights."""
+    """Check the Python that trains weights."""
     from lmpipe.errors import TrainingError
     from lmpipe.weights.environment import VARIABLE, install_lines, training_environment
 
@@ -176,8 +181,8 @@ async def check_training() -> CheckResult:
         found = await asyncio.to_thread(training_environment)
     except TrainingError as error:
         what = str(error).partition(". Make one with")[0]
-        standing: Standing = "broken" if os.environ.get(VARIABLE) else "missing"
-        return CheckResult("training", standing, what, install_lines())
+        status: Status = "broken" if os.environ.get(VARIABLE) else "missing"
+        return CheckResult("training", status, what, install_lines())
     versions = (
         f"{name} {found.versions[name]}" for name in ("torch", "transformers", "trl", "peft")
     )
@@ -185,7 +190,7 @@ async def check_training() -> CheckResult:
 
 
 async def check_gpus() -> CheckResult:
-    """The GPUs that `nvidia-smi` lists."""
+    """Check the GPUs that `nvidia-smi` lists."""
     from lmpipe.serving.find import find_gpus
 
     gpus = await asyncio.to_thread(find_gpus)
@@ -206,5 +211,5 @@ CHECKS: list[Callable[[], Awaitable[CheckResult]]] = [
 
 
 async def run_checks() -> list[CheckResult]:
-    """Run all checks at once; what they found, in their order."""
+    """Run all checks concurrently; return their results in the order of `CHECKS`."""
     return list(await asyncio.gather(*(check() for check in CHECKS)))

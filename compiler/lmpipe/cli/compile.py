@@ -2,136 +2,107 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmpipe.cli.failures import ExitCode, fail
-from lmpipe.cli.options import (
-    ApiKeyEnv,
-    Attempts,
-    BaseUrl,
-    CacheFolder,
-    Concurrency,
-    Embedder,
-    Json,
-    Record,
-    Replay,
-    Rpm,
-    Student,
-    Timeout,
-    Tpm,
-)
+from lmpipe.cli.options import Json, LMOptions, RuntimeOptions, with_option_groups
 
 if TYPE_CHECKING:
+    from lmpipe.cli.overrides import Overrides
     from lmpipe.compiling.recipe import Recipe
     from lmpipe.compiling.run import Run
     from lmpipe.report.progress import ProgressView
 
-_Size = Annotated[int | None, typer.Option(min=1, help="Examples to take of it, by the seed.")]
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """The parts of a recipe that a command line can change."""
+
+    optimizer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Optimizer of the search.")
+    ] = None
+    trainer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where weights are trained: local or hosted.")
+    ] = None
+    train: Annotated[str | None, typer.Option(metavar="PATH", help="Training examples.")] = None
+    val: Annotated[str | None, typer.Option(metavar="PATH", help="Validation examples.")] = None
+    test: Annotated[str | None, typer.Option(metavar="PATH", help="Test examples.")] = None
+    train_size: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Training examples to sample.")
+    ] = None
+    val_size: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Validation examples to sample.")
+    ] = None
+    test_size: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Test examples to sample.")
+    ] = None
+    budget: Annotated[
+        str | None, typer.Option(metavar="LIMITS", help="Maximum spend: calls=2000,usd=1.")
+    ] = None
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of all random choices.")] = (
+        None
+    )
+    no_race: Annotated[
+        bool, typer.Option("--no-race", help="Score every candidate on all validation examples.")
+    ] = False
+
+    def add_to(self, changes: Overrides) -> Overrides:
+        """Return the changes with those of these options."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        race = False if values.pop("no_race") else None
+        return replace(changes, **values, race=race)
 
 
+@with_option_groups
 def command(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="The program's file, with `recipe = …` in it.")
     ],
-    optimizer: Annotated[str | None, typer.Option(metavar="NAME", help="How to search.")] = None,
-    trainer: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Who trains weights: local, or hosted by a provider."),
-    ] = None,
-    student: Student = None,
+    *,
+    options: RecipeOptions,
     teacher: Annotated[
-        str | None, typer.Option(metavar="LM", help="The LM that gives demonstrations.")
+        str | None, typer.Option(metavar="LM", help="LM that writes demonstrations.")
     ] = None,
     proposer: Annotated[
-        str | None, typer.Option(metavar="LM", help="The LM that writes instructions.")
+        str | None, typer.Option(metavar="LM", help="LM that writes instructions.")
     ] = None,
-    embedder: Embedder = None,
-    base_url: BaseUrl = None,
-    api_key_env: ApiKeyEnv = None,
-    rpm: Rpm = None,
-    tpm: Tpm = None,
-    timeout: Timeout = None,
-    train: Annotated[str | None, typer.Option(metavar="PATH", help="Training examples.")] = None,
-    val: Annotated[str | None, typer.Option(metavar="PATH", help="Validation examples.")] = None,
-    test: Annotated[str | None, typer.Option(metavar="PATH", help="Test examples.")] = None,
-    train_size: _Size = None,
-    val_size: _Size = None,
-    test_size: _Size = None,
-    budget: Annotated[
-        str | None, typer.Option(metavar="LIMITS", help="The most to spend: calls=2000,usd=1.")
-    ] = None,
-    no_race: Annotated[
-        bool, typer.Option("--no-race", help="Score every candidate on all validation examples.")
-    ] = False,
-    seed: Annotated[int | None, typer.Option(help="All randomness comes from it.")] = None,
-    concurrency: Concurrency = 64,
-    attempts: Attempts = None,
-    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders go.")] = Path("runs"),
-    cache: CacheFolder = None,
-    record: Record = None,
-    replay: Replay = None,
+    lms: LMOptions,
+    runtime: RuntimeOptions,
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder for run folders.")] = Path(
+        "runs"
+    ),
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and its most LM calls; do nothing.")
+        bool, typer.Option("--dry-run", help="Print the plan and its maximum LM calls, then exit.")
     ] = False,
     json: Json = False,
     require_improvement: Annotated[
         bool, typer.Option("--require-improvement", help="Exit with 3 if the result is not better.")
     ] = False,
 ) -> None:
-    """Compile a program: search for what scores best, test it once, save it."""
-    from lmpipe.cli.overrides import Overrides, RateOptions, choose_lms
-    from lmpipe.cli.targets import open_runtime
+    """Compile a program: search for the best candidate, test it once, save it."""
+    from lmpipe.cli.overrides import lm_overrides
+    from lmpipe.cli.targets import open_runtime, split_target
     from lmpipe.compiling.compile import compile as compile_recipe
     from lmpipe.compiling.load_recipe import load_recipe
 
-    lms = choose_lms(
-        base_url,
-        api_key_env,
-        student=student,
-        teacher=teacher,
-        proposer=proposer,
-        embedder=embedder,
-    )
-    traffic = RateOptions(rpm=rpm, tpm=tpm, timeout=timeout)
-    overrides = Overrides(
-        optimizer=optimizer,
-        trainer=trainer,
-        **lms,
-        traffic=None if traffic == RateOptions() else traffic,
-        train=train,
-        val=val,
-        test=test,
-        train_size=train_size,
-        val_size=val_size,
-        test_size=test_size,
-        budget=budget,
-        seed=seed,
-        race=False if no_race else None,
-    )
+    overrides = options.add_to(lm_overrides(lms, teacher=teacher, proposer=proposer))
     recipe = overrides.apply(load_recipe(file))
     _check_gate(recipe, require_improvement)
     if dry_run:
-        _show_plan(recipe, json=json)
+        _print_plan(recipe, json=json)
         return
     view = _view(recipe, json=json)
-    road = open_runtime(
-        cache=cache,
-        concurrency=concurrency,
-        attempts=attempts,
-        view=view,
-        record=record,
-        replay=replay,
-    )
-    with road, view:
+    with open_runtime(runtime, view=view), view:
         run = compile_recipe(
             recipe,
             runs=runs,
             watchers=[view],
-            concurrency=concurrency,
-            origin=_origin(file),
+            concurrency=runtime.concurrency,
+            origin=_origin(*split_target(file)),
             overrides=overrides.to_json(),
         )
     _finish(run, json=json)
@@ -147,12 +118,12 @@ def _check_gate(recipe: Recipe, required: bool) -> None:
 
     if required and recipe.test is None:
         raise RecipeError(
-            "--require-improvement needs test examples to judge by: give the recipe a test=…, or "
+            "--require-improvement needs test examples: give the recipe test=…, or the command "
             "--test PATH"
         )
 
 
-def _show_plan(recipe: Recipe, *, json: bool) -> None:
+def _print_plan(recipe: Recipe, *, json: bool) -> None:
     import orjson
 
     from lmpipe.compiling.recipe import prepare
@@ -177,17 +148,16 @@ def _view(recipe: Recipe, *, json: bool) -> ProgressView:
     return PlainLines()
 
 
-def _origin(file: str) -> str:
-    """The program's file as the manifest names it: relative where the working folder holds it."""
-    path, colon, name = file.rpartition(":") if ".py:" in file else (file, "", "")
-    resolved = Path(path).resolve()
+def _origin(file: str, name: str) -> str:
+    """Return the program's file for the manifest, relative to the working folder if inside it."""
+    resolved = Path(file).resolve()
     if resolved.is_relative_to(Path.cwd()):
         resolved = resolved.relative_to(Path.cwd())
-    return f"{resolved}{colon}{name}"
+    return f"{resolved}{name}"
 
 
 def _finish(run: Run, *, json: bool) -> None:
-    """Write the report page and say what came out, and what can be done with it."""
+    """Write the report page, then print the result and the next commands."""
     from lmpipe.report import write_report
     from lmpipe.report.progress import JsonLines
     from lmpipe.report.terminal import make_console, print_run, say
@@ -203,8 +173,8 @@ def _finish(run: Run, *, json: bool) -> None:
     say(console, f"report      {page}")
     say(console)
     say(console, "next")
-    options = " ".join(f"--{name} …" for name in _input_names(run))
-    say(console, f"  lmpipe run {run.path} --trust {options}")
+    inputs = " ".join(f"--input {name}=…" for name in _required_inputs(run))
+    say(console, f"  lmpipe run {run.path} --trust {inputs}")
     say(console, f"  lmpipe show {run.path}")
     say(console, f"  lmpipe eval {run.path} --trust")
 
@@ -226,7 +196,7 @@ def _summary(run: Run) -> dict[str, Any]:
     }
 
 
-def _input_names(run: Run) -> list[str]:
-    from lmpipe.cli.inputs import input_types
+def _required_inputs(run: Run) -> list[str]:
+    from lmpipe.cli.inputs import input_fields
 
-    return [name for name, field in input_types(run.program).items() if field.required]
+    return [name for name, field in input_fields(run.program).items() if field.required]

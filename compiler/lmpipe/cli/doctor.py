@@ -1,4 +1,4 @@
-"""`lmpipe doctor`: what is installed, what is missing, and how to get it."""
+"""`lmpipe doctor`: what is installed, what is missing, and how to install it."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ _MARKS = {"ok": ("ok", "green"), "missing": ("missing", "yellow"), "broken": ("b
 
 
 def command(json: Json = False) -> None:
-    """See what is installed and works, and how to install what is missing."""
+    """Check the installation, and print how to install what is missing."""
     import asyncio
 
     import orjson
 
     from lmpipe.cli.checks import run_checks
 
-    findings = asyncio.run(run_checks())
-    sound = not any(finding.fails for finding in findings)
+    results = asyncio.run(run_checks())
+    sound = not any(result.fails for result in results)
     if json:
-        found = [finding.to_json() for finding in findings]
+        found = [result.to_json() for result in results]
         typer.echo(orjson.dumps({"sound": sound, "checks": found}).decode())
     else:
-        _print(findings)
+        _print(results)
     if not sound:
         raise typer.Exit(int(ExitCode.FAILED))
 
 
-def _print(findings: list[CheckResult]) -> None:
+def _print(results: list[CheckResult]) -> None:
     from lmpipe.report.terminal import make_console, say
 
     console = make_console()
-    for finding in findings:
-        mark, style = _MARKS[finding.standing]
-        say(console, f"{mark:<8}{finding.name:<16}{finding.found}", style=style)
-        for line in finding.remedy.splitlines():
+    for result in results:
+        mark, style = _MARKS[result.status]
+        say(console, f"{mark:<8}{result.name:<16}{result.found}", style=style)
+        for line in result.remedy.splitlines():
             say(console, f"{'':<24}{line.strip()}")

@@ -9,23 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmpipe.cli.options import (
-    ApiKeyEnv,
-    BaseUrl,
-    CacheFolder,
-    Concurrency,
-    Embedder,
-    Json,
-    Program,
-    Record,
-    Replay,
-    Rpm,
-    Student,
-    Target,
-    Timeout,
-    Tpm,
-    Trust,
-)
+from lmpipe.cli.options import Json, LMOptions, RuntimeOptions, TargetOptions, with_option_groups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,75 +28,65 @@ class Split(StrEnum):
     TEST = "test"
 
 
+@with_option_groups
 def command(
-    target: Target,
-    program: Program = None,
-    trust: Trust = False,
-    split: Annotated[Split, typer.Option(help="Which of the recipe's examples.")] = Split.TEST,
+    *,
+    where: TargetOptions,
+    split: Annotated[
+        Split, typer.Option("--split", help="The recipe's examples to score.")
+    ] = Split.TEST,
     data: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Other examples than the recipe's.")
+        str | None, typer.Option(metavar="PATH", help="Other examples to score instead.")
     ] = None,
-    student: Student = None,
-    embedder: Embedder = None,
-    base_url: BaseUrl = None,
-    api_key_env: ApiKeyEnv = None,
-    rpm: Rpm = None,
-    tpm: Tpm = None,
-    timeout: Timeout = None,
-    concurrency: Concurrency = 64,
-    cache: CacheFolder = None,
-    record: Record = None,
-    replay: Replay = None,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Stream the rows to a .jsonl or .csv file."),
+        Path | None, typer.Option(metavar="FILE", help="Write each row to a .jsonl or .csv file.")
     ] = None,
-    json: Json = False,
-    failures: Annotated[
-        int, typer.Option("--failures", min=0, metavar="N", help="Show the N worst rows.")
+    worst: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Show the N worst rows, with their errors.")
     ] = 0,
+    lms: LMOptions,
+    runtime: RuntimeOptions,
+    json: Json = False,
 ) -> None:
-    """Score a compiled program, or a program as it is declared."""
-    from lmpipe.cli.overrides import RateOptions, choose_lms
+    """Score a compiled program, or a program as declared."""
+    from lmpipe.cli.overrides import lm_overrides
     from lmpipe.cli.targets import attach_servers, open_runtime, open_target
     from lmpipe.evaluation.row_files import check_rows_file
     from lmpipe.settings import using
 
     if out is not None:
         check_rows_file(out)
-    lms = choose_lms(base_url, api_key_env, student=student, embedder=embedder)
-    traffic = RateOptions(rpm=rpm, tpm=tpm, timeout=timeout)
-    opened = open_target(target, program=program, trust=trust, traffic=traffic, **lms)
+    opened = open_target(where, lm_overrides(lms))
     examples, prepared = _examples(opened, split, data)
-    road = open_runtime(cache=cache, concurrency=concurrency, record=record, replay=replay)
-    with road, using(embedder=opened.recipe.embedder):
+    with open_runtime(runtime), using(embedder=opened.recipe.embedder):
         attach_servers(opened)
-        evaluation = _evaluate(opened, examples, concurrency, out, quiet=json)
+        evaluation = _evaluate(opened, examples, runtime.concurrency, out, quiet=json)
     verdict = _compare(opened, prepared, split, evaluation) if prepared else None
     if json:
         _print_json(opened, "data" if data else split, evaluation, verdict)
     else:
-        _print(opened, data or f"{split} split", evaluation, verdict, failures)
+        _print(opened, data or f"{split} split", evaluation, verdict)
+        _print_worst(evaluation, worst)
 
 
 def _examples(
     opened: OpenTarget, split: Split, data: str | None
 ) -> tuple[Sequence[Example], PreparedRecipe | None]:
-    """The examples to score; with the prepared recipe where they are its own."""
+    """Return the examples to score, and the prepared recipe if they are its own."""
     from lmpipe.cli.overrides import Overrides
     from lmpipe.compiling.recipe import prepare
     from lmpipe.data.source import Source
     from lmpipe.errors import RecipeError
 
     if data is not None:
-        moved = Overrides(test=data).apply(opened.recipe).test
-        assert isinstance(moved, Source)
-        return moved.read(), None
+        source = Overrides(test=data).apply(opened.recipe).test
+        assert isinstance(source, Source)
+        return source.read(), None
     prepared = prepare(opened.recipe)
     examples: Sequence[Example] = getattr(prepared, split.value)
     if not examples:
         raise RecipeError(
-            f"the recipe of {opened.name} has no {split} examples: choose others with --split, or "
+            f"the recipe of {opened.name} has no {split} examples: choose another --split, or "
             "give --data PATH"
         )
     _check_data(opened, split, prepared)
@@ -120,7 +94,7 @@ def _examples(
 
 
 def _check_data(opened: OpenTarget, split: Split, prepared: PreparedRecipe) -> None:
-    """Refuse examples that are not those of the compile."""
+    """Refuse examples that differ from those of the compile."""
     from lmpipe.errors import DataError
 
     if opened.artifact is None:
@@ -129,10 +103,10 @@ def _check_data(opened: OpenTarget, split: Split, prepared: PreparedRecipe) -> N
     now = prepared.identity["data"][split.value]
     if then != now:
         raise DataError(
-            f"the {split} split is not that of the compile: it had {then['rows']} rows with "
-            f"fingerprint {then['fingerprint'][:12]}, now there are {now['rows']} with "
-            f"{now['fingerprint'][:12]}\n"
-            "  restore the data, or score other examples on purpose with --data PATH"
+            f"the {split} split has changed since the compile: it had {then['rows']} rows with "
+            f"fingerprint {then['fingerprint'][:12]}, and has {now['rows']} with "
+            f"{now['fingerprint'][:12]} now\n"
+            "  restore the data, or score other examples with --data PATH"
         )
 
 
@@ -169,8 +143,7 @@ def _evaluate(
 def _compare(
     opened: OpenTarget, prepared: PreparedRecipe, split: Split, evaluation: Evaluation
 ) -> dict[str, Any] | None:
-    """Set a score against the manifest's; None where there is nothing to compare with."""
-    from lmpipe.cli.targets import same_lm
+    """Compare a score with the manifest's; return None if the manifest has none."""
     from lmpipe.report.run_files import recorded_score
 
     if opened.artifact is None:
@@ -182,17 +155,13 @@ def _compare(
     changed = [
         name
         for name, same in {
-            "LM": same_lm(opened),
+            "LM": opened.has_compiled_lm,
             "metric": manifest["metric"] == identity["metric"],
             "program": manifest["program"]["source"] == identity["program"]["source"],
         }.items()
         if not same
     ]
-    return {
-        "recorded": recorded,
-        "reproduced": recorded == evaluation.score,
-        "changed": changed,
-    }
+    return {"recorded": recorded, "reproduced": recorded == evaluation.score, "changed": changed}
 
 
 def _print_json(
@@ -205,10 +174,7 @@ def _print_json(
         "split": split,
         **evaluation.summary(),
         "fresh_calls": evaluation.fresh_calls,
-        "spend": {
-            **evaluation.spend.to_json(),
-            "fresh": evaluation.spend.total.fresh_json(),
-        },
+        "spend": {**evaluation.spend.to_json(), "fresh": evaluation.spend.total.fresh_json()},
         "latency": {"median": evaluation.latency(0.5), "p95": evaluation.latency(0.95)},
         "compile": verdict,
     }
@@ -216,13 +182,9 @@ def _print_json(
 
 
 def _print(
-    opened: OpenTarget,
-    examples: str,
-    evaluation: Evaluation,
-    verdict: dict[str, Any] | None,
-    failures: int,
+    opened: OpenTarget, examples: str, evaluation: Evaluation, verdict: dict[str, Any] | None
 ) -> None:
-    from lmpipe.report.terminal import make_console, print_evaluation, print_worst, say
+    from lmpipe.report.terminal import make_console, print_evaluation, say
     from lmpipe.report.text import percent, rows_of
 
     console = make_console()
@@ -234,6 +196,11 @@ def _print(
         why = f" ({' and '.join(verdict['changed'])} changed since)" if verdict["changed"] else ""
         recorded = percent(verdict["recorded"])
         say(console, f"differs from the compile's score, {recorded}{why}", style="yellow")
-    if failures:
-        wrong = (row for row in evaluation.rows if row.failure or row.score.value < 1)
-        print_worst(console, nsmallest(failures, wrong, key=lambda row: row.score.value))
+
+
+def _print_worst(evaluation: Evaluation, number: int) -> None:
+    from lmpipe.report.terminal import make_console, print_worst
+
+    wrong = (row for row in evaluation.rows if row.failure or row.score.value < 1)
+    worst = nsmallest(number, wrong, key=lambda row: (row.score.value, row.failure is None))
+    print_worst(make_console(), worst)

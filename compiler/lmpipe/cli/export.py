@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmpipe.cli.options import Program, Trust
+from lmpipe.cli.options import Program, TargetOptions, Trust
 
 if TYPE_CHECKING:
     from lmpipe.state.trace import Trace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How fine-tuning rows are written."""
+    """The file format of fine-tuning rows."""
 
     HF = "hf"
     OPENAI = "openai"
@@ -25,15 +25,16 @@ class Format(StrEnum):
 def command(
     target: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
     format_: Annotated[
-        Format, typer.Option("--format", help="hf: datasets and TRL; openai: its fine-tuning API.")
+        Format,
+        typer.Option("--format", help="hf for datasets and TRL, openai for OpenAI's fine-tuning."),
     ] = Format.HF,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the files go, one for each predictor.")
+        Path, typer.Option(metavar="DIR", help="Folder for one file per predictor.")
     ] = Path("rows"),
     program: Program = None,
     trust: Trust = False,
 ) -> None:
-    """Write the fine-tuning rows of a run: those it trained on, or its rollouts that passed."""
+    """Write a run's fine-tuning rows: those it trained on, or else its passed rollouts."""
     from lmpipe.compiling.run_folder import read_artifact
     from lmpipe.errors import DataError
     from lmpipe.foundation.atomic_files import write_file
@@ -41,11 +42,12 @@ def command(
     from lmpipe.weights.trainings import folder_name
 
     artifact = read_artifact(target)
-    rows = _trained_on(artifact.path) or _rolled_out(target, program, trust=trust)
+    where = TargetOptions(target=target, program=program, trust=trust)
+    rows = _read_training_rows(artifact.path) or _rows_of_rollouts(where)
     if not any(rows.values()):
         raise DataError(
-            f"{target} has no rows to train on: none of its rollouts passed, or its optimizer "
-            "makes none; `--optimizer finetune` and `bootstrap` do"
+            f"{target} has no fine-tuning rows: none of its rollouts passed, or its optimizer "
+            "makes no rollouts; compile with `--optimizer finetune` or `bootstrap`"
         )
     out.mkdir(parents=True, exist_ok=True)
     for path, items in rows.items():
@@ -54,8 +56,8 @@ def command(
         typer.echo(f"{file}: {len(items)} rows")
 
 
-def _trained_on(folder: Path) -> dict[str, list[TrainingRow]]:
-    """The rows of adapters in the folder; none where nothing was trained."""
+def _read_training_rows(folder: Path) -> dict[str, list[TrainingRow]]:
+    """Read the rows that the run trained on, by predictor; empty if it trained nothing."""
     from lmpipe.report.run_files import read_lines
     from lmpipe.weights.rows import row_from_json
     from lmpipe.weights.trainings import ROWS, WEIGHTS, predictor_named
@@ -69,13 +71,14 @@ def _trained_on(folder: Path) -> dict[str, list[TrainingRow]]:
     }
 
 
-def _rolled_out(target: str, program: Path | None, *, trust: bool) -> dict[str, list[TrainingRow]]:
-    """Rows of the rollouts that passed, written as the compiled program would be asked."""
+def _rows_of_rollouts(where: TargetOptions) -> dict[str, list[TrainingRow]]:
+    """Turn the passed rollouts into rows with the prompts of the compiled program."""
+    from lmpipe.cli.overrides import Overrides
     from lmpipe.cli.targets import open_target
     from lmpipe.report.run_files import read_lines
     from lmpipe.weights.rows import training_rows
 
-    opened = open_target(target, program=program, trust=trust)
+    opened = open_target(where, Overrides())
     assert opened.artifact is not None
     state = opened.program.state().without_demos()
     rollouts = [
@@ -94,6 +97,6 @@ def _trace(steps: list[dict[str, Any]]) -> Trace:
         [
             Step(step["predictor"], step["inputs"], step["outputs"], (), Usage(), 0.0, True)
             for step in steps
-            if step["outputs"]  # a call that failed has none
+            if step["outputs"]  # empty if the call failed
         ]
     )

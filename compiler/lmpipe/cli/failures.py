@@ -1,4 +1,4 @@
-"""What a command does when something goes wrong: one clear message, one exit code."""
+"""Errors of commands: one message on standard error and one exit code."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typer.core import TyperGroup
 
 from lmpipe.errors import BudgetExhaustedError, InputError, LmpipeError
 
-RESUME = "run the same command again: it resumes from what is already paid for"
+RESUME = "run the same command again: it resumes and repeats no paid call"
 
 
 class ExitCode(IntEnum):
-    """How a command ended."""
+    """The exit codes of commands."""
 
     DONE = 0
     FAILED = 1
@@ -26,13 +26,13 @@ class ExitCode(IntEnum):
 
 
 class CommandGroup(TyperGroup):
-    """Turns what commands raise into a message on standard error and an exit code.
+    """Turns the errors of commands into a message on standard error and an exit code.
 
-    `LMPIPE_DEBUG=1` lets errors through with their traceback.
+    `LMPIPE_DEBUG=1` shows their traceback instead.
     """
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
+        """Run the chosen command."""
         if os.environ.get("LMPIPE_DEBUG") == "1":
             return super().invoke(ctx)
         try:
@@ -51,7 +51,7 @@ class CommandGroup(TyperGroup):
 
 
 def exit_code(error: LmpipeError) -> ExitCode:
-    """The exit code that belongs to an error."""
+    """Return the exit code of an error."""
     if isinstance(error, InputError):
         return ExitCode.BAD_INPUT
     if isinstance(error, BudgetExhaustedError):
@@ -60,7 +60,7 @@ def exit_code(error: LmpipeError) -> ExitCode:
 
 
 def fail(message: str, code: ExitCode, *, hint: str = "") -> None:
-    """Print a message and leave with a code.
+    """Print a message and exit with a code.
 
     Raises:
         typer.Exit: always.

@@ -1,11 +1,16 @@
-"""A program's inputs from the command line: options, a JSON object, or JSONL."""
+"""A program's inputs from `--input`: NAME=VALUE, a JSON object, a file or standard input.
+
+A name is a Python identifier, so NAME=VALUE cannot be taken for one of the other forms, and no
+input can clash with an option of the command, whatever it is called.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Any, TextIO, get_type_hints
 
 import orjson
 import pydantic
@@ -30,15 +35,28 @@ class InputField:
     adapter: pydantic.TypeAdapter[Any]
 
 
-def input_types(program: Module) -> dict[str, InputField]:
-    """What a program takes, by name, off its signature or its `forward`."""
+@dataclass(frozen=True)
+class InputRows:
+    """The inputs of one or more runs.
+
+    Args:
+        rows: the inputs of each run, validated.
+        streamed: whether they came from a file or standard input, one row a line.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    streamed: bool
+
+
+def input_fields(program: Module) -> dict[str, InputField]:
+    """Return a program's inputs by name, from its signature or its `forward`."""
     declared = first_member(program)
     if isinstance(declared, Predictor):
         return {f.name: _field(f.annotation, f.required) for f in declared.spec.inputs}
     forward: Any = declared.forward  # type: ignore[attr-defined]
     parameters = inspect.signature(forward).parameters.values()
     if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
-        # A typed function, or a program that hands its arguments on.
+        # A typed function, or a program that passes its arguments on.
         predictors = declared.predictors().values()
         return {f.name: _field(f.annotation, f.required) for p in predictors for f in p.spec.inputs}
     hints = get_type_hints(forward, include_extras=True)
@@ -49,86 +67,105 @@ def _field(annotation: Any, required: bool) -> InputField:
     return InputField(annotation, required, pydantic.TypeAdapter(annotation))
 
 
-def parse_options(arguments: Sequence[str]) -> dict[str, str]:
-    """Read `--key value` and `--key=value`.
+def read_inputs(
+    values: Sequence[str], fields: Mapping[str, InputField], *, stdin: TextIO
+) -> InputRows:
+    """Read the values of `--input`.
+
+    Args:
+        values: NAME=VALUE for each input; or a single JSON object, `@FILE` or `-`.
+        fields: the program's inputs.
+        stdin: what `-` reads.
 
     Raises:
-        CallError: if a value or a name is missing.
+        CallError: if an input is unknown, missing, given twice or of the wrong type.
+        DataError: if a file cannot be read or is not JSON.
     """
-    values: dict[str, str] = {}
-    left = list(arguments)
-    while left:
-        option = left.pop(0)
-        if not option.startswith("--") or option == "--":
-            raise CallError(f"cannot read {option!r}: write inputs as --name value, after TARGET")
-        name, equals, value = option[2:].partition("=")
-        if not equals:
-            if not left:
-                raise CallError(f"--{name} needs a value: --{name} VALUE or --{name}=VALUE")
-            value = left.pop(0)
-        values[name] = value
-    return values
+    whole = [text for text in values if not _is_pair(text)]
+    if not whole:
+        return InputRows([_from_pairs(values, fields)], streamed=False)
+    if len(values) > 1:
+        raise CallError(
+            f"--input {whole[0]!r:.50} cannot be combined with another --input: give NAME=VALUE "
+            "for each input, or one JSON object, @FILE or -"
+        )
+    (text,) = whole
+    if text.lstrip().startswith("{"):
+        value = _parse_json(text, where="--input")
+        return InputRows([_from_json(value, fields, where="--input")], streamed=False)
+    if text == "-":
+        return InputRows(_from_lines(stdin.read(), fields, where="standard input"), streamed=True)
+    if text.startswith("@"):
+        rows = _from_lines(_read_file(Path(text[1:])), fields, where=text[1:])
+        return InputRows(rows, streamed=True)
+    raise CallError(f"--input {text!r:.50}: expected NAME=VALUE, a JSON object, @FILE or -")
 
 
-def from_options(values: Mapping[str, str], fields: Mapping[str, InputField]) -> dict[str, Any]:
-    """Turn option texts into typed inputs: text as it is, all else as JSON.
-
-    Raises:
-        CallError: if an input is unknown, missing or of another type.
-    """
-    names = {name: name if name in fields else name.replace("-", "_") for name in values}
-    _check_names(list(names.values()), fields)
-    return {names[key]: _from_text(names[key], text, fields) for key, text in values.items()}
+def _is_pair(text: str) -> bool:
+    name, equals, _ = text.partition("=")
+    return bool(equals) and name.isidentifier()
 
 
-def from_json(value: Any, fields: Mapping[str, InputField], *, where: str) -> dict[str, Any]:
-    """Check a JSON object as inputs.
+def _from_pairs(pairs: Sequence[str], fields: Mapping[str, InputField]) -> dict[str, Any]:
+    texts: dict[str, str] = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        if name in texts:
+            raise CallError(f"input {name!r} is given twice")
+        texts[name] = text
+    _check_names(texts, fields)
+    return {name: _from_text(name, text, fields[name]) for name, text in texts.items()}
 
-    Raises:
-        CallError: if it is no object, or an input is unknown, missing or of another type.
-    """
-    if not isinstance(value, dict):
-        raise CallError(f"{where}: expected an object with the inputs {_expected(fields)}")
+
+def _from_lines(text: str, fields: Mapping[str, InputField], *, where: str) -> list[dict[str, Any]]:
+    """Read one JSON object a line, or a single object that spans several lines."""
+    rows = [
+        _from_json(value, fields, where=place) for place, value in _json_values(text, where=where)
+    ]
+    if not rows:
+        raise DataError(f"{where} is empty: expected one JSON object per line")
+    return rows
+
+
+def _json_values(text: str, *, where: str) -> Iterator[tuple[str, Any]]:
     try:
-        _check_names(list(value), fields)
+        yield where, orjson.loads(text)
+    except orjson.JSONDecodeError:
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                place = f"{where}, line {number}"
+                yield place, _parse_json(line, where=place)
+
+
+def _from_json(value: Any, fields: Mapping[str, InputField], *, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise CallError(f"{where}: expected a JSON object with the inputs {_expected(fields)}")
+    try:
+        _check_names(value, fields)
         return {name: _validate(name, item, fields[name]) for name, item in value.items()}
     except CallError as error:
         raise CallError(f"{where}: {error}") from error
 
 
-def from_lines(lines: Iterable[str], fields: Mapping[str, InputField]) -> list[dict[str, Any]]:
-    """Read inputs from JSONL.
-
-    Raises:
-        DataError: if a line is no JSON; names the line.
-        CallError: if a line's inputs do not fit; names the line.
-    """
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            where = f"line {number}"
-            rows.append(from_json(parse_json(line, where=where), fields, where=where))
-    if not rows:
-        raise DataError("standard input has no rows: write one JSON object on each line")
-    return rows
-
-
-def parse_json(text: str, *, where: str) -> Any:
-    """Parse JSON.
-
-    Raises:
-        DataError: if it is none.
-    """
+def _parse_json(text: str, *, where: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise DataError(
-            f'{where}: expected JSON such as {{"question": "…"}}, came {text.strip()!r:.100} '
+            f'{where}: expected JSON such as {{"question": "…"}}, got {text.strip()!r:.100} '
             f"({error.msg} at column {error.colno})"
         ) from error
 
 
-def _check_names(names: Sequence[str], fields: Mapping[str, InputField]) -> None:
+def _read_file(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"--input @{file}: cannot read the file: {reason}") from error
+
+
+def _check_names(names: Mapping[str, Any], fields: Mapping[str, InputField]) -> None:
     unknown = [name for name in names if name not in fields]
     missing = [name for name, field in fields.items() if field.required and name not in names]
     if not unknown and not missing:
@@ -145,8 +182,8 @@ def _expected(fields: Mapping[str, InputField]) -> str:
     )
 
 
-def _from_text(name: str, text: str, fields: Mapping[str, InputField]) -> Any:
-    field = fields[name]
+def _from_text(name: str, text: str, field: InputField) -> Any:
+    """Parse the text of one input: a string as it is, any other type as JSON."""
     if field.annotation is str or field.annotation is Any:
         return text
     try:
@@ -156,7 +193,7 @@ def _from_text(name: str, text: str, fields: Mapping[str, InputField]) -> Any:
     try:
         return _validate(name, value, field)
     except CallError as error:
-        # `str | None` takes the text 123 as well.
+        # 123 is a number in JSON, and valid text for `str | None`.
         try:
             return field.adapter.validate_python(text)
         except pydantic.ValidationError:
@@ -168,6 +205,6 @@ def _validate(name: str, value: Any, field: InputField) -> Any:
         return field.adapter.validate_python(value)
     except pydantic.ValidationError as error:
         raise CallError(
-            f"input {name!r} must be {type_name(field.annotation)}, came {value!r:.200}: "
+            f"input {name!r} must be {type_name(field.annotation)}, got {value!r:.200}: "
             f"{first_problem(error)}"
         ) from error

@@ -1,82 +1,204 @@
-"""Options that several commands share."""
+"""Options that several commands share: each is declared once, with one name and one help text.
+
+A command takes them as groups, dataclasses such as `LMOptions`; `with_option_groups` turns each
+field of a group into an option of the command line.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from math import isfinite
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-Target = Annotated[str, typer.Argument(metavar="TARGET", help="A run folder, or a program's file.")]
-Student = Annotated[
-    str | None,
-    typer.Option(
-        "--student", metavar="LM", help="The LM that runs the program, in place of its own."
-    ),
-]
-Embedder = Annotated[
-    str | None,
-    typer.Option(
-        "--embedder", metavar="LM", help="The embedding LM that chooses demonstrations per input."
-    ),
-]
-BaseUrl = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--base-url",
-        metavar="URL",
-        help="The server of the LMs that are named here, up to /v1; once for each replica.",
-    ),
-]
-Rpm = Annotated[
-    float | None,
-    typer.Option("--rpm", metavar="N", help="Requests per minute to each server of the LMs."),
-]
-Tpm = Annotated[
-    float | None,
-    typer.Option("--tpm", metavar="N", help="Tokens per minute to each server of the LMs."),
-]
-Timeout = Annotated[
-    float | None,
-    typer.Option(
-        "--timeout", metavar="SECONDS", help="The longest that one request may take; 600 at first."
-    ),
-]
-ApiKeyEnv = Annotated[
-    str | None,
-    typer.Option("--api-key-env", metavar="VAR", help="The environment variable with its API key."),
-]
+Command = Callable[..., None]
+
+
+def with_option_groups(command: Command) -> Command:
+    """Let a command take groups of options.
+
+    Args:
+        command: a command; each of its parameters whose type is a dataclass is a group.
+
+    Returns:
+        A command for typer with one option for each field of each group.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {n: hint for n, hint in hints.items() if is_dataclass(hint)}
+    flat: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name in groups:
+            flat += _parameters(groups[parameter.name])
+        else:
+            keyword = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            flat.append(keyword.replace(annotation=hints[parameter.name]))
+
+    @functools.wraps(command)
+    def call(**values: Any) -> None:
+        for name, group in groups.items():
+            chosen = {field.name: values.pop(field.name) for field in fields(group)}
+            values[name] = group(**chosen)
+        command(**values)
+
+    call.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
+    return call
+
+
+def _parameters(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    signature = inspect.signature(group)
+    return [
+        parameter.replace(annotation=hints[name])
+        for name, parameter in signature.parameters.items()
+    ]
+
+
+def positive(text: str) -> float:
+    """Parse the value of an option that must be a number above 0.
+
+    Raises:
+        typer.BadParameter: if it is not.
+    """
+    number = _number(text)
+    if number is None or number <= 0:
+        raise typer.BadParameter(f"expected a number above 0, got {text!r}")
+    return number
+
+
+def non_negative(text: str) -> float:
+    """Parse the value of an option that must be a number of 0 or more.
+
+    Raises:
+        typer.BadParameter: if it is not.
+    """
+    number = _number(text)
+    if number is None or number < 0:
+        raise typer.BadParameter(f"expected a number of 0 or more, got {text!r}")
+    return number
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
+
+
 Program = Annotated[
-    Path | None,
-    typer.Option("--program", metavar="FILE", help="The program's file, for a run folder."),
+    Path | None, typer.Option(metavar="FILE", help="The program's file, for a run folder.")
 ]
 Trust = Annotated[
     bool,
-    typer.Option("--trust", help="Run the program's file that the run folder names: it is code."),
+    typer.Option("--trust", help="Run the program's file that the run folder names (it is code)."),
 ]
 CacheFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache", metavar="DIR", help="Where LM replies are kept; $LMPIPE_CACHE by default."
-    ),
+    Path | None, typer.Option(metavar="DIR", help="Cache of LM replies; $LMPIPE_CACHE by default.")
 ]
-Concurrency = Annotated[
-    int, typer.Option("--concurrency", min=1, help="Examples in flight at a time.")
+ApiKeyEnv = Annotated[
+    str | None, typer.Option(metavar="VAR", help="Environment variable with the API key.")
 ]
-Attempts = Annotated[
-    int | None,
-    typer.Option(
-        "--attempts", min=1, help="How often an unavailable server is asked before giving up."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
-Record = Annotated[
-    Path | None,
-    typer.Option("--record", metavar="FILE", help="Record the LM calls in a cassette, afresh."),
-]
-Replay = Annotated[
-    Path | None,
-    typer.Option(
-        "--replay", metavar="FILE", help="Take every LM call from a cassette: no LM, no cache."
-    ),
-]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetOptions:
+    """The program that a command works on."""
+
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A run folder or a program's file.")
+    ]
+    program: Program = None
+    trust: Trust = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMOptions:
+    """The LMs that a command asks, and how: the same on every command that asks one."""
+
+    student: Annotated[str | None, typer.Option(metavar="LM", help="LM that runs the program.")] = (
+        None
+    )
+    judge: Annotated[
+        str | None, typer.Option(metavar="LM", help="LM that the metric asks, if it asks one.")
+    ] = None
+    embedder: Annotated[
+        str | None, typer.Option(metavar="LM", help="Embedding LM that retrieves demonstrations.")
+    ] = None
+    base_url: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL", help="Server of the LMs named here, up to /v1; repeat it for replicas."
+        ),
+    ] = None
+    api_key_env: ApiKeyEnv = None
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            metavar="T",
+            parser=non_negative,
+            help="Sampling temperature of the LMs named here; 0 (greedy) by default.",
+        ),
+    ] = None
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Longest reply of the LMs named here, in tokens; 512 by default.",
+        ),
+    ] = None
+    context: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Longest prompt plus reply of the LMs named here, in tokens; 8192 by default.",
+        ),
+    ] = None
+    rpm: Annotated[
+        float | None,
+        typer.Option(metavar="N", parser=positive, help="Requests per minute to each server."),
+    ] = None
+    tpm: Annotated[
+        float | None,
+        typer.Option(metavar="N", parser=positive, help="Tokens per minute to each server."),
+    ] = None
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", parser=positive, help="Time limit of one request; 600 by default."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeOptions:
+    """How calls reach their LMs: in parallel, retried, cached, recorded or replayed."""
+
+    concurrency: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Examples that run at the same time.")
+    ] = 64
+    attempts: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Attempts to reach an unavailable server before the command fails; 6 by default.",
+        ),
+    ] = None
+    cache: CacheFolder = None
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Record all LM calls in a new cassette file."),
+    ] = None
+    replay: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Replay all LM calls from a cassette: no LM, no cache."),
+    ] = None

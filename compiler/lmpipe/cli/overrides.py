@@ -1,96 +1,104 @@
-"""What the command line changes of a recipe, and how a manifest remembers it."""
+"""The changes that a command line makes to a recipe, and their form in a manifest."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pydantic
+
+from lmpipe.cli.options import LMOptions
 from lmpipe.compiling.recipe import Recipe
 from lmpipe.data.source import Data, Source
 from lmpipe.errors import ArtifactError, ConfigError, RecipeError
 from lmpipe.lm.lm import LM, without_password
 from lmpipe.optimize.engine.budget import Budget
+from lmpipe.signatures.signature_spec import first_problem
 from lmpipe.weights.trainer import Trainer
 
-_ROLES = ("student", "teacher", "proposer", "embedder")
+_ROLES = ("student", "teacher", "proposer", "judge", "embedder")
+_FORBID_UNKNOWN = pydantic.ConfigDict(extra="forbid")
 
 
-def read_key(variable: str) -> str:
-    """The API key in an environment variable.
-
-    Raises:
-        ConfigError: if it is not set.
-    """
-    key = os.environ.get(variable)
-    if not key:
-        raise ConfigError(
-            f"--api-key-env {variable}: there is no such environment variable, or it is empty; "
-            f"set it with export {variable}=…"
-        )
-    return key
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LMChoice:
-    """An LM as the command line names it; the key itself stays in the environment.
+    """An LM that the command line names; its API key stays in the environment.
 
     Args:
-        model: its name.
-        base_urls: its server, or the replicas of it.
-        api_key_env: the environment variable that holds its key, or None.
+        model: its name, such as `vllm/<model>`.
+        base_urls: its server, or several replicas.
+        api_key_env: the environment variable that holds its key.
+        temperature: its sampling temperature; None leaves the default of `LM`.
+        max_tokens: the longest reply, in tokens; None leaves the default.
+        context: the longest prompt and reply together, in tokens; None leaves the default.
     """
+
+    __pydantic_config__: ClassVar = _FORBID_UNKNOWN
 
     model: str
     base_urls: tuple[str, ...] = ()
     api_key_env: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    context: int | None = None
 
     def lm(self) -> LM:
-        """Make the LM.
+        """Create the LM.
 
         Raises:
-            ConfigError: if the environment variable is not set, or the name is no LM's.
+            ConfigError: if the environment variable is not set or a value is out of range.
         """
+        given = {
+            name: value
+            for name in ("temperature", "max_tokens", "context")
+            if (value := getattr(self, name)) is not None
+        }
         key = None if self.api_key_env is None else read_key(self.api_key_env)
-        return LM(self.model, base_url=self.base_urls, api_key=key)
+        return LM(self.model, base_url=self.base_urls, api_key=key, **given)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RateOptions:
-    """How much and how long servers are asked; None leaves what the LMs say.
+    """Request limits of LMs; None leaves an LM's own.
 
     Args:
-        rpm: requests per minute.
-        tpm: tokens per minute.
-        timeout: the longest that one request may take, in seconds.
+        rpm: requests per minute to each server.
+        tpm: tokens per minute to each server.
+        timeout: the time limit of one request, in seconds.
     """
+
+    __pydantic_config__: ClassVar = _FORBID_UNKNOWN
 
     rpm: float | None = None
     tpm: float | None = None
     timeout: float | None = None
 
     def apply(self, lm: LM) -> LM:
-        """The LM within these limits.
+        """Return the LM with these limits.
 
         Raises:
-            ConfigError: if one of them is not above 0.
+            ConfigError: if a limit is not above 0.
         """
         return lm.with_limits(rpm=self.rpm, tpm=self.tpm, timeout=self.timeout)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overrides:
-    """What is changed of a recipe; None leaves its own."""
+    """The changes to a recipe; None leaves what the recipe says."""
+
+    __pydantic_config__: ClassVar = _FORBID_UNKNOWN
 
     optimizer: str | None = None
     trainer: str | None = None
     student: LMChoice | None = None
     teacher: LMChoice | None = None
     proposer: LMChoice | None = None
+    judge: LMChoice | None = None
     embedder: LMChoice | None = None
-    traffic: RateOptions | None = None
+    rates: RateOptions | None = None
     train: str | None = None
     val: str | None = None
     test: str | None = None
@@ -102,10 +110,10 @@ class Overrides:
     race: bool | None = None
 
     def apply(self, recipe: Recipe) -> Recipe:
-        """A recipe with these changes.
+        """Return a copy of a recipe with these changes.
 
         Raises:
-            InputError: if one of them cannot be used.
+            InputError: if a change is not possible.
         """
         changes: dict[str, Any] = {
             name: value
@@ -115,30 +123,30 @@ class Overrides:
         if self.budget is not None:
             changes["budget"] = Budget.parse(self.budget)
         changes |= {role: choice.lm() for role in _ROLES if (choice := getattr(self, role))}
-        changed = self._in_traffic(recipe.replace(**changes, **self._data(recipe)))
+        changed = self._with_rates(recipe.replace(**changes, **self._data(recipe)))
         if self.trainer is None:
             return changed
         return changed.replace(trainer=trainer_named(self.trainer, changed.student))
 
-    def _in_traffic(self, recipe: Recipe) -> Recipe:
-        if self.traffic is None:
+    def _with_rates(self, recipe: Recipe) -> Recipe:
+        if self.rates is None:
             return recipe
-        own = {role: lm for role in _ROLES if (lm := getattr(recipe, role)) is not None}
-        return recipe.replace(**{role: self.traffic.apply(lm) for role, lm in own.items()})
+        lms = {role: lm for role in _ROLES if (lm := getattr(recipe, role)) is not None}
+        return recipe.replace(**{role: self.rates.apply(lm) for role, lm in lms.items()})
 
     def _data(self, recipe: Recipe) -> dict[str, Data | None]:
         changes: dict[str, Data | None] = {}
         for name in ("train", "val", "test"):
             path = getattr(self, name)
             if path is not None:
-                changes[name] = _moved(getattr(recipe, name) or recipe.train, path)
-        # Validation rows of another data set than the training rows would judge another task.
+                changes[name] = _with_path(getattr(recipe, name) or recipe.train, path)
+        # Validation rows of another data set than the training rows would measure another task.
         if self.train is not None and self.val is None and _from_hub(recipe.val):
             changes["val"] = None
         return changes
 
     def numbers(self) -> Overrides:
-        """What names no file and no server: all that an untrusted folder may decide."""
+        """Return only the changes that an untrusted run folder may make: no file, no server."""
         return Overrides(
             train_size=self.train_size,
             val_size=self.val_size,
@@ -148,48 +156,98 @@ class Overrides:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The changes alone, for manifests; no secret."""
-        found = {name: value for name, value in asdict(self).items() if value is not None}
-        for name in _ROLES:
-            if name in found:
-                found[name]["base_urls"] = [
-                    without_password(address) for address in found[name]["base_urls"]
-                ]
-        return found
+        """Return the changes as JSON for the manifest, without secrets."""
+        changes: dict[str, Any] = _without_none(asdict(self))
+        for role in _ROLES:
+            if role in changes:
+                addresses = changes[role]["base_urls"]
+                changes[role]["base_urls"] = [without_password(address) for address in addresses]
+        return changes
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Overrides:
-        """Read back what `to_json` wrote.
+        """Read what `to_json` wrote.
 
         Raises:
             ArtifactError: if it is something else.
         """
         try:
-            read: dict[str, Any] = {
-                role: _read_choice(value[role]) for role in _ROLES if role in value
-            }
-            if "traffic" in value:
-                read["traffic"] = RateOptions(**value["traffic"])
-            found = Overrides(**{**value, **read})
-        except TypeError as error:
-            raise ArtifactError(f"the manifest's overrides cannot be read: {error}") from error
-        numbers = (found.train_size, found.val_size, found.test_size, found.seed)
-        rates = vars(found.traffic or RateOptions()).values()
-        if not all(number is None or isinstance(number, int) for number in numbers) or not all(
-            rate is None or isinstance(rate, int | float) for rate in rates
-        ):
-            raise ArtifactError("the manifest's overrides cannot be read: a size is no number")
-        if found.race not in (None, True, False):
-            raise ArtifactError("the manifest's overrides cannot be read: race is no truth value")
-        return found
+            return pydantic.TypeAdapter(Overrides).validate_python(_with_current_names(value))
+        except pydantic.ValidationError as error:
+            raise ArtifactError(
+                f"the manifest's overrides cannot be read: {first_problem(error)}"
+            ) from error
+
+
+def lm_overrides(
+    options: LMOptions, *, teacher: str | None = None, proposer: str | None = None
+) -> Overrides:
+    """Return the changes that the LM options of a command line make.
+
+    Args:
+        options: the options.
+        teacher: the name of the teacher's LM.
+        proposer: the name of the proposer's LM.
+
+    Raises:
+        RecipeError: if an option describes an LM, but none is named.
+    """
+    if not any((options.student, teacher, proposer, options.judge, options.embedder)):
+        _check_undescribed(options)
+
+    def choose(model: str | None, *, decodes: bool = True) -> LMChoice | None:
+        if not model:
+            return None
+        return LMChoice(
+            model=model,
+            base_urls=tuple(options.base_url or ()),
+            api_key_env=options.api_key_env,
+            temperature=options.temperature if decodes else None,
+            max_tokens=options.max_tokens if decodes else None,
+            context=options.context,
+        )
+
+    rates = RateOptions(rpm=options.rpm, tpm=options.tpm, timeout=options.timeout)
+    return Overrides(
+        student=choose(options.student),
+        teacher=choose(teacher),
+        proposer=choose(proposer),
+        judge=choose(options.judge),
+        embedder=choose(options.embedder, decodes=False),
+        rates=None if rates == RateOptions() else rates,
+    )
+
+
+def _check_undescribed(options: LMOptions) -> None:
+    for name in ("base_url", "api_key_env", "temperature", "max_tokens", "context"):
+        if getattr(options, name) not in (None, []):
+            raise RecipeError(
+                f"--{name.replace('_', '-')} describes the LMs that the command line names, but it "
+                "names none: add --student LM"
+            )
+
+
+def read_key(variable: str) -> str:
+    """Return the API key in an environment variable.
+
+    Raises:
+        ConfigError: if it is not set.
+    """
+    key = os.environ.get(variable)
+    if not key:
+        raise ConfigError(
+            f"--api-key-env {variable}: the environment variable is not set or empty; set it with "
+            f"export {variable}=…"
+        )
+    return key
 
 
 def trainer_named(name: str, student: LM) -> Trainer:
-    """The trainer that the command line calls so.
+    """Create the trainer with this name.
 
     Args:
-        name: `local`, or `hosted` for the provider that the student is asked at.
-        student: whose weights are trained.
+        name: `local`, or `hosted` for the provider of the student.
+        student: the LM whose weights are trained.
 
     Raises:
         RecipeError: if there is no such trainer.
@@ -202,46 +260,34 @@ def trainer_named(name: str, student: LM) -> Trainer:
         return LocalTrainer()
     if name == "hosted":
         return HostedTrainer(base_url=student.base_url or OPENAI_URL, api_key=student.api_key)
-    raise RecipeError(f"unknown trainer {name!r}: there are local, hosted")
+    raise RecipeError(f"unknown trainer {name!r}: expected local or hosted")
 
 
-def choose_lms(
-    base_urls: Sequence[str] | None, api_key_env: str | None, **models: str | None
-) -> dict[str, LMChoice]:
-    """The LMs of the command line, by role.
-
-    Args:
-        base_urls: the servers that all of them are on.
-        api_key_env: the environment variable with the key of all of them.
-        models: the names of those that are chosen, by role.
-
-    Raises:
-        RecipeError: if a server or key is given, but no LM that it belongs to.
-    """
-    addresses = tuple(base_urls or ())
-    if not any(models.values()) and (addresses or api_key_env):
-        given = "--base-url" if addresses else "--api-key-env"
-        raise RecipeError(f"{given} says where an LM is reached, but not which: add --student LM")
-    return {
-        role: LMChoice(model, addresses, api_key_env) for role, model in models.items() if model
-    }
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value
 
 
-def _read_choice(value: Mapping[str, Any]) -> LMChoice:
-    value = dict(value)
-    if "base_url" in value:  # as it was written when there could be but one
-        value["base_urls"] = [value.pop("base_url") or ""]
-    return LMChoice(**{**value, "base_urls": tuple(value.get("base_urls", ()))})
+def _with_current_names(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename what older versions wrote: `traffic`, and `base_url` for a single server."""
+    renamed = {"rates" if name == "traffic" else name: item for name, item in value.items()}
+    for role in _ROLES:
+        choice = renamed.get(role)
+        if isinstance(choice, dict) and "base_url" in choice:
+            kept = {name: item for name, item in choice.items() if name != "base_url"}
+            renamed[role] = {**kept, "base_urls": [choice["base_url"] or ""]}
+    return renamed
 
 
-def _moved(data: Data, path: str) -> Source:
-    """The same data, read from another place."""
+def _with_path(data: Data, path: str) -> Source:
+    """Return a data source with the same inputs that is read from another place."""
     if isinstance(data, Source):
         return replace(data, source=path, split=None)
     if not data:
         raise RecipeError(
-            f"cannot tell which fields of {path} are inputs: the recipe's own data are empty; "
-            "give it a lmpipe.Source(…, inputs=[…])"
+            f"cannot tell which fields of {path} are inputs, because the recipe's data is empty; "
+            "give the recipe a lmpipe.Source(…, inputs=[…])"
         )
     return Source(path, inputs=list(data[0].inputs))
 

@@ -11,7 +11,7 @@ import typer
 def command(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder.")],
 ) -> None:
-    """Write a run folder's report.html again."""
+    """Rewrite the report.html of a run folder."""
     from lmpipe.report import write_report
 
     typer.echo(str(write_report(folder)))

@@ -9,88 +9,50 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmpipe.cli.failures import ExitCode, fail
-from lmpipe.cli.options import (
-    ApiKeyEnv,
-    BaseUrl,
-    CacheFolder,
-    Concurrency,
-    Embedder,
-    Json,
-    Program,
-    Record,
-    Replay,
-    Rpm,
-    Student,
-    Target,
-    Timeout,
-    Tpm,
-    Trust,
-)
+from lmpipe.cli.options import Json, LMOptions, RuntimeOptions, TargetOptions, with_option_groups
 
 if TYPE_CHECKING:
-    from lmpipe.cli.inputs import InputField
     from lmpipe.modules.module import Module
 
-# Options that are not named below are the program's inputs.
-CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-
+@with_option_groups
 def command(
-    context: typer.Context,
-    target: Target,
-    program: Program = None,
-    trust: Trust = False,
+    *,
+    where: TargetOptions,
     input_: Annotated[
-        str | None, typer.Option("--input", metavar="JSON", help="The inputs as one JSON object.")
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="INPUT",
+            help="NAME=VALUE for each input, a JSON object, @FILE, or - for standard input.",
+        ),
     ] = None,
-    student: Student = None,
-    embedder: Embedder = None,
-    base_url: BaseUrl = None,
-    api_key_env: ApiKeyEnv = None,
-    rpm: Rpm = None,
-    tpm: Tpm = None,
-    timeout: Timeout = None,
-    concurrency: Concurrency = 64,
-    cache: CacheFolder = None,
-    record: Record = None,
-    replay: Replay = None,
+    lms: LMOptions,
+    runtime: RuntimeOptions,
     json: Json = False,
 ) -> None:
-    """Run a program: lmpipe run TARGET --question "…", or JSONL on standard input with `-`."""
-    from lmpipe.cli.inputs import input_types
-    from lmpipe.cli.overrides import RateOptions, choose_lms
+    """Run a program on one input or many.
+
+    A file or standard input holds one JSON object per line, and each gives one line of output.
+    """
+    from lmpipe.cli.inputs import input_fields, read_inputs
+    from lmpipe.cli.overrides import lm_overrides
     from lmpipe.cli.targets import attach_servers, open_runtime, open_target
     from lmpipe.settings import using
 
-    if target.startswith("-"):
-        raise typer.BadParameter("TARGET comes first, then the program's inputs")
-    lms = choose_lms(base_url, api_key_env, student=student, embedder=embedder)
-    traffic = RateOptions(rpm=rpm, tpm=tpm, timeout=timeout)
-    opened = open_target(target, program=program, trust=trust, traffic=traffic, **lms)
-    rows, many = _read_inputs(context.args, input_, input_types(opened.program))
-    road = open_runtime(cache=cache, concurrency=concurrency, record=record, replay=replay)
-    with road, using(lm=opened.recipe.student, embedder=opened.recipe.embedder):
+    opened = open_target(where, lm_overrides(lms))
+    inputs = read_inputs(input_ or (), input_fields(opened.program), stdin=sys.stdin)
+    if lms.judge is not None:
+        typer.echo(
+            "note: --judge has no effect here, because `lmpipe run` scores nothing", err=True
+        )
+    lm, embedder = opened.recipe.student, opened.recipe.embedder
+    with open_runtime(runtime), using(lm=lm, embedder=embedder):
         attach_servers(opened)
-        if many:
-            _answer_many(opened.program, rows, concurrency)
+        if inputs.streamed:
+            _answer_all(opened.program, inputs.rows, runtime.concurrency)
         else:
-            _answer_one(opened.program, rows[0], pretty=sys.stdout.isatty() and not json)
-
-
-def _read_inputs(
-    arguments: Sequence[str], text: str | None, fields: Mapping[str, InputField]
-) -> tuple[list[dict[str, Any]], bool]:
-    """The rows of inputs, and whether they are JSONL."""
-    from lmpipe.cli.inputs import from_json, from_lines, from_options, parse_json, parse_options
-    from lmpipe.errors import CallError
-
-    if list(arguments) == ["-"] or text == "-":
-        return from_lines(sys.stdin, fields), True
-    if text is None:
-        return [from_options(parse_options(arguments), fields)], False
-    if arguments:
-        raise CallError("give inputs either with --input JSON or as options of their own, not both")
-    return [from_json(parse_json(text, where="--input"), fields, where="--input")], False
+            _answer_one(opened.program, inputs.rows[0], pretty=sys.stdout.isatty() and not json)
 
 
 def _answer_one(program: Module, row: Mapping[str, Any], *, pretty: bool) -> None:
@@ -105,7 +67,7 @@ def _answer_one(program: Module, row: Mapping[str, Any], *, pretty: bool) -> Non
     typer.echo(orjson.dumps(answer["result"], option=option).decode())
 
 
-def _answer_many(program: Module, rows: Sequence[Mapping[str, Any]], concurrency: int) -> None:
+def _answer_all(program: Module, rows: Sequence[Mapping[str, Any]], concurrency: int) -> None:
     import asyncio
 
     import orjson
@@ -138,7 +100,7 @@ def _answer_many(program: Module, rows: Sequence[Mapping[str, Any]], concurrency
 
 
 async def _answer(program: Module, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of one run as a JSON object, or what its own row did wrong."""
+    """Return `{"result": …}` as JSON, or `{"error": …}` if this row failed."""
     from lmpipe.errors import LmpipeError, OutputError
     from lmpipe.modules.module import run_traced
     from lmpipe.signatures.signature import result_to_json

@@ -13,7 +13,7 @@ from lmpipe.cli.options import Json
 
 def command(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder that holds run folders.")
+        Path, typer.Argument(metavar="DIR", help="Folder that holds run folders.")
     ] = Path("runs"),
     json: Json = False,
 ) -> None:
@@ -24,7 +24,7 @@ def command(
     from lmpipe.report.terminal import make_console, print_runs
 
     if not folder.is_dir():
-        raise ArtifactError(f"{folder}: no such folder; `lmpipe compile FILE` makes one")
+        raise ArtifactError(f"{folder}: no such folder; `lmpipe compile FILE` creates it")
     runs = list_runs(folder)
     if json:
         for run in runs:
@@ -32,11 +32,11 @@ def command(
     elif runs:
         print_runs(make_console(), runs)
     else:
-        typer.echo(f"no runs in {folder}: `lmpipe compile FILE` makes one")
+        typer.echo(f"no runs in {folder}; `lmpipe compile FILE` creates one")
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
-    """What the manifests in a folder say, oldest first; damaged ones are listed as such."""
+    """Summarize the manifests in a folder, oldest first; damaged ones have the status `damaged`."""
     from lmpipe.compiling.run_folder import MANIFEST, read_manifest
     from lmpipe.errors import ArtifactError
 

@@ -7,59 +7,63 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmpipe.cli.options import ApiKeyEnv
+from lmpipe.cli.options import ApiKeyEnv, positive
 
 if TYPE_CHECKING:
     from lmpipe.serving import ServerSpec, VLLMServer
 
-# What follows `--` is vLLM's.
+# The arguments after `--` are vLLM's.
 CONTEXT = {"allow_extra_args": True}
 
-_LOOK_AGAIN = 1.0
+_POLL_SECONDS = 1.0
 
 
 def command(
-    context: typer.Context,
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A model's folder, or its hub name.")
-    ],
+    vllm: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub name of the model.")],
     name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="What requests call it; MODEL by default.")
+        str, typer.Option(metavar="NAME", help="Its name in requests; MODEL by default.")
     ] = "",
     host: Annotated[
-        str, typer.Option("--host", help="Where to listen; only this machine by default.")
+        str, typer.Option(metavar="HOST", help="Address to listen on; loopback by default.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 is a free one.")] = 0,
-    gpu: Annotated[
-        str, typer.Option("--gpu", metavar="N,…", help="The GPUs it sees; all by default.")
-    ] = "",
+    port: Annotated[
+        int,
+        typer.Option(
+            metavar="PORT", min=0, max=65535, help="Port to listen on; 0 finds a free one."
+        ),
+    ] = 0,
+    gpu: Annotated[str, typer.Option(metavar="N,…", help="GPUs to use; all by default.")] = "",
     memory: Annotated[
         float | None,
-        typer.Option("--memory", metavar="SHARE", help="Its share of each GPU's memory: 0.45."),
+        typer.Option(metavar="SHARE", help="Share of each GPU's memory, such as 0.45."),
     ] = None,
     tensor_parallel: Annotated[
-        int, typer.Option("--tensor-parallel", min=1, help="GPUs that share one copy.")
+        int, typer.Option(metavar="N", min=1, help="GPUs that share one copy of the model.")
     ] = 1,
     data_parallel: Annotated[
-        int, typer.Option("--data-parallel", min=1, help="Copies of the model.")
+        int, typer.Option(metavar="N", min=1, help="Copies of the model.")
     ] = 1,
-    context_: Annotated[
-        int | None,
-        typer.Option("--context", metavar="TOKENS", help="The longest prompt and reply together."),
+    context: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Longest prompt plus reply, in tokens.")
     ] = None,
     lora_rank: Annotated[
-        int | None,
-        typer.Option("--lora-rank", metavar="N", help="Take LoRA adapters up to this rank."),
+        int | None, typer.Option(metavar="N", help="Accept LoRA adapters up to this rank.")
     ] = None,
     lora_count: Annotated[
-        int, typer.Option("--lora-count", min=1, help="Adapters that answer at a time.")
+        int, typer.Option(metavar="N", min=1, help="Adapters that can run at the same time.")
     ] = 4,
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", help="The longest wait for its start.")
-    ] = 600,
+    start_timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            parser=positive,
+            help="Time limit of the server's start; 600 by default.",
+        ),
+    ] = 600.0,
     api_key_env: ApiKeyEnv = None,
 ) -> None:
-    """Serve a model with vLLM until Ctrl-C; flags of vLLM's own follow after --."""
+    """Serve a model with vLLM until Ctrl-C; vLLM's own flags go after --."""
     import asyncio
 
     from lmpipe.cli.overrides import read_key
@@ -78,24 +82,24 @@ def command(
         memory=memory,
         tensor_parallel=tensor_parallel,
         data_parallel=data_parallel,
-        context=context_,
+        context=context,
         adapters=limits,
-        args=tuple(context.args),
+        args=tuple(vllm.args),
     )
     if not spec.is_loopback and spec.api_key is None:
-        _say(f"anyone who reaches {host} can use this server: give it a key with --api-key-env")
-    asyncio.run(_serve(spec, timeout, api_key_env))
+        _say(f"anyone who can reach {host} can use this server: set a key with --api-key-env")
+    asyncio.run(_serve(spec, start_timeout, api_key_env))
 
 
 def parse_devices(text: str) -> tuple[int, ...]:
-    """Read the numbers of GPUs, such as `0` or `0,1`."""
+    """Parse GPU numbers such as `0` or `0,1`."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not all(part.isdigit() for part in parts):
-        raise typer.BadParameter(f"--gpu {text!r}: write the GPUs' numbers, such as 0 or 0,1")
+        raise typer.BadParameter(f"--gpu {text!r}: expected GPU numbers such as 0 or 0,1")
     return tuple(map(int, parts))
 
 
-async def _serve(spec: ServerSpec, timeout: float, key_variable: str | None) -> None:  # noqa: ASYNC109
+async def _serve(spec: ServerSpec, start_timeout: float, key_variable: str | None) -> None:
     import asyncio
 
     from lmpipe.serving import start_server
@@ -104,19 +108,19 @@ async def _serve(spec: ServerSpec, timeout: float, key_variable: str | None) -> 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end.set)
-    starting = asyncio.create_task(start_server(spec, on_progress=_say, timeout=timeout))
+    starting = asyncio.create_task(start_server(spec, on_progress=_say, timeout=start_timeout))
     ending = asyncio.create_task(end.wait())
     try:
         await asyncio.wait({starting, ending}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
-            starting.cancel()  # which stops what has been started so far
+            starting.cancel()  # also stops the processes started so far
             await asyncio.wait({starting})
             if starting.cancelled():
                 return
         async with await starting as server:
             _announce(server, key_variable)
             while server.running and not ending.done():
-                await asyncio.wait({ending}, timeout=_LOOK_AGAIN)
+                await asyncio.wait({ending}, timeout=_POLL_SECONDS)
             if not ending.done():
                 raise server.failure()
             _say("stopping")

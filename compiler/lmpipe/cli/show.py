@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lmpipe.cli.options import Program, Target, Trust
+from lmpipe.cli.options import TargetOptions, with_option_groups
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,19 +14,21 @@ if TYPE_CHECKING:
     from lmpipe.modules.module import Module
     from lmpipe.state.program_state import Demo, PredictorState, ProgramState
 
-# A pool may hold thousands: program.json has them all.
+# A pool may hold thousands; program.json has them all.
 _POOL_SHOWN = 5
 
 
-def command(target: Target, program: Program = None, trust: Trust = False) -> None:
-    """Show what was learned; with the program at hand, a whole prompt too."""
+@with_option_groups
+def command(where: TargetOptions) -> None:
+    """Show what was learned; with --program or --trust, also a full prompt."""
+    from lmpipe.cli.overrides import Overrides
     from lmpipe.cli.targets import is_run_folder, open_target
     from lmpipe.compiling.run_folder import read_artifact
     from lmpipe.report.terminal import make_console
 
     console = make_console()
-    if not is_run_folder(target):
-        opened = open_target(target, program=None, trust=False)
+    if not is_run_folder(where.target):
+        opened = open_target(where, Overrides())
         state = opened.program.state()
         described = {
             state.declared_path(path): predictor.spec.describe()
@@ -34,10 +36,10 @@ def command(target: Target, program: Program = None, trust: Trust = False) -> No
         }
         _show(console, state, described, opened.program)
         return
-    artifact = read_artifact(target)
+    artifact = read_artifact(where.target)
     bound = None
-    if program is not None or trust:
-        bound = open_target(target, program=program, trust=trust).program
+    if where.program is not None or where.trust:
+        bound = open_target(where, Overrides()).program
     _show_scores(console, artifact.manifest)
     signatures = artifact.manifest["program"]["signatures"]
     _show(console, artifact.state, signatures, bound, artifact.manifest.get("weights", {}))
@@ -99,9 +101,9 @@ def _show(
         say(console, f"  constrained  {'yes' if learned.constrained else 'no'}")
         if learned.lm:
             say(console, f"  LM           {learned.lm}")
-        adapter, trained = learned.adapter, weights.get(path, {}).get("training")
-        told = adapter.to_json() if adapter is not None else None
-        if line := weights_line(told, learned.lm, trained):
+        adapter = learned.adapter.to_json() if learned.adapter is not None else None
+        training = weights.get(path, {}).get("training")
+        if line := weights_line(adapter, learned.lm, training):
             say(console, f"  weights      {line}")
         if learned.decoding:
             settings = ", ".join(f"{key}={value}" for key, value in learned.decoding.items())
@@ -118,16 +120,16 @@ def _show_demos(console: Console, learned: PredictorState, described: Mapping[st
     from lmpipe.report.terminal import say
     from lmpipe.report.text import count, retrieval_line
 
-    chosen = learned.retrieval
-    if learned.demos or chosen is None:
+    retrieval = learned.retrieval
+    if learned.demos or retrieval is None:
         say(console, f"  demonstrations: {len(learned.demos)}")
         _list_demos(console, learned.demos, described)
-    if chosen is not None:
-        size = len(chosen.pool)
-        embedder = chosen.vectors.embedder if chosen.vectors else ""
-        line = retrieval_line(chosen.k, size, balanced=chosen.balanced, embedder=embedder)
+    if retrieval is not None:
+        size = len(retrieval.pool)
+        embedder = retrieval.vectors.embedder if retrieval.vectors else ""
+        line = retrieval_line(retrieval.k, size, balanced=retrieval.balanced, embedder=embedder)
         say(console, f"  retrieved demonstrations: {line}")
-        _list_demos(console, chosen.pool[:_POOL_SHOWN], described)
+        _list_demos(console, retrieval.pool[:_POOL_SHOWN], described)
         if size > _POOL_SHOWN:
             say(console, f"    … and {count(size - _POOL_SHOWN)} more")
 
@@ -148,7 +150,7 @@ def _values(values: Mapping[str, Any], shorten: Any) -> str:
 
 
 def _show_prompt(console: Console, program: Module, path: str, learned: PredictorState) -> None:
-    """A whole prompt: with the first demonstration's inputs asked again, where there are any."""
+    """Print the prompt of a call, with placeholders for its inputs."""
     from lmpipe.layouts import layout_named, render_prefix
     from lmpipe.report.terminal import say
 
@@ -161,7 +163,7 @@ def _show_prompt(console: Console, program: Module, path: str, learned: Predicto
         for line in message.content.splitlines():
             say(console, f"      {line}")
     if learned.retrieval is not None:
-        say(console, "    [the nearest demonstrations of the pool, chosen by the inputs]")
+        say(console, "    [the demonstrations of the pool that are nearest to the inputs]")
     shown = {name: f"<{name}>" for name in predictor.spec.input_names}
     say(console, "    [user]", style="bold")
     for line in layout.user(predictor.spec, shown).splitlines():

@@ -1,4 +1,4 @@
-"""What TARGET stands for: a run folder or a program's file."""
+"""Opening a command's TARGET (a run folder or a program's file) and the runtime for its calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from lmpipe.cli.cassettes import open_cassette, using_cassette
-from lmpipe.cli.overrides import LMChoice, Overrides, RateOptions
+from lmpipe.cli.options import RuntimeOptions, TargetOptions
+from lmpipe.cli.overrides import Overrides
 from lmpipe.compiling.compile import bind_artifact, trusted_recipe
 from lmpipe.compiling.load_recipe import load_recipe
 from lmpipe.compiling.provisioning import attach_weights
@@ -30,9 +31,9 @@ class OpenTarget:
     """A target that was opened.
 
     Args:
-        name: what to call it.
-        recipe: the recipe, with what the compile and this command changed of it.
-        program: the program; bound to what was learned if the target is a run folder.
+        name: the target as the user named it.
+        recipe: the recipe with the changes of its compile and of this command.
+        program: the program, bound to what was learned if the target is a run folder.
         artifact: the run folder, or None.
     """
 
@@ -40,6 +41,13 @@ class OpenTarget:
     recipe: Recipe
     program: Module
     artifact: Artifact | None
+
+    @property
+    def has_compiled_lm(self) -> bool:
+        """Whether the program runs on the LM that it was compiled for."""
+        if self.artifact is None:
+            return True
+        return bool(self.artifact.manifest.get("student") == self.recipe.student.identity())
 
 
 def is_run_folder(target: str) -> bool:
@@ -50,99 +58,93 @@ def is_run_folder(target: str) -> bool:
     """
     if Path(target).is_dir():
         return True
-    file = target.rpartition(":")[0] if ".py:" in target else target
+    file, _ = split_target(target)
     if not file.endswith(".py") or not Path(file).is_file():
         raise RecipeError(
-            f"{target}: expected a run folder or a program's .py file, there is neither here; "
+            f"{target}: expected a run folder or a program's .py file, found neither; "
             "`lmpipe runs` lists the run folders"
         )
     return False
 
 
-def open_target(
-    target: str,
-    *,
-    program: Path | None,
-    trust: bool,
-    student: LMChoice | None = None,
-    embedder: LMChoice | None = None,
-    traffic: RateOptions | None = None,
-) -> OpenTarget:
+def split_target(target: str) -> tuple[str, str]:
+    """Split `FILE.py:NAME` into the file and `:NAME`, which is empty if no recipe is named."""
+    if ".py:" not in target:
+        return target, ""
+    file, _, name = target.rpartition(":")
+    return file, f":{name}"
+
+
+def open_target(options: TargetOptions, changes: Overrides) -> OpenTarget:
     """Open a run folder or a program's file; runs the program's file.
 
+    Args:
+        options: the target; how its program is found, if it is a run folder.
+        changes: what the command changes in the recipe.
+
     Raises:
-        InputError: if there is no such target, it is damaged, not trusted or of another program.
+        InputError: if the target is missing, damaged, not trusted or of another program.
     """
-    changed = Overrides(student=student, embedder=embedder, traffic=traffic)
-    if not is_run_folder(target):
-        recipe = changed.apply(load_recipe(target))
-        return OpenTarget(target, recipe, recipe.program, None)
-    artifact = read_artifact(target)
-    made_with = Overrides.from_json(artifact.manifest.get("overrides", {}))
-    if program is not None:
+    if not is_run_folder(options.target):
+        recipe = changes.apply(load_recipe(options.target))
+        return OpenTarget(options.target, recipe, recipe.program, None)
+    artifact = read_artifact(options.target)
+    compiled_with = Overrides.from_json(artifact.manifest.get("overrides", {}))
+    if options.program is not None:
         # An untrusted folder must not send data or keys to a server of its choice.
-        recipe = made_with.numbers().apply(load_recipe(str(program)))
+        recipe = compiled_with.numbers().apply(load_recipe(str(options.program)))
     else:
-        recipe = made_with.apply(trusted_recipe(artifact, trust=trust))
-    recipe = changed.apply(recipe)
-    opened = OpenTarget(target, recipe, bind_artifact(recipe.program, artifact), artifact)
-    if student is None and not same_lm(opened):
+        recipe = compiled_with.apply(trusted_recipe(artifact, trust=options.trust))
+    recipe = changes.apply(recipe)
+    program = bind_artifact(recipe.program, artifact)
+    opened = OpenTarget(options.target, recipe, program, artifact)
+    if changes.student is None and not opened.has_compiled_lm:
         typer.echo(
-            f"note: the run was compiled for {artifact.manifest['student']['model']}, the program "
-            f"names {recipe.student.model}; --student chooses the LM",
+            f"note: the run was compiled for {artifact.manifest['student']['model']}, but the "
+            f"program names {recipe.student.model}; choose the LM with --student",
             err=True,
         )
     return opened
 
 
-def same_lm(opened: OpenTarget) -> bool:
-    """Whether the program runs on the very LM that it was compiled for."""
-    if opened.artifact is None:
-        return True
-    return bool(opened.artifact.manifest.get("student") == opened.recipe.student.identity())
-
-
 def attach_servers(opened: OpenTarget) -> None:
-    """Have the road start servers for LMs without an address, and load the target's weights.
+    """Let the runtime start servers for LMs without an address and load the target's weights.
 
     Raises:
-        ArtifactError: if the weights are not those that were learned.
+        ArtifactError: if the weights differ from those that were compiled.
     """
+    recipe = opened.recipe
     attach_weights(
         opened.program.state(),
         opened.artifact.path if opened.artifact else Path(),
         current_settings().runtime,
-        servers=opened.recipe.servers,
-        lms=[opened.recipe.student, *filter(None, [opened.recipe.embedder])],
+        servers=recipe.servers,
+        lms=[recipe.student, *filter(None, [recipe.judge, recipe.embedder])],
     )
 
 
 @contextmanager
-def open_runtime(
-    *,
-    cache: Path | None,
-    concurrency: int = 64,
-    attempts: int | None = None,
-    view: ProgressView | None = None,
-    record: Path | None = None,
-    replay: Path | None = None,
-) -> Iterator[None]:
-    """The road to the LM for one command; closed at its end.
+def open_runtime(options: RuntimeOptions, *, view: ProgressView | None = None) -> Iterator[None]:
+    """Use a runtime for one command, and close it at the end.
+
+    Args:
+        options: the cache, the cassette and the limits of the runtime.
+        view: notified of retries.
 
     Raises:
-        InputError: if there is no cassette to replay, or it is damaged.
+        InputError: if the cassette to replay is missing or damaged.
     """
-    cassette = open_cassette(record, replay)
+    cassette = open_cassette(options.record, options.replay)
     runtime = make_runtime(
-        cache=False if replay else cache or True,
-        max_in_flight=max(64, concurrency),
-        attempts=attempts,
+        cache=False if options.replay else options.cache or True,
+        max_in_flight=max(64, options.concurrency),
+        attempts=options.attempts,
         on_retry=view.retry if view else None,
     )
     if cassette is not None:
         runtime.store = cassette.over(runtime.store)
     try:
-        # The student is not what a metric's own calls are to go to.
+        # The configured LM stays: the LM calls of a metric must not go to the student.
         with using(lm=configured_lm(), runtime=runtime), using_cassette(cassette):
             yield
     finally:
