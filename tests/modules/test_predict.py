@@ -26,7 +26,7 @@ from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.lm.traffic.retry import RetryPolicy
-from lmpipe.modules import ChainOfThought, Predict
+from lmpipe.modules import Predict
 from lmpipe.settings import using
 from lmpipe.signatures.signature import Input, Output, Signature
 from lmpipe.state.program_state import Demo, Retrieval
@@ -217,34 +217,6 @@ def test_a_constrained_predictor_sends_its_constraint() -> None:
     assert constraint.kind == "grammar"
 
 
-def test_decoding_settings_reach_the_lm() -> None:
-    with lm_says(["## team\nbilling"]) as lm, scope(decoding=(("top_p", 0.5),)):
-        Predict(Route, temperature=0.3)(ticket="x")
-    assert lm.requests[0].lm.temperature == 0.3
-    assert dict(lm.requests[0].lm.params) == {"top_p": 0.5}
-
-
-def answering(name: str) -> ScriptedLM:
-    return ScriptedLM(lambda request: "## team\nbilling", name=name)
-
-
-def test_a_predictors_lm_takes_precedence_over_the_runs() -> None:
-    own, run, configured = answering("own"), answering("run"), answering("configured")
-    with using(lm=configured, runtime=Runtime()):
-        Predict(Route)(ticket="x")
-        with scope(lm=run):
-            Predict(Route)(ticket="x")
-            Predict(Route, lm=own)(ticket="x")
-    assert [len(lm.requests) for lm in (own, run, configured)] == [1, 1, 1]
-
-
-def test_a_teacher_takes_precedence_over_all_others() -> None:
-    own, teacher = answering("own"), answering("teacher")
-    with using(lm=own, runtime=Runtime()), scope(lm=teacher, role="teacher"):
-        Predict(Route, lm=own)(ticket="x")
-    assert [len(lm.requests) for lm in (own, teacher)] == [0, 1]
-
-
 # --- wrong calls
 
 
@@ -382,13 +354,6 @@ def test_samples_are_numbered_and_not_greedy() -> None:
     assert {request.lm.temperature for request in lm.requests} == {0.7}
 
 
-def test_samples_keep_a_temperature_that_is_set() -> None:
-    with lm_says(numbered, temperature=0.2) as lm:
-        Predict(Rate).samples(2, text="x")
-        Predict(Rate, temperature=0.4).samples(2, text="x")
-    assert [request.lm.temperature for request in lm.requests] == [0.2, 0.2, 0.4, 0.4]
-
-
 async def test_samples_of_different_runs_are_different() -> None:
     with lm_says(lambda request: "## stars\n1") as lm:
         for number in range(2):
@@ -514,35 +479,11 @@ async def test_a_subclass_may_override_forward() -> None:
         assert loud.batch([{"ticket": "x"}]) == ["BILLING"]
 
 
-@pytest.mark.parametrize("kind", [Predict, ChainOfThought])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"retries": -1},
-        {"retries": 1.5},
-        {"retries": True},
-        {"temperature": -0.1},
-        {"temperature": float("nan")},
-        {"max_tokens": 0},
-    ],
-)
-def test_numbers_are_checked_by_the_constructor(kind: Any, options: dict[str, Any]) -> None:
-    (name,) = options
-    with pytest.raises(ConfigError, match=rf"{kind.__name__}\({name}=.*\): {name} must be"):
-        kind(Route, **options)
-
-
 @pytest.mark.parametrize("n", [0, -1, 1.5])
 def test_samples_need_a_number_of_1_or_more(n: Any) -> None:
     with lm_says(numbered) as lm, pytest.raises(ConfigError, match="n must be"):
         Predict(Rate).samples(n, text="x")
     assert lm.requests == []
-
-
-@pytest.mark.parametrize("kind", [Predict, ChainOfThought])
-def test_a_misspelled_option_is_refused(kind: Any) -> None:
-    with pytest.raises(SignatureError, match=rf"{kind.__name__} has no option 'layuot'.*'layout'"):
-        kind(Route, layuot="plain")
 
 
 def test_a_predictor_shows_its_signature() -> None:

@@ -1,0 +1,83 @@
+"""Which LM answers a predictor, and with which decoding settings."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+
+from lmpipe.errors import ConfigError, SignatureError
+from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.scope import scope
+from lmpipe.lm.scripted import ScriptedLM
+from lmpipe.modules import ChainOfThought, Predict
+from lmpipe.settings import using
+from lmpipe.signatures.signature import Input, Output, Signature
+
+
+class Route(Signature):
+    """Route the ticket."""
+
+    ticket: str = Input()
+    team: Literal["billing", "shipping"] = Output()
+
+
+def answering(name: str) -> ScriptedLM:
+    return ScriptedLM(lambda request: "## team\nbilling", name=name)
+
+
+def test_decoding_settings_reach_the_lm() -> None:
+    lm = answering("lm")
+    with using(lm=lm, runtime=Runtime()), scope(decoding=(("top_p", 0.5),)):
+        Predict(Route, temperature=0.3)(ticket="x")
+    assert lm.requests[0].lm.temperature == 0.3
+    assert dict(lm.requests[0].lm.params) == {"top_p": 0.5}
+
+
+def test_a_predictors_lm_takes_precedence_over_the_runs() -> None:
+    own, run, configured = answering("own"), answering("run"), answering("configured")
+    with using(lm=configured, runtime=Runtime()):
+        Predict(Route)(ticket="x")
+        with scope(lm=run):
+            Predict(Route)(ticket="x")
+            Predict(Route, lm=own)(ticket="x")
+    assert [len(lm.requests) for lm in (own, run, configured)] == [1, 1, 1]
+
+
+def test_a_teacher_takes_precedence_over_all_others() -> None:
+    own, teacher = answering("own"), answering("teacher")
+    with using(lm=own, runtime=Runtime()), scope(lm=teacher, role="teacher"):
+        Predict(Route, lm=own)(ticket="x")
+    assert [len(lm.requests) for lm in (own, teacher)] == [0, 1]
+
+
+def test_samples_keep_a_temperature_that_is_set() -> None:
+    lm = ScriptedLM(lambda request: "## team\nbilling", temperature=0.2)
+    with using(lm=lm, runtime=Runtime()):
+        Predict(Route).samples(2, ticket="x")
+        Predict(Route, temperature=0.4).samples(2, ticket="x")
+    assert [request.lm.temperature for request in lm.requests] == [0.2, 0.2, 0.4, 0.4]
+
+
+@pytest.mark.parametrize("kind", [Predict, ChainOfThought])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"retries": -1},
+        {"retries": 1.5},
+        {"retries": True},
+        {"temperature": -0.1},
+        {"temperature": float("nan")},
+        {"max_tokens": 0},
+    ],
+)
+def test_numbers_are_checked_by_the_constructor(kind: Any, options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(ConfigError, match=rf"{kind.__name__}\({name}=.*\): {name} must be"):
+        kind(Route, **options)
+
+
+@pytest.mark.parametrize("kind", [Predict, ChainOfThought])
+def test_a_misspelled_option_is_refused(kind: Any) -> None:
+    with pytest.raises(SignatureError, match=rf"{kind.__name__} has no option 'layuot'.*'layout'"):
+        kind(Route, layuot="plain")
