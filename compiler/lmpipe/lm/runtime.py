@@ -284,7 +284,7 @@ class Runtime:
     def _endpoint(self, lm: LM) -> Endpoint:
         # Scripted LMs of one name are different scripts; copies with other settings are the same.
         model = f"{lm.model}#{id(lm.requests)}" if isinstance(lm, ScriptedLM) else lm.provider
-        server = (lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()))
+        server = (lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()), lm.tls)
         looked_after = self.servers is not None and is_served(lm)
         key = (model, *server, lm.limits, lm.timeout, looked_after)
         if key not in self._endpoints:
