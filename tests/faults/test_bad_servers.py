@@ -156,7 +156,7 @@ def test_a_fault_that_persists_is_an_error_not_a_score(tmp_path: Path, fault: st
     client = Client(tmp_path / "cache", attempts=2)
     with FakeServer(reply) as server:
         server.fail(1000, **FAULTS[fault])
-        with pytest.raises(LMUnavailableError, match="asked 2 times"):
+        with pytest.raises(LMUnavailableError, match="2 attempts"):
             client.evaluate(LM("vllm/m", base_url=server.base_url), 16, concurrency=8)
         client.runtime.close()
     assert client.runtime.fresh_calls == 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from lmpipe.errors import BudgetExhaustedError, RecipeError
+from lmpipe.foundation.time_limits import within
 from lmpipe.lm.call import Call
 from lmpipe.lm.spend import Account, Spend, full_price
 
@@ -174,7 +175,7 @@ class Ledger:
         """
         left = self.seconds_left()
         if left is not None and left <= 0:
-            raise BudgetExhaustedError(f"the budget ({self.budget}) is used up: time is over")
+            raise self._out_of_time()
 
     def seconds_left(self) -> float | None:
         """Wall time left, or None where there is no limit."""
@@ -188,13 +189,10 @@ class Ledger:
         Raises:
             BudgetExhaustedError: if it is over first.
         """
-        try:
-            async with asyncio.timeout(self.seconds_left()):
-                return await running
-        except TimeoutError:
-            raise BudgetExhaustedError(
-                f"the budget ({self.budget}) is used up: time is over"
-            ) from None
+        return await within(self.seconds_left(), running, late=self._out_of_time)
+
+    def _out_of_time(self) -> BudgetExhaustedError:
+        return BudgetExhaustedError(f"the budget ({self.budget}) is used up: time is over")
 
     def _over(self, spend: Spend) -> str:
         for name in ("calls", "tokens", "usd"):
