@@ -465,9 +465,7 @@ async def test_cancelled_while_waiting_for_the_rate() -> None:
     await asyncio.sleep(5)
     await cancel(world, second)
     await asyncio.gather(first, third)
-    assert world.server.times == pytest.approx(
-        [0, 10]
-    )  # the third takes the second one's turn
+    assert world.server.times == pytest.approx([0, 10])  # the third takes the second one's turn
     assert world.idle
 
 

@@ -254,7 +254,7 @@ class _Connector(aiohttp.TCPConnector):
             # Something arrived while it was idle; aiohttp would take it for the next response.
             connection.close()
 
-    def __del__(self) -> None:
+    def __del__(self, _: object = None) -> None:
         # A forked child drops its parent's connector. Closing the connections, as aiohttp would,
         # unregisters them in the parent's event loop too.
         pass
