@@ -17,6 +17,7 @@ from .evaluation.results import Evaluation as Evaluation
 from .lm.lm import LM as LM
 from .lm.lm import Limits as Limits
 from .lm.scripted import ScriptedLM as ScriptedLM
+from .lm.tls import TLS as TLS
 from .metrics.score import Metric as Metric
 from .metrics.score import Score as Score
 from .modules.chain_of_thought import ChainOfThought as ChainOfThought

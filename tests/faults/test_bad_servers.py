@@ -1,7 +1,7 @@
-"""The fault table: a real HTTP server that misbehaves, and an evaluation that must not notice.
+"""The fault table: a real HTTP server that misbehaves during an evaluation.
 
 For every fault: nothing hangs, every example gets its answer, no reply is lost or paid for twice,
-and both sides count the same.
+and client and server agree on the number of requests.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PROGRAM = lmpipe.Predict("question -> answer")
 
 
 def reply(body: dict[str, Any]) -> str:
-    """The question's number is the answer."""
+    """Answer with the number in the question."""
     return f"## answer\n{body['messages'][-1]['content'].split('no. ')[1].split()[0]}"
 
 
@@ -63,16 +63,20 @@ def _nothing_hangs() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-class Road:
-    """A runtime with a cache, and what it told."""
+class Client:
+    """A runtime with a cache.
+
+    Attributes:
+        retries: The error of each attempt that was followed by another one.
+    """
 
     def __init__(self, folder: Path, **policy: Any) -> None:
-        self.told: list[str] = []
+        self.retries: list[str] = []
         policy = {"attempts": 40, "base": 0.001, "cap": 0.01, **policy}
         self.runtime = Runtime(
             store=Cache(folder),
             retry=RetryPolicy(**policy),
-            on_retry=lambda attempt, wait, error: self.told.append(str(error)),
+            on_retry=lambda attempt, wait, error: self.retries.append(str(error)),
         )
 
     def evaluate(self, lm: LM, count: int, **options: Any) -> Evaluation:
@@ -83,15 +87,15 @@ class Road:
 
 
 @pytest.fixture
-def road(tmp_path: Path) -> Iterator[Road]:
-    road = Road(tmp_path / "cache")
-    yield road
-    road.runtime.close()
-    assert_nothing_is_left()
+def client(tmp_path: Path) -> Iterator[Client]:
+    client = Client(tmp_path / "cache")
+    yield client
+    client.runtime.close()
+    assert_no_task_is_left()
 
 
-def assert_nothing_is_left() -> None:
-    """No task of ours is left on the library's loop."""
+def assert_no_task_is_left() -> None:
+    """Check that no task is left on the library's event loop."""
 
     async def names() -> list[str]:
         here = asyncio.current_task()
@@ -100,19 +104,19 @@ def assert_nothing_is_left() -> None:
     assert loop.run_sync(names()) == []
 
 
-def check(road: Road, result: Evaluation, servers: list[FakeServer], count: int) -> None:
-    """All is answered, and both sides agree on how often."""
+def check(client: Client, result: Evaluation, servers: list[FakeServer], count: int) -> None:
+    """Check that everything was answered, and that both sides agree on the number of answers."""
     assert result.score == 1.0
     assert result.failures == {}
     assert [len(row.calls) for row in result.rows] == [1] * count
-    assert result.fresh_calls == road.runtime.fresh_calls == count
+    assert result.fresh_calls == client.runtime.fresh_calls == count
     assert sum(server.stats()["ok"] for server in servers) == count
 
 
-def check_kept(road: Road, lm: LM, servers: list[FakeServer], count: int) -> None:
-    """What was answered is in the cache: nothing is asked again."""
+def check_cached(client: Client, lm: LM, servers: list[FakeServer], count: int) -> None:
+    """Check that the cache has all answers: nothing is sent again."""
     before = [server.stats()["requests"] for server in servers]
-    again = road.evaluate(lm, count)
+    again = client.evaluate(lm, count)
     assert (again.score, again.calls, again.fresh_calls) == (1.0, count, 0)
     assert [server.stats()["requests"] for server in servers] == before
 
@@ -122,7 +126,7 @@ def check_kept(road: Road, lm: LM, servers: list[FakeServer], count: int) -> Non
 FAULTS = {
     "429": {"mode": "429"},
     "429 with Retry-After": {"mode": "429", "retry_after": 0.05},
-    "429 with a date gone by": {"mode": "429", "retry_after": "Sun, 01 Nov 2020 12:00:00 GMT"},
+    "429 with a date in the past": {"mode": "429", "retry_after": "Sun, 01 Nov 2020 12:00:00 GMT"},
     "429 with nonsense": {"mode": "429", "retry_after": "soon"},
     "500": {"mode": "500"},
     "502": {"mode": "502"},
@@ -138,68 +142,77 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_costs_nothing_but_time(road: Road, fault: str) -> None:
+def test_a_fault_costs_only_time(client: Client, fault: str) -> None:
     with FakeServer(reply) as server:
         lm = LM("vllm/m", base_url=server.base_url)
         server.fail(5, **FAULTS[fault])
-        check(road, road.evaluate(lm, 16, concurrency=8), [server], 16)
+        check(client, client.evaluate(lm, 16, concurrency=8), [server], 16)
         assert server.stats()["requests"] == 16 + 5
-        check_kept(road, lm, [server], 16)
+        check_cached(client, lm, [server], 16)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_that_stays_is_an_error_and_no_score(tmp_path: Path, fault: str) -> None:
-    road = Road(tmp_path / "cache", attempts=2)
+def test_a_fault_that_persists_is_an_error_not_a_score(tmp_path: Path, fault: str) -> None:
+    client = Client(tmp_path / "cache", attempts=2)
     with FakeServer(reply) as server:
         server.fail(1000, **FAULTS[fault])
-        with pytest.raises(LMUnavailableError, match="asked 2 times"):
-            road.evaluate(LM("vllm/m", base_url=server.base_url), 16, concurrency=8)
-        road.runtime.close()
-    assert road.runtime.fresh_calls == 0
-    assert_nothing_is_left()
+        with pytest.raises(LMUnavailableError, match="2 attempts"):
+            client.evaluate(LM("vllm/m", base_url=server.base_url), 16, concurrency=8)
+        client.runtime.close()
+    assert client.runtime.fresh_calls == 0
+    assert_no_task_is_left()
 
 
 @pytest.mark.parametrize("mode", ["stall", "drip"])
-def test_a_stall_past_the_timeout_is_asked_again(road: Road, mode: str) -> None:
+def test_a_stall_past_the_timeout_is_retried(client: Client, mode: str) -> None:
     with FakeServer(reply) as server:
         lm = LM("vllm/m", base_url=server.base_url, timeout=1.0)
         server.fail(5, mode)
-        check(road, road.evaluate(lm, 16, concurrency=8), [server], 16)
-        check_kept(road, lm, [server], 16)
+        check(client, client.evaluate(lm, 16, concurrency=8), [server], 16)
+        check_cached(client, lm, [server], 16)
 
 
-def test_a_good_reply_with_a_wrong_label_is_taken(road: Road) -> None:
+def test_a_good_reply_with_a_wrong_content_type_is_accepted(client: Client) -> None:
     with FakeServer(reply) as server:
         server.fail(5, "mislabelled")
         lm = LM("vllm/m", base_url=server.base_url)
-        check(road, road.evaluate(lm, 16), [server], 16)
+        check(client, client.evaluate(lm, 16), [server], 16)
         assert server.stats()["requests"] == 16
 
 
+def test_a_request_is_never_sent_more_often_than_the_run_reports(client: Client) -> None:
+    """Connections that were used before are closed after the server has read a request."""
+    with FakeServer(reply) as server:
+        lm = LM("vllm/m", base_url=server.base_url)
+        check(client, client.evaluate(lm, 8, concurrency=8), [server], 8)
+        server.fail(5, "reset")
+        result = client.evaluate(lm, 24, concurrency=8)
+        assert (result.score, result.fresh_calls, len(client.retries)) == (1.0, 16, 5)
+        assert server.stats()["requests"] == 24 + len(client.retries)
+
+
 def test_a_server_that_is_not_up_yet_is_waited_for(tmp_path: Path) -> None:
-    road = Road(tmp_path / "cache", attempts=10_000)
+    client = Client(tmp_path / "cache", attempts=10_000)
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     lm = LM("vllm/m", base_url=f"http://127.0.0.1:{port}/v1")
     results: list[Evaluation] = []
-    asking = threading.Thread(target=lambda: results.append(road.evaluate(lm, 4)))
+    asking = threading.Thread(target=lambda: results.append(client.evaluate(lm, 4)))
     asking.start()
-    wait_until(lambda: len(road.told) >= 4)
+    wait_until(lambda: len(client.retries) >= 4)
     with FakeServer(reply, port=port) as server:
         asking.join()
-        check(road, results[0], [server], 4)
-        road.runtime.close()
-    assert "cannot be reached" in road.told[0]
+        check(client, results[0], [server], 4)
+        client.runtime.close()
+    assert "cannot be reached" in client.retries[0]
 
 
-# --- all of them, mixed
+# --- all of them at random
 
 
 @pytest.mark.parametrize(("seed", "replicas"), [(0, 1), (1, 1), (2, 3)])
-def test_faults_mixed_at_random_lose_and_repeat_nothing(
-    road: Road, seed: int, replicas: int
-) -> None:
+def test_faults_at_random_lose_and_repeat_nothing(client: Client, seed: int, replicas: int) -> None:
     rng = random.Random(seed)
     good = [{"mode": "ok"}] * len(FAULTS)
     with ExitStack() as stack:
@@ -209,15 +222,15 @@ def test_faults_mixed_at_random_lose_and_repeat_nothing(
                 server.fail(1, **rng.choice([*FAULTS.values(), *good]))
             server.fail(2, "stall")
         lm = LM("vllm/m", base_url=[server.base_url for server in servers], timeout=1.5)
-        check(road, road.evaluate(lm, 300, concurrency=64), servers, 300)
-        check_kept(road, lm, servers, 300)
+        check(client, client.evaluate(lm, 300, concurrency=64), servers, 300)
+        check_cached(client, lm, servers, 300)
 
 
-def test_an_overloaded_server_gets_what_it_can_take(road: Road) -> None:
+def test_an_overloaded_server_gets_fewer_requests_at_once(client: Client) -> None:
     with FakeServer(reply, latency=0.01, capacity=6) as server:
         lm = LM("vllm/m", base_url=server.base_url)
-        check(road, road.evaluate(lm, 300, concurrency=64), [server], 300)
-        # Without adapting, 64 callers would be refused thousands of times.
+        check(client, client.evaluate(lm, 300, concurrency=64), [server], 300)
+        # Without adaptation, 64 callers would be refused thousands of times.
         assert server.stats()["429"] < 300
 
 
@@ -225,7 +238,7 @@ def test_an_overloaded_server_gets_what_it_can_take(road: Road) -> None:
 
 
 def test_one_of_three_replicas_is_killed(tmp_path: Path) -> None:
-    road = Road(tmp_path / "cache", attempts=1)
+    client = Client(tmp_path / "cache", attempts=1)
     with ExitStack() as stack:
         servers = [stack.enter_context(FakeProcess("classify:yes", latency=0.01)) for _ in range(3)]
         killed: list[FakeProcess] = []
@@ -237,7 +250,7 @@ def test_one_of_three_replicas_is_killed(tmp_path: Path) -> None:
                 killed.append(max(servers, key=lambda server: server.stats()["ok"]))
                 killed[0].kill()
 
-        with lmpipe.using(runtime=road.runtime):
+        with lmpipe.using(runtime=client.runtime):
             result = lmpipe.evaluate(
                 PROGRAM,
                 examples(300),
@@ -247,17 +260,17 @@ def test_one_of_three_replicas_is_killed(tmp_path: Path) -> None:
                 on_row=kill_the_busiest,
             )
         alive = [server.stats() for server in servers if server not in killed]
-        road.runtime.close()
+        client.runtime.close()
     assert result.score == 1.0
     assert result.failures == {}
-    assert result.calls == result.fresh_calls == road.runtime.fresh_calls == 300
+    assert result.calls == result.fresh_calls == client.runtime.fresh_calls == 300
     assert all(stats["ok"] == stats["requests"] > 0 for stats in alive)
-    assert len(killed) == len(road.told) == 1
-    assert killed[0].base_url in road.told[0]
-    assert_nothing_is_left()
+    assert len(killed) == len(client.retries) == 1
+    assert killed[0].base_url in client.retries[0]
+    assert_no_task_is_left()
 
 
-def test_a_compile_does_not_notice_that_a_replica_dies(tmp_path: Path) -> None:
+def test_a_compile_is_the_same_if_a_replica_dies(tmp_path: Path) -> None:
     alarm = threading.Event()
     answered = 0
 
@@ -269,10 +282,10 @@ def test_a_compile_does_not_notice_that_a_replica_dies(tmp_path: Path) -> None:
         return answer_body(body)
 
     def compiled(folder: str, lm: LM) -> Path:
-        road = Road(tmp_path / folder / "cache", attempts=1)
-        with lmpipe.using(runtime=road.runtime):
+        client = Client(tmp_path / folder / "cache", attempts=1)
+        with lmpipe.using(runtime=client.runtime):
             run = lmpipe.compile(recipe(student=lm), runs=tmp_path / folder)
-        road.runtime.close()
+        client.runtime.close()
         return run.path
 
     with FakeServer(answer_body) as server:
@@ -283,11 +296,11 @@ def test_a_compile_does_not_notice_that_a_replica_dies(tmp_path: Path) -> None:
         dying.__enter__()
         servers.append(dying)
 
-        def die() -> None:
+        def stop() -> None:
             alarm.wait(30)
             dying.__exit__(None, None, None)
 
-        killer = threading.Thread(target=die)
+        killer = threading.Thread(target=stop)
         killer.start()
         addresses = [one.base_url for one in servers]
         disturbed = compiled("disturbed", LM("vllm/fake", base_url=addresses))
@@ -296,10 +309,12 @@ def test_a_compile_does_not_notice_that_a_replica_dies(tmp_path: Path) -> None:
         assert (disturbed / name).read_bytes() == (whole / name).read_bytes()
 
 
-# --- giving up
+# --- deadlines and interrupts
 
 STALLED = {
-    "in line": lambda server: LM("vllm/m", base_url=server.base_url, limits=Limits(in_flight=1)),
+    "in the queue": lambda server: LM(
+        "vllm/m", base_url=server.base_url, limits=Limits(in_flight=1)
+    ),
     "at the rate limit": lambda server: LM(
         "vllm/m", base_url=server.base_url, limits=Limits(rpm=0.1)
     ),
@@ -313,47 +328,47 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("stage", STALLED)
-def test_a_deadline_ends_every_wait(road: Road, stage: str) -> None:
+def test_a_deadline_ends_every_wait(client: Client, stage: str) -> None:
     with FakeServer(reply) as server:
         server.fail(100, "stall")
         with (
             lmpipe.using(deadline=0.3),
             pytest.raises(lmpipe.errors.DeadlineError, match=r"0\.3 s"),
         ):
-            road.evaluate(STALLED[stage](server), 8)
-        road.runtime.close()
+            client.evaluate(STALLED[stage](server), 8)
+        client.runtime.close()
         wait_until(lambda: server.in_flight == 0)
-    assert road.runtime.fresh_calls == 0
+    assert client.runtime.fresh_calls == 0
 
 
-def test_a_deadline_ends_a_back_off(tmp_path: Path) -> None:
-    road = Road(tmp_path / "cache", base=1000, cap=1000)
+def test_a_deadline_ends_a_backoff(tmp_path: Path) -> None:
+    client = Client(tmp_path / "cache", base=1000, cap=1000)
     with FakeServer(reply) as server:
         server.fail(100, "500")
         with lmpipe.using(deadline=0.3), pytest.raises(lmpipe.errors.DeadlineError):
-            road.evaluate(LM("vllm/m", base_url=server.base_url), 8)
+            client.evaluate(LM("vllm/m", base_url=server.base_url), 8)
         requests = server.stats()["requests"]
-        road.runtime.close()
+        client.runtime.close()
         assert server.stats()["requests"] == requests
-    assert_nothing_is_left()
+    assert_no_task_is_left()
 
 
-def test_what_nobody_waits_for_any_more_is_not_sent(road: Road) -> None:
+def test_a_request_that_nobody_waits_for_is_not_sent(client: Client) -> None:
     with FakeServer(reply, latency=0.4) as server:
         lm = LM("vllm/m", base_url=server.base_url, limits=Limits(in_flight=2))
         with lmpipe.using(deadline=0.2), pytest.raises(lmpipe.errors.DeadlineError):
-            road.evaluate(lm, 32)
-        wait_until(lambda: server.in_flight == 0)  # the server is told to stop
+            client.evaluate(lm, 32)
+        wait_until(lambda: server.in_flight == 0)  # the server sees the client go
         assert server.stats()["requests"] == 2
-        assert road.evaluate(lm, 2).fresh_calls == 2
+        assert client.evaluate(lm, 2).fresh_calls == 2
 
 
 @pytest.mark.parametrize("stage", STALLED)
-def test_ctrl_c_ends_a_blocking_call_at_every_stage(road: Road, stage: str) -> None:
+def test_ctrl_c_ends_a_blocking_call_at_every_stage(client: Client, stage: str) -> None:
     with FakeServer(reply) as server:
         server.fail(100, "stall")
         lm = STALLED[stage](server)
-        first = threading.Thread(target=_ask_in_vain, args=(road, lm, "first"))
+        first = threading.Thread(target=_call_in_vain, args=(client, lm, "first"))
         first.start()
         wait_until(lambda: server.in_flight == 1)
 
@@ -364,8 +379,8 @@ def test_ctrl_c_ends_a_blocking_call_at_every_stage(road: Road, stage: str) -> N
 
         threading.Thread(target=interrupt).start()
         with pytest.raises(KeyboardInterrupt):
-            road.runtime.complete(Request(lm, (Message("user", "second"),)))
-        road.runtime.close()
+            client.runtime.complete(Request(lm, (Message("user", "second"),)))
+        client.runtime.close()
         first.join()
         wait_until(lambda: server.in_flight == 0)
 
@@ -378,6 +393,6 @@ def _waits_for_the_loop(frame: FrameType | None) -> bool:
     return names[0] == "wait" and "run_sync" in names
 
 
-def _ask_in_vain(road: Road, lm: LM, text: str) -> None:
+def _call_in_vain(client: Client, lm: LM, text: str) -> None:
     with contextlib.suppress(asyncio.CancelledError):
-        road.runtime.complete(Request(lm, (Message("user", text),)))
+        client.runtime.complete(Request(lm, (Message("user", text),)))

@@ -14,6 +14,7 @@ from lmpipe.lm import lm as lm_room
 from lmpipe.lm import request as request_room
 from lmpipe.lm.lm import LM, Limits
 from lmpipe.lm.request import Constraint, Message, Prefix, Request
+from lmpipe.lm.tls import TLS
 
 ASKED = (Message("system", "be brief"), Message("user", "hi"))
 
@@ -24,6 +25,7 @@ OTHER_LM: dict[str, Any] = {
     "replicas": ["http://host:1/v1", "http://host:2/v1"],
     "api_key": "sk-other",
     "headers": {"X-Token": "other"},
+    "tls": TLS(ca="other.pem"),
     "temperature": 0.5,
     "max_tokens": 7,
     "context": 99,

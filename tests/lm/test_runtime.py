@@ -293,7 +293,7 @@ def test_a_refusal_is_not_asked_again() -> None:
 
 
 def test_a_name_without_provider_is_told() -> None:
-    with pytest.raises(ConfigError, match="names no provider"):
+    with pytest.raises(ConfigError, match="does not name a provider"):
         Runtime(retry=once()).complete(request(LM("gpt-4o")))
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.byte_server import answering, serving
+from helpers.certificates import CA, CLIENT, server_context
 from helpers.fake_server import FakeServer
 from helpers.fake_vllm import fake_command
 
 from lmpipe.errors import ConfigError, LMError, ServerError
 from lmpipe.lm.request import Message, Request
 from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.tls import TLS
 from lmpipe.serving import ServedModel, ServerSpec, attach, start_server
 
 Adapter = Callable[..., Path]
@@ -218,6 +222,18 @@ async def test_what_is_no_server_is_not_attached_to() -> None:
         await attach("nonsense")
     with pytest.raises(ServerError, match="is it running"):
         await attach("http://127.0.0.1:9/v1")
+
+
+async def test_a_server_with_certificates_can_be_attached_to() -> None:
+    models = json.dumps({"data": [{"id": "tiny", "max_model_len": 2048}]})
+    answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(models)}\r\n\r\n{models}".encode()
+    tls = TLS(ca=CA, cert=CLIENT)
+    async with serving(answering(answer), server_context(asks_for_certificate=True)) as server:
+        address = f"https://localhost:{server.port}"
+        async with await attach(address, tls=tls) as attached:
+            assert (attached.name, attached.lm().tls) == ("tiny", tls)
+        with pytest.raises(ServerError, match="does not answer"):
+            await attach(address)
 
 
 async def test_another_server_than_vllm_can_be_attached_to() -> None:

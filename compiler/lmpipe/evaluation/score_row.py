@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import traceback
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lmpipe.data.example import Example
 from lmpipe.errors import CallError, InputError, LMError, LMRequestError, OutputError
 from lmpipe.evaluation.results import Failure, Row
+from lmpipe.foundation.time_limits import within
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
 from lmpipe.lm.scope import scope
@@ -96,7 +96,9 @@ async def run_row(
     prediction, trace, failure, score = None, Trace(), None, Score(0.0)
     try:
         running = run_traced(program, example.inputs, trace, calls=calls, **overrides)
-        prediction = await (running if timeout is None else _in_time(running, timeout))
+        prediction = await within(
+            timeout, running, late=lambda: _OverdueError(f"took longer than {timeout:g} seconds")
+        )
     except _OverdueError as error:
         failure = Failure("deadline", str(error))
     except Exception as error:  # noqa: BLE001 - a program may raise anything; the row keeps it
@@ -111,18 +113,7 @@ async def run_row(
 
 
 class _OverdueError(Exception):
-    """The program took longer than its row may."""
-
-
-async def _in_time(running: Awaitable[Any], seconds: float) -> Any:
-    timer = asyncio.timeout(seconds)
-    try:
-        async with timer:
-            return await running
-    except Exception as error:
-        if timer.expired():  # whatever the program made of being stopped
-            raise _OverdueError(f"took longer than {seconds:g} seconds") from error
-        raise
+    """The program took longer than its timeout."""
 
 
 def _program_failure(error: Exception) -> Failure:

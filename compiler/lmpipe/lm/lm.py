@@ -12,6 +12,7 @@ from lmpipe.errors import ConfigError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_fields, check_number
 from lmpipe.lm.prices import Price
+from lmpipe.lm.tls import TLS
 
 DEFAULT_MAX_TOKENS = 512
 DEFAULT_CONTEXT = 8192
@@ -21,7 +22,7 @@ Structured = Literal["auto", "vllm", "openai", "llamacpp", "none"]
 
 # Every field of an `LM` is in one of these two; the cache key has the former and never the latter.
 IN_KEY = ("model", "base_url", "temperature", "max_tokens", "structured", "params", "adapter")
-NOT_IN_KEY = ("replicas", "api_key", "headers", "context", "price", "timeout", "limits")
+NOT_IN_KEY = ("replicas", "api_key", "headers", "tls", "context", "price", "timeout", "limits")
 
 _ON_SERVERS = ("vllm", "openai", "scripted")
 
@@ -77,6 +78,7 @@ class LM:
             long as the load allows it, and those of a replica that fails go to the others.
         api_key: sent to the server; never cached, recorded, logged or shown.
         headers: further HTTP headers; as secret as the key.
+        tls: certificate files for an `https` server: its authorities, a client certificate.
         temperature: 0 decodes greedily.
         max_tokens: the longest reply, in tokens.
         context: the most tokens that one call can take, prompt and reply together. Budgets of
@@ -100,6 +102,7 @@ class LM:
     replicas: tuple[str, ...]
     api_key: str | None = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    tls: TLS | None = field(repr=False)
     temperature: float
     max_tokens: int
     context: int
@@ -117,6 +120,7 @@ class LM:
         base_url: str | Sequence[str] | None = None,
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        tls: TLS | None = None,
         temperature: float = 0.0,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         context: int = DEFAULT_CONTEXT,
@@ -146,6 +150,11 @@ class LM:
                 f"LM({model!r}): several addresses are for OpenAI-compatible servers: name the "
                 'model "vllm/…" or "openai/…", or give one base_url'
             )
+        if tls is not None and not _takes_tls(model, base_url=bool(addresses)):
+            raise ConfigError(
+                f"LM({model!r}): tls= is for OpenAI-compatible servers: name the model "
+                '"vllm/…", or "openai/…" with base_url='
+            )
         try:
             canonical_json(params)
         except TypeError as error:
@@ -156,6 +165,7 @@ class LM:
             "replicas": tuple(addresses[1:]),
             "api_key": api_key,
             "headers": MappingProxyType(headers),
+            "tls": tls,
             "temperature": float(temperature),
             "max_tokens": max_tokens,
             "context": context,
@@ -173,7 +183,7 @@ class LM:
         if not isinstance(other, LM):
             return NotImplemented
         mine, others = (
-            (lm.api_key, dict(lm.headers), lm.base_url, dict(lm.params), lm.identity())
+            (lm.api_key, dict(lm.headers), lm.tls, lm.base_url, dict(lm.params), lm.identity())
             for lm in (self, other)
         )
         return mine == others
@@ -283,6 +293,12 @@ class LM:
         for name, value in values.items():
             object.__setattr__(copy, name, value)
         return copy
+
+
+def _takes_tls(model: str, *, base_url: bool) -> bool:
+    """Whether lmpipe connects to the LM's server itself."""
+    provider = model.partition("/")[0]
+    return provider in _ON_SERVERS and (provider != "openai" or base_url)
 
 
 def without_secrets(value: Any) -> Any:

@@ -21,7 +21,7 @@ from lmpipe.lm.providers.base import OnText, Servers, is_served
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import current_scope
 from lmpipe.lm.scripted import ScriptedLM
-from lmpipe.lm.traffic.deadline import check_deadline, in_time
+from lmpipe.lm.traffic.deadline import before_deadline, check_deadline
 from lmpipe.lm.traffic.endpoint import Endpoint
 from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.lm.usage import Usage
@@ -86,7 +86,9 @@ class Runtime:
         key = request.key(weights_of(request.lm))
         reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
-            reply = loop.run_sync(in_time(self._fresh, key, request, on_text, look_again=True))
+            reply = loop.run_sync(
+                before_deadline(self._fresh, key, request, on_text, look_again=True)
+            )
         if on_text is not None:
             on_text(reply.text)
         return self._account(key, request, reply, label)
@@ -104,7 +106,7 @@ class Runtime:
         reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
             near = loop.on_loop()
-            asked = in_time(self._fresh, key, request, on_text, look_again=not near)
+            asked = before_deadline(self._fresh, key, request, on_text, look_again=not near)
             reply = await (asked if near else loop.bridge(asked))
         if on_text is not None:
             on_text(reply.text)
@@ -129,7 +131,7 @@ class Runtime:
         }
         missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in stored}
         if len(missing) > 1:
-            stored |= await loop.bridge(in_time(self._draw, missing))
+            stored |= await loop.bridge(before_deadline(self._draw, missing))
 
         async def answer(key: str, request: Request) -> Reply:
             if key in stored:
@@ -156,7 +158,7 @@ class Runtime:
         }
         missing = {key: request for key, request in wanted.items() if key not in found}
         if missing:
-            found |= await loop.bridge(in_time(self._embed, missing))
+            found |= await loop.bridge(before_deadline(self._embed, missing))
         together = Reply(
             "",
             usage=sum((reply.usage for reply in found.values()), Usage()),
@@ -284,7 +286,7 @@ class Runtime:
     def _endpoint(self, lm: LM) -> Endpoint:
         # Scripted LMs of one name are different scripts; copies with other settings are the same.
         model = f"{lm.model}#{id(lm.requests)}" if isinstance(lm, ScriptedLM) else lm.provider
-        server = (lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()))
+        server = (lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()), lm.tls)
         looked_after = self.servers is not None and is_served(lm)
         key = (model, *server, lm.limits, lm.timeout, looked_after)
         if key not in self._endpoints:

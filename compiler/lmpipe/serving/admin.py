@@ -10,6 +10,7 @@ import orjson
 from lmpipe.errors import ConfigError, ServerError
 from lmpipe.lm.http import HttpClient, HttpError, Response, UrlError
 from lmpipe.lm.lm import without_password
+from lmpipe.lm.tls import TLS
 from lmpipe.serving.causes import explain
 
 _SECONDS = 30.0
@@ -39,19 +40,20 @@ class Admin:
     Args:
         base_url: its address, up to and including `/v1`.
         api_key: sent to it.
+        tls: its certificate files.
 
     Raises:
-        ConfigError: if the address is none.
+        ConfigError: if the address is none, or a certificate file cannot be used.
     """
 
-    def __init__(self, base_url: str, api_key: str | None) -> None:
+    def __init__(self, base_url: str, api_key: str | None, tls: TLS | None = None) -> None:
         self._shown = without_password(base_url)
         headers = {"Content-Type": "application/json"}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
         try:
             # Health and counters are beside /v1, not below it.
-            self._http = HttpClient(base_url.removesuffix("/v1"), headers=headers)
+            self._http = HttpClient(base_url.removesuffix("/v1"), headers=headers, tls=tls)
         except UrlError:
             raise ConfigError(
                 f"{self._shown!r} is no server's address: write one such as "

@@ -12,6 +12,7 @@ from typing import Any
 
 from lmpipe.errors import ConfigError, ServerError
 from lmpipe.lm.lm import LM, without_password
+from lmpipe.lm.tls import TLS
 from lmpipe.serving.admin import Admin, ServedModel
 from lmpipe.serving.causes import NO_MODEL, PORT_IN_USE, server_error
 from lmpipe.serving.find import find_vllm
@@ -34,6 +35,7 @@ class VLLMServer:
         base_url: its address, up to and including `/v1`.
         name: what requests call its model.
         api_key: what it wants to be shown.
+        tls: its certificate files.
         spec: what it was started for; None for one that ran already.
         process: its process; None for one that ran already.
         argv: its command line.
@@ -45,6 +47,7 @@ class VLLMServer:
         name: str,
         *,
         api_key: str | None = None,
+        tls: TLS | None = None,
         spec: ServerSpec | None = None,
         process: GuardedProcess | None = None,
         argv: Sequence[str] = (),
@@ -52,11 +55,12 @@ class VLLMServer:
         self.base_url = base_url
         self.name = name
         self.api_key = api_key
+        self.tls = tls
         self.spec = spec
         self.context: int | None = None
         self._process = process
         self._argv = tuple(argv)
-        self._admin = Admin(base_url, api_key)
+        self._admin = Admin(base_url, api_key, tls)
         self._structured: bool | None = None
         self._stopped = False
 
@@ -103,6 +107,7 @@ class VLLMServer:
         if self.context is not None:
             settings.setdefault("context", self.context)
         settings.setdefault("api_key", self.api_key)
+        settings.setdefault("tls", self.tls)
         return LM(f"vllm/{self.name}", base_url=self.base_url, **settings)
 
     async def healthy(self) -> bool:
@@ -228,12 +233,15 @@ async def start_server(
     return server
 
 
-async def attach(base_url: str, *, api_key: str | None = None) -> VLLMServer:
+async def attach(
+    base_url: str, *, api_key: str | None = None, tls: TLS | None = None
+) -> VLLMServer:
     """Use a server that runs already; it is never stopped from here.
 
     Args:
         base_url: its address, with or without `/v1`.
         api_key: what it wants to be shown.
+        tls: its certificate files.
 
     Raises:
         ServerError: if it does not answer, or serves no model.
@@ -241,7 +249,7 @@ async def attach(base_url: str, *, api_key: str | None = None) -> VLLMServer:
     """
     base_url = base_url.rstrip("/")
     base_url = base_url if base_url.endswith("/v1") else f"{base_url}/v1"
-    admin = Admin(base_url, api_key)
+    admin = Admin(base_url, api_key, tls)
     try:
         models = await admin.models()
     finally:
@@ -249,7 +257,7 @@ async def attach(base_url: str, *, api_key: str | None = None) -> VLLMServer:
     base = next((model for model in models if model.parent is None), None)
     if base is None:
         raise ServerError(f"the server at {without_password(base_url)} serves no model")
-    server = VLLMServer(base_url, base.id, api_key=api_key)
+    server = VLLMServer(base_url, base.id, api_key=api_key, tls=tls)
     server.context = base.max_model_len
     return server
 

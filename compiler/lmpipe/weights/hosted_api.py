@@ -15,7 +15,7 @@ import orjson
 from lmpipe.errors import ConfigError, LMError, LMUnavailableError, TrainingError
 from lmpipe.lm.http import HttpClient, HttpError, UrlError
 from lmpipe.lm.providers.openai_reply import Server, connection_error, status_error
-from lmpipe.lm.traffic.retry import RetryPolicy, ask_again
+from lmpipe.lm.traffic.retry import RetryPolicy, with_retries
 
 T = TypeVar("T")
 
@@ -87,9 +87,6 @@ class FineTuningApi:
         async def once() -> str:
             if found := await self._find(mark):
                 return found
-            # A connection of before may break as it is used, and then the client asks again: it
-            # must not be the one to give an order twice.
-            await self._json.aclose()
             answer = await self._ask(self._json, "POST", "/fine_tuning/jobs", body)
             return self._text(answer, "id")
 
@@ -150,7 +147,7 @@ class FineTuningApi:
             try:
                 return await call()
             except LMUnavailableError as error:
-                return await ask_again(
+                return await with_retries(
                     lambda _: call(),
                     error,
                     policy=self._retry,

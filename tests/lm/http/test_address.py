@@ -1,4 +1,4 @@
-"""Addresses, taken apart."""
+"""The parts of URLs."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from lmpipe.lm.http.errors import UrlError
 
 
 @pytest.mark.parametrize(
-    ("url", "host", "port", "field"),
+    ("url", "host", "port", "origin"),
     [
-        ("http://Example.org/v1", "example.org", 80, "example.org"),
-        ("https://example.org", "example.org", 443, "example.org"),
-        ("https://example.org:80", "example.org", 80, "example.org:80"),
-        ("http://127.0.0.1:8000/v1", "127.0.0.1", 8000, "127.0.0.1:8000"),
-        ("http://[::1]:8000/v1", "::1", 8000, "[::1]:8000"),
-        ("http://[::1]", "::1", 80, "[::1]"),
-        ("http://my_server", "my_server", 80, "my_server"),
-        ("http://bücher.example", "xn--bcher-kva.example", 80, "xn--bcher-kva.example"),
+        ("http://Example.org/v1", "example.org", 80, "http://example.org:80"),
+        ("https://example.org", "example.org", 443, "https://example.org:443"),
+        ("https://example.org:80", "example.org", 80, "https://example.org:80"),
+        ("http://127.0.0.1:8000/v1", "127.0.0.1", 8000, "http://127.0.0.1:8000"),
+        ("http://[::1]:8000/v1", "::1", 8000, "http://[::1]:8000"),
+        ("http://[::1]", "::1", 80, "http://[::1]:80"),
+        ("http://my_server", "my_server", 80, "http://my_server:80"),
+        ("http://bücher.example", "xn--bcher-kva.example", 80, "http://xn--bcher-kva.example:80"),
+        ("http://me:secret@x", "x", 80, "http://x:80"),
     ],
 )
-def test_host_and_port(url: str, host: str, port: int, field: str) -> None:
+def test_host_and_port(url: str, host: str, port: int, origin: str) -> None:
     address = Address.parse(url)
-    assert (address.host, address.port, address.host_field) == (host, port, field)
+    assert (address.host, address.port, address.origin) == (host, port, origin)
 
 
 def test_paths_are_quoted_and_queries_kept() -> None:
@@ -44,7 +45,7 @@ def test_credentials_are_read_and_not_shown() -> None:
     ["", "x", "http://", "http:///v1", "ftp://x", "http://x:0", "http://x:99999", "http://[::/v1",
      "http://a b/", "http://a..b/", f"http://{'a' * 64}.org", "http://x:port"],
 )  # fmt: skip
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(UrlError):
         Address.parse(url)
 
@@ -61,5 +62,5 @@ def test_a_refusal_does_not_show_the_password() -> None:
     [("http://localhost", True), ("http://127.1.2.3", True), ("http://[::1]", True),
      ("http://10.0.0.1", False), ("http://localhost.org", False)],
 )  # fmt: skip
-def test_loopback_is_told(url: str, loopback: bool) -> None:
+def test_loopback_is_recognized(url: str, loopback: bool) -> None:
     assert Address.parse(url).is_loopback is loopback

@@ -1,4 +1,4 @@
-"""Vectors from servers, by OpenAI's interface and through litellm."""
+"""Embeddings from OpenAI-compatible servers and through litellm."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def embed(lm: LM, *texts: str) -> list[Reply]:
 
 
 @pytest.mark.parametrize("model", ["openai/embedder", "vllm/org/embedder"])
-def test_texts_are_posted_and_vectors_read_in_order(server: FakeServer, model: str) -> None:
+def test_texts_are_sent_and_vectors_read_in_order(server: FakeServer, model: str) -> None:
     lm = LM(model, base_url=server.base_url, api_key=KEY, dimensions=3)
     replies = embed(lm, "banana", "tea")
     assert server.bodies == [
@@ -64,7 +64,7 @@ def test_texts_are_posted_and_vectors_read_in_order(server: FakeServer, model: s
 
 
 class OneServer:
-    """Looks after one server, which is there already."""
+    """A manager of one server that is already running."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
@@ -76,10 +76,10 @@ class OneServer:
         yield ServedAt(self.base_url)
 
     async def aclose(self) -> None:
-        """Nothing to stop."""
+        """Do nothing: there is nothing to stop."""
 
 
-def test_an_embedder_without_an_address_is_looked_after(server: FakeServer) -> None:
+def test_the_server_of_an_embedder_without_an_address_is_managed(server: FakeServer) -> None:
     servers, lm = OneServer(server.base_url), LM("vllm/embedder")
     runtime = Runtime(servers=servers)
     reply = runtime.complete(embedding_request(lm, "tea"))
@@ -88,14 +88,14 @@ def test_an_embedder_without_an_address_is_looked_after(server: FakeServer) -> N
     assert servers.asked == ["vllm/embedder"]
 
 
-def test_a_server_that_is_overloaded_is_asked_again(server: FakeServer) -> None:
+def test_an_overloaded_server_is_retried(server: FakeServer) -> None:
     server.fail(1, "503")
     (reply,) = embed(LM("openai/embedder", base_url=server.base_url), "tea")
     assert decode_vector(reply.text)[1] > 0.9
     assert server.stats()["503"] == 1
 
 
-def test_a_refusal_shows_no_key(server: FakeServer) -> None:
+def test_a_refusal_does_not_show_the_key(server: FakeServer) -> None:
     server.fail(1, "400", body={"error": f"bad key {KEY}"})
     with pytest.raises(LMRequestError) as failure:
         embed(LM("openai/embedder", base_url=server.base_url, api_key=KEY), "tea")
@@ -103,7 +103,7 @@ def test_a_refusal_shows_no_key(server: FakeServer) -> None:
     assert KEY not in str(failure.value)
 
 
-def test_tokens_are_shared_out_by_length_and_none_is_lost() -> None:
+def test_tokens_are_divided_by_length_and_none_is_lost() -> None:
     request = asked("a" * 10, "", "a" * 29)
     replies = vector_replies(request, [[1.0]] * 3, tokens=13, seconds=0.0)
     tokens = [reply.usage.prompt_tokens for reply in replies]
@@ -124,14 +124,14 @@ BAD = [
 
 
 @pytest.mark.parametrize("body", BAD)
-def test_what_is_no_list_of_vectors_is_told(body: str) -> None:
+def test_an_answer_that_is_not_a_list_of_vectors_is_an_error(body: str) -> None:
     server = Server("openai/embedder", "http://127.0.0.1:1/v1")
-    with pytest.raises(LMUnavailableError, match="no embeddings of 1 texts"):
+    with pytest.raises(LMUnavailableError, match="not answer with the embeddings of 1 texts"):
         read_embeddings(server, body.encode(), asked("tea"), 0.0)
 
 
 class StubLiteLLM(ModuleType):
-    """Stands for litellm: records what it is called with, answers or raises."""
+    """A stub of litellm: records its calls, and answers or raises."""
 
     def __init__(self, response: Any) -> None:
         super().__init__("litellm")
@@ -155,7 +155,7 @@ def through_litellm(
     return stub, asyncio.run(LiteLLMProvider().embed(request))
 
 
-def test_hosted_models_are_asked_through_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosted_models_are_reached_through_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
     data = [{"index": 1, "embedding": [0.0, 1.0]}, {"index": 0, "embedding": [1.0, 0.0]}]
     response = SimpleNamespace(data=data, usage=SimpleNamespace(prompt_tokens=4))
     request = asked("tea", "cup", model="voyage/v", api_key=KEY, dimensions=2)
@@ -168,7 +168,7 @@ def test_hosted_models_are_asked_through_litellm(monkeypatch: pytest.MonkeyPatch
     assert not {"messages", "temperature", "max_tokens"} & sent.keys()
 
 
-def test_what_litellm_gives_may_be_no_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_of_litellm_without_vectors_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     response = SimpleNamespace(data=json.loads('[{"index": 0}]'), usage=None)
-    with pytest.raises(LMUnavailableError, match="no embeddings of 1 texts"):
+    with pytest.raises(LMUnavailableError, match="not answer with the embeddings of 1 texts"):
         through_litellm(monkeypatch, response, asked("tea", model="voyage/v"))

@@ -1,3 +1,5 @@
+"""The litellm provider against a stub of litellm."""
+
 from __future__ import annotations
 
 import asyncio
@@ -22,7 +24,7 @@ GRAMMAR = Constraint("grammar", 'root ::= "yes"\n')
 
 
 class StubError(Exception):
-    """An error as litellm raises them."""
+    """An error like those that litellm raises."""
 
     def __init__(
         self, message: str = "no", status: int | None = None, headers: Any = None, own: Any = None
@@ -52,7 +54,7 @@ ERRORS = {
 
 
 class StubLiteLLM(ModuleType):
-    """Stands for litellm: records what it is called with, answers or raises."""
+    """A stub of litellm: records its calls, and answers or raises."""
 
     def __init__(self) -> None:
         super().__init__("litellm")
@@ -117,14 +119,14 @@ async def error_of(litellm: StubLiteLLM, error: Exception, **settings: Any) -> L
     return caught.value
 
 
-async def test_the_conversation_and_the_settings_are_passed(litellm: StubLiteLLM) -> None:
+async def test_messages_and_settings_are_passed(litellm: StubLiteLLM) -> None:
     passed = await arguments(litellm, request("groq/llama", max_tokens=7, top_p=0.5))
     assert passed["model"] == "groq/llama"
     assert passed["messages"] == [{"role": "user", "content": "hi"}]
     assert (passed["temperature"], passed["max_tokens"], passed["top_p"]) == (0.0, 7, 0.5)
 
 
-async def test_litellm_retries_and_drops_nothing(litellm: StubLiteLLM) -> None:
+async def test_litellm_must_not_retry_or_drop_parameters(litellm: StubLiteLLM) -> None:
     passed = await arguments(litellm, request())
     assert (passed["num_retries"], passed["max_retries"]) == (0, 0)
     assert passed["drop_params"] is False
@@ -146,7 +148,7 @@ async def test_key_and_address_are_passed(litellm: StubLiteLLM) -> None:
     assert (passed["api_key"], passed["api_base"]) == ("sk", "http://x/v1")
 
 
-async def test_no_key_leaves_the_environment_to_litellm(litellm: StubLiteLLM) -> None:
+async def test_without_a_key_litellm_reads_the_environment(litellm: StubLiteLLM) -> None:
     assert not {"api_key", "api_base", "seed"} & (await arguments(litellm, request())).keys()
 
 
@@ -155,14 +157,16 @@ async def test_sampling_passes_the_requests_seed(litellm: StubLiteLLM) -> None:
     assert (await arguments(litellm, asked))["seed"] == asked.seed()
 
 
-async def test_a_schema_goes_to_models_that_take_one(litellm: StubLiteLLM) -> None:
+async def test_a_schema_is_sent_to_models_that_support_one(litellm: StubLiteLLM) -> None:
     litellm.schema_models = ["openai/m"]
     passed = await arguments(litellm, request(constraint=SCHEMA))
     assert passed["response_format"] == json_schema_format(SCHEMA)
 
 
 @pytest.mark.parametrize("constraint", [SCHEMA, GRAMMAR])
-async def test_no_constraint_goes_to_others(litellm: StubLiteLLM, constraint: Constraint) -> None:
+async def test_no_constraint_is_sent_to_other_models(
+    litellm: StubLiteLLM, constraint: Constraint
+) -> None:
     assert "response_format" not in await arguments(litellm, request(constraint=constraint))
 
 
@@ -172,16 +176,16 @@ async def test_a_reply_is_read(litellm: StubLiteLLM) -> None:
     assert (reply.usage, reply.fingerprint) == (Usage(5, 2, 3), "fp")
 
 
-async def test_a_reply_that_says_less_is_read(litellm: StubLiteLLM) -> None:
+async def test_a_reply_with_missing_fields_is_read(litellm: StubLiteLLM) -> None:
     choice = SimpleNamespace(message=SimpleNamespace(content=None), finish_reason="tool_calls")
     litellm.response = SimpleNamespace(choices=[choice])
     reply = await LiteLLMProvider().complete(request())
     assert (reply.text, reply.finish, reply.usage) == ("", "other", Usage())
 
 
-async def test_a_reply_without_choices_may_be_asked_for_again(litellm: StubLiteLLM) -> None:
+async def test_a_reply_without_choices_is_retryable(litellm: StubLiteLLM) -> None:
     litellm.response = completion(choices=[])
-    with pytest.raises(LMUnavailableError, match="no choices"):
+    with pytest.raises(LMUnavailableError, match="without choices"):
         await LiteLLMProvider().complete(request())
 
 
@@ -196,7 +200,7 @@ async def test_a_reply_without_choices_may_be_asked_for_again(litellm: StubLiteL
         "BadGatewayError",
     ],
 )
-async def test_these_errors_may_be_asked_again(litellm: StubLiteLLM, name: str) -> None:
+async def test_these_errors_are_retryable(litellm: StubLiteLLM, name: str) -> None:
     assert isinstance(await error_of(litellm, ERRORS[name]()), LMUnavailableError)
 
 
@@ -217,12 +221,14 @@ async def test_these_errors_are_refusals(litellm: StubLiteLLM, name: str) -> Non
 
 
 @pytest.mark.parametrize("status", [409, 500, 529])
-async def test_a_plain_api_error_is_told_by_its_status(litellm: StubLiteLLM, status: int) -> None:
+async def test_a_plain_api_error_is_classified_by_its_status(
+    litellm: StubLiteLLM, status: int
+) -> None:
     error = await error_of(litellm, ERRORS["APIError"](status=status))
     assert isinstance(error, LMUnavailableError)
 
 
-async def test_an_error_that_is_none_of_litellms_passes_through(litellm: StubLiteLLM) -> None:
+async def test_other_errors_than_litellms_pass_through(litellm: StubLiteLLM) -> None:
     litellm.error = ZeroDivisionError("a bug")
     with pytest.raises(ZeroDivisionError):
         await LiteLLMProvider().complete(request())
@@ -234,9 +240,9 @@ async def test_retry_after_is_kept(litellm: StubLiteLLM, place: str) -> None:
     assert (await error_of(litellm, error)).retry_after == 7.0
 
 
-async def test_the_message_names_the_model_and_what_was_said(litellm: StubLiteLLM) -> None:
+async def test_the_message_contains_the_model_and_the_error(litellm: StubLiteLLM) -> None:
     error = await error_of(litellm, ERRORS["NotFoundError"]("no such model"))
-    assert str(error).startswith("openai/m through litellm: no such model. To go on, check")
+    assert str(error).startswith("openai/m through litellm: no such model. Check")
 
 
 async def test_the_key_is_in_no_error(litellm: StubLiteLLM) -> None:

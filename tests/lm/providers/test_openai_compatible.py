@@ -1,3 +1,5 @@
+"""The provider for OpenAI-compatible servers, against a local fake server."""
+
 from __future__ import annotations
 
 import asyncio
@@ -13,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from helpers.fake_server import FakeServer
 
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
 from lmpipe.lm.lm import LM
@@ -24,11 +27,7 @@ from lmpipe.lm.providers.openai_compatible import (
 from lmpipe.lm.request import Constraint, Message, Reply, Request
 from lmpipe.lm.usage import Usage
 
-HELPERS = Path(__file__).parents[2] / "helpers"
-sys.path.insert(0, str(HELPERS))
-
-from fake_server import FakeServer  # noqa: E402
-
+FAKE_SERVER = Path(__file__).parents[2] / "helpers" / "fake_server.py"
 SCHEMA = Constraint("json_schema", json.dumps({"type": "object", "properties": {}}))
 GRAMMAR = Constraint("grammar", 'root ::= "yes" | "no"\n')
 
@@ -40,7 +39,7 @@ def server() -> Iterator[FakeServer]:
 
 
 class Providers:
-    """Asks each LM through a provider of its own, as endpoints do."""
+    """Sends each request through a new provider for its LM."""
 
     def __init__(self) -> None:
         self.opened: list[OpenAICompatibleProvider] = []
@@ -73,8 +72,8 @@ def request(
     return Request(lm, (Message("system", "be brief"), Message("user", "hi")), constraint, sample)
 
 
-async def sent(provider: Providers, server: FakeServer, **settings: Any) -> dict[str, Any]:
-    """The body that reached the server."""
+async def sent_body(provider: Providers, server: FakeServer, **settings: Any) -> dict[str, Any]:
+    """Send a request; returns the body that reached the server."""
     await provider.complete(request(server, **settings))
     return server.bodies[-1]
 
@@ -85,13 +84,11 @@ async def error_of(provider: Providers, asked: Request) -> LMError:
     return caught.value
 
 
-# What is sent.
+# --- requests
 
 
-async def test_the_conversation_and_the_settings_are_sent(
-    provider: Providers, server: FakeServer
-) -> None:
-    body = await sent(provider, server, max_tokens=7)
+async def test_messages_and_settings_are_sent(provider: Providers, server: FakeServer) -> None:
+    body = await sent_body(provider, server, max_tokens=7)
     assert body["model"] == "org/m"
     assert body["messages"] == [
         {"role": "system", "content": "be brief"},
@@ -100,10 +97,10 @@ async def test_the_conversation_and_the_settings_are_sent(
     assert (body["temperature"], body["max_tokens"]) == (0.0, 7)
 
 
-async def test_vllm_is_told_what_it_would_take_from_the_model_repository(
+async def test_vllm_gets_all_parameters_that_it_would_read_from_the_model(
     provider: Providers, server: FakeServer
 ) -> None:
-    body = await sent(provider, server)
+    body = await sent_body(provider, server)
     assert (body["top_p"], body["top_k"], body["min_p"]) == (1.0, -1, 0.0)
     assert body["repetition_penalty"] == 1.0
 
@@ -111,66 +108,66 @@ async def test_vllm_is_told_what_it_would_take_from_the_model_repository(
 async def test_other_servers_get_openai_fields_only(
     provider: Providers, server: FakeServer
 ) -> None:
-    body = await sent(provider, server, model="openai/m")
+    body = await sent_body(provider, server, model="openai/m")
     assert body.keys() == {"model", "messages", "temperature", "max_tokens"}
 
 
 async def test_parameters_are_sent_flat(provider: Providers, server: FakeServer) -> None:
-    body = await sent(provider, server, top_p=0.5, stop=["\n"], logit_bias={"5": 1})
+    body = await sent_body(provider, server, top_p=0.5, stop=["\n"], logit_bias={"5": 1})
     assert (body["top_p"], body["stop"], body["logit_bias"]) == (0.5, ["\n"], {"5": 1})
 
 
 async def test_max_completion_tokens_replaces_max_tokens(
     provider: Providers, server: FakeServer
 ) -> None:
-    body = await sent(provider, server, model="openai/o", max_completion_tokens=9)
+    body = await sent_body(provider, server, model="openai/o", max_completion_tokens=9)
     assert body["max_completion_tokens"] == 9
     assert "max_tokens" not in body
 
 
 async def test_greedy_decoding_sends_no_seed(provider: Providers, server: FakeServer) -> None:
-    assert "seed" not in await sent(provider, server)
+    assert "seed" not in await sent_body(provider, server)
 
 
-async def test_each_sample_has_a_seed_of_its_own(provider: Providers, server: FakeServer) -> None:
+async def test_each_sample_has_its_own_seed(provider: Providers, server: FakeServer) -> None:
     seeds = [
-        (await sent(provider, server, temperature=1.0, sample=sample))["seed"]
+        (await sent_body(provider, server, temperature=1.0, sample=sample))["seed"]
         for sample in (0, 1, 0)
     ]
     assert seeds[0] == seeds[2] != seeds[1]
 
 
-async def test_a_seed_of_the_lm_does_not_make_samples_equal(
+async def test_samples_differ_even_if_the_lm_has_a_seed(
     provider: Providers, server: FakeServer
 ) -> None:
-    first = await sent(provider, server, temperature=1.0, seed=5, sample=0)
-    second = await sent(provider, server, temperature=1.0, seed=5, sample=1)
+    first = await sent_body(provider, server, temperature=1.0, seed=5, sample=0)
+    second = await sent_body(provider, server, temperature=1.0, seed=5, sample=1)
     assert first["seed"] != second["seed"]
 
 
 async def test_vllm_gets_a_schema_as_structured_outputs(
     provider: Providers, server: FakeServer
 ) -> None:
-    body = await sent(provider, server, constraint=SCHEMA)
+    body = await sent_body(provider, server, constraint=SCHEMA)
     assert body["structured_outputs"] == {"json": {"type": "object", "properties": {}}}
 
 
 async def test_vllm_gets_a_grammar_as_structured_outputs(
     provider: Providers, server: FakeServer
 ) -> None:
-    body = await sent(provider, server, constraint=GRAMMAR)
+    body = await sent_body(provider, server, constraint=GRAMMAR)
     assert body["structured_outputs"] == {"grammar": GRAMMAR.value}
 
 
 async def test_openai_gets_a_schema_as_response_format(
     provider: Providers, server: FakeServer
 ) -> None:
-    body = await sent(provider, server, model="openai/m", constraint=SCHEMA)
+    body = await sent_body(provider, server, model="openai/m", constraint=SCHEMA)
     assert body["response_format"] == json_schema_format(SCHEMA)
 
 
 async def test_openai_gets_no_grammar(provider: Providers, server: FakeServer) -> None:
-    body = await sent(provider, server, model="openai/m", constraint=GRAMMAR)
+    body = await sent_body(provider, server, model="openai/m", constraint=GRAMMAR)
     assert body.keys() == {"model", "messages", "temperature", "max_tokens"}
 
 
@@ -195,7 +192,7 @@ async def test_openai_gets_no_grammar(provider: Providers, server: FakeServer) -
         ({"anyOf": [{"type": "null"}, {"type": "object", "additionalProperties": {}}]}, False),
     ],
 )
-def test_a_schema_is_strict_where_openai_takes_it(schema: Any, strict: bool) -> None:
+def test_a_schema_is_strict_if_openai_allows_it(schema: Any, strict: bool) -> None:
     format_ = json_schema_format(Constraint("json_schema", json.dumps(schema)))
     assert format_["json_schema"] == {"name": "reply", "strict": strict, "schema": schema}
 
@@ -203,29 +200,29 @@ def test_a_schema_is_strict_where_openai_takes_it(schema: Any, strict: bool) -> 
 async def test_properties_keep_their_order(provider: Providers, server: FakeServer) -> None:
     schema = {"type": "object", "properties": {"z": {}, "a": {}}}
     constraint = Constraint("json_schema", json.dumps(schema))
-    body = await sent(provider, server, constraint=constraint)
+    body = await sent_body(provider, server, constraint=constraint)
     assert list(body["structured_outputs"]["json"]["properties"]) == ["z", "a"]
 
 
 async def test_the_key_is_sent_as_a_bearer_token(provider: Providers, server: FakeServer) -> None:
-    await sent(provider, server, api_key="sk-secret\n")
+    await sent_body(provider, server, api_key="sk-secret\n")
     assert server.headers[0]["Authorization"] == "Bearer sk-secret"
 
 
-async def test_the_key_of_openai_goes_to_no_other_server(
+async def test_the_key_for_openai_is_not_sent_to_other_servers(
     provider: Providers, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    await sent(provider, server, model="openai/m")
+    await sent_body(provider, server, model="openai/m")
     assert "Authorization" not in server.headers[0]
 
 
 @pytest.mark.parametrize("params", [{"stream": True}, {"n": 2}])
-async def test_streams_and_several_choices_are_refused(
+async def test_parameters_for_streams_and_several_choices_are_refused(
     provider: Providers, server: FakeServer, params: dict[str, Any]
 ) -> None:
     with pytest.raises(ConfigError, match="one whole reply"):
-        await sent(provider, server, **params)
+        await sent_body(provider, server, **params)
 
 
 async def test_vllm_needs_an_address(provider: Providers) -> None:
@@ -250,12 +247,12 @@ async def test_openai_needs_a_key(provider: Providers, monkeypatch: pytest.Monke
         "http://x:99999/v1",
     ],
 )
-async def test_an_address_that_is_none_is_a_config_error(provider: Providers, address: str) -> None:
-    with pytest.raises(ConfigError, match=r"base_url is .*expected an address"):
+async def test_an_invalid_address_is_a_config_error(provider: Providers, address: str) -> None:
+    with pytest.raises(ConfigError, match=r"base_url is .*not a valid URL"):
         await provider.complete(Request(LM("vllm/m", base_url=address), (Message("user", "hi"),)))
 
 
-async def test_calls_run_at_once_over_one_session(server: FakeServer) -> None:
+async def test_calls_run_concurrently(server: FakeServer) -> None:
     server.latency = 0.05
     provider = OpenAICompatibleProvider(request(server).lm)
     await asyncio.gather(*(provider.complete(request(server)) for _ in range(150)))
@@ -271,7 +268,7 @@ async def test_a_closed_provider_can_be_used_again(server: FakeServer) -> None:
     await provider.aclose()
 
 
-# What comes back.
+# --- replies
 
 
 async def test_a_reply_is_read(provider: Providers, server: FakeServer) -> None:
@@ -282,7 +279,7 @@ async def test_a_reply_is_read(provider: Providers, server: FakeServer) -> None:
     assert reply.seconds > 0
 
 
-async def test_a_cut_reply_says_so(provider: Providers, server: FakeServer) -> None:
+async def test_a_reply_that_was_cut_is_marked(provider: Providers, server: FakeServer) -> None:
     assert (await provider.complete(request(server, max_tokens=1))).finish == "length"
 
 
@@ -299,7 +296,7 @@ async def test_a_cut_reply_says_so(provider: Providers, server: FakeServer) -> N
         ),
     ],
 )
-async def test_replies_that_say_less_are_read(
+async def test_replies_with_missing_fields_are_read(
     provider: Providers,
     server: FakeServer,
     choice: dict[str, Any],
@@ -325,20 +322,20 @@ async def test_replies_that_say_less_are_read(
         None,
     ],
 )
-async def test_a_reply_that_is_no_completion_may_be_asked_for_again(
+async def test_an_answer_that_is_not_a_completion_is_retryable(
     provider: Providers, server: FakeServer, body: Any
 ) -> None:
     server.fail(1, "200", body=body)
     error = await error_of(provider, request(server))
     assert isinstance(error, LMUnavailableError)
-    assert "answered with no chat completion" in str(error)
+    assert "did not answer with a chat completion" in str(error)
 
 
-# What goes wrong.
+# --- errors
 
 
 @pytest.mark.parametrize("status", ["408", "409", "429", "500", "502", "503", "529"])
-async def test_these_statuses_may_be_asked_again(
+async def test_these_statuses_are_retryable(
     provider: Providers, server: FakeServer, status: str
 ) -> None:
     server.fail(1, status, retry_after=2)
@@ -365,7 +362,7 @@ async def test_a_redirect_is_a_refusal(provider: Providers, server: FakeServer) 
 
 
 @pytest.mark.parametrize("mode", ["reset", "half", "garbage", "empty"])
-async def test_a_broken_answer_may_be_asked_for_again(
+async def test_a_broken_answer_is_retryable(
     provider: Providers, server: FakeServer, mode: str
 ) -> None:
     server.fail(1, mode)
@@ -379,7 +376,7 @@ async def test_a_server_that_stalls_times_out(provider: Providers, server: FakeS
     assert "did not answer within 0.2 seconds" in str(error)
 
 
-async def test_a_server_that_is_away_may_be_asked_again(
+async def test_a_server_that_is_away_is_retryable(
     provider: Providers,
 ) -> None:
     with contextlib.closing(socket.socket()) as taken:
@@ -391,22 +388,22 @@ async def test_a_server_that_is_away_may_be_asked_again(
     assert f"vllm/m at {address} cannot be reached" in str(error)
 
 
-async def test_the_servers_own_words_are_told(provider: Providers, server: FakeServer) -> None:
+async def test_the_servers_error_message_is_shown(provider: Providers, server: FakeServer) -> None:
     server.fail(1, "400")
     error = await error_of(provider, request(server))
     assert str(error).startswith(
-        f"vllm/org/m at {server.base_url} answered 400: told to answer 400. To go on, "
+        f"vllm/org/m at {server.base_url} answered 400: told to answer 400. "
     )
 
 
-async def test_the_servers_words_are_cut(provider: Providers, server: FakeServer) -> None:
+async def test_the_servers_error_message_is_cut(provider: Providers, server: FakeServer) -> None:
     server.fail(1, "400", body={"detail": "x" * 10_000})
     error = await error_of(provider, request(server))
     assert str(error).count("x") < 520
 
 
 @pytest.mark.parametrize("padding", [0, 488, 495, 499])
-async def test_the_key_is_in_no_error(
+async def test_errors_do_not_contain_the_key(
     provider: Providers, server: FakeServer, padding: int
 ) -> None:
     server.fail(1, "401", body={"error": "." * padding + "sk-secret is wrong"})
@@ -414,7 +411,7 @@ async def test_the_key_is_in_no_error(
     assert "sk-" not in "".join(traceback.format_exception(error))
 
 
-async def test_a_password_in_the_address_is_in_no_message(
+async def test_errors_do_not_contain_a_password_of_the_address(
     provider: Providers, server: FakeServer
 ) -> None:
     address = server.base_url.replace("http://", "http://me:hunter2@")
@@ -425,12 +422,12 @@ async def test_a_password_in_the_address_is_in_no_message(
     assert "hunter2" not in str(error)
 
 
-# The server as a process of its own.
+# --- the fake server as a process
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    command = [sys.executable, str(HELPERS / "fake_server.py"), "--port", "0"]
+    command = [sys.executable, str(FAKE_SERVER), "--port", "0"]
     replies = ["--replies", "classify:billing=refund|invoice,shipping=parcel"]
     with subprocess.Popen([*command, *replies], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -447,13 +444,13 @@ async def test_the_fake_server_runs_as_a_process(provider: Providers, address: s
     assert (stats["requests"], stats["ok"]) == (1, 1)
 
 
-# How constraints are sent.
+# --- constraints
 
 
 async def structured(
     provider: Providers, server: FakeServer, constraint: Constraint, **settings: Any
 ) -> dict[str, Any]:
-    body = await sent(provider, server, constraint=constraint, **settings)
+    body = await sent_body(provider, server, constraint=constraint, **settings)
     names = ("structured_outputs", "response_format", "grammar")
     return {name: body[name] for name in names if name in body}
 
@@ -461,7 +458,7 @@ async def structured(
 @pytest.mark.parametrize(
     ("owner", "field"), [("vllm", "structured_outputs"), ("llamacpp", "grammar"), ("x", None)]
 )
-async def test_a_server_of_ones_own_is_asked_what_it_is(
+async def test_the_list_of_models_tells_how_a_server_takes_constraints(
     provider: Providers, server: FakeServer, owner: str, field: str | None
 ) -> None:
     server.owner = owner
@@ -469,7 +466,7 @@ async def test_a_server_of_ones_own_is_asked_what_it_is(
     assert list(found) == ([field] if field else [])
 
 
-async def test_it_is_asked_once(server: FakeServer) -> None:
+async def test_the_list_of_models_is_read_once(server: FakeServer) -> None:
     asked = request(server, model="openai/m", constraint=SCHEMA)
     provider = OpenAICompatibleProvider(asked.lm)
     await asyncio.gather(*(provider.complete(asked) for _ in range(5)))
@@ -477,7 +474,9 @@ async def test_it_is_asked_once(server: FakeServer) -> None:
     assert server.models_asked == 1
 
 
-async def test_what_the_lm_declares_is_not_asked(provider: Providers, server: FakeServer) -> None:
+async def test_the_list_of_models_is_not_read_if_the_lm_declares_the_form(
+    provider: Providers, server: FakeServer
+) -> None:
     found = await structured(provider, server, GRAMMAR, model="openai/m", structured="llamacpp")
     assert found == {"grammar": GRAMMAR.value}
     assert server.models_asked == 0
@@ -487,18 +486,22 @@ async def test_none_sends_no_constraint(provider: Providers, server: FakeServer)
     assert await structured(provider, server, SCHEMA, structured="none") == {}
 
 
-async def test_a_server_that_refuses_a_constraint_is_asked_without(server: FakeServer) -> None:
+async def test_a_constraint_that_the_server_refuses_is_left_out_from_then_on(
+    server: FakeServer,
+) -> None:
     server.fail(1, "400")
     asked = request(server, model="openai/m", constraint=SCHEMA)
     provider = OpenAICompatibleProvider(asked.lm)
-    with pytest.warns(StructuredOutputsWarning, match="parsing only"):
+    with pytest.warns(StructuredOutputsWarning, match="only parsing"):
         await provider.complete(asked)
     await provider.complete(asked)
     await provider.aclose()
     assert ["response_format" in body for body in server.bodies] == [True, False, False]
 
 
-async def test_a_request_that_is_wrong_otherwise_stays_refused(server: FakeServer) -> None:
+async def test_a_request_that_is_wrong_without_the_constraint_too_is_refused(
+    server: FakeServer,
+) -> None:
     server.fail(2, "400")
     asked = request(server, model="openai/m", constraint=SCHEMA)
     provider = OpenAICompatibleProvider(asked.lm)
@@ -509,11 +512,11 @@ async def test_a_request_that_is_wrong_otherwise_stays_refused(server: FakeServe
     assert "response_format" in server.bodies[-1]
 
 
-# Several samples in one request.
+# --- samples
 
 
 @pytest.mark.parametrize("draws", [True, False])
-async def test_samples_are_drawn_at_once_where_the_server_can(
+async def test_samples_are_drawn_in_one_request_if_the_server_can(
     server: FakeServer, draws: bool
 ) -> None:
     server.draws_samples = draws
@@ -529,14 +532,14 @@ async def test_samples_are_drawn_at_once_where_the_server_can(
     assert sum(r.usage.completion_tokens for r in replies) == 4 * one.usage.completion_tokens
 
 
-# Secrets.
+# --- secrets
 
 
-async def test_neither_key_nor_headers_are_in_errors(
+async def test_errors_contain_neither_key_nor_headers(
     provider: Providers, server: FakeServer
 ) -> None:
-    said = {"error": {"message": "bad key sk-secret-1 and token hdr-secret-2"}}
-    server.fail(1, "401", body=said)
+    answer = {"error": {"message": "bad key sk-secret-1 and token hdr-secret-2"}}
+    server.fail(1, "401", body=answer)
     asked = request(server, api_key="sk-secret-1", headers={"X-Token": "hdr-secret-2"})
     error = await error_of(provider, asked)
     assert "bad key [secret] and token [secret]" in str(error)

@@ -1,4 +1,4 @@
-"""The time by which the LM calls of a block must be done."""
+"""The deadline of the LM calls in a block."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lmpipe.lm.concurrency import loop
 from lmpipe.lm.request import Message, Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
-from lmpipe.lm.traffic.deadline import check_deadline, deadline, in_time
+from lmpipe.lm.traffic.deadline import before_deadline, check_deadline, deadline
 from lmpipe.settings import current_settings
 
-LATER = 0.05  # seconds until the deadlines here pass
+LATER = 0.05  # seconds until the deadlines of these tests
 
 
 class Gated(ScriptedLM):
-    """Answers when the gate is opened."""
+    """Answers once the gate is open."""
 
     def __init__(self) -> None:
         super().__init__(lambda request: "## answer\nyes")
@@ -39,14 +39,14 @@ def request(lm: ScriptedLM) -> Request:
 
 
 def runtime() -> Runtime:
-    """The test's own, which is closed at its end."""
+    """The runtime of this test, which a fixture closes."""
     return current_settings().runtime
 
 
 async def passed() -> None:
-    """Wait until the deadline here has passed."""
+    """Wait until the current deadline has passed."""
     with contextlib.suppress(DeadlineError):
-        await in_time(asyncio.Event().wait)
+        await before_deadline(asyncio.Event().wait)
 
 
 def test_a_blocking_call_ends_at_the_deadline() -> None:
@@ -59,7 +59,7 @@ async def test_an_awaited_call_ends_at_the_deadline() -> None:
         await runtime().acomplete(request(Gated()))
 
 
-async def test_after_it_no_call_begins() -> None:
+async def test_no_call_starts_after_the_deadline() -> None:
     lm = ScriptedLM(["a"])
     with deadline(LATER):
         await passed()
@@ -69,7 +69,7 @@ async def test_after_it_no_call_begins() -> None:
     assert (await runtime().acomplete(request(lm))).text == "a"
 
 
-async def test_of_nested_deadlines_the_earlier_one_holds() -> None:
+async def test_of_nested_deadlines_the_earlier_one_applies() -> None:
     with deadline(LATER), deadline(100):
         await passed()
         with pytest.raises(DeadlineError, match=r"0\.05 seconds"):
@@ -80,7 +80,7 @@ async def test_of_nested_deadlines_the_earlier_one_holds() -> None:
         check_deadline()
 
 
-def test_one_callers_deadline_takes_nothing_from_the_others() -> None:
+def test_one_callers_deadline_does_not_affect_others_with_the_same_request() -> None:
     async def scenario() -> None:
         lm = Gated()
 
@@ -100,7 +100,7 @@ def test_one_callers_deadline_takes_nothing_from_the_others() -> None:
     loop.run_sync(scenario())
 
 
-def test_threads_of_sync_forwards_keep_to_it() -> None:
+def test_threads_of_sync_forwards_inherit_the_deadline() -> None:
     class Program(lmpipe.Module):
         def __init__(self) -> None:
             self.answer = lmpipe.Predict("question -> answer")
@@ -113,20 +113,20 @@ def test_threads_of_sync_forwards_keep_to_it() -> None:
         Program().batch(rows)
 
 
-def test_other_threads_have_none() -> None:
+def test_other_threads_have_no_deadline() -> None:
     with deadline(1e-9), ThreadPoolExecutor(1) as pool:
         pool.submit(check_deadline).result()
 
 
-async def test_a_timeout_of_something_else_is_not_the_deadline() -> None:
+async def test_another_timeout_is_not_the_deadline() -> None:
     async def fails() -> None:
         raise TimeoutError("mine")
 
     with deadline(100), pytest.raises(TimeoutError, match="mine"):
-        await in_time(fails)
+        await before_deadline(fails)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), "1"])
-def test_a_deadline_that_is_none_is_refused(seconds: float) -> None:
+def test_a_deadline_that_is_invalid_is_refused(seconds: float) -> None:
     with pytest.raises(ConfigError, match="deadline must be"), lmpipe.using(deadline=seconds):
         pass

@@ -1,4 +1,4 @@
-"""Where one LM is asked: order, limits, failover and what is left behind. In virtual time."""
+"""Endpoints in virtual time: order, limits, failover, cancellation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ADDRESSES = ["http://a/v1", "http://b/v1", "http://c/v1"]
 
 
 class Server:
-    """A provider that answers after a while, or as its script says."""
+    """A provider that answers after `seconds`, or with its next error."""
 
     def __init__(self, address: str = "") -> None:
         self.address = address
@@ -29,14 +29,14 @@ class Server:
         self.errors: list[LMError] = []
         self.dead = False
         self.asked: list[tuple[float, str]] = []
-        self.in_flight = self.most = 0
+        self.in_flight = self.peak = 0
         self.tokens = 10
         self.closed = False
 
     async def complete(self, request: Request) -> Reply:
         self.asked.append((now(), request.messages[-1].content))
         self.in_flight += 1
-        self.most = max(self.most, self.in_flight)
+        self.peak = max(self.peak, self.in_flight)
         try:
             if self.dead:
                 raise LMUnavailableError(f"{self.address} cannot be reached")
@@ -58,7 +58,7 @@ class Server:
 
 
 class World:
-    """An endpoint over such servers, and what it told."""
+    """An endpoint over such servers, and the retries that it reported."""
 
     def __init__(
         self,
@@ -69,13 +69,13 @@ class World:
         **settings: Any,
     ) -> None:
         self.servers: list[Server] = []
-        self.told: list[tuple[int, float, str]] = []
+        self.retries: list[tuple[int, float, str]] = []
         self.lm = LM("vllm/m", base_url=ADDRESSES[:replicas], **settings)
         self.endpoint = Endpoint(
             self.lm,
             max_in_flight=max_in_flight,
             retry=retry or RetryPolicy(attempts=3),
-            on_retry=lambda attempt, wait, error: self.told.append((attempt, wait, str(error))),
+            on_retry=lambda attempt, wait, error: self.retries.append((attempt, wait, str(error))),
             open_provider=self._open,
         )
 
@@ -97,15 +97,15 @@ class World:
         return await asyncio.gather(*(self.ask(str(number)) for number in range(count)))
 
     def preferred(self) -> Server:
-        """The server that was asked first."""
+        """The server that got the first request."""
         return min((one for one in self.servers if one.asked), key=lambda one: one.times[0])
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in flight or in line."""
+        """Whether nothing is in flight or in the queue."""
         all_ = self.endpoint._replicas.all
         busy = any(one.throttle.in_flight or one.probes for one in all_)
-        waiting = any(not one.place.done() for one in self.endpoint._line)
+        waiting = any(not one.lease.done() for one in self.endpoint._queue)
         return not busy and not waiting
 
 
@@ -126,17 +126,17 @@ BUSY = LMUnavailableError("busy", status=429)
 
 
 @scenario
-async def test_requests_are_sent_in_the_order_in_which_they_came() -> None:
+async def test_requests_are_sent_in_the_order_of_their_arrival() -> None:
     world = World(max_in_flight=1)
     await world.ask_many(5)
     assert [text for _, text in world.server.asked] == list("01234")
 
 
 @scenario
-async def test_no_more_are_in_flight_than_allowed() -> None:
+async def test_no_more_requests_are_in_flight_than_allowed() -> None:
     world = World(limits=Limits(in_flight=3))
     await world.ask_many(10)
-    assert world.server.most == 3
+    assert world.server.peak == 3
 
 
 @scenario
@@ -153,14 +153,14 @@ async def test_no_minute_has_more_tokens_than_allowed() -> None:
     await world.ask_many(30)
     for time in world.server.times:
         within = [one for one in world.server.times if time <= one < time + 60]
-        # Until the first replies have come, a thousand tokens are taken for a hundred.
+        # Until the first replies arrive, 1,000 tokens are estimated to be 100.
         assert len(within) <= 17
     last = world.server.times[-6:]
     assert all(later - earlier == pytest.approx(10, rel=0.05) for earlier, later in pairwise(last))
 
 
 @scenario
-async def test_a_server_that_counts_no_tokens_is_held_to_the_guess() -> None:
+async def test_if_a_server_does_not_count_tokens_the_estimate_applies() -> None:
     world = World(limits=Limits(tpm=6000), max_tokens=1000)
     world.server.tokens = 0
     await world.ask_many(5)
@@ -168,7 +168,7 @@ async def test_a_server_that_counts_no_tokens_is_held_to_the_guess() -> None:
 
 
 @scenario
-async def test_what_failed_is_not_counted_as_tokens() -> None:
+async def test_failed_requests_do_not_count_as_tokens() -> None:
     world = World(limits=Limits(tpm=6000), max_tokens=1000, retry=RetryPolicy(base=0.01))
     world.server.errors = [BUSY] * 3
     await world.ask()
@@ -179,17 +179,17 @@ async def test_what_failed_is_not_counted_as_tokens() -> None:
 
 
 @scenario
-async def test_an_overloaded_server_is_asked_less_at_once() -> None:
+async def test_an_overloaded_server_gets_fewer_requests_at_once() -> None:
     world = World(max_in_flight=8, retry=RetryPolicy(attempts=9))
     world.server.errors = [BUSY] * 8
     await world.ask_many(40)
-    assert world.server.most == 8
+    assert world.server.peak == 8
     after = [time for time in world.server.times[8:] if time == world.server.times[8]]
     assert len(after) <= 4
 
 
 @scenario
-async def test_retry_after_holds_for_everyone_in_line() -> None:
+async def test_retry_after_applies_to_the_whole_queue() -> None:
     world = World(max_in_flight=2)
     world.server.refuses_in = 0.1
     world.server.errors = [LMUnavailableError("busy", status=429, retry_after=7)] * 2
@@ -199,7 +199,7 @@ async def test_retry_after_holds_for_everyone_in_line() -> None:
 
 
 @scenario
-async def test_callers_of_a_paused_server_do_not_come_back_all_at_once() -> None:
+async def test_callers_of_a_paused_server_do_not_all_retry_at_once() -> None:
     world = World()
     world.server.refuses_in = 0.1
     world.server.errors = [LMUnavailableError("busy", status=429, retry_after=7)] * 64
@@ -210,7 +210,7 @@ async def test_callers_of_a_paused_server_do_not_come_back_all_at_once() -> None
 
 
 class Strict(Server):
-    """Takes 120 requests a minute, and says of the others only that they are too many."""
+    """Takes 120 requests per minute, and answers 429 to all others."""
 
     async def complete(self, request: Request) -> Reply:
         if sum(time > now() - 60 for time in self.times) >= 120:
@@ -223,7 +223,7 @@ class Strict(Server):
 
 
 @scenario
-async def test_a_server_with_a_limit_that_nobody_knows_answers_all_the_same() -> None:
+async def test_a_server_with_an_unknown_limit_answers_everything_in_the_end() -> None:
     server = Strict()
     endpoint = opened(server, in_flight=64)
     request, limit = World().request(), asyncio.Semaphore(64)
@@ -237,7 +237,7 @@ async def test_a_server_with_a_limit_that_nobody_knows_answers_all_the_same() ->
 
 
 @scenario
-async def test_a_request_in_back_off_holds_up_no_other() -> None:
+async def test_a_request_in_backoff_does_not_delay_others() -> None:
     world = World(max_in_flight=1, retry=RetryPolicy(attempts=3, base=100, cap=100))
     world.server.errors = [LMUnavailableError("broken", status=500)]
     first = asyncio.create_task(world.ask("first"))
@@ -251,25 +251,25 @@ async def test_a_request_in_back_off_holds_up_no_other() -> None:
 
 
 @scenario
-async def test_an_unavailable_server_is_asked_again() -> None:
+async def test_an_unavailable_server_is_retried() -> None:
     world = World()
     world.server.errors = [BUSY, LMUnavailableError("reset")]
     assert (await world.ask()).text == ADDRESSES[0]
-    assert [(attempt, text) for attempt, _, text in world.told] == [(1, "busy"), (2, "reset")]
+    assert [(attempt, text) for attempt, _, text in world.retries] == [(1, "busy"), (2, "reset")]
 
 
 @scenario
 async def test_a_server_that_stays_away_is_an_error() -> None:
     world = World()
     world.server.dead = True
-    with pytest.raises(LMUnavailableError, match=r"cannot be reached \(asked 3 times over"):
+    with pytest.raises(LMUnavailableError, match=r"cannot be reached \(3 attempts in"):
         await world.ask()
     assert len(world.server.asked) == 3
     assert world.idle
 
 
 @scenario
-async def test_time_in_line_is_no_part_of_the_patience() -> None:
+async def test_time_in_the_queue_does_not_count_as_retry_time() -> None:
     world = World(max_in_flight=1, retry=RetryPolicy(attempts=9, give_up_after=30))
     world.server.seconds = 100
     first = asyncio.create_task(world.ask("first"))
@@ -280,7 +280,7 @@ async def test_time_in_line_is_no_part_of_the_patience() -> None:
 
 
 @scenario
-async def test_a_refusal_is_not_asked_again() -> None:
+async def test_a_refusal_is_not_retried() -> None:
     world = World(replicas=3)
     for server in world.servers:
         server.errors = [LMRequestError("too long", status=400)]
@@ -305,8 +305,8 @@ async def test_one_state_goes_to_one_replica_and_several_are_spread() -> None:
 async def test_one_state_under_load_uses_all_replicas() -> None:
     world = World(replicas=3)
     await world.ask_many(64)
-    assert min(server.most for server in world.servers) > 0
-    assert max(server.most for server in world.servers) <= 28
+    assert min(server.peak for server in world.servers) > 0
+    assert max(server.peak for server in world.servers) <= 28
 
 
 @scenario
@@ -321,17 +321,17 @@ async def test_a_dead_replica_costs_no_attempt_and_no_wait() -> None:
 
 
 @scenario
-async def test_a_dead_replica_is_told_of_once() -> None:
+async def test_a_dead_replica_is_reported_once() -> None:
     world = World(replicas=3, retry=RetryPolicy(attempts=1))
     await world.ask()
     dead = world.preferred()
     dead.dead = True
     await world.ask_many(64)
-    assert world.told == [(1, 0.0, f"{dead.address} cannot be reached")]
+    assert world.retries == [(1, 0.0, f"{dead.address} cannot be reached")]
 
 
 @scenario
-async def test_a_dead_replica_is_left_alone_until_it_has_cooled_down() -> None:
+async def test_a_dead_replica_gets_no_request_until_it_has_cooled_down() -> None:
     world = World(replicas=3)
     for server in world.servers:
         server.seconds = 0.1
@@ -348,7 +348,7 @@ async def test_a_dead_replica_is_left_alone_until_it_has_cooled_down() -> None:
 
 
 @scenario
-async def test_a_replica_that_is_back_takes_its_prefixes_again() -> None:
+async def test_a_replica_that_is_back_gets_its_prefixes_again() -> None:
     world = World(replicas=3)
     home = (await world.ask()).text
     dead = world.preferred()
@@ -368,7 +368,7 @@ async def test_requests_for_a_dead_replica_wait_for_room_at_the_others() -> None
 
 
 @scenario
-async def test_a_request_in_line_for_a_replica_that_dies_too_is_told_so() -> None:
+async def test_requests_in_the_queue_fail_if_all_replicas_die() -> None:
     world = World(replicas=2, max_in_flight=1, retry=RetryPolicy(attempts=1))
     waiting = [asyncio.create_task(world.ask(str(number))) for number in range(2)]
     await asyncio.sleep(0.5)
@@ -381,11 +381,11 @@ async def test_a_request_in_line_for_a_replica_that_dies_too_is_told_so() -> Non
 
 
 @scenario
-async def test_when_all_are_away_they_are_asked_again_later() -> None:
+async def test_if_all_replicas_are_away_they_are_retried_later() -> None:
     world = World(replicas=3)
     for server in world.servers:
         server.dead = True
-    with pytest.raises(LMUnavailableError, match="asked 3 times"):
+    with pytest.raises(LMUnavailableError, match="3 attempts"):
         await world.ask()
     assert [len(server.asked) for server in world.servers] == [3, 3, 3]
 
@@ -401,7 +401,7 @@ async def test_one_replica_of_many_is_enough() -> None:
 
 
 @scenario
-async def test_an_overloaded_replica_spills_to_the_others_at_once() -> None:
+async def test_requests_for_an_overloaded_replica_go_to_the_others_at_once() -> None:
     world = World(replicas=3)
     await world.ask()
     home = world.preferred()
@@ -409,11 +409,11 @@ async def test_an_overloaded_replica_spills_to_the_others_at_once() -> None:
     start = now()
     assert (await world.ask()).text != home.address
     assert now() - start == 1.0
-    assert world.told == []
+    assert world.retries == []
 
 
 @scenario
-async def test_a_replica_that_fails_with_500_is_not_taken_for_dead() -> None:
+async def test_a_replica_that_answers_500_is_not_considered_dead() -> None:
     world = World(replicas=2)
     home = (await world.ask()).text
     world.preferred().errors = [LMUnavailableError("broken", status=500)]
@@ -421,28 +421,28 @@ async def test_a_replica_that_fails_with_500_is_not_taken_for_dead() -> None:
     assert (await world.ask()).text == home
 
 
-# --- giving up, at every stage
+# --- cancellation at every stage
 
 
-async def cancelled(world: World, task: asyncio.Task[Reply]) -> None:
+async def cancel(world: World, task: asyncio.Task[Reply]) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
 @scenario
-async def test_cancelled_in_line() -> None:
+async def test_cancelled_in_the_queue() -> None:
     world = World(max_in_flight=1)
     tasks = [asyncio.create_task(world.ask(str(number))) for number in range(3)]
     await asyncio.sleep(0.5)
-    await cancelled(world, tasks[1])
+    await cancel(world, tasks[1])
     await asyncio.gather(tasks[0], tasks[2])
     assert [text for _, text in world.server.asked] == ["0", "2"]
     assert world.idle
 
 
 @scenario
-async def test_cancelled_in_the_moment_of_its_turn() -> None:
+async def test_cancelled_at_the_moment_of_its_turn() -> None:
     world = World(max_in_flight=1)
 
     async def then_cancel() -> None:
@@ -463,35 +463,35 @@ async def test_cancelled_while_waiting_for_the_rate() -> None:
     world = World(limits=Limits(rpm=6))
     first, second, third = (asyncio.create_task(world.ask(str(number))) for number in range(3))
     await asyncio.sleep(5)
-    await cancelled(world, second)
+    await cancel(world, second)
     await asyncio.gather(first, third)
-    assert world.server.times == pytest.approx([0, 10])  # the second's turn is the third's
+    assert world.server.times == pytest.approx([0, 10])  # the third takes the second one's turn
     assert world.idle
 
 
 @scenario
-async def test_cancelled_while_the_server_writes() -> None:
+async def test_cancelled_while_the_server_answers() -> None:
     world = World(replicas=3)
     task = asyncio.create_task(world.ask())
     await asyncio.sleep(0.5)
-    await cancelled(world, task)
+    await cancel(world, task)
     assert world.idle
     assert not any(server.in_flight for server in world.servers)
 
 
 @scenario
-async def test_cancelled_in_back_off() -> None:
+async def test_cancelled_in_backoff() -> None:
     world = World(retry=RetryPolicy(base=100, cap=100))
     world.server.dead = True
     task = asyncio.create_task(world.ask())
     await asyncio.sleep(0.01)
-    assert world.told
-    await cancelled(world, task)
+    assert world.retries
+    await cancel(world, task)
     assert world.idle
 
 
 @scenario
-async def test_cancelled_while_trying_a_replica_that_was_away() -> None:
+async def test_cancelled_while_probing_a_replica_that_was_away() -> None:
     world = World(replicas=2)
     await world.ask()
     home = world.preferred()
@@ -500,13 +500,13 @@ async def test_cancelled_while_trying_a_replica_that_was_away() -> None:
     await asyncio.sleep(10)
     task = asyncio.create_task(world.ask())
     await asyncio.sleep(0.5)
-    await cancelled(world, task)
+    await cancel(world, task)
     assert world.idle
     assert (await world.ask()).text == home.address
 
 
 @scenario
-async def test_any_number_may_give_up_at_any_time() -> None:
+async def test_any_number_of_requests_may_be_cancelled_at_any_time() -> None:
     world = World(replicas=2, max_in_flight=2, retry=RetryPolicy(attempts=9, base=0.1))
     for server in world.servers:
         server.errors = [BUSY, LMUnavailableError("reset"), LMUnavailableError("x", status=500)] * 5
@@ -521,7 +521,7 @@ async def test_any_number_may_give_up_at_any_time() -> None:
 
 
 @scenario
-async def test_closing_ends_what_waits_and_closes_every_replica() -> None:
+async def test_closing_ends_waiting_requests_and_closes_every_replica() -> None:
     world = World(replicas=2, limits=Limits(rpm=1))
     tasks = [asyncio.create_task(world.ask(str(number))) for number in range(5)]
     await asyncio.sleep(5)
@@ -531,7 +531,7 @@ async def test_closing_ends_what_waits_and_closes_every_replica() -> None:
     assert all(server.closed for server in world.servers)
 
 
-# --- other ways of asking
+# --- streams and samples
 
 
 class Streaming(Server):
@@ -555,9 +555,11 @@ def opened(server: Server, *, in_flight: int = 4, **settings: Any) -> Endpoint:
 
 
 @pytest.mark.parametrize(
-    ("server", "told"), [(Streaming("all"), ["half", "half", "all"]), (Server("all"), ["all"])]
+    ("server", "reported"), [(Streaming("all"), ["half", "half", "all"]), (Server("all"), ["all"])]
 )
-def test_text_is_told_as_it_comes_where_the_provider_can(server: Server, told: list[str]) -> None:
+def test_text_is_reported_as_it_arrives_if_the_provider_streams(
+    server: Server, reported: list[str]
+) -> None:
     texts: list[str] = []
 
     async def ask() -> Reply:
@@ -566,7 +568,7 @@ def test_text_is_told_as_it_comes_where_the_provider_can(server: Server, told: l
         return await opened(server).ask(request, on_text=texts.append)
 
     assert in_virtual_time(ask()).text == "all"
-    assert texts == told
+    assert texts == reported
 
 
 def test_samples_are_one_request() -> None:
@@ -581,7 +583,7 @@ def test_samples_are_one_request() -> None:
     assert len(server.asked) == 1
 
 
-def test_a_provider_that_cannot_sample_says_so() -> None:
+def test_a_provider_without_samples_is_recognized() -> None:
     assert not opened(Server()).draws_samples
 
 

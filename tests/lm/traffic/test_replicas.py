@@ -1,4 +1,4 @@
-"""Which of several servers is asked, in a time that the tests tell."""
+"""The choice among replicas, with times that the tests set."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def send(some: Replicas, asked: Request | None = None, *, now: float = 0.0) -> L
     return chosen(some, asked, now=now).take(0.0, now)
 
 
-def lose(place: Lease, now: float = 0.0) -> bool:
-    news = place.lost(now)
-    place.leave()
-    return news
+def lose(lease: Lease, now: float = 0.0) -> bool:
+    is_new = lease.lost(now)
+    lease.end()
+    return is_new
 
 
 # --- affinity
@@ -69,7 +69,7 @@ def test_prefixes_are_spread_over_the_replicas() -> None:
     assert min(counts.values()) > 60
 
 
-def test_only_the_prefixes_of_a_replica_that_goes_move() -> None:
+def test_only_the_prefixes_of_a_replica_that_goes_away_move() -> None:
     three, states = replicas(3), [request(f"state {n}") for n in range(100)]
     two = Replicas([one for one in three.all if one is not three.all[0]])
     for state in states:
@@ -83,7 +83,7 @@ def test_a_prefix_goes_to_the_same_replica_in_every_process() -> None:
     assert "".join(homes) == "20121101"
 
 
-def test_passwords_have_no_say_in_the_order() -> None:
+def test_passwords_do_not_affect_the_order() -> None:
     def first(user: str) -> int:
         provider = ScriptedLM([])
         all_ = [
@@ -98,7 +98,7 @@ def test_passwords_have_no_say_in_the_order() -> None:
 # --- load
 
 
-def test_one_prefix_alone_uses_all_replicas_under_load() -> None:
+def test_one_prefix_uses_all_replicas_under_load() -> None:
     some = replicas()
     for _ in range(60):
         send(some)
@@ -113,7 +113,7 @@ def test_a_light_load_stays_with_one_replica() -> None:
 
 
 @given(st.lists(st.integers(0, 5), max_size=150), st.integers(2, 5))
-def test_no_replica_has_much_more_to_do_than_the_others(states: list[int], count: int) -> None:
+def test_no_replica_has_much_more_load_than_the_others(states: list[int], count: int) -> None:
     some = replicas(count)
     for state in states:
         send(some, request(f"state {state}"))
@@ -121,7 +121,7 @@ def test_no_replica_has_much_more_to_do_than_the_others(states: list[int], count
     assert max(loads) <= max(4, 1.25 * (len(states) + 1) / count + 1)
 
 
-def test_when_all_are_full_there_is_nothing_but_to_wait() -> None:
+def test_if_all_replicas_are_full_a_request_must_wait() -> None:
     some = replicas(limit=1)
     for _ in range(3):
         send(some)
@@ -140,35 +140,35 @@ def test_a_request_that_failed_goes_to_another_replica() -> None:
     assert some.choose(request(), 0.0, (first, second, third), 0.0) is None
 
 
-def test_a_replica_that_is_away_is_not_asked_until_it_has_cooled_down() -> None:
+def test_a_replica_that_is_away_gets_no_request_until_it_has_cooled_down() -> None:
     some = replicas()
-    place = send(some)
-    lose(place)
-    assert chosen(some, now=COOL_DOWN - 0.01) is not place.replica
-    assert chosen(some, now=COOL_DOWN) is place.replica
+    lease = send(some)
+    lose(lease)
+    assert chosen(some, now=COOL_DOWN - 0.01) is not lease.replica
+    assert chosen(some, now=COOL_DOWN) is lease.replica
 
 
-def test_one_request_tries_whether_it_is_back() -> None:
+def test_one_request_probes_whether_a_replica_is_back() -> None:
     some = replicas()
-    place = send(some)
-    lose(place)
+    lease = send(some)
+    lose(lease)
     probe = send(some, now=2.0)
-    assert probe.replica is place.replica
-    assert chosen(some, now=2.0) is not place.replica
+    assert probe.replica is lease.replica
+    assert chosen(some, now=2.0) is not lease.replica
     probe.answered()
-    probe.leave()
-    assert chosen(some, now=2.0) is place.replica
+    probe.end()
+    assert chosen(some, now=2.0) is lease.replica
 
 
-def test_a_try_that_was_cancelled_leaves_room_for_another() -> None:
+def test_after_a_cancelled_probe_there_may_be_another() -> None:
     some = replicas()
-    place = send(some)
-    lose(place)
-    send(some, now=2.0).leave()
-    assert chosen(some, now=2.0) is place.replica
+    lease = send(some)
+    lose(lease)
+    send(some, now=2.0).end()
+    assert chosen(some, now=2.0) is lease.replica
 
 
-def test_each_vain_try_doubles_the_cool_down_up_to_a_minute() -> None:
+def test_each_failed_probe_doubles_the_cool_down_up_to_a_minute() -> None:
     some = replicas(1)
     replica, now, waits = some.all[0], 0.0, []
     for _ in range(9):
@@ -179,20 +179,20 @@ def test_each_vain_try_doubles_the_cool_down_up_to_a_minute() -> None:
     assert waits[-1] == MAX_COOL_DOWN
 
 
-def test_requests_that_were_lost_together_are_one_loss_and_told_once() -> None:
+def test_requests_that_were_lost_together_are_one_loss() -> None:
     some = replicas(1)
-    places = [some.all[0].take(0.0, 0.0) for _ in range(64)]
-    assert [lose(place) for place in places] == [True, *[False] * 63]
+    leases = [some.all[0].take(0.0, 0.0) for _ in range(64)]
+    assert [lose(lease) for lease in leases] == [True, *[False] * 63]
     assert some.all[0].until == COOL_DOWN
 
 
-def test_a_vain_try_is_no_news() -> None:
+def test_a_failed_probe_is_not_reported_again() -> None:
     some = replicas()
     lose(send(some))
     assert not lose(send(some, now=2.0), 2.0)
 
 
-def test_an_answer_says_that_it_is_there() -> None:
+def test_a_late_answer_shows_that_a_replica_is_there() -> None:
     some = replicas()
     lost, late = send(some), send(some)
     assert lost.replica is late.replica
@@ -201,7 +201,7 @@ def test_an_answer_says_that_it_is_there() -> None:
     assert chosen(some, now=0.1) is lost.replica
 
 
-def test_an_error_of_the_server_is_an_answer_too() -> None:
+def test_an_error_of_the_server_shows_that_it_is_there() -> None:
     some = replicas()
     lost, late = send(some), send(some)
     lose(lost)
@@ -209,32 +209,32 @@ def test_an_error_of_the_server_is_an_answer_too() -> None:
     assert chosen(some, now=0.1) is lost.replica
 
 
-def test_when_all_are_away_the_one_that_may_be_back_soonest_is_asked() -> None:
+def test_if_all_are_away_the_one_that_may_be_back_first_is_chosen() -> None:
     some = replicas()
     for now, replica in enumerate(some.all):
         lose(replica.take(0.0, now), now)
     assert chosen(some, now=0.5) is some.all[0]
 
 
-def test_an_overloaded_replica_is_left_to_the_others() -> None:
+def test_an_overloaded_replica_is_passed_over() -> None:
     some = replicas()
-    place = send(some)
-    place.overloaded(30.0, 0.0)
-    place.leave()
-    assert chosen(some, now=29.0) is not place.replica
-    assert chosen(some, now=30.0) is place.replica
+    lease = send(some)
+    lease.overloaded(30.0, 0.0)
+    lease.end()
+    assert chosen(some, now=29.0) is not lease.replica
+    assert chosen(some, now=30.0) is lease.replica
 
 
 def test_a_request_that_failed_does_not_wait_for_a_paused_replica() -> None:
     some = replicas(2)
-    place = send(some)
-    place.overloaded(30.0, 0.0)
-    place.leave()
+    lease = send(some)
+    lease.overloaded(30.0, 0.0)
+    lease.end()
     other = chosen(some, now=1.0)
     assert some.choose(request(), 0.0, (other,), 1.0) is None
 
 
-def test_the_wait_is_for_whichever_is_ready_first() -> None:
+def test_the_wait_is_for_the_replica_that_is_ready_first() -> None:
     some = replicas(2)
     for replica, seconds in zip(some.all, (9.0, 5.0), strict=True):
         replica.take(0.0, 0.0).overloaded(seconds, 0.0)

@@ -1,3 +1,5 @@
+"""Retries: attempts, waits, `Retry-After`."""
+
 from __future__ import annotations
 
 import random
@@ -10,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
-from lmpipe.lm.traffic.retry import RetryPolicy, ask_again, parse_retry_after
+from lmpipe.lm.traffic.retry import RetryPolicy, parse_retry_after, with_retries
 
 
 class Clock:
-    """Time that only sleeping moves."""
+    """A clock that only sleeping advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -49,7 +51,7 @@ async def retried(
     on_retry: Callable[[int, float, LMError], None] | None = None,
     **policy: Any,
 ) -> str:
-    return await ask_again(
+    return await with_retries(
         call,
         first,
         policy=RetryPolicy(**policy),
@@ -61,13 +63,13 @@ async def retried(
     )
 
 
-async def test_an_unavailable_server_is_asked_until_it_answers() -> None:
+async def test_an_unavailable_server_is_retried_until_it_answers() -> None:
     clock = Clock()
     assert await retried(failing(AWAY, AWAY), clock) == "reply"
     assert len(clock.sleeps) == 3
 
 
-async def test_attempts_are_numbered_from_the_first_one_on() -> None:
+async def test_attempts_are_numbered() -> None:
     numbers: list[int] = []
 
     async def call(attempt: int) -> str:
@@ -80,39 +82,39 @@ async def test_attempts_are_numbered_from_the_first_one_on() -> None:
     assert numbers == [2, 3, 4]
 
 
-async def test_a_refused_request_is_not_asked_again() -> None:
+async def test_a_refused_request_is_not_retried() -> None:
     clock = Clock()
     with pytest.raises(LMRequestError, match="no such model"):
         await retried(failing(LMRequestError("no such model")), clock)
     assert len(clock.sleeps) == 1
 
 
-async def test_the_last_error_says_how_often_and_how_long() -> None:
+async def test_the_last_error_reports_attempts_and_time() -> None:
     clock = Clock()
     last = LMUnavailableError("away", status=503)
     with pytest.raises(LMUnavailableError) as caught:
         await retried(failing(AWAY, last), clock, attempts=3)
-    assert str(caught.value) == f"away (asked 3 times over {sum(clock.sleeps):.1f} seconds)"
+    assert str(caught.value) == f"away (3 attempts in {sum(clock.sleeps):.1f} seconds)"
     assert caught.value.status == 503
     assert caught.value.__cause__ is last
 
 
-async def test_one_attempt_is_no_attempt_more() -> None:
+async def test_a_policy_of_one_attempt_does_not_retry() -> None:
     clock = Clock()
-    with pytest.raises(LMUnavailableError, match=r"away \(asked once\)"):
+    with pytest.raises(LMUnavailableError, match=r"away \(1 attempt\)"):
         await retried(failing(), clock, attempts=1)
     assert clock.sleeps == []
 
 
-async def test_patience_ends_before_a_wait_that_would_be_too_long() -> None:
+async def test_no_wait_passes_the_time_limit() -> None:
     clock = Clock()
     busy = LMUnavailableError("busy", retry_after=4.0)
-    with pytest.raises(LMUnavailableError, match="asked 3 times over"):
+    with pytest.raises(LMUnavailableError, match="3 attempts in"):
         await retried(failing(*[busy] * 9), clock, first=busy, attempts=99, give_up_after=14.0)
     assert 8.0 <= clock.now <= 14.0
 
 
-async def test_retry_after_is_the_shortest_wait_and_jitter_comes_on_top() -> None:
+async def test_jitter_is_added_to_retry_after() -> None:
     clocks = [Clock() for _ in range(20)]
     for seed, clock in enumerate(clocks):
         await retried(failing(), clock, first=LMUnavailableError("busy", retry_after=7), seed=seed)
@@ -128,15 +130,15 @@ async def test_retry_after_is_capped_at_two_minutes() -> None:
     assert 120.0 <= clock.now <= 120.5
 
 
-async def test_each_wait_is_told_with_its_attempt() -> None:
+async def test_each_wait_is_reported_with_its_attempt() -> None:
     clock = Clock()
-    told: list[tuple[int, float, LMError]] = []
+    reported: list[tuple[int, float, LMError]] = []
     second = LMUnavailableError("b")
-    await retried(failing(second), clock, on_retry=lambda *args: told.append(args))
-    assert told == [(1, clock.sleeps[0], AWAY), (2, clock.sleeps[1], second)]
+    await retried(failing(second), clock, on_retry=lambda *args: reported.append(args))
+    assert reported == [(1, clock.sleeps[0], AWAY), (2, clock.sleeps[1], second)]
 
 
-async def test_the_same_seed_waits_the_same() -> None:
+async def test_the_same_seed_gives_the_same_waits() -> None:
     clocks = Clock(), Clock()
     for clock in clocks:
         await retried(failing(*[AWAY] * 4), clock, seed=3)
@@ -157,7 +159,7 @@ def test_waits_are_spread_over_the_whole_bound() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"attempts": 0}, {"base": -1}, {"give_up_after": -1}])
-def test_a_policy_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_invalid_policy_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="needs 1 attempt"):
         RetryPolicy(**wrong)
 

@@ -1,34 +1,34 @@
-"""A small HTTP/1.1 client: what is needed to ask one server often, and nothing else.
+"""The HTTP client: aiohttp, with limits on responses and typed errors.
 
-`parser` reads responses, `connection` and `pool` keep sockets open, `client` asks.
+Importing this package does not import aiohttp; the first request does.
 """
 
 from __future__ import annotations
 
 from lmpipe.lm.http.client import HttpClient, Response, StreamedResponse
 from lmpipe.lm.http.errors import (
-    BrokenError,
     CertificateError,
     ConnectError,
     ConnectTimeoutError,
+    DisconnectedError,
     HttpError,
     ProtocolError,
     ResponseTimeoutError,
+    TooLargeError,
     UrlError,
 )
-from lmpipe.lm.http.parser import Headers
 
 __all__ = [
-    "BrokenError",
     "CertificateError",
     "ConnectError",
     "ConnectTimeoutError",
-    "Headers",
+    "DisconnectedError",
     "HttpClient",
     "HttpError",
     "ProtocolError",
     "Response",
     "ResponseTimeoutError",
     "StreamedResponse",
+    "TooLargeError",
     "UrlError",
 ]

@@ -1,4 +1,4 @@
-"""Where a server is: what an address such as `https://user:password@host:8000/v1` says."""
+"""The parts of a server's URL, such as `https://user:password@host:8000/v1`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _IN_PATH = "/%:@!$&'()*+,;=~"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A server's address, taken apart.
+    """The parts of a server's URL.
 
     Args:
         scheme: `http` or `https`.
-        host: a name in ASCII, or an IP address without brackets.
-        port: the port.
-        path: what the paths of requests begin with, without a slash at its end.
-        query: what the targets of requests end with; empty, or with its question mark.
-        credentials: the value of a header that proves who asks, or empty.
+        host: A name in ASCII, or an IP address without brackets.
+        port: The port.
+        path: The prefix of request paths, quoted, without a slash at its end.
+        query: The query of every request, quoted, with its question mark; or empty.
+        credentials: The value of an `Authorization` header; or empty.
     """
 
     scheme: str
@@ -37,18 +37,18 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Take an address apart.
+        """Parse a URL.
 
         Raises:
-            UrlError: if it is no address of an HTTP server.
+            UrlError: If it is not a valid URL of an HTTP server.
         """
         try:
             parts = urlsplit(url)
             host, port = _host(parts.hostname or ""), parts.port
-        except ValueError:  # what it says may hold the password
-            raise UrlError("no address of an HTTP server") from None
+        except ValueError:  # its text may contain the password
+            raise UrlError("not a valid URL of an HTTP server") from None
         if parts.scheme not in _PORTS or port == 0:
-            raise UrlError("no address of an HTTP server")
+            raise UrlError("not a valid URL of an HTTP server")
         credentials = ""
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -59,31 +59,29 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """Host and port, as they stand in a CONNECT request."""
-        host = self.host.partition("%")[0]  # a zone is this machine's own matter
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        """Host and port, as in `127.0.0.1:8000` or `[::1]:80`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
-    def host_field(self) -> str:
-        """What stands in the `Host` header: a port only where it is not the usual one."""
-        usual = self.port == _PORTS[self.scheme]
-        return self.authority.rpartition(":")[0] if usual else self.authority
+    def origin(self) -> str:
+        """Scheme, host and port, without credentials."""
+        return f"{self.scheme}://{self.authority}"
 
     @property
     def is_literal(self) -> bool:
-        """Whether the host is an IP address, which nobody has to look up."""
+        """Whether the host is an IP address."""
         return _is_ip(self.host)
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is on this machine."""
+        """Whether the server is on this machine."""
         if self.is_literal:
             return ipaddress.ip_address(self.host).is_loopback
         return self.host == "localhost" or self.host.endswith(".localhost")
 
 
 def _host(name: str) -> str:
-    """A host's name as it goes over the wire."""
+    """A host name in ASCII."""
     if _is_ip(name):
         return name
     name = name.encode("idna").decode("ascii").lower()

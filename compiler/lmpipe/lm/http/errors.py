@@ -1,44 +1,39 @@
-"""What can go wrong between a request and its response. No message holds a secret."""
+"""Errors between a request and its response. No message contains a secret."""
 
 from __future__ import annotations
 
 
 class HttpError(Exception):
-    """No whole response came."""
+    """No whole response arrived."""
 
 
 class ConnectError(HttpError):
-    """There is no connection to be had."""
+    """No connection could be opened; the request was not sent."""
 
 
 class CertificateError(ConnectError):
-    """The server's certificate is not to be trusted."""
+    """The TLS handshake failed because one side refused the other's certificate."""
 
 
 class ConnectTimeoutError(ConnectError):
-    """There was no connection in time."""
+    """No connection could be opened in time; the request was not sent."""
 
 
 class ResponseTimeoutError(HttpError):
-    """There was no whole response in time."""
+    """The request may have been sent, but no whole response arrived in time."""
+
+
+class DisconnectedError(HttpError):
+    """The request may have been sent, but the connection was lost before the whole response."""
 
 
 class ProtocolError(HttpError):
-    """What came is no HTTP/1.1 response."""
+    """The server sent something that is not a valid HTTP response."""
 
 
-class BrokenError(HttpError):
-    """The connection ended before the response did.
-
-    Args:
-        message: what happened.
-        unanswered: whether not one byte of a response had come.
-    """
-
-    def __init__(self, message: str, *, unanswered: bool = False) -> None:
-        super().__init__(message)
-        self.unanswered = unanswered
+class TooLargeError(ProtocolError):
+    """The response, or one line of it, is larger than the client accepts."""
 
 
 class UrlError(ValueError):
-    """An address that is none."""
+    """Not a valid URL of an HTTP server."""

@@ -1,4 +1,4 @@
-"""Providers: the last step of the road, one file for each way to reach an LM."""
+"""Providers: one file for each way to reach an LM."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Provider", "open_provider", "weights_of"]
 
 
 def open_provider(lm: LM, address: str | None = None) -> Provider:
-    """Make the provider that reaches an LM; what it needs is imported here and not before.
+    """Make the provider for an LM. Imports only what that provider needs.
 
     Args:
-        lm: the LM.
-        address: the one of its replicas to reach; its `base_url` by default.
+        lm: The LM.
+        address: The address of the replica to reach; the LM's `base_url` by default.
 
     Raises:
-        ConfigError: if the name says no provider, or its package is not installed.
+        ConfigError: If the LM's name has no provider, or its settings cannot be used.
     """
     if isinstance(lm, ScriptedLM):
         return lm
@@ -32,7 +32,7 @@ def open_provider(lm: LM, address: str | None = None) -> Provider:
         return OpenAICompatibleProvider(lm, address)
     if not lm.name:
         raise ConfigError(
-            f'LM({lm.model!r}) names no provider: write "<provider>/<model>", such as '
+            f'LM({lm.model!r}) does not name a provider: write "<provider>/<model>", such as '
             '"openai/gpt-4o-mini" or "vllm/Qwen/Qwen2.5-7B-Instruct", or "local"'
         )
     from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
@@ -41,7 +41,7 @@ def open_provider(lm: LM, address: str | None = None) -> Provider:
 
 
 def weights_of(lm: LM) -> str:
-    """What stands for an LM's weights in cache keys: a file's hash, or nothing for servers."""
+    """The identity of an LM's weights in cache keys: a file's hash, or empty for servers."""
     if lm.provider != "local":
         return ""
     from lmpipe.lm.embedded.provider import weights_id

@@ -1,4 +1,4 @@
-"""What the runtime asks of a provider."""
+"""The interface between the runtime and providers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import Protocol, runtime_checkable
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request
 
-# Told all the text that has come so far, each time that more has.
+# Called with all the text so far, each time that more arrives.
 OnText = Callable[[str], None]
 
 
 class Provider(Protocol):
-    """One way to reach LMs. Lives on the runtime's event loop; retries nothing by itself."""
+    """One way to reach LMs. Runs on the runtime's event loop and does not retry."""
 
     async def complete(self, request: Request) -> Reply:
-        """Ask the LM once, within its timeout.
+        """Send one request, within the LM's timeout.
 
         Raises:
-            LMUnavailableError: if asking again may help (no connection, 429, 5xx, half a body,
-                no whole reply within the LM's timeout). Its `status` is None where no answer of
-                the server came at all.
-            LMRequestError: if it cannot (any other 4xx, an unknown model, a prompt too long).
+            LMUnavailableError: If a retry may help: no connection, 429, 5xx, half a body, no
+                whole reply within the LM's timeout. Its `status` is None if the server did not
+                answer at all.
+            LMRequestError: If a retry cannot help: any other 4xx, an unknown model, a prompt that
+                is too long.
         """
         ...
 
@@ -35,38 +36,38 @@ class Provider(Protocol):
 
 @runtime_checkable
 class StreamingProvider(Provider, Protocol):
-    """A provider that can tell of a reply while it is written."""
+    """A provider that can stream replies."""
 
     async def stream(self, request: Request, on_text: OnText) -> Reply:
-        """Like `complete`, and tells the text as it comes."""
+        """Like `complete`; also reports the text as it arrives."""
         ...
 
 
 @runtime_checkable
 class EmbeddingProvider(Provider, Protocol):
-    """A provider that can turn texts into vectors."""
+    """A provider that can embed texts."""
 
     async def embed(self, request: Request) -> list[Reply]:
-        """Give a reply for each turn of a request: its vector; errors as in `complete`."""
+        """Return one reply per message of the request: its vector. Raises like `complete`."""
         ...
 
 
 @runtime_checkable
 class SamplingProvider(Provider, Protocol):
-    """A provider whose server can draw several samples in one request."""
+    """A provider whose server can draw several samples per request."""
 
     async def samples(self, request: Request, n: int) -> list[Reply]:
-        """Like `complete`, `n` times; what the prompt took is in the first reply's usage alone."""
+        """Return `n` replies; only the first one's usage counts the prompt's tokens."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ServedAt:
-    """Where an LM can be asked now.
+    """The server of an LM that is running now.
 
     Args:
-        base_url: the server's address, up to and including `/v1`.
-        api_key: sent to it.
+        base_url: The server's address, up to and including `/v1`.
+        api_key: The key to send to it.
     """
 
     base_url: str
@@ -74,21 +75,21 @@ class ServedAt:
 
 
 class Servers(Protocol):
-    """Who looks after servers. Lives on the runtime's event loop."""
+    """A manager of model servers. Runs on the runtime's event loop."""
 
     def use(self, lm: LM) -> AbstractAsyncContextManager[ServedAt]:
-        """Keep the server of an LM up, with its adapter loaded, for as long as it is used.
+        """Keep an LM's server running, with its adapter loaded, for the length of the block.
 
         Raises:
-            LMError: if there is none and none can be started.
+            LMError: If no server is running and none can be started.
         """
         ...
 
     async def aclose(self) -> None:
-        """Stop the servers that were started."""
+        """Stop the servers that the manager started."""
         ...
 
 
 def is_served(lm: LM) -> bool:
-    """Whether an LM needs someone to look after its server."""
+    """Whether an LM needs a server manager: to start its server or to load its adapter."""
     return lm.provider == "vllm" and (lm.base_url is None or lm.adapter is not None)

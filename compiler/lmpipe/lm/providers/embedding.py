@@ -1,4 +1,4 @@
-"""Vectors from servers: what `/embeddings` is sent and answers, and the replies it becomes."""
+"""The request to `/embeddings`, and its answer as replies."""
 
 from __future__ import annotations
 
@@ -16,21 +16,27 @@ from lmpipe.lm.usage import Usage
 
 
 def embedding_body(request: Request) -> dict[str, Any]:
-    """What is sent to the server, as JSON; decoding settings are of no use to it."""
+    """The request's JSON body; decoding settings do not apply to embeddings."""
     lm = request.lm
     return {"encoding_format": "float", **lm.params, "model": lm.name, "input": texts_of(request)}
 
 
 def texts_of(request: Request) -> list[str]:
-    """The texts whose vectors are asked for."""
+    """The texts to embed."""
     return [message.content for message in request.messages]
 
 
 def read_embeddings(server: Server, body: bytes, request: Request, seconds: float) -> list[Reply]:
-    """Read a list of embeddings: one reply for each text.
+    """Parse a list of embeddings into one reply per text.
+
+    Args:
+        server: The server, for messages.
+        body: The body of its answer.
+        request: The request that it answers.
+        seconds: How long the answer took.
 
     Raises:
-        LMUnavailableError: if it is no such list.
+        LMUnavailableError: If it is not a list with one vector per text.
     """
     try:
         value = orjson.loads(body)
@@ -40,7 +46,7 @@ def read_embeddings(server: Server, body: bytes, request: Request, seconds: floa
         return vector_replies(request, vectors, tokens=tokens, seconds=seconds)
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise LMUnavailableError(
-            f"{server} answered with no embeddings of {len(request.messages)} texts: "
+            f"{server} did not answer with the embeddings of {len(request.messages)} texts: "
             f"{server.excerpt(body)!r}. Check that it serves an embedding model and that base_url "
             "is its address, up to /v1"
         ) from error
@@ -49,16 +55,16 @@ def read_embeddings(server: Server, body: bytes, request: Request, seconds: floa
 def vector_replies(
     request: Request, vectors: Sequence[Sequence[float]], *, tokens: int, seconds: float
 ) -> list[Reply]:
-    """A reply for each text of a request.
+    """Build one reply per text of a request.
 
     Args:
-        request: what was asked.
-        vectors: a vector for each text.
-        tokens: what all texts took together; each is taken to have its share by length.
-        seconds: how long it took.
+        request: The request.
+        vectors: One vector per text.
+        tokens: The total number of tokens; they are divided among the texts by length.
+        seconds: How long the request took.
 
     Raises:
-        ValueError: if there are more or fewer vectors than texts, or one is none.
+        ValueError: If the number of vectors is wrong, or a vector is invalid.
     """
     texts = texts_of(request)
     lengths = [0, *accumulate(max(len(text), 1) for text in texts)]

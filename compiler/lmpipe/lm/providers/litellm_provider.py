@@ -1,4 +1,4 @@
-"""Hosted models by their litellm names. Imports litellm, which takes seconds, on first use."""
+"""Hosted models by their litellm names. litellm takes seconds to import: on first use."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ _UNAVAILABLE = (
 
 
 class LiteLLMProvider:
-    """Asks any provider that litellm knows; keys come from `api_key` or the environment.
+    """Sends requests to any provider that litellm supports.
 
-    A JSON schema is sent where litellm says that the model takes one. A grammar never is: no
-    hosted provider takes GBNF, so the reply is held to its form by parsing only.
+    Keys come from `api_key` or the environment. A JSON schema is sent if litellm lists the model
+    as supporting one. A grammar is never sent, because no hosted provider supports GBNF; then
+    only parsing enforces the reply's format.
     """
 
     def __init__(self) -> None:
@@ -41,46 +42,46 @@ class LiteLLMProvider:
         self._takes_schema: dict[str, bool] = {}
 
     async def complete(self, request: Request) -> Reply:
-        """Ask the LM once.
+        """Send one request.
 
         Raises:
-            LMUnavailableError: on rate limits, timeouts, 5xx and broken connections.
-            LMRequestError: if the provider refuses the request.
-            ConfigError: if litellm is not installed.
+            LMUnavailableError: On rate limits, timeouts, 5xx and lost connections.
+            LMRequestError: If the provider refuses the request.
+            ConfigError: If litellm is not installed.
         """
         return await self._ask(request, None)
 
     async def stream(self, request: Request, on_text: OnText) -> Reply:
-        """Like `complete`, and tells the text as it comes."""
+        """Like `complete`; also reports the text as it arrives."""
         return await self._ask(request, on_text)
 
     async def embed(self, request: Request) -> list[Reply]:
-        """Ask for the vectors of a request's texts; errors as in `complete`."""
-        lm, litellm, start = request.lm, await self._loaded(), time.perf_counter()
+        """Embed a request's texts. Raises like `complete`."""
+        lm, litellm, start = request.lm, await self._load(), time.perf_counter()
         arguments = {**_common(lm), "input": texts_of(request)}
-        response = await self._answered(lm, litellm.aembedding(**arguments))
+        response = await self._await_answer(lm, litellm.aembedding(**arguments))
         return _read_vectors(request, response, time.perf_counter() - start)
 
     async def _ask(self, request: Request, on_text: OnText | None) -> Reply:
-        lm, litellm = request.lm, await self._loaded()
+        lm, litellm = request.lm, await self._load()
         arguments, start = self._arguments(request), time.perf_counter()
         if on_text is None:
-            response = await self._answered(lm, litellm.acompletion(**arguments))
+            response = await self._await_answer(lm, litellm.acompletion(**arguments))
         else:
             arguments |= {"stream": True, "stream_options": {"include_usage": True}}
-            response = await self._answered(lm, _streamed(litellm, arguments, on_text))
+            response = await self._await_answer(lm, _stream(litellm, arguments, on_text))
         return _read_reply(lm, response, time.perf_counter() - start)
 
-    async def _loaded(self) -> Any:
+    async def _load(self) -> Any:
         if self._litellm is None:
-            # In a thread: the other calls of the loop must not wait for this import.
+            # In a thread, so that the import does not block the loop.
             self._litellm = await asyncio.to_thread(_import_litellm)
         return self._litellm
 
-    async def _answered(self, lm: LM, asked: Awaitable[Any]) -> Any:
-        """What litellm gives in time; its errors become ours."""
+    async def _await_answer(self, lm: LM, asked: Awaitable[Any]) -> Any:
+        """Await litellm within the LM's timeout, and translate its errors."""
         try:
-            # litellm's own timeout is for each read: a body that drips in would never end.
+            # litellm's timeout applies to each read: a body could drip in without end.
             async with asyncio.timeout(lm.timeout):
                 return await asked
         except TimeoutError as error:
@@ -95,7 +96,7 @@ class LiteLLMProvider:
             raise mapped from _without_key(error, lm.api_key)
 
     async def aclose(self) -> None:
-        """Nothing to release: litellm shares its connections and closes them at exit."""
+        """Do nothing: litellm shares its connections and closes them at exit."""
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         lm = request.lm
@@ -109,11 +110,11 @@ class LiteLLMProvider:
         if lm.temperature > 0:
             arguments["seed"] = request.seed()
         constraint = request.constraint
-        if constraint and constraint.kind == "json_schema" and self._schema_goes_to(lm.model):
+        if constraint and constraint.kind == "json_schema" and self._takes_json_schema(lm.model):
             arguments["response_format"] = json_schema_format(constraint)
         return arguments
 
-    def _schema_goes_to(self, model: str) -> bool:
+    def _takes_json_schema(self, model: str) -> bool:
         if model not in self._takes_schema:
             known = self._litellm.supports_response_schema(model=model)
             self._takes_schema[model] = bool(known)
@@ -121,13 +122,13 @@ class LiteLLMProvider:
 
 
 def _common(lm: LM) -> dict[str, Any]:
-    """What every call of an LM is made with."""
+    """The arguments of every litellm call."""
     arguments: dict[str, Any] = {
         **lm.params,
         "model": lm.model,
         "timeout": lm.timeout,
-        "drop_params": False,  # a parameter that is not sent would still be in the cache key
-        "num_retries": 0,  # the runtime retries; litellm and the openai client must not
+        "drop_params": False,  # a dropped parameter would still be in the cache key
+        "num_retries": 0,  # only the runtime retries, not litellm or the openai client
         "max_retries": 0,
     }
     if lm.api_key:
@@ -140,25 +141,25 @@ def _common(lm: LM) -> dict[str, Any]:
 
 
 def _import_litellm() -> Any:
-    # Without this, importing litellm downloads a price table.
+    # Without this, importing litellm downloads a price list.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     try:
         litellm: Any = import_module("litellm")
     except ImportError as error:
         raise ConfigError(
-            "hosted LMs are reached through litellm, which cannot be imported "
-            f"({error}): pip install 'lmpipe[litellm]'"
+            f"hosted LMs need litellm, which cannot be imported ({error}): "
+            "pip install 'lmpipe[litellm]'"
         ) from error
     litellm.suppress_debug_info = True  # it prints advice to stdout with every error
     return litellm
 
 
-async def _streamed(litellm: Any, arguments: dict[str, Any], on_text: OnText) -> Any:
-    return await _gathered(await litellm.acompletion(**arguments), on_text)
+async def _stream(litellm: Any, arguments: dict[str, Any], on_text: OnText) -> Any:
+    return await _assemble(await litellm.acompletion(**arguments), on_text)
 
 
-async def _gathered(chunks: AsyncIterator[Any], on_text: OnText) -> Any:
-    """The whole response that a stream of chunks comes to."""
+async def _assemble(chunks: AsyncIterator[Any], on_text: OnText) -> Any:
+    """Assemble the whole response from a stream of chunks."""
     text, finish, usage, fingerprint = "", None, None, None
     async for chunk in chunks:
         usage = getattr(chunk, "usage", None) or usage
@@ -175,7 +176,9 @@ async def _gathered(chunks: AsyncIterator[Any], on_text: OnText) -> Any:
 
 def _read_reply(lm: LM, response: Any, seconds: float) -> Reply:
     if not getattr(response, "choices", None):
-        raise LMUnavailableError(f"{lm.model} answered with no choices: ask again, or see its log")
+        raise LMUnavailableError(
+            f"{lm.model} answered without choices. If this lasts, check the provider's status"
+        )
     choice = response.choices[0]
     finishes: dict[Any, Finish] = {"stop": "stop", "length": "length"}
     usage = getattr(response, "usage", None)
@@ -201,13 +204,13 @@ def _read_vectors(request: Request, response: Any, seconds: float) -> list[Reply
         return vector_replies(request, vectors, tokens=tokens, seconds=seconds)
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise LMUnavailableError(
-            f"{request.lm.model} answered with no embeddings of {len(request.messages)} texts: "
-            "check that it is an embedding model"
+            f"{request.lm.model} did not answer with the embeddings of {len(request.messages)} "
+            "texts: check that it is an embedding model"
         ) from error
 
 
 def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | None:
-    """The error of ours that one of litellm's stands for; None if it is none of litellm's."""
+    """Translate one of litellm's errors; None for any other error."""
     known = {
         name: kind
         for name, kind in vars(litellm.exceptions).items()
@@ -216,7 +219,7 @@ def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | None:
     if not isinstance(error, tuple(known.values())):
         return None
     status = getattr(error, "status_code", None)
-    message = f"{lm.model} through litellm: {_said(error, lm.api_key)}"
+    message = f"{lm.model} through litellm: {_message(error, lm.api_key)}"
     unavailable = tuple(known[name] for name in _UNAVAILABLE if name in known)
     retryable = isinstance(status, int) and (status in (408, 409, 429) or status >= 500)
     if retryable or isinstance(error, unavailable):
@@ -226,13 +229,13 @@ def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | None:
             retry_after=_retry_after(error),
         )
     return LMRequestError(
-        f"{message}. To go on, check the api_key, the model's name and the parameters",
+        f"{message}. Check the api_key, the model's name and the parameters",
         status=status,
     )
 
 
 def _retry_after(error: Exception) -> float | None:
-    # litellm keeps the server's headers beside a response of its own making, which has none.
+    # litellm keeps the server's headers on the error, beside a response that it made up.
     for owner, name in ((error, "litellm_response_headers"), (error, "response")):
         headers = getattr(owner, name, None)
         headers = getattr(headers, "headers", headers) or {}
@@ -241,11 +244,11 @@ def _retry_after(error: Exception) -> float | None:
     return None
 
 
-def _said(error: Exception, key: str | None) -> str:
+def _message(error: Exception, key: str | None) -> str:
     text = str(error)
     return (text.replace(key, "[api key]") if key else text)[:500]
 
 
 def _without_key(error: Exception, key: str | None) -> Exception | None:
-    """The error as a cause for the traceback, unless it would print the key there."""
+    """The error, to be shown as the cause in a traceback, unless it contains the key."""
     return None if key and key in str(error) else error

@@ -1,4 +1,4 @@
-"""What is sent to a server that speaks OpenAI's chat completions."""
+"""The JSON body of a chat completion request in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from lmpipe.errors import ConfigError
 from lmpipe.lm.lm import Structured
 from lmpipe.lm.request import Constraint, Request
 
-# vLLM fills in what a request leaves out from the model's own generation config, so that a reply
-# would depend on something that is in no cache key. These values change nothing.
+# vLLM fills in missing parameters from the model's generation config, which is not in the cache
+# key. These values have no effect on decoding.
 _VLLM_DEFAULTS = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
 def request_body(request: Request, structured: Structured) -> dict[str, Any]:
-    """What is sent to the server, as JSON.
+    """Build the body of a request.
 
     Args:
-        request: what to ask.
-        structured: how the server takes constraints; a kind that it does not take is left out,
-            so that the reply is held to its form by parsing only.
+        request: The request.
+        structured: The form in which the server takes constraints. A constraint that it does not
+            support is left out; then only parsing enforces the reply's format.
 
     Raises:
-        ConfigError: if the LM's parameters ask for a stream or for several replies at once.
+        ConfigError: If the LM's parameters include a stream or several replies per call.
     """
     lm = request.lm
     if lm.params.get("stream") or lm.params.get("n") not in (None, 1):
         raise ConfigError(
-            f"LM({lm.model!r}): the parameters stream and n are not supported, as a call is one "
-            "whole reply: leave them out, and ask for more samples to get several replies"
+            f"LM({lm.model!r}): the parameters stream and n are not supported, because a call "
+            "returns one whole reply: leave them out, and draw more samples for several replies"
         )
     body = {
         **(_VLLM_DEFAULTS if lm.provider == "vllm" else {}),
@@ -42,7 +42,7 @@ def request_body(request: Request, structured: Structured) -> dict[str, Any]:
     if "max_completion_tokens" not in lm.params:
         body["max_tokens"] = lm.max_tokens
     if lm.temperature > 0:
-        # The LM's own seed, if any, has gone into this one: each sample needs its own.
+        # Each sample needs its own seed; this one is derived from the LM's seed, if it has one.
         body["seed"] = request.seed()
     if request.constraint is not None:
         body.update(_constraint(request.constraint, structured))
@@ -50,7 +50,7 @@ def request_body(request: Request, structured: Structured) -> dict[str, Any]:
 
 
 def takes(structured: Structured, constraint: Constraint | None) -> bool:
-    """Whether a server that takes constraints this way enforces this one."""
+    """Whether a server that takes constraints in this form enforces this one."""
     return constraint is not None and bool(_constraint(constraint, structured))
 
 
@@ -63,21 +63,21 @@ def _constraint(constraint: Constraint, structured: Structured) -> dict[str, Any
                 return {"structured_outputs": {"grammar": constraint.value}}
             case "llamacpp":
                 return {"grammar": constraint.value}
-        return {}  # OpenAI's own interface has no field for it
+        return {}  # OpenAI's API has no field for grammars
     if structured == "vllm":
         return {"structured_outputs": {"json": orjson.loads(constraint.value)}}
     return {"response_format": json_schema_format(constraint)}
 
 
 def json_schema_format(constraint: Constraint) -> dict[str, Any]:
-    """The `response_format` for a JSON schema, strict wherever OpenAI's rules allow that."""
+    """The `response_format` for a JSON schema; strict where OpenAI's rules allow it."""
     schema = orjson.loads(constraint.value)
     reply = {"name": "reply", "strict": _allows_strict(schema), "schema": schema}
     return {"type": "json_schema", "json_schema": reply}
 
 
 def _allows_strict(schema: Any) -> bool:
-    """Whether every object is closed and has no optional property; else OpenAI answers 400."""
+    """Whether each object is closed and has no optional property; OpenAI rejects others."""
     if isinstance(schema, list):
         return all(map(_allows_strict, schema))
     if not isinstance(schema, dict):

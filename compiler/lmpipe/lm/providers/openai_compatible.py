@@ -1,4 +1,4 @@
-"""vLLM and every other server that speaks OpenAI's chat completions, over HTTP/1.1."""
+"""vLLM and all other servers with OpenAI's chat completions API."""
 
 from __future__ import annotations
 
@@ -31,27 +31,29 @@ OPENAI_URL = "https://api.openai.com/v1"
 _CHAT = "/chat/completions"
 _EMBEDDINGS = "/embeddings"
 
-# How servers take constraints, by whom they name as the owner of their models.
+# The form in which servers take constraints, by the owner that their models name.
 _OWNERS: dict[str, Structured] = {"vllm": "vllm", "llamacpp": "llamacpp"}
 
 
 class StructuredOutputsWarning(UserWarning):
-    """A server does not take constraints: replies are held to their form by parsing only."""
+    """A server does not support constraints: only parsing enforces the format of replies."""
 
 
 class OpenAICompatibleProvider:
-    """Asks servers by `POST {base_url}/chat/completions`, and for vectors `{base_url}/embeddings`.
+    """Sends `POST {base_url}/chat/completions`, and `{base_url}/embeddings` for vectors.
 
-    How a server takes constraints is declared on the LM, known by its provider, or asked of the
-    server once. One that refuses what it was thought to take is asked without from then on.
+    The form in which the server takes constraints is declared on the LM, implied by its provider,
+    or read from the server's list of models. If the server refuses a constraint, later requests
+    are sent without one.
 
     Args:
-        lm: an LM at this server; its address, key, headers and timeout hold for all requests.
-        address: the one of its replicas to ask; its `base_url` by default.
-        connect_timeout: the longest wait for a connection, in seconds.
+        lm: An LM at this server; its address, key, headers, TLS files and timeout apply to all
+            requests.
+        address: The address of the replica; the LM's `base_url` by default.
+        connect_timeout: The maximum time for opening a connection, in seconds.
 
     Raises:
-        ConfigError: if the LM lacks an address or a key that it needs, or these cannot be used.
+        ConfigError: If the address, key, header or TLS file is missing or cannot be used.
     """
 
     def __init__(
@@ -63,70 +65,74 @@ class OpenAICompatibleProvider:
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         try:
-            self._http = HttpClient(self._url, headers=headers, connect_timeout=connect_timeout)
-        except UrlError:  # its cause may show the password
+            self._http = HttpClient(
+                self._url, headers=headers, connect_timeout=connect_timeout, tls=lm.tls
+            )
+        except UrlError:  # its cause may contain the password
             raise address_error(lm.model, self._url) from None
         except ConfigError as error:
             raise ConfigError(f"LM({lm.model!r}): {error}") from None
+        self._servers: dict[str, Server] = {}  # by model, for messages
         self._structured: Structured = "auto"
-        self._proven = False  # whether it has taken a constraint already
-        self._asking = asyncio.Lock()
+        self._proven = False  # whether the server has accepted a constraint
+        self._detecting = asyncio.Lock()
 
     async def complete(self, request: Request) -> Reply:
-        """Ask the server once.
+        """Send one request.
 
         Raises:
-            LMUnavailableError: on 408, 409, 429, 5xx, a timeout, a broken connection or a reply
-                that is no completion.
-            LMRequestError: if the server refuses the request.
+            LMUnavailableError: On 408, 409, 429, 5xx, a timeout, a lost connection or an answer
+                that is not a completion.
+            LMRequestError: If the server refuses the request, or its answer is too large.
         """
-        return (await self._ask(request, {}))[0]
+        return (await self._complete(request, {}))[0]
 
     async def samples(self, request: Request, n: int) -> list[Reply]:
-        """Ask for several samples in one request; errors as in `complete`."""
-        replies = await self._ask(request, {"n": n})
-        if len(replies) < n:  # servers that know no `n` send one
+        """Draw several samples in one request. Raises like `complete`."""
+        replies = await self._complete(request, {"n": n})
+        if len(replies) < n:  # a server without support for `n` sends one
             more = (
-                self._ask(request, {"seed": request.seed() + i}) for i in range(len(replies), n)
+                self._complete(request, {"seed": request.seed() + i})
+                for i in range(len(replies), n)
             )
             replies += [reply for (reply, *_) in await asyncio.gather(*more)]
         return replies[:n]
 
     async def stream(self, request: Request, on_text: OnText) -> Reply:
-        """Like `complete`, and tells the text as it comes."""
+        """Like `complete`; also reports the text as it arrives."""
         changes = {"stream": True, "stream_options": {"include_usage": True}}
-        return (await self._ask(request, changes, on_text))[0]
+        return (await self._complete(request, changes, on_text))[0]
 
     async def embed(self, request: Request) -> list[Reply]:
-        """Ask for the vectors of a request's texts; errors as in `complete`."""
-        server = server_of(request.lm, self._url, self._key)
+        """Embed a request's texts. Raises like `complete`."""
+        server = self._server(request.lm)
         start = time.perf_counter()
-        body = await self._sent(server, _EMBEDDINGS, embedding_body(request))
+        body = await self._post_bytes(server, _EMBEDDINGS, embedding_body(request))
         return read_embeddings(server, body, request, time.perf_counter() - start)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _ask(
+    async def _complete(
         self, request: Request, changes: dict[str, Any], on_text: OnText | None = None
     ) -> list[Reply]:
         if request.constraint is None:
-            return await self._post(request, "none", changes, on_text)
-        structured = await self._how_structured(request.lm)
+            return await self._post_request(request, "none", changes, on_text)
+        structured = await self._constraint_form(request.lm)
         constrained = takes(structured, request.constraint)
         try:
-            replies = await self._post(request, structured, changes, on_text)
+            replies = await self._post_request(request, structured, changes, on_text)
         except LMRequestError as error:
             if self._proven or not constrained or error.status not in (400, 422, 501):
                 raise
-            # Is it the constraint that the server refuses, or something else?
-            replies = await self._post(request, "none", changes, on_text)
+            # Find out whether the server refuses the constraint or something else.
+            replies = await self._post_request(request, "none", changes, on_text)
             self._structured = "none"
             warnings.warn(
-                f"{error}\n  it answers without a constraint: from now on replies are held to "
-                "their form by parsing only. Say how it takes constraints, or that it does not: "
-                f"LM({request.lm.model!r}, structured=…)",
+                f"{error}\n  The server answers without the constraint: from now on, only parsing "
+                "enforces the format of replies. Declare the form of constraints that it takes, "
+                f"or none: LM({request.lm.model!r}, structured=…)",
                 StructuredOutputsWarning,
                 stacklevel=2,
             )
@@ -134,7 +140,7 @@ class OpenAICompatibleProvider:
         self._proven = self._proven or constrained
         return replies
 
-    async def _post(
+    async def _post_request(
         self,
         request: Request,
         structured: Structured,
@@ -144,18 +150,18 @@ class OpenAICompatibleProvider:
         body = request_body(request, structured)
         if changes:
             body.update(changes)
-        server = server_of(request.lm, self._url, self._key)
+        server = self._server(request.lm)
         start = time.perf_counter()
         if on_text is not None:
             try:
-                return await self._streamed(server, orjson.dumps(body), on_text, start)
+                return await self._post_streaming(server, orjson.dumps(body), on_text, start)
             except HttpError as error:
                 raise self._connection_error(server, error) from error
-        content = await self._sent(server, _CHAT, body)
+        content = await self._post_bytes(server, _CHAT, body)
         return read_replies(server, content, time.perf_counter() - start)
 
-    async def _sent(self, server: Server, path: str, body: dict[str, Any]) -> bytes:
-        """What the server answers, if it does so well."""
+    async def _post_bytes(self, server: Server, path: str, body: dict[str, Any]) -> bytes:
+        """Post a body; returns the body of a successful answer."""
         try:
             response = await self._http.request(
                 "POST", path, orjson.dumps(body), timeout=self._timeout
@@ -166,14 +172,14 @@ class OpenAICompatibleProvider:
             raise status_error(server, response.status, response.headers, response.body)
         return response.body
 
-    async def _streamed(
+    async def _post_streaming(
         self, server: Server, body: bytes, on_text: OnText, start: float
     ) -> list[Reply]:
         async with self._http.stream("POST", _CHAT, body, timeout=self._timeout) as response:
             if response.status != 200:
-                said = await response.read()
-                raise status_error(server, response.status, response.headers, said)
-            if response.headers.media_type == "text/event-stream":
+                content = await response.read()
+                raise status_error(server, response.status, response.headers, content)
+            if response.media_type == "text/event-stream":
                 streamed = StreamedReply(server, on_text)
                 async for line in response.lines():
                     streamed.take(line)
@@ -181,13 +187,19 @@ class OpenAICompatibleProvider:
             content = await response.read()
         return read_replies(server, content, time.perf_counter() - start)
 
+    def _server(self, lm: LM) -> Server:
+        server = self._servers.get(lm.model)
+        if server is None:
+            server = self._servers[lm.model] = server_of(lm, self._url, self._key)
+        return server
+
     def _connection_error(self, server: Server, error: HttpError) -> LMError:
         return connection_error(
             server, error, timeout=self._timeout, connect_timeout=self._connect_timeout
         )
 
-    async def _how_structured(self, lm: LM) -> Structured:
-        """How the server takes constraints."""
+    async def _constraint_form(self, lm: LM) -> Structured:
+        """The form in which the server takes constraints."""
         if self._structured == "none":
             return "none"
         if lm.structured != "auto":
@@ -196,13 +208,13 @@ class OpenAICompatibleProvider:
             return "vllm"
         if lm.base_url is None:
             return "openai"
-        async with self._asking:
+        async with self._detecting:
             if self._structured == "auto":
-                self._structured = await self._asked_what_it_is(lm)
+                self._structured = await self._detect_constraint_form(lm)
         return self._structured
 
-    async def _asked_what_it_is(self, lm: LM) -> Structured:
-        server = server_of(lm, self._url, self._key)
+    async def _detect_constraint_form(self, lm: LM) -> Structured:
+        server = self._server(lm)
         try:
             response = await self._http.request("GET", "/models", timeout=self._timeout)
             if response.status != 200:
@@ -212,7 +224,7 @@ class OpenAICompatibleProvider:
         except HttpError as error:
             raise self._connection_error(server, error) from error
         except (LMRequestError, ValueError, TypeError, AttributeError, LookupError):
-            return "openai"  # no list of models: what it takes shows when it is asked
+            return "openai"  # no list of models; if this is wrong, the server will refuse
         known: list[Structured] = [_OWNERS[owner] for owner in owners if owner in _OWNERS]
         return known[0] if known else "openai"
 
@@ -222,14 +234,14 @@ def _endpoint(lm: LM, address: str | None) -> tuple[str, str]:
         return address, (lm.api_key or "").strip()
     if lm.provider != "openai":
         raise ConfigError(
-            f"LM({lm.model!r}) has no base_url: say where the server is, such as "
+            f"LM({lm.model!r}) has no base_url: give the server's address, such as "
             f'LM({lm.model!r}, base_url="http://127.0.0.1:8000/v1")'
         )
-    # The key from the environment is OpenAI's: it goes to no other server.
+    # The key in the environment is for OpenAI: never send it to another server.
     key = (lm.api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
     if not key:
         raise ConfigError(
             f"LM({lm.model!r}) has no key: set OPENAI_API_KEY or pass api_key=, or pass base_url= "
-            "for a server of your own"
+            "for a self-hosted server"
         )
     return OPENAI_URL, key

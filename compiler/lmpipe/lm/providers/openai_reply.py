@@ -1,4 +1,4 @@
-"""What comes from a server that speaks OpenAI's chat completions: replies, streams, refusals."""
+"""The answers of servers with OpenAI's chat completions API: replies, streams and errors."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lmpipe.lm.http import (
     ConnectTimeoutError,
     HttpError,
     ResponseTimeoutError,
+    TooLargeError,
 )
 from lmpipe.lm.lm import LM, without_password
 from lmpipe.lm.providers.base import OnText
@@ -24,17 +25,19 @@ from lmpipe.lm.traffic.retry import parse_retry_after
 from lmpipe.lm.usage import Usage
 
 _FINISHES: Mapping[Any, Finish] = {"stop": "stop", "length": "length"}
-_SHORTEST_SECRET = 4  # shorter keys protect nothing, and stand in every other word
+_SHORTEST_SECRET = 4  # characters; shorter ones are not secret, and occur in common words
+_EXCERPT = 500  # characters
+_SEARCHED = 2**16  # bytes of an answer that an excerpt is made from
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Whom a request went to, for messages.
+    """The server that a request went to, for messages.
 
     Args:
-        model: the LM's name.
-        url: the server's address.
-        secrets: what must not be in any message: the key, and what headers hold.
+        model: The LM's name.
+        url: The server's address.
+        secrets: Texts that must not appear in messages: the key, and the values of headers.
     """
 
     model: str
@@ -45,16 +48,16 @@ class Server:
         return f"{self.model} at {without_password(self.url)}"
 
     def excerpt(self, text: bytes) -> str:
-        """What the server wrote, short and without secrets."""
-        # Redacted before it is cut, so that no half of a secret is left at the end.
-        said = text.decode("utf-8", "replace")
+        """The beginning of what the server sent, without secrets."""
+        shown = text[:_SEARCHED].decode("utf-8", "replace")
         for secret in self.secrets:
-            said = said.replace(secret, "[secret]")
-        return said[:500].strip() or "(nothing)"
+            shown = shown.replace(secret, "[secret]")
+        # Cut after secrets are replaced, so that no part of one is left at the end.
+        return shown[:_EXCERPT].strip() or "(nothing)"
 
 
 def server_of(lm: LM, url: str, key: str) -> Server:
-    """The server of an LM, with the secrets that are sent to it."""
+    """Describe an LM's server, with the secrets that are sent to it."""
     secrets = (key, urlsplit(url).password or "", *lm.headers.values())
     return Server(
         lm.model, url, tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
@@ -62,13 +65,17 @@ def server_of(lm: LM, url: str, key: str) -> Server:
 
 
 def read_replies(server: Server, body: bytes, seconds: float) -> list[Reply]:
-    """Read a completion: one reply for each of its choices.
+    """Parse a completion into one reply per choice.
 
-    What the prompt took stands in the first reply's usage alone, and so does what the server
-    does not say apart, so that sums are right.
+    Only the first reply's usage counts the prompt's tokens, so that the sum over all is right.
+
+    Args:
+        server: The server, for messages.
+        body: The body of its answer.
+        seconds: How long the answer took.
 
     Raises:
-        LMUnavailableError: if it is no completion.
+        LMUnavailableError: If the body is not a completion.
     """
     try:
         value = orjson.loads(body)
@@ -90,7 +97,7 @@ def read_replies(server: Server, body: bytes, seconds: float) -> list[Reply]:
         ]
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise LMUnavailableError(
-            f"{server} answered with no chat completion: {server.excerpt(body)!r}. Check "
+            f"{server} did not answer with a chat completion: {server.excerpt(body)!r}. Check "
             "that base_url is the address of an OpenAI-compatible server, up to /v1"
         ) from error
 
@@ -112,7 +119,7 @@ def _usage(value: Any) -> Usage:
 
 
 def _shares(usage: Usage, n: int) -> list[Usage]:
-    """What each of `n` choices is taken to have cost: servers tell the sum alone."""
+    """Divide the usage among `n` choices: servers report only the sum."""
     if n == 1:
         return [usage]
     each, rest = divmod(usage.completion_tokens, n)
@@ -121,11 +128,11 @@ def _shares(usage: Usage, n: int) -> list[Usage]:
 
 
 class StreamedReply:
-    """A reply that comes in server-sent events.
+    """A reply that arrives as server-sent events.
 
     Args:
-        server: who sends it.
-        on_text: told all the text so far, each time that more has come.
+        server: The server that sends it, for messages.
+        on_text: Called with all the text so far, each time that more arrives.
     """
 
     def __init__(self, server: Server, on_text: OnText) -> None:
@@ -141,7 +148,7 @@ class StreamedReply:
         """Take one line of the stream.
 
         Raises:
-            LMUnavailableError: if it is no piece of a completion, or tells of an error.
+            LMUnavailableError: If it is not a piece of a completion, or reports an error.
         """
         line = line.strip()
         if not line.startswith(b"data:"):
@@ -153,7 +160,7 @@ class StreamedReply:
         try:
             value = orjson.loads(data)
             if value.get("error"):
-                raise ValueError("the server broke off")
+                raise ValueError("the server reports an error")
             self._usage = _usage(value["usage"]) if value.get("usage") else self._usage
             self._fingerprint = str(value.get("system_fingerprint") or self._fingerprint)
             for choice in value.get("choices") or ():
@@ -161,8 +168,8 @@ class StreamedReply:
                 self._add(_content((choice.get("delta") or {}).get("content")))
         except (ValueError, TypeError, AttributeError, LookupError) as error:
             raise LMUnavailableError(
-                f"{self._server} sent {self._server.excerpt(data)!r} in a stream, which is no "
-                "piece of a completion: ask again, or see its log"
+                f"{self._server} sent {self._server.excerpt(data)!r} in a stream, which is not a "
+                "piece of a completion. If this lasts, see its log"
             ) from error
 
     def _add(self, piece: str) -> None:
@@ -171,23 +178,23 @@ class StreamedReply:
             self._on_text(self._text)
 
     def reply(self, seconds: float) -> Reply:
-        """The whole reply.
+        """The whole reply, at the end of the stream.
 
         Raises:
-            LMUnavailableError: if the stream ended before it did.
+            LMUnavailableError: If the stream ended before the reply did.
         """
         if not self._ended and self._finish is None:
             raise LMUnavailableError(
-                f"{self._server} broke a stream off after {len(self._text)} characters: ask "
-                "again, or see its log"
+                f"{self._server} ended a stream after {len(self._text)} characters, before the "
+                "reply ended. If this lasts, see its log"
             )
         finish = _FINISHES.get(self._finish, "other")
         return Reply(self._text, finish, self._usage, seconds, self._fingerprint)
 
 
 def status_error(server: Server, status: int, headers: Mapping[str, str], body: bytes) -> LMError:
-    """The error that a status other than 200 stands for."""
-    message = f"{server} answered {status}: {_said(server, body)}"
+    """The error for a status other than 200."""
+    message = f"{server} answered {status}: {_message(server, body)}"
     if status in (408, 409, 429) or status >= 500:
         wait = parse_retry_after(headers.get("Retry-After"))
         advice = "lower max_in_flight or raise the rate limit" if status == 429 else "see its log"
@@ -196,44 +203,59 @@ def status_error(server: Server, status: int, headers: Mapping[str, str], body: 
         )
     if 300 <= status < 400:
         target = headers.get("Location", "")
-        message = f"{server} redirects to {target}: set base_url to where the server is"
+        message = f"{server} redirects to {target}, which is not followed: set base_url to it"
         return LMRequestError(message, status=status)
     advice = {
-        401: "check the api_key",
-        403: "check the api_key and what it may use",
-        404: "check the model's name and that base_url ends where /chat/completions or /embeddings "
-        "follows",
-    }.get(status, "correct the request: its parameters, its length or its schema")
-    return LMRequestError(f"{message}. To go on, {advice}", status=status)
+        401: "Check the api_key",
+        403: "Check the api_key and its permissions",
+        404: "Check the model's name, and that base_url is the address up to /v1",
+    }.get(status, "Check the request: its parameters, its length and its schema")
+    return LMRequestError(f"{message}. {advice}", status=status)
 
 
 def address_error(model: str, url: str) -> ConfigError:
-    """The error that an address stands for which is none."""
+    """The error for a base_url that is not a valid URL."""
     return ConfigError(
-        f"LM({model!r}): base_url is {without_password(url)!r}, expected an address such as "
-        '"http://127.0.0.1:8000/v1"'
+        f"LM({model!r}): base_url is {without_password(url)!r}, which is not a valid URL: expected "
+        'an address such as "http://127.0.0.1:8000/v1"'
     )
 
 
 def connection_error(
     server: Server, error: HttpError, *, timeout: float, connect_timeout: float
 ) -> LMError:
-    """The error that a broken or missing connection stands for."""
+    """The error for a request without a whole response.
+
+    Args:
+        server: The server, for messages.
+        error: What happened.
+        timeout: The maximum time for the response, in seconds.
+        connect_timeout: The maximum time for opening the connection, in seconds.
+    """
     if isinstance(error, CertificateError):
-        return LMRequestError(f"{server} has no certificate to be trusted: {error}")
+        return LMRequestError(
+            f"{server}: no trusted TLS connection: {error}. Check the certificates: "
+            "LM(…, tls=TLS(ca=…, cert=…, key=…))"
+        )
+    if isinstance(error, TooLargeError):
+        return LMRequestError(
+            f"{server}: {error}: check that base_url is the address of an OpenAI-compatible server"
+        )
     if isinstance(error, ConnectTimeoutError):
-        what = f"gave no connection within {connect_timeout:g} seconds"
+        what = f"did not accept a connection within {connect_timeout:g} seconds"
     elif isinstance(error, ResponseTimeoutError):
         what = f"did not answer within {timeout:g} seconds"
     elif isinstance(error, ConnectError):
         what = f"cannot be reached ({error})"
     else:
-        what = f"broke the connection off ({error or type(error).__name__})"
-    return LMUnavailableError(f"{server} {what}: check that it runs and that base_url is right")
+        what = f"did not send a whole answer ({error or type(error).__name__})"
+    return LMUnavailableError(
+        f"{server} {what}: check that it is running and that base_url is right"
+    )
 
 
-def _said(server: Server, body: bytes) -> str:
-    """What the server said was wrong, in the forms that servers use."""
+def _message(server: Server, body: bytes) -> str:
+    """The server's error message, which servers put in several places."""
     try:
         value = orjson.loads(body)
     except ValueError:

@@ -1,4 +1,4 @@
-"""LMs whose servers are looked after while they are asked: started, stopped, given adapters."""
+"""LMs whose servers are managed: started, stopped, and given adapters."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lmpipe.lm.request import Reply, Request
 
 
 class ServedProvider:
-    """Asks an LM at the server that is up for it.
+    """Sends requests to the server that the manager keeps running for an LM.
 
     Args:
-        lm: an LM; its key, headers and timeout hold for all requests.
-        servers: who looks after servers.
+        lm: The LM; its key, headers and timeout apply to all requests.
+        servers: The server manager.
     """
 
     def __init__(self, lm: LM, servers: Servers) -> None:
@@ -21,33 +21,33 @@ class ServedProvider:
         self._providers: dict[ServedAt, OpenAICompatibleProvider] = {}
 
     async def complete(self, request: Request) -> Reply:
-        """Ask once; errors are those of the server's provider and of who looks after it."""
-        async with self._servers.use(request.lm) as place:
-            return await self._at(place).complete(request)
+        """Send one request. Raises the errors of the server's provider and of the manager."""
+        async with self._servers.use(request.lm) as server:
+            return await self._provider(server).complete(request)
 
     async def samples(self, request: Request, n: int) -> list[Reply]:
-        """Ask for several samples in one request."""
-        async with self._servers.use(request.lm) as place:
-            return await self._at(place).samples(request, n)
+        """Draw several samples in one request."""
+        async with self._servers.use(request.lm) as server:
+            return await self._provider(server).samples(request, n)
 
     async def stream(self, request: Request, on_text: OnText) -> Reply:
-        """Like `complete`, and tells the text as it comes."""
-        async with self._servers.use(request.lm) as place:
-            return await self._at(place).stream(request, on_text)
+        """Like `complete`; also reports the text as it arrives."""
+        async with self._servers.use(request.lm) as server:
+            return await self._provider(server).stream(request, on_text)
 
     async def embed(self, request: Request) -> list[Reply]:
-        """Ask for the vectors of a request's texts."""
-        async with self._servers.use(request.lm) as place:
-            return await self._at(place).embed(request)
+        """Embed a request's texts."""
+        async with self._servers.use(request.lm) as server:
+            return await self._provider(server).embed(request)
 
     async def aclose(self) -> None:
-        """Close the connections; servers are not stopped."""
+        """Close the connections; the servers keep running."""
         for provider in self._providers.values():
             await provider.aclose()
 
-    def _at(self, place: ServedAt) -> OpenAICompatibleProvider:
-        provider = self._providers.get(place)
+    def _provider(self, server: ServedAt) -> OpenAICompatibleProvider:
+        provider = self._providers.get(server)
         if provider is None:
-            lm = self._lm.at(place.base_url, api_key=place.api_key)
-            provider = self._providers[place] = OpenAICompatibleProvider(lm)
+            lm = self._lm.at(server.base_url, api_key=server.api_key)
+            provider = self._providers[server] = OpenAICompatibleProvider(lm)
         return provider

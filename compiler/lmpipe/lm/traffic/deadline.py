@@ -1,8 +1,7 @@
-"""The time by which the LM calls of a block must be done."""
+"""The deadline of the LM calls in a block."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -11,22 +10,26 @@ from typing import ParamSpec, TypeVar
 
 from lmpipe.errors import DeadlineError
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.time_limits import within
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# When it passes, by the monotonic clock, and how many seconds it was away when it was set.
+# When the deadline passes, by the monotonic clock, and how many seconds away it was when set.
 _deadline: ContextVar[tuple[float, float] | None] = ContextVar("lmpipe_deadline", default=None)
 
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Give the LM calls made inside a `with` block so many seconds together, from now.
+    """Limit the total time of the LM calls made inside a `with` block.
 
-    Of nested deadlines the earlier one holds.
+    Of nested deadlines, the earlier one applies.
+
+    Args:
+        seconds: The time from now until the deadline.
 
     Raises:
-        ConfigError: if the seconds are not above 0.
+        ConfigError: If the time is not above 0.
     """
     check_number("using", "deadline", seconds, above=0)
     outer, own = _deadline.get(), (time.monotonic() + seconds, seconds)
@@ -38,38 +41,32 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def check_deadline() -> None:
-    """Refuse a call that begins after the deadline.
+    """Refuse a call that starts after the deadline.
 
     Raises:
-        DeadlineError: if it has passed.
+        DeadlineError: If the deadline has passed.
     """
     found = _deadline.get()
     if found is not None and time.monotonic() >= found[0]:
         raise _passed(found[1])
 
 
-async def in_time(ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Ask for something, wait for it until the deadline, and cancel it then.
+async def before_deadline(ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call an async function, and cancel it at the deadline.
 
     Raises:
-        DeadlineError: if the deadline passes first.
+        DeadlineError: If the deadline passes before the function returns.
     """
     found = _deadline.get()
     if found is None:
         return await ask(*args, **kwargs)
-    timer = asyncio.timeout(found[0] - time.monotonic())
-    try:
-        async with timer:
-            return await ask(*args, **kwargs)
-    except TimeoutError:
-        if not timer.expired():
-            raise
-        raise _passed(found[1]) from None
+    at, seconds = found
+    left = at - time.monotonic()
+    return await within(left, ask(*args, **kwargs), late=lambda: _passed(seconds))
 
 
 def _passed(seconds: float) -> DeadlineError:
     return DeadlineError(
         f"the deadline of {seconds:g} seconds passed before the LM had replied: set a later one "
-        "with lmpipe.using(deadline=…); replies that came until then are in the cache, if there "
-        "is one"
+        "with lmpipe.using(deadline=…); earlier replies are in the cache, if one is configured"
     )

@@ -1,4 +1,4 @@
-"""`Endpoint`: where one LM is asked, with its limits, replicas and retries."""
+"""`Endpoint`: the way to one LM, with its limits, replicas and retries."""
 
 from __future__ import annotations
 
@@ -22,29 +22,30 @@ from lmpipe.lm.providers.base import (
 )
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.traffic.replicas import Lease, Replica, Replicas
-from lmpipe.lm.traffic.retry import RetryPolicy, ask_again
+from lmpipe.lm.traffic.retry import RetryPolicy, with_retries
 from lmpipe.lm.traffic.throttle import Throttle, TokenMeter
 from lmpipe.lm.usage import Usage
 
 T = TypeVar("T", Reply, list[Reply])
 
-_OVERLOADED = (429, 503, 529)  # the statuses of a server that wants less, not of one that fails
+_OVERLOADED = (429, 503, 529)  # statuses of a server that is overloaded, not broken
 
 
 class Endpoint:
-    """A server, or several replicas of one, that answer for one LM. Lives on one event loop.
+    """The server of one LM, or several replicas of it. Runs on one event loop.
 
-    Requests are sent in the order in which they came, as soon as a replica may be asked. One that
-    fails goes to the next replica at once; when all have failed it, it waits and starts anew.
+    Requests are sent in the order of their arrival, as soon as a replica has room. A request that
+    fails goes to the next replica at once; when all replicas have failed it, it is retried after a
+    wait.
 
     Args:
-        lm: the LM; others that differ in their decoding settings alone are asked here too.
-        max_in_flight: requests in flight at a time at each replica, where the LM sets no limit of
-            its own.
-        retry: how often and how patiently an unavailable server is asked again.
-        on_retry: called with the attempt's number, the wait in seconds and the error before each
-            wait; and with a wait of 0 when a replica is found to be away and others take over.
-        open_provider: makes the provider for one address of the LM.
+        lm: The LM. LMs that differ only in their decoding settings share the endpoint.
+        max_in_flight: The maximum number of requests in flight at each replica, if the LM does not
+            limit it.
+        retry: Retry attempts and backoff for an unavailable server.
+        on_retry: Called before each wait with the attempt's number, the wait in seconds and the
+            error; with a wait of 0 if a replica is found to be away and others take over.
+        open_provider: Makes the provider for one address of the LM.
     """
 
     def __init__(
@@ -68,48 +69,48 @@ class Endpoint:
         self._retry = retry
         self._on_retry = on_retry
         self._rng = random.Random()
-        self._line: deque[_Waiting] = deque()
+        self._queue: deque[_Waiting] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def ask(self, request: Request, *, on_text: OnText | None = None) -> Coroutine[Any, Any, Reply]:
-        """Ask until there is a reply.
+        """Send a request, with retries.
 
         Args:
-            request: what to ask.
-            on_text: told all the text that has come so far, where the provider can tell; it
-                starts from nothing where the request is sent again.
+            request: The request.
+            on_text: Called with all the text so far as it arrives, if the provider streams; after
+                a retry the text starts again.
 
         Raises:
-            LMError: if the LM cannot be reached after retries, or refuses.
+            LMError: If the LM is unavailable after retries, or refuses the request.
         """
         send = _complete if on_text is None else partial(_stream, on_text=on_text)
         return self._ask(_Call(request, _embed_one if request.embeds else send, 1))
 
     def embed(self, request: Request) -> Coroutine[Any, Any, list[Reply]]:
-        """Ask for the vectors of several texts at once: a reply for each turn of the request.
+        """Embed several texts in one request: one reply per message.
 
         Raises:
-            ConfigError: if its provider gives none.
-            LMError: if the LM cannot be reached after retries, or refuses.
+            ConfigError: If the provider does not support embeddings.
+            LMError: If the LM is unavailable after retries, or refuses the request.
         """
         return self._ask(_Call(request, _embed, 1))
 
     def samples(self, request: Request, n: int) -> Coroutine[Any, Any, list[Reply]]:
-        """Ask for several samples in one request; see `draws_samples`."""
+        """Draw several samples in one request; see `draws_samples`."""
         return self._ask(_Call(request, partial(_samples, n=n), n))
 
     @property
     def draws_samples(self) -> bool:
-        """Whether `samples` can be asked here."""
+        """Whether the provider supports `samples`."""
         return all(isinstance(one.provider, SamplingProvider) for one in self._replicas.all)
 
     async def aclose(self) -> None:
         """Release connections and engines."""
         if self._timer is not None:
             self._timer.cancel()
-        for waiting in self._line:
-            waiting.place.cancel()
+        for waiting in self._queue:
+            waiting.lease.cancel()
         await asyncio.gather(*(replica.provider.aclose() for replica in self._replicas.all))
 
     async def _ask(self, call: _Call[T]) -> T:
@@ -120,7 +121,7 @@ class Endpoint:
             return await self._round(call, 1)
         except LMUnavailableError as error:
             first = error
-        return await ask_again(
+        return await with_retries(
             partial(self._round, call),
             first,
             policy=self._retry,
@@ -131,44 +132,44 @@ class Endpoint:
         )
 
     def _start_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Forget what is in flight on another loop: in a forked child none of it ever ends."""
+        """Forget requests in flight on another loop: in a forked child they never end."""
         self._loop, self._timer = loop, None
-        self._line.clear()
+        self._queue.clear()
         for replica in self._replicas.all:
             replica.probes = replica.throttle.in_flight = 0
 
     async def _round(self, call: _Call[T], attempt: int) -> T:
-        """Ask one replica after the other, each once at most."""
+        """Try one replica after the other, each at most once."""
         tokens = self._meter.estimate(call.request, call.samples) if self._meter else 0.0
         tried: list[Replica] = []
         error: LMUnavailableError | None = None
         while True:
             now = self._now()
-            place = self._enter(call.request, tokens, tried, now)
-            if isinstance(place, _Waiting):
-                place = await self._turn(place)
+            lease = self._enter(call.request, tokens, tried, now)
+            if isinstance(lease, _Waiting):
+                lease = await self._turn(lease)
                 now = self._now()
-            if place is None:
+            if lease is None:
                 assert error is not None
                 raise error
             try:
-                reply = await call.send(place.replica.provider, call.request)
+                reply = await call.send(lease.replica.provider, call.request)
             except LMUnavailableError as failure:
                 error = failure
                 call.started = call.started or now
-                tried.append(place.replica)
-                self._blame(place, failure, attempt)
+                tried.append(lease.replica)
+                self._note_failure(lease, failure, attempt)
             except LMError:
-                place.answered()  # a refusal is an answer
+                lease.answered()  # a refusal is an answer
                 raise
             else:
-                place.answered()
+                lease.answered()
                 if self._meter is not None:
-                    self._learn(place, call, reply)
+                    self._learn(lease, call, reply)
                 return reply
             finally:
-                place.leave()
-                if self._line:
+                lease.end()
+                if self._queue:
                     self._serve()
 
     def _now(self) -> float:
@@ -178,8 +179,8 @@ class Endpoint:
     def _enter(
         self, request: Request, tokens: float, tried: list[Replica], now: float
     ) -> Lease | _Waiting | None:
-        """A place at a replica or in line; None if every replica that may answer was tried."""
-        if not self._line or tried:  # who failed elsewhere has stood in line before
+        """A lease or a place in the queue; None if all replicas that may answer were tried."""
+        if not self._queue or tried:  # a request that failed elsewhere was in the queue
             chosen = self._replicas.choose(request, tokens, tried, now)
             if isinstance(chosen, Replica):
                 return chosen.take(tokens, now)
@@ -187,65 +188,65 @@ class Endpoint:
                 return None
         waiting = _Waiting(request, tokens, tried, asyncio.get_running_loop().create_future())
         if tried:
-            self._line.appendleft(waiting)
+            self._queue.appendleft(waiting)
         else:
-            self._line.append(waiting)
+            self._queue.append(waiting)
         self._serve()
         return waiting
 
     async def _turn(self, waiting: _Waiting) -> Lease | None:
-        """Stand in line; whoever gives up gives back what it was given meanwhile."""
+        """Wait in the queue. If the caller is cancelled, a lease that it got is ended."""
         try:
-            return await waiting.place
+            return await waiting.lease
         except asyncio.CancelledError:
-            if waiting.place.done() and not waiting.place.cancelled():
-                if (place := waiting.place.result()) is not None:
-                    place.unused(self._now())
-                    place.leave()
+            if waiting.lease.done() and not waiting.lease.cancelled():
+                if (lease := waiting.lease.result()) is not None:
+                    lease.unused(self._now())
+                    lease.end()
                 self._serve()
             raise
 
     def _serve(self) -> None:
-        """Give places to those in line, first come first served, as far as there is room."""
+        """Give leases to the queue, first come first served, as far as there is room."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         now, soonest = self._now(), inf
         passed: list[_Waiting] = []
-        while self._line:
-            waiting = self._line.popleft()
-            if waiting.place.done():  # it gave up
+        while self._queue:
+            waiting = self._queue.popleft()
+            if waiting.lease.done():  # its caller was cancelled
                 continue
             chosen = self._replicas.choose(waiting.request, waiting.tokens, waiting.tried, now)
             if isinstance(chosen, Replica):
-                waiting.place.set_result(chosen.take(waiting.tokens, now))
+                waiting.lease.set_result(chosen.take(waiting.tokens, now))
             elif chosen is None:
-                waiting.place.set_result(None)
+                waiting.lease.set_result(None)
             else:
                 passed.append(waiting)
                 soonest = min(soonest, chosen)
-                if not waiting.tried:  # it may go anywhere: there is no room for others either
+                if not waiting.tried:  # it may go to any replica, so all are full
                     break
-        self._line.extendleft(reversed(passed))
+        self._queue.extendleft(reversed(passed))
         if soonest < inf:
             self._timer = asyncio.get_running_loop().call_later(soonest, self._serve)
 
-    def _learn(self, place: Lease, call: _Call[Any], reply: Reply | list[Reply]) -> None:
-        """Take the tokens that a reply took into account, where the server says so."""
+    def _learn(self, lease: Lease, call: _Call[Any], reply: Reply | list[Reply]) -> None:
+        """Count the tokens of a reply, if the server reports them."""
         replies = [reply] if isinstance(reply, Reply) else reply
         usage = sum((one.usage for one in replies), Usage())
         if self._meter is not None and usage.tokens:
             self._meter.learn(call.request, usage, call.samples)
-            place.took(usage.tokens, self._now())
+            lease.took(usage.tokens, self._now())
 
-    def _blame(self, place: Lease, error: LMUnavailableError, attempt: int) -> None:
-        """Note what a failure says of a replica."""
+    def _note_failure(self, lease: Lease, error: LMUnavailableError, attempt: int) -> None:
+        """Note what a failure says about the replica."""
         now = self._now()
         if error.status in _OVERLOADED:
-            place.overloaded(error.retry_after, now)
+            lease.overloaded(error.retry_after, now)
         elif error.status is not None:
-            place.broken(now)
-        elif place.lost(now) and len(self._replicas.all) > 1 and self._on_retry is not None:
+            lease.broken(now)
+        elif lease.lost(now) and len(self._replicas.all) > 1 and self._on_retry is not None:
             self._on_retry(attempt, 0.0, error)
 
 
@@ -254,17 +255,17 @@ class _Call(Generic[T]):
     request: Request
     send: Callable[[Provider, Request], Awaitable[T]]
     samples: int
-    started: float = 0.0  # when it first was sent, if in vain
+    started: float = 0.0  # the time of the first attempt, if it failed
 
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """A request in line."""
+    """A request in the queue."""
 
     request: Request
     tokens: float
     tried: list[Replica]
-    place: asyncio.Future[Lease | None]
+    lease: asyncio.Future[Lease | None]
 
 
 def _complete(provider: Provider, request: Request) -> Awaitable[Reply]:
@@ -282,8 +283,8 @@ async def _stream(provider: Provider, request: Request, *, on_text: OnText) -> R
 async def _embed(provider: Provider, request: Request) -> list[Reply]:
     if not isinstance(provider, EmbeddingProvider):
         raise ConfigError(
-            f"LM({request.lm.model!r}) gives no embeddings: name an embedding model of a server or "
-            'a hosted one, such as "vllm/<model>" with its base_url or '
+            f"LM({request.lm.model!r}) does not support embeddings: name an embedding model on a "
+            'server or a hosted one, such as "vllm/<model>" with its base_url or '
             '"openai/text-embedding-3-small"'
         )
     return await provider.embed(request)

@@ -1,6 +1,6 @@
-"""The servers that answer for one LM: which of them is asked, and which is away.
+"""The replicas of one LM's server: which one gets a request, and which ones are away.
 
-Like `throttle`, plain state that is told the time, in seconds.
+Like `throttle`, plain state: callers pass the current time, in seconds.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from lmpipe.lm.providers.base import Provider
 from lmpipe.lm.request import Request
 from lmpipe.lm.traffic.throttle import Throttle
 
-COOL_DOWN = 1.0  # seconds for which a server that went away is not asked; doubles each time
-MAX_COOL_DOWN = 60.0
+COOL_DOWN = 1.0  # seconds without requests for a server that is away; doubles each time
+MAX_COOL_DOWN = 60.0  # seconds
 
-# A server may be given this many times the mean load for the sake of its prefix cache, and
-# always this many requests.
+# For the sake of its prefix cache, a server may get this many times the mean load, and at least
+# this many requests.
 _OVERLOAD = 1.25
 _ALWAYS = 4
 
-_MOST_REMEMBERED = 256  # orders of replicas, by prefix
+_MAX_ORDERS = 256  # remembered orders of replicas, by prefix
 
 
 @dataclass(eq=False, slots=True)
 class Replica:
-    """One server that answers for an LM.
+    """One server of an LM.
 
     Args:
-        address: where it is, up to and including `/v1`; empty where it needs none.
-        provider: how it is asked.
-        throttle: how much it may be asked.
+        address: Its address, up to and including `/v1`; empty if it needs none.
+        provider: The provider that sends requests to it.
+        throttle: Its limits.
 
     Attributes:
-        away: since when nothing has come from it, as the number of vain tries; 0 while it answers.
-        until: when it may be tried again.
-        probes: requests that are trying whether it is back.
-        losses: how often it was found to be away.
+        away: The number of attempts in a row without an answer; 0 while it answers.
+        until: The time at which it may be tried again.
+        probes: The number of requests in flight that try whether it is back.
+        losses: The number of times that it was found to be away.
     """
 
-    address: str = field(repr=False)  # there may be a password in it
+    address: str = field(repr=False)  # it may contain a password
     provider: Provider
     throttle: Throttle
     away: int = 0
@@ -51,11 +51,11 @@ class Replica:
     losses: int = 0
 
     def usable(self, now: float) -> bool:
-        """Whether it answers, or it is time for one request to try whether it does."""
+        """Whether it answers, or may be probed by one request."""
         return not self.away or (now >= self.until and not self.probes)
 
     def take(self, tokens: float, now: float) -> Lease:
-        """Send a request that is guessed to take so many tokens."""
+        """Lease it for a request with an estimated number of tokens."""
         self.throttle.enter(tokens, now)
         probe = self.away > 0
         self.probes += probe
@@ -64,14 +64,14 @@ class Replica:
 
 @dataclass(eq=False, slots=True)
 class Lease:
-    """A request's place at a replica, from when it is sent until it is done.
+    """The use of a replica by one request, from when it is sent until it ends.
 
     Args:
-        replica: the replica.
-        tokens: what it was guessed to take.
-        cuts: the throttle's, when it was sent.
-        losses: the replica's, when it was sent.
-        probe: whether it tries if the replica is back.
+        replica: The replica.
+        tokens: The request's estimated tokens.
+        cuts: The throttle's `cuts` when the request was sent.
+        losses: The replica's `losses` when the request was sent.
+        probe: Whether the request probes if the replica is back.
     """
 
     replica: Replica
@@ -80,42 +80,42 @@ class Lease:
     losses: int
     probe: bool
 
-    def leave(self) -> None:
-        """Give the place back; once, whatever became of the request."""
+    def end(self) -> None:
+        """End the lease; call it once, whatever the result of the request."""
         self.replica.throttle.leave()
         self.replica.probes -= self.probe
 
     def unused(self, now: float) -> None:
-        """The request was not sent after all."""
+        """Note that the request was not sent."""
         self.replica.throttle.unspend(self.tokens, now)
 
     def answered(self) -> None:
-        """The server answered."""
+        """Note that the server answered."""
         self.replica.away = 0
         self.replica.throttle.answered(self.cuts)
 
     def took(self, tokens: float, now: float) -> None:
-        """The answer took so many tokens."""
+        """Note the answer's true number of tokens."""
         self.replica.throttle.correct(self.tokens, tokens, now)
 
     def overloaded(self, retry_after: float | None, now: float) -> None:
-        """The server said that it has too much to do."""
+        """Note that the server reported an overload."""
         replica = self.replica
         replica.away = 0
         replica.throttle.overloaded(self.cuts, retry_after, now)
         replica.throttle.correct(self.tokens, 0.0, now)
 
     def broken(self, now: float) -> None:
-        """The server answered, but with an error of its own."""
+        """Note that the server answered with an error."""
         self.replica.away = 0
         self.replica.throttle.correct(self.tokens, 0.0, now)
 
     def lost(self, now: float) -> bool:
-        """Nothing usable came from the server; returns whether that is news."""
+        """Note that the server did not answer; returns whether it counted as answering before."""
         replica = self.replica
         replica.throttle.correct(self.tokens, 0.0, now)
         if self.losses != replica.losses:
-            return False  # it was sent before the server was known to be away
+            return False  # sent before the server was found to be away
         replica.losses += 1
         replica.away += 1
         cool_down = min(COOL_DOWN * 2.0 ** min(replica.away - 1, 16), MAX_COOL_DOWN)
@@ -125,15 +125,14 @@ class Lease:
 
 @dataclass(eq=False, slots=True)
 class Replicas:
-    """All the servers that answer for one LM.
+    """All replicas of one LM's server.
 
-    Requests that begin with the same turns go to the same replica, as long as it has no more to
-    do than the others: it need not compute these turns again. Each prefix has an order of replicas
-    of its own (rendezvous hashing), the same in every process, so that only the requests of a
-    replica that goes away move.
+    Requests with the same first messages go to the same replica, so that its prefix cache serves
+    them, unless it has more load than the others. Rendezvous hashing gives each prefix its own
+    order of replicas, the same in every process: if a replica goes away, only its requests move.
 
     Args:
-        all: the replicas.
+        all: The replicas.
     """
 
     all: Sequence[Replica]
@@ -142,17 +141,17 @@ class Replicas:
     def choose(
         self, request: Request, tokens: float, tried: Collection[Replica], now: float
     ) -> Replica | float | None:
-        """Choose where to send a request.
+        """Choose the replica for a request.
 
         Args:
-            request: the request.
-            tokens: how many tokens it is guessed to take.
-            tried: the replicas that have failed it.
-            now: the time.
+            request: The request.
+            tokens: Its estimated tokens.
+            tried: The replicas that failed it.
+            now: The current time.
 
         Returns:
-            The replica; or, while none has room, the seconds until one may have, infinite where
-            another request must end first; or None if it is no use to go on looking.
+            The replica; or, if none has room, the seconds until one may have (infinite if another
+            request must end first); or None if no replica is left to try.
         """
         if len(self.all) == 1:
             if tried:
@@ -164,7 +163,7 @@ class Replicas:
         if tried:
             left = [replica for replica in left if not replica.throttle.paused(now)]
         if not left:
-            # The last resort is whoever may be back soonest.
+            # The last resort is the replica that may be back first.
             away = (replica for replica in order if replica.away and replica not in tried)
             left = sorted(away, key=lambda replica: replica.until)[:1]
             if not left:
@@ -182,7 +181,7 @@ class Replicas:
         prefix = request.affinity()
         order = self._orders.get(prefix)
         if order is None:
-            if len(self._orders) >= _MOST_REMEMBERED:
+            if len(self._orders) >= _MAX_ORDERS:
                 self._orders.clear()
             order = self._orders[prefix] = _rendezvous(prefix, self.all)
         return order

@@ -1,4 +1,4 @@
-"""The one layer that asks an unavailable LM again."""
+"""Retries of unavailable LMs. No other layer retries."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from lmpipe.errors import ConfigError, LMError, LMUnavailableError
 
 T = TypeVar("T")
 
-MAX_RETRY_AFTER = 120.0  # seconds; a server that asks for more is taken at this word
+MAX_RETRY_AFTER = 120.0  # seconds; a longer Retry-After is shortened to this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and how patiently an unavailable server is asked again.
+    """Retry attempts and backoff for an unavailable server.
 
     Args:
-        attempts: how often it is asked in all.
-        base: the longest wait before the second attempt, in seconds; it doubles each time.
-        cap: the longest wait of all, in seconds, where the server does not ask for more.
-        give_up_after: the longest that it is asked in all, in seconds from the first attempt; no
-            bound by default. An attempt that is under way is not broken off.
+        attempts: The maximum number of attempts, the first one included.
+        base: The maximum wait before the second attempt, in seconds; it doubles each time.
+        cap: The maximum wait, in seconds, unless the server asks for a longer one.
+        give_up_after: The maximum time from the first attempt to the start of the last one, in
+            seconds; unlimited by default.
 
     Raises:
-        ConfigError: if a value is out of range.
+        ConfigError: If a value is out of range.
     """
 
     attempts: int = 6
@@ -44,16 +44,23 @@ class RetryPolicy:
             raise ConfigError(f"{self}: needs 1 attempt or more, and waits of 0 seconds or more")
 
     def delay(self, attempt: int, retry_after: float | None, rng: random.Random) -> float:
-        """Seconds to wait after a failed attempt, counted from 1.
+        """Draw the wait after a failed attempt: exponential backoff with full jitter.
 
-        Full jitter: anywhere between nothing and the bound, on top of what the server asks for,
-        so that the callers of an overloaded server do not come back all at once.
+        The wait is random, so that the callers of an overloaded server do not all retry at once.
+
+        Args:
+            attempt: The number of the attempt that failed, from 1.
+            retry_after: The wait that the server asks for, in seconds; the drawn wait is added.
+            rng: The source of randomness.
+
+        Returns:
+            The wait in seconds.
         """
         bound = min(self.cap, self.base * 2.0 ** min(attempt - 1, 64))
         return min(retry_after or 0.0, MAX_RETRY_AFTER) + rng.uniform(0.0, bound)
 
 
-async def ask_again(
+async def with_retries(
     call: Callable[[int], Awaitable[T]],
     error: LMUnavailableError,
     *,
@@ -64,29 +71,29 @@ async def ask_again(
     clock: Callable[[], float] = time.monotonic,
     on_retry: Callable[[int, float, LMError], None] | None = None,
 ) -> T:
-    """Go on after a first failed attempt; only `LMUnavailableError` is worth another one.
+    """Retry a call whose first attempt failed. Only `LMUnavailableError` is retried.
 
     Args:
-        call: makes one attempt; takes its number, which is 2 at first.
-        error: why the first attempt failed.
-        policy: how often and how patiently.
-        rng: draws the waits.
-        started: the clock's time at which the first attempt began.
-        sleep: waits for so many seconds.
-        clock: the time in seconds.
-        on_retry: called before each wait with the number of the attempt that failed (from 1),
-            the wait in seconds and the error.
+        call: Makes one attempt; takes its number, from 2.
+        error: The error of the first attempt.
+        policy: The number of attempts and the waits between them.
+        rng: The source of randomness for the waits.
+        started: The clock's time at the start of the first attempt.
+        sleep: Waits for a number of seconds.
+        clock: Returns the time in seconds.
+        on_retry: Called before each wait with the number of the attempt that failed (from 1), the
+            wait in seconds and the error.
 
     Raises:
-        LMUnavailableError: if the last attempt fails too; says how often and how long it was
-            tried, and is raised from the last attempt's own error.
+        LMUnavailableError: If the last attempt fails too. It reports the number of attempts and
+            their duration, and its cause is the last attempt's error.
     """
     attempt = 1
     while True:
         delay, spent = policy.delay(attempt, error.retry_after, rng), clock() - started
-        impatient = policy.give_up_after is not None and spent + delay > policy.give_up_after
-        if attempt >= policy.attempts or impatient:
-            raise _gave_up(error, attempt, spent) from error
+        too_late = policy.give_up_after is not None and spent + delay > policy.give_up_after
+        if attempt >= policy.attempts or too_late:
+            raise _final_error(error, attempt, spent) from error
         if on_retry is not None:
             on_retry(attempt, delay, error)
         await sleep(delay)
@@ -97,19 +104,22 @@ async def ask_again(
             error = failure
 
 
-def _gave_up(error: LMUnavailableError, attempts: int, seconds: float) -> LMUnavailableError:
-    times = "once" if attempts == 1 else f"{attempts} times over {seconds:.1f} seconds"
+def _final_error(error: LMUnavailableError, attempts: int, seconds: float) -> LMUnavailableError:
+    tries = "1 attempt" if attempts == 1 else f"{attempts} attempts in {seconds:.1f} seconds"
     return LMUnavailableError(
-        f"{error} (asked {times})", status=error.status, retry_after=error.retry_after
+        f"{error} ({tries})", status=error.status, retry_after=error.retry_after
     )
 
 
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
-    """Read a `Retry-After` header: seconds from now, or None where it says nothing usable.
+    """Parse a `Retry-After` header.
 
     Args:
-        value: the header: a number of seconds, or an HTTP date.
-        now: the time that a date is counted from; the present by default.
+        value: The header: a number of seconds, or an HTTP date.
+        now: The current time, for dates.
+
+    Returns:
+        Seconds from now; None if the header is missing or unusable.
     """
     if value is None:
         return None

@@ -1,6 +1,6 @@
-"""How much one server may be asked: requests in flight, requests and tokens per minute.
+"""Limits for one server: requests in flight, requests per minute, tokens per minute.
 
-Plain state without a clock or an event loop of its own: callers say what time it is, in seconds.
+Plain state without a clock or an event loop: callers pass the current time, in seconds.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from lmpipe.lm.request import Request
 from lmpipe.lm.traffic.retry import MAX_RETRY_AFTER
 from lmpipe.lm.usage import Usage
 
-_ENOUGH = 1e-9  # a rounding error of an allowance
-_PAUSE = 0.5  # seconds for which a server that refuses a single request is left alone at first
-_LONGEST_PAUSE = 30.0
+_ENOUGH = 1e-9  # a rounding error
+_PAUSE = 0.5  # seconds; the first pause for a server that refuses a single request
+_LONGEST_PAUSE = 30.0  # seconds
 _MEMORY = 64  # replies over which token counts are averaged
 
 
 class Bucket:
-    """An allowance per minute, spent evenly: at most one second's worth of it at once.
+    """A token bucket that holds one second's worth of a limit per minute.
 
-    Servers hold their limits over seconds too, so a minute's allowance in one burst would be
-    refused. In no minute is more than the allowance spent, but for what a single step takes beyond
+    Servers enforce their limits over seconds too: they would refuse a minute's allowance in one
+    burst. No minute exceeds the limit, except by the size of a single amount that is larger than
     one second's worth.
 
     Args:
-        per_minute: the allowance.
+        per_minute: The limit.
     """
 
     def __init__(self, per_minute: float) -> None:
@@ -36,24 +36,24 @@ class Bucket:
         self._time = -inf
 
     def wait(self, amount: float, now: float) -> float:
-        """Seconds until so much may be spent; what is more than fits in may when it is full."""
+        """Seconds until an amount may be spent; one that is too large waits for a full bucket."""
         short = min(amount, self._capacity) - self._refilled(now)
         return short / self._rate if short > _ENOUGH else 0.0
 
     def spend(self, amount: float, now: float) -> None:
-        """Take so much out; a negative amount is put back."""
+        """Take an amount out; a negative amount is put back."""
         self._level = min(self._refilled(now) - amount, self._capacity)
 
     def _refilled(self, now: float) -> float:
         if now > self._time:
-            # At first it is full: infinitely long ago nothing was spent.
+            # The first time is -inf, so that the bucket starts full.
             self._level = min(self._level + (now - self._time) * self._rate, self._capacity)
             self._time = now
         return self._level
 
 
 class TokenMeter:
-    """Guesses how many tokens a request will take, by those before it."""
+    """Estimates the tokens of a request from the requests before it."""
 
     def __init__(self) -> None:
         self._replies = 0
@@ -62,13 +62,13 @@ class TokenMeter:
         self._completion = 0.0
 
     def estimate(self, request: Request, samples: int = 1) -> float:
-        """Tokens of the prompt and of so many completions."""
+        """Estimate the tokens of the prompt and of the completions."""
         completion = self._completion if self._replies else request.lm.max_tokens
         per_character = self._prompt / max(self._characters, 1.0)
         return _characters(request) * per_character + completion * samples
 
     def learn(self, request: Request, usage: Usage, samples: int = 1) -> None:
-        """Take what a request really took into account."""
+        """Learn from the usage of a request."""
         self._replies += 1
         weight = 1.0 / min(self._replies, _MEMORY)
         self._characters += weight * (_characters(request) - self._characters)
@@ -81,26 +81,26 @@ def _characters(request: Request) -> int:
 
 
 class Throttle:
-    """What one server may be asked now.
+    """Admits requests to one server, and adapts to what the server can take.
 
-    A server that says that it is overloaded is asked half as much at once from then on; each
-    time that as many requests as are allowed at once were answered, it is asked one more. One that
-    refuses even single requests is left alone, longer each time.
+    When the server reports an overload, the number of requests in flight is halved. It grows by
+    one after as many answers as requests are allowed. If the server refuses even single requests,
+    it is paused, longer each time.
 
     Args:
-        limits: the limits that hold for it.
-        in_flight: requests in flight at a time where `limits` says nothing.
+        limits: The server's limits.
+        in_flight: The maximum number of requests in flight, if `limits` does not set one.
 
     Attributes:
-        in_flight: requests on their way.
-        allowed: requests that may be in flight at a time, for now.
-        cuts: how often that was cut.
+        in_flight: The number of requests in flight.
+        allowed: The number of requests that may be in flight now.
+        cuts: The number of times that `allowed` was halved.
     """
 
     def __init__(self, limits: Limits, in_flight: int) -> None:
         self.in_flight = 0
         self.cuts = 0
-        self._most = self.allowed = limits.in_flight or in_flight
+        self._maximum = self.allowed = limits.in_flight or in_flight
         self._answered = 0  # since `allowed` changed
         self._refusals = 0  # of single requests, since the last answer
         self._paused_until = -inf
@@ -109,10 +109,10 @@ class Throttle:
         self._timed = limits.rpm is not None or limits.tpm is not None
 
     def wait(self, tokens: float, now: float) -> float:
-        """Seconds until a request may be sent; infinite until another one ends."""
+        """Seconds until a request may be sent; infinite if another one must end first."""
         if self.in_flight >= self.allowed:
             return inf
-        if not self._timed:  # what nearly every request meets
+        if not self._timed:  # nearly always
             return 0.0
         wait = self._paused_until - now
         self._timed = wait > 0 or self._requests is not None or self._tokens is not None
@@ -123,11 +123,11 @@ class Throttle:
         return max(wait, 0.0)
 
     def paused(self, now: float) -> bool:
-        """Whether the server asked to be left alone for now."""
+        """Whether the server is paused."""
         return now < self._paused_until
 
     def enter(self, tokens: float, now: float) -> None:
-        """A request that is guessed to take so many tokens is sent."""
+        """Count a request that is sent, with its estimated tokens."""
         self.in_flight += 1
         if not self._timed:
             return
@@ -137,44 +137,44 @@ class Throttle:
             self._tokens.spend(tokens, now)
 
     def leave(self) -> None:
-        """A request is on its way no more."""
+        """Count a request that has ended."""
         self.in_flight -= 1
 
     def unspend(self, tokens: float, now: float) -> None:
-        """A request that was to be sent was not."""
+        """Return the allowance of a request that was not sent."""
         if self._requests is not None:
             self._requests.spend(-1.0, now)
         self.correct(tokens, 0.0, now)
 
-    def correct(self, guessed: float, tokens: float, now: float) -> None:
-        """A request took other tokens than were guessed."""
+    def correct(self, estimated: float, tokens: float, now: float) -> None:
+        """Replace the estimated tokens of a request by its true tokens."""
         if self._tokens is not None:
-            self._tokens.spend(tokens - guessed, now)
+            self._tokens.spend(tokens - estimated, now)
 
     def answered(self, cuts: int) -> None:
-        """A request was answered well.
+        """Note that a request was answered.
 
         Args:
-            cuts: `cuts` as they were when it was sent.
+            cuts: The value of `cuts` when the request was sent.
         """
-        if self.allowed == self._most and not self._refusals:  # what nearly every answer meets
+        if self.allowed == self._maximum and not self._refusals:  # nearly always
             return
         if cuts == self.cuts:
             self._refusals = 0
             self._answered += 1
-            if self._answered >= self.allowed < self._most:
+            if self._answered >= self.allowed < self._maximum:
                 self._answered = 0
                 self.allowed += 1
 
     def overloaded(self, cuts: int, retry_after: float | None, now: float) -> None:
-        """The server said that it is overloaded.
+        """Note that the server reported an overload.
 
-        What is allowed is cut once for all requests that were sent before the last cut.
+        Requests that were sent before the last cut do not cause another one.
 
         Args:
-            cuts: `cuts` as they were when the request was sent.
-            retry_after: seconds in which it wants no further request.
-            now: the time.
+            cuts: The value of `cuts` when the request was sent.
+            retry_after: The pause that the server asks for, in seconds.
+            now: The current time.
         """
         if cuts == self.cuts:
             if self.allowed == 1:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from lmpipe.errors import BudgetExhaustedError, RecipeError
 from lmpipe.foundation.checks import check_fields
+from lmpipe.foundation.time_limits import within
 from lmpipe.lm.call import Call
 from lmpipe.lm.spend import Account, Spend, full_price
 
@@ -188,11 +189,7 @@ class Ledger:
         Raises:
             BudgetExhaustedError: if the time is over first.
         """
-        try:
-            async with asyncio.timeout(self._seconds_left()):
-                return await running
-        except TimeoutError:
-            raise self._time_is_over() from None
+        return await within(self._seconds_left(), running, late=self._time_is_over)
 
     def _seconds_left(self) -> float | None:
         """Return the wall time left, in seconds; None if it is not limited."""

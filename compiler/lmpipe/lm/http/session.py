@@ -1,0 +1,274 @@
+"""An aiohttp session: the connections to one server on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
+from multidict import CIMultiDict
+from yarl import URL
+
+from lmpipe.lm.http.address import Address
+from lmpipe.lm.http.client import Response
+from lmpipe.lm.http.errors import (
+    CertificateError,
+    ConnectError,
+    ConnectTimeoutError,
+    DisconnectedError,
+    HttpError,
+    ProtocolError,
+    ResponseTimeoutError,
+    TooLargeError,
+)
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+MAX_BODY = 128 * 2**20  # bytes, decompressed; 2,048 embeddings of 3,072 numbers fit
+MAX_LINE = 8 * 2**20  # bytes of one line of a stream
+MAX_HEADER = 2**16  # bytes of the status line or of one header; there may be 128 headers
+
+# Seconds for which an idle connection is kept: less than servers keep theirs (uvicorn and vLLM:
+# 5), so that no request is sent on a connection that the server is about to close.
+KEEP_ALIVE = 4.0
+
+_FAILURES = (aiohttp.ClientError, TimeoutError)
+_SHOWN = 200  # characters of what a server sent
+
+
+class Session:
+    """Sends requests on the running event loop.
+
+    Args:
+        address: The server's address.
+        proxy: The proxy to go through, if any.
+        headers: The headers of each request.
+        connect_timeout: The maximum time for opening a connection, in seconds.
+        context: The TLS settings of an `https` server.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        proxy: Address | None,
+        headers: Mapping[str, str],
+        connect_timeout: float,
+        context: ssl.SSLContext | None,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._address, self._proxy = address, proxy
+        self._connect_timeout = connect_timeout
+        # Headers go with each request: aiohttp would send a session's headers to the proxy too.
+        self._headers = CIMultiDict(headers)
+        self._proxy_headers: dict[str, str] = {}
+        if proxy is not None and proxy.credentials:
+            asks_proxy = self._headers if context is None else self._proxy_headers
+            asks_proxy["Proxy-Authorization"] = proxy.credentials
+        self._urls: dict[str, URL] = {}
+        self._unread: set[aiohttp.ClientResponse] = set()
+        self._http = aiohttp.ClientSession(
+            connector=_Connector(
+                limit=0,
+                keepalive_timeout=KEEP_ALIVE,
+                # With aiodns installed, aiohttp's default would bypass Python's own resolver.
+                resolver=aiohttp.ThreadedResolver(),
+                ssl=context or True,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=None if proxy is None else URL(proxy.origin, encoded=True),
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
+        )
+
+    def __del__(self) -> None:
+        # Left open, as in a forked child: aiohttp would log that.
+        if not self._http.closed:
+            self._http.detach()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        timeout: float,  # noqa: ASYNC109
+    ) -> Response:
+        """Send a request and read the whole response; see `HttpClient.request`."""
+        response = await self._send(method, path, body, timeout)
+        content = response.content
+        if content.is_eof() and content.exception() is None:
+            whole = content.read_nowait()  # it came together with the head, as most do
+        else:
+            async with self._reading(response) as streamed:
+                whole = await streamed.read()
+        return Response(response.status, response.headers, whole)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        timeout: float,  # noqa: ASYNC109
+    ) -> AsyncIterator[_StreamedResponse]:
+        """Send a request and wait for the head of the response; see `HttpClient.stream`."""
+        async with self._reading(await self._send(method, path, body, timeout)) as streamed:
+            yield streamed
+
+    async def aclose(self) -> None:
+        """Close all connections; requests in flight fail."""
+        for response in list(self._unread):
+            response.close()
+        await self._http.close()
+
+    @asynccontextmanager
+    async def _reading(self, response: aiohttp.ClientResponse) -> AsyncIterator[_StreamedResponse]:
+        self._unread.add(response)
+        try:
+            yield _StreamedResponse(response)
+        except _FAILURES as error:
+            raise self._explain(error, "before the whole answer") from error
+        finally:
+            self._unread.discard(response)
+            response.close()  # which keeps the connection if the body has ended
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        timeout: float,  # noqa: ASYNC109
+    ) -> aiohttp.ClientResponse:
+        try:
+            # If the connection is lost, aiohttp sends a request again only if its method is
+            # idempotent, which POST is not.
+            return await self._http.request(
+                method,
+                self._urls.get(path) or self._url(path),
+                data=body,
+                headers=self._headers,
+                allow_redirects=False,
+                timeout=_timeout(timeout, self._connect_timeout),
+                proxy_headers=self._proxy_headers,
+            )
+        except _FAILURES as error:
+            raise self._explain(error, "before an answer") from error
+
+    def _url(self, path: str) -> URL:
+        address = self._address
+        url = URL(f"{address.origin}{address.path}{path}{address.query}", encoded=True)
+        self._urls[path] = url
+        return url
+
+    def _explain(self, error: Exception, when: str) -> HttpError:
+        """The error of ours for one of aiohttp's."""
+        cause = error.__cause__
+        match error:
+            case aiohttp.ClientConnectorCertificateError():
+                failure = error.certificate_error
+                return CertificateError(getattr(failure, "verify_message", "") or str(failure))
+            case aiohttp.ConnectionTimeoutError():
+                return ConnectTimeoutError("no connection in time")
+            case TimeoutError():
+                return ResponseTimeoutError("no whole response in time")
+            case aiohttp.ClientHttpProxyError():
+                assert self._proxy is not None
+                return ConnectError(f"the proxy {self._proxy.authority} answered {error.status}")
+            case aiohttp.ClientOSError() if isinstance(cause, ssl.SSLError) and _is_alert(cause):
+                # With TLS 1.3 a server checks the client's certificate after the handshake.
+                return CertificateError(f"it refused the TLS connection ({cause.reason})")
+            case aiohttp.ClientConnectorError():
+                return ConnectError(error.strerror or type(error.os_error).__name__)
+            case aiohttp.InvalidURL():
+                return ConnectError(f"{self._address.host} is not a host name or an IP address")
+            case aiohttp.ClientResponseError():
+                return ProtocolError(f"it sent an invalid HTTP response: {error.message[:_SHOWN]}")
+            case aiohttp.ClientPayloadError() if isinstance(cause, ContentEncodingError):
+                return ProtocolError("it sent a compressed body that cannot be decompressed")
+        return DisconnectedError(f"it closed the connection {when} had come")
+
+
+class _StreamedResponse:
+    """See `StreamedResponse`."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self._size = 0
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    @property
+    def media_type(self) -> str:
+        return self._response.content_type
+
+    async def read(self) -> bytes:
+        if (self._response.content_length or 0) > MAX_BODY:
+            raise _too_large("a body", MAX_BODY)
+        pieces = []
+        while piece := await self._read_piece():
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        rest = bytearray()
+        while piece := await self._read_piece():
+            *lines, last = piece.split(b"\n")
+            for line in lines:
+                rest += line + b"\n"
+                yield bytes(rest)
+                rest.clear()
+            rest += last
+            if len(rest) > MAX_LINE:
+                raise _too_large("a line", MAX_LINE)
+        if rest:
+            yield bytes(rest)
+
+    async def _read_piece(self) -> bytes:
+        """What has arrived of the body; empty at its end."""
+        piece = await self._response.content.readany()
+        self._size += len(piece)
+        if self._size > MAX_BODY:
+            raise _too_large("a body", MAX_BODY)
+        return piece
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A pool of connections that checks them before it reuses them, and may be left open."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
+    ) -> Connection:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            # Something arrived while it was idle; aiohttp would take it for the next response.
+            connection.close()
+
+    def __del__(self, _: object = None) -> None:
+        # A forked child drops its parent's connector. Closing the connections, as aiohttp would,
+        # unregisters them in the parent's event loop too.
+        pass
+
+
+@functools.lru_cache
+def _timeout(total: float, connect: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=total, connect=connect)
+
+
+def _is_alert(error: ssl.SSLError) -> bool:
+    """Whether the server ended the TLS connection and said why."""
+    return "ALERT" in (error.reason or "")
+
+
+def _too_large(what: str, limit: int) -> TooLargeError:
+    return TooLargeError(f"it sent {what} of more than {limit // 2**20} MB")
