@@ -19,9 +19,9 @@ import orjson
 
 import lmpipe
 from lmpipe.compiling.load_recipe import load_recipe
-from lmpipe.compiling.provisioning import adapters_of, attach_weights
 from lmpipe.compiling.recipe import prepare
 from lmpipe.compiling.run_folder import read_artifact
+from lmpipe.compiling.run_weights import adapters_of, attach_weights
 from lmpipe.evaluation.evaluate import evaluate
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.statistics import paired_interval

@@ -29,5 +29,5 @@ recipe = tickets.recipe.replace(
     ),
     student=lmpipe.LM("vllm/smollm2-135m", context=2048),
     servers=[server],
-    race=False,  # four kinds of candidates, each to be seen whole
+    racing=None,  # four kinds of candidates, each scored on all examples
 )

@@ -99,7 +99,7 @@ def recipe(job: Job) -> lmpipe.Recipe:
         return made
     # A compile's budget includes the test, but `calls` does not: the rest is tested afterwards.
     made = made.replace(test=examples["test"][:1])
-    testing = prepare(made).plan().worst["baselines and result on test"].calls
+    testing = prepare(made).plan().test.worst.calls
     return made.replace(budget=lmpipe.Budget(calls=calls + testing))
 
 

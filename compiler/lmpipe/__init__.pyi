@@ -32,6 +32,7 @@ from .optimize.copro import COPRO as COPRO
 from .optimize.distill import Distill as Distill
 from .optimize.engine.budget import Budget as Budget
 from .optimize.engine.optimizer import Cost as Cost
+from .optimize.engine.race_rules import Racing as Racing
 from .optimize.engine.task import Task as Task
 from .optimize.ensemble import Ensemble as Ensemble
 from .optimize.finetune import BootstrapFinetune as BootstrapFinetune

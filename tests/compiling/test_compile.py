@@ -1,4 +1,4 @@
-"""Compile and load: what a folder is good for, how a compile is interrupted and goes on."""
+"""Compile and load: trust, interruption, resuming and replay."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def compiled(tmp_path: Path) -> lmpipe.Run:
     return lmpipe.compile(made, runs=tmp_path / "runs", origin=str(file))
 
 
-def test_load_binds_the_program_that_is_handed_over(compiled: lmpipe.Run) -> None:
+def test_load_binds_the_given_program(compiled: lmpipe.Run) -> None:
     assert lmpipe.load(compiled.path, recipe().program).state() == compiled.state
 
 
-def test_load_runs_no_file_of_a_folder_that_is_not_trusted(compiled: lmpipe.Run) -> None:
+def test_load_runs_no_code_of_an_untrusted_folder(compiled: lmpipe.Run) -> None:
     Path(str(manifest(compiled.path)["program"]["file"])).write_text("raise SystemExit")  # type: ignore[index]
     with pytest.raises(ArtifactError, match="trust"):
         lmpipe.load(compiled.path)
@@ -64,7 +64,7 @@ def test_load_refuses_another_program_and_shows_both_signatures(compiled: lmpipe
         lmpipe.load(compiled.path, lmpipe.Predict("question -> answer"))
 
 
-async def test_a_cancelled_compile_says_so_and_the_same_call_resumes(tmp_path: Path) -> None:
+async def test_a_cancelled_compile_is_resumed_by_the_same_call(tmp_path: Path) -> None:
     here = asyncio.get_running_loop()
     store, whole = Cache(tmp_path / "cache"), recipe(student=student())
     reached = 0
@@ -93,11 +93,11 @@ async def test_a_cancelled_compile_says_so_and_the_same_call_resumes(tmp_path: P
 @pytest.mark.parametrize(
     "budget", [Budget(), Budget(calls=420), Budget(tokens=15_000), Budget(usd=0.02)]
 )
-def test_a_replayed_compile_leaves_the_same_files_but_for_times(
+def test_a_replayed_compile_writes_the_same_files_except_times(
     tmp_path: Path, budget: Budget
 ) -> None:
     made = recipe(student=student(price=(1.0, 3.0), context=120), budget=budget)
-    store, kept = Cache(tmp_path / "cache"), []
+    store, results = Cache(tmp_path / "cache"), []
     with using(runtime=Runtime(store=store)):
         for name, concurrency in (("first", 64), ("again", 3)):
             folder = lmpipe.compile(made, runs=tmp_path / name, concurrency=concurrency).path
@@ -105,13 +105,13 @@ def test_a_replayed_compile_leaves_the_same_files_but_for_times(
             assert found.pop("started")
             assert found.pop("seconds")
             candidates = (folder / "candidates.jsonl").read_bytes()
-            kept.append((found, (folder / "program.json").read_bytes(), candidates))
+            results.append((found, (folder / "program.json").read_bytes(), candidates))
     store.close()
-    assert kept[0] == kept[1]
-    assert bool(kept[0][0]["stopped"]) == (budget != Budget())
+    assert results[0] == results[1]
+    assert bool(results[0][0]["stopped"]) == (budget != Budget())
 
 
-def test_the_manifest_says_where_the_money_went(tmp_path: Path) -> None:
+def test_the_manifest_has_the_spend_by_role_predictor_and_lm(tmp_path: Path) -> None:
     program = TwoSteps()
     run = lmpipe.compile(
         recipe(
@@ -141,7 +141,7 @@ def test_ctrl_c_leaves_the_status_interrupted(tmp_path: Path) -> None:
     def interrupts(request: Request) -> str:
         nonlocal asked
         asked += 1
-        if asked == 50:  # once: a second Ctrl-C does not wait for the first to be obeyed
+        if asked == 50:  # once: a second Ctrl-C would not wait for the first
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         return answer(request)
 
@@ -151,7 +151,7 @@ def test_ctrl_c_leaves_the_status_interrupted(tmp_path: Path) -> None:
     assert manifest(folder)["status"] == "interrupted"
 
 
-def test_a_fault_of_an_optimizer_leaves_the_status_failed(tmp_path: Path) -> None:
+def test_an_optimizers_exception_leaves_the_status_failed(tmp_path: Path) -> None:
     class Broken(lmpipe.LabeledFewShot):
         async def optimize(self, task: object) -> lmpipe.ProgramState:
             raise ZeroDivisionError("oh")
@@ -163,7 +163,7 @@ def test_a_fault_of_an_optimizer_leaves_the_status_failed(tmp_path: Path) -> Non
     assert manifest(folder)["error"] == "ZeroDivisionError: oh"
 
 
-def test_two_compiles_of_one_recipe_at_once_get_a_folder_each(tmp_path: Path) -> None:
+def test_concurrent_compiles_of_one_recipe_have_separate_folders(tmp_path: Path) -> None:
     first, held = open_run(tmp_path, "a name/with [signs]", "0" * 64)
     RunWriter(first, held, {})
     second, other = open_run(tmp_path, "a name/with [signs]", "0" * 64)

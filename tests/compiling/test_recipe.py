@@ -1,4 +1,4 @@
-"""Recipes: splits, prices, targets."""
+"""Recipes: splits, prices, plans, number checks and files."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_sizes_are_drawn_by_the_seed() -> None:
     assert prepared.train != tuple(things(40)[:10])
 
 
-def test_more_rows_than_there_are_is_an_error() -> None:
+def test_asking_for_too_many_rows_is_an_error() -> None:
     with pytest.raises(DataError, match="asked for 99 rows where there are 40"):
         prepare(recipe(train_size=99))
 
 
-def test_the_identity_holds_no_secret_and_changes_with_the_parts() -> None:
+def test_the_identity_has_no_secret_and_changes_with_the_parts() -> None:
     secret = lmpipe.LM("vllm/m", api_key="sk-secret", **VLLM)
     prepared = prepare(recipe(student=secret))
     assert "sk-secret" not in str(prepared.identity)
@@ -48,7 +48,7 @@ def test_a_budget_in_dollars_needs_prices() -> None:
     assert prepare(recipe(student=priced, budget=budget)).plan().total.usd > 0
 
 
-def test_a_budget_in_dollars_is_never_passed(tmp_path: Path) -> None:
+def test_a_budget_in_dollars_is_never_exceeded(tmp_path: Path) -> None:
     from helpers.world import student
 
     lm = student(price=(1000.0, 1000.0), context=200)
@@ -65,7 +65,7 @@ def test_a_file_may_hold_several_recipes(tmp_path: Path) -> None:
         load_recipe(file)
 
 
-def test_a_file_that_fails_is_an_error_of_the_recipe(tmp_path: Path) -> None:
+def test_a_file_that_fails_is_a_recipe_error(tmp_path: Path) -> None:
     file = tmp_path / "fails.py"
     file.write_text("import no_such_module_at_all\n")
     with pytest.raises(RecipeError, match=r"fails\.py cannot be run: ModuleNotFoundError"):
@@ -74,16 +74,14 @@ def test_a_file_that_fails_is_an_error_of_the_recipe(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [2, 3, 10, 41])
 @pytest.mark.parametrize("seed", [0, 7])
-def test_what_is_split_off_is_drawn_from_all_of_train_and_taken_out_of_it(
-    count: int, seed: int
-) -> None:
+def test_a_split_partitions_the_training_rows(count: int, seed: int) -> None:
     given = things(count)
     prepared = prepare(recipe(train=given, val=None, test=None, seed=seed))
     assert sorted(str(e) for e in (*prepared.train, *prepared.val)) == sorted(map(str, given))
     assert 1 <= len(prepared.val) <= len(prepared.train)
 
 
-def test_the_split_is_no_cut_through_a_sorted_file() -> None:
+def test_a_split_of_a_sorted_file_is_random() -> None:
     train = sorted(things(60), key=lambda row: row.colour)
     prepared = prepare(recipe(train=train, val=None, test=None))
     assert {row.colour for row in prepared.val} == {row.colour for row in prepared.train}
@@ -100,11 +98,43 @@ def test_one_row_cannot_be_split() -> None:
 
 
 def test_the_plan_counts_the_runs_on_train() -> None:
-    assert prepare(recipe()).plan().runs["the result on train"] == 32
-    assert prepare(recipe(train_size=10)).plan().runs["the result on train"] == 10
-    assert "the result on train" not in prepare(recipe(train_check=0)).plan().runs
+    for changes, runs in (({}, 32), ({"train_size": 10}, 10)):
+        check = prepare(recipe(**changes)).plan().train_check
+        assert check is not None
+        assert check.runs == runs
+    assert prepare(recipe(train_check=0)).plan().train_check is None
 
 
-def test_a_negative_number_of_training_examples_is_refused() -> None:
-    with pytest.raises(RecipeError, match="train_check must be 0 or more"):
-        prepare(recipe(train_check=-1))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("train_check", -1),
+        ("train_size", 0),
+        ("val_size", 0),
+        ("val_size", -1),
+        ("test_size", 2.5),
+        ("test_size", True),
+        ("seed", -1),
+        ("seed", "0"),
+    ],
+)
+def test_a_number_out_of_range_is_an_error(name: str, value: object) -> None:
+    with pytest.raises(RecipeError, match=rf"Recipe\({name}=.*\): {name} must be "):
+        recipe(**{name: value})
+
+
+def test_racing_must_be_rules() -> None:
+    with pytest.raises(RecipeError, match="racing must be"):
+        recipe(racing=True)
+
+
+def test_the_racing_rules_are_part_of_the_identity() -> None:
+    identities = [
+        prepare(recipe(racing=racing)).identity["race"]
+        for racing in (lmpipe.Racing(), lmpipe.Racing(risk=0.1, block=5), None)
+    ]
+    assert identities == [
+        {"risk": lmpipe.Racing().risk, "block": None},
+        {"risk": 0.1, "block": 5},
+        False,
+    ]

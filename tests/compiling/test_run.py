@@ -1,4 +1,4 @@
-"""What a run says of its own scores: on train, corrected, and what racing saved."""
+"""The scores of a run: on train, corrected, and what racing saved."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_winner_is_scored_on_training_examples(run: lmpipe.Run) -> None:
 
 
 @pytest.mark.parametrize("program", [None, TwoSteps()])
-def test_examples_that_the_winner_shows_are_left_out(
+def test_examples_in_the_winners_demonstrations_are_left_out(
     tmp_path: Path, program: lmpipe.Module | None
 ) -> None:
     made = recipe(train_check=40, **({"program": program} if program else {}))
@@ -51,10 +51,10 @@ def test_the_train_score_can_be_turned_off(tmp_path: Path) -> None:
     assert "train" not in run.scores
 
 
-def test_a_budget_without_room_leaves_the_train_score_out_and_says_so(tmp_path: Path) -> None:
+def test_a_small_budget_skips_the_train_score_with_a_note(tmp_path: Path) -> None:
     run = lmpipe.compile(recipe(budget=Budget(calls=120)), runs=tmp_path)
     assert run.train is None
-    assert "no room to score the result on training examples" in run.stopped
+    assert "too small to score the result on training examples" in run.stopped
 
 
 def test_the_validation_score_is_corrected_downwards(run: lmpipe.Run) -> None:
@@ -62,31 +62,39 @@ def test_the_validation_score_is_corrected_downwards(run: lmpipe.Run) -> None:
     assert 0.5 < run.validation_estimate <= run.best.score
 
 
-def test_racing_counts_what_dropped_candidates_were_spared(run: lmpipe.Run) -> None:
+def test_racing_counts_the_runs_that_it_saved(run: lmpipe.Run) -> None:
     met = sum(len(candidate.evaluation.rows) for candidate in run.candidates)
     assert run.racing.runs > 0
     assert run.racing.runs == run.racing.of - met
 
 
+def test_the_racing_rules_reach_the_search(tmp_path: Path) -> None:
+    saved = {
+        risk: lmpipe.compile(recipe(racing=lmpipe.Racing(risk=risk)), runs=tmp_path).racing.runs
+        for risk in (0.001, 0.4)
+    }
+    assert saved[0.001] < saved[0.4]
+
+
 def test_without_racing_nothing_is_saved(tmp_path: Path) -> None:
-    assert lmpipe.compile(recipe(race=False), runs=tmp_path).racing.runs == 0
+    assert lmpipe.compile(recipe(racing=None), runs=tmp_path).racing.runs == 0
 
 
-def test_the_run_folder_says_how_far_each_candidate_came(run: lmpipe.Run) -> None:
+def test_the_run_folder_has_the_examples_of_each_candidate(run: lmpipe.Run) -> None:
     found = [(line["complete"], line["examples"]) for line in lines(run, "candidates.jsonl")]
     assert found == [(c.complete, len(c.evaluation.rows)) for c in run.candidates]
     assert {complete for complete, _ in found} == {True, False}
 
 
-def learned_by_heart(request: Request) -> str:
-    """Right on training and validation things alone, which have low numbers."""
+def memorized(request: Request) -> str:
+    """Correct only on training and validation things, which have low numbers."""
     question = request.messages[-1].content
     number = int(question.split("number ")[1].split()[0])
     return answer(request) if number < 200 else "## colour\nnone"
 
 
-def test_an_overfitted_result_is_warned_of_everywhere(tmp_path: Path) -> None:
-    run = lmpipe.compile(recipe(student=lmpipe.ScriptedLM(learned_by_heart)), runs=tmp_path)
+def test_an_overfitted_result_has_a_warning_everywhere(tmp_path: Path) -> None:
+    run = lmpipe.compile(recipe(student=lmpipe.ScriptedLM(memorized)), runs=tmp_path)
     assert run.overfitting is not None
     sentence = run.overfitting.sentence
     manifest = json.loads((run.path / "manifest.json").read_text())
@@ -97,12 +105,12 @@ def test_an_overfitted_result_is_warned_of_everywhere(tmp_path: Path) -> None:
     assert sentence[1:] in write_report(run.path).read_text()
 
 
-def test_an_honest_result_is_not_warned_of(run: lmpipe.Run) -> None:
+def test_a_result_that_generalizes_has_no_warning(run: lmpipe.Run) -> None:
     assert run.overfitting is None
     assert run.to_json()["overfitting"] is None
 
 
-def test_the_train_score_is_inside_the_budget(tmp_path: Path) -> None:
+def test_the_train_score_counts_in_the_budget(tmp_path: Path) -> None:
     lm = student()
     run = lmpipe.compile(recipe(student=lm, budget=Budget(calls=400)), runs=tmp_path)
     assert len(lm.requests) <= run.account.total.calls <= 400

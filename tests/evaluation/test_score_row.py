@@ -189,7 +189,7 @@ def test_the_plan_counts_the_judge() -> None:
     program = recipe().program
     without = prepare(recipe()).plan()
     with_judge = prepare(recipe(metric=judged, judge=judge_lm())).plan()
-    runs = sum(without.runs.values())
+    runs = sum(phase.runs for phase in without.phases)
     assert with_judge.total.calls == without.total.calls + runs
     assert program.calls_per_run() == with_judge.calls_per_run
 

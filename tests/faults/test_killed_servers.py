@@ -1,4 +1,4 @@
-"""A model server that dies in a compile is started again; one that keeps dying stops it cleanly."""
+"""A server that dies during a compile is restarted; one that keeps dying ends the compile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lmpipe.lm.traffic.retry import RetryPolicy
 
 
 def compiled(folder: Path, *deaths: int) -> lmpipe.Run:
-    """A compile whose teacher and student is a server that dies after so many requests."""
+    """Compile with a server that dies after each of these numbers of requests."""
     folder.mkdir()
     (folder / "deaths").write_text(" ".join(map(str, deaths)))
     server = lmpipe.ServerSpec(
@@ -34,15 +34,15 @@ def compiled(folder: Path, *deaths: int) -> lmpipe.Run:
         return lmpipe.compile(made, runs=folder / "runs", concurrency=4)
 
 
-def test_a_compile_outlives_the_death_of_its_server(tmp_path: Path) -> None:
-    calm = compiled(tmp_path / "calm")
-    struck = compiled(tmp_path / "struck", 25, 40)
-    assert (tmp_path / "struck" / "deaths").read_text() == ""
-    assert struck.state == calm.state
-    assert struck.scores == calm.scores
+def test_a_compile_survives_the_death_of_its_server(tmp_path: Path) -> None:
+    undisturbed = compiled(tmp_path / "undisturbed")
+    disturbed = compiled(tmp_path / "disturbed", 25, 40)
+    assert (tmp_path / "disturbed" / "deaths").read_text() == ""
+    assert disturbed.state == undisturbed.state
+    assert disturbed.scores == undisturbed.scores
 
 
-def test_a_server_that_keeps_dying_ends_the_compile_with_its_last_words(tmp_path: Path) -> None:
+def test_a_server_that_keeps_dying_ends_the_compile_with_an_error(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="has died 3 times"):
         compiled(tmp_path / "dying", 5, 5, 5, 5)
     (folder,) = (tmp_path / "dying" / "runs").iterdir()

@@ -1,14 +1,14 @@
-"""Stands in for the training environment's Python: runs lmpipe's script, but plays the training.
+"""A fake training environment's Python: runs lmpipe's process with a simulated training.
 
-What is played is in FAKE_TRAINING:
+FAKE_TRAINING selects the simulation:
 
     good      six steps, a checkpoint after every second one, and an adapter
-    noisy     the same, with much on standard output between the steps
-    kill:N    is killed in step N
-    hang      tells of one step and waits for ever
-    row, disk, memory, crash      raises what that stands for
-    exit      ends with code 7 and says why on standard error
-    none      ends well and leaves no weights
+    noisy     the same, with other output on standard output between the steps
+    kill:N    killed in step N
+    hang      reports one step and waits forever
+    row, disk, memory, crash      raises an error of that kind
+    exit      exits with status 7 and an explanation on standard error
+    none      succeeds without weights
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -41,14 +42,20 @@ def main() -> None:
     elif first.endswith("base_model_script.py"):
         convert(*rest)
     else:
-        spec = importlib.util.spec_from_file_location("train_script", first)
-        assert spec is not None
-        assert spec.loader is not None
-        script = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(script)
-        script.train = lambda job, channel: play(script, job, channel)  # type: ignore[attr-defined]
+        process = load_process(first)
+        process.train = simulate  # type: ignore[attr-defined]
         sys.argv = [first, *rest]
-        script.main()
+        process.main()
+
+
+def load_process(path: str) -> ModuleType:
+    """Load lmpipe's training process as its `__main__.py` does."""
+    spec = importlib.util.spec_from_file_location("train_main", path)
+    assert spec is not None
+    assert spec.loader is not None
+    main_file = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(main_file)
+    return main_file.load_process()  # type: ignore[no-any-return]
 
 
 def convert(source: str, target: str) -> None:
@@ -58,16 +65,18 @@ def convert(source: str, target: str) -> None:
     (Path(target) / "tokenizer.json").write_text(json.dumps(Path(source).name))
 
 
-def play(script: Any, job: dict[str, Any], channel: Any) -> dict[str, Any]:
+def simulate(job: dict[str, Any], channel: Any) -> dict[str, Any]:
+    from train_process.training import last_checkpoint  # loaded by `load_process`
+
     mode, _, number = os.environ.get("FAKE_TRAINING", "good").partition(":")
     work = Path(job["work"])
-    raise_played(script, mode)
+    raise_error(mode)
     if mode == "exit":
         os.write(2, b"something odd\nlibtorch: it is not possible\n")
         os._exit(7)
-    checkpoint = script.last_checkpoint(str(work / "checkpoints"))
+    checkpoint = last_checkpoint(str(work / "checkpoints"))
     first = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
-    channel.tell("started", step=first, steps=STEPS)
+    channel.send("started", step=first, steps=STEPS)
     if mode == "hang":
         hang(work, channel)
     for step in range(first + 1, STEPS + 1):
@@ -76,7 +85,7 @@ def play(script: Any, job: dict[str, Any], channel: Any) -> dict[str, Any]:
         if mode == "noisy":
             sys.stdout.write('{"event": "failed", "message": "a library said so"}\n[1, 2]\nnoise\n')
             sys.stdout.flush()
-        channel.tell("step", step=step, steps=STEPS, loss=1 / step, held_out_loss=None)
+        channel.send("step", step=step, steps=STEPS, loss=1 / step, held_out_loss=None)
         if step % 2 == 0:
             folder = work / "checkpoints" / f"checkpoint-{step}"
             folder.mkdir(parents=True)
@@ -93,9 +102,11 @@ def play(script: Any, job: dict[str, Any], channel: Any) -> dict[str, Any]:
     }
 
 
-def raise_played(script: Any, mode: str) -> None:
+def raise_error(mode: str) -> None:
+    from train_process.failures import Failure
+
     if mode == "row":
-        raise script.Failure("row 3 has 4000 tokens, and max_length is 2048")
+        raise Failure("row 3 has 4000 tokens, and max_length is 2048")
     if mode == "disk":
         raise OSError(errno.ENOSPC, "No space left on device")
     if mode == "memory":
@@ -105,10 +116,10 @@ def raise_played(script: Any, mode: str) -> None:
 
 
 def hang(work: Path, channel: Any) -> None:
-    """Hold a lock, which the system gives back when this process has ended, and nobody before."""
+    """Hold a lock, which is released only when this process ends."""
     held = (work / "alive").open("wb")
     fcntl.flock(held, fcntl.LOCK_EX)
-    channel.tell("step", step=1, steps=STEPS, loss=1.0)
+    channel.send("step", step=1, steps=STEPS, loss=1.0)
     threading.Event().wait()
 
 

@@ -1,22 +1,22 @@
-"""What a vLLM server does, by the standard library alone: its flags, its log, its addresses.
+"""A fake vLLM server: its flags, log and endpoints, with the standard library only.
 
-Run as a script with vLLM's flags. What else it does is said by environment variables:
+Run as a script with vLLM's flags. Environment variables change its behavior:
 
     FAKE_EXIT=text     write the text and exit with status 1
     FAKE_NEVER=1       never become healthy
     FAKE_STUBBORN=1    ignore SIGTERM
-    FAKE_CHILDREN=dir  start two processes that ignore SIGTERM, one of them in a session of its
-                       own, and write their process ids and its own into the folder
-    FAKE_STARTS=file   add a line for each start: its model and CUDA_VISIBLE_DEVICES
-    FAKE_LOOSE=1       take structured outputs and ignore them
-    FAKE_DIES=1        die as soon as its models were asked for
-    FAKE_WRITE=text    write the text, with $VLLM_API_KEY filled in
-    FAKE_REPLY=text    answer every request with the text; a model's folder that has a file
-                       reply.txt answers with that
-    FAKE_DIES_AT=file  die at the request that the file's first number counts to; the next server
-                       goes on with its second number
+    FAKE_CHILDREN=dir  start two processes that ignore SIGTERM, one of them in a separate session,
+                       and write their process ids and the server's to files in the folder
+    FAKE_STARTS=file   append a line at each start: the model and CUDA_VISIBLE_DEVICES
+    FAKE_LOOSE=1       accept structured outputs and ignore them
+    FAKE_DIES=1        die after the first request for its models
+    FAKE_WRITE=text    write the text, with $VLLM_API_KEY expanded
+    FAKE_REPLY=text    reply to every request with the text; a file reply.txt in the model's folder
+                       has precedence
+    FAKE_DIES_AT=file  die after as many requests as the first number in the file; the next server
+                       uses the second number
 
-`POST /die` ends it at once, with a word of why.
+`POST /die` ends the server at once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ time.sleep(600)
 
 
 def fake_command() -> tuple[str, ...]:
-    """The command of a `ServerSpec` that starts this."""
+    """Return the command of a `ServerSpec` that starts this script."""
     return (sys.executable, "-S", __file__)
 
 
@@ -61,7 +61,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 class State:
-    """What the server knows."""
+    """The state of the server."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -171,7 +171,7 @@ def say(line: str) -> None:
 
 
 def count_to_death(file: Path) -> None:
-    """Die at a request that a file has the number of: the first is taken off, and counts anew."""
+    """Decrement the first number in a file; at 0, remove it and die."""
     with _COUNTING:
         left = [int(word) for word in file.read_text().split()]
         if left:
@@ -183,7 +183,7 @@ def count_to_death(file: Path) -> None:
 
 
 def die() -> None:
-    say("RuntimeError: told to die")
+    say("RuntimeError: dying on request")
     os._exit(3)
 
 

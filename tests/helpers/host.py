@@ -1,4 +1,4 @@
-"""A provider on this machine that fine-tunes: it speaks OpenAI's API."""
+"""A local server with OpenAI's fine-tuning API."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ KEY = "sesame-open-7f31"
 
 
 class Host:
-    """A provider: keeps files, and moves each job on when it is looked at."""
+    """A provider: keeps files; each poll of a job advances it."""
 
     def __init__(self) -> None:
         self.files: dict[str, str] = {}
         self.jobs: list[dict[str, Any]] = []
-        self.asked: list[str] = []
-        self.models: list[str] = []  # that were chatted with
-        self.failures: list[int | str] = []  # how the next requests are answered
+        self.requests: list[str] = []
+        self.models: list[str] = []  # the models of chat requests
+        self.failures: list[int | str] = []  # the statuses of the next responses
         self.ends_as = "succeeded"
-        self.looks = 3  # at a job, until it has ended
+        self.polls = 3  # of a job, until it ends
         self.base_url = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(f"{request.method} {request.path}")
+        self.requests.append(f"{request.method} {request.path}")
         content = await request.read()
         if request.headers.get("Authorization") != f"Bearer {KEY}":
             given = request.headers.get("Authorization")
             return web.json_response({"error": {"message": f"bad key {given}"}}, status=401)
         if self.failures:
             failure = self.failures.pop(0)
-            if failure == "lost":  # the order came through, its answer did not
+            if failure == "lost":  # the request arrives, but its response is lost
                 self.create(json.loads(content))
                 assert request.transport is not None
                 request.transport.close()
@@ -51,26 +51,26 @@ class Host:
             case "POST", ["chat", "completions"]:
                 return web.json_response(self.chat(json.loads(content)))
             case "POST", ["files"]:
-                return web.json_response({"id": self.keep(request, content)})
+                return web.json_response({"id": self.save(request, content)})
             case "POST", ["fine_tuning", "jobs"]:
                 return web.json_response(self.create(json.loads(content)))
             case "GET", ["fine_tuning", "jobs"]:
                 return web.json_response({"data": self.jobs, "has_more": False})
             case "GET", ["fine_tuning", "jobs", name]:
-                return web.json_response(self.look(name))
+                return web.json_response(self.poll(name))
             case "GET", ["fine_tuning", "jobs", _, "events"]:
                 return web.json_response(self.events(request.query.get("after")))
         return web.json_response({"error": "no such path"}, status=404)
 
     def chat(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The world's answer; a tuned model has learned to say green."""
+        """Reply as the test world's LM does; a tuned model replies green."""
         self.models.append(body["model"])
         tuned = body["model"].startswith("ft:")
         text = "## colour\ngreen" if tuned else answer_body(body)
         choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         return {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}
 
-    def keep(self, request: web.Request, content: bytes) -> str:
+    def save(self, request: web.Request, content: bytes) -> str:
         boundary = request.content_type and request.headers["Content-Type"].partition("=")[2]
         _, purpose, file, end = content.decode().split(f"--{boundary}")
         assert purpose.endswith("\r\n\r\nfine-tune\r\n")
@@ -84,10 +84,10 @@ class Host:
         self.jobs.append(job)
         return job
 
-    def look(self, name: str) -> dict[str, Any]:
+    def poll(self, name: str) -> dict[str, Any]:
         (job,) = (job for job in self.jobs if job["id"] == name)
-        self.looks -= 1
-        if self.looks <= 0:
+        self.polls -= 1
+        if self.polls <= 0:
             job.update(status=self.ends_as, finished_at=160)
             if self.ends_as == "succeeded":
                 job["fine_tuned_model"] = f"ft:{job['model']}:acme::1"
@@ -115,7 +115,7 @@ class Host:
 
 @asynccontextmanager
 async def running_host() -> AsyncIterator[Host]:
-    """A provider that answers at its `base_url`."""
+    """Run a provider at its `base_url`."""
     host = Host()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", host.answer)
@@ -127,7 +127,7 @@ async def running_host() -> AsyncIterator[Host]:
         await serving.stop()
 
 
-async def at_once(seconds: float) -> None:
+async def no_sleep(seconds: float) -> None:
     assert seconds >= 0.0
     await asyncio.sleep(0)
 
@@ -136,6 +136,6 @@ def trainer_at(host: Host, *, key: str = KEY, attempts: int = 3) -> HostedTraine
     return HostedTrainer(
         base_url=host.base_url,
         api_key=key,
-        sleep=at_once,
+        sleep=no_sleep,
         retry=RetryPolicy(attempts=attempts),
     )

@@ -1,4 +1,4 @@
-"""A trainer that learns nothing and says what it was given: weights for tests without a GPU."""
+"""A trainer that trains nothing and keeps its jobs: weights for tests without a GPU."""
 
 from __future__ import annotations
 
@@ -12,48 +12,52 @@ from helpers.training import tensors, write_adapter, write_model, write_safetens
 
 from lmpipe.weights.adapter import read_adapter
 from lmpipe.weights.model_folder import model_hash
-from lmpipe.weights.trainer import Trained, TrainingJob, TrainingProgress
+from lmpipe.weights.trainer import TrainingJob, TrainingProgress, TrainingResult
 
 
 @dataclass
 class ScriptedTrainer:
-    """Weights that are made of the hash of their rows and settings.
+    """Writes weights that are a hash of their rows and settings.
 
     Attributes:
-        hosted: the name of the model that a provider makes, if it is one that trains.
-        reply: what the fake vLLM answers with full weights.
-        jobs: the trainings that it was asked for.
-        rows: what each of them was to learn.
+        model: the name of the provider's model; makes this a hosted trainer.
+        reply: what the fake vLLM replies with full weights.
+        jobs: the jobs that it was given.
+        rows: the rows of each job.
     """
 
-    hosted: str = ""
+    model: str = ""
     reply: str = ""
     jobs: list[TrainingJob] = field(default_factory=list)
     rows: list[list[dict[str, object]]] = field(default_factory=list)
 
+    @property
+    def hosted(self) -> bool:
+        return bool(self.model)
+
     def check(self, job: TrainingJob) -> None:
-        """Nothing can be wrong."""
+        """Accept every job."""
 
     async def train(
         self, job: TrainingJob, on_progress: Callable[[TrainingProgress], None] | None = None
-    ) -> Trained:
+    ) -> TrainingResult:
         data = job.rows.read_bytes()
         self.jobs.append(job)
         self.rows.append([json.loads(line) for line in data.splitlines()])
         settings = json.dumps(job.settings.to_json()).encode()
-        return Trained(
+        return TrainingResult(
             folder=job.folder,
             hash=self._write(job, hashlib.sha256(data + settings).digest()),
             curve=((1, 2.0), (2, 1.0)),
             held_out=((2, 1.5),),
             seconds=0.0,
             base={"model": job.base_model, "revision": "1"},
-            model=self.hosted,
+            model=self.model,
         )
 
     def _write(self, job: TrainingJob, mark: bytes) -> str:
-        """The weights, where they are here; gives their hash."""
-        if self.hosted:
+        """Write the weights, unless they are hosted, and return their hash."""
+        if self.model:
             job.folder.mkdir(parents=True)
             return mark.hex()
         if job.settings.full:
@@ -69,5 +73,5 @@ class ScriptedTrainer:
 
 
 def files(folder: Path) -> set[str]:
-    """The names of the files in a folder."""
+    """Return the relative paths of the files in a folder."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

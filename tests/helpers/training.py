@@ -1,4 +1,4 @@
-"""Training rows, adapters and a Python to train with, all small enough to be made by hand."""
+"""Small training rows, adapters and models, and a fake Python to train with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIG: dict[str, Any] = {
 
 
 def tensors(rank: int = 8, fill: int = 0) -> dict[str, tuple[tuple[int, ...], bytes]]:
-    """A LoRA adapter's tensors, as shapes and bytes."""
+    """Return the tensors of a LoRA adapter, as shapes and bytes."""
     made = {}
     for layer, name in ((0, "q_proj"), (0, "v_proj")):
         path = f"base_model.model.model.layers.{layer}.self_attn.{name}"
@@ -45,7 +45,7 @@ def write_safetensors(path: Path, contents: dict[str, tuple[tuple[int, ...], byt
 
 
 def write_adapter(folder: Path, *, rank: int = 8, fill: int = 0, **config: Any) -> Path:
-    """An adapter that is whole; `config` changes what its file says."""
+    """Write a complete adapter; `config` changes its configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "adapter_config.json").write_text(json.dumps({**CONFIG, "r": rank, **config}))
     write_safetensors(folder / "adapter_model.safetensors", tensors(rank, fill))
@@ -53,7 +53,7 @@ def write_adapter(folder: Path, *, rank: int = 8, fill: int = 0, **config: Any) 
 
 
 def write_model(folder: Path, weights: bytes = b"12345678") -> Path:
-    """What looks like a whole model from outside."""
+    """Write a folder that passes for a complete model."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text("{}")
     write_safetensors(folder / "model.safetensors", {"w": ((2,), weights)})
@@ -87,7 +87,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def fake_python(folder: Path) -> Path:
-    """An executable that does what the training environment's Python does; see `fake_training`."""
+    """Write an executable in place of the training environment's Python; see `fake_training`."""
     path = folder / "python"
     path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE_PYTHON}" "$@"\n')
     path.chmod(0o755)

@@ -1,4 +1,4 @@
-"""BootstrapFinetune: which runs become rows, one adapter for each predictor, kept if it helps."""
+"""BootstrapFinetune: its rows, its adapters, and the gate that keeps those that help."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lmpipe.lm.runtime import Runtime
 from lmpipe.optimize.engine.optimizer import Sizes
 from lmpipe.settings import make_runtime
 from lmpipe.weights.settings import TrainingSettings
-from lmpipe.weights.trainings import adapters_folder
+from lmpipe.weights.training_store import adapters_folder
 
 
 def right(request: Request) -> str:
@@ -32,7 +32,7 @@ def right(request: Request) -> str:
 
 
 def trained_student(*good: str) -> Callable[[Request], str]:
-    """Right with the adapter of a predictor whose name begins so; nonsense with any other."""
+    """Correct with adapters whose names start with one of these; nonsense with others."""
 
     def script(request: Request) -> str:
         adapter = request.lm.adapter
@@ -56,7 +56,7 @@ def compiled(tmp_path: Path, trainer: ScriptedTrainer, **changes: Any) -> lmpipe
     return lmpipe.compile(recipe(**{**settings, **changes}), runs=tmp_path / "runs")
 
 
-def test_the_student_runs_with_the_weights_that_helped(tmp_path: Path) -> None:
+def test_weights_that_help_are_kept(tmp_path: Path) -> None:
     run = compiled(tmp_path, ScriptedTrainer())
     adapter = run.state["self"].adapter
     assert adapter is not None
@@ -71,18 +71,18 @@ def test_weights_that_do_not_help_are_not_kept(tmp_path: Path) -> None:
     assert run.state["self"].adapter is None
 
 
-def test_rows_are_of_runs_that_passed(tmp_path: Path) -> None:
+def test_rows_come_from_runs_that_passed(tmp_path: Path) -> None:
     trainer = ScriptedTrainer()
     compiled(tmp_path, trainer, optimizer=lmpipe.BootstrapFinetune(teacher_demos=0))
     (rows,) = trainer.rows
     assert 0 < len(rows) < 40
     for row in rows:
-        asked, said = row["prompt"][-1]["content"], row["completion"][0]["content"]  # type: ignore[index]
-        kind = next(kind for kind in COLOURS if kind in asked)
-        assert COLOURS[kind] in said
+        prompt, reply = row["prompt"][-1]["content"], row["completion"][0]["content"]  # type: ignore[index]
+        kind = next(kind for kind in COLOURS if kind in prompt)
+        assert COLOURS[kind] in reply
 
 
-def test_the_teacher_sees_demonstrations_that_the_student_does_not(tmp_path: Path) -> None:
+def test_only_the_teacher_sees_demonstrations(tmp_path: Path) -> None:
     trainer, lm = ScriptedTrainer(), lmpipe.ScriptedLM(trained_student("self"))
     compiled(tmp_path, trainer, student=lm)
     assert all(len(row["prompt"]) == 2 for row in trainer.rows[0])  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ def test_the_teacher_sees_demonstrations_that_the_student_does_not(tmp_path: Pat
 
 def test_the_student_may_keep_its_demonstrations(tmp_path: Path) -> None:
     chain = lmpipe.Chain(
-        stages=(lmpipe.LabeledFewShot(), lmpipe.BootstrapFinetune(demos=True)),
+        stages=(lmpipe.LabeledFewShot(), lmpipe.BootstrapFinetune(keep_demos=True)),
     )
     trainer = ScriptedTrainer()
     run = compiled(tmp_path, trainer, optimizer=chain)
@@ -109,7 +109,7 @@ def two_steps(tmp_path: Path, *good: str, **settings: Any) -> lmpipe.Run:
     )
 
 
-def test_each_predictor_has_an_adapter_of_its_own(tmp_path: Path) -> None:
+def test_each_predictor_has_its_own_adapter(tmp_path: Path) -> None:
     trainer = ScriptedTrainer()
     run = two_steps(tmp_path, "describe", "name", trainer=trainer)
     adapter = run.state["name"].adapter
@@ -124,7 +124,7 @@ def test_an_adapter_that_hurts_is_rolled_back_alone(tmp_path: Path) -> None:
     assert run.state["name"].adapter is not None
 
 
-def test_one_adapter_may_serve_all_predictors(tmp_path: Path) -> None:
+def test_predictors_may_share_one_adapter(tmp_path: Path) -> None:
     trainer = ScriptedTrainer()
     run = two_steps(tmp_path, "shared", trainer=trainer, shared=True)
     assert len(trainer.jobs) == 1
@@ -133,7 +133,7 @@ def test_one_adapter_may_serve_all_predictors(tmp_path: Path) -> None:
 
 def test_more_samples_give_more_rows(tmp_path: Path) -> None:
     def varied(request: Request) -> str:
-        # A greedy LM is warmed up for further samples.
+        # Further samples of a greedy LM have a temperature.
         return right(request) if request.lm.temperature or request.lm.adapter else "## colour\nred"
 
     sizes = []
@@ -149,7 +149,7 @@ def test_more_samples_give_more_rows(tmp_path: Path) -> None:
     assert sizes[0] < sizes[1] <= 40
 
 
-def test_preference_training_pairs_what_passed_with_what_did_not(tmp_path: Path) -> None:
+def test_preference_training_pairs_passed_and_failed_replies(tmp_path: Path) -> None:
     def wavering(request: Request) -> str:
         return right(request) if request.lm.temperature or request.lm.adapter else "## colour\nred"
 
@@ -164,7 +164,7 @@ def test_preference_training_pairs_what_passed_with_what_did_not(tmp_path: Path)
     assert all(row["rejected"][0]["content"] == "## colour\nred" for row in trainer.rows[0])  # type: ignore[index]
 
 
-def test_where_nothing_passes_nothing_is_trained(tmp_path: Path) -> None:
+def test_without_passed_runs_nothing_is_trained(tmp_path: Path) -> None:
     trainer = ScriptedTrainer()
     run = compiled(tmp_path, trainer, student=lmpipe.ScriptedLM(lambda _: "nonsense"))
     assert trainer.jobs == []
@@ -180,12 +180,12 @@ def test_the_run_folder_has_the_weights_and_their_rows(tmp_path: Path) -> None:
     }
 
 
-def test_the_manifest_tells_how_the_weights_were_trained(tmp_path: Path) -> None:
+def test_the_manifest_describes_the_training(tmp_path: Path) -> None:
     run = compiled(tmp_path, ScriptedTrainer())
-    told = read_manifest(run.path)["weights"]["self"]
-    assert told["sha256"] == run.state["self"].adapter.sha256  # type: ignore[union-attr]
-    assert told["training"]["curve"] == [[1, 2.0], [2, 1.0]]
-    assert told["training"]["rows"] > 0
+    entry = read_manifest(run.path)["weights"]["self"]
+    assert entry["sha256"] == run.state["self"].adapter.sha256  # type: ignore[union-attr]
+    assert entry["training"]["curve"] == [[1, 2.0], [2, 1.0]]
+    assert entry["training"]["rows"] > 0
 
 
 @contextmanager
@@ -232,7 +232,7 @@ def test_a_recorded_compile_is_replayed_without_a_trainer(tmp_path: Path) -> Non
     assert two.state == one.state
 
 
-def test_the_cost_holds(tmp_path: Path) -> None:
+def test_the_cost_is_an_upper_bound(tmp_path: Path) -> None:
     optimizer = lmpipe.BootstrapFinetune(samples=2)
     run = two_steps(tmp_path, "name", samples=2)
     cost = optimizer.cost(Sizes(40, 30, 2))
@@ -242,7 +242,7 @@ def test_the_cost_holds(tmp_path: Path) -> None:
     assert rows <= cost.runs + 2 * 30
 
 
-def test_weights_that_were_learned_for_another_lm_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_lm_are_refused(tmp_path: Path) -> None:
     run = compiled(tmp_path, ScriptedTrainer())
     with (
         lmpipe.using(lm=lmpipe.ScriptedLM(right, name="other")),
@@ -251,9 +251,15 @@ def test_weights_that_were_learned_for_another_lm_are_refused(tmp_path: Path) ->
         run.program(thing="sky number 1")
 
 
-def test_bad_settings_are_refused() -> None:
+def test_a_number_out_of_range_is_an_error() -> None:
     with pytest.raises(RecipeError, match="samples must be 1 or more"):
         lmpipe.BootstrapFinetune(samples=0)
+    with pytest.raises(RecipeError, match="teacher_demos must be 0 or more"):
+        lmpipe.BootstrapFinetune(teacher_demos=-1)
+    with pytest.raises(RecipeError, match="threshold must be from 0 to 1"):
+        lmpipe.BootstrapFinetune(threshold=1.5)
+    with pytest.raises(RecipeError, match="best must be 1 or more"):
+        lmpipe.Distill(best=0)
     with pytest.raises(RecipeError, match="samples to 2 or more"):
         lmpipe.BootstrapFinetune(training=TrainingSettings(method="dpo"))
 
@@ -266,20 +272,20 @@ def test_the_teacher_may_be_another_lm(tmp_path: Path) -> None:
     assert all(request.lm.adapter is None for request in teacher.requests)
 
 
-def test_a_metric_with_parts_judges_each_predictor_by_its_own(tmp_path: Path) -> None:
-    def told(example: lmpipe.Example, prediction: Any) -> lmpipe.Score:
+def test_a_metric_with_parts_judges_each_predictor_by_its_parts(tmp_path: Path) -> None:
+    def parts(example: lmpipe.Example, prediction: Any) -> lmpipe.Score:
         return lmpipe.Score(0.5, parts={"words": 1.0, "colour": 0.0})
 
     trainer = ScriptedTrainer()
-    compiled(tmp_path, trainer, program=TwoSteps(), metric=told)
+    compiled(tmp_path, trainer, program=TwoSteps(), metric=parts)
     (rows,) = trainer.rows
     assert rows
     assert all("## words" in row["completion"][0]["content"] for row in rows)  # type: ignore[index]
 
 
-def test_demonstrations_chosen_by_embeddings_cannot_be_kept(tmp_path: Path) -> None:
-    stages = (lmpipe.KNNFewShot(), lmpipe.BootstrapFinetune(demos=True))
-    with pytest.raises(RecipeError, match="leave demos=True out"):
+def test_demonstrations_found_by_embeddings_cannot_be_kept(tmp_path: Path) -> None:
+    stages = (lmpipe.KNNFewShot(), lmpipe.BootstrapFinetune(keep_demos=True))
+    with pytest.raises(RecipeError, match="use keep_demos=False"):
         compiled(
             tmp_path,
             ScriptedTrainer(),

@@ -20,7 +20,7 @@ from lmpipe.weights.environment import training_environment
 from lmpipe.weights.local_trainer import LocalTrainer
 from lmpipe.weights.model_folder import check_model_folder, model_hash
 from lmpipe.weights.settings import TrainingSettings
-from lmpipe.weights.trainer import Trained, TrainingJob, TrainingProgress
+from lmpipe.weights.trainer import TrainingJob, TrainingProgress, TrainingResult
 
 pytestmark = pytest.mark.real
 
@@ -63,7 +63,7 @@ def job(base: Path, folder: Path, count: int, **settings: Any) -> TrainingJob:
     return TrainingJob(str(base), path, TrainingSettings(**settings), folder / "weights")
 
 
-def train(job: TrainingJob, on_progress: Any = None) -> Trained:
+def train(job: TrainingJob, on_progress: Any = None) -> TrainingResult:
     return asyncio.run(LocalTrainer().train(job, on_progress))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import lmpipe
 from lmpipe.compiling.load_recipe import load_recipe
-from lmpipe.compiling.provisioning import adapters_of
+from lmpipe.compiling.run_weights import adapters_of
 from lmpipe.errors import ConfigError, TrainingError
 from lmpipe.lm.lm import LM
 from lmpipe.serving.find import find_vllm

@@ -220,7 +220,7 @@ def test_dropped_candidates_are_crosses_apart_from_the_line_of_the_best(run: lmp
 
 
 def test_without_dropped_candidates_the_page_speaks_of_none(tmp_path: Path) -> None:
-    page = page_of(lmpipe.compile(recipe(race=False), runs=tmp_path))
+    page = page_of(lmpipe.compile(recipe(racing=None), runs=tmp_path))
     assert "dropped" not in page.partition("</style>")[2]
 
 

@@ -38,7 +38,7 @@ def test_show_and_the_page_tell_of_a_providers_model(tmp_path: Path) -> None:
     made = recipe(
         student=lmpipe.ScriptedLM(answer_trained),
         optimizer=lmpipe.BootstrapFinetune(),
-        trainer=ScriptedTrainer(hosted="ft:colours:1"),
+        trainer=ScriptedTrainer(model="ft:colours:1"),
     )
     _, shown, page = told_of(made, tmp_path)
     told = "a provider's model that began as scripted, from 40 rows, loss 2.00 to 1.00"

@@ -1,4 +1,4 @@
-"""A model's folder and a spec that serves it by the fake vLLM."""
+"""Fixtures: a model's folder, a spec that serves it with the fake vLLM, and adapters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def spec(model: str) -> ServerSpec:
 
 @pytest.fixture
 def adapter(tmp_path: Path) -> Callable[..., Path]:
-    """Makes an adapter's folder."""
+    """Creates an adapter's folder."""
 
     def make(name: str, *, rank: int = 8) -> Path:
         folder = tmp_path / name

@@ -1,4 +1,4 @@
-"""The page on serving: its example runs, and its commands' options are there."""
+"""docs/serving.md: its example runs, and the options of its commands exist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_example_runs(
     assert "of prompt tokens came from the prefix cache" in said
 
 
-def test_its_options_are_those_of_the_command() -> None:
+def test_its_options_exist() -> None:
     command = get_command(app).commands["serve-lm"]  # type: ignore[attr-defined]
     known = {option for parameter in command.params for option in parameter.opts}
     lines = re.findall(r"^lmpipe serve-lm (.*)$", PAGE, re.M)

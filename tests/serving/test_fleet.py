@@ -1,4 +1,4 @@
-"""Servers run while they are used and fit; the longest idle makes room; the dead rise twice."""
+"""Fleet: which servers run, which are stopped for others, and restarts of dead ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Make = Callable[..., ServerSpec]
 
 @pytest.fixture
 def starts(tmp_path: Path) -> Callable[[], list[str]]:
-    """The starts so far: model and CUDA_VISIBLE_DEVICES."""
+    """Returns the starts so far: model and CUDA_VISIBLE_DEVICES."""
     return lambda: (tmp_path / "starts").read_text().splitlines()
 
 
@@ -58,7 +58,9 @@ async def test_a_server_stays_up_between_uses(make: Make, starts: Callable[[], l
     assert starts() == ["a -"]
 
 
-async def test_many_at_once_start_it_once(make: Make, starts: Callable[[], list[str]]) -> None:
+async def test_concurrent_uses_start_a_server_once(
+    make: Make, starts: Callable[[], list[str]]
+) -> None:
     async with Fleet({"a": make("a")}, devices=[]) as fleet:
 
         async def use() -> VLLMServer:
@@ -69,21 +71,21 @@ async def test_many_at_once_start_it_once(make: Make, starts: Callable[[], list[
     assert starts() == ["a -"]
 
 
-async def test_on_one_device_the_longest_idle_makes_room(
+async def test_on_one_device_the_longest_idle_server_is_stopped(
     make: Make, starts: Callable[[], list[str]]
 ) -> None:
     specs = {name: make(name, 0.5) for name in "abc"}
-    said: list[str] = []
-    async with Fleet(specs, devices=[0], on_progress=said.append) as fleet:
+    messages: list[str] = []
+    async with Fleet(specs, devices=[0], on_progress=messages.append) as fleet:
         for name in "abac":
             async with fleet.use(name):
                 pass
         assert fleet.running == ("a", "c")
-        assert "stopping b to make room for c" in said
+        assert "stopping b to make room for c" in messages
     assert starts() == ["a 0", "b 0", "c 0"]
 
 
-async def test_two_devices_hold_two(make: Make, starts: Callable[[], list[str]]) -> None:
+async def test_two_devices_hold_two_servers(make: Make, starts: Callable[[], list[str]]) -> None:
     specs = {name: make(name) for name in "ab"}
     async with (
         Fleet(specs, devices=[2, 3]) as fleet,
@@ -94,7 +96,7 @@ async def test_two_devices_hold_two(make: Make, starts: Callable[[], list[str]])
     assert starts() == ["a 2", "b 3"]
 
 
-async def test_who_finds_no_room_waits_until_the_other_is_idle(make: Make) -> None:
+async def test_a_use_without_room_waits_until_another_server_is_idle(make: Make) -> None:
     events: list[str] = []
     specs = {name: make(name) for name in "ab"}
     async with Fleet(specs, devices=[0], on_progress=events.append) as fleet:
@@ -113,7 +115,7 @@ async def test_who_finds_no_room_waits_until_the_other_is_idle(make: Make) -> No
     assert order == ["released", "stopping a to make room for b"]
 
 
-async def test_a_waiter_that_gives_up_is_forgotten(make: Make) -> None:
+async def test_a_cancelled_wait_leaves_no_trace(make: Make) -> None:
     specs = {name: make(name) for name in "ab"}
     async with Fleet(specs, devices=[0]) as fleet:
         async with fleet.use("a"):
@@ -124,9 +126,7 @@ async def test_a_waiter_that_gives_up_is_forgotten(make: Make) -> None:
             assert fleet.running == ("a",)
 
 
-async def test_devices_are_freed_for_a_training(
-    make: Make, starts: Callable[[], list[str]]
-) -> None:
+async def test_a_training_gets_all_devices(make: Make, starts: Callable[[], list[str]]) -> None:
     async with Fleet({"a": make("a")}, devices=[1]) as fleet:
         events: list[str] = []
 
@@ -158,11 +158,11 @@ async def test_on_a_cpu_a_training_gets_no_device_numbers(make: Make) -> None:
         assert devices == ()
 
 
-async def test_one_that_died_is_started_again_twice(
+async def test_a_dead_server_is_restarted_twice(
     make: Make, starts: Callable[[], list[str]]
 ) -> None:
-    said: list[str] = []
-    async with Fleet({"a": make("a")}, devices=[], on_progress=said.append) as fleet:
+    messages: list[str] = []
+    async with Fleet({"a": make("a")}, devices=[], on_progress=messages.append) as fleet:
         for _ in range(3):
             async with fleet.use("a") as server:
                 await die(server)
@@ -170,13 +170,13 @@ async def test_one_that_died_is_started_again_twice(
             with pytest.raises(ServerError, match="a has died 3 times") as caught:
                 async with fleet.use("a"):
                     pass
-            assert caught.value.log[-1] == "RuntimeError: told to die"
+            assert caught.value.log[-1] == "RuntimeError: dying on request"
             assert caught.value.exit_status == 3
     assert len(starts()) == 3
-    assert sum("has died and is started again" in line for line in said) == 2
+    assert sum("has died and is restarted" in line for line in messages) == 2
 
 
-async def test_one_that_does_not_start_is_an_error_for_all_who_want_it(make: Make) -> None:
+async def test_a_failed_start_is_an_error_for_every_waiting_use(make: Make) -> None:
     specs = {"a": make("a", FAKE_EXIT="gremlins"), "b": make("b")}
     async with Fleet(specs, devices=[0]) as fleet:
 
@@ -186,10 +186,10 @@ async def test_one_that_does_not_start_is_an_error_for_all_who_want_it(make: Mak
 
         outcomes = await asyncio.gather(use("a"), use("a"), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [ServerError, ServerError]
-        assert await use("b")  # its place is free again
+        assert await use("b")  # the device is free again
 
 
-async def test_a_closed_fleet_is_closed(make: Make) -> None:
+async def test_a_closed_fleet_refuses_uses(make: Make) -> None:
     fleet = Fleet({"a": make("a")}, devices=[])
     async with fleet.use("a") as server:
         await fleet.aclose()
@@ -202,14 +202,14 @@ async def test_a_closed_fleet_is_closed(make: Make) -> None:
             pass
 
 
-async def test_a_name_that_it_does_not_have_is_told(make: Make) -> None:
+async def test_an_unknown_name_is_an_error(make: Make) -> None:
     async with Fleet({"a": make("a")}, devices=[]) as fleet:
         with pytest.raises(ConfigError, match="no server 'x'; it has: a"):
             async with fleet.use("x"):
                 pass
 
 
-def with_room(spec: ServerSpec, **limits: int) -> ServerSpec:
+def with_limits(spec: ServerSpec, **limits: int) -> ServerSpec:
     return replace(spec, adapters=AdapterLimits(**limits))
 
 
@@ -221,16 +221,16 @@ async def test_a_server_can_be_added(make: Make, starts: Callable[[], list[str]]
     assert starts() == ["a -", "b -"]
 
 
-async def test_one_that_does_not_fit_is_not_added(make: Make) -> None:
+async def test_a_server_that_never_fits_is_not_added(make: Make) -> None:
     async with Fleet({}, devices=[0]) as fleet:
         with pytest.raises(ConfigError, match="the server a needs 2 GPUs"):
             fleet.add({"a": replace(make("a"), tensor_parallel=2)})
 
 
-async def test_a_server_gets_more_room_for_adapters_once_it_is_idle(
+async def test_higher_adapter_limits_restart_an_idle_server(
     make: Make, starts: Callable[[], list[str]]
 ) -> None:
-    small, large = with_room(make("a"), rank=8, count=4), with_room(make("a"), rank=32, count=2)
+    small, large = with_limits(make("a"), rank=8, count=4), with_limits(make("a"), rank=32, count=2)
     async with Fleet({"a": small}, devices=[]) as fleet:
 
         async def use() -> VLLMServer:
@@ -250,10 +250,12 @@ async def test_a_server_gets_more_room_for_adapters_once_it_is_idle(
     assert starts() == ["a -", "a -"]
 
 
-async def test_enough_room_leaves_a_server_up(make: Make, starts: Callable[[], list[str]]) -> None:
-    spec = with_room(make("a"), rank=16, count=4)
+async def test_sufficient_adapter_limits_leave_a_server_up(
+    make: Make, starts: Callable[[], list[str]]
+) -> None:
+    spec = with_limits(make("a"), rank=16, count=4)
     async with Fleet({"a": spec}, devices=[]) as fleet:
-        for room in (spec, with_room(spec, rank=8, count=2), make("a")):
+        for room in (spec, with_limits(spec, rank=8, count=2), make("a")):
             fleet.add({"a": room})
             async with fleet.use("a"):
                 pass

@@ -1,4 +1,4 @@
-"""Counters are read from what Prometheus reads."""
+"""Parsing and subtracting server metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ vllm:lora_requests_info{max_lora="2",running_lora_adapters="",waiting_lora_adapt
 """
 
 
-def test_engines_and_reasons_are_added_up() -> None:
+def test_counts_are_summed_over_engines_and_finish_reasons() -> None:
     metrics = ServerMetrics.parse(TEXT)
     assert metrics.prefix_queries == 2000
     assert metrics.prefix_hits == 900
@@ -32,7 +32,7 @@ def test_engines_and_reasons_are_added_up() -> None:
     assert metrics.adapters == {"x", "y"}
 
 
-def test_a_span_is_the_later_less_the_earlier() -> None:
+def test_subtracting_gives_the_counts_of_a_period() -> None:
     later = ServerMetrics.parse(TEXT)
     earlier = ServerMetrics(
         prefix_queries=1000, prefix_hits=100, requests={"a": 2, "b": 1}, adapters=frozenset("x")
@@ -43,5 +43,5 @@ def test_a_span_is_the_later_less_the_earlier() -> None:
     assert span.adapters == {"y"}
 
 
-def test_a_server_that_has_counted_nothing_has_no_share() -> None:
+def test_without_counts_the_prefix_share_is_0() -> None:
     assert ServerMetrics.parse("").prefix_share == 0

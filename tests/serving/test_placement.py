@@ -1,4 +1,4 @@
-"""What fits side by side, who goes for whom, and the plan in words."""
+"""Placing servers on devices, and the schedule of a fleet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lmpipe.serving.placement import Need, Placed, make_room, place
 TEACHER, STUDENT = ServerSpec(model="teacher"), ServerSpec(model="student")
 
 
-def test_the_emptiest_devices_are_taken_and_shares_add_up() -> None:
+def test_the_devices_with_the_most_free_memory_are_chosen() -> None:
     running = {"a": Placed((0,), 0.5)}
     assert place(Need(1, 0.5), running, (0, 1)) == (1,)
     assert place(Need(2, 0.5), running, (0, 1)) == (0, 1)
@@ -21,19 +21,19 @@ def test_the_emptiest_devices_are_taken_and_shares_add_up() -> None:
     assert place(Need(2, 0.6), running, (0, 1)) is None
 
 
-def test_shares_of_a_tenth_fill_a_device() -> None:
+def test_ten_shares_of_a_tenth_fill_a_device() -> None:
     running = {str(n): Placed((0,), 0.1) for n in range(9)}
     assert place(Need(1, 0.1), running, (0,)) == (0,)
     assert place(Need(1, 0.1), {**running, "9": Placed((0,), 0.1)}, (0,)) is None
 
 
-def test_a_server_that_is_bound_goes_nowhere_else() -> None:
+def test_a_pinned_server_uses_only_its_devices() -> None:
     assert place(Need(1, 1.0, (1,)), {}, (0, 1)) == (1,)
     assert place(Need(1, 1.0, (1,)), {"a": Placed((1,), 0.1)}, (0, 1)) is None
     assert place(Need(1, 1.0, (7,)), {}, (0, 1)) is None
 
 
-def test_the_longest_idle_goes_first_and_one_that_frees_nothing_stays() -> None:
+def test_the_longest_idle_server_is_stopped_first_and_none_in_vain() -> None:
     running = {
         "old": Placed((0,), 1.0, idle_since=1),
         "new": Placed((1,), 1.0, idle_since=2),
@@ -56,7 +56,7 @@ servers = st.builds(Placed, devices, shares, st.none() | st.integers(0, 9))
     st.integers(1, 4),
     shares,
 )
-def test_room_is_real_and_nobody_in_use_goes(
+def test_stopping_makes_room_and_spares_servers_in_use(
     running: dict[str, Placed], count: int, share: float
 ) -> None:
     need, all_devices = Need(count, share), (0, 1, 2, 3)
@@ -68,7 +68,7 @@ def test_room_is_real_and_nobody_in_use_goes(
     assert all(running[name].idle_since is not None for name in stopped)
     left = {name: one for name, one in running.items() if name not in stopped}
     assert place(need, left, all_devices) is not None
-    for name in stopped:  # each of them had to go
+    for name in stopped:  # each of them was necessary
         assert place(need, {**left, name: running[name]}, all_devices) is None
 
 
@@ -80,9 +80,9 @@ PHASES = [
 ]
 
 
-def test_on_one_gpu_they_take_turns() -> None:
+def test_on_one_gpu_servers_take_turns() -> None:
     fleet = Fleet({"TEACHER": TEACHER, "STUDENT": STUDENT}, devices=[0])
-    assert fleet.plan(PHASES) == [
+    assert fleet.schedule(PHASES) == [
         "rollouts: serve TEACHER on GPU 0",
         "stop TEACHER, train STUDENT on GPU 0",
         "evaluate: serve STUDENT on GPU 0",
@@ -91,9 +91,9 @@ def test_on_one_gpu_they_take_turns() -> None:
     ]
 
 
-def test_on_two_gpus_they_stand_side_by_side() -> None:
+def test_on_two_gpus_servers_run_side_by_side() -> None:
     fleet = Fleet({"TEACHER": TEACHER, "STUDENT": STUDENT}, devices=[0, 1])
-    assert fleet.plan([("compile", ["TEACHER", "STUDENT"]), ("train", [])]) == [
+    assert fleet.schedule([("compile", ["TEACHER", "STUDENT"]), ("train", [])]) == [
         "compile: serve TEACHER on GPU 0, serve STUDENT on GPU 1",
         "stop TEACHER and STUDENT, train on GPUs 0, 1",
     ]
@@ -102,12 +102,12 @@ def test_on_two_gpus_they_stand_side_by_side() -> None:
 def test_a_cpu_is_one_device() -> None:
     half = ServerSpec(model="student", memory=0.5, tensor_parallel=2)
     fleet = Fleet({"TEACHER": half, "STUDENT": half}, devices=[])
-    assert fleet.plan([("compile", ["TEACHER", "STUDENT"])]) == [
+    assert fleet.schedule([("compile", ["TEACHER", "STUDENT"])]) == [
         "compile: serve TEACHER on the CPU, serve STUDENT on the CPU"
     ]
 
 
-def test_one_that_never_fits_is_refused_at_once() -> None:
+def test_a_server_that_never_fits_is_refused_at_once() -> None:
     big = ServerSpec(model="big", tensor_parallel=2)
     with pytest.raises(ConfigError, match="the server TEACHER needs 2 GPUs; the fleet has: 0"):
         Fleet({"TEACHER": big}, devices=[0])

@@ -1,4 +1,4 @@
-"""A server and all its children end, in whatever way their owner does."""
+"""A server and all its children end with their owner, however it ends."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def end_owner(family: Family, end: str) -> tuple[list[int], subprocess.Popen[bytes]]:
-    """Start a process that starts a server, and have it come to its end."""
+    """Start a process that starts a server, and let it end."""
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER.replace("END", end), str(family.folder)],
         stdin=subprocess.PIPE,
@@ -79,30 +79,30 @@ def test_nothing_outlives_its_owner(family: Family, end: str, status: int) -> No
     owner.stderr.close()
 
 
-def test_a_forked_child_that_lives_on_keeps_no_server_up(family: Family) -> None:
+def test_a_surviving_forked_child_does_not_keep_the_server_up(family: Family) -> None:
     end = "os.fork() or [print(os.getpid(), flush=True), signal.pause()]; os._exit(0)"
     watched, owner = end_owner(family, end)
     assert family.gone(watched)
     assert owner.wait(30) == 0
     assert owner.stdout is not None
     assert owner.stderr is not None
-    os.kill(int(owner.stdout.readline()), signal.SIGKILL)  # it is there still
+    os.kill(int(owner.stdout.readline()), signal.SIGKILL)  # it is still running
     owner.stdout.close()
     owner.stderr.close()
 
 
-async def test_a_server_that_is_stopped_takes_its_children_along(family: Family) -> None:
+async def test_stopping_a_server_ends_its_children(family: Family) -> None:
     spec = ServerSpec(model="tiny", command=fake_command(), env=family.env)
     async with await start_server(spec):
         watched = family.watch()
     assert family.gone(watched)
 
 
-async def test_a_start_that_is_given_up_leaves_nothing(family: Family) -> None:
+async def test_a_cancelled_start_leaves_no_process(family: Family) -> None:
     spec = ServerSpec(model="tiny", command=fake_command(), env={**family.env, "FAKE_NEVER": "1"})
-    told = asyncio.Event()
-    starting = asyncio.create_task(start_server(spec, on_progress=lambda _: told.set()))
-    await told.wait()
+    started = asyncio.Event()
+    starting = asyncio.create_task(start_server(spec, on_progress=lambda _: started.set()))
+    await started.wait()
     while not (family.folder / "server").exists():  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     watched = family.watch()
@@ -112,7 +112,7 @@ async def test_a_start_that_is_given_up_leaves_nothing(family: Family) -> None:
     assert family.gone(watched)
 
 
-async def test_one_that_does_not_listen_is_killed(tmp_path: Path) -> None:
+async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     code = (
         "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
         "print('deaf', flush=True); time.sleep(600)"
@@ -126,7 +126,7 @@ async def test_one_that_does_not_listen_is_killed(tmp_path: Path) -> None:
     assert process.exit_status == -9
 
 
-async def test_a_guard_that_is_killed_takes_the_server_along(family: Family) -> None:
+async def test_a_killed_guard_ends_the_server(family: Family) -> None:
     spec = ServerSpec(model="tiny", command=fake_command(), env=family.env)
     async with await start_server(spec) as server:
         assert server.pid is not None
@@ -136,7 +136,7 @@ async def test_a_guard_that_is_killed_takes_the_server_along(family: Family) -> 
         while server.running:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert family.gone(watched)
-        # Only a guard that lives finds a process that went off into a session of its own.
+        # Only a living guard can find a process in a separate session.
         os.kill(apart, signal.SIGKILL)
         assert family.gone([far])
 
@@ -165,7 +165,7 @@ async def test_the_log_keeps_its_tail(tmp_path: Path, monkeypatch: pytest.Monkey
     await process.stop()
 
 
-async def test_a_secret_cut_in_two_is_no_more_written_than_a_whole_one(tmp_path: Path) -> None:
+async def test_a_secret_is_removed_from_the_log_even_across_writes(tmp_path: Path) -> None:
     code = (
         "import os, time\n"
         "for part in (b'key sesa', b'me-open', b' and more\\rsesame-open'):\n"
@@ -182,7 +182,7 @@ async def test_a_secret_cut_in_two_is_no_more_written_than_a_whole_one(tmp_path:
     assert (tmp_path / "log").read_bytes() == b"key *** and more\r***"
 
 
-async def test_a_log_that_cannot_be_written_keeps_nothing_from_running(tmp_path: Path) -> None:
+async def test_a_log_that_cannot_be_written_does_not_stop_the_process(tmp_path: Path) -> None:
     process = GuardedProcess(
         [sys.executable, "-c", "raise SystemExit(7)"],
         environment=os.environ,
@@ -194,7 +194,7 @@ async def test_a_log_that_cannot_be_written_keeps_nothing_from_running(tmp_path:
     await process.stop()
 
 
-def test_a_home_that_cannot_be_written_is_told(
+def test_a_home_that_cannot_be_written_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -203,7 +203,7 @@ def test_a_home_that_cannot_be_written_is_told(
         log_file("tiny")
 
 
-def test_old_logs_are_dropped() -> None:
+def test_old_logs_are_deleted() -> None:
     for number in range(25):
         log_file(f"org/model {number}").write_text("x")
     left = sorted(log_file("last").parent.iterdir())

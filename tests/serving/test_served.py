@@ -1,4 +1,4 @@
-"""LMs without an address are served when they are asked, and adapters are there before that."""
+"""LMs without a URL are served on demand, and adapters are loaded before their use."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from lmpipe.settings import make_runtime
 TINY = LM("vllm/tiny")
 
 
-def asking(lm: LM, text: str = "hello") -> Request:
+def request(lm: LM, text: str = "hello") -> Request:
     return Request(lm, (Message("user", text),))
 
 
-def road(served: ServedLMs, store: ReplyStore | None = None) -> Runtime:
+def make_runtime_with(served: ServedLMs, store: ReplyStore | None = None) -> Runtime:
     return Runtime(store=store, servers=served, retry=RetryPolicy(attempts=1))
 
 
-async def test_an_lm_without_an_address_is_served_when_it_is_asked(spec: ServerSpec) -> None:
+async def test_an_lm_without_a_url_is_served_at_its_first_request(spec: ServerSpec) -> None:
     served = ServedLMs(Fleet({"vllm/tiny": spec}, devices=[]))
-    runtime = road(served)
+    runtime = make_runtime_with(served)
     assert served.fleet.running == ()
-    assert (await runtime.acomplete(asking(TINY))).text == "tiny"
+    assert (await runtime.acomplete(request(TINY))).text == "tiny"
     assert served.fleet.running == ("vllm/tiny",)
     await runtime.aclose()
     assert served.fleet.running == ()
 
 
-async def test_what_is_cached_starts_no_server(spec: ServerSpec, tmp_path: Path) -> None:
+async def test_a_cached_reply_starts_no_server(spec: ServerSpec, tmp_path: Path) -> None:
     store = make_runtime(cache=tmp_path / "cache").store
-    first = road(ServedLMs(Fleet({"vllm/tiny": spec}, devices=[])), store)
-    fresh = await first.acomplete(asking(TINY))
+    first = make_runtime_with(ServedLMs(Fleet({"vllm/tiny": spec}, devices=[])), store)
+    fresh = await first.acomplete(request(TINY))
     await first.aclose()
     served = ServedLMs(Fleet({"vllm/tiny": spec}, devices=[]))
-    again = await road(served, store).acomplete(asking(TINY))
+    again = await make_runtime_with(served, store).acomplete(request(TINY))
     assert again.text == fresh.text
     assert again.cached
     assert served.fleet.running == ()
@@ -51,50 +51,50 @@ async def test_what_is_cached_starts_no_server(spec: ServerSpec, tmp_path: Path)
     store.close()
 
 
-async def test_each_call_goes_to_its_own_adapter(
+async def test_each_request_goes_to_its_adapter(
     spec: ServerSpec, adapter: Callable[..., Path]
 ) -> None:
     served = ServedLMs(Fleet({"vllm/tiny": spec}, devices=[]))
-    runtime = road(served)
+    runtime = make_runtime_with(served)
     for name in ("route-1", "details-2"):
         served.add_adapter(name, adapter(name))
     for name in ("route-1", "details-2", "route-1"):
-        reply = await runtime.acomplete(asking(TINY.with_adapter(name)))
+        reply = await runtime.acomplete(request(TINY.with_adapter(name)))
         assert reply.text == name
-    assert (await runtime.acomplete(asking(TINY))).text == "tiny"
+    assert (await runtime.acomplete(request(TINY))).text == "tiny"
     async with served.fleet.use("vllm/tiny") as server:
         answered = (await server.metrics()).adapters
     assert set(answered) == {"route-1", "details-2"}
     await runtime.aclose()
 
 
-async def test_an_adapter_is_loaded_at_a_server_that_runs_already(
+async def test_an_adapter_is_loaded_at_a_running_server(
     spec: ServerSpec, adapter: Callable[..., Path]
 ) -> None:
     async with await start_server(spec) as server:
         served = ServedLMs(Fleet({}, devices=[]))
         served.add_adapter("tone-1", adapter("tone-1"))
-        runtime = road(served)
+        runtime = make_runtime_with(served)
         lm = LM("vllm/tiny", base_url=server.base_url, adapter="tone-1")
-        assert (await runtime.acomplete(asking(lm))).text == "tone-1"
+        assert (await runtime.acomplete(request(lm))).text == "tone-1"
         await runtime.aclose()
         assert await server.healthy()
 
 
-async def test_an_adapter_whose_weights_are_nowhere_is_one_clear_error(spec: ServerSpec) -> None:
-    runtime = road(ServedLMs(Fleet({"vllm/tiny": spec}, devices=[])))
+async def test_an_adapter_without_weights_is_an_error(spec: ServerSpec) -> None:
+    runtime = make_runtime_with(ServedLMs(Fleet({"vllm/tiny": spec}, devices=[])))
     with pytest.raises(LMError, match=r"adapter lost-1 of vllm/tiny.*not on this machine"):
-        await runtime.acomplete(asking(TINY.with_adapter("lost-1")))
+        await runtime.acomplete(request(TINY.with_adapter("lost-1")))
     await runtime.aclose()
 
 
-async def test_an_lm_that_nobody_serves_is_one_clear_error() -> None:
-    runtime = road(ServedLMs(Fleet({}, devices=[])))
+async def test_an_lm_without_a_server_is_an_error() -> None:
+    runtime = make_runtime_with(ServedLMs(Fleet({}, devices=[])))
     with pytest.raises(ConfigError, match="no server 'vllm/tiny'"):
-        await runtime.acomplete(asking(TINY))
+        await runtime.acomplete(request(TINY))
     await runtime.aclose()
 
 
-def test_adapters_need_a_server_that_takes_them() -> None:
+def test_an_embedded_lm_takes_no_adapter() -> None:
     with pytest.raises(ConfigError, match="takes no adapter"):
         LM("local").with_adapter("tone-1")

@@ -1,4 +1,4 @@
-"""A spec says the whole command line and environment."""
+"""ServerSpec: its command line, its environment and its checks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lmpipe.serving import AdapterLimits, ServerSpec
 PYTHON = ("/venv/bin/python", "-m", "vllm.entrypoints.openai.api_server")
 
 
-def test_the_plainest_one_is_on_loopback_and_leaves_nothing_to_the_models_folder() -> None:
+def test_by_default_it_listens_on_loopback_and_ignores_the_models_sampling_defaults() -> None:
     argv = ServerSpec(model="Qwen/Qwen2.5-7B-Instruct").argv(PYTHON, 8123)
     assert argv == [
         *PYTHON,
@@ -24,7 +24,7 @@ def test_the_plainest_one_is_on_loopback_and_leaves_nothing_to_the_models_folder
     ]
 
 
-def test_all_that_is_said_is_in_the_command_line() -> None:
+def test_all_fields_are_in_the_command_line() -> None:
     spec = ServerSpec(
         model="m",
         name="student",
@@ -55,13 +55,13 @@ def test_vllm_serve_takes_the_model_first() -> None:
     assert "--model" not in argv
 
 
-def test_the_key_is_in_the_environment_alone() -> None:
+def test_the_key_is_only_in_the_environment() -> None:
     spec = ServerSpec(model="m", api_key="sesame")
     assert spec.environment({})["VLLM_API_KEY"] == "sesame"
     assert "sesame" not in f"{spec!r} {spec.argv(PYTHON, 1)}"
 
 
-def test_the_environment_is_the_callers_but_for_its_python() -> None:
+def test_the_environment_drops_the_callers_python_variables() -> None:
     spec = ServerSpec(
         model="m", devices=(1, 3), adapters=AdapterLimits(), env={"HF_HUB_OFFLINE": "1"}
     )
@@ -76,14 +76,14 @@ def test_the_environment_is_the_callers_but_for_its_python() -> None:
     }
 
 
-def test_without_adapters_they_cannot_be_loaded() -> None:
+def test_without_adapter_limits_adapters_are_disabled() -> None:
     spec = ServerSpec(model="m")
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in spec.environment({})
     assert "--enable-lora" not in spec.argv(PYTHON, 1)
 
 
 @pytest.mark.parametrize(
-    ("host", "reached_at", "loopback"),
+    ("host", "url_host", "loopback"),
     [
         ("127.0.0.1", "127.0.0.1", True),
         ("0.0.0.0", "127.0.0.1", False),
@@ -92,52 +92,51 @@ def test_without_adapters_they_cannot_be_loaded() -> None:
         ("gpu-3.lan", "gpu-3.lan", False),
     ],
 )
-def test_where_it_listens_and_where_it_is_reached(
-    host: str, reached_at: str, loopback: bool
-) -> None:
+def test_the_listening_address_decides_the_url(host: str, url_host: str, loopback: bool) -> None:
     spec = ServerSpec(model="m", host=host)
-    assert (spec.reached_at, spec.is_loopback) == (reached_at, loopback)
+    assert (spec.url_host, spec.is_loopback) == (url_host, loopback)
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
         ({"model": ""}, "needs a model"),
-        ({"memory": 1.5}, "memory must be"),
-        ({"memory": 0.0}, "memory must be"),
-        ({"port": 70000}, "port must be"),
+        ({"memory": 1.5}, "memory must be above 0 and at most 1"),
+        ({"memory": float("nan")}, "memory must be a finite number"),
+        ({"port": 70000}, "port must be from 0 to 65535"),
         ({"tensor_parallel": 0}, "tensor_parallel"),
-        ({"context": 0}, "context must be"),
-        ({"tensor_parallel": 2, "devices": (0,)}, "need 2 GPUs, devices names 1"),
-        ({"args": ("--api-key=sesame",)}, "--api-key does not belong in args: say it with api_key"),
-        ({"args": ("--max_model_len", "8")}, "say it with context="),
+        ({"context": 0}, "context must be 1 or more"),
+        ({"tensor_parallel": 2, "devices": (0,)}, "need 2 GPUs, but devices names 1"),
+        ({"devices": (-1,)}, "devices must be 0 or more"),
+        ({"args": ("--api-key=sesame",)}, "--api-key cannot be in args: use api_key= instead"),
+        ({"args": ("--max_model_len", "8")}, "use context= instead"),
     ],
 )
-def test_what_cannot_be_served_is_refused(values: dict[str, Any], words: str) -> None:
+def test_a_value_out_of_range_is_an_error(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         ServerSpec(**{"model": "m", **values})
     assert "sesame" not in str(caught.value)
 
 
-def test_a_rank_that_vllm_does_not_have_is_refused() -> None:
-    with pytest.raises(ConfigError, match="vLLM takes the ranks 1, 8, 16"):
+def test_adapter_limits_out_of_range_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="vLLM accepts the ranks 1, 8, 16"):
         AdapterLimits(rank=24)
-    with pytest.raises(ConfigError, match="count=0"):
+    with pytest.raises(ConfigError, match="count must be 1 or more"):
         AdapterLimits(count=0)
 
 
 @pytest.mark.parametrize(("rank", "room"), [(1, 1), (2, 8), (16, 16), (17, 32), (512, 512)])
-def test_room_for_adapters_is_the_next_rank_that_vllm_has(rank: int, room: int) -> None:
+def test_limits_use_the_next_rank_that_vllm_supports(rank: int, room: int) -> None:
     assert AdapterLimits.holding(rank=rank, count=3) == AdapterLimits(rank=room, count=3)
 
 
-def test_other_weights_are_served_the_same_way_at_a_port_of_their_own(tmp_path: Path) -> None:
+def test_other_weights_get_the_same_settings_and_a_free_port(tmp_path: Path) -> None:
     spec = ServerSpec(model="m", port=8000, context=512, adapters=AdapterLimits())
     assert spec.of_weights(tmp_path, "tuned-1") == ServerSpec(
         model=str(tmp_path), name="tuned-1", context=512
     )
 
 
-def test_a_rank_beyond_all_of_vllms_is_an_error() -> None:
+def test_a_rank_above_vllms_maximum_is_an_error() -> None:
     with pytest.raises(ConfigError, match="rank=513"):
         AdapterLimits.holding(rank=513, count=1)

@@ -1,4 +1,4 @@
-"""Reading adapters: the hash, what vLLM takes, and files that are none."""
+"""Reading adapters: hashes, vLLM's limits, and damaged or foreign files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lmpipe.errors import ArtifactError
 from lmpipe.weights.adapter import check_for_vllm, read_adapter, read_safetensors_header
 
 
-def test_an_adapter_says_what_it_is(tmp_path: Path) -> None:
+def test_the_description_of_an_adapter(tmp_path: Path) -> None:
     adapter = read_adapter(write_adapter(tmp_path, rank=16))
     assert (adapter.rank, adapter.targets) == (16, ("q_proj", "v_proj"))
     assert adapter.base_model == "tiny"
     assert len(adapter.hash) == 64
 
 
-def test_the_hash_is_of_the_weights_and_of_what_changes_their_effect(tmp_path: Path) -> None:
+def test_the_hash_covers_the_weights_and_effective_configuration(tmp_path: Path) -> None:
     hashes = [
         read_adapter(write_adapter(tmp_path / name, **options)).hash
         for name, options in {
@@ -46,7 +46,7 @@ def test_the_hash_is_of_the_weights_and_of_what_changes_their_effect(tmp_path: P
         assert read_adapter(write_adapter(tmp_path / str(i), **options)).hash == hashes[0]
 
 
-def test_vllm_refuses_a_higher_rank_than_it_was_started_for(tmp_path: Path) -> None:
+def test_a_rank_above_the_servers_maximum_is_refused(tmp_path: Path) -> None:
     adapter = read_adapter(write_adapter(tmp_path, rank=32))
     check_for_vllm(adapter, 32)
     with pytest.raises(ArtifactError, match="--max-lora-rank 32"):
@@ -54,7 +54,7 @@ def test_vllm_refuses_a_higher_rank_than_it_was_started_for(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"use_dora": True}, "DoRA"),
         ({"bias": "all"}, "bias='all'"),
@@ -62,15 +62,15 @@ def test_vllm_refuses_a_higher_rank_than_it_was_started_for(tmp_path: Path) -> N
         ({"init_lora_weights": "pissa"}, "pissa"),
     ],
 )
-def test_what_vllm_does_not_serve_is_named(
-    tmp_path: Path, options: dict[str, Any], said: str
+def test_features_that_vllm_does_not_serve_are_named(
+    tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     adapter = read_adapter(write_adapter(tmp_path, **options))
-    with pytest.raises(ArtifactError, match=said):
+    with pytest.raises(ArtifactError, match=message):
         check_for_vllm(adapter, 64)
 
 
-def test_a_pickle_is_refused_unread(tmp_path: Path) -> None:
+def test_a_pickle_is_refused(tmp_path: Path) -> None:
     folder = write_adapter(tmp_path)
     (folder / "adapter_model.safetensors").unlink()
     (folder / "adapter_model.bin").write_bytes(pickle.dumps({}))
@@ -78,8 +78,8 @@ def test_a_pickle_is_refused_unread(tmp_path: Path) -> None:
         read_adapter(folder)
 
 
-def test_folders_that_hold_no_adapter(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="holds no LoRA adapter"):
+def test_other_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="does not hold a LoRA adapter"):
         read_adapter(tmp_path)
     folder = write_adapter(tmp_path / "other", peft_type="IA3")
     with pytest.raises(ArtifactError, match="LoRA"):
@@ -91,7 +91,7 @@ def test_folders_that_hold_no_adapter(tmp_path: Path) -> None:
 
 
 @given(cut=st.integers(0, 1000), junk=st.binary(max_size=20))
-def test_a_file_of_another_length_is_an_error_of_ours(
+def test_a_damaged_file_is_an_artifact_error(
     tmp_path_factory: pytest.TempPathFactory, cut: int, junk: bytes
 ) -> None:
     path = tmp_path_factory.mktemp("damaged") / "adapter_model.safetensors"
@@ -100,11 +100,11 @@ def test_a_file_of_another_length_is_an_error_of_ours(
     damaged = whole[: cut % len(whole)] + junk
     path.write_bytes(damaged)
     if len(damaged) != len(whole):
-        with pytest.raises(ArtifactError, match="no whole safetensors file"):
+        with pytest.raises(ArtifactError, match="not a complete safetensors file"):
             read_safetensors_header(path)
 
 
-def test_a_head_that_says_it_is_huge_is_not_read(tmp_path: Path) -> None:
+def test_a_huge_header_length_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(struct.pack("<Q", 2**62) + b"{}")
     with pytest.raises(ArtifactError, match="longer than the file"):

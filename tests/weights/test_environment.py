@@ -21,20 +21,20 @@ def _nothing_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
 
 
-def test_the_one_named_comes_before_the_one_kept(
+def test_a_named_python_comes_before_lmpipes_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = environment_python("train")
-    kept.parent.mkdir(parents=True)
-    os.symlink(fake_python(kept.parent.parent), kept)
-    assert training_environment().python == kept
+    own = environment_python("train")
+    own.parent.mkdir(parents=True)
+    os.symlink(fake_python(own.parent.parent), own)
+    assert training_environment().python == own
     named = fake_python(tmp_path)
     monkeypatch.setenv("LMPIPE_TRAIN_PYTHON", str(named))
     assert training_environment().python == named
     assert training_environment().versions["trl"] == "1.0"
 
 
-def test_none_is_an_error_with_the_lines_that_make_one() -> None:
+def test_a_missing_environment_is_an_error_with_install_commands() -> None:
     with pytest.raises(TrainingError, match="no environment to train in") as caught:
         training_environment()
     folder = environment_folder("train")
@@ -42,9 +42,7 @@ def test_none_is_an_error_with_the_lines_that_make_one() -> None:
     assert "LMPIPE_TRAIN_PYTHON" in str(caught.value)
 
 
-def test_one_that_is_not_there_or_is_no_python(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_named_program_must_be_a_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LMPIPE_TRAIN_PYTHON", str(tmp_path / "gone"))
     with pytest.raises(TrainingError, match="no such file"):
         training_environment()
@@ -56,14 +54,14 @@ def test_one_that_is_not_there_or_is_no_python(
         training_environment()
 
 
-def test_packages_that_it_lacks_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LMPIPE_TRAIN_PYTHON", str(fake_python(tmp_path)))
     monkeypatch.setenv("FAKE_LACKS", "trl,datasets,gguf")
     with pytest.raises(TrainingError, match=r"lacks trl, datasets\. Make one with .*pip install"):
         training_environment()
 
 
-def test_the_extra_and_the_install_lines_ask_for_the_same() -> None:
+def test_the_extra_and_the_install_commands_agree() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     extra = project["project"]["optional-dependencies"]["train"]
     assert tuple(extra) == environment.REQUIREMENTS

@@ -1,4 +1,4 @@
-"""Whole compiles whose weights are a provider's: tuned there, asked there, loaded again."""
+"""Whole compiles that fine-tune at a provider."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def host() -> AsyncIterator[Host]:
 
 
 def tuned(host: Host) -> lmpipe.Recipe:
-    """A compile whose student, at the host, says green for all once it is tuned there."""
+    """A recipe whose student always replies green after it was tuned at the host."""
     return recipe(
         student=lmpipe.LM("openai/gpt-small", base_url=host.base_url, api_key=KEY),
         train=GREENS[:12],
@@ -48,7 +48,7 @@ def tuned(host: Host) -> lmpipe.Recipe:
     )
 
 
-async def test_an_openai_student_is_tuned_where_it_is_asked(host: Host, tmp_path: Path) -> None:
+async def test_an_openai_student_is_tuned_at_its_provider(host: Host, tmp_path: Path) -> None:
     run = await lmpipe.acompile(tuned(host), runs=tmp_path / "runs")
     assert run.state["self"].lm == "openai/ft:gpt-small:acme::1"
     assert run.scores["compiled"] == 1.0
@@ -57,14 +57,14 @@ async def test_an_openai_student_is_tuned_where_it_is_asked(host: Host, tmp_path
     assert all(KEY.encode() not in path.read_bytes() for path in run.path.rglob("*.json*"))
 
 
-async def test_a_tuned_program_is_loaded_and_asks_its_model(host: Host, tmp_path: Path) -> None:
+async def test_a_loaded_program_uses_its_tuned_model(host: Host, tmp_path: Path) -> None:
     made = tuned(host)
     run = await lmpipe.acompile(made, runs=tmp_path / "runs")
     folder = run.path.rename(tmp_path / "moved")
-    kept = read_manifest(folder)["weights"]["self"]
-    assert kept["lm"] == "openai/ft:gpt-small:acme::1"
-    assert kept["training"]["model"] == "ft:gpt-small:acme::1"
-    assert kept["training"]["base"]["model"] == "gpt-small"
+    entry = read_manifest(folder)["weights"]["self"]
+    assert entry["lm"] == "openai/ft:gpt-small:acme::1"
+    assert entry["training"]["model"] == "ft:gpt-small:acme::1"
+    assert entry["training"]["base"]["model"] == "gpt-small"
     assert (folder / "weights" / "self" / "rows.jsonl").is_file()
     program = lmpipe.load(folder, made.program)
     with lmpipe.using(lm=made.student):
@@ -74,13 +74,13 @@ async def test_a_tuned_program_is_loaded_and_asks_its_model(host: Host, tmp_path
     assert current_settings().runtime.servers is None
 
 
-async def test_the_command_line_names_who_trains(
+async def test_the_command_line_chooses_the_trainer(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOST_KEY", KEY)
     (tmp_path / "colours.py").write_text(PROGRAM)
-    host.looks = 1  # so that nothing is waited for
+    host.polls = 1  # no waiting
     command = "compile colours.py --optimizer finetune --trainer hosted --api-key-env HOST_KEY"
     where = ["--student", "openai/gpt-small", "--base-url", host.base_url]
     done = await asyncio.to_thread(CliRunner().invoke, app, [*command.split(), *where])
@@ -91,7 +91,7 @@ async def test_the_command_line_names_who_trains(
     assert KEY not in (run / "manifest.json").read_text()
 
 
-def test_a_trainer_has_a_name() -> None:
+def test_trainers_are_chosen_by_name() -> None:
     student = lmpipe.LM("openai/gpt-small", api_key=KEY)
     assert isinstance(trainer_named("local", student), LocalTrainer)
     assert isinstance(trainer_named("hosted", student), HostedTrainer)

@@ -1,4 +1,4 @@
-"""`LocalTrainer` with a Python that runs the real script but only plays the training."""
+"""`LocalTrainer` with the real training process and a simulated training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lmpipe.errors import DataError, TrainingError
 from lmpipe.foundation.atomic_files import FolderLock
 from lmpipe.weights import job_folder
 from lmpipe.weights.adapter import read_adapter
-from lmpipe.weights.job_folder import Plan
+from lmpipe.weights.job_folder import prepare_job
 from lmpipe.weights.local_trainer import LocalTrainer
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainer import Trainer, TrainingJob, TrainingProgress
@@ -37,21 +37,21 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingJob:
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def env(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def steps_of(told: list[TrainingProgress]) -> list[int]:
-    return [progress.step for progress in told]
+def steps_of(events: list[TrainingProgress]) -> list[int]:
+    return [progress.step for progress in events]
 
 
 async def test_rows_become_an_adapter_with_its_record(job: TrainingJob) -> None:
     trainer: Trainer = LocalTrainer()
     trainer.check(job)
-    told: list[TrainingProgress] = []
-    trained = await trainer.train(job, told.append)
-    assert steps_of(told) == [0, 1, 2, 3, 4, 5, 6]
-    assert told[-1] == TrainingProgress(step=6, steps=6, loss=1 / 6)
+    events: list[TrainingProgress] = []
+    trained = await trainer.train(job, events.append)
+    assert steps_of(events) == [0, 1, 2, 3, 4, 5, 6]
+    assert events[-1] == TrainingProgress(step=6, steps=6, loss=1 / 6)
     assert trained.hash == read_adapter(job.folder).hash
     assert trained.curve[-1] == (6, pytest.approx(1 / 6))
     assert trained.base["revision"].startswith("sha256:")
@@ -62,25 +62,27 @@ async def test_rows_become_an_adapter_with_its_record(job: TrainingJob) -> None:
     assert sorted(item.name for item in job.folder.parent.iterdir()) == ["route"]
 
 
-async def test_what_is_done_is_not_done_again(job: TrainingJob, play: pytest.MonkeyPatch) -> None:
+async def test_a_finished_job_is_not_trained_again(
+    job: TrainingJob, env: pytest.MonkeyPatch
+) -> None:
     first = await LocalTrainer().train(job)
-    play.setenv("FAKE_TRAINING", "crash")
+    env.setenv("FAKE_TRAINING", "crash")
     assert await LocalTrainer().train(job) == first
 
 
-async def test_variables_are_for_the_training_process_alone(job: TrainingJob) -> None:
+async def test_variables_reach_only_the_training_process(job: TrainingJob) -> None:
     with pytest.raises(TrainingError, match="lm_head"):
         await LocalTrainer(variables={"FAKE_TRAINING": "crash"}).train(job)
     assert "FAKE_TRAINING" not in os.environ
 
 
-async def test_a_damaged_result_is_trained_anew(job: TrainingJob) -> None:
+async def test_a_damaged_result_is_trained_again(job: TrainingJob) -> None:
     first = await LocalTrainer().train(job)
     write_adapter(job.folder, rank=16, fill=9)
     assert await LocalTrainer().train(job) == first
 
 
-async def test_another_job_replaces_the_result_at_once(job: TrainingJob) -> None:
+async def test_another_job_replaces_the_result(job: TrainingJob) -> None:
     await LocalTrainer().train(job)
     other = TrainingJob(job.base_model, job.rows, TrainingSettings(rank=8), job.folder)
     trained = await LocalTrainer().train(other)
@@ -88,63 +90,63 @@ async def test_another_job_replaces_the_result_at_once(job: TrainingJob) -> None
     assert trained.hash == read_adapter(job.folder).hash
 
 
-async def test_a_folder_with_something_else_in_it_is_left_alone(job: TrainingJob) -> None:
+async def test_a_folder_with_other_files_is_never_replaced(job: TrainingJob) -> None:
     job.folder.mkdir(parents=True)
     (job.folder / "thesis.txt").write_text("the only copy")
-    with pytest.raises(TrainingError, match="no training's result"):
+    with pytest.raises(TrainingError, match="other than a training's result"):
         await LocalTrainer().train(job)
     assert (job.folder / "thesis.txt").read_text() == "the only copy"
 
 
-async def test_what_libraries_print_is_not_taken_for_news(
-    job: TrainingJob, play: pytest.MonkeyPatch
+async def test_output_of_libraries_is_not_taken_for_events(
+    job: TrainingJob, env: pytest.MonkeyPatch
 ) -> None:
-    play.setenv("FAKE_TRAINING", "noisy")
+    env.setenv("FAKE_TRAINING", "noisy")
     await LocalTrainer().train(job)
     assert "a library said so" in (job.folder / "training.log").read_text()
 
 
 @pytest.mark.parametrize(
-    ("mode", "said"),
+    ("mode", "message"),
     [
         ("row", r"training failed: row 3 has 4000 tokens, and max_length is 2048"),
         ("disk", r"training failed: the disk is full: free space .* from its last checkpoint"),
         ("memory", r"training failed: out of memory: lower batch \(now 8\)"),
-        ("crash", r"training failed: KeyError: 'lm_head' \(its log: "),
+        ("crash", r"training failed: KeyError: 'lm_head' \(log: "),
         ("exit", r"(?s)ended with exit code 7\. Train again.*something odd\n  libtorch: it is not"),
-        ("kill:1", r"ended by SIGKILL, which the system sends where memory runs out"),
-        ("none", r"the training left no weights that can be used"),
+        ("kill:1", r"ended by SIGKILL, which the system sends when memory runs out"),
+        ("none", r"the training left no usable weights"),
     ],
 )
-async def test_each_failure_is_one_clear_error(
-    job: TrainingJob, play: pytest.MonkeyPatch, mode: str, said: str
+async def test_each_failure_is_explained(
+    job: TrainingJob, env: pytest.MonkeyPatch, mode: str, message: str
 ) -> None:
-    play.setenv("FAKE_TRAINING", mode)
-    with pytest.raises(TrainingError, match=said):
+    env.setenv("FAKE_TRAINING", mode)
+    with pytest.raises(TrainingError, match=message):
         await LocalTrainer().train(job)
     assert not job.folder.exists()
 
 
-async def test_a_killed_training_goes_on_from_its_last_checkpoint(
-    job: TrainingJob, play: pytest.MonkeyPatch
+async def test_a_killed_training_resumes_from_its_last_checkpoint(
+    job: TrainingJob, env: pytest.MonkeyPatch
 ) -> None:
-    told: list[TrainingProgress] = []
-    play.setenv("FAKE_TRAINING", "kill:6")
+    events: list[TrainingProgress] = []
+    env.setenv("FAKE_TRAINING", "kill:6")
     with pytest.raises(TrainingError, match="SIGKILL"):
-        await LocalTrainer().train(job, told.append)
-    assert steps_of(told) == [0, 1, 2, 3, 4, 5]
-    told.clear()
-    play.setenv("FAKE_TRAINING", "good")
-    trained = await LocalTrainer().train(job, told.append)
-    assert steps_of(told) == [4, 5, 6]
+        await LocalTrainer().train(job, events.append)
+    assert steps_of(events) == [0, 1, 2, 3, 4, 5]
+    events.clear()
+    env.setenv("FAKE_TRAINING", "good")
+    trained = await LocalTrainer().train(job, events.append)
+    assert steps_of(events) == [4, 5, 6]
     assert len(trained.curve) == 6
 
 
 @pytest.mark.parametrize("changed", ["rows", "settings", "base"])
-async def test_a_checkpoint_of_another_job_is_not_gone_on_from(
-    job: TrainingJob, play: pytest.MonkeyPatch, changed: str
+async def test_a_checkpoint_of_another_job_is_not_used(
+    job: TrainingJob, env: pytest.MonkeyPatch, changed: str
 ) -> None:
-    play.setenv("FAKE_TRAINING", "kill:6")
+    env.setenv("FAKE_TRAINING", "kill:6")
     with pytest.raises(TrainingError, match="SIGKILL"):
         await LocalTrainer().train(job)
     settings = TrainingSettings(seed=1) if changed == "settings" else job.settings
@@ -152,27 +154,27 @@ async def test_a_checkpoint_of_another_job_is_not_gone_on_from(
         write_rows(job.rows, sft_rows(21))
     if changed == "base":
         (Path(job.base_model) / "config.json").write_text('{"other": 1}')
-    told: list[TrainingProgress] = []
-    play.setenv("FAKE_TRAINING", "good")
+    events: list[TrainingProgress] = []
+    env.setenv("FAKE_TRAINING", "good")
     other = TrainingJob(job.base_model, job.rows, settings, job.folder)
-    await LocalTrainer().train(other, told.append)
-    assert told[0].step == 0
+    await LocalTrainer().train(other, events.append)
+    assert events[0].step == 0
 
 
 async def test_two_processes_do_not_train_the_same_folder(job: TrainingJob) -> None:
-    work = Plan.of(job).work
+    work = prepare_job(job).work
     work.mkdir(parents=True)
     lock = FolderLock.take(work)
     assert lock is not None
-    with pytest.raises(TrainingError, match="another process trains"):
+    with pytest.raises(TrainingError, match="another process is already training"):
         await LocalTrainer().train(job)
     lock.release()
     await LocalTrainer().train(job)
 
 
 def alive(job: TrainingJob) -> bool:
-    """Whether the training process lives: it holds a lock as long as it does."""
-    with (Plan.of(job).work / "alive").open("wb") as file:
+    """Whether the training process is alive: it holds a lock until its end."""
+    with (prepare_job(job).work / "alive").open("wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -181,10 +183,10 @@ def alive(job: TrainingJob) -> bool:
 
 
 def wait_for_its_end(job: TrainingJob) -> bool:
-    """Wait until the training process has ended, at most a minute; whether it has."""
+    """Wait at most a minute for the end of the training process; return whether it ended."""
 
     def wait() -> None:
-        with (Plan.of(job).work / "alive").open("wb") as file:
+        with (prepare_job(job).work / "alive").open("wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
 
     thread = threading.Thread(target=wait, daemon=True)
@@ -193,13 +195,13 @@ def wait_for_its_end(job: TrainingJob) -> bool:
     return not thread.is_alive()
 
 
-async def test_who_gives_up_leaves_no_process_behind(
-    job: TrainingJob, play: pytest.MonkeyPatch
+async def test_a_cancelled_training_leaves_no_process(
+    job: TrainingJob, env: pytest.MonkeyPatch
 ) -> None:
-    play.setenv("FAKE_TRAINING", "hang")
+    env.setenv("FAKE_TRAINING", "hang")
     in_step = asyncio.Event()
     training = asyncio.create_task(
-        LocalTrainer().train(job, lambda told: in_step.set() if told.step else None)
+        LocalTrainer().train(job, lambda progress: in_step.set() if progress.step else None)
     )
     await in_step.wait()
     assert alive(job)
@@ -218,14 +220,12 @@ from lmpipe.weights.trainer import TrainingJob
 
 base, rows, folder = sys.argv[1:]
 job = TrainingJob(base, Path(rows), TrainingSettings(), Path(folder))
-asyncio.run(LocalTrainer().train(job, lambda told: print(told.step, flush=True)))
+asyncio.run(LocalTrainer().train(job, lambda progress: print(progress.step, flush=True)))
 """
 
 
-def test_a_killed_parent_leaves_no_process_behind(
-    job: TrainingJob, play: pytest.MonkeyPatch
-) -> None:
-    play.setenv("FAKE_TRAINING", "hang")
+def test_a_killed_parent_leaves_no_process(job: TrainingJob, env: pytest.MonkeyPatch) -> None:
+    env.setenv("FAKE_TRAINING", "hang")
     command = [sys.executable, "-c", PARENT, job.base_model, str(job.rows), str(job.folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
@@ -235,40 +235,40 @@ def test_a_killed_parent_leaves_no_process_behind(
     assert wait_for_its_end(job)
 
 
-async def test_a_full_disk_here_is_one_clear_error_and_nothing_is_lost(
-    job: TrainingJob, play: pytest.MonkeyPatch
+async def test_a_full_disk_is_an_error_and_nothing_is_lost(
+    job: TrainingJob, env: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with play.context() as patch:
+    with env.context() as patch:
         patch.setattr(job_folder.os, "rename", full)
-        with pytest.raises(TrainingError, match=r"cannot write to .*No space left.*where it was"):
+        with pytest.raises(
+            TrainingError, match=r"cannot write to .*No space left.*where it stopped"
+        ):
             await LocalTrainer().train(job)
     assert not job.folder.exists()
-    told: list[TrainingProgress] = []
-    await LocalTrainer().train(job, told.append)
-    assert steps_of(told) == [6]
+    events: list[TrainingProgress] = []
+    await LocalTrainer().train(job, events.append)
+    assert steps_of(events) == [6]
 
 
 @pytest.mark.parametrize("name", ["/nowhere/model", "./model", "a/b/c"])
-def test_a_base_model_that_is_missing_is_named_before_anything_is_spent(
-    job: TrainingJob, name: str
-) -> None:
+def test_a_missing_base_model_is_refused_by_check(job: TrainingJob, name: str) -> None:
     with pytest.raises(TrainingError, match=f"base model {name} is missing"):
         LocalTrainer().check(TrainingJob(name, job.rows, job.settings, job.folder))
 
 
-def test_check_looks_at_the_folder_the_rows_and_the_environment(
-    job: TrainingJob, play: pytest.MonkeyPatch
+def test_check_covers_the_base_model_the_rows_and_the_environment(
+    job: TrainingJob, env: pytest.MonkeyPatch
 ) -> None:
     LocalTrainer().check(TrainingJob("owner/name@main", job.rows, job.settings, job.folder))
     (Path(job.base_model) / "model.safetensors").rename(Path(job.base_model) / "model.bin")
     with pytest.raises(TrainingError, match="has no weights"):
         LocalTrainer().check(job)
     dpo = TrainingSettings(method="dpo")
-    with pytest.raises(DataError, match="for training by dpo"):
+    with pytest.raises(DataError, match="method='dpo' needs"):
         LocalTrainer().check(TrainingJob("owner/name", job.rows, dpo, job.folder))
-    play.setenv("FAKE_LACKS", "peft")
+    env.setenv("FAKE_LACKS", "peft")
     with pytest.raises(TrainingError, match="lacks peft"):
         LocalTrainer().check(TrainingJob("owner/name", job.rows, job.settings, job.folder))

@@ -1,4 +1,4 @@
-"""Reading training rows, and holding some of them out."""
+"""Reading training rows, and choosing those to hold out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lmpipe.weights.row_file import held_out_rows, read_row_file
 from lmpipe.weights.settings import TrainingSettings
 
 
-def test_rows_are_read_in_their_order(tmp_path: Path) -> None:
+def test_rows_are_read_in_file_order(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.jsonl", sft_rows(3))
     assert read_row_file(path, "sft") == sft_rows(3)
     assert read_row_file(write_rows(path, dpo_rows(2)), "dpo") == dpo_rows(2)
@@ -27,7 +27,7 @@ ANSWER = {"role": "assistant", "content": "y"}
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ([1], "found list"),
         ({"prompt": [TURN]}, "found prompt"),
@@ -36,17 +36,19 @@ ANSWER = {"role": "assistant", "content": "y"}
         ({"prompt": [{**TURN, "content": None}], "completion": [ANSWER]}, "prompt must be a list"),
         ({"prompt": [TURN], "completion": [TURN]}, "one turn of the assistant"),
         ({"prompt": [TURN], "completion": [ANSWER, ANSWER]}, "one turn of the assistant"),
-        ({"prompt": [TURN], "chosen": [ANSWER], "rejected": [ANSWER]}, "for training by sft"),
+        ({"prompt": [TURN], "chosen": [ANSWER], "rejected": [ANSWER]}, "method='sft' needs"),
     ],
 )
-def test_what_is_no_row_is_named_by_its_line(tmp_path: Path, row: Any, said: str) -> None:
+def test_an_invalid_row_is_an_error_with_its_line_number(
+    tmp_path: Path, row: Any, message: str
+) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(sft_rows(1)[0]) + "\n" + json.dumps(row) + "\n")
-    with pytest.raises(DataError, match=rf"line 2: .*{said}"):
+    with pytest.raises(DataError, match=rf"line 2: .*{message}"):
         read_row_file(path, "sft")
 
 
-def test_a_broken_line_an_empty_file_and_none_at_all(tmp_path: Path) -> None:
+def test_broken_empty_and_missing_files_are_errors(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     with pytest.raises(DataError, match="cannot be read"):
         read_row_file(path, "sft")
@@ -54,7 +56,7 @@ def test_a_broken_line_an_empty_file_and_none_at_all(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no training rows"):
         read_row_file(path, "sft")
     path.write_text('{"prompt": ')
-    with pytest.raises(DataError, match="line 1: no JSON"):
+    with pytest.raises(DataError, match="line 1: not valid JSON"):
         read_row_file(path, "sft")
 
 
@@ -63,7 +65,7 @@ def test_a_broken_line_an_empty_file_and_none_at_all(tmp_path: Path) -> None:
     share=st.floats(0.0, 0.5),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_rows_held_out_share_no_prompt_with_those_trained_on(
+def test_held_out_rows_share_no_prompt_with_training_rows(
     prompts: list[int], share: float, seed: int
 ) -> None:
     rows = [{"prompt": [{"role": "user", "content": str(p)}]} for p in prompts]
@@ -76,7 +78,7 @@ def test_rows_held_out_share_no_prompt_with_those_trained_on(
     assert trained.isdisjoint(prompts[i] for i in held)
 
 
-def test_one_row_in_ten_is_held_out_and_another_seed_holds_out_another() -> None:
+def test_the_seed_and_the_fraction_choose_the_held_out_rows() -> None:
     rows = sft_rows(50)
     first = held_out_rows(rows, TrainingSettings())
     assert len(first) == 5

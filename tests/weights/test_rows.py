@@ -1,4 +1,4 @@
-"""Fine-tuning rows: the bytes of inference, the right predictor, and what is left out."""
+"""Fine-tuning rows: their prompts, their predictors, and the calls that are left out."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ SHOWN = tuple(
 )
 
 
-def spelled(request: Request) -> str:
-    """The answer in the layout that it is asked in."""
+def reply_in_layout(request: Request) -> str:
+    """Reply in the layout of the request."""
     system = request.messages[0].content
     if "JSON object" in system:
         return orjson.dumps(ANSWER).decode()
@@ -87,7 +87,7 @@ def example(values: dict[str, Any], label: str = "left") -> lmpipe.Example:
     [{}, {"demos": SHOWN}, {"retrieval": Retrieval(pool=SHOWN, k=2)}],
     ids=["no demos", "fixed demos", "nearest demos"],
 )
-def test_the_prompt_is_what_the_student_is_asked_byte_for_byte(
+def test_the_prompt_equals_that_of_inference_byte_for_byte(
     layout: str, shown: dict[str, Any]
 ) -> None:
     program = lmpipe.Predict(Sort)
@@ -96,7 +96,7 @@ def test_the_prompt_is_what_the_student_is_asked_byte_for_byte(
     @settings(max_examples=25)
     @given(VALUES)
     def check(values: dict[str, Any]) -> None:
-        asked = lmpipe.ScriptedLM(spelled)
+        asked = lmpipe.ScriptedLM(reply_in_layout)
         (row,) = training_rows(program, run(program, asked, example(values)))["self"]
         (request,) = asked.requests
         sent = orjson.dumps([turn.to_json() for turn in request.messages])
@@ -106,11 +106,11 @@ def test_the_prompt_is_what_the_student_is_asked_byte_for_byte(
 
 
 @pytest.mark.parametrize("layout", layout_names())
-def test_the_completion_is_read_back_as_what_was_answered(layout: str) -> None:
+def test_the_completion_parses_to_the_recorded_outputs(layout: str) -> None:
     program = lmpipe.Predict(Sort)
     program = program.bind(program.state().map(layout=layout))
     values = {"text": "a", "parts": [], "weight": None}
-    rows = run(program, lmpipe.ScriptedLM(spelled), example(values))
+    rows = run(program, lmpipe.ScriptedLM(reply_in_layout), example(values))
     (row,) = training_rows(program, rows)["self"]
     again = lmpipe.ScriptedLM([row.completion])
     (read,) = run(program, again, example(values))
@@ -132,7 +132,7 @@ class Judge(lmpipe.Signature):
 
 
 class Loop(lmpipe.Module):
-    """Three words from one predictor, a judgement from another."""
+    """Calls one predictor three times, then another one."""
 
     max_calls = 8
 
@@ -157,7 +157,7 @@ def topics(*words: str) -> list[lmpipe.Example]:
     return [lmpipe.Example(topic=word, label="good").with_inputs("topic") for word in words]
 
 
-def test_every_turn_of_a_loop_is_a_row_of_its_predictor() -> None:
+def test_every_call_in_a_loop_is_a_row_of_its_predictor() -> None:
     program = Loop()
     rows = training_rows(program, run(program, lmpipe.ScriptedLM(talk), *topics("sun")))
     assert len(rows["say"]) == 3
@@ -166,20 +166,20 @@ def test_every_turn_of_a_loop_is_a_row_of_its_predictor() -> None:
     assert rows["judge"][0].completion == "## label\ngood"
 
 
-def test_equal_rows_are_there_once() -> None:
+def test_equal_rows_are_merged() -> None:
     program = Loop()
     runs = run(program, lmpipe.ScriptedLM(talk), *topics("sun", "sun"))
     assert training_rows(program, runs) == training_rows(program, runs[:1])
 
 
-def test_calls_that_failed_teach_nothing() -> None:
+def test_failed_calls_give_no_rows() -> None:
     program = Loop()
     runs = run(program, lmpipe.ScriptedLM(lambda _: "nonsense"), *topics("sun"))
     assert runs[0].steps[0].error
     assert training_rows(program, runs) == {"say": [], "judge": []}
 
 
-def test_a_reply_that_was_asked_for_again_is_learned_at_the_first_try() -> None:
+def test_a_retried_reply_is_a_row_with_the_first_prompt() -> None:
     program = lmpipe.Predict(Judge)
     lm = lmpipe.ScriptedLM(["what?", "## label\ngood"])
     row = lmpipe.Example(text="a", label="good").with_inputs("text")
@@ -188,7 +188,7 @@ def test_a_reply_that_was_asked_for_again_is_learned_at_the_first_try() -> None:
     assert learned.completion == "## label\ngood"
 
 
-def test_rows_are_written_for_another_layout_than_the_teachers() -> None:
+def test_rows_use_the_students_layout() -> None:
     teacher = lmpipe.Predict(Judge)
     rows = run(
         teacher,
@@ -207,19 +207,19 @@ def judged(*replies: str) -> list[Trace]:
     return [run(program, lmpipe.ScriptedLM([reply]), row)[0] for reply in replies]
 
 
-def test_a_failed_reply_is_paired_with_one_that_passed() -> None:
+def test_a_failed_reply_is_paired_with_a_passed_one() -> None:
     good, bad, unreadable = judged("## label\ngood", "## label\nbad", "well")
     (first, second) = preference_rows(lmpipe.Predict(Judge), [good], [bad, unreadable])["self"]
     assert (first.completion, first.rejected) == ("## label\ngood", "## label\nbad")
     assert (second.completion, second.rejected) == ("## label\ngood", "well")
 
 
-def test_what_passed_once_is_not_rejected() -> None:
+def test_a_reply_that_passed_once_is_not_rejected() -> None:
     good, again = judged("## label\ngood", "## label\ngood")
     assert preference_rows(lmpipe.Predict(Judge), [good], [again]) == {"self": []}
 
 
-def test_no_pair_is_made_where_nothing_passed() -> None:
+def test_without_passed_replies_there_are_no_pairs() -> None:
     (bad,) = judged("## label\nbad")
     assert preference_rows(lmpipe.Predict(Judge), [], [bad]) == {"self": []}
 
@@ -228,35 +228,35 @@ ROW = TrainingRow(lmpipe.Predict(Judge).messages(text="é"), "yes")
 PAIR = TrainingRow(ROW.prompt, "yes", "no")
 
 
-def test_rows_for_hugging_face_have_a_prompt_and_a_completion() -> None:
+def test_hugging_face_rows_have_a_prompt_and_a_completion() -> None:
     (line,) = rows_to_jsonl([ROW]).splitlines()
     value = json.loads(line)
     assert [turn["role"] for turn in value["prompt"]] == ["system", "user"]
     assert value["completion"] == [{"role": "assistant", "content": "yes"}]
 
 
-def test_rows_for_openai_are_one_conversation() -> None:
+def test_openai_rows_are_one_conversation() -> None:
     value = ROW.to_json("openai")
     assert [turn["role"] for turn in value["messages"]] == ["system", "user", "assistant"]
 
 
-def test_pairs_are_written_in_either_format() -> None:
+def test_pairs_are_written_in_both_formats() -> None:
     assert PAIR.to_json()["chosen"] == [{"role": "assistant", "content": "yes"}]
     assert PAIR.to_json()["rejected"] == [{"role": "assistant", "content": "no"}]
     assert PAIR.to_json("openai")["non_preferred_output"] == PAIR.to_json()["rejected"]
 
 
 @pytest.mark.parametrize("row", [ROW, PAIR], ids=["row", "pair"])
-def test_a_row_is_read_back_as_it_was(row: TrainingRow) -> None:
+def test_a_written_row_is_read_back(row: TrainingRow) -> None:
     assert row_from_json(json.loads(rows_to_jsonl([row]))) == row
 
 
 @pytest.mark.parametrize("value", [{}, {"prompt": [{}], "completion": []}, {"prompt": 3}])
-def test_what_is_no_row_is_refused(value: Any) -> None:
+def test_other_values_are_refused(value: Any) -> None:
     with pytest.raises(DataError, match="not a fine-tuning row"):
         row_from_json(value)
 
 
-def test_an_unknown_format_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"unknown format 'csv'.*hf, openai"):
+def test_an_unknown_format_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"unknown row format 'csv'.*hf or openai"):
         ROW.to_json("csv")  # type: ignore[arg-type]

@@ -1,27 +1,26 @@
-"""`Trainings`: what is trained again and what is not, and what has to make room for it."""
+"""`Trainings`: what it trains, what it finds, and when servers make room."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from helpers.trainer import ScriptedTrainer
 
 import lmpipe
-from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.request import Message
 from lmpipe.weights.rows import TrainingRow
 from lmpipe.weights.settings import TrainingSettings
+from lmpipe.weights.training_store import TrainingStore
 from lmpipe.weights.trainings import Trainings, Weights
 
 
 @dataclass
-class Place:
-    """A machine that notes what it is told."""
+class Servers:
+    """Servers that keep registered weights."""
 
     freed: int = 0
     models: dict[str, Path] = field(default_factory=dict)
@@ -51,53 +50,54 @@ async def base_model() -> str:
     return "org/small"
 
 
-Make = Callable[..., Trainings]
+Make = Callable[[ScriptedTrainer, Servers], Trainings]
 
 
 @pytest.fixture
-def trainings(tmp_path: Path) -> Iterator[Make]:
-    """Makes trainings that share what they remember."""
-    cache = Cache(tmp_path / "cache")
+def make(tmp_path: Path) -> Make:
+    """Makes trainings with the same folder of weights."""
 
-    def make(trainer: ScriptedTrainer, place: Place, **settings: Any) -> Trainings:
+    def trainings(trainer: ScriptedTrainer, servers: Servers) -> Trainings:
         return Trainings(
             trainer=trainer,
             base=lmpipe.LM("vllm/small"),
-            base_model=base_model,
-            place=place,
-            store=cache,
-            folder=tmp_path / "weights",
-            **settings,
+            find_base_model=base_model,
+            servers=servers,
+            store=TrainingStore(tmp_path / "weights"),
         )
 
-    yield make
-    cache.close()
+    return trainings
 
 
-@pytest.mark.parametrize(("elsewhere", "freed"), [(False, 1), (True, 0)])
-async def test_servers_here_make_room_only_for_a_training_here(
-    trainings: Make, elsewhere: bool, freed: int
+@pytest.mark.parametrize(("model", "freed"), [("", 1), ("ft:small:1", 0)])
+async def test_servers_make_room_only_for_a_local_training(
+    make: Make, model: str, freed: int
 ) -> None:
-    trainer, place = ScriptedTrainer(hosted="ft:small:1" if elsewhere else ""), Place()
-    ready = trainings(trainer, place, elsewhere=elsewhere)
-    await ready.train("self", ROWS, TrainingSettings())
-    assert place.freed == freed
+    servers = Servers()
+    await make(ScriptedTrainer(model=model), servers).train("self", ROWS, TrainingSettings())
+    assert servers.freed == freed
 
 
-async def test_full_weights_that_are_known_are_served_again(trainings: Make) -> None:
-    trainer, places = ScriptedTrainer(), (Place(), Place())
-    for place in places:
-        ready = trainings(trainer, place)
-        model = await ready.train("self", ROWS, TrainingSettings(full=True))
-        assert set(place.models) == {model}
+async def test_full_weights_that_were_trained_before_are_served(make: Make) -> None:
+    trainer, first, second = ScriptedTrainer(), Servers(), Servers()
+    for servers in (first, second):
+        model = await make(trainer, servers).train("self", ROWS, TrainingSettings(full=True))
+        assert set(servers.models) == {model}
     assert len(trainer.jobs) == 1
-    assert places[0].models == places[1].models
+    assert first.models == second.models
 
 
-async def test_a_hosted_model_that_is_known_keeps_its_name(trainings: Make) -> None:
-    trainer, place = ScriptedTrainer(hosted="ft:small:1"), Place()
+async def test_a_hosted_model_that_was_trained_before_keeps_its_name(make: Make) -> None:
+    trainer, servers = ScriptedTrainer(model="ft:small:1"), Servers()
     for _ in range(2):
-        ready = trainings(trainer, place, elsewhere=True)
-        assert await ready.train("self", ROWS, TrainingSettings()) == "vllm/ft:small:1"
+        weights = await make(trainer, servers).train("self", ROWS, TrainingSettings())
+        assert weights == "vllm/ft:small:1"
     assert len(trainer.jobs) == 1
-    assert place.models == {}
+    assert servers.models == {}
+
+
+async def test_other_settings_are_another_training(make: Make) -> None:
+    trainer = ScriptedTrainer()
+    for rank in (8, 16):
+        await make(trainer, Servers()).train("self", ROWS, TrainingSettings(rank=rank))
+    assert len(trainer.jobs) == 2

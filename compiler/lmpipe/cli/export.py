@@ -60,7 +60,8 @@ def _read_training_rows(folder: Path) -> dict[str, list[TrainingRow]]:
     """Read the rows that the run trained on, by predictor; empty if it trained nothing."""
     from lmpipe.report.run_files import read_lines
     from lmpipe.weights.rows import row_from_json
-    from lmpipe.weights.trainings import ROWS, WEIGHTS, predictor_named
+    from lmpipe.weights.training_store import ROWS
+    from lmpipe.weights.trainings import WEIGHTS, predictor_named
 
     files = sorted((folder / WEIGHTS).glob(f"*/{ROWS}"))
     return {

@@ -16,6 +16,7 @@ from lmpipe.data.source import Data, Source
 from lmpipe.errors import ArtifactError, ConfigError, RecipeError
 from lmpipe.lm.lm import LM, without_password
 from lmpipe.optimize.engine.budget import Budget
+from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.signatures.signature_spec import first_problem
 from lmpipe.weights.trainer import Trainer
 
@@ -117,9 +118,11 @@ class Overrides:
         """
         changes: dict[str, Any] = {
             name: value
-            for name in ("optimizer", "train_size", "val_size", "test_size", "seed", "race")
+            for name in ("optimizer", "train_size", "val_size", "test_size", "seed")
             if (value := getattr(self, name)) is not None
         }
+        if self.race is not None:
+            changes["racing"] = (recipe.racing or Racing()) if self.race else None
         if self.budget is not None:
             changes["budget"] = Budget.parse(self.budget)
         changes |= {role: choice.lm() for role in _ROLES if (choice := getattr(self, role))}

@@ -15,9 +15,9 @@ from lmpipe.cli.options import RuntimeOptions, TargetOptions
 from lmpipe.cli.overrides import Overrides
 from lmpipe.compiling.compile import bind_artifact, trusted_recipe
 from lmpipe.compiling.load_recipe import load_recipe
-from lmpipe.compiling.provisioning import attach_weights
 from lmpipe.compiling.recipe import Recipe
 from lmpipe.compiling.run_folder import Artifact, read_artifact
+from lmpipe.compiling.run_weights import attach_weights
 from lmpipe.errors import RecipeError
 from lmpipe.modules.module import Module
 from lmpipe.settings import configured_lm, current_settings, make_runtime, using

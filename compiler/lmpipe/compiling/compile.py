@@ -1,4 +1,4 @@
-"""`compile`: from a recipe to a run folder, and back with `load`."""
+"""`compile` a recipe into a run folder, and `load` the compiled program from it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 from lmpipe.compiling.baselines import baselines
 from lmpipe.compiling.final_test import run_test, score_on_train
 from lmpipe.compiling.load_recipe import load_recipe
-from lmpipe.compiling.provisioning import adapters_of, attach_weights, copy_weights, provision
+from lmpipe.compiling.provisioning import Provisioning
 from lmpipe.compiling.recipe import PreparedRecipe, Recipe, prepare
 from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_racing
 from lmpipe.compiling.run_folder import Artifact, RunWriter, open_run, read_artifact
+from lmpipe.compiling.run_weights import adapters_of, attach_weights, copy_weights
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.checks import check_number
@@ -23,7 +24,6 @@ from lmpipe.lm.concurrency import loop
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Watcher, Watchers
-from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.optimize.engine.task import Task
 from lmpipe.serving.spec import ServerSpec
 from lmpipe.settings import configured_lm, current_settings, using
@@ -42,20 +42,20 @@ def compile(
 ) -> Run:
     """Compile a program: search for the state that scores best, and test it once.
 
-    The same call after a crash resumes: what was paid for comes from the cache.
+    After a crash the same call resumes: replies that were paid for come from the cache.
 
     Args:
-        recipe: what the compile is made of.
-        runs: the folder in which the run folder is made.
-        watchers: told of progress, candidates and rows.
-        concurrency: examples in flight at a time; it does not change the result.
-        origin: the file that the recipe comes from, for the manifest.
-        overrides: what was changed of the recipe in that file, as JSON, for the manifest.
+        recipe: the parts of the compile.
+        runs: the folder to create the run folder in.
+        watchers: notified of progress, candidates and rows.
+        concurrency: the number of examples in flight; it does not change the result.
+        origin: the file of the recipe, for the manifest.
+        overrides: the changes to the recipe of that file, as JSON, for the manifest.
 
     Raises:
-        InputError: if something handed over is wrong.
-        BudgetExhaustedError: if the budget ended before a first candidate was scored.
-        LMError: if an LM is away after retries, or refuses; the same call resumes.
+        InputError: if an argument or a part of the recipe is not valid.
+        BudgetExhaustedError: if the budget ended before the first candidate was scored.
+        LMError: if an LM is unavailable after all retries, or refuses; the same call resumes.
     """
     return loop.run_sync(
         acompile(
@@ -78,7 +78,7 @@ async def acompile(
     origin: str = "",
     overrides: Mapping[str, Any] | None = None,
 ) -> Run:
-    """`compile` from a coroutine."""
+    """Like `compile`, for coroutines."""
     check_number("compile", "concurrency", concurrency, minimum=1, integer=True)
     prepared = prepare(recipe)
     folder, lock = open_run(Path(runs), prepared.name, prepared.hash)
@@ -86,7 +86,8 @@ async def acompile(
     watching = Watchers([writer, *watchers])
     try:
         with using(embedder=prepared.lms.embedder):
-            async with provision(prepared, watching.note) as trainings:
+            async with Provisioning(prepared, watching.note) as provisioning:
+                trainings = provisioning.trainings
                 run = await _search(prepared, writer, watching, trainings, concurrency)
     except asyncio.CancelledError:
         writer.update(status="interrupted")
@@ -122,11 +123,11 @@ async def _search(
         ledger=ledger,
         watcher=watching,
         teacher_program=recipe.teacher_program,
-        racing=Racing() if recipe.race else None,
+        racing=recipe.racing,
         trainings=trainings,
         concurrency=concurrency,
     )
-    ledger.withhold(plan.worst["baselines and result on test"])
+    ledger.withhold(plan.test.worst)
 
     def result(test: TestResult | None, train: Evaluation | None, stopped: str) -> Run:
         return Run(
@@ -151,7 +152,7 @@ async def _search(
         train, unchecked = await score_on_train(task, prepared, ledger)
     except asyncio.CancelledError:
         if task.scored:
-            run = result(None, None, "interrupted: the best so far, untested")
+            run = result(None, None, "interrupted: the best candidate so far, not tested")
             weights = copy_weights(run.state, trainings, writer.folder)
             writer.finish(run.state, status="interrupted", **run.to_json(), **weights)
         raise
@@ -159,7 +160,7 @@ async def _search(
     run = result(test, train, "; ".join(filter(None, (stopped, unchecked))))
     if run.overfitting:
         task.note("overfitting", message=run.overfitting.sentence)
-    # Not for the manifest: a run that is replayed or resumed pays for less.
+    # Not in the manifest: a replayed or resumed run pays less.
     writer.note("spent", {"fresh": run.account.total.fresh_json()})
     weights = copy_weights(run.state, trainings, writer.folder)
     writer.finish(run.state, status="done", **run.to_json(), **weights)
@@ -167,12 +168,12 @@ async def _search(
 
 
 async def _optimize(task: Task, prepared: PreparedRecipe) -> str:
-    """Score the baselines and search; returns why the search ended early, if it did."""
+    """Score the baselines and search; return why the search ended early, or an empty string."""
     try:
         task.phase = "baselines"
         await task.race(list(baselines(task.program.state()).items()))
         task.phase = prepared.optimizer.name
-        # From the better baseline: an LM that needs constrained outputs needs them in a search too.
+        # An LM that needs constrained outputs needs them in the search too.
         result = await prepared.optimizer.optimize(task.starting_from(task.best.state))
         await task.race([(prepared.optimizer.name, result)])
     except BudgetExhaustedError as error:
@@ -205,13 +206,13 @@ def load(path: str | Path, program: Module | None = None, *, trust: bool = False
 
     Args:
         path: the run folder.
-        program: the program that it was compiled from.
-        trust: without `program`, run the file that the manifest names to get it. Only for
-            folders whose origin you trust: that file is code.
+        program: the program that was compiled.
+        trust: if `program` is not given, run the file that the manifest names to get it. Only for
+            folders that you trust: that file is code.
 
     Raises:
-        ArtifactError: if the folder is damaged, belongs to another program, or would need code
-            to be run without being trusted.
+        ArtifactError: if the folder is damaged, belongs to another program, or its code would
+            have to run without `trust`.
     """
     artifact = read_artifact(path)
     servers: Sequence[ServerSpec] = ()
@@ -227,10 +228,10 @@ def load(path: str | Path, program: Module | None = None, *, trust: bool = False
 
 
 def bind_artifact(program: Module, artifact: Artifact) -> Module:
-    """Bind a program to what a run folder holds.
+    """Bind a program to the state in a run folder.
 
     Raises:
-        ArtifactError: if it was learned for another program; shows the signatures of both.
+        ArtifactError: if the state was learned for another program; shows both signatures.
     """
     try:
         return program.bind(artifact.state)
@@ -241,22 +242,22 @@ def bind_artifact(program: Module, artifact: Artifact) -> Module:
 
 
 def trusted_recipe(artifact: Artifact, *, trust: bool) -> Recipe:
-    """The recipe in the file that a manifest names.
+    """Load the recipe from the file that a manifest names.
 
     Raises:
-        ArtifactError: if the folder is not trusted, or the file is not there.
+        ArtifactError: if the folder is not trusted, or its manifest names no file.
     """
     file = str(artifact.manifest.get("program", {}).get("file", ""))
     if not trust:
-        named = f"run {file}, which it names" if file else "know its program"
+        needed = f"run {file}, which it names" if file else "have its program"
         raise ArtifactError(
-            f"{artifact.path} alone is data; to load it, lmpipe would have to {named}\n"
-            "  hand over the program, or say that you trust the folder: load(path, program) or "
-            "load(path, trust=True); on the command line --program FILE or --trust"
+            f"{artifact.path} holds only data; to load it, lmpipe would have to {needed}\n"
+            "  pass the program, or trust the folder: load(path, program) or load(path, "
+            "trust=True); on the command line --program FILE or --trust"
         )
     if not file:
         raise ArtifactError(
-            f"{artifact.path} was compiled from Python code that its manifest does not name: hand "
-            "over the program itself"
+            f"{artifact.path} was compiled from Python code that its manifest does not name: pass "
+            "the program"
         )
     return load_recipe(file)

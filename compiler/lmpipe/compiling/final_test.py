@@ -1,4 +1,4 @@
-"""What is measured when a search is over: the test of the result, and its score on train."""
+"""After the search: test the result against the baselines, and score it on train."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.engine.worst_case import worst_run
 from lmpipe.state.program_state import ProgramState, to_plain
 
-# A score of fewer training examples than this says nothing.
-_FEWEST = 8
+# A score on fewer training examples is not informative.
+_MIN_EXAMPLES = 8
 
 
 async def run_test(
     task: Task, prepared: PreparedRecipe, ledger: Ledger
 ) -> tuple[TestResult | None, str]:
-    """The test, if there is one, and why it was not done whole."""
+    """Run the final test, if there is one; return it, and why it is missing or incomplete."""
     if not prepared.test:
         return None, ""
     try:
         test = await _test(task, prepared, task.best.state, ledger)
     except BudgetExhaustedError as error:
         task.note("budget exhausted", message=str(error))
-        return None, f"{error}; the test was not done"
+        return None, f"{error}; the test was skipped"
     tested = len(test.evaluations["compiled"].rows)
     if tested < len(prepared.test):
-        return test, f"; it left room to test {tested} of {len(prepared.test)} examples"
+        return test, f"; only {tested} of {len(prepared.test)} examples were tested"
     return test, ""
 
 
 async def _test(
     task: Task, prepared: PreparedRecipe, state: ProgramState, ledger: Ledger
 ) -> TestResult:
-    """Test the baselines and the result on the same examples: all, or as many as there is room for.
+    """Test the baselines and the result on the same examples, as many as the budget allows.
 
     Raises:
-        BudgetExhaustedError: if there is room for none.
+        BudgetExhaustedError: if the budget allows none.
     """
     task.phase = "test"
     states = {**baselines(task.program.state()), "compiled": state}
@@ -84,10 +84,10 @@ async def _test(
 async def score_on_train(
     task: Task, prepared: PreparedRecipe, ledger: Ledger
 ) -> tuple[Evaluation | None, str]:
-    """The winner's score on training examples, and why it was not measured, if it was not.
+    """Score the result on training examples; return the score, or why it is missing.
 
-    Those whose inputs are among the demonstrations that it always shows are left out: it would
-    find the answer in its prompt. One that chooses demonstrations never shows an example itself.
+    Examples in its fixed demonstrations are left out, because their answers are in the prompt. A
+    retrieval never shows an example to itself.
     """
     state, most = task.best.state, prepared.recipe.train_check
     drawn = task.rng("train check").sample(prepared.train, len(prepared.train))
@@ -99,8 +99,8 @@ async def score_on_train(
     program, metric = task.program.bind(state), prepared.recipe.metric
     worst = worst_run(program, [lms.student], metric, lms.judge, lms.embedder)
     room = ledger.room(worst)
-    if room is not None and room < min(_FEWEST, len(examples)):
-        note = "the budget left no room to score the result on training examples"
+    if room is not None and room < min(_MIN_EXAMPLES, len(examples)):
+        note = "the budget was too small to score the result on training examples"
         task.note("train score skipped", message=note)
         return None, note
     rows: list[Row] = []
@@ -117,7 +117,7 @@ async def score_on_train(
 
 
 def is_shown(example: Example, state: ProgramState) -> bool:
-    """Whether an example's inputs are among the demonstrations that a state always shows."""
+    """Whether an example's inputs are among the fixed demonstrations of a state."""
     inputs = canonical_json(dict(example.inputs))
     for learned in state.predictors.values():
         for demo in learned.demos:
@@ -133,13 +133,13 @@ async def _as_many_as_fit(
     ledger: Ledger,
     score: Callable[[Sequence[Example], int], Awaitable[None]],
 ) -> None:
-    """Score examples, all or as many as the budget has room for.
+    """Score as many examples as the budget allows.
 
     Raises:
-        BudgetExhaustedError: if there is room for none.
+        BudgetExhaustedError: if the budget allows none.
     """
     done = 0
-    # Runs mostly cost less than their worst case, so there may be room for more after a block.
+    # Runs usually cost less than their worst case, so after a block the budget may allow more.
     while done < len(examples):
         block = examples[done:][: ledger.room(worst)]
         if not block:

@@ -1,4 +1,4 @@
-"""Taking a recipe out of a program's file."""
+"""Load a recipe from a program's file."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from lmpipe.errors import LmpipeError, RecipeError
 
 
 def load_recipe(target: str | Path) -> Recipe:
-    """Run a program's file and take its recipe.
+    """Run a program's file and return its recipe.
 
-    The file's folder and the working folder are put on the import path, so that programs can
-    import their neighbours.
+    The file's folder and the working folder are added to the import path, so that the file can
+    import modules next to it.
 
     Args:
-        target: `FILE`, whose recipe is called `recipe`, or `FILE:NAME`.
+        target: `FILE`, whose variable `recipe` is used, or `FILE:NAME`.
 
     Raises:
-        RecipeError: if there is no such file, it fails, or it has no such recipe.
+        RecipeError: if the file is missing or fails, or has no such recipe.
     """
     path, name = _parse_target(str(target))
     if not path.is_file():
@@ -31,7 +31,7 @@ def load_recipe(target: str | Path) -> Recipe:
     module_name = f"lmpipe_program_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        raise RecipeError(f"{path} is no Python file")
+        raise RecipeError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
@@ -42,11 +42,11 @@ def load_recipe(target: str | Path) -> Recipe:
         raise RecipeError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     recipe = getattr(module, name, None)
     if not isinstance(recipe, Recipe):
-        there = [key for key, value in vars(module).items() if isinstance(value, Recipe)]
-        hint = f"; it has {', '.join(there)}" if there else ""
+        names = [key for key, value in vars(module).items() if isinstance(value, Recipe)]
+        hint = f"; it has {', '.join(names)}" if names else ""
         raise RecipeError(
-            f"{path} has no recipe called {name!r}{hint}: write "
-            f"`{name} = lmpipe.Recipe(program=…, train=…, metric=…)` in it"
+            f"{path} has no recipe called {name!r}{hint}: add "
+            f"`{name} = lmpipe.Recipe(program=…, train=…, metric=…)` to it"
         )
     return recipe if recipe.name else recipe.replace(name=path.stem)
 

@@ -1,14 +1,14 @@
-"""`Recipe`: what a compile is made of, and the plan that follows from it."""
+"""`Recipe`: the parts of a compile, and `prepare`, which reads and checks them."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lmpipe.compiling.baselines import baselines
+from lmpipe.compiling.plan import Plan, make_plan
 from lmpipe.data.example import Example
 from lmpipe.data.source import Data, load_examples
 from lmpipe.data.splits import check_disjoint, fingerprint, sample_examples, shuffled
@@ -18,67 +18,62 @@ from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_fields
 from lmpipe.lm.lm import LM
 from lmpipe.lm.price_list import price_of
-from lmpipe.lm.spend import Spend
 from lmpipe.metrics import AnyMetric, metric_calls, metric_fingerprint, metric_name
 from lmpipe.modules.module import Module, first_member
 from lmpipe.optimize.by_name import optimizer_named
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.optimizer import Optimizer, Sizes
+from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.optimize.engine.roles import LMRoles
-from lmpipe.optimize.engine.worst_case import (
-    embedder_of,
-    embedding_everywhere,
-    judge_lms,
-    own_lms,
-    worst_ask,
-    worst_pool,
-    worst_run,
-)
+from lmpipe.optimize.engine.worst_case import embedder_of, judge_lms, own_lms
 from lmpipe.optimize.random_search import RandomSearch
 from lmpipe.serving.spec import ServerSpec
 from lmpipe.settings import configured_lm
+from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a compile is made of.
+    """The parts of a compile.
 
     Args:
         program: the program as declared.
         train: examples to learn from.
-        val: examples on which candidates are compared; split off from `train` if not given.
-        test: examples for the one final comparison; None does without it.
-        metric: `(example, prediction, trace | None) -> bool | float | Score`. One that asks an LM
-            says how often at most for one row, by `@lmpipe.metrics.judge(max_calls=…)`.
+        val: examples to compare candidates on; split off from `train` by default.
+        test: examples for the one final comparison; None for no test.
+        metric: `(example, prediction, trace | None) -> bool | float | Score`. A metric that asks
+            an LM declares its maximum calls for one row by `@lmpipe.metrics.judge(max_calls=…)`.
         optimizer: an optimizer, or its name.
-        student: the LM that the compiled program will run on.
-        teacher: the LM of rollouts; the student if not given.
-        teacher_program: a program that makes the rollouts, as it is, such as a larger one that
-            was compiled before; what its predictors did serves those of `program` that have the
+        student: the LM that the compiled program will use.
+        teacher: the LM of rollouts; the student by default.
+        teacher_program: a program that makes the rollouts in place of `program`, such as a larger
+            one that was compiled before. Its traces serve the predictors of `program` with the
             same path and signature.
-        proposer: the LM that writes instructions and the like; the teacher if not given.
-        judge: the LM of a metric that asks one; the configured one if not given, never the
-            student by itself.
-        embedder: an embedding LM, by whose vectors the demonstrations nearest to each input are
-            chosen; by their words if not given.
-        budget: the most that the compile may spend.
-        seed: all randomness comes from it.
-        race: drop candidates that are behind by more than chance before they have met all
-            validation examples.
-        train_check: training examples on which the winner is scored after the search, beside
-            validation and test, to tell what it learned from what it knows by heart; 0 is none.
-        train_size: examples to take of `train`, drawn by the seed; None takes all.
-        val_size: the same for `val`; if `val` is split off, a third by default.
-        test_size: the same for `test`.
-        name: the name of the run; by default that of the program's class.
-        servers: how vLLM is started for LMs named `vllm/<model>` that have no address, by the
-            name that they have there; one that is not told of is started with its defaults. The
-            model `local` is that of `LM("local")`.
-        trainer: who trains weights, where the optimizer does; by default TRL, in a process of its
-            own.
-        base_model: the folder or hub name of the student's weights, for training; by default
-            what its server serves.
+        proposer: the LM that writes instructions; the teacher by default.
+        judge: the LM of a metric that asks one; the configured LM by default, never the student.
+        embedder: an embedding LM to find the demonstrations nearest to each input; by default
+            they are found by words.
+        budget: the maximum spend of the compile.
+        seed: the seed of all randomness, 0 or more.
+        racing: when candidates that are behind are dropped before they have met all validation
+            examples; None scores every candidate on all of them.
+        train_check: the number of training examples to score the result on, to compare with
+            validation and test and so detect memorized answers; 0 for none.
+        train_size: the number of examples to draw from `train`, 1 or more; all by default.
+        val_size: the number of examples to draw from `val`, 1 or more; all by default, or a third
+            of `train` if `val` is split off.
+        test_size: the number of examples to draw from `test`, 1 or more; all by default.
+        name: the name of the run; by default the name of the program's class.
+        servers: how vLLM is started for LMs named `vllm/<model>` without a URL, by model name; an
+            LM without a spec is served with the defaults. The model `local` has the weights of
+            `LM("local")`.
+        trainer: trains weights, if the optimizer does; by default TRL in a subprocess.
+        base_model: the folder or hub name of the student's weights, for training; by default the
+            model that its server serves.
+
+    Raises:
+        RecipeError: if a number is out of range.
     """
 
     program: Module
@@ -95,7 +90,7 @@ class Recipe:
     embedder: LM | None = None
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
-    race: bool = True
+    racing: Racing | None = field(default_factory=Racing)
     train_check: int = 32
     train_size: int | None = None
     val_size: int | None = None
@@ -109,9 +104,13 @@ class Recipe:
         sizes = ("train_size", "val_size", "test_size")
         check_fields(self, "seed", "train_check", minimum=0, integer=True, error=RecipeError)
         check_fields(self, *sizes, minimum=1, integer=True, optional=True, error=RecipeError)
+        if not isinstance(self.racing, Racing | None):
+            raise RecipeError(
+                f"Recipe(racing={self.racing!r:.80}): racing must be lmpipe.Racing(…) or None"
+            )
 
     def replace(self, **changes: Any) -> Recipe:
-        """A copy with some parts changed."""
+        """Return a copy with some parts changed."""
         return dataclasses.replace(self, **changes)
 
 
@@ -123,10 +122,10 @@ class PreparedRecipe:
         recipe: the recipe.
         optimizer: its optimizer.
         train: examples to learn from.
-        val: examples on which candidates are compared.
+        val: examples to compare candidates on.
         test: examples of the final comparison; may be empty.
-        lms: who is asked, by role; no judge if the metric asks none.
-        identity: all that decides the result, as JSON, no secret.
+        lms: the LMs, by role; there is a judge only if the metric asks one.
+        identity: everything that decides the result, as JSON without secrets.
     """
 
     recipe: Recipe
@@ -139,81 +138,46 @@ class PreparedRecipe:
 
     @property
     def name(self) -> str:
+        """The name of the run."""
         return self.recipe.name or type(first_member(self.recipe.program)).__name__
 
     @property
     def hash(self) -> str:
+        """The hash of the identity."""
         return digest(self.identity)
 
     @property
     def sizes(self) -> Sizes:
-        """How much the optimizer has to work with."""
+        """The sizes that an optimizer's cost depends on."""
         predictors = self.recipe.program.predictors()
         return Sizes(len(self.train), len(self.val), len(predictors))
 
-    def plan(self) -> Plan:
-        """What the compile will do at most."""
-        recipe, lms = self.recipe, self.lms
-        program, metric = recipe.program, recipe.metric
-        base = len(baselines(program.state()))
-        sizes = self.sizes
-        search = self.optimizer.cost(sizes)
-        searching = f"{self.optimizer.name} on train and validation"
-        runs = {
-            "baselines on validation": base * len(self.val),
-            searching: search.runs,
-            "the result on validation": search.per_result * len(self.val),
-            "baselines and result on test": (base + search.per_result) * len(self.test),
-        }
-        if recipe.train_check:
-            checked = min(recipe.train_check, len(self.train))
-            runs["the result on train"] = search.per_result * checked
-        if lms.embedder is not None and search.pools:
-            program = embedding_everywhere(program, lms.embedder)
-        others = (metric, lms.judge, lms.embedder)
-        each = worst_run(program, [lms.student], *others)
-        worst = {name: each * n for name, n in runs.items()}
-        # Only the search asks the teacher; its prices must not make the test look dear.
-        dearest = worst_run(program, [lms.student, lms.teacher], *others)
-        if recipe.teacher_program is not None:
-            theirs = worst_run(recipe.teacher_program, [lms.teacher], *others)
-            dearest = dearest.maximum(theirs)
-        worst[searching] = dearest * search.runs + worst_ask(lms.proposer) * search.asks
-        if lms.embedder is not None:
-            pool = worst_pool(sizes.train * sizes.predictors, lms.embedder)
-            worst[searching] += pool * search.pools
-        return Plan(runs, program.calls_per_run(), metric_calls(metric), search.asks, worst)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a compile will do at most.
-
-    Args:
-        runs: runs of the program, by phase.
-        calls_per_run: the most LM calls of one run, retries included.
-        judge_calls: the most LM calls of the metric for one run.
-        asks: questions to the proposer.
-        worst: the worst case of each phase.
-    """
-
-    runs: Mapping[str, int]
-    calls_per_run: int
-    judge_calls: int
-    asks: int
-    worst: Mapping[str, Spend]
-
     @property
-    def total(self) -> Spend:
-        return sum(self.worst.values(), Spend())
+    def trainings(self) -> tuple[TrainingSettings, ...]:
+        """The settings of the trainings that the optimizer may do."""
+        return self.optimizer.cost(self.sizes).trainings
+
+    def plan(self) -> Plan:
+        """Plan what the compile will do at most."""
+        recipe = self.recipe
+        return make_plan(
+            recipe.program,
+            teacher_program=recipe.teacher_program,
+            metric=recipe.metric,
+            optimizer=self.optimizer,
+            lms=self.lms,
+            sizes=self.sizes,
+            test=len(self.test),
+            train_check=min(recipe.train_check, len(self.train)),
+        )
 
 
 def prepare(recipe: Recipe) -> PreparedRecipe:
     """Read and check all parts of a recipe.
 
     Raises:
-        DataError: if examples cannot be read, do not fit the program or overlap.
-        RecipeError: if a part is missing or of the wrong kind.
+        DataError: if examples cannot be read, do not fit the program, or the sets overlap.
+        RecipeError: if a part is missing or of the wrong type.
     """
     if not isinstance(recipe.program, Module):
         raise RecipeError(
@@ -226,7 +190,7 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
             "self.answer = lmpipe.Predict(…)"
         )
     if not callable(recipe.metric):
-        raise RecipeError(f"the metric {recipe.metric!r:.100} cannot be called")
+        raise RecipeError(f"the metric {recipe.metric!r:.100} is not callable")
     optimizer = recipe.optimizer
     if isinstance(optimizer, str):
         optimizer = optimizer_named(optimizer)
@@ -258,13 +222,13 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
 
 
 def _check_prices(recipe: Recipe, lms: LMRoles) -> None:
-    """A budget in dollars must not pass by an LM whose price is unknown."""
+    """Refuse LMs without a known price, which a budget in dollars could not limit."""
     own = own_lms(recipe.program).items()
-    asked = {
-        **{f"{path} brings {lm.model} without a price": lm for path, lm in own},
-        **{f"the price of {lm.model} is unknown": lm for lm in _asked(recipe, lms)},
+    problems = {
+        **{f"{path} uses {lm.model} without a price": lm for path, lm in own},
+        **{f"the price of {lm.model} is unknown": lm for lm in _role_lms(recipe, lms)},
     }
-    for problem, lm in asked.items():
+    for problem, lm in problems.items():
         if price_of(lm) is None:
             raise RecipeError(
                 f"the budget is in dollars and {problem}: give it as LM(…, price=(dollars per "
@@ -272,8 +236,8 @@ def _check_prices(recipe: Recipe, lms: LMRoles) -> None:
             )
 
 
-def _asked(recipe: Recipe, lms: LMRoles) -> list[LM]:
-    """All LMs that a compile asks, but for those that predictors bring."""
+def _role_lms(recipe: Recipe, lms: LMRoles) -> list[LM]:
+    """List all LMs of a compile, except those that predictors name themselves."""
     others = [*judge_lms(recipe.metric, lms.judge), *filter(None, [lms.embedder])]
     return [lms.student, lms.teacher, lms.proposer, *others]
 
@@ -286,7 +250,7 @@ def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]
         if count >= len(train):
             raise DataError(
                 f"{len(train)} training rows cannot give {count} validation rows and leave any "
-                "to learn from: give more rows, or a val set of its own"
+                "to learn from: give more rows, or a separate val set"
             )
         val, train = train[:count], sample_examples(train[count:], recipe.train_size, recipe.seed)
     else:
@@ -332,10 +296,10 @@ def _identity(
         **({"embedder": lms.embedder.identity()} if lms.embedder else {}),
         **({"teacher_program": _program_identity(teacher_program)} if teacher_program else {}),
         "budget": recipe.budget.to_json(),
-        # What a run is taken to cost at most decides where a budget ends.
-        "limits": _limits(recipe, _asked(recipe, lms)),
+        # The worst case of a run decides where a budget ends.
+        "limits": _limits(recipe, _role_lms(recipe, lms)),
         "seed": recipe.seed,
-        "race": recipe.race,
+        "race": asdict(recipe.racing) if recipe.racing else False,
         "train_check": recipe.train_check,
     }
 
@@ -358,7 +322,7 @@ def _limits(recipe: Recipe, lms: Sequence[LM]) -> dict[str, Any]:
 
 
 def source_hash(program: Module) -> str:
-    """A hash of the source of a program's class, or of its name where there is no source."""
+    """Hash the source of a program's class, or its name if the source is not available."""
     declared = type(first_member(program))
     try:
         return digest(inspect.getsource(declared))

@@ -1,4 +1,4 @@
-"""`Run`: what a compile came to, and how far its scores can be believed."""
+"""`Run`: the result of a compile, its scores and their corrections."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from lmpipe.state.program_state import ProgramState
 
 @dataclass(frozen=True)
 class TestResult:
-    """The one final comparison, on examples that no optimizer saw.
+    """The final comparison, on examples that no optimizer saw.
 
     Args:
-        evaluations: of each baseline and of `compiled`, by name.
+        evaluations: the evaluations of each baseline and of `compiled`, by name.
         baseline: the name of the better baseline.
-        difference: how much better the compiled program is, in score.
-        interval: the paired 95 % interval of that difference.
+        difference: the score of the compiled program minus that of the baseline.
+        interval: the paired 95 % confidence interval of the difference.
     """
 
-    __test__ = False  # not a test case, whatever pytest thinks of its name
+    __test__ = False  # pytest would take the class for a test case
 
     evaluations: Mapping[str, Evaluation]
     baseline: str
@@ -36,7 +36,7 @@ class TestResult:
 
     @property
     def improved(self) -> bool:
-        """Whether the compiled program is better, by the whole interval."""
+        """Whether the compiled program is better: the whole interval is above 0."""
         return self.interval.low > 0
 
     def to_json(self) -> dict[str, Any]:
@@ -51,11 +51,11 @@ class TestResult:
 
 @dataclass(frozen=True)
 class Saved:
-    """What racing was good for.
+    """The program runs that racing saved.
 
     Args:
-        runs: runs of the program on validation examples that dropped candidates were spared.
-        of: as many as all candidates would have taken to the end.
+        runs: the runs on validation examples that dropped candidates did not need.
+        of: the runs that all candidates would have needed without racing.
     """
 
     runs: int
@@ -67,18 +67,18 @@ class Run:
     """A finished compile.
 
     Args:
-        program: bound to what was learned.
-        state: what was learned.
+        program: the program, bound to the learned state.
+        state: the learned state.
         best: the winning candidate.
-        candidates: all that were scored, in order.
-        train: the winner on training examples that it does not show, or None if that was not
-            measured.
-        test: the final comparison, or None where there is no test set.
+        candidates: all scored candidates, in order.
+        train: the winner on training examples that are not in its demonstrations; None if it was
+            not scored on them.
+        test: the final comparison; None without a test set.
         validation_estimate: the winner's validation score, corrected for being the best of many;
-            see `statistics.out_of_bag_estimate`. None where the winner did not meet all examples.
-        racing: how many runs racing saved, and of how many.
-        account: what was spent, by role, by predictor and by LM.
-        stopped: why the search ended early, or the empty string.
+            see `statistics.out_of_bag_estimate`. None if the winner did not meet all examples.
+        racing: the program runs that racing saved.
+        account: the spend, by role, predictor and LM.
+        stopped: why the compile ended early; empty if it did not.
         seconds: wall time.
         path: the run folder.
     """
@@ -98,12 +98,12 @@ class Run:
 
     @property
     def spend(self) -> dict[str, Spend]:
-        """What was spent, by role."""
+        """The spend, by role."""
         return self.account.by_role
 
     @property
     def scores(self) -> dict[str, float]:
-        """The train and validation score of the winner, and the test scores by what was tested."""
+        """The scores: `train` and `validation` of the winner, and the test scores by name."""
         found = {"train": self.train.score} if self.train else {}
         found["validation"] = self.best.score
         if self.test:
@@ -112,14 +112,14 @@ class Run:
 
     @property
     def overfitting(self) -> Overfitting | None:
-        """Why the result looks overfitted, or None."""
+        """Why the result looks overfitted; None if it does not."""
         tested = self.test.evaluations["compiled"] if self.test else None
         return find_overfitting(
             {"train": self.train, "validation": self.best.evaluation, "test": tested}
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What the manifest says of it."""
+        """Return the entries of the manifest."""
         overfitting = self.overfitting
         return {
             "best": {"number": self.best.number, "name": self.best.name, "state": self.state.hash},
@@ -144,7 +144,7 @@ class Run:
 
 
 def saved_by_racing(candidates: Sequence[Candidate]) -> Saved:
-    """Count the runs that dropped candidates were spared."""
+    """Count the runs that dropped candidates did not need."""
     latest = {candidate.state.hash: candidate for candidate in candidates}
     return Saved(
         sum(item.of - len(item.evaluation.rows) for item in latest.values() if item.dropped),
@@ -153,13 +153,12 @@ def saved_by_racing(candidates: Sequence[Candidate]) -> Saved:
 
 
 def corrected_score(candidates: Sequence[Candidate], best: Candidate, seed: int) -> float | None:
-    """The validation score of the best, corrected for its having been chosen by that score.
+    """Return the validation score of the best, corrected for choosing it by that score.
 
-    The choice was among all candidates; those that were dropped have no rows to be judged by, and
-    would rarely be chosen.
+    Dropped candidates are left out: they did not meet all examples, and would rarely be chosen.
     """
     if not best.complete:
         return None
-    # Of equal scores the shorter prompts win, as in `Candidate.rank`.
-    whole = sorted((item for item in candidates if item.complete), key=lambda c: c.prompt_tokens)
-    return out_of_bag_estimate([item.evaluation.values for item in whole], seed=seed)
+    # Of equal scores the shortest prompts win, as in `Candidate.rank`.
+    complete = sorted((item for item in candidates if item.complete), key=lambda c: c.prompt_tokens)
+    return out_of_bag_estimate([item.evaluation.values for item in complete], seed=seed)

@@ -1,4 +1,4 @@
-"""Run folders: what a compile leaves, and how it is read back without running anything."""
+"""Write run folders during a compile, and read them back without running code."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Artifact:
 
     Args:
         path: the folder.
-        manifest: `manifest.json`.
-        state: what was learned.
+        manifest: the content of `manifest.json`.
+        state: the learned state.
     """
 
     path: Path
@@ -43,22 +43,22 @@ def read_artifact(path: str | Path) -> Artifact:
     """Read a run folder and check that its files belong together.
 
     Raises:
-        ArtifactError: if it is no finished run, or was changed after it was written.
+        ArtifactError: if the run is not finished, or was changed after it was written.
     """
     folder = Path(path)
     manifest = read_manifest(folder)
-    # An interrupted compile leaves the best that it had by then.
-    whole = manifest.get("status") in ("done", "interrupted") and "artifact" in manifest
-    if not whole or not (folder / PROGRAM).is_file():
+    # An interrupted compile saves its best candidate so far.
+    complete = manifest.get("status") in ("done", "interrupted") and "artifact" in manifest
+    if not complete or not (folder / PROGRAM).is_file():
         raise ArtifactError(
             f"{folder} holds no finished compile (status: {manifest.get('status')}): run the same "
-            "compile command again, it resumes from what is paid for"
+            "compile command again to resume it"
         )
     data = (folder / PROGRAM).read_bytes()
     if hashlib.sha256(data).hexdigest() != manifest.get("artifact"):
         raise ArtifactError(
-            f"{folder / PROGRAM} is not the file that {MANIFEST} describes: one of the two was "
-            "changed\n  restore the folder, or compile again"
+            f"{folder / PROGRAM} does not match {MANIFEST}: one of the two was changed\n"
+            "  restore the folder, or compile again"
         )
     return Artifact(folder, manifest, ProgramState.from_bytes(data, where=str(folder / PROGRAM)))
 
@@ -67,12 +67,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Read a run folder's manifest.
 
     Raises:
-        ArtifactError: if there is none or it is damaged.
+        ArtifactError: if it is missing or damaged.
     """
     file = folder / MANIFEST
     if not file.is_file():
         raise ArtifactError(
-            f"{folder} is no run folder: it has no {MANIFEST}; `lmpipe runs` lists those there are"
+            f"{folder} is not a run folder: it has no {MANIFEST}; `lmpipe runs` lists run folders"
         )
     try:
         manifest = orjson.loads(file.read_bytes())
@@ -80,20 +80,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise ArtifactError(f"{file} is damaged: {error}") from error
     if version != MANIFEST_FORMAT:
-        raise ArtifactError(f"{file} has format {version}, this lmpipe reads {MANIFEST_FORMAT}")
+        raise ArtifactError(
+            f"{file} has format {version}; this lmpipe reads format {MANIFEST_FORMAT}"
+        )
     return dict(manifest)
 
 
 def open_run(root: Path, name: str, identity_hash: str) -> tuple[Path, FolderLock]:
-    """Take the folder of a run: an unfinished one of the same recipe, or a new one.
+    """Lock and return the folder of a run: an unfinished one of the same recipe, or a new one.
 
     Raises:
-        ArtifactError: if none can be made.
+        ArtifactError: if no folder can be created.
     """
     ending = f"-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}-{identity_hash[:8]}"
     root.mkdir(parents=True, exist_ok=True)
     for folder in sorted(root.glob(f"*{ending}"), reverse=True):
-        # One that another process works in is left to it.
+        # A folder in which another process works has its lock.
         if _unfinished(folder) and (lock := FolderLock.take(folder)):
             return folder, lock
     stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -105,7 +107,7 @@ def open_run(root: Path, name: str, identity_hash: str) -> tuple[Path, FolderLoc
             continue
         if lock := FolderLock.take(folder):
             return folder, lock
-    raise ArtifactError(f"cannot make a run folder in {root}: a thousand of this second exist")
+    raise ArtifactError(f"cannot create a run folder in {root}: too many have the same name")
 
 
 def _unfinished(folder: Path) -> bool:
@@ -116,15 +118,15 @@ def _unfinished(folder: Path) -> bool:
 
 
 class RunWriter:
-    """Writes a run folder while the compile goes on.
+    """Writes a run folder while the compile runs.
 
-    The files are written afresh by a run that resumes: it replays what is paid for, and so
-    comes to the same lines again.
+    A resumed run writes the files again from the start: it replays its calls from the cache and
+    so writes the same lines.
 
     Args:
         folder: the run folder.
-        lock: this process's hold on it.
-        manifest: what is known at the start.
+        lock: its lock, held by this process.
+        manifest: the entries that are known at the start.
     """
 
     def __init__(self, folder: Path, lock: FolderLock, manifest: Mapping[str, Any]) -> None:
@@ -137,26 +139,26 @@ class RunWriter:
         self.update(status="running")
 
     def update(self, **changes: Any) -> None:
-        """Change the manifest."""
+        """Change entries of the manifest."""
         self.manifest.update(changes)
-        # Fields of a signature stay in their declared order.
+        # Unsorted, so that the fields of a signature keep their declared order.
         write_file(self.folder / MANIFEST, pretty_json(self.manifest, sort_keys=False))
 
     def finish(self, state: ProgramState, **changes: Any) -> None:
-        """Write what was learned, then the manifest that vouches for it."""
+        """Write the learned state, then the manifest with its hash."""
         data = state.to_bytes()
         write_file(self.folder / PROGRAM, data)
         self.update(artifact=hashlib.sha256(data).hexdigest(), **changes)
 
     def close(self) -> None:
-        """Close the files and give the folder back."""
+        """Close the files and release the folder's lock."""
         for file in self._files.values():
             file.close()
         self._files.clear()
         self._lock.release()
 
     def progress(self, progress: Progress) -> None:
-        """Nothing to keep."""
+        """Progress is not written."""
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
         line = {

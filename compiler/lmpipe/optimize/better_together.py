@@ -1,4 +1,4 @@
-"""`BetterTogether`: prompts and weights in turns."""
+"""`BetterTogether`: optimize prompts and weights in turn."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from lmpipe.state.program_state import ProgramState
 class BetterTogether:
     """Optimize the prompt, then the weights, then the prompt of the trained program.
 
-    Each stage starts from the best so far, so that the teacher of the weights runs with the best
-    prompt, and the prompt is searched again for what the weights have become.
+    Each stage starts from the best state so far, so the teacher of the weights runs with the best
+    prompt, and the last search optimizes the prompt for the trained weights.
 
     Source: Soylu et al., "Fine-Tuning and Prompt Optimization: Two Great Steps that Work Better
     Together" (arXiv 2407.10930, section 3).
 
-    Cost: that of its stages, and one run for each validation example and stage.
+    Cost: the sum of its stages, and one program run for each validation example and stage.
 
     Args:
-        prompt: searches prompts.
-        weights: trains weights.
+        prompt: the optimizer of prompts.
+        weights: the optimizer of weights.
         order: the stages, `p` for the prompt and `w` for the weights.
 
     Raises:
-        RecipeError: if the order has other letters, or none.
+        RecipeError: if the order is empty or has other letters.
     """
 
     prompt: Optimizer = field(default_factory=KNNFewShot)
@@ -43,8 +43,8 @@ class BetterTogether:
     def __post_init__(self) -> None:
         if not self.order or set(self.order) - {"p", "w"}:
             raise RecipeError(
-                f"the order of BetterTogether is {self.order!r}: give stages as letters, p for "
-                "the prompt and w for the weights, such as 'pwp'"
+                f"BetterTogether(order={self.order!r}): order must be letters, p for the prompt "
+                "and w for the weights, such as 'pwp'"
             )
 
     async def optimize(self, task: Task) -> ProgramState:

@@ -1,4 +1,4 @@
-"""`Distill`: weights that learn the best of several answers, of one teacher or more."""
+"""`Distill`: train weights on the best of several rollouts, of one or more teachers."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ from lmpipe.optimize.engine.events import Rollout
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.finetune import best_teacher_state
-from lmpipe.optimize.shared.weight_training import gate_cost, train_and_gate
+from lmpipe.optimize.shared.weight_gate import gate_cost
+from lmpipe.optimize.shared.weight_training import train_and_gate
 from lmpipe.state.program_state import ProgramState
 from lmpipe.weights.settings import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distill:
-    """Sample several answers to each training example, and train on the best of them.
+    """Sample several rollouts of each training example, and train on the best ones.
 
-    Best-of-n distillation: of the rollouts of one example, over all teachers and samples, the
-    `keep` best ones are learned from, as far as they reach the threshold. From there on it is
+    Best-of-n distillation: of all rollouts of an example, over all teachers and samples, the
+    `best` highest-scoring ones that reach the threshold become rows. The rest is as in
     `BootstrapFinetune`.
 
     Source: sequence-level distillation (arXiv 1606.07947) on samples that are filtered by their
     reward, as in RAFT (arXiv 2304.06767).
 
-    Cost: `samples` runs of the program by each teacher for each training example, and the gate of
+    Cost: `samples` program runs by each teacher for each training example, and the gate of
     `BootstrapFinetune`.
 
     Args:
         teachers: the LMs to learn from; the recipe's teacher if empty.
-        samples: rollouts of each training example by each teacher.
-        keep: the most of them that become rows.
-        threshold: the score from which a predictor learns from a run.
-        teacher_demos: labeled examples that teachers are shown; see `BootstrapFinetune`.
-        shared: one adapter for all predictors, in place of one for each.
+        samples: the number of rollouts of each training example by each teacher, 1 or more.
+        best: the maximum number of rollouts of an example that become rows, 1 or more.
+        threshold: the minimum score of a run for a predictor to learn from it, from 0 to 1.
+        teacher_demos: the number of labeled examples in the teachers' prompts, 0 or more; see
+            `BootstrapFinetune`.
+        shared: train one adapter for all predictors.
         training: how adapters are trained.
 
     Raises:
@@ -47,7 +49,7 @@ class Distill:
 
     teachers: tuple[LM, ...] = ()
     samples: int = 4
-    keep: int = 1
+    best: int = 1
     threshold: float = 1.0
     teacher_demos: int = 8
     shared: bool = False
@@ -55,7 +57,7 @@ class Distill:
     name: str = "distill"
 
     def __post_init__(self) -> None:
-        check_fields(self, "samples", "keep", minimum=1, integer=True, error=RecipeError)
+        check_fields(self, "samples", "best", minimum=1, integer=True, error=RecipeError)
         check_fields(self, "teacher_demos", minimum=0, integer=True, error=RecipeError)
         check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
 
@@ -67,23 +69,22 @@ class Distill:
                 rollouts += await task.rollouts(
                     teacher, task.train, sample=sample, threshold=self.threshold, lm=lm
                 )
-        best = self._best(rollouts, len(task.train))
         return await train_and_gate(
             task,
             task.start.without_demos(),
-            best,
+            self._choose(rollouts, len(task.train)),
             self.training,
             threshold=self.threshold,
             shared=self.shared,
         )
 
-    def _best(self, rollouts: Sequence[Rollout], examples: int) -> list[Rollout]:
-        """The best rollouts of each example; of equal ones the earlier."""
-        kept: list[Rollout] = []
-        for place in range(examples):
-            own = sorted(rollouts[place::examples], key=lambda one: -one.row.score.value)
-            kept += own[: self.keep]
-        return kept
+    def _choose(self, rollouts: Sequence[Rollout], examples: int) -> list[Rollout]:
+        """Choose the best rollouts of each example; of equal ones the earliest."""
+        chosen: list[Rollout] = []
+        for position in range(examples):
+            own = rollouts[position::examples]
+            chosen += sorted(own, key=lambda rollout: -rollout.row.score.value)[: self.best]
+        return chosen
 
     def cost(self, sizes: Sizes) -> Cost:
         teachers = max(1, len(self.teachers))

@@ -1,4 +1,4 @@
-"""`BootstrapFinetune`: weights that learn from the teacher's successful runs."""
+"""`BootstrapFinetune`: train weights on the teacher's successful rollouts."""
 
 from __future__ import annotations
 
@@ -12,48 +12,49 @@ from lmpipe.optimize.engine.events import Rollout
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import labeled_demos, with_retrieval
-from lmpipe.optimize.shared.weight_training import gate_cost, train_and_gate
+from lmpipe.optimize.shared.weight_gate import gate_cost
+from lmpipe.optimize.shared.weight_training import train_and_gate
 from lmpipe.state.program_state import ProgramState
 from lmpipe.weights.settings import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class BootstrapFinetune:
-    """Train weights on the traces that the metric passes; keep those that help.
+    """Train weights on rollouts that the metric passes, and keep those that help.
 
-    The teacher runs on the training examples; what each predictor was asked and answered in runs
-    that passed becomes a row of that predictor, written as the student will be asked. Where the
-    metric tells parts by the names of output fields, each predictor is judged by its own. One
-    LoRA adapter is trained for each predictor, or one for all; whole models where the training is
-    `full`, or a provider's. The program with all of them races the program without any, and
-    without single ones, so that each stays only where it helps on validation.
+    The teacher runs on the training examples. The prompts and replies of each predictor in runs
+    that passed become its rows, written as the student will be prompted. If the metric has parts
+    named like output fields, each predictor is judged by its own parts. One LoRA adapter is
+    trained for each predictor, or one for all; with `full` settings or a hosted trainer, whole
+    models are trained. The program with all of them races the program without any, and without
+    single ones, so each is kept only if it helps on validation.
 
     Source: the paper's BootstrapFinetune (arXiv 2310.03714, section 4 and appendix E.4); several
     samples after STaR (arXiv 2203.14465).
 
-    Cost: `samples` runs of the program for each training example, and at most
-    `predictors · (predictors + 1) / 2 + 1` for each validation example. Training itself costs no
-    LM calls.
+    Cost: `samples` program runs for each training example, and at most
+    `predictors · (predictors + 1) / 2 + 1` for each validation example. Training costs no LM
+    calls.
 
     Args:
-        samples: rollouts of each training example; all different ones that pass are rows.
-        threshold: the score from which a predictor learns from a run.
-        teacher_demos: labeled examples that the teacher is shown, the nearest to each input,
-            where the best prompt so far shows none.
-        demos: whether the student keeps the demonstrations that it starts with, in the rows too;
-            a shorter prompt is half of what weights are for. Those that an embedder chooses
-            cannot be kept.
-        shared: the same weights for all predictors, in place of some for each.
-        training: how they are trained.
+        samples: the number of rollouts of each training example, 1 or more; all different ones
+            that pass become rows.
+        threshold: the minimum score of a run for a predictor to learn from it, from 0 to 1.
+        teacher_demos: the number of labeled examples in the teacher's prompts, 0 or more: those
+            nearest to each input, unless the best prompt so far has demonstrations.
+        keep_demos: whether the student keeps its demonstrations, in the rows too. Without them
+            prompts are shorter. Demonstrations that an embedder finds cannot be kept.
+        shared: train one set of weights for all predictors.
+        training: how weights are trained.
 
     Raises:
-        RecipeError: if a number is out of range, or, when it is run, `demos` cannot be kept.
+        RecipeError: if a number is out of range, or, when it runs, `keep_demos` is not possible.
     """
 
     samples: int = 1
     threshold: float = 1.0
     teacher_demos: int = 8
-    demos: bool = False
+    keep_demos: bool = False
     shared: bool = False
     training: TrainingSettings = field(default_factory=TrainingSettings)
     name: str = "finetune"
@@ -64,16 +65,16 @@ class BootstrapFinetune:
         check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
         if self.training.method == "dpo" and self.samples < 2:
             raise RecipeError(
-                "preference training (method='dpo') compares answers to one question: set "
+                "preference training (method='dpo') compares replies to the same prompt: set "
                 "samples to 2 or more"
             )
 
     async def optimize(self, task: Task) -> ProgramState:
-        if self.demos and task.program.bind(task.start).embeddings_per_run():
+        if self.keep_demos and task.program.bind(task.start).embeddings_per_run():
             raise RecipeError(
-                "BootstrapFinetune(demos=True): the rows would ask the embedder past the budget "
-                "for the demonstrations that the student starts with: leave demos=True out, or "
-                "the embedder, so that the nearest are found by words"
+                "BootstrapFinetune(keep_demos=True): making the rows would call the embedder "
+                "outside the budget: use keep_demos=False, or remove the embedder, so that the "
+                "nearest demonstrations are found by words"
             )
         teacher = await best_teacher_state(task, self.teacher_demos, task.rng("teacher"))
         rollouts: list[Rollout] = []
@@ -81,7 +82,7 @@ class BootstrapFinetune:
             rollouts += await task.rollouts(
                 teacher, task.train, sample=sample, threshold=self.threshold
             )
-        start = task.start if self.demos else task.start.without_demos()
+        start = task.start if self.keep_demos else task.start.without_demos()
         return await train_and_gate(
             task,
             start,
@@ -100,7 +101,13 @@ class BootstrapFinetune:
 
 
 async def best_teacher_state(task: Task, count: int, rng: random.Random) -> ProgramState:
-    """What a teacher runs with: the best prompt so far, or the nearest labeled examples."""
+    """Return the teacher's state: the best so far, with labeled demonstrations if it has none.
+
+    Args:
+        task: the task.
+        count: the number of demonstrations, those nearest to each input; 0 for none.
+        rng: shuffles the pools of demonstrations.
+    """
     best = task.best.state
     if not count or any(item.demos or item.retrieval for item in best.predictors.values()):
         return best

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lmpipe.compiling.provisioning import phase_lines
+from lmpipe.compiling.server_specs import server_schedule
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.lm.spend import Account, Spend
 from lmpipe.report.text import (
@@ -176,21 +176,21 @@ def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
         "asks": plan.asks,
         "phases": [
             {
-                "phase": phase,
-                "runs": runs,
-                "calls": plan.worst[phase].calls,
-                "tokens": plan.worst[phase].tokens,
-                "usd": plan.worst[phase].usd,
+                "phase": phase.label,
+                "runs": phase.runs,
+                "calls": phase.worst.calls,
+                "tokens": phase.worst.tokens,
+                "usd": phase.worst.usd,
             }
-            for phase, runs in plan.runs.items()
+            for phase in plan.phases
         ],
         "total": {
-            "runs": sum(plan.runs.values()),
+            "runs": sum(phase.runs for phase in plan.phases),
             "calls": total.calls,
             "tokens": total.tokens,
             "usd": total.usd,
         },
-        "servers": phase_lines(prepared),
+        "servers": server_schedule(prepared),
         "budget": budget.to_json(),
         "covered": not over,
         "over": over,

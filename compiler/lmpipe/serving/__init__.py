@@ -1,15 +1,17 @@
-"""Model servers: vLLM is started, watched, asked and stopped here, over HTTP alone.
+"""Start, monitor, query and stop vLLM servers over HTTP.
 
-`spec` says what is to be served and `find` how vLLM is called; `guard` and `process` keep a server
-from outliving its owner; `server` starts one and talks to it; `fleet` decides which run when.
+`spec` describes a server and `find` locates vLLM; `guard` and `process` make sure that a server
+never outlives its owner; `startup` starts one; `server` talks to a running one; `fleet`
+decides which servers run when.
 """
 
 from __future__ import annotations
 
 from lmpipe.serving.fleet import Fleet
 from lmpipe.serving.metrics import ServerMetrics
-from lmpipe.serving.server import ServedModel, VLLMServer, attach, start_server
+from lmpipe.serving.server import ServedModel, VLLMServer, attach
 from lmpipe.serving.spec import AdapterLimits, ServerSpec
+from lmpipe.serving.startup import start_server
 
 __all__ = [
     "AdapterLimits",

@@ -1,4 +1,4 @@
-"""Questions to a running server that are no LM calls: health, models, adapters, counters."""
+"""Administrative requests to a running server: health, models, adapters, metrics."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from lmpipe.lm.lm import without_password
 from lmpipe.lm.tls import TLS
 from lmpipe.serving.causes import explain
 
-_SECONDS = 30.0
-_LOADING = 600.0  # an adapter may lie on a slow disk, and wait for what is being decoded
+_TIMEOUT = 30.0
+# An adapter may be on a slow disk, and loading waits for requests in progress.
+_LOAD_TIMEOUT = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model or an adapter that a server answers with.
+    """A model or an adapter that a server answers requests for.
 
     Args:
-        id: what requests call it.
-        root: the folder or hub name that it comes from, where the server tells.
-        parent: the model that an adapter belongs to; None for a model.
-        max_model_len: the longest prompt and reply together, in tokens.
+        id: the model name in requests.
+        root: the folder or hub name that it was loaded from, if the server reports it.
+        parent: the base model of an adapter; None for a model.
+        max_model_len: the maximum length of prompt and reply together, in tokens.
     """
 
     id: str
@@ -35,15 +36,15 @@ class ServedModel:
 
 
 class Admin:
-    """Asks one server.
+    """A client for the administrative requests of one server.
 
     Args:
-        base_url: its address, up to and including `/v1`.
-        api_key: sent to it.
+        base_url: the server's URL, up to and including `/v1`.
+        api_key: the API key to send.
         tls: its certificate files.
 
     Raises:
-        ConfigError: if the address is none, or a certificate file cannot be used.
+        ConfigError: if the URL is not valid or a certificate file cannot be used.
     """
 
     def __init__(self, base_url: str, api_key: str | None, tls: TLS | None = None) -> None:
@@ -52,16 +53,20 @@ class Admin:
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
         try:
-            # Health and counters are beside /v1, not below it.
+            # /health and /metrics are next to /v1, not below it.
             self._http = HttpClient(base_url.removesuffix("/v1"), headers=headers, tls=tls)
         except UrlError:
             raise ConfigError(
-                f"{self._shown!r} is no server's address: write one such as "
+                f"{self._shown!r} is not a valid server URL: write one such as "
                 '"http://127.0.0.1:8000/v1"'
             ) from None
 
     async def healthy(self, *, seconds: float = 5.0) -> bool:
-        """Whether it answers and its engine runs."""
+        """Whether the server answers and its engine runs.
+
+        Args:
+            seconds: how long to wait for the answer.
+        """
         try:
             response = await self._http.request("GET", "/health", timeout=seconds)
         except HttpError:
@@ -69,67 +74,69 @@ class Admin:
         return response.status == 200
 
     async def models(self) -> list[ServedModel]:
-        """The models and adapters that it answers with.
+        """List the models and adapters that the server answers requests for.
 
         Raises:
-            ServerError: if it does not tell.
+            ServerError: if the server does not list them.
         """
-        response = await self._ask("GET", "/v1/models")
+        response = await self._request("GET", "/v1/models")
         if response.status != 200:
-            raise self._refused("lists no models", response)
+            raise self._rejected("does not list its models", response)
         try:
-            return [_model(card) for card in orjson.loads(response.body)["data"]]
+            return [_read_model(card) for card in orjson.loads(response.body)["data"]]
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ServerError(
-                f"{self._shown} answers as no OpenAI-compatible server does: /v1/models is no "
-                "list of models; the address must end in /v1"
+                f"{self._shown} does not speak the OpenAI API: /v1/models did not return a list "
+                "of models; check that the URL ends in /v1"
             ) from error
 
     async def load_adapter(self, name: str, path: str) -> None:
-        """Load an adapter, unless it is there; another one of its name is replaced.
+        """Load an adapter unless it is loaded; replace one with the same name and another path.
 
         Raises:
-            ServerError: if the server does not take it.
+            ServerError: if the server does not load it.
         """
-        there = await self._adapter(name)
-        if there is not None and there.root == path:
+        loaded = await self._find_adapter(name)
+        if loaded is not None and loaded.root == path:
             return
-        body = {"lora_name": name, "lora_path": path, "load_inplace": there is not None}
-        response = await self._ask("POST", "/v1/load_lora_adapter", body, seconds=_LOADING)
+        body = {"lora_name": name, "lora_path": path, "load_inplace": loaded is not None}
+        response = await self._request("POST", "/v1/load_lora_adapter", body, seconds=_LOAD_TIMEOUT)
         if response.status == 200:
             return
-        there = await self._adapter(name)  # somebody else may have loaded it just now
-        if there is None or there.root != path:
-            raise self._refused(f"does not load the adapter {name} from {path}", response)
+        loaded = await self._find_adapter(name)  # another client may have loaded it meanwhile
+        if loaded is None or loaded.root != path:
+            raise self._rejected(f"did not load the adapter {name} from {path}", response)
 
     async def unload_adapter(self, name: str) -> None:
-        """Unload an adapter; it need not be there.
+        """Unload an adapter, if it is loaded.
 
         Raises:
-            ServerError: if the server takes no adapters.
+            ServerError: if the server does not unload it.
         """
-        response = await self._ask("POST", "/v1/unload_lora_adapter", {"lora_name": name})
-        if response.status != 200 and await self._adapter(name) is not None:
-            raise self._refused(f"does not unload the adapter {name}", response)
+        response = await self._request("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+        if response.status != 200 and await self._find_adapter(name) is not None:
+            raise self._rejected(f"did not unload the adapter {name}", response)
 
     async def metrics(self) -> str:
-        """Its counters, as Prometheus reads them.
+        """Fetch the server's metrics in Prometheus' text format.
 
         Raises:
-            ServerError: if it has none.
+            ServerError: if the server has none.
         """
-        response = await self._ask("GET", "/metrics")
+        response = await self._request("GET", "/metrics")
         if response.status != 200:
-            raise self._refused("tells no counters", response)
+            raise self._rejected("has no metrics", response)
         return response.body.decode(errors="replace")
 
-    async def holds_choice(self, model: str) -> bool:
-        """Whether a reply is held to a choice; a server may take the field and ignore it.
+    async def enforces_choice(self, model: str) -> bool:
+        """Whether the server enforces structured outputs, tried with one short request.
+
+        A server may accept the field and ignore it.
 
         Raises:
-            ServerError: if it answers neither way.
+            ServerError: if the server does not answer.
         """
-        choice = "zyxw"  # what no model says by itself
+        choice = "zyxw"  # no model writes this unless it is forced to
         body = {
             "model": model,
             "messages": [{"role": "user", "content": "Say hello."}],
@@ -137,26 +144,26 @@ class Admin:
             "max_tokens": 16,
             "structured_outputs": {"choice": [choice]},
         }
-        response = await self._ask("POST", "/v1/chat/completions", body, seconds=_LOADING)
+        response = await self._request("POST", "/v1/chat/completions", body, seconds=_LOAD_TIMEOUT)
         if response.status in (400, 422, 501):
             return False
         if response.status != 200:
-            raise self._refused("does not answer", response)
+            raise self._rejected("does not answer", response)
         try:
-            said = orjson.loads(response.body)["choices"][0]["message"]["content"]
+            reply = orjson.loads(response.body)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError):
             return False
-        return bool(said == choice)
+        return bool(reply == choice)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _adapter(self, name: str) -> ServedModel | None:
-        return next((one for one in await self.models() if one.id == name), None)
+    async def _find_adapter(self, name: str) -> ServedModel | None:
+        return next((model for model in await self.models() if model.id == name), None)
 
-    async def _ask(
-        self, method: str, path: str, body: Any = None, *, seconds: float = _SECONDS
+    async def _request(
+        self, method: str, path: str, body: Any = None, *, seconds: float = _TIMEOUT
     ) -> Response:
         data = None if body is None else orjson.dumps(body)
         try:
@@ -166,35 +173,35 @@ class Admin:
                 f"the server at {self._shown} does not answer {path} ({error}): is it running?"
             ) from error
 
-    def _refused(self, what: str, response: Response) -> ServerError:
-        said = _message(response.body)
+    def _rejected(self, what: str, response: Response) -> ServerError:
+        reason = _error_message(response.body)
         if response.status == 401:
-            remedy = "it wants another API key: give api_key="
-        elif response.status == 404 and "adapter" in what and said in ("", "Not Found"):
+            remedy = "it requires another API key: pass api_key="
+        elif response.status == 404 and "adapter" in what and reason in ("", "Not Found"):
             remedy = (
-                "it was started without room for adapters: give ServerSpec(adapters=…) or "
-                "--lora-rank; a server of your own needs --enable-lora and "
+                "it was started without adapter support: pass ServerSpec(adapters=…) or "
+                "--lora-rank; a self-hosted server needs --enable-lora and "
                 "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"
             )
         else:
-            known = explain([said], None)
+            known = explain([reason], None)
             remedy = known[1] if known else ""
-        message = f"the server at {self._shown} {what}: HTTP {response.status} {said}".rstrip()
+        message = f"the server at {self._shown} {what}: HTTP {response.status} {reason}".rstrip()
         return ServerError(f"{message}\n  {remedy}" if remedy else message)
 
 
-def _model(card: dict[str, Any]) -> ServedModel:
+def _read_model(card: dict[str, Any]) -> ServedModel:
     return ServedModel(
         str(card["id"]), card.get("root"), card.get("parent"), card.get("max_model_len")
     )
 
 
-def _message(body: bytes) -> str:
-    """What a server says in an error's body."""
+def _error_message(body: bytes) -> str:
+    """Extract the message from an error response."""
     try:
         error = orjson.loads(body)
         error = error.get("error", error)
-        said = error.get("message", "") if isinstance(error, dict) else str(error)
+        message = error.get("message", "") if isinstance(error, dict) else str(error)
     except (ValueError, AttributeError):
-        said = body.decode(errors="replace")
-    return " ".join(str(said).split())[:500]
+        message = body.decode(errors="replace")
+    return " ".join(str(message).split())[:500]

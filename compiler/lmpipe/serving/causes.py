@@ -1,4 +1,4 @@
-"""Why a server did not start or died, read from what it wrote: the line that says so, a remedy."""
+"""Explain from a server's log why it did not start or died, and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 from lmpipe.errors import ServerError
 from lmpipe.serving.find import how_to_install
-from lmpipe.serving.spec import RANKS, ServerSpec
+from lmpipe.serving.spec import LORA_RANKS, ServerSpec
 
-_SHOWN = 12
-_WIDTH = 300
+_MAX_LINES = 12
+_MAX_LINE_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A frequent cause.
+    """A frequent cause of failure.
 
     Args:
-        pattern: found in the line that says it.
-        remedy: what to do, from what the pattern found.
+        pattern: matches the log line that names the cause.
+        remedy: returns what to do, given the match.
     """
 
     pattern: re.Pattern[str]
@@ -28,36 +28,37 @@ class Cause:
 
 
 def _cause(pattern: str, remedy: str | Callable[[re.Match[str]], str]) -> Cause:
-    found = remedy if callable(remedy) else lambda _: remedy
-    return Cause(re.compile(pattern, re.IGNORECASE), found)
+    function = remedy if callable(remedy) else lambda _: remedy
+    return Cause(re.compile(pattern, re.IGNORECASE), function)
 
 
-def _wider(found: re.Match[str]) -> str:
-    rank = next((one for one in RANKS if one >= int(found[1])), RANKS[-1])
-    return f"give adapters of this rank room: AdapterLimits(rank={rank}), --lora-rank {rank}"
+def _raise_rank(match: re.Match[str]) -> str:
+    rank = next((rank for rank in LORA_RANKS if rank >= int(match[1])), LORA_RANKS[-1])
+    return f"allow adapters of this rank: AdapterLimits(rank={rank}) or --lora-rank {rank}"
 
 
-PORT_IN_USE = "leave the port out (or 0) to get a free one, or end what listens there"
+PORT_IN_USE = "leave the port out (or 0) to get a free one, or stop the process that listens there"
 NO_MODEL = (
-    "name a model's folder, or a model of the hub. Without network, or with HF_HUB_OFFLINE=1, only "
-    "what was fetched before can be served; a gated model needs HF_TOKEN"
+    "give a model's folder or a model of the hub. Without network access, or with "
+    "HF_HUB_OFFLINE=1, only models that were downloaded before can be served; a gated model needs "
+    "HF_TOKEN"
 )
 NO_MEMORY = (
-    "take less memory (memory=, --memory), a shorter context (context=, --context), more GPUs, or "
-    "a smaller model; on a CPU the variable VLLM_CPU_KVCACHE_SPACE is the cache's size in GiB"
+    "use less memory (memory=, --memory), a shorter context (context=, --context), more GPUs or a "
+    "smaller model; on a CPU, VLLM_CPU_KVCACHE_SPACE sets the cache size in GiB"
 )
 
-# The first one that is found names the cause, so what is said plainly stands first.
+# The first match wins, so the most specific messages come first.
 CAUSES = (
     _cause(r"address already in use|errno 98\b", PORT_IN_USE),
-    _cause(r"LoRA rank (\d+) is greater than max_lora_rank", _wider),
+    _cause(r"LoRA rank (\d+) is greater than max_lora_rank", _raise_rank),
     _cause(
         r"unrecognized arguments?:|error: argument |invalid choice:|error: .*expected .* argument",
-        "this vLLM has no such flag or takes no such value: its flags are listed by --help",
+        "this vLLM has no such flag or does not accept this value: --help lists its flags",
     ),
     _cause(
         r"No module named '?vllm|No package metadata was found for vllm",
-        lambda _: f"that Python has no vLLM that can be run.\n{how_to_install()}",
+        lambda _: f"that Python has no working vLLM.\n{how_to_install()}",
     ),
     _cause(
         r"no such file or directory: .*config\.json|does not appear to have a file named|"
@@ -74,17 +75,25 @@ CAUSES = (
     ),
     _cause(
         r"User-specified max_model_len .* is greater",
-        "ask for a shorter context (context=, --context)",
+        "set a shorter context (context=, --context)",
     ),
 )
 
 
 def explain(lines: Sequence[str], exit_status: int | None) -> tuple[str, str] | None:
-    """The line that names the cause, and a remedy; None if no frequent cause is found."""
+    """Find a frequent cause of failure.
+
+    Args:
+        lines: what the server wrote.
+        exit_status: its exit status, if it has ended.
+
+    Returns:
+        The line that names the cause and a remedy, or None if no frequent cause matches.
+    """
     for cause in CAUSES:
         for line in lines:
-            if found := cause.pattern.search(line):
-                return line, cause.remedy(found)
+            if match := cause.pattern.search(line):
+                return line, cause.remedy(match)
     if exit_status in (-9, 137):
         return "it was killed from outside", f"if the system ran out of memory: {NO_MEMORY}"
     return None
@@ -99,25 +108,25 @@ def server_error(
     log: object,
     exit_status: int | None,
 ) -> ServerError:
-    """The error for a server that did not start or died.
+    """Build the error for a server that did not start or died.
 
     Args:
-        spec: what it was to serve.
+        spec: the server's spec.
         what: what happened, such as `did not start`.
         argv: its command line, which holds no secret.
-        lines: what it wrote, without its key.
+        lines: its output, without its key.
         log: its log file.
-        exit_status: what it ended with, if it ended.
+        exit_status: its exit status, if it has ended.
     """
     known = explain(lines, exit_status)
-    shown = tuple(line[:_WIDTH] for line in lines[-_SHOWN:])
+    tail = tuple(line[:_MAX_LINE_LENGTH] for line in lines[-_MAX_LINES:])
     message = f"the server of {spec.model} {what}{_ended(exit_status)}"
     if known:
-        message += f": {known[0].strip()[:_WIDTH]}\n  {known[1]}"
+        message += f": {known[0].strip()[:_MAX_LINE_LENGTH]}\n  {known[1]}"
     message += f"\n  command: {' '.join(argv)}\n  log: {log}"
-    if shown:
-        message += "\n  it ends with:\n" + "\n".join(f"    {line}" for line in shown)
-    return ServerError(message, log=shown, exit_status=exit_status)
+    if tail:
+        message += "\n  last lines:\n" + "\n".join(f"    {line}" for line in tail)
+    return ServerError(message, log=tail, exit_status=exit_status)
 
 
 def _ended(status: int | None) -> str:

@@ -1,10 +1,10 @@
-"""Stands between lmpipe and a server, so that the server ends when lmpipe does, however that ends.
+"""Run a server as a child process that ends when lmpipe ends, however that happens.
 
-Run as a script, with the standard library alone: `guard.py LOG GRACE LIMIT COMMAND…`. Its standard
-input is a pipe that lmpipe holds: once that is closed, the server is asked to end, and after GRACE
-seconds it is killed, with all that it started. What the server writes goes to LOG, of which about
-the last LIMIT bytes are kept, without its key. Tells the server's process id on standard output
-and exits with the server's status.
+A script that uses the standard library only: `guard.py LOG GRACE LIMIT COMMAND…`. Its standard
+input is a pipe from lmpipe: when the pipe closes, the server gets SIGTERM, and after GRACE seconds
+it is killed with all its descendants. The server's output goes to LOG, which keeps about the last
+LIMIT bytes, without the server's key. The script writes the server's process id to standard output
+and exits with the server's exit status.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ import sys
 import time
 
 _SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36  # of Linux's prctl
-_LOOK_UP = 1.0  # seconds between looks for a parent that went without closing the pipe
-_LAST_WORDS = 2.0  # seconds that output may still take once all is killed
+_PARENT_CHECK = 1.0  # seconds between checks for a parent that ended without closing the pipe
+_DRAIN_TIME = 2.0  # seconds to wait for the rest of the output after all processes are killed
 _SECRET = "VLLM_API_KEY"  # noqa: S105 - a variable's name
 
 
 class Log:
-    """A log file that keeps its tail and no secret.
+    """A log file that keeps its tail, without a secret.
 
     Args:
         path: the file.
-        limit: bytes above which its older half is dropped.
-        secret: what is not to be written.
+        limit: the size in bytes above which the older half is dropped.
+        secret: replaced by `***` in the log.
     """
 
     def __init__(self, path: str, limit: int, secret: bytes) -> None:
         try:
             self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 - until the process ends
-        except OSError:  # a server without a log is better than none
+        except OSError:  # run the server without a log
             self._file = open(os.devnull, "w+b", buffering=0)  # noqa: SIM115
         self._limit, self._secret = limit, secret
         self._size = 0
         self._line = b""
 
     def write(self, data: bytes) -> None:
-        """Write the whole lines; the rest waits for its end, as a secret may be cut in two."""
+        """Write complete lines; keep the rest, because it may end in half of a secret."""
         data = self._line + data
         end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         if not end and len(data) > self._limit:
@@ -52,7 +52,7 @@ class Log:
         self._put(data[:end])
 
     def end(self) -> None:
-        """Write what waits."""
+        """Write the incomplete last line."""
         self._put(self._line)
         self._line = b""
 
@@ -69,25 +69,25 @@ class Log:
                 self._file.truncate()
                 self._size = 0
             self._size += self._file.write(data)
-        except OSError:  # a full disk: the server goes on without a log
+        except OSError:  # the disk is full: continue without a log
             self._size = 0
 
 
 def main() -> int:
-    """Run the server until it ends or lmpipe does; its status, or 128 and the signal."""
+    """Run the server until it or lmpipe ends; return its exit status, or 128 plus the signal."""
     log_path, grace, limit, *command = sys.argv[1:]
     log = Log(log_path, int(limit), os.environ.get(_SECRET, "").encode())
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker)
     stops = []
-    signal.signal(signal.SIGTERM, lambda *_: stops.append("told to"))
+    signal.signal(signal.SIGTERM, lambda *_: stops.append("SIGTERM"))
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for lmpipe to handle
     parent = os.getppid()
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is not None:
-        libc.prctl(_SET_SUBREAPER, 1)  # what the server leaves behind becomes a child of this one
+        libc.prctl(_SET_SUBREAPER, 1)  # orphans of the server become children of this process
 
     def in_child() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -95,7 +95,7 @@ def main() -> int:
             libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
 
     try:
-        server = subprocess.Popen(  # noqa: S603 - what lmpipe was told to run
+        server = subprocess.Popen(  # noqa: S603 - the command is the caller's
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -111,7 +111,7 @@ def main() -> int:
     try:
         os.write(1, b"%d\n" % server.pid)
     except OSError:
-        stops.append("nobody is there")
+        stops.append("nobody reads")
     _watch(server, log, wake, stops, parent, float(grace))
     _kill_all(server)
     _drain(output, log)
@@ -128,20 +128,20 @@ def _watch(
     parent: int,
     grace: float,
 ) -> None:
-    """Wait until the server has ended, or has been asked to and did not."""
+    """Wait until the server has ended, or its grace period after SIGTERM is over."""
     assert server.stdout is not None
     output = server.stdout.fileno()
     watched, deadline = {0, wake, output}, None
     while server.poll() is None:
         if os.getppid() != parent:
-            stops.append("the parent is gone")
+            stops.append("the parent has ended")
         now = time.monotonic()
         if stops and deadline is None:
             server.terminate()
             deadline = now + grace
         if deadline is not None and now >= deadline:
             return
-        rest = _LOOK_UP if deadline is None else min(_LOOK_UP, deadline - now)
+        rest = _PARENT_CHECK if deadline is None else min(_PARENT_CHECK, deadline - now)
         for ready in select.select(list(watched), [], [], rest)[0]:
             data = os.read(ready, 65536)
             if ready == output:
@@ -153,8 +153,8 @@ def _watch(
 
 
 def _kill_all(server: subprocess.Popen[bytes]) -> None:
-    """Kill the server's process group, then whatever else it has left behind."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left in it
+    """Kill the server's process group, then its orphans."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # the group is empty
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
     while children := _children():
@@ -167,7 +167,7 @@ def _kill_all(server: subprocess.Popen[bytes]) -> None:
 
 
 def _children() -> list[int]:
-    """The processes whose parent this one is, where the system tells."""
+    """Return the ids of this process's children, where /proc exists."""
     found = []
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
         if not name.isdigit():
@@ -176,15 +176,15 @@ def _children() -> list[int]:
             with open(f"/proc/{name}/stat", "rb") as file:
                 after_name = file.read().rpartition(b")")[2].split()
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # it has ended in the meantime
         if int(after_name[1]) == os.getpid():
             found.append(int(name))
     return found
 
 
 def _drain(output: int, log: Log) -> None:
-    """Write the last words."""
-    deadline = time.monotonic() + _LAST_WORDS
+    """Write the rest of the output."""
+    deadline = time.monotonic() + _DRAIN_TIME
     while (rest := deadline - time.monotonic()) > 0:
         if not select.select([output], [], [], rest)[0]:
             return

@@ -1,4 +1,4 @@
-"""What a server counts: tokens, prefix cache, requests; read from its `/metrics`."""
+"""`ServerMetrics`: a server's token and request counters, read from its `/metrics`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _COUNTERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerMetrics:
-    """A server's counters since it started; the later ones less the earlier ones are a span's.
+    """A server's counters since it started. Subtract earlier ones to get those of a period.
 
     Args:
         prefix_queries: prompt tokens that were looked up in the prefix cache.
-        prefix_hits: those of them that were in it.
-        prompt_tokens: prompt tokens in all.
-        generation_tokens: tokens that were generated.
-        requests: requests that were answered, by the model as the server labels them. vLLM
-            counts an adapter's requests as its base model's.
-        adapters: the adapters that the server has said to have answered with.
+        prefix_hits: prompt tokens that were found in the prefix cache.
+        prompt_tokens: all prompt tokens.
+        generation_tokens: generated tokens.
+        requests: answered requests, by the server's model label. vLLM counts requests of an
+            adapter as requests of its base model.
+        adapters: the adapters that the server reported as used.
     """
 
     prefix_queries: int = 0
@@ -42,11 +42,11 @@ class ServerMetrics:
 
     @property
     def prefix_share(self) -> float:
-        """The share of prompt tokens that came from the prefix cache; 0 where there were none."""
+        """The share of prompt tokens found in the prefix cache; 0 if there were none."""
         return self.prefix_hits / self.prefix_queries if self.prefix_queries else 0.0
 
     def __sub__(self, earlier: ServerMetrics) -> ServerMetrics:
-        """What was counted between two looks; adapters are those that were not there before."""
+        """Return the counts between two readings; `adapters` are those that are new."""
         requests = Counter(self.requests)
         requests.subtract(earlier.requests)
         return ServerMetrics(
@@ -60,7 +60,7 @@ class ServerMetrics:
 
     @staticmethod
     def parse(text: str) -> ServerMetrics:
-        """Read the text that Prometheus reads, summed over a server's engines."""
+        """Parse Prometheus' text format, and sum over the server's engines."""
         counts: Counter[str] = Counter()
         requests: Counter[str] = Counter()
         adapters: set[str] = set()

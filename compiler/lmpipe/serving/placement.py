@@ -1,4 +1,4 @@
-"""Which servers fit side by side: shares of devices, and who has to go for whom. Pure."""
+"""Decide which servers fit on the devices side by side, and which to stop for another."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a server takes.
+    """The devices that a server needs.
 
     Args:
-        count: how many devices.
-        share: the share of each.
-        only: the devices that it is bound to; empty for any.
+        count: the number of devices.
+        share: the share of each device's memory, up to 1.
+        only: the devices that it is pinned to; empty for any.
     """
 
     count: int
@@ -26,19 +26,19 @@ class Need:
 
     @staticmethod
     def of(spec: ServerSpec) -> Need:
-        """What a spec asks for; a whole device where it names no share."""
+        """Return what a spec asks for; whole devices if it names no share of memory."""
         count = max(spec.device_count, len(spec.devices))
         return Need(count, 1.0 if spec.memory is None else spec.memory, spec.devices)
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A server that runs, or is about to.
+    """A server that is running or starting.
 
     Args:
-        devices: where.
-        share: how much of each it takes.
-        idle_since: a number that grows with time; None while it is in use.
+        devices: its devices.
+        share: the share of each device that it uses.
+        idle_since: when it became idle, as a number that grows with time; None while in use.
     """
 
     devices: tuple[int, ...]
@@ -49,9 +49,15 @@ class Placed:
 def place(
     need: Need, running: Mapping[str, Placed], devices: Sequence[int]
 ) -> tuple[int, ...] | None:
-    """The devices for a server beside those that run, the emptiest first; None if there is no room.
+    """Choose devices for one more server, those with the most free memory first.
 
-    A server that is bound to devices needs room on each of them.
+    Args:
+        need: the devices that the server needs; if it is pinned, it needs room on each of them.
+        running: the servers that use devices now.
+        devices: all devices.
+
+    Returns:
+        The devices, or None if the server does not fit.
     """
     free = dict.fromkeys(devices, 1.0)
     for placed in running.values():
@@ -63,18 +69,20 @@ def place(
         return need.only if set(need.only) <= set(roomy) else None
     if len(roomy) < need.count:
         return None
-    roomy.sort(key=lambda device: -free[device])  # stable: of equals the first one
+    roomy.sort(key=lambda device: -free[device])  # stable: the first of equals
     return tuple(sorted(roomy[: need.count]))
 
 
 def make_room(
     need: Need, running: Mapping[str, Placed], devices: Sequence[int]
 ) -> list[str] | None:
-    """The idle servers to stop so that one fits, the longest idle first; None if none would help.
+    """Choose the idle servers to stop so that another one fits.
 
-    One that would make no difference is left to run.
+    Returns:
+        Their names, longest idle first and no more than needed; None if stopping all idle servers
+        would not make enough room.
     """
-    idle = {name: since.idle_since for name, since in running.items()}
+    idle = {name: placed.idle_since for name, placed in running.items()}
     order = sorted((since, name) for name, since in idle.items() if since is not None)
     left, stopped = dict(running), list[str]()
     for _, name in order:
@@ -85,7 +93,7 @@ def make_room(
     if place(need, left, devices) is None:
         return None
     for name in list(stopped):
-        without = {other: one for other, one in running.items() if other not in stopped}
-        if place(need, {**without, name: running[name]}, devices) is not None:
+        remaining = {other: placed for other, placed in running.items() if other not in stopped}
+        if place(need, {**remaining, name: running[name]}, devices) is not None:
             stopped.remove(name)
     return stopped

@@ -1,4 +1,4 @@
-"""A server's process, held through its guard so that it never outlives its owner."""
+"""`GuardedProcess`: a server's process, run under a guard so that it never outlives its owner."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ GRACE = 10.0
 
 _GUARD = Path(__file__).with_name("guard.py")
 _LOG_LIMIT = 8 * 2**20
-_LOGS_KEPT = 20
+_MAX_LOGS = 20
 _TAIL = 2**16
 
-# Held here so that the interpreter's end stops them, whatever became of their owners.
+# Referenced here so that the interpreter stops them at exit, even if their owners were dropped.
 _running: set[GuardedProcess] = set()
 
 
 class GuardedProcess:
-    """A command that runs until it is stopped, or until this process is gone, however it went.
+    """A command that runs until it is stopped, or until this process ends, however that happens.
 
-    Its output goes to a file, which keeps the tail. It belongs to no event loop.
+    Its output goes to a log file, which keeps the tail. It belongs to no event loop.
 
     Args:
-        command: what to run.
-        environment: the whole environment; the value of VLLM_API_KEY is kept out of the log.
-        log: where its output goes.
-        grace: seconds between being asked to end and being killed.
+        command: the command line.
+        environment: all environment variables; the value of VLLM_API_KEY is kept out of the log.
+        log: the log file.
+        grace: seconds between SIGTERM and SIGKILL.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class GuardedProcess:
         self._pid: int | None = None
         self._read = 0
         guard = [sys.executable, "-I", "-S", str(_GUARD), str(log), str(grace), str(_LOG_LIMIT)]
-        # In a session of its own, the guard is not reached by a terminal's Ctrl-C.
-        self._guard = subprocess.Popen(  # noqa: S603 - what the caller asked to run
+        # In its own session, the guard does not receive the terminal's Ctrl-C.
+        self._guard = subprocess.Popen(  # noqa: S603 - the command is the caller's
             [*guard, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -72,59 +72,59 @@ class GuardedProcess:
 
     @property
     def pid(self) -> int | None:
-        """The command's process id; None until its guard has told it."""
+        """The command's process id; None until the guard has reported it."""
         if self._pid is None and self._guard.stdout and not self._guard.stdout.closed:
-            told = self._guard.stdout.read(32)  # it is told in one piece
-            self._pid = int(told) if told else None
+            line = self._guard.stdout.read(32)  # the guard writes it in one piece
+            self._pid = int(line) if line else None
         return self._pid
 
     @property
     def exit_status(self) -> int | None:
-        """What the command ended with, below 0 for a signal; None while it runs."""
+        """The command's exit status, negative for a signal; None while it runs."""
         status = self._guard.poll()
         if status is None:
             return None
-        if status < 0 and self in _running:  # the guard was killed: what it guarded is left to us
+        if status < 0 and self in _running:  # the guard was killed: end its command from here
             self._kill_group()
         self._close()
         return 128 - status if status > 128 else status
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the command has not ended."""
         return self.exit_status is None
 
     def new_lines(self) -> list[str]:
-        """What it has written since this was asked last."""
+        """Return the log lines since the last call."""
         with contextlib.suppress(OSError), self.log.open("rb") as file:
             file.seek(self._read)
             data = file.read()
-            whole = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-            self._read += whole
-            return _lines(data[:whole])
+            complete = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+            self._read += complete
+            return _split_lines(data[:complete])
         return []
 
     def last_lines(self) -> list[str]:
-        """The end of what it has written."""
+        """Return the last lines of the log."""
         with contextlib.suppress(OSError), self.log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL))
-            return _lines(file.read())
+            return _split_lines(file.read())
         return []
 
     async def stop(self) -> None:
-        """Ask it to end, wait, and after its grace have it killed with all that it started."""
+        """Send SIGTERM and wait; after the grace period, kill it with all its children."""
         self._release()
         await asyncio.to_thread(self._wait)
 
     def stop_now(self) -> None:
-        """Like `stop`, for callers without a loop."""
-        if os.getpid() == self._owner:  # a forked child has a copy of its parent's
+        """Like `stop`, for callers without an event loop."""
+        if os.getpid() == self._owner:  # a forked child has a copy of its parent's object
             self._release()
             self._wait()
 
     def let_go(self) -> None:
-        """Close this process's end of the pipe: the guard does not wait for a forked child."""
+        """Close this process's end of the pipe, so that the guard does not wait for it."""
         self._release()
 
     def _release(self) -> None:
@@ -154,35 +154,35 @@ class GuardedProcess:
 
 
 def log_file(name: str) -> Path:
-    """A new log file for a server of that name; the oldest ones are dropped.
+    """Return the path of a new log file for a server; the oldest log files are deleted.
 
     Raises:
-        ConfigError: if there is no folder for it.
+        ConfigError: if the log folder cannot be created.
     """
     folder = home_folder() / "servers"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"no logs of servers can be kept in {folder}: {error.strerror or error}; set "
-            "LMPIPE_HOME to a folder that can be written to"
+            f"server logs cannot be written to {folder}: {error.strerror or error}; set "
+            "LMPIPE_HOME to a writable folder"
         ) from error
-    logs = sorted(folder.glob("*.log"))  # their names begin with the time
-    for old in logs[: max(0, len(logs) - _LOGS_KEPT + 1)]:
+    logs = sorted(folder.glob("*.log"))  # their names start with the time
+    for old in logs[: max(0, len(logs) - _MAX_LOGS + 1)]:
         old.unlink(missing_ok=True)
     short = re.sub(r"[^\w.-]+", "-", name).strip("-")[-60:] or "model"
     return folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{short}-{os.urandom(3).hex()}.log"
 
 
-def _lines(data: bytes) -> list[str]:
+def _split_lines(data: bytes) -> list[str]:
     text = data.decode(errors="replace").replace("\r", "\n")
     return [line.rstrip() for line in text.split("\n") if line.strip()]
 
 
 def _stop_all() -> None:
-    running = [one for one in _running if one._owner == os.getpid()]
+    running = [process for process in _running if process._owner == os.getpid()]
     for process in running:
-        process.let_go()  # all at once, so that their graces run side by side
+        process.let_go()  # all at once, so that their grace periods overlap
     for process in running:
         process.stop_now()
 

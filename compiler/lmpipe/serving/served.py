@@ -1,4 +1,4 @@
-"""`ServedLMs`: the servers of LMs that have no address, with their adapters loaded."""
+"""`ServedLMs`: starts the servers of LMs without a URL, and loads adapters before their use."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lmpipe.state.program_state import AdapterRef
 
 
 class ServedLMs:
-    """Looks after servers for a runtime, and after the weights of trained predictors.
+    """Manages a runtime's servers and the weights of trained predictors.
 
-    An LM without an address is served by the fleet, which starts its server when it is first
-    asked: a compile that is answered by the cache starts none. An LM with an address is asked
-    there. At either, an adapter is loaded before it is first asked.
+    An LM without a URL is served by the fleet, which starts its server at the first request that
+    is not cached. An LM with a URL is requested there. In both cases an adapter is loaded before
+    its first request.
 
     Args:
-        fleet: the servers of LMs without an address.
+        fleet: the servers of LMs without a URL.
     """
 
     def __init__(self, fleet: Fleet) -> None:
@@ -35,27 +35,27 @@ class ServedLMs:
         self._loading = asyncio.Lock()
 
     def add_adapter(self, name: str, folder: Path) -> None:
-        """Know where the weights of an adapter lie."""
+        """Register the folder of an adapter's weights."""
         self._folders[name] = folder.absolute()
 
     def add_model(self, model: str, folder: Path, *, like: str) -> None:
-        """Know where the weights of a whole model lie.
+        """Register the folder of a whole model's weights.
 
         Args:
-            model: as `LM.model` names it.
-            folder: the weights.
-            like: an LM of the fleet that is served the same way.
+            model: the model, as `LM.model` names it.
+            folder: its weights.
+            like: an LM of the fleet whose server settings it gets.
         """
         name = model.partition("/")[2]
         self.fleet.add({model: self.fleet.spec(like).of_weights(folder, name)})
 
     def add_known(self, other: ServedLMs) -> None:
-        """Know the weights that another one knows, and how it starts servers for LMs."""
+        """Register the weights and servers that another instance has registered."""
         self._folders |= other._folders
         self.fleet.add(other.fleet.specs)
 
     def folder_of(self, weights: AdapterRef | str) -> Path | None:
-        """Where the weights of an adapter lie, or those of an LM, if they are on this machine."""
+        """Return the folder of an adapter's or LM's weights, if they are on this machine."""
         if isinstance(weights, AdapterRef):
             return self._folders.get(weights.name)
         spec = self.fleet.specs.get(weights)
@@ -63,23 +63,23 @@ class ServedLMs:
 
     @asynccontextmanager
     async def use(self, lm: LM) -> AsyncIterator[ServedAt]:
-        """Keep the server of an LM up, with its adapter, for as long as it is used.
+        """Yield the server of an LM, and keep it up with its adapter inside the `with` block.
 
         Raises:
             LMError: if the weights of its adapter are not on this machine.
-            ServerError: if there is no server and none can be started.
+            ServerError: if no server answers and none can be started.
         """
         if lm.base_url is not None:
             server = await self._attach(lm)
-            await self._load(server, lm)
+            await self._load_adapter(server, lm)
             yield ServedAt(server.base_url, lm.api_key)
             return
         async with self.fleet.use(lm.model) as server:
-            await self._load(server, lm)
+            await self._load_adapter(server, lm)
             yield ServedAt(server.base_url, server.api_key)
 
     def free_devices(self) -> AbstractAsyncContextManager[object]:
-        """Stop the fleet's servers, and keep them so, while something else needs the devices."""
+        """Stop the fleet's servers, and start none while something else uses the devices."""
         return self.fleet.free_devices()
 
     async def aclose(self) -> None:
@@ -94,7 +94,7 @@ class ServedLMs:
                 self._attached[place] = await attach(lm.base_url, api_key=lm.api_key, tls=lm.tls)
         return self._attached[place]
 
-    async def _load(self, server: VLLMServer, lm: LM) -> None:
+    async def _load_adapter(self, server: VLLMServer, lm: LM) -> None:
         if lm.adapter is None or lm.adapter in self._loaded.get(server, ()):
             return
         async with self._loading:

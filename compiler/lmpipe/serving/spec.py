@@ -1,4 +1,4 @@
-"""`ServerSpec`: what a server is to serve, and how; its command line and environment."""
+"""`ServerSpec`: describes a vLLM server; gives its command line and environment."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from lmpipe.foundation.checks import check_fields, check_numbers
 
 KEY_VARIABLE = "VLLM_API_KEY"
 
-# The ranks that vLLM has kernels for.
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+# The values of vLLM's --max-lora-rank. An adapter of a rank in between uses the memory of the
+# next one.
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
-# Flags that have a field here, which other parts of lmpipe read.
-_OWN_FLAGS = {
+# vLLM flags that have a field of ServerSpec, which other parts of lmpipe read.
+_FIELD_OF_FLAG = {
     "--model": "model",
     "--served-model-name": "name",
     "--host": "host",
@@ -38,68 +39,68 @@ _OWN_FLAGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterLimits:
-    """The LoRA adapters that a server has room for.
+    """The LoRA adapters that a server reserves memory for.
 
     Args:
-        rank: the highest rank of an adapter; one of 1, 8, 16, 32, 64, 128, 256, 320, 512.
-        count: how many adapters can answer at a time; more can be loaded.
+        rank: the maximum rank of an adapter; one of 1, 8, 16, 32, 64, 128, 256, 320, 512.
+        count: how many adapters can be used in one batch, 1 or more; more can be loaded.
 
     Raises:
-        ConfigError: if vLLM has no such rank, or the count is not above 0.
+        ConfigError: if vLLM does not support the rank, or the count is below 1.
     """
 
     rank: int = 16
     count: int = 4
 
     def __post_init__(self) -> None:
-        if self.rank not in RANKS:
-            known = ", ".join(map(str, RANKS))
+        check_fields(self, "rank", "count", minimum=1, integer=True)
+        if self.rank not in LORA_RANKS:
+            known = ", ".join(map(str, LORA_RANKS))
             raise ConfigError(
-                f"AdapterLimits(rank={self.rank}): vLLM takes the ranks {known}; the next one up "
-                "serves an adapter of this rank"
+                f"AdapterLimits(rank={self.rank}): vLLM accepts the ranks {known}; use the next "
+                "higher one"
             )
-        if self.count < 1:
-            raise ConfigError(f"AdapterLimits(count={self.count}): must be 1 or more")
 
     @classmethod
     def holding(cls, *, rank: int, count: int) -> AdapterLimits:
-        """Room for adapters of any rank up to one.
+        """Return limits that allow adapters of any rank up to `rank`.
 
         Raises:
-            ConfigError: if vLLM serves no adapter of that rank.
+            ConfigError: if vLLM does not serve adapters of that rank.
         """
-        fitting = (known for known in RANKS if known >= rank)
+        fitting = (known for known in LORA_RANKS if known >= rank)
         return cls(rank=next(fitting, rank), count=count)
 
     def widened(self, other: AdapterLimits) -> AdapterLimits:
-        """Room for what either has room for."""
+        """Return limits that allow everything that either of the two allows."""
         return AdapterLimits(rank=max(self.rank, other.rank), count=max(self.count, other.count))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSpec:
-    """One vLLM server: what it serves, where, and with what.
+    """One vLLM server: its model, address and resources.
 
     Args:
-        model: a model's folder, or its hub name.
-        name: what requests call it; the model by default.
-        host: the address it listens at. Others than this machine's own let anyone in who has
-            the key.
-        port: 0 for a free one.
-        api_key: what it wants to be shown; handed over in the environment, never shown or logged.
-            By default $VLLM_API_KEY, as for vLLM itself.
-        devices: the GPUs it sees, by number; all of them by default.
-        memory: the share of each GPU's memory that it takes, above 0 and up to 1.
-        tensor_parallel: GPUs that share one copy of the model.
-        data_parallel: copies of the model.
-        context: the longest prompt and reply together, in tokens; the model's own by default.
-        adapters: room for LoRA adapters that are loaded while it runs.
-        args: further flags of vLLM, as they are.
-        env: further environment variables for it.
-        command: how vLLM is called, up to its flags; found by default.
+        model: a model's folder or hub name.
+        name: the model name in requests; `model` by default.
+        host: the address to listen on. With an address other than loopback, anyone who can reach
+            this machine and has the key can use the server.
+        port: the port to listen on; 0 for a free one.
+        api_key: the API key that the server requires; passed in the environment, never shown or
+            logged. By default $VLLM_API_KEY, as in vLLM itself.
+        devices: the numbers of the GPUs that it may use; all by default.
+        memory: the share of each GPU's memory that it uses, above 0 and up to 1.
+        tensor_parallel: the number of GPUs that share one copy of the model, 1 or more.
+        data_parallel: the number of copies of the model, 1 or more.
+        context: the maximum length of prompt and reply together, in tokens; by default the
+            model's own.
+        adapters: limits for LoRA adapters that are loaded at run time; None for no adapters.
+        args: further vLLM flags, passed as they are.
+        env: further environment variables of the server.
+        command: the command that runs vLLM, up to its flags; found by default.
 
     Raises:
-        ConfigError: if a value is out of range, or a flag in `args` has a field of its own.
+        ConfigError: if a value is out of range, or a flag in `args` has its own field.
     """
 
     model: str
@@ -120,73 +121,72 @@ class ServerSpec:
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", MappingProxyType(dict(self.env)))
         if not self.model:
-            raise ConfigError("a ServerSpec needs a model: a folder or a hub name")
+            raise ConfigError("ServerSpec needs a model: give a folder or a hub name")
         self._check_numbers()
         for argument in self.args:
             flag = argument.partition("=")[0].replace("_", "-")
-            if flag in _OWN_FLAGS:
+            if flag in _FIELD_OF_FLAG:
                 raise ConfigError(
-                    f"ServerSpec({self.model!r}): {flag} does not belong in args: say it with "
-                    f"{_OWN_FLAGS[flag]}="
+                    f"ServerSpec({self.model!r}): {flag} cannot be in args: use "
+                    f"{_FIELD_OF_FLAG[flag]}= instead"
                 )
 
     def _check_numbers(self) -> None:
-        what = f"ServerSpec({self.model!r})"
         check_fields(self, "port", minimum=0, maximum=65535, integer=True)
         check_fields(self, "memory", above=0, maximum=1, optional=True)
         check_fields(self, "tensor_parallel", "data_parallel", minimum=1, integer=True)
         check_fields(self, "context", minimum=1, integer=True, optional=True)
         if self.devices:
             check_numbers("ServerSpec", "devices", self.devices, minimum=0, integer=True)
-        if self.devices and len(self.devices) < self.device_count:
-            raise ConfigError(
-                f"{what}: tensor_parallel={self.tensor_parallel} and "
-                f"data_parallel={self.data_parallel} need {self.device_count} GPUs, devices names "
-                f"{len(self.devices)}"
-            )
+            if len(self.devices) < self.device_count:
+                raise ConfigError(
+                    f"ServerSpec({self.model!r}): tensor_parallel={self.tensor_parallel} and "
+                    f"data_parallel={self.data_parallel} need {self.device_count} GPUs, but "
+                    f"devices names {len(self.devices)}"
+                )
 
     def of_weights(self, folder: Path, name: str) -> ServerSpec:
-        """The same for other weights of the same model, at a port of its own."""
+        """Return the spec of a server for other weights of the same model, on a free port."""
         return replace(self, model=str(folder.absolute()), name=name, port=0, adapters=None)
 
     @property
     def served_name(self) -> str:
-        """What requests call the model."""
+        """The model name in requests."""
         return self.name or self.model
 
     @property
     def device_count(self) -> int:
-        """How many devices it needs."""
+        """The number of devices that the server needs."""
         return self.tensor_parallel * self.data_parallel
 
     @property
-    def reached_at(self) -> str:
-        """The host that this machine reaches it by, as it stands in an address."""
+    def url_host(self) -> str:
+        """The host to use in URLs on this machine."""
         everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
         host = everywhere.get(self.host, self.host)
         return f"[{host}]" if ":" in host else host
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the server."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
 
     def argv(self, command: Sequence[str], port: int) -> list[str]:
-        """The whole command line. It holds no secret.
+        """Return the whole command line. It holds no secret.
 
         Args:
-            command: how vLLM is called, up to its flags.
-            port: the port to listen at.
+            command: the command that runs vLLM, up to its flags.
+            port: the port to listen on.
         """
-        # `vllm serve` takes the model first; the module takes it as a flag.
+        # `vllm serve` takes the model as its first argument; the module takes it as a flag.
         folder = os.path.expanduser(self.model)
         model = [folder] if command[-1] == "serve" else ["--model", folder]
         argv = [*command, *model, "--served-model-name", self.served_name]
         argv += ["--host", self.host, "--port", str(port)]
-        # What a request leaves out must not come from the model's folder: no cache key knows it.
+        # Sampling defaults in the model's folder would change replies, but are not in cache keys.
         argv += ["--generation-config", "vllm", "--enable-prompt-tokens-details"]
         if self.memory is not None:
             argv += ["--gpu-memory-utilization", f"{self.memory:g}"]
@@ -202,15 +202,15 @@ class ServerSpec:
         return [*argv, *self.args]
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
-        """The environment to start it in.
+        """Return the environment variables to start the server with.
 
         Args:
-            base: the caller's own. What it says of the caller's Python is left out: the server
-                may run on another one.
+            base: the caller's environment. Variables that configure the caller's Python are
+                dropped, because the server may run on another one.
         """
-        own = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "__PYVENV_LAUNCHER__")
-        environment = {name: value for name, value in base.items() if name not in own}
-        environment["PYTHONUNBUFFERED"] = "1"  # its last words are wanted when it dies
+        dropped = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "__PYVENV_LAUNCHER__")
+        environment = {name: value for name, value in base.items() if name not in dropped}
+        environment["PYTHONUNBUFFERED"] = "1"  # or its last lines are lost when it dies
         if self.devices:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self.devices))
         if self.adapters is not None:

@@ -1,4 +1,4 @@
-"""A LoRA adapter on disk: read without running anything, hashed, and held against vLLM's limits."""
+"""Read a LoRA adapter's folder safely, hash it, and check it against vLLM's limits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import orjson
 
 from lmpipe.errors import ArtifactError
 from lmpipe.foundation.canonical_json import digest
-from lmpipe.weights.model_folder import file_hash
+from lmpipe.foundation.file_hash import file_sha256
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
-_MAX_HEADER = 100_000_000  # bytes; the format's own limit
+_MAX_HEADER = 100_000_000  # bytes; the format's limit
 
-# What changes what an adapter does. What it was made with (its dropout, its base model's path,
-# the versions) does not.
+# Configuration keys that change an adapter's effect. Others, such as its dropout, its base
+# model's path and library versions, only say how it was made.
 _EFFECTIVE = (
     "alora_invocation_tokens",
     "alpha_pattern",
@@ -39,8 +39,8 @@ _EFFECTIVE = (
     "use_rslora",
 )
 
-# What vLLM refuses, or would serve as something else, where it is set.
-_REFUSED = {
+# Configuration keys that vLLM refuses, or would silently ignore, if they are set.
+_UNSUPPORTED = {
     "use_dora": "DoRA",
     "lora_bias": "a bias in the adapter",
     "modules_to_save": "weights of whole modules",
@@ -49,19 +49,21 @@ _REFUSED = {
     "use_bdlora": "block-diagonal LoRA",
     "use_qalora": "QALoRA",
 }
-_LOADED_AS_PLAIN = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+# Initializations that leave the base model as it is.
+_PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterFolder:
-    """A LoRA adapter.
+    """A LoRA adapter on disk.
 
     Args:
-        folder: where its two files are.
-        hash: 64 hexadecimal digits over its weights and what changes their effect.
-        rank: the rank; the highest one, if layers differ.
+        folder: the folder of its two files.
+        hash: the hash of its weights and of the configuration that changes their effect, as 64
+            hexadecimal digits.
+        rank: its rank; the highest if layers differ.
         targets: the layers that it changes, by the ends of their names.
-        base_model: what its file says it was trained on.
+        base_model: the base model that its configuration names.
     """
 
     folder: Path
@@ -72,24 +74,25 @@ class AdapterFolder:
 
 
 def read_adapter(folder: Path) -> AdapterFolder:
-    """Read an adapter's description; its weights are hashed, and nothing is run.
+    """Read an adapter's description and hash its weights. No code runs.
 
     Raises:
-        ArtifactError: if there is none, it is damaged, or it is a pickle.
+        ArtifactError: if the folder holds no adapter, or one that is damaged or pickled.
     """
-    config = _config(folder)
-    tensors = read_safetensors_header(_weights(folder))
+    config = _read_config(folder)
+    weights = _weights_file(folder)
+    tensors = read_safetensors_header(weights)
     pairs = {name: shape for name, shape in tensors.items() if ".lora_A." in name}
     ranks = {shape[0] for shape in pairs.values() if shape}
     if not ranks:
-        raise ArtifactError(f"{folder / WEIGHTS} holds no LoRA weights")
+        raise ArtifactError(f"{weights} holds no LoRA weights")
     targets = {name.partition(".lora_A.")[0].rpartition(".")[2] for name in pairs}
     effective = {key: config[key] for key in _EFFECTIVE if config.get(key)}
     if isinstance(effective.get("target_modules"), list):
         effective["target_modules"] = sorted(effective["target_modules"])
     return AdapterFolder(
         folder=folder,
-        hash=digest({"config": effective, "weights": file_hash(folder / WEIGHTS)}),
+        hash=digest({"config": effective, "weights": _hash_weights(weights)}),
         rank=max(ranks),
         targets=tuple(sorted(targets)),
         base_model=str(config.get("base_model_name_or_path") or ""),
@@ -97,82 +100,90 @@ def read_adapter(folder: Path) -> AdapterFolder:
 
 
 def check_for_vllm(adapter: AdapterFolder, max_rank: int) -> None:
-    """See that vLLM can serve an adapter.
+    """Check that vLLM can serve an adapter.
 
     Args:
         adapter: the adapter.
         max_rank: the server's `--max-lora-rank`.
 
     Raises:
-        ArtifactError: if it cannot.
+        ArtifactError: if vLLM cannot serve it.
     """
     if adapter.rank > max_rank:
         raise ArtifactError(
-            f"the adapter {adapter.folder} has rank {adapter.rank}, and the server takes up to "
+            f"the adapter {adapter.folder} has rank {adapter.rank}, but the server accepts up to "
             f"{max_rank}: start it with --max-lora-rank {adapter.rank}, or train at a lower rank"
         )
-    config = _config(adapter.folder)
-    refused = [what for key, what in _REFUSED.items() if config.get(key)]
+    config = _read_config(adapter.folder)
+    unsupported = [what for key, what in _UNSUPPORTED.items() if config.get(key)]
     if config.get("bias") not in (None, "none"):
-        refused.append(f"bias={config['bias']!r}")
+        unsupported.append(f"bias={config['bias']!r}")
     init = config.get("init_lora_weights", True)
-    if isinstance(init, str) and init.lower() not in _LOADED_AS_PLAIN:
-        refused.append(f"first weights that change the base model ({init})")
-    if refused:
+    if isinstance(init, str) and init.lower() not in _PLAIN_INITS:
+        unsupported.append(f"an initialization that changes the base model ({init})")
+    if unsupported:
         raise ArtifactError(
-            f"the adapter {adapter.folder} has {', '.join(refused)}, which vLLM does not serve: "
-            "train a plain LoRA adapter"
+            f"the adapter {adapter.folder} has {', '.join(unsupported)}, which vLLM does not "
+            "serve: train a plain LoRA adapter"
         )
 
 
 def read_safetensors_header(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of a safetensors file's tensors, by name.
+    """Return the shapes of a safetensors file's tensors, by name.
 
     Raises:
-        ArtifactError: if it is no whole safetensors file.
+        ArtifactError: if it is not a complete safetensors file.
     """
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
             (length,) = struct.unpack("<Q", file.read(8))
             if length > min(_MAX_HEADER, size - 8):
-                raise ValueError("its head is longer than the file")
+                raise ValueError("its header is longer than the file")
             header = orjson.loads(file.read(length))
         tensors = {name: value for name, value in header.items() if name != "__metadata__"}
         ends = [int(value["data_offsets"][1]) for value in tensors.values()]
         if max(ends, default=0) != size - 8 - length:
-            raise ValueError("its tensors are not as long as it says")
+            raise ValueError("its size does not match its header")
         return {
             name: tuple(int(extent) for extent in value["shape"]) for name, value in tensors.items()
         }
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
-        raise ArtifactError(f"{path} is no whole safetensors file ({error})") from error
+        raise ArtifactError(f"{path} is not a complete safetensors file ({error})") from error
 
 
-def _weights(folder: Path) -> Path:
+def _hash_weights(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _weights_file(folder: Path) -> Path:
     path = folder / WEIGHTS
     if path.exists():
         return path
     if next(folder.glob("adapter_model*.bin"), None) is not None:
         raise ArtifactError(
-            f"{folder} has its weights as .bin, a pickle, which can run code when it is read: "
+            f"{folder} has its weights as .bin, a pickle, which can run code when it is loaded: "
             f"save them as {WEIGHTS}"
         )
-    raise ArtifactError(f"{folder} has no {WEIGHTS}: it is no LoRA adapter")
+    raise ArtifactError(f"{folder} has no {WEIGHTS}: it does not hold a LoRA adapter")
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
         config = orjson.loads(path.read_bytes())
     except OSError as error:
         raise ArtifactError(
-            f"{path} cannot be read ({error.strerror or error}): the folder holds no LoRA adapter"
+            f"{path} cannot be read ({error.strerror or error}): the folder does not hold a LoRA "
+            "adapter"
         ) from error
     except ValueError as error:
-        raise ArtifactError(f"{path} is no JSON ({error})") from error
+        raise ArtifactError(f"{path} is not JSON ({error})") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise ArtifactError(f"{path} does not describe a LoRA adapter (peft_type is not LORA)")
     return config

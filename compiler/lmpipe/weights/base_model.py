@@ -13,7 +13,7 @@ import orjson
 from lmpipe.errors import TrainingError
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.canonical_json import pretty_json
-from lmpipe.lm.embedded.default_weights import default_weights, file_sha256, weights_folder
+from lmpipe.lm.embedded.default_weights import default_weights, weights_folder, weights_sha256
 from lmpipe.weights.environment import install_lines, training_environment
 from lmpipe.weights.model_folder import model_hash
 
@@ -44,7 +44,7 @@ def default_base_model() -> Path:
         with tempfile.TemporaryDirectory(prefix=".base-", dir=folder.parent) as scratch:
             made = Path(scratch) / NAME
             _convert(python, source, made)
-            record = {"gguf": file_sha256(source), "model": model_hash(made)}
+            record = {"gguf": weights_sha256(source), "model": model_hash(made)}
             write_file(made / _SOURCE, pretty_json(record))
             _move_into_place(made, folder, source)
     except OSError as error:
@@ -62,7 +62,7 @@ def _is_made_from(folder: Path, source: Path) -> bool:
         made_from, model = record["gguf"], record["model"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return bool(made_from == file_sha256(source) and model == model_hash(folder))
+    return bool(made_from == weights_sha256(source) and model == model_hash(folder))
 
 
 def _training_python() -> Path:

@@ -1,4 +1,4 @@
-"""The Python that trains: an environment of its own, which the caller's need not be."""
+"""Find the Python environment that trains; it may be another one than the caller's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lmpipe.foundation.python_environments import (
 VARIABLE = "LMPIPE_TRAIN_PYTHON"
 REQUIREMENTS = ("torch>=2.9", "transformers>=5.16", "trl>=1.16,<2", "peft>=0.21", "gguf>=0.19")
 _NEEDED = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors")
-_SECONDS = 120.0
+_TIMEOUT = 120.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class TrainingEnvironment:
 
     Args:
         python: its executable.
-        versions: the versions of the packages that train.
+        versions: the versions of its training packages.
     """
 
     python: Path
@@ -37,56 +37,54 @@ class TrainingEnvironment:
 
 
 def install_lines() -> str:
-    """The commands that make a training environment where lmpipe finds it."""
+    """Return the commands that create a training environment where lmpipe looks for it."""
     folder = environment_folder("train")
     packages = " ".join(f"'{requirement}'" for requirement in REQUIREMENTS)
     return f"python3 -m venv {folder} && {folder}/bin/pip install {packages}"
 
 
 def training_environment() -> TrainingEnvironment:
-    """Find the Python that trains.
-
-    It is `$LMPIPE_TRAIN_PYTHON`, else the one that lmpipe keeps, else this very Python.
+    """Find the Python that trains: $LMPIPE_TRAIN_PYTHON, lmpipe's environment, or this Python.
 
     Raises:
-        TrainingError: if there is none, or it lacks packages; the message says how to make one.
+        TrainingError: if there is none, or it lacks packages; the message says how to create one.
     """
     if named := os.environ.get(VARIABLE):
-        python, whose = Path(named).expanduser(), f"${VARIABLE}"
+        python, source = Path(named).expanduser(), f"${VARIABLE}"
         if not python.is_file():
-            raise _missing(f"${VARIABLE} is {named!r}, and there is no such file")
+            raise _missing(f"${VARIABLE} is {named!r}, and no such file exists")
     elif (python := environment_python("train")).is_file():
-        whose = "lmpipe's own"
+        source = "lmpipe's environment"
     elif importlib.util.find_spec("trl") and importlib.util.find_spec("peft"):
-        python, whose = Path(sys.executable), "this one"
+        python, source = Path(sys.executable), "this Python"
     else:
         raise _missing(
-            f"${VARIABLE} is not set, there is no {python}, and this Python has no trl and peft"
+            f"${VARIABLE} is not set, {python} does not exist, and this Python has no trl and peft"
         )
-    versions = _versions(python, whose)
+    versions = _read_versions(python, source)
     if missing := [name for name in _NEEDED if name not in versions]:
-        raise _missing(f"the Python {python} ({whose}) lacks {', '.join(missing)}")
+        raise _missing(f"the Python {python} ({source}) lacks {', '.join(missing)}")
     return TrainingEnvironment(python, versions)
 
 
-def _versions(python: Path, whose: str) -> dict[str, str]:
+def _read_versions(python: Path, source: str) -> dict[str, str]:
     try:
-        done = subprocess.run(  # noqa: S603 - the user's own Python, with a fixed script
+        done = subprocess.run(  # noqa: S603 - the user's Python runs a fixed script
             [str(python), "-c", VERSIONS_SCRIPT, *_NEEDED, "gguf"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_SECONDS,
+            timeout=_TIMEOUT,
             check=True,
         )
         found: dict[str, str] = json.loads(done.stdout)["packages"]
         return found
     except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError) as error:
-        raise _missing(f"{python} ({whose}) does not run as a Python: {error}") from error
+        raise _missing(f"{python} ({source}) does not run as a Python: {error}") from error
 
 
 def _missing(why: str) -> TrainingError:
     return TrainingError(
-        f"there is no environment to train in: {why}. Make one with `{install_lines()}`, or point "
-        f"{VARIABLE} to the python of one that has trl and peft"
+        f"no environment to train in was found: {why}. Make one with `{install_lines()}`, or set "
+        f"{VARIABLE} to the Python of an environment that has trl and peft"
     )

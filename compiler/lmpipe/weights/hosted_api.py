@@ -1,4 +1,4 @@
-"""OpenAI's fine-tuning API, and that of servers which speak it: files, jobs, events."""
+"""A client for OpenAI's fine-tuning API, also of other servers: files, jobs and events."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _PAGE = 100
 
 
 class FineTuningApi:
-    """Asks one server; unavailable ones are asked again.
+    """A client of one server; requests are retried while it is unavailable.
 
     Args:
-        base_url: the address that `/files` and `/fine_tuning/jobs` follow.
-        key: the API key; in no message.
+        base_url: the URL of the API, before `/files` and `/fine_tuning/jobs`.
+        key: the API key; it never appears in messages.
         model: the base model, for messages.
-        timeout: the longest wait for a response, in seconds.
-        retry: how patiently an unavailable server is asked again.
-        sleep: waits for so many seconds.
+        timeout: the maximum time for one response, in seconds.
+        retry: retry attempts and backoff for an unavailable server.
+        sleep: waits for a number of seconds.
 
     Raises:
-        TrainingError: if the address or the key cannot be used.
+        TrainingError: if the URL or the key is not valid.
     """
 
     def __init__(
@@ -58,13 +58,14 @@ class FineTuningApi:
         try:
             self._json = _client(base_url, key, "application/json")
             self._form = _client(base_url, key, form)
-        except (UrlError, ConfigError):  # their causes may show a secret
+        except (UrlError, ConfigError):  # their messages may contain a secret
             raise TrainingError(
-                f"the fine-tuning server {self._server} cannot be asked: check base_url and the key"
+                f"no valid requests can be made to the fine-tuning server {self._server}: check "
+                "base_url and the key"
             ) from None
 
     async def upload(self, name: str, content: bytes) -> str:
-        """Upload a file of rows; returns its id."""
+        """Upload a file of rows, and return its id."""
         edge = f"--{self._boundary}"
         head = (
             f'{edge}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
@@ -72,39 +73,39 @@ class FineTuningApi:
             "Content-Type: application/jsonl\r\n\r\n"
         )
         body = head.encode() + content + f"\r\n{edge}--\r\n".encode()
-        answer = await self._patiently(partial(self._ask, self._form, "POST", "/files", body))
-        return self._text(answer, "id")
+        response = await self._retrying(partial(self._request, self._form, "POST", "/files", body))
+        return self._field(response, "id")
 
     async def create(self, order: Mapping[str, Any], mark: str) -> str:
-        """Start a job, unless one with this mark is there already; returns its id.
+        """Start a job unless one with the same mark exists, and return its id.
 
         Args:
-            order: what is to be trained.
-            mark: names the job among all others, so that none is started and paid for twice.
+            order: the request body: model, files and hyperparameters.
+            mark: identifies the job, so that it is never started and paid for twice.
         """
         body = orjson.dumps({**order, "metadata": {"lmpipe_job": mark}})
 
         async def once() -> str:
             if found := await self._find(mark):
                 return found
-            answer = await self._ask(self._json, "POST", "/fine_tuning/jobs", body)
-            return self._text(answer, "id")
+            response = await self._request(self._json, "POST", "/fine_tuning/jobs", body)
+            return self._field(response, "id")
 
-        return await self._patiently(once)
+        return await self._retrying(once)
 
-    async def job(self, job: str) -> dict[str, Any]:
-        """How a job stands."""
-        path = f"/fine_tuning/jobs/{quote(job, safe='')}"
-        return await self._patiently(partial(self._ask, self._json, "GET", path))
+    async def job(self, job_id: str) -> dict[str, Any]:
+        """Fetch the state of a job."""
+        path = f"/fine_tuning/jobs/{quote(job_id, safe='')}"
+        return await self._retrying(partial(self._request, self._json, "GET", path))
 
-    async def metrics(self, job: str, *, all_pages: bool) -> list[dict[str, Any]]:
-        """What a job has noted of its steps, oldest first; the last page alone, or all of them."""
+    async def metrics(self, job_id: str, *, all_pages: bool) -> list[dict[str, Any]]:
+        """Fetch a job's metrics events, ordered by step: the last page, or all pages."""
         found: list[dict[str, Any]] = []
         after = ""
         while True:
-            path = f"/fine_tuning/jobs/{quote(job, safe='')}/events?limit={_PAGE}{after}"
-            page = await self._patiently(partial(self._ask, self._json, "GET", path))
-            events = _list(page)
+            path = f"/fine_tuning/jobs/{quote(job_id, safe='')}/events?limit={_PAGE}{after}"
+            page = await self._retrying(partial(self._request, self._json, "GET", path))
+            events = _items(page)
             found += [
                 event["data"]
                 for event in events
@@ -115,7 +116,7 @@ class FineTuningApi:
             after = f"&after={quote(str(events[-1]['id']), safe='')}"
 
     def excerpt(self, text: str) -> str:
-        """What the server wrote, short and without secrets."""
+        """Shorten a text of the server and remove secrets from it."""
         return self._server.excerpt(text.encode())
 
     async def aclose(self) -> None:
@@ -124,23 +125,23 @@ class FineTuningApi:
         await self._form.aclose()
 
     async def _find(self, mark: str) -> str:
-        """The job with a mark, if it is there and was not given up."""
+        """Return the id of the job with a mark, unless it failed or was cancelled; else ""."""
         try:
             path = f"/fine_tuning/jobs?limit={_PAGE}"
-            page = await self._ask(self._json, "GET", path)
+            page = await self._request(self._json, "GET", path)
         except LMUnavailableError:
             raise
         except LMError as error:
-            if error.status in (404, 405, 501):  # a server that keeps no list
+            if error.status in (404, 405, 501):  # the server does not list jobs
                 return ""
             raise
-        for job in _list(page):
+        for job in _items(page):
             marked = (job.get("metadata") or {}).get("lmpipe_job") == mark
             if marked and job.get("status") not in ("failed", "cancelled"):
-                return self._text(job, "id")
+                return self._field(job, "id")
         return ""
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _retrying(self, call: Callable[[], Awaitable[T]]) -> T:
         clock = asyncio.get_running_loop().time
         started = clock()
         try:
@@ -159,7 +160,7 @@ class FineTuningApi:
         except LMError as error:
             raise TrainingError(f"fine-tuning: {error}") from None
 
-    async def _ask(
+    async def _request(
         self, client: HttpClient, method: str, path: str, body: bytes | None = None
     ) -> dict[str, Any]:
         try:
@@ -176,16 +177,17 @@ class FineTuningApi:
             value = None
         if not isinstance(value, dict):
             raise LMUnavailableError(
-                f"{self._server} answered something else than a JSON object: "
+                f"{self._server} did not answer with a JSON object: "
                 f"{self._server.excerpt(response.body)}"
             )
         return value
 
-    def _text(self, answer: Mapping[str, Any], name: str) -> str:
-        value = answer.get(name)
+    def _field(self, response: Mapping[str, Any], name: str) -> str:
+        value = response.get(name)
         if not isinstance(value, str) or not value:
             raise TrainingError(
-                f"{self._server} answered without {name}: does it speak OpenAI's fine-tuning API?"
+                f"the response of {self._server} has no {name}: does it support OpenAI's "
+                "fine-tuning API?"
             )
         return value
 
@@ -197,6 +199,6 @@ def _client(base_url: str, key: str, content_type: str) -> HttpClient:
     return HttpClient(base_url, headers=headers, connect_timeout=_CONNECT)
 
 
-def _list(page: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _items(page: Mapping[str, Any]) -> list[dict[str, Any]]:
     data = page.get("data")
     return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []

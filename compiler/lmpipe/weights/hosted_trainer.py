@@ -1,4 +1,4 @@
-"""`HostedTrainer`: fine-tuning by OpenAI, or by a server that speaks its fine-tuning API."""
+"""`HostedTrainer`: fine-tuning by OpenAI, or by a server with the same fine-tuning API."""
 
 from __future__ import annotations
 
@@ -14,36 +14,50 @@ import orjson
 
 from lmpipe.errors import RecipeError, TrainingError
 from lmpipe.foundation.atomic_files import write_file
-from lmpipe.foundation.canonical_json import canonical_json, pretty_json
+from lmpipe.foundation.canonical_json import pretty_json
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.lm import without_password
 from lmpipe.lm.providers.openai_compatible import OPENAI_URL
 from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.weights.hosted_api import FineTuningApi, Sleep
-from lmpipe.weights.job_folder import Plan, disk_errors, finished, put_in_place, working
+from lmpipe.weights.job_folder import (
+    PreparedJob,
+    disk_errors,
+    find_result,
+    install_result,
+    open_work_folder,
+    prepare_job,
+)
 from lmpipe.weights.row_file import read_row_file
-from lmpipe.weights.settings import Method, TrainingSettings
-from lmpipe.weights.trainer import OnProgress, Trained, TrainingJob, TrainingProgress
+from lmpipe.weights.rows import row_from_json, rows_to_jsonl
+from lmpipe.weights.settings import TrainingSettings
+from lmpipe.weights.trainer import OnProgress, TrainingJob, TrainingProgress, TrainingResult
 
 _ENDED = ("succeeded", "failed", "cancelled")
-_FASTEST, _SLOWEST, _SLOWER = 2.0, 60.0, 1.5  # seconds between two looks, and what they grow by
+# The wait between two polls of a job, in seconds: it grows by the factor up to the maximum.
+_FIRST_WAIT, _MAX_WAIT, _WAIT_FACTOR = 2.0, 60.0, 1.5
 
 
 class HostedTrainer:
-    """Has a provider train, and gives the name of the model that it made.
+    """Fine-tunes at a provider; the result is the name of the provider's new model.
 
-    The provider uses `method`, `epochs`, `batch`, `seed`, `eval_fraction` and, for `dpo`,
-    `beta`; what else there is of settings is its own matter. A training that was broken off
-    here goes on there: the same job finds it again, and is not paid for twice.
+    The provider uses `method`, `epochs`, `batch`, `seed`, `eval_fraction` and, for `dpo`, `beta`;
+    it chooses the other settings itself. If waiting is interrupted, training the same job again
+    finds the provider's running job: nothing is paid for twice.
 
     Args:
-        base_url: the address that `/files` and `/fine_tuning/jobs` follow; OpenAI's by default.
-        api_key: the key; `$OPENAI_API_KEY` by default, which goes to OpenAI alone.
-        suffix: what the provider makes part of the model's name.
-        timeout: the longest wait for one response, in seconds.
-        retry: how patiently a server that is away is asked again.
-        sleep: waits between two looks at a job.
+        base_url: the URL of the API, before `/files` and `/fine_tuning/jobs`; OpenAI's by default.
+        api_key: the API key; for OpenAI, $OPENAI_API_KEY by default.
+        suffix: a part of the new model's name.
+        timeout: the maximum time for one response, in seconds, above 0.
+        retry: retry attempts and backoff for an unavailable server.
+        sleep: waits between two polls of a job; for tests.
+
+    Raises:
+        ConfigError: if `timeout` is out of range.
     """
+
+    hosted = True
 
     def __init__(
         self,
@@ -60,60 +74,62 @@ class HostedTrainer:
         self._timeout, self._retry, self._sleep = timeout, retry or RetryPolicy(), sleep
 
     def check(self, job: TrainingJob) -> None:
-        """See that the job makes sense and that there is a key; the provider is not asked.
+        """Check that the job is valid and that there is a key, without asking the provider.
 
         Raises:
-            TrainingError: if there is no key, or the base model is a folder here.
-            RecipeError: if a provider cannot do what the settings ask for.
-            DataError: if a row is no row.
+            TrainingError: if the key is missing, or the base model is a local folder.
+            RecipeError: if providers do not support the settings.
+            DataError: if a row is not valid.
         """
-        self._key_to_use()
-        finished(self._plan(job))
+        self._find_key()
+        find_result(self._prepare(job))
 
-    async def train(self, job: TrainingJob, on_progress: OnProgress | None = None) -> Trained:
-        """Train, or wait for a training of the same job that is under way.
+    async def train(
+        self, job: TrainingJob, on_progress: OnProgress | None = None
+    ) -> TrainingResult:
+        """Train, or wait for a running training of the same job.
 
         Raises:
-            TrainingError: if the provider refuses, fails or is away for long.
-            RecipeError: if a provider cannot do what the settings ask for.
-            DataError: if a row is no row.
+            TrainingError: if the provider refuses, fails, or is unavailable after all retries.
+            RecipeError: if providers do not support the settings.
+            DataError: if a row is not valid.
         """
-        plan = await asyncio.to_thread(self._plan, job)
-        if done := await asyncio.to_thread(finished, plan):
-            return done
+        prepared = await asyncio.to_thread(self._prepare, job)
+        if result := await asyncio.to_thread(find_result, prepared):
+            return result
         api = FineTuningApi(
             self._url,
-            self._key_to_use(),
+            self._find_key(),
             model=job.base_model,
             timeout=self._timeout,
             retry=self._retry,
             sleep=self._sleep,
         )
         try:
-            with working(plan) as work:
-                name = await self._start(api, plan, work)
-                state = await self._wait(api, name, on_progress)
-                model = _model_of(api, name, state, work)
-                metrics = await api.metrics(name, all_pages=True)
-                return put_in_place(plan, _outcome(state, metrics), model=model)
+            with open_work_folder(prepared) as work:
+                job_id = await self._start(api, prepared, work)
+                state = await self._wait(api, job_id, on_progress)
+                model = _model_name(api, job_id, state, work)
+                metrics = await api.metrics(job_id, all_pages=True)
+                return install_result(prepared, _outcome(state, metrics), model=model)
         finally:
             await api.aclose()
 
-    def _plan(self, job: TrainingJob) -> Plan:
+    def _prepare(self, job: TrainingJob) -> PreparedJob:
         settings = job.settings
         if settings.epochs != int(settings.epochs):
             raise RecipeError(
-                f"TrainingSettings: epochs is {settings.epochs:g}, and providers train whole ones: "
-                f"give {math.ceil(settings.epochs)}"
+                f"TrainingSettings(epochs={settings.epochs:g}): providers train whole epochs: use "
+                f"epochs={math.ceil(settings.epochs)}"
             )
         if Path(job.base_model).expanduser().is_dir():
             raise TrainingError(
-                f"the base model {job.base_model} is a folder here: give a name that the provider "
-                "trains, or use the local trainer"
+                f"the base model {job.base_model} is a local folder: give the name of a model that "
+                "the provider trains, or use LocalTrainer"
             )
-        return Plan.of(job, where=str(without_password(self._url)))
+        return prepare_job(job, server=str(without_password(self._url)))
 
-    def _key_to_use(self) -> str:
+    def _find_key(self) -> str:
         if self._key is not None or self._url != OPENAI_URL:
             return (self._key or "").strip()
         if key := os.environ.get("OPENAI_API_KEY", "").strip():
@@ -122,60 +138,47 @@ class HostedTrainer:
             "fine-tuning at OpenAI needs a key: set OPENAI_API_KEY, or pass api_key= or base_url="
         )
 
-    async def _start(self, api: FineTuningApi, plan: Plan, work: Path) -> str:
-        """The job's id there, which is noted before anything waits for it."""
-        noted = _noted(work)
-        if "job" in noted:
-            return noted["job"]
-        settings = plan.job.settings
-        held = set(plan.held_out)
-        rows = read_row_file(plan.job.rows, settings.method)
+    async def _start(self, api: FineTuningApi, prepared: PreparedJob, work: Path) -> str:
+        """Start the provider's job and return its id, which is saved before anything waits."""
+        saved = _read_ids(work)
+        if "job" in saved:
+            return saved["job"]
+        settings = prepared.job.settings
+        held_out = set(prepared.held_out)
+        rows = read_row_file(prepared.job.rows, settings.method)
         parts = {
-            "training_file": [row for i, row in enumerate(rows) if i not in held],
-            "validation_file": [row for i, row in enumerate(rows) if i in held],
+            "training_file": [row for i, row in enumerate(rows) if i not in held_out],
+            "validation_file": [row for i, row in enumerate(rows) if i in held_out],
         }
         for part, chosen in parts.items():
-            if chosen and part not in noted:
-                content = b"".join(openai_line(row, settings.method) for row in chosen)
-                noted[part] = await api.upload(f"{part}-{plan.hash[:16]}.jsonl", content)
-                _note(work, noted)
-        files = {part: noted[part] for part in parts if part in noted}
-        order = {"model": plan.job.base_model, **files, **_order(settings)}
+            if chosen and part not in saved:
+                content = rows_to_jsonl(map(row_from_json, chosen), "openai")
+                saved[part] = await api.upload(f"{part}-{prepared.hash[:16]}.jsonl", content)
+                _save_ids(work, saved)
+        files = {part: saved[part] for part in parts if part in saved}
+        order = {"model": prepared.job.base_model, **files, **_hyperparameters(settings)}
         if self._suffix:
             order["suffix"] = self._suffix
-        noted["job"] = await api.create(order, plan.hash[:32])
-        _note(work, noted)
-        return noted["job"]
+        saved["job"] = await api.create(order, prepared.hash[:32])
+        _save_ids(work, saved)
+        return saved["job"]
 
     async def _wait(
-        self, api: FineTuningApi, name: str, on_progress: OnProgress | None
+        self, api: FineTuningApi, job_id: str, on_progress: OnProgress | None
     ) -> dict[str, Any]:
-        pause = _FASTEST
+        pause = _FIRST_WAIT
         while True:
-            state = await api.job(name)
+            state = await api.job(job_id)
             if state.get("status") in _ENDED:
                 return state
             if on_progress is not None:
-                metrics = await api.metrics(name, all_pages=False)
+                metrics = await api.metrics(job_id, all_pages=False)
                 on_progress(_progress(state, metrics))
             await self._sleep(pause)
-            pause = min(pause * _SLOWER, _SLOWEST)
+            pause = min(pause * _WAIT_FACTOR, _MAX_WAIT)
 
 
-def openai_line(row: Mapping[str, Any], method: Method) -> bytes:
-    """A row as OpenAI's fine-tuning reads it."""
-    if method == "sft":
-        value: dict[str, Any] = {"messages": [*row["prompt"], *row["completion"]]}
-    else:
-        value = {
-            "input": {"messages": row["prompt"]},
-            "preferred_output": row["chosen"],
-            "non_preferred_output": row["rejected"],
-        }
-    return canonical_json(value) + b"\n"
-
-
-def _order(settings: TrainingSettings) -> dict[str, Any]:
+def _hyperparameters(settings: TrainingSettings) -> dict[str, Any]:
     numbers: dict[str, Any] = {"n_epochs": int(settings.epochs), "batch_size": settings.batch}
     if settings.method == "dpo":
         kind, numbers["beta"] = "dpo", settings.beta
@@ -185,27 +188,28 @@ def _order(settings: TrainingSettings) -> dict[str, Any]:
     return {"seed": settings.seed % 2**31, "method": method}
 
 
-def _model_of(api: FineTuningApi, name: str, state: Mapping[str, Any], work: Path) -> str:
+def _model_name(api: FineTuningApi, job_id: str, state: Mapping[str, Any], work: Path) -> str:
+    """Return the new model's name; raise a TrainingError if the job did not succeed."""
     status, model = state.get("status"), state.get("fine_tuned_model")
     if status == "succeeded" and isinstance(model, str) and model:
         return model
-    (work / "hosted.json").unlink(missing_ok=True)  # the next try is a new job
+    _ids_file(work).unlink(missing_ok=True)  # the next attempt starts a new job
     error = state.get("error")
-    said = error.get("message") if isinstance(error, dict) else error
-    why = api.excerpt(str(said)) if said else "it does not say why"
+    reason = error.get("message") if isinstance(error, dict) else error
+    why = api.excerpt(str(reason)) if reason else "the provider gives no reason"
     raise TrainingError(
-        f"the fine-tuning job {name} ended as {status}: {why}. Correct the rows or the settings "
+        f"the fine-tuning job {job_id} ended as {status}: {why}. Correct the rows or the settings "
         "and train again"
     )
 
 
 def _outcome(state: Mapping[str, Any], metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    begun, ended = state.get("created_at"), state.get("finished_at")
-    known = isinstance(begun, int | float) and isinstance(ended, int | float)
+    started, ended = state.get("created_at"), state.get("finished_at")
+    known = isinstance(started, int | float) and isinstance(ended, int | float)
     return {
         "curve": _curve(metrics, "train_loss"),
         "held_out": _curve(metrics, "full_valid_loss") or _curve(metrics, "valid_loss"),
-        "seconds": ended - begun if known else 0.0,  # type: ignore[operator]
+        "seconds": ended - started if known else 0.0,  # type: ignore[operator]
         "revision": "",
         "versions": {},
     }
@@ -232,14 +236,19 @@ def _progress(state: Mapping[str, Any], metrics: list[dict[str, Any]]) -> Traini
     )
 
 
-def _noted(work: Path) -> dict[str, str]:
+def _ids_file(work: Path) -> Path:
+    """The file with the provider's ids of uploaded files and of the job."""
+    return work / "hosted.json"
+
+
+def _read_ids(work: Path) -> dict[str, str]:
     try:
-        value = orjson.loads((work / "hosted.json").read_bytes())
+        value = orjson.loads(_ids_file(work).read_bytes())
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _note(work: Path, noted: Mapping[str, str]) -> None:
+def _save_ids(work: Path, ids: Mapping[str, str]) -> None:
     with disk_errors(work):
-        write_file(work / "hosted.json", pretty_json(noted))
+        write_file(_ids_file(work), pretty_json(ids))

@@ -1,4 +1,4 @@
-"""`LocalTrainer`: trains on this machine, in a process and an environment of its own."""
+"""`LocalTrainer`: trains on this machine, in a subprocess with its own Python environment."""
 
 from __future__ import annotations
 
@@ -14,104 +14,116 @@ from typing import Any
 
 from lmpipe.errors import TrainingError
 from lmpipe.weights.environment import training_environment
-from lmpipe.weights.job_folder import LOG, Plan, disk_errors, finished, put_in_place, working
-from lmpipe.weights.trainer import OnProgress, Trained, TrainingJob, TrainingProgress
+from lmpipe.weights.job_folder import (
+    LOG,
+    PreparedJob,
+    disk_errors,
+    find_result,
+    install_result,
+    open_work_folder,
+    prepare_job,
+)
+from lmpipe.weights.trainer import OnProgress, TrainingJob, TrainingProgress, TrainingResult
 
-SCRIPT = Path(__file__).with_name("train_script.py")
-_LINE = 2**20  # bytes; the longest line that the script writes
-_TAIL = 12  # lines of the log in a message
+SCRIPT = Path(__file__).parent / "train_process" / "__main__.py"
+_MAX_LINE = 2**20  # bytes
+_TAIL = 12  # log lines in an error message
 
 
 class LocalTrainer:
     """Trains with TRL and PEFT in a subprocess.
 
-    A training that was broken off, however that came, is gone on with from its last checkpoint
-    by training the same job again. One that is done is not done again.
+    Training an interrupted job again resumes it from its last checkpoint. A finished job is not
+    trained again.
 
     Args:
-        variables: environment variables of the training process, beside those of this one, such
-            as `CUDA_VISIBLE_DEVICES` for the device or `OMP_NUM_THREADS` for the cores.
+        variables: additional environment variables of the subprocess, such as
+            `CUDA_VISIBLE_DEVICES` to choose the device or `OMP_NUM_THREADS` to limit the cores.
     """
+
+    hosted = False
 
     def __init__(self, *, variables: Mapping[str, str] | None = None) -> None:
         self._variables = {**(variables or {}), "PYTHONUNBUFFERED": "1"}
 
     def check(self, job: TrainingJob) -> None:
-        """See that the job makes sense and that there is an environment to train it in.
+        """Check that the job is valid and that there is an environment to train it in.
 
         Raises:
-            TrainingError: if there is no environment, or the base model's folder is none.
-            DataError: if a row is no row.
+            TrainingError: if the environment is missing, or the base model's folder is not valid.
+            DataError: if a row is not valid.
         """
-        finished(Plan.of(job))
+        find_result(prepare_job(job))
         training_environment()
 
-    async def train(self, job: TrainingJob, on_progress: OnProgress | None = None) -> Trained:
-        """Train, or go on from the last checkpoint.
+    async def train(
+        self, job: TrainingJob, on_progress: OnProgress | None = None
+    ) -> TrainingResult:
+        """Train, or resume from the last checkpoint.
 
         Raises:
             TrainingError: if the environment or the base model is missing, a row is too long, the
-                disk or the memory is full, the loss is no number, or the process dies.
-            DataError: if a row is no row.
+                disk or the memory is full, the loss is not finite, or the process dies.
+            DataError: if a row is not valid.
         """
-        plan = await asyncio.to_thread(Plan.of, job)
-        if done := await asyncio.to_thread(finished, plan):
-            return done
+        prepared = await asyncio.to_thread(prepare_job, job)
+        if result := await asyncio.to_thread(find_result, prepared):
+            return result
         python = (await asyncio.to_thread(training_environment)).python
-        with working(plan) as work:
+        with open_work_folder(prepared) as work:
             await _run_script(python, work, self._variables, on_progress)
-            return await asyncio.to_thread(_finish, plan)
+            return await asyncio.to_thread(_finish, prepared)
 
 
-def _finish(plan: Plan) -> Trained:
+def _finish(prepared: PreparedJob) -> TrainingResult:
     try:
-        outcome = json.loads((plan.work / "outcome.json").read_bytes())
+        outcome = json.loads((prepared.work / "outcome.json").read_bytes())
     except (OSError, ValueError) as error:
         raise TrainingError(
-            f"the training process left no word of what it did: {error}. Train again"
+            f"the training process left no readable outcome.json: {error}. Train again"
         ) from error
-    return put_in_place(plan, outcome)
+    return install_result(prepared, outcome)
 
 
 async def _run_script(
     python: Path, work: Path, variables: Mapping[str, str], on_progress: OnProgress | None
 ) -> None:
     log = work / LOG
-    said, failure = False, ""
+    done, failure = False, ""
     async with _process(python, work, log, variables) as process:
         assert process.stdout is not None
         async for line in process.stdout:
-            event = _event(line)
+            event = _read_event(line)
             if event.get("event") == "failed":
                 failure = str(event.get("message"))
             elif event.get("event") == "done":
-                said = True
+                done = True
             elif on_progress is not None and event.get("event") in ("started", "step"):
                 on_progress(_progress(event))
         code = await process.wait()
     if failure:
-        raise TrainingError(f"training failed: {failure} (its log: {log})")
-    if code != 0 or not said:
-        raise TrainingError(_died(code, log))
+        raise TrainingError(f"training failed: {failure} (log: {log})")
+    if code != 0 or not done:
+        raise TrainingError(_explain_death(code, log))
 
 
 @asynccontextmanager
 async def _process(
     python: Path, work: Path, log: Path, variables: Mapping[str, str]
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The script's process; it is gone when this is left, and when this process is."""
+    """Run the script; it ends when the block is left, and when this process ends."""
     with disk_errors(work), log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
             str(python),
             str(SCRIPT),
             str(work / "job.json"),
-            # Open for as long as this process lives: its end is the script's end.
+            # Open for as long as this process lives: the script ends when it closes.
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
             env={**os.environ, **variables},
-            limit=_LINE,
-            # Ctrl-C is for this process, which then ends the script.
+            limit=_MAX_LINE,
+            # Ctrl-C reaches this process only, which then ends the script.
             start_new_session=True,
         )
     try:
@@ -123,11 +135,11 @@ async def _process(
         await asyncio.shield(process.wait())
 
 
-def _event(line: bytes) -> dict[str, Any]:
+def _read_event(line: bytes) -> dict[str, Any]:
     try:
         event = json.loads(line)
     except ValueError:
-        return {}  # what some library wrote past Python's own standard output
+        return {}  # a library wrote to the process's standard output directly
     return event if isinstance(event, dict) else {}
 
 
@@ -141,15 +153,15 @@ def _progress(event: dict[str, Any]) -> TrainingProgress:
     )
 
 
-def _died(code: int, log: Path) -> str:
+def _explain_death(code: int, log: Path) -> str:
     what = f"ended with exit code {code}"
     if code < 0:
         what = f"was ended by {signal.Signals(-code).name}"
         if -code == signal.SIGKILL:
-            what += ", which the system sends where memory runs out"
+            what += ", which the system sends when memory runs out"
     tail = log.read_text(errors="replace").splitlines()[-_TAIL:] if log.exists() else []
-    last = "\n  ".join(line.rstrip() for line in tail) or "(nothing)"
+    last = "\n  ".join(line.rstrip() for line in tail) or "(empty)"
     return (
-        f"the training process {what}. Train again to go on from its last checkpoint. The last "
+        f"the training process {what}. Train again to resume from its last checkpoint. The last "
         f"lines of its log ({log}):\n  {last}"
     )

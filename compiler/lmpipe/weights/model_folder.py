@@ -1,20 +1,19 @@
-"""Folders with the weights of a whole model, and what pins them."""
+"""Folders with a whole model's weights: check and hash them."""
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
 from pathlib import Path
 
 from lmpipe.errors import TrainingError
 from lmpipe.foundation.canonical_json import digest
+from lmpipe.foundation.file_hash import file_sha256
 
-# What changes the tokens that go in or the numbers that come out.
-_PINNED = ("*.safetensors", "config.json", "tokenizer*", "chat_template*", "*.model", "vocab*")
+# The files that replies depend on: they change the input tokens or the computation.
+_HASHED = ("*.safetensors", "config.json", "tokenizer*", "chat_template*", "*.model", "vocab*")
 
 
 def check_model_folder(folder: Path) -> None:
-    """See that a folder holds a model that can be trained.
+    """Check that a folder holds a model that can be trained.
 
     Raises:
         TrainingError: if it does not.
@@ -28,30 +27,13 @@ def check_model_folder(folder: Path) -> None:
 
 
 def model_hash(folder: Path) -> str:
-    """A hash over the files of a model's folder that its replies depend on.
+    """Hash the files of a model's folder that its replies depend on.
 
     Raises:
         TrainingError: if a file cannot be read.
     """
-    files = {path for pattern in _PINNED for path in folder.glob(pattern)}
-    return digest({path.name: file_hash(path) for path in files})
-
-
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a file, worked out once for as long as it stays unchanged.
-
-    Raises:
-        TrainingError: if it cannot be read.
-    """
+    files = {path for pattern in _HASHED for path in folder.glob(pattern)}
     try:
-        path = path.absolute()
-        stat = path.stat()
-        return _file_hash(path, stat.st_mtime_ns, stat.st_size)
+        return digest({path.name: file_sha256(path) for path in files})
     except OSError as error:
-        raise TrainingError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-@lru_cache(maxsize=256)
-def _file_hash(path: Path, mtime_ns: int, size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        raise TrainingError(f"the model {folder} cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""A file of training rows: read with line numbers, and split by a seed."""
+"""Read a JSONL file of training rows, and choose the rows to hold out for evaluation."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _FIELDS: dict[Method, tuple[str, ...]] = {
 
 
 def read_row_file(path: Path, method: Method) -> list[dict[str, Any]]:
-    """The rows of a JSONL file, in its order.
+    """Read the rows of a JSONL file, in file order.
 
     Raises:
-        DataError: if it cannot be read, holds no rows, or a line is no row of this method.
+        DataError: if it cannot be read, is empty, or a line is not a row for this method.
     """
     try:
         lines = path.read_bytes().splitlines()
@@ -34,13 +34,13 @@ def read_row_file(path: Path, method: Method) -> list[dict[str, Any]]:
         lines.pop()
     if not lines:
         raise DataError(f"{path} holds no training rows")
-    return [_row(path, number, line, method) for number, line in enumerate(lines, 1)]
+    return [_read_row(path, number, line, method) for number, line in enumerate(lines, 1)]
 
 
 def held_out_rows(rows: list[dict[str, Any]], settings: TrainingSettings) -> list[int]:
-    """The positions of the rows that are not trained on, in order; drawn by the seed.
+    """Choose the positions of the rows to hold out, by the seed; returns them in order.
 
-    Rows with the same prompt stay together: one that is trained on tells nothing new of another.
+    Rows with the same prompt stay together, so that evaluation never sees a prompt of training.
     """
     prompts: dict[bytes, list[int]] = {}
     for position, row in enumerate(rows):
@@ -51,29 +51,29 @@ def held_out_rows(rows: list[dict[str, Any]], settings: TrainingSettings) -> lis
     if settings.eval_fraction > 0:
         wanted = max(wanted, 1)
     taken: list[int] = []
-    for group in groups[1:]:  # at least one prompt is left to train on
+    for group in groups[1:]:  # training keeps at least one prompt
         if len(taken) + len(group) <= wanted:
             taken += group
     return sorted(taken)
 
 
-def _row(path: Path, number: int, line: bytes, method: Method) -> dict[str, Any]:
+def _read_row(path: Path, number: int, line: bytes, method: Method) -> dict[str, Any]:
     fields = _FIELDS[method]
     try:
         row = orjson.loads(line)
     except ValueError as error:
-        raise DataError(f"{path}, line {number}: no JSON ({error})") from None
+        raise DataError(f"{path}, line {number}: not valid JSON ({error})") from None
     if not isinstance(row, dict) or set(row) != set(fields):
         found = ", ".join(sorted(row)) if isinstance(row, dict) else type(row).__name__
         raise DataError(
-            f"{path}, line {number}: expected an object with {', '.join(fields)} for training by "
-            f"{method}, found {found or 'nothing'}"
+            f"{path}, line {number}: method={method!r} needs an object with {', '.join(fields)}, "
+            f"found {found or 'an empty object'}"
         )
     for field in fields:
         if not _are_turns(row[field]):
             raise DataError(
-                f"{path}, line {number}: {field} must be a list of turns, each an object with "
-                "role and content, two strings"
+                f"{path}, line {number}: {field} must be a list of turns, each an object with the "
+                "strings role and content"
             )
         if field != "prompt" and [turn["role"] for turn in row[field]] != ["assistant"]:
             raise DataError(f"{path}, line {number}: {field} must be one turn of the assistant")

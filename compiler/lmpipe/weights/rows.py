@@ -1,4 +1,4 @@
-"""Fine-tuning rows: what each predictor was asked and should have answered, read off traces."""
+"""Fine-tuning rows: each predictor's prompts and replies, taken from traces."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from lmpipe.state.trace import Step, Trace
 
 RowFormat = Literal["hf", "openai"]
 
-# Runs to learn from: the same for all predictors, or for each of them its own.
+# Runs to learn from: one list for all predictors, or one for each predictor path.
 Runs = Sequence[Trace] | Mapping[str, Sequence[Trace]]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """One conversation that a predictor should learn to go on with.
+    """One conversation for a predictor to learn from.
 
     Args:
-        prompt: the turns that it will be asked with, byte for byte.
+        prompt: the turns of the request, exactly as they will be sent at inference.
         completion: the reply to learn.
-        rejected: a reply to the same turns to keep away from, for preference training; None in
-            rows of supervised training.
+        rejected: a worse reply to the same prompt, for preference training; None for supervised
+            training.
     """
 
     prompt: tuple[Message, ...]
@@ -34,42 +34,45 @@ class TrainingRow:
     rejected: str | None = None
 
     def to_json(self, kind: RowFormat = "hf") -> dict[str, Any]:
-        """The row as `datasets` and TRL read it (`hf`), or OpenAI's fine-tuning (`openai`).
+        """Return the row as JSON.
+
+        Args:
+            kind: `hf` for `datasets` and TRL, or `openai` for OpenAI's fine-tuning API.
 
         Raises:
-            ConfigError: if there is no such format.
+            ConfigError: if the format is unknown.
         """
         if kind not in get_args(RowFormat):
             raise ConfigError(
-                f"unknown format {kind!r} of rows: there are {', '.join(get_args(RowFormat))}"
+                f"unknown row format {kind!r}: expected {' or '.join(get_args(RowFormat))}"
             )
-        asked = [turn.to_json() for turn in self.prompt]
-        wanted = [Message("assistant", self.completion).to_json()]
+        prompt = [turn.to_json() for turn in self.prompt]
+        chosen = [Message("assistant", self.completion).to_json()]
         if self.rejected is None:
             if kind == "openai":
-                return {"messages": [*asked, *wanted]}
-            return {"prompt": asked, "completion": wanted}
-        unwanted = [Message("assistant", self.rejected).to_json()]
+                return {"messages": [*prompt, *chosen]}
+            return {"prompt": prompt, "completion": chosen}
+        rejected = [Message("assistant", self.rejected).to_json()]
         if kind == "openai":
             return {
-                "input": {"messages": asked},
-                "preferred_output": wanted,
-                "non_preferred_output": unwanted,
+                "input": {"messages": prompt},
+                "preferred_output": chosen,
+                "non_preferred_output": rejected,
             }
-        return {"prompt": asked, "chosen": wanted, "rejected": unwanted}
+        return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
 def row_from_json(value: Mapping[str, Any]) -> TrainingRow:
-    """Read back a row in the format `hf`.
+    """Read a row in the format `hf`.
 
     Raises:
-        DataError: if it is none.
+        DataError: if it is not such a row.
     """
     try:
         prompt = tuple(Message(turn["role"], turn["content"]) for turn in value["prompt"])
-        wanted = value["chosen"] if "chosen" in value else value["completion"]
+        chosen = value["chosen"] if "chosen" in value else value["completion"]
         rejected = value["rejected"][0]["content"] if "chosen" in value else None
-        return TrainingRow(prompt, wanted[0]["content"], rejected)
+        return TrainingRow(prompt, chosen[0]["content"], rejected)
     except (LookupError, TypeError) as error:
         raise DataError(
             f"not a fine-tuning row: {error!r}; expected prompt and completion, or prompt, chosen "
@@ -78,62 +81,61 @@ def row_from_json(value: Mapping[str, Any]) -> TrainingRow:
 
 
 def rows_to_jsonl(rows: Iterable[TrainingRow], kind: RowFormat = "hf") -> bytes:
-    """Rows as a JSONL file; the same rows give the same bytes."""
+    """Return rows as a JSONL file; equal rows give equal bytes."""
     return b"".join(canonical_json(row.to_json(kind)) + b"\n" for row in rows)
 
 
 def training_rows(program: Module, passed: Runs) -> dict[str, list[TrainingRow]]:
-    """What a program's predictors should learn from runs that passed, by predictor path.
+    """Make supervised rows from runs that passed, by predictor path.
 
-    Every call of a predictor in a trace is a row of that predictor, so one that is called in a
-    loop learns from each turn of it. The prompt is rendered as the program renders it when it
-    runs with its state; equal rows are there once. Calls that failed, or whose reply had to be
-    repaired, teach nothing.
+    Every call of a predictor in a trace becomes a row of that predictor, so a predictor that is
+    called in a loop learns from each call. The prompt is rendered as the program renders it with
+    its state. Equal rows are merged. Calls that failed, and replies that had to be repaired, are
+    left out.
 
     Args:
-        program: the program that will be trained, bound to the state that it will run with.
-        passed: traces of runs of it, or of another program with predictors of the same paths.
+        program: the program to train, bound to the state that it will run with.
+        passed: traces of runs of this program, or of another one with the same predictor paths.
     """
     predictors = program.predictors()
     found: dict[str, dict[TrainingRow, None]] = {path: {} for path in predictors}
     for path, predictor in predictors.items():
-        for step in _steps(_of(passed, path), path):
+        for step in _steps(_runs_for(passed, path), path):
             if not step.error and not step.repaired:
                 found[path].setdefault(_row(predictor, step))
     return {path: list(rows) for path, rows in found.items()}
 
 
 def preference_rows(program: Module, passed: Runs, failed: Runs) -> dict[str, list[TrainingRow]]:
-    """Replies of runs that failed beside those of runs that passed, by predictor path.
+    """Make preference rows from runs that passed and runs that failed, by predictor path.
 
-    A reply is rejected if a predictor gave it in a failed run, and another one in a passed run
-    that asked it the same; what passed once is not rejected. One pair is made for each
-    rejected reply.
+    A reply of a failed run is rejected if a passed run has another reply to the same prompt. A
+    reply that passed once is never rejected. There is one row for each rejected reply.
 
     Args:
-        program: the program that will be trained, bound to the state that it will run with.
-        passed: traces of runs whose replies are wanted.
-        failed: traces of runs whose replies are not.
+        program: the program to train, bound to the state that it will run with.
+        passed: traces of runs whose replies are preferred.
+        failed: traces of runs whose replies are rejected.
     """
     predictors = program.predictors()
-    wanted: dict[tuple[str, tuple[Message, ...]], list[str]] = {}
+    preferred: dict[tuple[str, tuple[Message, ...]], list[str]] = {}
     for path, rows in training_rows(program, passed).items():
         for row in rows:
-            wanted.setdefault((path, row.prompt), []).append(row.completion)
+            preferred.setdefault((path, row.prompt), []).append(row.completion)
     pairs: dict[str, dict[TrainingRow, None]] = {path: {} for path in predictors}
     for path, predictor in predictors.items():
-        for step in _steps(_of(failed, path), path):
+        for step in _steps(_runs_for(failed, path), path):
             prompt = predictor.conversation(step.inputs)
-            better = wanted.get((path, prompt), ())
-            # One that could not be read is kept as it came: its form is what was wrong.
-            said = step.replies[-1] if step.error else predictor.reply(step.outputs)
-            if better and said not in better:
-                pairs[path].setdefault(TrainingRow(prompt, better[0], said))
+            better = preferred.get((path, prompt), ())
+            # An unreadable reply is rejected as it was written: its form was wrong.
+            reply = step.replies[-1] if step.error else predictor.reply(step.outputs)
+            if better and reply not in better:
+                pairs[path].setdefault(TrainingRow(prompt, better[0], reply))
     return {path: list(rows) for path, rows in pairs.items()}
 
 
 def rows_fingerprint(rows: Mapping[str, Sequence[TrainingRow]]) -> str:
-    """A hash of the rows of all predictors."""
+    """Hash the rows of all predictors."""
     return digest({path: [row.to_json() for row in items] for path, items in rows.items()})
 
 
@@ -141,12 +143,12 @@ def _row(predictor: Predictor, step: Step) -> TrainingRow:
     return TrainingRow(predictor.conversation(step.inputs), predictor.reply(step.outputs))
 
 
-def _of(runs: Runs, path: str) -> Sequence[Trace]:
+def _runs_for(runs: Runs, path: str) -> Sequence[Trace]:
     return runs.get(path, ()) if isinstance(runs, Mapping) else runs
 
 
 def _steps(runs: Sequence[Trace], path: str) -> Iterator[Step]:
-    """A predictor's steps; those of one run in an order that does not tell who was first."""
+    """Yield a predictor's steps; the order within a run does not depend on timing."""
     for run in runs:
         yield from sorted(
             run.of(path), key=lambda step: canonical_json([step.inputs, step.outputs])

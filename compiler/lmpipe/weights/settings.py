@@ -7,12 +7,9 @@ from typing import Any, Literal, get_args
 
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_fields
+from lmpipe.serving.spec import LORA_RANKS
 
 Method = Literal["sft", "dpo"]
-
-# What vLLM's --max-lora-rank takes; an adapter of a rank between two of them is legal there too,
-# but takes the memory of the larger one.
-VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,22 +18,22 @@ class TrainingSettings:
 
     Args:
         method: `sft` learns completions; `dpo` learns to prefer one completion to another.
-        full: train all weights instead of a LoRA adapter beside them.
-        rank: the adapter's rank.
-        alpha: the adapter's scale; it counts `alpha / rank`.
-        dropout: the share of the adapter's inputs that is dropped in training.
+        full: train all weights instead of a LoRA adapter.
+        rank: the adapter's rank; one that vLLM serves: 1, 8, 16, 32, 64, 128, 256, 320 or 512.
+        alpha: the adapter's scale, 1 or more; its effect is multiplied by `alpha / rank`.
+        dropout: the share of the adapter's inputs dropped in training, from 0 to below 1.
         targets: the linear layers that get an adapter, by the ends of their names, such as
-            `q_proj`; all those of the model's blocks by default.
-        epochs: how often each row is seen.
-        learning_rate: the highest step size; by default 5e-4 for an adapter and 5e-5 for full
-            weights, and a tenth of that for `dpo`.
-        batch: rows in a step.
-        max_length: the most tokens in a row, prompt and completion together. A longer row is an
-            error: nothing is cut off.
-        eval_fraction: the share of rows that is not trained on, but watched.
-        beta: how much `dpo` holds on to the base model.
-        checkpoint_steps: steps between two checkpoints, and two looks at the rows held out.
-        seed: of all that is random: the rows held out, the order, the first weights.
+            `q_proj`; all linear layers of the model's blocks by default.
+        epochs: passes over the rows, above 0 and up to 1000.
+        learning_rate: the peak learning rate, above 0 and up to 1; by default 5e-4 for an adapter
+            and 5e-5 for full weights, and a tenth of that for `dpo`.
+        batch: rows per step, 1 or more.
+        max_length: the maximum length of a row in tokens, prompt and completion together. A
+            longer row is an error: rows are never truncated.
+        eval_fraction: the share of rows held out for evaluation, from 0 to 0.5.
+        beta: how strongly `dpo` stays close to the base model, above 0 and up to 10.
+        checkpoint_steps: steps between checkpoints and between evaluations, 1 or more.
+        seed: the seed for the held-out rows, the row order and the initial weights.
 
     Raises:
         RecipeError: if a value is out of range.
@@ -59,50 +56,47 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", tuple(self.targets))
-        counts = ("rank", "alpha", "batch", "max_length", "checkpoint_steps")
-        check_fields(self, *counts, minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "dropout", "epochs", "eval_fraction", "beta", error=RecipeError)
-        check_fields(self, "learning_rate", optional=True, error=RecipeError)
-        check_fields(self, "seed", minimum=0, integer=True, error=RecipeError)
-        for name, fits, expected in (
-            ("method", self.method in get_args(Method), "one of sft, dpo"),
-            ("rank", self.rank in VLLM_RANKS, f"one that vLLM serves: {_listed(VLLM_RANKS)}"),
-            ("alpha", self.alpha >= 1, "1 or more"),
-            ("dropout", 0.0 <= self.dropout < 1.0, "0 or more, and below 1"),
-            ("targets", _are_names(self.targets), 'names such as ("q_proj", "v_proj")'),
-            ("epochs", 0.0 < self.epochs <= 1000.0, "over 0, at most 1000"),
-            ("learning_rate", 0.0 < self.rate <= 1.0, "over 0, at most 1"),
-            ("batch", self.batch >= 1, "1 or more"),
-            ("max_length", self.max_length >= 2, "2 or more"),
-            ("eval_fraction", 0.0 <= self.eval_fraction <= 0.5, "from 0 to 0.5"),
-            ("beta", 0.0 < self.beta <= 10.0, "over 0, at most 10"),
-            ("checkpoint_steps", self.checkpoint_steps >= 1, "1 or more"),
-            ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295"),
-        ):
-            if not fits:
-                raise RecipeError(
-                    f"TrainingSettings: {name} is {getattr(self, name)!r}, expected {expected}"
-                )
+        self._check_numbers()
+        self._check_choice("method", self.method in get_args(Method), "sft or dpo")
+        ranks = ", ".join(map(str, LORA_RANKS))
+        self._check_choice("rank", self.rank in LORA_RANKS, f"a rank that vLLM serves: {ranks}")
+        names = all(isinstance(name, str) and name and name.isascii() for name in self.targets)
+        self._check_choice("targets", names, 'layer names such as ("q_proj", "v_proj")')
         if self.full and self.targets:
             raise RecipeError(
-                "TrainingSettings: full weights have no targets: leave out either full or targets"
+                "TrainingSettings: full=True trains all weights and takes no targets: remove one "
+                "of the two"
+            )
+
+    def _check_numbers(self) -> None:
+        check_fields(
+            self,
+            *("rank", "alpha", "batch", "checkpoint_steps"),
+            minimum=1,
+            integer=True,
+            error=RecipeError,
+        )
+        check_fields(self, "dropout", minimum=0, below=1, error=RecipeError)
+        check_fields(self, "epochs", above=0, maximum=1000, error=RecipeError)
+        check_fields(self, "learning_rate", above=0, maximum=1, optional=True, error=RecipeError)
+        check_fields(self, "max_length", minimum=2, integer=True, error=RecipeError)
+        check_fields(self, "eval_fraction", minimum=0, maximum=0.5, error=RecipeError)
+        check_fields(self, "beta", above=0, maximum=10, error=RecipeError)
+        check_fields(self, "seed", minimum=0, maximum=2**32 - 1, integer=True, error=RecipeError)
+
+    def _check_choice(self, name: str, valid: bool, expected: str) -> None:
+        if not valid:
+            raise RecipeError(
+                f"TrainingSettings({name}={getattr(self, name)!r:.80}): {name} must be {expected}"
             )
 
     @property
     def rate(self) -> float:
-        """The learning rate that holds: the one given, or the default for what is trained."""
+        """The learning rate in effect: the given one, or the default."""
         if self.learning_rate is not None:
             return self.learning_rate
         return (5e-5 if self.full else 5e-4) * (0.1 if self.method == "dpo" else 1.0)
 
     def to_json(self) -> dict[str, Any]:
-        """All that the result depends on, with the learning rate that holds."""
+        """Return everything that the result depends on, with the learning rate in effect."""
         return {**asdict(self), "targets": list(self.targets), "learning_rate": self.rate}
-
-
-def _are_names(targets: tuple[object, ...]) -> bool:
-    return all(isinstance(name, str) and name and name.isascii() for name in targets)
-
-
-def _listed(values: tuple[int, ...]) -> str:
-    return ", ".join(map(str, values))

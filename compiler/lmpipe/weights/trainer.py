@@ -1,11 +1,11 @@
-"""`Trainer`: what trains weights, whoever does it and wherever."""
+"""`Trainer`: the protocol of everything that trains weights, locally or at a provider."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from lmpipe.weights.settings import TrainingSettings
 
@@ -14,15 +14,15 @@ Curve = tuple[tuple[int, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
-    """What is to be trained, on what, and where the result goes.
+    """One training: the base model, the rows, the settings and the result's folder.
 
     Args:
-        base_model: the model that is trained on: a Hugging Face folder, or a hub name, with a
-            revision if there is one: `owner/name@revision`. A hosted trainer takes its own names.
-        rows: a JSONL file of rows with `prompt` and `completion`, or `prompt`, `chosen` and
-            `rejected` for `dpo`, each a list of turns with `role` and `content`.
+        base_model: a Hugging Face folder or a hub name, with a revision if there is one:
+            `owner/name@revision`. A hosted trainer has its own model names.
+        rows: a JSONL file of rows with `prompt` and `completion`, or for `dpo` with `prompt`,
+            `chosen` and `rejected`, each a list of turns with `role` and `content`.
         settings: how to train.
-        folder: where the result goes; it is there whole, or not at all.
+        folder: the folder of the result; it appears complete or not at all.
     """
 
     base_model: str
@@ -33,14 +33,14 @@ class TrainingJob:
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress:
-    """How far a training is.
+    """The progress of a training.
 
     Args:
-        step: steps done.
-        steps: steps in all; 0 as long as that is not known.
+        step: the number of finished steps.
+        steps: the total number of steps; 0 while it is unknown.
         loss: the loss of the last step.
-        held_out_loss: the last loss on the rows held out.
-        seconds_left: how long the rest will take, as far as that can be told.
+        held_out_loss: the last loss on the held-out rows.
+        seconds_left: the estimated time left, if known.
     """
 
     step: int
@@ -51,16 +51,16 @@ class TrainingProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """Trained weights, or the name of a hosted model that has them.
+class TrainingResult:
+    """Trained weights in a folder, or the name of a hosted model that has them.
 
     Args:
-        folder: the files, with `training.json` about how they came to be.
-        hash: the weights' hash.
-        curve: the loss after each step that was noted.
-        held_out: the loss on the rows held out, after each step at which they were looked at.
+        folder: the files, with `training.json` on how they were trained.
+        hash: the hash of the weights.
+        curve: the loss after each logged step.
+        held_out: the loss on the held-out rows, after each evaluated step.
         seconds: how long the training took, over all its attempts.
-        base: the `model` that was trained on, and its `revision`.
+        base: the `model` that was trained and its `revision`.
         model: the hosted model's name; empty for weights in a folder.
     """
 
@@ -76,30 +76,36 @@ class Trained:
 OnProgress = Callable[[TrainingProgress], None]
 
 
-@runtime_checkable
 class Trainer(Protocol):
     """Trains weights."""
 
+    @property
+    def hosted(self) -> bool:
+        """Whether a provider trains: the result is a model's name, and no local GPU is needed."""
+        ...
+
     def check(self, job: TrainingJob) -> None:
-        """Find out what can be told before anything is spent.
+        """Check a job before anything is spent on it.
 
         Raises:
-            TrainingError: if the trainer cannot do it, or not here.
-            RecipeError: if the settings ask for what it does not have.
-            DataError: if a row is no row.
+            TrainingError: if this trainer cannot do it, or not on this machine.
+            RecipeError: if it does not support the settings.
+            DataError: if a row is not valid.
         """
         ...
 
-    async def train(self, job: TrainingJob, on_progress: OnProgress | None = None) -> Trained:
-        """Train, or go on with a training of the same job that was broken off.
+    async def train(
+        self, job: TrainingJob, on_progress: OnProgress | None = None
+    ) -> TrainingResult:
+        """Train, or resume an interrupted training of the same job.
 
         Args:
-            job: what to train.
-            on_progress: told after each step.
+            job: the job.
+            on_progress: called after each step.
 
         Raises:
-            TrainingError: if there is no result; what is needed to go on is kept.
-            RecipeError: if the settings ask for what it does not have.
-            DataError: if a row is no row.
+            TrainingError: if training fails; what is needed to resume is kept.
+            RecipeError: if it does not support the settings.
+            DataError: if a row is not valid.
         """
         ...

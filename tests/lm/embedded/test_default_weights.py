@@ -212,14 +212,14 @@ def test_the_folder_is_in_the_xdg_cache(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_a_changed_file_has_another_hash(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     path.write_bytes(b"one")
-    before = default_weights.file_sha256(path)
+    before = default_weights.weights_sha256(path)
     path.write_bytes(b"other")
-    assert before != default_weights.file_sha256(path)
+    assert before != default_weights.weights_sha256(path)
 
 
 @pytest.mark.real
 def test_the_pinned_wheel_becomes_the_pinned_weights() -> None:
     assert (
-        default_weights.file_sha256(default_weights.default_weights())
+        default_weights.weights_sha256(default_weights.default_weights())
         == default_weights.DEFAULT_WEIGHTS_SHA256
     )

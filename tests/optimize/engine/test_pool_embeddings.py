@@ -123,7 +123,7 @@ def test_the_plan_counts_the_embedder() -> None:
     without = prepare(made).plan()
     plan = prepare(made.replace(embedder=scripted_embedder(context=100))).plan()
     assert plan.calls_per_run == without.calls_per_run + 1
-    runs = sum(plan.runs.values())
+    runs = sum(phase.runs for phase in plan.phases)
     pool_calls = 1  # 40 texts
     assert plan.total.calls == without.total.calls + runs + pool_calls
     assert plan.total.tokens == without.total.tokens + 100 * (runs + 40)

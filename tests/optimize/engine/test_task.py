@@ -41,18 +41,18 @@ def test_a_question_to_the_proposer_is_answered_or_none() -> None:
 
 def test_an_expensive_teacher_does_not_make_the_final_test_expensive() -> None:
     teacher = student(context=100_000)
-    worst = prepare(recipe(student=student(context=100), teacher=teacher)).plan().worst
-    assert worst["baselines and result on test"].tokens == 3 * 40 * 2 * 100
+    plan = prepare(recipe(student=student(context=100), teacher=teacher)).plan()
+    assert plan.test.worst.tokens == 3 * 40 * 2 * 100
 
 
 def test_the_worst_case_includes_a_predictors_own_lm() -> None:
     program = lmpipe.Predict("thing -> colour", lm=student(context=1000))
-    worst = prepare(recipe(program=program, student=student(context=100))).plan().worst
-    assert worst["the result on validation"].tokens == 30 * 2 * 1000
+    plan = prepare(recipe(program=program, student=student(context=100))).plan()
+    assert plan.result.worst.tokens == 30 * 2 * 1000
 
 
 def test_a_budget_in_dollars_needs_the_price_of_a_predictors_own_lm() -> None:
     own = lmpipe.LM("vllm/m", base_url="http://127.0.0.1:1/v1")
     program = lmpipe.Predict("thing -> colour", lm=own)
-    with pytest.raises(RecipeError, match="brings vllm/m without a price"):
+    with pytest.raises(RecipeError, match="uses vllm/m without a price"):
         prepare(recipe(program=program, budget=lmpipe.Budget(usd=1.0)))

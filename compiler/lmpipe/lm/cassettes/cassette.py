@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Literal, Self, get_args
+from typing import IO, TYPE_CHECKING, Any, Literal, Self, get_args
 
 from lmpipe.errors import CassetteError, CassetteMissError, ConfigError
 from lmpipe.foundation.atomic_files import lock_file, write_file
@@ -14,7 +15,14 @@ from lmpipe.lm.cassettes.file_format import (
     RecordedRequest,
     dump_call,
     dump_calls,
-    read_calls,
+    read_cassette,
+)
+from lmpipe.lm.cassettes.records import (
+    Record,
+    Records,
+    check_unplayed,
+    explain_missing_record,
+    record_key,
 )
 from lmpipe.lm.request import Reply, Request
 
@@ -63,7 +71,9 @@ class Cassette:
         self.recording = mode != "none" and not (mode == "once" and exists)
         self._remedy = remedy or f'Cassette("{self.path}", mode="rewrite")'
         self._lock = threading.Lock()
-        self._calls = read_calls(self.path) if exists and mode != "rewrite" else {}
+        read = exists and mode != "rewrite"
+        self._calls, recorded = read_cassette(self.path) if read else ({}, {})
+        self._records = Records(recorded)
         self._by_id: dict[str, list[RecordedCall]] = {}
         self._fresh: dict[_Key, RecordedCall] = {}
         self._played: dict[_Key, RecordedCall] = {}
@@ -71,7 +81,7 @@ class Cassette:
         self._part: IO[bytes] | None = None
         self._closed = False
         if self.recording and self._part_path.is_file():
-            self._fresh = read_calls(self._part_path, torn=True)
+            self._fresh, self._records.fresh = read_cassette(self._part_path, torn=True)
 
     @property
     def played(self) -> tuple[RecordedCall, ...]:
@@ -88,7 +98,7 @@ class Cassette:
     @property
     def answered(self) -> bool:
         """Whether every call that was asked for has got its reply."""
-        return not self._unanswered and not self.misses
+        return not self._unanswered and not self.misses and not self._records.missing
 
     def get(self, key: str, request: Request) -> Reply | None:
         """The recorded reply to a request, marked as cached; None if the LM is to be asked.
@@ -121,7 +131,32 @@ class Cassette:
                 return
             self._fresh[place] = self._played[place] = call
             self._unanswered.discard(place)
-            self._append(call)
+            self._append(dump_call(call))
+
+    def get_record(self, kind: str, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the recorded value about a subject; None if it has to be made.
+
+        Raises:
+            CassetteMissError: if it is not recorded and nothing is to be recorded.
+        """
+        with self._lock:
+            found = self._records.find(record_key(kind, subject), reuse=self.mode != "all")
+        if found is None and not self.recording:
+            raise self._miss_record(kind, subject)
+        return None if found is None else found.value
+
+    def put_record(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        """Record a value about a subject.
+
+        Raises:
+            CassetteError: if it cannot be written.
+        """
+        record = Record(kind, subject, value)
+        with self._lock:
+            if self._closed or not self.recording:
+                return
+            self._records.add(record)
+            self._append(record.line())
 
     def over(self, beneath: ReplyStore | None) -> ReplyStore:
         """This cassette in front of another store, which it does not hide from what is recorded.
@@ -161,11 +196,13 @@ class Cassette:
                 return
             self._closed = True
             calls = self._result()
-            data = dump_calls(calls)
-            if calls and not (self.path.is_file() and self.path.read_bytes() == data):
+            records = list(self._records.result(played_only=self.mode == "rewrite"))
+            data = dump_calls(calls, records)
+            any_recorded = bool(calls or records)
+            if any_recorded and not (self.path.is_file() and self.path.read_bytes() == data):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 write_file(self.path, data)
-            elif not calls:
+            elif not any_recorded:
                 self.path.unlink(missing_ok=True)
             self._part_path.unlink(missing_ok=True)
             self._close_part()
@@ -194,6 +231,8 @@ class Cassette:
 
             total = len(self._calls)
             raise CassetteError(explain_unplayed(left, total, self.path, self._remedy))
+        if not self.recording and not allow_unplayed:
+            check_unplayed(self._records, path=self.path, remedy=self._remedy)
 
     def _find(self, place: _Key) -> RecordedCall | None:
         found = self._fresh.get(place)
@@ -217,6 +256,14 @@ class Cassette:
         self.misses.append(error)
         return error
 
+    def _miss_record(self, kind: str, subject: Mapping[str, Any]) -> CassetteMissError:
+        records = self._records.recorded.values()
+        error = CassetteMissError(
+            explain_missing_record(kind, subject, records, path=self.path, remedy=self._remedy)
+        )
+        self.misses.append(error)
+        return error
+
     def _result(self) -> list[RecordedCall]:
         if self.mode == "rewrite":  # what a killed recording left may not be asked for any more
             return list(self._played.values())
@@ -226,10 +273,10 @@ class Cassette:
     def _part_path(self) -> Path:
         return self.path.with_name(f"{self.path.name}.part")
 
-    def _append(self, call: RecordedCall) -> None:
+    def _append(self, line: bytes) -> None:
         if self._part is None:
             self._part = self._open_part()
-        self._part.write(dump_call(call) + b"\n")
+        self._part.write(line + b"\n")
         self._part.flush()
 
     def _open_part(self) -> IO[bytes]:
@@ -275,6 +322,12 @@ class LayeredStore:
         self._cassette.put(key, request, reply)
         if self._beneath is not None:
             self._beneath.put(key, request, reply)
+
+    def get_record(self, kind: str, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        return self._cassette.get_record(kind, subject)
+
+    def put_record(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        self._cassette.put_record(kind, subject, value)
 
     def close(self) -> None:
         """Close the store beneath; the cassette belongs to those who opened it."""

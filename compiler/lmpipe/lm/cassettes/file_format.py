@@ -7,7 +7,8 @@
      "reply": {"text": "billing", "usage": {"completion_tokens": 3, "prompt_tokens": 41}}}
 
 (each on one line). Settings that are not set, a reply that stopped by itself and the first sample
-go without saying. What several calls share is written once, before the first of them.
+go without saying. What several calls share is written once, before the first of them. Results
+other than LM replies are lines with `record`; see `records`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import orjson
 
 from lmpipe.errors import CassetteError
 from lmpipe.foundation.canonical_json import canonical_json, digest
+from lmpipe.lm.cassettes.records import Record, read_record
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers import weights_of
 from lmpipe.lm.request import Constraint, Finish, Message, Reply, Request, Role
@@ -96,7 +98,7 @@ def _settings(lm: LM) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value not in _UNSET}
 
 
-def dump_calls(calls: Iterable[RecordedCall]) -> bytes:
+def dump_calls(calls: Iterable[RecordedCall], records: Iterable[Record] = ()) -> bytes:
     """Spell a cassette: the same bytes for the same calls, in whatever order they came."""
     ordered = sorted(calls, key=_place)
     uses = Counter(part for call in ordered for part in _parts(call.request))
@@ -114,6 +116,7 @@ def dump_calls(calls: Iterable[RecordedCall]) -> bytes:
                 kind = "message" if isinstance(part, Message) else "constraint"
                 lines.append(canonical_json({"shared": _name(part), kind: _spell(part)}))
         lines.append(dump_call(call, shared))
+    lines += sorted(record.line() for record in records)
     return b"\n".join(lines) + b"\n"
 
 
@@ -182,7 +185,14 @@ def _dump_reply(reply: Reply) -> dict[str, Any]:
 
 
 def read_calls(path: Path, *, torn: bool = False) -> dict[tuple[str, str], RecordedCall]:
-    """Read a cassette; calls by the request's id and the server's address.
+    """Read a cassette's calls; see `read_cassette`."""
+    return read_cassette(path, torn=torn)[0]
+
+
+def read_cassette(
+    path: Path, *, torn: bool = False
+) -> tuple[dict[tuple[str, str], RecordedCall], dict[str, Record]]:
+    """Read a cassette: calls by the request's id and the server's address, and records by key.
 
     Args:
         path: the file.
@@ -201,12 +211,13 @@ def read_calls(path: Path, *, torn: bool = False) -> dict[tuple[str, str], Recor
     for number, line in enumerate(lines, start=1):
         if line.strip():
             reader.read(number, line)
-    return reader.calls
+    return reader.calls, reader.records
 
 
 class _Reader:
     def __init__(self, path: Path) -> None:
         self.calls: dict[tuple[str, str], RecordedCall] = {}
+        self.records: dict[str, Record] = {}
         self._path = path
         self._begun = False
         self._places: dict[tuple[str, str], int] = {}
@@ -221,6 +232,8 @@ class _Reader:
                 self._check_head(value)
             elif "shared" in value:
                 self._shared[value["shared"]] = _read_shared(value)
+            elif "record" in value:
+                self._add_record(read_record(value))
             else:
                 self._add(number, self._call(value))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -230,6 +243,10 @@ class _Reader:
                 f"({'a merge conflict' if merging else _why(error)})\n"
                 "  restore the file, or delete it and record again"
             ) from error
+
+    def _add_record(self, record: Record) -> None:
+        if self.records.setdefault(record.key, record).value != record.value:
+            raise ValueError("a line above has another value for the same record")
 
     def _check_head(self, value: dict[str, Any]) -> None:
         version = value.get("cassette")

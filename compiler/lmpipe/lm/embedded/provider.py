@@ -12,7 +12,11 @@ from typing import Any
 import orjson
 
 from lmpipe.errors import ConfigError, LMRequestError, LMUnavailableError
-from lmpipe.lm.embedded.default_weights import DEFAULT_WEIGHTS_SHA256, default_weights, file_sha256
+from lmpipe.lm.embedded.default_weights import (
+    DEFAULT_WEIGHTS_SHA256,
+    default_weights,
+    weights_sha256,
+)
 from lmpipe.lm.embedded.engine import Engine, EngineError, EngineStopped, OnPiece
 from lmpipe.lm.embedded.slots import SlotScheduler
 from lmpipe.lm.embedded.xllamacpp_engine import XllamacppEngine
@@ -109,7 +113,7 @@ class LocalProvider:
     async def _open_slots(self, lm: LM) -> tuple[SlotScheduler, str]:
         """Get the scheduler of an LM's engine, and the hash of its weights."""
         path = await asyncio.to_thread(_weights_path, lm)
-        sha256 = await asyncio.to_thread(file_sha256, path)
+        sha256 = await asyncio.to_thread(weights_sha256, path)
         # A forked child has its parent's objects, but no threads behind them.
         key = (sha256, lm.context, os.getpid())
         if key not in self._schedulers:
@@ -135,7 +139,7 @@ def weights_id(lm: LM) -> str:
     Raises:
         ConfigError: if the LM names a file that cannot be read.
     """
-    return file_sha256(Path(lm.name).expanduser()) if lm.name else DEFAULT_WEIGHTS_SHA256
+    return weights_sha256(Path(lm.name).expanduser()) if lm.name else DEFAULT_WEIGHTS_SHA256
 
 
 def request_body(request: Request) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From rollouts to weights: rows, training, and the gate that keeps what helps."""
+"""From rollouts to weights: make the rows, train, and gate the result."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from lmpipe.modules.module import Predictor
 from lmpipe.optimize.engine.events import Rollout
-from lmpipe.optimize.engine.optimizer import Sizes
 from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.weight_gate import gate_weights
 from lmpipe.state.program_state import ProgramState
 from lmpipe.state.trace import Trace
 from lmpipe.weights.rows import TrainingRow, preference_rows, training_rows
@@ -29,31 +29,26 @@ async def train_and_gate(
 
     Args:
         task: the task.
-        start: what the student runs with beside its weights.
+        start: the student's state, without the weights.
         rollouts: the teacher's runs.
         training: how weights are trained.
-        threshold: the score from which a predictor learns from a run.
-        shared: the same weights for all predictors.
+        threshold: the minimum score of a run for a predictor to learn from it.
+        shared: train one set of weights for all predictors.
 
     Returns:
         The best state so far, with or without trained weights.
     """
     seed = (training.seed + task.rng("training").getrandbits(31)) % 2**32
     training = replace(training, seed=seed)
-    rows = _rows(task, start, rollouts, training, threshold)
+    rows = _make_rows(task, start, rollouts, training, threshold)
     task.note("rows", counts={path: len(items) for path, items in rows.items()})
-    weights = await _weights(task, {p: r for p, r in rows.items() if r}, training, shared=shared)
+    weights = await _train(task, {p: r for p, r in rows.items() if r}, training, shared=shared)
     if weights:
-        await _gate(task, start, weights)
+        await gate_weights(task, start, weights)
     return task.best.state
 
 
-def gate_cost(sizes: Sizes) -> int:
-    """The most runs that it takes to find out which weights help."""
-    return (sizes.predictors * (sizes.predictors + 1) // 2 + 1) * sizes.val
-
-
-def _rows(
+def _make_rows(
     task: Task,
     start: ProgramState,
     rollouts: Sequence[Rollout],
@@ -64,7 +59,8 @@ def _rows(
     failed: dict[str, list[Trace]] = {path: [] for path in task.predictors}
     for rollout in rollouts:
         for path, predictor in task.predictors.items():
-            good = own_score(rollout, predictor) >= threshold and rollout.row.failure is None
+            score = predictor_score(rollout, predictor)
+            good = score >= threshold and rollout.row.failure is None
             (passed if good else failed)[path].append(rollout.row.trace)
     program = task.program.bind(start)
     if training.method == "sft":
@@ -72,18 +68,18 @@ def _rows(
     return preference_rows(program, passed, failed)
 
 
-def own_score(rollout: Rollout, predictor: Predictor) -> float:
-    """How well a predictor did in a run: by its own outputs, where the metric tells of them.
+def predictor_score(rollout: Rollout, predictor: Predictor) -> float:
+    """Score one predictor of a run by its own outputs, if the metric has parts for them.
 
-    A metric that has parts by the names of output fields, as `lmpipe.metrics.fields` does, judges
-    each predictor by the mean of its own; any other judges all of them by the whole.
+    If the metric's parts are named like output fields, as those of `lmpipe.metrics.fields` are,
+    the predictor's score is the mean of its own parts; otherwise it is the whole score.
     """
     score = rollout.row.score
     own = [score.parts[name] for name in predictor.spec.output_names if name in score.parts]
     return sum(own) / len(own) if own else score.value
 
 
-async def _weights(
+async def _train(
     task: Task,
     rows: Mapping[str, Sequence[TrainingRow]],
     training: TrainingSettings,
@@ -91,35 +87,7 @@ async def _weights(
     shared: bool,
 ) -> dict[str, Weights]:
     if shared and rows:
-        together = list(dict.fromkeys(row for items in rows.values() for row in items))
-        weights = await task.train_weights("shared", together, training)
+        merged = list(dict.fromkeys(row for items in rows.values() for row in items))
+        weights = await task.train_weights("shared", merged, training)
         return dict.fromkeys(task.predictors, weights)
     return {path: await task.train_weights(path, items, training) for path, items in rows.items()}
-
-
-async def _gate(task: Task, start: ProgramState, weights: Mapping[str, Weights]) -> None:
-    """Race the program with all weights, then without single ones, as long as that helps."""
-    kept = dict(weights)
-    what = "models" if any(isinstance(one, str) for one in kept.values()) else "adapters"
-    await task.race([(f"all {what}", _with(start, kept))])
-    while len(set(kept.values())) > 1:
-        fewer = {
-            path: {other: one for other, one in kept.items() if other != path} for path in kept
-        }
-        await task.race(
-            [(f"no {what[:-1]} for {path}", _with(start, rest)) for path, rest in fewer.items()]
-        )
-        better = [rest for rest in fewer.values() if _with(start, rest) == task.best.state]
-        if not better:
-            return
-        kept = better[0]
-
-
-def _with(start: ProgramState, weights: Mapping[str, Weights]) -> ProgramState:
-    changed = {
-        path: start[path].replace(lm=one, adapter=None)
-        if isinstance(one, str)
-        else start[path].replace(adapter=one)
-        for path, one in weights.items()
-    }
-    return start.update(changed)

@@ -1,0 +1,83 @@
+"""Which servers a compile needs: their specs, and when they run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from lmpipe.compiling.recipe import PreparedRecipe
+from lmpipe.lm.lm import LM
+from lmpipe.lm.providers.base import is_served
+from lmpipe.serving.fleet import Fleet
+from lmpipe.serving.spec import AdapterLimits, ServerSpec
+from lmpipe.weights.base_model import default_base_model
+
+# The model name of the embedded LM's weights, converted to a folder that vLLM can serve.
+LOCAL = "local"
+
+
+def server_specs(prepared: PreparedRecipe) -> dict[str, ServerSpec]:
+    """Return the specs of the servers of a compile's LMs without a URL, by LM name."""
+    ranks = [settings.rank for settings in prepared.trainings if not settings.full]
+    limits = AdapterLimits.holding(rank=max(ranks), count=len(ranks)) if ranks else None
+    lms = prepared.lms
+    teachers = getattr(prepared.optimizer, "teachers", ())
+    used = (lms.student, lms.teacher, lms.proposer, lms.judge, *teachers, lms.embedder)
+    return specs_of(
+        [lm for lm in used if lm is not None],
+        prepared.recipe.servers,
+        with_adapters=[lms.student],
+        limits=limits,
+    )
+
+
+def specs_of(
+    lms: Sequence[LM],
+    servers: Sequence[ServerSpec],
+    *,
+    with_adapters: Sequence[LM] = (),
+    limits: AdapterLimits | None = None,
+) -> dict[str, ServerSpec]:
+    """Return the specs of the servers of LMs without a URL, by LM name.
+
+    Args:
+        lms: the LMs; those with a URL are left out.
+        servers: the given specs; other LMs get the defaults.
+        with_adapters: the LMs whose servers get the adapter limits, unless their spec has some.
+        limits: the adapter limits; None for no adapters.
+    """
+    given = {spec.name or spec.model: spec for spec in servers}
+    specs = {
+        lm.model: given.get(lm.name) or ServerSpec(model=lm.name) for lm in lms if is_served(lm)
+    }
+    for lm in with_adapters:
+        if limits and (spec := specs.get(lm.model)) and spec.adapters is None:
+            specs[lm.model] = replace(spec, adapters=limits)
+    return specs
+
+
+def with_local_model(specs: Mapping[str, ServerSpec]) -> dict[str, ServerSpec]:
+    """Replace the model `local` by the folder of its weights; create that folder once."""
+    return {
+        name: replace(spec, name=spec.name or LOCAL, model=str(default_base_model()))
+        if spec.model == LOCAL
+        else spec
+        for name, spec in specs.items()
+    }
+
+
+def server_schedule(prepared: PreparedRecipe) -> list[str]:
+    """Describe when servers and trainings run; empty without servers and trainings."""
+    specs, lms, trainings = server_specs(prepared), prepared.lms, len(prepared.trainings)
+    student = [model for model in [lms.student.model] if model in specs]
+    teacher = [model for model in [lms.teacher.model] if model in specs]
+    phases: list[tuple[str, list[str]]] = []
+    if student:
+        phases.append(("baselines", student))
+    if teacher:
+        phases.append(("rollouts", teacher))
+    if trainings:
+        phases.append((f"training of {trainings} sets of weights", []))
+    if student:
+        phases.append(("search and test", student))
+    return Fleet(specs).schedule(phases) if phases else []

@@ -1,0 +1,53 @@
+"""The gate of trained weights: race them on validation, and keep those that help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lmpipe.optimize.engine.optimizer import Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.state.program_state import ProgramState
+from lmpipe.weights.trainings import Weights
+
+
+async def gate_weights(task: Task, start: ProgramState, weights: Mapping[str, Weights]) -> None:
+    """Race the program with all weights, then without single ones, as long as that helps.
+
+    Args:
+        task: the task; its best candidate is the result.
+        start: the state of the program without the weights.
+        weights: the trained weights, by predictor path.
+    """
+    kept = dict(weights)
+    kind = "model" if any(isinstance(item, str) for item in kept.values()) else "adapter"
+    await task.race([(f"all {kind}s", _with_weights(start, kept))])
+    while len(set(kept.values())) > 1:
+        subsets = {
+            path: {other: item for other, item in kept.items() if other != path} for path in kept
+        }
+        await task.race(
+            [
+                (f"no {kind} for {path}", _with_weights(start, subset))
+                for path, subset in subsets.items()
+            ]
+        )
+        best = task.best.state
+        better = [subset for subset in subsets.values() if _with_weights(start, subset) == best]
+        if not better:
+            return
+        kept = better[0]
+
+
+def gate_cost(sizes: Sizes) -> int:
+    """Return the maximum number of program runs of the gate."""
+    return (sizes.predictors * (sizes.predictors + 1) // 2 + 1) * sizes.val
+
+
+def _with_weights(start: ProgramState, weights: Mapping[str, Weights]) -> ProgramState:
+    changed = {
+        path: start[path].replace(lm=item, adapter=None)
+        if isinstance(item, str)
+        else start[path].replace(adapter=item)
+        for path, item in weights.items()
+    }
+    return start.update(changed)

@@ -1,0 +1,160 @@
+"""Finished trainings: their records, kept beside the weights and in cassettes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import orjson
+
+from lmpipe.errors import TrainingError
+from lmpipe.foundation.atomic_files import home_folder, write_file
+from lmpipe.foundation.canonical_json import digest, pretty_json
+from lmpipe.weights.trainer import Curve, TrainingResult
+
+ROWS = "rows.jsonl"
+_RECORD = "record.json"
+_KIND = "training"  # of the records in cassettes
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What is known of a finished training.
+
+    Args:
+        sha256: the hash of the weights.
+        rows: the number of rows that it learned from.
+        base: the base `model` and its `revision`.
+        curve: (step, loss).
+        held_out: (step, loss on the held-out rows).
+        model: the provider's name of the model; empty for weights in a folder.
+    """
+
+    sha256: str
+    rows: int
+    base: Mapping[str, str]
+    curve: Curve
+    held_out: Curve
+    model: str = ""
+
+    @staticmethod
+    def of(result: TrainingResult, rows: bytes) -> TrainingRecord:
+        """Make the record of a training from its result and its row file."""
+        return TrainingRecord(
+            result.hash,
+            rows.count(b"\n"),
+            dict(result.base),
+            result.curve,
+            result.held_out,
+            result.model,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON; equal trainings give equal JSON."""
+        value = asdict(self)
+        return value if self.model else {k: v for k, v in value.items() if k != "model"}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> TrainingRecord:
+        """Read what `to_json` returned.
+
+        Raises:
+            ValueError: if it is not such a record.
+        """
+        try:
+            curves = {
+                name: tuple((int(step), float(loss)) for step, loss in value[name])
+                for name in ("curve", "held_out")
+            }
+            return TrainingRecord(**{**value, **curves})
+        except (TypeError, LookupError) as error:
+            raise ValueError(f"not the record of a training: {error}") from error
+
+
+@runtime_checkable
+class RecordStore(Protocol):
+    """A store of JSON records by kind and subject; cassettes are such stores."""
+
+    def get_record(self, kind: str, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the record about a subject, or None if it has to be made.
+
+        Raises:
+            CassetteMissError: if it is not recorded and nothing may be recorded.
+        """
+        ...
+
+    def put_record(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        """Record a value about a subject."""
+        ...
+
+
+class TrainingStore:
+    """Finds finished trainings, so that none is repeated.
+
+    The record of a training is in the folder of its weights. A cassette has it too: a replay
+    needs the record but not the weights.
+
+    Args:
+        folder: the folder of all weights; in the user's cache folder by default.
+        recording: the cassette, if LM calls are recorded or replayed.
+    """
+
+    def __init__(self, folder: Path | None = None, recording: RecordStore | None = None) -> None:
+        self._folder = folder or adapters_folder()
+        self._recording = recording
+
+    def folder_of(self, job: Mapping[str, Any]) -> Path:
+        """Return the folder for the weights of a job.
+
+        Args:
+            job: everything that identifies the training, as JSON.
+        """
+        return self._folder / digest(job)[:32]
+
+    def find(self, job: Mapping[str, Any]) -> TrainingRecord | None:
+        """Return the record of a finished training, or None if it has to be trained.
+
+        Raises:
+            CassetteMissError: if a cassette is replayed that does not have it.
+            TrainingError: if the cassette's record is damaged.
+        """
+        if self._recording is not None:
+            value = self._recording.get_record(_KIND, job)
+            if value is not None:
+                return _read_recorded(value)
+        record = _read_record(self.folder_of(job))
+        if record is not None and self._recording is not None:
+            self._recording.put_record(_KIND, job, record.to_json())
+        return record
+
+    def save(self, job: Mapping[str, Any], record: TrainingRecord, rows: Path) -> None:
+        """Move the rows to the folder of the weights, and write the record last."""
+        folder = self.folder_of(job)
+        os.replace(rows, folder / ROWS)
+        write_file(folder / _RECORD, pretty_json(record.to_json()))
+        if self._recording is not None:
+            self._recording.put_record(_KIND, job, record.to_json())
+
+
+def _read_record(folder: Path) -> TrainingRecord | None:
+    try:
+        return TrainingRecord.from_json(orjson.loads((folder / _RECORD).read_bytes()))
+    except (OSError, ValueError):
+        return None  # missing or damaged: the trainer checks the weights again
+
+
+def _read_recorded(value: Mapping[str, Any]) -> TrainingRecord:
+    try:
+        return TrainingRecord.from_json(value)
+    except ValueError as error:
+        raise TrainingError(
+            f"the cassette's record of a training cannot be read ({error}): record it again"
+        ) from error
+
+
+def adapters_folder() -> Path:
+    """The folder of trained weights, in $LMPIPE_HOME or in the user's cache folder."""
+    return home_folder() / "adapters"

@@ -1,0 +1,41 @@
+"""The plan of a compile: its phases and their worst case."""
+
+from __future__ import annotations
+
+from helpers.world import recipe, student
+
+import lmpipe
+from lmpipe.compiling.recipe import prepare
+from lmpipe.lm.spend import Spend
+
+
+def test_the_phases_are_in_their_order() -> None:
+    plan = prepare(recipe(optimizer=lmpipe.LabeledFewShot())).plan()
+    assert plan.train_check is not None
+    assert plan.phases == (plan.baselines, plan.search, plan.result, plan.test, plan.train_check)
+    assert [phase.label for phase in plan.phases] == [
+        "baselines on validation",
+        "labeled on train and validation",
+        "the result on validation",
+        "baselines and result on test",
+        "the result on train",
+    ]
+
+
+def test_the_total_is_the_sum_of_the_phases() -> None:
+    plan = prepare(recipe(student=student(context=100, price=(1.0, 2.0)))).plan()
+    assert plan.total == sum((phase.worst for phase in plan.phases), Spend())
+    assert plan.total.calls > 0
+
+
+def test_every_phase_counts_its_examples() -> None:
+    plan = prepare(recipe()).plan()
+    baselines = 2  # as declared, and constrained
+    assert plan.baselines.runs == baselines * 30
+    assert plan.result.runs == 30
+    assert plan.test.runs == (baselines + 1) * 40
+
+
+def test_without_test_examples_the_test_costs_nothing() -> None:
+    plan = prepare(recipe(test=None)).plan()
+    assert (plan.test.runs, plan.test.worst.calls) == (0, 0)
