@@ -10,13 +10,14 @@ VLLM   := $(CACHE)/environments/vllm
 TRAIN  := $(CACHE)/environments/train
 GPU    := $(shell command -v nvidia-smi)
 
-.PHONY: help demo demo-weights environments test test-real record bench lint types imports check format clean
+.PHONY: help demo demo-weights environments test test-real test-browser record bench lint types imports check format clean
 
 help:
 	@echo 'make demo          compile programs/tickets.py with the embedded model (minutes on 2 cores)'
 	@echo 'make demo-weights  train LoRA adapters for that model and serve them (30 min on 2 cores)'
 	@echo 'make test          run all tests that need no model: offline, a minute or two'
 	@echo 'make test-real     run the tests with real models: the embedded one, vLLM, training'
+	@echo 'make test-browser  test the report page in Chromium, which must be installed'
 	@echo 'make bench         compare the cost of a call with DSPy (15 min on an idle machine)'
 	@echo 'make environments  create the environments of vLLM and of training (5 GB, in the cache)'
 	@echo 'make record        record the cassettes of the tests again, with the embedded model'
@@ -65,6 +66,15 @@ test: $(VENV)/.dev
 
 test-real: $(VENV)/.dev environments
 	$(BIN)/pytest -m real
+
+test-browser: $(VENV)/.browser
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null || { \
+		echo 'Chromium is missing. Install it (Debian: apt-get install chromium) or set CHROMIUM=PATH.'; exit 1; }
+	$(BIN)/pytest -m browser tests/report
+
+$(VENV)/.browser: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --group browser
+	@touch $@
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py --profile

@@ -1,4 +1,4 @@
-"""How good the handling of a ticket is: half for the team, half for the details."""
+"""Score the handling of a ticket: one half for the team, one half for the details."""
 
 from lmpipe.metrics import exact_match, field_accuracy, weighted
 

@@ -1,10 +1,10 @@
-"""Banking77: which of 77 intents does a customer of a bank have?
+"""Banking77: classify messages to a bank by 77 intents.
 
     lmpipe compile programs/banking77.py
     lmpipe compile programs/banking77.py --train FILE --test FILE --train-size 200 --val-size 100
 
-The public set (Casanueva et al. 2020, CC-BY-4.0) is loaded by its hub name, which needs
-`pip install 'lmpipe[datasets]'`; or give JSONL or CSV files with `text` and `label`.
+The public data set (Casanueva et al. 2020, CC-BY-4.0) is loaded by its hub name, which needs
+`pip install 'lmpipe[datasets]'`. JSONL or CSV files with `text` and `label` work without it.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class ClassifyIntent(lmpipe.Signature):
 
 
 def banking77(split: str) -> lmpipe.Source:
-    """One of the two parts of the public set."""
+    """Return a split of the public data set: `train` or `test`."""
     return lmpipe.Source(
         HUB_NAME, inputs=["text"], split=split, required=["label"], convert=named_label
     )
 
 
 def named_label(row: dict[str, object]) -> dict[str, object]:
-    """The hub's rows hold the label as a number and its name beside it."""
+    """Replace the numeric label of a row from the hub by its name."""
     return {"text": row["text"], "label": row.get("label_text", row["label"])}
 
 

@@ -1,12 +1,12 @@
-"""GSM8K: grade-school math word problems, with the three programs of the DSPy paper.
+"""GSM8K: solve grade-school math word problems, with the three programs of the DSPy paper.
 
     lmpipe compile programs/gsm8k.py                    # chain of thought
     lmpipe compile programs/gsm8k.py:vanilla
     lmpipe compile programs/gsm8k.py:reflection --train FILE --test FILE
 
-The public set (Cobbe et al. 2021, MIT) is loaded by its hub name, which needs
-`pip install 'lmpipe[datasets]'`; or give JSONL or CSV files with `question` and `answer`.
-Programs: arXiv 2310.03714, section 6 (vanilla, CoT and ThoughtReflection).
+The public data set (Cobbe et al. 2021, MIT) is loaded by its hub name, which needs
+`pip install 'lmpipe[datasets]'`. JSONL or CSV files with `question` and `answer` work without it.
+The programs are those of arXiv 2310.03714, section 6: vanilla, CoT and ThoughtReflection.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Compare(lmpipe.Signature):
 class Reflection(lmpipe.Module):
     """Sample several chains of thought, then compare them."""
 
-    # Each chain, and the comparison, may be asked for a second time.
+    # Each chain and the comparison may be retried once.
     max_calls = 2 * (CHAINS + 1)
 
     def __init__(self) -> None:
@@ -49,14 +49,14 @@ class Reflection(lmpipe.Module):
 
 
 def gsm8k(split: str) -> lmpipe.Source:
-    """One of the two parts of the public set."""
+    """Return a split of the public data set: `train` or `test`."""
     return lmpipe.Source(
         f"openai/gsm8k:main:{split}", inputs=["question"], required=["answer"], convert=split_answer
     )
 
 
 def split_answer(row: dict[str, str]) -> dict[str, object]:
-    """The hub's answers are a solution, then `####`, then the number."""
+    """Split an answer of the data set, which is a solution, `####`, and the number."""
     solution, _, number = row["answer"].rpartition("####")
     return {
         "question": row["question"],

@@ -1,4 +1,4 @@
-"""Support tickets: route a customer's message to a team and read three details off it.
+"""Support tickets: route a customer's message to a team and extract three details.
 
     lmpipe compile programs/tickets.py
 
@@ -36,7 +36,7 @@ class ReadDetails(lmpipe.Signature):
 
 
 class Ticket(lmpipe.Signature):
-    """A message with what the support desk needs to know of it."""
+    """A message with its team and details."""
 
     message: str = lmpipe.Input()
     team: Team = lmpipe.Output()
@@ -46,7 +46,7 @@ class Ticket(lmpipe.Signature):
 
 
 class Tickets(lmpipe.Module):
-    """Route a message and read its details; the two questions do not wait for each other's data."""
+    """Route a message and extract its details, with two predictors that are independent."""
 
     def __init__(self) -> None:
         self.route = lmpipe.Predict(RouteTicket, max_tokens=16)
@@ -67,7 +67,7 @@ class Tickets(lmpipe.Module):
 
 
 def tickets(split: str) -> lmpipe.Source:
-    """One of the three parts of the data."""
+    """Return a split of the data: `train`, `val` or `test`."""
     return lmpipe.Source(DATA / f"tickets_{split}.jsonl", inputs=["message"], required=FIELDS)
 
 

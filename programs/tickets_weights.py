@@ -2,9 +2,9 @@
 
     lmpipe compile programs/tickets_weights.py
 
-The student is SmolLM2-135M, served by vLLM, and is its own teacher: what it answers rightly with
-demonstrations in its prompt becomes what it learns to answer without them. Needs an environment
-with vLLM and one that trains; `lmpipe doctor` tells whether they are there.
+The student is SmolLM2-135M, served by vLLM. It is also the teacher: the student is trained on its
+correct answers with demonstrations in the prompt, to give them without demonstrations. This needs
+an environment with vLLM and one for training; `lmpipe doctor` checks both.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import lmpipe
 from programs import tickets
 
-# What a small model on a CPU wants; on a GPU leave `args` and `env` out. vLLM 0.32 for the CPU dies
-# of a seeded sample whose prompt comes in chunks ("CPU Generator does not use offset").
+# Settings for a small model on a CPU; omit `args` and `env` on a GPU. Chunked prefill is off, as
+# it makes vLLM 0.32 for CPUs crash on seeded samples ("CPU Generator does not use offset").
 ON_CPU = "--dtype bfloat16 --enforce-eager --block-size 32 --max-num-seqs 32"
 server = lmpipe.ServerSpec(
     model="local",
@@ -29,5 +29,5 @@ recipe = tickets.recipe.replace(
     ),
     student=lmpipe.LM("vllm/smollm2-135m", context=2048),
     servers=[server],
-    racing=None,  # four kinds of candidates, each scored on all examples
+    racing=None,  # score all four kinds of candidates on all validation examples
 )

@@ -13,7 +13,7 @@ from lmpipe.compiling.final_test import is_shown
 from lmpipe.compiling.recipe import prepare
 from lmpipe.lm.request import Request
 from lmpipe.optimize.engine.budget import Budget
-from lmpipe.report import write_report
+from lmpipe.report.page import write_report
 
 
 def lines(run: lmpipe.Run, name: str) -> list[dict[str, object]]:

@@ -1,10 +1,12 @@
-"""Evaluations: figures, files, and failures told apart."""
+"""Evaluations: totals, files, and failures by kind."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
+import inspect
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -48,7 +50,7 @@ def test_rows_are_saved_as_json_lines(tmp_path: Path) -> None:
     assert [(line["index"], line["score"]) for line in lines] == [(0, 0.0), (1, 1.0), (2, 0.0)]
 
 
-def test_a_csv_keeps_fields_that_are_called_like_its_own_columns(tmp_path: Path) -> None:
+def test_a_csv_keeps_fields_that_have_the_name_of_a_column(tmp_path: Path) -> None:
     evaluated().save(tmp_path / "rows.csv")
     with (tmp_path / "rows.csv").open(newline="") as file:
         saved = list(csv.DictReader(file))
@@ -62,7 +64,7 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> 
         evaluated().save(tmp_path / name)
 
 
-def test_the_latency_is_a_share_of_the_rows_times() -> None:
+def test_the_latency_is_a_quantile_of_the_times_of_rows() -> None:
     result = Evaluation(tuple(row(n, Score(0.0), seconds=float(n)) for n in (3, 1, 2, 4)))
     assert [result.latency(share) for share in (0.0, 0.5, 1.0)] == [1.0, 3.0, 4.0]
 
@@ -73,15 +75,31 @@ def test_parts_are_means_over_all_rows() -> None:
     assert result.parts == {"form": 0.5}
 
 
-def test_a_concurrency_below_one_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"evaluate\(concurrency=0\): concurrency must be 1 or more"
-    ):
-        lmpipe.evaluate(PROGRAM, examples(), exact_match("score"), concurrency=0)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("concurrency", 0),
+        ("concurrency", 1.5),
+        ("row_timeout", 0),
+        ("row_timeout", -1),
+        ("row_timeout", float("nan")),
+    ],
+)
+def test_a_number_out_of_range_is_refused_before_the_lm_is_called(name: str, value: Any) -> None:
+    lm = lmpipe.ScriptedLM(says_one)
+    options: Any = {name: value}
+    with pytest.raises(ConfigError, match=rf"evaluate\({name}={value}\): {name} must be"):
+        lmpipe.evaluate(PROGRAM, examples(), exact_match("score"), lm=lm, **options)
+    assert lm.requests == []
+
+
+def test_evaluate_has_the_parameters_and_the_name_that_it_shows() -> None:
+    assert lmpipe.evaluate.__name__ == "evaluate"
+    assert inspect.signature(lmpipe.evaluate) == inspect.signature(lmpipe.aevaluate)
 
 
 class Hanging(lmpipe.ScriptedLM):
-    """Never answers the second question."""
+    """Never answers the second request."""
 
     async def complete(self, request: Request, **options: object) -> Reply:
         if "no. 1" in request.messages[-1].content:
@@ -98,7 +116,7 @@ class Sync(lmpipe.Module):
 
 
 @pytest.mark.parametrize("program", [PROGRAM, Sync()])
-def test_a_row_that_takes_too_long_is_a_failure_of_its_own_kind(program: lmpipe.Module) -> None:
+def test_a_row_that_takes_too_long_is_a_deadline_failure(program: lmpipe.Module) -> None:
     lm = Hanging(says_one)
     result = lmpipe.evaluate(
         program, examples(), lambda example, prediction: True, lm=lm, row_timeout=0.2
@@ -108,7 +126,7 @@ def test_a_row_that_takes_too_long_is_a_failure_of_its_own_kind(program: lmpipe.
     assert [row.score.value for row in result.rows] == [1.0, 0.0, 1.0]
 
 
-def test_a_timeout_of_the_programs_own_is_the_programs() -> None:
+def test_a_timeout_that_the_program_raises_is_a_program_failure() -> None:
     class Impatient(Sync):
         def forward(self, message: str) -> object:
             raise TimeoutError("the database is slow")
@@ -118,11 +136,6 @@ def test_a_timeout_of_the_programs_own_is_the_programs() -> None:
 
     result = lmpipe.evaluate(Impatient(), examples(), any_score, row_timeout=60)
     assert result.failures == {"program": 3}
-
-
-def test_a_row_timeout_of_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match="row_timeout must be above 0"):
-        lmpipe.evaluate(PROGRAM, examples(), exact_match("score"), row_timeout=0)
 
 
 def broken(example: lmpipe.Example, prediction: object, trace: object) -> bool:
@@ -143,13 +156,13 @@ def test_an_lm_that_refuses_every_row_is_an_error() -> None:
         lmpipe.evaluate(PROGRAM, examples(), exact_match("score"), lm=lmpipe.ScriptedLM(refuses))
 
 
-def test_few_rows_that_all_fail_are_failures_of_rows() -> None:
-    options = RunOptions(scope={"lm": lmpipe.ScriptedLM(refuses)}, few=True)
+def test_few_rows_may_all_fail() -> None:
+    options = RunOptions(scope={"lm": lmpipe.ScriptedLM(refuses)}, may_all_fail=True)
     result = loop.run_sync(run_examples(PROGRAM, examples(), exact_match("score"), options))
     assert result.failures == {"request": 3}
 
 
-def test_an_input_that_another_predictor_spoilt_is_a_failure_of_its_row() -> None:
+def test_an_invalid_input_from_another_predictor_is_a_failure_of_the_row() -> None:
     class Chain(lmpipe.Module):
         def __init__(self) -> None:
             self.last = lmpipe.Predict("number: int -> colour")

@@ -1,4 +1,4 @@
-"""Metrics that ask an LM: which one, on whose account, and how often they may."""
+"""Metrics that call an LM: which LM, whose spend, and the maximum number of calls."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evaluate(metric: Any, **options: Any) -> lmpipe.Evaluation:
 
 
 @pytest.mark.parametrize("metric", [judged, blocking])
-def test_a_judges_calls_are_accounted_apart_and_stay_out_of_the_trace(metric: Any) -> None:
+def test_the_calls_of_a_judge_have_their_own_role_and_are_not_in_the_trace(metric: Any) -> None:
     result = evaluate(metric, judge=judge_lm())
     assert result.score == 1.0
     assert {role: spend.calls for role, spend in result.spend.by_role.items()} == {
@@ -55,14 +55,14 @@ def test_a_judges_calls_are_accounted_apart_and_stay_out_of_the_trace(metric: An
     assert result.rows[0].trace.calls == 1
 
 
-def test_without_a_judge_the_configured_lm_judges_and_never_the_student() -> None:
+def test_without_a_judge_the_configured_lm_is_called_and_not_the_student() -> None:
     configured = judge_lm()
     with lmpipe.using(lm=configured):
         evaluate(judged)
     assert {request.lm.model for request in configured.requests} == {"scripted/judge"}
 
 
-def test_a_predictors_own_lm_judges_before_any_other() -> None:
+def test_the_lm_of_a_predictor_in_the_metric_comes_first() -> None:
     own, given = judge_lm(), judge_lm()
     ask = lmpipe.Predict("colour -> good: bool", lm=own)
 
@@ -73,7 +73,7 @@ def test_a_predictors_own_lm_judges_before_any_other() -> None:
     assert (bool(own.requests), bool(given.requests)) == (True, False)
 
 
-def test_a_metric_may_choose_its_lm_on_the_spot() -> None:
+def test_a_metric_may_choose_its_lm_with_using() -> None:
     chosen, given = judge_lm(), judge_lm()
 
     async def metric(example: lmpipe.Example, prediction: Any) -> bool:
@@ -96,13 +96,13 @@ def test_a_module_can_be_a_metric() -> None:
     assert evaluate(Judge(), judge=judge_lm()).spend.by_role["judge"].calls == 6
 
 
-def test_what_a_metric_says_of_its_calls_is_found_behind_what_wraps_it() -> None:
+def test_the_declared_calls_of_wrapped_and_combined_metrics_are_found() -> None:
     assert metric_calls(exact_match("colour")) == 0
     assert metric_calls(partial(judged)) == 1
     assert metric_calls(all_of(exact_match("colour"), judged, blocking)) == 2
 
 
-def test_combined_metrics_may_ask_in_any_way() -> None:
+def test_combined_metrics_may_be_async_and_blocking() -> None:
     result = evaluate(all_of(judged, blocking), judge=judge_lm())
     assert result.spend.by_role["judge"].calls == 12
 
@@ -111,11 +111,11 @@ def test_a_wrong_number_of_calls_is_refused() -> None:
     def metric(example: lmpipe.Example, prediction: Any) -> bool:
         return True
 
-    with pytest.raises(MetricError, match="max_calls is -1"):
+    with pytest.raises(MetricError, match=r"metric\(max_calls=-1\): max_calls must be 0 or more"):
         judge(max_calls=-1)(metric)
 
 
-def test_a_metric_that_blocks_and_does_not_say_so_is_told_to() -> None:
+def test_a_blocking_metric_without_declared_calls_is_refused_with_the_remedy() -> None:
     def metric(example: lmpipe.Example, prediction: Any) -> bool:
         return blocking(example, prediction)
 
@@ -123,17 +123,17 @@ def test_a_metric_that_blocks_and_does_not_say_so_is_told_to() -> None:
         evaluate(metric, judge=judge_lm())
 
 
-def test_outside_of_a_compile_a_metric_may_ask_as_often_as_it_likes() -> None:
+def test_outside_a_compile_a_metric_may_make_any_number_of_calls() -> None:
     async def metric(example: lmpipe.Example, prediction: Any) -> bool:
         return await judged(example, prediction) and await judged(example, prediction)
 
     assert evaluate(metric, judge=judge_lm()).spend.by_role["judge"].calls == 12
 
 
-# What goes wrong.
+# Failures.
 
 
-def test_a_judge_that_is_away_stops_the_run() -> None:
+def test_an_unavailable_judge_stops_the_evaluation() -> None:
     def away(request: Request) -> str:
         raise LMUnavailableError("the judge is away")
 
@@ -142,7 +142,7 @@ def test_a_judge_that_is_away_stops_the_run() -> None:
 
 
 def some(text: str | Exception) -> lmpipe.ScriptedLM:
-    """A judge that fails on red."""
+    """A judge that fails on the colour red."""
 
     def script(request: Request) -> str:
         if "red" not in request.messages[-1].content:
@@ -155,7 +155,7 @@ def some(text: str | Exception) -> lmpipe.ScriptedLM:
 
 
 @pytest.mark.parametrize("reply", ["perhaps", LMRequestError("too long", status=400)])
-def test_what_a_judge_does_on_one_row_is_a_failure_of_the_metric(reply: Any) -> None:
+def test_a_judges_error_on_one_row_is_a_metric_failure(reply: Any) -> None:
     with lmpipe.using(lm=some(reply)):
         result = lmpipe.evaluate(
             lmpipe.Predict("thing -> colour"),
@@ -169,15 +169,15 @@ def test_what_a_judge_does_on_one_row_is_a_failure_of_the_metric(reply: Any) -> 
     assert result.failures == {"metric": apples}
 
 
-def test_a_judge_with_a_wrong_key_stops_the_run() -> None:
+def test_a_judge_with_a_wrong_key_stops_the_evaluation() -> None:
     with pytest.raises(LMRequestError, match="who are you"):
         evaluate(judged, judge=some(LMRequestError("who are you", status=401)))
 
 
-# In a compile.
+# Within a compile.
 
 
-def test_in_a_compile_a_metric_that_says_nothing_may_not_ask(tmp_path: Path) -> None:
+def test_in_a_compile_a_metric_without_declared_calls_may_not_call_an_lm(tmp_path: Path) -> None:
     async def metric(example: lmpipe.Example, prediction: Any) -> bool:
         return await judged(example, prediction)
 
@@ -195,7 +195,7 @@ def test_the_plan_counts_the_judge() -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 64])
-def test_a_budget_holds_for_program_and_judge_together(tmp_path: Path, concurrency: int) -> None:
+def test_a_budget_covers_program_and_judge_together(tmp_path: Path, concurrency: int) -> None:
     lm, other = student(), judge_lm()
     run = lmpipe.compile(
         recipe(student=lm, judge=other, metric=judged, budget=lmpipe.Budget(calls=500)),
@@ -207,7 +207,9 @@ def test_a_budget_holds_for_program_and_judge_together(tmp_path: Path, concurren
     assert run.account.by_role["judge"].calls > 0
 
 
-def test_where_a_judged_budget_ends_does_not_depend_on_concurrency(tmp_path: Path) -> None:
+def test_concurrency_does_not_change_where_a_budget_stops_a_judged_compile(
+    tmp_path: Path,
+) -> None:
     spent = set()
     for concurrency in (1, 7, 64):
         run = lmpipe.compile(
@@ -225,12 +227,12 @@ def test_a_budget_in_dollars_needs_the_judges_price() -> None:
         prepare(recipe(metric=judged, judge=own, budget=lmpipe.Budget(usd=1)))
 
 
-def test_the_judge_is_part_of_what_decides_a_result() -> None:
+def test_the_judge_is_part_of_the_recipe_hash() -> None:
     one = prepare(recipe(metric=judged, judge=judge_lm()))
     other = prepare(recipe(metric=judged, judge=judge_lm(temperature=1.0)))
     assert one.hash != other.hash
     assert one.identity["judge"]["model"] == "scripted/judge"
 
 
-def test_a_judge_that_nothing_asks_decides_nothing() -> None:
+def test_an_unused_judge_is_not_part_of_the_recipe_hash() -> None:
     assert prepare(recipe(judge=judge_lm())).hash == prepare(recipe()).hash

@@ -1,4 +1,4 @@
-"""Rows that stream to disk: the same figures, the same file, nothing kept."""
+"""Rows that are written to disk: the same totals, the same file, nothing kept in memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def examples(numbers: list[int]) -> list[lmpipe.Example]:
 
 
 def says(request: Request) -> str:
-    """Now a number, now nonsense, by what it is asked."""
+    """A number or nonsense, depending on the message."""
     number = int(request.messages[-1].content.rsplit(" ", 1)[-1].split()[0])
     return "nonsense" if number % 7 == 3 else f"## score\n{number % 3}"
 
@@ -49,7 +49,7 @@ def evaluated(numbers: list[int], path: Path | None, *, concurrency: int = 8) ->
     )
 
 
-def figures(result: Evaluation) -> list[object]:
+def summary_of(result: Evaluation) -> list[object]:
     return [
         result.score,
         result.interval,
@@ -68,15 +68,15 @@ def figures(result: Evaluation) -> list[object]:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30), st.sampled_from([1, 3, 64]))
-def test_rows_on_disk_come_to_the_same_figures_and_the_same_rows(
+def test_rows_on_disk_have_the_same_totals_and_the_same_content(
     numbers: list[int], concurrency: int
 ) -> None:
-    numbers = [0, *numbers]  # a row that is sound: rows that all fail alike are an error
+    numbers = [0, *numbers]  # one row succeeds: an error is raised if all fail in the same way
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         kept = evaluated(numbers, None, concurrency=concurrency)
         stored = evaluated(numbers, path, concurrency=concurrency)
-        assert figures(stored) == figures(kept)
+        assert summary_of(stored) == summary_of(kept)
         assert [row.to_json() for row in stored.rows] == [row.to_json() for row in kept.rows]
         kept.save(Path(folder) / "kept.jsonl")
         assert path.read_bytes() == (Path(folder) / "kept.jsonl").read_bytes()
@@ -84,7 +84,7 @@ def test_rows_on_disk_come_to_the_same_figures_and_the_same_rows(
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30))
-def test_a_csv_is_the_same_either_way(numbers: list[int]) -> None:
+def test_a_csv_is_the_same_for_stored_and_kept_rows(numbers: list[int]) -> None:
     numbers = [0, *numbers]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.csv"
@@ -94,7 +94,7 @@ def test_a_csv_is_the_same_either_way(numbers: list[int]) -> None:
         assert [row.index for row in stored.rows] == list(range(len(numbers)))
 
 
-def test_a_row_read_back_is_what_the_file_says(tmp_path: Path) -> None:
+def test_a_row_is_read_back_from_the_file(tmp_path: Path) -> None:
     rows = evaluated([0, 1, 3], tmp_path / "rows.jsonl").rows
     assert rows[0].prediction == {"score": 0}
     assert dict(rows[1].example.inputs) == {"message": "message 1"}
@@ -105,7 +105,7 @@ def test_a_row_read_back_is_what_the_file_says(tmp_path: Path) -> None:
         rows[3]
 
 
-def test_rows_of_several_shapes_keep_their_own_inputs(tmp_path: Path) -> None:
+def test_rows_with_different_inputs_are_read_back_with_theirs(tmp_path: Path) -> None:
     class Either(lmpipe.Module):
         def __init__(self) -> None:
             self.ask = lmpipe.Predict("message -> score: int")
@@ -124,13 +124,13 @@ def test_rows_of_several_shapes_keep_their_own_inputs(tmp_path: Path) -> None:
     assert names == [("message",), ("message",), ("other",), ("message",)]
 
 
-def test_the_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_the_file_gets_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text("of an earlier day\n")
+    path.write_text("of an earlier run\n")
 
     def dies(request: Request) -> str:
         if "message 5" in request.messages[-1].content:
-            raise LMUnavailableError("the server is away")
+            raise LMUnavailableError("the server is down")
         return "## score\n1"
 
     with pytest.raises(LMUnavailableError):
@@ -142,14 +142,14 @@ def test_the_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
             save_to=path,
             concurrency=1,
         )
-    assert path.read_text() == "of an earlier day\n"
+    assert path.read_text() == "of an earlier run\n"
     part = (tmp_path / "rows.jsonl.part").read_bytes().splitlines()
     assert [orjson.loads(line)["index"] for line in part] == list(range(5))
 
 
-def test_a_csv_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
+def test_an_incomplete_csv_leaves_no_file(tmp_path: Path) -> None:
     def dies(request: Request) -> str:
-        raise LMUnavailableError("the server is away")
+        raise LMUnavailableError("the server is down")
 
     with pytest.raises(LMUnavailableError):
         lmpipe.evaluate(
@@ -162,7 +162,7 @@ def test_a_csv_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.csv*")) == []
 
 
-def test_rows_are_not_kept(tmp_path: Path) -> None:
+def test_rows_are_not_kept_in_memory(tmp_path: Path) -> None:
     alive: weakref.WeakSet[Traced] = weakref.WeakSet()
 
     class Traced(lmpipe.Module):
@@ -217,14 +217,14 @@ def test_an_empty_generator_is_refused(tmp_path: Path) -> None:
         lmpipe.evaluate(PROGRAM, iter(()), metric, save_to=tmp_path / "rows.jsonl")
 
 
-def test_rows_may_be_saved_again_in_another_form(tmp_path: Path) -> None:
+def test_stored_rows_may_be_saved_in_another_format(tmp_path: Path) -> None:
     evaluated([0, 1, 2], tmp_path / "rows.jsonl").save(tmp_path / "rows.csv")
     with (tmp_path / "rows.csv").open(newline="") as file:
         assert [line["message"] for line in csv.DictReader(file)] == ["", "", ""]
 
 
 @pytest.mark.parametrize("name", ["rows.txt", "nowhere/rows.jsonl"])
-def test_a_file_that_cannot_be_written_is_refused_before_anything_is_asked(
+def test_a_file_that_cannot_be_written_is_refused_before_the_lm_is_called(
     tmp_path: Path, name: str
 ) -> None:
     lm = lmpipe.ScriptedLM(says)
@@ -241,10 +241,10 @@ def test_a_file_that_was_changed_is_named(tmp_path: Path) -> None:
         rows[2]
 
 
-async def test_a_slow_row_holds_no_more_than_a_window_of_others(
+async def test_a_slow_row_holds_back_at_most_a_window_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmpipe.evaluation.evaluate._LEAST_WINDOW", 10)
+    monkeypatch.setattr("lmpipe.evaluation.evaluate._MIN_WINDOW", 10)
     ended: list[int] = []
     release = asyncio.Event()
 
@@ -262,7 +262,8 @@ async def test_a_slow_row_holds_no_more_than_a_window_of_others(
 
     def row_ended(row: Row) -> None:
         ended.append(row.index)
-        if len(ended) == 31:  # 2 in flight hold a window of 32 rows, the first of them not ended
+        # The window has 16 rows for each run in flight; the slow one is the first of its 32.
+        if len(ended) == 31:
             release.set()
 
     result = await lmpipe.aevaluate(

@@ -1,3 +1,5 @@
+"""Metrics that combine others."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -46,12 +48,12 @@ async def judge(example: Example, prediction: Any) -> float:
         (mean_of(all_of(half), any_of(half)), 0.5),
     ],
 )
-def test_values_are_joined(metric: CombinedMetric, value: float) -> None:
+def test_values_are_combined(metric: CombinedMetric, value: float) -> None:
     assert metric(ROW, PREDICTION).value == pytest.approx(value)
 
 
 @given(st.lists(st.tuples(st.floats(1e-6, 1e6), st.floats(0, 1)), min_size=1, max_size=6))
-def test_a_weighted_mean_lies_between_its_values(pairs: list[tuple[float, float]]) -> None:
+def test_a_weighted_mean_is_between_its_values(pairs: list[tuple[float, float]]) -> None:
     values = [value for _, value in pairs]
     got = weighted(*[(weight, fixed(value)) for weight, value in pairs])(ROW, PREDICTION).value
     assert min(values) - 1e-9 <= got <= max(values) + 1e-9
@@ -61,7 +63,7 @@ def fixed(value: float) -> Any:
     return lambda example, prediction: value
 
 
-def test_parts_of_parts_are_kept_by_their_own_names() -> None:
+def test_parts_of_parts_keep_their_names() -> None:
     score = mean_of(field_accuracy("team", "order"), half)(ROW, PREDICTION)
     assert score.parts == {
         "field_accuracy('team', 'order')": 0.5,
@@ -71,11 +73,11 @@ def test_parts_of_parts_are_kept_by_their_own_names() -> None:
     }
 
 
-def test_metrics_of_one_name_are_told_apart() -> None:
+def test_metrics_with_the_same_name_are_numbered() -> None:
     assert mean_of(half, half)(ROW, PREDICTION).parts == {"half": 0.5, "half #2": 0.5}
 
 
-def test_feedback_is_joined_line_by_line() -> None:
+def test_feedback_is_joined_in_lines() -> None:
     score = mean_of(exact_match("order"), fixed(1.0), half)(ROW, PREDICTION)
     assert score.feedback == "order: expected 7, got 8\nhalf right"
 
@@ -89,12 +91,12 @@ async def test_acall_awaits_async_metrics() -> None:
     assert (await mean_of(judge).acall(ROW, PREDICTION)).value == 0.25
 
 
-def test_a_plain_call_of_an_async_metric_says_what_to_do() -> None:
+def test_a_plain_call_of_an_async_metric_names_the_remedy() -> None:
     with pytest.raises(MetricError, match=r"judge is async; await metric\.acall"):
         mean_of(judge)(ROW, PREDICTION)
 
 
-def test_a_part_that_returns_no_score_is_named() -> None:
+def test_a_metric_that_returns_an_invalid_score_is_named() -> None:
     def vague(example: Example, prediction: Any) -> Any:
         return None
 
@@ -102,14 +104,14 @@ def test_a_part_that_returns_no_score_is_named() -> None:
         mean_of(vague)(ROW, PREDICTION)
 
 
-@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf")])
-def test_weights_are_positive(weight: float) -> None:
-    with pytest.raises(MetricError, match="the weight of half is"):
+@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf"), True, "1"])
+def test_weights_are_positive_numbers(weight: Any) -> None:
+    with pytest.raises(MetricError, match="weight of half must be"):
         weighted((weight, half), (1, half))
 
 
 @pytest.mark.parametrize("make", [weighted, mean_of, all_of, any_of])
-def test_nothing_cannot_be_combined(make: Any) -> None:
+def test_a_combination_needs_a_metric(make: Any) -> None:
     with pytest.raises(MetricError, match="needs at least one metric"):
         make()
 
@@ -119,6 +121,6 @@ def test_a_metric_with_other_parameters_is_refused_at_once() -> None:
         mean_of(lambda example: 1.0)  # type: ignore[arg-type]
 
 
-def test_a_combination_is_called_what_it_is() -> None:
+def test_the_name_of_a_combination_is_the_call_that_made_it() -> None:
     metric = weighted((3, exact_match("team")), (1, all_of(half)))
     assert repr(metric) == "weighted((0.75, exact_match('team')), (0.25, all_of(half)))"

@@ -1,3 +1,5 @@
+"""Metrics for typed fields."""
+
 from __future__ import annotations
 
 import datetime
@@ -87,7 +89,7 @@ def test_set_f1(gold: Any, predicted: Any, value: float) -> None:
     assert score(set_f1("x"), gold, predicted).value == pytest.approx(value)
 
 
-def test_set_f1_names_what_is_missing_and_what_is_too_much() -> None:
+def test_set_f1_names_missing_and_surplus_items() -> None:
     feedback = score(set_f1("x"), ["p", "q"], ["q", "r"]).feedback
     assert feedback == "x: missing ['p'], surplus ['r'] (F1 0.50)"
 
@@ -133,12 +135,12 @@ def test_field_accuracy_counts_the_leaves_of_all_fields() -> None:
     }
 
 
-def test_field_accuracy_names_the_leaves_that_are_wrong() -> None:
+def test_field_accuracy_names_the_wrong_leaves() -> None:
     feedback = score(field_accuracy("x"), {"a": 1, "b": 2}, {"a": 1, "b": 3}).feedback
     assert feedback == "1 of 2 fields are correct; x.b: expected 2, got 3"
 
 
-def test_field_accuracy_reads_the_row_under_another_name() -> None:
+def test_the_gold_field_of_field_accuracy_may_have_another_name() -> None:
     metric = field_accuracy("x", gold="y")
     assert metric(Example(y=1), SimpleNamespace(x=1)).value == 1
 
@@ -148,5 +150,5 @@ def test_field_accuracy_refuses_a_prediction_without_the_field() -> None:
         field_accuracy("x", "y")(Example(x=1, y=2), SimpleNamespace(x=1))
 
 
-def test_field_accuracy_is_called_what_it_is() -> None:
+def test_the_name_of_field_accuracy_is_the_call_that_made_it() -> None:
     assert field_accuracy("x", "y").__name__ == "field_accuracy('x', 'y')"

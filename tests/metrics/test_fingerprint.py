@@ -1,3 +1,5 @@
+"""The fingerprint of a metric changes with its code and settings, and with nothing else."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -165,7 +167,7 @@ def load(folder: Path, source: str) -> Any:
         ("LIMIT = 3", "LIMIT = 3\nOTHER = 1", True),
     ],
 )
-def test_what_the_metric_uses_of_its_module_counts(
+def test_the_parts_of_its_module_that_a_metric_uses_change_the_fingerprint(
     tmp_path: Path, old: str, new: str, same: bool
 ) -> None:
     one, other = load(tmp_path, BASE), load(tmp_path, BASE.replace(old, new))

@@ -1,3 +1,5 @@
+"""Numbers in text, and metrics that compare them."""
+
 from __future__ import annotations
 
 import math
@@ -51,22 +53,22 @@ from lmpipe.metrics import numeric_match, parse_number
         ("nan", None),
     ],
 )
-def test_numbers_are_read_from_text(text: str, number: float | None) -> None:
+def test_numbers_are_parsed_from_text(text: str, number: float | None) -> None:
     assert parse_number(text) == number
 
 
 @given(st.integers(-(10**18), 10**18))
-def test_integers_come_back_exactly(number: int) -> None:
+def test_integers_are_parsed_exactly(number: int) -> None:
     assert [parse_number(f"{number}"), parse_number(f"${number:,} in all")] == [number, number]
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_floats_come_back_exactly(number: float) -> None:
+def test_floats_are_parsed_exactly(number: float) -> None:
     assert parse_number(repr(number)) == number
 
 
 @given(st.text() | st.text("0123456789.,/-+e$% "))
-def test_any_text_gives_a_finite_number_or_none(text: str) -> None:
+def test_any_text_is_parsed_to_a_finite_number_or_none(text: str) -> None:
     number = parse_number(text)
     assert number is None or math.isfinite(number)
 
@@ -116,15 +118,17 @@ def test_tolerances(options: dict[str, float], predicted: float, score: float) -
     assert value(10, predicted, **options) == score
 
 
-def test_a_row_without_a_number_is_an_error() -> None:
-    with pytest.raises(MetricError, match="'unknown' holds no number"):
+def test_a_gold_value_without_a_number_is_an_error() -> None:
+    with pytest.raises(MetricError, match="'unknown' contains no number"):
         value("unknown", 1)
 
 
-@pytest.mark.parametrize("tolerance", [-1, math.nan, math.inf])
-def test_a_tolerance_is_finite_and_not_negative(tolerance: float) -> None:
-    with pytest.raises(MetricError, match="tolerance is"):
-        numeric_match("answer", tolerance=tolerance)
+@pytest.mark.parametrize("name", ["tolerance", "relative"])
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, True, "1"])
+def test_a_tolerance_is_a_finite_number_of_0_or_more(name: str, value: Any) -> None:
+    options: Any = {name: value}
+    with pytest.raises(MetricError, match=rf"numeric_match\({name}=.*: {name} must be"):
+        numeric_match("answer", **options)
 
 
 def test_settings_are_in_the_name() -> None:

@@ -1,3 +1,5 @@
+"""Which callables are metrics, how they are called, and which scores are valid."""
+
 from __future__ import annotations
 
 import math
@@ -53,7 +55,7 @@ class OnlyAsync:
         return 0.75
 
     def __call__(self, example: Example, prediction: Any, trace: Any) -> float:
-        raise AssertionError("the async door comes first")
+        raise AssertionError("acall comes first")
 
 
 @pytest.mark.parametrize(
@@ -68,18 +70,18 @@ class OnlyAsync:
         lambda example, prediction: True,
     ],
 )
-async def test_a_metric_gets_the_trace_where_it_wants_it(metric: Any) -> None:
+async def test_a_metric_gets_the_trace_if_it_takes_it(metric: Any) -> None:
     assert await bind_metric(metric)(ROW, "a", "trace") == Score(1.0)
 
 
-async def test_the_trace_does_not_take_the_place_of_an_option() -> None:
+async def test_the_trace_is_not_passed_as_an_option() -> None:
     def near(example: Example, prediction: Any, tolerance: float = 0.5) -> float:
         return tolerance
 
     assert await call_metric(near, ROW, "a", "trace") == Score(0.5)
 
 
-async def test_options_bound_by_partial_stay() -> None:
+async def test_options_bound_by_partial_are_kept() -> None:
     def near(example: Example, prediction: Any, *, tolerance: float) -> float:
         return tolerance
 
@@ -118,19 +120,19 @@ async def test_values_become_floats_in_range(result: Any, value: float) -> None:
 @pytest.mark.parametrize(
     ("result", "remedy"),
     [
-        (None, "every path"),
-        ("1", "every path"),
-        ([1.0], "every path"),
-        (math.nan, "division"),
-        (math.inf, "division"),
-        (85, "greatest value"),
-        (-0.5, "greatest value"),
-        (Score(2.0), "greatest value"),
-        (Score(1.0, parts={"a": math.nan}), "parts that are finite"),
-        (Score(1.0, feedback=None), "feedback that is text"),  # type: ignore[arg-type]
+        (None, "every code path"),
+        ("1", "every code path"),
+        ([1.0], "every code path"),
+        (math.nan, "division by zero"),
+        (math.inf, "division by zero"),
+        (85, "maximum value"),
+        (-0.5, "maximum value"),
+        (Score(2.0), "maximum value"),
+        (Score(1.0, parts={"a": math.nan}), "parts must be finite"),
+        (Score(1.0, feedback=None), "feedback must be text"),  # type: ignore[arg-type]
     ],
 )
-async def test_what_is_no_score_is_an_error(result: Any, remedy: str) -> None:
+async def test_an_invalid_score_is_an_error(result: Any, remedy: str) -> None:
     def vague(example: Example, prediction: Any) -> Any:
         return result
 
@@ -147,12 +149,12 @@ def test_other_parameters_are_refused_at_once(metric: Any) -> None:
         bind_metric(metric)
 
 
-def test_what_is_no_function_is_refused() -> None:
+def test_an_object_that_cannot_be_called_is_refused() -> None:
     with pytest.raises(MetricError, match=r"expected a metric.*'exact'"):
         bind_metric("exact")  # type: ignore[arg-type]
 
 
-async def test_what_a_metric_raises_comes_out_untouched() -> None:
+async def test_exceptions_of_a_metric_are_passed_on_unchanged() -> None:
     error = ZeroDivisionError("mine")
 
     def broken(example: Example, prediction: Any) -> float:

@@ -1,3 +1,5 @@
+"""Metrics for text."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -40,18 +42,18 @@ def value(metric: FieldMetric, gold: Any, predicted: Any) -> float:
         ("", ""),
     ],
 )
-def test_text_is_normalised(text: str, normal: str) -> None:
+def test_text_is_normalized(text: str, normal: str) -> None:
     assert normalize_text(text) == normal
 
 
 @given(st.text())
-def test_normal_text_has_single_spaces_and_no_capitals(text: str) -> None:
+def test_normalized_text_has_single_spaces_and_no_capitals(text: str) -> None:
     normal = normalize_text(text)
     assert normal == " ".join(normal.split()) == normal.casefold()
 
 
 @given(words)
-def test_normalising_twice_changes_nothing(text: str) -> None:
+def test_normalizing_twice_changes_nothing(text: str) -> None:
     assert normalize_text(normalize_text(text)) == normalize_text(text)
 
 
@@ -149,11 +151,11 @@ def test_the_gold_field_may_have_another_name() -> None:
     [{"answer": "x"}, SimpleNamespace(answer="x"), "x"],
     ids=["dict", "object", "text"],
 )
-def test_predictions_are_objects_mappings_or_the_value_itself(prediction: Any) -> None:
+def test_a_prediction_is_an_object_a_mapping_or_the_value_itself(prediction: Any) -> None:
     assert normalized_match("answer")(Example(answer="x"), prediction).value == 1
 
 
-def test_a_text_is_not_asked_for_its_methods() -> None:
+def test_a_text_is_the_value_even_if_it_has_a_method_of_the_fields_name() -> None:
     assert normalized_match("title")(Example(title="x"), "x").value == 1
 
 
@@ -163,12 +165,12 @@ def test_a_prediction_without_the_field_is_an_error(prediction: Any) -> None:
         normalized_match("answer")(Example(answer="x"), prediction)
 
 
-def test_a_row_without_the_field_is_an_error() -> None:
+def test_an_example_without_the_field_is_an_error() -> None:
     with pytest.raises(MetricError, match=r"did you mean 'answer'.*gold="):
         normalized_match("anwser")(Example(answer="x"), SimpleNamespace(anwser="x"))
 
 
-def test_a_metric_is_called_what_it_is() -> None:
+def test_the_name_of_a_metric_is_the_call_that_made_it() -> None:
     metric = normalized_match("answer", gold="label")
     assert metric.__name__ == repr(metric) == "normalized_match('answer', gold='label')"
 
@@ -178,6 +180,6 @@ def test_a_metric_needs_a_field() -> None:
         contains()
 
 
-def test_another_gold_name_goes_with_one_field() -> None:
-    with pytest.raises(MetricError, match="goes with one field"):
+def test_another_gold_name_needs_exactly_one_field() -> None:
+    with pytest.raises(MetricError, match="needs exactly one field"):
         contains("a", "b", gold="c")

@@ -1,4 +1,4 @@
-"""Every program of the repository compiles from files, end to end."""
+"""Every program of the repository compiles end to end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROWS = {
     "target",
     ["banking77.py", "gsm8k.py", "gsm8k.py:vanilla", "gsm8k.py:reflection"],
 )
-def test_a_program_on_a_public_set_compiles_from_local_files(target: str, tmp_path: Path) -> None:
+def test_a_program_for_a_public_set_compiles_from_local_files(target: str, tmp_path: Path) -> None:
     rows = ROWS[target.partition(".")[0]]
     for name, part in (("train", rows[:16]), ("test", rows[16:])):
         lines = "\n".join(json.dumps(row) for row in part)

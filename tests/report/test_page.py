@@ -1,4 +1,4 @@
-"""The report page: self-contained, escaped, and true to the run folder."""
+"""The report page: self-contained, and true to the run folder."""
 
 from __future__ import annotations
 
@@ -9,51 +9,71 @@ from pathlib import Path
 
 import pytest
 from helpers.fake_server import FakeServer
-from helpers.world import NameColour, answer, answer_body, recipe, student, things
+from helpers.world import NameColour, answer, answer_body, recipe, student
 
 import lmpipe
 from lmpipe.errors import ArtifactError
 from lmpipe.lm.runtime import Runtime
-from lmpipe.report import write_report
+from lmpipe.report.page import write_report
 from lmpipe.report.text import money
 
-HOSTILE = '<script>alert("x")</script><img src=http://evil/x>'
 
+class Page(HTMLParser):
+    """Parses a page, and checks that tags are closed in order.
 
-class Reader(HTMLParser):
-    """Collects tags and attributes, and checks that tags are closed in order."""
+    Attributes:
+        tags: the names of all elements.
+        attributes: the attributes of all elements.
+        tables: the cells of each table row, by the table's label.
+        classes: how often each class is used.
+        html: the source.
+    """
 
     void = frozenset({"meta", "br", "img", "link"})
 
-    def __init__(self) -> None:
+    def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
-        self.opened: list[str] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.classes: dict[str, int] = {}
+        self.html = html
+        self._opened: list[str] = []
+        self._rows: list[list[str]] = []
+        self.feed(html)
+        assert not self._opened
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
+        self._note(tag, attrs)
         if tag not in self.void:
-            self.opened.append(tag)
+            self._opened.append(tag)
+        if label := dict(attrs).get("aria-label"):
+            self._rows = self.tables.setdefault(label, [])
+        if tag == "tr":
+            self._rows.append([])
+        if tag in ("td", "th"):
+            self._rows[-1].append("")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
+        self._note(tag, attrs)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.opened.pop() == tag
+        assert self._opened.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if {"td", "th"} & set(self._opened) and data.strip():
+            cells = self._rows[-1]
+            cells[-1] = " ".join(filter(None, [cells[-1], " ".join(data.split())]))
+
+    def _note(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        for name in (dict(attrs).get("class") or "").split():
+            self.classes[name] = self.classes.get(name, 0) + 1
 
 
-def page_of(run: lmpipe.Run) -> str:
-    return write_report(run.path).read_text()
-
-
-def read(page: str) -> Reader:
-    reader = Reader()
-    reader.feed(page)
-    assert not reader.opened
-    return reader
+def page_of(run: lmpipe.Run) -> Page:
+    return Page(write_report(run.path).read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -61,107 +81,106 @@ def run(tmp_path: Path) -> lmpipe.Run:
     return lmpipe.compile(recipe(), runs=tmp_path)
 
 
-def test_the_page_needs_nothing_from_elsewhere(run: lmpipe.Run) -> None:
+def test_the_page_needs_no_other_file(run: lmpipe.Run) -> None:
     page = page_of(run)
-    reader = read(page)
-    assert not {"script", "link", "img", "iframe"} & set(reader.tags)
-    assert not {"src", "href"} & {name for name, _ in reader.attributes}
-    assert "@import" not in page
-    assert "url(" not in page
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    assert not {"src", "href", "style"} & {name for name, _ in page.attributes}
+    assert "@import" not in page.html
+    assert "url(" not in page.html
+
+
+def test_a_browser_is_told_to_run_no_script_and_to_load_nothing(run: lmpipe.Run) -> None:
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page_of(run).attributes
 
 
 def test_the_page_shows_the_final_comparison(run: lmpipe.Run) -> None:
     page = page_of(run)
     assert run.test is not None
-    assert f"{100 * run.test.evaluations['compiled'].score:.1f}%" in page
-    assert f"{100 * run.test.difference:+.1f} points" in page
+    assert f"{100 * run.test.evaluations['compiled'].score:.1f}%" in page.html
+    assert f"{100 * run.test.difference:+.1f} points" in page.html
+
+
+def test_an_uncertain_result_comes_with_advice(tmp_path: Path) -> None:
+    flat = lmpipe.ScriptedLM(lambda request: "## colour\nblue")
+    run = lmpipe.compile(recipe(student=flat), runs=tmp_path)
+    assert "Not certain: the interval includes zero; keep the better baseline" in page_of(run).html
 
 
 def test_every_candidate_is_in_table_and_chart(run: lmpipe.Run) -> None:
     page = page_of(run)
+    rows = page.tables["Candidates"][1:]
+    assert len(rows) == len(run.candidates)
     for candidate in run.candidates:
-        assert page.count(f"<td>{candidate.name}</td>") >= 1
-        assert f"<title>{candidate.name}: " in page
+        (row,) = [row for row in rows if row[0] == str(candidate.number)]
+        assert row[1].startswith(candidate.name)
+        assert f"<title>{candidate.name}: " in page.html
 
 
-def test_retrieved_demonstrations_are_told_and_some_are_shown(tmp_path: Path) -> None:
+def test_retrieved_demonstrations_are_described_and_some_are_shown(tmp_path: Path) -> None:
     pool = tuple(
-        lmpipe.Demo(inputs={"thing": f"{HOSTILE} pool {n}."}, outputs={"colour": "red"})
-        for n in range(20)
+        lmpipe.Demo(inputs={"thing": f"pool {n}."}, outputs={"colour": "red"}) for n in range(20)
     )
     program = lmpipe.Predict(NameColour)
     retrieval = lmpipe.Retrieval(pool=pool, k=3, balanced=True)
     program = program.bind(program.state().map(retrieval=retrieval))
     helped = lmpipe.ScriptedLM(
-        lambda request: answer(request) if " pool " in str(request.messages) else "## colour\nblue"
+        lambda request: answer(request) if "pool " in str(request.messages) else "## colour\nblue"
     )
     page = page_of(lmpipe.compile(recipe(program=program, student=helped), runs=tmp_path))
-    assert not {"script", "img"} & set(read(page).tags)
-    assert "3 nearest of 20 demonstrations, per input, balanced over the labels" in page
-    assert ">3 nearest of 20</td>" in page
-    assert " pool 0." in page
-    assert " pool 19." not in page
+    assert "3 nearest of 20 demonstrations, per input, balanced over the labels" in page.html
+    assert any("3 nearest of 20 demos" in row[1] for row in page.tables["Candidates"][1:])
+    assert "pool 0." in page.html
+    assert "pool 19." not in page.html
 
 
 def test_the_chart_counts_rollouts_too(run: lmpipe.Run) -> None:
-    shown = [int(calls) for calls in re.findall(r"after (\d+) calls</title>", page_of(run))]
-    assert shown == sorted(shown)
+    titles = re.findall(r"after (\d+) LM calls</title>", page_of(run).html)
+    shown = sorted(map(int, titles))
     assert shown[-1] > sum(candidate.evaluation.calls for candidate in run.candidates)
 
 
-def test_hostile_text_is_escaped_wherever_it_comes_from(tmp_path: Path) -> None:
-    rows = [
-        lmpipe.Example(thing=f"{HOSTILE} sky number {n}", colour=HOSTILE).with_inputs("thing")
-        for n in range(6)
-    ]
-    program = lmpipe.Predict("thing -> colour", instruction=HOSTILE)
-    run = lmpipe.compile(
-        recipe(
-            program=program,
-            train=things(12),
-            test=rows,
-            name=HOSTILE.replace("/", ""),
-            student=lmpipe.ScriptedLM(lambda request: f"## colour\n{HOSTILE}"),
-        ),
-        runs=tmp_path,
-    )
-    reader = read(page_of(run))
-    assert not {"script", "img"} & set(reader.tags)
-
-
-def test_fixed_and_broken_rows_show_before_and_after(run: lmpipe.Run) -> None:
+def test_changed_rows_show_gold_before_and_after(run: lmpipe.Run) -> None:
     assert run.test is not None
     after = run.test.evaluations["compiled"].values
     before = run.test.evaluations[run.test.baseline].values
     pairs = list(zip(before, after, strict=True))
     page = page_of(run)
-    assert page.count('class="row fixed"') == sum(b < a for b, a in pairs)
-    assert "<dt>gold colour</dt>" in page
-    assert page.count('class="row broken"') == sum(b > a for b, a in pairs)
+    assert page.classes.get("better", 0) == sum(b < a for b, a in pairs)
+    assert page.classes.get("worse", 0) == sum(b > a for b, a in pairs)
+    columns, values = page.tables["Gold and predicted outputs"][:2]
+    assert columns[:2] == ["output", "gold"]
+    assert [column.split(",")[0] for column in columns[2:]] == ["before", "after"]
+    assert values[0] == "colour"
+
+
+def test_feedback_is_shown_for_both_programs(run: lmpipe.Run) -> None:
+    page = page_of(run)
+    assert page.html.count("<dt>feedback before</dt>") > 0
+    assert page.html.count("<dt>feedback after</dt>") > 0
 
 
 def test_a_compile_that_learned_a_baseline_has_no_changed_rows(tmp_path: Path) -> None:
     flat = lmpipe.ScriptedLM(lambda request: "## colour\nblue")
     run = lmpipe.compile(recipe(student=flat), runs=tmp_path)
-    assert "0 better, 0 worse, 40 as before" in page_of(run)
+    assert "0 better, 0 worse, 40 unchanged" in page_of(run).html
 
 
 def test_a_compile_without_a_test_set_has_a_page(tmp_path: Path) -> None:
     run = lmpipe.compile(recipe(test=None), runs=tmp_path)
-    assert "Not tested" in page_of(run)
+    assert "Not tested" in page_of(run).html
 
 
 def test_an_unfinished_run_has_a_page_too(tmp_path: Path) -> None:
     with pytest.raises(lmpipe.errors.LmpipeError):
         lmpipe.compile(recipe(budget=lmpipe.Budget(calls=3)), runs=tmp_path)
     (folder,) = tmp_path.iterdir()
-    assert "failed" in write_report(folder).read_text()
+    assert "failed" in write_report(folder).read_text(encoding="utf-8")
 
 
 def test_a_torn_last_line_is_left_out(run: lmpipe.Run) -> None:
     with (run.path / "candidates.jsonl").open("a") as file:
         file.write('{"number": 9')
-    assert "What was learned" in page_of(run)
+    assert "What was learned" in page_of(run).html
 
 
 def test_a_damaged_line_is_named(run: lmpipe.Run) -> None:
@@ -171,7 +190,15 @@ def test_a_damaged_line_is_named(run: lmpipe.Run) -> None:
         write_report(run.path)
 
 
-def test_the_page_says_where_the_money_went(tmp_path: Path) -> None:
+def test_a_field_of_the_wrong_type_is_named(run: lmpipe.Run) -> None:
+    line = json.loads((run.path / "candidates.jsonl").read_text().splitlines()[0])
+    with (run.path / "candidates.jsonl").open("a") as file:
+        file.write(json.dumps({**line, "score": "high"}) + "\n")
+    with pytest.raises(ArtifactError, match=r"candidates\.jsonl:\d+ is damaged: score: .* number"):
+        write_report(run.path)
+
+
+def test_the_page_breaks_spend_down(tmp_path: Path) -> None:
     run = lmpipe.compile(
         recipe(
             student=student(price=(1.0, 3.0)), teacher=student(price=(5.0, 9.0), name="teacher")
@@ -179,20 +206,21 @@ def test_the_page_says_where_the_money_went(tmp_path: Path) -> None:
         runs=tmp_path,
     )
     page = page_of(run)
-    for spend in (*run.account.by_role.values(), *run.account.by_lm.values()):
-        assert f'<td class="n">{money(spend.usd)}</td>' in page
-    assert f"{run.account.total.fresh_calls} LM calls" in page
+    rows = {row[0]: row[-1] for row in page.tables["Spend by role, predictor and LM"]}
+    for name, spend in (*run.account.by_role.items(), *run.account.by_lm.items()):
+        assert rows[name] == money(spend.usd)
+    assert f"{run.account.total.fresh_calls} LM calls" in page.html
 
 
-def test_an_unknown_price_is_no_zero_on_the_page(tmp_path: Path) -> None:
+def test_an_unknown_price_is_not_shown_as_zero(tmp_path: Path) -> None:
     runtime = Runtime()
     with FakeServer(answer_body) as server, lmpipe.using(runtime=runtime):
         own = lmpipe.LM("vllm/own", base_url=server.base_url)
         run = lmpipe.compile(recipe(student=own), runs=tmp_path)
         runtime.close()
     page = page_of(run)
-    assert "$0.00" not in page
-    assert "The price of vllm/own is unknown" in page
+    assert "$0.00" not in page.html
+    assert "The price of vllm/own is unknown" in page.html
 
 
 def test_no_secret_reaches_the_page_or_the_manifest(tmp_path: Path) -> None:
@@ -202,32 +230,30 @@ def test_no_secret_reaches_the_page_or_the_manifest(tmp_path: Path) -> None:
         assert "sk-very-secret" not in file.read_text()
 
 
-def test_the_page_names_what_the_run_rests_on(run: lmpipe.Run) -> None:
+def test_the_page_lists_what_the_result_depends_on(run: lmpipe.Run) -> None:
     page = page_of(run)
     manifest = json.loads((run.path / "manifest.json").read_text())
     for value in (manifest["artifact"], manifest["metric"]["fingerprint"], manifest["recipe"]):
-        assert value in page
+        assert value in page.html
 
 
-def test_dropped_candidates_are_crosses_apart_from_the_line_of_the_best(run: lmpipe.Run) -> None:
+def test_dropped_candidates_are_crosses_below_the_scale(run: lmpipe.Run) -> None:
     page = page_of(run)
     dropped = [candidate for candidate in run.candidates if candidate.dropped]
     assert dropped
-    assert page.count('class="cross"') == page.count('<tr class="dropped">') == len(dropped)
-    assert page.count('<circle class="dot') - len(dropped) < len(run.candidates) + 4
-    assert "A cross is a candidate that was dropped on the way" in page
-    assert f"Racing saved {run.racing.runs} of {run.racing.of} runs" in page
+    assert page.classes["cross"] == page.classes["dropped"] == len(dropped)
+    assert "A cross is a candidate that was not" in page.html
+    assert f"Racing saved {run.racing.runs} of {run.racing.of} runs" in page.html
 
 
-def test_without_dropped_candidates_the_page_speaks_of_none(tmp_path: Path) -> None:
+def test_without_dropped_candidates_the_page_mentions_none(tmp_path: Path) -> None:
     page = page_of(lmpipe.compile(recipe(racing=None), runs=tmp_path))
-    assert "dropped" not in page.partition("</style>")[2]
+    assert "dropped" not in page.html.partition("</style>")[2]
 
 
-def test_train_validation_and_test_stand_side_by_side(run: lmpipe.Run) -> None:
+def test_train_validation_and_test_are_side_by_side(run: lmpipe.Run) -> None:
     page = page_of(run)
-    assert run.train is not None
-    for name in ("train", "validation", "test"):
-        assert f'<td class="w">{name}</td>' in page
+    rows = page.tables["Scores by data set"][1:]
+    assert [row[0].split()[0] for row in rows] == ["train", "validation", "test"]
     assert run.validation_estimate is not None
-    assert f"{100 * run.validation_estimate:.1f}% (out-of-bag bootstrap)" in page
+    assert f"{100 * run.validation_estimate:.1f}% (out-of-bag bootstrap)" in page.html

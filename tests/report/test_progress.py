@@ -1,4 +1,4 @@
-"""The three views of a running compile."""
+"""The three views of a running compile, and how numbers are formatted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def screen() -> tuple[Console, io.StringIO]:
     return Console(file=file, force_terminal=True, width=100, color_system=None), file
 
 
-def test_the_panel_shows_where_the_compile_stands() -> None:
+def test_the_panel_shows_the_current_step_and_the_best_score() -> None:
     console, file = screen()
     with LivePanel(console, "tickets") as panel:
         panel.progress(PROGRESS)
@@ -35,12 +35,12 @@ def test_the_panel_shows_where_the_compile_stands() -> None:
         assert word in shown.replace("best so far 50.0%:", "50.0%:")
 
 
-def test_the_panel_says_that_a_server_is_away() -> None:
+def test_the_panel_shows_a_retry() -> None:
     console, file = screen()
     with LivePanel(console, "tickets") as panel:
         panel.progress(PROGRESS)
         panel.retry(2, 1.5, LMUnavailableError("connection refused"))
-    assert "asking again in 1.5 s" in file.getvalue()
+    assert "retrying in 1.5 s" in file.getvalue()
 
 
 def test_a_compile_can_be_watched_on_a_terminal(tmp_path: Path) -> None:
@@ -59,11 +59,11 @@ def test_plain_lines_have_one_line_for_each_candidate(tmp_path: Path) -> None:
 
 
 def training(phase: str, step: int, **known: float) -> Progress:
-    told = TrainingProgress(step, 8, **known)
-    return Progress(phase, "training self", step, 8, None, "", Spend(), told)
+    state = TrainingProgress(step, 8, **known)
+    return Progress(phase, "training self", step, 8, None, "", Spend(), state)
 
 
-def test_plain_lines_tell_of_a_training_at_each_quarter() -> None:
+def test_plain_lines_report_each_quarter_of_a_training() -> None:
     file = io.StringIO()
     view = PlainLines(file)
     for phase in ("finetune", "distill"):
@@ -71,7 +71,7 @@ def test_plain_lines_tell_of_a_training_at_each_quarter() -> None:
         for step in range(1, 8):
             view.progress(training(phase, step, loss=4 / step, seconds_left=80 - 10.0 * step))
         view.progress(training(phase, 8, loss=0.5))
-        # The rows held out are looked at after the last step, which is told again then.
+        # The held-out rows are scored after the last step, which is reported a second time then.
         view.progress(training(phase, 8, loss=0.5, held_out_loss=0.75))
     lines = [
         "  training self: 8 steps",
@@ -87,10 +87,10 @@ def test_the_panel_shows_loss_and_time_left() -> None:
     console, file = screen()
     with LivePanel(console, "tickets") as panel:
         panel.progress(training("finetune", 4, loss=1.25, held_out_loss=1.5, seconds_left=75))
-    assert "loss 1.250, 1.500 on rows held out, 1 min 15 s left" in file.getvalue()
+    assert "loss 1.250, 1.500 on held-out rows, 1 min 15 s left" in file.getvalue()
 
 
-def test_json_lines_tell_of_a_training() -> None:
+def test_json_lines_report_a_training() -> None:
     file = io.StringIO()
     JsonLines(file).progress(training("finetune", 8, loss=1.25))
     assert json.loads(file.getvalue())["training"]["loss"] == 1.25
@@ -103,11 +103,25 @@ def test_json_lines_are_objects_with_an_event(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("view", [JsonLines, PlainLines])
-def test_retries_are_told(view: type[JsonLines | PlainLines]) -> None:
+def test_retries_are_reported(view: type[JsonLines | PlainLines]) -> None:
     file = io.StringIO()
     watcher: ProgressView = view(file)
     watcher.retry(1, 2.0, LMUnavailableError("connection refused"))
     assert "connection refused" in file.getvalue()
+
+
+def test_a_line_separates_its_own_runs_from_the_total_of_the_compile() -> None:
+    file = io.StringIO()
+    view = PlainLines(file)
+    view.progress(Progress("test", "compiled", 6, 6, None, "", Spend(233, 9000, 0, 0, 0)))
+    view.progress(Progress("train", "train", 1, 1, None, "", Spend(234, 9040, 0, 0, 0)))
+    spend = "LM calls (0 fresh), {} tokens (0 fresh), $0.00]"
+    assert file.getvalue().splitlines() == [
+        "test:",
+        f"  compiled: 6 runs  [total so far: 233 {spend.format('9,000')}",
+        "train:",
+        f"  train: 1 run  [total so far: 234 {spend.format('9,040')}",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -122,11 +136,11 @@ def test_retries_are_told(view: type[JsonLines | PlainLines]) -> None:
         (duration(3725), "1 h 02 min"),
     ],
 )
-def test_figures_read_well(shown: str, expected: str) -> None:
+def test_numbers_are_formatted_for_people(shown: str, expected: str) -> None:
     assert shown == expected
 
 
-def test_a_dropped_candidate_has_no_score_that_would_mislead(tmp_path: Path) -> None:
+def test_the_misleading_score_of_a_dropped_candidate_is_not_shown(tmp_path: Path) -> None:
     file = io.StringIO()
     run = lmpipe.compile(recipe(), runs=tmp_path, watchers=[PlainLines(file)])
     dropped = next(candidate for candidate in run.candidates if candidate.dropped)

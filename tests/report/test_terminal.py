@@ -1,4 +1,4 @@
-"""What is printed of money: known, free and unknown are three different things."""
+"""How spend is printed: a known price, a price of zero and an unknown price differ."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def test_an_unknown_price_is_a_dash_and_makes_the_sum_unknown() -> None:
 @pytest.mark.parametrize(
     ("usd", "shown"), [(0.0, "$0.00"), (0.0123, "$0.0123"), (None, "price unknown")]
 )
-def test_a_line_of_spend_tells_free_from_unknown(usd: float | None, shown: str) -> None:
+def test_a_spend_line_separates_free_from_unknown(usd: float | None, shown: str) -> None:
     line = spend_line(Spend(12, 3400, usd, 7, 900))
     assert line == f"12 LM calls (7 fresh), 3,400 tokens (900 fresh), {shown}"
 
 
-def test_an_evaluation_says_whose_price_is_unknown() -> None:
+def test_an_evaluation_names_the_lm_without_a_price() -> None:
     runtime = Runtime()
     with FakeServer(lambda body: "## colour\nred") as server, lmpipe.using(runtime=runtime):
         own = lmpipe.LM("vllm/own", base_url=server.base_url)
@@ -85,12 +85,12 @@ def test_an_evaluation_says_whose_price_is_unknown() -> None:
         runtime.close()
     file = io.StringIO()
     print_evaluation(Console(file=file, width=200), result, title="colours")
-    assert "unknown: no price is known for vllm/own" in file.getvalue()
+    assert "unknown: no price given for vllm/own" in file.getvalue()
     assert result.usd is None
     assert result.summary()["usd"] is None
 
 
-def test_the_plan_shows_the_judge_and_what_is_not_known() -> None:
+def test_the_plan_shows_the_judge_and_an_unknown_price() -> None:
     @judge(max_calls=2)
     async def metric(example: lmpipe.Example, prediction: object) -> bool:
         return True

@@ -158,7 +158,7 @@ def _origin(file: str, name: str) -> str:
 
 def _finish(run: Run, *, json: bool) -> None:
     """Write the report page, then print the result and the next commands."""
-    from lmpipe.report import write_report
+    from lmpipe.report.page import write_report
     from lmpipe.report.progress import JsonLines
     from lmpipe.report.terminal import make_console, print_run, say
 

@@ -184,11 +184,12 @@ def _print_json(
 def _print(
     opened: OpenTarget, examples: str, evaluation: Evaluation, verdict: dict[str, Any] | None
 ) -> None:
+    from lmpipe.foundation.plural import plural
     from lmpipe.report.terminal import make_console, print_evaluation, say
-    from lmpipe.report.text import percent, rows_of
+    from lmpipe.report.text import percent
 
     console = make_console()
-    title = f"{opened.name}: {examples}, {rows_of(len(evaluation.rows))}, "
+    title = f"{opened.name}: {examples}, {plural(len(evaluation.rows), 'row')}, "
     print_evaluation(console, evaluation, title=title + opened.recipe.student.model)
     if verdict and verdict["reproduced"]:
         say(console, "reproduces the compile's score exactly", style="green")

@@ -12,6 +12,6 @@ def command(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder.")],
 ) -> None:
     """Rewrite the report.html of a run folder."""
-    from lmpipe.report import write_report
+    from lmpipe.report.page import write_report
 
     typer.echo(str(write_report(folder)))

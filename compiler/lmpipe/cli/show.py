@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lmpipe.modules.module import Module
+    from lmpipe.report.records import Manifest, Training
     from lmpipe.state.program_state import Demo, PredictorState, ProgramState
 
 # A pool may hold thousands; program.json has them all.
@@ -24,6 +25,7 @@ def command(where: TargetOptions) -> None:
     from lmpipe.cli.overrides import Overrides
     from lmpipe.cli.targets import is_run_folder, open_target
     from lmpipe.compiling.run_folder import read_artifact
+    from lmpipe.report.run_files import parse_manifest
     from lmpipe.report.terminal import make_console
 
     console = make_console()
@@ -40,41 +42,46 @@ def command(where: TargetOptions) -> None:
     bound = None
     if where.program is not None or where.trust:
         bound = open_target(where, Overrides()).program
-    _show_scores(console, artifact.manifest)
+    manifest = parse_manifest(artifact.manifest, artifact.path)
+    _show_scores(console, manifest)
     signatures = artifact.manifest["program"]["signatures"]
-    _show(console, artifact.state, signatures, bound, artifact.manifest.get("weights", {}))
+    trainings = {path: weights.training for path, weights in manifest.weights.items()}
+    _show(console, artifact.state, signatures, bound, trainings)
 
 
-def _show_scores(console: Console, manifest: Mapping[str, Any]) -> None:
+def _show_scores(console: Console, manifest: Manifest) -> None:
     from lmpipe.report.terminal import say
     from lmpipe.report.text import difference_line, percent, standing_line
+    from lmpipe.report.view import compiled_last
 
     say(
         console,
-        f"{manifest['program']['name']}, compiled by {manifest['optimizer']['name']} for "
-        f"{manifest['student']['model']}, seed {manifest['seed']}",
+        f"{manifest.program.name}, compiled by {manifest.optimizer.name} for "
+        f"{manifest.student.model}, seed {manifest.seed}",
         style="bold",
     )
-    best = manifest["best"]
-    say(console, f"candidate {best['number']}: {best['name']}, state {best['state'][:12]}")
-    train, test = manifest.get("train"), manifest.get("test")
-    winner = next((c for c in manifest["validation"] if c["number"] == best["number"]), None)
-    if train:
-        say(console, f"train: {percent(train['score'])}")
+    best, test = manifest.best, manifest.test
+    if best is not None:
+        say(console, f"candidate {best.number}: {best.name}, state {best.state[:12]}")
+    if manifest.train:
+        say(console, f"train: {percent(manifest.train.score)}")
+    winner = next((c for c in manifest.validation if best and c.number == best.number), None)
     if winner:
-        estimate = manifest.get("validation_estimate")
+        estimate = manifest.validation_estimate
         corrected = "" if estimate is None else f", corrected {percent(estimate)}"
-        standing = f", {line}" if (line := standing_line(winner)) else ""
-        say(console, f"validation: {percent(winner['score'])}{corrected}{standing}")
+        standing = ""
+        if not winner.complete:
+            line = standing_line(winner.examples, winner.of, stopped=winner.stopped)
+            standing = f", {line}"
+        say(console, f"validation: {percent(winner.score)}{corrected}{standing}")
     if test:
         scores = ", ".join(
-            f"{name} {percent(test['scores'][name]['score'])}"
-            for name in sorted(test["scores"], key=lambda name: (name == "compiled", name))
+            f"{name} {percent(test.scores[name].score)}" for name in compiled_last(test.scores)
         )
         say(console, f"test: {scores}")
-        say(console, difference_line(test, test["scores"]["compiled"]["examples"]))
-    if manifest.get("overfitting"):
-        say(console, manifest["overfitting"]["sentence"], style="yellow")
+        say(console, difference_line(test))
+    if manifest.overfitting:
+        say(console, manifest.overfitting.sentence, style="yellow")
 
 
 def _show(
@@ -82,7 +89,7 @@ def _show(
     state: ProgramState,
     signatures: Mapping[str, Any],
     program: Module | None,
-    weights: Mapping[str, Any] = MappingProxyType({}),
+    trainings: Mapping[str, Training | None] = MappingProxyType({}),
 ) -> None:
     from lmpipe.report.terminal import say
     from lmpipe.report.text import weights_line
@@ -101,9 +108,7 @@ def _show(
         say(console, f"  constrained  {'yes' if learned.constrained else 'no'}")
         if learned.lm:
             say(console, f"  LM           {learned.lm}")
-        adapter = learned.adapter.to_json() if learned.adapter is not None else None
-        training = weights.get(path, {}).get("training")
-        if line := weights_line(adapter, learned.lm, training):
+        if line := weights_line(learned.adapter, learned.lm, trainings.get(path)):
             say(console, f"  weights      {line}")
         if learned.decoding:
             settings = ", ".join(f"{key}={value}" for key, value in learned.decoding.items())
@@ -136,17 +141,19 @@ def _show_demos(console: Console, learned: PredictorState, described: Mapping[st
 
 def _list_demos(console: Console, demos: Sequence[Demo], described: Mapping[str, Any]) -> None:
     from lmpipe.report.terminal import say
-    from lmpipe.report.text import in_order, shorten
+    from lmpipe.report.view import in_order
 
     for number, demo in enumerate(demos, start=1):
         inputs = in_order(demo.inputs, described.get("inputs", {}))
         outputs = in_order(demo.outputs, described.get("outputs", {}))
-        say(console, f"    {number}. {_values(inputs, shorten)}")
-        say(console, f"       → {_values(outputs, shorten)}  ({demo.source})")
+        say(console, f"    {number}. {_values(inputs)}")
+        say(console, f"       → {_values(outputs)}  ({demo.source})")
 
 
-def _values(values: Mapping[str, Any], shorten: Any) -> str:
-    return ", ".join(f"{name}={shorten(value, 80)}" for name, value in values.items())
+def _values(values: Mapping[str, Any]) -> str:
+    from lmpipe.foundation.shorten import one_line
+
+    return ", ".join(f"{name}={one_line(value, 80)}" for name, value in values.items())
 
 
 def _show_prompt(console: Console, program: Module, path: str, learned: PredictorState) -> None:

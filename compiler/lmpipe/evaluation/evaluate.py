@@ -1,4 +1,4 @@
-"""Evaluation: a program over examples, concurrently, with an honest account of failures."""
+"""Run a program on examples concurrently, score it, and count its failures by kind."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any, Protocol
 from lmpipe.data.example import Example
 from lmpipe.data.splits import check_not_empty
 from lmpipe.errors import CallError, DataError, LMRequestError, MetricError
-from lmpipe.evaluation.results import Evaluation, Figures, Row
-from lmpipe.evaluation.score_row import Judge, run_row
+from lmpipe.evaluation.results import Evaluation, Row, Totals
+from lmpipe.evaluation.score_row import Scorer, score_row
 from lmpipe.evaluation.stored_rows import RowWriter
-from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.checks import check_fields, check_number
 from lmpipe.lm.call import Call
-from lmpipe.lm.concurrency import loop
+from lmpipe.lm.concurrency.blocking import blocking
 from lmpipe.lm.lm import LM
 from lmpipe.metrics import AnyMetric
 from lmpipe.modules.module import Module, Predictor, first_member
@@ -28,27 +28,28 @@ from lmpipe.settings import current_settings, using
 
 DEFAULT_CONCURRENCY = 64
 
-# Rows that go to disk may end so far ahead of the first that has not: memory stays flat.
-_LEAST_WINDOW = 1024
+# Rows that are written to disk wait for those before them. No row starts that is further ahead of
+# the first unfinished row than this, so memory stays flat.
+_MIN_WINDOW = 1024
 
 
 class Admission(Protocol):
-    """Who lets a run of the program start: the budget."""
+    """Decides when a run of the program may start; the budget implements it."""
 
     async def admit(self) -> None:
-        """Wait until one more run fits.
+        """Wait until the budget has room for one more run.
 
         Raises:
-            BudgetExhaustedError: if it never will.
+            BudgetExhaustedError: if it will never have room.
         """
         ...
 
     def settle(self, calls: Sequence[Call]) -> None:
-        """Say what an admitted run really spent."""
+        """Report the LM calls of an admitted run that has ended."""
         ...
 
 
-class _Open:
+class _AlwaysAdmit:
     async def admit(self) -> None:
         return
 
@@ -58,79 +59,38 @@ class _Open:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How examples are run.
+    """How to run examples.
 
     Args:
-        concurrency: examples in flight at a time.
-        scope: fields of `trace.Scope` for every run, such as `lm` or `sample`.
+        concurrency: the maximum number of examples in flight, 1 or more.
+        scope: fields of `lm.scope.Scope` for every run, such as `lm` or `sample`.
         admission: the budget.
-        on_row: called as each row ends, in no fixed order.
-        judge: the LM of the metric's own calls; the configured one if not given.
-        judge_calls: the most LM calls that the metric may make for one row; None is no limit.
-        save_to: the file that rows go to, in place of being kept.
-        few: whether the examples are too few to tell, by all of them failing in the same way,
-            that nothing works.
-        row_timeout: the longest that one run may take, in seconds; it fails then.
+        on_row: called with each row when it ends, in no fixed order.
+        judge: the LM of the metric's calls; None is the configured LM.
+        judge_calls: the maximum number of LM calls of the metric for one row; None means unlimited.
+        save_to: the file to which rows are written instead of being kept in memory.
+        may_all_fail: whether all rows may fail in the same way without an error, because there are
+            too few of them to conclude that nothing works.
+        row_timeout: the maximum time of one run, in seconds, above 0; None means unlimited.
+
+    Raises:
+        ConfigError: if a number is out of range.
     """
 
     concurrency: int = DEFAULT_CONCURRENCY
     scope: Mapping[str, Any] = field(default_factory=dict)
-    admission: Admission = field(default_factory=_Open)
+    admission: Admission = field(default_factory=_AlwaysAdmit)
     on_row: Callable[[Row], None] | None = None
     judge: LM | None = None
     judge_calls: int | None = None
     save_to: Path | None = None
-    few: bool = False
+    may_all_fail: bool = False
     row_timeout: float | None = None
 
-
-def evaluate(
-    program: Module,
-    data: Iterable[Example],
-    metric: AnyMetric,
-    *,
-    lm: LM | None = None,
-    judge: LM | None = None,
-    concurrency: int = DEFAULT_CONCURRENCY,
-    on_row: Callable[[Row], None] | None = None,
-    save_to: str | Path | None = None,
-    row_timeout: float | None = None,
-) -> Evaluation:
-    """Score a program on data.
-
-    Args:
-        program: what to score.
-        data: examples with inputs and labels; a generator is read as its rows are needed.
-        metric: how good a prediction is.
-        lm: the LM of the program, in place of the configured one.
-        judge: the LM of a metric that asks one; the configured one if not given, never `lm`.
-        concurrency: examples in flight at a time.
-        on_row: called as each row ends.
-        save_to: a `.jsonl` or `.csv` file that the rows go to as they end, in the data's order,
-            in place of being kept in memory; the evaluation's rows are then read back from it.
-            It takes its name when it is whole; until then it is `<name>.jsonl.part`.
-        row_timeout: the longest that the program may take over one example, in seconds; one that
-            takes longer is given up and is a failure of kind `deadline`.
-
-    Raises:
-        DataError: if the data are empty or do not fit the program's inputs, or the rows cannot be
-            written.
-        MetricError: if the metric breaks its contract, or raises on every row.
-        LMError: if the LM is away after retries.
-    """
-    return loop.run_sync(
-        aevaluate(
-            program,
-            data,
-            metric,
-            lm=lm,
-            judge=judge,
-            concurrency=concurrency,
-            on_row=on_row,
-            save_to=save_to,
-            row_timeout=row_timeout,
-        )
-    )
+    def __post_init__(self) -> None:
+        check_fields(self, "concurrency", minimum=1, integer=True)
+        check_fields(self, "judge_calls", minimum=0, integer=True, optional=True)
+        check_fields(self, "row_timeout", above=0, optional=True)
 
 
 async def aevaluate(
@@ -145,7 +105,31 @@ async def aevaluate(
     save_to: str | Path | None = None,
     row_timeout: float | None = None,
 ) -> Evaluation:
-    """`evaluate` from a coroutine."""
+    """Score a program on data.
+
+    Args:
+        program: the program.
+        data: examples with inputs and labels; a generator is read as rows are needed.
+        metric: scores a prediction.
+        lm: the program's LM, in place of the configured one.
+        judge: the LM of a metric that calls one; by default the configured LM, never `lm`.
+        concurrency: the maximum number of examples in flight, 1 or more.
+        on_row: called with each row when it ends.
+        save_to: a `.jsonl` or `.csv` file to which the rows are written as they end, in the data's
+            order, instead of being kept in memory; the evaluation's rows are then read from it.
+            The file gets its name when it is complete; until then it is `<name>.jsonl.part`.
+        row_timeout: the maximum time that the program may take for one example, in seconds. A
+            slower run is cancelled and is a failure of kind `deadline`.
+
+    Raises:
+        ConfigError: if `concurrency` or `row_timeout` is out of range.
+        DataError: if the data are empty or do not match the program's inputs, or the rows cannot
+            be written.
+        MetricError: if the metric returns an invalid score, or raises on every row.
+        LMError: if the LM is still unavailable after all retries.
+    """
+    check_number("evaluate", "concurrency", concurrency, minimum=1, integer=True)
+    check_number("evaluate", "row_timeout", row_timeout, above=0, optional=True)
     first, examples = _peek(data)
     check_inputs(program, first)
     bound = program.bind(program.state())
@@ -161,23 +145,28 @@ async def aevaluate(
         return await run_examples(bound, examples, metric, options)
 
 
+# The same for callers without a running event loop.
+evaluate = blocking(aevaluate)
+
+
 def _peek(data: Iterable[Example]) -> tuple[Example, Iterable[Example]]:
-    """The first row, and all of them."""
+    """Return the first row, and an iterable of all rows."""
     if isinstance(data, Sequence):
         check_not_empty("data", data)
         return data[0], data
     rows = iter(data)
-    begin = list(islice(rows, 1))
-    check_not_empty("data", begin)
-    return begin[0], chain(begin, rows)
+    start = list(islice(rows, 1))
+    check_not_empty("data", start)
+    return start[0], chain(start, rows)
 
 
 async def run_examples(
     program: Module, examples: Iterable[Example], metric: AnyMetric, options: RunOptions
 ) -> Evaluation:
-    """Run a program on examples; rows come back in the examples' order.
+    """Run a program on examples; the rows are in the examples' order.
 
-    Raises: as `run_pairs` does.
+    Raises:
+        LmpipeError: as described at `run_pairs`.
     """
     return await run_pairs(((program, example) for example in examples), metric, options)
 
@@ -185,53 +174,59 @@ async def run_examples(
 async def run_pairs(
     pairs: Iterable[tuple[Module, Example]], metric: AnyMetric, options: RunOptions
 ) -> Evaluation:
-    """Run programs on examples, one run for each pair; rows come back in the pairs' order.
+    """Run programs on examples, one run for each pair; the rows are in the pairs' order.
 
     Raises:
-        ConfigError: if the concurrency is below 1, or the row's timeout is not above 0.
-        BudgetExhaustedError: if the budget ends before the examples do.
+        BudgetExhaustedError: if the budget is used up before all examples have run.
         DataError: if the rows cannot be written.
-        MetricError: if the metric breaks its contract, or raises on every row.
-        LMError: if the LM is away, or refuses every row.
+        MetricError: if the metric returns an invalid score, or raises on every row.
+        LMError: if the LM is unavailable, or refuses every row.
     """
-    check_number("evaluate", "concurrency", options.concurrency, minimum=1, integer=True)
-    check_number("evaluate", "row_timeout", options.row_timeout, above=0, optional=True)
     started = time.perf_counter()
-    judge = Judge.of(metric, lm=options.judge, max_calls=options.judge_calls)
-    figures = Figures()
+    scorer = Scorer.of(metric, lm=options.judge, max_calls=options.judge_calls)
+    totals = Totals()
     rows: Sequence[Row]
     if options.save_to is None:
         kept: list[Row] = []
-        await _run_all(pairs, judge, options, figures, kept.append, window=None)
+        await _run_all(pairs, scorer, options, totals, kept.append, window=None)
         rows = tuple(kept)
     else:
-        window = max(_LEAST_WINDOW, 16 * options.concurrency)
+        window = max(_MIN_WINDOW, 16 * options.concurrency)
         with RowWriter(options.save_to) as file:
-            await _run_all(pairs, judge, options, figures, file.add, window=window)
+            await _run_all(pairs, scorer, options, totals, file.add, window=window)
             rows = file.finish()
-    if not options.few:
-        _check_figures(figures)
-    return Evaluation(rows, time.perf_counter() - started, figures)
+    if not options.may_all_fail:
+        _check_not_all_failed(totals)
+    return Evaluation(rows, time.perf_counter() - started, totals)
 
 
 async def _run_all(
     pairs: Iterable[tuple[Module, Example]],
-    judge: Judge,
+    scorer: Scorer,
     options: RunOptions,
-    figures: Figures,
+    totals: Totals,
     keep: Callable[[Row], None],
     *,
     window: int | None,
 ) -> None:
-    """Run examples, admitted in their order, and take their rows in the same order."""
+    """Run examples, admitted in their order, and hand over their rows in the same order.
+
+    Args:
+        pairs: the runs.
+        scorer: scores the predictions.
+        options: how to run.
+        totals: adds up the rows.
+        keep: takes each row.
+        window: how far a run may be ahead of the first unfinished one; None means unlimited.
+    """
     limit = asyncio.Semaphore(options.concurrency)
-    ended = _InOrder(figures.add, keep)
+    ended = _RowsInOrder(totals.add, keep)
 
     async def run_one(index: int, program: Module, example: Example) -> None:
         calls: list[Call] = []
         try:
-            row = await run_row(
-                program, index, example, judge, calls, options.scope, options.row_timeout
+            row = await score_row(
+                program, index, example, scorer, calls, options.scope, options.row_timeout
             )
         finally:
             options.admission.settle(calls)
@@ -249,14 +244,14 @@ async def _run_all(
                 await options.admission.admit()
                 group.create_task(run_one(index, program, example))
     except BaseExceptionGroup as errors:
-        raise _first(errors) from errors
+        raise _first_error(errors) from errors
 
 
-class _InOrder:
-    """Hands rows on in the data's order; those that end early wait."""
+class _RowsInOrder:
+    """Passes rows on in the data's order; a row that ends early waits for those before it."""
 
-    def __init__(self, *takers: Callable[[Row], None]) -> None:
-        self._takers = takers
+    def __init__(self, *receivers: Callable[[Row], None]) -> None:
+        self._receivers = receivers
         self._next = 0
         self._early: dict[int, Row] = {}
         self._moved = asyncio.Event()
@@ -265,55 +260,56 @@ class _InOrder:
         self._early[row.index] = row
         while (first := self._early.pop(self._next, None)) is not None:
             self._next += 1
-            for take in self._takers:
-                take(first)
+            for receive in self._receivers:
+                receive(first)
         if not self._moved.is_set():
             self._moved.set()
 
     async def wait_for(self, index: int) -> None:
-        """Wait until the row of this index was handed on."""
+        """Wait until the row of this index was passed on."""
         while self._next <= index:
             self._moved.clear()
             await self._moved.wait()
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error to show when several rows raised: the earliest, and no mere cancellation."""
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the earliest error of several rows, cancellations aside."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            return _first(error)
+            return _first_error(error)
         if not isinstance(error, asyncio.CancelledError):
             return error
     return group.exceptions[0]
 
 
-def _check_figures(figures: Figures) -> None:
-    """A fault on every row is a fault of the metric or the request, not of the program."""
-    rows, failed, first = len(figures.values), figures.failures, figures.first_failure
+def _check_not_all_failed(totals: Totals) -> None:
+    """Raise if all rows failed in a way that the metric or the request causes, not the program."""
+    rows, failed, first = len(totals.values), totals.failures, totals.first_failure
     if first is None or failed.total() < rows:
         return
-    everywhere = f"every one of {rows} rows"
+    all_rows = "the only row" if rows == 1 else f"every one of {rows:,} rows"
     if set(failed) == {"metric"}:
         raise MetricError(
-            f"the metric raised on {everywhere}; on the first: {first.message}{_place(first.raw)}"
+            f"the metric raised on {all_rows}; on the first: {first.message}"
+            f"{_source_line(first.raw)}"
         )
-    if figures.bad_calls == rows:
-        raise CallError(f"on {everywhere}: {first.message}")
+    if totals.bad_calls == rows:
+        raise CallError(f"on {all_rows}: {first.message}")
     if set(failed) == {"request"}:
-        raise LMRequestError(f"the LM refused {everywhere}: {first.message}")
+        raise LMRequestError(f"the LM refused {all_rows}: {first.message}")
 
 
-def _place(raw: str) -> str:
-    """Where a traceback ends, for one line of a message."""
-    found = re.findall(r'File "(.+)", line (\d+)', raw)
+def _source_line(traceback: str) -> str:
+    """Return ` at FILE:LINE` for the end of a traceback, or the empty string."""
+    found = re.findall(r'File "(.+)", line (\d+)', traceback)
     return f" at {found[-1][0]}:{found[-1][1]}" if found else ""
 
 
 def check_inputs(program: Module, example: Example) -> None:
-    """Check that an example's inputs are what the program takes.
+    """Check that an example has the inputs that the program takes.
 
     Raises:
-        DataError: if not; shows both.
+        DataError: if it does not; the message shows both.
     """
     declared = first_member(program)
     if isinstance(declared, Predictor):
@@ -324,7 +320,7 @@ def check_inputs(program: Module, example: Example) -> None:
         signature.bind(**example.inputs)
     except TypeError as error:
         raise DataError(
-            f"the examples do not fit the program: {error}\n"
+            f"the examples do not match the program: {error}\n"
             f"  the program takes {signature}\n  the examples' inputs are "
             f"{', '.join(example.inputs)}\n  choose inputs with with_inputs(…) or inputs=[…]"
         ) from error

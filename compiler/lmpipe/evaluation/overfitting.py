@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmpipe.evaluation.results import Evaluation
+from lmpipe.foundation.plural import plural
 from lmpipe.foundation.statistics import Interval, two_sample_interval
 
 _REMEDIES = {
@@ -41,8 +42,9 @@ class Overfitting:
     def sentence(self) -> str:
         """The warning, with its numbers and a remedy."""
         return (
-            f"this looks overfitted: {100 * self.high:.1f}% on {self.examples[0]} {self.seen} "
-            f"examples but {100 * self.low:.1f}% on {self.examples[1]} {self.unseen} examples, "
+            f"this looks overfitted: {100 * self.high:.1f}% on "
+            f"{plural(self.examples[0], f'{self.seen} example')} but {100 * self.low:.1f}% on "
+            f"{plural(self.examples[1], f'{self.unseen} example')}, "
             f"{100 * (self.high - self.low):.1f} points less (95 % interval "
             f"{100 * self.interval.low:.1f} to {100 * self.interval.high:.1f}); "
             f"{_REMEDIES[self.seen]}, and check that both sets are similar"

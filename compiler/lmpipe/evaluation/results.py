@@ -1,4 +1,4 @@
-"""What an evaluation comes to: rows, failures, and the figures over them."""
+"""The result of an evaluation: rows, failures, and their totals."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from lmpipe.data.example import Example
+from lmpipe.evaluation.row_files import check_rows_file, write_rows
+from lmpipe.foundation.plural import plural
 from lmpipe.foundation.statistics import Interval, mean_interval
 from lmpipe.lm.call import Call
 from lmpipe.lm.spend import Account
@@ -24,15 +26,16 @@ FailureKind = Literal["output", "program", "metric", "request", "deadline"]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an example has no honest score.
+    """Why an example could not be scored.
+
+    An unavailable LM stops the evaluation; it does not fail the example.
 
     Args:
-        kind: `output` (no reply could be read), `program` (its own code raised), `metric` (the
-            metric raised), `request` (the LM refused this request, as when it is too long) or
-            `deadline` (the row took longer than its `row_timeout`).
-            An LM that is away is no failure of an example: it stops the evaluation.
+        kind: `output` (no reply could be parsed), `program` (the program's code raised), `metric`
+            (the metric raised), `request` (the LM refused this request, for example because it is
+            too long) or `deadline` (the row took longer than its `row_timeout`).
         message: the error in one line.
-        raw: the reply's text for `output`, the traceback for `program` and `metric`.
+        raw: the text of the reply for `output`, the traceback for `program` and `metric`.
     """
 
     kind: FailureKind
@@ -41,7 +44,7 @@ class Failure:
 
     @property
     def is_bad_call(self) -> bool:
-        """Whether a predictor was called with wrong inputs."""
+        """Whether a predictor was called with invalid inputs."""
         return self.kind == "program" and self.message.startswith("CallError: ")
 
     def to_json(self) -> dict[str, str]:
@@ -50,17 +53,17 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What became of one example.
+    """The result of one example.
 
     Args:
-        index: its place in the data.
+        index: its position in the data, from 0.
         example: the example.
         prediction: what the program returned, or None.
-        score: the metric's word; 0 with a failure beside it where there is none.
-        failure: what went wrong, or None.
+        score: the metric's score; 0 if the row failed.
+        failure: why the row failed, or None.
         trace: the predictor calls of the program.
-        calls: the LM calls, those of the metric included.
-        seconds: wall time of this example.
+        calls: the LM calls, including those of the metric.
+        seconds: the wall time of the row.
     """
 
     index: int
@@ -74,11 +77,11 @@ class Row:
 
     @property
     def replies(self) -> tuple[str, ...]:
-        """What the LM wrote, reply by reply."""
+        """The texts of the LM's replies, in order."""
         return tuple(reply for step in self.trace.steps for reply in step.replies)
 
     def to_json(self) -> dict[str, Any]:
-        """The row for files: the same for the same replies, so no times."""
+        """Return the row for files, without times: equal replies give equal rows."""
         return {
             "index": self.index,
             "example": self.example.to_json(),
@@ -91,17 +94,20 @@ class Row:
         }
 
 
-class Figures:
-    """Scores, failures, parts, times and spend of rows; some 16 bytes for each row.
+class Totals:
+    """Scores, failures, parts, times and spend, added up row by row; 16 bytes for each row.
+
+    Args:
+        rows: the first rows, in the data's order.
 
     Attributes:
         values: the scores, in the data's order.
         seconds: the wall times of the rows.
         failures: how many rows failed, by kind.
         first_failure: the failure of the first row that failed.
-        bad_calls: failures of rows in which a predictor was called with wrong inputs.
-        parts: sums of the metric's parts.
-        account: what the LM calls came to.
+        bad_calls: how many rows failed because a predictor was called with invalid inputs.
+        parts: the sums of the metric's parts.
+        account: the spend of the LM calls.
     """
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
@@ -134,73 +140,77 @@ class Evaluation:
     """The result of an evaluation.
 
     Args:
-        rows: one for each example, in the data's order. With `save_to` they are read back from
-            the file as they are asked for; see `row_store.StoredRows`.
-        seconds: wall time of the whole.
-        figures: what the rows came to, where it was added up already.
+        rows: one for each example, in the data's order. With `save_to` they are read from the
+            file on access; see `stored_rows.StoredRows`.
+        seconds: the wall time of the evaluation.
+        totals: the totals of the rows, if they were added up already.
     """
 
     rows: Sequence[Row]
     seconds: float = 0.0
-    figures: Figures | None = field(default=None, repr=False, compare=False)
+    totals: Totals | None = field(default=None, repr=False, compare=False)
 
     @cached_property
-    def _figures(self) -> Figures:
-        return self.figures or Figures(self.rows)
+    def _totals(self) -> Totals:
+        return self.totals or Totals(self.rows)
 
     @cached_property
     def score(self) -> float:
         """The mean score, in [0, 1]; failed examples count as 0."""
-        return sum(self._figures.values) / len(self.rows)
+        return sum(self._totals.values) / len(self.rows)
 
     @property
     def values(self) -> tuple[float, ...]:
         """Scores in the data's order."""
-        return tuple(self._figures.values)
+        return tuple(self._totals.values)
 
     @cached_property
     def interval(self) -> Interval:
         """The 95 % interval of the mean score."""
-        return mean_interval(self._figures.values)
+        return mean_interval(self._totals.values)
 
     @property
     def failures(self) -> dict[FailureKind, int]:
         """How many examples failed, by kind."""
-        return cast("dict[FailureKind, int]", dict(self._figures.failures))
+        return cast("dict[FailureKind, int]", dict(self._totals.failures))
 
     @property
     def parts(self) -> dict[str, float]:
-        """The means of the metric's parts, where it has any."""
-        return {name: value / len(self.rows) for name, value in self._figures.parts.items()}
+        """The means of the metric's parts."""
+        return {name: value / len(self.rows) for name, value in self._totals.parts.items()}
 
     @property
     def spend(self) -> Account:
-        """Calls, tokens and dollars: in all, by role, by predictor and by LM."""
-        return self._figures.account
+        """Calls, tokens and dollars: in total, by role, by predictor and by LM."""
+        return self._totals.account
 
     @property
     def usage(self) -> Usage:
-        """Tokens of all calls, cached or not."""
+        """The tokens of all calls, cached or not."""
         return self.spend.total.usage
 
     @property
     def calls(self) -> int:
-        """LM calls, cached or not, those of the metric included."""
+        """The number of LM calls, cached or not, including those of the metric."""
         return self.spend.total.calls
 
     @property
     def fresh_calls(self) -> int:
-        """LM calls that reached the LM."""
+        """The number of LM calls that reached the LM."""
         return self.spend.total.fresh_calls
 
     @property
     def usd(self) -> float | None:
-        """What all calls cost, cached or not; None if the price of one of the LMs is unknown."""
+        """The price of all calls, cached or not; None if the price of an LM is unknown."""
         return self.spend.total.usd
 
     def latency(self, share: float = 0.5) -> float:
-        """The time below which this share of the examples ended, in seconds."""
-        times = sorted(self._figures.seconds)
+        """Return the time within which this share of the examples ended, in seconds.
+
+        Args:
+            share: the quantile, in [0, 1]; 0.5 is the median.
+        """
+        times = sorted(self._totals.seconds)
         return times[min(int(share * len(times)), len(times) - 1)]
 
     def save(self, path: str | Path) -> None:
@@ -210,10 +220,8 @@ class Evaluation:
             path: a name that ends in `.jsonl` or `.csv`.
 
         Raises:
-            DataError: if the name or the folder is wrong.
+            DataError: if the name has another ending, or the folder does not exist.
         """
-        from lmpipe.evaluation.row_files import check_rows_file, write_rows
-
         check_rows_file(Path(path))
         write_rows(Path(path), self.rows)
 
@@ -221,11 +229,12 @@ class Evaluation:
         failures = ", ".join(f"{count} {kind}" for kind, count in self.failures.items())
         return (
             f"{self.score:.1%} ({self.interval.low:.1%} to {self.interval.high:.1%}) on "
-            f"{len(self.rows)} examples, failures: {failures or 'none'}, {self.calls} LM calls"
+            f"{plural(len(self.rows), 'example')}, failures: {failures or 'none'}, "
+            f"{plural(self.calls, 'LM call')}"
         )
 
     def summary(self) -> dict[str, Any]:
-        """The figures as JSON."""
+        """Return the scores, failures and spend as JSON."""
         return {
             "score": self.score,
             "interval": [self.interval.low, self.interval.high],

@@ -1,41 +1,48 @@
-"""Rows of an evaluation as a file."""
+"""Write the rows of an evaluation to a JSONL or CSV file."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, Protocol
 
 from lmpipe.errors import DataError
 from lmpipe.foundation.atomic_files import open_atomic
 from lmpipe.foundation.canonical_json import canonical_json
 
-if TYPE_CHECKING:
-    from lmpipe.evaluation.results import Row
+# The columns that every CSV has; an example's field of the same name gets a prefix.
+_COLUMNS = ("index", "prediction", "score", "feedback", "failure", "message")
 
-_OWN = ("index", "prediction", "score", "feedback", "failure", "message")
+
+class WritableRow(Protocol):
+    """What is written of a row: `to_json` has an `example`, which has these field names."""
+
+    @property
+    def example(self) -> Iterable[str]: ...
+
+    def to_json(self) -> dict[str, Any]: ...
 
 
 def check_rows_file(path: Path) -> None:
-    """Check that rows can be written, before anything is spent on them.
+    """Check that rows can be written to a file, before an LM is called for them.
 
     Raises:
-        DataError: if the name or the folder is wrong.
+        DataError: if the name has another ending, or the folder does not exist.
     """
     if path.suffix.lower() not in (".jsonl", ".csv"):
         raise DataError(f"{path}: expected a name that ends in .jsonl or .csv")
     if not path.parent.is_dir():
-        raise DataError(f"{path}: there is no folder {path.parent}")
+        raise DataError(f"{path}: the folder {path.parent} does not exist")
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
+def write_rows(path: Path, rows: Sequence[WritableRow]) -> None:
     """Write one line for each row: JSON objects, or CSV whose nested values are JSON.
 
     Args:
-        path: the file; it is written whole or not at all.
-        rows: the rows, which are gone through twice for a CSV.
+        path: the file; it is written completely or not at all.
+        rows: the rows; a CSV needs two passes over them.
     """
     with open_atomic(path) as file:
         if path.suffix.lower() == ".jsonl":
@@ -44,26 +51,25 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
             _write_csv(file, rows)
 
 
-def json_line(row: Row) -> bytes:
-    """A row as one line of a JSONL file."""
+def json_line(row: WritableRow) -> bytes:
+    """Return a row as one line of a JSONL file."""
     return canonical_json(row.to_json()) + b"\n"
 
 
-def _write_csv(file: IO[bytes], rows: Sequence[Row]) -> None:
+def _write_csv(file: IO[bytes], rows: Sequence[WritableRow]) -> None:
     fields = sorted({_column(name) for row in rows for name in row.example})
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    writer = csv.DictWriter(text, ["index", *fields, *_OWN[1:]])
+    writer = csv.DictWriter(text, ["index", *fields, *_COLUMNS[1:]])
     writer.writeheader()
-    writer.writerows(_flat(row.to_json()) for row in rows)
-    text.detach()  # flushed; the file is another's to close
+    writer.writerows(_flatten(row.to_json()) for row in rows)
+    text.detach()  # flushes; the caller closes the file
 
 
 def _column(name: str) -> str:
-    """The column of an example's field, apart from the columns that every file has."""
-    return f"example.{name}" if name in _OWN else name
+    return f"example.{name}" if name in _COLUMNS else name
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
+def _flatten(row: dict[str, Any]) -> dict[str, Any]:
     failure = row["failure"] or {}
     return {
         **{_column(name): _cell(value) for name, value in row["example"].items()},

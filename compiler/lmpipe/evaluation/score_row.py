@@ -1,4 +1,4 @@
-"""One example: the program runs, the metric judges, and what fails is told apart."""
+"""Run a program on one example, score its prediction, and classify failures."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from lmpipe.modules.module import Module, run_traced
 from lmpipe.settings import current_settings, using
 from lmpipe.state.trace import Trace
 
-# The LM refuses all that comes, not this one request.
+# HTTP statuses with which a server refuses every request, not just this one.
 _REFUSES_ALL = (401, 403, 404)
 
 
 @dataclass(frozen=True)
-class Judge:
-    """A metric, and the LM calls that it may make of its own.
+class Scorer:
+    """A metric with the LM that it may call.
 
     Args:
-        score: the metric.
-        lm: the LM of predictors in the metric that bring none; None is the configured one.
-        max_calls: the most LM calls for one row; None is no limit.
+        metric: the metric.
+        lm: the LM of the metric's predictors that name none; None is the configured LM.
+        max_calls: the maximum number of LM calls for one row; None means unlimited.
     """
 
-    score: BoundMetric
+    metric: BoundMetric
     lm: LM | None = None
     max_calls: int | None = None
 
     @staticmethod
-    def of(metric: AnyMetric, *, lm: LM | None = None, max_calls: int | None = None) -> Judge:
-        """Look at a metric's parameters once, for many rows.
+    def of(metric: AnyMetric, *, lm: LM | None = None, max_calls: int | None = None) -> Scorer:
+        """Inspect the parameters of a metric once, for many rows.
 
         Raises:
-            MetricError: if it is no metric.
+            MetricError: if it is not a metric.
         """
-        return Judge(bind_metric(metric), lm, max_calls)
+        return Scorer(bind_metric(metric), lm, max_calls)
 
     async def __call__(
         self, example: Example, prediction: Any, trace: Trace, calls: list[Call]
     ) -> Score:
-        """Score a prediction; LM calls are a judge's, and no part of the program's trace."""
+        """Score a prediction. LM calls have the role `judge` and are not in the program's trace."""
         surrounding = scope(
             trace=None,
             lm=None,
@@ -62,35 +62,35 @@ class Judge:
         )
         with surrounding:
             if self.lm is None:
-                return await self.score(example, prediction, trace)
+                return await self.metric(example, prediction, trace)
             with using(lm=self.lm, runtime=current_settings().runtime):
-                return await self.score(example, prediction, trace)
+                return await self.metric(example, prediction, trace)
 
 
-async def run_row(
+async def score_row(
     program: Module,
     index: int,
     example: Example,
-    judge: Judge,
+    scorer: Scorer,
     calls: list[Call],
     overrides: Mapping[str, Any],
     timeout: float | None = None,  # noqa: ASYNC109 - None must cost nothing
 ) -> Row:
-    """Run a program on an example and judge what it returns.
+    """Run a program on an example and score what it returns.
 
     Args:
         program: the program.
-        index: the example's place in the data.
+        index: the example's position in the data.
         example: the example.
-        judge: the metric.
-        calls: where the LM calls of both are accounted.
-        overrides: fields of `trace.Scope` for the run.
-        timeout: the longest that the program may take, in seconds; a row that takes longer is a
-            failure of kind `deadline`.
+        scorer: the metric.
+        calls: a list to which the LM calls of program and metric are added.
+        overrides: fields of `lm.scope.Scope` for the run.
+        timeout: the maximum time of the program in seconds; if it takes longer, the row is a
+            failure of kind `deadline`. None means unlimited.
 
     Raises:
-        LMError: if an LM is away, or refuses all that comes.
-        InputError: if something handed over is wrong, and not on this row alone.
+        LMError: if an LM is unavailable, or refuses every request.
+        InputError: if an argument is wrong for all rows, not just this one.
     """
     started = time.perf_counter()
     prediction, trace, failure, score = None, Trace(), None, Score(0.0)
@@ -105,19 +105,19 @@ async def run_row(
         failure = _program_failure(error)
     if failure is None:
         try:
-            score = await judge(example, prediction, trace, calls)
-        except Exception as error:  # noqa: BLE001 - so may a metric
+            score = await scorer(example, prediction, trace, calls)
+        except Exception as error:  # noqa: BLE001 - as may a metric
             failure = _metric_failure(error)
     seconds = time.perf_counter() - started
     return Row(index, example, prediction, score, failure, trace, tuple(calls), seconds)
 
 
 class _OverdueError(Exception):
-    """The program took longer than its timeout."""
+    """The program exceeded the timeout of its row."""
 
 
 def _program_failure(error: Exception) -> Failure:
-    _raise_if_not_of_a_row(error)
+    _raise_if_not_about_this_row(error)
     if isinstance(error, OutputError):
         return Failure("output", str(error), error.raw)
     if isinstance(error, LMRequestError):
@@ -126,21 +126,21 @@ def _program_failure(error: Exception) -> Failure:
 
 
 def _metric_failure(error: Exception) -> Failure:
-    _raise_if_not_of_a_row(error)
+    _raise_if_not_about_this_row(error)
     return _failure("metric", error)
 
 
 def refuses_all(error: Exception) -> bool:
-    """Whether an LM's refusal is meant for all that comes, as with a wrong key or name."""
+    """Whether an LM refuses every request, for example because of a wrong key or model name."""
     return isinstance(error, LMRequestError) and error.status in _REFUSES_ALL
 
 
-def _raise_if_not_of_a_row(error: Exception) -> None:
-    """Raise what is wrong with an LM or with what was handed over, and so no fault of a row."""
+def _raise_if_not_about_this_row(error: Exception) -> None:
+    """Raise an error again if its cause is the LM or an argument, and not this row."""
     if isinstance(error, LMRequestError):
         stops = refuses_all(error)
     elif isinstance(error, CallError):
-        # What one predictor gave may be wrong for the next: on one row that is bad luck.
+        # The output of one predictor may be an invalid input of the next, on this row only.
         stops = False
     else:
         stops = isinstance(error, LMError | InputError)

@@ -1,4 +1,4 @@
-"""Rows that stream to disk: written as they come, read back as they are asked for."""
+"""Rows on disk: written when they end, read on access."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self, overload
 
 import orjson
@@ -26,10 +25,10 @@ from lmpipe.state.trace import Trace
 
 @dataclass(frozen=True, slots=True)
 class StoredRow(Row):
-    """A row read back from a file, which holds all that a row's `to_json` gives and no more.
+    """A row that was read from a file, with the contents of `Row.to_json`.
 
-    Its prediction is plain JSON, and its values are those of the example's JSON. It has no trace,
-    no calls and no time; the replies are there.
+    Its prediction and its example's values are JSON. It has replies, but no trace, LM calls or
+    time.
     """
 
     stored_replies: tuple[str, ...] = ()
@@ -40,13 +39,13 @@ class StoredRow(Row):
 
 
 class StoredRows(Sequence[Row]):
-    """The rows in a file, each read when it is asked for.
+    """The rows in a file, each of which is read on access.
 
     Args:
-        file: rows as JSON lines; closed when this object goes.
-        ends: where each line ends.
-        inputs: the names of the inputs of the rows' examples, with the first row that they hold
-            for, in order.
+        file: rows as JSON lines; closed when this object is garbage-collected.
+        ends: the offset of each line's end, in bytes.
+        inputs: which fields of the examples are inputs: pairs of the first row to which the names
+            apply and the names, in order.
     """
 
     def __init__(
@@ -67,31 +66,31 @@ class StoredRows(Sequence[Row]):
     def __getitem__(self, index: slice) -> Sequence[Row]: ...
     def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
         if isinstance(index, slice):
-            return tuple(self._read(place) for place in range(*index.indices(len(self))))
-        place = index + len(self) if index < 0 else index
-        if not 0 <= place < len(self):
+            return tuple(self._read(number) for number in range(*index.indices(len(self))))
+        number = index + len(self) if index < 0 else index
+        if not 0 <= number < len(self):
             raise IndexError(f"row {index} of {len(self)}")
-        return self._read(place)
+        return self._read(number)
 
     def __iter__(self) -> Iterator[Row]:
-        return (self._read(place) for place in range(len(self)))
+        return (self._read(number) for number in range(len(self)))
 
-    def _read(self, place: int) -> Row:
-        start = self._ends[place - 1] if place else 0
+    def _read(self, number: int) -> Row:
+        start = self._ends[number - 1] if number else 0
         with self._lock:
             self._file.seek(start)
-            line = self._file.read(self._ends[place] - start)
+            line = self._file.read(self._ends[number] - start)
         try:
-            return _row(orjson.loads(line), self._inputs_of(place))
+            return _row(orjson.loads(line), self._input_names(number))
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise DataError(
-                f"{self._file.name}: row {place + 1} cannot be read back: {error}; the file was "
-                "changed since it was written"
+                f"{self._file.name}: row {number + 1} cannot be read back: {error}; the file was "
+                "changed after it was written"
             ) from error
 
-    def _inputs_of(self, place: int) -> tuple[str, ...]:
-        number = bisect_right(self._inputs, place, key=lambda item: item[0])
-        return self._inputs[number - 1][1]
+    def _input_names(self, number: int) -> tuple[str, ...]:
+        after = bisect_right(self._inputs, number, key=lambda item: item[0])
+        return self._inputs[after - 1][1]
 
 
 def _row(value: dict[str, Any], inputs: Sequence[str]) -> Row:
@@ -110,17 +109,17 @@ def _row(value: dict[str, Any], inputs: Sequence[str]) -> Row:
 
 
 class RowWriter:
-    """Writes rows to a file as they come, and forgets them.
+    """Writes rows to a file without keeping them in memory.
 
-    JSON lines go to `<name>.part`, which takes its name when all rows are there: a file of that
-    name is a whole one, and a crash leaves the rows so far and whatever had the name before. The
-    columns of a CSV are known when all rows are, so they go to a nameless file until then.
+    JSON lines are written to `<name>.part`, which is renamed when it is complete. A crash leaves
+    the rows so far, and an earlier file of the final name. The columns of a CSV are known only at
+    the end, so its rows are kept in an unnamed temporary file until then.
 
     Args:
         path: a name that ends in `.jsonl` or `.csv`.
 
     Raises:
-        DataError: if the name or the folder is wrong.
+        DataError: if the name has another ending, or the file cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -141,12 +140,7 @@ class RowWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._file.close()
 
@@ -154,7 +148,7 @@ class RowWriter:
         """Write the next row.
 
         Raises:
-            DataError: if it has values that are no JSON, or the disk is full.
+            DataError: if a value is not JSON, or the file cannot be written.
         """
         line = json_line(row)
         try:
@@ -167,10 +161,13 @@ class RowWriter:
         self._ends.append((self._ends[-1] if self._ends else 0) + len(line))
 
     def finish(self) -> StoredRows:
-        """Give the file its name; returns its rows.
+        """Complete the file and give it its name.
+
+        Returns:
+            Its rows.
 
         Raises:
-            DataError: if the disk is full.
+            DataError: if the file cannot be written.
         """
         try:
             if self._part is None:

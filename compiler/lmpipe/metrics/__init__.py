@@ -1,4 +1,4 @@
-"""Metrics: `Score`, ready metrics for fields, and metrics made of metrics."""
+"""Metrics: `Score`, metrics that compare fields, and metrics that combine others."""
 
 from lmpipe.metrics.combine import CombinedMetric, all_of, any_of, mean_of, weighted
 from lmpipe.metrics.field_metric import FieldMetric

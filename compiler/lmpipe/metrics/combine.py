@@ -1,4 +1,4 @@
-"""Metrics made of metrics: weighted mean, mean, all of, any of."""
+"""Combine metrics: weighted mean, mean, minimum, maximum."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from lmpipe.data.example import Example
 from lmpipe.errors import MetricError
+from lmpipe.foundation.checks import check_number
 from lmpipe.metrics.score import (
     AnyMetric,
     BoundMetric,
@@ -24,30 +25,30 @@ from lmpipe.metrics.score import (
 
 @dataclass(frozen=True)
 class CombinedMetric:
-    """Several metrics as one; its score keeps theirs as parts and joins their feedback.
+    """Several metrics as one. Its score has theirs as parts, and their feedback in lines.
 
-    It is called like any metric. Where one of its metrics is async, await `acall`; the evaluation
-    does so by itself.
+    It is called like any metric. If one of its metrics is async, await `acall`; an evaluation does
+    so.
 
     Args:
         name: the factory that made it.
-        metrics: what it is made of, in order.
-        weights: what each one counts; they sum to 1.
-        join: how the values become one.
+        metrics: the metrics, in order.
+        weights: their weights, which sum to 1; None weights them equally.
+        join: how to combine the values.
     """
 
     name: str
     metrics: tuple[AnyMetric, ...]
     weights: tuple[float, ...] | None
-    join: Literal["mean", "least", "greatest"]
+    join: Literal["mean", "minimum", "maximum"]
     labels: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _calls: tuple[Callable[..., Any], ...] = field(init=False, repr=False, compare=False)
     _bound: tuple[BoundMetric, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.metrics:
-            raise MetricError(f"{self.name} needs at least one metric, came none")
-        object.__setattr__(self, "labels", _distinct([metric_name(m) for m in self.metrics]))
+            raise MetricError(f"{self.name} needs at least one metric")
+        object.__setattr__(self, "labels", _number_repeated([metric_name(m) for m in self.metrics]))
         object.__setattr__(self, "_calls", tuple(with_trace(m) for m in self.metrics))
         object.__setattr__(self, "_bound", tuple(bind_metric(m) for m in self.metrics))
 
@@ -55,7 +56,7 @@ class CombinedMetric:
         """Score one prediction.
 
         Raises:
-            MetricError: if one of the metrics is async, or returns something that is no score.
+            MetricError: if one of the metrics is async, or returns an invalid score.
         """
         scores = []
         for name, call in zip(self.labels, self._calls, strict=True):
@@ -70,23 +71,23 @@ class CombinedMetric:
         return self._join(scores)
 
     async def acall(self, example: Example, prediction: Any, trace: Any = None) -> Score:
-        """Score one prediction, awaiting the metrics that are async, one after the other.
+        """Score one prediction, awaiting async metrics one after the other.
 
         Raises:
-            MetricError: if one of the metrics returns something that is no score.
+            MetricError: if one of the metrics returns an invalid score.
         """
         return self._join([await bound(example, prediction, trace) for bound in self._bound])
 
     @property
     def max_calls(self) -> int:
-        """The most LM calls of all its metrics for one row."""
+        """The maximum number of LM calls of all its metrics for one row."""
         return sum(metric_calls(metric) for metric in self.metrics)
 
     def _join(self, scores: Sequence[Score]) -> Score:
         values = [score.value for score in scores]
-        if self.join == "least":
+        if self.join == "minimum":
             value = min(values)
-        elif self.join == "greatest":
+        elif self.join == "maximum":
             value = max(values)
         else:
             weights = self.weights or [1 / len(values)] * len(values)
@@ -111,40 +112,39 @@ class CombinedMetric:
 
 
 def weighted(*parts: tuple[float, AnyMetric]) -> CombinedMetric:
-    """Score the weighted mean: `weighted((0.7, exact_match("team")), (0.3, judge))`.
+    """Score the weighted mean of metrics: `weighted((0.7, exact_match("team")), (0.3, judge))`.
 
     Args:
-        parts: weight and metric; the weights are positive and relative to their sum.
+        parts: pairs of a weight and a metric; only the ratios of the weights matter.
 
     Raises:
         MetricError: if a weight is not a positive number.
     """
     for weight, metric in parts:
-        if not 0 < weight < math.inf:
-            raise MetricError(
-                f"weighted: the weight of {metric_name(metric)} is {weight}; give a positive number"
-            )
+        name = f"weight of {metric_name(metric)}"
+        check_number("weighted", name, weight, above=0, error=MetricError)
     total = math.fsum(weight for weight, _ in parts)
     weights = tuple(weight / total for weight, _ in parts)
     return CombinedMetric("weighted", tuple(metric for _, metric in parts), weights, "mean")
 
 
 def mean_of(*metrics: AnyMetric) -> CombinedMetric:
-    """Score the mean of the metrics."""
+    """Score the mean of metrics."""
     return CombinedMetric("mean_of", metrics, None, "mean")
 
 
 def all_of(*metrics: AnyMetric) -> CombinedMetric:
-    """Score the least of the metrics: of metrics that are 0 or 1, whether all hold."""
-    return CombinedMetric("all_of", metrics, None, "least")
+    """Score the minimum of metrics: 1 if all metrics that are 0 or 1 are 1."""
+    return CombinedMetric("all_of", metrics, None, "minimum")
 
 
 def any_of(*metrics: AnyMetric) -> CombinedMetric:
-    """Score the greatest of the metrics: of metrics that are 0 or 1, whether one holds."""
-    return CombinedMetric("any_of", metrics, None, "greatest")
+    """Score the maximum of metrics: 1 if one of the metrics that are 0 or 1 is 1."""
+    return CombinedMetric("any_of", metrics, None, "maximum")
 
 
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+def _number_repeated(names: Sequence[str]) -> tuple[str, ...]:
+    """Append ` #2`, ` #3`, … to names that occur more than once."""
     seen: dict[str, int] = {}
     labels = []
     for name in names:

@@ -1,4 +1,4 @@
-"""`FieldMetric`: a metric that compares named fields of the row and the prediction."""
+"""`FieldMetric`: a metric that compares named fields of the example and the prediction."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any, Literal, TypeAlias
 
 from lmpipe.data.example import Example, missing_field
 from lmpipe.errors import MetricError
+from lmpipe.foundation.shorten import short_repr
 from lmpipe.metrics.score import Score
 
-# Compares the gold value with the predicted one: a value in [0, 1] and feedback about it.
+# Takes the gold value and the predicted one; returns a score in [0, 1] and feedback.
 Compare: TypeAlias = Callable[[Any, Any], tuple[float, str]]
 
 
@@ -23,10 +24,10 @@ class FieldMetric:
     Args:
         name: the factory that made it.
         fields: the fields of the prediction.
-        gold: the row's field, where it has another name than the one field of the prediction.
+        gold: the example's field, if its name differs from that of the one predicted field.
         compare: compares two values.
-        join: whether the score of several fields is the least (`all`) or their mean.
-        settings: the factory's other arguments, for the name.
+        join: whether the score of several fields is their minimum (`all`) or their mean.
+        settings: the factory's other arguments, for the metric's name.
     """
 
     name: str
@@ -58,12 +59,16 @@ class FieldMetric:
 
 
 def check_fields(name: str, fields: tuple[str, ...], gold: str | None) -> None:
-    """Raise MetricError unless there are fields, and one only where gold has another name."""
+    """Check the arguments of a factory.
+
+    Raises:
+        MetricError: if there are no fields, or several with one name for the gold field.
+    """
     if not fields or not all(isinstance(field, str) for field in fields):
-        raise MetricError(f'{name} needs names of fields, such as {name}("answer"); came {fields}')
+        raise MetricError(f'{name} needs names of fields, such as {name}("answer"); got {fields}')
     if gold is not None and len(fields) > 1:
         raise MetricError(
-            f"{name}: gold={gold!r} goes with one field, came {', '.join(fields)}; "
+            f"{name}: gold={gold!r} needs exactly one field, got {', '.join(fields)}; "
             "use one metric for each field and mean_of(…)"
         )
 
@@ -71,37 +76,37 @@ def check_fields(name: str, fields: tuple[str, ...], gold: str | None) -> None:
 def call_text(
     name: str, fields: Iterable[str], gold: str | None, settings: Mapping[str, Any]
 ) -> str:
-    """Spell the call that makes a metric."""
+    """Return the call that makes a metric, as Python source."""
     named = {**({"gold": gold} if gold is not None else {}), **settings}
     return f"{name}({', '.join([*map(repr, fields), *(f'{k}={v!r}' for k, v in named.items())])})"
 
 
 def gold_value(metric: object, example: Example, name: str) -> Any:
-    """Read the gold value from the row.
+    """Read the gold value from an example.
 
     Raises:
-        MetricError: if the row has no such field.
+        MetricError: if the example has no such field.
     """
     if name in example:
         return example[name]
     raise MetricError(
-        f"{metric!r}: {missing_field(name, example)}; where the row calls it otherwise, say "
+        f"{metric!r}: {missing_field(name, example)}; if the gold value has another name, set "
         'gold="…"'
     )
 
 
 def predicted_value(metric: object, prediction: Any, name: str, *, only: bool) -> Any:
-    """Read a field of the prediction: a signature, any object, or a mapping.
+    """Read a field of a prediction, which is a signature, another object, or a mapping.
 
     Args:
-        metric: the metric that asks, for messages.
+        metric: the metric, for messages.
         prediction: what the program returned.
         name: the field.
-        only: whether the metric reads this field alone; a prediction that is a plain value (a
-            typed function may return a text or a list) then is the value of the field.
+        only: whether the metric reads no other field. A prediction that is a plain value (a typed
+            function may return a text or a list) then is the value of the field.
 
     Raises:
-        MetricError: if there is no such field.
+        MetricError: if the prediction has no such field.
     """
     if isinstance(prediction, Mapping):
         if name in prediction:
@@ -112,8 +117,8 @@ def predicted_value(metric: object, prediction: Any, name: str, *, only: bool) -
     elif hasattr(prediction, name):
         return getattr(prediction, name)
     raise MetricError(
-        f"{metric!r} reads the prediction's field {name!r}; came {shown(prediction)}; name a field "
-        "that the program returns"
+        f"{metric!r} reads the prediction's field {name!r}, got {short_repr(prediction)}; name a "
+        "field that the program returns"
     )
 
 
@@ -121,18 +126,12 @@ _PLAIN = (str, bytes, int, float, complex, list, tuple, set, frozenset, Enum)
 
 
 def _is_plain(value: Any) -> bool:
-    named = hasattr(value, "_fields")  # a named tuple has fields to read
+    named = hasattr(value, "_fields")  # a named tuple, whose fields can be read
     return value is None or (isinstance(value, _PLAIN) and not named)
 
 
-def shown(value: Any, *, most: int = 200) -> str:
-    """Spell a value for feedback, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 def verdict(gold: Any, predicted: Any, *, right: bool) -> tuple[float, str]:
-    """Make the feedback of a comparison that is either right or wrong."""
+    """Return the score and the feedback of a comparison that is either right or wrong."""
     if right:
-        return 1.0, f"{shown(predicted)} is correct"
-    return 0.0, f"expected {shown(gold)}, got {shown(predicted)}"
+        return 1.0, f"{short_repr(predicted)} is correct"
+    return 0.0, f"expected {short_repr(gold)}, got {short_repr(predicted)}"

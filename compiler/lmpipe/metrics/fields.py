@@ -1,4 +1,4 @@
-"""Metrics for typed fields: exact match, sets, and the share of leaf fields that are right."""
+"""Metrics for typed fields: exact match, F1 of sets, and the share of correct leaf fields."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 from lmpipe.data.example import Example, jsonable
 from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.shorten import short_repr
 from lmpipe.metrics.field_metric import (
     FieldMetric,
     call_text,
     check_fields,
     gold_value,
     predicted_value,
-    shown,
     verdict,
 )
 from lmpipe.metrics.score import Score
@@ -30,46 +30,46 @@ _TRUTH = {"true": True, "false": False}
 def exact_match(*fields: str, gold: str | None = None) -> FieldMetric:
     """Score 1 if all fields are equal.
 
-    Enums, dates and models compare as the JSON that a data file holds; a row's text, as CSV gives,
-    equals the number or truth value that it spells.
+    Enums, dates and models are compared as JSON, as they are in a data file. A gold text, which is
+    all that a CSV has, equals the number or boolean that it spells.
 
     Args:
         fields: the fields to compare.
-        gold: the row's field, where it has another name.
+        gold: the example's field, if it has another name.
     """
     return FieldMetric("exact_match", fields, gold, _compare_exactly, "all")
 
 
 def set_f1(*fields: str, gold: str | None = None) -> FieldMetric:
-    """Score the overlap of two lists whatever their order: F1 of precision and recall.
+    """Score the overlap of two lists regardless of their order: F1 of precision and recall.
 
-    Items are normalised, and count as often as they occur. A text is a list of what stands
-    between its commas, semicolons and line ends. Several fields score their mean.
+    Items are normalized, and repeated items count repeatedly. A text is split into items at
+    commas, semicolons and line ends. The score of several fields is their mean.
 
     Args:
         fields: the fields to compare.
-        gold: the row's field, where it has another name.
+        gold: the example's field, if it has another name.
     """
     return FieldMetric("set_f1", fields, gold, _compare_sets)
 
 
 def field_accuracy(*fields: str, gold: str | None = None) -> FieldAccuracy:
-    """Score the share of fields that are right.
+    """Score the share of fields that are correct.
 
-    Models, mappings and lists count leaf by leaf, lists by position; a leaf that one side lacks
-    is null there. Null equals null, texts compare normalised, numbers up to one part in a
-    million.
+    Models, mappings and lists are compared leaf by leaf, lists by position; a leaf that is missing
+    on one side is null there. Null equals null, texts are normalized, and numbers may differ by
+    one part in a million.
 
     Args:
         fields: the fields to compare.
-        gold: the row's field, where it has another name.
+        gold: the example's field, if it has another name.
     """
     return FieldAccuracy(fields, gold)
 
 
 @dataclass(frozen=True)
 class FieldAccuracy:
-    """The share of leaf fields that are right; made by `field_accuracy`."""
+    """The share of leaf fields that are correct; made by `field_accuracy`."""
 
     fields: tuple[str, ...]
     gold: str | None = None
@@ -86,7 +86,7 @@ class FieldAccuracy:
             for path, expected, got in _leaves(name, gold, jsonable(predicted)):
                 parts[path] = float(_same_leaf(expected, got))
                 if not parts[path]:
-                    wrong.append(f"{path}: expected {shown(expected)}, got {shown(got)}")
+                    wrong.append(f"{path}: expected {short_repr(expected)}, got {short_repr(got)}")
         right = int(sum(parts.values()))
         feedback = "; ".join([f"{right} of {len(parts)} fields are correct", *wrong])
         return Score(right / len(parts), feedback, parts)
@@ -106,7 +106,7 @@ def _compare_exactly(gold: Any, predicted: Any) -> tuple[float, str]:
 
 def _same(gold: Any, predicted: Any) -> bool:
     if isinstance(gold, str) and isinstance(predicted, bool | int | float):
-        return _same(_spelled(gold), predicted)
+        return _same(_parse_scalar(gold), predicted)
     if isinstance(gold, dict) and isinstance(predicted, dict):
         return gold.keys() == predicted.keys() and all(_same(gold[k], predicted[k]) for k in gold)
     if isinstance(gold, list) and isinstance(predicted, list):
@@ -114,8 +114,8 @@ def _same(gold: Any, predicted: Any) -> bool:
     return isinstance(gold, bool) == isinstance(predicted, bool) and bool(gold == predicted)
 
 
-def _spelled(text: str) -> bool | float | int | None:
-    """Read what a text spells: a truth value, a number, or neither (None)."""
+def _parse_scalar(text: str) -> bool | float | int | None:
+    """Parse the boolean or number that a text spells; None if it spells neither."""
     word = text.strip().lower().replace(",", "")
     if word in _TRUTH:
         return _TRUTH[word]
@@ -135,12 +135,12 @@ def _compare_sets(gold: Any, predicted: Any) -> tuple[float, str]:
     if value == 1:
         return verdict(gold, predicted, right=True)
     missing, surplus = sorted((expected - got).elements()), sorted((got - expected).elements())
-    found = [
-        f"{what} {shown(items)}"
+    differences = [
+        f"{what} {short_repr(items)}"
         for what, items in (("missing", missing), ("surplus", surplus))
         if items
     ]
-    return value, f"{', '.join(found)} (F1 {value:.2f})"
+    return value, f"{', '.join(differences)} (F1 {value:.2f})"
 
 
 def _items(value: Any) -> list[str]:
@@ -162,7 +162,7 @@ def _item(value: Any) -> str:
 
 
 def _leaves(path: str, gold: Any, predicted: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Walk both sides together, and name each leaf by its path."""
+    """Walk two values together; yield the path of each leaf and its two values."""
     kinds = {type(side) for side in (gold, predicted) if side is not None}
     if kinds == {dict}:
         gold, predicted = gold or {}, predicted or {}
@@ -175,7 +175,7 @@ def _leaves(path: str, gold: Any, predicted: Any) -> Iterator[tuple[str, Any, An
     else:
         yield path, gold, predicted
         return
-    if not steps:  # nothing on both sides is one leaf that is right
+    if not steps:  # empty on both sides counts as one correct leaf
         yield path, None, None
     for step, key in steps:
         yield from _leaves(path + step, gold.get(key), predicted.get(key))
@@ -185,9 +185,9 @@ def _same_leaf(gold: Any, predicted: Any) -> bool:
     if isinstance(gold, str) and isinstance(predicted, str):
         return normalize_text(gold) == normalize_text(predicted)
     if isinstance(gold, str) and isinstance(predicted, bool | int | float):
-        gold = _spelled(gold)
+        gold = _parse_scalar(gold)
     if isinstance(predicted, str) and isinstance(gold, bool | int | float):
-        predicted = _spelled(predicted)
+        predicted = _parse_scalar(predicted)
     if isinstance(gold, bool) or isinstance(predicted, bool):
         return gold is predicted
     if isinstance(gold, int | float) and isinstance(predicted, int | float):

@@ -1,4 +1,4 @@
-"""The fingerprint of a metric, by which a run's manifest pins it."""
+"""The fingerprint of a metric, which a run's manifest records."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from lmpipe.foundation.canonical_json import canonical_json, digest
 
 
 def metric_fingerprint(metric: object) -> str:
-    """Hash what a metric does, as far as it can be seen: 64 hexadecimal digits.
+    """Hash a metric's code and settings: 64 hexadecimal digits.
 
-    Covered are its qualified name and source, defaults, closure and bound arguments, the settings
-    of ready and combined metrics, and the functions and constants of its own module that it uses.
-    Code of other modules is covered by name only. Where there is no source (a console), byte code
-    takes its place, and the hash holds for one version of Python.
+    The hash covers the qualified name and source, defaults, closure and bound arguments, the
+    settings of field metrics and combined metrics, and the functions and constants of the metric's
+    module that it uses. Code of other modules is covered by name only. Without source, as
+    in a console, bytecode takes its place, and the hash is valid for one version of Python.
     """
     return digest(_describe(metric, ()))
 
 
 def _describe(value: Any, within: tuple[object, ...]) -> Any:
-    """Turn a value into JSON that changes when what it does changes.
+    """Describe a value by JSON that changes when its behaviour changes.
 
     Args:
-        value: anything that a metric is made of.
-        within: the objects around it, since a function's closure may hold the function.
+        value: anything that a metric consists of.
+        within: the enclosing objects, since the closure of a function may contain the function.
     """
     if value is None or isinstance(value, str | int | float | bool):
         return jsonable(value)
     if any(value is outer for outer in within):
-        return {"again": _name(value)}
+        return {"again": _qualified_name(value)}
     within = (*within, value)
     if isinstance(value, Mapping):
         pairs = [[_describe(k, within), _describe(v, within)] for k, v in value.items()]
@@ -54,50 +54,50 @@ def _describe(value: Any, within: tuple[object, ...]) -> Any:
     if isinstance(value, MethodType):
         return {"method": value.__name__, "of": _describe(value.__self__, within)}
     if isinstance(value, FunctionType):
-        return _function(value, within)
+        return _describe_function(value, within)
     if isinstance(value, type):
         return {"class": value.__qualname__, "source": _source(value)}
-    return _object(value, within)
+    return _describe_object(value, within)
 
 
-def _function(function: FunctionType, within: tuple[object, ...]) -> Any:
+def _describe_function(function: FunctionType, within: tuple[object, ...]) -> Any:
     code = function.__code__
     cells = {}
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         try:
             cells[name] = _describe(cell.cell_contents, within)
-        except ValueError:  # the cell is still empty
+        except ValueError:  # the cell is empty
             cells[name] = None
     used = {}
-    for name in sorted(set(_names(code)) & function.__globals__.keys()):
+    for name in sorted(set(_names_in(code)) & function.__globals__.keys()):
         value = function.__globals__[name]
         if _is_constant(value):
             used[name] = _describe(value, within)
         elif isinstance(value, FunctionType):
             own = value.__globals__ is function.__globals__
-            used[name] = _describe(value, within) if own else _name(value)
+            used[name] = _describe(value, within) if own else _qualified_name(value)
         elif isinstance(value, type):
             own = value.__module__ == function.__module__
-            used[name] = _describe(value, within) if own else _name(value)
+            used[name] = _describe(value, within) if own else _qualified_name(value)
         elif callable(value):
             used[name] = _describe(value, within)
     return {
         "function": function.__qualname__,
-        "source": _source(code) or {"code": code.co_code.hex(), "names": list(_names(code))},
+        "source": _source(code) or {"code": code.co_code.hex(), "names": list(_names_in(code))},
         "defaults": _describe([function.__defaults__, function.__kwdefaults__], within),
         "closure": cells,
         "uses": used,
     }
 
 
-def _object(value: Any, within: tuple[object, ...]) -> Any:
+def _describe_object(value: Any, within: tuple[object, ...]) -> Any:
     kind = type(value)
     if dataclasses.is_dataclass(value):
-        # A field that is not shown may be a secret, one that is not compared a cache.
+        # Fields left out of the repr may be secrets, and those left out of comparison caches.
         names = [f.name for f in dataclasses.fields(value) if f.repr and f.compare]
         settings = {name: _describe(getattr(value, name), within) for name in names}
     elif callable(value):
-        # Private attributes may be caches; what a decorator such as lru_cache wraps is no secret.
+        # Private attributes may be caches; `__wrapped__` is the function inside an lru_cache.
         public = {
             name: item
             for name, item in getattr(value, "__dict__", {}).items()
@@ -120,14 +120,14 @@ def _is_constant(value: object) -> bool:
     return value is None or isinstance(value, str | int | float | bool | re.Pattern)
 
 
-def _names(code: CodeType) -> Iterator[str]:
+def _names_in(code: CodeType) -> Iterator[str]:
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            yield from _names_in(constant)
 
 
-def _name(value: object) -> str:
+def _qualified_name(value: object) -> str:
     name = getattr(value, "__qualname__", type(value).__qualname__)
     return f"{getattr(value, '__module__', '')}.{name}"
 

@@ -1,4 +1,4 @@
-"""Metrics for numbers, and reading numbers out of text."""
+"""Compare numbers, and parse numbers in text."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 
 from lmpipe.data.example import jsonable
 from lmpipe.errors import MetricError
-from lmpipe.metrics.field_metric import FieldMetric, shown, verdict
+from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.shorten import short_repr
+from lmpipe.metrics.field_metric import FieldMetric, verdict
 
-# A sign is one only where no digit or letter stands before it: "10-5" holds 10 and 5.
+# A sign after a digit or a letter is a separator: "10-5" contains 10 and 5.
 _SIGN = r"(?:(?<![\w.)])[-+\u2212])?"
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 _NUMBER = rf"""
@@ -27,20 +29,21 @@ _FREE_NUMBER = re.compile(rf"(?<![\w.]){_NUMBER}", re.VERBOSE)
 _ANY_NUMBER = re.compile(_NUMBER, re.VERBOSE)
 
 
-# What rounding may add to a difference that is just within the tolerance.
+# Allows for rounding of a difference that equals the tolerance.
 _SLACK = 1 + 1e-9
-# An int beyond it cannot be compared with floats.
-_GREATEST = sys.float_info.max
+# A larger int cannot be converted to a float.
+_MAX_FLOAT = sys.float_info.max
 
 
 def parse_number(text: str) -> float | int | None:
-    """Read the number in a text: "$1,234.50", "18 apples", "-3", "1 1/2", "2e-3", "50%".
+    """Parse the number in a text: "$1,234.50", "18 apples", "-3", "1 1/2", "2e-3", "50%".
 
-    Of several numbers it is the last, where answers that show their work have it. A percentage is
-    the number before its sign. Digits within a word count only where there are no others.
+    The last of several numbers is used, since answers that show their work end with the result. A
+    percentage is the number before the percent sign. Digits within a word are used only if there
+    are no others.
 
     Returns:
-        An int where the text spells one, else a float; None if there is no number.
+        An int if the text spells one, else a float; None if the text has no number.
     """
     return _parse(text)[0]
 
@@ -50,30 +53,28 @@ def numeric_match(
 ) -> FieldMetric:
     """Score 1 if the numbers of all fields are equal, up to a tolerance.
 
-    Numbers in texts are read as by `parse_number`. Where one side alone is a percentage, "50%"
-    equals both 50 and 0.5. Rounding errors of floats (1 in 10⁹) never count.
+    Numbers in texts are parsed by `parse_number`. If only one side is a percentage, "50%" equals
+    both 50 and 0.5. Rounding errors of floats (1 in 10⁹) are ignored.
 
     Args:
         fields: the fields to compare.
-        gold: the row's field, where it has another name.
-        tolerance: the greatest difference that is still a match, in the number's own unit.
-        relative: the same as a share of the gold number.
+        gold: the example's field, if it has another name.
+        tolerance: the maximum absolute difference, in the unit of the number.
+        relative: the maximum difference as a share of the gold number.
 
     Raises:
         MetricError: if a tolerance is negative or not finite.
     """
-    for name, value in (("tolerance", tolerance), ("relative", relative)):
-        if not 0 <= value < math.inf:
-            raise MetricError(f"numeric_match: {name} is {value}; give 0 or more")
-    compare = partial(_compare_numbers, tolerance=tolerance, relative=relative)
-    settings = {
-        name: value for name, value in (("tolerance", tolerance), ("relative", relative)) if value
-    }
-    return FieldMetric("numeric_match", fields, gold, compare, "all", settings)
+    settings = {"tolerance": tolerance, "relative": relative}
+    for name, value in settings.items():
+        check_number("numeric_match", name, value, minimum=0, error=MetricError)
+    compare = partial(_compare_numbers, **settings)
+    given = {name: value for name, value in settings.items() if value}
+    return FieldMetric("numeric_match", fields, gold, compare, "all", given)
 
 
 def close(one: float | int, other: float | int) -> bool:
-    """Say whether two numbers are equal but for rounding errors."""
+    """Whether two numbers are equal except for rounding errors."""
     if isinstance(one, int) and isinstance(other, int):
         return one == other
     return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
@@ -85,13 +86,14 @@ def _compare_numbers(
     gold, predicted = jsonable(gold), jsonable(predicted)
     if gold is None or predicted is None:
         return verdict(gold, predicted, right=gold is predicted)
-    (expected, gold_percent), (got, percent) = _read(gold), _read(predicted)
+    (expected, gold_percent), (got, percent) = _number_in(gold), _number_in(predicted)
     if expected is None:
         raise MetricError(
-            f"numeric_match: the row's value {shown(gold)} holds no number; compare another field"
+            f"numeric_match: the gold value {short_repr(gold)} contains no number; compare another "
+            "field"
         )
     if got is None:
-        return 0.0, f"expected the number {expected}, got {shown(predicted)}, which holds none"
+        return 0.0, f"expected the number {expected}, got {short_repr(predicted)} without a number"
     pairs = [(expected, got)]
     if gold_percent != percent:
         pairs.append((expected / 100, got) if gold_percent else (expected, got / 100))
@@ -102,12 +104,12 @@ def _compare_numbers(
     return verdict(gold, predicted, right=right)
 
 
-def _read(value: Any) -> tuple[float | int | None, bool]:
+def _number_in(value: Any) -> tuple[float | int | None, bool]:
     if isinstance(value, str):
         return _parse(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None, False
-    return (value if abs(value) <= _GREATEST else None), False
+    return (value if abs(value) <= _MAX_FLOAT else None), False
 
 
 def _parse(text: str) -> tuple[float | int | None, bool]:
@@ -131,5 +133,5 @@ def _value(match: re.Match[str]) -> float | int | None:
     value = float(digits)
     if not math.isfinite(value):
         return None
-    # Longer digit strings pass Python's limit for integers, and are no answers anyway.
+    # Longer digit strings exceed Python's limit for parsing integers.
     return sign * (int(digits) if digits.isdecimal() and len(digits) < 300 else value)

@@ -1,4 +1,4 @@
-"""`Score`, what counts as a metric, and the one way in which metrics are called."""
+"""`Score`, the types of metrics, and how metrics are called."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from lmpipe.data.example import Example
 from lmpipe.errors import MetricError
+from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.shorten import short_repr
 from lmpipe.lm.concurrency import loop
 from lmpipe.modules.module import Module
 
-# A sum of weights that should be 1 may miss it by a rounding error.
+# A weighted mean may exceed 1 by a rounding error.
 _SLACK = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How good one prediction is.
+    """The score of one prediction.
 
     Args:
-        value: from 0 (useless) to 1 (perfect).
-        feedback: what was right or wrong, in words that a reflective optimizer can use.
-        parts: the values that it was made of, by name; read-only.
+        value: from 0 (worst) to 1 (best).
+        feedback: what was right or wrong, in words; reflective optimizers use it.
+        parts: the values of which `value` was computed, by name; read-only.
     """
 
     value: float
@@ -49,12 +51,12 @@ Result: TypeAlias = bool | float | Score
 
 
 class Metric(Protocol):
-    """Says how good a prediction is: true or false, a number in [0, 1], or a `Score`."""
+    """Scores a prediction by a boolean, a number in [0, 1], or a `Score`."""
 
     def __call__(self, example: Example, prediction: Any, trace: Any, /) -> Result: ...
 
 
-# All that is taken where a metric is asked for: sync or async, with or without the trace.
+# All callables that are accepted as metrics: sync or async, with or without the trace.
 AnyMetric: TypeAlias = (
     Metric
     | Callable[[Example, Any, Any], Result | Awaitable[Result]]
@@ -63,21 +65,21 @@ AnyMetric: TypeAlias = (
 
 
 class BoundMetric(Protocol):
-    """A metric made uniform: awaited, with the trace, and always a checked `Score`."""
+    """A metric with a uniform call: async, with the trace, returning a checked `Score`."""
 
     async def __call__(self, example: Example, prediction: Any, trace: Any = None, /) -> Score: ...
 
 
 def bind_metric(metric: AnyMetric) -> BoundMetric:
-    """Make a metric uniform, looking at its parameters once.
+    """Give a metric a uniform call, inspecting its parameters once.
 
-    The result is awaited and gives a checked `Score`. What the metric itself raises comes out as
-    it is. A metric with a method `acall` is called through that; one that is not async and says
-    that it asks an LM (`max_calls`) runs in a thread, since it waits for the reply.
+    Exceptions of the metric are passed on unchanged. A metric with a method `acall` is called
+    through that. A metric that is not async but declares LM calls (`max_calls`) runs in a thread,
+    since it waits for replies.
 
     Raises:
-        MetricError: at once, if it does not take (example, prediction) or (example, prediction,
-            trace); later, if it returns something that is no score.
+        MetricError: if it does not take (example, prediction) or (example, prediction, trace). The
+            bound metric raises it if the metric returns an invalid score.
     """
     name = metric_name(metric)
     call = with_trace(getattr(metric, "acall", metric))
@@ -98,82 +100,78 @@ def bind_metric(metric: AnyMetric) -> BoundMetric:
 async def call_metric(
     metric: AnyMetric, example: Example, prediction: Any, trace: Any = None
 ) -> Score:
-    """Score one prediction; for many of them, bind the metric once.
+    """Score one prediction. To score many, use `bind_metric` once.
 
     Raises:
-        MetricError: if the metric takes other parameters or returns something that is no score.
+        MetricError: if the metric takes other parameters or returns an invalid score.
     """
     return await bind_metric(metric)(example, prediction, trace)
 
 
 def metric_name(metric: object) -> str:
-    """Return the name by which messages and reports call a metric."""
+    """Return the name of a metric for messages and reports."""
     if isinstance(metric, partial):
         return metric_name(metric.func)
     return str(getattr(metric, "__name__", type(metric).__name__))
 
 
 def judge(*, max_calls: int) -> Callable[[_M], _M]:
-    """Say of a metric that it asks an LM, and how often at most: `@judge(max_calls=2)`.
+    """Declare that a metric calls an LM: `@judge(max_calls=2)`.
 
-    It sets the metric's attribute `max_calls`, on which plans and budgets rest.
+    It sets the metric's attribute `max_calls`, which plans and budgets use.
 
     Args:
-        max_calls: the most LM calls for one row, replies that are asked for again included.
+        max_calls: the maximum number of LM calls for one row, including retries of unparseable
+            replies.
     """
 
     def mark(metric: _M) -> _M:
         metric.max_calls = max_calls  # type: ignore[attr-defined]
-        metric_calls(metric)  # refuses what is no number
+        metric_calls(metric)  # checks the number
         return metric
 
     return mark
 
 
 def metric_calls(metric: object) -> int:
-    """Return the most LM calls that a metric says it makes for one row: its `max_calls`, or 0.
+    """Return the maximum number of LM calls of a metric for one row: its `max_calls`, or 0.
 
-    A metric that is a module is counted like any module.
+    If the metric is a module that declares none, it is that of the module's predictors.
 
     Raises:
-        MetricError: if its `max_calls` is no whole number of 0 or more.
+        MetricError: if its `max_calls` is not a whole number of 0 or more.
     """
     if isinstance(metric, partial):
         return metric_calls(metric.func)
     calls = getattr(metric, "max_calls", None)
     if calls is None:
         return metric.calls_per_run() if isinstance(metric, Module) else 0
-    if not isinstance(calls, int) or calls < 0:
-        raise MetricError(
-            f"{metric_name(metric)}: max_calls is {calls!r}; give the most LM calls that the "
-            "metric makes for one row"
-        )
-    return calls
+    name = metric_name(metric)
+    check_number(name, "max_calls", calls, minimum=0, integer=True, error=MetricError)
+    return int(calls)
 
 
 def _is_async(metric: object) -> bool:
     if isinstance(metric, partial):
         return _is_async(metric.func)
-    called = getattr(type(metric), "__call__", None)  # noqa: B004 - a class is not asked
+    called = getattr(type(metric), "__call__", None)  # noqa: B004 - looks at the class on purpose
     return inspect.iscoroutinefunction(metric) or inspect.iscoroutinefunction(called)
 
 
 def with_trace(metric: Callable[..., Any]) -> Callable[[Example, Any, Any], Any]:
-    """Make a metric take (example, prediction, trace), whether it wants the trace or not.
+    """Make a metric accept (example, prediction, trace), whether it takes the trace or not.
 
-    A third parameter with a default gets the trace if it is called `trace` or its default is
-    None: `def close(example, prediction, tolerance=0.1)` does not ask for a trace.
+    A third parameter with a default gets the trace only if its name is `trace` or its default is
+    None: `def close(example, prediction, tolerance=0.1)` gets no trace.
 
     Raises:
         MetricError: if it takes neither two nor three parameters.
     """
     if not callable(metric):
-        raise MetricError(
-            f"expected a metric, a function of (example, prediction), came {metric!r}"
-        )
+        raise MetricError(f"expected a metric, a function of (example, prediction), got {metric!r}")
     try:
         signature = inspect.signature(metric)
-    except ValueError:  # some callables written in C have none
+    except ValueError:  # some callables written in C have no signature
         return metric
     parameters = list(signature.parameters.values())
     trace = signature.parameters.get("trace")
@@ -205,34 +203,34 @@ def _takes(signature: inspect.Signature, count: int, **keywords: Any) -> bool:
 
 
 def to_score(result: Any, *, name: str, example: Example) -> Score:
-    """Check what a metric returned and make it a `Score`.
+    """Check what a metric returned and convert it to a `Score`.
 
     Raises:
-        MetricError: if it is no truth value, number in [0, 1] or `Score` with such a value.
+        MetricError: if it is not a boolean, a number in [0, 1] or a `Score` with such a value.
     """
     if isinstance(result, bool):
         return _RIGHT if result else _WRONG
-    if isinstance(result, Score) and _is_sound(result):
+    if isinstance(result, Score) and _is_valid(result):
         return result
     score = result if isinstance(result, Score) else Score(result)
     value = score.value
     if not isinstance(value, Real):
-        raise _wrong(name, result, example, "return one of these, on every path")
+        raise _invalid(name, result, example, "return one of these on every code path")
     number = float(value)
     if not math.isfinite(number):
-        raise _wrong(name, result, example, "guard its divisions against zero")
+        raise _invalid(name, result, example, "guard against division by zero")
     if not -_SLACK <= number <= 1 + _SLACK:
-        raise _wrong(name, result, example, "divide by the greatest value that it can have")
+        raise _invalid(name, result, example, "divide by its maximum value")
     if not all(isinstance(p, Real) and math.isfinite(float(p)) for p in score.parts.values()):
-        raise _wrong(name, dict(score.parts), example, "give parts that are finite numbers")
+        raise _invalid(name, dict(score.parts), example, "parts must be finite numbers")
     if not isinstance(score.feedback, str):
-        raise _wrong(name, score.feedback, example, "give feedback that is text")
+        raise _invalid(name, score.feedback, example, "feedback must be text")
     parts = {part: float(number) for part, number in score.parts.items()}
     return Score(min(max(number, 0.0), 1.0), score.feedback, parts)
 
 
-def _is_sound(score: Score) -> bool:
-    """Whether a score is just as it should be, as nearly all are: then no copy is made."""
+def _is_valid(score: Score) -> bool:
+    """Whether a score can be used as it is, as nearly all can, without a copy."""
     return (
         type(score.value) is float
         and 0.0 <= score.value <= 1.0
@@ -241,9 +239,8 @@ def _is_sound(score: Score) -> bool:
     )
 
 
-def _wrong(name: str, result: object, example: Example, remedy: str) -> MetricError:
-    row = repr(example)
+def _invalid(name: str, result: object, example: Example, remedy: str) -> MetricError:
     return MetricError(
         f"metric {name!r} returned {result!r}; expected True, False, a number in [0, 1] or a "
-        f"Score; {remedy}; the row is {row if len(row) <= 300 else row[:299] + '…'}"
+        f"Score; {remedy}; the example is {short_repr(example, 300)}"
     )

@@ -1,4 +1,4 @@
-"""Metrics for text: normalised match, token F1, containment."""
+"""Metrics for text: normalized match, token F1, containment."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from collections.abc import Callable
 from typing import Any
 
 from lmpipe.data.example import jsonable
-from lmpipe.metrics.field_metric import FieldMetric, shown, verdict
+from lmpipe.foundation.shorten import short_repr
+from lmpipe.metrics.field_metric import FieldMetric, verdict
 
 _ARTICLES = frozenset(("a", "an", "the"))
-# Punctuation that a number means something by: the point in 3.5, the sign of -5.
+# Punctuation that is part of a number: the point in 3.5, the sign of -5.
 _NUMBER_MARK = re.compile(r"(?<=\d)\.(?=\d)|(?<!\w)-(?=\d)")
 
 
 def normalize_text(text: str) -> str:
-    """Normalise an answer as SQuAD does: lower case, no punctuation, no articles, single spaces.
+    """Normalize an answer as SQuAD does: lower case, no punctuation, no articles, single spaces.
 
-    Three differences, each of which would make a wrong answer right: the decimal point and the
-    sign of a number stay ("3.5" is not "35"); an answer that is an article or nothing but
-    punctuation stays ("A" of a multiple choice is not ""); and Unicode's compatibility forms and
-    punctuation are handled as ASCII's.
+    There are three differences from SQuAD, which would otherwise accept wrong answers: the decimal
+    point and the sign of a number are kept ("3.5" is not "35"); an answer that is only an article
+    or punctuation is kept ("A" of a multiple choice is not ""); and Unicode's compatibility forms
+    and punctuation are treated like those of ASCII.
     """
     folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2212", "-")
     marks = {match.start() for match in _NUMBER_MARK.finditer(folded)}
@@ -36,44 +37,44 @@ def normalize_text(text: str) -> str:
 
 
 def normalized_match(*fields: str, gold: str | None = None) -> FieldMetric:
-    """Score 1 if the texts of all fields are equal when normalised.
+    """Score 1 if the normalized texts of all fields are equal.
 
-    Where the row holds a list and the prediction a text, any item of the list will do.
+    If the gold value is a list and the prediction a text, it may equal any item of the list.
 
     Args:
         fields: the fields to compare.
-        gold: the row's field, where it has another name.
+        gold: the example's field, if it has another name.
     """
     return FieldMetric("normalized_match", fields, gold, _compare_normalized, "all")
 
 
 def token_f1(*fields: str, gold: str | None = None) -> FieldMetric:
-    """Score the overlap of words, normalised: F1 of precision and recall, as in SQuAD.
+    """Score the overlap of normalized words: F1 of precision and recall, as in SQuAD.
 
-    Where the row holds a list and the prediction a text, the best item counts; several fields
-    score their mean.
+    If the gold value is a list and the prediction a text, the best item counts. The score of
+    several fields is their mean.
 
     Args:
         fields: the fields to compare.
-        gold: the row's field, where it has another name.
+        gold: the example's field, if it has another name.
     """
     return FieldMetric("token_f1", fields, gold, _compare_tokens)
 
 
 def contains(*fields: str, gold: str | None = None) -> FieldMetric:
-    """Score 1 if the prediction's text contains the row's, as whole words, normalised.
+    """Score 1 if the normalized prediction contains the gold text as whole words.
 
-    Where the row holds a list, any item of the list will do.
+    If the gold value is a list, the prediction may contain any item of it.
 
     Args:
         fields: the fields to compare.
-        gold: the row's field, where it has another name.
+        gold: the example's field, if it has another name.
     """
     return FieldMetric("contains", fields, gold, _compare_containment, "all")
 
 
 def as_text(value: Any) -> str:
-    """Spell a plain value as text: nothing for null, items joined by a space."""
+    """Convert a JSON value to text: null is empty, items are joined by a space."""
     if value is None:
         return ""
     if isinstance(value, list):
@@ -107,7 +108,7 @@ def _compare_containment(gold: Any, predicted: Any) -> tuple[float, str]:
     value, gold, predicted = _best(gold, predicted, _contained)
     if value == 1:
         return verdict(gold, predicted, right=True)
-    return 0.0, f"expected a text that contains {shown(gold)}, got {shown(predicted)}"
+    return 0.0, f"expected a text that contains {short_repr(gold)}, got {short_repr(predicted)}"
 
 
 def _contained(gold: str, predicted: str) -> float:
@@ -118,7 +119,7 @@ def _compare_tokens(gold: Any, predicted: Any) -> tuple[float, str]:
     value, gold, predicted = _best(gold, predicted, _f1)
     if value == 1:
         return verdict(gold, predicted, right=True)
-    return value, f"expected {shown(gold)}, got {shown(predicted)} (token F1 {value:.2f})"
+    return value, f"expected {short_repr(gold)}, got {short_repr(predicted)} (token F1 {value:.2f})"
 
 
 def _f1(gold: str, predicted: str) -> float:
@@ -126,6 +127,6 @@ def _f1(gold: str, predicted: str) -> float:
 
 
 def multiset_f1(gold: Counter[str], predicted: Counter[str]) -> float:
-    """Return the F1 of two multisets; 1 where both are empty."""
+    """Return the F1 of two multisets; 1 if both are empty."""
     total = gold.total() + predicted.total()
     return 2 * (gold & predicted).total() / total if total else 1.0

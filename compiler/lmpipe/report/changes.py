@@ -1,110 +1,169 @@
-"""The part of the report page that shows rows: what the compile fixed and broke, what failed."""
+"""The page's sections on test rows: what the compile made better and worse, and what failed."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
-from lmpipe.report.html import card, fields, section, table, text
+from lmpipe.report.records import TestRow
 from lmpipe.report.run_files import RunFiles
-from lmpipe.report.text import count, percent, rows_of
+from lmpipe.report.text import NOTHING, count, percent
+from lmpipe.report.view import Column, Table, TableRow, cells, compiled_last, value_text
 
-# More rows than this are in scores.jsonl; a page is for reading.
-_MOST = 25
+# The other rows are in scores.jsonl.
+_MAX_ROWS = 25
+# Lists of more rows are folded.
+_MAX_OPEN = 12
 
-Line = Mapping[str, Any]
+Pair: TypeAlias = tuple[TestRow, TestRow]
 
 
-def changed_rows(run: RunFiles) -> str:
-    """The test rows whose score the compile changed."""
-    test = run.manifest.get("test")
-    if not test or "compiled" not in run.tests:
-        return ""
-    pairs = list(zip(run.tests.get(test["baseline"], ()), run.tests["compiled"], strict=False))
-    fixed = [pair for pair in pairs if pair[1]["score"] > pair[0]["score"]]
-    broken = [pair for pair in pairs if pair[1]["score"] < pair[0]["score"]]
-    same = len(pairs) - len(fixed) - len(broken)
-    return section(
-        "Test rows that changed",
-        f'<p class="soft">{count(len(fixed))} better, {count(len(broken))} worse, {count(same)} '
-        f"as before; before is the better baseline ({text(test['baseline'])}).</p>",
-        _list("worse", "broken", broken, _outputs(run), opened=True),
-        _list("better", "fixed", fixed, _outputs(run), opened=len(fixed) <= 12),
+@dataclass(frozen=True)
+class ChangedRow:
+    """A test row whose score changed: inputs, outputs side by side, failures and feedback."""
+
+    inputs: Mapping[str, Any]
+    outputs: Table
+    notes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RowList:
+    """Rows that changed in one direction; `omitted` rows are left out."""
+
+    kind: Literal["better", "worse"]
+    total: int
+    opened: bool
+    rows: tuple[ChangedRow, ...]
+
+    @property
+    def omitted(self) -> int:
+        """How many rows are left out."""
+        return self.total - len(self.rows)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The test rows whose score changed, the worse ones first."""
+
+    summary: str
+    lists: tuple[RowList, ...]
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Failures on the test set: counts by program and kind, and the first row of each kind."""
+
+    counts: Table
+    first: Mapping[str, TestRow]
+
+
+def make_changes(run: RunFiles) -> Changes | None:
+    """Compare the compiled program with the better baseline row by row; None without a test."""
+    test = run.manifest.test
+    if test is None or "compiled" not in run.tests:
+        return None
+    pairs = list(zip(run.tests.get(test.baseline, ()), run.tests["compiled"], strict=False))
+    better = [pair for pair in pairs if pair[1].score > pair[0].score]
+    worse = [pair for pair in pairs if pair[1].score < pair[0].score]
+    same = len(pairs) - len(better) - len(worse)
+    outputs = _output_names(run)
+    lists = (
+        _row_list("worse", worse, outputs, opened=True),
+        _row_list("better", better, outputs, opened=len(better) <= _MAX_OPEN),
+    )
+    return Changes(
+        f"{count(len(better))} better, {count(len(worse))} worse, {count(same)} unchanged, "
+        f"compared with the better baseline ({test.baseline}).",
+        tuple(item for item in lists if item.rows),
     )
 
 
-def _outputs(run: RunFiles) -> frozenset[str]:
-    """The fields that some predictor gives, or none takes: in an example they are gold."""
-    signatures = run.manifest["program"].get("signatures", {}).values()
-    taken = {name for signature in signatures for name in signature.get("inputs", {})}
-    given = {name for signature in signatures for name in signature.get("outputs", {})}
-    named = {name for lines in run.tests.values() for line in lines[:1] for name in line["example"]}
-    return frozenset(given | (named - taken if taken & named else set()))
+def _output_names(run: RunFiles) -> Sequence[str]:
+    """Return the fields that a predictor outputs, or that none takes: in an example, the labels."""
+    signatures = run.manifest.program.signatures.values()
+    taken = {name for signature in signatures for name in signature.inputs}
+    given = [name for signature in signatures for name in signature.outputs]
+    named = [name for rows in run.tests.values() for row in rows[:1] for name in row.example]
+    labels = [name for name in named if name not in taken] if taken & set(named) else []
+    return list(dict.fromkeys(given + labels))
 
 
-def _list(
-    word: str,
-    kind: str,
-    pairs: Sequence[tuple[Line, Line]],
-    outputs: frozenset[str],
+def _row_list(
+    kind: Literal["better", "worse"],
+    pairs: Sequence[Pair],
+    outputs: Sequence[str],
     *,
     opened: bool,
-) -> str:
-    if not pairs:
-        return ""
-    ranked = sorted(pairs, key=lambda pair: -abs(pair[1]["score"] - pair[0]["score"]))
-    rows = "".join(_pair(kind, before, after, outputs) for before, after in ranked[:_MOST])
-    left = len(pairs) - _MOST
-    more = f'<p class="soft small">{rows_of(left)} more in scores.jsonl</p>' if left > 0 else ""
-    state = " open" if opened else ""
-    return f"<details{state}><summary>{rows_of(len(pairs))} {word}</summary>{rows}{more}</details>"
+) -> RowList:
+    ranked = sorted(pairs, key=lambda pair: -abs(pair[1].score - pair[0].score))
+    rows = tuple(_changed_row(*pair, outputs) for pair in ranked[:_MAX_ROWS])
+    return RowList(kind, len(pairs), opened, rows)
 
 
-def _pair(kind: str, before: Line, after: Line, outputs: frozenset[str]) -> str:
-    example = before["example"]
-    facts: dict[str, Any] = {
-        **{name: value for name, value in example.items() if name not in outputs},
-        **{f"gold {name}": value for name, value in example.items() if name in outputs},
-        f"before, {percent(before['score'])}": _outcome(before),
-        f"after, {percent(after['score'])}": _outcome(after),
+def _changed_row(before: TestRow, after: TestRow, outputs: Sequence[str]) -> ChangedRow:
+    example = before.example
+    notes: dict[str, str] = {}
+    for word, row in (("before", before), ("after", after)):
+        if row.failure:
+            notes[f"failure {word}"] = f"{row.failure.kind}: {row.failure.message}"
+        if row.feedback:
+            notes[f"feedback {word}"] = row.feedback
+    labels = {name: example[name] for name in outputs if name in example}
+    sides = {
+        "gold": labels,
+        f"before, {percent(before.score)}": _predicted(before, labels, outputs),
+        f"after, {percent(after.score)}": _predicted(after, labels, outputs),
     }
-    if after["feedback"]:
-        facts["feedback"] = after["feedback"]
-    return f'<div class="row {kind}">{fields(facts, 700)}</div>'
+    return ChangedRow(
+        {name: value for name, value in example.items() if name not in labels},
+        _side_by_side(sides),
+        notes,
+    )
 
 
-def _outcome(line: Line) -> Any:
-    failure = line["failure"]
-    if failure:
-        return f"failed ({failure['kind']}): {failure['message']}"
-    return line["prediction"]
+def _predicted(
+    row: TestRow, labels: Mapping[str, Any], outputs: Sequence[str]
+) -> Mapping[str, Any]:
+    """Return the predicted outputs by name; a plain value has the name of the only label."""
+    if row.failure:
+        return {}
+    if isinstance(row.prediction, dict):
+        # A prediction repeats its inputs; one without known outputs is shown whole.
+        known = {name: row.prediction[name] for name in outputs if name in row.prediction}
+        return known or row.prediction
+    return {next(iter(labels)) if len(labels) == 1 else "prediction": row.prediction}
 
 
-def failures(run: RunFiles) -> str:
-    """How many rows failed, by kind and program, and the first of each kind."""
-    counts: dict[tuple[str, str], int] = {}
-    first: dict[str, Line] = {}
-    for name, lines in run.tests.items():
-        for line in lines:
-            if line["failure"]:
-                kind = line["failure"]["kind"]
-                counts[name, kind] = counts.get((name, kind), 0) + 1
-                first.setdefault(kind, line)
-    if not counts:
-        return ""
-    kinds = sorted({kind for _, kind in counts})
-    names = sorted(run.tests, key=lambda name: (name == "compiled", name))
-    rows = [[text(name), *(str(counts.get((name, kind), 0)) for kind in kinds)] for name in names]
-    samples = (
-        card(
-            f"<h3>{text(kind)}, for instance</h3>",
-            fields({**line["example"], "error": line["failure"]["message"]}, 700),
-            f"<pre>{text(line['failure']['raw'], 2000)}</pre>" if line["failure"]["raw"] else "",
+def _side_by_side(sides: Mapping[str, Mapping[str, Any]]) -> Table:
+    names = dict.fromkeys(name for side in sides.values() for name in side)
+    rows = (
+        cells(
+            name,
+            *(value_text(side[name], 700) if name in side else NOTHING for side in sides.values()),
         )
-        for kind, line in first.items()
+        for name in names
     )
-    return section(
-        "Failures on the test set",
-        card(table(["program", *kinds], rows, numbers=kinds)),
-        *samples,
+    columns = tuple(Column(title) for title in ("output", *sides))
+    return Table("Gold and predicted outputs", columns, tuple(map(TableRow, rows)))
+
+
+def make_failures(run: RunFiles) -> Failures | None:
+    """Count the failed test rows by program and kind; None if none failed."""
+    counts: Counter[tuple[str, str]] = Counter()
+    first: dict[str, TestRow] = {}
+    for name, rows in run.tests.items():
+        for row in rows:
+            if row.failure:
+                counts[name, row.failure.kind] += 1
+                first.setdefault(row.failure.kind, row)
+    if not counts:
+        return None
+    columns = (Column("program"), *(Column(kind, "number") for kind in first))
+    table = tuple(
+        TableRow(cells(name, *(count(counts[name, kind]) for kind in first)))
+        for name in compiled_last(run.tests)
     )
+    return Failures(Table("Failures by program and kind", columns, table), first)

@@ -1,4 +1,4 @@
-"""Progress of a compile: a live panel, plain lines, or JSON lines."""
+"""Show the progress of a compile: a live panel, plain lines, or JSON lines."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import orjson
 
 from lmpipe.errors import LMError
 from lmpipe.evaluation.results import Row
+from lmpipe.foundation.plural import plural
+from lmpipe.foundation.shorten import one_line
+from lmpipe.lm.spend import Spend
 from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
 from lmpipe.report.text import (
     NOTHING,
     percent,
     points,
-    shorten,
     spend_line,
     standing_line,
     tally,
@@ -31,43 +32,47 @@ if TYPE_CHECKING:
 
 
 class ProgressView:
-    """The base of the three views: a `Watcher` that may be entered, left and told of retries."""
+    """The base class of the views: a `Watcher` that is also a context manager.
+
+    Its methods do nothing; a view overrides those for the events that it shows.
+    """
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         return None
 
     def progress(self, progress: Progress) -> None:
-        """A row has ended or a step begun."""
+        """Handle the start of a step or the end of a row."""
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
-        """A candidate was scored."""
+        """Handle a candidate that was scored."""
 
     def rollout(self, rollout: Rollout) -> None:
-        """Rollouts are counted by `progress`."""
+        """Handle a rollout; `progress` counts them."""
 
     def row(self, subject: str, row: Row) -> None:
-        """Rows are in the run folder."""
+        """Handle a row; the run folder has them all."""
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Something else happened."""
+        """Handle any other event."""
 
     def retry(self, attempt: int, wait: float, error: LMError) -> None:
-        """A server is away and will be asked again."""
+        """Handle a failed attempt that will be retried.
+
+        Args:
+            attempt: its number, from 1.
+            wait: the seconds until the next one.
+            error: why it failed.
+        """
 
 
 class JsonLines(ProgressView):
-    """One JSON object for each event, for machines.
+    """Writes one JSON object for each event, for machines.
 
     Args:
-        file: where they go; standard output by default.
+        file: where to write; standard output by default.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -116,10 +121,10 @@ class JsonLines(ProgressView):
 
 
 class PlainLines(ProgressView):
-    """One line for each phase and candidate, flushed, for pipes and logs.
+    """Writes one flushed line for each phase and candidate, for pipes and logs.
 
     Args:
-        file: where they go; standard output by default.
+        file: where to write; standard output by default.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -127,10 +132,11 @@ class PlainLines(ProgressView):
         self._phase = ""
         self._first: float | None = None
         self._last: Progress | None = None
-        # Whose training was told of last, and how many quarters of it.
+        # The step of the last training that was reported, and how many quarters of it.
         self._training = "", 0
 
     def write(self, line: str) -> None:
+        """Write a line and flush the file."""
         file = self._file or sys.stdout
         file.write(line + "\n")
         file.flush()
@@ -145,15 +151,17 @@ class PlainLines(ProgressView):
         elif progress.done == progress.of and (
             progress.phase in ("test", "train") or progress.step.startswith("rollouts")
         ):
-            self.write(f"  {progress.step}: {progress.of} runs, {spend_line(progress.spend)}")
+            runs = plural(progress.of, "run")
+            self.write(f"  {progress.step}: {runs}  {_total_line(progress.spend)}")
 
     def _train(self, progress: Progress, training: TrainingProgress) -> None:
-        """A line when a training begins, and one for each quarter of it."""
+        """Write a line when a training begins, and one for each quarter of it."""
         quarters = 4 * progress.done // progress.of if progress.of else 0
-        name, told = self._training
+        name, reported = self._training
         if name != progress.step:
-            self.write(f"  {progress.step}" + (f": {progress.of} steps" if progress.of else ""))
-        elif quarters > told:
+            steps = f": {plural(progress.of, 'step')}" if progress.of else ""
+            self.write(f"  {progress.step}{steps}")
+        elif quarters > reported:
             step = f"step {progress.done} of {progress.of}"
             line = ", ".join(filter(None, (step, training_line(training))))
             self.write(f"  {progress.step}: {line}")
@@ -162,7 +170,7 @@ class PlainLines(ProgressView):
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
         if self._first is None and candidate.complete:
             self._first = candidate.score
-        spent = f"  [{spend_line(self._last.spend)}]" if self._last else ""
+        spent = f"  {_total_line(self._last.spend)}" if self._last else ""
         self.write(f"{candidate_line(candidate, self._first, best=best)}{spent}")
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:
@@ -173,11 +181,11 @@ class PlainLines(ProgressView):
 
 
 class LivePanel(ProgressView):
-    """A panel that shows where the compile stands, below the candidates that were scored.
+    """Shows the current step in a panel below the candidates that were scored.
 
     Args:
         console: the terminal.
-        title: the run's name.
+        title: the name of the run.
     """
 
     def __init__(self, console: Console, title: str) -> None:
@@ -197,12 +205,7 @@ class LivePanel(ProgressView):
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._live.stop()
 
     def progress(self, progress: Progress) -> None:
@@ -239,7 +242,7 @@ class LivePanel(ProgressView):
         bar = Table.grid(padding=(0, 2))
         bar.add_row(
             Text(now.phase, style="bold"),
-            Text(shorten(now.step, 60)),
+            Text(one_line(now.step, 60)),
             ProgressBar(total=max(now.of, 1), completed=now.done, width=30),
             Text(f"{now.done}/{now.of}"),
         )
@@ -257,30 +260,42 @@ class LivePanel(ProgressView):
 
 
 def candidate_line(candidate: Candidate, first: float | None, *, best: bool) -> str:
-    """A candidate in one line; `first` is what its score is compared with."""
+    """Describe a candidate in one line.
+
+    Args:
+        candidate: the candidate.
+        first: the score that its own is compared with; None shows no difference.
+        best: whether it is the best so far.
+    """
     failures = candidate.evaluation.failures
-    # What a dropped one scored is of the harder examples: beside the others it would mislead.
-    standing = standing_line({**candidate.standing(), **candidate.evaluation.summary()})
-    score = percent(candidate.score) if candidate.complete else NOTHING
-    change = NOTHING
-    if candidate.complete and first is not None:
-        change = points(candidate.score - first)
+    score = change = NOTHING
+    standing = ""
+    if candidate.complete:
+        score = percent(candidate.score)
+        change = NOTHING if first is None else points(candidate.score - first)
+    else:
+        # Its score is of the harder examples: beside the other scores it would mislead.
+        rows = len(candidate.evaluation.rows)
+        standing = f", {standing_line(rows, candidate.of, stopped=candidate.stopped)}"
     return (
-        f"{candidate.number:>3}  {score:>6}  {change:>6}  {candidate.name}"
-        + (f", {standing}" if standing else "")
+        f"{candidate.number:>3}  {score:>6}  {change:>6}  {candidate.name}{standing}"
         + (f", failures: {tally(failures)}" if failures else "")
         + ("  best so far" if best else "")
     )
 
 
 def note_line(kind: str, data: Mapping[str, Any]) -> str:
-    """A note in one line."""
+    """Describe a note in one line."""
     if set(data) == {"message"}:
-        return f"{kind}: {shorten(str(data['message']))}"
-    values = ", ".join(f"{name} {shorten(value, 80)}" for name, value in data.items())
+        return f"{kind}: {one_line(str(data['message']))}"
+    values = ", ".join(f"{name} {one_line(value, 80)}" for name, value in data.items())
     return f"{kind}: {values}" if values else kind
 
 
 def retry_line(attempt: int, wait: float, error: LMError) -> str:
-    """A retry in one line."""
-    return f"asking again in {wait:.1f} s (attempt {attempt} failed: {shorten(str(error), 120)})"
+    """Describe a retry in one line."""
+    return f"retrying in {wait:.1f} s (attempt {attempt} failed: {one_line(str(error), 120)})"
+
+
+def _total_line(spend: Spend) -> str:
+    return f"[total so far: {spend_line(spend)}]"

@@ -1,72 +1,74 @@
-"""A run folder's files, read for people: nothing is run, torn last lines are left out."""
+"""Read the files of a run folder for display; runs nothing, tolerates a torn last line."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
+from pydantic import BaseModel, ValidationError
 
-from lmpipe.compiling.run_folder import PROGRAM, read_manifest
+from lmpipe.compiling.run_folder import MANIFEST, PROGRAM, read_manifest
 from lmpipe.errors import ArtifactError
+from lmpipe.report import records
 from lmpipe.state.program_state import ProgramState
+
+_R = TypeVar("_R", bound=BaseModel)
+
+_CANDIDATE = re.compile(r"candidate (\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run folder says.
+    """The contents of a run folder.
 
     Args:
         folder: the folder.
         manifest: `manifest.json`.
-        candidates: `candidates.jsonl`, each with `spent`: the LM calls up to its score.
-        tests: test rows by name: of each baseline and of `compiled`, in the data's order.
-        notes: `events.jsonl` without what the candidates say.
-        state: what was learned, or None while the run goes on.
-        fresh: what reached an LM when the run was finished, or None.
+        candidates: `candidates.jsonl`, in the order of scoring.
+        tests: test rows by name (each baseline, and `compiled`), in the data's order.
+        state: the learned state, or None while the run has none.
+        fresh: what reached an LM in the last run of the compile, or None if it did not finish.
     """
 
     folder: Path
-    manifest: Mapping[str, Any]
-    candidates: tuple[Mapping[str, Any], ...]
-    tests: Mapping[str, tuple[Mapping[str, Any], ...]]
-    notes: tuple[Mapping[str, Any], ...]
+    manifest: records.Manifest
+    candidates: tuple[records.Candidate, ...]
+    tests: Mapping[str, tuple[records.TestRow, ...]]
     state: ProgramState | None
-    fresh: Mapping[str, Any] | None = None
+    fresh: records.FreshSpend | None = None
 
 
 def read_run(folder: Path) -> RunFiles:
     """Read a run folder.
 
     Raises:
-        ArtifactError: if it is none, or a file of it is damaged.
+        ArtifactError: if it is not a run folder, or a file of it is damaged.
     """
-    manifest = read_manifest(folder)
-    spent = _spent(folder)
-    candidates = tuple(
-        {**line, "spent": spent.get(line["number"], 0)}
-        for line in read_lines(folder / "candidates.jsonl")
-    )
+    manifest = parse_manifest(read_manifest(folder), folder)
+    candidates = tuple(_candidates(folder))
     program = folder / PROGRAM
     state = None
-    if program.is_file() and manifest.get("status") == "done":
+    if program.is_file() and manifest.status == "done":
         state = ProgramState.from_bytes(program.read_bytes(), where=str(program))
-    events = list(read_lines(folder / "events.jsonl"))
-    return RunFiles(
-        folder,
-        manifest,
-        candidates,
-        _tests(folder, manifest, candidates),
-        tuple(line for line in events if line["event"] not in ("candidate", "spent")),
-        state,
-        next((line["fresh"] for line in events if line["event"] == "spent"), None),
-    )
+    tests = _tests(folder, manifest, candidates)
+    return RunFiles(folder, manifest, candidates, tests, state, _fresh(folder))
+
+
+def parse_manifest(manifest: Mapping[str, Any], folder: Path) -> records.Manifest:
+    """Check the fields of a manifest.
+
+    Raises:
+        ArtifactError: if one is missing or has another type.
+    """
+    return _parse(records.Manifest, manifest, str(folder / MANIFEST))
 
 
 def recorded_score(folder: Path, manifest: Mapping[str, Any], split: str) -> float | None:
-    """The score of the compiled program on a split as the compile measured it, if it did."""
+    """Return the score of the compiled program on a split as the compile measured it, if it did."""
     if split == "test" and manifest.get("test"):
         return float(manifest["test"]["scores"]["compiled"]["score"])
     if split == "val":
@@ -78,11 +80,11 @@ def recorded_score(folder: Path, manifest: Mapping[str, Any], split: str) -> flo
 
 
 def read_lines(path: Path, *, torn: bool = True) -> Iterator[dict[str, Any]]:
-    """Read a JSONL file of a run folder; a file that is not there has no lines.
+    """Read a JSONL file of a run folder; a missing file has no lines.
 
     Args:
         path: the file.
-        torn: leave out a last line that broke off, as a run that is killed leaves it.
+        torn: skip an incomplete last line, as a killed run leaves it.
 
     Raises:
         ArtifactError: if another line is damaged.
@@ -102,29 +104,52 @@ def read_lines(path: Path, *, torn: bool = True) -> Iterator[dict[str, Any]]:
             yield value
 
 
-def _spent(folder: Path) -> dict[int, int]:
-    """LM calls made up to each candidate's score, rollouts in between included."""
+def _parse(kind: type[_R], value: Mapping[str, Any], where: str) -> _R:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        problem = ": ".join([*filter(None, [".".join(map(str, first["loc"]))]), first["msg"]])
+        raise ArtifactError(f"{where} is damaged: {problem}") from error
+
+
+def _candidates(folder: Path) -> Iterator[records.Candidate]:
+    path, spent = folder / "candidates.jsonl", _spent_by_candidate(folder)
+    for number, line in enumerate(read_lines(path), start=1):
+        candidate = _parse(records.Candidate, line, f"{path}:{number}")
+        yield candidate.model_copy(update={"spent": spent.get(candidate.number, 0)})
+
+
+def _spent_by_candidate(folder: Path) -> dict[int, int]:
+    """Count the LM calls of the compile up to each candidate's score, rollouts included."""
     spent: dict[int, int] = {}
     for calls, line in enumerate(read_lines(folder / "calls.jsonl"), start=1):
-        kind, _, number = str(line.get("subject", "")).partition(" ")
-        if kind == "candidate" and number.isdigit():
-            spent[int(number)] = calls
+        if match := _CANDIDATE.fullmatch(str(line.get("subject"))):
+            spent[int(match[1])] = calls
     return spent
 
 
+def _fresh(folder: Path) -> records.FreshSpend | None:
+    path = folder / "events.jsonl"
+    for number, line in enumerate(read_lines(path), start=1):
+        if line.get("event") == "spent":
+            return _parse(records.FreshSpend, line.get("fresh", {}), f"{path}:{number}")
+    return None
+
+
 def _tests(
-    folder: Path, manifest: Mapping[str, Any], candidates: tuple[Mapping[str, Any], ...]
-) -> dict[str, tuple[Mapping[str, Any], ...]]:
-    rows: dict[str, list[Mapping[str, Any]]] = {}
-    for line in read_lines(folder / "scores.jsonl"):
-        kind, _, name = str(line["subject"]).partition(" ")
+    folder: Path, manifest: records.Manifest, candidates: tuple[records.Candidate, ...]
+) -> dict[str, tuple[records.TestRow, ...]]:
+    path = folder / "scores.jsonl"
+    rows: dict[str, list[records.TestRow]] = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        kind, _, name = str(line.get("subject")).partition(" ")
         if kind == "test":
-            rows.setdefault(name, []).append(line)
-    if "compiled" not in rows and rows:
-        # What was learned is a baseline, which is not run twice.
-        learned = manifest.get("best", {}).get("state")
-        same = [item["name"] for item in candidates if item["hash"] == learned]
-        twin = next((item for item in same if item in rows), None)
+            rows.setdefault(name, []).append(_parse(records.TestRow, line, f"{path}:{number}"))
+    if rows and "compiled" not in rows and manifest.best is not None:
+        # The compiled program is one of the baselines, which is not run a second time.
+        same = [item.name for item in candidates if item.hash == manifest.best.state]
+        twin = next((name for name in same if name in rows), None)
         if twin is not None:
             rows["compiled"] = rows[twin]
     return {name: tuple(lines) for name, lines in rows.items()}

@@ -1,4 +1,4 @@
-"""Tables on the terminal: a finished compile, a plan, an evaluation, a list of runs."""
+"""Print tables: a finished compile, a plan, an evaluation, a list of runs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from rich.text import Text
 
 from lmpipe.compiling.server_specs import server_schedule
 from lmpipe.evaluation.results import Evaluation, Row
+from lmpipe.foundation.plural import plural
+from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.spend import Account, Spend
 from lmpipe.report.text import (
     NOTHING,
@@ -26,10 +28,10 @@ from lmpipe.report.text import (
     points,
     points_range,
     racing_line,
-    shorten,
     spend_line,
     standing_line,
     tally,
+    verdict_line,
 )
 from lmpipe.signatures.signature import result_to_json
 
@@ -37,12 +39,12 @@ if TYPE_CHECKING:
     from lmpipe.compiling.recipe import PreparedRecipe
     from lmpipe.compiling.run import Run
 
-# Wide enough that a pipe or a log is not wrapped.
+# Wide enough that nothing is wrapped in a pipe or a log.
 _PIPED_WIDTH = 200
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console for standard output or error; what is piped is plain and not wrapped."""
+    """Make a console for standard output or error; piped output is plain and not wrapped."""
     file = sys.stderr if stderr else sys.stdout
     console = Console(file=file, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
@@ -51,7 +53,12 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def make_table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """A calm table: a line under the header, no more."""
+    """Make a table with a single line under its header.
+
+    Args:
+        columns: the titles.
+        right: the titles of the columns that are aligned to the right.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
@@ -59,17 +66,48 @@ def make_table(*columns: str, right: Sequence[str] = ()) -> Table:
 
 
 def say(console: Console, text: str = "", *, style: str = "") -> None:
-    """Print one line, whatever it holds, without wrapping."""
+    """Print one line as it is, without wrapping."""
     console.print(Text(text, style=style), soft_wrap=True)
 
 
 def print_run(console: Console, run: Run) -> None:
-    """Print what a compile came to: scores, difference, spend."""
+    """Print the result of a compile: scores, difference, spend."""
+    from lmpipe.report.records import Test
+
+    say(console)
+    console.print(_score_table(run))
+    say(console)
+    if run.test:
+        test = Test.model_validate(run.test.to_json())
+        style = "green" if run.test.improved else "yellow"
+        say(console, difference_line(test), style=style)
+        say(console, verdict_line(test), style=style)
+    else:
+        say(console, "not tested: these scores are of the examples that chose the winner")
+    if run.overfitting:
+        say(console, run.overfitting.sentence, style="yellow")
+    best = run.best
+    say(console, f"compiled: {best.name} (candidate {best.number})")
+    complete = sum(candidate.complete for candidate in run.candidates)
+    if run.validation_estimate is not None and complete > 1:
+        say(console, correction_line(best.score, run.validation_estimate, complete))
+    if not best.complete:
+        line = standing_line(len(best.evaluation.rows), best.of, stopped=best.stopped)
+        say(console, f"it was {line}", style="yellow")
+    if run.racing.runs:
+        say(console, racing_line(run.racing.runs, run.racing.of))
+    if run.stopped:
+        say(console, f"the search ended early: {run.stopped}", style="yellow")
+    say(console, f"spent: {spend_line(run.account.total)} in {duration(run.seconds)}")
+    print_account(console, run.account)
+
+
+def _score_table(run: Run) -> Table:
     right = ("train", "validation", "corrected", "test")
     table = make_table("", *right, "95 % interval", "failures", right=right)
     by_state = {candidate.state.hash: candidate for candidate in run.candidates}
-    names = {c.name: c for c in run.candidates if c.name in _baseline_names(run)}
-    for name, candidate in {**names, "compiled": by_state[run.state.hash]}.items():
+    baselines = {c.name: c for c in run.candidates if c.name in _baseline_names(run)}
+    for name, candidate in {**baselines, "compiled": by_state[run.state.hash]}.items():
         tested = run.test.evaluations.get(name) if run.test else None
         shown = tested or candidate.evaluation
         table.add_row(
@@ -81,33 +119,7 @@ def print_run(console: Console, run: Run) -> None:
             percent_range((shown.interval.low, shown.interval.high)),
             tally(shown.failures),
         )
-    say(console)
-    console.print(table)
-    say(console)
-    if run.test:
-        examples = len(run.test.evaluations["compiled"].rows)
-        style = "green" if run.test.improved else "yellow"
-        say(console, difference_line(run.test.to_json(), examples), style=style)
-    else:
-        say(console, "not tested: these scores are of the examples that chose the winner")
-    if run.overfitting:
-        say(console, run.overfitting.sentence, style="yellow")
-    say(console, f"compiled: {run.best.name} (candidate {run.best.number})")
-    whole = sum(candidate.complete for candidate in run.candidates)
-    if run.validation_estimate is not None and whole > 1:
-        say(console, correction_line(run.best.score, run.validation_estimate, whole))
-    if not run.best.complete:
-        say(
-            console,
-            f"it was {standing_line({**run.best.standing(), **run.best.evaluation.summary()})}",
-            style="yellow",
-        )
-    if run.racing.runs:
-        say(console, racing_line(run.racing.runs, run.racing.of))
-    if run.stopped:
-        say(console, f"the search ended early: {run.stopped}", style="yellow")
-    say(console, f"spent: {spend_line(run.account.total)} in {duration(run.seconds)}")
-    print_account(console, run.account)
+    return table
 
 
 def _baseline_names(run: Run) -> list[str]:
@@ -117,7 +129,7 @@ def _baseline_names(run: Run) -> list[str]:
 
 
 def print_account(console: Console, account: Account) -> None:
-    """Print where calls, tokens and dollars went, as far as they went to different places."""
+    """Print spend by role, predictor and LM; nothing if there is only one of each."""
     tables = {
         "role": account.by_role,
         "predictor": account.by_predictor,
@@ -148,7 +160,7 @@ def _spend_cells(spend: Spend) -> list[str]:
 
 
 def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
-    """The plan of a compile as JSON: phases, their worst case, and what the budget says to it."""
+    """Return the plan of a compile as JSON: its phases, their worst case, and the budget."""
     plan, budget, lms = prepared.plan(), prepared.recipe.budget, prepared.lms
     sizes = {
         "train": len(prepared.train),
@@ -198,7 +210,7 @@ def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
 
 
 def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
-    """Print what a compile would do at most."""
+    """Print the maximum work and spend of a compile."""
     data = ", ".join(f"{name} {count(size)}" for name, size in plan["data"].items())
     say(console, f"plan for {plan['name']}: no LM was called, nothing was written", style="bold")
     say(console, f"  data       {data}")
@@ -206,11 +218,11 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
     if plan["teacher"] != plan["student"]:
         say(console, f"  teacher    {plan['teacher']}")
     if plan["proposer"] is not None:
-        asks = count(plan["asks"])
-        say(console, f"  proposer   {plan['proposer']}, asked at most {asks} times")
+        asks = plural(plan["asks"], "time")
+        say(console, f"  proposer   {plan['proposer']}, asked at most {asks}")
     if plan["judge"] is not None:
-        calls = plan["judge_calls_per_run"]
-        say(console, f"  judge      {plan['judge']}, at most {count(calls)} LM calls for each row")
+        calls = plural(plan["judge_calls_per_run"], "LM call")
+        say(console, f"  judge      {plan['judge']}, at most {calls} for each row")
     if plan["embedder"] is not None:
         say(console, f"  embedder   {plan['embedder']}")
     settings = plan["optimizer"]["settings"]
@@ -253,7 +265,7 @@ def _limits(given: Mapping[str, float]) -> str:
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) -> None:
-    """Print the figures of an evaluation."""
+    """Print the summary of an evaluation."""
     interval = (evaluation.interval.low, evaluation.interval.high)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_row("score", Text(percent(evaluation.score), style="bold"))
@@ -267,7 +279,7 @@ def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) ->
     table.add_row(
         "tokens", f"{count(usage.prompt_tokens)} prompt, {count(usage.completion_tokens)} reply"
     )
-    unknown = "unknown: no price is known for " + ", ".join(
+    unknown = "unknown: no price given for " + ", ".join(
         name for name, spend in evaluation.spend.by_lm.items() if spend.usd is None
     )
     table.add_row("dollars", unknown if evaluation.usd is None else money(evaluation.usd))
@@ -284,7 +296,7 @@ def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) ->
 
 
 def print_worst(console: Console, rows: Sequence[Row]) -> None:
-    """Print rows with all that explains their scores."""
+    """Print rows with everything that explains their scores."""
     for row in rows:
         say(console)
         say(console, f"row {row.index + 1}: {percent(row.score.value)}", style="bold")
@@ -296,16 +308,15 @@ def print_worst(console: Console, rows: Sequence[Row]) -> None:
         if row.score.feedback:
             values["feedback"] = row.score.feedback
         if row.failure:
-            values["failure"] = f"{row.failure.kind}: {shorten(row.failure.message)}"
+            values["failure"] = f"{row.failure.kind}: {one_line(row.failure.message)}"
         for number, reply in enumerate(row.replies, start=1):
             values["reply" if len(row.replies) == 1 else f"reply {number}"] = reply
         for name, value in values.items():
-            text = value if isinstance(value, str) else repr(value)
-            say(console, f"  {name:<11}{shorten(text, 1000)}")
+            say(console, f"  {name:<11}{one_line(value, 1000)}")
 
 
 def print_runs(console: Console, runs: Sequence[Mapping[str, Any]]) -> None:
-    """Print a list of runs, as `list_runs` gives it."""
+    """Print a list of runs, as `lmpipe.cli.runs.list_runs` returns it."""
     table = make_table(
         "started",
         "program",

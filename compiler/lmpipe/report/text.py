@@ -1,61 +1,65 @@
-"""Figures as people read them: percent, points, counts, money, time."""
+"""Numbers and results in words: percent, points, counts, money, durations, sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from lmpipe.foundation.plural import plural
 from lmpipe.lm.spend import Spend
 from lmpipe.weights.trainer import TrainingProgress
 
-# What stands in a table where there is no figure.
+if TYPE_CHECKING:
+    from lmpipe.report.records import Test, Training
+
+# Shown in a table in place of a missing value.
 NOTHING = "\N{EN DASH}"
 
 
 def percent(score: float | None) -> str:
-    """A score in [0, 1] as `81.2%`."""
+    """Format a score in [0, 1] as `81.2%`; None is a dash."""
     return NOTHING if score is None else f"{100 * score:.1f}%"
 
 
 def points(difference: float) -> str:
-    """A difference of scores as `+12.3`, in percentage points."""
+    """Format a difference of scores as `+12.3`, in percentage points."""
     text = f"{100 * difference:+.1f}"
     return "+0.0" if text == "-0.0" else text
 
 
 def percent_range(interval: Sequence[float]) -> str:
-    """An interval of scores as `72.1 to 87.6`, in percent."""
+    """Format an interval of scores as `72.1 to 87.6`, in percent."""
     return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
 
 
 def points_range(interval: Sequence[float]) -> str:
-    """An interval of differences as `+4.1 to +20.5`, in percentage points."""
+    """Format an interval of differences as `+4.1 to +20.5`, in percentage points."""
     return f"{points(interval[0])} to {points(interval[1])}"
 
 
 def count(number: float) -> str:
-    """A whole number with its thousands apart: `12,345`."""
+    """Format a whole number with thousands separators: `12,345`."""
     return f"{number:,.0f}"
 
 
 def money(usd: float | None) -> str:
-    """US dollars, small amounts with more digits; a dash where a price is unknown."""
+    """Format US dollars, small amounts with more digits; an unknown price (None) is a dash."""
     if usd is None:
         return NOTHING
     return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
 
 
 def spend_line(spend: Spend) -> str:
-    """What was spent, with what reached an LM apart."""
+    """Describe spend in one line: calls and tokens, how many of each reached an LM, dollars."""
     dollars = "price unknown" if spend.usd is None else money(spend.usd)
     return (
-        f"{count(spend.calls)} LM calls ({count(spend.fresh_calls)} fresh), "
-        f"{count(spend.tokens)} tokens ({count(spend.fresh_tokens)} fresh), {dollars}"
+        f"{plural(spend.calls, 'LM call')} ({count(spend.fresh_calls)} fresh), "
+        f"{plural(spend.tokens, 'token')} ({count(spend.fresh_tokens)} fresh), {dollars}"
     )
 
 
 def duration(seconds: float) -> str:
-    """A time as `0.42 s`, `12.3 s`, `4 min 05 s` or `1 h 02 min`."""
+    """Format a duration as `0.42 s`, `12.3 s`, `4 min 05 s` or `1 h 02 min`."""
     if seconds < 60:
         return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -65,114 +69,107 @@ def duration(seconds: float) -> str:
 
 
 def tally(kinds: Mapping[Any, int]) -> str:
-    """Counts by kind as `2 output, 1 metric`; `none` where there are none."""
+    """Format counts by kind as `1 metric, 2 output`; `none` if there are none."""
     return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
 
 
-def rows_of(number: int) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{count(number)} {'row' if number == 1 else 'rows'}"
-
-
 def retrieval_line(k: int, pool: int, *, balanced: bool, embedder: str = "") -> str:
-    """Demonstrations that are chosen for each call, in words."""
+    """Describe how demonstrations are retrieved for each call."""
     spread = ", balanced over the labels" if balanced else ""
     by = f", by embeddings of {embedder}" if embedder else ""
-    return f"{count(k)} nearest of {count(pool)} demonstrations, per input{by}{spread}"
+    return f"{count(k)} nearest of {plural(pool, 'demonstration')}, per input{by}{spread}"
 
 
-def weights_line(
-    adapter: Mapping[str, Any] | None, lm: str | None, training: Mapping[str, Any] | None
-) -> str | None:
-    """Trained weights, in words; None where there are none.
+def weights_line(adapter: Any, lm: str | None, training: Training | None) -> str | None:
+    """Describe trained weights; None if there are none.
 
     Args:
-        adapter: as in a predictor's state.
-        lm: the LM that a predictor's state names.
-        training: what the manifest says of how they were trained, if anything.
+        adapter: the `AdapterRef` of a predictor's state, or None.
+        lm: the LM that a predictor's state names, or None.
+        training: how the weights were trained, if the manifest has it.
     """
     if adapter is not None:
-        line = f"{adapter['name']}, a LoRA adapter for {adapter['base']}"
+        line = f"{adapter.name}, a LoRA adapter for {adapter.base}"
     elif lm is not None and training is not None:
-        kind = "a provider's model" if training.get("model") else "all weights"
-        line = f"{lm}, {kind} that began as {training['base']['model']}"
+        kind = "a provider's model" if training.model else "all weights"
+        line = f"{lm}, {kind}, trained from {training.base.model}"
     else:
         return None
-    return line + _how_it_went(training) if training is not None else line
+    if training is None:
+        return line
+    line += f", on {plural(training.rows, 'row')}"
+    if training.curve:
+        line += f", loss {_loss(training.curve[0][1])} to {_loss(training.curve[-1][1])}"
+    if training.held_out:
+        line += f", {_loss(training.held_out[-1][1])} on held-out rows"
+    return line
 
 
-def _how_it_went(training: Mapping[str, Any]) -> str:
-    line = f", from {rows_of(training['rows'])}"
-    curve, held_out = training["curve"], training["held_out"]
-    if curve:
-        line += f", loss {curve[0][1]:.2f} to {curve[-1][1]:.2f}"
-    return line + (f", {held_out[-1][1]:.2f} on rows held out" if held_out else "")
+def _loss(loss: float | None) -> str:
+    return NOTHING if loss is None else f"{loss:.2f}"
 
 
 def training_line(training: TrainingProgress) -> str:
-    """The losses of a training and the time left, as far as they are known."""
+    """Describe the losses of a training and the time left, as far as they are known."""
     known = []
     if training.loss is not None:
         known.append(f"loss {training.loss:.3f}")
     if training.held_out_loss is not None:
-        known.append(f"{training.held_out_loss:.3f} on rows held out")
+        known.append(f"{training.held_out_loss:.3f} on held-out rows")
     if training.seconds_left and training.step < training.steps:
         known.append(f"{duration(training.seconds_left)} left")
     return ", ".join(known)
 
 
-def shorten(value: Any, most: int = 300) -> str:
-    """A value on one line, cut where it is too long."""
-    text = " ".join((value if isinstance(value, str) else repr(value)).split())
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def difference_line(test: Mapping[str, Any], examples: int) -> str:
-    """The final comparison in one sentence.
-
-    Args:
-        test: the `test` of a manifest.
-        examples: how many examples it rests on.
-    """
+def difference_line(test: Test) -> str:
+    """Describe the final comparison in one sentence."""
+    examples = plural(test.scores["compiled"].examples, "untouched test example")
     return (
-        f"difference from the better baseline ({test['baseline']}): "
-        f"{points(test['difference'])} points (paired 95 % interval "
-        f"{points_range(test['interval'])}) on {count(examples)} untouched test "
-        f"{'example' if examples == 1 else 'examples'}"
+        f"difference from the better baseline ({test.baseline}): "
+        f"{points(test.difference)} points (paired 95 % interval "
+        f"{points_range(test.interval)}) on {examples}"
     )
 
 
-def is_complete(candidate: Mapping[str, Any]) -> bool:
-    """Whether a candidate of a run folder met all validation examples; all once did."""
-    return bool(candidate.get("complete", True))
+def verdict_line(test: Test) -> str:
+    """Say whether the compiled program is better, and what to do if that is not certain."""
+    low, high = test.interval
+    if low > 0:
+        return "better: the whole interval is above zero"
+    if high < 0:
+        return (
+            f"worse: the whole interval is below zero; keep the better baseline ({test.baseline})"
+        )
+    return (
+        "not certain: the interval includes zero; "
+        f"keep the better baseline ({test.baseline}), or test on more examples"
+    )
 
 
-def standing_line(candidate: Mapping[str, Any]) -> str:
-    """How far a candidate came: `dropped after 16 of 40 examples`; nothing if it met all.
+def standing_line(examples: int, of: int, *, stopped: bool) -> str:
+    """Say how far an incomplete candidate came: `dropped after 16 of 40 examples`."""
+    return f"{standing_word(stopped=stopped)} after {count(examples)} of {plural(of, 'example')}"
 
-    Args:
-        candidate: as in `candidates.jsonl`.
-    """
-    if is_complete(candidate):
-        return ""
-    word = "stopped by the budget" if candidate.get("stopped") else "dropped"
-    return f"{word} after {count(candidate['examples'])} of {count(candidate['of'])} examples"
+
+def standing_word(*, stopped: bool) -> str:
+    """Say why a candidate was not scored on all validation examples."""
+    return "stopped by the budget" if stopped else "dropped"
 
 
 def correction_line(score: float, estimate: float, candidates: int) -> str:
-    """What the validation score is worth once the choice is taken into account."""
+    """Explain the validation score, corrected for being the best of several."""
     return (
-        f"its validation score of {percent(score)} is the best of {count(candidates)} that met all "
-        f"examples; corrected for having been chosen by it: {percent(estimate)}"
+        f"its validation score of {percent(score)} is the best of "
+        f"{plural(candidates, 'candidate')} that were scored on all examples; corrected for this "
+        f"selection: {percent(estimate)}"
     )
 
 
+def sentence(text: str) -> str:
+    """Begin a text with a capital letter and end it with a full stop; the empty text stays."""
+    return f"{text[0].upper()}{text[1:].removesuffix('.')}." if text else ""
+
+
 def racing_line(saved: int, of: int) -> str:
-    """What racing was good for."""
-    return f"racing saved {count(saved)} of {count(of)} runs on validation"
-
-
-def in_order(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Values in the order of these names; others follow."""
-    first = {name: values[name] for name in names if name in values}
-    return {**first, **values}
+    """Say how many runs racing saved."""
+    return f"racing saved {count(saved)} of {plural(of, 'run')} on validation examples"

@@ -10,6 +10,7 @@ from heapq import nlargest
 from pathlib import Path
 from typing import Any
 
+from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.cassettes.file_format import RecordedCall, RecordedRequest
 from lmpipe.lm.cassettes.word_diff import changed_lines
 from lmpipe.lm.request import Constraint, Message
@@ -77,8 +78,7 @@ def _nearest_lines(asked: RecordedRequest, calls: Collection[RecordedCall]) -> I
 
 
 def _excerpt(asked: RecordedRequest, longest: int = 200) -> str:
-    last = " ".join(asked.messages[-1].content.split()) if asked.messages else ""
-    return last if len(last) <= longest else f"{last[:longest]} …"
+    return one_line(asked.messages[-1].content, longest) if asked.messages else ""
 
 
 def _nearest(

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Literal
 
+from lmpipe.foundation.shorten import shorten_middle
+
 Change = Literal["same", "old", "new"]
 Piece = tuple[Change, str]
 
@@ -120,22 +122,13 @@ def _shorten(line: list[Piece], context: int, longest: int) -> str:
         opening, closing = _MARKS[change]
         if change == "same":
             first, last = place == 0, place == len(line) - 1
-            shown.append(_cut(text, 0 if first else context, 0 if last else context))
+            shown.append(
+                shorten_middle(text, head=0 if first else context, tail=0 if last else context)
+            )
         else:
             core = text.strip() or text  # spaces at its ends are better seen outside
             before, after = text.split(core, 1)
-            shown.append(f"{before}{opening}{_cut(core, longest, 0)}{closing}{after}")
+            shown.append(
+                f"{before}{opening}{shorten_middle(core, head=longest, tail=0)}{closing}{after}"
+            )
     return "".join(shown).strip()
-
-
-def _cut(text: str, head: int, tail: int) -> str:
-    """The first and the last characters of a text, in whole words where that is near."""
-    if len(text) <= head + tail + 3:
-        return text
-    start, end = text[:head], text[len(text) - tail :] if tail else ""
-    if head and " " in start[head * 2 // 3 :]:
-        start = start.rpartition(" ")[0]
-    if tail and " " in end[: tail // 3]:
-        end = end.partition(" ")[2]
-    parts = [start, "…", end]
-    return " ".join(part for part in parts if part)

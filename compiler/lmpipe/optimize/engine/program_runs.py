@@ -80,6 +80,6 @@ class ProgramRunner:
             on_row=self.progress.start_step(step, len(pairs)),
             judge=judge,
             judge_calls=metric_calls(self.metric),
-            few=len(pairs) < enough,
+            may_all_fail=len(pairs) < enough,
         )
         return await self.ledger.within_time(run_pairs(pairs, self.metric, options))

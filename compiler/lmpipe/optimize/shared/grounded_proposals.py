@@ -6,10 +6,10 @@ import random
 from collections.abc import Sequence
 
 from lmpipe.evaluation.results import Row
+from lmpipe.foundation.shorten import shorten
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.proposer_text import (
     clean_instruction,
-    cut,
     describe_examples,
     describe_program,
     describe_rows,
@@ -77,7 +77,7 @@ async def summarize_data(task: Task, rng: random.Random) -> str:
     questions = [{"examples": describe_examples(batch)} for batch in batches]
     answers = await task.ask_all(SummarizeData, questions, temperature=0.0)
     lines = [" ".join(answer.summary.split()) for answer in answers if answer]
-    return "\n".join(dict.fromkeys(cut(line, _SUMMARY_LENGTH) for line in lines if line))
+    return "\n".join(dict.fromkeys(shorten(line, _SUMMARY_LENGTH) for line in lines if line))
 
 
 async def propose_instructions(
@@ -117,7 +117,7 @@ async def propose_instructions(
                 "program": describe_program(task.predictors, task.start),
                 "step": step_text(path, task.predictors[path]),
                 "data": data or "unknown",
-                "runs": cut(describe_rows(drawn, path), _RUNS_LENGTH) or "none",
+                "runs": shorten(describe_rows(drawn, path), _RUNS_LENGTH) or "none",
                 "tip": tips[number % len(tips)],
             }
             for number, drawn in enumerate(runs)

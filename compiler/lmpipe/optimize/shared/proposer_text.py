@@ -10,6 +10,7 @@ import orjson
 
 from lmpipe.data.example import Example
 from lmpipe.evaluation.results import Row
+from lmpipe.foundation.shorten import shorten
 from lmpipe.modules.module import Predictor
 from lmpipe.signatures.signature_spec import spec_text
 from lmpipe.state.program_state import Demo, ProgramState, to_plain
@@ -86,7 +87,7 @@ def _describe_row(row: Row, path: str) -> str:
 def _describe_step(step: Step) -> str:
     if step.error:
         reply = step.replies[-1] if step.replies else ""
-        return f"inputs: {_line(step.inputs)}\nreply: {cut(reply)}\nerror: {cut(step.error)}"
+        return f"inputs: {_line(step.inputs)}\nreply: {_cut(reply)}\nerror: {_cut(step.error)}"
     return f"inputs: {_line(step.inputs)}\noutputs: {_line(step.outputs)}"
 
 
@@ -95,7 +96,7 @@ def _verdict(row: Row) -> list[str]:
     lines = [f"expected: {_line(labels)}"] if labels else []
     lines.append(f"score: {row.score.value:.2f}")
     if feedback := feedback_of(row):
-        lines.append(f"feedback: {cut(feedback)}")
+        lines.append(f"feedback: {_cut(feedback)}")
     return lines
 
 
@@ -106,11 +107,10 @@ def feedback_of(row: Row) -> str:
 
 def _line(values: Mapping[str, Any]) -> str:
     short = {
-        name: cut(value) if isinstance(value, str) else value for name, value in values.items()
+        name: _cut(value) if isinstance(value, str) else value for name, value in values.items()
     }
-    return cut(orjson.dumps(to_plain(short), default=str).decode(), 4 * _MAX_VALUE)
+    return shorten(orjson.dumps(to_plain(short), default=str).decode(), 4 * _MAX_VALUE)
 
 
-def cut(text: str, most: int = _MAX_VALUE) -> str:
-    """Cut a text to `most` characters; the last one is an ellipsis if it was longer."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _cut(text: str) -> str:
+    return shorten(text, _MAX_VALUE)

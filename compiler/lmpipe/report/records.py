@@ -1,0 +1,266 @@
+"""The files of a run folder as typed records: what a page shows of them has a checked type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Difference = Annotated[float, Field(ge=-1, le=1)]
+Dollars = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
+
+
+class Scores(_Record):
+    """The summary of an evaluation; `usd` is None if the price is unknown."""
+
+    score: Share
+    interval: tuple[Share, Share]
+    examples: Count
+    failures: Mapping[str, Count] = Field(default_factory=dict)
+    calls: Count = 0
+    usd: Dollars | None = None
+
+
+class Pool(_Record):
+    """Demonstrations to retrieve from; `k` of them are shown for each input."""
+
+    pool: tuple[Any, ...]
+    k: Count
+
+
+class Learned(_Record):
+    """What a candidate learned for one predictor, as far as the table of candidates shows it."""
+
+    layout: str
+    constrained: bool
+    demos: tuple[Any, ...]
+    retrieval: Pool | None = None
+
+
+class CandidateState(_Record):
+    """What a candidate learned, by predictor path."""
+
+    predictors: Mapping[str, Learned]
+
+
+class Validated(Scores):
+    """A candidate's scores on the validation examples.
+
+    Attributes:
+        complete: whether it was scored on all of them.
+        stopped: whether the budget ended while it ran; one that is neither was dropped.
+        of: how many validation examples there are.
+    """
+
+    number: Count
+    name: str
+    complete: bool = True
+    stopped: bool = False
+    of: Count = 0
+
+
+class Candidate(Validated):
+    """A line of `candidates.jsonl`.
+
+    Attributes:
+        hash: of its state.
+        spent: LM calls of the compile up to its score, counted from `calls.jsonl`.
+    """
+
+    hash: str
+    state: CandidateState
+    spent: Count = 0
+
+
+class Failure(_Record):
+    """Why a row failed; `raw` is the LM's reply or a traceback."""
+
+    kind: str
+    message: str
+    raw: str = ""
+
+
+class TestRow(_Record):
+    """A row of the test in `scores.jsonl`."""
+
+    __test__ = False  # not a test case, although pytest would take its name for one
+
+    example: Mapping[str, Any]
+    prediction: Any
+    score: Share
+    feedback: str
+    failure: Failure | None
+
+
+class Tokens(_Record):
+    """LM calls with their tokens; `usd` is None if the price is unknown."""
+
+    calls: Count
+    prompt_tokens: Count
+    completion_tokens: Count
+    cached_prompt_tokens: Count
+    usd: Dollars | None
+
+
+class Spend(_Record):
+    """What a compile spent, in total and by role, predictor and LM."""
+
+    total: Tokens
+    by_role: Mapping[str, Tokens]
+    by_predictor: Mapping[str, Tokens]
+    by_lm: Mapping[str, Tokens]
+
+
+class FreshSpend(_Record):
+    """What reached an LM in the last run of a compile."""
+
+    calls: Count
+    tokens: Count
+    usd: Dollars | None
+
+
+class Test(_Record):
+    """The final comparison: scores by name, and the difference from the better baseline."""
+
+    __test__ = False
+
+    scores: Mapping[str, Scores]
+    baseline: str
+    difference: Difference
+    interval: tuple[Difference, Difference]
+
+    @property
+    def verdict(self) -> Literal["good", "bad", "unsure"]:
+        """On which side of zero the whole interval is."""
+        return "good" if self.interval[0] > 0 else "bad" if self.interval[1] < 0 else "unsure"
+
+    @model_validator(mode="after")
+    def _has_both(self) -> Self:
+        for name in ("compiled", self.baseline):
+            if name not in self.scores:
+                raise ValueError(f"the score of {name!r} is missing")
+        return self
+
+
+class Signature(_Record):
+    """The fields of a predictor with their types."""
+
+    inputs: Mapping[str, str] = Field(default_factory=dict)
+    outputs: Mapping[str, str] = Field(default_factory=dict)
+
+
+class Program(_Record):
+    """What was compiled; `source` is a hash."""
+
+    name: str
+    file: str | None = None
+    class_: str = Field("", alias="class")
+    source: str | None = None
+    signatures: Mapping[str, Signature] = Field(default_factory=dict)
+
+
+class Named(BaseModel):
+    """An LM, an optimizer or a metric: its name, and whatever else the manifest says of it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
+
+
+class LM(Named):
+    model: str
+
+
+class Optimizer(Named):
+    name: str
+
+
+class Metric(_Record):
+    name: str
+    fingerprint: str
+
+
+class Data(_Record):
+    rows: Count
+    fingerprint: str
+
+
+class Best(_Record):
+    """The winning candidate; `state` is a hash."""
+
+    number: Count
+    name: str
+    state: str
+
+
+class Racing(_Record):
+    """How many runs on validation examples racing saved, and of how many."""
+
+    saved: Count
+    of: Count
+
+
+class Overfitting(_Record):
+    sentence: str
+
+
+class BaseModelName(_Record):
+    model: str
+
+
+class Training(_Record):
+    """How weights were trained.
+
+    Attributes:
+        model: the model that the provider made of it; None if the weights are files.
+        curve: training loss by step; a loss is None if it was not finite.
+        held_out: loss on rows that were not trained on, by step.
+    """
+
+    base: BaseModelName
+    rows: Count
+    model: str | None = None
+    curve: tuple[tuple[Count, float | None], ...] = ()
+    held_out: tuple[tuple[Count, float | None], ...] = ()
+
+
+class Weights(_Record):
+    training: Training | None = None
+
+
+class Manifest(_Record):
+    """`manifest.json`; what a compile writes only at its end has a default."""
+
+    program: Program
+    data: Mapping[str, Data]
+    metric: Metric
+    optimizer: Optimizer
+    student: LM
+    teacher: LM
+    judge: LM | None = None
+    embedder: LM | None = None
+    seed: int
+    budget: Mapping[str, float | None]
+    recipe: str = ""
+    versions: Mapping[str, str] = Field(default_factory=dict)
+    started: str = ""
+    seconds: Seconds | None = None
+    status: str = ""
+    stopped: str = ""
+    error: str = ""
+    artifact: str = ""
+    best: Best | None = None
+    validation: tuple[Validated, ...] = ()
+    train: Scores | None = None
+    validation_estimate: Share | None = None
+    test: Test | None = None
+    overfitting: Overfitting | None = None
+    racing: Racing | None = None
+    spend: Spend | None = None
+    weights: Mapping[str, Weights] = Field(default_factory=dict)

@@ -1,0 +1,129 @@
+"""The page's sections on the search: the chart and the table of candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lmpipe.foundation.plural import plural
+from lmpipe.report import records
+from lmpipe.report.charts import SearchChart, search_chart
+from lmpipe.report.run_files import RunFiles
+from lmpipe.report.text import (
+    NOTHING,
+    count,
+    money,
+    percent,
+    percent_range,
+    racing_line,
+    sentence,
+    standing_word,
+    tally,
+)
+from lmpipe.report.view import Cell, Column, RowKind, Table, TableRow, cells
+
+# The rest is in candidates.jsonl.
+_MAX_ROWS = 200
+
+_COLUMNS = (
+    Column("#", "number"),
+    Column("candidate"),
+    Column("validation", "number"),
+    Column("95 % interval", "number"),
+    Column("failures", "short"),
+    Column("LM calls", "number"),
+    Column("dollars", "number"),
+)
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the search went.
+
+    Args:
+        chart: scores against LM calls.
+        legend: what the chart shows.
+        candidates: the candidates, best first.
+        omitted: how many candidates the table leaves out.
+    """
+
+    chart: SearchChart
+    legend: str
+    candidates: Table
+    omitted: int
+
+
+def make_search(run: RunFiles) -> Search | None:
+    """Describe the search; None if no candidate was scored."""
+    if not run.candidates:
+        return None
+    ranked = sorted(run.candidates, key=lambda item: (not item.complete, -item.score, item.number))
+    winner = run.manifest.best.number if run.manifest.best else None
+    shown = ranked[:_MAX_ROWS]
+    shown += [item for item in ranked[_MAX_ROWS:] if item.number == winner]
+    chart = search_chart(run.candidates)
+    return Search(
+        chart,
+        _legend(run, drawn=len(chart.complete) + len(chart.incomplete)),
+        Table("Candidates", _COLUMNS, tuple(_row(item, winner) for item in shown)),
+        len(ranked) - len(shown),
+    )
+
+
+def _legend(run: RunFiles, *, drawn: int) -> str:
+    legend = (
+        "Each dot is a candidate that was scored on all validation examples; the line is the best "
+        "score so far."
+    )
+    if not all(item.complete for item in run.candidates):
+        legend += (
+            " A cross is a candidate that was not: its score is of the harder examples, which come "
+            "first, and cannot be compared."
+        )
+    if drawn < len(run.candidates):
+        legend += f" {count(drawn)} of {count(len(run.candidates))} candidates are drawn."
+    racing = run.manifest.racing
+    if racing and racing.saved:
+        legend += f" {sentence(racing_line(racing.saved, racing.of))}"
+    return legend
+
+
+def _row(item: records.Candidate, winner: int | None) -> TableRow:
+    if item.complete:
+        score = Cell(percent(item.score), share=item.score)
+        interval = Cell(percent_range(item.interval))
+    else:
+        after = f"after {count(item.examples)} of {plural(item.of, 'example')}"
+        score = Cell(standing_word(stopped=item.stopped), note=after)
+        interval = Cell(NOTHING)
+    kind: RowKind = "best" if item.number == winner else "plain"
+    return TableRow(
+        cells(
+            str(item.number),
+            Cell(item.name, note=_learned(item.state.predictors)),
+            score,
+            interval,
+            tally(item.failures),
+            count(item.calls),
+            money(item.usd),
+        ),
+        kind if item.complete else "dropped",
+    )
+
+
+def _learned(predictors: Mapping[str, records.Learned]) -> str:
+    """Describe layout, constraint and demonstrations; by predictor where they differ."""
+    described = {path: _choices(learned) for path, learned in predictors.items()}
+    if len(set(described.values())) == 1:
+        return next(iter(described.values()))
+    return "; ".join(f"{path}: {choices}" for path, choices in described.items())
+
+
+def _choices(learned: records.Learned) -> str:
+    parts = [learned.layout, "constrained" if learned.constrained else "unconstrained"]
+    if learned.demos or learned.retrieval is None:
+        parts.append(plural(len(learned.demos), "demo"))
+    if learned.retrieval is not None:
+        pool = len(learned.retrieval.pool)
+        parts.append(f"{count(learned.retrieval.k)} nearest of {plural(pool, 'demo')}")
+    return " · ".join(parts)
