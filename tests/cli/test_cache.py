@@ -176,7 +176,7 @@ def test_export_reports_damaged_entries(cli: Cli, cached: str, folder: Path) -> 
     execute(folder / cached, "UPDATE Cache SET value = ? WHERE key = '2'", b"damaged")
     result = cli("cache", "export", "all.jsonl", "--cache", cached)
     assert result.exit_code == 0
-    assert "left out 1 entry that is damaged or old: 2 (it is no stored reply)" in result.stderr
+    assert "left out 1 entry that is damaged or old: 2 (not a stored reply)" in result.stderr
 
 
 def test_export_to_a_missing_folder(cli: Cli, cached: str) -> None:

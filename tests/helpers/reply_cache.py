@@ -1,9 +1,10 @@
-"""A reply cache to test on: a request, replies, and hands that reach behind its back."""
+"""Requests, replies and helpers for tests of the reply cache."""
 
 from __future__ import annotations
 
 import re
 import sqlite3
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -35,7 +36,7 @@ replies = st.builds(
 
 
 def fill(folder: Path, *keys: str, reply: Reply = REPLY, request: Request = REQUEST) -> None:
-    """Store a reply under these keys, as a process that has ended would have."""
+    """Store a reply under each key, as a process that has ended would have."""
     cache = Cache(folder)
     for key in keys or [KEY]:
         cache.put(key, request, reply)
@@ -43,7 +44,7 @@ def fill(folder: Path, *keys: str, reply: Reply = REPLY, request: Request = REQU
 
 
 def read(folder: Path, key: str = KEY) -> Reply | None:
-    """What a process that has just begun finds."""
+    """Return what a new process finds."""
     cache = Cache(folder)
     try:
         return cache.get(key)
@@ -51,15 +52,35 @@ def read(folder: Path, key: str = KEY) -> Reply | None:
         cache.close()
 
 
+def stored_keys(folder: Path) -> list[str]:
+    """Return the keys in the database, sorted."""
+    return sorted(key for (key,) in execute(folder, "SELECT key FROM Cache"))
+
+
 def execute(folder: Path, statement: str, *values: Any) -> list[Any]:
-    """Change the database behind the cache's back."""
+    """Run SQL on the database, bypassing the cache."""
     with closing(sqlite3.connect(folder / "cache.db", isolation_level=None)) as connection:
         return connection.execute(statement, values).fetchall()
 
 
+def wait_for_writers() -> None:
+    """Wait until every thread that writes has ended, because nothing more arrives."""
+    for thread in threading.enumerate():
+        if thread.name == "lmpipe-cache":
+            thread.join()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the database locked, as another process that writes would."""
+    with closing(sqlite3.connect(folder / "cache.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+
+
 @contextmanager
 def one_warning(match: str) -> Iterator[None]:
-    """Exactly one warning, a `CacheWarning` that says this."""
+    """Expect exactly one warning, a `CacheWarning` that matches."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -68,7 +89,7 @@ def one_warning(match: str) -> Iterator[None]:
 
 
 def assert_damaged(folder: Path, match: str, key: str = KEY) -> None:
-    """The entry is a miss, twice, and that is told once."""
+    """Assert that an entry is a miss each time, with one warning in all."""
     cache = Cache(folder)
     with one_warning(match):
         assert cache.get(key) is None

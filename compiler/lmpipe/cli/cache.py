@@ -176,11 +176,9 @@ def import_(
         with file.open("rb") as opened:
             yield from opened
 
-    done = upkeep.import_(folder, lines, name=str(file))
-    were = "was" if done.known == 1 else "were"
-    typer.echo(
-        f"imported {_replies(done.added)} into {folder}; {done.known:,} {were} there already"
-    )
+    added, known = upkeep.import_(folder, lines, name=str(file))
+    there = "was" if known == 1 else "were"
+    typer.echo(f"imported {_replies(added)} into {folder}; {known:,} {there} there already")
 
 
 def _can_ask() -> bool:

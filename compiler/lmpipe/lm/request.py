@@ -7,7 +7,6 @@ is one vector as `vectors` spells it, so that caches and cassettes keep it like 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -191,25 +190,27 @@ class Reply:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Reply:
-        """Read back what `to_json` wrote.
+    def from_json(value: Any, *, cached: bool = False) -> Reply:
+        """Read what `to_json` wrote.
 
         Raises:
-            ValueError: if it is something else.
+            ValueError: if it is anything else.
         """
-        try:
-            reply = Reply(
-                text=value["text"],
-                finish=value["finish"],
-                usage=Usage(**value["usage"]),
-                seconds=float(value["seconds"]),
-                fingerprint=value["fingerprint"],
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a recorded reply: {error}") from error
-        if not isinstance(reply.text, str):
-            raise ValueError("not a recorded reply: its text is no string")
-        return reply
+        match value:
+            case {
+                "text": str(text),
+                "finish": "stop" | "length" | "other" as finish,
+                "usage": {
+                    "prompt_tokens": int(prompt),
+                    "completion_tokens": int(completion),
+                    "cached_prompt_tokens": int(cached_prompt),
+                },
+                "seconds": float() | int() as seconds,
+                "fingerprint": str(fingerprint),
+            }:
+                usage = Usage(prompt, completion, cached_prompt)
+                return Reply(text, finish, usage, float(seconds), fingerprint, cached)
+        raise ValueError("not a stored reply")
 
     def as_cached(self) -> Reply:
         if self.cached:

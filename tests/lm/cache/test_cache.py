@@ -1,22 +1,35 @@
-"""The reply cache as one process sees it: storing, finding, limits, unusable folders."""
+"""The reply cache as one process sees it: storing, finding, limits, damaged entries."""
 
 from __future__ import annotations
 
 import gc
-import shutil
-import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers.reply_cache import KEY, LONG, REPLY, REQUEST, execute, fill, one_warning, read, replies
+from helpers.reply_cache import (
+    KEY,
+    LONG,
+    REPLY,
+    REQUEST,
+    assert_damaged,
+    execute,
+    fill,
+    one_warning,
+    read,
+    replies,
+    stored_keys,
+    wait_for_writers,
+)
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from lmpipe.lm.cache.cache import Cache, default_cache_folder
+from lmpipe.lm.cache import upkeep
+from lmpipe.lm.cache.cache import Cache, CacheWarning, default_cache_folder
 from lmpipe.lm.request import Reply
 
 
@@ -30,6 +43,9 @@ def cache(folder: Path) -> Iterator[Cache]:
     cache = Cache(folder)
     yield cache
     cache.close()
+
+
+# Storing and finding.
 
 
 def test_a_stored_reply_comes_back_marked_as_cached(cache: Cache) -> None:
@@ -53,7 +69,9 @@ def test_a_later_reply_replaces_an_earlier_one(folder: Path, cache: Cache) -> No
     cache.flush()
     cache.put(KEY, REQUEST, REPLY)
     assert cache.get(KEY) == REPLY.as_cached()
-    assert (len(cache), cache.get(KEY), read(folder)) == (1, REPLY.as_cached(), REPLY.as_cached())
+    cache.flush()
+    assert stored_keys(folder) == [KEY]
+    assert cache.get(KEY) == read(folder) == REPLY.as_cached()
 
 
 def test_a_long_reply_comes_back(folder: Path) -> None:
@@ -79,26 +97,35 @@ def test_any_reply_comes_back_as_it_was(
     assert read(folder) == reply.as_cached()
 
 
-def test_what_another_process_stores_is_found(folder: Path, cache: Cache) -> None:
+def test_replies_of_other_processes_are_found(folder: Path, cache: Cache) -> None:
     assert cache.get(KEY) is None
     fill(folder)
     assert cache.get(KEY) == REPLY.as_cached()
 
 
-def test_a_second_look_does_not_go_to_the_disk(folder: Path, cache: Cache) -> None:
+def test_a_second_look_does_not_read_the_disk(folder: Path, cache: Cache) -> None:
     fill(folder)
     cache.get(KEY)
     execute(folder, "DELETE FROM Cache")
     assert cache.get(KEY) == REPLY.as_cached()
 
 
-def test_nothing_is_made_before_something_is_stored(folder: Path, cache: Cache) -> None:
+def test_a_reply_that_does_not_fit_into_memory_is_read_from_disk(folder: Path) -> None:
+    cache = Cache(folder, memory=0)
+    cache.put(KEY, REQUEST, REPLY)
+    assert cache.get(KEY) == REPLY.as_cached()
+    cache.flush()
+    assert cache.get(KEY) == REPLY.as_cached()
+    cache.close()
+
+
+def test_nothing_is_created_before_something_is_stored(folder: Path, cache: Cache) -> None:
     assert cache.get(KEY) is None
     cache.close()
     assert not folder.exists()
 
 
-def test_the_oldest_replies_go_when_the_cache_is_full(folder: Path) -> None:
+def test_the_oldest_replies_are_dropped_when_the_cache_is_full(folder: Path) -> None:
     cache = Cache(folder, size_limit=2**20)
     for number in range(40):
         cache.put(f"{number:064}", REQUEST, LONG)
@@ -110,14 +137,14 @@ def test_the_oldest_replies_go_when_the_cache_is_full(folder: Path) -> None:
     assert read(folder, f"{39:064}") == LONG.as_cached()
 
 
-def test_a_limit_below_one_reply_drops_all_and_goes_on(folder: Path) -> None:
+def test_a_limit_below_one_reply_drops_all_and_continues(folder: Path) -> None:
     cache = Cache(folder, size_limit=1000)
     cache.put(KEY, REQUEST, LONG)
-    assert len(cache) == 0
     cache.close()
+    assert stored_keys(folder) == []
 
 
-def test_the_bytes_on_disk_are_text_with_the_question(folder: Path) -> None:
+def test_an_entry_is_text_with_the_question(folder: Path) -> None:
     fill(folder)
     ((value, model),) = execute(folder, "SELECT value, tag FROM Cache")
     assert b'"text":"hello"' in value
@@ -125,107 +152,10 @@ def test_the_bytes_on_disk_are_text_with_the_question(folder: Path) -> None:
     assert model == "vllm/m"
 
 
-# What cannot be stored.
+# Threads, garbage collection, imports.
 
 
-def test_an_unusable_folder_turns_the_cache_off(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with one_warning("every call asks the LM"):
-        cache = Cache(tmp_path / "file" / "replies")
-        cache.put(KEY, REQUEST, REPLY)
-        cache.flush()
-        cache.put(KEY, REQUEST, REPLY)
-        assert cache.get(KEY) is None
-        assert len(cache) == 0
-        cache.close()
-
-
-def test_a_locked_database_costs_one_warning(folder: Path) -> None:
-    fill(folder, "first")
-    cache = Cache(folder, busy_timeout=0.0)
-    cache.put("second", REQUEST, REPLY)
-    cache.flush()
-    with closing(sqlite3.connect(folder / "cache.db", isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        with one_warning("could not be written"):
-            for key in ("third", "fourth"):
-                cache.put(key, REQUEST, REPLY)
-                cache.flush()
-    cache.put("fifth", REQUEST, REPLY)
-    # This process need not ask for them again.
-    assert [cache.get(key) for key in ("third", "fifth")] == [REPLY.as_cached()] * 2
-    cache.close()
-    assert read(folder, "fifth") == REPLY.as_cached()
-    assert read(folder, "third") is None
-
-
-def test_a_text_that_is_no_unicode_costs_a_warning_and_no_other_reply(folder: Path) -> None:
-    cache = Cache(folder)
-    cache.put("bad", REQUEST, Reply("\ud800"))
-    cache.put(KEY, REQUEST, REPLY)
-    with one_warning("could not be written"):
-        cache.close()
-    assert (read(folder), read(folder, "bad")) == (REPLY.as_cached(), None)
-
-
-def test_a_folder_that_goes_away_costs_one_warning(folder: Path, cache: Cache) -> None:
-    cache.put("before", REQUEST, REPLY)
-    cache.flush()
-    shutil.rmtree(folder)
-    with one_warning("was deleted or replaced while in use"):
-        for key in ("after", "later"):
-            cache.put(key, REQUEST, REPLY)
-            cache.flush()
-    assert read(folder, "after") == read(folder, "later") == REPLY.as_cached()
-
-
-def test_a_folder_that_cannot_be_made_again_turns_the_cache_off(folder: Path, cache: Cache) -> None:
-    cache.put("before", REQUEST, REPLY)
-    cache.flush()
-    shutil.rmtree(folder)
-    folder.write_text("in the way")
-    cache.put("after", REQUEST, REPLY)
-    with one_warning("every call asks the LM"):
-        cache.flush()
-    assert cache.get("after") is None
-
-
-FULL_DISK = """
-import resource, sys, warnings
-from pathlib import Path
-from lmpipe.lm.cache.cache import Cache
-from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Message, Reply, Request
-
-request = Request(LM("vllm/m"), (Message("user", "hi"),))
-cache = Cache(Path(sys.argv[1]))
-cache.put("first", request, Reply("hello"))
-cache.flush()
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    for number in range(300):
-        cache.put(f"{number:064}", request, Reply("some text " * 100))
-        cache.put(f"{number + 300:064}", request, Reply("more text " * 20_000))
-        cache.flush()
-assert cache.get("first").text == "hello"
-cache.close()
-print([warning.category.__name__ for warning in caught])
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
-def test_a_full_disk_costs_one_warning(folder: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(folder)], capture_output=True, text=True, check=False
-    )
-    assert (ran.stdout.strip(), ran.stderr) == ("['CacheWarning']", "")
-
-
-# Threads, clearing, and the rest.
-
-
-def test_threads_share_a_cache(cache: Cache) -> None:
+def test_threads_share_a_cache(cache: Cache, folder: Path) -> None:
     missed: list[str] = []
 
     def work(thread: int) -> None:
@@ -241,33 +171,27 @@ def test_threads_share_a_cache(cache: Cache) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (missed, len(cache)) == ([], 240)
-
-
-def test_a_cleared_cache_forgets_what_it_had_in_memory(cache: Cache) -> None:
-    cache.put(KEY, REQUEST, REPLY)
-    assert cache.clear() == 1
-    assert cache.get(KEY) is None
-
-
-def test_a_pruned_cache_forgets_what_it_had_in_memory(cache: Cache) -> None:
-    cache.put(KEY, REQUEST, REPLY)
-    assert cache.prune(older_than=60) == 0
-    assert cache.get(KEY) == REPLY.as_cached()
-    assert cache.prune(model="vllm/m") == 1
-    assert cache.get(KEY) is None
+    cache.flush()
+    assert (missed, len(stored_keys(folder))) == ([], 240)
 
 
 def test_a_cache_that_is_dropped_without_closing_loses_nothing(folder: Path) -> None:
     cache = Cache(folder)
     cache.put(KEY, REQUEST, REPLY)
-    thread = next(t for t in threading.enumerate() if t.name == "lmpipe-cache")
     del cache
-    gc.collect()
-    while thread.is_alive():  # it ends when nobody can store any more
-        gc.collect()
-        thread.join(0.01)
+    wait_for_writers()
     assert read(folder) == REPLY.as_cached()
+
+
+def test_a_cache_that_is_dropped_closes_its_database(folder: Path) -> None:
+    cache = Cache(folder)
+    cache.put(KEY, REQUEST, REPLY)
+    cache.flush()
+    assert (folder / "cache.db-wal").exists()
+    del cache
+    wait_for_writers()
+    gc.collect()
+    assert not (folder / "cache.db-wal").exists()
 
 
 def test_finding_does_not_import_diskcache(folder: Path) -> None:
@@ -279,6 +203,84 @@ def test_finding_does_not_import_diskcache(folder: Path) -> None:
         "assert 'diskcache' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
+
+
+def test_a_reply_that_is_cleared_by_another_process_stays_in_memory(
+    folder: Path, cache: Cache
+) -> None:
+    cache.put(KEY, REQUEST, REPLY)
+    cache.flush()
+    upkeep.clear(folder)
+    assert cache.get(KEY) == REPLY.as_cached()
+    assert read(folder) is None
+
+
+# Damaged entries.
+
+
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [
+        (b"not JSON", "not a stored reply"),
+        (b"{}", "not a stored reply"),
+        (b"", "not a stored reply"),
+        (b"lmpipe-reply-3 0\n{}\n{}", "not a stored reply"),
+        (b"lmpipe-reply-2 0\n{}\n{}", "its checksum is wrong"),
+        ("text", "not a stored reply"),
+        (None, "not bytes"),
+        (7, "not bytes"),
+    ],
+)
+def test_a_damaged_entry_is_a_miss(folder: Path, value: Any, match: str) -> None:
+    fill(folder)
+    execute(folder, "UPDATE Cache SET value = ?", value)
+    assert_damaged(folder, match)
+
+
+@given(data=st.binary(max_size=200).filter(lambda data: not data.startswith(b'{"checksum":"')))
+@settings(max_examples=30, deadline=None)
+def test_no_bytes_crash_the_reader(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    folder = tmp_path_factory.getbasetemp() / "shared-by-all-bytes"
+    fill(folder)
+    execute(folder, "UPDATE Cache SET value = ?", data)
+    with pytest.warns(CacheWarning):
+        assert read(folder) is None
+
+
+def test_an_entry_cannot_answer_for_another_key(folder: Path) -> None:
+    fill(folder)
+    other = "f" * 64
+    execute(folder, "UPDATE Cache SET key = ?", other)
+    assert_damaged(folder, "its checksum is wrong", other)
+
+
+def test_an_entry_of_the_first_format_is_a_silent_miss(folder: Path) -> None:
+    fill(folder)
+    execute(folder, "UPDATE Cache SET value = ?", b'{"checksum":"0","reply":{},"v":1}')
+    assert read(folder) is None
+
+
+def test_a_damaged_entry_can_be_stored_again(folder: Path) -> None:
+    fill(folder)
+    execute(folder, "UPDATE Cache SET value = ?", b"not JSON")
+    assert_damaged(folder, "holds a damaged reply")
+    fill(folder)
+    assert read(folder) == REPLY.as_cached()
+
+
+# The folder.
+
+
+def test_an_unusable_folder_leaves_the_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    cache = Cache(tmp_path / "file" / "replies")
+    with one_warning("could not be written"):
+        for key in ("first", "second"):
+            cache.put(key, REQUEST, REPLY)
+            cache.flush()
+        assert cache.get("first") == REPLY.as_cached()
+        assert cache.get("unknown") is None
+        cache.close()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Replies in memory: those used longest ago go first."""
+"""Replies in memory: the least recently used are dropped first."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from lmpipe.lm.request import Reply
 BIG = Reply("x" * 100_000)
 
 
-def test_what_is_kept_is_found() -> None:
+def test_an_added_reply_is_found() -> None:
     memory = ReplyMemory(2**20)
     memory.add("a", BIG)
     assert memory.get("a") is BIG
     assert memory.get("b") is None
 
 
-def test_the_reply_used_longest_ago_goes_first() -> None:
+def test_the_least_recently_used_reply_is_dropped_first() -> None:
     memory = ReplyMemory(250_000)
     memory.add("a", BIG)
     memory.add("b", BIG)
@@ -24,7 +24,7 @@ def test_the_reply_used_longest_ago_goes_first() -> None:
     assert [key for key in "abc" if memory.get(key)] == ["a", "c"]
 
 
-def test_a_replaced_reply_takes_its_place_once() -> None:
+def test_a_replaced_reply_counts_once() -> None:
     memory = ReplyMemory(250_000)
     for _ in range(10):
         memory.add("a", BIG)
@@ -32,7 +32,7 @@ def test_a_replaced_reply_takes_its_place_once() -> None:
     assert memory.get("a") is memory.get("b") is BIG
 
 
-def test_a_reply_beyond_the_limit_is_not_kept() -> None:
+def test_a_reply_above_the_limit_is_not_kept() -> None:
     memory = ReplyMemory(1000)
     memory.add("a", BIG)
     assert memory.get("a") is None

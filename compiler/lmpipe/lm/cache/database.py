@@ -1,221 +1,155 @@
-"""The file of the reply cache: opening, checking, reading, and moving it aside when damaged.
-
-The reader works without diskcache, which a process that finds all it asks for never imports.
-"""
+"""The database of the reply cache: open it, change its rows, set a damaged file aside."""
 
 from __future__ import annotations
 
-import itertools
 import sqlite3
-from contextlib import closing
+import time
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
 
 from lmpipe.errors import ConfigError
 
-DATABASE = "cache.db"
+NAME = "cache.db"
 
-# What using a database can raise.
-DATABASE_ERRORS = (sqlite3.Error, OSError, UnicodeDecodeError)
+# What a database can raise; UnicodeDecodeError where SQLite quotes damaged text in its message.
+ERRORS = (sqlite3.Error, OSError, UnicodeDecodeError)
 
-# diskcache's settings, and all that its table of them may hold. Every one is given by us.
-SETTINGS: dict[str, int | str] = {
-    "statistics": 0,
-    "tag_index": 0,
-    "eviction_policy": "least-recently-stored",
-    "size_limit": 2**30,
-    # Old entries are dropped once a transaction, not once an entry.
-    "cull_limit": 0,
-    "sqlite_auto_vacuum": 1,
-    "sqlite_cache_size": 2**13,
-    "sqlite_journal_mode": "wal",
-    # Reading a mapped file that somebody cuts short would end the process.
-    "sqlite_mmap_size": 0,
-    "sqlite_synchronous": 1,
-    "disk_min_file_size": 2**15,
-    "disk_pickle_protocol": 5,
-}
-_COUNTS = {"count", "size", "hits", "misses"}
-_MODE_RAW, _MODE_PICKLE = 1, 4
-_READ = "SELECT mode, value FROM Cache WHERE key = ? AND raw = 1"
+# A reply to store: its key, the LM's name, its entry.
+Row = tuple[str, str, bytes]
+
 _COLUMNS = {
     *("rowid", "key", "raw", "store_time", "expire_time", "access_time", "access_count"),
     *("tag", "size", "mode", "filename", "value"),
 }
+_RAW, _PICKLE = 1, 4  # modes
+_ROWS_PER_STATEMENT = 64
+_MAX_DROPPED = 10_000  # in one transaction, so that other processes get in between
+_REPLACE = (
+    "UPDATE SET store_time = excluded.store_time, tag = excluded.tag, size = 0, "
+    "mode = excluded.mode, filename = NULL, value = excluded.value"
+)
 
 
-class ForeignFileError(sqlite3.DatabaseError):
-    """A database that SQLite can read but that diskcache did not write."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.sqlite_errorcode = sqlite3.SQLITE_NOTADB
-
-
-class ReplyReader:
-    """The connection that reads. The caller makes sure that one thread uses it at a time.
+def connect(folder: Path, timeout: float, *, create: bool = False) -> sqlite3.Connection | None:
+    """Connect to the database of a cache, or return None if there is none.
 
     Args:
-        folder: where the database lies; it need not be there yet.
-        busy_timeout: seconds to wait for other processes' locks.
-    """
-
-    def __init__(self, folder: Path, *, busy_timeout: float) -> None:
-        self._folder = folder
-        self._busy_timeout = busy_timeout
-        self._connection: sqlite3.Connection | None = None
-        self._cursor: sqlite3.Cursor | None = None
-        self._abandoned: list[sqlite3.Connection] = []
-
-    def read(self, key: str) -> bytes | None:
-        """The value of a key, or None.
-
-        Raises:
-            ConfigError: on a pickled value, which only somebody else can have put there.
-            ValueError: on anything else that is not ours.
-            sqlite3.Error, OSError: if the database cannot be read.
-        """
-        if self._cursor is None and not self._open():
-            return None
-        assert self._cursor is not None
-        # Fetching all ends the read at once; else it would hold up the others' checkpoints.
-        for mode, value in self._cursor.execute(_READ, (key,)).fetchall():
-            return checked_value(self._folder, mode, value)
-        return None
-
-    def close(self) -> None:
-        """Close the connection; the next use opens it again."""
-        connection, self._connection, self._cursor = self._connection, None, None
-        if connection is not None:
-            connection.close()
-
-    def after_fork(self) -> None:
-        """Leave the connection to the parent."""
-        if self._connection is not None:
-            self._abandoned.append(self._connection)
-        self._connection = self._cursor = None
-
-    def _open(self) -> bool:
-        path = self._folder / DATABASE
-        if not path.exists():
-            return False
-        connection = open_database(path, self._busy_timeout)
-        if not has_entries(connection):  # another process is about to make it
-            connection.close()
-            return False
-        # A value that turned into text is for the entry's own check to refuse.
-        connection.text_factory = bytes
-        self._connection, self._cursor = connection, connection.cursor()
-        return True
-
-
-def checked_value(folder: Path, mode: object, value: object) -> bytes:
-    """The bytes of a row.
+        folder: the cache.
+        timeout: seconds that a statement waits for locks of other connections.
+        create: whether a missing database is created.
 
     Raises:
-        ConfigError: if it is pickled, which only somebody else can have written.
-        ValueError: if it is anything else that is not ours.
+        sqlite3.Error, OSError, UnicodeDecodeError: if it is damaged, foreign or cannot be opened.
     """
-    if mode == _MODE_RAW and type(value) is bytes:
-        return value
-    if mode == _MODE_PICKLE:
-        # No accident writes this, so it is no damage to be passed over either.
+    if create:
+        folder.mkdir(parents=True, exist_ok=True)
+    elif not (folder / NAME).exists():
+        return None
+    db = _connect(folder / NAME, timeout)
+    try:
+        columns = {row[1] for row in db.execute("PRAGMA table_info(Cache)")}
+        if columns and columns != _COLUMNS:
+            raise sqlite3.DatabaseError("unsupported file format: not a table of diskcache")
+        if create and not columns:
+            from lmpipe.lm.cache.disk import create_tables
+
+            create_tables(folder)
+    except BaseException:
+        db.close()
+        raise
+    if columns or create:
+        return db
+    db.close()  # another process may be about to create the table
+    return None
+
+
+def check_value(folder: Path, mode: object, value: object) -> bytes:
+    """Return the bytes of a row.
+
+    Raises:
+        ConfigError: if the row is a pickle, which only somebody else can have planted.
+        ValueError: if it is anything else but bytes.
+    """
+    if mode == _PICKLE:
         raise ConfigError(
-            f"the reply cache {folder} holds a pickled entry, which lmpipe never "
-            "writes and did not load: somebody else can write to that folder\n"
+            f"the reply cache {folder} holds a pickled entry, which was not loaded: somebody else "
+            "must have put it there, as lmpipe never writes pickles\n"
             "  find out who, then delete the folder or choose another one ($LMPIPE_CACHE)"
         )
-    raise ValueError(f"it holds no bytes of ours: mode {mode!r}")
+    if mode != _RAW or type(value) is not bytes:
+        raise ValueError(f"not bytes: mode {mode!r}")
+    return value
 
 
-def open_database(path: Path, busy_timeout: float) -> sqlite3.Connection:
-    """Connect to a database of ours, or to an empty one.
-
-    Raises:
-        sqlite3.Error: if it is damaged, foreign or cannot be opened.
-    """
-    connection = _connect(path, busy_timeout)
-    try:
-        _check(connection)
-        for name in ("cache_size", "mmap_size", "synchronous"):
-            connection.execute(f"PRAGMA {name} = {SETTINGS['sqlite_' + name]}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def has_entries(connection: sqlite3.Connection) -> bool:
-    """Whether the table of entries has been made."""
-    (number,) = connection.execute(
-        "SELECT COUNT(*) FROM sqlite_master WHERE name = 'Cache'"
-    ).fetchone()
-    return bool(number)
+def store(db: sqlite3.Connection, rows: Sequence[Row], *, replace: bool = True) -> int:
+    """Store replies, all or none, and return how many; earlier ones are replaced or kept."""
+    now, stored = time.time(), 0
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        # Many rows per statement, as each one releases the interpreter lock and waits for it.
+        for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+            some = rows[start : start + _ROWS_PER_STATEMENT]
+            stored += db.execute(
+                "INSERT INTO Cache (key, raw, tag, store_time, access_time, size, mode, value) "  # noqa: S608
+                f"VALUES {', '.join([f'(?, 1, ?, ?, ?, 0, {_RAW}, ?)'] * len(some))} "
+                f"ON CONFLICT (key, raw) DO {_REPLACE if replace else 'NOTHING'}",
+                [value for key, lm, entry in some for value in (key, lm, now, now, entry)],
+            ).rowcount
+    return stored
 
 
-def move_aside(folder: Path, *, busy_timeout: float) -> Path | None:
-    """Rename a damaged database so that a fresh one can take its place.
+def drop(db: sqlite3.Connection, which: str, *values: object) -> int:
+    """Drop the replies that the end of an SQL query chooses, and return how many."""
+    chosen = f"SELECT rowid FROM Cache {which}"  # noqa: S608 - our own SQL
+    return db.execute(f"DELETE FROM Cache WHERE rowid IN ({chosen})", values).rowcount  # noqa: S608
 
-    Returns:
-        Where it lies now, or None if it is sound, as when another process was quicker.
 
-    Raises:
-        sqlite3.Error, OSError: if it cannot be renamed.
-    """
-    path = folder / DATABASE
-    # A database of its own as the lock: portable, and released when its holder dies.
-    with closing(_connect(folder / "moving.lock", busy_timeout)) as lock:
+def drop_to_size(db: sqlite3.Connection, size: int) -> int:
+    """Drop the oldest replies until the database has at most `size` bytes; return how many."""
+    query = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+    dropped, gone = 0, 1
+    while gone and db.execute(query).fetchone()[0] > size:
+        some = db.execute("SELECT COUNT(*) FROM Cache").fetchone()[0] // 50 + 1
+        gone = drop(db, "ORDER BY store_time LIMIT ?", min(some, _MAX_DROPPED))
+        dropped += gone
+    return dropped
+
+
+def file_id(folder: Path) -> int | None:
+    """Return the inode of a cache's database, or None if it is missing."""
+    with suppress(OSError):
+        return (folder / NAME).stat().st_ino
+    return None
+
+
+def set_aside(folder: Path, damaged: int, timeout: float) -> Path | None:
+    """Rename a damaged database and return its new name, or None if another process was faster."""
+    # SQLite as the lock between processes: portable, and released when its holder dies.
+    with closing(_connect(folder / "moving.lock", timeout)) as lock:
         lock.execute("BEGIN EXCLUSIVE")
-        if _is_sound(path, busy_timeout):
+        if file_id(folder) != damaged:
             return None
-        names = (folder / f"{DATABASE}.corrupt-{number}" for number in itertools.count(1))
+        names = (folder / f"{NAME}.corrupt-{number}" for number in count(1))
         target = next(name for name in names if not name.exists())
-        path.rename(target)
-        for suffix in ("-wal", "-shm"):
-            companion = Path(f"{path}{suffix}")
-            if companion.exists():
-                companion.rename(f"{target}{suffix}")
+        # The log goes first: SQLite would apply it to a new database of the same name.
+        for suffix in ("-wal", "-shm", ""):
+            if (part := folder / f"{NAME}{suffix}").exists():
+                part.rename(f"{target}{suffix}")
         return target
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether an error of SQLite's means that the database file is damaged or foreign."""
-    if isinstance(error, UnicodeDecodeError):  # of a message that quotes what is damaged
-        return True
+    """Return whether an error means that the database file is damaged or foreign."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    # The last two have no code of their own.
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(
-        ("unsupported file format", "Could not decode to UTF-8")
-    )
+    uncoded = ("unsupported file format", "Could not decode to UTF-8")
+    damage = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return damage or str(error).startswith(uncoded) or isinstance(error, UnicodeDecodeError)
 
 
-def _connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
-    return sqlite3.connect(
-        path, timeout=busy_timeout, isolation_level=None, check_same_thread=False
-    )
-
-
-def _check(connection: sqlite3.Connection) -> None:
-    """Refuse a database that would set attributes of ours or break diskcache's statements."""
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    if "Settings" in tables:
-        for key, value in connection.execute("SELECT key, value FROM Settings"):
-            if key not in SETTINGS and not (key in _COUNTS and type(value) is int):
-                raise ForeignFileError(f"the setting {key!r} is not one of diskcache's")
-    if "Cache" in tables:
-        columns = {row[1] for row in connection.execute("PRAGMA table_info(Cache)")}
-        if columns != _COLUMNS:
-            raise ForeignFileError("the table Cache is not diskcache's")
-
-
-def _is_sound(path: Path, busy_timeout: float) -> bool:
-    if not path.exists():
-        return True
-    try:
-        with closing(_connect(path, busy_timeout)) as connection:
-            _check(connection)
-            (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-            return bool(verdict == "ok")
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        if not is_damage(error):
-            raise
-        return False
+def _connect(path: Path, timeout: float) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+    for pragma in ("cache_size = 8192", "synchronous = NORMAL", "mmap_size = 0"):
+        db.execute(f"PRAGMA {pragma}")
+    return db
