@@ -42,15 +42,7 @@ class Proposer:
     async def ask(
         self, signature: type[S], questions: Sequence[Mapping[str, Any]], temperature: float
     ) -> list[S | None]:
-        """Ask questions, concurrently.
-
-        Args:
-            signature: the signature of the questions.
-            questions: the inputs of each question.
-            temperature: the sampling temperature.
-
-        Returns:
-            An answer for each question; None if it cannot be parsed or the server refuses it.
+        """Ask questions concurrently; the parameters and the result are those of `Task.ask_all`.
 
         Raises:
             BudgetExhaustedError: if the budget ends first.
