@@ -17,13 +17,11 @@ import lmpipe
 from lmpipe.compiling.recipe import prepare
 from lmpipe.errors import InputError
 from lmpipe.metrics import exact_match
-from lmpipe.optimize import Racing
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Watchers
 
 PUBLIC: dict[str, Any] = {name: getattr(lmpipe, name) for name in lmpipe.__all__}
 CLASSES = {name: item for name, item in PUBLIC.items() if inspect.isclass(item)}
-CLASSES["Racing"] = Racing
 
 # Values that fit no numeric parameter: every one has a lower bound of 0 or more.
 UNUSABLE = (-1, math.nan, math.inf, "many", True)
@@ -128,6 +126,7 @@ def split(**numbers: Any) -> object:
         (evaluate, "concurrency", False),
         (evaluate, "row_timeout", False),
         (using, "deadline", False),
+        (lmpipe.configure, "max_in_flight", False),
         (read_examples, "limit", False),
         (split, "sizes", True),
         (split, "fractions", True),
