@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ from lmpipe.lm.http.errors import (
     ResponseTimeoutError,
     TooLargeError,
 )
+from lmpipe.lm.http.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
@@ -64,7 +64,7 @@ class Session:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._address, self._proxy = address, proxy
-        self._connect_timeout = connect_timeout
+        self._timeouts = Timeouts(self.loop)
         # Headers go with each request: aiohttp would send a session's headers to the proxy too.
         self._headers = CIMultiDict(headers)
         self._proxy_headers: dict[str, str] = {}
@@ -81,6 +81,7 @@ class Session:
                 resolver=aiohttp.ThreadedResolver(),
                 ssl=context or True,
             ),
+            timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=None if proxy is None else URL(proxy.origin, encoded=True),
             max_line_size=MAX_HEADER,
@@ -100,13 +101,17 @@ class Session:
         timeout: float,  # noqa: ASYNC109
     ) -> Response:
         """Send a request and read the whole response; see `HttpClient.request`."""
-        response = await self._send(method, path, body, timeout)
-        content = response.content
-        if content.is_eof() and content.exception() is None:
-            whole = content.read_nowait()  # it came together with the head, as most do
-        else:
-            async with self._reading(response) as streamed:
-                whole = await streamed.read()
+        try:
+            with self._timeouts.within(timeout):
+                response = await self._send(method, path, body)
+                content = response.content
+                if content.is_eof() and content.exception() is None:
+                    whole = content.read_nowait()  # it came together with the head, as most do
+                else:
+                    async with self._reading(response) as streamed:
+                        whole = await streamed.read()
+        except _FAILURES as error:
+            raise self._explain(error) from error
         return Response(response.status, response.headers, whole)
 
     @asynccontextmanager
@@ -118,8 +123,13 @@ class Session:
         timeout: float,  # noqa: ASYNC109
     ) -> AsyncIterator[_StreamedResponse]:
         """Send a request and wait for the head of the response; see `HttpClient.stream`."""
-        async with self._reading(await self._send(method, path, body, timeout)) as streamed:
-            yield streamed
+        try:
+            with self._timeouts.within(timeout):
+                response = await self._send(method, path, body)
+                async with self._reading(response) as streamed:
+                    yield streamed
+        except _FAILURES as error:
+            raise self._explain(error) from error
 
     async def aclose(self) -> None:
         """Close all connections; requests in flight fail."""
@@ -127,38 +137,28 @@ class Session:
             response.close()
         await self._http.close()
 
+    def _send(
+        self, method: str, path: str, body: bytes | None
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        # If the connection is lost, aiohttp sends a request again only if its method is
+        # idempotent, which POST is not.
+        return self._http.request(
+            method,
+            self._urls.get(path) or self._url(path),
+            data=body,
+            headers=self._headers,
+            allow_redirects=False,
+            proxy_headers=self._proxy_headers,
+        )
+
     @asynccontextmanager
     async def _reading(self, response: aiohttp.ClientResponse) -> AsyncIterator[_StreamedResponse]:
         self._unread.add(response)
         try:
             yield _StreamedResponse(response)
-        except _FAILURES as error:
-            raise self._explain(error, "before the whole answer") from error
         finally:
             self._unread.discard(response)
             response.close()  # which keeps the connection if the body has ended
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None,
-        timeout: float,  # noqa: ASYNC109
-    ) -> aiohttp.ClientResponse:
-        try:
-            # If the connection is lost, aiohttp sends a request again only if its method is
-            # idempotent, which POST is not.
-            return await self._http.request(
-                method,
-                self._urls.get(path) or self._url(path),
-                data=body,
-                headers=self._headers,
-                allow_redirects=False,
-                timeout=_timeout(timeout, self._connect_timeout),
-                proxy_headers=self._proxy_headers,
-            )
-        except _FAILURES as error:
-            raise self._explain(error, "before an answer") from error
 
     def _url(self, path: str) -> URL:
         address = self._address
@@ -166,7 +166,7 @@ class Session:
         self._urls[path] = url
         return url
 
-    def _explain(self, error: Exception, when: str) -> HttpError:
+    def _explain(self, error: Exception) -> HttpError:
         """The error of ours for one of aiohttp's."""
         cause = error.__cause__
         match error:
@@ -191,7 +191,9 @@ class Session:
                 return ProtocolError(f"it sent an invalid HTTP response: {error.message[:_SHOWN]}")
             case aiohttp.ClientPayloadError() if isinstance(cause, ContentEncodingError):
                 return ProtocolError("it sent a compressed body that cannot be decompressed")
-        return DisconnectedError(f"it closed the connection {when} had come")
+            case aiohttp.ClientPayloadError():
+                return DisconnectedError("it closed the connection before the whole answer came")
+        return DisconnectedError("it closed the connection before an answer came")
 
 
 class _StreamedResponse:
@@ -258,11 +260,6 @@ class _Connector(aiohttp.TCPConnector):
         # A forked child drops its parent's connector. Closing the connections, as aiohttp would,
         # unregisters them in the parent's event loop too.
         pass
-
-
-@functools.lru_cache
-def _timeout(total: float, connect: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=total, connect=connect)
 
 
 def _is_alert(error: ssl.SSLError) -> bool:
