@@ -111,8 +111,10 @@ class Session:
                     async with self._reading(response) as streamed:
                         whole = await streamed.read()
         except _FAILURES as error:
-            raise self._explain(error) from error
-        return Response(response.status, response.headers, whole)
+            failure = self._translate(error)
+        else:
+            return Response(response.status, response.headers, whole)
+        raise failure  # not from aiohttp's error, whose repr shows the headers
 
     @asynccontextmanager
     async def stream(
@@ -129,7 +131,10 @@ class Session:
                 async with self._reading(response) as streamed:
                     yield streamed
         except _FAILURES as error:
-            raise self._explain(error) from error
+            failure = self._translate(error)
+        else:
+            return
+        raise failure
 
     async def aclose(self) -> None:
         """Close all connections; requests in flight fail."""
@@ -166,8 +171,8 @@ class Session:
         self._urls[path] = url
         return url
 
-    def _explain(self, error: Exception) -> HttpError:
-        """The error of ours for one of aiohttp's."""
+    def _translate(self, error: Exception) -> HttpError:
+        """The `HttpError` for one of aiohttp's errors."""
         cause = error.__cause__
         match error:
             case aiohttp.ClientConnectorCertificateError():
