@@ -1,13 +1,13 @@
-"""What a compile costs and gives: lmpipe's optimizers beside DSPy's, through one server.
+"""Compare the cost and the result of compiles by lmpipe and by DSPy, with one server.
 
     python benchmarks/compile_cost.py --url http://127.0.0.1:8000/v1 --model NAME \\
         [--intents FILE] [--banking TRAIN TEST] [--seeds 0 1] [--only '*-intents7-knn'] \\
         [--minutes 30] [--results FOLDER]
-    python benchmarks/compile_cost.py --report FOLDER       # the table of what is there already
+    python benchmarks/compile_cost.py --report FOLDER       # the table of existing results
 
-The server (vLLM with `--enable-prompt-tokens-details`, or any that is OpenAI-compatible) is asked
-through a proxy that counts. Each compile is a process of its own, one after the other; each writes
-its result into the folder at once, and one that is there and done is not repeated.
+The server (vLLM with `--enable-prompt-tokens-details`, or any OpenAI-compatible one) is reached
+through a proxy that counts calls. Each compile runs in its own process, one after the other, and
+writes its result to the folder at once. A compile whose result is done is not repeated.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Benchmark:
     """One run of the benchmark.
 
     Args:
-        options: the command line's.
-        pythons: the interpreter of each side.
-        proxy: the address of the counting proxy.
-        files: the data of each task.
+        options: The command line's options.
+        pythons: The interpreter of each side.
+        proxy: The address of the counting proxy.
+        files: The data files of each task.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Benchmark:
         self.files = files
 
     def run(self, one: Compile, seed: int) -> None:
-        """Run one compile, unless its result is there."""
+        """Run one compile, unless its result is done."""
         name = f"{one.name}-{seed}"
         out: Path = self.options.results / f"{name}.json"
         if out.exists() and read_result(out).status == "done":
@@ -69,7 +69,7 @@ class Benchmark:
         if one.quarter_of:
             other = self._counterpart(one.quarter_of, seed)
             if other is None:
-                _say(f"{name}: there is no {one.quarter_of} to take a quarter of")
+                _say(f"{name}: skipped, because {one.quarter_of} has no result")
                 return
             settings["calls"] = other.search.calls // 4
         _say(name)
@@ -94,16 +94,16 @@ class Benchmark:
             _say(f"{name} ended with exit status {done}; see {out.with_suffix('.log')}")
 
     def _counterpart(self, name: str, seed: int) -> Result | None:
-        """What another compile came to, with this seed or else with seed 0."""
+        """The result of another compile, with this seed or else with seed 0."""
         paths = [self.options.results / f"{name}-{number}.json" for number in (seed, 0)]
         return next((read_result(path) for path in paths if path.exists()), None)
 
 
 def side_environment(folder: Path) -> dict[str, str]:
-    """The environment of a side: the lmpipe of this checkout, and no cache of the user's.
+    """The environment variables of a side: the lmpipe of this checkout, not the user's caches.
 
     Args:
-        folder: for the caches.
+        folder: The folder for the caches.
     """
     paths = (HERE, REPOSITORY / "compiler", REPOSITORY)
     return {
@@ -118,7 +118,7 @@ def side_environment(folder: Path) -> dict[str, str]:
 def _run(
     command: Sequence[object], environment: Mapping[str, str], limit: float, log: Path
 ) -> int | None:
-    """Run a process and give its exit status; None if it was stopped at its time limit."""
+    """Run a process; returns its exit status, or None if it was stopped at the time limit."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as output:
         try:
@@ -136,7 +136,7 @@ def _run(
 
 @contextmanager
 def counting_proxy(url: str) -> Iterator[str]:
-    """A counting proxy before a server, in a process of its own, as its address."""
+    """Run a counting proxy for a server in its own process; yields the proxy's address."""
     process = subprocess.Popen(
         [sys.executable, "-m", "compiling.proxy", url],
         stdout=subprocess.PIPE,
@@ -156,12 +156,12 @@ def counting_proxy(url: str) -> Iterator[str]:
 
 
 def report(folder: Path, json_path: Path, about: Mapping[str, Any]) -> None:
-    """Print the table of a folder of results; write the JSON and, beside it, the plot."""
+    """Print the table of a folder of results; write the JSON and the plot."""
     results = read_results(folder.glob("*.json"))
     print(table(lines_of(results)))
     write_json(json_path, results, about)
     json_path.with_suffix(".svg").write_text(plot(results), encoding="utf-8")
-    print(f"\nall compiles are in {json_path}, the curves in {json_path.with_suffix('.svg')}")
+    print(f"\nwrote all compiles to {json_path}, the curves to {json_path.with_suffix('.svg')}")
 
 
 def _say(text: str) -> None:
@@ -173,24 +173,28 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--url", help="of the server, up to /v1")
-    add("--model", default="smol", help="as the server calls it")
+    add("--url", help="the server's address, up to /v1")
+    add("--model", default="smol", help="its name at the server")
     add("--intents", type=Path, help="JSONL rows with `text` and `label`, for intents7")
     add("--banking", type=Path, nargs=2, metavar=("TRAIN", "TEST"), help="the same for banking77")
     add("--no-tickets", action="store_true")
     add("--seeds", type=int, nargs="+", default=[0])
     add("--only", action="append", default=[], help="a pattern of SIDE-TASK-OPTIMIZER")
-    add("--minutes", type=float, default=60.0, help="the most for one compile")
-    add("--dspy-python", type=Path, help="of an environment that has DSPy, optuna and gepa")
+    add("--minutes", type=float, default=60.0, help="the time limit of one compile")
+    add(
+        "--dspy-python",
+        type=Path,
+        help="the interpreter of an environment with DSPy, optuna and gepa",
+    )
     add("--results", type=Path, default=HERE / "results" / "compile_cost")
-    add("--report", type=Path, metavar="FOLDER", help="of results; nothing is run")
-    add("--note", default="", help="what to know of this run, for the JSON")
+    add("--report", type=Path, metavar="FOLDER", help="report the results in a folder; run nothing")
+    add("--note", default="", help="a note on this run, for the JSON")
     add("--json", type=Path, default=HERE / "results" / "compile_cost.json")
     return parser.parse_args(arguments)
 
 
 def data_files(options: argparse.Namespace) -> dict[TaskName, Sequence[Path]]:
-    """The data of the tasks that were asked for."""
+    """The data files of the selected tasks."""
     files: dict[TaskName, Sequence[Path]] = {}
     if options.intents:
         files["intents7"] = [options.intents.resolve()]

@@ -1,4 +1,4 @@
-"""What importing costs: seconds and memory of alternating fresh processes."""
+"""The cost of imports: seconds and memory in alternating fresh processes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ dspy.ChainOfThought(Answer)
 
 @dataclass(frozen=True)
 class Subject:
-    """Something to import."""
+    """A piece of code to measure."""
 
     title: str
     side: SideName
@@ -64,12 +64,12 @@ SUBJECTS: Mapping[str, Subject] = {
 
 @dataclass(frozen=True)
 class ImportCost:
-    """What one subject costs, as medians.
+    """The cost of one subject, as medians.
 
     Args:
-        milliseconds: until it is imported.
-        megabytes: that the process holds at most by then, Python's own included.
-        modules: that are loaded by then.
+        milliseconds: The time of the import.
+        megabytes: The peak memory of the process after it, including Python itself.
+        modules: The number of loaded modules after it.
     """
 
     milliseconds: float
@@ -78,13 +78,13 @@ class ImportCost:
 
 
 def measure_imports(sides: Sides, rounds: int) -> dict[str, ImportCost]:
-    """Import every subject in turn, `rounds` times over, after one time that is not counted."""
+    """Measure every subject in turn for a number of rounds, after one for warming up."""
     names = [name for name, subject in SUBJECTS.items() if subject.side in sides.pythons]
     runs: dict[str, list[tuple[float, float, int]]] = {name: [] for name in names}
     for number in range(rounds + 1):
         for name in names:
             run = _probe(sides, SUBJECTS[name])
-            if number:  # the first one compiled what it imported
+            if number:  # the first one also compiled to bytecode
                 runs[name].append(run)
     return {
         name: ImportCost(

@@ -1,14 +1,15 @@
-"""How much of the prompts vLLM has in its prefix cache while candidates are evaluated.
+"""Measure the share of prompt tokens from vLLM's prefix cache while candidates are evaluated.
 
     PYTHONPATH=. python benchmarks/prefix_cache.py --url http://127.0.0.1:8000/v1 --model NAME \\
         [--banking TRAIN TEST] [--side lmpipe] [--candidates 3]
 
-Candidates are a task's program with 8 labeled demonstrations for each predictor, drawn anew for
-each; both libraries evaluate theirs on the same rows. The shares are those of the server's own
-counters, `vllm:prefix_cache_hits_total` over `vllm:prefix_cache_queries_total`, in tokens. Beside
-them, for lmpipe: what a cache of blocks of 16 or 32 tokens that forgets nothing would have given
-had the same prompts come one after the other. vLLM's blocks are of 16 on GPUs, and of 32 or more
-on CPUs. Nobody else may ask the server meanwhile. Results that are there already stay.
+A candidate is a task's program with 8 labeled demonstrations per predictor, drawn separately for
+each candidate. Both libraries evaluate theirs on the same rows. The share is
+`vllm:prefix_cache_hits_total` divided by `vllm:prefix_cache_queries_total`, the server's own counts
+of tokens. For lmpipe, the table also shows the possible share: that of an unlimited cache with
+blocks of 16 or 32 tokens if the same prompts came one after the other. vLLM's blocks have 16 tokens
+on GPUs, and 32 or more on CPUs. Nothing else may use the server meanwhile. Existing results in the
+JSON file are kept.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ LAYOUTS = ("chat", "json")
 BLOCKS = (16, 32)
 
 
-class Listening(Runtime):
-    """A road that keeps the requests that went over it, in their order."""
+class RecordingRuntime(Runtime):
+    """A runtime that keeps its requests in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class Listening(Runtime):
 
 
 def counters(url: str) -> ServerMetrics:
-    """What the server has counted since it started."""
+    """The server's counters since it started."""
 
     async def read() -> ServerMetrics:
         return await (await attach(url)).metrics()
@@ -77,10 +78,10 @@ def shown(metrics: ServerMetrics) -> dict[str, Any]:
 def lmpipe_side(
     options: argparse.Namespace, task: TaskName, files: Sequence[Path], layout: str
 ) -> dict[str, Any]:
-    """Evaluate candidates with lmpipe; what the server counted meanwhile."""
+    """Evaluate candidates with lmpipe; returns the server's counts."""
     program, metric, examples = declared(task, read_rows(task, files))
     pools = labeled_demos(program.predictors(), examples["train"])
-    lm, runtime = lmpipe.LM(f"vllm/{options.model}", base_url=options.url), Listening()
+    lm, runtime = lmpipe.LM(f"vllm/{options.model}", base_url=options.url), RecordingRuntime()
     before = counters(options.url)
     with lmpipe.using(lm=lm, runtime=runtime):
         for number in range(options.candidates):
@@ -98,13 +99,13 @@ def lmpipe_side(
 
 
 def tokens_of(requests: Sequence[Request], url: str, model: str) -> list[list[int]]:
-    """The prompts as the server sees them."""
-    place = f"{url.removesuffix('/v1')}/tokenize"
+    """The prompts as the server's token ids."""
+    address = f"{url.removesuffix('/v1')}/tokenize"
 
     def tokens(request: Request) -> list[int]:
         turns = [{"role": m.role, "content": m.content} for m in request.messages]
         body = json.dumps({"model": model, "messages": turns}).encode()
-        asked = urllib.request.Request(place, body, {"Content-Type": "application/json"})
+        asked = urllib.request.Request(address, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(asked, timeout=60) as answer:
             found: list[int] = json.load(answer)["tokens"]
         return found
@@ -113,11 +114,11 @@ def tokens_of(requests: Sequence[Request], url: str, model: str) -> list[list[in
 
 
 def possible(prompts: Sequence[Sequence[int]], size: int) -> float:
-    """The share of prompt tokens that lie in whole blocks which earlier prompts begin with too."""
+    """The share of prompt tokens in whole blocks of a prefix that an earlier prompt had."""
     seen: set[tuple[int, ...]] = set()
     hits = 0
     for prompt in prompts:
-        ends = range(size, len(prompt), size)  # vLLM computes the last token in any case
+        ends = range(size, len(prompt), size)  # vLLM always computes the last token
         starts = [tuple(prompt[:end]) for end in ends]
         known = [start in seen for start in starts]
         hits += size * (known.index(False) if False in known else len(known))
@@ -128,7 +129,7 @@ def possible(prompts: Sequence[Sequence[int]], size: int) -> float:
 def dspy_side(
     options: argparse.Namespace, task: TaskName, files: Sequence[Path], python: Path
 ) -> dict[str, Any]:
-    """Evaluate candidates with DSPy; what the server counted meanwhile."""
+    """Evaluate candidates with DSPy; returns the server's counts."""
     before = counters(options.url)
     with counting_proxy(options.url) as proxy, tempfile.TemporaryDirectory() as folder:
         for seed in range(options.candidates):
@@ -147,13 +148,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--url", required=True, help="of a vLLM server, up to /v1")
-    add("--model", required=True, help="as the server calls it")
+    add("--url", required=True, help="the address of a vLLM server, up to /v1")
+    add("--model", required=True, help="its name at the server")
     add("--candidates", type=int, default=3)
     add("--banking", type=Path, nargs=2, metavar=("TRAIN", "TEST"), help="`text` and `label` rows")
     add("--no-tickets", action="store_true")
-    add("--side", choices=("lmpipe", "dspy"), help="measure this one alone")
-    add("--dspy-python", type=Path, help="of an environment that has DSPy")
+    add("--side", choices=("lmpipe", "dspy"), help="measure only this side")
+    add("--dspy-python", type=Path, help="the interpreter of an environment with DSPy")
     add("--json", type=Path, default=HERE / "results" / "prefix_cache.json")
     options = parser.parse_args()
     tasks: dict[TaskName, list[Path]] = {}

@@ -1,4 +1,4 @@
-"""The processes of a benchmark: the stub server, and one for each measurement of each side."""
+"""The processes of a benchmark: the stub server, and the sides."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _TIMEOUT = 900.0
 
 @dataclass(frozen=True)
 class Sides:
-    """How each side's processes are started.
+    """Starts the processes of each side.
 
     Args:
-        pythons: the interpreter of each side.
-        folder: for caches, and whatever the libraries leave lying about.
-        source: where lmpipe's package lies.
+        pythons: The interpreter of each side.
+        folder: A folder for caches and temporary files.
+        source: The folder that contains lmpipe's package.
     """
 
     pythons: Mapping[SideName, Path]
@@ -35,16 +35,16 @@ class Sides:
     source: Path = HERE.parent / "compiler"
 
     def run(self, side: SideName, *arguments: object) -> dict[str, Any]:
-        """Run one command of a side and take what it prints.
+        """Run one command of a side; returns the JSON that it prints.
 
         Raises:
-            SystemExit: if it fails; shows the end of what it said.
+            SystemExit: If it fails, with the end of its output.
         """
         script = HERE / "sides" / f"{side if side in ('lmpipe', 'dspy') else 'bare'}_side.py"
         return run_json([self.pythons[side], script, *arguments], self.environment(side))
 
     def environment(self, side: SideName) -> dict[str, str]:
-        """The environment of a side's processes: the lmpipe asked for, no cache of the user's."""
+        """The environment variables of a side: the chosen lmpipe, and not the user's caches."""
         environment = dict(os.environ)
         environment.pop("PYTHONPATH", None)
         if side == "dspy":
@@ -57,7 +57,7 @@ class Sides:
 
 
 def run_json(command: Sequence[object], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Run a process that prints one JSON object as its last line."""
+    """Run a process; returns the JSON object in its last line of output."""
     words = [str(word) for word in command]
     done = subprocess.run(
         words, check=False, capture_output=True, text=True, env=dict(environment), timeout=_TIMEOUT
@@ -70,7 +70,7 @@ def run_json(command: Sequence[object], environment: Mapping[str, str]) -> dict[
 
 @contextmanager
 def stub_server(latency: float = 0.0) -> Iterator[str]:
-    """A stub server in a process of its own, as the address up to `/v1`."""
+    """Run a stub server in its own process; yields its address, up to `/v1`."""
     command = [sys.executable, str(HERE / "stub_server.py"), "--until-eof", f"--latency={latency}"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
@@ -89,10 +89,10 @@ def stub_server(latency: float = 0.0) -> Iterator[str]:
 
 
 def dspy_python(*extras: str) -> Path:
-    """The interpreter of an environment with DSPy in it; made on first use (a minute).
+    """The interpreter of an environment with DSPy, created on first use (takes a minute).
 
     Args:
-        extras: requirements beside DSPy; each set of them has an environment of its own.
+        extras: Requirements beside DSPy. Each set of extras has a separate environment.
     """
     user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     name = "-".join([f"dspy-{DSPY_VERSION}", *extras])

@@ -1,10 +1,10 @@
-"""Racing against full evaluation, on tables of scores: how often the same winner, what is saved.
+"""Compare racing with full evaluation on tables of scores: same winner, runs saved.
 
     python benchmarks/racing.py               # the simulated tables and the stored one
-    python benchmarks/racing.py runs/<run>    # a table of your own, compiled with --no-race
+    python benchmarks/racing.py runs/<run>    # a run that was compiled with --no-race
 
-A table holds the score of each candidate on each validation example, so that a race on it can be
-compared with what full evaluation would have chosen. Each seed shuffles the examples anew.
+A table has the score of each candidate on each validation example, so that a race can be compared
+with the choice of full evaluation. Each seed shuffles the examples differently.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ Table = Sequence[Sequence[float]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one race came to, beside full evaluation.
+    """The result of one race, compared with full evaluation.
 
     Args:
-        same: whether the winner is the best of the table, or one of several with its score.
-        within_noise: whether the paired 95 % interval of its distance from the best holds 0.
-        regret: how much lower its score on the whole table is.
-        cost: runs that the race made, as a share of all.
+        same: Whether the winner has the best score of the table.
+        within_noise: Whether the paired 95 % interval of its distance from the best contains 0.
+        regret: How much lower its score on the whole table is.
+        cost: The runs of the race as a share of those of full evaluation.
     """
 
     same: bool
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def race(table: Table, rules: Racing, rng: random.Random) -> Outcome:
-    """Race the rows of a table, as the engine races candidates."""
+    """Race the rows of a table like the engine races candidates."""
     count, examples = len(table), len(table[0])
     blocks = rules.blocks(rng.sample(range(examples), examples))
     field, met, runs = list(range(count)), list[int](), 0
@@ -69,10 +69,10 @@ def race(table: Table, rules: Racing, rng: random.Random) -> Outcome:
 
 
 def simulated(candidates: int, examples: int, rng: random.Random) -> Table:
-    """Right and wrong answers of candidates that differ in ability, on examples of all levels.
+    """Simulate correct and wrong answers of candidates of different ability.
 
     The one-parameter logistic model of item response theory: abilities have a standard deviation
-    of 0.5, difficulties of 1.5, so that scores lie about 10 points apart.
+    of 0.5 and difficulties one of 1.5, so that scores are about 10 points apart.
     """
     levels = [rng.gauss(0, 1.5) for _ in range(examples)]
     abilities = [rng.gauss(0, 0.5) for _ in range(candidates)]
@@ -90,12 +90,14 @@ def read_run(folder: Path) -> Table:
         if row["subject"].startswith("candidate "):
             table.setdefault(row["subject"], []).append(row["score"])
     if len({len(scores) for scores in table.values()}) != 1:
-        raise SystemExit(f"{folder}: not all candidates met all examples: compile with --no-race")
+        raise SystemExit(
+            f"{folder}: not all candidates were scored on all examples: compile with --no-race"
+        )
     return list(table.values())
 
 
 def tables(folders: Sequence[Path], seeds: int) -> Iterator[tuple[str, list[Table]]]:
-    """Each kind of table with one table for each seed."""
+    """Each kind of table, with one table per seed."""
     for candidates, examples in ((8, 40), (14, 100), (20, 200)):
         name = f"simulated, {candidates} candidates, {examples} examples"
         yield name, [simulated(candidates, examples, random.Random(n)) for n in range(seeds)]

@@ -1,4 +1,4 @@
-"""From rounds to rows: medians, ratios, goals; as a table for people and as JSON."""
+"""Medians, ratios and goals over all rounds, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ class Row:
     """One row of the table.
 
     Args:
-        title: what was measured.
-        unit: of the figures.
-        digits: of the figures, behind the point.
-        lmpipe: the median of its rounds.
-        dspy: the same for DSPy, or None.
-        ratio: how many times better lmpipe is than DSPy, or None.
-        cpu_ratio: how many times less CPU time it takes; tells more on a busy machine.
-        aiohttp: the median of a bare aiohttp client, or None.
-        limit: the same for the least that can be done, or None.
-        goal: what was set out for, in words.
-        reached: whether it was, or None if nothing was or it cannot be told.
+        title: What was measured.
+        unit: The unit of the figures.
+        digits: The number of decimals.
+        lmpipe: The median of lmpipe's rounds.
+        dspy: The median of DSPy's rounds, or None.
+        ratio: How many times better lmpipe is than DSPy, or None.
+        cpu_ratio: How many times less CPU time per call lmpipe takes; other load on the machine
+            affects this less.
+        aiohttp: The median of a bare aiohttp client, or None.
+        limit: The median of the bare minimum, or None.
+        goal: The goal in words, or empty.
+        reached: Whether the goal was reached; None without a goal or a ratio.
     """
 
     title: str
@@ -99,7 +100,7 @@ def _cpu_ratio(figure: Figure, rounds: Rounds) -> float | None:
 
 
 def import_rows(costs: Mapping[str, ImportCost]) -> list[Row]:
-    """The rows of the import costs; the limits are what pydantic costs by itself."""
+    """The rows of the import costs; the limits are the costs of pydantic."""
     ready = _cost_rows(SUBJECTS["lmpipe-ready"].title, costs, "-ready", None)
     return [*_cost_rows(SUBJECTS["lmpipe"].title, costs, "", _IMPORT_GOAL), *ready]
 
@@ -135,14 +136,14 @@ def _cost_rows(
 
 
 _HEADINGS = ("", "lmpipe", "DSPy", "ratio", "by CPU", "aiohttp", "limit", "unit", "goal", "")
-_TEXTS = (0, 7, 8, 9)  # the columns that hold words
+_TEXTS = (0, 7, 8, 9)  # the columns with text
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    """Print the rows, in colour on a terminal and as plain lines elsewhere."""
+    """Print the rows, in color on a terminal and as plain lines elsewhere."""
     cells = [_cells(row) for row in rows]
     if sys.stdout.isatty():
-        _print_in_colour(cells)
+        _print_in_color(cells)
         return
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *cells, strict=True)]
     for line in (_HEADINGS, *cells):
@@ -153,7 +154,7 @@ def print_table(rows: Sequence[Row]) -> None:
         print("  ".join(padded).rstrip())
 
 
-def _print_in_colour(cells: Sequence[Sequence[str]]) -> None:
+def _print_in_color(cells: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
@@ -191,14 +192,14 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def write_json(path: Path, rows: Sequence[Row], details: Mapping[str, Any]) -> None:
-    """Write the table, the machine and everything that was measured."""
+    """Write the table, the machine and all measurements."""
     path.parent.mkdir(parents=True, exist_ok=True)
     value = {"machine": machine(), "table": [asdict(row) for row in rows], **details}
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:
-    """Where and when this is, and how busy it was."""
+    """The machine, the time and the load."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "system": platform.platform(),

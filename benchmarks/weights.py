@@ -1,10 +1,10 @@
-"""What weights are worth beside a prompt: the states of one compile on its test examples.
+"""Compare trained weights with a compiled prompt: the states of one compile on its test set.
 
     python benchmarks/weights.py programs/tickets_weights.py runs/<run> [--json FILE]
 
-The program is asked afresh, without a cache, with each of: no demonstrations (the better baseline),
-the compiled prompt, the trained weights, and both. Test examples judge them; nothing is chosen by
-what comes out.
+Evaluates the program without a cache in four states: without demonstrations (the better baseline),
+with the compiled prompt, with the trained weights, and with both. The test scores are not used to
+choose anything.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class Line:
     """One state on the test examples.
 
     Args:
-        name: what it is.
-        test: its score, in percent.
-        interval: of the score, 95 %.
-        gain: over the zero-shot program, in points, with its paired 95 % interval.
-        prompt_tokens: of one LM call.
-        reply_tokens: of one LM call.
-        seconds: for 100 LM calls, many of them at once.
+        name: Its name.
+        test: Its score, in percent.
+        interval: The 95 % interval of the score.
+        gain: The gain over the zero-shot program, in points, with its paired 95 % interval.
+        prompt_tokens: Prompt tokens per LM call.
+        reply_tokens: Reply tokens per LM call.
+        seconds: Seconds per 100 concurrent LM calls.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Line:
 
 
 def chosen(folder: Path, final: ProgramState) -> dict[str, ProgramState]:
-    """The best candidate of each kind on validation, with adapters only where they were kept."""
+    """The best candidate of each kind on validation, with adapters only if they were kept."""
     kept = set(adapters_of(final).values())
     best: dict[str, tuple[float, ProgramState]] = {}
     for line in (folder / "candidates.jsonl").read_bytes().splitlines():
@@ -65,7 +65,7 @@ def chosen(folder: Path, final: ProgramState) -> dict[str, ProgramState]:
         state = ProgramState.model_validate(value["state"])
         adapters = set(adapters_of(state).values())
         if not value["complete"] or (adapters and adapters != kept):
-            continue  # a dropped one's score is of the harder examples
+            continue  # a dropped candidate was scored on the harder examples only
         kind = kind_of(state)
         if kind not in best or value["score"] > best[kind][0]:
             best[kind] = value["score"], state
@@ -74,7 +74,7 @@ def chosen(folder: Path, final: ProgramState) -> dict[str, ProgramState]:
 
 
 def kind_of(state: ProgramState) -> str:
-    """Which of the four a state is."""
+    """The kind of a state, one of the four."""
     shows = any(item.demos or item.retrieval for item in state.predictors.values())
     if adapters_of(state):
         return "both" if shows else "weights"
@@ -82,7 +82,7 @@ def kind_of(state: ProgramState) -> str:
 
 
 def measured(name: str, evaluation: Evaluation, seconds: float, first: Evaluation | None) -> Line:
-    """A line of the table."""
+    """Make a line of the table."""
     interval, gain = evaluation.interval, None
     if first is not None:
         ahead = [a - b for a, b in zip(evaluation.values, first.values, strict=True)]
@@ -102,7 +102,7 @@ def measured(name: str, evaluation: Evaluation, seconds: float, first: Evaluatio
 
 
 def measure(file: str, folder: Path) -> list[Line]:
-    """Ask the program with each state."""
+    """Evaluate the program in each state."""
     artifact = read_artifact(folder)
     recipe = load_recipe(file)
     examples = prepare(recipe).test
@@ -114,7 +114,7 @@ def measure(file: str, folder: Path) -> list[Line]:
         )
         for name, state in states.items():
             program = recipe.program.bind(state)
-            # The server is up, its adapters loaded and its prefix cache warm.
+            # Start the server, load its adapters and warm its prefix cache.
             evaluate(program, examples[:4], recipe.metric, lm=recipe.student)
             found = evaluate(
                 program, examples, recipe.metric, lm=recipe.student, concurrency=CONCURRENCY
@@ -143,9 +143,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("program", help="the recipe's file")
+    parser.add_argument("program", help="the file of the recipe")
     parser.add_argument("run", type=Path, help="its run folder")
-    parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     lines = measure(options.program, options.run)
     print(table(lines))

@@ -1,8 +1,8 @@
-"""One compile by one of DSPy's optimizers, as a process: `python -m compiling.dspy_side --help`.
+"""Run one compile with one of DSPy's optimizers: `python -m compiling.dspy_side --help`.
 
-DSPy as its documentation has it: 16 threads, a fresh disk cache (so that a call that is repeated
-within the compile is paid once), nothing ended early because rows fail. The metric is the code of
-lmpipe's own, so that no row is judged in two ways.
+DSPy as documented: 16 threads, a fresh disk cache (so that a call that is repeated within the
+compile is paid once), no early end because of failed rows. The metric is lmpipe's code, so that
+both sides judge rows alike.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from metrics.tickets import ticket_score
 
 MANY = 10**6
 MAX_TOKENS = 64
-"""Of one answer; tickets are given more, because DSPy's layout spells three fields out."""
+"""For one answer; tickets get more, because DSPy's layout spells out three fields."""
 MAX_TICKET_TOKENS = 128
 
 Team = Literal["billing", "shipping", "returns", "technical", "account"]
@@ -65,7 +65,7 @@ class Tickets(dspy.Module):
 
 
 class Classify(dspy.Module):
-    """`text -> label`, the labels in the order of the alphabet."""
+    """`text -> label`, with the labels in alphabetical order."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         super().__init__()
@@ -80,10 +80,10 @@ class Classify(dspy.Module):
 
 
 class TolerantMIPROv2(dspy.MIPROv2):
-    """MIPROv2 that drops a proposal which cannot be parsed, where the released one ends.
+    """MIPROv2 that drops a proposal which cannot be parsed; the released version stops there.
 
-    Not a setting of DSPy's: with a small model as its own proposer the released one may never
-    come to the search that it should be compared by.
+    This is not a setting of DSPy: with a small model as its own proposer, the released version may
+    never reach the search.
     """
 
     def _propose_instructions(self, program: Any, *args: Any, **kwargs: Any) -> Any:
@@ -140,7 +140,7 @@ class DspySide:
         return Classify(self.job.rows.labels())
 
     def score(self, example: Any, prediction: Any) -> lmpipe.Score:
-        """lmpipe's metric over DSPy's rows."""
+        """Apply lmpipe's metric to DSPy's rows."""
         wanted = lmpipe.Example(**{name: example[name] for name in self.fields})
         found = {name: getattr(prediction, name, None) for name in self.fields}
         score: lmpipe.Score = self.judge(wanted, lmpipe.Example(**found), None)
@@ -197,12 +197,12 @@ class DspySide:
         """MIPROv2.
 
         Args:
-            tolerant: drop proposals that cannot be parsed.
-            auto: the size of the search; `candidates` and `trials` say it themselves.
-            candidates: instructions, and sets of demonstrations.
-            trials: combinations that are tried.
-            aware: let the proposer see the program, a summary of the data and a tip, each of
-                which it asks the LM for.
+            tolerant: Drop proposals that cannot be parsed.
+            auto: The size of the search, unless `candidates` is given.
+            candidates: The number of instructions, and of sets of demonstrations.
+            trials: The number of combinations to try.
+            aware: Show the proposer the program, a summary of the data and a tip; each costs LM
+                calls.
         """
         kind = TolerantMIPROv2 if tolerant else dspy.MIPROv2
         optimizer = kind(
@@ -254,7 +254,7 @@ class DspySide:
 
 
 def watch(job: Job, size: int) -> None:
-    """Note every evaluation over as many rows as validation has."""
+    """Record every evaluation on as many rows as the validation set has."""
     run = dspy.Evaluate.__call__
 
     def watched(self: Any, program: Any, *args: Any, **kwargs: Any) -> Any:
@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     job.write()
     try:
         compiled = optimizers[job.options.optimizer](**job.options.settings)
-    except Exception as error:  # what it had spent is a result too, and so is its traceback
+    except Exception as error:  # its spend and its traceback are results too
         traceback.print_exc()
         job.ended(f"ended by {type(error).__name__}: {str(error)[:300]}")
         raise SystemExit(1) from error

@@ -1,4 +1,4 @@
-"""The compiles that are compared: which optimizer of which library, on what, with what settings."""
+"""The compiles to compare: library, optimizer, task and settings."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Compile:
     """One optimizer on one task.
 
     Args:
-        side: whose optimizer.
-        task: on which data.
-        optimizer: its name; both sides call counterparts alike.
-        settings: of the optimizer, where they are not its defaults.
-        note: what tells this compile from another of the same optimizer.
-        quarter_of: it may make a quarter of the calls that the search of this other compile made,
-            by name and with the same seed or seed 0.
+        side: The library.
+        task: The task.
+        optimizer: The optimizer's name; counterparts have the same name on both sides.
+        settings: The optimizer's settings that differ from its defaults.
+        note: A suffix for the name, if there are several compiles with the same optimizer.
+        quarter_of: The name of another compile. This one gets a quarter of the calls of that
+            one's search, with the same seed or seed 0.
     """
 
     side: SideName
@@ -35,14 +35,14 @@ class Compile:
 
     @property
     def name(self) -> str:
-        """One word for files, addresses and patterns."""
+        """The name in files, addresses and patterns."""
         note = f"-{self.note}" if self.note else ""
         return f"{self.side}-{self.task}-{self.optimizer}{note}"
 
 
 def _plan(task: TaskName) -> tuple[Compile, ...]:
-    # With a small model as its own proposer, the released one ends at the first proposal that it
-    # cannot parse, and its summaries of program and data take longer than the search.
+    # With a small model as its own proposer, the released version stops at the first proposal that
+    # it cannot parse, and its summaries of program and data take longer than the search.
     cut_down = {"tolerant": True, "candidates": 4, "trials": 6, "aware": False}
     return (
         Compile("dspy", task, "knn"),
@@ -68,7 +68,7 @@ PLAN = (*_plan("intents7"), *_plan("tickets"), *_plan("banking77"))
 
 
 def chosen(patterns: Sequence[str], tasks: Sequence[TaskName]) -> list[Compile]:
-    """The compiles of some tasks whose names fit one of the patterns; all without patterns."""
+    """The compiles of the tasks whose names match a pattern; all without patterns."""
     return [
         one
         for one in PLAN

@@ -1,7 +1,7 @@
-"""One compile by an optimizer of lmpipe's, as a process: `python -m compiling.lmpipe_side -h`.
+"""Run one compile with one of lmpipe's optimizers: `python -m compiling.lmpipe_side -h`.
 
-lmpipe as it comes: an empty cache, its own concurrency. The search's calls are those up to the
-first call of the test; the test asks for the baseline too, because a compile does.
+lmpipe with its defaults: an empty cache, its own concurrency. The calls of the search are those
+before the first call of the test. The test includes the baseline, as in every compile.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CONTEXT = 4096
 
 
 class Meters:
-    """A watcher that reads the server's counts at each candidate and before the test."""
+    """A watcher that reads the server's counts after each candidate and before the test."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -43,23 +43,25 @@ class Meters:
             self.tested_from = self.job.searched()
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
-        if candidate.complete:  # one that left a race early has no score on all of validation
+        if (
+            candidate.complete
+        ):  # a candidate that left a race has no score on the whole validation set
             self.job.scored(100 * candidate.score)
 
     def rollout(self, rollout: Rollout) -> None:
-        """Rollouts are counted by the server."""
+        """Do nothing: the server counts rollouts."""
 
     def row(self, subject: str, row: Row) -> None:
-        """Rows are in the run folder."""
+        """Do nothing: rows are in the run folder."""
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Notes are in the run folder."""
+        """Do nothing: notes are in the run folder."""
 
 
 def declared(
     task: TaskName, rows: Rows
 ) -> tuple[lmpipe.Module, AnyMetric, Mapping[str, Sequence[lmpipe.Example]]]:
-    """A task's program with its outputs constrained, as one declares it here, metric and data."""
+    """A task's program with constrained outputs, its metric and its examples."""
     inputs: tuple[str, ...] = ("text",)
     metric: AnyMetric
     if task == "tickets":
@@ -79,7 +81,7 @@ def declared(
 
 
 def recipe(job: Job) -> lmpipe.Recipe:
-    """What is compiled."""
+    """The recipe of a job."""
     options = job.options
     program, metric, examples = declared(options.task, job.rows)
     settings = dict(options.settings)
@@ -97,14 +99,14 @@ def recipe(job: Job) -> lmpipe.Recipe:
     )
     if calls is None:
         return made
-    # A compile's budget has the test in it, which `calls` has not: the rest is tested afterwards.
+    # The budget of a compile includes the test, but `calls` does not: the test runs afterwards.
     made = made.replace(test=examples["test"][:1])
     testing = prepare(made).plan().worst["baselines and result on test"].calls
     return made.replace(budget=lmpipe.Budget(calls=calls + testing))
 
 
 def test_values(run: lmpipe.Run, made: lmpipe.Recipe, job: Job) -> Sequence[float]:
-    """The scores of what was compiled on all test rows."""
+    """The scores of the compiled program on all test rows."""
     assert run.test is not None
     tested = run.test.evaluations["compiled"].values
     if len(tested) == len(job.rows.test):
@@ -114,7 +116,7 @@ def test_values(run: lmpipe.Run, made: lmpipe.Recipe, job: Job) -> Sequence[floa
 
 
 def optimizer(name: str, settings: Mapping[str, Any]) -> Optimizer:
-    """An optimizer by its name, with some settings of its own changed."""
+    """An optimizer by its name, with some settings changed."""
     made: Any = optimizer_named(name)
     given = {
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()

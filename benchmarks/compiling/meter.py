@@ -1,6 +1,6 @@
-"""What a compile asked of the server, as the proxy before it counted.
+"""The LM calls and tokens of a compile, as the counting proxy reports them.
 
-Standard library alone, because each side reads it in an environment of its own.
+Standard library only, because each side imports it in its own environment.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class Spent:
-    """What was asked of a server.
+    """LM calls and tokens.
 
     Args:
-        calls: samples that were answered.
-        prompt_tokens: tokens of their prompts.
-        cached_tokens: those of them that came from the server's prefix cache, if it says so.
-        completion_tokens: tokens that were generated.
-        refused: requests that it answered with an error.
-        seconds: wall time.
+        calls: Samples that were answered.
+        prompt_tokens: The tokens of their prompts.
+        cached_tokens: Prompt tokens from the server's prefix cache, if it reports them.
+        completion_tokens: Generated tokens.
+        refused: Requests that the server answered with an error.
+        seconds: Wall time.
     """
 
     calls: int = 0
@@ -45,19 +45,19 @@ _FIELDS = fields(Spent)
 
 @dataclass(frozen=True)
 class Meter:
-    """The account of one client of a `compiling.proxy`.
+    """The counts of one client of a `compiling.proxy`.
 
     Args:
-        url: the address that the client asks, up to `/v1`: `http://…/NAME/v1`.
+        url: The address that the client uses, up to `/v1`: `http://…/NAME/v1`.
     """
 
     url: str
 
     def read(self) -> Spent:
-        """All that was asked under this name so far.
+        """Read the counts so far.
 
         Raises:
-            OSError: if the proxy does not answer.
+            OSError: If the proxy does not answer.
         """
         address = f"{self.url.rstrip('/').removesuffix('/v1')}/spent"
         with urllib.request.urlopen(address, timeout=60) as page:

@@ -1,6 +1,6 @@
-"""TF-IDF vectors, for DSPy's KNNFewShot: it asks for an embedder and comes with none.
+"""TF-IDF vectors for DSPy's KNNFewShot, which needs an embedder and includes none.
 
-Needs numpy, which DSPy brings.
+Needs numpy, which DSPy depends on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class TfIdf:
     """Unit vectors of texts over the words of a corpus.
 
     Args:
-        corpus: the texts that inverse document frequencies are taken from.
+        corpus: The texts to compute inverse document frequencies from.
     """
 
     def __init__(self, corpus: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ class TfIdf:
         }
 
     def vectors(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One row for each text."""
+        """Embed texts; returns one row per text."""
         table = np.zeros((len(texts), len(self.places)), dtype=np.float32)
         for row, text in enumerate(texts):
             for word, count in Counter(_words(text)).items():

@@ -1,4 +1,4 @@
-"""A plot of best-so-far validation score against LM calls, as an SVG of our own."""
+"""Plot the best validation score so far against LM calls, as an SVG."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Steps:
 
 
 def best_so_far(result: Result) -> Steps:
-    """The curve of a compile: only points that are better than all before, and the end."""
+    """The curve of a compile: the points that are better than all before, and the end."""
     points: list[tuple[int, float]] = []
     for calls, score in result.curve:
         if not points or score > points[-1][1]:
@@ -40,9 +40,9 @@ def best_so_far(result: Result) -> Steps:
 
 
 def plot(results: Sequence[Result]) -> str:
-    """An SVG with a panel for each task that has a curve.
+    """An SVG with one panel per task that has a curve.
 
-    Calls are on a logarithmic axis: what one library asks is a small part of the other's.
+    The axis of calls is logarithmic, because one library makes many times the calls of the other.
     """
     panels: dict[str, list[Steps]] = {}
     for result in results:

@@ -1,11 +1,11 @@
-"""A proxy that counts what each client asks of one server, so that no side counts its own calls.
+"""A proxy that counts the LM calls of each client, so that no side counts its own.
 
     python -m compiling.proxy http://127.0.0.1:8000 [--port 0]
 
-Its first line of output is the port. `POST /NAME/v1/…` is passed on as `/v1/…` and counted under
-NAME; `GET /NAME/spent` gives the counts of NAME. So several compiles can share a server, and each
-still has an account of its own. Tokens are those that the server itself names in `usage`; those
-from its prefix cache are known only if it says them (vLLM: `--enable-prompt-tokens-details`).
+Its first line of output is the port. `POST /NAME/v1/…` is forwarded as `/v1/…` and counted under
+NAME; `GET /NAME/spent` returns the counts of NAME. So several compiles can share a server and are
+counted separately. Tokens are those in the server's `usage`; tokens from the prefix cache are known
+only if the server reports them (vLLM: `--enable-prompt-tokens-details`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 
-# Of one connection, and to be left out when a message is passed on.
+# Headers of one connection, which are not forwarded.
 _HOP = frozenset({"connection", "content-length", "host", "keep-alive", "transfer-encoding"})
 _COUNTED = ("/chat/completions", "/completions")
 
 
 class Counts:
-    """What was asked, by the name under which it was asked."""
+    """The counts of each name."""
 
     def __init__(self) -> None:
         self._spent: defaultdict[str, dict[str, int]] = defaultdict(
@@ -34,7 +34,7 @@ class Counts:
         )
 
     def add(self, name: str, status: int, body: bytes) -> None:
-        """Count one reply; several samples in one reply are as many calls."""
+        """Count one reply; each sample in it is one call."""
         spent = self._spent[name]
         if status != 200:
             spent["refused"] += 1
@@ -52,16 +52,16 @@ class Counts:
 
 
 def application(upstream: str) -> web.Application:
-    """The proxy before a server.
+    """Make the proxy for a server.
 
     Args:
-        upstream: the server's address, without a path.
+        upstream: The server's address, without a path.
     """
     counts = Counts()
     sessions: list[ClientSession] = []
 
     async def connect(app: web.Application) -> Any:
-        # A compile may wait for long behind another's.
+        # Calls of one compile may wait for those of another.
         session = ClientSession(connector=TCPConnector(limit=0), timeout=ClientTimeout(total=None))
         sessions.append(session)
         yield

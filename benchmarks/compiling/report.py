@@ -1,4 +1,4 @@
-"""The table and the JSON of the compile-cost benchmark, from the sides' result files."""
+"""The table and the JSON of the compile-cost benchmark."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Line:
     """One optimizer on one task, over its runs. Scores are in percent.
 
     Args:
-        task: the task.
-        side: whose optimizer.
-        optimizer: its name, with what tells it from another compile by it.
-        runs: how many were done; each has a seed.
-        status: `done`, or what ended the compiles that were not.
-        test: the mean score on test; None if none was done.
-        low: the lower end of its 95 % interval, over the test rows.
-        high: the upper end.
-        val: the mean of the best validation scores; None where there is none.
-        search: what a compile asked for, validation with it; the mean over all runs.
-        testing: what the test asked for.
-        of_dspy: search calls over those of DSPy's counterpart; None where that made none.
-        reached: calls after which the best validation score was that of DSPy's counterpart or
-            more; None where it never was, or the counterpart has none.
+        task: The task.
+        side: The library.
+        optimizer: The optimizer's name with the settings that were given to it.
+        runs: The number of runs that were done, each with its own seed.
+        status: `done`, or why the other runs ended.
+        test: The mean score on the test set; None if no run was done.
+        low: The lower end of its 95 % interval, over the test rows.
+        high: The upper end.
+        val: The mean of the best validation scores, or None.
+        search: The mean calls and tokens of the search, including validation.
+        testing: The mean calls and tokens of the test.
+        of_dspy: Search calls as a multiple of those of DSPy's counterpart; None if it made none.
+        reached: The calls until the best validation score was at least that of DSPy's counterpart;
+            None if it never was, or the counterpart has none.
     """
 
     task: str
@@ -53,7 +53,7 @@ class Line:
 
 
 def read_results(paths: Iterable[Path]) -> list[Result]:
-    """Read result files, in the order of their names."""
+    """Read result files in the order of their names."""
     return [read_result(path) for path in sorted(paths)]
 
 
@@ -65,14 +65,14 @@ def read_result(path: Path) -> Result:
 
 
 def label(result: Result) -> str:
-    """The optimizer, with the settings that were given to it."""
+    """The optimizer's name with the settings that were given to it."""
     given: Mapping[str, Any] = result.settings.get("given", {})
     if not given:
         return result.optimizer
-    told = ", ".join(
+    shown = ", ".join(
         name if value is True else f"{name} {_short(value)}" for name, value in given.items()
     )
-    return f"{result.optimizer} ({told})"
+    return f"{result.optimizer} ({shown})"
 
 
 def _short(value: Any) -> str:
@@ -80,7 +80,7 @@ def _short(value: Any) -> str:
 
 
 def lines_of(results: Sequence[Result]) -> list[Line]:
-    """One line for each optimizer and task, lmpipe's beside DSPy's."""
+    """One line per task, optimizer and side."""
     groups: dict[Key, list[Result]] = {}
     for result in results:
         groups.setdefault((result.task, label(result), result.side), []).append(result)
@@ -102,7 +102,7 @@ def _line(key: Key, group: Sequence[Result]) -> Line:
     task, name, side = key
     done = [result for result in group if result.status == "done"]
     others = sorted({_first_line(one.status) for one in group if one.status != "done"})
-    # A test row counts once, however many runs answered it.
+    # Each test row counts once, with its mean over the runs.
     rows = [
         sum(values) / len(values) for values in zip(*(one.test_rows for one in done), strict=True)
     ]
@@ -135,7 +135,7 @@ def _mean(spent: Sequence[Spent]) -> Spent:
 
 
 def _calls_of_dspy(results: Sequence[Result]) -> dict[tuple[str, str], float]:
-    """DSPy's mean search calls by task and optimizer, of the compiles that came to an end."""
+    """DSPy's mean search calls by task and optimizer, of the compiles that were done."""
     found: dict[tuple[str, str], list[int]] = {}
     for result in results:
         if result.side == "dspy" and result.status == "done" and result.search.calls:
@@ -144,7 +144,7 @@ def _calls_of_dspy(results: Sequence[Result]) -> dict[tuple[str, str], float]:
 
 
 def _scores_of_dspy(results: Sequence[Result]) -> dict[tuple[str, str], float]:
-    """DSPy's best validation score by task and optimizer, of compiles that were cut off too."""
+    """DSPy's best validation score by task and optimizer, including unfinished compiles."""
     found: dict[tuple[str, str], list[float]] = {}
     for result in results:
         if result.side == "dspy" and result.curve:
@@ -154,7 +154,7 @@ def _scores_of_dspy(results: Sequence[Result]) -> dict[tuple[str, str], float]:
 
 
 def _reached(results: Sequence[Result], score: float | None) -> int | None:
-    """After how many calls compiles had a score; the mean of those that came to have it."""
+    """The mean number of calls until a score was reached, over the compiles that reached it."""
     if score is None:
         return None
     first = [
@@ -178,7 +178,7 @@ _HEADS = (
 
 
 def table(lines: Sequence[Line]) -> str:
-    """The lines as a Markdown table, with what was not done below it."""
+    """The lines as a Markdown table, followed by the compiles that were not done."""
     cells = [_cells(line) for line in lines]
     widths = [max(len(row[place]) for row in [_HEADS, *cells]) for place in range(len(_HEADS))]
     rows = [_HEADS, tuple("-" * width for width in widths), *cells]
@@ -221,7 +221,7 @@ def _number(value: float | None) -> str:
 
 
 def write_json(path: Path, results: Sequence[Result], about: Mapping[str, Any]) -> None:
-    """Write the lines and every compile that they come from."""
+    """Write the lines and all compiles."""
     content = {
         "about": dict(about),
         "lines": [asdict(line) for line in lines_of(results)],
@@ -233,7 +233,7 @@ def write_json(path: Path, results: Sequence[Result], about: Mapping[str, Any]) 
 
 
 def _flat(text: str) -> str:
-    """JSON with lists of numbers on one line each, as one reads them."""
+    """JSON with each list of numbers on one line."""
     import re
 
     return re.sub(r"\[[\s\d.,\[\]-]+\]", lambda found: re.sub(r"\s+", "", found[0]), text)

@@ -1,7 +1,7 @@
-"""What every side of the compile-cost benchmark does alike: options, phases, and its result file.
+"""The parts that all sides of the compile-cost benchmark share: options, phases, result file.
 
-A side is a process. It writes its result anew after each candidate, so that one that is killed
-leaves what it had spent and found.
+A side is a process. It writes its result after each candidate, so that a process that is killed
+leaves its spend and its scores so far.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from compiling.tasks import TASKS, Rows, read_rows
 
 @dataclass
 class Result:
-    """What one compile came to.
+    """The result of one compile.
 
     Args:
-        side: whose optimizer.
-        task: on which data.
-        optimizer: its name.
-        seed: the order of the training rows, and the optimizer's own seed if it has one.
-        settings: how the optimizer and the LM were set.
-        status: `running`, `done`, or what ended it.
-        search: what the compile asked the server for, validation with it.
-        test: what the one evaluation on test asked for.
-        curve: (calls so far, validation score in percent) of each candidate that was scored.
-        test_rows: the score of each test row.
+        side: The library.
+        task: The task.
+        optimizer: The optimizer's name.
+        seed: The seed of the order of the training rows, and of the optimizer if it takes one.
+        settings: The settings of the optimizer and the LM.
+        status: `running`, `done`, or why it ended.
+        search: The calls and tokens of the search, including validation.
+        test: The calls and tokens of the evaluation on the test set.
+        curve: (calls so far, validation score in percent) of each scored candidate.
+        test_rows: The score of each test row.
     """
 
     side: str
@@ -49,7 +49,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Job:
-    """One compile, as the command line asks for it."""
+    """The compile that the command line describes."""
 
     side: str
     options: argparse.Namespace
@@ -59,27 +59,27 @@ class Job:
     start: Spent
 
     def scored(self, score: float) -> None:
-        """Note a candidate that was scored on the whole validation set; `score` in percent."""
+        """Record a candidate's score on the whole validation set, in percent."""
         self.result.search = self.meter.read() - self.start
         self.result.curve.append((self.result.search.calls, round(score, 2)))
         self.write()
 
     def searched(self) -> Spent:
-        """Note that the search is over; gives the counters from which the test starts."""
+        """Record that the search is over; returns the counts at the start of the test."""
         now = self.meter.read()
         self.result.search = now - self.start
         self.write()
         return now
 
     def tested(self, rows: Sequence[float], since: Spent) -> None:
-        """Note the scores on test."""
+        """Record the scores on the test set."""
         self.result.test = self.meter.read() - since
         self.result.test_rows = [round(row, 4) for row in rows]
         self.result.status = "done"
         self.write()
 
     def ended(self, why: str) -> None:
-        """Note that the compile ended without a result, with what it had spent."""
+        """Record that the compile ended without a result."""
         self.result.search = self.meter.read() - self.start
         self.result.status = why
         self.write()
@@ -93,18 +93,20 @@ class Job:
 
 
 def begin(side: str, optimizers: Sequence[str] | None, arguments: Sequence[str] | None) -> Job:
-    """Read a side's command line and data, and start the count."""
+    """Read a side's command line and data, and start counting."""
     parser = argparse.ArgumentParser()
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("optimizer", choices=optimizers)
     parser.add_argument("--files", type=Path, nargs="+", required=True)
-    parser.add_argument("--url", required=True, help="of a vLLM server, up to /v1")
+    parser.add_argument("--url", required=True, help="the address of the proxy, up to /v1")
     parser.add_argument("--model", default="smol")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--settings", type=json.loads, default={}, help="of the optimizer, as JSON")
+    parser.add_argument(
+        "--settings", type=json.loads, default={}, help="settings of the optimizer, as JSON"
+    )
     parser.add_argument("--threads", type=int, default=16)
     parser.add_argument("--proposal-tokens", type=int, default=512)
-    parser.add_argument("--test-size", type=int, help="to try it out on fewer test rows")
+    parser.add_argument("--test-size", type=int, help="use fewer test rows, for a trial run")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     rows = read_rows(options.task, options.files).shuffled(options.seed)

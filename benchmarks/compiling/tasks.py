@@ -1,6 +1,6 @@
-"""The data of the compile-cost benchmark: the same rows, in the same order, for every side.
+"""The data of the compile-cost benchmark: the same rows in the same order for every side.
 
-Standard library alone, because each side reads it in an environment of its own.
+Standard library only, because each side imports it in its own environment.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Rows:
     test: Sequence[Row]
 
     def shuffled(self, seed: int) -> Rows:
-        """The same rows with those to learn from in another order; seed 0 is the file's own."""
+        """The same rows with the training rows shuffled; seed 0 keeps the order of the file."""
         train = list(self.train)
         if seed:
             random.Random(seed).shuffle(train)
         return Rows(train, self.val, self.test)
 
     def labels(self, field: str = "label") -> tuple[str, ...]:
-        """The values of a field, in the order of the alphabet."""
+        """The values of a field in alphabetical order."""
         return tuple(sorted({str(row[field]) for row in (*self.train, *self.val, *self.test)}))
 
 
@@ -43,11 +43,11 @@ def read_rows(task: TaskName, files: Sequence[Path]) -> Rows:
     Args:
         task: `intents7` takes one file (rows 0 to 199, 200 to 299 and 300 to 499), `banking77` two
             (200 and then 100 rows of the shuffled first, 200 of the shuffled second), `tickets`
-            the folder that has `tickets_train.jsonl` and its two neighbours.
-        files: where they lie.
+            the folder with `tickets_train.jsonl`, `tickets_val.jsonl` and `tickets_test.jsonl`.
+        files: The paths of the files.
 
     Raises:
-        SystemExit: if the files are not those that the task needs.
+        SystemExit: If the number of files is wrong.
     """
     if task == "intents7":
         (rows,) = _read(task, files, 1)
@@ -67,7 +67,7 @@ SPLITS = ("train", "val", "test")
 
 def _read(task: TaskName, files: Sequence[Path], count: int) -> list[list[Row]]:
     if len(files) != count:
-        raise SystemExit(f"{task} is read from {count} files, and {len(files)} were given")
+        raise SystemExit(f"{task} needs {count} files, got {len(files)}")
     return [
         [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
         for file in files

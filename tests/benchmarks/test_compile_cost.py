@@ -1,4 +1,4 @@
-"""The benchmark of compile costs: how it counts, what it makes of results, and that it runs."""
+"""The compile-cost benchmark: how it counts, how it reports, and that it runs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture
 def rooms(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Import a module of the benchmark as the benchmark itself does."""
+    """Import a module of the benchmark like the benchmark does."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module
 
 
 @pytest.fixture
 def proxy() -> Iterator[tuple[FakeServer, str]]:
-    """A fake server and the address of a counting proxy before it."""
+    """A fake server, and the address of a counting proxy for it."""
     with FakeServer("hash") as server:
         command = [sys.executable, "-m", "compiling.proxy", server.base_url]
         with subprocess.Popen(
@@ -54,9 +54,7 @@ def ask(address: str) -> int:
         return error.code
 
 
-def test_each_client_of_the_proxy_has_an_account_of_its_own(
-    rooms: Any, proxy: tuple[FakeServer, str]
-) -> None:
+def test_the_proxy_counts_each_client_separately(rooms: Any, proxy: tuple[FakeServer, str]) -> None:
     _, address = proxy
     meter = rooms("compiling.meter").Meter
     for name in ("a", "a", "b"):
@@ -67,7 +65,7 @@ def test_each_client_of_the_proxy_has_an_account_of_its_own(
     assert spent.completion_tokens > 0
 
 
-def test_a_refused_request_is_passed_on_and_is_no_call(
+def test_a_refused_request_is_forwarded_and_does_not_count_as_a_call(
     rooms: Any, proxy: tuple[FakeServer, str]
 ) -> None:
     server, address = proxy
@@ -77,7 +75,9 @@ def test_a_refused_request_is_passed_on_and_is_no_call(
     assert (spent.calls, spent.refused) == (0, 1)
 
 
-def test_a_server_that_is_away_is_an_answer_and_no_call(rooms: Any) -> None:
+def test_an_unavailable_server_is_answered_with_502_and_does_not_count_as_a_call(
+    rooms: Any,
+) -> None:
     command = [sys.executable, "-m", "compiling.proxy", "http://127.0.0.1:9"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=BENCHMARKS) as process:
         assert process.stdout is not None
@@ -87,17 +87,17 @@ def test_a_server_that_is_away_is_an_answer_and_no_call(rooms: Any) -> None:
         process.terminate()
 
 
-def test_a_seed_turns_the_rows_to_learn_from_and_no_others(rooms: Any, tmp_path: Path) -> None:
+def test_a_seed_shuffles_only_the_training_rows(rooms: Any, tmp_path: Path) -> None:
     tasks = rooms("compiling.tasks")
     file = tmp_path / "rows.jsonl"
     lines = [json.dumps({"text": str(number), "label": "a"}) for number in range(520)]
     file.write_text("\n".join(lines), encoding="utf-8")
     rows = tasks.read_rows("intents7", [file])
     assert [len(part) for part in (rows.train, rows.val, rows.test)] == [200, 100, 200]
-    turned = rows.shuffled(1)
-    assert turned.train != rows.train
-    assert sorted(turned.train, key=lambda row: int(row["text"])) == rows.train
-    assert (turned.val, turned.test) == (rows.val, rows.test)
+    shuffled = rows.shuffled(1)
+    assert shuffled.train != rows.train
+    assert sorted(shuffled.train, key=lambda row: int(row["text"])) == rows.train
+    assert (shuffled.val, shuffled.test) == (rows.val, rows.test)
     assert rows.shuffled(0) == rows
 
 
@@ -118,7 +118,7 @@ def result(rooms: Any, side: str, calls: int, **changes: Any) -> Any:
     return rooms("compiling.side").Result(**{**values, **changes})
 
 
-def test_lines_are_means_over_runs_beside_the_counterpart(rooms: Any) -> None:
+def test_lines_are_means_over_runs_with_ratios_to_the_counterpart(rooms: Any) -> None:
     done = [
         result(rooms, "dspy", 1000),
         result(rooms, "lmpipe", 100),
@@ -131,19 +131,19 @@ def test_lines_are_means_over_runs_beside_the_counterpart(rooms: Any) -> None:
     assert (dspy.of_dspy, dspy.test) == (None, 75.0)
 
 
-def test_a_compile_that_did_not_end_keeps_its_spend_and_is_told(rooms: Any) -> None:
+def test_an_unfinished_compile_is_reported_with_its_spend(rooms: Any) -> None:
     report = rooms("compiling.report")
     broken = result(rooms, "dspy", 60, status="ended by AdapterParseError: no", test_rows=[])
     lines = report.lines_of([broken, result(rooms, "lmpipe", 100)])
     assert (lines[0].test, lines[0].search.calls, lines[0].runs) == (None, 60, 0)
-    # What did not come to an end is no measure of what an end costs.
+    # An unfinished compile is not used for ratios.
     assert lines[1].of_dspy is None
     text = report.table(lines)
     assert "intents7, dspy's mipro: ended by AdapterParseError: no" in text
     assert text.splitlines()[0].startswith("| task")
 
 
-def test_results_go_to_json_and_come_back(rooms: Any, tmp_path: Path) -> None:
+def test_results_are_written_to_json_and_read_back(rooms: Any, tmp_path: Path) -> None:
     report = rooms("compiling.report")
     results = [result(rooms, "dspy", 1000), result(rooms, "lmpipe", 100)]
     report.write_json(tmp_path / "out.json", results, {"note": "n"})
@@ -153,7 +153,7 @@ def test_results_go_to_json_and_come_back(rooms: Any, tmp_path: Path) -> None:
     assert report.read_result(tmp_path / "one.json") == results[0]
 
 
-def test_the_plot_shows_the_best_so_far_of_each_compile(rooms: Any) -> None:
+def test_the_plot_shows_the_best_score_so_far_of_each_compile(rooms: Any) -> None:
     plot = rooms("compiling.plot")
     falls = result(rooms, "dspy", 900, curve=[(100, 30.0), (200, 20.0), (400, 45.0)])
     assert plot.best_so_far(falls).points == ((100, 30.0), (400, 45.0), (900, 45.0))
@@ -166,11 +166,11 @@ def nothing(rooms: Any) -> Any:
     return result(rooms, "dspy", 0, optimizer="knn", curve=[])
 
 
-def test_a_plot_of_nothing_is_an_empty_page(rooms: Any) -> None:
+def test_a_plot_without_results_is_empty(rooms: Any) -> None:
     assert ET.fromstring(rooms("compiling.plot").plot([])).tag.endswith("svg")
 
 
-def test_a_tiny_run_gives_a_table_the_json_and_the_plot(tmp_path: Path) -> None:
+def test_a_tiny_run_writes_a_table_the_json_and_the_plot(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     with FakeServer("classify:billing,shipping,returns") as server:
         done = subprocess.run(
@@ -194,7 +194,7 @@ def test_a_tiny_run_gives_a_table_the_json_and_the_plot(tmp_path: Path) -> None:
     assert out.with_suffix(".svg").exists()
 
 
-def test_a_line_tells_after_how_many_calls_the_counterparts_score_was_there(rooms: Any) -> None:
+def test_a_line_has_the_calls_until_the_score_of_the_counterpart_was_reached(rooms: Any) -> None:
     side, report, spent = (
         rooms("compiling.side"),
         rooms("compiling.report"),

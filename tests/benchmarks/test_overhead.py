@@ -1,4 +1,4 @@
-"""The benchmark of overheads runs: what it measures is no matter here, and neither is DSPy."""
+"""The overhead benchmark runs; its figures and DSPy are not tested."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture
 def stub() -> Iterator[http.client.HTTPConnection]:
-    """A connection to a stub server."""
+    """Run a stub server; yields a connection to it."""
     command = [sys.executable, str(BENCHMARKS / "stub_server.py"), "--until-eof"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
@@ -35,7 +35,7 @@ def ask(stub: http.client.HTTPConnection, system: str, question: str) -> str:
     return text
 
 
-def test_the_stub_answers_in_the_form_that_the_prompt_asks_for(
+def test_the_stub_answers_in_the_format_of_the_prompt(
     stub: http.client.HTTPConnection,
 ) -> None:
     lmpipe = ask(stub, "## answer", "country number 0000042?")
@@ -44,14 +44,14 @@ def test_the_stub_answers_in_the_form_that_the_prompt_asks_for(
     assert "[[ ## answer ## ]]\nCity 0000042\n" in dspy
 
 
-def test_the_stub_counts_what_it_was_asked(stub: http.client.HTTPConnection) -> None:
+def test_the_stub_counts_requests(stub: http.client.HTTPConnection) -> None:
     for _ in range(3):
         ask(stub, "", "country number 0000001?")
     stub.request("GET", "/stats")
     assert json.loads(stub.getresponse().read())["requests"] == 3
 
 
-def test_a_tiny_run_gives_a_table_and_every_round(tmp_path: Path) -> None:
+def test_a_tiny_run_prints_a_table_and_writes_every_round(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     options = ["--no-dspy", "--rounds=1", "--calls=10", "--only=sync-1", f"--json={out}"]
     done = subprocess.run(
