@@ -89,7 +89,7 @@ class Session:
         )
 
     def __del__(self) -> None:
-        # Left open, as in a forked child: aiohttp would log that.
+        # aiohttp logs a session that was not closed, as in a forked child.
         if not self._http.closed:
             self._http.detach()
 
@@ -106,7 +106,7 @@ class Session:
                 response = await self._send(method, path, body)
                 content = response.content
                 if content.is_eof() and content.exception() is None:
-                    whole = content.read_nowait()  # it came together with the head, as most do
+                    whole = content.read_nowait()  # most bodies arrive together with the head
                 else:
                     async with self._reading(response) as streamed:
                         whole = await streamed.read()
@@ -114,7 +114,7 @@ class Session:
             failure = self._translate(error)
         else:
             return Response(response.status, response.headers, whole)
-        raise failure  # not from aiohttp's error, whose repr shows the headers
+        raise failure  # without aiohttp's error as its context, whose repr shows the headers
 
     @asynccontextmanager
     async def stream(
@@ -246,7 +246,7 @@ class _StreamedResponse:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A pool of connections that checks them before it reuses them, and may be left open."""
+    """A connection pool that checks connections before reuse, and need not be closed."""
 
     async def connect(
         self,
@@ -258,12 +258,12 @@ class _Connector(aiohttp.TCPConnector):
             connection = await super().connect(req, traces, timeout)
             if connection.protocol is None or not connection.protocol.should_close:
                 return connection
-            # Something arrived while it was idle; aiohttp would take it for the next response.
+            # Something arrived while it was idle: aiohttp would take it for the next response.
             connection.close()
 
     def __del__(self, _: object = None) -> None:
-        # A forked child drops its parent's connector. Closing the connections, as aiohttp would,
-        # unregisters them in the parent's event loop too.
+        # A forked child drops its parent's connector. aiohttp would close the connections, which
+        # would unregister them in the parent's event loop too.
         pass
 
 

@@ -1,4 +1,4 @@
-"""Timeouts of many requests with one timer. A timer for each would take 5% of a call's time."""
+"""Timeouts of many requests with one timer: one timer per request costs 5% of a call's time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 
 
 class Timeouts:
-    """Cancels what takes too long on an event loop.
+    """The timeouts of blocks on one event loop.
 
         with timeouts.within(60.0):  # raises TimeoutError
             await …
@@ -27,14 +27,14 @@ class Timeouts:
         return Timeout(self, self._loop.time() + seconds)
 
     def start(self, timeout: Timeout) -> None:
-        """Watch a block that begins."""
+        """Start the timeout of a block."""
         self._running.add(timeout)
         timer = self._timer
         if timer is None or timeout.at < timer.when():
             self._set_timer(timeout.at)
 
     def stop(self, timeout: Timeout) -> None:
-        """Leave a block that ends alone. The timer stays: the next block may need it."""
+        """Stop the timeout of a block. The timer keeps running: the next block may need it."""
         self._running.discard(timeout)
 
     def _set_timer(self, at: float) -> None:
@@ -53,7 +53,7 @@ class Timeouts:
 
 
 class Timeout:
-    """The limited time of one block. See `Timeouts`."""
+    """The timeout of one block. See `Timeouts`."""
 
     __slots__ = ("_cancelling", "_expired", "_owner", "_task", "at")
 
