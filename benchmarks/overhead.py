@@ -1,10 +1,10 @@
-"""What lmpipe adds to a call, beside what DSPy adds: one machine, one stub server, in turns.
+"""Measure the overhead of lmpipe per call beside that of DSPy, with one stub server.
 
     python benchmarks/overhead.py [--rounds 5] [--quick] [--only 'cached*'] [--no-dspy] [--profile]
 
-Every figure is the median over rounds; in each round every side runs in a process of its own, one
-after the other, and the order turns from round to round. The limit is what a bare client (aiohttp
-for calls, diskcache for cached ones, `import pydantic` for imports) reaches on the same machine.
+Each figure is the median over rounds. In each round every side runs in its own process, one after
+the other, and the order is reversed from round to round. The limit is what the bare minimum reaches
+on the same machine: sockets for calls, diskcache for cached calls, `import pydantic` for imports.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FEW, _MANY = 8, (64, 256)  # threads
 
 @dataclass(frozen=True)
 class Choice:
-    """How DSPy was fastest, and what else was tried: calls per second by setting."""
+    """DSPy's fastest settings, and calls per second of all that were tried."""
 
     engine: str
     threads: int
@@ -40,10 +40,10 @@ class Benchmark:
     """One run of the benchmark.
 
     Args:
-        sides: how processes are started.
-        url: the stub server.
-        rounds: how often everything is measured.
-        trial_calls: calls of each trial by which DSPy's settings are chosen.
+        sides: Starts the processes.
+        url: The stub server's address.
+        rounds: The number of rounds.
+        trial_calls: The number of calls per trial of DSPy's settings.
     """
 
     def __init__(self, sides: Sides, url: str, *, rounds: int, trial_calls: int) -> None:
@@ -57,7 +57,7 @@ class Benchmark:
         self._filled: set[tuple[Path, int]] = set()
 
     def measure(self, measurement: Measurement) -> list[Row]:
-        """Run every side in turn and take the medians."""
+        """Run every side in turn; returns the medians."""
         sides = [name for name in measurement.sides if name in self.sides.pythons]
         rounds: dict[SideName, list[Round]] = {name: [] for name in sides}
         options = {name: self._options(measurement, name) for name in sides}
@@ -79,7 +79,7 @@ class Benchmark:
         if side == "dspy":
             choice = self._choice(measurement)
             options += ["--engine", choice.engine, "--threads", choice.threads]
-            folder = folder / choice.engine  # each engine has entries of its own
+            folder = folder / choice.engine  # each engine has its own entries
         elif side != "lmpipe":
             options += ["--engine", side]
         if measurement.cached:
@@ -88,22 +88,22 @@ class Benchmark:
         return [*options, "--in-flight", measurement.in_flight]
 
     def _fill(self, side: SideName, folder: Path, calls: int, options: Sequence[object]) -> None:
-        """Fill a side's cache, if it is not; all that reads it warms up with rows of these."""
+        """Fill a side's cache once, including the rows for warming up."""
         if (folder, calls) not in self._filled:
             _say(f"filling {side}'s cache")
             self.sides.run(side, "fill", *options, "--in-flight", 64)
             self._filled.add((folder, calls))
 
     def _choice(self, measurement: Measurement) -> Choice:
-        """DSPy's fastest engine and number of threads for a kind of work, by short trials."""
+        """Find DSPy's fastest engine and number of threads for a kind of work by short trials."""
         kind = "async" if "async" in measurement.command else "sync"
         key = (kind, measurement.in_flight)
         if key not in self._choices:
-            choice = self._choices[key] = self._try_out(kind, measurement.in_flight)
+            choice = self._choices[key] = self._find_fastest(kind, measurement.in_flight)
             self.details.setdefault("dspy_settings", {})[f"{kind}-{key[1]}"] = asdict(choice)
         return self._choices[key]
 
-    def _try_out(self, kind: str, in_flight: int) -> Choice:
+    def _find_fastest(self, kind: str, in_flight: int) -> Choice:
         if kind not in self._engines:
             self._engines[kind] = {name: self._rate(kind, 64, name, _FEW) for name in ENGINES}
         engines = self._engines[kind]
@@ -120,7 +120,7 @@ class Benchmark:
         return Choice(engine, max(threads, key=lambda count: threads[count]), tried)
 
     def _rate(self, kind: str, in_flight: int, engine: str, threads: int) -> float:
-        """DSPy's calls per second in a short trial, the better of two."""
+        """DSPy's calls per second in the better of two short trials."""
         _say(f"trying DSPy, {kind}, {in_flight} in flight: {engine}, {threads} threads")
         options = ("--url", self.url, "--in-flight", in_flight, "--calls", self.trial_calls)
         more = ("--engine", engine, "--threads", threads)
@@ -138,15 +138,22 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     names = ", ".join([*(measurement.name for measurement in MEASUREMENTS), "import"])
     parser.add_argument("--rounds", type=int, help="5 by default, 2 with --quick")
-    parser.add_argument("--quick", action="store_true", help="fewer calls: to try it out")
-    parser.add_argument("--only", action="append", default=[], help=f"a pattern; of {names}")
-    parser.add_argument("--no-dspy", action="store_true", help="lmpipe and the limits alone")
-    parser.add_argument("--dspy-python", type=Path, help="of an environment that has DSPy")
-    parser.add_argument("--calls", type=int, help="of each measurement, in place of its own")
+    parser.add_argument("--quick", action="store_true", help="fewer calls, for a trial run")
     parser.add_argument(
-        "--source", type=Path, default=HERE.parent / "compiler", help="another checkout's compiler/"
+        "--only", action="append", default=[], help=f"a pattern of these names: {names}"
     )
-    parser.add_argument("--profile", action="store_true", help="also say where the time goes")
+    parser.add_argument("--no-dspy", action="store_true", help="measure only lmpipe and the limits")
+    parser.add_argument(
+        "--dspy-python", type=Path, help="the interpreter of an environment with DSPy"
+    )
+    parser.add_argument("--calls", type=int, help="calls per measurement")
+    parser.add_argument(
+        "--source",
+        type=Path,
+        default=HERE.parent / "compiler",
+        help="the compiler/ folder of another checkout",
+    )
+    parser.add_argument("--profile", action="store_true", help="also print CPU time by stage")
     parser.add_argument("--json", type=Path, default=HERE / "results" / "overhead.json")
     return parser.parse_args(arguments)
 
@@ -183,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             benchmark.details["profile"] = {name: asdict(one) for name, one in profiles.items()}
             print_profile(profiles)
     write_json(options.json, rows, {"rounds": rounds, "measurements": benchmark.details})
-    print(f"\nall rounds are in {options.json}")
+    print(f"\nwrote all rounds to {options.json}")
 
 
 if __name__ == "__main__":

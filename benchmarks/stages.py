@@ -1,9 +1,8 @@
-"""Where the time of a call goes, by stage: a profile's self times, read by file and function.
+"""The CPU time of a call by stage: self times of a profile, assigned by file and function.
 
-Functions that belong to no stage of their own (built-ins, `re`, `contextlib`) count as part of
-whoever called them. Shares are scaled to the CPU time that a call takes without a profiler.
-cProfile slows small functions down most, and so makes much of them; py-spy, which slows nothing
-down, is used too where it is installed.
+Functions without a stage (built-ins, `re`, `contextlib`) count for their callers. Shares are scaled
+to the CPU time of a call without a profiler. cProfile overstates small functions, because it slows
+them down most; py-spy slows nothing down, and is used too if it is installed.
 """
 
 from __future__ import annotations
@@ -19,31 +18,29 @@ from pathlib import Path
 
 from processes import HERE, Sides
 
-# (stage, part of the file's path, functions or all); the first that fits names the stage.
+# (stage, part of the file's path, functions or None for all); the first match applies.
 _RULES: Sequence[tuple[str, str, frozenset[str] | None]] = (
     ("waiting", "selectors.py", None),
-    ("check inputs", "lmpipe/spec.py", frozenset({"check_inputs"})),
-    ("render the prompt", "lmpipe/spec.py", frozenset({"dump", "normalize"})),
-    ("validate", "lmpipe/spec.py", None),
-    ("read the reply", "lmpipe/adapters/", frozenset({"read", "read_value", "_cut"})),
-    ("read the reply", "lmpipe/adapters/", frozenset({"_read_fields", "_chat_markers"})),
+    ("check inputs", "signatures/signature_spec.py", frozenset({"check_inputs", "_check_input"})),
+    ("render the prompt", "signatures/signature_spec.py", frozenset({"dump", "normalize"})),
+    ("validate", "signatures/", None),
+    ("read the reply", "lmpipe/layouts/", frozenset({"read", "read_value", "_cut", "_cut_exact"})),
+    ("read the reply", "lmpipe/layouts/", frozenset({"_read_fields", "_chat_markers"})),
     ("read the reply", "json_repair/", None),
-    ("render the prompt", "lmpipe/adapters/", None),
-    ("render the prompt", "modules/predict.py", frozenset({"dump_inputs", "ask", "of"})),
+    ("render the prompt", "lmpipe/layouts/", None),
+    ("render the prompt", "modules/prompt.py", None),
     ("check inputs", "modules/predict.py", frozenset({"_inputs"})),
     ("validate", "modules/predict.py", frozenset({"_validate"})),
     ("validate", "pydantic/", None),
-    ("validate", "lmpipe/signature", None),
     ("trace", "modules/predict.py", frozenset({"_record"})),
-    ("trace", "lmpipe/trace.py", None),
+    ("trace", "lmpipe/state/trace.py", None),
     ("predictor", "lmpipe/modules/", None),
-    ("predictor", "lmpipe/program.py", None),
+    ("predictor", "lmpipe/state/", None),
     ("predictor", "lmpipe/settings.py", None),
-    ("request and key", "lmpipe/canonical.py", None),
+    ("request and key", "lmpipe/foundation/canonical_json.py", None),
     ("request and key", "lmpipe/lm/request.py", None),
     ("request and key", "lmpipe/lm/lm.py", None),
-    ("cache", "lmpipe/lm/cache.py", None),
-    ("cache", "lmpipe/lm/reply_disk.py", None),
+    ("cache", "lmpipe/lm/cache/", None),
     ("cache", "diskcache/", None),
     ("HTTP: the client", "lmpipe/lm/http/", None),
     ("HTTP: the request's body and reply", "lmpipe/lm/providers/", None),
@@ -51,14 +48,11 @@ _RULES: Sequence[tuple[str, str, frozenset[str] | None]] = (
     ("HTTP: aiohttp", "yarl/", None),
     ("HTTP: aiohttp", "multidict/", None),
     ("HTTP: aiohttp", "site-packages/propcache", None),
-    ("runtime: coalesce, limit, retry", "lmpipe/lm/retry.py", None),
-    ("runtime: coalesce, limit, retry", "lmpipe/lm/endpoint.py", None),
-    ("runtime: coalesce, limit, retry", "lmpipe/lm/runtime.py", None),
-    ("runtime: coalesce, limit, retry", "asyncio/locks.py", None),
-    ("runtime: coalesce, limit, retry", "lmpipe/lm/", None),
-    ("threads and hand-over", "lmpipe/lm/loop.py", None),
+    ("threads and hand-over", "lmpipe/lm/concurrency/", None),
     ("threads and hand-over", "concurrent/futures", None),
     ("threads and hand-over", "threading.py", None),
+    ("runtime: coalesce, limit, retry", "lmpipe/lm/", None),
+    ("runtime: coalesce, limit, retry", "asyncio/locks.py", None),
     ("event loop and sockets", "asyncio/", None),
     ("evaluation and metric", "lmpipe/", None),
     ("the benchmark itself", "benchmarks/", None),
@@ -68,7 +62,7 @@ Function = tuple[str, int, str]
 
 
 def stage_of(file: str, function: str) -> str | None:
-    """The stage that a function belongs to, or None if it belongs to its caller's."""
+    """The stage of a function; None if its time counts for its callers."""
     for stage, part, functions in _RULES:
         if part in file and (functions is None or function in functions):
             return stage
@@ -77,12 +71,12 @@ def stage_of(file: str, function: str) -> str | None:
 
 @dataclass(frozen=True)
 class Profile:
-    """Self times by stage and the functions that took the most, as shares of all.
+    """Self times by stage and of the most expensive functions, as shares of the total.
 
     Args:
-        stages: the share of each stage.
-        functions: the share of each function.
-        microseconds: of CPU that one call takes without a profiler.
+        stages: The share of each stage.
+        functions: The share of each of these functions.
+        microseconds: The CPU time of one call without a profiler.
     """
 
     stages: Mapping[str, float]
@@ -91,7 +85,7 @@ class Profile:
 
 
 def profile_calls(sides: Sides, url: str, *, calls: int) -> dict[str, Profile]:
-    """Profile lmpipe's calls, cached and not, with cProfile and with py-spy if it is there."""
+    """Profile lmpipe's calls, cached and uncached, with cProfile and, if installed, py-spy."""
     lmpipe = _Scenes(sides, url, calls)
     found = {
         "uncached, 64 in flight, by cProfile": lmpipe.by_cprofile("uncached"),
@@ -114,18 +108,18 @@ def print_profile(profiles: Mapping[str, Profile]) -> None:
         print(f"\nlmpipe, {name}: {profile.microseconds:.0f} µs of CPU a call")
         for stage, share in profile.stages.items():
             print(f"  {share * profile.microseconds:6.1f} µs {share:6.1%}  {stage}")
-        print("  the functions that take the most by themselves:")
+        print("  the most expensive functions by self time:")
         for function, share in profile.functions:
             print(f"  {share * profile.microseconds:6.1f} µs {share:6.1%}  {function}")
 
 
 class _Scenes:
-    """The calls that are profiled.
+    """Profiles calls.
 
     Args:
-        sides: how processes are started.
-        url: the stub server.
-        calls: how many.
+        sides: Starts the processes.
+        url: The stub server's address.
+        calls: The number of calls.
     """
 
     def __init__(self, sides: Sides, url: str, calls: int) -> None:
@@ -146,7 +140,6 @@ class _Scenes:
         out = self._sides.folder / f"{command}.raw"
         script = HERE / "sides" / "lmpipe_side.py"
         options = self._options_of(command)
-        # Without the lock of the interpreter a thread only waits.
         record = [spy, "record", "--format", "raw", "--rate", "500", "--output", out, "--"]
         self._run([script, command, *options], record)
         text = out.read_text(encoding="utf-8") if out.exists() else ""
@@ -175,7 +168,7 @@ class _Scenes:
 
 
 def from_cprofile(path: Path, microseconds: float, *, top: int = 12) -> Profile:
-    """Read a cProfile dump; the time spent waiting for the server is left out."""
+    """Read a cProfile dump. The time spent waiting for the server is left out."""
     stats: Mapping[Function, tuple[int, int, float, float, Mapping[Function, tuple[float, ...]]]]
     stats = pstats.Stats(str(path)).stats  # type: ignore[attr-defined]
     stages: dict[str, float] = defaultdict(float)
@@ -207,7 +200,7 @@ def from_raw_stacks(text: str, microseconds: float, *, top: int = 12) -> Profile
 
 
 class _Shares:
-    """How a function's time is divided among stages: its own, or those of its callers."""
+    """Divides a function's time among stages: its own stage, or those of its callers."""
 
     def __init__(self, callers: Mapping[Function, Mapping[Function, tuple[float, ...]]]) -> None:
         self._callers = callers
@@ -215,7 +208,7 @@ class _Shares:
 
     def of(self, function: Function) -> Mapping[str, float]:
         if function not in self._known:
-            self._known[function] = {"other": 1.0}  # what a circle of callers comes to
+            self._known[function] = {"other": 1.0}  # for a cycle of callers
             self._known[function] = self._work_out(function)
         return self._known[function]
 

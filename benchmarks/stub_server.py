@@ -1,10 +1,10 @@
-"""An OpenAI-compatible server that costs as little as it can, so that it bounds neither side.
+"""An OpenAI-compatible server that is as cheap as possible, so that it limits neither side.
 
     python benchmarks/stub_server.py [--port 0] [--latency SECONDS] [--until-eof]
 
 Its first line of output is the port. It answers every `POST …/chat/completions` at once, with the
-number that the last question names, in the form that the prompt asks for; `GET /stats` says what
-it was asked and what that cost it. Requests must have a Content-Length.
+number in the last question, in the format that the prompt asks for. `GET /stats` reports the number
+of requests and the CPU time that they took. Requests must have a Content-Length.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 
-# Where the question's number stands in a request, and what stands for it in a ready reply.
+# The text before the question's number in a request, and the number's placeholder in a reply.
 NUMBER_AFTER = b"country number "
 DIGITS = 7
 _PLACE = "0" * DIGITS
@@ -33,7 +33,7 @@ _HEAD_END = b"\r\n\r\n"
 
 
 def reply_texts() -> tuple[str, str]:
-    """What a model would write for DSPy and for lmpipe: other markers, as many characters."""
+    """A model's reply for DSPy and for lmpipe: different markers, the same length."""
     dspy = (
         f"[[ ## reasoning ## ]]\n{_REASONING}\n\n[[ ## answer ## ]]\nCity {_PLACE}\n\n"
         "[[ ## completed ## ]]"
@@ -44,7 +44,7 @@ def reply_texts() -> tuple[str, str]:
 
 
 def _response(text: str) -> tuple[bytes, bytes]:
-    """A whole HTTP response, cut where the number goes."""
+    """A whole HTTP response, split at the number's place."""
     body = json.dumps(
         {
             "id": "chatcmpl-stub",
@@ -73,7 +73,7 @@ def _http(status: str, body: str) -> bytes:
 
 
 class Stub:
-    """What all connections share: ready replies, the latency and the counts."""
+    """The state of all connections: ready replies, the latency and the counts."""
 
     def __init__(self, latency: float = 0.0) -> None:
         dspy, lmpipe = reply_texts()
@@ -91,7 +91,9 @@ class Stub:
         if request.startswith(b"GET /stats"):
             stats = {"requests": self.requests, "cpu_seconds": time.process_time()}
             return _http("200 OK", json.dumps(stats))
-        return _http("404 Not Found", '{"error": {"message": "the stub answers chat alone"}}')
+        return _http(
+            "404 Not Found", '{"error": {"message": "the stub answers only chat completions"}}'
+        )
 
 
 class Connection(asyncio.Protocol):
@@ -132,7 +134,7 @@ async def serve(port: int, latency: float, until_eof: bool) -> None:
     server = await loop.create_server(lambda: Connection(stub), "127.0.0.1", port, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     stop = asyncio.Event()
-    if until_eof:  # so that it never outlives the benchmark that started it
+    if until_eof:  # so that it does not outlive the benchmark that started it
 
         def wait_for_eof() -> None:
             sys.stdin.buffer.read()

@@ -1,8 +1,8 @@
-"""The limits: the same requests by bare clients, the same texts from a bare diskcache.
+"""The limits: the same requests from bare clients, and the same texts from a bare diskcache.
 
-`--engine sockets` is HTTP/1.1 on an asyncio transport with nothing around it, `--engine aiohttp` a
-plain aiohttp session, and `--engine diskcache` reads what `fill` has stored. No library around a
-call does less than these. See `harness.py` for the command line.
+`--engine sockets` is HTTP/1.1 on an asyncio transport without a library, `--engine aiohttp` is a
+plain aiohttp session, and `--engine diskcache` reads what `fill` stored. See `harness.py` for the
+command line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HEADERS = {"Content-Type": "application/json", "Authorization": "Bearer x"}
 
 
 class Client(Protocol):
-    """Posts a body and gives the reply's."""
+    """Posts a body and returns the body of the answer."""
 
     async def post(self, body: bytes) -> bytes: ...
 
@@ -48,7 +48,7 @@ class AiohttpClient:
 
 
 class SocketClient:
-    """Keep-alive connections, each with one request at a time."""
+    """Keep-alive connections, each with one request at a time, on sockets."""
 
     def __init__(self, url: str) -> None:
         address, path = url.removeprefix("http://").split("/", 1)
@@ -116,7 +116,7 @@ class BareSide:
         return content[content.rindex("\n") + 1 :]
 
     def ask_sync(self, text: str) -> str:
-        """Read the reply from the cache; `fill` puts it there."""
+        """Read the reply from the cache, where `fill` puts it."""
         assert self.cache is not None
         found: str | None = self.cache.get(text)
         if found is None:
@@ -131,10 +131,10 @@ class BareSide:
         raise NotImplementedError("a bare client has no batch")
 
     def examples(self, pairs: Sequence[tuple[str, str]]) -> Any:
-        raise NotImplementedError("a bare client evaluates nothing")
+        raise NotImplementedError("a bare client does not evaluate")
 
     def evaluate(self, examples: Any, folder: Path) -> float:
-        raise NotImplementedError("a bare client evaluates nothing")
+        raise NotImplementedError("a bare client does not evaluate")
 
     def rows_kept(self) -> bool:
         return False

@@ -1,7 +1,7 @@
-"""DSPy under measurement, at its best documented settings. See `harness.py` for the command line.
+"""DSPy as a side, with its fastest documented settings. See `harness.py` for the command line.
 
-No history, no usage tracking, no progress bars, no network look-ups of model prices; the engine
-and the number of threads are those that the parent found fastest.
+No history, no usage tracking, no progress bars, no look-up of model prices over the network. The
+parent process chooses the fastest engine and number of threads.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class AnswerQuestion(dspy.Signature):
 
 
 class SyncProgram(dspy.Module):
-    """A program as most are written: a plain `forward`."""
+    """A program with a sync `forward`, like most programs."""
 
     def __init__(self, predictor: Any) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class DspySide:
         return True
 
     async def aclose(self) -> None:
-        """Connections are the library's own."""
+        """Do nothing: the library closes its connections."""
 
 
 def _lm(settings: Settings, cached: bool) -> Any:
@@ -112,12 +112,12 @@ def _lm(settings: Settings, cached: bool) -> Any:
 
 
 def _lm_inside() -> Any:
-    """An LM without a server, that remembers nothing."""
+    """An LM without a server that keeps no requests."""
     return dspy.LM(MODEL, engine=_InsideEngine(), cache=False)
 
 
 class _InsideEngine:
-    """What DSPy asks of an engine of the user's own."""
+    """The interface of a custom DSPy engine."""
 
     def complete(self, request: Any) -> Any:
         asked = re.findall(r"country number (\d+)", request.messages[-1].text)
@@ -134,7 +134,7 @@ class _InsideEngine:
         )
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing."""
 
 
 if __name__ == "__main__":

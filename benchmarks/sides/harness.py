@@ -1,7 +1,7 @@
-"""What both sides do alike: the rows, the loops that drive calls, the clock and the checks.
+"""The parts that all sides share: rows, loops, clock and checks.
 
-Standard library only, as it runs in DSPy's environment and in lmpipe's. A side is a `Side`;
-`main` measures one thing once and prints it as one JSON object.
+Standard library only, because it runs in DSPy's environment and in lmpipe's. `main` runs one
+measurement of a `Side` and prints it as one JSON object.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MODEL = "openai/stub"
 MAX_TOKENS = 512
 DEMOS = 4
 
-# Numbers below these are for demonstrations and warm-up, so that no measured row is known.
+# Lower numbers are for demonstrations and warming up, so that measured rows are new.
 _FIRST_WARM, _FIRST_ROW = 1_000, 1_000_000
 
 
@@ -38,7 +38,7 @@ def answer(number: int) -> str:
 
 
 def demonstrations() -> list[dict[str, str]]:
-    """Examples for the prompt, with all fields of a ChainOfThought."""
+    """Demonstrations with all fields of a ChainOfThought."""
     return [
         {
             "question": question(number),
@@ -51,15 +51,15 @@ def demonstrations() -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a side is set up with.
+    """The settings of a side.
 
     Args:
-        url: the stub server's address, up to `/v1`; empty for an LM inside the process.
-        cache: the cache's folder, or None for none.
-        in_flight: calls in flight at a time.
-        threads: threads for sync work, where the side can choose.
-        demos: whether the prompt holds demonstrations.
-        engine: DSPy's way to the server.
+        url: The stub server's address, up to `/v1`; empty for an LM inside the process.
+        cache: The folder of the cache, or None.
+        in_flight: The number of calls in flight.
+        threads: The number of threads for sync work, if the side has that setting.
+        demos: Whether the prompt contains demonstrations.
+        engine: DSPy's engine, or the kind of bare client.
     """
 
     url: str
@@ -71,7 +71,7 @@ class Settings:
 
 
 class Side(Protocol):
-    """One library under measurement."""
+    """A library that is measured."""
 
     def versions(self) -> dict[str, str]: ...
 
@@ -88,19 +88,19 @@ class Side(Protocol):
         ...
 
     def ask_all_sync(self, texts: Sequence[str]) -> list[str]:
-        """That program on many rows, `in_flight` of them or on `threads` threads."""
+        """That program on many rows, with `in_flight` calls or `threads` threads."""
         ...
 
     def ask_batch(self, texts: Sequence[str]) -> list[str]:
-        """The plain ChainOfThought by the library's own way over many rows."""
+        """The plain ChainOfThought on many rows with the library's batch function."""
         ...
 
     def examples(self, pairs: Sequence[tuple[str, str]]) -> Any:
-        """Labelled data, as the library holds it."""
+        """Labeled examples in the library's own type."""
         ...
 
     def evaluate(self, examples: Any, folder: Path) -> float:
-        """The share of right answers; rows may be written to the folder."""
+        """The share of correct answers; rows may be written to the folder."""
         ...
 
     def rows_kept(self) -> bool:
@@ -108,12 +108,12 @@ class Side(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Release what `ask` opened on the loop."""
+        """Close what `ask` opened on the loop."""
         ...
 
 
 async def drive(ask: Callable[[str], Awaitable[str]], texts: Sequence[str], n: int) -> list[str]:
-    """Ask for all texts from a loop of the caller's, `n` in flight."""
+    """Ask all texts on the caller's event loop, `n` in flight."""
     answers = [""] * len(texts)
     rest = iter(range(len(texts)))
 
@@ -126,12 +126,12 @@ async def drive(ask: Callable[[str], Awaitable[str]], texts: Sequence[str], n: i
 
 
 class Measure:
-    """One process's worth of measuring.
+    """The measurements of one process.
 
     Args:
-        side: the library.
-        settings: what it was set up with.
-        calls: how many calls or rows the clock runs over.
+        side: The library.
+        settings: Its settings.
+        calls: The number of timed calls or rows.
     """
 
     def __init__(self, side: Side, settings: Settings, calls: int) -> None:
@@ -167,7 +167,7 @@ class Measure:
                 with self._clock(fresh=0) as passes[name]:
                     answers = await drive(self.side.ask, self.texts, self.settings.in_flight)
                 self._check(answers)
-            return _together(passes)
+            return _merge(passes)
 
         return asyncio.run(both())
 
@@ -178,10 +178,10 @@ class Measure:
             with self._clock(fresh=0) as passes[name]:
                 answers = self._ask_sync(self.texts)
             self._check(answers)
-        return _together(passes)
+        return _merge(passes)
 
     def run_fill(self) -> dict[str, Any]:
-        """Fill the cache for the sync and the async road, with the rows for warming up."""
+        """Fill the cache for sync and async calls, including the rows for warming up."""
         texts = [*self.warm, *self.texts]
         with self._clock(fresh=None) as result:
             asyncio.run(drive(self.side.ask, texts, self.settings.in_flight))
@@ -195,7 +195,7 @@ class Measure:
         return self._evaluate(fresh=0)
 
     def run_memory(self) -> dict[str, Any]:
-        """How much more memory an evaluation takes than the data for it, in MB."""
+        """The memory that an evaluation takes beyond its data, in MB."""
         pairs = list(zip(self.texts, self.right, strict=True))
         self._score(self.side.examples(pairs[:200]))
         examples = self.side.examples(pairs)
@@ -244,10 +244,10 @@ class Measure:
 
     @contextmanager
     def _clock(self, fresh: int | None) -> Iterator[dict[str, Any]]:
-        """Time a block of as many calls as there are rows.
+        """Time a block that makes one call per row.
 
         Args:
-            fresh: how many requests must have reached the server by its end; None for any.
+            fresh: The number of requests that must reach the server; None for any.
         """
         result: dict[str, Any] = {}
         before = server_stats(self.settings.url)
@@ -268,12 +268,12 @@ class Measure:
         )
 
 
-def _together(passes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _merge(passes: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {f"{name}_{key}": value for name, row in passes.items() for key, value in row.items()}
 
 
 def server_stats(url: str) -> dict[str, float]:
-    """What the stub server was asked so far, and its CPU seconds."""
+    """The stub server's number of requests so far, and its CPU seconds."""
     if not url:
         return {"requests": 0, "cpu_seconds": 0.0}
     connection = http.client.HTTPConnection(url.split("/")[2])
@@ -290,15 +290,17 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--url", default="", help="the stub server, up to /v1")
     parser.add_argument("--cache", type=Path, help="the cache's folder; none by default")
     parser.add_argument("--in-flight", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=8, help="of DSPy's sync work")
+    parser.add_argument("--threads", type=int, default=8, help="for DSPy's sync work")
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--demos", action="store_true", help="4 demonstrations in the prompt")
-    parser.add_argument("--engine", default="auto", help="DSPy's way to the server")
+    parser.add_argument(
+        "--engine", default="auto", help="DSPy's engine, or the kind of bare client"
+    )
     return parser.parse_args(arguments)
 
 
 def main(side: Side) -> None:
-    """Measure what the command line says and print it as JSON."""
+    """Run the measurement that the command line names and print it as JSON."""
     options = parse()
     settings = Settings(
         url=options.url,

@@ -1,8 +1,8 @@
-"""lmpipe under cProfile: the calls of one thread, so that nothing is lost to another.
+"""Profile lmpipe's calls with cProfile, in one thread, because cProfile sees only one.
 
     python benchmarks/sides/lmpipe_profile.py uncached|cached --url URL --out FILE [--calls N]
 
-`uncached` runs on the library's own loop, as `batch` and `evaluate` do; `cached` is a plain loop.
+`uncached` runs on the library's event loop, as `batch` and `evaluate` do; `cached` is a plain loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import lmpipe
 
 
 class Drive(lmpipe.Module):
-    """Calls from inside an async `forward`, with the profiler in the thread that runs it."""
+    """Makes calls inside an async `forward`, with the profiler in its thread."""
 
     def __init__(self, side: LmpipeSide, in_flight: int, profiler: cProfile.Profile) -> None:
         self.side, self.in_flight, self.profiler = side, in_flight, profiler

@@ -1,4 +1,4 @@
-"""lmpipe under measurement, by its public names alone. See `harness.py` for the command line."""
+"""lmpipe as a side, through its public names only. See `harness.py` for the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AnswerQuestion(lmpipe.Signature):
 
 
 class SyncProgram(lmpipe.Module):
-    """A program as most are written: a plain `forward`."""
+    """A program with a sync `forward`, like most programs."""
 
     def __init__(self, predictor: Any) -> None:
         self.respond = predictor
@@ -89,11 +89,11 @@ class LmpipeSide:
         return float(result.score)
 
     def rows_kept(self) -> bool:
-        # Rows stream to a file from the version on that can.
+        # Older versions cannot stream rows to a file.
         return "save_to" not in inspect.signature(lmpipe.evaluate).parameters
 
     async def aclose(self) -> None:
-        """Connections are the library's own."""
+        """Do nothing: the library closes its connections."""
 
 
 def _lm(url: str) -> lmpipe.LM:
@@ -101,7 +101,7 @@ def _lm(url: str) -> lmpipe.LM:
 
 
 def _lm_inside() -> lmpipe.LM:
-    """An LM without a server, that remembers nothing."""
+    """An LM without a server that keeps no requests."""
 
     def reply(request: Any) -> str:
         lm.requests.clear()

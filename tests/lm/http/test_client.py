@@ -28,6 +28,7 @@ from lmpipe.lm.http import (
     ConnectTimeoutError,
     DisconnectedError,
     HttpClient,
+    HttpError,
     ProtocolError,
     Response,
     ResponseTimeoutError,
@@ -223,6 +224,23 @@ async def test_the_error_for_an_invalid_response_is_short() -> None:
         with pytest.raises(ProtocolError) as caught:
             await ask(http)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("answer", [b"SSH-2.0-x\r\n", b""])
+async def test_errors_do_not_carry_the_headers(answer: bytes) -> None:
+    headers = {"Authorization": "Bearer sk-secret"}
+    script = answering(answer, then_close=True)
+    async with serving(script) as server, client(server.url, headers=headers) as http:
+        with pytest.raises(HttpError) as caught:
+            await ask(http)
+        with pytest.raises(HttpError) as streamed:
+            async with http.stream("POST", "/chat", b"", timeout=NEVER):
+                pass
+    for error in (caught.value, streamed.value):
+        chain: BaseException | None = error
+        while chain is not None:
+            assert "sk-secret" not in repr(chain)
+            chain = chain.__cause__ or chain.__context__
 
 
 # --- connections

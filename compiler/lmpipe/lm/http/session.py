@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ from lmpipe.lm.http.errors import (
     ResponseTimeoutError,
     TooLargeError,
 )
+from lmpipe.lm.http.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
@@ -64,7 +64,7 @@ class Session:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._address, self._proxy = address, proxy
-        self._connect_timeout = connect_timeout
+        self._timeouts = Timeouts(self.loop)
         # Headers go with each request: aiohttp would send a session's headers to the proxy too.
         self._headers = CIMultiDict(headers)
         self._proxy_headers: dict[str, str] = {}
@@ -81,6 +81,7 @@ class Session:
                 resolver=aiohttp.ThreadedResolver(),
                 ssl=context or True,
             ),
+            timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=None if proxy is None else URL(proxy.origin, encoded=True),
             max_line_size=MAX_HEADER,
@@ -88,7 +89,7 @@ class Session:
         )
 
     def __del__(self) -> None:
-        # Left open, as in a forked child: aiohttp would log that.
+        # aiohttp logs a session that was not closed, as in a forked child.
         if not self._http.closed:
             self._http.detach()
 
@@ -100,14 +101,20 @@ class Session:
         timeout: float,  # noqa: ASYNC109
     ) -> Response:
         """Send a request and read the whole response; see `HttpClient.request`."""
-        response = await self._send(method, path, body, timeout)
-        content = response.content
-        if content.is_eof() and content.exception() is None:
-            whole = content.read_nowait()  # it came together with the head, as most do
+        try:
+            with self._timeouts.within(timeout):
+                response = await self._send(method, path, body)
+                content = response.content
+                if content.is_eof() and content.exception() is None:
+                    whole = content.read_nowait()  # most bodies arrive together with the head
+                else:
+                    async with self._reading(response) as streamed:
+                        whole = await streamed.read()
+        except _FAILURES as error:
+            failure = self._translate(error)
         else:
-            async with self._reading(response) as streamed:
-                whole = await streamed.read()
-        return Response(response.status, response.headers, whole)
+            return Response(response.status, response.headers, whole)
+        raise failure  # without aiohttp's error as its context, whose repr shows the headers
 
     @asynccontextmanager
     async def stream(
@@ -118,8 +125,16 @@ class Session:
         timeout: float,  # noqa: ASYNC109
     ) -> AsyncIterator[_StreamedResponse]:
         """Send a request and wait for the head of the response; see `HttpClient.stream`."""
-        async with self._reading(await self._send(method, path, body, timeout)) as streamed:
-            yield streamed
+        try:
+            with self._timeouts.within(timeout):
+                response = await self._send(method, path, body)
+                async with self._reading(response) as streamed:
+                    yield streamed
+        except _FAILURES as error:
+            failure = self._translate(error)
+        else:
+            return
+        raise failure
 
     async def aclose(self) -> None:
         """Close all connections; requests in flight fail."""
@@ -127,38 +142,28 @@ class Session:
             response.close()
         await self._http.close()
 
+    def _send(
+        self, method: str, path: str, body: bytes | None
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        # If the connection is lost, aiohttp sends a request again only if its method is
+        # idempotent, which POST is not.
+        return self._http.request(
+            method,
+            self._urls.get(path) or self._url(path),
+            data=body,
+            headers=self._headers,
+            allow_redirects=False,
+            proxy_headers=self._proxy_headers,
+        )
+
     @asynccontextmanager
     async def _reading(self, response: aiohttp.ClientResponse) -> AsyncIterator[_StreamedResponse]:
         self._unread.add(response)
         try:
             yield _StreamedResponse(response)
-        except _FAILURES as error:
-            raise self._explain(error, "before the whole answer") from error
         finally:
             self._unread.discard(response)
             response.close()  # which keeps the connection if the body has ended
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None,
-        timeout: float,  # noqa: ASYNC109
-    ) -> aiohttp.ClientResponse:
-        try:
-            # If the connection is lost, aiohttp sends a request again only if its method is
-            # idempotent, which POST is not.
-            return await self._http.request(
-                method,
-                self._urls.get(path) or self._url(path),
-                data=body,
-                headers=self._headers,
-                allow_redirects=False,
-                timeout=_timeout(timeout, self._connect_timeout),
-                proxy_headers=self._proxy_headers,
-            )
-        except _FAILURES as error:
-            raise self._explain(error, "before an answer") from error
 
     def _url(self, path: str) -> URL:
         address = self._address
@@ -166,8 +171,8 @@ class Session:
         self._urls[path] = url
         return url
 
-    def _explain(self, error: Exception, when: str) -> HttpError:
-        """The error of ours for one of aiohttp's."""
+    def _translate(self, error: Exception) -> HttpError:
+        """The `HttpError` for one of aiohttp's errors."""
         cause = error.__cause__
         match error:
             case aiohttp.ClientConnectorCertificateError():
@@ -191,7 +196,9 @@ class Session:
                 return ProtocolError(f"it sent an invalid HTTP response: {error.message[:_SHOWN]}")
             case aiohttp.ClientPayloadError() if isinstance(cause, ContentEncodingError):
                 return ProtocolError("it sent a compressed body that cannot be decompressed")
-        return DisconnectedError(f"it closed the connection {when} had come")
+            case aiohttp.ClientPayloadError():
+                return DisconnectedError("it closed the connection before the whole answer came")
+        return DisconnectedError("it closed the connection before an answer came")
 
 
 class _StreamedResponse:
@@ -239,7 +246,7 @@ class _StreamedResponse:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A pool of connections that checks them before it reuses them, and may be left open."""
+    """A connection pool that checks connections before reuse, and need not be closed."""
 
     async def connect(
         self,
@@ -251,18 +258,13 @@ class _Connector(aiohttp.TCPConnector):
             connection = await super().connect(req, traces, timeout)
             if connection.protocol is None or not connection.protocol.should_close:
                 return connection
-            # Something arrived while it was idle; aiohttp would take it for the next response.
+            # Something arrived while it was idle: aiohttp would take it for the next response.
             connection.close()
 
     def __del__(self, _: object = None) -> None:
-        # A forked child drops its parent's connector. Closing the connections, as aiohttp would,
-        # unregisters them in the parent's event loop too.
+        # A forked child drops its parent's connector. aiohttp would close the connections, which
+        # would unregister them in the parent's event loop too.
         pass
-
-
-@functools.lru_cache
-def _timeout(total: float, connect: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=total, connect=connect)
 
 
 def _is_alert(error: ssl.SSLError) -> bool:
