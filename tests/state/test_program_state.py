@@ -165,7 +165,7 @@ VECTOR = encode_vector([3.0, 4.0])
         ({"data": VECTOR, "dimension": 3}, "not a multiple of 6"),
         ({"data": "", "dimension": 2}, "a pool of 1 demonstrations has 0 vectors"),
         ({"data": VECTOR, "dimension": 0}, "greater than or equal to 1"),
-        ({"data": "?", "dimension": 2}, "no base64"),
+        ({"data": "?", "dimension": 2}, "not base64"),
         ({"data": "AHwAfA==", "dimension": 2}, "not finite"),
         ({"data": VECTOR, "dimension": 2, "base_url": "http://a"}, "Extra inputs"),
     ],
