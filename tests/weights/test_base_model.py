@@ -41,9 +41,7 @@ def test_a_damaged_folder_and_one_of_other_weights_are_made_again(gguf: Path) ->
     assert (folder / "source.json").read_bytes() != record
 
 
-def test_a_failed_conversion_is_a_clear_error(
-    gguf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_conversion_is_a_clear_error(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_TRAINING", "crash")
     with pytest.raises(
         TrainingError, match="Hugging Face folder: ValueError: no such architecture"
