@@ -177,9 +177,9 @@ async def test_each_call_goes_to_its_own_adapter(model: str, tmp_path: Path) -> 
     for name, fill in (("route-1", 1), ("details-2", 3)):
         served.add_adapter(name, make_adapter(tmp_path / name, model, fill=fill))
     small, question = LM("vllm/small", max_tokens=8), Message("user", "Say a word.")
-    asked = ["route-1", "details-2", None, "route-1"]
+    names = ["route-1", "details-2", None, "route-1"]
     texts = []
-    for sample, name in enumerate(asked):
+    for sample, name in enumerate(names):
         request = Request(small.with_adapter(name), (question,), sample=sample)
         texts.append((await runtime.acomplete(request)).text)
     async with served.fleet.use("vllm/small") as server:
@@ -189,7 +189,7 @@ async def test_each_call_goes_to_its_own_adapter(model: str, tmp_path: Path) -> 
     await runtime.aclose()
     received = [line for line in log.splitlines() if "Received request chatcmpl" in line]
     found = [re.search(r"lora_name='([^']+)'", line) for line in received]
-    assert [one and one[1] for one in found] == asked
+    assert [one and one[1] for one in found] == names
     assert len(set(texts)) == 3
     assert texts[0] == texts[3]
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 from asyncio.subprocess import Process
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ import pytest
 from helpers.training import write_rows
 
 from lmpipe.errors import TrainingError
+from lmpipe.lm.lm import LM
+from lmpipe.lm.request import Message, Request
+from lmpipe.lm.runtime import Runtime
 from lmpipe.weights.adapter import check_for_vllm, read_adapter
 from lmpipe.weights.base_model import default_base_model
 from lmpipe.weights.environment import training_environment
@@ -32,6 +36,21 @@ TEAMS = {
     "crash": "technical",
     "password": "technical",
 }
+
+# Replies to a chat with a model's folder, and prints the prompt's tokens and the reply.
+REPLY = """
+import json, sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder, turns = sys.argv[1], json.loads(sys.argv[2])
+tokenizer = AutoTokenizer.from_pretrained(folder)
+prompt = tokenizer.apply_chat_template(
+    turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
+)
+length = prompt["input_ids"].shape[1]
+model = AutoModelForCausalLM.from_pretrained(folder)
+reply = model.generate(**prompt, max_new_tokens=8, do_sample=False)[0, length:]
+print(json.dumps([length, tokenizer.decode(reply, skip_special_tokens=True)]))
+"""
 
 
 @pytest.fixture
@@ -65,6 +84,22 @@ def job(base: Path, folder: Path, count: int, **settings: Any) -> TrainingJob:
 
 def train(job: TrainingJob, on_progress: Any = None) -> TrainingResult:
     return asyncio.run(LocalTrainer().train(job, on_progress))
+
+
+def test_the_base_model_replies_like_the_embedded_lm(base: Path) -> None:
+    turns = (Message("system", "Be brief."), Message("user", "What is the capital of France?"))
+    python, text = (
+        str(training_environment().python),
+        json.dumps([turn.to_json() for turn in turns]),
+    )
+    done = subprocess.run(
+        [python, "-c", REPLY, str(base), text], capture_output=True, text=True, check=True
+    )
+    runtime = Runtime()
+    lm = LM("local", max_tokens=8, context=512)
+    reply = asyncio.run(runtime.acomplete(Request(lm, turns)))
+    runtime.close()
+    assert json.loads(done.stdout) == [reply.usage.prompt_tokens, reply.text]
 
 
 def test_an_adapter_learns_and_a_killed_training_resumes(

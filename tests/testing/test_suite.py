@@ -23,10 +23,10 @@ OFFLINE = """
 import socket, sys
 import pytest
 
-def refuse(*arguments, **options):
+def block(*arguments, **options):
     raise AssertionError("something tried to use the network")
 
-socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = block
 sys.exit(pytest.main(sys.argv[1:]))
 """
 

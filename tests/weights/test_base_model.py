@@ -1,4 +1,4 @@
-"""The embedded model as a base model, with a Python that only plays the conversion."""
+"""The default weights as a base model, with a fake training environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_it_is_made_once(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_is_made_once(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = default_base_model()
     assert (folder / "tokenizer.json").exists()
     monkeypatch.setenv("FAKE_TRAINING", "crash")
@@ -30,20 +30,18 @@ def test_it_is_made_once(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(item.name for item in folder.parent.iterdir()) == [folder.name, "tiny.gguf"]
 
 
-def test_a_damaged_one_and_one_of_other_weights_are_made_anew(gguf: Path) -> None:
+def test_a_damaged_folder_and_one_of_other_weights_are_made_again(gguf: Path) -> None:
     folder = default_base_model()
-    whole = (folder / "source.json").read_bytes()
+    record = (folder / "source.json").read_bytes()
     (folder / "config.json").write_text('{"damaged": true}')
     default_base_model()
     assert (folder / "config.json").read_text() == "{}"
     gguf.write_bytes(b"GGUF, version two")
     default_base_model()
-    assert (folder / "source.json").read_bytes() != whole
+    assert (folder / "source.json").read_bytes() != record
 
 
-def test_a_conversion_that_fails_is_one_clear_error(
-    gguf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_conversion_is_a_clear_error(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_TRAINING", "crash")
     with pytest.raises(
         TrainingError, match="Hugging Face folder: ValueError: no such architecture"
@@ -52,7 +50,7 @@ def test_a_conversion_that_fails_is_one_clear_error(
     assert [item.name for item in gguf.parent.iterdir()] == ["tiny.gguf"]
 
 
-def test_an_environment_without_gguf_is_told_how_to_get_it(
+def test_an_environment_without_gguf_gets_a_remedy(
     gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_LACKS", "gguf")
@@ -60,7 +58,7 @@ def test_an_environment_without_gguf_is_told_how_to_get_it(
         default_base_model()
 
 
-def test_a_full_disk_is_one_clear_error(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_clear_error(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

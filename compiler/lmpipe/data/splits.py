@@ -10,6 +10,7 @@ from lmpipe.data.example import Example
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_number, check_numbers
+from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import short_repr
 
 
@@ -100,9 +101,8 @@ def check_disjoint(**splits: Sequence[Example]) -> None:
         if shared:
             first, second = indices[one][shared[0]], indices[other][shared[0]]
             raise DataError(
-                f"{one} and {other} share {len(shared)} "
-                f"{'row' if len(shared) == 1 else 'rows'} with the same inputs; the first is row "
-                f"{first + 1} of {one} and row {second + 1} of {other}: "
+                f"{one} and {other} share {plural(len(shared), 'row')} with the same inputs; the "
+                f"first is row {first + 1} of {one} and row {second + 1} of {other}: "
                 f"{short_repr(dict(splits[one][first].inputs))}; remove them from one of the two "
                 "(distinct_examples(rows) before split(rows, …) does this)"
             )

@@ -56,7 +56,7 @@ def q4_1_to_q8_0(data: bytes) -> bytes:
     old = np.frombuffer(data, np.dtype([("d", "<f2"), ("m", "<f2"), ("q", "u1", 16)]))
     nibbles = np.concatenate([old["q"] & 15, old["q"] >> 4], axis=1).astype(np.float32)
     scale, minimum = (old[name].astype(np.float32)[:, None] for name in ("d", "m"))
-    # The product of an 11-bit and a 4-bit number is exact, so a fused multiply-add is no different.
+    # The product of an 11-bit and a 4-bit number is exact, so a fused multiply-add changes nothing.
     values = nibbles * scale + minimum
     step = np.abs(values).max(axis=1, keepdims=True) / np.float32(127)
     inverse = np.divide(np.float32(1), step, out=np.zeros_like(step), where=step > 0)
