@@ -79,7 +79,7 @@ def test_a_server_that_dies_ends_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -
     [
         (["--gpu", "one"], "expected GPU numbers"),
         (["--lora-rank", "24"], "vLLM takes the ranks"),
-        (["--memory", "3"], "memory is 3.0"),
+        (["--memory", "3"], "memory must be above 0 and at most 1"),
         (["--api-key-env", "NOT_THERE"], "environment variable is not set"),
         (["--start-timeout", "0"], "expected a number above 0"),
         (["--", "--port", "3"], "--port does not belong in args: say it with port="),
