@@ -94,7 +94,7 @@ def test_less_than_half_the_calls_still_give_a_tested_program(tmp_path: Path) ->
     assert half.test is not None
     tested = [row.index for row in half.test.evaluations["compiled"].rows]
     assert tested == list(range(len(tested)))
-    assert f"room to test {len(tested)} of 40 examples" in half.stopped
+    assert f"only {len(tested)} of 40 examples were tested" in half.stopped
 
 
 def test_a_budget_that_ends_before_a_first_candidate_is_an_error(tmp_path: Path) -> None:
