@@ -63,7 +63,7 @@ def test_a_server_that_does_not_start_is_one_message(
     result = cli("serve-lm", "org/model")
     assert result.exit_code == 1
     assert result.stderr.startswith("error: the server of org/model did not start (exit status 1)")
-    assert "take less memory" in result.stderr
+    assert "use less memory" in result.stderr
 
 
 def test_a_server_that_dies_ends_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,18 +71,18 @@ def test_a_server_that_dies_ends_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -
     result = cli("serve-lm", "org/model")
     assert result.exit_code == 1
     assert "the server of org/model has died (exit status 3)" in result.stderr
-    assert "RuntimeError: told to die" in result.stderr
+    assert "RuntimeError: dying on request" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--gpu", "one"], "expected GPU numbers"),
-        (["--lora-rank", "24"], "vLLM takes the ranks"),
+        (["--lora-rank", "24"], "vLLM accepts the ranks"),
         (["--memory", "3"], "memory must be above 0 and at most 1"),
         (["--api-key-env", "NOT_THERE"], "environment variable is not set"),
         (["--start-timeout", "0"], "expected a number above 0"),
-        (["--", "--port", "3"], "--port does not belong in args: say it with port="),
+        (["--", "--port", "3"], "--port cannot be in args: use port="),
         (["--no-such-flag"], "No such option"),
     ],
 )

@@ -28,7 +28,7 @@ def test_sizes_are_drawn_by_the_seed() -> None:
 
 
 def test_asking_for_too_many_rows_is_an_error() -> None:
-    with pytest.raises(DataError, match="asked for 99 rows where there are 40"):
+    with pytest.raises(DataError, match="99 rows are needed, but there are only 40"):
         prepare(recipe(train_size=99))
 
 

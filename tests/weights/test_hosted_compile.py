@@ -95,5 +95,5 @@ def test_trainers_are_chosen_by_name() -> None:
     student = lmpipe.LM("openai/gpt-small", api_key=KEY)
     assert isinstance(trainer_named("local", student), LocalTrainer)
     assert isinstance(trainer_named("hosted", student), HostedTrainer)
-    with pytest.raises(RecipeError, match="unknown trainer 'remote': there are local, hosted"):
+    with pytest.raises(RecipeError, match="unknown trainer 'remote': expected local or hosted"):
         trainer_named("remote", student)

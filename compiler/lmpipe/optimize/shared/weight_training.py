@@ -72,7 +72,7 @@ def predictor_score(rollout: Rollout, predictor: Predictor) -> float:
     """Score one predictor of a run by its own outputs, if the metric has parts for them.
 
     If the metric's parts are named like output fields, as those of `lmpipe.metrics.fields` are,
-    the predictor's score is the mean of its own parts; otherwise it is the whole score.
+    the predictor's score is the mean of those parts; otherwise it is the whole score.
     """
     score = rollout.row.score
     own = [score.parts[name] for name in predictor.spec.output_names if name in score.parts]
