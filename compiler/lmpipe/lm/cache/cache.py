@@ -23,7 +23,7 @@ from lmpipe.lm.cache.writer import Writer
 from lmpipe.lm.request import Reply, Request
 
 _READ = "SELECT mode, value FROM Cache WHERE key = ? AND raw = 1"
-_READ_TIMEOUT = 1.0  # seconds that a call waits for a lock
+_MAX_WAIT = 1.0  # seconds that a call, or a process that forks, waits for a locked database
 _READ_PAUSE = 10.0  # seconds after an error in which calls do not read
 
 
@@ -55,7 +55,7 @@ class Cache:
     ) -> None:
         self.folder = Path(folder)
         self._size_limit = size_limit
-        self._timeout = busy_timeout
+        self._patience = busy_timeout
         self._memory = ReplyMemory(memory)
         self._notices = _Notices(self.folder)
         self._process = 0
@@ -102,10 +102,12 @@ class Cache:
         if self._process == os.getpid():
             return
         self._memory.lock = threading.Lock()  # another thread may have held it during the fork
-        report, wait = self._notices.add, min(self._timeout, _READ_TIMEOUT)
+        report, wait = self._notices.add, min(self._patience, _MAX_WAIT)
         self._reading = Connection(self.folder, timeout=wait, create=False, report=report)
-        self._writing = Connection(self.folder, timeout=self._timeout, create=True, report=report)
-        self._writer = Writer(self._writing, size_limit=self._size_limit, report=report)
+        self._writing = Connection(self.folder, timeout=wait, create=True, report=report)
+        self._writer = Writer(
+            self._writing, patience=self._patience, size_limit=self._size_limit, report=report
+        )
         self._paused_until = 0.0
         self._process = os.getpid()
 

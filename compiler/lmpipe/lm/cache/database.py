@@ -26,7 +26,7 @@ _COLUMNS = {
 }
 _PRAGMAS = "PRAGMA cache_size = 8192; PRAGMA synchronous = NORMAL; PRAGMA mmap_size = 0"
 _RAW, _PICKLE = 1, 4  # modes
-_ROWS_PER_STATEMENT = 64
+_ROWS_PER_STATEMENT = 150  # old versions of SQLite allow 999 values
 _MAX_DROPPED = 10_000  # in one transaction, so that other processes get in between
 _REPLACE = (
     "UPDATE SET store_time = excluded.store_time, tag = excluded.tag, size = 0, "

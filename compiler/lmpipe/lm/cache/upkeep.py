@@ -83,7 +83,6 @@ def prune(
     """Drop the replies that meet every condition, then the oldest until it fits; return how many.
 
     Args:
-        folder: the cache.
         older_than: minimum age of what is dropped, in seconds.
         max_size: maximum bytes of the database.
         model: the LM whose replies are dropped; `max_size` counts those of all LMs.
@@ -109,7 +108,6 @@ def export(
     """Write the replies of a cache as lines of JSON, in the order in which they came.
 
     Args:
-        folder: the cache.
         model: only the replies of this LM.
         on_damage: called with the key of each entry that is left out, and why.
     """
@@ -133,7 +131,7 @@ def import_(folder: Path, lines: Callable[[], Iterable[bytes]], *, name: str) ->
     """Add exported replies, all or none; return how many were new, and how many known and kept.
 
     Args:
-        folder: the cache; created if missing.
+        folder: the cache, which is created if it is missing.
         lines: opens the exported lines; called twice, to check all before the first is stored.
         name: the name of the lines in messages.
 

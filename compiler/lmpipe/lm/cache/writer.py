@@ -23,12 +23,16 @@ class Writer:
 
     Args:
         connection: the connection to write with, which nothing else uses.
+        patience: seconds to wait for a locked database before replies are dropped.
         size_limit: maximum bytes of the database; beyond it the oldest replies are dropped.
         report: takes what the user should know.
     """
 
-    def __init__(self, connection: Connection, *, size_limit: int, report: Report) -> None:
+    def __init__(
+        self, connection: Connection, *, patience: float, size_limit: int, report: Report
+    ) -> None:
         self._connection = connection
+        self._patience = patience
         self._size_limit = size_limit
         self._report = report
         self._lock = threading.RLock()
@@ -60,10 +64,8 @@ class Writer:
 
     def flush(self) -> None:
         """Return when everything added before is stored, or was dropped with a report."""
-        with self._lock:
-            batch = self._batch
-        if batch is not None:
-            batch.result()
+        if self._batch is not None:
+            self._batch.result()
 
     def close(self) -> None:
         """Flush and end the thread; a later reply starts another."""
@@ -82,11 +84,22 @@ class Writer:
                     rows.append((key, request.lm.model, encode(key, request, reply)))
                 except TypeError as error:  # text that is not Unicode
                     self._report_failure(error)
-            self._connection.use(lambda db: database.store(db, rows))
-            self._connection.use(lambda db: database.drop_to_size(db, self._size_limit))
+            self._store(rows)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run must continue
             self._report_failure(error)
         self._storing = {}
+
+    def _store(self, rows: list[database.Row]) -> None:
+        give_up = time.monotonic() + self._patience
+        while True:
+            try:
+                self._connection.use(lambda db: database.store(db, rows))
+                self._connection.use(lambda db: database.drop_to_size(db, self._size_limit))
+                return
+            except database.ERRORS as error:
+                if "locked" not in str(error) or time.monotonic() >= give_up:
+                    raise
+            time.sleep(_LINGER)
 
     def _report_failure(self, reason: Exception | str) -> None:
         remedy = "check free space, permissions and other processes, or choose another folder"
