@@ -63,11 +63,12 @@ def execute(folder: Path, statement: str, *values: Any) -> list[Any]:
         return connection.execute(statement, values).fetchall()
 
 
-def wait_for_writers() -> None:
-    """Wait until every thread that writes has ended, because nothing more arrives."""
-    for thread in threading.enumerate():
-        if thread.name == "lmpipe-cache":
-            thread.join()
+def put_in_new_thread(cache: Cache) -> threading.Thread:
+    """Store a reply in a cache that has no thread yet, and return the thread that writes it."""
+    before = set(threading.enumerate())
+    cache.put(KEY, REQUEST, REPLY)
+    (thread,) = set(threading.enumerate()) - before
+    return thread
 
 
 @contextmanager

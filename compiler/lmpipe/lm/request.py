@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.lm.lm import LM
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Role = Literal["system", "user", "assistant", "embed"]
 Finish = Literal["stop", "length", "other"]
+_FINISHES = frozenset(get_args(Finish))
 
 # Every field of a `Request` is in one of these two; the cache key has the former, never the latter.
 IN_KEY = ("lm", "messages", "constraint", "sample")
@@ -196,21 +197,22 @@ class Reply:
         Raises:
             ValueError: if it is anything else.
         """
-        match value:
-            case {
-                "text": str(text),
-                "finish": "stop" | "length" | "other" as finish,
-                "usage": {
-                    "prompt_tokens": int(prompt),
-                    "completion_tokens": int(completion),
-                    "cached_prompt_tokens": int(cached_prompt),
-                },
-                "seconds": float() | int() as seconds,
-                "fingerprint": str(fingerprint),
-            }:
-                usage = Usage(prompt, completion, cached_prompt)
-                return Reply(text, finish, usage, float(seconds), fingerprint, cached)
-        raise ValueError("not a stored reply")
+        try:
+            text, finish, seconds = value["text"], value["finish"], value["seconds"]
+            usage, fingerprint = value["usage"], value["fingerprint"]
+            prompt, completion = usage["prompt_tokens"], usage["completion_tokens"]
+            cached_prompt = usage["cached_prompt_tokens"]
+        except (KeyError, TypeError):
+            raise ValueError("not a stored reply") from None
+        if not (
+            type(text) is type(fingerprint) is str
+            and finish in _FINISHES
+            and type(seconds) in (float, int)
+            and type(prompt) is type(completion) is type(cached_prompt) is int
+        ):
+            raise ValueError("not a stored reply")
+        usage = Usage(prompt, completion, cached_prompt)
+        return Reply(text, finish, usage, float(seconds), fingerprint, cached)
 
     def as_cached(self) -> Reply:
         if self.cached:

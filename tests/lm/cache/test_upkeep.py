@@ -168,7 +168,7 @@ def test_import_refuses_all_for_one_damaged_line(folder: Path, tmp_path: Path) -
     exported.append(b"{}\n")
     with pytest.raises(DataError) as refused:
         upkeep.import_(tmp_path / "other", lambda: exported, name="replies.jsonl")
-    assert "replies.jsonl:2: its checksum is wrong" in str(refused.value)
+    assert "replies.jsonl:2: wrong checksum" in str(refused.value)
     assert "replies.jsonl:5: not an exported reply" in str(refused.value)
     assert not (tmp_path / "other").exists()
 

@@ -3,8 +3,7 @@
     get -> ReplyMemory -> Writer, for what is not stored yet -> the connection that reads
     put -> ReplyMemory and Writer -> its thread -> the connection that writes
 
-Damage, a locked database, a full disk or an unusable folder cost a warning and fresh calls, never
-the run.
+Whatever is wrong with the folder costs a warning and fresh calls, never the run.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from lmpipe.lm.cache.writer import Writer
 from lmpipe.lm.request import Reply, Request
 
 _READ = "SELECT mode, value FROM Cache WHERE key = ? AND raw = 1"
-_READ_TIMEOUT = 1.0  # seconds that a call waits for a lock
+_MAX_WAIT = 1.0  # seconds that a call, or a process that forks, waits for a locked database
 _READ_PAUSE = 10.0  # seconds after an error in which calls do not read
 
 
@@ -56,7 +55,7 @@ class Cache:
     ) -> None:
         self.folder = Path(folder)
         self._size_limit = size_limit
-        self._timeout = busy_timeout
+        self._patience = busy_timeout
         self._memory = ReplyMemory(memory)
         self._notices = _Notices(self.folder)
         self._process = 0
@@ -67,9 +66,11 @@ class Cache:
         Raises:
             ConfigError: if somebody planted a pickle in the cache.
         """
-        self._start()
+        if self._process != os.getpid():
+            self._start()
         reply = self._memory.get(key) or self._find(key)
-        self._notices.give()
+        if self._notices.messages:
+            self._notices.give()
         return reply
 
     def put(self, key: str, request: Request, reply: Reply) -> None:
@@ -87,9 +88,11 @@ class Cache:
 
     def close(self) -> None:
         """Write what is left and close the database; a later call opens it again."""
-        self.flush()
+        self._start()
+        self._writer.close()
         self._writing.close()
         self._reading.close()
+        self._notices.give()
 
     def _start(self) -> None:
         """Make, once in each process, the connections and the thread that belong to it.
@@ -99,10 +102,12 @@ class Cache:
         if self._process == os.getpid():
             return
         self._memory.lock = threading.Lock()  # another thread may have held it during the fork
-        report, wait = self._notices.add, min(self._timeout, _READ_TIMEOUT)
+        report, wait = self._notices.add, min(self._patience, _MAX_WAIT)
         self._reading = Connection(self.folder, timeout=wait, create=False, report=report)
-        self._writing = Connection(self.folder, timeout=self._timeout, create=True, report=report)
-        self._writer = Writer(self._writing, size_limit=self._size_limit, report=report)
+        self._writing = Connection(self.folder, timeout=wait, create=True, report=report)
+        self._writer = Writer(
+            self._writing, patience=self._patience, size_limit=self._size_limit, report=report
+        )
         self._paused_until = 0.0
         self._process = os.getpid()
 
@@ -132,25 +137,21 @@ class _Notices:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._subjects: set[str] = set()
-        self._messages: list[str] = []
+        self.messages: list[str] = []
 
     def add(self, subject: str, message: str) -> None:
         if subject not in self._subjects:
             self._subjects.add(subject)
-            self._messages.append(f"the cache {self._folder} {message}")
+            self.messages.append(f"the cache {self._folder} {message}")
 
     def give(self) -> None:
-        messages, self._messages = self._messages, []
+        messages, self.messages = self.messages, []
         for message in messages:
             warnings.warn(message, CacheWarning, stacklevel=3)
 
 
 def default_cache_folder() -> Path:
-    """Return the folder where replies are cached by default.
-
-    `$LMPIPE_CACHE`, else `replies` in `$LMPIPE_HOME`, `$XDG_CACHE_HOME/lmpipe` or
-    `~/.cache/lmpipe`, whichever is set first.
-    """
+    """Return `$LMPIPE_CACHE` if it is set, else `replies` in lmpipe's home folder."""
     if folder := os.environ.get("LMPIPE_CACHE"):
         return Path(folder).expanduser()
     return home_folder() / "replies"

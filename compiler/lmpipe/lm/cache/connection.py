@@ -50,11 +50,11 @@ class Connection:
             sqlite3.Error, OSError, UnicodeDecodeError: if the database cannot be used.
         """
         with self.lock:
-            if self._db is not None and self._file != database.file_id(self._folder):
-                self.close()
-                self._report("replaced", "was deleted or replaced while in use: it is opened again")
+            if self._create:
+                self._close_replaced()
             try:
-                return self._run(work)
+                result = self._run(work)
+                return result if result or not self._close_replaced() else self._run(work)
             except database.ERRORS as error:
                 if self._file is None or not database.is_damage(error):
                     raise
@@ -71,6 +71,14 @@ class Connection:
             if self._db is not None:
                 self._db.close()
                 self._db = None
+
+    def _close_replaced(self) -> bool:
+        """Close the database and return True if the file was deleted or replaced."""
+        if self._db is None or self._file == database.file_id(self._folder):
+            return False
+        self.close()
+        self._report("replaced", "was deleted or replaced while in use: it is opened again")
+        return True
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         if self._db is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -23,8 +24,9 @@ _COLUMNS = {
     *("rowid", "key", "raw", "store_time", "expire_time", "access_time", "access_count"),
     *("tag", "size", "mode", "filename", "value"),
 }
+_PRAGMAS = "PRAGMA cache_size = 8192; PRAGMA synchronous = NORMAL; PRAGMA mmap_size = 0"
 _RAW, _PICKLE = 1, 4  # modes
-_ROWS_PER_STATEMENT = 64
+_ROWS_PER_STATEMENT = 150  # old versions of SQLite allow 999 values
 _MAX_DROPPED = 10_000  # in one transaction, so that other processes get in between
 _REPLACE = (
     "UPDATE SET store_time = excluded.store_time, tag = excluded.tag, size = 0, "
@@ -56,6 +58,7 @@ def connect(folder: Path, timeout: float, *, create: bool = False) -> sqlite3.Co
             from lmpipe.lm.cache.disk import create_tables
 
             create_tables(folder)
+        db.executescript(_PRAGMAS)
     except BaseException:
         db.close()
         raise
@@ -119,9 +122,10 @@ def drop_to_size(db: sqlite3.Connection, size: int) -> int:
 
 def file_id(folder: Path) -> int | None:
     """Return the inode of a cache's database, or None if it is missing."""
-    with suppress(OSError):
-        return (folder / NAME).stat().st_ino
-    return None
+    try:
+        return os.stat(f"{folder}/{NAME}").st_ino
+    except OSError:
+        return None
 
 
 def set_aside(folder: Path, damaged: int, timeout: float) -> Path | None:
@@ -149,7 +153,4 @@ def is_damage(error: Exception) -> bool:
 
 
 def _connect(path: Path, timeout: float) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
-    for pragma in ("cache_size = 8192", "synchronous = NORMAL", "mmap_size = 0"):
-        db.execute(f"PRAGMA {pragma}")
-    return db
+    return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)

@@ -43,13 +43,8 @@ def decode(key: str, data: bytes) -> Reply | None:
 def to_line(key: str, data: bytes, *, stored: str) -> bytes:
     """Write an entry, and when it was stored, as one line of JSON."""
     reply, _, about = _checked_body(key, data).partition(b"\n")
-    value = {
-        "key": key,
-        **orjson.loads(about),
-        "reply": orjson.loads(reply),
-        "stored": stored,
-        "checksum": _checksum(data),
-    }
+    value = {"key": key, **orjson.loads(about), "reply": orjson.loads(reply), "stored": stored}
+    value["checksum"] = _checksum(data)
     return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -61,7 +56,7 @@ def from_line(line: bytes) -> tuple[str, str, bytes]:
             data = _encode(key, Reply.from_json(reply), about)
             if _checksum(data) == checksum:
                 return key, model, data
-            raise ValueError("its checksum is wrong")
+            raise ValueError("wrong checksum")
     raise ValueError("not an exported reply")
 
 
@@ -82,6 +77,5 @@ def _checksum(data: bytes) -> str:
 def _checked_body(key: str, data: bytes) -> bytes:
     body = data[_HEAD:]
     if data[:_HEAD] != _head(key, body):
-        known = data.startswith(_FORMAT)
-        raise ValueError("its checksum is wrong" if known else "not a stored reply")
+        raise ValueError("wrong checksum" if data.startswith(_FORMAT) else "not a stored reply")
     return body

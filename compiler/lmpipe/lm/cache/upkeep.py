@@ -83,7 +83,6 @@ def prune(
     """Drop the replies that meet every condition, then the oldest until it fits; return how many.
 
     Args:
-        folder: the cache.
         older_than: minimum age of what is dropped, in seconds.
         max_size: maximum bytes of the database.
         model: the LM whose replies are dropped; `max_size` counts those of all LMs.
@@ -109,7 +108,6 @@ def export(
     """Write the replies of a cache as lines of JSON, in the order in which they came.
 
     Args:
-        folder: the cache.
         model: only the replies of this LM.
         on_damage: called with the key of each entry that is left out, and why.
     """
@@ -130,12 +128,10 @@ def export(
 
 
 def import_(folder: Path, lines: Callable[[], Iterable[bytes]], *, name: str) -> tuple[int, int]:
-    """Add exported replies to a cache, all or none; those that are there already are kept.
-
-    Returns how many were added, and how many were there already.
+    """Add exported replies, all or none; return how many were new, and how many known and kept.
 
     Args:
-        folder: the cache; created if missing.
+        folder: the cache, which is created if it is missing.
         lines: opens the exported lines; called twice, to check all before the first is stored.
         name: the name of the lines in messages.
 
@@ -143,20 +139,18 @@ def import_(folder: Path, lines: Callable[[], Iterable[bytes]], *, name: str) ->
         DataError: if a line is damaged; names its number.
     """
     problems: list[str] = []
-    for _ in _rows(lines(), name, problems):
-        pass
+    total = sum(1 for _ in _rows(lines(), name, problems))
     if problems:
         raise DataError(
             f"damaged lines: {len(problems)}; nothing was imported. Export the cache again, or "
             f"delete them:{''.join(problems[:_MAX_LINES_NAMED])}"
         )
     rows = _rows(lines(), name, problems)
-    added = known = 0
+    added = 0
     with _opened(folder, create=True) as db:
         while db is not None and (piece := list(islice(rows, _PIECE))):
-            new = database.store(db, piece, replace=False)
-            added, known = added + new, known + len(piece) - new
-    return added, known
+            added += database.store(db, piece, replace=False)
+    return added, total - added
 
 
 def timestamp(seconds: float) -> str:
