@@ -146,5 +146,5 @@ def test_a_deadline_holds_for_vectors_too() -> None:
 
 
 def test_the_embedded_engine_says_that_it_gives_none() -> None:
-    with pytest.raises(ConfigError, match=r"LM\('local'\) gives no embeddings"):
+    with pytest.raises(ConfigError, match=r"LM\('local'\) does not support embeddings"):
         embed(Runtime(retry=RetryPolicy(attempts=1)), LM("local"), "tea")
