@@ -153,7 +153,10 @@ def test_an_lm_without_embeddings_is_refused() -> None:
 
         embed = None  # type: ignore[assignment]
 
-    with answering(Deaf(name="embedder")), pytest.raises(ConfigError, match="does not support embeddings"):
+    with (
+        answering(Deaf(name="embedder")),
+        pytest.raises(ConfigError, match="does not support embeddings"),
+    ):
         retrieving()(ticket=NEAR)
 
 
