@@ -347,7 +347,7 @@ class Serving:
 
     async def stop(self) -> None:
         """Abort all connections, like the death of a process."""
-        # asyncio leaves a socket open that is being accepted while its server closes, and the
+        # asyncio leaves a socket open that is being accepted while its server closes, and its
         # client would wait forever. So stop accepting first, then close.
         for socket in self._server.sockets:
             asyncio.get_running_loop().remove_reader(socket.fileno())

@@ -253,7 +253,7 @@ async def test_an_invalid_address_is_a_config_error(provider: Providers, address
 
 
 async def test_calls_run_concurrently(server: FakeServer) -> None:
-    server.latency = 0.05
+    server.latency = 0.5  # seconds: all requests arrive before the first answer
     provider = OpenAICompatibleProvider(request(server).lm)
     await asyncio.gather(*(provider.complete(request(server)) for _ in range(150)))
     await provider.aclose()
