@@ -15,14 +15,7 @@ from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.scope import scope
 from lmpipe.modules.batch import run_batch
-from lmpipe.modules.binding import (
-    Node,
-    check_fits,
-    count_calls,
-    count_parts,
-    rebuild,
-    walk,
-)
+from lmpipe.modules.binding import Node, check_fits, count_calls, count_parts, rebuild, walk
 from lmpipe.modules.voting import reduce_outcomes, reducer_named, run_members
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import PredictorState, ProgramState, member_states
