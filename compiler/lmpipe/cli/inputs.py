@@ -27,12 +27,12 @@ class InputField:
     Args:
         annotation: its type.
         required: whether it has no default.
-        adapter: validates its values.
+        type_adapter: validates its values.
     """
 
     annotation: Any
     required: bool
-    adapter: pydantic.TypeAdapter[Any]
+    type_adapter: pydantic.TypeAdapter[Any]
 
 
 @dataclass(frozen=True)
@@ -195,14 +195,14 @@ def _from_text(name: str, text: str, field: InputField) -> Any:
     except CallError as error:
         # 123 is a number in JSON, and valid text for `str | None`.
         try:
-            return field.adapter.validate_python(text)
+            return field.type_adapter.validate_python(text)
         except pydantic.ValidationError:
             raise error from None
 
 
 def _validate(name: str, value: Any, field: InputField) -> Any:
     try:
-        return field.adapter.validate_python(value)
+        return field.type_adapter.validate_python(value)
     except pydantic.ValidationError as error:
         raise CallError(
             f"input {name!r} must be {type_name(field.annotation)}, got {value!r:.200}: "
