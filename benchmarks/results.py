@@ -40,7 +40,7 @@ class Row:
         aiohttp: the median of a bare aiohttp client, or None.
         limit: the median of the fastest bare client, or None.
         goal: the goal, in words.
-        reached: whether the goal was reached; None if there is no goal or no figure.
+        reached: whether the goal was reached; None without a goal or a figure.
     """
 
     title: str

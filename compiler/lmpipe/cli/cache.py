@@ -13,12 +13,13 @@ import typer
 
 from lmpipe.cli.failures import ExitCode
 from lmpipe.cli.options import CacheFolder, Json
+from lmpipe.foundation.plural import plural
 
 if TYPE_CHECKING:
     from lmpipe.lm.cache.upkeep import CacheStats
 
 app = typer.Typer(
-    help="Manage the cache of LM replies: count, prune, clear, export, import.",
+    help="Manage the cache of LM replies.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -155,7 +156,7 @@ def export(
     written = _write(file, lines)
     typer.echo(f"exported {_replies(written)} from {folder} to {_name(file)}", err=True)
     if damaged:
-        number = "1 entry that is" if len(damaged) == 1 else f"{len(damaged)} entries that are"
+        number = plural(len(damaged), "entry that is", "entries that are")
         typer.echo(f"  left out {number} damaged or old: {', '.join(damaged[:3])}", err=True)
 
 
@@ -261,7 +262,7 @@ def _print_stats(folder: Path, found: CacheStats) -> None:
 
 
 def _replies(number: int) -> str:
-    return f"{number:,} {'reply' if number == 1 else 'replies'}"
+    return plural(number, "reply", "replies")
 
 
 def _name(file: Path) -> str:

@@ -83,7 +83,7 @@ def command(
         bool, typer.Option("--require-improvement", help="Exit with 3 if the result is not better.")
     ] = False,
 ) -> None:
-    """Compile a program: search for the best candidate, test it once, save it."""
+    """Compile a program: search, test once, save."""
     from lmpipe.cli.overrides import lm_overrides
     from lmpipe.cli.targets import open_runtime, split_target
     from lmpipe.compiling.compile import compile as compile_recipe

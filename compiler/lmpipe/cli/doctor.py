@@ -16,7 +16,10 @@ _MARKS = {"ok": ("ok", "green"), "missing": ("missing", "yellow"), "broken": ("b
 
 
 def command(json: Json = False) -> None:
-    """Check the installation, and print how to install what is missing."""
+    """Check what is installed.
+
+    It prints how to install what is missing.
+    """
     import asyncio
 
     import orjson

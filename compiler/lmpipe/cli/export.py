@@ -34,7 +34,10 @@ def command(
     program: Program = None,
     trust: Trust = False,
 ) -> None:
-    """Write a run's fine-tuning rows: those it trained on, or else its passed rollouts."""
+    """Write the fine-tuning rows of a run.
+
+    They are the rows that it trained on, or else its passed rollouts.
+    """
     from lmpipe.compiling.run_folder import read_artifact
     from lmpipe.errors import DataError
     from lmpipe.foundation.atomic_files import write_file

@@ -253,7 +253,7 @@ def trainer_named(name: str, student: LM) -> Trainer:
         student: the LM whose weights are trained.
 
     Raises:
-        RecipeError: if there is no such trainer.
+        RecipeError: if the name is unknown.
     """
     from lmpipe.lm.providers.openai_compatible import OPENAI_URL
     from lmpipe.weights.hosted_trainer import HostedTrainer

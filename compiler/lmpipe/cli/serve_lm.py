@@ -63,7 +63,10 @@ def command(
     ] = 600.0,
     api_key_env: ApiKeyEnv = None,
 ) -> None:
-    """Serve a model with vLLM until Ctrl-C; vLLM's own flags go after --."""
+    """Serve a model with vLLM until Ctrl-C.
+
+    vLLM's own flags go after --.
+    """
     import asyncio
 
     from lmpipe.cli.overrides import read_key

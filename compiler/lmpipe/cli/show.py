@@ -21,7 +21,10 @@ _POOL_SHOWN = 5
 
 @with_option_groups
 def command(where: TargetOptions) -> None:
-    """Show what was learned; with --program or --trust, also a full prompt."""
+    """Show what a compile learned.
+
+    With --program or --trust, it shows a full prompt too.
+    """
     from lmpipe.cli.overrides import Overrides
     from lmpipe.cli.targets import is_run_folder, open_target
     from lmpipe.compiling.run_folder import read_artifact
