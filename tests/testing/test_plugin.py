@@ -141,7 +141,7 @@ def test_a_recorded_call_that_the_test_does_not_make_fails_the_test(
     test.write_text(one_call)
     result = run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*1 of its 2 recorded calls were not asked for*", "*When?*"])
+    result.stdout.fnmatch_lines(["*1 of its 2 recorded calls were not made*", "*When?*"])
 
 
 def test_a_mark_can_allow_unplayed_calls(project: pytest.Pytester, run: Run) -> None:

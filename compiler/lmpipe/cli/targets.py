@@ -19,6 +19,7 @@ from lmpipe.compiling.recipe import Recipe
 from lmpipe.compiling.run_folder import Artifact, read_artifact
 from lmpipe.compiling.run_weights import attach_weights
 from lmpipe.errors import RecipeError
+from lmpipe.lm.cassettes.layered_store import LayeredStore
 from lmpipe.modules.module import Module
 from lmpipe.settings import configured_lm, current_settings, make_runtime, using
 
@@ -142,7 +143,7 @@ def open_runtime(options: RuntimeOptions, *, view: ProgressView | None = None) -
         on_retry=view.retry if view else None,
     )
     if cassette is not None:
-        runtime.store = cassette.over(runtime.store)
+        runtime.store = LayeredStore(cassette, runtime.store)
     try:
         # The configured LM stays: the LM calls of a metric must not go to the student.
         with using(lm=configured_lm(), runtime=runtime), using_cassette(cassette):

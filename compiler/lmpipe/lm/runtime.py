@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from typing import Protocol
 
 from lmpipe.errors import LMError
 from lmpipe.lm.call import Call
@@ -18,6 +17,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.price_list import price_of
 from lmpipe.lm.providers import Provider, open_provider, weights_of
 from lmpipe.lm.providers.base import OnText, Servers, is_served
+from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import current_scope
 from lmpipe.lm.scripted import ScriptedLM
@@ -25,16 +25,6 @@ from lmpipe.lm.traffic.deadline import before_deadline, check_deadline
 from lmpipe.lm.traffic.endpoint import Endpoint
 from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.lm.usage import Usage
-
-
-class ReplyStore(Protocol):
-    """Where replies are kept: a cache or a cassette. Safe to call from any thread."""
-
-    def get(self, key: str, request: Request) -> Reply | None: ...
-
-    def put(self, key: str, request: Request, reply: Reply) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Runtime:

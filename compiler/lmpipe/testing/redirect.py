@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from lmpipe.errors import ConfigError
 from lmpipe.lm.cassettes.cassette import Cassette, Mode, RecordedCall, RecordedRequest
+from lmpipe.lm.cassettes.layered_store import LayeredStore
+from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.runtime import ReplyStore, Runtime
+from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.settings import intercepting
 from lmpipe.testing.network import block_network
@@ -63,7 +66,10 @@ def redirect_to_cassette(
     """
     hint = hint or 'use_cassette(…, allowed_hosts=["{host}"])'
     block = block_network(allowed_hosts=allowed_hosts, hint=hint)
-    with redirect_stores(cassette.over), nullcontext() if cassette.recording else block:
+    with (
+        redirect_stores(partial(LayeredStore, cassette)),
+        nullcontext() if cassette.recording else block,
+    ):
         yield
 
 

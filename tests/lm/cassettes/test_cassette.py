@@ -1,4 +1,4 @@
-"""Cassettes: modes, recording over a cache, and what a kill or a failure leaves."""
+"""Cassettes: modes, replays, and what a kill or a failure leaves."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from pathlib import Path
 import pytest
 
 from lmpipe.errors import CassetteError, CassetteMissError, ConfigError
-from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.cassettes.cassette import MODES, Cassette, Mode
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request
-from lmpipe.lm.runtime import Runtime
-from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.lm.usage import Usage
 
 
@@ -25,7 +22,7 @@ def asking(question: str, *, lm: LM | None = None, sample: int = 0) -> Request:
 
 
 def use(cassette: Cassette, *questions: str, reply: str = "new") -> list[str]:
-    """Ask questions as a runtime does; the replies of an LM that was asked begin with `reply`."""
+    """Make calls as a runtime does, with an LM whose replies begin with `reply`."""
     got = []
     for question in questions:
         request = asking(question)
@@ -44,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recorded(path: Path) -> Path:
-    """A cassette of the questions a and b."""
+    """A cassette with the questions a and b."""
     with Cassette(path, mode="once") as cassette:
         use(cassette, "a", "b", reply="old")
     return path
@@ -74,7 +71,7 @@ def test_modes_that_record(
 
 
 @pytest.mark.parametrize("mode", ["none", "once"])
-def test_modes_that_replay_what_is_there(mode: Mode, recorded: Path) -> None:
+def test_modes_that_replay(mode: Mode, recorded: Path) -> None:
     before = recorded.read_bytes()
     with Cassette(recorded, mode=mode) as cassette:
         assert use(cassette, "b", "a") == ["old b", "old a"]
@@ -92,18 +89,18 @@ def test_without_a_file_once_records_and_none_fails(path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_one_request_has_one_reply_in_a_session(mode: Mode, recorded: Path) -> None:
+def test_a_request_has_one_reply_in_a_session(mode: Mode, recorded: Path) -> None:
     with Cassette(recorded, mode=mode) as cassette:
         first, again = use(cassette, "a", "a")
     assert first == again
 
 
-def test_there_is_no_other_mode(path: Path) -> None:
+def test_an_unknown_mode_is_refused(path: Path) -> None:
     with pytest.raises(ConfigError, match="expected one of none, once"):
         Cassette(path, mode="forever")  # type: ignore[arg-type]
 
 
-def test_a_reply_comes_back_as_it_was_but_marked_as_cached(path: Path) -> None:
+def test_a_replayed_reply_is_as_recorded_but_marked_as_cached(path: Path) -> None:
     request = asking("a")
     reply = Reply("text", "length", Usage(3, 2, 1), fingerprint="server-1")
     with Cassette(path, mode="once") as cassette:
@@ -111,7 +108,7 @@ def test_a_reply_comes_back_as_it_was_but_marked_as_cached(path: Path) -> None:
     assert Cassette(path).get(request.key(), request) == reply.as_cached()
 
 
-def test_samples_are_recorded_apart(path: Path) -> None:
+def test_samples_are_recorded_separately(path: Path) -> None:
     with Cassette(path, mode="once") as cassette:
         for sample in range(3):
             request = asking("a", sample=sample)
@@ -122,7 +119,7 @@ def test_samples_are_recorded_apart(path: Path) -> None:
     assert found.text == "sample 1"
 
 
-def test_two_servers_with_one_model_are_told_apart(path: Path) -> None:
+def test_two_servers_with_one_model_are_distinguished(path: Path) -> None:
     here, there = (asking("a", lm=LM("vllm/m", base_url=f"http://{x}/v1")) for x in ("a", "b"))
     with Cassette(path, mode="once") as cassette:
         cassette.put("", here, Reply("here"))
@@ -141,14 +138,14 @@ def test_a_server_that_has_moved_replays(path: Path) -> None:
     replay.check()
 
 
-def test_the_calls_played_are_in_the_order_of_their_first_use(recorded: Path) -> None:
+def test_played_calls_are_in_the_order_of_their_first_use(recorded: Path) -> None:
     cassette = Cassette(recorded)
     use(cassette, "b", "a", "b")
     assert [call.request.messages[0].content for call in cassette.played] == ["b", "a"]
     assert cassette.unplayed == ()
 
 
-def test_the_check_names_what_is_left_over(recorded: Path) -> None:
+def test_the_check_names_calls_that_were_not_made(recorded: Path) -> None:
     cassette = Cassette(recorded, remedy="make record")
     use(cassette, "a")
     with pytest.raises(CassetteError, match="1 of its 2 recorded calls") as raised:
@@ -165,79 +162,23 @@ def test_the_check_raises_a_miss_that_was_caught(recorded: Path) -> None:
         cassette.check(allow_unplayed=True)
 
 
-def test_recording_over_a_warm_cache_pays_nothing_and_records_all(
-    path: Path, tmp_path: Path
-) -> None:
-    lm = ScriptedLM(lambda request: "yes")
-    warm = Runtime(store=Cache(tmp_path / "cache"))
-    warm.complete(asking("a", lm=lm))
-    with Cassette(path, mode="rewrite") as cassette:
-        recording = Runtime(store=cassette.over(warm.store))
-        recording.complete(asking("a", lm=lm))
-        recording.complete(asking("b", lm=lm))
-    warm.close()
-    assert len(lm.requests) == 2
-    assert questions(path).keys() == {"a", "b"}
-
-
-def test_what_is_recorded_is_left_in_the_cache_too(path: Path, tmp_path: Path) -> None:
-    lm = ScriptedLM(lambda request: "yes")
-    cache = Cache(tmp_path / "cache")
-    with Cassette(path, mode="rewrite") as cassette:
-        Runtime(store=cassette.over(cache)).complete(asking("a", lm=lm))
-    request = asking("a", lm=lm)
-    assert cache.get(request.key(), request) is not None
-    cache.close()
-
-
-def test_mode_all_asks_the_lm_though_the_cache_knows(path: Path, tmp_path: Path) -> None:
-    lm = ScriptedLM(["first", "second"])
-    cache = Cache(tmp_path / "cache")
-    Runtime(store=cache).complete(asking("a", lm=lm))
-    with Cassette(path, mode="all") as cassette:
-        reply = Runtime(store=cassette.over(cache)).complete(asking("a", lm=lm))
-    cache.close()
-    assert reply.text == "second"
-
-
-class Untouchable:
-    """A store that must not be used."""
-
-    def get(self, key: str, request: Request) -> Reply | None:
-        raise AssertionError("a replay looked into the cache")
-
-    def put(self, key: str, request: Request, reply: Reply) -> None:
-        raise AssertionError("a replay wrote to the cache")
-
-    def close(self) -> None:
-        pass
-
-
-def test_a_replay_never_touches_the_cache(recorded: Path) -> None:
-    store = Cassette(recorded).over(Untouchable())
-    found = store.get("", asking("a"))
-    assert found is not None
-    with pytest.raises(CassetteMissError):
-        store.get("", asking("c"))
-
-
-def test_the_bytes_do_not_depend_on_the_order_in_which_replies_come(path: Path) -> None:
-    spelled = []
+def test_the_file_does_not_depend_on_the_order_of_replies(path: Path) -> None:
+    written = []
     for order in ("abcdef", "fedcba"):
         with Cassette(path, mode="rewrite") as cassette, ThreadPoolExecutor(6) as pool:
             list(pool.map(lambda question: use(cassette, question), order))
-        spelled.append(path.read_bytes())
-    assert spelled[0] == spelled[1]
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
 
 
-def test_recording_the_same_again_leaves_the_same_bytes(recorded: Path) -> None:
+def test_recording_the_same_calls_again_does_not_change_the_file(recorded: Path) -> None:
     before = recorded.read_bytes()
     with Cassette(recorded, mode="rewrite") as cassette:
         use(cassette, "b", "a", reply="old")
     assert recorded.read_bytes() == before
 
 
-def test_a_recording_without_calls_leaves_no_file(recorded: Path) -> None:
+def test_a_recording_without_calls_removes_the_file(recorded: Path) -> None:
     with Cassette(recorded, mode="rewrite"):
         pass
     assert not recorded.exists()
@@ -264,7 +205,7 @@ def killed(path: Path) -> Path:
     return path
 
 
-def test_a_recording_that_was_killed_goes_on_from_there(killed: Path) -> None:
+def test_a_killed_recording_continues(killed: Path) -> None:
     assert not killed.exists()
     part = killed.with_name("one.jsonl.part")
     part.write_bytes(part.read_bytes() + b'{"lm": {"mod')
@@ -274,7 +215,7 @@ def test_a_recording_that_was_killed_goes_on_from_there(killed: Path) -> None:
     assert not part.exists()
 
 
-def test_a_recording_that_was_killed_twice_goes_on_too(killed: Path) -> None:
+def test_a_recording_that_was_killed_twice_continues(killed: Path) -> None:
     cassette = Cassette(killed, mode="rewrite")
     use(cassette, "c")
     cassette.abandon()
@@ -282,7 +223,7 @@ def test_a_recording_that_was_killed_twice_goes_on_too(killed: Path) -> None:
         assert use(again, "a", "c", reply="even newer") == ["before the kill a", "new c"]
 
 
-def test_replaying_does_not_look_at_an_unfinished_recording(killed: Path) -> None:
+def test_a_replay_ignores_an_unfinished_recording(killed: Path) -> None:
     with pytest.raises(CassetteMissError):
         use(Cassette(killed), "a")
 
@@ -298,7 +239,7 @@ def failing(path: Path, error: BaseException, *, answer: bool) -> Callable[[], N
     return record
 
 
-def test_a_failure_with_all_replies_there_still_records(recorded: Path) -> None:
+def test_code_that_fails_with_all_its_replies_is_recorded(recorded: Path) -> None:
     with pytest.raises(AssertionError):
         failing(recorded, AssertionError(), answer=True)()
     assert questions(recorded) == {"z": "new z"}
@@ -307,7 +248,7 @@ def test_a_failure_with_all_replies_there_still_records(recorded: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "answer"), [(AssertionError(), False), (KeyboardInterrupt(), True)]
 )
-def test_what_broke_off_leaves_the_cassette_and_keeps_what_was_paid_for(
+def test_an_interrupted_recording_keeps_the_cassette_and_its_new_calls(
     error: BaseException, answer: bool, recorded: Path
 ) -> None:
     before = recorded.read_bytes()
@@ -318,7 +259,7 @@ def test_what_broke_off_leaves_the_cassette_and_keeps_what_was_paid_for(
         assert use(cassette, "z", reply="even newer") == ["new z"]
 
 
-def test_two_recordings_of_one_file_are_kept_apart(path: Path) -> None:
+def test_two_recordings_of_one_file_are_refused(path: Path) -> None:
     first, second = Cassette(path, mode="rewrite"), Cassette(path, mode="rewrite")
     use(first, "a")
     with pytest.raises(CassetteError, match="by another process"):
@@ -327,7 +268,7 @@ def test_two_recordings_of_one_file_are_kept_apart(path: Path) -> None:
     assert questions(path) == {"a": "new a"}
 
 
-def test_a_reply_that_is_no_unicode_text_is_refused(path: Path) -> None:
+def test_a_reply_that_is_not_unicode_is_refused(path: Path) -> None:
     with Cassette(path, mode="rewrite") as cassette:
         with pytest.raises(CassetteError, match="cannot be recorded"):
             cassette.put("", asking("a"), Reply("\ud800"))

@@ -1,4 +1,4 @@
-"""The file of a cassette: what is written is read back, and damage is told."""
+"""The file of a cassette: what is written is read back, and damage is reported."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def test_what_is_written_is_read_back(
 
 
 @given(cassettes, st.randoms(use_true_random=False))
-def test_the_bytes_do_not_depend_on_the_order_of_calls(
+def test_the_file_does_not_depend_on_the_order_of_calls(
     recorded: list[RecordedCall], rng: random.Random
 ) -> None:
     shuffled = rng.sample(recorded, len(recorded))
     assert dump_calls(shuffled) == dump_calls(recorded)
 
 
-def test_a_line_has_its_keys_in_order_and_nothing_that_goes_without_saying() -> None:
+def test_a_line_has_sorted_keys_and_no_default_values() -> None:
     _, line = dump_calls([call()]).splitlines()
     assert line == (
         b'{"lm":{"max_tokens":512,"model":"vllm/m","temperature":0.0},"messages":'
@@ -82,7 +82,7 @@ def test_a_line_has_its_keys_in_order_and_nothing_that_goes_without_saying() -> 
     )
 
 
-def test_what_calls_share_is_written_once() -> None:
+def test_shared_parts_are_written_once() -> None:
     system = Message("system", "Answer in one word, whatever you are asked. " * 3)
     recorded = [
         RecordedCall(RecordedRequest({"model": "m"}, (system, Message("user", str(n)))), Reply("a"))
@@ -93,7 +93,7 @@ def test_what_calls_share_is_written_once() -> None:
     assert b'{"user":"8"}' in data
 
 
-def test_the_time_that_a_reply_took_is_not_recorded() -> None:
+def test_the_duration_of_a_reply_is_not_recorded() -> None:
     asked = RecordedRequest.of(request())
     slow, fast = (RecordedCall(asked, Reply("me", seconds=s)) for s in (1.0, 2.0))
     assert dump_calls([slow]) == dump_calls([fast])
@@ -114,8 +114,8 @@ def test_no_secret_is_recorded(settings: dict[str, object]) -> None:
     assert b"sesame" not in dump_calls([RecordedCall(asked, Reply("me"))])
 
 
-def test_a_setting_that_is_not_set_does_not_count() -> None:
-    """Or every new setting of `LM` would make all cassettes useless."""
+def test_unset_settings_are_left_out() -> None:
+    """Otherwise every new setting of `LM` would invalidate all cassettes."""
     recorded = call().request
     richer = RecordedRequest({**recorded.lm, "replicas": []}, recorded.messages)
     assert "structured" not in recorded.lm
@@ -123,7 +123,7 @@ def test_a_setting_that_is_not_set_does_not_count() -> None:
     assert richer.id() != recorded.id()
 
 
-def test_the_address_of_the_server_does_not_count() -> None:
+def test_the_url_of_the_server_is_not_part_of_the_id() -> None:
     here, there = (
         RecordedRequest.of(request(base_url=f"http://{host}/v1")) for host in ("here", "there")
     )
@@ -131,12 +131,12 @@ def test_the_address_of_the_server_does_not_count() -> None:
     assert here.base_url != there.base_url
 
 
-def test_the_weights_of_the_embedded_lm_count() -> None:
+def test_the_weights_of_the_embedded_lm_are_recorded() -> None:
     asked = RecordedRequest.of(Request(LM("local"), (Message("user", "Who?"),)))
     assert len(asked.lm["weights"]) == 12
 
 
-def test_scripts_are_told_apart() -> None:
+def test_different_scripts_have_different_ids() -> None:
     first, second = (
         RecordedRequest.of(Request(ScriptedLM([reply]), (Message("user", "Who?"),)))
         for reply in ("a", "b")
@@ -161,11 +161,17 @@ HEAD = b'{"cassette":1}\n'
         (HEAD + b'{"lm":{},"messages":[],"reply":{"text":"a"}}\n', 2, "'model' is missing"),
         (HEAD + b'{"lm":{"model":"m"},"messages":["0f"],"reply":{"text":"a"}}\n', 2, "'0f'"),
         (HEAD + b'{"lm":{"model":"m"},"messages":[{"me":"a"}],"reply":{"text":"a"}}', 2, "'me'"),
-        (HEAD + b'{"lm":{"model":"m"},"messages":[],"reply":{"text":1}}\n', 2, "no reply"),
+        (
+            HEAD + b'{"lm":{"model":"m"},"messages":[],"reply":{"text":1}}\n',
+            2,
+            "reply is not",
+        ),
         (HEAD + b'{"lm":{"model":"m"},"messages":[],"reply":{"text":"a","usage":{"x":1}}}', 2, "x"),
     ],
 )
-def test_damage_is_told_with_the_line(data: bytes, line: int, said: str, tmp_path: Path) -> None:
+def test_damage_is_reported_with_the_line(
+    data: bytes, line: int, said: str, tmp_path: Path
+) -> None:
     path = tmp_path / "one.jsonl"
     path.write_bytes(data)
     if not line:
@@ -190,7 +196,7 @@ def test_two_replies_to_one_request_are_refused(tmp_path: Path) -> None:
 
 
 @given(st.data())
-def test_a_damaged_file_is_read_or_refused_and_nothing_else(
+def test_a_damaged_file_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     whole = dump_calls([call(), call("When?")])
@@ -202,7 +208,7 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(
         read_calls(path)
 
 
-def test_a_half_written_last_line_is_let_be_where_that_is_said(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_ignored_on_request(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     path.write_bytes(dump_calls([call()]) + b'{"lm":{"mod')
     assert len(read_calls(path, torn=True)) == 1

@@ -9,6 +9,7 @@ import pytest
 import lmpipe
 from lmpipe.errors import CassetteError, CassetteMissError
 from lmpipe.lm.cassettes.cassette import Cassette
+from lmpipe.lm.cassettes.layered_store import LayeredStore
 from lmpipe.lm.request import Message, Reply, Request
 
 SUBJECT = {"rows": "ab", "settings": {"rank": 16}}
@@ -105,7 +106,7 @@ def test_an_interrupted_recording_resumes_with_its_records(tmp_path: Path) -> No
 def test_a_layered_store_passes_records_to_its_cassette(tmp_path: Path) -> None:
     record(tmp_path / "tape.jsonl")
     with Cassette(tmp_path / "tape.jsonl") as tape:
-        assert tape.over(None).get_record("training", SUBJECT) == VALUE  # type: ignore[attr-defined]
+        assert LayeredStore(tape, None).get_record("training", SUBJECT) == VALUE
 
 
 def test_equal_records_give_equal_bytes(tmp_path: Path) -> None:

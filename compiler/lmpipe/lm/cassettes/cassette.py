@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import IO, Any, Literal, Self, get_args
 
 from lmpipe.errors import CassetteError, CassetteMissError, ConfigError
 from lmpipe.foundation.atomic_files import lock_file, write_file
@@ -26,9 +26,6 @@ from lmpipe.lm.cassettes.records import (
 )
 from lmpipe.lm.request import Reply, Request
 
-if TYPE_CHECKING:
-    from lmpipe.lm.runtime import ReplyStore
-
 __all__ = ["MODES", "Cassette", "Mode", "RecordedCall", "RecordedRequest"]
 
 Mode = Literal["none", "once", "new_episodes", "rewrite", "all"]
@@ -38,27 +35,27 @@ _Key = tuple[str, str]
 
 
 class Cassette:
-    """Recorded LM calls, to be replayed without an LM. Safe to share between threads.
+    """Recorded LM calls that replay without an LM. Safe to share between threads.
 
-    What is recorded lies in `<path>.part` as it comes, and becomes the cassette when that is
-    closed. A recording that was killed goes on from there.
+    New calls are appended to `<path>.part`, which becomes the cassette when it is closed. After a
+    kill, the next recording continues from that file.
 
     Args:
         path: the file.
-        mode: `none` replays, and a call that is not recorded is an error; `once` records if there
-            is no such file, and else is `none`; `new_episodes` replays what is recorded and adds
-            what is not; `rewrite` starts afresh, and so drops what is not asked for any more;
-            `all` asks the LM for every call, replaces what is recorded of them and keeps the
-            others.
-        remedy: the command that records again, for messages.
+        mode: `none` replays, and a call that is not recorded is an error. `once` records if the
+            file does not exist, and else is `none`. `new_episodes` replays recorded calls and
+            records others. `rewrite` starts a new cassette, so calls that are no longer made are
+            dropped. `all` calls the LM every time, replaces the recordings of those calls and
+            keeps the others.
+        remedy: the command that records again, for error messages.
 
     Attributes:
-        recording: whether calls are recorded, as the mode and the file have it.
-        misses: the errors of the calls that were not found.
+        recording: whether calls are recorded, according to the mode and the file.
+        misses: the errors of calls that were not found.
 
     Raises:
         CassetteError: if the file is damaged.
-        ConfigError: if there is no such mode.
+        ConfigError: if the mode does not exist.
     """
 
     def __init__(self, path: str | Path, *, mode: Mode = "none", remedy: str = "") -> None:
@@ -85,59 +82,59 @@ class Cassette:
 
     @property
     def played(self) -> tuple[RecordedCall, ...]:
-        """The calls that were asked for, recorded just now or before, in the order of first use."""
+        """The calls made so far, replayed or recorded, in the order of first use."""
         with self._lock:
             return tuple(self._played.values())
 
     @property
     def unplayed(self) -> tuple[RecordedCall, ...]:
-        """The recorded calls that nothing asked for, in the order of the file."""
+        """The recorded calls that were not made, in the order of the file."""
         with self._lock:
             return tuple(c for key, c in self._calls.items() if key not in self._played)
 
     @property
     def answered(self) -> bool:
-        """Whether every call that was asked for has got its reply."""
+        """Whether every call that was made has its reply."""
         return not self._unanswered and not self.misses and not self._records.missing
 
     def get(self, key: str, request: Request) -> Reply | None:
-        """The recorded reply to a request, marked as cached; None if the LM is to be asked.
+        """Return the recorded reply to a request, marked as cached, or None to call the LM.
 
         Raises:
-            CassetteMissError: if it is not recorded and nothing is to be recorded.
+            CassetteMissError: if the call is not recorded and this cassette only replays.
         """
-        asked = RecordedRequest.of(request)
-        place = (asked.id(), asked.base_url)
+        recorded = RecordedRequest.of(request)
+        call_key = (recorded.id(), recorded.base_url)
         with self._lock:
-            call = self._find(place)
+            call = self._find(call_key)
             if call is not None:
-                self._played[place if self.recording else _place(call)] = call
+                self._played[call_key if self.recording else _call_key(call)] = call
                 return call.reply.as_cached()
             if self.recording:
-                self._unanswered.add(place)
+                self._unanswered.add(call_key)
                 return None
-        raise self._miss(asked)
+        raise self._miss(recorded)
 
     def put(self, key: str, request: Request, reply: Reply) -> None:
         """Record the reply to a request.
 
         Raises:
-            CassetteError: if it cannot be written.
+            CassetteError: if the reply or the file cannot be written.
         """
         call = RecordedCall(RecordedRequest.of(request), reply)
-        place = _place(call)
+        call_key = _call_key(call)
         with self._lock:
             if self._closed or not self.recording:
                 return
-            self._fresh[place] = self._played[place] = call
-            self._unanswered.discard(place)
+            self._fresh[call_key] = self._played[call_key] = call
+            self._unanswered.discard(call_key)
             self._append(dump_call(call))
 
     def get_record(self, kind: str, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Return the recorded value about a subject; None if it has to be made.
+        """Return the recorded value about a subject, or None if it has to be made.
 
         Raises:
-            CassetteMissError: if it is not recorded and nothing is to be recorded.
+            CassetteMissError: if it is not recorded and this cassette only replays.
         """
         with self._lock:
             found = self._records.find(record_key(kind, subject), reuse=self.mode != "all")
@@ -149,7 +146,7 @@ class Cassette:
         """Record a value about a subject.
 
         Raises:
-            CassetteError: if it cannot be written.
+            CassetteError: if the reply or the file cannot be written.
         """
         record = Record(kind, subject, value)
         with self._lock:
@@ -157,14 +154,6 @@ class Cassette:
                 return
             self._records.add(record)
             self._append(record.line())
-
-    def over(self, beneath: ReplyStore | None) -> ReplyStore:
-        """This cassette in front of another store, which it does not hide from what is recorded.
-
-        Replaying never touches the other store. Recording takes from it what it holds (but for
-        mode `all`), so that nothing is paid for twice, and leaves new replies there too.
-        """
-        return LayeredStore(self, beneath)
 
     def __enter__(self) -> Self:
         return self
@@ -178,11 +167,11 @@ class Cassette:
         self.finish(well=error is None, interrupted=not isinstance(error, Exception | None))
 
     def finish(self, *, well: bool, interrupted: bool = False) -> None:
-        """Close it; or abandon it, if what was recorded broke off before all replies were there.
+        """Close the cassette, or abandon it if the recording stopped before all replies came.
 
         Args:
-            well: whether what was recorded ended well.
-            interrupted: whether somebody stopped it.
+            well: whether the recorded code succeeded.
+            interrupted: whether the user stopped it.
         """
         if well or (self.answered and not interrupted):
             self.close()
@@ -190,12 +179,12 @@ class Cassette:
             self.abandon()
 
     def close(self) -> None:
-        """Write the file, if this records; what is asked for later is not recorded."""
+        """Write the file if calls were recorded; later calls are not recorded."""
         with self._lock:
             if self._closed or not self.recording:
                 return
             self._closed = True
-            calls = self._result()
+            calls = self._final_calls()
             records = list(self._records.result(played_only=self.mode == "rewrite"))
             data = dump_calls(calls, records)
             any_recorded = bool(calls or records)
@@ -208,20 +197,20 @@ class Cassette:
             self._close_part()
 
     def abandon(self) -> None:
-        """Leave the file as it is; what was recorded stays in `<path>.part` for the next time."""
+        """Keep the file as it is, and the new calls in `<path>.part` for the next recording."""
         with self._lock:
             self._closed = True
             self._close_part()
 
     def check(self, *, allow_unplayed: bool = False) -> None:
-        """Check, when all is done, that what was asked for is what is recorded.
+        """Check at the end that the calls made are the calls recorded.
 
         Args:
-            allow_unplayed: whether recorded calls may be left over that nothing asked for.
+            allow_unplayed: whether some recorded calls may not have been made.
 
         Raises:
-            CassetteMissError: if a call was not found, even if somebody caught the error.
-            CassetteError: if recorded calls are left over.
+            CassetteMissError: if a call was not found, even if that error was caught.
+            CassetteError: if recorded calls were not made.
         """
         if self.misses:
             raise self.misses[0]
@@ -234,25 +223,27 @@ class Cassette:
         if not self.recording and not allow_unplayed:
             check_unplayed(self._records, path=self.path, remedy=self._remedy)
 
-    def _find(self, place: _Key) -> RecordedCall | None:
-        found = self._fresh.get(place)
+    def _find(self, call_key: _Key) -> RecordedCall | None:
+        found = self._fresh.get(call_key)
         if found is None and self.mode != "all":
-            found = self._calls.get(place) or (None if self.recording else self._elsewhere(place))
+            found = self._calls.get(call_key)
+            if found is None and not self.recording:
+                found = self._find_elsewhere(call_key)
         return found
 
-    def _elsewhere(self, place: _Key) -> RecordedCall | None:
-        """The same call of a server at another address, where only one was recorded."""
+    def _find_elsewhere(self, call_key: _Key) -> RecordedCall | None:
+        """Return the same call to a server at another address, if exactly one was recorded."""
         if not self._by_id:
             for (name, _), call in self._calls.items():
                 self._by_id.setdefault(name, []).append(call)
-        same = self._by_id.get(place[0], [])
+        same = self._by_id.get(call_key[0], [])
         return same[0] if len(same) == 1 else None
 
-    def _miss(self, asked: RecordedRequest) -> CassetteMissError:
+    def _miss(self, request: RecordedRequest) -> CassetteMissError:
         from lmpipe.lm.cassettes.explain_miss import explain_miss
 
         calls = list(self._calls.values())
-        error = CassetteMissError(explain_miss(asked, calls, path=self.path, remedy=self._remedy))
+        error = CassetteMissError(explain_miss(request, calls, path=self.path, remedy=self._remedy))
         self.misses.append(error)
         return error
 
@@ -264,8 +255,8 @@ class Cassette:
         self.misses.append(error)
         return error
 
-    def _result(self) -> list[RecordedCall]:
-        if self.mode == "rewrite":  # what a killed recording left may not be asked for any more
+    def _final_calls(self) -> list[RecordedCall]:
+        if self.mode == "rewrite":  # calls of a killed recording may no longer be made
             return list(self._played.values())
         return list({**self._calls, **self._fresh}.values())
 
@@ -284,7 +275,7 @@ class Cassette:
         part = self._part_path.open("a+b")
         if not lock_file(part):
             part.close()
-            raise CassetteError(f"{self.path} is being recorded by another process already")
+            raise CassetteError(f"{self.path} is already being recorded by another process")
         # The last line of a recording that was killed may be torn.
         part.seek(0)
         whole = part.read().rfind(b"\n") + 1
@@ -299,37 +290,5 @@ class Cassette:
             self._part = None
 
 
-def _place(call: RecordedCall) -> _Key:
+def _call_key(call: RecordedCall) -> _Key:
     return call.request.id(), call.request.base_url
-
-
-class LayeredStore:
-    """A cassette in front of a store."""
-
-    def __init__(self, cassette: Cassette, beneath: ReplyStore | None) -> None:
-        self._cassette = cassette
-        self._beneath = beneath
-
-    def get(self, key: str, request: Request) -> Reply | None:
-        reply = self._cassette.get(key, request)
-        if reply is None and self._beneath is not None and self._cassette.mode != "all":
-            reply = self._beneath.get(key, request)
-            if reply is not None:
-                self._cassette.put(key, request, reply)
-        return reply
-
-    def put(self, key: str, request: Request, reply: Reply) -> None:
-        self._cassette.put(key, request, reply)
-        if self._beneath is not None:
-            self._beneath.put(key, request, reply)
-
-    def get_record(self, kind: str, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        return self._cassette.get_record(kind, subject)
-
-    def put_record(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
-        self._cassette.put_record(kind, subject, value)
-
-    def close(self) -> None:
-        """Close the store beneath; the cassette belongs to those who opened it."""
-        if self._beneath is not None:
-            self._beneath.close()

@@ -1,4 +1,4 @@
-"""What to say when a call is not in the cassette: the nearest recording, and what differs."""
+"""Explain that a call is not in the cassette: name the nearest recording and the differences."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from lmpipe.lm.cassettes.file_format import RecordedCall, RecordedRequest
 from lmpipe.lm.cassettes.word_diff import changed_lines
 from lmpipe.lm.request import Constraint, Message
 
-# A recording that is less alike has nothing to do with the call.
-_ALIKE = 0.25
-# How many of the recordings that have the most words in common are looked at closely.
+# A recording with a lower similarity is not shown.
+_MIN_SIMILARITY = 0.25
+# The number of recordings with the most words in common that are compared in detail.
 _COMPARED = 8
 
 
 def explain_miss(
-    asked: RecordedRequest, calls: Collection[RecordedCall], *, path: Path, remedy: str
+    request: RecordedRequest, calls: Collection[RecordedCall], *, path: Path, remedy: str
 ) -> str:
-    """Say that a call is not in a cassette, and what the nearest one in it is.
+    """Explain that a call is not in a cassette, and how the nearest recording differs.
 
     Args:
-        asked: what the LM was to be asked.
-        calls: what the cassette holds.
+        request: the request.
+        calls: the calls in the cassette.
         path: the cassette's file.
-        remedy: how to record again: a command.
+        remedy: the command that records again.
     """
-    shown = shown_path(path)
+    shown, model = shown_path(path), request.lm["model"]
     if not path.is_file():
-        lines = [f"there is no cassette {shown}: this call of {asked.lm['model']} was not recorded"]
-        lines += ["  it asks:", f"    {_excerpt(asked)}", "  record it:"]
+        lines = [f"there is no cassette {shown}: this call of {model} was not recorded"]
+        lines += ["  its last turn:", f"    {_excerpt(request)}", "  record it:"]
     else:
-        lines = [f"{shown} has no reply to this call of {asked.lm['model']}"]
-        lines += _nearest_lines(asked, calls)
-        lines.append("  if the change is meant, record again:")
+        lines = [f"{shown} has no reply to this call of {model}"]
+        lines += _nearest_lines(request, calls)
+        lines.append("  if the change is intended, record again:")
     return "\n".join([*lines, f"    {remedy}"])
 
 
 def explain_unplayed(left: Sequence[RecordedCall], total: int, path: Path, remedy: str) -> str:
-    """Say which recorded calls nothing asked for.
+    """List the recorded calls that were not made.
 
     Args:
         left: those calls.
-        total: how many calls the cassette holds.
+        total: the number of calls in the cassette.
         path: the cassette's file.
-        remedy: how to record again: a command.
+        remedy: the command that records again.
     """
-    lines = [f"{shown_path(path)}: {len(left)} of its {total} recorded calls were not asked for"]
+    lines = [f"{shown_path(path)}: {len(left)} of its {total} recorded calls were not made"]
     lines += [f"    {call.request.lm['model']}: {_excerpt(call.request, 100)}" for call in left[:5]]
     if len(left) > 5:
         lines.append(f"    … and {len(left) - 5} more")
@@ -60,37 +60,44 @@ def explain_unplayed(left: Sequence[RecordedCall], total: int, path: Path, remed
 
 
 def shown_path(path: Path) -> str:
-    """A path as the reader would type it: from the working folder where that holds it."""
+    """Return a path as the user would type it, relative to the working folder if it is inside."""
     here, absolute = Path.cwd(), path.absolute()
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
-def _nearest_lines(asked: RecordedRequest, calls: Collection[RecordedCall]) -> Iterator[str]:
-    likeness, nearest = _nearest(asked, calls)
-    if nearest is None or likeness < _ALIKE:
-        yield f"  none of its {len(calls)} recordings is like it; it asks:"
-        yield f"    {_excerpt(asked)}"
+def _nearest_lines(request: RecordedRequest, calls: Collection[RecordedCall]) -> Iterator[str]:
+    similarity, nearest = _nearest(request, calls)
+    if nearest is None or similarity < _MIN_SIMILARITY:
+        yield f"  no similar call among {_count(calls)}; its last turn:"
+        yield f"    {_excerpt(request)}"
         return
-    same = "the same prompt" if likeness == 1 else f"{min(likeness, 0.99) * 100:.0f} % alike"
-    count = f"{len(calls)} recordings" if len(calls) > 1 else "1 recording"
-    yield f"  nearest of {count}, {same}: [-recorded-] {{+asked now+}}"
-    yield from (f"    {line}" for line in differences(nearest.request, asked))
+    same = "the same prompt" if similarity == 1 else f"{min(similarity, 0.99) * 100:.0f} % alike"
+    yield f"  nearest of {_count(calls)}, {same}: [-recorded-] {{+requested now+}}"
+    yield from (f"    {line}" for line in differences(nearest.request, request))
 
 
-def _excerpt(asked: RecordedRequest, longest: int = 200) -> str:
-    return one_line(asked.messages[-1].content, longest) if asked.messages else ""
+def _count(calls: Collection[RecordedCall]) -> str:
+    return f"{len(calls)} recordings" if len(calls) != 1 else "1 recording"
+
+
+def _excerpt(request: RecordedRequest, longest: int = 200) -> str:
+    return one_line(request.messages[-1].content, longest) if request.messages else ""
 
 
 def _nearest(
-    asked: RecordedRequest, calls: Collection[RecordedCall]
+    request: RecordedRequest, calls: Collection[RecordedCall]
 ) -> tuple[float, RecordedCall | None]:
-    """The recording that is most like a request: by its words, then by its settings."""
+    """Return the recording most similar to a request, by its words, then by its settings."""
     words = _WordSets()
-    mine = words.of(asked)
-    # Which words there are is quick to compare; how often they are there tells the few apart.
+    mine = words.of(request)
+    # Comparing sets of words is fast; counting words then ranks the best few.
     near = nlargest(_COMPARED, calls, key=lambda call: _overlap(mine, words.of(call.request)))
     ranked = [
-        (_likeness(asked, call.request), -sum(1 for _ in _setting_lines(call.request, asked)), call)
+        (
+            _similarity(request, call.request),
+            -sum(1 for _ in _setting_lines(call.request, request)),
+            call,
+        )
         for call in near
     ]
     if not ranked:
@@ -101,7 +108,7 @@ def _nearest(
 
 @dataclass
 class _WordSets:
-    """The words of requests, with those of each turn looked up once."""
+    """The words of requests; those of each turn are found once."""
 
     _turns: dict[str, frozenset[str]] = field(default_factory=dict)
 
@@ -118,8 +125,8 @@ def _overlap(first: frozenset[str], second: frozenset[str]) -> float:
     return len(first & second) / (len(first | second) or 1)
 
 
-def _likeness(first: RecordedRequest, second: RecordedRequest) -> float:
-    """From 0 for no word in common to 1 for the same prompt."""
+def _similarity(first: RecordedRequest, second: RecordedRequest) -> float:
+    """Return the similarity of two prompts: 0 if they share no word, 1 if they are the same."""
     if first.messages == second.messages:
         return 1.0
     texts = [" ".join(m.content for m in request.messages) for request in (first, second)]
@@ -128,24 +135,24 @@ def _likeness(first: RecordedRequest, second: RecordedRequest) -> float:
     return 2 * (words[0] & words[1]).total() / total if total else 0.0
 
 
-def differences(recorded: RecordedRequest, asked: RecordedRequest) -> Iterator[str]:
-    """What differs between two requests, in lines of plain text."""
-    yield from _message_lines(recorded.messages, asked.messages)
-    yield from _setting_lines(recorded, asked)
+def differences(recorded: RecordedRequest, request: RecordedRequest) -> Iterator[str]:
+    """List the differences between two requests as lines of plain text."""
+    yield from _message_lines(recorded.messages, request.messages)
+    yield from _setting_lines(recorded, request)
 
 
-def _message_lines(recorded: Sequence[Message], asked: Sequence[Message]) -> Iterator[str]:
-    matcher = SequenceMatcher(None, recorded, asked, autojunk=False)
+def _message_lines(recorded: Sequence[Message], request: Sequence[Message]) -> Iterator[str]:
+    matcher = SequenceMatcher(None, recorded, request, autojunk=False)
     for kind, a, b, c, d in matcher.get_opcodes():
         if kind == "equal":
             continue
         for place in range(max(b - a, d - c)):
             was = recorded[a + place] if a + place < b else None
-            now = asked[c + place] if c + place < d else None
+            now = request[c + place] if c + place < d else None
             one = was or now
             assert one is not None
-            index, of = (c + place, len(asked)) if now else (a + place, len(recorded))
-            gone = "" if was and now else " (only asked now)" if now else " (only recorded)"
+            index, of = (c + place, len(request)) if now else (a + place, len(recorded))
+            gone = "" if was and now else " (only requested now)" if now else " (only recorded)"
             yield f"{_label(one, index, of)}{gone}"
             if was and now and was.role != now.role:
                 yield f"  role [-{was.role}-] {{+{now.role}+}}"
@@ -161,8 +168,8 @@ def _label(message: Message, index: int, of: int) -> str:
     return f"turn {index + 1} of {of} ({message.role})"
 
 
-def _setting_lines(recorded: RecordedRequest, asked: RecordedRequest) -> Iterator[str]:
-    was, now = _flat(recorded), _flat(asked)
+def _setting_lines(recorded: RecordedRequest, request: RecordedRequest) -> Iterator[str]:
+    was, now = _flat(recorded), _flat(request)
     for name in sorted(was.keys() | now.keys()):
         if name not in now:
             yield f"{name} [-{was[name]}-]"
@@ -170,7 +177,7 @@ def _setting_lines(recorded: RecordedRequest, asked: RecordedRequest) -> Iterato
             yield f"{name} {{+{now[name]}+}}"
         elif was[name] != now[name]:
             yield f"{name} [-{was[name]}-] {{+{now[name]}+}}"
-    first, second = recorded.constraint, asked.constraint
+    first, second = recorded.constraint, request.constraint
     if first and second and first.kind == second.kind and first != second:
         yield "constraint"
         yield from (f"  {line}" for line in changed_lines(first.value, second.value))

@@ -1,4 +1,4 @@
-"""The file of a cassette: one line for each recorded call, in an order that is its own.
+"""The file format of cassettes: one line per recorded call, in an order set by its contents.
 
     {"cassette": 1}
     {"message": {"system": "Route a ticket …"}, "shared": "5f0c2a81d9e4"}
@@ -6,8 +6,8 @@
      "messages": ["5f0c2a81d9e4", {"user": "My card was charged twice"}],
      "reply": {"text": "billing", "usage": {"completion_tokens": 3, "prompt_tokens": 41}}}
 
-(each on one line). Settings that are not set, a reply that stopped by itself and the first sample
-go without saying. What several calls share is written once, before the first of them. Results
+(each on one line). Unset settings, the finish "stop" and the sample 0 are left out. Turns and
+constraints that several calls share are written once, before the first of these calls. Results
 other than LM replies are lines with `record`; see `records`.
 """
 
@@ -31,24 +31,24 @@ from lmpipe.lm.usage import Usage
 
 FORMAT = 1
 
-# Settings with these values are not set. An LM may so get new settings without its old calls
-# being lost.
+# Settings with these values are left out, so that recorded calls stay valid when `LM` gets new
+# settings.
 _UNSET: tuple[Any, ...] = (None, "", "auto", {}, [])
 
-# What is shorter is written where it is used; so is a last turn of some length, for the reader.
-_WORTH_SHARING = 40
-_WORTH_SHARING_LAST = 400
+# Shorter parts are repeated in each call; last turns may be longer, as readers look for them.
+_MIN_SHARED = 40
+_MIN_SHARED_LAST = 400
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """What an LM was asked, as a cassette keeps it.
+    """A request as a cassette stores it.
 
     Args:
-        lm: the settings that can change a reply, as JSON; no secret.
+        lm: the settings that can change a reply, as JSON, without secrets.
         messages: the conversation.
-        constraint: what the reply had to look like, or None.
-        sample: the number of this sample.
+        constraint: the constraint on the reply, or None.
+        sample: the number of the sample.
     """
 
     lm: Mapping[str, Any]
@@ -58,18 +58,18 @@ class RecordedRequest:
 
     @staticmethod
     def of(request: Request) -> RecordedRequest:
-        """Take down a request."""
+        """Convert a request."""
         return RecordedRequest(
             _settings(request.lm), request.messages, request.constraint, request.sample
         )
 
     @property
     def base_url(self) -> str:
-        """The server that was asked, or the empty string."""
+        """The server's URL, or the empty string."""
         return str(self.lm.get("base_url", ""))
 
     def id(self) -> str:
-        """A hash of all but the server's address: a suite replays wherever its server was."""
+        """Hash everything except the server's URL, so that recordings replay at any address."""
         return digest(
             [
                 {name: value for name, value in self.lm.items() if name != "base_url"},
@@ -85,8 +85,8 @@ class RecordedCall:
     """One call of an LM with its reply.
 
     Args:
-        request: what was asked.
-        reply: what came, without the time that it took.
+        request: the request.
+        reply: the reply, without its duration.
     """
 
     request: RecordedRequest
@@ -99,14 +99,14 @@ def _settings(lm: LM) -> dict[str, Any]:
 
 
 def dump_calls(calls: Iterable[RecordedCall], records: Iterable[Record] = ()) -> bytes:
-    """Spell a cassette: the same bytes for the same calls, in whatever order they came."""
-    ordered = sorted(calls, key=_place)
+    """Encode a cassette: the same calls give the same bytes, in any order."""
+    ordered = sorted(calls, key=_sort_key)
     uses = Counter(part for call in ordered for part in _parts(call.request))
     last = {message for call in ordered for message in call.request.messages[-1:]}
     shared = {
         part
         for part, count in uses.items()
-        if count > 1 and _length(part) >= (_WORTH_SHARING_LAST if part in last else _WORTH_SHARING)
+        if count > 1 and _length(part) >= (_MIN_SHARED_LAST if part in last else _MIN_SHARED)
     }
     lines, written = [canonical_json({"cassette": FORMAT})], set()
     for call in ordered:
@@ -114,29 +114,30 @@ def dump_calls(calls: Iterable[RecordedCall], records: Iterable[Record] = ()) ->
             if part in shared and part not in written:
                 written.add(part)
                 kind = "message" if isinstance(part, Message) else "constraint"
-                lines.append(canonical_json({"shared": _name(part), kind: _spell(part)}))
+                lines.append(canonical_json({"shared": _part_id(part), kind: _to_json(part)}))
         lines.append(dump_call(call, shared))
     lines += sorted(record.line() for record in records)
     return b"\n".join(lines) + b"\n"
 
 
 def dump_call(call: RecordedCall, shared: set[Message | Constraint] | None = None) -> bytes:
-    """Spell one call; what is `shared` is named, not repeated.
+    """Encode one call, with references to the `shared` parts.
 
     Raises:
-        CassetteError: if the reply is no valid Unicode text.
+        CassetteError: if the reply is not valid Unicode.
     """
     request, names = call.request, shared or set()
     line: dict[str, Any] = {
         "lm": request.lm,
         "messages": [
-            _name(message) if message in names else _spell(message) for message in request.messages
+            _part_id(message) if message in names else _to_json(message)
+            for message in request.messages
         ],
         "reply": _dump_reply(call.reply),
     }
     if request.constraint is not None:
         known = request.constraint in names
-        line["constraint"] = _name(request.constraint) if known else _spell(request.constraint)
+        line["constraint"] = _part_id(request.constraint) if known else _to_json(request.constraint)
     if request.sample:
         line["sample"] = request.sample
     try:
@@ -147,7 +148,7 @@ def dump_call(call: RecordedCall, shared: set[Message | Constraint] | None = Non
         ) from error
 
 
-def _place(call: RecordedCall) -> tuple[Any, ...]:
+def _sort_key(call: RecordedCall) -> tuple[Any, ...]:
     request = call.request
     constraint = [request.constraint.kind, request.constraint.value] if request.constraint else []
     conversation = [(message.role, message.content) for message in request.messages]
@@ -162,14 +163,14 @@ def _length(part: Message | Constraint) -> int:
     return len(part.content if isinstance(part, Message) else part.value)
 
 
-def _spell(part: Message | Constraint) -> dict[str, str]:
+def _to_json(part: Message | Constraint) -> dict[str, str]:
     if isinstance(part, Message):
         return {part.role: part.content}
     return {part.kind: part.value}
 
 
-def _name(part: Message | Constraint) -> str:
-    return digest(_spell(part))[:12]
+def _part_id(part: Message | Constraint) -> str:
+    return digest(_to_json(part))[:12]
 
 
 def _dump_reply(reply: Reply) -> dict[str, Any]:
@@ -192,14 +193,14 @@ def read_calls(path: Path, *, torn: bool = False) -> dict[tuple[str, str], Recor
 def read_cassette(
     path: Path, *, torn: bool = False
 ) -> tuple[dict[tuple[str, str], RecordedCall], dict[str, Record]]:
-    """Read a cassette: calls by the request's id and the server's address, and records by key.
+    """Read a cassette: calls by the request's id and the server's URL, and records by key.
 
     Args:
         path: the file.
-        torn: whether its last line may be half written, as of a process that was killed.
+        torn: whether its last line may be incomplete because the process was killed.
 
     Raises:
-        CassetteError: if a line is damaged, or two lines answer one request differently.
+        CassetteError: if a line is damaged, or two lines have different replies to one request.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -259,7 +260,7 @@ class _Reader:
     def _call(self, value: dict[str, Any]) -> RecordedCall:
         lm, sample = value["lm"], value.get("sample", 0)
         if not isinstance(lm, dict) or not isinstance(lm["model"], str) or type(sample) is not int:
-            raise ValueError("it is no recorded call")
+            raise ValueError("not a recorded call")
         messages = tuple(self._part(part, _read_message) for part in value["messages"])
         constraint = value.get("constraint")
         if constraint is not None:
@@ -296,14 +297,14 @@ def _read_shared(value: dict[str, Any]) -> Message | Constraint:
 def _read_message(value: dict[Any, Any]) -> Message:
     ((role, content),) = value.items()
     if role not in get_args(Role) or not isinstance(content, str):
-        raise ValueError(f"{role!r} is no role of a message")
+        raise ValueError(f"unknown role {role!r}")
     return Message(role, content)
 
 
 def _read_constraint(value: dict[Any, Any]) -> Constraint:
     ((kind, text),) = value.items()
     if kind not in ("json_schema", "grammar") or not isinstance(text, str):
-        raise ValueError(f"{kind!r} is no kind of constraint")
+        raise ValueError(f"unknown kind of constraint {kind!r}")
     return Constraint(kind, text)
 
 
@@ -312,7 +313,7 @@ def _read_reply(value: dict[str, Any]) -> Reply:
     usage = Usage(**value.get("usage", {}))
     counts = usage.to_json().values()
     if not isinstance(text, str) or finish not in get_args(Finish):
-        raise ValueError("it has no reply that can be read")
+        raise ValueError("its reply is not valid")
     if not all(type(count) is int for count in counts):
-        raise ValueError("the usage of its reply is no number of tokens")
+        raise ValueError("the usage of its reply must be numbers of tokens")
     return Reply(text, finish, usage, fingerprint=str(value.get("fingerprint", "")))

@@ -1,4 +1,4 @@
-"""Two texts set against each other word by word, for people who read plain text."""
+"""Word-by-word differences between two texts, as plain text."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ Piece = tuple[Change, str]
 _TOKEN = re.compile(r"\n|[^\S\n]+|\w+|[^\w\s]")
 _MARKS = {"same": ("", ""), "old": ("[-", "-]"), "new": ("{+", "+}")}
 
-# Stands for the end of a line where that alone is new or gone.
+# Marks an added or removed end of line.
 _END = "⏎"
 
-# Blocks of more tokens are shown whole: to compare them word by word would take seconds.
-_MOST_TOKENS = 3000
-# Blocks that are less alike than this are shown one after the other.
-_ALIKE = 0.4
+# Longer blocks are shown whole, as comparing them word by word would take seconds.
+_MAX_TOKENS = 3000
+# Blocks with a lower similarity are shown one after the other.
+_MIN_SIMILARITY = 0.4
 
 
 def changed_lines(
-    old: str, new: str, *, context: int = 48, longest: int = 160, most: int = 8
+    old: str, new: str, *, context: int = 48, max_change: int = 160, max_lines: int = 8
 ) -> list[str]:
-    """The lines that differ, with `[-what was there-]` and `{+what is there now+}` marked.
+    """Return the lines that differ, with `[-old text-]` and `{+new text+}` marked.
 
     Args:
         old: the text before.
         new: the text after.
-        context: characters shown of unchanged text beside a change.
-        longest: characters shown of one change.
-        most: lines shown; the last one says how many more there are.
+        context: characters of unchanged text shown beside a change.
+        max_change: characters shown of one change.
+        max_lines: lines shown; if there are more, the last one gives their number.
     """
-    lines = [_shorten(line, context, longest) for line in _lines(_pieces(old, new))]
-    if len(lines) > most:
-        lines[most - 1 :] = [f"… and {len(lines) - most + 1} more lines that differ"]
+    lines = [_shorten(line, context, max_change) for line in _lines(_pieces(old, new))]
+    if len(lines) > max_lines:
+        lines[max_lines - 1 :] = [f"… and {len(lines) - max_lines + 1} more lines that differ"]
     return lines
 
 
@@ -68,11 +68,11 @@ def _word_pieces(old: str, new: str) -> Iterator[Piece]:
 
 
 def _middle(before: Sequence[str], after: Sequence[str]) -> Iterator[Piece]:
-    if len(before) + len(after) > _MOST_TOKENS:
+    if len(before) + len(after) > _MAX_TOKENS:
         yield from _whole("".join(before), "".join(after))
         return
     matcher = SequenceMatcher(None, before, after, autojunk=False)
-    if matcher.ratio() < _ALIKE:
+    if matcher.ratio() < _MIN_SIMILARITY:
         yield from _whole("".join(before), "".join(after))
         return
     was, now = "", ""
@@ -81,7 +81,7 @@ def _middle(before: Sequence[str], after: Sequence[str]) -> Iterator[Piece]:
             yield from _whole(was, now)
             yield "same", "".join(before[a:b])
             was, now = "", ""
-        else:  # a space between two changes does not part them
+        else:  # a space between two changes does not separate them
             was, now = was + "".join(before[a:b]), now + "".join(after[c:d])
     yield from _whole(was, now)
 
@@ -101,7 +101,7 @@ def _common(first: Sequence[str], second: Sequence[str]) -> int:
 
 
 def _lines(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
-    """Part the pieces where lines end; lines without a change are left out."""
+    """Split the pieces into lines, and leave out lines without a change."""
     line: list[Piece] = []
     for change, text in pieces:
         *ended, rest = text.split("\n")
@@ -116,7 +116,7 @@ def _lines(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
         yield line
 
 
-def _shorten(line: list[Piece], context: int, longest: int) -> str:
+def _shorten(line: list[Piece], context: int, max_change: int) -> str:
     shown = []
     for place, (change, text) in enumerate(line):
         opening, closing = _MARKS[change]
@@ -126,9 +126,9 @@ def _shorten(line: list[Piece], context: int, longest: int) -> str:
                 shorten_middle(text, head=0 if first else context, tail=0 if last else context)
             )
         else:
-            core = text.strip() or text  # spaces at its ends are better seen outside
+            core = text.strip() or text  # spaces at its ends are shown outside the marks
             before, after = text.split(core, 1)
             shown.append(
-                f"{before}{opening}{shorten_middle(core, head=longest, tail=0)}{closing}{after}"
+                f"{before}{opening}{shorten_middle(core, head=max_change, tail=0)}{closing}{after}"
             )
     return "".join(shown).strip()

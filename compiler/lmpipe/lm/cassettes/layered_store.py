@@ -1,0 +1,58 @@
+"""`LayeredStore`: a cassette in front of a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lmpipe.lm.cassettes.cassette import Cassette
+from lmpipe.lm.reply_store import ReplyStore
+from lmpipe.lm.request import Reply, Request
+
+
+class LayeredStore:
+    """A cassette in front of another store.
+
+    A replay never touches the other store. A recording takes from it what it has, so that nothing
+    is paid for twice (except in mode `all`), and adds new replies to it.
+
+    Args:
+        cassette: the cassette.
+        beneath: the other store, or None.
+    """
+
+    def __init__(self, cassette: Cassette, beneath: ReplyStore | None) -> None:
+        self._cassette = cassette
+        self._beneath = beneath
+
+    def get(self, key: str, request: Request) -> Reply | None:
+        """Return the reply to a request, or None if the LM has to be called.
+
+        Raises:
+            CassetteMissError: if the cassette replays and has no such call.
+        """
+        reply = self._cassette.get(key, request)
+        if reply is None and self._beneath is not None and self._cassette.mode != "all":
+            reply = self._beneath.get(key, request)
+            if reply is not None:
+                self._cassette.put(key, request, reply)
+        return reply
+
+    def put(self, key: str, request: Request, reply: Reply) -> None:
+        """Record the reply to a request and add it to the other store."""
+        self._cassette.put(key, request, reply)
+        if self._beneath is not None:
+            self._beneath.put(key, request, reply)
+
+    def get_record(self, kind: str, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return a record of the cassette; see `Cassette.get_record`."""
+        return self._cassette.get_record(kind, subject)
+
+    def put_record(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        """Add a record to the cassette; see `Cassette.put_record`."""
+        self._cassette.put_record(kind, subject, value)
+
+    def close(self) -> None:
+        """Close the other store; whoever opened the cassette closes it."""
+        if self._beneath is not None:
+            self._beneath.close()

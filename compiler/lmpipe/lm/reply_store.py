@@ -1,0 +1,23 @@
+"""`ReplyStore`: the protocol of caches and cassettes."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from lmpipe.lm.request import Reply, Request
+
+
+class ReplyStore(Protocol):
+    """A store of replies, such as a cache or a cassette. Its methods are called from any thread."""
+
+    def get(self, key: str, request: Request) -> Reply | None:
+        """Return the stored reply to a request, or None."""
+        ...
+
+    def put(self, key: str, request: Request, reply: Reply) -> None:
+        """Store the reply to a request."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left and release files and connections."""
+        ...
