@@ -9,7 +9,7 @@ import pytest
 from helpers.fake_server import FakeServer
 from helpers.killing import WINDOW, RecordingReply, only_run, start
 from helpers.optimizers import EVERY
-from helpers.writer import answer_or_write_body
+from helpers.proposing_lm import answer_or_propose_body
 
 PROGRAM = """
 import os
@@ -28,7 +28,7 @@ recipe = make_recipe(
 @pytest.mark.parametrize("name", list(EVERY))
 def test_a_killed_compile_resumes_and_repeats_no_call(tmp_path: Path, name: str) -> None:
     program = PROGRAM.format(name=name)
-    replies = RecordingReply(alarm_at=170, reply=answer_or_write_body)
+    replies = RecordingReply(alarm_at=170, reply=answer_or_propose_body)
     with FakeServer(replies, latency=0.02) as server:
         killed = start(tmp_path, server.base_url, "--runs=runs", program=program)
         assert replies.alarm.wait(60)

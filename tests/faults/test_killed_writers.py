@@ -1,4 +1,4 @@
-"""Four processes write to one cache at once, and one of them is killed again and again."""
+"""Four processes write to one cache, and one of them is killed repeatedly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lmpipe.lm.cache.cache import Cache
 TESTS = Path(__file__).parent.parent
 WRITES = 5000
 
-# Says what is on disk, as far as it was told, and when each reply was put.
+# Prints the number of the last reply that was flushed, or of each reply with the time of its put.
 WRITER = """
 import sys, time, warnings
 from pathlib import Path
@@ -54,18 +54,18 @@ def start(
 
 
 def kill_after(writer: subprocess.Popen[str], number: int) -> int:
-    """Kill a writer once it has said this number, and return the last one that it said."""
+    """Kill a writer once it has printed a number, and return the last one printed."""
     assert writer.stdout is not None
-    said = [-1]
+    printed = [-1]
     for line in writer.stdout:
-        said.append(int(line))
-        if said[-1] >= number:
+        printed.append(int(line))
+        if printed[-1] >= number:
             writer.kill()
     writer.communicate()
-    return said[-1]
+    return printed[-1]
 
 
-def test_what_was_flushed_is_there_whoever_else_writes_or_is_killed(tmp_path: Path) -> None:
+def test_flushed_replies_survive_kills_and_other_writers(tmp_path: Path) -> None:
     folder = tmp_path / "replies"
     writers = [start(folder, name, flush_every=100) for name in ("a", "b", "c")]
     flushed = -1
@@ -73,7 +73,7 @@ def test_what_was_flushed_is_there_whoever_else_writes_or_is_killed(tmp_path: Pa
         victim = start(folder, "killed", first=flushed + 1, flush_every=100)
         flushed = kill_after(victim, goal)
         assert goal <= flushed < WRITES - 1
-        # Right after its death, and before anybody writes it again.
+        # Immediately after its death, before another process writes.
         survived = execute(folder, "SELECT key FROM Cache WHERE key GLOB 'killed-*'")
         assert {f"killed-{number}" for number in range(flushed + 1)} <= {key for (key,) in survived}
     writers.append(start(folder, "killed", first=flushed + 1, flush_every=100))

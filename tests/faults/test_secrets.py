@@ -1,4 +1,4 @@
-"""What is secret is sent to the server and found nowhere else."""
+"""Secrets are sent to the server and appear nowhere else."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ recipe = make(
 )
 """
 
-# Names say where the secret is handed over; none of them is a word that anything else writes.
+# The names say where each secret is given. Nothing else writes these words.
 SECRETS = {
     "AS_KEY": "sesame-open-7f31",
     "IN_HEADER": "abracadabra-55aa",
@@ -59,7 +59,7 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture(params=["key", "address"])
 def run(request: pytest.FixtureRequest, tmp_path: Path, server: FakeServer) -> Run:
-    """Runs the command line in a folder of its own, with everything that it writes inside."""
+    """Runs the command line in an empty folder that contains everything it writes."""
     (tmp_path / "program.py").write_text(PROGRAM)
 
     unused = {"IN_ADDRESS": ""} if request.param == "key" else {"AS_KEY": ""}
@@ -80,15 +80,15 @@ def run(request: pytest.FixtureRequest, tmp_path: Path, server: FakeServer) -> R
     return invoke
 
 
-def assert_no_secret(folder: Path, *said: str) -> None:
+def assert_no_secret(folder: Path, *outputs: str) -> None:
     files = {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    found = files | {f"output {number}": text.encode() for number, text in enumerate(said)}
+    found = files | {f"output {number}": text.encode() for number, text in enumerate(outputs)}
     for where, content in found.items():
         for name, secret in {**SECRETS, "BASIC": BASIC}.items():
             assert secret.encode() not in content, f"the secret {name} is in {where}"
 
 
-def test_secrets_are_in_no_file_and_no_output_of_a_compile(
+def test_no_file_and_no_output_of_a_compile_contains_a_secret(
     run: Run, server: FakeServer, tmp_path: Path
 ) -> None:
     done = run("compile", "program.py", "--record", "calls.jsonl", "--attempts", "2")
@@ -100,23 +100,23 @@ def test_secrets_are_in_no_file_and_no_output_of_a_compile(
     shown = run("show", str(next((tmp_path / "runs").iterdir())), "--trust")
     outputs = [text for each in (done, exported, shown) for text in (each.stdout, each.stderr)]
     names = {path.suffix for path in tmp_path.rglob("*")}
-    assert {".db", ".jsonl", ".json", ".html", ".log"} <= names  # all of them were there to look at
+    assert {".db", ".jsonl", ".json", ".html", ".log"} <= names  # all kinds of files were checked
     assert_no_secret(tmp_path, *outputs)
 
 
 @pytest.mark.parametrize("status", [400, 401, 500])
-def test_secrets_that_a_server_says_back_are_in_no_error(
+def test_errors_do_not_contain_secrets_that_a_server_repeats(
     run: Run, server: FakeServer, tmp_path: Path, status: int
 ) -> None:
-    said = f"no access with {SECRETS['IN_HEADER']} and {SECRETS['IN_PARAMETER']}"
-    server.fail(500, str(status), body={"error": {"message": said}})
+    message = f"no access with {SECRETS['IN_HEADER']} and {SECRETS['IN_PARAMETER']}"
+    server.fail(500, str(status), body={"error": {"message": message}})
     done = run("compile", "program.py", "--record", "calls.jsonl", "--attempts", "1")
     assert done.returncode != 0
     assert "no access with [secret] and [secret]" in done.stderr
     assert_no_secret(tmp_path, done.stdout, done.stderr)
 
 
-def test_secrets_are_in_no_error_about_a_server_that_is_away(
+def test_errors_about_an_unavailable_server_contain_no_secret(
     run: Run, server: FakeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -1,4 +1,4 @@
-"""Embedding requests take the road of chat requests: keys, stores, flights, accounts, replay."""
+"""Embedding requests are handled like chat requests: keys, stores, coalescing, accounts, replay."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ def embed(runtime: Runtime, lm: LM, *texts: str) -> list[Reply]:
 
 
 def sent(lm: ScriptedLM) -> list[list[str]]:
-    """The texts of each request that reached an LM."""
+    """Return the texts of each request that reached an LM."""
     return [[turn.content for turn in request.messages] for request in lm.requests]
 
 
-def test_the_key_is_that_of_no_chat() -> None:
+def test_the_key_differs_from_that_of_a_chat_request() -> None:
     lm = LM("vllm/m", base_url="http://127.0.0.1:8000/v1")
-    asked = embedding_request(lm, "tea")
+    embedding = embedding_request(lm, "tea")
     chat = Request(lm, (Message("user", "tea"),))
-    assert asked.embeds
+    assert embedding.embeds
     assert not chat.embeds
-    assert asked.key() != chat.key()
-    assert asked.key() == embedding_request(lm, "tea").key() != embedding_request(lm, "cup").key()
+    assert embedding.key() != chat.key()
+    assert (
+        embedding.key() == embedding_request(lm, "tea").key() != embedding_request(lm, "cup").key()
+    )
 
 
-def test_texts_go_out_together_and_come_back_in_order() -> None:
+def test_texts_are_sent_together_and_returned_in_order() -> None:
     lm = ScriptedLM(vectors=lambda text: [len(text), 0.0, 1.0])
     replies = embed(Runtime(), lm, "a", "four", "a")
     assert sent(lm) == [["a", "four"]]
@@ -51,7 +53,7 @@ def test_texts_go_out_together_and_come_back_in_order() -> None:
     assert second[0] == pytest.approx(4 / 17**0.5, abs=1e-3)
 
 
-def test_what_is_stored_is_not_asked_for(tmp_path: Path) -> None:
+def test_stored_vectors_are_not_requested_again(tmp_path: Path) -> None:
     lm = ScriptedLM()
     for _ in range(2):
         runtime = Runtime(store=Cache(tmp_path))
@@ -70,7 +72,7 @@ async def test_one_text_in_flight_is_one_call() -> None:
     assert len(lm.requests) == runtime.fresh_calls
 
 
-def test_texts_in_flight_already_are_joined() -> None:
+def test_a_batch_shares_a_text_that_is_already_in_flight() -> None:
     async def scenario() -> None:
         lm, runtime = _Gated(), Runtime()
         alone = asyncio.create_task(runtime.acomplete(embedding_request(lm, "tea")))
@@ -86,7 +88,7 @@ def test_texts_in_flight_already_are_joined() -> None:
 
 
 class _Gated(ScriptedLM):
-    """Answers when it is told to."""
+    """Replies when it is told to."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +104,7 @@ class _Gated(ScriptedLM):
         return replies
 
 
-def test_texts_that_go_out_together_are_one_call_in_the_accounts() -> None:
+def test_texts_that_are_sent_together_are_one_call_in_the_accounts() -> None:
     lm, runtime = ScriptedLM(name="embedder", price=(1e6, 0.0)), Runtime()
     calls: list[Call] = []
     with scope(calls=calls, role="task"):
@@ -117,14 +119,14 @@ def test_texts_that_go_out_together_are_one_call_in_the_accounts() -> None:
     assert not call.reply.cached
 
 
-def test_nothing_to_embed_is_no_call() -> None:
+def test_without_texts_no_call_is_made() -> None:
     calls: list[Call] = []
     with scope(calls=calls):
         assert embed(Runtime(), ScriptedLM()) == []
     assert calls == []
 
 
-def test_a_cassette_replays_vectors_whatever_goes_together(tmp_path: Path) -> None:
+def test_a_cassette_replays_vectors_in_any_grouping(tmp_path: Path) -> None:
     lm, path = ScriptedLM(), tmp_path / "c.jsonl"
     with Cassette(path, mode="rewrite") as cassette:
         recorded = embed(Runtime(store=cassette), lm, "tea", "cup")
@@ -140,11 +142,11 @@ def test_a_cassette_replays_vectors_whatever_goes_together(tmp_path: Path) -> No
     assert not replaying.requests
 
 
-def test_a_deadline_holds_for_vectors_too() -> None:
+def test_a_deadline_applies_to_vectors_too() -> None:
     with using(runtime=Runtime(), deadline=1e-9), pytest.raises(DeadlineError):
         embed(Runtime(), ScriptedLM(), "tea")
 
 
-def test_the_embedded_engine_says_that_it_gives_none() -> None:
+def test_the_embedded_engine_refuses_to_embed() -> None:
     with pytest.raises(ConfigError, match=r"LM\('local'\) does not support embeddings"):
         embed(Runtime(retry=RetryPolicy(attempts=1)), LM("local"), "tea")

@@ -1,4 +1,4 @@
-"""`LM`: what is a secret stays one."""
+"""`LM`: secrets stay secret, limits and URLs are checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import lmpipe
 from lmpipe.errors import ConfigError
 
 
-def test_secrets_in_parameters_and_addresses_are_neither_identity_nor_shown() -> None:
+def test_secrets_in_parameters_and_urls_are_not_in_the_identity_or_repr() -> None:
     lm = lmpipe.LM(
         "openai/m",
         base_url="http://me:pass@host:1/v1",
@@ -34,7 +34,7 @@ def test_lms_with_other_secrets_are_not_equal() -> None:
     assert one.identity() == two.identity()
 
 
-def test_limits_and_timeout_are_no_part_of_the_identity() -> None:
+def test_limits_and_timeout_are_not_in_the_identity() -> None:
     lm = lmpipe.LM("vllm/m", base_url="http://host/v1")
     other = lm.with_limits(rpm=60, tpm=1000, timeout=5)
     assert (other.limits.rpm, other.limits.tpm, other.timeout) == (60, 1000, 5)
@@ -42,24 +42,34 @@ def test_limits_and_timeout_are_no_part_of_the_identity() -> None:
     assert lm.limits.rpm is None
 
 
-def test_what_is_not_throttled_anew_stays() -> None:
+def test_limits_that_are_not_given_stay() -> None:
     lm = lmpipe.LM("vllm/m", timeout=7).with_limits(in_flight=4).with_limits(rpm=60)
     assert (lm.limits.in_flight, lm.limits.rpm, lm.timeout) == (4, 60, 7)
 
 
 @pytest.mark.parametrize("name", ["in_flight", "rpm", "tpm", "timeout"])
 @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan")])
-def test_limits_that_are_none_are_refused(name: str, value: float) -> None:
+def test_invalid_limits_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be"):
         lmpipe.LM("vllm/m").with_limits(**{name: value})  # type: ignore[arg-type]
 
 
-def test_the_first_address_names_the_endpoint() -> None:
+def test_the_first_url_identifies_the_endpoint() -> None:
     lm = lmpipe.LM("vllm/m", base_url=["http://a/v1/", "http://b/v1", "http://a/v1"])
     assert (lm.base_url, lm.replicas) == ("http://a/v1", ("http://b/v1",))
     assert lm.identity() == lmpipe.LM("vllm/m", base_url="http://a/v1").identity()
 
 
-def test_replicas_of_what_has_none_are_refused() -> None:
+def test_replicas_of_other_providers_are_refused() -> None:
     with pytest.raises(ConfigError, match="several addresses are for OpenAI-compatible servers"):
         lmpipe.LM("anthropic/m", base_url=["http://a/v1", "http://b/v1"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("temperature", -0.1), ("temperature", "hot"), ("max_tokens", 0)]
+)
+def test_invalid_decoding_settings_are_refused(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be"):
+        lmpipe.LM("vllm/m", **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=f"{name} must be"):
+        lmpipe.LM("vllm/m").with_settings(**{name: value})

@@ -43,7 +43,7 @@ TABLE = {
 
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
-    """Each test looks at the installed packages afresh."""
+    """Makes each test search the installed packages again."""
     for known in (price_list._known, price_list._table):
         known.cache_clear()
     yield
@@ -53,7 +53,7 @@ def _forget() -> Iterator[None]:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Puts a package `litellm` on the path that has this table, and that must not be imported."""
+    """Puts a package `litellm` on the path that has this table and fails if it is imported."""
 
     def put(table: str) -> None:
         package = tmp_path / "site" / "litellm"
@@ -78,18 +78,20 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         ("openai/unknown", None),
     ],
 )
-def test_prices_come_from_litellms_table(install: Any, model: str, price: Price | None) -> None:
+def test_prices_come_from_the_table_of_litellm(
+    install: Any, model: str, price: Price | None
+) -> None:
     install(json.dumps(TABLE))
     assert price_of(LM(model)) == price
     assert "litellm" not in sys.modules
 
 
-def test_a_price_that_is_given_comes_first(install: Any) -> None:
+def test_a_given_price_takes_precedence(install: Any) -> None:
     install(json.dumps(TABLE))
     assert price_of(LM("openai/gpt-4o-mini", price=(1, 2))) == Price(1, 2)
 
 
-def test_a_server_of_ones_own_has_no_listed_price(install: Any) -> None:
+def test_a_self_hosted_server_has_no_listed_price(install: Any) -> None:
     install(json.dumps(TABLE))
     assert price_of(LM("vllm/gpt-4o-mini")) is None
     assert price_of(LM("openai/gpt-4o-mini", base_url="http://127.0.0.1:1/v1")) is None
@@ -97,12 +99,12 @@ def test_a_server_of_ones_own_has_no_listed_price(install: Any) -> None:
 
 
 @pytest.mark.parametrize("lm", [LM("local"), LM("local/x.gguf"), ScriptedLM(["a"])])
-def test_what_runs_in_this_process_costs_nothing(lm: LM) -> None:
+def test_lms_in_this_process_cost_nothing(lm: LM) -> None:
     assert price_of(lm) == Price(0.0, 0.0)
 
 
 @pytest.mark.parametrize("table", ["{", "[]", '{"groq/llama": 3}', '{"groq/llama": {"a": 1}}'])
-def test_a_damaged_table_lists_no_prices(install: Any, table: str) -> None:
+def test_a_damaged_table_lists_no_price(install: Any, table: str) -> None:
     install(table)
     assert price_of(LM("groq/llama")) is None
 
@@ -113,19 +115,31 @@ def test_without_litellm_no_price_is_known(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    "price", [(1,), (1, 2, 3, 4), (-1, 2), (1, float("nan")), "12", ("1", "2")]
+    ("price", "match"),
+    [
+        ((1,), "dollars per million tokens"),
+        ((1, 2, 3, 4), "dollars per million tokens"),
+        ("12", "dollars per million tokens"),
+        (12, "dollars per million tokens"),
+        ((-1, 2), "prompt must be 0 or more"),
+        ((1, float("nan")), "completion must be a finite number"),
+        (("1", "2"), "prompt must be a number"),
+        ((1, 2, -1), "cached must be 0 or more"),
+    ],
 )
-def test_a_wrong_price_is_refused(price: Any) -> None:
-    with pytest.raises(ConfigError, match="dollars per million tokens"):
+def test_an_invalid_price_is_refused(price: Any, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
         LM("vllm/m", price=price)
 
 
 def test_an_lm_with_other_settings_keeps_its_price() -> None:
     lm = LM("vllm/m", price=(1, 2, 0.5))
-    assert lm.with_settings(temperature=0.5).price == lm.named("vllm/n").price == Price(1, 2, 0.5)
+    assert (
+        lm.with_settings(temperature=0.5).price == lm.with_model("vllm/n").price == Price(1, 2, 0.5)
+    )
 
 
-def test_prompt_tokens_in_the_prefix_cache_have_a_price_of_their_own() -> None:
+def test_prompt_tokens_in_the_prefix_cache_have_a_separate_price() -> None:
     usage = Usage(1000, 100, cached_prompt_tokens=600)
     assert Price(2.0, 10.0, 0.5).cost(usage) == pytest.approx((400 * 2 + 600 * 0.5 + 1000) / 1e6)
     assert Price(2.0, 10.0).cost(usage) == pytest.approx((1000 * 2 + 1000) / 1e6)
@@ -136,9 +150,9 @@ _DOLLARS = st.floats(0, 1000)
 
 
 @given(st.builds(Usage, _TOKENS, _TOKENS, _TOKENS), _DOLLARS, _DOLLARS, st.floats(0, 1))
-def test_the_prefix_cache_never_makes_a_call_dearer(
+def test_the_prefix_cache_never_makes_a_call_more_expensive(
     usage: Usage, prompt: float, completion: float, share: float
 ) -> None:
     price = Price(prompt, completion, share * prompt)
     assert 0 <= price.cost(usage) <= price.full_cost(usage) * (1 + 1e-12)
-    assert price.full_cost(usage) <= price.dearest * usage.tokens / 1e6 * (1 + 1e-12)
+    assert price.full_cost(usage) <= price.highest * usage.tokens / 1e6 * (1 + 1e-12)

@@ -1,4 +1,4 @@
-"""What a cache key is made of: every field says whether it belongs to it."""
+"""Cache keys: every field of an LM and a request is either in the key or not."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lmpipe.lm.lm import LM, Limits
 from lmpipe.lm.request import Constraint, Message, Prefix, Request
 from lmpipe.lm.tls import TLS
 
-ASKED = (Message("system", "be brief"), Message("user", "hi"))
+MESSAGES = (Message("system", "be brief"), Message("user", "hi"))
 
-# One other value for every field of an LM.
+# Another value for every field of an LM.
 OTHER_LM: dict[str, Any] = {
     "model": "openai/other",
     "base_url": "http://other:1/v1",
@@ -42,7 +42,7 @@ OTHER_REQUEST: dict[str, Any] = {
     "messages": (Message("user", "hi"),),
     "constraint": Constraint("grammar", 'root ::= "a"'),
     "sample": 1,
-    "prefix": Prefix(ASKED[:1]),
+    "prefix": Prefix(MESSAGES[:1]),
 }
 
 
@@ -55,40 +55,40 @@ def lm(**changes: Any) -> LM:
 
 
 def key(**changes: Any) -> str:
-    return Request(**{"lm": lm(), "messages": ASKED, **changes}).key()
+    return Request(**{"lm": lm(), "messages": MESSAGES, **changes}).key()
 
 
 @pytest.mark.parametrize(
     ("kind", "room"), [(LM, lm_room), (Request, request_room)], ids=["LM", "Request"]
 )
-def test_every_field_is_in_the_key_or_said_not_to_be(kind: Any, room: Any) -> None:
+def test_every_field_is_declared_to_be_in_the_key_or_not(kind: Any, room: Any) -> None:
     fields = {field.name for field in dataclasses.fields(kind)}
     assert sorted(fields) == sorted([*room.IN_KEY, *room.NOT_IN_KEY])
 
 
 @pytest.mark.parametrize("name", lm_room.IN_KEY)
-def test_what_is_in_the_key_changes_it(name: str) -> None:
+def test_a_field_of_the_lm_in_the_key_changes_it(name: str) -> None:
     assert key(lm=lm(**{name: OTHER_LM[name]})) != key()
 
 
 @pytest.mark.parametrize("name", lm_room.NOT_IN_KEY)
-def test_what_is_not_in_the_key_leaves_it(name: str) -> None:
+def test_a_field_of_the_lm_outside_the_key_does_not_change_it(name: str) -> None:
     assert key(lm=lm(**{name: OTHER_LM[name]})) == key()
 
 
 @pytest.mark.parametrize("name", request_room.IN_KEY)
-def test_what_a_request_has_in_the_key_changes_it(name: str) -> None:
+def test_a_field_of_the_request_in_the_key_changes_it(name: str) -> None:
     assert key(**{name: OTHER_REQUEST[name]}) != key()
 
 
 @pytest.mark.parametrize("name", request_room.NOT_IN_KEY)
-def test_what_a_request_has_not_in_the_key_leaves_it(name: str) -> None:
+def test_a_field_of_the_request_outside_the_key_does_not_change_it(name: str) -> None:
     assert key(**{name: OTHER_REQUEST[name]}) == key()
 
 
-def test_weights_of_ones_own_are_in_the_key() -> None:
-    asked = Request(lm(), ASKED)
-    assert asked.key("one") != asked.key("two") != asked.key()
+def test_the_hash_of_local_weights_is_in_the_key() -> None:
+    request = Request(lm(), MESSAGES)
+    assert request.key("one") != request.key("two") != request.key()
 
 
 roles = st.sampled_from(["system", "user", "assistant"])
@@ -99,7 +99,7 @@ constraints = st.none() | st.builds(
 
 
 @given(turns, constraints, st.integers(0, 9), st.data())
-def test_a_prefix_saves_work_and_changes_nothing(
+def test_a_prefix_does_not_change_the_key(
     messages: tuple[Message, ...], constraint: Constraint | None, sample: int, data: st.DataObject
 ) -> None:
     shared = messages[: data.draw(st.integers(0, len(messages)))]
@@ -113,7 +113,7 @@ def test_a_prefix_saves_work_and_changes_nothing(
 
 
 @given(turns, turns)
-def test_other_conversations_have_other_keys(
+def test_different_conversations_have_different_keys(
     one: tuple[Message, ...], two: tuple[Message, ...]
 ) -> None:
     assert (key(messages=one) == key(messages=two)) == (one == two)
@@ -125,7 +125,7 @@ def test_an_lm_with_other_settings_has_another_key() -> None:
     assert first.identity_json == lm(price=(1.0, 2.0)).identity_json
 
 
-def test_headers_are_sent_by_either_name_and_never_in_the_key() -> None:
+def test_headers_have_two_names_and_are_never_in_the_key() -> None:
     one = lmpipe.LM("openai/m", headers={"X-Token": "t"})
     two = lmpipe.LM("openai/m", extra_headers={"X-Token": "t"})
     assert one.headers == two.headers == {"X-Token": "t"}

@@ -1,4 +1,4 @@
-"""The one road to the LM: store, coalescing, limits, retries, accounts."""
+"""The runtime: store, coalescing, limits, retries, accounts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Memory:
 
 
 class Gate:
-    """Counts who waits in it."""
+    """Counts the calls that wait in it."""
 
     def __init__(self) -> None:
         self.reached, self.opened = asyncio.Event(), asyncio.Event()
@@ -56,7 +56,7 @@ class Gate:
 
 
 class GatedLM(ScriptedLM):
-    """Answers when told to."""
+    """Replies when its gate is opened."""
 
     def __init__(self, script: Callable[[Request], str] = lambda request: "ok") -> None:
         super().__init__(script)
@@ -77,7 +77,7 @@ def request(lm: LM, text: str = "x", sample: int = 0) -> Request:
 
 
 def on_the_loop(test: Callable[[], Awaitable[None]]) -> None:
-    """Run a scenario on the library's loop, where the order of its steps is certain."""
+    """Run a scenario on the library's loop, where the order of its steps is fixed."""
 
     async def bounded() -> None:
         async with asyncio.timeout(10):
@@ -107,7 +107,7 @@ def test_identical_requests_in_flight_are_one_call() -> None:
     on_the_loop(scenario)
 
 
-def test_different_requests_in_flight_are_their_own_calls() -> None:
+def test_different_requests_in_flight_are_separate_calls() -> None:
     async def scenario() -> None:
         lm, runtime = GatedLM(), Runtime()
         lm.gate.opened.set()
@@ -119,12 +119,12 @@ def test_different_requests_in_flight_are_their_own_calls() -> None:
     on_the_loop(scenario)
 
 
-def test_without_a_store_the_next_request_is_asked_again() -> None:
+def test_without_a_store_a_later_request_is_a_fresh_call() -> None:
     lm, runtime = ScriptedLM(["a", "b"]), Runtime()
     assert [runtime.complete(request(lm)).text for _ in range(2)] == ["a", "b"]
 
 
-def test_a_waiter_that_gives_up_takes_nothing_from_the_others() -> None:
+def test_cancelling_one_caller_does_not_affect_the_others() -> None:
     async def scenario() -> None:
         lm, runtime = GatedLM(), Runtime()
         first, second = (asyncio.create_task(runtime.acomplete(request(lm))) for _ in range(2))
@@ -139,7 +139,7 @@ def test_a_waiter_that_gives_up_takes_nothing_from_the_others() -> None:
     on_the_loop(scenario)
 
 
-def test_a_reply_that_nobody_waits_for_any_more_is_still_stored() -> None:
+def test_a_caller_can_repeat_a_cancelled_request() -> None:
     async def scenario() -> None:
         lm, store = GatedLM(), Memory()
         runtime = Runtime(store=store)
@@ -153,7 +153,7 @@ def test_a_reply_that_nobody_waits_for_any_more_is_still_stored() -> None:
     on_the_loop(scenario)
 
 
-def test_waiters_share_an_error_and_the_next_one_asks_again() -> None:
+def test_callers_share_an_error_and_a_later_one_tries_again() -> None:
     answers = iter([LMRequestError("no"), "fine"])
 
     def script(request: Request) -> str:
@@ -196,13 +196,13 @@ def test_threads_and_loops_coalesce_too() -> None:
     for thread in threads:
         thread.join(10)
     assert texts == ["ok"] * 10
-    assert lm.gate.most == 1  # never two at once, whoever came when
+    assert lm.gate.most == 1  # never two at once, whenever each caller came
 
 
 # --- the store
 
 
-def test_a_stored_reply_is_not_asked_for() -> None:
+def test_a_stored_reply_is_returned() -> None:
     lm, store = ScriptedLM(["a"]), Memory()
     fresh = Runtime(store=store).complete(request(lm))
     again = Runtime(store=store).complete(request(lm))
@@ -240,7 +240,7 @@ def test_close_releases_providers_and_store() -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.5}])
-def test_no_more_requests_are_in_flight_than_allowed(settings: dict[str, float]) -> None:
+def test_the_number_of_requests_in_flight_is_limited(settings: dict[str, float]) -> None:
     async def scenario() -> None:
         lm, runtime = GatedLM(), Runtime(max_in_flight=3)
         lms = [lm.with_settings(**settings) if settings else lm for _ in range(10)]
@@ -267,7 +267,7 @@ def unavailable_at_first(times: int) -> Callable[[Request], str]:
     return script
 
 
-def test_an_unavailable_lm_is_asked_again() -> None:
+def test_an_unavailable_lm_is_retried() -> None:
     seen: list[tuple[int, str]] = []
 
     def on_retry(attempt: int, wait: float, error: LMError) -> None:
@@ -279,20 +279,20 @@ def test_an_unavailable_lm_is_asked_again() -> None:
     assert runtime.fresh_calls == 1
 
 
-def test_an_lm_that_stays_away_is_an_error() -> None:
+def test_an_lm_that_stays_unavailable_is_an_error() -> None:
     runtime = Runtime(retry=RetryPolicy(attempts=2, base=0))
     with pytest.raises(LMUnavailableError):
         runtime.complete(request(ScriptedLM(unavailable_at_first(2))))
 
 
-def test_a_refusal_is_not_asked_again() -> None:
+def test_a_refused_request_is_not_retried() -> None:
     lm = ScriptedLM([])
     with pytest.raises(LMRequestError):
         Runtime(retry=RetryPolicy(attempts=5, base=0)).complete(request(lm))
     assert len(lm.requests) == 1
 
 
-def test_a_name_without_provider_is_told() -> None:
+def test_a_model_without_a_provider_is_an_error() -> None:
     with pytest.raises(ConfigError, match="does not name a provider"):
         Runtime(retry=once()).complete(request(LM("gpt-4o")))
 
@@ -322,7 +322,7 @@ def test_calls_are_accounted_cached_or_not() -> None:
     assert calls[0].key == calls[1].key
 
 
-def test_every_waiter_accounts_its_own_call() -> None:
+def test_every_caller_of_a_shared_request_accounts_one_call() -> None:
     async def scenario() -> None:
         lm, runtime = GatedLM(), Runtime()
 
@@ -354,7 +354,7 @@ def test_a_failed_call_is_not_accounted() -> None:
     assert calls == []
 
 
-def test_closing_gives_up_what_nobody_waits_for_any_more() -> None:
+def test_closing_cancels_requests_in_flight() -> None:
     async def scenario() -> None:
         lm, runtime = GatedLM(), Runtime()
         waiting = asyncio.create_task(runtime.acomplete(request(lm)))
@@ -369,11 +369,11 @@ def test_closing_gives_up_what_nobody_waits_for_any_more() -> None:
     on_the_loop(scenario)
 
 
-def test_another_limit_keeps_the_patience() -> None:
-    def away(request: Request) -> str:
-        raise LMUnavailableError("away")
+def test_a_runtime_with_another_limit_keeps_the_retries() -> None:
+    def unavailable(request: Request) -> str:
+        raise LMUnavailableError("unavailable")
 
-    lm = ScriptedLM(away)
+    lm = ScriptedLM(unavailable)
     with pytest.raises(LMUnavailableError):
         Runtime(retry=once()).with_limit(2).complete(request(lm))
     assert len(lm.requests) == 1
@@ -382,16 +382,16 @@ def test_another_limit_keeps_the_patience() -> None:
 # --- several samples
 
 
-def test_samples_of_a_server_that_draws_none_are_in_flight_together() -> None:
+def test_samples_are_in_flight_together_if_the_server_draws_only_one_each() -> None:
     async def scenario() -> None:
         lm, runtime = GatedLM(), Runtime()
-        asked = asyncio.create_task(
+        sampled = asyncio.create_task(
             runtime.acomplete_samples([request(lm, sample=number) for number in range(5)])
         )
         while lm.gate.now < 5:  # noqa: ASYNC110
             await asyncio.sleep(0)
         lm.gate.opened.set()
-        assert len(await asked) == 5
+        assert len(await sampled) == 5
 
     on_the_loop(scenario)
 
@@ -399,11 +399,11 @@ def test_samples_of_a_server_that_draws_none_are_in_flight_together() -> None:
 def test_samples_that_are_stored_are_not_drawn_again() -> None:
     lm = ScriptedLM(lambda request: f"sample {request.sample}")
     runtime = Runtime(store=Memory())
-    asked = [request(lm, sample=number) for number in range(3)]
-    runtime.complete(asked[1])
+    requests = [request(lm, sample=number) for number in range(3)]
+    runtime.complete(requests[1])
     calls: list[Call] = []
     with scope(calls=calls):
-        replies = loop.run_sync(runtime.acomplete_samples(asked))
+        replies = loop.run_sync(runtime.acomplete_samples(requests))
     assert [reply.text for reply in replies] == ["sample 0", "sample 1", "sample 2"]
     assert sorted(reply.cached for reply in replies) == [False, False, True]
     assert (len(lm.requests), len(calls)) == (3, 3)

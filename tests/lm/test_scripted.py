@@ -1,4 +1,4 @@
-"""`ScriptedLM`: replies written by hand."""
+"""`ScriptedLM`: replies from a script."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def ask(lm: ScriptedLM, text: str = "hello there", runtime: Runtime | None = Non
     return (runtime or Runtime()).complete(request).text
 
 
-def test_replies_come_in_turn() -> None:
+def test_replies_come_in_order() -> None:
     lm = ScriptedLM(["a", "b"])
     assert [ask(lm), ask(lm)] == ["a", "b"]
 
 
-def test_one_reply_too_few_is_told() -> None:
+def test_a_script_that_is_too_short_is_an_error() -> None:
     lm = ScriptedLM(["a"])
     ask(lm)
-    with pytest.raises(LMRequestError, match="has 1 replies and was asked once more"):
+    with pytest.raises(LMRequestError, match="ended after 1 replies"):
         ask(lm)
 
 
-def test_a_function_sees_the_request() -> None:
+def test_a_function_receives_the_request() -> None:
     lm = ScriptedLM(lambda request: request.messages[-1].content.upper())
     assert ask(lm, "x") == "X"
     assert [request.messages[-1].content for request in lm.requests] == ["x"]
@@ -59,7 +59,7 @@ def test_scripts_of_one_name_do_not_mix_in_one_runtime() -> None:
     assert [ask(one, runtime=runtime), ask(two, runtime=runtime)] == ["1", "2"]
 
 
-def test_settings_are_those_of_an_lm() -> None:
+def test_it_takes_the_settings_of_an_lm() -> None:
     assert ScriptedLM([], max_tokens=7).max_tokens == 7
     with pytest.raises(ConfigError):
         ScriptedLM([], temperature=-1)

@@ -1,4 +1,4 @@
-"""Accounts: sums by role, predictor and LM, whatever the order; unknown is not nothing."""
+"""Accounts: totals by role, predictor and LM in any order; an unknown price is not zero."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def call(role: str = "task", label: str = "x", lm: str = "a", usage: Usage | Non
 
 
 @given(st.lists(made_calls()), st.randoms(use_true_random=False))
-def test_the_order_of_calls_does_not_change_a_bit(calls: list[Call], rng: random.Random) -> None:
+def test_the_order_of_calls_does_not_matter(calls: list[Call], rng: random.Random) -> None:
     shuffled = rng.sample(calls, len(calls))
     assert Account(calls).to_json() == Account(shuffled).to_json()
 
 
 @given(st.lists(made_calls()), st.lists(made_calls()))
-def test_accounts_add_up(one: list[Call], other: list[Call]) -> None:
+def test_merged_accounts_add_up(one: list[Call], other: list[Call]) -> None:
     merged = Account(one)
     merged.merge(Account(other))
     assert merged == Account([*one, *other])
@@ -64,12 +64,12 @@ def test_every_table_adds_up_to_the_total(calls: list[Call]) -> None:
             assert total.usd == pytest.approx(account.total.usd)
 
 
-def test_roles_stand_in_their_own_order() -> None:
+def test_roles_have_a_fixed_order() -> None:
     account = Account([call(role) for role in ("judge", "teacher", "task")])
     assert list(account.by_role) == ["task", "teacher", "judge"]
 
 
-def test_a_judges_predictor_is_told_apart_from_the_programs() -> None:
+def test_the_predictor_of_a_judge_is_distinguished_from_the_programs() -> None:
     account = Account([call("task"), call("teacher"), call("judge")])
     assert {name: spend.calls for name, spend in account.by_predictor.items()} == {
         "x": 2,
@@ -77,19 +77,22 @@ def test_a_judges_predictor_is_told_apart_from_the_programs() -> None:
     }
 
 
-def test_an_unknown_price_makes_the_sum_unknown_and_leaves_the_others() -> None:
+def test_an_unknown_price_makes_only_its_totals_unknown() -> None:
     account = Account([call(lm="a"), call(lm="c")])
     assert account.total.usd is None
     assert account.by_lm["c"].usd is None
     assert account.by_lm["a"].usd == pytest.approx((50 * 0.15 + 50 * 0.075 + 10 * 0.6) / 1e6)
 
 
-def test_the_worst_case_takes_the_dearest_token_of_the_dearest_lm() -> None:
-    cheap, dear = lmpipe.LM("vllm/a", price=(1, 2)), lmpipe.LM("vllm/b", price=(3, 1), context=100)
-    assert Spend.worst_case(10, [cheap, dear]) == Spend(10, 81920, 10 * 8192 * 3 / 1e6)
+def test_the_worst_case_uses_the_highest_price_of_all_lms() -> None:
+    cheap, expensive = (
+        lmpipe.LM("vllm/a", price=(1, 2)),
+        lmpipe.LM("vllm/b", price=(3, 1), context=100),
+    )
+    assert Spend.worst_case(10, [cheap, expensive]) == Spend(10, 81920, 10 * 8192 * 3 / 1e6)
 
 
-def test_the_worst_case_at_an_unknown_price_is_unknown() -> None:
+def test_with_an_unknown_price_the_worst_case_is_unknown() -> None:
     lms = [lmpipe.LM("vllm/a", price=(1, 2)), lmpipe.LM("vllm/b")]
     assert Spend.worst_case(10, lms).usd is None
 

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import pytest
 from helpers.optimizers import EVERY
+from helpers.proposing_lm import answer_or_propose, proposing_lm
 from helpers.world import NameColour, TwoSteps, recipe, things
-from helpers.writer import answer_or_write, writer
 
 import lmpipe
 from lmpipe.compiling.recipe import prepare
@@ -27,7 +27,11 @@ every = pytest.mark.parametrize("name", [*EVERY, EMBEDDED])
 
 def made(name: str, **changes: object) -> lmpipe.Recipe:
     program = changes.pop("program", None) or TwoSteps()
-    settings = {"student": writer(), "optimizer": EVERY.get(name, EVERY["knn"]), "program": program}
+    settings = {
+        "student": proposing_lm(),
+        "optimizer": EVERY.get(name, EVERY["knn"]),
+        "program": program,
+    }
     if name == EMBEDDED:
         student = changes.get("student", settings["student"])
         settings["embedder"] = embedder(context=getattr(student, "context", 8192))
@@ -79,7 +83,7 @@ def test_the_declared_program_does_not_change(tmp_path: Path, name: str) -> None
 def test_the_result_is_loaded_and_answers(tmp_path: Path, name: str) -> None:
     run = lmpipe.compile(made(name), runs=tmp_path)
     loaded = lmpipe.load(run.path, TwoSteps())
-    with lmpipe.using(lm=writer(), embedder=embedder()):
+    with lmpipe.using(lm=proposing_lm(), embedder=embedder()):
         answered = loaded(thing="apple number 7")
     assert answered.colour in ("red", "green", "blue")
 
@@ -104,7 +108,7 @@ def test_the_plan_bounds_what_is_spent(tmp_path: Path, name: str) -> None:
 def test_a_budget_of_calls_is_never_exceeded(tmp_path: Path, name: str, share: float) -> None:
     whole = lmpipe.compile(made(name), runs=tmp_path / "whole").account.total.calls
     calls = int(whole * share)
-    lm = writer()
+    lm = proposing_lm()
     recipe = made(name, student=lm, budget=lmpipe.Budget(calls=calls))
     lmpipe.compile(recipe, runs=tmp_path, concurrency=8)
     embedder = recipe.embedder
@@ -115,14 +119,14 @@ def test_a_budget_of_calls_is_never_exceeded(tmp_path: Path, name: str, share: f
 @every
 def test_a_budget_of_tokens_is_never_exceeded(tmp_path: Path, name: str) -> None:
     budget = lmpipe.Budget(tokens=200_000)
-    lm = writer(context=1000)
+    lm = proposing_lm(context=1000)
     run = lmpipe.compile(made(name, student=lm, budget=budget), runs=tmp_path)
     assert run.account.total.tokens <= 200_000
 
 
 @every
 def test_a_budget_of_dollars_is_never_exceeded(tmp_path: Path, name: str) -> None:
-    lm = writer(context=1000, price=(1.0, 1.0))
+    lm = proposing_lm(context=1000, price=(1.0, 1.0))
     run = lmpipe.compile(made(name, student=lm, budget=lmpipe.Budget(usd=0.2)), runs=tmp_path)
     assert run.account.total.usd is not None
     assert run.account.total.usd <= 0.2
@@ -161,7 +165,7 @@ def test_unparseable_replies_do_not_stop_the_compile(tmp_path: Path, name: str) 
     def moody(request: Request) -> str:
         # About a third of all replies cannot be parsed.
         turns = "".join(message.content for message in request.messages)
-        return "{" if sum(turns.encode()) % 3 == 0 else answer_or_write(request)
+        return "{" if sum(turns.encode()) % 3 == 0 else answer_or_propose(request)
 
     run = lmpipe.compile(made(name, student=lmpipe.ScriptedLM(moody)), runs=tmp_path)
     assert run.test is not None
@@ -229,7 +233,7 @@ class Interrupting(Stalling):
 @every
 def test_when_the_time_is_over_the_best_so_far_is_kept(tmp_path: Path, name: str) -> None:
     budget = lmpipe.Budget(seconds=3)
-    stalling = Stalling(answer_or_write)
+    stalling = Stalling(answer_or_propose)
     run = lmpipe.compile(made(name, student=stalling, budget=budget), runs=tmp_path, concurrency=1)
     assert "time is over" in run.stopped
     assert run.best.score > 0
@@ -237,7 +241,7 @@ def test_when_the_time_is_over_the_best_so_far_is_kept(tmp_path: Path, name: str
 
 @every
 def test_after_ctrl_c_the_best_so_far_is_kept(tmp_path: Path, name: str) -> None:
-    student = Interrupting(answer_or_write)
+    student = Interrupting(answer_or_propose)
     with pytest.raises(KeyboardInterrupt):
         lmpipe.compile(made(name, student=student), runs=tmp_path, concurrency=1)
     (folder,) = tmp_path.iterdir()
@@ -249,7 +253,7 @@ def test_after_ctrl_c_the_best_so_far_is_kept(tmp_path: Path, name: str) -> None
 
 @every
 def test_another_teacher_lm_only_makes_rollouts_and_proposals(tmp_path: Path, name: str) -> None:
-    teacher, student = writer(name="teacher"), writer()
+    teacher, student = proposing_lm(name="teacher"), proposing_lm()
     run = lmpipe.compile(made(name, student=student, teacher=teacher), runs=tmp_path)
     roles = {
         "scripted/teacher": {"teacher", "proposer"},

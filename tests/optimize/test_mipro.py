@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from helpers.proposing_lm import proposing_lm
 from helpers.world import (
     COLOURS,
     Describe,
@@ -19,7 +20,6 @@ from helpers.world import (
     student,
     things,
 )
-from helpers.writer import writer
 
 import lmpipe
 from lmpipe.errors import ConfigError, InputError
@@ -159,8 +159,8 @@ def test_proposals_use_the_temperature_setting(tmp_path: Path) -> None:
 
 
 def test_each_predictor_gets_its_own_proposals(tmp_path: Path) -> None:
-    asked = writer(name="proposer")
-    run = compiled(tmp_path, program=TwoSteps(), student=writer(), proposer=asked)
+    asked = proposing_lm(name="proposer")
+    run = compiled(tmp_path, program=TwoSteps(), student=proposing_lm(), proposer=asked)
     start = TwoSteps().state()
     for path in start.predictors:
         texts = {one.state[path].instruction for one in tried(run)}
@@ -222,7 +222,7 @@ def test_layouts_and_constraints_can_stay_as_declared(tmp_path: Path) -> None:
     start = start.update({"name": start["name"].replace(layout="json", constrained=True)})
     optimizer = small(layouts=(), try_constrained=False)
     run = compiled(
-        tmp_path, program=program.bind(start), student=writer(), proposer=writer(),
+        tmp_path, program=program.bind(start), student=proposing_lm(), proposer=proposing_lm(),
         optimizer=optimizer,
     )  # fmt: skip
     assert tried(run)
@@ -236,7 +236,7 @@ def test_the_declared_mix_of_layouts_is_among_the_choices(tmp_path: Path) -> Non
     start = program.state()
     start = start.update({"name": start["name"].replace(layout="json", constrained=True)})
     run = compiled(
-        tmp_path, program=program.bind(start), student=writer(), proposer=writer(),
+        tmp_path, program=program.bind(start), student=proposing_lm(), proposer=proposing_lm(),
         optimizer=small(trials=12),
     )  # fmt: skip
     layouts = {tuple(part.layout for part in one.state.predictors.values()) for one in tried(run)}

@@ -97,5 +97,5 @@ async def test_an_lm_without_a_server_is_an_error() -> None:
 
 
 def test_an_embedded_lm_takes_no_adapter() -> None:
-    with pytest.raises(ConfigError, match="takes no adapter"):
+    with pytest.raises(ConfigError, match="cannot use the adapter"):
         LM("local").with_adapter("tone-1")

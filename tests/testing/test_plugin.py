@@ -109,7 +109,7 @@ def test_without_a_recording_a_test_fails_and_shows_how_to_record(
     result = run()
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
-    assert "there is no cassette cassettes/test_ask/test_one.jsonl" in text
+    assert "the cassette cassettes/test_ask/test_one.jsonl does not exist" in text
     assert "pytest test_ask.py::test_one --lm-record=rewrite" in text
     assert server.stats()["requests"] == 0
 

@@ -1,4 +1,4 @@
-"""One LM call as it is accounted: who asked, for what, and what came back."""
+"""`Call`: one LM call in the accounts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Call:
         label: the path of the predictor that made it.
         role: `task`, `teacher`, `proposer`, `judge` or `embedder`.
         lm: the model's name.
-        price: what its tokens cost, or None where that is unknown.
-        reply: the answer.
+        price: the price of its tokens, or None if it is unknown.
+        reply: the reply.
     """
 
     key: str
@@ -30,5 +30,5 @@ class Call:
 
     @property
     def usd(self) -> float | None:
-        """US dollars for its tokens, whether it reached the LM or not; None if unknown."""
+        """The cost of its tokens in US dollars, whether cached or not; None if unknown."""
         return None if self.price is None else self.price.cost(self.reply.usage)

@@ -1,4 +1,4 @@
-"""`LM`: the frozen description of a language model and how it decodes."""
+"""`LM`: the frozen description of a language model."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ DEFAULT_TIMEOUT = 600.0
 
 Structured = Literal["auto", "vllm", "openai", "llamacpp", "none"]
 
-# Every field of an `LM` is in one of these two; the cache key has the former and never the latter.
+# Every field of an `LM` is in one of these; the cache key contains only the first.
 IN_KEY = ("model", "base_url", "temperature", "max_tokens", "structured", "params", "adapter")
 NOT_IN_KEY = ("replicas", "api_key", "headers", "tls", "context", "price", "timeout", "limits")
 
 _ON_SERVERS = ("vllm", "openai", "scripted")
 
-# Names of parameters that carry secrets to servers; `max_tokens` and the like do not match.
+# Matches names of parameters that carry secrets, but not `max_tokens` and the like.
 _SECRET = re.compile(
     r"(^|_)(api_?key|secret|password|credentials?|headers?|authorization|"
     r"(access|auth|ad|bearer|session|security)_token)(_|$)",
@@ -36,16 +36,16 @@ _SECRET = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What each server of an LM may be asked at most; None is no limit of its own.
+    """The rate limits of each server of an LM; None is unlimited.
 
-    Rates are kept evenly: a minute's allowance is never sent as one burst.
+    Requests are spread evenly: the allowance of a minute is never sent as one burst.
 
     Args:
-        in_flight: requests in flight at a time; the runtime's own limit by default. While a
-            server answers that it is overloaded, fewer are sent.
-        rpm: requests per minute.
-        tpm: tokens per minute, prompt and completion together. What a request will take is
-            guessed from those before it, and put right when its reply has come.
+        in_flight: maximum number of requests in flight; by default the limit of the runtime.
+            While a server reports that it is overloaded, the limit is lower.
+        rpm: maximum requests per minute.
+        tpm: maximum tokens per minute, prompt and completion. The tokens of a request are
+            estimated from earlier ones, and corrected when the reply arrives.
 
     Raises:
         ConfigError: if a limit is not above 0.
@@ -62,39 +62,39 @@ class Limits:
 
 @dataclass(frozen=True, init=False, eq=False)
 class LM:
-    """A language model, where it is reached and how it decodes.
+    """A language model: where it is, and how it decodes.
 
     Examples:
-        `LM("local")` is the embedded model, `LM("local/<file>.gguf")` any other weights file,
-        `LM("vllm/<model>", base_url="http://127.0.0.1:8000/v1")` a vLLM server,
-        `LM("openai/<model>", base_url=…)` any OpenAI-compatible server, and
-        `LM("<provider>/<model>")` whatever litellm knows by that name.
+        `LM("local")` is the embedded model, `LM("local/<file>.gguf")` another weights file,
+        `LM("vllm/<model>", base_url="http://127.0.0.1:8000/v1")` a model on a vLLM server,
+        `LM("openai/<model>", base_url=…)` a model on any OpenAI-compatible server, and
+        `LM("<provider>/<model>")` any model that litellm knows by that name.
 
     Args:
         model: `<provider>/<model>`, or `local`.
-        base_url: the server's address, up to and including `/v1`; or several, of replicas of one
-            model. The first one names the endpoint in cache keys, so that replicas may come and
-            go. Requests with the same instruction and demonstrations go to the same replica as
-            long as the load allows it, and those of a replica that fails go to the others.
+        base_url: the server's URL, up to and including `/v1`, or several URLs of replicas. Cache
+            keys contain only the first, so replicas can be added and removed. Requests with the
+            same instruction and demonstrations go to the same replica if its load allows it;
+            requests of a failing replica go to the others.
         api_key: sent to the server; never cached, recorded, logged or shown.
-        headers: further HTTP headers; as secret as the key.
-        tls: certificate files for an `https` server: its authorities, a client certificate.
-        temperature: 0 decodes greedily.
-        max_tokens: the longest reply, in tokens.
-        context: the most tokens that one call can take, prompt and reply together. Budgets of
-            tokens and money reserve this much for a call until its true size is known.
+        headers: additional HTTP headers; as secret as the key.
+        tls: certificate files for an `https` server: authorities and a client certificate.
+        temperature: 0 is greedy decoding.
+        max_tokens: maximum tokens of a reply.
+        context: maximum tokens of a call, prompt and reply. Token and dollar budgets reserve as
+            much for a call until its size is known.
         price: US dollars per million tokens as (prompt, completion) or (prompt, completion,
             cached prompt), for models whose price litellm does not list.
-        timeout: the longest that one request may take, in seconds; then it is asked again.
-        limits: how much each server may be asked at most.
+        timeout: maximum duration of a request in seconds; then it is retried.
+        limits: rate limits of each server.
         structured: how the server takes constraints: `vllm` (`structured_outputs`), `openai`
             (`response_format`), `llamacpp` (`response_format` and `grammar`) or `none`; `auto`
-            asks the server what it is.
-        params: further decoding parameters, passed to the server as they are (JSON values).
-        adapter: the name of a LoRA adapter that answers in place of the model's own weights.
+            detects the server.
+        params: other decoding parameters, passed to the server unchanged (JSON values).
+        adapter: the name of a LoRA adapter to use.
 
     Raises:
-        ConfigError: if a value is out of range or no JSON value.
+        ConfigError: if a value is out of range or not a JSON value.
     """
 
     model: str
@@ -133,8 +133,7 @@ class LM:
     ) -> None:
         if not model:
             raise ConfigError('an LM needs a model name, such as LM("local")')
-        check_number("LM", "temperature", temperature, minimum=0)
-        check_number("LM", "max_tokens", max_tokens, minimum=1, integer=True)
+        _check_decoding(temperature, max_tokens)
         check_number("LM", "context", context, minimum=1, integer=True)
         check_number("LM", "timeout", timeout, above=0)
         if structured not in get_args(Structured):
@@ -142,7 +141,7 @@ class LM:
                 f"LM({model!r}): structured is {structured!r}, must be one of "
                 f"{', '.join(get_args(Structured))}"
             )
-        headers = {**(headers or {}), **params.pop("extra_headers", {})}  # litellm's name for them
+        headers = {**(headers or {}), **params.pop("extra_headers", {})}  # litellm's name
         addresses = [base_url] if isinstance(base_url, str) else list(base_url or ())
         addresses = list(dict.fromkeys(address.rstrip("/") for address in addresses if address))
         if len(addresses) > 1 and model.partition("/")[0] not in _ON_SERVERS:
@@ -197,18 +196,18 @@ class LM:
 
     @property
     def provider(self) -> str:
-        """The part of the name before the first slash: `local`, `vllm`, `openai`, …"""
+        """The part of the model before the first slash: `local`, `vllm`, `openai`, …"""
         return self.model.partition("/")[0]
 
     @property
     def name(self) -> str:
-        """The part of the name after the first slash: what the server calls the model."""
+        """The part of the model after the first slash: its name on the server."""
         return self.model.partition("/")[2]
 
     def identity(self) -> dict[str, Any]:
-        """All that can change a reply, as JSON: goes into cache keys, holds no secret.
+        """Return everything that can change a reply, as JSON for cache keys.
 
-        Parameters such as headers and keys are left out, and so is a password in the address.
+        Secrets are left out: headers, keys and a password in the URL.
         """
         return {
             "model": self.model,
@@ -217,13 +216,13 @@ class LM:
             "max_tokens": self.max_tokens,
             "structured": self.structured,
             "params": without_secrets(self.params),
-            # Left out where there is none: keys from before it was there stay as they are.
+            # Left out if unset, so that older cache keys stay valid.
             **({"adapter": self.adapter} if self.adapter else {}),
         }
 
     @property
     def identity_json(self) -> bytes:
-        """The identity as canonical JSON, worked out once."""
+        """The identity as canonical JSON, computed once."""
         known: bytes | None = self.__dict__.get("_identity_json")
         if known is None:
             known = canonical_json(self.identity())
@@ -238,7 +237,7 @@ class LM:
         tpm: float | None = None,
         timeout: float | None = None,
     ) -> LM:
-        """The same LM with other limits or another timeout, which are no part of its identity.
+        """Return the same LM with other limits or another timeout; its identity stays the same.
 
         Raises:
             ConfigError: if one of them is not above 0.
@@ -251,37 +250,41 @@ class LM:
             changes["timeout"] = timeout
         return self._changed(changes)
 
-    def named(self, model: str) -> LM:
-        """Another model, at the same server if it is of the same provider."""
+    def with_model(self, model: str) -> LM:
+        """Return another model, on the same server if the provider is the same."""
         other = LM(model)
         if other.provider != self.provider:
             return other
         return self._changed({"model": model})
 
     def at(self, base_url: str, *, api_key: str | None = None) -> LM:
-        """The same LM at one address, which is part of its identity; its own key by default."""
+        """Return the same LM at another URL, with its current key unless another is given."""
         changes = {"base_url": base_url, "replicas": (), "api_key": api_key or self.api_key}
         return self._changed(changes)
 
     def with_adapter(self, adapter: str | None) -> LM:
-        """The same LM with the weights of a LoRA adapter, by the name that its server knows.
+        """Return the same LM with a LoRA adapter, named as on the server.
 
         Raises:
-            ConfigError: if this LM is not on a server that takes adapters.
+            ConfigError: if this LM's provider does not support adapters.
         """
         if self.provider not in _ON_SERVERS:
             raise ConfigError(
-                f"LM({self.model!r}) takes no adapter ({adapter}): serve its weights with vLLM "
-                'and name it "vllm/…"'
+                f"LM({self.model!r}) cannot use the adapter {adapter}: serve its weights with vLLM "
+                'and name the model "vllm/…"'
             )
         return self._changed({"adapter": adapter})
 
     def with_settings(self, **settings: Any) -> LM:
-        """A copy with some decoding settings changed; unknown names become `params`."""
-        own = [key for key in ("temperature", "max_tokens") if key in settings]
-        known: dict[str, Any] = {key: settings.pop(key) for key in own}
-        if "temperature" in known:
-            known["temperature"] = float(known["temperature"])
+        """Return a copy with other decoding settings; unknown names become `params`.
+
+        Raises:
+            ConfigError: if a value is out of range.
+        """
+        temperature = settings.pop("temperature", self.temperature)
+        max_tokens = settings.pop("max_tokens", self.max_tokens)
+        _check_decoding(temperature, max_tokens)
+        known: dict[str, Any] = {"temperature": float(temperature), "max_tokens": max_tokens}
         if settings:
             known["params"] = MappingProxyType({**self.params, **settings})
         return self._changed(known)
@@ -295,14 +298,19 @@ class LM:
         return copy
 
 
+def _check_decoding(temperature: float, max_tokens: int) -> None:
+    check_number("LM", "temperature", temperature, minimum=0)
+    check_number("LM", "max_tokens", max_tokens, minimum=1, integer=True)
+
+
 def _takes_tls(model: str, *, base_url: bool) -> bool:
-    """Whether lmpipe connects to the LM's server itself."""
+    """Return whether lmpipe connects to the LM's server itself."""
     provider = model.partition("/")[0]
     return provider in _ON_SERVERS and (provider != "openai" or base_url)
 
 
 def without_secrets(value: Any) -> Any:
-    """Parameters as they may be stored and shown: without those whose names say secrets."""
+    """Remove the parameters whose names indicate secrets, before they are stored or shown."""
     if isinstance(value, Mapping):
         return {k: without_secrets(v) for k, v in value.items() if not _SECRET.search(str(k))}
     if isinstance(value, list | tuple):
@@ -311,7 +319,7 @@ def without_secrets(value: Any) -> Any:
 
 
 def without_password(url: str | None) -> str | None:
-    """An address as it may be stored and shown: without the user and password in it."""
+    """Remove the user and password from a URL, before it is stored or shown."""
     if url is None or "://" not in url:
         return url
     scheme, _, rest = url.partition("://")

@@ -1,6 +1,6 @@
-"""What an LM costs, by litellm's own price list, which is read as a file.
+"""Look up the price of an LM in litellm's price list.
 
-litellm itself, which takes seconds to import, is not imported, and no server is asked.
+The list is read from the installed package's file: importing litellm takes seconds.
 """
 
 from __future__ import annotations
@@ -15,25 +15,21 @@ from lmpipe.errors import ConfigError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.prices import Price
 
-# What runs inside this process is paid for by nobody.
+# LMs that run inside this process cost nothing.
 _EMBEDDED = ("local", "scripted")
-
-
 _TABLE = "model_prices_and_context_window_backup.json"
-
-
 _FREE = Price(0.0, 0.0)
 
 
 def price_of(lm: LM) -> Price | None:
-    """The price of an LM: the one it was given, or the one that litellm lists.
+    """Return the price of an LM: the one given to it, else the one that litellm lists.
 
-    The embedded LM and scripted ones cost nothing. Listed prices are base rates, without what
-    some providers add for very long prompts.
+    The embedded LM and scripted LMs cost nothing. Listed prices are base rates, without the
+    surcharges of some providers for very long prompts.
 
     Returns:
-        The price, or None where it is unknown: for a server of one's own that was given none, and
-        where litellm does not list the model or is not installed.
+        The price, or None if it is unknown: for a self-hosted server without `price=`, and if
+        litellm does not list the model or is not installed.
     """
     return lm.price or _known(lm.model, lm.base_url)
 
@@ -44,11 +40,11 @@ def _known(model: str, base_url: str | None) -> Price | None:
     if provider in _EMBEDDED:
         return _FREE
     if provider == "vllm" or (provider == "openai" and base_url and not _is_openai(base_url)):
-        return None  # whatever it is called, it is a server of the user's
+        return None  # a self-hosted server, whatever the model's name
     table = _table()
     if found := table.get(model):
         return found[1]
-    # Entries without a provider in their name belong to one all the same.
+    # Entries without a provider in their name still belong to one.
     owner, price = table.get(name, ("", None))
     return price if owner.startswith(provider) else None
 
@@ -61,7 +57,7 @@ def _is_openai(base_url: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, tuple[str, Price]]:
-    """Provider and price by the name of the model; empty without litellm."""
+    """Return provider and price by model name; empty if litellm is not installed."""
     file = _table_file()
     if file is None:
         return {}
@@ -78,7 +74,7 @@ def _table_file() -> Path | None:
 
     try:
         spec = find_spec("litellm")
-    except (ImportError, ValueError):  # something that stands in its place has no spec
+    except (ImportError, ValueError):  # a module that replaces it has no spec
         return None
     folders = (spec.submodule_search_locations if spec else None) or ()
     return next((file for folder in folders if (file := Path(folder) / _TABLE).is_file()), None)
@@ -98,5 +94,5 @@ def _entry(entry: dict[str, Any]) -> tuple[str, Price] | None:
 
 
 def _per_million(per_token: float) -> float:
-    # 1.5e-07 dollars times a million are 0.15 and not 0.15000000000000002.
+    # 1.5e-07 dollars times a million is 0.15, not 0.15000000000000002.
     return round(float(per_token) * 1e6, 9)

@@ -1,17 +1,13 @@
-"""What tokens cost: prices that the user gives, or that the installed litellm lists.
-
-litellm's table is read as a file: litellm itself, which takes seconds to import, is not imported,
-and nobody is asked.
-"""
+"""`Price`: the price of an LM's tokens."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lmpipe.errors import ConfigError
+from lmpipe.foundation.checks import check_fields
 
 if TYPE_CHECKING:
     from lmpipe.lm.usage import Usage
@@ -24,11 +20,11 @@ class Price:
     Args:
         prompt: for prompt tokens.
         completion: for completion tokens.
-        cached: for prompt tokens that the server had in its prefix cache; as for others by
-            default.
+        cached: for prompt tokens that the server had in its prefix cache; the price of prompt
+            tokens by default.
 
     Raises:
-        ConfigError: if one of them is no number of 0 or more.
+        ConfigError: if a price is negative or not a number.
     """
 
     prompt: float
@@ -36,23 +32,19 @@ class Price:
     cached: float | None = None
 
     def __post_init__(self) -> None:
-        numbers = (self.prompt, self.completion, 0 if self.cached is None else self.cached)
-        for number in numbers:
-            if not isinstance(number, int | float) or not 0 <= number < math.inf:
-                raise ConfigError(
-                    f"{self}: prices are dollars per million tokens, numbers of 0 or more"
-                )
+        check_fields(self, "prompt", "completion", minimum=0)
+        check_fields(self, "cached", minimum=0, optional=True)
 
     @staticmethod
     def of(value: Price | Sequence[float]) -> Price:
-        """A price from (prompt, completion) or (prompt, completion, cached prompt).
+        """Convert (prompt, completion) or (prompt, completion, cached prompt) to a price.
 
         Raises:
-            ConfigError: if it is anything else.
+            ConfigError: if the value is anything else.
         """
         if isinstance(value, Price):
             return value
-        if isinstance(value, str) or len(value) not in (2, 3):
+        if not isinstance(value, Sequence) or isinstance(value, str) or len(value) not in (2, 3):
             raise ConfigError(
                 f"price={value!r}: expected dollars per million tokens as (prompt, completion) or "
                 "(prompt, completion, cached prompt)"
@@ -60,12 +52,12 @@ class Price:
         return Price(*value)
 
     @property
-    def dearest(self) -> float:
-        """The most that a token of any kind costs, per million."""
+    def highest(self) -> float:
+        """The highest price of any kind of token."""
         return max(self.prompt, self.completion, self.cached or 0.0)
 
     def cost(self, usage: Usage) -> float:
-        """US dollars for so many tokens."""
+        """Return the cost of tokens in US dollars."""
         if self.cached is None or not usage.cached_prompt_tokens:
             return self.full_cost(usage)
         cached = min(usage.cached_prompt_tokens, usage.prompt_tokens)
@@ -73,7 +65,7 @@ class Price:
         return (prompt + usage.completion_tokens * self.completion) / 1e6
 
     def full_cost(self, usage: Usage) -> float:
-        """US dollars if the server had had none of the prompt in its prefix cache."""
+        """Return the cost in US dollars as if no prompt token came from the prefix cache."""
         tokens = usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion
         return tokens / 1e6
 

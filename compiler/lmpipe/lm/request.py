@@ -1,7 +1,8 @@
-"""What goes to an LM and what comes back: frozen values, no I/O.
+"""Requests to an LM and its replies: frozen values, no I/O.
 
-A request whose turns are of the role `embed` asks for the vectors of their texts: its reply's text
-is one vector as `vectors` spells it, so that caches and cassettes keep it like any other reply.
+A request whose turns have the role `embed` asks for the vectors of their texts. The text of its
+reply is one vector, encoded by `foundation.vectors`, so caches and cassettes store it like any
+other reply.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ Role = Literal["system", "user", "assistant", "embed"]
 Finish = Literal["stop", "length", "other"]
 _FINISHES = frozenset(get_args(Finish))
 
-# Every field of a `Request` is in one of these two; the cache key has the former, never the latter.
+# Every field of a `Request` is in one of these; the cache key contains only the first.
 IN_KEY = ("lm", "messages", "constraint", "sample")
 NOT_IN_KEY = ("prefix",)
 
-_MAX_OPENED = 64
+_MAX_KNOWN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +41,18 @@ class Message:
         return {"role": self.role, "content": self.content}
 
     def line(self) -> bytes:
-        """The turn as one line of canonical JSON."""
+        """Encode the turn as one line of canonical JSON."""
         return canonical_json({"content": self.content, "role": self.role}) + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """What the reply's text must look like, for servers that can enforce it while decoding.
+    """A constraint on the reply's text that the server enforces while it decodes.
 
     Args:
-        kind: `json_schema` (value: a JSON schema as canonical JSON text) or `grammar`
-            (value: a grammar in GBNF whose start rule is `root`).
-        value: the schema or grammar as text.
+        kind: `json_schema` or `grammar`.
+        value: the JSON schema as canonical JSON, or the grammar in GBNF with the start rule
+            `root`.
     """
 
     kind: Literal["json_schema", "grammar"]
@@ -62,7 +63,7 @@ class Constraint:
 
 
 class Prefix:
-    """The turns that many requests open with, so that hashing them is paid once for all.
+    """The first turns of many requests, which are hashed once for all of them.
 
     Args:
         messages: the turns.
@@ -70,35 +71,34 @@ class Prefix:
 
     def __init__(self, messages: tuple[Message, ...]) -> None:
         self.messages = messages
-        self._opened: dict[tuple[bytes, Constraint | None, str], _Hash] = {}
+        self._known: dict[tuple[bytes, Constraint | None, str], _Hash] = {}
 
     @cached_property
     def digest(self) -> bytes:
-        """Stands for these turns: requests of one digest share what a server has computed."""
-        return _hash_of(b"", self.messages).digest()
+        """The hash of these turns: servers can reuse their work on prompts with the same one."""
+        return _begin_hash(b"", self.messages).digest()
 
-    def opened(self, lm: LM, constraint: Constraint | None, weights: str) -> _Hash:
-        """The hash of a request's key up to the end of these turns; copy it to go on."""
+    def begin_key(self, lm: LM, constraint: Constraint | None, weights: str) -> _Hash:
+        """Return the hash of a cache key up to the end of these turns; copy it to continue."""
         which = (lm.identity_json, constraint, weights)
-        opened = self._opened.get(which)
-        if opened is None:
-            if len(self._opened) >= _MAX_OPENED:
-                self._opened.clear()
-            opened = self._opened[which] = _hash_of(_head(*which), self.messages)
-        return opened
+        begun = self._known.get(which)
+        if begun is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            begun = self._known[which] = _begin_hash(_head(*which), self.messages)
+        return begun
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call of an LM. Equal requests have equal keys and so share one cached reply.
+    """One call of an LM. Equal requests have equal keys, so they share a cached reply.
 
     Args:
-        lm: which LM, with its decoding settings.
+        lm: the LM with its decoding settings.
         messages: the conversation, system turn first.
-        constraint: what the reply must look like, or None.
-        sample: the number of this sample; repeated sampling counts up from 0, so that each
-            sample has a cache entry of its own.
-        prefix: the turns that the messages open with, where other requests have them too.
+        constraint: the constraint on the reply, or None.
+        sample: the number of this sample, from 0; each sample has a separate cache entry.
+        prefix: the first turns of the messages, if other requests begin with them too.
     """
 
     lm: LM
@@ -108,15 +108,17 @@ class Request:
     prefix: Prefix | None = field(default=None, compare=False, repr=False)
 
     def key(self, weights: str = "") -> str:
-        """The cache key: all that can change the reply, and no secret.
+        """Return the cache key: a hash of everything that can change the reply, without secrets.
 
         Args:
-            weights: what stands for the model's weights, where they are a file of ours.
+            weights: identifies the model's weights, if they are a local file.
         """
         if self.prefix is None:
-            hashed = _hash_of(_head(self.lm.identity_json, self.constraint, weights), self.messages)
+            hashed = _begin_hash(
+                _head(self.lm.identity_json, self.constraint, weights), self.messages
+            )
         else:
-            hashed = self.prefix.opened(self.lm, self.constraint, weights).copy()
+            hashed = self.prefix.begin_key(self.lm, self.constraint, weights).copy()
             for message in self.messages[len(self.prefix.messages) :]:
                 hashed.update(message.line())
         hashed.update(b"%d" % self.sample)
@@ -124,16 +126,16 @@ class Request:
 
     @property
     def embeds(self) -> bool:
-        """Whether it asks for a vector, and not for an answer."""
+        """Whether it asks for an embedding vector."""
         return bool(self.messages) and self.messages[0].role == "embed"
 
     def seed(self) -> int:
-        """A seed for the server's sampler that belongs to this request and sample alone."""
+        """Return a seed for the server's sampler, specific to this request and sample."""
         return int(self.key()[:8], 16) & 0x7FFFFFFF
 
     def affinity(self) -> bytes:
-        """Stands for all turns but the last: what replicas of a server may have computed before."""
-        return self.prefix.digest if self.prefix else _hash_of(b"", self.messages[:-1]).digest()
+        """Identify all turns but the last, so that similar requests go to the same replica."""
+        return self.prefix.digest if self.prefix else _begin_hash(b"", self.messages[:-1]).digest()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -145,8 +147,8 @@ class Request:
 
 
 def embedding_request(lm: LM, text: str) -> Request:
-    """What asks an embedding LM for the vector of a text."""
-    # Servers refuse the empty text.
+    """Make the request for the vector of a text."""
+    # Servers refuse empty texts.
     return Request(lm, (Message("embed", text or " "),))
 
 
@@ -155,22 +157,22 @@ def _head(identity: bytes, constraint: Constraint | None, weights: str) -> bytes
     return identity + b"\n" + limits + b"\n"
 
 
-def _hash_of(head: bytes, messages: tuple[Message, ...]) -> _Hash:
-    # Line by line, and no line has a newline in it: different requests have different bytes.
+def _begin_hash(head: bytes, messages: tuple[Message, ...]) -> _Hash:
+    # No line contains a newline, so different requests give different bytes.
     return hashlib.sha256(head + b"".join(message.line() for message in messages))
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An LM's answer to one request.
+    """An LM's reply to one request.
 
     Args:
-        text: what the LM wrote.
-        finish: why it stopped; `length` means that it was cut at max_tokens.
-        usage: tokens as the server counted them.
-        seconds: how long the fresh call took.
-        fingerprint: the server's own word on what it is (version, weights), for the record.
-        cached: whether this copy came from the cache or a cassette.
+        text: the text that the LM wrote.
+        finish: why it stopped; `length` means that `max_tokens` was reached.
+        usage: the tokens that the server counted.
+        seconds: the duration of the fresh call.
+        fingerprint: the server's description of itself (version, weights), for the records.
+        cached: whether this copy came from a cache or a cassette.
     """
 
     text: str
@@ -181,7 +183,7 @@ class Reply:
     cached: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """All but `cached`, which belongs to the copy and not to the answer."""
+        """Return everything except `cached`, which describes the copy."""
         return {
             "text": self.text,
             "finish": self.finish,
@@ -215,6 +217,7 @@ class Reply:
         return Reply(text, finish, usage, float(seconds), fingerprint, cached)
 
     def as_cached(self) -> Reply:
+        """Return this reply marked as cached."""
         if self.cached:
             return self
         return Reply(self.text, self.finish, self.usage, self.seconds, self.fingerprint, True)

@@ -1,7 +1,7 @@
-"""The one road to the LM: cache, coalescing, endpoint.
+"""`Runtime`: makes every LM call, through the store, coalescing and the endpoint.
 
-Every LM call of a program, a teacher, a proposer or a judge goes through `Runtime.complete` or
-`Runtime.acomplete`; nothing else in the library opens a connection to a model.
+Every LM call of a program, a teacher, a proposer or a judge goes through `Runtime`; nothing else in
+the library opens a connection to a model.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from lmpipe.lm.usage import Usage
 
 
 class Runtime:
-    """The road to the LM, with its store and its limits.
+    """Makes LM calls, with a store of replies, limits and retries.
 
     Args:
-        store: the cache or cassette; None asks the LM every time.
-        max_in_flight: requests in flight to one endpoint at a time.
-        retry: how often and how patiently an unavailable server is asked again.
+        store: a cache or cassette; without one, every request is a fresh call.
+        max_in_flight: the maximum number of requests in flight per endpoint.
+        retry: retry attempts and backoff for an unavailable server.
         on_retry: called with the attempt's number, the wait in seconds and the error.
-        servers: who looks after the servers of LMs that have no address, and their adapters.
+        servers: manages the servers and adapters of LMs without a URL.
     """
 
     def __init__(
@@ -54,22 +54,23 @@ class Runtime:
         self._retry = retry or RetryPolicy()
         self._on_retry = on_retry
         self._in_flight: dict[str, asyncio.Future[Reply | None]] = {}
-        self._asking: set[asyncio.Task[object]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._endpoints: dict[Hashable, Endpoint] = {}
 
     def complete(
         self, request: Request, *, label: str = "", on_text: OnText | None = None
     ) -> Reply:
-        """Answer a request from plain Python.
+        """Make one LM call from plain Python.
 
         Args:
-            request: what to ask.
-            label: the path of the predictor that asks, for the accounts.
-            on_text: told the text as it comes, on the loop's thread; all at once if it is cached.
+            request: the request.
+            label: the path of the predictor, for the accounts.
+            on_text: called with the text so far while it arrives, in the loop's thread; called
+                once if the reply is cached.
 
         Raises:
-            LMError: if the LM cannot be reached after retries, or refuses.
+            LMError: if the LM stays unavailable after retries, or refuses the request.
         """
         loop.check_not_on_loop()
         check_deadline()
@@ -86,18 +87,18 @@ class Runtime:
     async def acomplete(
         self, request: Request, *, label: str = "", on_text: OnText | None = None
     ) -> Reply:
-        """Answer a request from a coroutine on any event loop; see `complete`.
+        """Make one LM call from a coroutine on any event loop; see `complete`.
 
         Raises:
-            LMError: if the LM cannot be reached after retries, or refuses.
+            LMError: if the LM stays unavailable after retries, or refuses the request.
         """
         check_deadline()
         key = request.key(weights_of(request.lm))
         reply = self.store.get(key, request) if self.store is not None else None
         if reply is None:
-            near = loop.on_loop()
-            asked = before_deadline(self._fresh, key, request, on_text, look_again=not near)
-            reply = await (asked if near else loop.bridge(asked))
+            on_loop = loop.on_loop()
+            fresh = before_deadline(self._fresh, key, request, on_text, look_again=not on_loop)
+            reply = await (fresh if on_loop else loop.bridge(fresh))
         if on_text is not None:
             on_text(reply.text)
         return self._account(key, request, reply, label)
@@ -105,12 +106,12 @@ class Runtime:
     async def acomplete_samples(
         self, requests: Sequence[Request], *, label: str = ""
     ) -> list[Reply]:
-        """Answer requests that differ by the number of their sample alone.
+        """Make LM calls that differ only in the number of the sample.
 
-        Those that are not stored go out as one request where the server can draw several.
+        Those that are not stored are sent as one request if the server can draw several samples.
 
         Raises:
-            LMError: if the LM cannot be reached after retries, or refuses.
+            LMError: if the LM stays unavailable after retries, or refuses the request.
         """
         check_deadline()
         keys = [request.key(weights_of(request.lm)) for request in requests]
@@ -131,13 +132,13 @@ class Runtime:
         return list(await asyncio.gather(*map(answer, keys, requests)))
 
     async def aembed(self, requests: Sequence[Request], *, label: str = "") -> list[Reply]:
-        """Answer requests for one vector each, of one LM; those not stored go out as one request.
+        """Make requests for one vector each to one LM.
 
-        In the accounts they are one call.
+        Those that are not stored are sent as one request. The accounts count one call.
 
         Raises:
-            ConfigError: if the LM gives no embeddings.
-            LMError: if the LM cannot be reached after retries, or refuses.
+            ConfigError: if the LM cannot embed texts.
+            LMError: if the LM stays unavailable after retries, or refuses the request.
         """
         check_deadline()
         wanted = {request.key(weights_of(request.lm)): request for request in requests}
@@ -161,14 +162,14 @@ class Runtime:
         return [found[request.key(weights_of(request.lm))] for request in requests]
 
     def with_limit(self, max_in_flight: int) -> Runtime:
-        """Another runtime with the same store, patience, watcher and servers."""
-        return self._like(max_in_flight, self.servers)
+        """Return a runtime with another limit and the same store, retries and servers."""
+        return self._copy(max_in_flight, self.servers)
 
     def with_servers(self, servers: Servers | None) -> Runtime:
-        """Another runtime with the same store, limits, patience and watcher."""
-        return self._like(self.max_in_flight, servers)
+        """Return a runtime with other servers and the same store, limits and retries."""
+        return self._copy(self.max_in_flight, servers)
 
-    def _like(self, max_in_flight: int, servers: Servers | None) -> Runtime:
+    def _copy(self, max_in_flight: int, servers: Servers | None) -> Runtime:
         return Runtime(
             store=self.store,
             max_in_flight=max_in_flight,
@@ -178,11 +179,11 @@ class Runtime:
         )
 
     async def aclose(self) -> None:
-        """Cancel what is in flight, release connections and engines, and stop servers."""
-        asking = list(self._asking)
-        for task in asking:
+        """Cancel requests in flight, release connections and engines, and stop servers."""
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         endpoints, self._endpoints = list(self._endpoints.values()), {}
         await asyncio.gather(*(endpoint.aclose() for endpoint in endpoints))
         if self.servers is not None:
@@ -198,75 +199,75 @@ class Runtime:
     async def _fresh(
         self, key: str, request: Request, on_text: OnText | None, *, look_again: bool
     ) -> Reply:
-        """Ask the LM, or join an identical request that is in flight already."""
+        """Call the LM, or wait for an identical request that is already in flight."""
         running = asyncio.get_running_loop()
         if running is not self._loop:
-            # In a forked child, nothing that the parent has in flight ever lands.
+            # In a forked child, the requests that the parent has in flight never finish.
             self._loop = running
             self._in_flight.clear()
-            self._asking.clear()
+            self._tasks.clear()
         while (flight := self._in_flight.get(key)) is not None:
-            # A caller that gives up must not take the reply away from the others.
+            # Cancelling one caller must not cancel the request for the others.
             reply = await asyncio.shield(flight)
             if reply is not None:
                 return reply.as_cached()
-        # An identical call may have landed while the caller was on its way to the loop.
+        # An identical request may have finished before this coroutine started on the loop.
         if look_again and self.store is not None and (reply := self.store.get(key, request)):
             return reply
-        asked = self._endpoint(request.lm).ask(request, on_text=on_text)
-        (reply,) = await self._fly({key: request}, _alone(asked))
+        reply_coming = self._endpoint(request.lm).ask(request, on_text=on_text)
+        (reply,) = await self._send({key: request}, _as_tuple(reply_coming))
         return reply
 
     async def _draw(self, requests: Mapping[str, Request]) -> dict[str, Reply]:
-        """Ask for several samples at once; gives none where the server cannot."""
+        """Request several samples at once; return none if the server cannot draw several."""
         free = {key: item for key, item in requests.items() if key not in self._in_flight}
         first = next(iter(requests.values()))
         endpoint = self._endpoint(first.lm)
         if len(free) < 2 or first.lm.temperature == 0 or not endpoint.draws_samples:
             return {}
-        replies = await self._fly(free, endpoint.samples(next(iter(free.values())), len(free)))
+        replies = await self._send(free, endpoint.samples(next(iter(free.values())), len(free)))
         return dict(zip(free, replies, strict=False))
 
     async def _embed(self, requests: Mapping[str, Request]) -> dict[str, Reply]:
-        """Ask for several vectors at once; those that are in flight already are joined."""
+        """Request several vectors at once, and wait for those that are already in flight."""
         free = {key: item for key, item in requests.items() if key not in self._in_flight}
         found: dict[str, Reply] = {}
         if free:
             lm = next(iter(free.values())).lm
             together = Request(lm, tuple(m for item in free.values() for m in item.messages))
-            replies = await self._fly(free, self._endpoint(lm).embed(together))
+            replies = await self._send(free, self._endpoint(lm).embed(together))
             found = dict(zip(free, replies, strict=True))
         for key, request in requests.items():
             if key not in found:
                 found[key] = await self._fresh(key, request, None, look_again=True)
         return found
 
-    async def _fly(
-        self, requests: Mapping[str, Request], asking: Awaitable[Sequence[Reply]]
+    async def _send(
+        self, requests: Mapping[str, Request], coming: Awaitable[Sequence[Reply]]
     ) -> Sequence[Reply]:
-        """Wait for replies, let identical requests join meanwhile, and store what came."""
+        """Wait for replies, let identical requests share them, and store them."""
         flights = {key: asyncio.get_running_loop().create_future() for key in requests}
         self._in_flight |= flights
         task = asyncio.current_task()
         assert task is not None
-        self._asking.add(task)
+        self._tasks.add(task)
         replies: Sequence[Reply] = ()
         try:
-            replies = await asking
+            replies = await coming
         except asyncio.CancelledError:
-            raise  # who joined asks again
+            raise  # the callers that share the request repeat it
         except BaseException as error:
             for flight in flights.values():
                 flight.set_exception(error)
-                flight.exception()  # nobody may have joined to hear of it
+                flight.exception()  # marks it as retrieved if no caller shares the request
             raise
         finally:
-            self._asking.discard(task)
-            landed = iter(replies)
+            self._tasks.discard(task)
+            received = iter(replies)
             for key, flight in flights.items():
                 del self._in_flight[key]
                 if not flight.done():
-                    flight.set_result(next(landed, None))
+                    flight.set_result(next(received, None))
         self.fresh_calls += len(replies)
         if self.store is not None:
             for (key, request), reply in zip(requests.items(), replies, strict=False):
@@ -274,18 +275,18 @@ class Runtime:
         return replies
 
     def _endpoint(self, lm: LM) -> Endpoint:
-        # Scripted LMs of one name are different scripts; copies with other settings are the same.
+        # Scripted LMs of one name may have different scripts; copies share the list of requests.
         model = f"{lm.model}#{id(lm.requests)}" if isinstance(lm, ScriptedLM) else lm.provider
         server = (lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()), lm.tls)
-        looked_after = self.servers is not None and is_served(lm)
-        key = (model, *server, lm.limits, lm.timeout, looked_after)
+        managed = self.servers is not None and is_served(lm)
+        key = (model, *server, lm.limits, lm.timeout, managed)
         if key not in self._endpoints:
             self._endpoints[key] = Endpoint(
                 lm,
                 max_in_flight=self.max_in_flight,
                 retry=self._retry,
                 on_retry=self._on_retry,
-                open_provider=self._open_served if looked_after else open_provider,
+                open_provider=self._open_served if managed else open_provider,
             )
         return self._endpoints[key]
 
@@ -303,5 +304,5 @@ class Runtime:
         return reply
 
 
-async def _alone(asked: Awaitable[Reply]) -> tuple[Reply]:
-    return (await asked,)
+async def _as_tuple(reply: Awaitable[Reply]) -> tuple[Reply]:
+    return (await reply,)

@@ -1,4 +1,4 @@
-"""The scope of a predictor call: where its step is recorded, and what the run overrides."""
+"""The scope of predictor calls: where they are recorded, and which settings the run overrides."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """An output while it is written: what a stream of a program tells.
+    """An output that is being written; the stream of a program yields such pieces.
 
     Args:
-        predictor: the path of the predictor that writes it.
-        call: the number of this call in the run, from 0; a predictor may be called often.
-        attempt: the number of the try, from 0; a reply that could not be read is written anew.
+        predictor: the path of the predictor.
+        call: the number of this call in the run, from 0; a predictor may be called repeatedly.
+        attempt: the number of the attempt, from 0; after an invalid reply there is another one.
         field: the output's name.
-        text: all of it that has come so far, as the LM spells it.
-        delta: what of it has come since the last time.
-        value: the output as its own type once it is done; before that the text so far for a
-            text, as much as there is for a list or an object, and None for all else.
-        done: whether it is complete and valid.
+        text: the text received so far, as the LM wrote it.
+        delta: the text received since the last piece.
+        value: the output in its type once it is done. Before, the text so far for text, the
+            items so far for a list or an object, and None for other types.
+        done: whether the output is complete and valid.
     """
 
     predictor: str
@@ -42,31 +42,31 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who is told of outputs while they are written.
+    """Receives outputs while they are written.
 
     Args:
-        tell: told each piece, from any thread.
+        notify: called with each piece, from any thread.
         calls: numbers the calls of the run.
     """
 
-    tell: Callable[[Partial], None]
+    notify: Callable[[Partial], None]
     calls: Iterator[int] = field(default_factory=count)
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What surrounds a predictor call: where its step goes and what the run overrides.
+    """The context of a predictor call.
 
     Args:
-        trace: where steps are recorded, if anywhere.
-        lm: the LM of this run, in place of the configured one.
+        trace: the trace that records the step, or None.
+        lm: the LM of this run, instead of the configured one.
         sample: the number of this sample of the whole run.
         decoding: decoding settings of this run, such as a teacher's temperature.
         role: `task`, `teacher`, `proposer` or `judge`, for the accounts.
-        calls: where LM calls are accounted, if anywhere.
-        max_calls: LM calls that this run may make, or None.
-        listener: who is told of outputs while they are written, if anyone.
-        started: counts the LM calls of this run as they start; the last field, see `scope`.
+        calls: the list to which LM calls are added, or None.
+        max_calls: the maximum number of LM calls in this run, or None.
+        listener: receives outputs while they are written, or None.
+        started: counts the LM calls of this run; the last field, see `scope`.
     """
 
     trace: Trace | None = None
@@ -81,20 +81,19 @@ class Scope:
 
 
 _SCOPE: ContextVar[Scope] = ContextVar("lmpipe_scope", default=Scope())  # noqa: B039 - frozen
-
-
 _CHANGEABLE = tuple(item.name for item in fields(Scope) if item.name != "started")
 
 
 def current_scope() -> Scope:
-    """The scope of the running predictor call."""
+    """Return the scope of the current call."""
     return _SCOPE.get()
 
 
 class scope:  # noqa: N801 - used like a function
-    """Change the scope for the calls made inside a `with` block.
+    """Change fields of the scope inside a `with` block.
 
-    A class, and no copy by `dataclasses.replace`: this runs twice for each row of an evaluation.
+    This runs twice per row of an evaluation, so it is a class and avoids `dataclasses.replace`,
+    which is slower.
 
     Args:
         changes: fields of `Scope`.

@@ -1,4 +1,4 @@
-"""`ScriptedLM`: an LM for tests whose replies are written by hand."""
+"""`ScriptedLM`: an LM for tests, with replies from a script."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.usage import Usage
 
-_PLACES = 64
+_DIMENSIONS = 64
 
 
 class ScriptedLM(LM):
-    """An LM that answers from a script: instant, offline and deterministic.
+    """An LM that replies from a script: instant, offline and deterministic.
 
-    As an embedder it gives vectors in which texts are the nearer, the more words they share.
+    As an embedder it returns vectors that are more similar the more words two texts share.
 
     Args:
-        script: a function from the request to the reply's text, or replies given in turn. A
-            function that depends on the request alone keeps runs repeatable at any concurrency.
-        vectors: a function from a text to its vector, in place of those.
-        name: tells several scripted LMs of one test apart.
-        settings: anything that `LM` takes.
+        script: a function from the request to the reply's text, or the replies in order. A
+            function of the request alone makes runs repeatable at any concurrency.
+        vectors: a function from a text to its vector, to replace the default vectors.
+        name: distinguishes the scripted LMs of one test.
+        settings: the other arguments of `LM`.
 
     Attributes:
-        requests: every request that reached it; cached ones do not.
+        requests: the requests that reached the LM; cached ones do not.
     """
 
     def __init__(
@@ -61,7 +61,11 @@ class ScriptedLM(LM):
     async def complete(
         self, request: Request, *, on_text: Callable[[str], None] | None = None
     ) -> Reply:
-        """Answer one request, like a provider."""
+        """Reply to a request, like a provider.
+
+        Raises:
+            LMRequestError: if the script has no replies left.
+        """
         self.requests.append(request)
         if callable(self.script):
             text = self.script(request)
@@ -69,14 +73,14 @@ class ScriptedLM(LM):
             text = self.script[len(self.requests) - 1]
         else:
             raise LMRequestError(
-                f"{self.model} has {len(self.script)} replies and was asked once more: "
-                "add replies, or script it with a function"
+                f"the script of {self.model} ended after {len(self.script)} replies: add replies, "
+                "or use a function as the script"
             )
         prompt = sum(len(message.content.split()) for message in request.messages)
         return Reply(text, usage=Usage(prompt, len(text.split())))
 
     async def stream(self, request: Request, on_text: Callable[[str], None]) -> Reply:
-        """Like `complete`, and tells the text word by word."""
+        """Reply like `complete`, and pass on the text word by word."""
         reply = await self.complete(request)
         for end in re.finditer(r"\s+", reply.text):
             on_text(reply.text[: end.end()])
@@ -84,7 +88,7 @@ class ScriptedLM(LM):
         return reply
 
     async def embed(self, request: Request) -> list[Reply]:
-        """Give the vectors of a request's texts; a word is a token."""
+        """Return one reply with a vector per text; each word counts as a token."""
         self.requests.append(request)
         texts = [message.content for message in request.messages]
         return [
@@ -93,12 +97,12 @@ class ScriptedLM(LM):
         ]
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
 
 def _bag_of_words(text: str) -> list[float]:
-    """How often words are there, each counted in one of a few places by its hash."""
-    counts = [0.0] * _PLACES
+    """Count the words of a text, each at a position given by its hash."""
+    counts = [0.0] * _DIMENSIONS
     for word in text.casefold().split():
-        counts[zlib.crc32(word.encode()) % _PLACES] += 1
+        counts[zlib.crc32(word.encode()) % _DIMENSIONS] += 1
     return counts

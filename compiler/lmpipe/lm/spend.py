@@ -1,4 +1,4 @@
-"""What LM calls came to: sums by role, predictor and LM, the same in whatever order calls end."""
+"""Totals of LM calls by role, predictor and LM, independent of the order in which calls end."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from lmpipe.lm.usage import Usage
 
 ROLES = ("task", "teacher", "proposer", "judge", "embedder")
 
-# Money is added up in whole millionths of a millionth of a dollar: a sum of floats would depend
-# on the order in which calls end.
+# Costs are added as whole trillionths of a dollar: a sum of floats would depend on the order.
 _PARTS = 10**12
 
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What was spent, or may be: the worst case of a plan.
+    """The calls, tokens and cost of LM calls, or the worst case of a plan.
 
     Args:
-        calls: LM calls, cached or not.
+        calls: the number of LM calls, cached or not.
         tokens: their tokens.
-        usd: what they cost in US dollars; None if the price of one of the LMs is unknown.
-        fresh_calls: those that reached an LM.
-        fresh_tokens: the tokens of those.
-        fresh_usd: what those cost.
-        usage: the tokens by kind; a worst case has none.
+        usd: their cost in US dollars; None if the price of one of the LMs is unknown.
+        fresh_calls: the number of calls that reached an LM.
+        fresh_tokens: the tokens of fresh calls.
+        fresh_usd: the cost of fresh calls.
+        usage: the tokens by kind; zero in a worst case.
     """
 
     calls: int = 0
@@ -52,38 +51,38 @@ class Spend:
         )
 
     def __mul__(self, times: int) -> Spend:
-        """The worst case of several like this one."""
+        """Return the worst case of several plans like this one."""
         usd = None if self.usd is None else self.usd * times
         return Spend(self.calls * times, self.tokens * times, usd)
 
     def maximum(self, other: Spend) -> Spend:
-        """The worst case of something that is either one or the other."""
+        """Return the worst case of one plan or the other."""
         usd = None if self.usd is None or other.usd is None else max(self.usd, other.usd)
         return Spend(max(self.calls, other.calls), max(self.tokens, other.tokens), usd)
 
     def to_json(self) -> dict[str, float | None]:
-        """What was spent, cached or not: the same whenever the same replies come."""
+        """Return the logical spend as JSON: cached or not, the same for the same replies."""
         return {"calls": self.calls, "tokens": self.tokens, **self.usage.to_json(), "usd": self.usd}
 
     def fresh_json(self) -> dict[str, float | None]:
-        """What of it reached an LM this time."""
+        """Return the spend of fresh calls as JSON."""
         return {"calls": self.fresh_calls, "tokens": self.fresh_tokens, "usd": self.fresh_usd}
 
     @staticmethod
     def worst_case(calls: int, lms: Sequence[LM]) -> Spend:
-        """What so many calls cost at most, whichever of the LMs they go to."""
+        """Return the maximum spend of a number of calls to any of the LMs."""
         if not calls:
             return Spend()
         context = max(lm.context for lm in lms)
         prices = [price_of(lm) for lm in lms]
-        dearest = [price.dearest for price in prices if price is not None]
-        usd = calls * context * max(dearest) / 1e6 if len(dearest) == len(prices) else None
+        highest = [price.highest for price in prices if price is not None]
+        usd = calls * context * max(highest) / 1e6 if len(highest) == len(prices) else None
         return Spend(calls, calls * context, usd)
 
 
 @dataclass(slots=True)
 class _Line:
-    """The sums of one role, predictor and LM."""
+    """The totals of one role, predictor and LM."""
 
     calls: int = 0
     prompt: int = 0
@@ -130,10 +129,10 @@ class _Line:
 
 
 class Account:
-    """Running sums of LM calls, by role, predictor and LM.
+    """Running totals of LM calls by role, predictor and LM.
 
     Args:
-        calls: calls to begin with.
+        calls: the first calls to add.
     """
 
     def __init__(self, calls: Iterable[Call] = ()) -> None:
@@ -142,7 +141,7 @@ class Account:
         self.add(calls)
 
     def add(self, calls: Iterable[Call]) -> None:
-        """Add calls to the sums."""
+        """Add calls to the totals."""
         for call in calls:
             key = (call.role, call.label, call.lm)
             line = self._lines.get(key)
@@ -154,34 +153,34 @@ class Account:
             self._total.add(reply.usage, money, fresh=not reply.cached)
 
     def merge(self, other: Account) -> None:
-        """Add the sums of another account."""
+        """Add the totals of another account."""
         for key, line in other._lines.items():
             self._lines.setdefault(key, _Line()).merge(line)
         self._total.merge(other._total)
 
     @property
     def total(self) -> Spend:
-        """All calls together."""
+        """The total of all calls."""
         return self._total.spend()
 
     @property
     def by_role(self) -> dict[str, Spend]:
-        """By `task`, `teacher`, `proposer`, `judge` and `embedder`."""
+        """The totals of `task`, `teacher`, `proposer`, `judge` and `embedder`."""
         found = self._by(lambda role, predictor, lm: role)
         return dict(sorted(found.items(), key=lambda item: _rank(item[0])))
 
     @property
     def by_predictor(self) -> dict[str, Spend]:
-        """By the predictor's path in the program; what is not of the program tells its role."""
+        """The totals by predictor path; those outside of the program begin with their role."""
         return self._by(_predictor)
 
     @property
     def by_lm(self) -> dict[str, Spend]:
-        """By the model's name."""
+        """The totals by model name."""
         return self._by(lambda role, predictor, lm: lm)
 
     def to_json(self) -> dict[str, Any]:
-        """The sums, cached or not: the same whenever the same replies come."""
+        """Return the logical totals as JSON: cached or not, the same for the same replies."""
         tables = {"by_role": self.by_role, "by_predictor": self.by_predictor, "by_lm": self.by_lm}
         return {
             "total": self.total.to_json(),
@@ -194,7 +193,7 @@ class Account:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Account) and self._lines == other._lines
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
+    __hash__ = None  # type: ignore[assignment]  # accounts are mutable
 
     def __repr__(self) -> str:
         return f"Account({self.total})"
@@ -207,7 +206,7 @@ class Account:
 
 
 def full_price(calls: Iterable[Call]) -> float | None:
-    """What calls cost if no server had had any prompt in its prefix cache; None if unknown."""
+    """Return the cost of calls as if no prefix cache had been used; None if unknown."""
     money = 0
     for call in calls:
         if call.price is None:

@@ -1,4 +1,4 @@
-"""Tokens, as servers count them."""
+"""Token counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call or the sum over many."""
+    """The tokens of one call, or the sum over many, as servers count them."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -15,6 +15,7 @@ class Usage:
 
     @property
     def tokens(self) -> int:
+        """All tokens, prompt and completion."""
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: Usage) -> Usage:

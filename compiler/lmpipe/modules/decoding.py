@@ -58,7 +58,7 @@ class Decoding:
 
     def _changed(self, lm: LM, model: str | None, scope: Scope, *, sampling: bool) -> LM:
         if model is not None:
-            lm = lm.named(model)
+            lm = lm.with_model(model)
         if self._state.adapter is not None:
             lm = self._with_adapter(lm, self._state.adapter, scope)
         settings = {**self._state.decoding, **dict(scope.decoding)}

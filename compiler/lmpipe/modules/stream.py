@@ -94,7 +94,7 @@ class FieldReader:
         self._sent[name] = text
         if done:
             self._done.add(name)
-        self._listener.tell(
+        self._listener.notify(
             Partial(self._predictor, self._call, self._attempt, name, text, delta, value, done)
         )
 

@@ -20,7 +20,7 @@ OTHER = Request(LM("openai/other"), (Message("user", "capital?"),))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three replies of one LM, one of another."""
+    """A cache with three replies of one LM and one of another."""
     folder = tmp_path / "replies"
     fill(folder, "1", "2", "3")
     fill(folder, "4", request=OTHER)
@@ -51,7 +51,7 @@ def test_stats_of_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "missing").exists()
 
 
-def test_stats_see_what_another_process_has_open(folder: Path) -> None:
+def test_stats_count_the_replies_of_an_open_cache(folder: Path) -> None:
     cache = Cache(folder)
     cache.put(KEY, REQUEST, REPLY)
     cache.flush()
@@ -59,7 +59,7 @@ def test_stats_see_what_another_process_has_open(folder: Path) -> None:
     cache.close()
 
 
-def test_stats_name_what_was_set_aside(folder: Path) -> None:
+def test_stats_name_databases_that_were_set_aside(folder: Path) -> None:
     (folder / "cache.db.corrupt-1").touch()
     assert upkeep.stats(folder).damaged == ("cache.db.corrupt-1",)
 
@@ -89,7 +89,7 @@ def test_prune_by_size_drops_the_oldest_and_frees_the_disk(folder: Path) -> None
     assert "1" not in stored_keys(folder)
 
 
-def test_clear_drops_all_and_what_was_set_aside(folder: Path) -> None:
+def test_clear_drops_everything_and_databases_that_were_set_aside(folder: Path) -> None:
     (folder / "cache.db.corrupt-1").touch()
     assert upkeep.clear(folder) == 4
     assert (stored_keys(folder), upkeep.stats(folder).damaged) == ([], ())
@@ -108,18 +108,18 @@ def test_a_cache_in_use_works_after_it_is_cleared(folder: Path) -> None:
 
 @pytest.mark.parametrize("upkeep", [upkeep.clear, upkeep.prune])
 def test_upkeep_of_a_missing_cache_is_refused(tmp_path: Path, upkeep: object) -> None:
-    with pytest.raises(ConfigError, match="there is no reply cache"):
+    with pytest.raises(ConfigError, match="no such reply cache"):
         upkeep(tmp_path / "missing")  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("upkeep", [upkeep.clear, upkeep.prune, upkeep.stats])
-def test_upkeep_of_a_damaged_cache_says_so(folder: Path, upkeep: object) -> None:
+def test_upkeep_of_a_damaged_cache_is_refused(folder: Path, upkeep: object) -> None:
     (folder / "cache.db").write_bytes(b"no database" * 1000)
     with pytest.raises(ConfigError, match=r"cannot be used .* or delete the folder"):
         upkeep(folder)  # type: ignore[operator]
 
 
-def test_export_writes_a_line_for_each_reply_in_order(folder: Path) -> None:
+def test_export_writes_one_line_per_reply_in_order(folder: Path) -> None:
     values = [orjson.loads(line) for line in lines(folder)]
     assert [value["key"] for value in values] == ["1", "2", "3", "4"]
     assert (values[3]["model"], values[3]["asked"]) == ("openai/other", "capital?")
@@ -131,7 +131,7 @@ def test_export_of_one_lm(folder: Path) -> None:
     assert orjson.loads(line)["key"] == "4"
 
 
-def test_export_leaves_out_what_is_damaged(folder: Path) -> None:
+def test_export_leaves_out_damaged_entries(folder: Path) -> None:
     execute(folder, "UPDATE Cache SET value = ? WHERE key = '2'", b"damaged")
     left_out: list[str] = []
     exported = list(
@@ -144,7 +144,7 @@ def test_export_of_nothing(tmp_path: Path) -> None:
     assert lines(tmp_path / "missing") == []
 
 
-def test_import_adds_what_is_new(folder: Path, tmp_path: Path) -> None:
+def test_import_adds_new_replies(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     fill(other, "1", reply=LONG)
     exported = lines(folder)
@@ -162,7 +162,7 @@ def test_import_of_many(tmp_path: Path) -> None:
     assert [line[:100] for line in lines(tmp_path / "b")] == [line[:100] for line in exported]
 
 
-def test_import_refuses_all_for_one_damaged_line(folder: Path, tmp_path: Path) -> None:
+def test_import_refuses_everything_if_a_line_is_damaged(folder: Path, tmp_path: Path) -> None:
     exported = lines(folder)
     exported[1] = exported[1].replace(b"hello", b"jello")
     exported.append(b"{}\n")
@@ -173,7 +173,7 @@ def test_import_refuses_all_for_one_damaged_line(folder: Path, tmp_path: Path) -
     assert not (tmp_path / "other").exists()
 
 
-def test_what_is_dropped_while_another_process_writes_is_gone_and_nothing_else(
+def test_pruning_during_writes_drops_only_what_was_chosen(
     folder: Path,
 ) -> None:
     cache = Cache(folder)

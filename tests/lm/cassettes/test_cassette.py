@@ -81,7 +81,7 @@ def test_modes_that_replay(mode: Mode, recorded: Path) -> None:
 
 
 def test_without_a_file_once_records_and_none_fails(path: Path) -> None:
-    with pytest.raises(CassetteMissError, match="there is no cassette"):
+    with pytest.raises(CassetteMissError, match="does not exist"):
         use(Cassette(path), "a")
     with Cassette(path, mode="once") as cassette:
         use(cassette, "a")

@@ -50,7 +50,7 @@ def test_the_whole_message(path: Path) -> None:
 def test_without_a_file_it_shows_the_last_turn(path: Path) -> None:
     lines = explain_miss(request(SYSTEM, "Who?"), [], path=path, remedy="record it").splitlines()
     assert lines == [
-        "there is no cassette cassettes.jsonl: this call of openai/m was not recorded",
+        "the cassette cassettes.jsonl does not exist: this call of openai/m was not recorded",
         "  its last turn:",
         "    Who?",
         "  record it:",

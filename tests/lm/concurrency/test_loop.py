@@ -1,4 +1,4 @@
-"""The library's own event loop: plain Python and other loops call in."""
+"""The library's event loop, called from plain Python and from other loops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def where() -> tuple[bool, str]:
     return loop.on_loop(), NAME.get()
 
 
-def test_run_sync_gives_the_result() -> None:
+def test_run_sync_returns_the_result() -> None:
     assert loop.run_sync(where()) == (True, "nobody")
 
 
@@ -31,7 +31,7 @@ async def test_run_sync_works_inside_another_loop() -> None:
     assert loop.run_sync(where())[0]
 
 
-def test_run_sync_gives_the_error() -> None:
+def test_run_sync_raises_the_error() -> None:
     async def fail() -> None:
         raise ValueError("no")
 
@@ -39,7 +39,7 @@ def test_run_sync_gives_the_error() -> None:
         loop.run_sync(fail())
 
 
-async def test_the_callers_context_goes_along() -> None:
+async def test_the_callers_context_is_kept() -> None:
     NAME.set("ann")
     assert loop.run_sync(where()) == (True, "ann")
     assert await loop.bridge(where()) == (True, "ann")
@@ -55,25 +55,25 @@ async def test_bridge_awaits_on_the_librarys_loop() -> None:
     assert loop.run_sync(nested())
 
 
-async def test_cancelling_a_bridge_cancels_the_far_side() -> None:
+async def test_cancelling_a_bridge_cancels_its_coroutine() -> None:
     started, cancelled = threading.Event(), threading.Event()
 
-    async def far() -> None:
+    async def wait_forever() -> None:
         started.set()
         try:
             await asyncio.Event().wait()
         finally:
             cancelled.set()
 
-    near = asyncio.create_task(loop.bridge(far()))
+    bridged = asyncio.create_task(loop.bridge(wait_forever()))
     await asyncio.to_thread(started.wait, 10)
-    near.cancel()
+    bridged.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await near
+        await bridged
     assert await asyncio.to_thread(cancelled.wait, 10)
 
 
-def test_run_sync_on_the_loop_is_refused_and_leaves_nothing_unawaited() -> None:
+def test_run_sync_on_the_loop_is_refused_without_a_warning() -> None:
     async def blocks() -> None:
         loop.run_sync(where())
 
@@ -119,7 +119,7 @@ async def _interrupted(log: list[str]) -> None:
     try:
         await asyncio.Event().wait()
     finally:
-        await asyncio.sleep(0)  # cleaning up may take its turns
+        await asyncio.sleep(0)  # the cleanup may take several steps of the loop
         log.append("cleaned up")
 
 
@@ -127,7 +127,7 @@ async def _interrupted(log: list[str]) -> None:
     threading.current_thread() is not threading.main_thread(),
     reason="signals go to the main thread",
 )
-def test_ctrl_c_cancels_and_waits_for_the_cleaning_up() -> None:
+def test_ctrl_c_cancels_and_waits_for_the_cleanup() -> None:
     log: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         loop.run_sync(_interrupted(log))
@@ -138,15 +138,15 @@ def test_ctrl_c_cancels_and_waits_for_the_cleaning_up() -> None:
     threading.current_thread() is not threading.main_thread(),
     reason="signals go to the main thread",
 )
-def test_ctrl_c_stays_ctrl_c_when_the_cleaning_up_fails() -> None:
-    async def untidy() -> None:
+def test_ctrl_c_is_raised_when_the_cleanup_fails() -> None:
+    async def fail_to_clean_up() -> None:
         try:
             await _interrupted([])
         except asyncio.CancelledError:
-            raise ValueError("while cleaning up") from None
+            raise ValueError("during the cleanup") from None
 
     with pytest.raises(KeyboardInterrupt):
-        loop.run_sync(untidy())
+        loop.run_sync(fail_to_clean_up())
 
 
 _FORK = """
@@ -166,20 +166,20 @@ assert loop.run_sync(one()) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_forked_child_gets_a_loop_of_its_own() -> None:
+def test_a_forked_child_gets_a_new_loop() -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", _FORK], check=True, timeout=30)
 
 
-async def test_a_thread_that_nobody_waits_for_ends_at_its_next_call() -> None:
-    asked, ended = threading.Event(), threading.Event()
+async def test_a_thread_that_nobody_waits_for_is_cancelled_at_its_next_call() -> None:
+    called, ended = threading.Event(), threading.Event()
     errors: list[BaseException] = []
 
     async def forever() -> None:
-        asked.set()
+        called.set()
         await asyncio.Event().wait()
 
     def forward() -> None:
-        for _ in range(2):  # it is stopped again where it swallows the first stop
+        for _ in range(2):  # catching the first cancellation does not help
             try:
                 loop.run_sync(forever())
             except asyncio.CancelledError as error:
@@ -187,7 +187,7 @@ async def test_a_thread_that_nobody_waits_for_ends_at_its_next_call() -> None:
         ended.set()
 
     task = asyncio.ensure_future(loop.in_thread(forward))
-    await asyncio.to_thread(asked.wait, 10)
+    await asyncio.to_thread(called.wait, 10)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -87,7 +87,7 @@ class Connection:
             if self._db is None:
                 return None
             self._file = database.file_id(self._folder)
-            self._db.text_factory = bytes  # text in place of a value is no error of the database
+            self._db.text_factory = bytes  # text in place of a value must not raise
         return work(self._db)
 
 

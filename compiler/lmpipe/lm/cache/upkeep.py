@@ -169,7 +169,7 @@ def _rows(lines: Iterable[bytes], name: str, problems: list[str]) -> Iterator[da
 
 def _drop(folder: Path, condition: str, *values: object, max_size: int | None = None) -> int:
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: there is no reply cache; the first LM call creates one")
+        raise ConfigError(f"{folder}: no such reply cache; the first LM call creates it")
     dropped = 0
     with _opened(folder) as db:
         if db is not None:

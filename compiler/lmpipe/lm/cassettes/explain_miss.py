@@ -34,7 +34,7 @@ def explain_miss(
     """
     shown, model = shown_path(path), request.lm["model"]
     if not path.is_file():
-        lines = [f"there is no cassette {shown}: this call of {model} was not recorded"]
+        lines = [f"the cassette {shown} does not exist: this call of {model} was not recorded"]
         lines += ["  its last turn:", f"    {_excerpt(request)}", "  record it:"]
     else:
         lines = [f"{shown} has no reply to this call of {model}"]

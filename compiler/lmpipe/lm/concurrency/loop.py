@@ -1,6 +1,6 @@
-"""The one event loop on which LM calls run, in a thread of its own.
+"""The event loop on which all LM calls run, in a dedicated thread.
 
-Plain Python calls in from any thread, and so do coroutines of other loops.
+Plain Python in any thread can run coroutines on it, and so can coroutines on other loops.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from lmpipe.errors import ConfigError
-from lmpipe.lm.concurrency.mailbox import Job, mailbox_of
+from lmpipe.lm.concurrency.mailbox import RemoteTask, get_mailbox
 
 T = TypeVar("T")
 
-# Threads for sync `forward` methods. They mostly wait, also for one another (a step that runs a
-# batch of its own), so a tight bound would be a deadlock: callers bound how many runs there are.
+# The limit of threads for sync `forward` methods. These mostly wait, also for each other (a step
+# may run a batch), so a low limit could cause a deadlock. Callers limit the number of runs.
 _MAX_THREADS = 100_000
 
 
 class _LoopThread:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.mailbox = mailbox_of(self.loop)
+        self.mailbox = get_mailbox(self.loop)
         self.executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="lmpipe-forward")
         self.thread = threading.Thread(target=self._run, name="lmpipe-loop", daemon=True)
         self.thread.start()
@@ -41,7 +41,7 @@ _lock = threading.Lock()
 _current: _LoopThread | None = None
 
 
-def _get() -> _LoopThread:
+def _loop_thread() -> _LoopThread:
     global _current  # noqa: PLW0603 - the one loop of the process
     if _current is None:
         with _lock:
@@ -51,45 +51,45 @@ def _get() -> _LoopThread:
 
 
 class _Wait(Generic[T]):
-    """A thread's wait for a coroutine on the loop."""
+    """A thread that waits for a coroutine on the loop."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
-        self._landed = False
-        self._job = Job(coroutine, _get().mailbox, self._land)
-        self._job.start()
-        self.cancel = self._job.cancel
+        self._done = False
+        self._task = RemoteTask(coroutine, _loop_thread().mailbox, self._finish)
+        self._task.start()
+        self.cancel = self._task.cancel
 
     def wait(self) -> T:
-        """Wait; whatever the coroutine raised is raised here."""
-        # Asked again by who was interrupted here, perhaps with the lock just taken.
-        if not self._landed:
+        """Wait for the result; raises the exception of the coroutine."""
+        # After a KeyboardInterrupt this is called again, perhaps with the lock already acquired.
+        if not self._done:
             self._lock.acquire()
-        return self._job.outcome()
+        return self._task.result()
 
-    def _land(self) -> None:
-        self._landed = True
+    def _finish(self) -> None:
+        self._done = True
         self._lock.release()
 
 
-class _Stop:
-    """Lets a thread that nobody waits for any more end at its next LM call.
+class _Cancellation:
+    """Ends a thread that nobody waits for at its next LM call.
 
-    Threads cannot be cancelled. Without this, the sync `forward`s of a compile that was
-    interrupted would go on asking the LM, and Python would wait for them before it exits.
+    Threads cannot be cancelled. Without this, the sync `forward` methods of an interrupted compile
+    would continue to call the LM, and Python would wait for them at exit.
     """
 
     def __init__(self) -> None:
-        self._stopped = False
+        self._cancelled = False
         self._waiting: set[_Wait[Any]] = set()
         self._lock = threading.Lock()
 
     def wait(self, wait: _Wait[T]) -> T:
         with self._lock:
             self._waiting.add(wait)
-            stopped = self._stopped
-        if stopped:
+            cancelled = self._cancelled
+        if cancelled:
             wait.cancel()
         try:
             return wait.wait()
@@ -97,19 +97,21 @@ class _Stop:
             with self._lock:
                 self._waiting.discard(wait)
 
-    def stop(self) -> None:
+    def cancel(self) -> None:
         with self._lock:
-            self._stopped = True
+            self._cancelled = True
             waiting = list(self._waiting)
         for wait in waiting:
             wait.cancel()
 
 
-_stop: contextvars.ContextVar[_Stop | None] = contextvars.ContextVar("lmpipe_stop", default=None)
+_cancellation: contextvars.ContextVar[_Cancellation | None] = contextvars.ContextVar(
+    "lmpipe_cancellation", default=None
+)
 
 
 def _forget() -> None:
-    global _current  # noqa: PLW0603 - a forked child has no copy of the thread
+    global _current  # noqa: PLW0603 - a forked child does not inherit the thread
     _current = None
 
 
@@ -118,33 +120,33 @@ if hasattr(os, "register_at_fork"):
 
 
 def on_loop() -> bool:
-    """Whether the caller runs on the library's loop."""
+    """Return whether the caller runs on the library's loop."""
     return _current is not None and threading.current_thread() is _current.thread
 
 
 def submit(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
     """Start a coroutine on the loop, in the caller's context."""
-    return asyncio.run_coroutine_threadsafe(coroutine, _get().loop)
+    return asyncio.run_coroutine_threadsafe(coroutine, _loop_thread().loop)
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the loop and wait for it.
+    """Run a coroutine on the loop and wait for its result.
 
-    Ctrl-C cancels it and waits until it has cleaned up.
+    Ctrl-C cancels the coroutine and waits until it has cleaned up.
 
     Raises:
-        ConfigError: if called on the loop itself, which would wait for itself for ever.
+        ConfigError: if called on the loop itself, which would deadlock.
     """
     if on_loop():
-        coroutine.close()  # or Python warns that nobody awaited it
+        coroutine.close()  # prevents the warning that it was never awaited
     check_not_on_loop()
     wait = _Wait(coroutine)
     try:
-        stop = _stop.get()
-        return wait.wait() if stop is None else stop.wait(wait)
+        cancellation = _cancellation.get()
+        return wait.wait() if cancellation is None else cancellation.wait(wait)
     except KeyboardInterrupt:
         wait.cancel()
-        # Whatever cleaning up raises, the caller asked to stop.
+        # Errors during the cleanup do not matter: the user wants to stop.
         with contextlib.suppress(Exception, asyncio.CancelledError):
             wait.wait()
         raise
@@ -159,43 +161,43 @@ def check_not_on_loop() -> None:
     if on_loop():
         raise ConfigError(
             "a predictor was called without await inside an async forward or a metric, which "
-            "would block every other call: write `await self.predictor.acall(…)`; a metric that "
-            "is not async says that it asks, by @lmpipe.metrics.judge(max_calls=1)"
+            "would block every other call: write `await self.predictor.acall(…)`; declare the LM "
+            "calls of a sync metric with @lmpipe.metrics.judge(max_calls=1)"
         )
 
 
 async def bridge(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await a coroutine on the library's loop, from whichever loop the caller runs on."""
+    """Await a coroutine that runs on the library's loop, from any event loop."""
     if on_loop():
         return await coroutine
-    near = asyncio.get_running_loop()
-    landed, mailbox = near.create_future(), mailbox_of(near)
+    own_loop = asyncio.get_running_loop()
+    done, mailbox = own_loop.create_future(), get_mailbox(own_loop)
 
     def settle() -> None:
-        if not landed.done():
-            landed.set_result(None)
+        if not done.done():
+            done.set_result(None)
 
-    job = Job(coroutine, _get().mailbox, lambda: mailbox.post(settle))
-    job.start()
+    task = RemoteTask(coroutine, _loop_thread().mailbox, lambda: mailbox.post(settle))
+    task.start()
     try:
-        await landed
+        await done
     except asyncio.CancelledError:
-        job.cancel()
+        task.cancel()
         raise
-    return job.outcome()
+    return task.result()
 
 
 async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Run blocking code in a thread, in the caller's context.
 
-    If the caller is cancelled, the thread's calls into the loop fail from then on.
+    If the caller is cancelled, LM calls that the thread makes later are cancelled too.
     """
     context = contextvars.copy_context()
-    stop = _Stop()
-    context.run(_stop.set, stop)
-    near = asyncio.get_running_loop()
-    ended, mailbox = near.create_future(), mailbox_of(near)
-    outcome: list[T] = []
+    cancellation = _Cancellation()
+    context.run(_cancellation.set, cancellation)
+    own_loop = asyncio.get_running_loop()
+    ended, mailbox = own_loop.create_future(), get_mailbox(own_loop)
+    result: list[T] = []
     failure: list[BaseException] = []
 
     def settle() -> None:
@@ -204,18 +206,18 @@ async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
     def work() -> None:
         try:
-            outcome.append(context.run(function, *args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - it belongs to who waits
+            result.append(context.run(function, *args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller
             failure.append(error)
-        with contextlib.suppress(RuntimeError):  # a closed loop: nobody waits
+        with contextlib.suppress(RuntimeError):  # the caller's loop is closed
             mailbox.post(settle)
 
-    _get().executor.submit(work)
+    _loop_thread().executor.submit(work)
     try:
         await ended
     except asyncio.CancelledError:
-        stop.stop()
+        cancellation.cancel()
         raise
     if failure:
         raise failure.pop()
-    return outcome[0]
+    return result[0]

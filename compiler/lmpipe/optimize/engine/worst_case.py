@@ -64,7 +64,7 @@ def worst_embedding(texts: Sequence[str], embedder: LM) -> Spend:
     # A token has at least one byte, so short texts need not reserve the LM's whole context.
     tokens = sum(min(len(text.encode()) + _EXTRA_TOKENS, embedder.context) for text in texts)
     price = price_of(embedder)
-    return Spend(1, tokens, None if price is None else tokens * price.dearest / 1e6)
+    return Spend(1, tokens, None if price is None else tokens * price.highest / 1e6)
 
 
 def worst_pool(texts: int, embedder: LM) -> Spend:

@@ -1,4 +1,4 @@
-"""The small world's LM, which is its own proposer too: whatever it is asked to write, it writes."""
+"""An LM for the small world that also works as a proposer: it can write any outputs."""
 
 from __future__ import annotations
 
@@ -12,33 +12,38 @@ from helpers.world import answer_turns
 import lmpipe
 from lmpipe.lm.request import Request
 
-# The outputs of the world's own signatures; all else is asked of a proposer.
-_WORLD = {"colour", "words"}
+# The outputs of the world's signatures; requests for others come from a proposer.
+_WORLD_OUTPUTS = {"colour", "words"}
 
 
-def answer_or_write(request: Request) -> str:
-    """Answer like the world's LM; write text, another one for each sample, if asked to propose."""
+def proposing_lm(**settings: object) -> lmpipe.ScriptedLM:
+    """Make the LM."""
+    return lmpipe.ScriptedLM(answer_or_propose, **settings)  # type: ignore[arg-type]
+
+
+def answer_or_propose(request: Request) -> str:
+    """Reply like the world's LM, or with text that differs per sample if asked to propose."""
     schema = None
     if request.constraint is not None and request.constraint.kind == "json_schema":
         schema = orjson.loads(request.constraint.value)
     turns = [message.content for message in request.messages]
-    if schema is not None and not set(schema["properties"]) <= _WORLD:
-        return write(schema, "\n".join(turns), request.sample)
+    if schema is not None and not set(schema["properties"]) <= _WORLD_OUTPUTS:
+        return propose(schema, "\n".join(turns), request.sample)
     return answer_turns(turns, constrained=request.constraint is not None)
 
 
-def answer_or_write_body(body: Mapping[str, Any]) -> str:
-    """`answer_or_write`, for a server that sees the HTTP request's body."""
+def answer_or_propose_body(body: Mapping[str, Any]) -> str:
+    """Reply like `answer_or_propose` to the body of an HTTP request."""
     schema = (body.get("structured_outputs") or {}).get("json")
     turns = [str(message["content"]) for message in body["messages"]]
-    if schema is not None and not set(schema["properties"]) <= _WORLD:
-        return write(schema, "\n".join(turns), body.get("seed") or 0)
+    if schema is not None and not set(schema["properties"]) <= _WORLD_OUTPUTS:
+        return propose(schema, "\n".join(turns), body.get("seed") or 0)
     return answer_turns(turns, constrained="structured_outputs" in body)
 
 
-def write(schema: Mapping[str, Any], asked: str, sample: int) -> str:
-    """One JSON object that fits a schema, with words that depend on what was asked."""
-    digest = hashlib.sha256(f"{asked}{sample}".encode()).hexdigest()[:6]
+def propose(schema: Mapping[str, Any], prompt: str, sample: int) -> str:
+    """Write a JSON object that fits a schema; its text depends on the prompt and the sample."""
+    digest = hashlib.sha256(f"{prompt}{sample}".encode()).hexdigest()[:6]
     values = {name: _value(part, digest) for name, part in schema["properties"].items()}
     return orjson.dumps(values).decode()
 
@@ -51,7 +56,3 @@ def _value(part: Mapping[str, Any], digest: str) -> Any:
         return [_value(part["items"], digest)]
     plain = {"boolean": True, "integer": 1, "number": 0.5}
     return plain.get(kind, f"Look at the thing well ({digest}) and name its colour.")
-
-
-def writer(**settings: object) -> lmpipe.ScriptedLM:
-    return lmpipe.ScriptedLM(answer_or_write, **settings)  # type: ignore[arg-type]
