@@ -59,6 +59,7 @@ class Cache:
         self._memory = ReplyMemory(memory)
         self._notices = _Notices(self.folder)
         self._process = 0
+        self._start()
 
     def get(self, key: str, request: Request | None = None) -> Reply | None:
         """Return the reply to a request, marked as cached, or None.

@@ -23,7 +23,6 @@ from lmpipe.lm.cache.entry import from_line, to_line
 
 _TIMEOUT = 60.0  # seconds to wait for other processes
 _PIECE = 1000  # rows of one query or transaction, so that other processes get in between
-_MAX_LINES_NAMED = 10
 _SET_ASIDE = f"{database.NAME}.corrupt-*"
 
 
@@ -143,7 +142,7 @@ def import_(folder: Path, lines: Callable[[], Iterable[bytes]], *, name: str) ->
     if problems:
         raise DataError(
             f"damaged lines: {len(problems)}; nothing was imported. Export the cache again, or "
-            f"delete them:{''.join(problems[:_MAX_LINES_NAMED])}"
+            f"delete them:{''.join(problems[:10])}"
         )
     rows = _rows(lines(), name, problems)
     added = 0
