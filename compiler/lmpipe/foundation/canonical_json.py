@@ -25,9 +25,7 @@ def canonical_json(value: Any) -> bytes:
 def pretty_json(value: Any, *, sort_keys: bool = True) -> bytes:
     """Encode a JSON value for people: indented by two spaces, with a newline at the end.
 
-    Args:
-        value: the JSON value.
-        sort_keys: sort the keys, so that equal values have equal bytes; else keep their order.
+    With sorted keys, equal values have equal bytes; otherwise their order is kept.
     """
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     if sort_keys:

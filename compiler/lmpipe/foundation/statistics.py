@@ -8,12 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
 
 from lmpipe.errors import InputError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +36,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     Uses Wilson's interval if all scores are 0 or 1, or if all are equal (Student's t would give a
     width of 0); otherwise Student's t on the mean, clipped to [0, 1].
 
-    Args:
-        values: the scores.
-        confidence: the coverage, in (0, 1).
-
     Raises:
-        InputError: if there are no values, a value is outside [0, 1], or confidence is outside
-            (0, 1).
+        InputError: if there are no values, one is out of range, or confidence is not in (0, 1).
     """
     _check(values, confidence, low=0.0)
     n, mean = len(values), _mean(values)
@@ -62,15 +53,7 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> I
     Uses Student's t on the differences, clipped to [-1, 1]. Three cases have no variance to use:
     a single row gives [-1, 1]; differences that are all 0 give exactly [0, 0]; differences that
     all equal another value d give Wilson's interval for (d + 1) / 2, scaled back, so that two
-    lucky rows do not look certain.
-
-    Args:
-        differences: the differences, in [-1, 1].
-        confidence: the coverage, in (0, 1).
-
-    Raises:
-        InputError: if there are no values, a value is outside [-1, 1], or confidence is outside
-            (0, 1).
+    lucky rows do not look certain. Errors are those of `mean_interval`.
     """
     _check(differences, confidence, low=-1.0)
     n, mean = len(differences), _mean(differences)
@@ -90,17 +73,10 @@ def two_sample_interval(
 ) -> Interval:
     """Compute a confidence interval for the difference of two means, first minus second.
 
+    The samples are independent, with scores in [0, 1]; errors are those of `mean_interval`.
+
     Combines the intervals of the two means by Newcombe's hybrid method (Statistics in Medicine 17,
     1998, method 10 for proportions; Zou and Donner, Statistics in Medicine 27, 2008, for others).
-
-    Args:
-        first: the scores of one sample, in [0, 1].
-        second: the scores of an independent sample, in [0, 1].
-        confidence: the coverage, in (0, 1).
-
-    Raises:
-        InputError: if there are no values, a value is outside [0, 1], or confidence is outside
-            (0, 1).
     """
     one, other = mean_interval(first, confidence), mean_interval(second, confidence)
     mean, reference = _mean(first), _mean(second)
@@ -142,7 +118,10 @@ def out_of_bag_estimate(
 
     winner = max(range(len(candidates)), key=lambda i: math.fsum(candidates[i]))
     table = np.array(candidates, dtype=np.float64)
-    counts = _bootstrap_counts(resamples, sizes.pop(), seed)
+    rows, rng = sizes.pop(), random.Random(seed)
+    draws = (rng.choices(range(rows), k=rows) for _ in range(resamples))
+    # How often each draw has each row: one line for each draw.
+    counts = np.array([np.bincount(draw, minlength=rows) for draw in draws])
     # Summed row by row: the order of the additions, and so their rounding and the choice among
     # equal candidates, is the same on every machine.
     totals = np.zeros((resamples, len(candidates)))
@@ -158,36 +137,9 @@ def out_of_bag_estimate(
     return min(1.0, max(0.0, _mean(candidates[winner]) + shift))
 
 
-def _bootstrap_counts(resamples: int, rows: int, seed: int) -> NDArray[Any]:
-    """Count how often each draw with replacement has each row: one line per draw.
-
-    The draws are those of `random.Random(seed).choices`: numpy's generator continues from the
-    state of Python's, and both make the same numbers of it.
-    """
-    import numpy as np
-
-    _, (*words, position), _ = random.Random(seed).getstate()
-    generator = np.random.RandomState()
-    words_array = np.array(words, dtype=np.uint32)
-    generator.set_state(("MT19937", words_array, position, 0, 0.0))
-    counts = np.empty((resamples, rows))
-    for draw in counts:
-        drawn = (generator.random_sample(rows) * rows).astype(np.intp)
-        draw[:] = np.bincount(drawn, minlength=rows)
-    return counts
-
-
 @lru_cache(maxsize=1024)
 def t_quantile(probability: float, degrees: int) -> float:
-    """Compute a quantile of Student's t distribution.
-
-    Args:
-        probability: the cumulative probability, in (0, 1).
-        degrees: the degrees of freedom, 1 or more.
-
-    Raises:
-        InputError: if an argument is out of range.
-    """
+    """Compute a quantile of Student's t distribution; `probability` is the cumulative one."""
     if not 0 < probability < 1 or degrees < 1:
         raise InputError(
             f"t_quantile({probability}, {degrees}): expected a probability in (0, 1) and at least "
