@@ -22,7 +22,7 @@ from lmpipe.foundation.checks import check_fields, check_number
 from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency.blocking import blocking
 from lmpipe.lm.lm import LM
-from lmpipe.metrics import AnyMetric
+from lmpipe.metrics import AnyMetric, bind_metric
 from lmpipe.modules.module import Module, Predictor, first_member
 from lmpipe.settings import current_settings, using
 
@@ -49,14 +49,6 @@ class Admission(Protocol):
         ...
 
 
-class _AlwaysAdmit:
-    async def admit(self) -> None:
-        return
-
-    def settle(self, calls: Sequence[Call]) -> None:
-        return
-
-
 @dataclass(frozen=True)
 class RunOptions:
     """How to run examples.
@@ -64,22 +56,18 @@ class RunOptions:
     Args:
         concurrency: the maximum number of examples in flight, 1 or more.
         scope: fields of `lm.scope.Scope` for every run, such as `lm` or `sample`.
-        admission: the budget.
+        admission: the budget; None means unlimited.
         on_row: called with each row when it ends, in no fixed order.
         judge: the LM of the metric's calls; None is the configured LM.
         judge_calls: the maximum number of LM calls of the metric for one row; None means unlimited.
         save_to: the file to which rows are written instead of being kept in memory.
-        may_all_fail: whether all rows may fail in the same way without an error, because there are
-            too few of them to conclude that nothing works.
+        may_all_fail: all rows may fail in the same way without an error: they are too few to tell.
         row_timeout: the maximum time of one run, in seconds, above 0; None means unlimited.
-
-    Raises:
-        ConfigError: if a number is out of range.
     """
 
     concurrency: int = DEFAULT_CONCURRENCY
     scope: Mapping[str, Any] = field(default_factory=dict)
-    admission: Admission = field(default_factory=_AlwaysAdmit)
+    admission: Admission | None = None
     on_row: Callable[[Row], None] | None = None
     judge: LM | None = None
     judge_calls: int | None = None
@@ -142,7 +130,7 @@ async def aevaluate(
         save_to=None if save_to is None else Path(save_to),
     )
     with using(lm=lm or settings.lm, runtime=settings.runtime):
-        return await run_examples(bound, examples, metric, options)
+        return await run_pairs(((bound, example) for example in examples), metric, options)
 
 
 # The same for callers without a running event loop.
@@ -160,17 +148,6 @@ def _peek(data: Iterable[Example]) -> tuple[Example, Iterable[Example]]:
     return start[0], chain(start, rows)
 
 
-async def run_examples(
-    program: Module, examples: Iterable[Example], metric: AnyMetric, options: RunOptions
-) -> Evaluation:
-    """Run a program on examples; the rows are in the examples' order.
-
-    Raises:
-        LmpipeError: as described at `run_pairs`.
-    """
-    return await run_pairs(((program, example) for example in examples), metric, options)
-
-
 async def run_pairs(
     pairs: Iterable[tuple[Module, Example]], metric: AnyMetric, options: RunOptions
 ) -> Evaluation:
@@ -183,7 +160,7 @@ async def run_pairs(
         LMError: if the LM is unavailable, or refuses every row.
     """
     started = time.perf_counter()
-    scorer = Scorer.of(metric, lm=options.judge, max_calls=options.judge_calls)
+    scorer = Scorer(bind_metric(metric), options.judge, options.judge_calls)
     totals = Totals()
     rows: Sequence[Row]
     if options.save_to is None:
@@ -211,13 +188,7 @@ async def _run_all(
 ) -> None:
     """Run examples, admitted in their order, and hand over their rows in the same order.
 
-    Args:
-        pairs: the runs.
-        scorer: scores the predictions.
-        options: how to run.
-        totals: adds up the rows.
-        keep: takes each row.
-        window: how far a run may be ahead of the first unfinished one; None means unlimited.
+    A run is at most `window` rows ahead of the first unfinished one; None means unlimited.
     """
     limit = asyncio.Semaphore(options.concurrency)
     ended = _RowsInOrder(totals.add, keep)
@@ -229,7 +200,8 @@ async def _run_all(
                 program, index, example, scorer, calls, options.scope, options.row_timeout
             )
         finally:
-            options.admission.settle(calls)
+            if options.admission:
+                options.admission.settle(calls)
             limit.release()
         ended.put(row)
         if options.on_row:
@@ -241,7 +213,8 @@ async def _run_all(
                 await limit.acquire()
                 if window is not None:
                     await ended.wait_for(index - window)
-                await options.admission.admit()
+                if options.admission:
+                    await options.admission.admit()
                 group.create_task(run_one(index, program, example))
     except BaseExceptionGroup as errors:
         raise _first_error(errors) from errors

@@ -42,11 +42,6 @@ class Failure:
     message: str
     raw: str = ""
 
-    @property
-    def is_bad_call(self) -> bool:
-        """Whether a predictor was called with invalid inputs."""
-        return self.kind == "program" and self.message.startswith("CallError: ")
-
     def to_json(self) -> dict[str, str]:
         return {"kind": self.kind, "message": self.message, "raw": self.raw}
 
@@ -97,17 +92,10 @@ class Row:
 class Totals:
     """Scores, failures, parts, times and spend, added up row by row; 16 bytes for each row.
 
-    Args:
-        rows: the first rows, in the data's order.
-
     Attributes:
-        values: the scores, in the data's order.
-        seconds: the wall times of the rows.
         failures: how many rows failed, by kind.
-        first_failure: the failure of the first row that failed.
         bad_calls: how many rows failed because a predictor was called with invalid inputs.
         parts: the sums of the metric's parts.
-        account: the spend of the LM calls.
     """
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
@@ -126,9 +114,10 @@ class Totals:
         self.values.append(row.score.value)
         self.seconds.append(row.seconds)
         if row.failure is not None:
-            self.failures[row.failure.kind] += 1
+            kind, message = row.failure.kind, row.failure.message
+            self.failures[kind] += 1
             self.first_failure = self.first_failure or row.failure
-            self.bad_calls += row.failure.is_bad_call
+            self.bad_calls += kind == "program" and message.startswith("CallError: ")
         for name, value in row.score.parts.items():
             self.parts[name] = self.parts.get(name, 0.0) + value
         if row.calls:

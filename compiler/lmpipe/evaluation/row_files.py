@@ -40,9 +40,7 @@ def check_rows_file(path: Path) -> None:
 def write_rows(path: Path, rows: Sequence[WritableRow]) -> None:
     """Write one line for each row: JSON objects, or CSV whose nested values are JSON.
 
-    Args:
-        path: the file; it is written completely or not at all.
-        rows: the rows; a CSV needs two passes over them.
+    The file is written completely or not at all. A CSV needs two passes over the rows.
     """
     with open_atomic(path) as file:
         if path.suffix.lower() == ".jsonl":

@@ -15,7 +15,7 @@ from lmpipe.foundation.time_limits import within
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
 from lmpipe.lm.scope import scope
-from lmpipe.metrics import AnyMetric, BoundMetric, Score, bind_metric
+from lmpipe.metrics import BoundMetric, Score
 from lmpipe.modules.module import Module, run_traced
 from lmpipe.settings import current_settings, using
 from lmpipe.state.trace import Trace
@@ -37,15 +37,6 @@ class Scorer:
     metric: BoundMetric
     lm: LM | None = None
     max_calls: int | None = None
-
-    @staticmethod
-    def of(metric: AnyMetric, *, lm: LM | None = None, max_calls: int | None = None) -> Scorer:
-        """Inspect the parameters of a metric once, for many rows.
-
-        Raises:
-            MetricError: if it is not a metric.
-        """
-        return Scorer(bind_metric(metric), lm, max_calls)
 
     async def __call__(
         self, example: Example, prediction: Any, trace: Trace, calls: list[Call]
@@ -79,10 +70,6 @@ async def score_row(
     """Run a program on an example and score what it returns.
 
     Args:
-        program: the program.
-        index: the example's position in the data.
-        example: the example.
-        scorer: the metric.
         calls: a list to which the LM calls of program and metric are added.
         overrides: fields of `lm.scope.Scope` for the run.
         timeout: the maximum time of the program in seconds; if it takes longer, the row is a
@@ -102,12 +89,14 @@ async def score_row(
     except _OverdueError as error:
         failure = Failure("deadline", str(error))
     except Exception as error:  # noqa: BLE001 - a program may raise anything; the row keeps it
+        _raise_if_not_about_this_row(error)
         failure = _program_failure(error)
     if failure is None:
         try:
             score = await scorer(example, prediction, trace, calls)
         except Exception as error:  # noqa: BLE001 - as may a metric
-            failure = _metric_failure(error)
+            _raise_if_not_about_this_row(error)
+            failure = _failure("metric", error)
     seconds = time.perf_counter() - started
     return Row(index, example, prediction, score, failure, trace, tuple(calls), seconds)
 
@@ -117,17 +106,11 @@ class _OverdueError(Exception):
 
 
 def _program_failure(error: Exception) -> Failure:
-    _raise_if_not_about_this_row(error)
     if isinstance(error, OutputError):
         return Failure("output", str(error), error.raw)
     if isinstance(error, LMRequestError):
         return Failure("request", str(error))
     return _failure("program", error)
-
-
-def _metric_failure(error: Exception) -> Failure:
-    _raise_if_not_about_this_row(error)
-    return _failure("metric", error)
 
 
 def refuses_all(error: Exception) -> bool:

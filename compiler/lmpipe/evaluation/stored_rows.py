@@ -8,7 +8,7 @@ import threading
 import weakref
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self, overload
@@ -71,9 +71,6 @@ class StoredRows(Sequence[Row]):
         if not 0 <= number < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         return self._read(number)
-
-    def __iter__(self) -> Iterator[Row]:
-        return (self._read(number) for number in range(len(self)))
 
     def _read(self, number: int) -> Row:
         start = self._ends[number - 1] if number else 0
@@ -161,10 +158,7 @@ class RowWriter:
         self._ends.append((self._ends[-1] if self._ends else 0) + len(line))
 
     def finish(self) -> StoredRows:
-        """Complete the file and give it its name.
-
-        Returns:
-            Its rows.
+        """Complete the file, give it its name, and return its rows.
 
         Raises:
             DataError: if the file cannot be written.
