@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from lmpipe.errors import RecipeError
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.checks import check_fields
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.proposer_text import (
     clean_instruction,
@@ -39,7 +38,7 @@ class ImproveOnScores(Signature):
 
 
 @dataclass(frozen=True, kw_only=True)
-class COPRO:
+class COPRO(DataclassSettings):
     """Improve the instruction of each predictor in turn, and keep what scores best.
 
     The proposer is shown the instructions tried so far with their scores, the best one last, and
@@ -143,6 +142,3 @@ class COPRO:
         steps = self.depth * sizes.predictors
         failures = min(self.examples, sizes.train) if self.shown else 0
         return Cost(steps * (self.breadth * sizes.val + failures), asks=steps * self.breadth)
-
-    def settings(self) -> dict[str, Any]:
-        return asdict(self)

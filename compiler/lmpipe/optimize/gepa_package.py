@@ -52,9 +52,6 @@ async def run_gepa(
     """Let the package search; what it finds are candidates of the task.
 
     Args:
-        task: the task.
-        batch: the number of training examples in a mini-batch.
-        merge: whether candidates are merged.
         components: whose instruction a step changes: `round_robin` or `all`.
         stop_after: the number of runs of the program after which no step begins.
 
@@ -86,14 +83,9 @@ async def run_gepa(
 
 
 class GepaCallbacks:
-    """What the package calls: it evaluates texts and writes new ones, by steps of the task.
+    """What the package calls an adapter: it evaluates texts and writes new ones.
 
-    The package calls this object an adapter.
-
-    Args:
-        task: the task.
-        steps: runs steps of the task from the package's thread.
-        gepa: the package.
+    `steps` runs steps of the task from the package's thread.
     """
 
     def __init__(self, task: Task, steps: StepRunner, gepa: Any) -> None:

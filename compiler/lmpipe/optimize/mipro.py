@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_choice, check_fields
 from lmpipe.layouts import layout_named, layout_names
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.engine.optimizer import Cost, Effort, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.mipro_space import Space
 from lmpipe.optimize.shared.demo_choices import demo_choices
 from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
-    distinct_demos,
     labeled_demos,
+    merge_pools,
     with_retrieval,
 )
 from lmpipe.optimize.shared.grounded_proposals import (
@@ -37,7 +37,7 @@ _FAILURE_RUNS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class MIPROv2:
+class MIPROv2(DataclassSettings):
     """Propose grounded instructions, and search them together with demonstrations.
 
     Instructions are grounded in the program, the data and failed runs. Demonstrations are sets of
@@ -136,9 +136,7 @@ class MIPROv2:
         rng = task.rng("proposals")
         own = await self._bootstrap(task, rng)
         instructions = await self._instructions(task, rng)
-        embedded = await task.embed(
-            {path: distinct_demos([*own.get(path, []), *pool]) for path, pool in labeled.items()}
-        )
+        embedded = await task.embed(merge_pools(own, labeled))
         demos = {
             path: demo_choices(
                 task.start[path],
@@ -195,6 +193,3 @@ class MIPROv2:
             return Cost(runs, pools=pools)
         asks = sizes.predictors * (instructions - 1) + SUMMARY_ASKS
         return Cost(runs + min(_FAILURE_RUNS, sizes.train), asks=asks, pools=pools)
-
-    def settings(self) -> dict[str, Any]:
-        return {**asdict(self), "layouts": list(self.layouts)}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_fields
 from lmpipe.layouts import layout_named, layout_names
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
 from lmpipe.optimize.engine.pool_embeddings import PoolEmbeddings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
@@ -18,6 +17,7 @@ from lmpipe.optimize.shared.demos import (
     distinct_demos,
     draw_demos,
     labeled_demos,
+    merge_pools,
     with_demos,
     with_retrieval,
 )
@@ -25,7 +25,7 @@ from lmpipe.state.program_state import Demo, ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomSearch:
+class RandomSearch(DataclassSettings):
     """Race random candidates that differ in demonstrations, prompt layout and constrained outputs.
 
     The candidates differ in the choice, order and number of demonstrations. The first half shows
@@ -91,10 +91,7 @@ class RandomSearch:
     ) -> None:
         embedded = None
         if self.retrieval_share and numbers:
-            both = {
-                path: distinct_demos([*own.get(path, []), *pool]) for path, pool in pools.items()
-            }
-            embedded = await task.embed(both)
+            embedded = await task.embed(merge_pools(own, pools))
         await task.race([self._propose(task, pools, own, embedded, number) for number in numbers])
 
     async def _bootstrap(self, task: Task) -> dict[str, list[Demo]]:
@@ -140,6 +137,3 @@ class RandomSearch:
         bootstrap = sizes.train if self.bootstrapped else 0
         pools = 0 if not self.retrieval_share else 2 if self.bootstrapped else 1
         return Cost(self.candidates * sizes.val + bootstrap, pools=pools)
-
-    def settings(self) -> dict[str, Any]:
-        return {**asdict(self), "layouts": list(self.layouts)}

@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from lmpipe.data.example import Example
 from lmpipe.errors import RecipeError
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.checks import check_fields
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.contrast import Contrast, add_advice, add_demonstration
 from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)
-class SIMBA:
+class SIMBA(DataclassSettings):
     """Learn from examples with a good and a bad run, by demonstrations and advice.
 
     Each step runs states of a pool on a mini-batch of training examples, with several samples of
@@ -146,9 +145,6 @@ class SIMBA:
         )
         asks = self.steps * self.candidates_per_step * sizes.predictors
         return Cost(runs + self.finalists * sizes.val, asks=asks)
-
-    def settings(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def _mean(scores: Sequence[float]) -> float:

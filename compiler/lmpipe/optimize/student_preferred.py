@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from lmpipe.data.example import Example
 from lmpipe.errors import RecipeError
@@ -13,7 +12,7 @@ from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_fields, check_numbers
 from lmpipe.modules.retrieval import NearExamples
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import bootstrapped_demos, labeled_demos, with_demos
 from lmpipe.state.program_state import Demo, ProgramState
@@ -28,7 +27,7 @@ class _ExampleDemos:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudentPreferred:
+class StudentPreferred(DataclassSettings):
     """Show the student the demonstrations that raise its score most.
 
     What a strong teacher does right need not help a small student. So each demonstration is shown
@@ -116,9 +115,6 @@ class StudentPreferred:
     def cost(self, sizes: Sizes) -> Cost:
         students = self.demos_tried * self.neighbors + sizes.train
         return Cost(sizes.train + students + len(self.demos) * sizes.val)
-
-    def settings(self) -> dict[str, Any]:
-        return {**asdict(self), "demos": list(self.demos)}
 
 
 def _showing(task: Task, best_first: Sequence[_ExampleDemos]) -> ProgramState:

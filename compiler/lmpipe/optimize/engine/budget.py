@@ -82,9 +82,7 @@ class Budget:
 class Ledger:
     """What one compile has spent and reserved, checked against its budget.
 
-    Args:
-        budget: the limits.
-        started: `time.monotonic()` at the start of the compile; now if None.
+    `started` is `time.monotonic()` at the start of the compile; now if None.
     """
 
     def __init__(self, budget: Budget, *, started: float | None = None) -> None:
@@ -118,11 +116,7 @@ class Ledger:
         self._withheld = Spend()
 
     def room(self, worst: Spend) -> int | None:
-        """Count the runs with this worst case that still fit while none is in flight.
-
-        Returns:
-            The count; None if the budget does not limit them.
-        """
+        """Count the runs with this worst case that still fit; None if the budget limits none."""
         spent, room = self._charged, []
         for name in ("calls", "tokens", "usd"):
             cap, each = getattr(self.budget, name), getattr(worst, name)
@@ -150,11 +144,7 @@ class Ledger:
         self._runs += 1
 
     def settle(self, worst: Spend, calls: Sequence[Call]) -> None:
-        """Replace a run's reservation by what the run spent.
-
-        Args:
-            worst: the reservation.
-            calls: the run's LM calls.
+        """Replace a run's reservation, its worst case, by what its LM calls spent.
 
         Raises:
             RecipeError: if the run took more tokens or money than reserved, because an LM takes

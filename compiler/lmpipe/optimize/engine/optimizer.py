@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lmpipe.errors import RecipeError
@@ -11,6 +11,8 @@ from lmpipe.state.program_state import ProgramState
 from lmpipe.weights.settings import TrainingSettings
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from lmpipe.optimize.engine.task import Task
 
 # How much an optimizer tries, if it has presets.
@@ -88,3 +90,11 @@ class Optimizer(Protocol):
     def settings(self) -> dict[str, Any]:
         """The settings of this optimizer, as JSON."""
         ...
+
+
+class DataclassSettings:
+    """Implements `Optimizer.settings` for a dataclass: its fields."""
+
+    def settings(self: DataclassInstance) -> dict[str, Any]:
+        fields = asdict(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lmpipe.errors import LMRequestError
@@ -22,13 +22,7 @@ from lmpipe.state.program_state import Demo, Vectors
 
 @dataclass(frozen=True)
 class PoolEmbeddings:
-    """The vectors of embedded demonstrations.
-
-    Args:
-        embedder: the name of the embedding model.
-        predictors: the predictors that the demonstrations are for, by path.
-        known: the vectors, by text.
-    """
+    """The vectors of embedded demonstrations: `known` has them by text."""
 
     embedder: str
     predictors: Mapping[str, Predictor]
@@ -43,13 +37,7 @@ class PoolEmbeddings:
 
 
 class PoolEmbedder:
-    """Embeds pools within the budget, each text once.
-
-    Args:
-        lm: the embedding model; None embeds nothing.
-        ledger: the budget's ledger.
-        concurrency: requests in flight at a time.
-    """
+    """Embeds pools within the budget, each text once; without an LM, it embeds nothing."""
 
     def __init__(self, lm: LM | None, ledger: Ledger, *, concurrency: int) -> None:
         self._lm = lm
@@ -60,14 +48,7 @@ class PoolEmbedder:
     async def embed(
         self, predictors: Mapping[str, Predictor], pools: Mapping[str, Sequence[Demo]]
     ) -> PoolEmbeddings | None:
-        """Embed demonstrations.
-
-        Args:
-            predictors: the program's predictors, by path.
-            pools: the demonstrations of each predictor, by path.
-
-        Returns:
-            The vectors; None without an embedder.
+        """Embed demonstrations, given by predictor path; the result is None without an embedder.
 
         Raises:
             BudgetExhaustedError: if the budget ends first.
@@ -94,7 +75,12 @@ class PoolEmbedder:
                     group.create_task(self._embed_batch(lm, batch))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from errors
-        _check_dimensions(lm, self._known.values())
+        dimensions = sorted(set(map(dimension_of, self._known.values())))
+        if len(dimensions) > 1:
+            raise LMRequestError(
+                f"{lm.model} gives vectors of different lengths, {dimensions[0]} and "
+                f"{dimensions[-1]} numbers: use an embedding model whose vectors can be compared"
+            )
 
     async def _embed_batch(self, lm: LM, texts: Sequence[str]) -> None:
         calls: list[Call] = []
@@ -108,12 +94,3 @@ class PoolEmbedder:
         finally:
             self._limit.release()
             self._ledger.settle(worst_embedding(texts, lm), calls)
-
-
-def _check_dimensions(lm: LM, vectors: Iterable[str]) -> None:
-    dimensions = sorted(set(map(dimension_of, vectors)))
-    if len(dimensions) > 1:
-        raise LMRequestError(
-            f"{lm.model} gives vectors of different lengths, {dimensions[0]} and "
-            f"{dimensions[-1]} numbers: use an embedding model whose vectors can be compared"
-        )

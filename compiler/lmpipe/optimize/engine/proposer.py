@@ -23,11 +23,7 @@ S = TypeVar("S", bound=Signature)
 class Proposer:
     """Asks one LM, within the budget; a repeated question gets the next sample number.
 
-    Args:
-        lm: the LM.
-        ledger: the budget's ledger.
-        note: called when a proposal is dropped.
-        concurrency: questions in flight at a time.
+    `note` is called when a proposal is dropped.
     """
 
     def __init__(

@@ -36,9 +36,6 @@ class Race:
             entries: names and states; states that are candidates already are not run again.
             order: the order of the validation examples, the same for all states.
 
-        Returns:
-            The candidates, in the order of the entries.
-
         Raises:
             BudgetExhaustedError: if the budget ends first. The leader of the race is then the
                 best candidate if it is ahead of the best so far, or if there is none yet.

@@ -32,10 +32,7 @@ def worst_run(
     """Return the worst case of one program run and its scoring.
 
     Args:
-        program: the program.
         lms: the LMs that the run may use.
-        metric: the metric, which makes at most `max_calls` LM calls.
-        judge: the LM of the metric.
         embedder: the embedding model that selects the program's demonstrations, if any.
     """
     embeddings = program.embeddings_per_run()
@@ -47,12 +44,7 @@ def worst_run(
 
 
 def worst_run_of_any(programs: Iterable[Module], *others: Any) -> Spend:
-    """Return the worst case of a run of any of some programs.
-
-    Args:
-        programs: the programs.
-        others: the other arguments of `worst_run`.
-    """
+    """Return the worst case of a run of any of some programs; `others` are `worst_run`'s."""
     worst = Spend()
     for program in programs:
         worst = worst.maximum(worst_run(program, *others))

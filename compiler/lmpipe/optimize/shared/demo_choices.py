@@ -16,8 +16,6 @@ class DemoChoice:
     """One way to show demonstrations to one predictor.
 
     Args:
-        name: a description in a few words.
-        demos: fixed demonstrations, in order.
         retrieval: the pool from which the nearest are shown, or None.
     """
 
@@ -46,14 +44,11 @@ def demo_choices(
     """Make the choices for one predictor: as it is, none, the nearest, then sets of all sizes.
 
     Args:
-        start: the predictor's state now.
-        spec: the predictor's signature.
         labeled: demonstrations from labeled examples.
         own: demonstrations from rollouts that passed.
         count: the maximum number of choices; equal sets are one choice.
         most: the maximum number of demonstrations in a set.
         bootstrapped: the maximum number in a set that come from `own`, if `labeled` has any.
-        rng: draws the sets.
         vectors: embeds a pool, if the nearest are selected by embeddings.
     """
     none = DemoChoice("no demos")

@@ -98,14 +98,27 @@ def distinct_demos(demos: Sequence[Demo]) -> list[Demo]:
     return list(seen.values())
 
 
-def teacher_state(task: Task, count: int, rng: random.Random) -> ProgramState:
-    """Return the start state with up to `count` labeled demonstrations, to run a teacher with."""
-    pools = labeled_demos(task.predictors, task.train)
-    drawn = {
+def merge_pools(
+    first: Mapping[str, Sequence[Demo]], pools: Mapping[str, Sequence[Demo]]
+) -> dict[str, list[Demo]]:
+    """Put the first demonstrations before those of the pools, without repeated inputs."""
+    return {path: distinct_demos([*first.get(path, ()), *pool]) for path, pool in pools.items()}
+
+
+def draw_from_pools(
+    task: Task, pools: Mapping[str, Sequence[Demo]], count: int, rng: random.Random
+) -> dict[str, tuple[Demo, ...]]:
+    """Draw up to `count` demonstrations for each predictor; see `draw_demos`."""
+    return {
         path: draw_demos(task.predictors[path].spec, pool, count, rng)
         for path, pool in pools.items()
     }
-    return with_demos(task.start, drawn)
+
+
+def with_labeled_demos(task: Task, count: int, rng: random.Random) -> ProgramState:
+    """Return the start state with up to `count` drawn labeled demonstrations."""
+    pools = labeled_demos(task.predictors, task.train)
+    return with_demos(task.start, draw_from_pools(task, pools, count, rng))
 
 
 def with_demos(state: ProgramState, demos: Mapping[str, Sequence[Demo]]) -> ProgramState:
@@ -131,9 +144,6 @@ def with_retrieval(
     A predictor with an empty pool is left as it is.
 
     Args:
-        state: the state.
-        pools: the demonstrations of each predictor, by path.
-        k: the number of demonstrations to show.
         balanced: whether each label gets an equal share.
         embedded: the pools' vectors; if None, similarity is by words.
     """

@@ -13,10 +13,7 @@ from lmpipe.weights.trainings import Weights
 async def gate_weights(task: Task, start: ProgramState, weights: Mapping[str, Weights]) -> None:
     """Race the program with all weights, then without single ones, as long as that helps.
 
-    Args:
-        task: the task; its best candidate is the result.
-        start: the state of the program without the weights.
-        weights: the trained weights, by predictor path.
+    The result is the task's best candidate; `weights` are those of each predictor, by path.
     """
     kept = dict(weights)
     kind = "model" if any(isinstance(item, str) for item in kept.values()) else "adapter"

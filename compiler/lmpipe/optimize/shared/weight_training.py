@@ -25,18 +25,11 @@ async def train_and_gate(
     threshold: float,
     shared: bool = False,
 ) -> ProgramState:
-    """Train weights on rollouts, and keep those that help.
+    """Train weights on rollouts, keep those that help, and return the best state so far.
 
     Args:
-        task: the task.
-        start: the student's state, without the weights.
-        rollouts: the teacher's runs.
-        training: how weights are trained.
         threshold: the minimum score of a run for a predictor to learn from it.
         shared: train one set of weights for all predictors.
-
-    Returns:
-        The best state so far, with or without trained weights.
     """
     seed = (training.seed + task.rng("training").getrandbits(31)) % 2**32
     training = replace(training, seed=seed)
