@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -41,9 +41,6 @@ class Failure:
     kind: FailureKind
     message: str
     raw: str = ""
-
-    def to_json(self) -> dict[str, str]:
-        return {"kind": self.kind, "message": self.message, "raw": self.raw}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ class Row:
             "score": self.score.value,
             "parts": dict(self.score.parts),
             "feedback": self.score.feedback,
-            "failure": self.failure.to_json() if self.failure else None,
+            "failure": asdict(self.failure) if self.failure else None,
             "replies": list(self.replies),
         }
 

@@ -147,6 +147,9 @@ def t_quantile(probability: float, degrees: int) -> float:
         )
     if probability < 0.5:
         return -t_quantile(1 - probability, degrees)
+    if degrees > 10_000:  # exact to 10 digits (Abramowitz and Stegun, 26.7.5)
+        z = NormalDist().inv_cdf(probability)
+        return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
     tail = 2 * (1 - probability)
     low, high = 0.0, 1.0
     while _t_two_tails(high, degrees) > tail:
@@ -188,40 +191,12 @@ def _t_half_width(values: Sequence[float], mean: float, confidence: float) -> fl
 
 
 def _t_two_tails(t: float, degrees: int) -> float:
-    """Compute P(|T| > t): the regularized incomplete beta function at degrees / (degrees + t²)."""
-    if t == 0:
-        return 1.0
-    x = degrees / (degrees + t * t)
-    complement = t * t / (degrees + t * t)
-    a, b = degrees / 2, 0.5
-    log_front = (
-        math.lgamma(a + b)
-        - math.lgamma(a)
-        - math.lgamma(b)
-        + a * math.log(x)
-        + b * math.log(complement)
-    )
-    front = math.exp(log_front)
-    if x < (a + 1) / (a + b + 2):
-        return front * _beta_fraction(x, a, b) / a
-    return 1 - front * _beta_fraction(complement, b, a) / b
-
-
-def _beta_fraction(x: float, a: float, b: float) -> float:
-    """Evaluate the continued fraction of the incomplete beta function (Lentz's method)."""
-    tiny = 1e-300
-    c, d = 1.0, 1 - (a + b) * x / (a + 1)
-    d = 1 / (d if abs(d) > tiny else tiny)
-    result = d
-    for m in range(1, 1000):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        for step in (even, odd):
-            d = 1 + step * d
-            d = 1 / (d if abs(d) > tiny else tiny)
-            c = 1 + step / c
-            c = c if abs(c) > tiny else tiny
-            result *= d * c
-        if abs(d * c - 1) < 1e-15:
-            break
-    return result
+    """Compute P(|T| > t) by the finite series of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    angle = math.atan2(t, math.sqrt(degrees))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = degrees % 2
+    term, total = cosine if odd else 1.0, 0.0
+    for power in range(1 + odd, degrees, 2):
+        total += term
+        term *= cosine * cosine * power / (power + 1)
+    return 1 - (2 / math.pi * (angle + sine * total) if odd else sine * total)

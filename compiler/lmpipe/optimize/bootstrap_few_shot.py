@@ -5,10 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields
 from lmpipe.optimize.engine.events import Rollout
-from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
@@ -55,9 +53,9 @@ class BootstrapFewShot(DataclassSettings):
 
     def __post_init__(self) -> None:
         counts = ("bootstrapped", "labeled", "teacher_demos")
-        check_fields(self, *counts, minimum=0, integer=True, error=RecipeError)
-        check_fields(self, "rounds", minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
+        check_settings(self, *counts, minimum=0, integer=True)
+        check_settings(self, "rounds", minimum=1, integer=True)
+        check_settings(self, "threshold", minimum=0, maximum=1)
 
     async def optimize(self, task: Task) -> ProgramState:
         pools = labeled_demos(task.predictors, task.train)

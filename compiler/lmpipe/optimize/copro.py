@@ -6,10 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lmpipe.errors import RecipeError
 from lmpipe.evaluation.results import Row
-from lmpipe.foundation.checks import check_fields
-from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.proposer_text import (
     clean_instruction,
@@ -75,9 +73,9 @@ class COPRO(DataclassSettings):
 
     def __post_init__(self) -> None:
         counts = ("breadth", "depth", "history")
-        check_fields(self, *counts, minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "examples", "shown", minimum=0, integer=True, error=RecipeError)
-        check_fields(self, "temperature", minimum=0, error=RecipeError)
+        check_settings(self, *counts, minimum=1, integer=True)
+        check_settings(self, "examples", "shown", minimum=0, integer=True)
+        check_settings(self, "temperature", minimum=0)
 
     async def optimize(self, task: Task) -> ProgramState:
         tried: dict[str, dict[str, float]] = {path: {} for path in task.predictors}

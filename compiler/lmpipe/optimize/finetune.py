@@ -6,9 +6,8 @@ import random
 from dataclasses import dataclass, field
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields
 from lmpipe.optimize.engine.events import Rollout
-from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import labeled_demos, with_retrieval
 from lmpipe.optimize.shared.weight_gate import gate_cost
@@ -59,9 +58,9 @@ class BootstrapFinetune(DataclassSettings):
     name: str = "finetune"
 
     def __post_init__(self) -> None:
-        check_fields(self, "samples", minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "teacher_demos", minimum=0, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
+        check_settings(self, "samples", minimum=1, integer=True)
+        check_settings(self, "teacher_demos", minimum=0, integer=True)
+        check_settings(self, "threshold", minimum=0, maximum=1)
         if self.training.method == "dpo" and self.samples < 2:
             raise RecipeError(
                 "preference training (method='dpo') compares replies to the same prompt: set "

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_choice, check_fields
-from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes
+from lmpipe.foundation.checks import check_choice
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.gepa_package import MERGE_TEST, run_gepa
 from lmpipe.state.program_state import ProgramState
@@ -62,8 +62,8 @@ class GEPA(DataclassSettings):
     def __post_init__(self) -> None:
         check_choice("GEPA", "effort", self.effort, get_args(Effort), error=RecipeError)
         check_choice("GEPA", "components", self.components, get_args(Components), error=RecipeError)
-        check_fields(self, "runs", minimum=1, integer=True, optional=True, error=RecipeError)
-        check_fields(self, "batch", minimum=1, integer=True, error=RecipeError)
+        check_settings(self, "runs", minimum=1, integer=True, optional=True)
+        check_settings(self, "batch", minimum=1, integer=True)
 
     async def optimize(self, task: Task) -> ProgramState:
         sizes = Sizes(len(task.train), len(task.val), len(task.predictors))

@@ -6,11 +6,9 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lmpipe.errors import RecipeError
 from lmpipe.evaluation.results import Row
-from lmpipe.foundation.checks import check_fields
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
@@ -78,8 +76,8 @@ class InferRules(DataclassSettings):
     name: str = "infer-rules"
 
     def __post_init__(self) -> None:
-        check_fields(self, "candidates", "demos", minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
+        check_settings(self, "candidates", "demos", minimum=1, integer=True)
+        check_settings(self, "threshold", minimum=0, maximum=1)
 
     async def optimize(self, task: Task) -> ProgramState:
         rng = task.rng("rules")

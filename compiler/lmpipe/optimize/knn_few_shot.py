@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields, check_numbers
+from lmpipe.foundation.checks import check_numbers
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
@@ -55,7 +55,7 @@ class KNNFewShot(DataclassSettings):
 
     def __post_init__(self) -> None:
         check_numbers("KNNFewShot", "k", self.k, minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
+        check_settings(self, "threshold", minimum=0, maximum=1)
 
     async def optimize(self, task: Task) -> ProgramState:
         pools = await self._pools(task)

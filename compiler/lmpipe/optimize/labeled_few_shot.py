@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields
-from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import with_labeled_demos
 from lmpipe.state.program_state import ProgramState
@@ -31,7 +29,7 @@ class LabeledFewShot(DataclassSettings):
     name: str = "labeled"
 
     def __post_init__(self) -> None:
-        check_fields(self, "demos", minimum=1, integer=True, error=RecipeError)
+        check_settings(self, "demos", minimum=1, integer=True)
 
     async def optimize(self, task: Task) -> ProgramState:
         return with_labeled_demos(task, self.demos, task.rng("labeled"))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields
 from lmpipe.layouts import layout_named, layout_names
-from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import draw_from_pools, labeled_demos, with_demos
 from lmpipe.state.program_state import ProgramState
@@ -40,7 +39,7 @@ class LayoutSearch(DataclassSettings):
     name: str = "layout"
 
     def __post_init__(self) -> None:
-        check_fields(self, "demos", minimum=1, integer=True, error=RecipeError)
+        check_settings(self, "demos", minimum=1, integer=True)
         if not self.layouts:
             raise RecipeError("LayoutSearch(layouts=()): needs one layout or more")
         for layout in self.layouts:

@@ -9,10 +9,10 @@ from functools import partial
 from typing import get_args
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_choice, check_fields
+from lmpipe.foundation.checks import check_choice
 from lmpipe.layouts import layout_named, layout_names
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.mipro_space import Space
 from lmpipe.optimize.shared.demo_choices import demo_choices
@@ -89,22 +89,21 @@ class MIPROv2(DataclassSettings):
     def __post_init__(self) -> None:
         check_choice("MIPROv2", "effort", self.effort, get_args(Effort), error=RecipeError)
         sizes, counts = ("instructions", "demo_sets", "trials"), ("trials_per_race", "demos")
-        check_fields(self, *sizes, minimum=1, integer=True, optional=True, error=RecipeError)
-        check_fields(self, *counts, minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "bootstrapped", minimum=0, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
-        check_fields(self, "temperature", minimum=0, error=RecipeError)
+        check_settings(self, *sizes, minimum=1, integer=True, optional=True)
+        check_settings(self, *counts, minimum=1, integer=True)
+        check_settings(self, "bootstrapped", minimum=0, integer=True)
+        check_settings(self, "threshold", minimum=0, maximum=1)
+        check_settings(self, "temperature", minimum=0)
         for layout in self.layouts:
             layout_named(layout)
 
-    def _sizes(self) -> tuple[int, int, int]:
+    def _sizes(self) -> list[int]:
         """Return the numbers of instructions, demonstration sets and trials."""
-        instructions, demo_sets, trials = _EFFORTS[self.effort]
-        return (
-            instructions if self.instructions is None else self.instructions,
-            demo_sets if self.demo_sets is None else self.demo_sets,
-            trials if self.trials is None else self.trials,
-        )
+        given = (self.instructions, self.demo_sets, self.trials)
+        return [
+            preset if own is None else own
+            for own, preset in zip(given, _EFFORTS[self.effort], strict=True)
+        ]
 
     async def optimize(self, task: Task) -> ProgramState:
         load_optuna()  # fails, if it does, before any LM call is made

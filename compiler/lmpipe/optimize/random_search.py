@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields
 from lmpipe.layouts import layout_named, layout_names
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.pool_embeddings import PoolEmbeddings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
@@ -65,9 +64,9 @@ class RandomSearch(DataclassSettings):
 
     def __post_init__(self) -> None:
         shares = ("threshold", "retrieval_share", "constrained_share")
-        check_fields(self, "candidates", "demos", minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "bootstrapped", minimum=0, integer=True, error=RecipeError)
-        check_fields(self, *shares, minimum=0, maximum=1, error=RecipeError)
+        check_settings(self, "candidates", "demos", minimum=1, integer=True)
+        check_settings(self, "bootstrapped", minimum=0, integer=True)
+        check_settings(self, *shares, minimum=0, maximum=1)
         if not self.layouts:
             raise RecipeError("RandomSearch(layouts=()): needs one layout or more")
         for layout in self.layouts:

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from lmpipe.data.example import Example
-from lmpipe.errors import RecipeError
 from lmpipe.evaluation.results import Row
-from lmpipe.foundation.checks import check_fields
-from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.contrast import Contrast, add_advice, add_demonstration
 from lmpipe.state.program_state import ProgramState
@@ -64,10 +62,10 @@ class SIMBA(DataclassSettings):
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch", "candidates_per_step", "finalists", "demos")
-        check_fields(self, *counts, minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "samples", minimum=2, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
-        check_fields(self, "sampling_temperature", above=0, error=RecipeError)
+        check_settings(self, *counts, minimum=1, integer=True)
+        check_settings(self, "samples", minimum=2, integer=True)
+        check_settings(self, "threshold", minimum=0, maximum=1)
+        check_settings(self, "sampling_temperature", above=0)
 
     async def optimize(self, task: Task) -> ProgramState:
         rng = task.rng("ascent")
@@ -81,7 +79,7 @@ class SIMBA(DataclassSettings):
             start, *scored = await task.trial([task.start, *made], rng.sample(task.train, size))
             for state, evaluation in zip(made, scored, strict=True):
                 pool.setdefault(state, []).append(evaluation.score - start.score)
-        ranked = sorted(pool, key=lambda state: -_mean(pool[state]))
+        ranked = sorted(pool, key=lambda state: -fmean(pool[state]))
         await task.race(
             [(f"ascent {n}", state) for n, state in enumerate(ranked[: self.finalists], start=1)]
         )
@@ -134,7 +132,7 @@ class SIMBA(DataclassSettings):
     def _draw(
         self, pool: Mapping[ProgramState, Sequence[float]], rng: random.Random
     ) -> ProgramState:
-        weights = [math.exp(_mean(scores) / self.sampling_temperature) for scores in pool.values()]
+        weights = [math.exp(fmean(scores) / self.sampling_temperature) for scores in pool.values()]
         return rng.choices(list(pool), weights)[0]
 
     def cost(self, sizes: Sizes) -> Cost:
@@ -145,10 +143,6 @@ class SIMBA(DataclassSettings):
         )
         asks = self.steps * self.candidates_per_step * sizes.predictors
         return Cost(runs + self.finalists * sizes.val, asks=asks)
-
-
-def _mean(scores: Sequence[float]) -> float:
-    return fmean(scores) if scores else 0.0
 
 
 def _value(row: Row) -> float:

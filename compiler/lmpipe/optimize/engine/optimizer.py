@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lmpipe.errors import RecipeError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # How much an optimizer tries, if it has presets.
 Effort = Literal["light", "medium", "heavy"]
+
+check_settings = partial(check_fields, error=RecipeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,8 @@ class Cost:
     pools: int = 0
 
     def __post_init__(self) -> None:
-        check_fields(self, "runs", "asks", "pools", minimum=0, integer=True, error=RecipeError)
-        check_fields(self, "per_result", minimum=1, integer=True, error=RecipeError)
+        check_settings(self, "runs", "asks", "pools", minimum=0, integer=True)
+        check_settings(self, "per_result", minimum=1, integer=True)
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
