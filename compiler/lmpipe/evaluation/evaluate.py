@@ -37,11 +37,7 @@ class Admission(Protocol):
     """Decides when a run of the program may start; the budget implements it."""
 
     async def admit(self) -> None:
-        """Wait until the budget has room for one more run.
-
-        Raises:
-            BudgetExhaustedError: if it will never have room.
-        """
+        """Wait until the budget has room for one more run, or raise a BudgetExhaustedError."""
         ...
 
     def settle(self, calls: Sequence[Call]) -> None:

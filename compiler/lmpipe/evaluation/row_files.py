@@ -26,11 +26,7 @@ class WritableRow(Protocol):
 
 
 def check_rows_file(path: Path) -> None:
-    """Check that rows can be written to a file, before an LM is called for them.
-
-    Raises:
-        DataError: if the name has another ending, or the folder does not exist.
-    """
+    """Check that rows can be written to a file, before an LM is called, or raise a DataError."""
     if path.suffix.lower() not in (".jsonl", ".csv"):
         raise DataError(f"{path}: expected a name that ends in .jsonl or .csv")
     if not path.parent.is_dir():

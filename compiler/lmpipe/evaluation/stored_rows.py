@@ -142,11 +142,7 @@ class RowWriter:
             self._file.close()
 
     def add(self, row: Row) -> None:
-        """Write the next row.
-
-        Raises:
-            DataError: if a value is not JSON, or the file cannot be written.
-        """
+        """Write the next row; raise a DataError if a value is not JSON, or writing fails."""
         line = json_line(row)
         try:
             self._file.write(line)
@@ -158,11 +154,7 @@ class RowWriter:
         self._ends.append((self._ends[-1] if self._ends else 0) + len(line))
 
     def finish(self) -> StoredRows:
-        """Complete the file, give it its name, and return its rows.
-
-        Raises:
-            DataError: if the file cannot be written.
-        """
+        """Complete the file, give it its name, and return its rows, or raise a DataError."""
         try:
             if self._part is None:
                 rows = StoredRows(self._file, self._ends, self._inputs)

@@ -14,11 +14,7 @@ import orjson
 
 
 def canonical_json(value: Any) -> bytes:
-    """Encode a JSON value canonically.
-
-    Raises:
-        TypeError: if it is not a JSON value.
-    """
+    """Encode a JSON value canonically; raise a TypeError if it is not a JSON value."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=_plain)
 
 

@@ -53,7 +53,7 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> I
     Uses Student's t on the differences, clipped to [-1, 1]. Three cases have no variance to use:
     a single row gives [-1, 1]; differences that are all 0 give exactly [0, 0]; differences that
     all equal another value d give Wilson's interval for (d + 1) / 2, scaled back, so that two
-    lucky rows do not look certain. Errors are those of `mean_interval`.
+    lucky rows do not look certain.
     """
     _check(differences, confidence, low=-1.0)
     n, mean = len(differences), _mean(differences)
@@ -73,10 +73,9 @@ def two_sample_interval(
 ) -> Interval:
     """Compute a confidence interval for the difference of two means, first minus second.
 
-    The samples are independent, with scores in [0, 1]; errors are those of `mean_interval`.
-
-    Combines the intervals of the two means by Newcombe's hybrid method (Statistics in Medicine 17,
-    1998, method 10 for proportions; Zou and Donner, Statistics in Medicine 27, 2008, for others).
+    The samples are independent, with scores in [0, 1]. The intervals of the two means are combined
+    by Newcombe's hybrid method (Statistics in Medicine 17, 1998, method 10 for proportions; Zou
+    and Donner, Statistics in Medicine 27, 2008, for others).
     """
     one, other = mean_interval(first, confidence), mean_interval(second, confidence)
     mean, reference = _mean(first), _mean(second)

@@ -50,12 +50,6 @@ def decode_bytes(text: str) -> bytes:
     return data
 
 
-def decode_vector(text: str) -> list[float]:
-    """Decode a vector to numbers; see `decode_bytes`."""
-    data = decode_bytes(text)
-    return list(struct.unpack(f"<{len(data) // _BYTES}e", data))
-
-
 def dimension_of(text: str) -> int:
     """Count the numbers of an encoded vector; see `decode_bytes`."""
     return len(decode_bytes(text)) // _BYTES

@@ -58,11 +58,7 @@ class FieldMetric:
         return Score(value, "; ".join(feedback), values)
 
     def pairs(self, example: Example, prediction: Any) -> Iterator[tuple[str, Any, Any]]:
-        """Yield the name of each field, its gold value and its predicted value.
-
-        Raises:
-            MetricError: if the example or the prediction has no such field.
-        """
+        """Yield the name of each field, its gold value and its predicted value."""
         for name in self.fields:
             gold = self.gold or name
             if gold not in example:

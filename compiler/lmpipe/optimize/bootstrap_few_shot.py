@@ -16,7 +16,7 @@ from lmpipe.optimize.shared.demos import (
     with_demos,
     with_labeled_demos,
 )
-from lmpipe.state.program_state import ProgramState
+from lmpipe.state.program_state import Demo, ProgramState
 
 # Rollouts are started in blocks of this size at any concurrency, so that concurrency does not
 # change where the collection stops.
@@ -105,3 +105,12 @@ class BootstrapFewShot(DataclassSettings):
 
     def cost(self, sizes: Sizes) -> Cost:
         return Cost(self.rounds * sizes.train)
+
+
+async def demos_of_best(
+    task: Task, *, count: int, threshold: float, rng: random.Random
+) -> dict[str, list[Demo]]:
+    """Collect demonstrations from rollouts of the best state: 2 * `count`, so that sets differ."""
+    collector = BootstrapFewShot(threshold=threshold)
+    passed = await collector.passed_rollouts(task, task.best.state, enough=2 * count)
+    return bootstrapped_demos(passed, rng)

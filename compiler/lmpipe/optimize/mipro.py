@@ -11,13 +11,12 @@ from typing import get_args
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_choice
 from lmpipe.layouts import layout_named, layout_names
-from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
+from lmpipe.optimize.bootstrap_few_shot import demos_of_best
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.mipro_space import Space
 from lmpipe.optimize.shared.demo_choices import demo_choices
 from lmpipe.optimize.shared.demos import (
-    bootstrapped_demos,
     labeled_demos,
     merge_pools,
     with_retrieval,
@@ -133,7 +132,7 @@ class MIPROv2(DataclassSettings):
 
     async def _space(self, task: Task, labeled: Mapping[str, Sequence[Demo]]) -> Space:
         rng = task.rng("proposals")
-        own = await self._bootstrap(task, rng)
+        own = await demos_of_best(task, count=self.bootstrapped, threshold=self.threshold, rng=rng)
         instructions = await self._instructions(task, rng)
         embedded = await task.embed(merge_pools(own, labeled))
         demos = {
@@ -155,13 +154,6 @@ class MIPROv2(DataclassSettings):
         tried = (True, False) if self.try_constrained else ()
         constrained = [choice for choice in tried if start.map(constrained=choice) != start]
         return Space(start, instructions, demos, layouts, constrained)
-
-    async def _bootstrap(self, task: Task, rng: random.Random) -> Mapping[str, list[Demo]]:
-        """Collect twice as many bootstrapped demonstrations as a set shows, so that sets differ."""
-        collector = BootstrapFewShot(threshold=self.threshold)
-        enough = 2 * self.bootstrapped
-        passed = await collector.passed_rollouts(task, task.best.state, enough=enough)
-        return bootstrapped_demos(passed, rng)
 
     async def _instructions(self, task: Task, rng: random.Random) -> Mapping[str, list[str]]:
         """Return the instructions of each predictor, the declared one first."""

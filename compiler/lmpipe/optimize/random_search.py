@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from lmpipe.errors import RecipeError
 from lmpipe.layouts import layout_named, layout_names
-from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
+from lmpipe.optimize.bootstrap_few_shot import demos_of_best
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.pool_embeddings import PoolEmbeddings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
-    bootstrapped_demos,
     distinct_demos,
     draw_demos,
     labeled_demos,
@@ -77,7 +76,12 @@ class RandomSearch(DataclassSettings):
         half = self.candidates // 2 if self.bootstrapped else self.candidates
         await self._race(task, pools, {}, range(half))
         if half < self.candidates:
-            own = await self._bootstrap(task)
+            own = await demos_of_best(
+                task,
+                count=self.bootstrapped,
+                threshold=self.threshold,
+                rng=task.rng("bootstrapped demos"),
+            )
             await self._race(task, pools, own, range(half, self.candidates))
         return task.best.state
 
@@ -92,14 +96,6 @@ class RandomSearch(DataclassSettings):
         if self.retrieval_share and numbers:
             embedded = await task.embed(merge_pools(own, pools))
         await task.race([self._propose(task, pools, own, embedded, number) for number in numbers])
-
-    async def _bootstrap(self, task: Task) -> dict[str, list[Demo]]:
-        collector = BootstrapFewShot(threshold=self.threshold)
-        # Twice as many as one candidate shows, so that candidates differ.
-        passed = await collector.passed_rollouts(
-            task, task.best.state, enough=2 * self.bootstrapped
-        )
-        return bootstrapped_demos(passed, task.rng("bootstrapped demos"))
 
     def _propose(
         self,

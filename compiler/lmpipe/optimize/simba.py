@@ -136,13 +136,9 @@ class SIMBA(DataclassSettings):
         return rng.choices(list(pool), weights)[0]
 
     def cost(self, sizes: Sizes) -> Cost:
-        runs = (
-            self.steps
-            * min(self.batch, sizes.train)
-            * (self.samples + self.candidates_per_step + 1)
-        )
-        asks = self.steps * self.candidates_per_step * sizes.predictors
-        return Cost(runs + self.finalists * sizes.val, asks=asks)
+        batch, made = min(self.batch, sizes.train), self.candidates_per_step
+        runs = self.steps * batch * (self.samples + made + 1) + self.finalists * sizes.val
+        return Cost(runs, asks=self.steps * made * sizes.predictors)
 
 
 def _value(row: Row) -> float:

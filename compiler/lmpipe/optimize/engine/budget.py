@@ -128,8 +128,7 @@ class Ledger:
         """Wait until a run's worst case fits, then reserve it.
 
         Raises:
-            BudgetExhaustedError: if it does not fit although nothing is in flight, or if the time
-                is over.
+            BudgetExhaustedError: if it does not fit with nothing in flight, or the time is over.
         """
         while problem := self._excess(self._charged + self._withheld + self._reserved + worst):
             if not self._runs:
@@ -174,11 +173,7 @@ class Ledger:
                 )
 
     async def within_time(self, running: Awaitable[T]) -> T:
-        """Wait for a result, at most as long as wall time is left.
-
-        Raises:
-            BudgetExhaustedError: if the time is over first.
-        """
+        """Wait for a result, or raise a BudgetExhaustedError when the wall time is over."""
         return await within(self._seconds_left(), running, late=self._time_is_over)
 
     def _seconds_left(self) -> float | None:

@@ -48,12 +48,7 @@ class PoolEmbedder:
     async def embed(
         self, predictors: Mapping[str, Predictor], pools: Mapping[str, Sequence[Demo]]
     ) -> PoolEmbeddings | None:
-        """Embed demonstrations, given by predictor path; the result is None without an embedder.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
-            LMError: if the embedder is unavailable or refuses a request.
-        """
+        """Embed demonstrations, given by predictor path; the result is None without an embedder."""
         if self._lm is None:
             return None
         texts = {

@@ -38,12 +38,7 @@ class Proposer:
     async def ask(
         self, signature: type[S], questions: Sequence[Mapping[str, Any]], temperature: float
     ) -> list[S | None]:
-        """Ask questions concurrently; the parameters and the result are those of `Task.ask_all`.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
-            LMError: if the proposer is unavailable, or refuses every request.
-        """
+        """Ask questions concurrently; the parameters and the result are those of `Task.ask_all`."""
         predictor: Any = Predict(
             signature,
             layout="json",

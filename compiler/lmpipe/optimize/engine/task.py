@@ -248,7 +248,7 @@ class Task:
     async def trials(
         self, pairs: Sequence[tuple[ProgramState, Example]], *, sample: int = 0
     ) -> list[Row]:
-        """Run the student on training examples, with a state for each; return a row for each pair."""
+        """Run the student on training examples, with a state for each; return their rows."""
         bound = {state: self.program.bind(state) for state, _ in pairs}
         async with self._turn:
             evaluation = await self._runner.run(

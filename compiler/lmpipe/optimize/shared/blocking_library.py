@@ -13,11 +13,7 @@ T = TypeVar("T")
 
 
 def load_library(package: str, *, optimizer: str, extra: str) -> Any:
-    """Import a package that an optimizer needs; `extra` is the extra of lmpipe that installs it.
-
-    Raises:
-        ConfigError: if the package cannot be imported.
-    """
+    """Import a package of an extra of lmpipe for an optimizer, or raise a ConfigError."""
     try:
         return import_module(package)
     except ImportError as error:
