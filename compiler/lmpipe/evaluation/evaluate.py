@@ -18,7 +18,7 @@ from lmpipe.errors import CallError, DataError, LMRequestError, MetricError
 from lmpipe.evaluation.results import Evaluation, Row, Totals
 from lmpipe.evaluation.score_row import Scorer, score_row
 from lmpipe.evaluation.stored_rows import RowWriter
-from lmpipe.foundation.checks import check_fields, check_number
+from lmpipe.foundation.checks import check_number
 from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency.blocking import blocking
 from lmpipe.lm.lm import LM
@@ -70,11 +70,6 @@ class RunOptions:
     save_to: Path | None = None
     may_all_fail: bool = False
     row_timeout: float | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self, "concurrency", minimum=1, integer=True)
-        check_fields(self, "judge_calls", minimum=0, integer=True, optional=True)
-        check_fields(self, "row_timeout", above=0, optional=True)
 
 
 async def aevaluate(

@@ -74,20 +74,17 @@ class StoredRows(Sequence[Row]):
 
     def _read(self, number: int) -> Row:
         start = self._ends[number - 1] if number else 0
+        after = bisect_right(self._inputs, number, key=lambda item: item[0])
         with self._lock:
             self._file.seek(start)
             line = self._file.read(self._ends[number] - start)
         try:
-            return _row(orjson.loads(line), self._input_names(number))
+            return _row(orjson.loads(line), self._inputs[after - 1][1])
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise DataError(
                 f"{self._file.name}: row {number + 1} cannot be read back: {error}; the file was "
                 "changed after it was written"
             ) from error
-
-    def _input_names(self, number: int) -> tuple[str, ...]:
-        after = bisect_right(self._inputs, number, key=lambda item: item[0])
-        return self._inputs[after - 1][1]
 
 
 def _row(value: dict[str, Any], inputs: Sequence[str]) -> Row:

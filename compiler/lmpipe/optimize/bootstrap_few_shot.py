@@ -108,7 +108,7 @@ class BootstrapFewShot(DataclassSettings):
 
 
 async def demos_of_best(
-    task: Task, *, count: int, threshold: float, rng: random.Random
+    task: Task, count: int, threshold: float, rng: random.Random
 ) -> dict[str, list[Demo]]:
     """Collect demonstrations from rollouts of the best state: 2 * `count`, so that sets differ."""
     collector = BootstrapFewShot(threshold=threshold)

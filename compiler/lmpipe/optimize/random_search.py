@@ -76,12 +76,8 @@ class RandomSearch(DataclassSettings):
         half = self.candidates // 2 if self.bootstrapped else self.candidates
         await self._race(task, pools, {}, range(half))
         if half < self.candidates:
-            own = await demos_of_best(
-                task,
-                count=self.bootstrapped,
-                threshold=self.threshold,
-                rng=task.rng("bootstrapped demos"),
-            )
+            rng = task.rng("bootstrapped demos")
+            own = await demos_of_best(task, self.bootstrapped, self.threshold, rng)
             await self._race(task, pools, own, range(half, self.candidates))
         return task.best.state
 

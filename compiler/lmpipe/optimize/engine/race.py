@@ -56,8 +56,10 @@ class Race:
                 if met < len(order):
                     runners = self._drop_losers(runners, order[:met], looks=looks)
         except BudgetExhaustedError:
-            if met and runners:
-                self._stop(runners, order[:met])
+            if met and runners:  # only whole blocks count
+                self.scoreboard.trim([state for _, state in runners], order[:met])
+                stopped = [self.scoreboard.record(*runner, stopped=True) for runner in runners]
+                self.scoreboard.lead(max(stopped, key=lambda candidate: candidate.rank))
             raise
         for name, state in runners:
             self.scoreboard.record(name, state)
@@ -79,12 +81,6 @@ class Race:
             if state not in staying:
                 self.scoreboard.record(name, state)
         return [entry for entry in runners if entry[1] in staying]
-
-    def _stop(self, runners: Sequence[Entry], met: Sequence[int]) -> None:
-        """End a race whose budget ran out; only whole blocks count."""
-        self.scoreboard.trim([state for _, state in runners], met)
-        reached = [self.scoreboard.record(name, state, stopped=True) for name, state in runners]
-        self.scoreboard.lead(max(reached, key=lambda candidate: candidate.rank))
 
 
 def _unique_states(entries: Sequence[Entry]) -> list[Entry]:

@@ -67,25 +67,14 @@ def demo_choices(
         size = rng.randint(max(1, most // 3), most)
         # Every other set has labeled demonstrations only: they are often better.
         few = rng.randint(1, bootstrapped) if bootstrapped and number % 2 else 0
-        demos = _draw_set(spec, labeled, own, size, few, rng)
+        if labeled:
+            kept = rng.sample(list(own), min(len(own), few, size))
+            drawn = distinct_demos([*kept, *draw_demos(spec, labeled, size, rng)])[:size]
+            rng.shuffle(drawn)
+            demos = tuple(drawn)
+        else:
+            demos = draw_demos(spec, distinct_demos(own), size, rng)
         if len(choices) < count and demos not in seen:
             seen.add(demos)
             choices.append(DemoChoice(f"{len(demos)} demos (set {len(choices)})", demos))
     return choices[:count]
-
-
-def _draw_set(
-    spec: SignatureSpec,
-    labeled: Sequence[Demo],
-    own: Sequence[Demo],
-    size: int,
-    few: int,
-    rng: random.Random,
-) -> tuple[Demo, ...]:
-    """Draw up to `size` demonstrations in random order, up to `few` of them from rollouts."""
-    if not labeled:
-        return draw_demos(spec, distinct_demos(own), size, rng)
-    kept = rng.sample(list(own), min(len(own), few, size))
-    demos = distinct_demos([*kept, *draw_demos(spec, labeled, size, rng)])[:size]
-    rng.shuffle(demos)
-    return tuple(demos)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lmpipe.modules.module import Predictor
@@ -35,7 +35,15 @@ async def train_and_gate(
     training = replace(training, seed=seed)
     rows = _make_rows(task, start, rollouts, training, threshold)
     task.note("rows", counts={path: len(items) for path, items in rows.items()})
-    weights = await _train(task, {p: r for p, r in rows.items() if r}, training, shared=shared)
+    weights: dict[str, Weights] = {}
+    if shared and any(rows.values()):
+        merged = list(dict.fromkeys(row for items in rows.values() for row in items))
+        trained = await task.train_weights("shared", merged, training)
+        weights = dict.fromkeys(task.predictors, trained)
+    elif not shared:
+        for path, items in rows.items():
+            if items:
+                weights[path] = await task.train_weights(path, items, training)
     if weights:
         await gate_weights(task, start, weights)
     return task.best.state
@@ -70,17 +78,3 @@ def predictor_score(rollout: Rollout, predictor: Predictor) -> float:
     score = rollout.row.score
     own = [score.parts[name] for name in predictor.spec.output_names if name in score.parts]
     return sum(own) / len(own) if own else score.value
-
-
-async def _train(
-    task: Task,
-    rows: Mapping[str, Sequence[TrainingRow]],
-    training: TrainingSettings,
-    *,
-    shared: bool,
-) -> dict[str, Weights]:
-    if shared and rows:
-        merged = list(dict.fromkeys(row for items in rows.values() for row in items))
-        weights = await task.train_weights("shared", merged, training)
-        return dict.fromkeys(task.predictors, weights)
-    return {path: await task.train_weights(path, items, training) for path, items in rows.items()}
