@@ -177,10 +177,7 @@ async def _run_all(
     *,
     window: int | None,
 ) -> None:
-    """Run examples, admitted in their order, and hand over their rows in the same order.
-
-    A run is at most `window` rows ahead of the first unfinished one; None means unlimited.
-    """
+    """Run examples in order, at most `window` rows ahead of the first unfinished one."""
     limit = asyncio.Semaphore(options.concurrency)
     ended = _RowsInOrder(totals.add, keep)
 
@@ -226,8 +223,7 @@ class _RowsInOrder:
             self._next += 1
             for receive in self._receivers:
                 receive(first)
-        if not self._moved.is_set():
-            self._moved.set()
+        self._moved.set()
 
     async def wait_for(self, index: int) -> None:
         """Wait until the row of this index was passed on."""

@@ -122,17 +122,14 @@ class MIPROv2(DataclassSettings):
         return task.best.state
 
     async def _race_nearest(self, task: Task, labeled: Mapping[str, Sequence[Demo]]) -> None:
-        """Race the labeled examples nearest to each input, usually the best simple choice.
-
-        As the best candidate so far, it is the teacher, and weak trials lose to it early.
-        """
+        """Race the labeled examples nearest to each input: the teacher, and a rival of weak trials."""
         k = max(1, 2 * self.demos // 3)
         near = with_retrieval(task.start, labeled, k=k, embedded=await task.embed(labeled))
         await task.race([(f"{k} nearest demos", near)])
 
     async def _space(self, task: Task, labeled: Mapping[str, Sequence[Demo]]) -> Space:
         rng = task.rng("proposals")
-        own = await demos_of_best(task, count=self.bootstrapped, threshold=self.threshold, rng=rng)
+        own = await demos_of_best(task, self.bootstrapped, self.threshold, rng)
         instructions = await self._instructions(task, rng)
         embedded = await task.embed(merge_pools(own, labeled))
         demos = {

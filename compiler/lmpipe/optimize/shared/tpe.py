@@ -35,9 +35,6 @@ class TreeParzen:
 
     Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NIPS 2011, section 4;
     in the multivariate form of Falkner et al., "BOHB", arXiv 1807.01774.
-
-    Raises:
-        ConfigError: if Optuna is not installed.
     """
 
     def __init__(self, choices: Mapping[str, int], rng: random.Random) -> None:
