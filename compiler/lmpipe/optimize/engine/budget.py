@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -103,11 +103,9 @@ class Ledger:
 
     def withhold(self, worst: Spend) -> None:
         """Withhold a later phase's worst case, but at most half of the budget."""
-        caps = {name: getattr(self.budget, name) for name in ("calls", "tokens", "usd")}
         capped = {
-            name: min(getattr(worst, name), cap / 2 if name == "usd" else cap // 2)
-            for name, cap in caps.items()
-            if cap is not None
+            name: min(value, cap / 2 if name == "usd" else cap // 2)
+            for name, cap, value in self._limits(worst)
         }
         self._withheld = replace(worst, **capped)
 
@@ -118,9 +116,8 @@ class Ledger:
     def room(self, worst: Spend) -> int | None:
         """Count the runs with this worst case that still fit; None if the budget limits none."""
         spent, room = self._charged, []
-        for name in ("calls", "tokens", "usd"):
-            cap, each = getattr(self.budget, name), getattr(worst, name)
-            if cap is not None and each > 0:
+        for name, cap, each in self._limits(worst):
+            if each > 0:
                 room.append(max(0, int((cap - _rounded(getattr(spent, name))) / each)))
         return min(room, default=None)
 
@@ -185,11 +182,16 @@ class Ledger:
     def _time_is_over(self) -> BudgetExhaustedError:
         return BudgetExhaustedError(f"the budget ({self.budget}) is used up: time is over")
 
+    def _limits(self, spend: Spend) -> Iterator[tuple[str, Any, Any]]:
+        """Yield the name of each limit but time, the limit, and what a spend has of it."""
+        for name in ("calls", "tokens", "usd"):
+            if (cap := getattr(self.budget, name)) is not None:
+                yield name, cap, getattr(spend, name)
+
     def _excess(self, spend: Spend) -> str:
         """Name the first limit that a spend exceeds; empty if there is none."""
-        for name in ("calls", "tokens", "usd"):
-            cap, value = getattr(self.budget, name), getattr(spend, name)
-            if cap is not None and _rounded(value) > cap:
+        for name, cap, value in self._limits(spend):
+            if _rounded(value) > cap:
                 return f"{value:g} {name} of {cap:g}"
         return ""
 

@@ -40,9 +40,11 @@ class Race:
             BudgetExhaustedError: if the budget ends first. The leader of the race is then the
                 best candidate if it is ahead of the best so far, or if there is none yet.
         """
-        runners = [
-            entry for entry in _unique_states(entries) if not self.scoreboard.candidate(entry[1])
-        ]
+        names: dict[ProgramState, str] = {}
+        for name, state in entries:
+            if not self.scoreboard.candidate(state):
+                names.setdefault(state, name)
+        runners = [(name, state) for state, name in names.items()]
         blocks = self.rules.blocks(order) if self.rules else [order]
         looks, met = len(blocks) - 1, 0
         try:
@@ -81,11 +83,3 @@ class Race:
             if state not in staying:
                 self.scoreboard.record(name, state)
         return [entry for entry in runners if entry[1] in staying]
-
-
-def _unique_states(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the first entry of each state."""
-    found: dict[ProgramState, str] = {}
-    for name, state in entries:
-        found.setdefault(state, name)
-    return [(name, state) for state, name in found.items()]

@@ -147,18 +147,10 @@ def with_retrieval(
         balanced: whether each label gets an equal share.
         embedded: the pools' vectors; if None, similarity is by words.
     """
-    return state.update(
-        {
-            path: state[path].replace(
-                demos=(),
-                retrieval=Retrieval(
-                    pool=tuple(pool),
-                    k=k,
-                    balanced=balanced,
-                    vectors=embedded.vectors(path, pool) if embedded else None,
-                ),
-            )
-            for path, pool in pools.items()
-            if pool
-        }
-    )
+    changed = {}
+    for path, pool in pools.items():
+        if pool:
+            vectors = embedded.vectors(path, pool) if embedded else None
+            near = Retrieval(pool=tuple(pool), k=k, balanced=balanced, vectors=vectors)
+            changed[path] = state[path].replace(demos=(), retrieval=near)
+    return state.update(changed)

@@ -22,17 +22,12 @@ async def gate_weights(task: Task, start: ProgramState, weights: Mapping[str, We
         subsets = {
             path: {other: item for other, item in kept.items() if other != path} for path in kept
         }
-        await task.race(
-            [
-                (f"no {kind} for {path}", _with_weights(start, subset))
-                for path, subset in subsets.items()
-            ]
-        )
-        best = task.best.state
-        better = [subset for subset in subsets.values() if _with_weights(start, subset) == best]
+        states = {path: _with_weights(start, subset) for path, subset in subsets.items()}
+        await task.race([(f"no {kind} for {path}", state) for path, state in states.items()])
+        better = [path for path, state in states.items() if state == task.best.state]
         if not better:
             return
-        kept = better[0]
+        kept = subsets[better[0]]
 
 
 def gate_cost(sizes: Sizes) -> int:
