@@ -82,12 +82,7 @@ class BootstrapFinetune(DataclassSettings):
             )
         start = task.start if self.keep_demos else task.start.without_demos()
         return await train_and_gate(
-            task,
-            start,
-            rollouts,
-            self.training,
-            threshold=self.threshold,
-            shared=self.shared,
+            task, start, rollouts, self.training, threshold=self.threshold, shared=self.shared
         )
 
     def cost(self, sizes: Sizes) -> Cost:

@@ -94,10 +94,7 @@ class InferRules(DataclassSettings):
         entries = []
         for number, state in enumerate(ruled, start=1):
             shown = with_demos(state, draw_from_pools(task, pools, self.demos, rng))
-            entries += [
-                (f"rules {number}", state),
-                (f"rules {number}, {self.demos} demos", shown),
-            ]
+            entries += [(f"rules {number}", state), (f"rules {number}, {self.demos} demos", shown)]
         await task.race(entries)
         return task.best.state
 
@@ -109,12 +106,7 @@ class InferRules(DataclassSettings):
         return merge_pools(bootstrapped_demos(passed, rng), labeled)
 
     async def _rules(
-        self,
-        task: Task,
-        path: str,
-        pool: Sequence[Demo],
-        failed: Sequence[Row],
-        rng: random.Random,
+        self, task: Task, path: str, pool: Sequence[Demo], failed: Sequence[Row], rng: random.Random
     ) -> list[str]:
         """Ask for a predictor's rules, once for each candidate; unparseable ones are empty."""
         called = [row for row in failed if row.trace.of(path)]

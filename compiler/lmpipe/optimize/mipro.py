@@ -16,11 +16,7 @@ from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Si
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.mipro_space import Space
 from lmpipe.optimize.shared.demo_choices import demo_choices
-from lmpipe.optimize.shared.demos import (
-    labeled_demos,
-    merge_pools,
-    with_retrieval,
-)
+from lmpipe.optimize.shared.demos import labeled_demos, merge_pools, with_retrieval
 from lmpipe.optimize.shared.grounded_proposals import (
     SUMMARY_ASKS,
     propose_instructions,
@@ -163,13 +159,7 @@ class MIPROv2(DataclassSettings):
         data = await summarize_data(task, rng)
         for path in found:
             found[path] += await propose_instructions(
-                task,
-                path,
-                count,
-                data=data,
-                rows=tried.rows,
-                rng=rng,
-                temperature=self.temperature,
+                task, path, count, data=data, rows=tried.rows, rng=rng, temperature=self.temperature
             )
         return found
 
