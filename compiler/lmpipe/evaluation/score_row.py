@@ -26,11 +26,9 @@ _REFUSES_ALL = (401, 403, 404)
 
 @dataclass(frozen=True)
 class Scorer:
-    """A metric with the LM that it may call.
+    """A metric with the LM of its predictors that name none; None is the configured LM.
 
-    Args:
-        lm: the LM of the metric's predictors that name none; None is the configured LM.
-        max_calls: the maximum number of LM calls for one row; None means unlimited.
+    `max_calls` is the maximum number of LM calls for one row; None means unlimited.
     """
 
     metric: BoundMetric

@@ -39,13 +39,10 @@ class StoredRow(Row):
 
 
 class StoredRows(Sequence[Row]):
-    """The rows in a file, each of which is read on access.
+    """The rows in a file of JSON lines, each read on access; the file closes with this object.
 
-    Args:
-        file: rows as JSON lines; closed when this object is garbage-collected.
-        ends: the offset of each line's end, in bytes.
-        inputs: which fields of the examples are inputs: pairs of the first row to which the names
-            apply and the names, in order.
+    `ends` are the offsets of the lines' ends in bytes. `inputs` are the fields of the examples
+    that are inputs: pairs of the first row to which the names apply and the names, in order.
     """
 
     def __init__(
@@ -103,14 +100,11 @@ def _row(value: dict[str, Any], inputs: Sequence[str]) -> Row:
 
 
 class RowWriter:
-    """Writes rows to a file without keeping them in memory.
+    """Writes rows to a `.jsonl` or `.csv` file without keeping them in memory.
 
     JSON lines are written to `<name>.part`, which is renamed when it is complete. A crash leaves
     the rows so far, and an earlier file of the final name. The columns of a CSV are known only at
     the end, so its rows are kept in an unnamed temporary file until then.
-
-    Args:
-        path: a name that ends in `.jsonl` or `.csv`.
 
     Raises:
         DataError: if the name has another ending, or the file cannot be written.

@@ -100,12 +100,6 @@ def out_of_bag_estimate(
     Args:
         candidates: each candidate's scores on the same rows, in order of preference: the first of
             several equal candidates is selected.
-        seed: the seed of the draws.
-        resamples: the number of draws.
-
-    Raises:
-        InputError: if there are no candidates or rows, or the candidates differ in their number
-            of rows.
     """
     sizes = {len(scores) for scores in candidates}
     if len(sizes) != 1 or sizes == {0}:

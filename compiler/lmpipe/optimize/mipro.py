@@ -118,7 +118,7 @@ class MIPROv2(DataclassSettings):
         return task.best.state
 
     async def _race_nearest(self, task: Task, labeled: Mapping[str, Sequence[Demo]]) -> None:
-        """Race the labeled examples nearest to each input: the teacher, and a rival of weak trials."""
+        """Race the labeled examples nearest to each input: the best becomes the teacher."""
         k = max(1, 2 * self.demos // 3)
         near = with_retrieval(task.start, labeled, k=k, embedded=await task.embed(labeled))
         await task.race([(f"{k} nearest demos", near)])

@@ -43,17 +43,11 @@ class ProgramRunner:
         """Run each program on its example; the rows are in the pairs' order.
 
         Args:
-            step: the name of the step, for progress.
-            pairs: programs and examples.
             role: `task` or `teacher`: whose LM runs the programs.
             sample: the sample number; from 1 on, greedy LMs sample with a temperature.
             lm: an LM in place of the role's.
             all_rows: the number of examples there are of this kind, if `pairs` may be so few for
                 lack of more: then all of them failing is telling too.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
-            LmpipeError: as described at `run_pairs`.
         """
         lm = lm or (self.lms.teacher if role == "teacher" else self.lms.student)
         programs = {id(program): program for program, _ in pairs}.values()

@@ -29,11 +29,9 @@ def worst_run(
     judge: LM | None,
     embedder: LM | None = None,
 ) -> Spend:
-    """Return the worst case of one program run and its scoring.
+    """Return the worst case of one program run, which may use all of `lms`, and its scoring.
 
-    Args:
-        lms: the LMs that the run may use.
-        embedder: the embedding model that selects the program's demonstrations, if any.
+    The embedder selects the program's demonstrations, if any.
     """
     embeddings = program.embeddings_per_run()
     calls = program.calls_per_run() - embeddings

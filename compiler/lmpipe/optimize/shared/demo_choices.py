@@ -13,11 +13,7 @@ from lmpipe.state.program_state import Demo, PredictorState, ProgramState, Retri
 
 @dataclass(frozen=True)
 class DemoChoice:
-    """One way to show demonstrations to one predictor.
-
-    Args:
-        retrieval: the pool from which the nearest are shown, or None.
-    """
+    """One way to show demonstrations to one predictor: fixed ones, or the nearest of a pool."""
 
     name: str
     demos: tuple[Demo, ...] = ()

@@ -23,8 +23,8 @@ def labeled_demos(
 ) -> dict[str, list[Demo]]:
     """Make demonstrations from labeled examples, by predictor path.
 
-    An example serves a predictor if it has all of the predictor's required inputs and at least
-    one of its outputs, by name. Predictors in the middle of a pipeline usually have none.
+    An example serves a predictor if it has all of its required inputs and at least one of its
+    outputs, by name. Predictors in the middle of a pipeline usually have none.
     """
     return {
         path: [demo for example in examples if (demo := _labeled_demo(predictor.spec, example))]
@@ -139,13 +139,9 @@ def with_retrieval(
     balanced: bool = False,
     embedded: PoolEmbeddings | None = None,
 ) -> ProgramState:
-    """Return a copy of a state that shows the nearest demonstrations of a pool.
+    """Return a copy of a state that shows the `k` nearest demonstrations of each pool that has any.
 
-    A predictor with an empty pool is left as it is.
-
-    Args:
-        balanced: whether each label gets an equal share.
-        embedded: the pools' vectors; if None, similarity is by words.
+    If `balanced`, each label gets an equal share. Without vectors, similarity is by words.
     """
     changed = {}
     for path, pool in pools.items():

@@ -27,9 +27,8 @@ async def train_and_gate(
 ) -> ProgramState:
     """Train weights on rollouts, keep those that help, and return the best state so far.
 
-    Args:
-        threshold: the minimum score of a run for a predictor to learn from it.
-        shared: train one set of weights for all predictors.
+    A predictor learns from runs that score `threshold` or more. If `shared`, one set of weights is
+    trained for all predictors.
     """
     seed = (training.seed + task.rng("training").getrandbits(31)) % 2**32
     training = replace(training, seed=seed)
