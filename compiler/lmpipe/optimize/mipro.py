@@ -138,7 +138,7 @@ class MIPROv2(DataclassSettings):
                 most=self.demos,
                 bootstrapped=self.bootstrapped,
                 rng=rng,
-                vectors=partial(embedded.vectors, path) if embedded else None,
+                vectors=partial(embedded, path) if embedded else None,
             )
             for path, predictor in task.predictors.items()
         }

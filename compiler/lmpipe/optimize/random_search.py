@@ -9,7 +9,7 @@ from lmpipe.errors import RecipeError
 from lmpipe.layouts import layout_named, layout_names
 from lmpipe.optimize.bootstrap_few_shot import demos_of_best
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
-from lmpipe.optimize.engine.pool_embeddings import PoolEmbeddings
+from lmpipe.optimize.engine.pool_embeddings import PoolVectors
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
     distinct_demos,
@@ -98,7 +98,7 @@ class RandomSearch(DataclassSettings):
         task: Task,
         pools: Mapping[str, list[Demo]],
         own: Mapping[str, list[Demo]],
-        embedded: PoolEmbeddings | None,
+        embedded: PoolVectors | None,
         number: int,
     ) -> tuple[str, ProgramState]:
         rng = task.rng(f"candidate {number}")

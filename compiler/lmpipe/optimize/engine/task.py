@@ -24,7 +24,7 @@ from lmpipe.metrics import AnyMetric
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Candidate, Rollout, Watcher
-from lmpipe.optimize.engine.pool_embeddings import PoolEmbedder, PoolEmbeddings
+from lmpipe.optimize.engine.pool_embeddings import PoolEmbedder, PoolVectors
 from lmpipe.optimize.engine.program_runs import ProgramRunner
 from lmpipe.optimize.engine.progress import ProgressReporter
 from lmpipe.optimize.engine.proposer import Proposer
@@ -285,7 +285,7 @@ class Task:
             asking = self._proposer.ask(signature, questions, temperature)
             return await self._ledger.within_time(asking)
 
-    async def embed(self, pools: Mapping[str, Sequence[Demo]]) -> PoolEmbeddings | None:
+    async def embed(self, pools: Mapping[str, Sequence[Demo]]) -> PoolVectors | None:
         """Embed demonstrations, given by predictor path; each text is sent once.
 
         Returns:

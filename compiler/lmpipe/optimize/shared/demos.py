@@ -14,7 +14,7 @@ from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, ProgramState, Retrieval
 
 if TYPE_CHECKING:
-    from lmpipe.optimize.engine.pool_embeddings import PoolEmbeddings
+    from lmpipe.optimize.engine.pool_embeddings import PoolVectors
     from lmpipe.optimize.engine.task import Task
 
 
@@ -137,7 +137,7 @@ def with_retrieval(
     *,
     k: int,
     balanced: bool = False,
-    embedded: PoolEmbeddings | None = None,
+    embedded: PoolVectors | None = None,
 ) -> ProgramState:
     """Return a copy of a state that shows the `k` nearest demonstrations of each pool that has any.
 
@@ -146,7 +146,7 @@ def with_retrieval(
     changed = {}
     for path, pool in pools.items():
         if pool:
-            vectors = embedded.vectors(path, pool) if embedded else None
+            vectors = embedded(path, pool) if embedded else None
             near = Retrieval(pool=tuple(pool), k=k, balanced=balanced, vectors=vectors)
             changed[path] = state[path].replace(demos=(), retrieval=near)
     return state.update(changed)
