@@ -14,7 +14,7 @@ from helpers.world import things
 
 import lmpipe
 from lmpipe.errors import ConfigError, DataError, LMRequestError, MetricError
-from lmpipe.evaluation.evaluate import RunOptions, run_examples
+from lmpipe.evaluation.evaluate import RunOptions, run_pairs
 from lmpipe.evaluation.results import Evaluation, Failure, Row
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.request import Reply, Request
@@ -158,7 +158,8 @@ def test_an_lm_that_refuses_every_row_is_an_error() -> None:
 
 def test_few_rows_may_all_fail() -> None:
     options = RunOptions(scope={"lm": lmpipe.ScriptedLM(refuses)}, may_all_fail=True)
-    result = loop.run_sync(run_examples(PROGRAM, examples(), exact_match("score"), options))
+    pairs = [(PROGRAM, example) for example in examples()]
+    result = loop.run_sync(run_pairs(pairs, exact_match("score"), options))
     assert result.failures == {"request": 3}
 
 

@@ -9,12 +9,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from helpers.embeddings import decode_vector
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.foundation.vectors import (
     decode_bytes,
-    decode_vector,
     dimension_of,
     encode_vector,
     join_vectors,

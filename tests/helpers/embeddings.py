@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
 import lmpipe
-from lmpipe.foundation.vectors import dimension_of, encode_vector, join_vectors
+from lmpipe.foundation.vectors import decode_bytes, dimension_of, encode_vector, join_vectors
 from lmpipe.state.program_state import Demo, Retrieval, Vectors
 
 
 def scripted_embedder(**settings: Any) -> lmpipe.ScriptedLM:
     return lmpipe.ScriptedLM(name="embedder", **settings)
+
+
+def decode_vector(text: str) -> list[float]:
+    """The numbers of an encoded vector."""
+    data = decode_bytes(text)
+    return list(struct.unpack(f"<{len(data) // 2}e", data))
 
 
 def vector_of(text: str, embedder: lmpipe.ScriptedLM | None = None) -> str:

@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from helpers.embeddings import decode_vector
 
 from lmpipe.errors import CassetteMissError, ConfigError, DeadlineError
-from lmpipe.foundation.vectors import decode_vector
 from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.call import Call
 from lmpipe.lm.cassettes.cassette import Cassette

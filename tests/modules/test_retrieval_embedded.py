@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers.embeddings import by_embeddings, vector_of, vectors_of
+from helpers.embeddings import by_embeddings, decode_vector, vector_of, vectors_of
 from helpers.retrieval import TOPICS, Order, Sort, demos, notes, order, pools
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,8 +63,6 @@ def test_k_demonstrations_are_shown_but_never_the_calls_own(
 
 @given(st.lists(st.lists(st.floats(-1, 1), min_size=3, max_size=3), min_size=1, max_size=20))
 def test_the_choice_is_the_same_as_a_plain_sort_by_cosine(rows: list[list[float]]) -> None:
-    from lmpipe.foundation.vectors import decode_vector
-
     pool = demos(*(f"note {number}" for number in range(len(rows))))
     spelled = [encode_vector(row) for row in rows]
     vectors = vectors_of([]).model_copy(

@@ -170,9 +170,9 @@ async def _search(
 async def _optimize(task: Task, prepared: PreparedRecipe) -> str:
     """Score the baselines and search; return why the search ended early, or an empty string."""
     try:
-        task.phase = "baselines"
+        task.progress.phase = "baselines"
         await task.race(list(baselines(task.program.state()).items()))
-        task.phase = prepared.optimizer.name
+        task.progress.phase = prepared.optimizer.name
         # An LM that needs constrained outputs needs them in the search too.
         result = await prepared.optimizer.optimize(task.starting_from(task.best.state))
         await task.race([(prepared.optimizer.name, result)])

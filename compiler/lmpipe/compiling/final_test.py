@@ -47,7 +47,7 @@ async def _test(
     Raises:
         BudgetExhaustedError: if the budget allows none.
     """
-    task.phase = "test"
+    task.progress.phase = "test"
     states = {**baselines(task.program.state()), "compiled": state}
     distinct = {item.hash: (name, item) for name, item in reversed(states.items())}
     lms, metric = prepared.lms, prepared.recipe.metric
@@ -94,7 +94,7 @@ async def score_on_train(
     examples = [example for example in drawn if not is_shown(example, state)][:most]
     if not examples:
         return None, ""
-    task.phase = "train"
+    task.progress.phase = "train"
     lms = prepared.lms
     program, metric = task.program.bind(state), prepared.recipe.metric
     worst = worst_run(program, [lms.student], metric, lms.judge, lms.embedder)

@@ -18,11 +18,11 @@ from lmpipe.errors import CallError, DataError, LMRequestError, MetricError
 from lmpipe.evaluation.results import Evaluation, Row, Totals
 from lmpipe.evaluation.score_row import Scorer, score_row
 from lmpipe.evaluation.stored_rows import RowWriter
-from lmpipe.foundation.checks import check_fields, check_number
+from lmpipe.foundation.checks import check_number
 from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency.blocking import blocking
 from lmpipe.lm.lm import LM
-from lmpipe.metrics import AnyMetric
+from lmpipe.metrics import AnyMetric, bind_metric
 from lmpipe.modules.module import Module, Predictor, first_member
 from lmpipe.settings import current_settings, using
 
@@ -37,24 +37,12 @@ class Admission(Protocol):
     """Decides when a run of the program may start; the budget implements it."""
 
     async def admit(self) -> None:
-        """Wait until the budget has room for one more run.
-
-        Raises:
-            BudgetExhaustedError: if it will never have room.
-        """
+        """Wait until the budget has room for one more run, or raise a BudgetExhaustedError."""
         ...
 
     def settle(self, calls: Sequence[Call]) -> None:
         """Report the LM calls of an admitted run that has ended."""
         ...
-
-
-class _AlwaysAdmit:
-    async def admit(self) -> None:
-        return
-
-    def settle(self, calls: Sequence[Call]) -> None:
-        return
 
 
 @dataclass(frozen=True)
@@ -64,33 +52,24 @@ class RunOptions:
     Args:
         concurrency: the maximum number of examples in flight, 1 or more.
         scope: fields of `lm.scope.Scope` for every run, such as `lm` or `sample`.
-        admission: the budget.
+        admission: the budget; None means unlimited.
         on_row: called with each row when it ends, in no fixed order.
         judge: the LM of the metric's calls; None is the configured LM.
         judge_calls: the maximum number of LM calls of the metric for one row; None means unlimited.
         save_to: the file to which rows are written instead of being kept in memory.
-        may_all_fail: whether all rows may fail in the same way without an error, because there are
-            too few of them to conclude that nothing works.
+        may_all_fail: all rows may fail in the same way without an error: they are too few to tell.
         row_timeout: the maximum time of one run, in seconds, above 0; None means unlimited.
-
-    Raises:
-        ConfigError: if a number is out of range.
     """
 
     concurrency: int = DEFAULT_CONCURRENCY
     scope: Mapping[str, Any] = field(default_factory=dict)
-    admission: Admission = field(default_factory=_AlwaysAdmit)
+    admission: Admission | None = None
     on_row: Callable[[Row], None] | None = None
     judge: LM | None = None
     judge_calls: int | None = None
     save_to: Path | None = None
     may_all_fail: bool = False
     row_timeout: float | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self, "concurrency", minimum=1, integer=True)
-        check_fields(self, "judge_calls", minimum=0, integer=True, optional=True)
-        check_fields(self, "row_timeout", above=0, optional=True)
 
 
 async def aevaluate(
@@ -142,7 +121,7 @@ async def aevaluate(
         save_to=None if save_to is None else Path(save_to),
     )
     with using(lm=lm or settings.lm, runtime=settings.runtime):
-        return await run_examples(bound, examples, metric, options)
+        return await run_pairs(((bound, example) for example in examples), metric, options)
 
 
 # The same for callers without a running event loop.
@@ -160,17 +139,6 @@ def _peek(data: Iterable[Example]) -> tuple[Example, Iterable[Example]]:
     return start[0], chain(start, rows)
 
 
-async def run_examples(
-    program: Module, examples: Iterable[Example], metric: AnyMetric, options: RunOptions
-) -> Evaluation:
-    """Run a program on examples; the rows are in the examples' order.
-
-    Raises:
-        LmpipeError: as described at `run_pairs`.
-    """
-    return await run_pairs(((program, example) for example in examples), metric, options)
-
-
 async def run_pairs(
     pairs: Iterable[tuple[Module, Example]], metric: AnyMetric, options: RunOptions
 ) -> Evaluation:
@@ -183,7 +151,7 @@ async def run_pairs(
         LMError: if the LM is unavailable, or refuses every row.
     """
     started = time.perf_counter()
-    scorer = Scorer.of(metric, lm=options.judge, max_calls=options.judge_calls)
+    scorer = Scorer(bind_metric(metric), options.judge, options.judge_calls)
     totals = Totals()
     rows: Sequence[Row]
     if options.save_to is None:
@@ -209,16 +177,7 @@ async def _run_all(
     *,
     window: int | None,
 ) -> None:
-    """Run examples, admitted in their order, and hand over their rows in the same order.
-
-    Args:
-        pairs: the runs.
-        scorer: scores the predictions.
-        options: how to run.
-        totals: adds up the rows.
-        keep: takes each row.
-        window: how far a run may be ahead of the first unfinished one; None means unlimited.
-    """
+    """Run examples in order, at most `window` rows ahead of the first unfinished one."""
     limit = asyncio.Semaphore(options.concurrency)
     ended = _RowsInOrder(totals.add, keep)
 
@@ -229,7 +188,8 @@ async def _run_all(
                 program, index, example, scorer, calls, options.scope, options.row_timeout
             )
         finally:
-            options.admission.settle(calls)
+            if options.admission:
+                options.admission.settle(calls)
             limit.release()
         ended.put(row)
         if options.on_row:
@@ -241,7 +201,8 @@ async def _run_all(
                 await limit.acquire()
                 if window is not None:
                     await ended.wait_for(index - window)
-                await options.admission.admit()
+                if options.admission:
+                    await options.admission.admit()
                 group.create_task(run_one(index, program, example))
     except BaseExceptionGroup as errors:
         raise _first_error(errors) from errors
@@ -262,8 +223,7 @@ class _RowsInOrder:
             self._next += 1
             for receive in self._receivers:
                 receive(first)
-        if not self._moved.is_set():
-            self._moved.set()
+        self._moved.set()
 
     async def wait_for(self, index: int) -> None:
         """Wait until the row of this index was passed on."""

@@ -25,8 +25,6 @@ class Overfitting:
     Args:
         seen: the set with the higher score: `train` or `validation`.
         unseen: the set with the lower score: `validation` or `test`.
-        high: the higher score.
-        low: the lower score.
         examples: the number of examples in each of the two sets.
         interval: the 95 % confidence interval of the difference.
     """
@@ -63,13 +61,9 @@ class Overfitting:
 def find_overfitting(evaluations: Mapping[str, Evaluation | None]) -> Overfitting | None:
     """Find a gap between two scores of one program that chance does not explain.
 
-    Args:
-        evaluations: the evaluations of the compiled program on `train`, `validation` and `test`;
-            any of them may be missing or None.
-
     Returns:
         The first gap whose 95 % interval is above zero, or None. Train and validation are compared
-        with test first, then train with validation.
+        with test first, then train with validation. Evaluations may be missing or None.
     """
     for seen, unseen in _GAPS:
         first, second = evaluations.get(seen), evaluations.get(unseen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -41,14 +41,6 @@ class Failure:
     kind: FailureKind
     message: str
     raw: str = ""
-
-    @property
-    def is_bad_call(self) -> bool:
-        """Whether a predictor was called with invalid inputs."""
-        return self.kind == "program" and self.message.startswith("CallError: ")
-
-    def to_json(self) -> dict[str, str]:
-        return {"kind": self.kind, "message": self.message, "raw": self.raw}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +81,7 @@ class Row:
             "score": self.score.value,
             "parts": dict(self.score.parts),
             "feedback": self.score.feedback,
-            "failure": self.failure.to_json() if self.failure else None,
+            "failure": asdict(self.failure) if self.failure else None,
             "replies": list(self.replies),
         }
 
@@ -97,17 +89,10 @@ class Row:
 class Totals:
     """Scores, failures, parts, times and spend, added up row by row; 16 bytes for each row.
 
-    Args:
-        rows: the first rows, in the data's order.
-
     Attributes:
-        values: the scores, in the data's order.
-        seconds: the wall times of the rows.
         failures: how many rows failed, by kind.
-        first_failure: the failure of the first row that failed.
         bad_calls: how many rows failed because a predictor was called with invalid inputs.
         parts: the sums of the metric's parts.
-        account: the spend of the LM calls.
     """
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
@@ -126,9 +111,10 @@ class Totals:
         self.values.append(row.score.value)
         self.seconds.append(row.seconds)
         if row.failure is not None:
-            self.failures[row.failure.kind] += 1
+            kind, message = row.failure.kind, row.failure.message
+            self.failures[kind] += 1
             self.first_failure = self.first_failure or row.failure
-            self.bad_calls += row.failure.is_bad_call
+            self.bad_calls += kind == "program" and message.startswith("CallError: ")
         for name, value in row.score.parts.items():
             self.parts[name] = self.parts.get(name, 0.0) + value
         if row.calls:

@@ -26,11 +26,7 @@ class WritableRow(Protocol):
 
 
 def check_rows_file(path: Path) -> None:
-    """Check that rows can be written to a file, before an LM is called for them.
-
-    Raises:
-        DataError: if the name has another ending, or the folder does not exist.
-    """
+    """Check that rows can be written to a file, before an LM is called, or raise a DataError."""
     if path.suffix.lower() not in (".jsonl", ".csv"):
         raise DataError(f"{path}: expected a name that ends in .jsonl or .csv")
     if not path.parent.is_dir():
@@ -40,9 +36,7 @@ def check_rows_file(path: Path) -> None:
 def write_rows(path: Path, rows: Sequence[WritableRow]) -> None:
     """Write one line for each row: JSON objects, or CSV whose nested values are JSON.
 
-    Args:
-        path: the file; it is written completely or not at all.
-        rows: the rows; a CSV needs two passes over them.
+    The file is written completely or not at all. A CSV needs two passes over the rows.
     """
     with open_atomic(path) as file:
         if path.suffix.lower() == ".jsonl":

@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lmpipe.data.example import Example
 from lmpipe.errors import CallError, InputError, LMError, LMRequestError, OutputError
@@ -15,7 +15,7 @@ from lmpipe.foundation.time_limits import within
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
 from lmpipe.lm.scope import scope
-from lmpipe.metrics import AnyMetric, BoundMetric, Score, bind_metric
+from lmpipe.metrics import BoundMetric, Score
 from lmpipe.modules.module import Module, run_traced
 from lmpipe.settings import current_settings, using
 from lmpipe.state.trace import Trace
@@ -26,26 +26,14 @@ _REFUSES_ALL = (401, 403, 404)
 
 @dataclass(frozen=True)
 class Scorer:
-    """A metric with the LM that it may call.
+    """A metric with the LM of its predictors that name none; None is the configured LM.
 
-    Args:
-        metric: the metric.
-        lm: the LM of the metric's predictors that name none; None is the configured LM.
-        max_calls: the maximum number of LM calls for one row; None means unlimited.
+    `max_calls` is the maximum number of LM calls for one row; None means unlimited.
     """
 
     metric: BoundMetric
     lm: LM | None = None
     max_calls: int | None = None
-
-    @staticmethod
-    def of(metric: AnyMetric, *, lm: LM | None = None, max_calls: int | None = None) -> Scorer:
-        """Inspect the parameters of a metric once, for many rows.
-
-        Raises:
-            MetricError: if it is not a metric.
-        """
-        return Scorer(bind_metric(metric), lm, max_calls)
 
     async def __call__(
         self, example: Example, prediction: Any, trace: Trace, calls: list[Call]
@@ -79,10 +67,6 @@ async def score_row(
     """Run a program on an example and score what it returns.
 
     Args:
-        program: the program.
-        index: the example's position in the data.
-        example: the example.
-        scorer: the metric.
         calls: a list to which the LM calls of program and metric are added.
         overrides: fields of `lm.scope.Scope` for the run.
         timeout: the maximum time of the program in seconds; if it takes longer, the row is a
@@ -102,12 +86,12 @@ async def score_row(
     except _OverdueError as error:
         failure = Failure("deadline", str(error))
     except Exception as error:  # noqa: BLE001 - a program may raise anything; the row keeps it
-        failure = _program_failure(error)
+        failure = _failure("program", error)
     if failure is None:
         try:
             score = await scorer(example, prediction, trace, calls)
         except Exception as error:  # noqa: BLE001 - as may a metric
-            failure = _metric_failure(error)
+            failure = _failure("metric", error)
     seconds = time.perf_counter() - started
     return Row(index, example, prediction, score, failure, trace, tuple(calls), seconds)
 
@@ -116,38 +100,20 @@ class _OverdueError(Exception):
     """The program exceeded the timeout of its row."""
 
 
-def _program_failure(error: Exception) -> Failure:
-    _raise_if_not_about_this_row(error)
-    if isinstance(error, OutputError):
-        return Failure("output", str(error), error.raw)
-    if isinstance(error, LMRequestError):
-        return Failure("request", str(error))
-    return _failure("program", error)
-
-
-def _metric_failure(error: Exception) -> Failure:
-    _raise_if_not_about_this_row(error)
-    return _failure("metric", error)
-
-
 def refuses_all(error: Exception) -> bool:
     """Whether an LM refuses every request, for example because of a wrong key or model name."""
     return isinstance(error, LMRequestError) and error.status in _REFUSES_ALL
 
 
-def _raise_if_not_about_this_row(error: Exception) -> None:
-    """Raise an error again if its cause is the LM or an argument, and not this row."""
-    if isinstance(error, LMRequestError):
-        stops = refuses_all(error)
-    elif isinstance(error, CallError):
-        # The output of one predictor may be an invalid input of the next, on this row only.
-        stops = False
-    else:
-        stops = isinstance(error, LMError | InputError)
-    if stops:
+def _failure(kind: Literal["program", "metric"], error: Exception) -> Failure:
+    """Describe an error, or raise it again if the LM or an argument causes it, not this row."""
+    # A CallError is about this row: the output of one predictor is an invalid input of the next.
+    about_row = isinstance(error, LMRequestError | CallError) and not refuses_all(error)
+    if isinstance(error, LMError | InputError) and not about_row:
         raise error
-
-
-def _failure(kind: Any, error: Exception) -> Failure:
+    if kind == "program" and isinstance(error, OutputError):
+        return Failure("output", str(error), error.raw)
+    if kind == "program" and isinstance(error, LMRequestError):
+        return Failure("request", str(error))
     text = "".join(traceback.format_exception(error))
     return Failure(kind, f"{type(error).__name__}: {error}", text)

@@ -8,7 +8,7 @@ import threading
 import weakref
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self, overload
@@ -39,13 +39,10 @@ class StoredRow(Row):
 
 
 class StoredRows(Sequence[Row]):
-    """The rows in a file, each of which is read on access.
+    """The rows in a file of JSON lines, each read on access; the file closes with this object.
 
-    Args:
-        file: rows as JSON lines; closed when this object is garbage-collected.
-        ends: the offset of each line's end, in bytes.
-        inputs: which fields of the examples are inputs: pairs of the first row to which the names
-            apply and the names, in order.
+    `ends` are the offsets of the lines' ends in bytes. `inputs` are the fields of the examples
+    that are inputs: pairs of the first row to which the names apply and the names, in order.
     """
 
     def __init__(
@@ -72,25 +69,19 @@ class StoredRows(Sequence[Row]):
             raise IndexError(f"row {index} of {len(self)}")
         return self._read(number)
 
-    def __iter__(self) -> Iterator[Row]:
-        return (self._read(number) for number in range(len(self)))
-
     def _read(self, number: int) -> Row:
         start = self._ends[number - 1] if number else 0
+        after = bisect_right(self._inputs, number, key=lambda item: item[0])
         with self._lock:
             self._file.seek(start)
             line = self._file.read(self._ends[number] - start)
         try:
-            return _row(orjson.loads(line), self._input_names(number))
+            return _row(orjson.loads(line), self._inputs[after - 1][1])
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise DataError(
                 f"{self._file.name}: row {number + 1} cannot be read back: {error}; the file was "
                 "changed after it was written"
             ) from error
-
-    def _input_names(self, number: int) -> tuple[str, ...]:
-        after = bisect_right(self._inputs, number, key=lambda item: item[0])
-        return self._inputs[after - 1][1]
 
 
 def _row(value: dict[str, Any], inputs: Sequence[str]) -> Row:
@@ -109,14 +100,11 @@ def _row(value: dict[str, Any], inputs: Sequence[str]) -> Row:
 
 
 class RowWriter:
-    """Writes rows to a file without keeping them in memory.
+    """Writes rows to a `.jsonl` or `.csv` file without keeping them in memory.
 
     JSON lines are written to `<name>.part`, which is renamed when it is complete. A crash leaves
     the rows so far, and an earlier file of the final name. The columns of a CSV are known only at
     the end, so its rows are kept in an unnamed temporary file until then.
-
-    Args:
-        path: a name that ends in `.jsonl` or `.csv`.
 
     Raises:
         DataError: if the name has another ending, or the file cannot be written.
@@ -145,11 +133,7 @@ class RowWriter:
             self._file.close()
 
     def add(self, row: Row) -> None:
-        """Write the next row.
-
-        Raises:
-            DataError: if a value is not JSON, or the file cannot be written.
-        """
+        """Write the next row; raise a DataError if a value is not JSON, or writing fails."""
         line = json_line(row)
         try:
             self._file.write(line)
@@ -161,14 +145,7 @@ class RowWriter:
         self._ends.append((self._ends[-1] if self._ends else 0) + len(line))
 
     def finish(self) -> StoredRows:
-        """Complete the file and give it its name.
-
-        Returns:
-            Its rows.
-
-        Raises:
-            DataError: if the file cannot be written.
-        """
+        """Complete the file, give it its name, and return its rows, or raise a DataError."""
         try:
             if self._part is None:
                 rows = StoredRows(self._file, self._ends, self._inputs)

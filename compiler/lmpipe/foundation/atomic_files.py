@@ -56,11 +56,7 @@ def lock_file(file: IO[bytes]) -> bool:
 
 
 class FolderLock:
-    """A folder locked by this process. The lock ends with the process, however it ends.
-
-    Args:
-        file: the open lock file.
-    """
+    """A folder locked by this process. The lock ends with the process, however it ends."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -14,20 +14,14 @@ import orjson
 
 
 def canonical_json(value: Any) -> bytes:
-    """Encode a JSON value canonically.
-
-    Raises:
-        TypeError: if it is not a JSON value.
-    """
+    """Encode a JSON value canonically; raise a TypeError if it is not a JSON value."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=_plain)
 
 
 def pretty_json(value: Any, *, sort_keys: bool = True) -> bytes:
     """Encode a JSON value for people: indented by two spaces, with a newline at the end.
 
-    Args:
-        value: the JSON value.
-        sort_keys: sort the keys, so that equal values have equal bytes; else keep their order.
+    With sorted keys, equal values have equal bytes; otherwise their order is kept.
     """
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     if sort_keys:

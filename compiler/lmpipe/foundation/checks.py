@@ -11,16 +11,9 @@ from lmpipe.errors import ConfigError, InputError
 
 
 class Bounds(TypedDict, total=False):
-    """What a number must be; every key is optional.
+    """What a number must be; every key is optional, and `above` and `below` are exclusive.
 
-    Args:
-        minimum: the smallest valid value.
-        maximum: the largest valid value.
-        above: a value that the number must exceed.
-        below: a value that the number must stay under.
-        integer: whether it must be a whole number.
-        optional: whether None is valid too.
-        error: the class of the error to raise; `ConfigError` by default.
+    `error` is the class of the error to raise, `ConfigError` by default.
     """
 
     minimum: float
@@ -54,17 +47,7 @@ def check_number(owner: str, name: str, value: object, **bounds: Unpack[Bounds])
 
 
 def check_numbers(owner: str, name: str, values: object, **bounds: Unpack[Bounds]) -> None:
-    """Check a sequence of numbers that a user gave; it needs at least one.
-
-    Args:
-        owner: what takes the numbers, such as a class; for the message.
-        name: the parameter's name; for the message.
-        values: what the user gave.
-        bounds: what each of them must be; see `Bounds`.
-
-    Raises:
-        InputError: if the value is not such a sequence; the subclass is `bounds["error"]`.
-    """
+    """Check a sequence of 1 or more numbers that a user gave; see `check_number`."""
     if isinstance(values, Sequence) and not isinstance(values, str | bytes) and values:
         wrong = [needed for value in values if (needed := _needed(value, bounds))]
         if not wrong:
@@ -77,16 +60,7 @@ def check_numbers(owner: str, name: str, values: object, **bounds: Unpack[Bounds
 
 
 def check_fields(record: object, *names: str, **bounds: Unpack[Bounds]) -> None:
-    """Check attributes of a settings object that have the same bounds.
-
-    Args:
-        record: the object; its class is named in the message.
-        names: the attributes to check.
-        bounds: what each of them must be; see `Bounds`.
-
-    Raises:
-        InputError: if one is not such a number; the subclass is `bounds["error"]`.
-    """
+    """Check attributes of a settings object that have the same bounds; see `check_number`."""
     for name in names:
         check_number(type(record).__name__, name, getattr(record, name), **bounds)
 
@@ -99,18 +73,7 @@ def check_choice(
     *,
     error: type[InputError] = ConfigError,
 ) -> None:
-    """Check that a user gave one of some strings.
-
-    Args:
-        owner: what takes the choice, such as a class; for the message.
-        name: the parameter's name; for the message.
-        value: what the user gave.
-        choices: the valid strings.
-        error: the class of the error to raise.
-
-    Raises:
-        InputError: if the value is not one of the choices; the subclass is `error`.
-    """
+    """Check that a user gave one of some strings; see `check_number`."""
     if not isinstance(value, str) or value not in choices:
         valid = ", ".join(map(repr, choices))
         raise error(f"{owner}({name}={value!r:.80}): {name} must be one of {valid}")
@@ -129,13 +92,9 @@ def _needed(value: object, bounds: Bounds) -> str:
         return f"a plain {plain}{rest}; convert this {type(value).__name__} with {plain}()"
     if isinstance(value, float) and (integer or not isfinite(value)):
         return f"{'a whole' if integer else 'a finite'} number{rest}"
-    return "" if _fits(value, bounds) else words
-
-
-def _fits(value: float, bounds: Bounds) -> bool:
     low, high = bounds.get("minimum", -inf), bounds.get("maximum", inf)
     above, below = bounds.get("above", -inf), bounds.get("below", inf)
-    return low <= value <= high and above < value < below
+    return "" if low <= value <= high and above < value < below else words
 
 
 def _range(bounds: Bounds) -> str:

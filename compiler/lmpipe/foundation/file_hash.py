@@ -8,11 +8,7 @@ from pathlib import Path
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits.
-
-    Raises:
-        OSError: if the file cannot be read.
-    """
+    """Return the SHA-256 of a file as 64 hexadecimal digits, or raise an OSError."""
     path = path.absolute()
     stat = path.stat()
     return _file_sha256(path, stat.st_mtime_ns, stat.st_size)

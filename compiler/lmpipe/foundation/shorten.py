@@ -6,23 +6,14 @@ _ELLIPSIS = "…"
 
 
 def shorten(text: str, limit: int) -> str:
-    """Cut a text at its end.
-
-    Args:
-        text: the text.
-        limit: the maximum length of the result in characters, 1 or more; where something was cut,
-            the last of them is an ellipsis.
-    """
+    """Cut a text at its end to `limit` characters, 1 or more; the last one then is an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + _ELLIPSIS
 
 
 def shorten_middle(text: str, *, head: int, tail: int) -> str:
     """Cut a text in its middle, between words where one ends nearby.
 
-    Args:
-        text: the text.
-        head: how many characters to keep at the start; 0 keeps none.
-        tail: how many characters to keep at the end; 0 keeps none.
+    `head` and `tail` are how many characters to keep at the start and the end; 0 keeps none.
     """
     if len(text) <= head + tail + 3:
         return text
@@ -40,11 +31,6 @@ def short_repr(value: object, limit: int = 200) -> str:
 
 
 def one_line(value: object, limit: int = 300) -> str:
-    """Put a value on one line, cut at its end.
-
-    Args:
-        value: a text, or any other value, which is shown by its `repr`.
-        limit: the maximum length in characters.
-    """
+    """Put a text, or the `repr` of another value, on one line of at most `limit` characters."""
     text = value if isinstance(value, str) else repr(value)
     return shorten(" ".join(text.split()), limit)

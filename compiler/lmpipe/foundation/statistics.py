@@ -8,12 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
 
 from lmpipe.errors import InputError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +36,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     Uses Wilson's interval if all scores are 0 or 1, or if all are equal (Student's t would give a
     width of 0); otherwise Student's t on the mean, clipped to [0, 1].
 
-    Args:
-        values: the scores.
-        confidence: the coverage, in (0, 1).
-
     Raises:
-        InputError: if there are no values, a value is outside [0, 1], or confidence is outside
-            (0, 1).
+        InputError: if there are no values, one is out of range, or confidence is not in (0, 1).
     """
     _check(values, confidence, low=0.0)
     n, mean = len(values), _mean(values)
@@ -63,14 +54,6 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> I
     a single row gives [-1, 1]; differences that are all 0 give exactly [0, 0]; differences that
     all equal another value d give Wilson's interval for (d + 1) / 2, scaled back, so that two
     lucky rows do not look certain.
-
-    Args:
-        differences: the differences, in [-1, 1].
-        confidence: the coverage, in (0, 1).
-
-    Raises:
-        InputError: if there are no values, a value is outside [-1, 1], or confidence is outside
-            (0, 1).
     """
     _check(differences, confidence, low=-1.0)
     n, mean = len(differences), _mean(differences)
@@ -90,17 +73,9 @@ def two_sample_interval(
 ) -> Interval:
     """Compute a confidence interval for the difference of two means, first minus second.
 
-    Combines the intervals of the two means by Newcombe's hybrid method (Statistics in Medicine 17,
-    1998, method 10 for proportions; Zou and Donner, Statistics in Medicine 27, 2008, for others).
-
-    Args:
-        first: the scores of one sample, in [0, 1].
-        second: the scores of an independent sample, in [0, 1].
-        confidence: the coverage, in (0, 1).
-
-    Raises:
-        InputError: if there are no values, a value is outside [0, 1], or confidence is outside
-            (0, 1).
+    The samples are independent, with scores in [0, 1]. The intervals of the two means are combined
+    by Newcombe's hybrid method (Statistics in Medicine 17, 1998, method 10 for proportions; Zou
+    and Donner, Statistics in Medicine 27, 2008, for others).
     """
     one, other = mean_interval(first, confidence), mean_interval(second, confidence)
     mean, reference = _mean(first), _mean(second)
@@ -125,12 +100,6 @@ def out_of_bag_estimate(
     Args:
         candidates: each candidate's scores on the same rows, in order of preference: the first of
             several equal candidates is selected.
-        seed: the seed of the draws.
-        resamples: the number of draws.
-
-    Raises:
-        InputError: if there are no candidates or rows, or the candidates differ in their number
-            of rows.
     """
     sizes = {len(scores) for scores in candidates}
     if len(sizes) != 1 or sizes == {0}:
@@ -142,7 +111,10 @@ def out_of_bag_estimate(
 
     winner = max(range(len(candidates)), key=lambda i: math.fsum(candidates[i]))
     table = np.array(candidates, dtype=np.float64)
-    counts = _bootstrap_counts(resamples, sizes.pop(), seed)
+    rows, rng = sizes.pop(), random.Random(seed)
+    draws = (rng.choices(range(rows), k=rows) for _ in range(resamples))
+    # How often each draw has each row: one line for each draw.
+    counts = np.array([np.bincount(draw, minlength=rows) for draw in draws])
     # Summed row by row: the order of the additions, and so their rounding and the choice among
     # equal candidates, is the same on every machine.
     totals = np.zeros((resamples, len(candidates)))
@@ -158,36 +130,9 @@ def out_of_bag_estimate(
     return min(1.0, max(0.0, _mean(candidates[winner]) + shift))
 
 
-def _bootstrap_counts(resamples: int, rows: int, seed: int) -> NDArray[Any]:
-    """Count how often each draw with replacement has each row: one line per draw.
-
-    The draws are those of `random.Random(seed).choices`: numpy's generator continues from the
-    state of Python's, and both make the same numbers of it.
-    """
-    import numpy as np
-
-    _, (*words, position), _ = random.Random(seed).getstate()
-    generator = np.random.RandomState()
-    words_array = np.array(words, dtype=np.uint32)
-    generator.set_state(("MT19937", words_array, position, 0, 0.0))
-    counts = np.empty((resamples, rows))
-    for draw in counts:
-        drawn = (generator.random_sample(rows) * rows).astype(np.intp)
-        draw[:] = np.bincount(drawn, minlength=rows)
-    return counts
-
-
 @lru_cache(maxsize=1024)
 def t_quantile(probability: float, degrees: int) -> float:
-    """Compute a quantile of Student's t distribution.
-
-    Args:
-        probability: the cumulative probability, in (0, 1).
-        degrees: the degrees of freedom, 1 or more.
-
-    Raises:
-        InputError: if an argument is out of range.
-    """
+    """Compute a quantile of Student's t distribution; `probability` is the cumulative one."""
     if not 0 < probability < 1 or degrees < 1:
         raise InputError(
             f"t_quantile({probability}, {degrees}): expected a probability in (0, 1) and at least "
@@ -195,6 +140,9 @@ def t_quantile(probability: float, degrees: int) -> float:
         )
     if probability < 0.5:
         return -t_quantile(1 - probability, degrees)
+    if degrees > 10_000:  # exact to 10 digits (Abramowitz and Stegun, 26.7.5)
+        z = NormalDist().inv_cdf(probability)
+        return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
     tail = 2 * (1 - probability)
     low, high = 0.0, 1.0
     while _t_two_tails(high, degrees) > tail:
@@ -236,40 +184,12 @@ def _t_half_width(values: Sequence[float], mean: float, confidence: float) -> fl
 
 
 def _t_two_tails(t: float, degrees: int) -> float:
-    """Compute P(|T| > t): the regularized incomplete beta function at degrees / (degrees + t²)."""
-    if t == 0:
-        return 1.0
-    x = degrees / (degrees + t * t)
-    complement = t * t / (degrees + t * t)
-    a, b = degrees / 2, 0.5
-    log_front = (
-        math.lgamma(a + b)
-        - math.lgamma(a)
-        - math.lgamma(b)
-        + a * math.log(x)
-        + b * math.log(complement)
-    )
-    front = math.exp(log_front)
-    if x < (a + 1) / (a + b + 2):
-        return front * _beta_fraction(x, a, b) / a
-    return 1 - front * _beta_fraction(complement, b, a) / b
-
-
-def _beta_fraction(x: float, a: float, b: float) -> float:
-    """Evaluate the continued fraction of the incomplete beta function (Lentz's method)."""
-    tiny = 1e-300
-    c, d = 1.0, 1 - (a + b) * x / (a + 1)
-    d = 1 / (d if abs(d) > tiny else tiny)
-    result = d
-    for m in range(1, 1000):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        for step in (even, odd):
-            d = 1 + step * d
-            d = 1 / (d if abs(d) > tiny else tiny)
-            c = 1 + step / c
-            c = c if abs(c) > tiny else tiny
-            result *= d * c
-        if abs(d * c - 1) < 1e-15:
-            break
-    return result
+    """Compute P(|T| > t) by the finite series of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    angle = math.atan2(t, math.sqrt(degrees))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = degrees % 2
+    term, total = cosine if odd else 1.0, 0.0
+    for power in range(1 + odd, degrees, 2):
+        total += term
+        term *= cosine * cosine * power / (power + 1)
+    return 1 - (2 / math.pi * (angle + sine * total) if odd else sine * total)

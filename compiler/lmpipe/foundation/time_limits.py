@@ -12,13 +12,10 @@ T = TypeVar("T")
 async def within(
     seconds: float | None, running: Awaitable[T], *, late: Callable[[], Exception]
 ) -> T:
-    """Await something, and cancel it when its time is up.
+    """Await something, and cancel it after this many seconds; None means no limit.
 
-    Args:
-        seconds: The maximum time; None for no limit.
-        running: The awaitable.
-        late: Makes the error to raise when the time is up. It is raised even if the cancelled code
-            turns its cancellation into another error.
+    `late` makes the error to raise then. It is raised even if the cancelled code turns its
+    cancellation into another error.
     """
     if seconds is None:
         return await running

@@ -50,22 +50,8 @@ def decode_bytes(text: str) -> bytes:
     return data
 
 
-def decode_vector(text: str) -> list[float]:
-    """Decode a vector to numbers.
-
-    Raises:
-        ValueError: if the text is not a vector.
-    """
-    data = decode_bytes(text)
-    return list(struct.unpack(f"<{len(data) // _BYTES}e", data))
-
-
 def dimension_of(text: str) -> int:
-    """Count the numbers of an encoded vector.
-
-    Raises:
-        ValueError: if the text is not a vector.
-    """
+    """Count the numbers of an encoded vector; see `decode_bytes`."""
     return len(decode_bytes(text)) // _BYTES
 
 

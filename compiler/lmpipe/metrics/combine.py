@@ -71,11 +71,7 @@ class CombinedMetric:
         return self._join(scores)
 
     async def acall(self, example: Example, prediction: Any, trace: Any = None) -> Score:
-        """Score one prediction, awaiting async metrics one after the other.
-
-        Raises:
-            MetricError: if one of the metrics returns an invalid score.
-        """
+        """Score one prediction, awaiting async metrics one after the other."""
         return self._join([await bound(example, prediction, trace) for bound in self._bound])
 
     @property

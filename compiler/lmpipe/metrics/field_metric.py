@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from statistics import fmean
@@ -38,88 +38,60 @@ class FieldMetric:
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        check_fields(self.name, self.fields, self.gold)
+        if not self.fields or not all(isinstance(field, str) for field in self.fields):
+            raise MetricError(
+                f'{self.name} needs names of fields, such as {self.name}("answer"); '
+                f"got {self.fields}"
+            )
+        if self.gold is not None and len(self.fields) > 1:
+            raise MetricError(
+                f"{self.name}: gold={self.gold!r} needs exactly one field, got "
+                f"{', '.join(self.fields)}; use one metric for each field and mean_of(…)"
+            )
 
     def __call__(self, example: Example, prediction: Any, trace: Any = None) -> Score:
         values, feedback = {}, []
-        for name in self.fields:
-            gold = gold_value(self, example, self.gold or name)
-            predicted = predicted_value(self, prediction, name, only=len(self.fields) == 1)
+        for name, gold, predicted in self.pairs(example, prediction):
             values[name], comment = self.compare(gold, predicted)
             feedback.append(f"{name}: {comment}")
         value = min(values.values()) if self.join == "all" else fmean(values.values())
         return Score(value, "; ".join(feedback), values)
+
+    def pairs(self, example: Example, prediction: Any) -> Iterator[tuple[str, Any, Any]]:
+        """Yield the name of each field, its gold value and its predicted value."""
+        for name in self.fields:
+            gold = self.gold or name
+            if gold not in example:
+                raise MetricError(
+                    f"{self!r}: {missing_field(gold, example)}; if the gold value has another "
+                    'name, set gold="…"'
+                )
+            yield name, example[gold], self._predicted(prediction, name)
+
+    def _predicted(self, prediction: Any, name: str) -> Any:
+        """Read a field of a prediction: a signature, another object, a mapping, or a value."""
+        if isinstance(prediction, Mapping):
+            if name in prediction:
+                return prediction[name]
+        elif _is_plain(prediction):
+            # A typed function may return a text or a list: the value of the only field.
+            if len(self.fields) == 1:
+                return prediction
+        elif hasattr(prediction, name):
+            return getattr(prediction, name)
+        raise MetricError(
+            f"{self!r} reads the prediction's field {name!r}, got {short_repr(prediction)}; name "
+            "a field that the program returns"
+        )
 
     @property
     def __name__(self) -> str:
         return repr(self)
 
     def __repr__(self) -> str:
-        return call_text(self.name, self.fields, self.gold, self.settings)
-
-
-def check_fields(name: str, fields: tuple[str, ...], gold: str | None) -> None:
-    """Check the arguments of a factory.
-
-    Raises:
-        MetricError: if there are no fields, or several with one name for the gold field.
-    """
-    if not fields or not all(isinstance(field, str) for field in fields):
-        raise MetricError(f'{name} needs names of fields, such as {name}("answer"); got {fields}')
-    if gold is not None and len(fields) > 1:
-        raise MetricError(
-            f"{name}: gold={gold!r} needs exactly one field, got {', '.join(fields)}; "
-            "use one metric for each field and mean_of(…)"
-        )
-
-
-def call_text(
-    name: str, fields: Iterable[str], gold: str | None, settings: Mapping[str, Any]
-) -> str:
-    """Return the call that makes a metric, as Python source."""
-    named = {**({"gold": gold} if gold is not None else {}), **settings}
-    return f"{name}({', '.join([*map(repr, fields), *(f'{k}={v!r}' for k, v in named.items())])})"
-
-
-def gold_value(metric: object, example: Example, name: str) -> Any:
-    """Read the gold value from an example.
-
-    Raises:
-        MetricError: if the example has no such field.
-    """
-    if name in example:
-        return example[name]
-    raise MetricError(
-        f"{metric!r}: {missing_field(name, example)}; if the gold value has another name, set "
-        'gold="…"'
-    )
-
-
-def predicted_value(metric: object, prediction: Any, name: str, *, only: bool) -> Any:
-    """Read a field of a prediction, which is a signature, another object, or a mapping.
-
-    Args:
-        metric: the metric, for messages.
-        prediction: what the program returned.
-        name: the field.
-        only: whether the metric reads no other field. A prediction that is a plain value (a typed
-            function may return a text or a list) then is the value of the field.
-
-    Raises:
-        MetricError: if the prediction has no such field.
-    """
-    if isinstance(prediction, Mapping):
-        if name in prediction:
-            return prediction[name]
-    elif _is_plain(prediction):
-        if only:
-            return prediction
-    elif hasattr(prediction, name):
-        return getattr(prediction, name)
-    raise MetricError(
-        f"{metric!r} reads the prediction's field {name!r}, got {short_repr(prediction)}; name a "
-        "field that the program returns"
-    )
+        named = {**({"gold": self.gold} if self.gold is not None else {}), **self.settings}
+        arguments = [*map(repr, self.fields), *(f"{k}={v!r}" for k, v in named.items())]
+        return f"{self.name}({', '.join(arguments)})"
 
 
 _PLAIN = (str, bytes, int, float, complex, list, tuple, set, frozenset, Enum)

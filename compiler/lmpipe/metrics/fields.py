@@ -12,14 +12,7 @@ from typing import Any
 from lmpipe.data.example import Example, jsonable
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.shorten import short_repr
-from lmpipe.metrics.field_metric import (
-    FieldMetric,
-    call_text,
-    check_fields,
-    gold_value,
-    predicted_value,
-    verdict,
-)
+from lmpipe.metrics.field_metric import FieldMetric, verdict
 from lmpipe.metrics.score import Score
 from lmpipe.metrics.text import multiset_f1, normalize_text
 
@@ -64,39 +57,24 @@ def field_accuracy(*fields: str, gold: str | None = None) -> FieldAccuracy:
         fields: the fields to compare.
         gold: the example's field, if it has another name.
     """
-    return FieldAccuracy(fields, gold)
+    return FieldAccuracy("field_accuracy", fields, gold, _compare_leaf)
 
 
-@dataclass(frozen=True)
-class FieldAccuracy:
+@dataclass(frozen=True, repr=False)
+class FieldAccuracy(FieldMetric):
     """The share of leaf fields that are correct; made by `field_accuracy`."""
-
-    fields: tuple[str, ...]
-    gold: str | None = None
-
-    def __post_init__(self) -> None:
-        check_fields("field_accuracy", self.fields, self.gold)
 
     def __call__(self, example: Example, prediction: Any, trace: Any = None) -> Score:
         parts: dict[str, float] = {}
         wrong = []
-        for name in self.fields:
-            gold = jsonable(gold_value(self, example, self.gold or name))
-            predicted = predicted_value(self, prediction, name, only=len(self.fields) == 1)
-            for path, expected, got in _leaves(name, gold, jsonable(predicted)):
-                parts[path] = float(_same_leaf(expected, got))
+        for name, gold, predicted in self.pairs(example, prediction):
+            for path, expected, got in _leaves(name, jsonable(gold), jsonable(predicted)):
+                parts[path], comment = self.compare(expected, got)
                 if not parts[path]:
-                    wrong.append(f"{path}: expected {short_repr(expected)}, got {short_repr(got)}")
+                    wrong.append(f"{path}: {comment}")
         right = int(sum(parts.values()))
         feedback = "; ".join([f"{right} of {len(parts)} fields are correct", *wrong])
         return Score(right / len(parts), feedback, parts)
-
-    @property
-    def __name__(self) -> str:
-        return repr(self)
-
-    def __repr__(self) -> str:
-        return call_text("field_accuracy", self.fields, self.gold, {})
 
 
 def _compare_exactly(gold: Any, predicted: Any) -> tuple[float, str]:
@@ -179,6 +157,10 @@ def _leaves(path: str, gold: Any, predicted: Any) -> Iterator[tuple[str, Any, An
         yield path, None, None
     for step, key in steps:
         yield from _leaves(path + step, gold.get(key), predicted.get(key))
+
+
+def _compare_leaf(gold: Any, predicted: Any) -> tuple[float, str]:
+    return verdict(gold, predicted, right=_same_leaf(gold, predicted))
 
 
 def _same_leaf(gold: Any, predicted: Any) -> bool:

@@ -28,15 +28,10 @@ def metric_fingerprint(metric: object) -> str:
 
 
 def _describe(value: Any, within: tuple[object, ...]) -> Any:
-    """Describe a value by JSON that changes when its behaviour changes.
-
-    Args:
-        value: anything that a metric consists of.
-        within: the enclosing objects, since the closure of a function may contain the function.
-    """
+    """Describe a value, which is `within` others, by JSON that changes when its behaviour does."""
     if value is None or isinstance(value, str | int | float | bool):
         return jsonable(value)
-    if any(value is outer for outer in within):
+    if any(value is outer for outer in within):  # the closure of a function may contain it
         return {"again": _qualified_name(value)}
     within = (*within, value)
     if isinstance(value, Mapping):

@@ -210,8 +210,6 @@ def to_score(result: Any, *, name: str, example: Example) -> Score:
     """
     if isinstance(result, bool):
         return _RIGHT if result else _WRONG
-    if isinstance(result, Score) and _is_valid(result):
-        return result
     score = result if isinstance(result, Score) else Score(result)
     value = score.value
     if not isinstance(value, Real):
@@ -227,16 +225,6 @@ def to_score(result: Any, *, name: str, example: Example) -> Score:
         raise _invalid(name, score.feedback, example, "feedback must be text")
     parts = {part: float(number) for part, number in score.parts.items()}
     return Score(min(max(number, 0.0), 1.0), score.feedback, parts)
-
-
-def _is_valid(score: Score) -> bool:
-    """Whether a score can be used as it is, as nearly all can, without a copy."""
-    return (
-        type(score.value) is float
-        and 0.0 <= score.value <= 1.0
-        and isinstance(score.feedback, str)
-        and all(type(part) is float and math.isfinite(part) for part in score.parts.values())
-    )
 
 
 def _invalid(name: str, result: object, example: Example, remedy: str) -> MetricError:

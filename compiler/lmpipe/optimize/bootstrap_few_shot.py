@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields
 from lmpipe.optimize.engine.events import Rollout
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
-    distinct_demos,
-    draw_demos,
+    draw_from_pools,
     labeled_demos,
-    teacher_state,
+    merge_pools,
     with_demos,
+    with_labeled_demos,
 )
 from lmpipe.state.program_state import Demo, ProgramState
 
@@ -28,7 +24,7 @@ BLOCK = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class BootstrapFewShot:
+class BootstrapFewShot(DataclassSettings):
     """Run the teacher on training examples and show the traces that pass the metric.
 
     Source: arXiv 2310.03714, section 4 and algorithm 1.
@@ -57,60 +53,38 @@ class BootstrapFewShot:
 
     def __post_init__(self) -> None:
         counts = ("bootstrapped", "labeled", "teacher_demos")
-        check_fields(self, *counts, minimum=0, integer=True, error=RecipeError)
-        check_fields(self, "rounds", minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
+        check_settings(self, *counts, minimum=0, integer=True)
+        check_settings(self, "rounds", minimum=1, integer=True)
+        check_settings(self, "threshold", minimum=0, maximum=1)
 
     async def optimize(self, task: Task) -> ProgramState:
-        predictors = task.predictors
-        pools = labeled_demos(predictors, task.train)
+        pools = labeled_demos(task.predictors, task.train)
         rng = task.rng("bootstrap")
         passed = await self.labeled_teacher_rollouts(task, rng, enough=self.bootstrapped)
-        own = bootstrapped_demos(passed, rng)
+        own = {
+            path: demos[: self.bootstrapped]
+            for path, demos in bootstrapped_demos(passed, rng).items()
+        }
+        labeled = draw_from_pools(task, pools, self.labeled, rng)
         return with_demos(
             task.start,
             {
-                path: self._fill(
-                    own.get(path, [])[: self.bootstrapped],
-                    draw_demos(predictors[path].spec, pools[path], self.labeled, rng),
-                )
-                for path in predictors
+                path: demos[: max(self.labeled, len(own.get(path, ())))]
+                for path, demos in merge_pools(own, labeled).items()
             },
         )
-
-    def _fill(self, own: Sequence[Demo], labeled: Sequence[Demo]) -> list[Demo]:
-        room = max(self.labeled, len(own))
-        return distinct_demos([*own, *labeled])[:room]
 
     async def labeled_teacher_rollouts(
         self, task: Task, rng: random.Random, *, enough: int
     ) -> list[Rollout]:
-        """Collect passed rollouts of a teacher that is shown labeled examples.
-
-        Args:
-            task: the task.
-            rng: draws the labeled examples.
-            enough: the number of passed rollouts after which the collection stops.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
-        """
-        teacher = teacher_state(task, self.teacher_demos, rng)
+        """Collect passed rollouts of a teacher that is shown labeled examples, drawn by `rng`."""
+        teacher = with_labeled_demos(task, self.teacher_demos, rng)
         return await self.passed_rollouts(task, teacher, enough=enough)
 
     async def passed_rollouts(
         self, task: Task, teacher: ProgramState, *, enough: int
     ) -> list[Rollout]:
-        """Collect passed rollouts, block by block, until there are enough or the rounds end.
-
-        Args:
-            task: the task.
-            teacher: the teacher's state.
-            enough: the number of passed rollouts after which the collection stops.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
-        """
+        """Collect passed rollouts, block by block, until there are enough or the rounds end."""
         rng = task.rng("rollout order")
         waiting = rng.sample(list(task.train), len(task.train))
         passed: list[Rollout] = []
@@ -132,5 +106,11 @@ class BootstrapFewShot:
     def cost(self, sizes: Sizes) -> Cost:
         return Cost(self.rounds * sizes.train)
 
-    def settings(self) -> dict[str, Any]:
-        return asdict(self)
+
+async def demos_of_best(
+    task: Task, count: int, threshold: float, rng: random.Random
+) -> dict[str, list[Demo]]:
+    """Collect demonstrations from rollouts of the best state: 2 * `count`, so that sets differ."""
+    collector = BootstrapFewShot(threshold=threshold)
+    passed = await collector.passed_rollouts(task, task.best.state, enough=2 * count)
+    return bootstrapped_demos(passed, rng)

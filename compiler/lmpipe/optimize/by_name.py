@@ -50,10 +50,7 @@ def optimizer_names() -> tuple[str, ...]:
 
 
 def optimizer_named(name: str) -> Optimizer:
-    """Make an optimizer with its default settings.
-
-    Args:
-        name: its name on the command line.
+    """Make an optimizer with its default settings, by its name on the command line.
 
     Raises:
         RecipeError: if no optimizer has this name.

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from lmpipe.errors import RecipeError
 from lmpipe.evaluation.results import Row
-from lmpipe.foundation.checks import check_fields
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.proposer_text import (
     clean_instruction,
@@ -39,7 +36,7 @@ class ImproveOnScores(Signature):
 
 
 @dataclass(frozen=True, kw_only=True)
-class COPRO:
+class COPRO(DataclassSettings):
     """Improve the instruction of each predictor in turn, and keep what scores best.
 
     The proposer is shown the instructions tried so far with their scores, the best one last, and
@@ -76,9 +73,9 @@ class COPRO:
 
     def __post_init__(self) -> None:
         counts = ("breadth", "depth", "history")
-        check_fields(self, *counts, minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "examples", "shown", minimum=0, integer=True, error=RecipeError)
-        check_fields(self, "temperature", minimum=0, error=RecipeError)
+        check_settings(self, *counts, minimum=1, integer=True)
+        check_settings(self, "examples", "shown", minimum=0, integer=True)
+        check_settings(self, "temperature", minimum=0)
 
     async def optimize(self, task: Task) -> ProgramState:
         tried: dict[str, dict[str, float]] = {path: {} for path in task.predictors}
@@ -143,6 +140,3 @@ class COPRO:
         steps = self.depth * sizes.predictors
         failures = min(self.examples, sizes.train) if self.shown else 0
         return Cost(steps * (self.breadth * sizes.val + failures), asks=steps * self.breadth)
-
-    def settings(self) -> dict[str, Any]:
-        return asdict(self)

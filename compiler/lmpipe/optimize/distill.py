@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields
 from lmpipe.lm.lm import LM
 from lmpipe.optimize.engine.events import Rollout
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.finetune import best_teacher_state
 from lmpipe.optimize.shared.weight_gate import gate_cost
@@ -57,9 +55,9 @@ class Distill:
     name: str = "distill"
 
     def __post_init__(self) -> None:
-        check_fields(self, "samples", "best", minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "teacher_demos", minimum=0, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
+        check_settings(self, "samples", "best", minimum=1, integer=True)
+        check_settings(self, "teacher_demos", minimum=0, integer=True)
+        check_settings(self, "threshold", minimum=0, maximum=1)
 
     async def optimize(self, task: Task) -> ProgramState:
         teacher = await best_teacher_state(task, self.teacher_demos, task.rng("teacher"))

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_choice, check_fields
+from lmpipe.foundation.checks import check_choice
 from lmpipe.modules.voting import REDUCERS
-from lmpipe.optimize.engine.optimizer import Cost, Optimizer, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, Optimizer, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.random_search import RandomSearch
 from lmpipe.state.program_state import ProgramState, ensemble_state
@@ -42,7 +42,7 @@ class Ensemble:
     name: str = "ensemble"
 
     def __post_init__(self) -> None:
-        check_fields(self, "size", minimum=2, integer=True, error=RecipeError)
+        check_settings(self, "size", minimum=2, integer=True)
         check_choice("Ensemble", "reduce", self.reduce, tuple(REDUCERS), error=RecipeError)
         if self.search.cost(Sizes(1, 1)).per_result > 1:
             raise RecipeError(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields
 from lmpipe.optimize.engine.events import Rollout
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import labeled_demos, with_retrieval
 from lmpipe.optimize.shared.weight_gate import gate_cost
@@ -19,7 +17,7 @@ from lmpipe.weights.settings import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class BootstrapFinetune:
+class BootstrapFinetune(DataclassSettings):
     """Train weights on rollouts that the metric passes, and keep those that help.
 
     The teacher runs on the training examples. The prompts and replies of each predictor in runs
@@ -60,9 +58,9 @@ class BootstrapFinetune:
     name: str = "finetune"
 
     def __post_init__(self) -> None:
-        check_fields(self, "samples", minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "teacher_demos", minimum=0, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
+        check_settings(self, "samples", minimum=1, integer=True)
+        check_settings(self, "teacher_demos", minimum=0, integer=True)
+        check_settings(self, "threshold", minimum=0, maximum=1)
         if self.training.method == "dpo" and self.samples < 2:
             raise RecipeError(
                 "preference training (method='dpo') compares replies to the same prompt: set "
@@ -84,29 +82,18 @@ class BootstrapFinetune:
             )
         start = task.start if self.keep_demos else task.start.without_demos()
         return await train_and_gate(
-            task,
-            start,
-            rollouts,
-            self.training,
-            threshold=self.threshold,
-            shared=self.shared,
+            task, start, rollouts, self.training, threshold=self.threshold, shared=self.shared
         )
 
     def cost(self, sizes: Sizes) -> Cost:
         trainings = (self.training,) * (1 if self.shared else sizes.predictors)
         return Cost(self.samples * sizes.train + gate_cost(sizes), trainings=trainings)
 
-    def settings(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 async def best_teacher_state(task: Task, count: int, rng: random.Random) -> ProgramState:
     """Return the teacher's state: the best so far, with labeled demonstrations if it has none.
 
-    Args:
-        task: the task.
-        count: the number of demonstrations, those nearest to each input; 0 for none.
-        rng: shuffles the pools of demonstrations.
+    The `count` demonstrations are those nearest to each input. `rng` shuffles their pools.
     """
     best = task.best.state
     if not count or any(item.demos or item.retrieval for item in best.predictors.values()):

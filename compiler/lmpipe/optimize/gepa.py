@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_choice, check_fields
-from lmpipe.optimize.engine.optimizer import Cost, Effort, Sizes
+from lmpipe.foundation.checks import check_choice
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.gepa_package import MERGE_TEST, run_gepa
 from lmpipe.state.program_state import ProgramState
@@ -21,7 +21,7 @@ _STEPS_EACH = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class GEPA:
+class GEPA(DataclassSettings):
     """Evolve instructions: reflect on a few runs, keep what is best on any example, and merge.
 
     Each step draws one of the candidates that are best on some validation example and runs it on
@@ -62,8 +62,8 @@ class GEPA:
     def __post_init__(self) -> None:
         check_choice("GEPA", "effort", self.effort, get_args(Effort), error=RecipeError)
         check_choice("GEPA", "components", self.components, get_args(Components), error=RecipeError)
-        check_fields(self, "runs", minimum=1, integer=True, optional=True, error=RecipeError)
-        check_fields(self, "batch", minimum=1, integer=True, error=RecipeError)
+        check_settings(self, "runs", minimum=1, integer=True, optional=True)
+        check_settings(self, "batch", minimum=1, integer=True)
 
     async def optimize(self, task: Task) -> ProgramState:
         sizes = Sizes(len(task.train), len(task.val), len(task.predictors))
@@ -84,9 +84,6 @@ class GEPA:
         reflections = max(0, -(-(runs - sizes.val) // max(1, self._batch_size(sizes))))
         asked = sizes.predictors if self.components == "all" else 1
         return Cost(max(runs, sizes.val), asks=reflections * asked)
-
-    def settings(self) -> dict[str, Any]:
-        return asdict(self)
 
     def _batch_size(self, sizes: Sizes) -> int:
         return min(self.batch, sizes.train)

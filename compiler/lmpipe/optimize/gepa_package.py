@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from lmpipe.evaluation.results import Row
@@ -51,12 +52,7 @@ async def run_gepa(
 ) -> None:
     """Let the package search; what it finds are candidates of the task.
 
-    Args:
-        task: the task.
-        batch: the number of training examples in a mini-batch.
-        merge: whether candidates are merged.
-        components: whose instruction a step changes: `round_robin` or `all`.
-        stop_after: the number of runs of the program after which no step begins.
+    No step begins after `stop_after` runs of the program.
 
     Raises:
         BudgetExhaustedError: if the budget ends first.
@@ -67,7 +63,9 @@ async def run_gepa(
     def search(steps: StepRunner) -> None:
         callbacks = GepaCallbacks(task, steps, gepa)
         gepa.optimize(
-            seed_candidate=callbacks.texts(task.start),
+            seed_candidate=dict(
+                enumerate(task.start[path].instruction for path in task.predictors)
+            ),
             trainset=[("train", index) for index in range(len(task.train))],
             valset=[("val", index) for index in range(len(task.val))],
             adapter=callbacks,
@@ -77,7 +75,7 @@ async def run_gepa(
             merge_val_overlap_floor=min(MERGE_TEST, len(task.val)),
             stop_callbacks=lambda state: state.total_num_evals > stop_after,
             seed=task.rng("gepa").getrandbits(32),
-            logger=_SilentLogger(),
+            logger=SimpleNamespace(log=lambda message: None),  # the engine reports progress
             track_best_outputs=False,
             raise_on_exception=True,
         )
@@ -86,14 +84,9 @@ async def run_gepa(
 
 
 class GepaCallbacks:
-    """What the package calls: it evaluates texts and writes new ones, by steps of the task.
+    """What the package calls an adapter: it evaluates texts and writes new ones.
 
-    The package calls this object an adapter.
-
-    Args:
-        task: the task.
-        steps: runs steps of the task from the package's thread.
-        gepa: the package.
+    `steps` runs steps of the task from the package's thread.
     """
 
     def __init__(self, task: Task, steps: StepRunner, gepa: Any) -> None:
@@ -102,10 +95,6 @@ class GepaCallbacks:
         self._batch = gepa.EvaluationBatch
         self._paths = list(task.predictors)
         self._joined = 0
-
-    def texts(self, state: ProgramState) -> Texts:
-        """Return the instructions of a state."""
-        return {number: state[path].instruction for number, path in enumerate(self._paths)}
 
     def evaluate(
         self, batch: Sequence[Place], candidate: Texts, capture_traces: bool = False
@@ -153,7 +142,14 @@ class GepaCallbacks:
         return self._steps(self._reflect(candidate, rows))
 
     async def _reflect(self, candidate: Texts, rows: Mapping[int, Sequence[Row]]) -> Texts:
-        questions = [self._question(number, candidate[number], rows[number]) for number in rows]
+        questions = [
+            {
+                "step": spec_text(self._task.predictors[self._paths[number]].spec.describe()),
+                "instruction": candidate[number],
+                "cases": describe_rows(shown, self._paths[number]),
+            }
+            for number, shown in rows.items()
+        ]
         answers = await self._task.ask_all(ImproveByReflection, questions)
         texts = {
             number: clean_instruction(answer.improved_instruction)
@@ -161,18 +157,3 @@ class GepaCallbacks:
             if answer is not None
         }
         return {n: text for n, text in texts.items() if text and text != candidate[n]}
-
-    def _question(self, number: int, text: str, rows: Sequence[Row]) -> dict[str, str]:
-        path = self._paths[number]
-        return {
-            "step": spec_text(self._task.predictors[path].spec.describe()),
-            "instruction": text,
-            "cases": describe_rows(rows, path),
-        }
-
-
-class _SilentLogger:
-    """A logger that drops what the package would print; the engine reports progress itself."""
-
-    def log(self, message: str) -> None:
-        pass

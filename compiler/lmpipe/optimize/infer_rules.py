@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from lmpipe.errors import RecipeError
 from lmpipe.evaluation.results import Row
-from lmpipe.foundation.checks import check_fields
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
-    distinct_demos,
     draw_demos,
+    draw_from_pools,
     labeled_demos,
+    merge_pools,
     with_demos,
 )
 from lmpipe.optimize.shared.proposer_text import (
@@ -50,7 +48,7 @@ class WriteRules(Signature):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferRules:
+class InferRules(DataclassSettings):
     """Let the proposer infer rules from the examples, and add them to the instructions.
 
     The rules of each candidate come from another half of the labeled and bootstrapped
@@ -78,8 +76,8 @@ class InferRules:
     name: str = "infer-rules"
 
     def __post_init__(self) -> None:
-        check_fields(self, "candidates", "demos", minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
+        check_settings(self, "candidates", "demos", minimum=1, integer=True)
+        check_settings(self, "threshold", minimum=0, maximum=1)
 
     async def optimize(self, task: Task) -> ProgramState:
         rng = task.rng("rules")
@@ -95,14 +93,8 @@ class InferRules:
                     ruled[number] = with_instruction(ruled[number], path, f"{old}\n\n{rules}")
         entries = []
         for number, state in enumerate(ruled, start=1):
-            shown = {
-                path: draw_demos(task.predictors[path].spec, pool, self.demos, rng)
-                for path, pool in pools.items()
-            }
-            entries += [
-                (f"rules {number}", state),
-                (f"rules {number}, {self.demos} demos", with_demos(state, shown)),
-            ]
+            shown = with_demos(state, draw_from_pools(task, pools, self.demos, rng))
+            entries += [(f"rules {number}", state), (f"rules {number}, {self.demos} demos", shown)]
         await task.race(entries)
         return task.best.state
 
@@ -110,17 +102,11 @@ class InferRules:
         """Return demonstrations from passed rollouts and labeled examples, by predictor path."""
         collector = BootstrapFewShot(threshold=self.threshold)
         passed = await collector.labeled_teacher_rollouts(task, rng, enough=2 * _EXAMPLES_SHOWN)
-        own = bootstrapped_demos(passed, rng)
         labeled = labeled_demos(task.predictors, task.train)
-        return {path: distinct_demos([*own.get(path, []), *pool]) for path, pool in labeled.items()}
+        return merge_pools(bootstrapped_demos(passed, rng), labeled)
 
     async def _rules(
-        self,
-        task: Task,
-        path: str,
-        pool: Sequence[Demo],
-        failed: Sequence[Row],
-        rng: random.Random,
+        self, task: Task, path: str, pool: Sequence[Demo], failed: Sequence[Row], rng: random.Random
     ) -> list[str]:
         """Ask for a predictor's rules, once for each candidate; unparseable ones are empty."""
         called = [row for row in failed if row.trace.of(path)]
@@ -142,6 +128,3 @@ class InferRules:
     def cost(self, sizes: Sizes) -> Cost:
         runs = sizes.train + _FAILURE_RUNS + 2 * self.candidates * sizes.val
         return Cost(runs, asks=self.candidates * sizes.predictors)
-
-    def settings(self) -> dict[str, Any]:
-        return asdict(self)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields, check_numbers
+from lmpipe.foundation.checks import check_numbers
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
     bootstrapped_demos,
-    distinct_demos,
     labeled_demos,
+    merge_pools,
     with_retrieval,
 )
 from lmpipe.state.program_state import Demo, ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)
-class KNNFewShot:
+class KNNFewShot(DataclassSettings):
     """Show each predictor the `k` demonstrations whose inputs are nearest to its own.
 
     The pool is saved with the state, and calls of the program make no extra LM call. A predictor
@@ -56,7 +55,7 @@ class KNNFewShot:
 
     def __post_init__(self) -> None:
         check_numbers("KNNFewShot", "k", self.k, minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
+        check_settings(self, "threshold", minimum=0, maximum=1)
 
     async def optimize(self, task: Task) -> ProgramState:
         pools = await self._pools(task)
@@ -76,15 +75,9 @@ class KNNFewShot:
         if self.bootstrap or (self.bootstrap is None and not all(pools.values())):
             collector = BootstrapFewShot(threshold=self.threshold)
             passed = await collector.labeled_teacher_rollouts(task, rng, enough=len(task.train))
-            own = bootstrapped_demos(passed, rng)
-            pools = {
-                path: distinct_demos([*own.get(path, []), *pool]) for path, pool in pools.items()
-            }
+            return merge_pools(bootstrapped_demos(passed, rng), pools)
         return pools
 
     def cost(self, sizes: Sizes) -> Cost:
         rollouts = 0 if self.bootstrap is False else sizes.train
         return Cost(len(self.k) * sizes.val + rollouts, pools=1 if self.bootstrap is False else 2)
-
-    def settings(self) -> dict[str, Any]:
-        return {**asdict(self), "k": list(self.k)}

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import draw_demos, labeled_demos, with_demos
+from lmpipe.optimize.shared.demos import with_labeled_demos
 from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabeledFewShot:
+class LabeledFewShot(DataclassSettings):
     """Show each predictor randomly drawn labeled examples, balanced over its labels.
 
     Source: arXiv 2310.03714, section 4.
@@ -32,20 +29,10 @@ class LabeledFewShot:
     name: str = "labeled"
 
     def __post_init__(self) -> None:
-        check_fields(self, "demos", minimum=1, integer=True, error=RecipeError)
+        check_settings(self, "demos", minimum=1, integer=True)
 
     async def optimize(self, task: Task) -> ProgramState:
-        predictors = task.predictors
-        pools = labeled_demos(predictors, task.train)
-        rng = task.rng("labeled")
-        drawn = {
-            path: draw_demos(predictors[path].spec, pool, self.demos, rng)
-            for path, pool in pools.items()
-        }
-        return with_demos(task.start, drawn)
+        return with_labeled_demos(task, self.demos, task.rng("labeled"))
 
     def cost(self, sizes: Sizes) -> Cost:
         return Cost(0)
-
-    def settings(self) -> dict[str, Any]:
-        return asdict(self)

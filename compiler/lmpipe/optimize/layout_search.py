@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields
 from lmpipe.layouts import layout_named, layout_names
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import draw_demos, labeled_demos, with_demos
+from lmpipe.optimize.shared.demos import draw_from_pools, labeled_demos, with_demos
 from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayoutSearch:
+class LayoutSearch(DataclassSettings):
     """Race the prompt layouts, each with and without constrained outputs and demonstrations.
 
     A cheap first stage of a `Chain`: the layout of a prompt can matter more to a small LM than its
@@ -41,7 +39,7 @@ class LayoutSearch:
     name: str = "layout"
 
     def __post_init__(self) -> None:
-        check_fields(self, "demos", minimum=1, integer=True, error=RecipeError)
+        check_settings(self, "demos", minimum=1, integer=True)
         if not self.layouts:
             raise RecipeError("LayoutSearch(layouts=()): needs one layout or more")
         for layout in self.layouts:
@@ -49,11 +47,7 @@ class LayoutSearch:
 
     async def optimize(self, task: Task) -> ProgramState:
         pools = labeled_demos(task.predictors, task.train)
-        rng = task.rng("demonstrations")
-        drawn = {
-            path: draw_demos(task.predictors[path].spec, pool, self.demos, rng)
-            for path, pool in pools.items()
-        }
+        drawn = draw_from_pools(task, pools, self.demos, task.rng("demonstrations"))
         plain = task.start.without_demos()
         await task.race(
             [
@@ -72,6 +66,3 @@ class LayoutSearch:
 
     def cost(self, sizes: Sizes) -> Cost:
         return Cost(4 * len(self.layouts) * sizes.val)
-
-    def settings(self) -> dict[str, Any]:
-        return {**asdict(self), "layouts": list(self.layouts)}

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_choice, check_fields
+from lmpipe.foundation.checks import check_choice
 from lmpipe.layouts import layout_named, layout_names
-from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.engine.optimizer import Cost, Effort, Sizes
+from lmpipe.optimize.bootstrap_few_shot import demos_of_best
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.mipro_space import Space
 from lmpipe.optimize.shared.demo_choices import demo_choices
-from lmpipe.optimize.shared.demos import (
-    bootstrapped_demos,
-    distinct_demos,
-    labeled_demos,
-    with_retrieval,
-)
+from lmpipe.optimize.shared.demos import labeled_demos, merge_pools, with_retrieval
 from lmpipe.optimize.shared.grounded_proposals import (
     SUMMARY_ASKS,
     propose_instructions,
@@ -37,7 +32,7 @@ _FAILURE_RUNS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class MIPROv2:
+class MIPROv2(DataclassSettings):
     """Propose grounded instructions, and search them together with demonstrations.
 
     Instructions are grounded in the program, the data and failed runs. Demonstrations are sets of
@@ -89,22 +84,21 @@ class MIPROv2:
     def __post_init__(self) -> None:
         check_choice("MIPROv2", "effort", self.effort, get_args(Effort), error=RecipeError)
         sizes, counts = ("instructions", "demo_sets", "trials"), ("trials_per_race", "demos")
-        check_fields(self, *sizes, minimum=1, integer=True, optional=True, error=RecipeError)
-        check_fields(self, *counts, minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "bootstrapped", minimum=0, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
-        check_fields(self, "temperature", minimum=0, error=RecipeError)
+        check_settings(self, *sizes, minimum=1, integer=True, optional=True)
+        check_settings(self, *counts, minimum=1, integer=True)
+        check_settings(self, "bootstrapped", minimum=0, integer=True)
+        check_settings(self, "threshold", minimum=0, maximum=1)
+        check_settings(self, "temperature", minimum=0)
         for layout in self.layouts:
             layout_named(layout)
 
-    def _sizes(self) -> tuple[int, int, int]:
+    def _sizes(self) -> list[int]:
         """Return the numbers of instructions, demonstration sets and trials."""
-        instructions, demo_sets, trials = _EFFORTS[self.effort]
-        return (
-            instructions if self.instructions is None else self.instructions,
-            demo_sets if self.demo_sets is None else self.demo_sets,
-            trials if self.trials is None else self.trials,
-        )
+        given = (self.instructions, self.demo_sets, self.trials)
+        return [
+            preset if own is None else own
+            for own, preset in zip(given, _EFFORTS[self.effort], strict=True)
+        ]
 
     async def optimize(self, task: Task) -> ProgramState:
         load_optuna()  # fails, if it does, before any LM call is made
@@ -124,21 +118,16 @@ class MIPROv2:
         return task.best.state
 
     async def _race_nearest(self, task: Task, labeled: Mapping[str, Sequence[Demo]]) -> None:
-        """Race the labeled examples nearest to each input, usually the best simple choice.
-
-        As the best candidate so far, it is the teacher, and weak trials lose to it early.
-        """
+        """Race the labeled examples nearest to each input: the best becomes the teacher."""
         k = max(1, 2 * self.demos // 3)
         near = with_retrieval(task.start, labeled, k=k, embedded=await task.embed(labeled))
         await task.race([(f"{k} nearest demos", near)])
 
     async def _space(self, task: Task, labeled: Mapping[str, Sequence[Demo]]) -> Space:
         rng = task.rng("proposals")
-        own = await self._bootstrap(task, rng)
+        own = await demos_of_best(task, self.bootstrapped, self.threshold, rng)
         instructions = await self._instructions(task, rng)
-        embedded = await task.embed(
-            {path: distinct_demos([*own.get(path, []), *pool]) for path, pool in labeled.items()}
-        )
+        embedded = await task.embed(merge_pools(own, labeled))
         demos = {
             path: demo_choices(
                 task.start[path],
@@ -149,7 +138,7 @@ class MIPROv2:
                 most=self.demos,
                 bootstrapped=self.bootstrapped,
                 rng=rng,
-                vectors=partial(embedded.vectors, path) if embedded else None,
+                vectors=partial(embedded, path) if embedded else None,
             )
             for path, predictor in task.predictors.items()
         }
@@ -158,13 +147,6 @@ class MIPROv2:
         tried = (True, False) if self.try_constrained else ()
         constrained = [choice for choice in tried if start.map(constrained=choice) != start]
         return Space(start, instructions, demos, layouts, constrained)
-
-    async def _bootstrap(self, task: Task, rng: random.Random) -> Mapping[str, list[Demo]]:
-        """Collect twice as many bootstrapped demonstrations as a set shows, so that sets differ."""
-        collector = BootstrapFewShot(threshold=self.threshold)
-        enough = 2 * self.bootstrapped
-        passed = await collector.passed_rollouts(task, task.best.state, enough=enough)
-        return bootstrapped_demos(passed, rng)
 
     async def _instructions(self, task: Task, rng: random.Random) -> Mapping[str, list[str]]:
         """Return the instructions of each predictor, the declared one first."""
@@ -177,13 +159,7 @@ class MIPROv2:
         data = await summarize_data(task, rng)
         for path in found:
             found[path] += await propose_instructions(
-                task,
-                path,
-                count,
-                data=data,
-                rows=tried.rows,
-                rng=rng,
-                temperature=self.temperature,
+                task, path, count, data=data, rows=tried.rows, rng=rng, temperature=self.temperature
             )
         return found
 
@@ -195,6 +171,3 @@ class MIPROv2:
             return Cost(runs, pools=pools)
         asks = sizes.predictors * (instructions - 1) + SUMMARY_ASKS
         return Cost(runs + min(_FAILURE_RUNS, sizes.train), asks=asks, pools=pools)
-
-    def settings(self) -> dict[str, Any]:
-        return {**asdict(self), "layouts": list(self.layouts)}

@@ -16,7 +16,6 @@ class Space:
     """The choices of the search; choice 0 of each parameter is that of the start state.
 
     Args:
-        start: the state that is changed.
         instructions: the instructions of each predictor, by path; the start's is the first.
         demos: the ways to show demonstrations of each predictor, by path.
         layouts: the prompt layouts besides the declared ones.

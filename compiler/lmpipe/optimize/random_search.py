@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields
 from lmpipe.layouts import layout_named, layout_names
-from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
-from lmpipe.optimize.engine.pool_embeddings import PoolEmbeddings
+from lmpipe.optimize.bootstrap_few_shot import demos_of_best
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
+from lmpipe.optimize.engine.pool_embeddings import PoolVectors
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import (
-    bootstrapped_demos,
     distinct_demos,
     draw_demos,
     labeled_demos,
+    merge_pools,
     with_demos,
     with_retrieval,
 )
@@ -25,7 +23,7 @@ from lmpipe.state.program_state import Demo, ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomSearch:
+class RandomSearch(DataclassSettings):
     """Race random candidates that differ in demonstrations, prompt layout and constrained outputs.
 
     The candidates differ in the choice, order and number of demonstrations. The first half shows
@@ -65,9 +63,9 @@ class RandomSearch:
 
     def __post_init__(self) -> None:
         shares = ("threshold", "retrieval_share", "constrained_share")
-        check_fields(self, "candidates", "demos", minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "bootstrapped", minimum=0, integer=True, error=RecipeError)
-        check_fields(self, *shares, minimum=0, maximum=1, error=RecipeError)
+        check_settings(self, "candidates", "demos", minimum=1, integer=True)
+        check_settings(self, "bootstrapped", minimum=0, integer=True)
+        check_settings(self, *shares, minimum=0, maximum=1)
         if not self.layouts:
             raise RecipeError("RandomSearch(layouts=()): needs one layout or more")
         for layout in self.layouts:
@@ -78,7 +76,8 @@ class RandomSearch:
         half = self.candidates // 2 if self.bootstrapped else self.candidates
         await self._race(task, pools, {}, range(half))
         if half < self.candidates:
-            own = await self._bootstrap(task)
+            rng = task.rng("bootstrapped demos")
+            own = await demos_of_best(task, self.bootstrapped, self.threshold, rng)
             await self._race(task, pools, own, range(half, self.candidates))
         return task.best.state
 
@@ -91,26 +90,15 @@ class RandomSearch:
     ) -> None:
         embedded = None
         if self.retrieval_share and numbers:
-            both = {
-                path: distinct_demos([*own.get(path, []), *pool]) for path, pool in pools.items()
-            }
-            embedded = await task.embed(both)
+            embedded = await task.embed(merge_pools(own, pools))
         await task.race([self._propose(task, pools, own, embedded, number) for number in numbers])
-
-    async def _bootstrap(self, task: Task) -> dict[str, list[Demo]]:
-        collector = BootstrapFewShot(threshold=self.threshold)
-        # Twice as many as one candidate shows, so that candidates differ.
-        passed = await collector.passed_rollouts(
-            task, task.best.state, enough=2 * self.bootstrapped
-        )
-        return bootstrapped_demos(passed, task.rng("bootstrapped demos"))
 
     def _propose(
         self,
         task: Task,
         pools: Mapping[str, list[Demo]],
         own: Mapping[str, list[Demo]],
-        embedded: PoolEmbeddings | None,
+        embedded: PoolVectors | None,
         number: int,
     ) -> tuple[str, ProgramState]:
         rng = task.rng(f"candidate {number}")
@@ -140,6 +128,3 @@ class RandomSearch:
         bootstrap = sizes.train if self.bootstrapped else 0
         pools = 0 if not self.retrieval_share else 2 if self.bootstrapped else 1
         return Cost(self.candidates * sizes.val + bootstrap, pools=pools)
-
-    def settings(self) -> dict[str, Any]:
-        return {**asdict(self), "layouts": list(self.layouts)}

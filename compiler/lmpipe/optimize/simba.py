@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from lmpipe.data.example import Example
-from lmpipe.errors import RecipeError
 from lmpipe.evaluation.results import Row
-from lmpipe.foundation.checks import check_fields
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.contrast import Contrast, add_advice, add_demonstration
 from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True, kw_only=True)
-class SIMBA:
+class SIMBA(DataclassSettings):
     """Learn from examples with a good and a bad run, by demonstrations and advice.
 
     Each step runs states of a pool on a mini-batch of training examples, with several samples of
@@ -65,10 +62,10 @@ class SIMBA:
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch", "candidates_per_step", "finalists", "demos")
-        check_fields(self, *counts, minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "samples", minimum=2, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
-        check_fields(self, "sampling_temperature", above=0, error=RecipeError)
+        check_settings(self, *counts, minimum=1, integer=True)
+        check_settings(self, "samples", minimum=2, integer=True)
+        check_settings(self, "threshold", minimum=0, maximum=1)
+        check_settings(self, "sampling_temperature", above=0)
 
     async def optimize(self, task: Task) -> ProgramState:
         rng = task.rng("ascent")
@@ -82,7 +79,7 @@ class SIMBA:
             start, *scored = await task.trial([task.start, *made], rng.sample(task.train, size))
             for state, evaluation in zip(made, scored, strict=True):
                 pool.setdefault(state, []).append(evaluation.score - start.score)
-        ranked = sorted(pool, key=lambda state: -_mean(pool[state]))
+        ranked = sorted(pool, key=lambda state: -fmean(pool[state]))
         await task.race(
             [(f"ascent {n}", state) for n, state in enumerate(ranked[: self.finalists], start=1)]
         )
@@ -135,24 +132,13 @@ class SIMBA:
     def _draw(
         self, pool: Mapping[ProgramState, Sequence[float]], rng: random.Random
     ) -> ProgramState:
-        weights = [math.exp(_mean(scores) / self.sampling_temperature) for scores in pool.values()]
+        weights = [math.exp(fmean(scores) / self.sampling_temperature) for scores in pool.values()]
         return rng.choices(list(pool), weights)[0]
 
     def cost(self, sizes: Sizes) -> Cost:
-        runs = (
-            self.steps
-            * min(self.batch, sizes.train)
-            * (self.samples + self.candidates_per_step + 1)
-        )
-        asks = self.steps * self.candidates_per_step * sizes.predictors
-        return Cost(runs + self.finalists * sizes.val, asks=asks)
-
-    def settings(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def _mean(scores: Sequence[float]) -> float:
-    return fmean(scores) if scores else 0.0
+        batch, made = min(self.batch, sizes.train), self.candidates_per_step
+        runs = self.steps * batch * (self.samples + made + 1) + self.finalists * sizes.val
+        return Cost(runs, asks=self.steps * made * sizes.predictors)
 
 
 def _value(row: Row) -> float:

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
-from typing import Any
+from typing import TypeAlias
 
 from lmpipe.data.example import Example
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.canonical_json import canonical_json
-from lmpipe.foundation.checks import check_fields, check_numbers
+from lmpipe.foundation.checks import check_numbers
 from lmpipe.modules.retrieval import NearExamples
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
-from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.demos import bootstrapped_demos, labeled_demos, with_demos
 from lmpipe.state.program_state import Demo, ProgramState
 
-
-@dataclass(frozen=True)
-class _ExampleDemos:
-    """The demonstrations that one training example gives, one for each predictor."""
-
-    example: Example
-    demos: Mapping[str, Demo]
+# The demonstrations that one training example gives, one for each predictor.
+_Demos: TypeAlias = Mapping[str, Demo]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudentPreferred:
+class StudentPreferred(DataclassSettings):
     """Show the student the demonstrations that raise its score most.
 
     What a strong teacher does right need not help a small student. So each demonstration is shown
@@ -61,8 +57,8 @@ class StudentPreferred:
     name: str = "student-preferred"
 
     def __post_init__(self) -> None:
-        check_fields(self, "demos_tried", "neighbors", minimum=1, integer=True, error=RecipeError)
-        check_fields(self, "threshold", minimum=0, maximum=1, error=RecipeError)
+        check_settings(self, "demos_tried", "neighbors", minimum=1, integer=True)
+        check_settings(self, "threshold", minimum=0, maximum=1)
         check_numbers(
             "StudentPreferred", "demos", self.demos, minimum=1, integer=True, error=RecipeError
         )
@@ -71,7 +67,8 @@ class StudentPreferred:
         tried = await self._demos_to_try(task)
         gains = await self._gains(task, tried)
         ranked = sorted(range(len(tried)), key=lambda number: -gains[number])
-        best_first = _balanced(task, [tried[number] for number in ranked])
+        demos = list(tried.values())
+        best_first = _balanced(task, [demos[number] for number in ranked])
         await task.race(
             [
                 (f"the {count} demos that help most", _showing(task, best_first[:count]))
@@ -80,32 +77,32 @@ class StudentPreferred:
         )
         return task.best.state
 
-    async def _demos_to_try(self, task: Task) -> list[_ExampleDemos]:
+    async def _demos_to_try(self, task: Task) -> dict[Example, _Demos]:
         """Return those of passed rollouts, then of labeled examples without such a rollout."""
         rng = task.rng("lessons")  # another name for the stream would change its draws
         collector = BootstrapFewShot(threshold=self.threshold)
         passed = await collector.labeled_teacher_rollouts(task, rng, enough=self.demos_tried)
-        found = {}
+        found: dict[Example, _Demos] = {}
         for rollout in passed:
             demos = bootstrapped_demos([rollout], rng)
             own = {path: items[0] for path, items in demos.items() if path in task.predictors}
-            found[rollout.row.example] = _ExampleDemos(rollout.row.example, own)
+            found[rollout.row.example] = own
         for example in rng.sample(task.train, len(task.train)):
             labeled = labeled_demos(task.predictors, [example])
             demos_of = {path: items[0] for path, items in labeled.items() if items}
             if demos_of:
-                found.setdefault(example, _ExampleDemos(example, demos_of))
-        return list(found.values())[: self.demos_tried]
+                found.setdefault(example, demos_of)
+        return dict(islice(found.items(), self.demos_tried))
 
-    async def _gains(self, task: Task, tried: Sequence[_ExampleDemos]) -> list[float]:
+    async def _gains(self, task: Task, tried: Mapping[Example, _Demos]) -> list[float]:
         """Measure how much each one raises the student's mean score on its nearest examples."""
         bare = _showing(task, [])
         near = NearExamples(task.train)
-        neighbors = [near.nearest(one.example, self.neighbors) for one in tried]
+        neighbors = [near.nearest(example, self.neighbors) for example in tried]
         examples = list(dict.fromkeys(example for group in neighbors for example in group))
         pairs = [(bare, example) for example in examples]
-        for one, group in zip(tried, neighbors, strict=True):
-            pairs += [(_showing(task, [one]), example) for example in group]
+        for demos, group in zip(tried.values(), neighbors, strict=True):
+            pairs += [(_showing(task, [demos]), example) for example in group]
         rows = iter(await task.trials(pairs))
         without = {example: next(rows).score.value for example in examples}
         return [
@@ -117,31 +114,26 @@ class StudentPreferred:
         students = self.demos_tried * self.neighbors + sizes.train
         return Cost(sizes.train + students + len(self.demos) * sizes.val)
 
-    def settings(self) -> dict[str, Any]:
-        return {**asdict(self), "demos": list(self.demos)}
 
-
-def _showing(task: Task, best_first: Sequence[_ExampleDemos]) -> ProgramState:
+def _showing(task: Task, best_first: Sequence[_Demos]) -> ProgramState:
     """Return the start with these demonstrations only, the best one last."""
     shown: dict[str, list[Demo]] = {path: [] for path in task.predictors}
     for one in reversed(best_first):
-        for path, demo in one.demos.items():
+        for path, demo in one.items():
             shown[path].append(demo)
     return with_demos(task.start, shown)
 
 
-def _balanced(task: Task, best_first: Sequence[_ExampleDemos]) -> list[_ExampleDemos]:
+def _balanced(task: Task, best_first: Sequence[_Demos]) -> list[_Demos]:
     """Reorder so that the labels take turns, each label's best one first."""
     labels = {
         path: name
         for path, predictor in task.predictors.items()
         if (name := predictor.spec.label) is not None
     }
-    groups: dict[bytes, list[_ExampleDemos]] = {}
+    groups: dict[bytes, list[_Demos]] = {}
     for one in best_first:
-        values = [
-            one.demos[path].outputs.get(name) for path, name in labels.items() if path in one.demos
-        ]
+        values = [one[path].outputs.get(name) for path, name in labels.items() if path in one]
         groups.setdefault(canonical_json(values), []).append(one)
     longest = max(map(len, groups.values()), default=0)
     return [

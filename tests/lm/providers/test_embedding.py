@@ -11,10 +11,11 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.embeddings import decode_vector
 from helpers.fake_server import FakeServer
 
 from lmpipe.errors import LMRequestError, LMUnavailableError
-from lmpipe.foundation.vectors import decode_vector, encode_vector
+from lmpipe.foundation.vectors import encode_vector
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import ServedAt

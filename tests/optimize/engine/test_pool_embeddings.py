@@ -33,7 +33,7 @@ def test_a_pool_is_embedded_in_few_requests_and_no_text_twice() -> None:
         assert first is not None
         assert again is not None
         (demos,) = pool(100).values()
-        assert first.vectors("self", demos) == again.vectors("self", demos)
+        assert first("self", demos) == again("self", demos)
 
     with lmpipe.using(lm=student()):
         asyncio.run(embed())
@@ -45,9 +45,9 @@ def test_vectors_have_the_order_of_the_pool() -> None:
     (demos,) = pool(5).values()
     embedded = asyncio.run(task.embed({"self": demos}))
     assert embedded is not None
-    single = [embedded.vectors("self", [demo]).data for demo in demos]
+    single = [embedded("self", [demo]).data for demo in demos]
     assert single == [vector_of(str(demo.inputs["thing"])) for demo in demos]
-    assert embedded.vectors("self", demos[::-1]) != embedded.vectors("self", demos)
+    assert embedded("self", demos[::-1]) != embedded("self", demos)
 
 
 def test_without_an_embedder_nothing_is_embedded() -> None:

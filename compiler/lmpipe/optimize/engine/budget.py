@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -82,9 +82,7 @@ class Budget:
 class Ledger:
     """What one compile has spent and reserved, checked against its budget.
 
-    Args:
-        budget: the limits.
-        started: `time.monotonic()` at the start of the compile; now if None.
+    `started` is `time.monotonic()` at the start of the compile; now if None.
     """
 
     def __init__(self, budget: Budget, *, started: float | None = None) -> None:
@@ -105,11 +103,9 @@ class Ledger:
 
     def withhold(self, worst: Spend) -> None:
         """Withhold a later phase's worst case, but at most half of the budget."""
-        caps = {name: getattr(self.budget, name) for name in ("calls", "tokens", "usd")}
         capped = {
-            name: min(getattr(worst, name), cap / 2 if name == "usd" else cap // 2)
-            for name, cap in caps.items()
-            if cap is not None
+            name: min(value, cap / 2 if name == "usd" else cap // 2)
+            for name, cap, value in self._limits(worst)
         }
         self._withheld = replace(worst, **capped)
 
@@ -118,15 +114,10 @@ class Ledger:
         self._withheld = Spend()
 
     def room(self, worst: Spend) -> int | None:
-        """Count the runs with this worst case that still fit while none is in flight.
-
-        Returns:
-            The count; None if the budget does not limit them.
-        """
+        """Count the runs with this worst case that still fit; None if the budget limits none."""
         spent, room = self._charged, []
-        for name in ("calls", "tokens", "usd"):
-            cap, each = getattr(self.budget, name), getattr(worst, name)
-            if cap is not None and each > 0:
+        for name, cap, each in self._limits(worst):
+            if each > 0:
                 room.append(max(0, int((cap - _rounded(getattr(spent, name))) / each)))
         return min(room, default=None)
 
@@ -134,8 +125,7 @@ class Ledger:
         """Wait until a run's worst case fits, then reserve it.
 
         Raises:
-            BudgetExhaustedError: if it does not fit although nothing is in flight, or if the time
-                is over.
+            BudgetExhaustedError: if it does not fit with nothing in flight, or the time is over.
         """
         while problem := self._excess(self._charged + self._withheld + self._reserved + worst):
             if not self._runs:
@@ -150,11 +140,7 @@ class Ledger:
         self._runs += 1
 
     def settle(self, worst: Spend, calls: Sequence[Call]) -> None:
-        """Replace a run's reservation by what the run spent.
-
-        Args:
-            worst: the reservation.
-            calls: the run's LM calls.
+        """Replace a run's reservation, its worst case, by what its LM calls spent.
 
         Raises:
             RecipeError: if the run took more tokens or money than reserved, because an LM takes
@@ -184,11 +170,7 @@ class Ledger:
                 )
 
     async def within_time(self, running: Awaitable[T]) -> T:
-        """Wait for a result, at most as long as wall time is left.
-
-        Raises:
-            BudgetExhaustedError: if the time is over first.
-        """
+        """Wait for a result, or raise a BudgetExhaustedError when the wall time is over."""
         return await within(self._seconds_left(), running, late=self._time_is_over)
 
     def _seconds_left(self) -> float | None:
@@ -200,11 +182,16 @@ class Ledger:
     def _time_is_over(self) -> BudgetExhaustedError:
         return BudgetExhaustedError(f"the budget ({self.budget}) is used up: time is over")
 
+    def _limits(self, spend: Spend) -> Iterator[tuple[str, Any, Any]]:
+        """Yield the name of each limit but time, the limit, and what a spend has of it."""
+        for name in ("calls", "tokens", "usd"):
+            if (cap := getattr(self.budget, name)) is not None:
+                yield name, cap, getattr(spend, name)
+
     def _excess(self, spend: Spend) -> str:
         """Name the first limit that a spend exceeds; empty if there is none."""
-        for name in ("calls", "tokens", "usd"):
-            cap, value = getattr(self.budget, name), getattr(spend, name)
-            if cap is not None and _rounded(value) > cap:
+        for name, cap, value in self._limits(spend):
+            if _rounded(value) > cap:
                 return f"{value:g} {name} of {cap:g}"
         return ""
 

@@ -19,7 +19,6 @@ class Candidate:
     Args:
         number: its position in the order of scoring, from 0.
         name: how it was made, in a few words.
-        state: what was learned.
         evaluation: its rows on the validation examples that it was run on.
         of: the number of validation examples.
         stopped: whether the budget ended while it was being scored. A candidate without all rows

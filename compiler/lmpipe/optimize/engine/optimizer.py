@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lmpipe.errors import RecipeError
@@ -11,10 +12,14 @@ from lmpipe.state.program_state import ProgramState
 from lmpipe.weights.settings import TrainingSettings
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from lmpipe.optimize.engine.task import Task
 
 # How much an optimizer tries, if it has presets.
 Effort = Literal["light", "medium", "heavy"]
+
+check_settings = partial(check_fields, error=RecipeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,8 @@ class Cost:
     pools: int = 0
 
     def __post_init__(self) -> None:
-        check_fields(self, "runs", "asks", "pools", minimum=0, integer=True, error=RecipeError)
-        check_fields(self, "per_result", minimum=1, integer=True, error=RecipeError)
+        check_settings(self, "runs", "asks", "pools", minimum=0, integer=True)
+        check_settings(self, "per_result", minimum=1, integer=True)
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -88,3 +93,11 @@ class Optimizer(Protocol):
     def settings(self) -> dict[str, Any]:
         """The settings of this optimizer, as JSON."""
         ...
+
+
+class DataclassSettings:
+    """Implements `Optimizer.settings` for a dataclass: its fields."""
+
+    def settings(self: DataclassInstance) -> dict[str, Any]:
+        fields = asdict(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}

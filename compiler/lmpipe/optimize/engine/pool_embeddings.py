@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from lmpipe.errors import LMRequestError
 from lmpipe.foundation.vectors import dimension_of, join_vectors
@@ -19,37 +19,12 @@ from lmpipe.optimize.engine.worst_case import TEXTS_PER_REQUEST, worst_embedding
 from lmpipe.settings import current_settings
 from lmpipe.state.program_state import Demo, Vectors
 
-
-@dataclass(frozen=True)
-class PoolEmbeddings:
-    """The vectors of embedded demonstrations.
-
-    Args:
-        embedder: the name of the embedding model.
-        predictors: the predictors that the demonstrations are for, by path.
-        known: the vectors, by text.
-    """
-
-    embedder: str
-    predictors: Mapping[str, Predictor]
-    known: Mapping[str, str]
-
-    def vectors(self, path: str, pool: Sequence[Demo]) -> Vectors:
-        """Return the vectors of a predictor's pool; every demonstration must be embedded."""
-        spec = self.predictors[path].spec
-        found = [self.known[demo_text(spec, demo)] for demo in pool]
-        dimension = dimension_of(found[0])
-        return Vectors(embedder=self.embedder, dimension=dimension, data=join_vectors(found))
+# Returns the vectors of the pool of the predictor with a path; its demonstrations are embedded.
+PoolVectors: TypeAlias = Callable[[str, Sequence[Demo]], Vectors]
 
 
 class PoolEmbedder:
-    """Embeds pools within the budget, each text once.
-
-    Args:
-        lm: the embedding model; None embeds nothing.
-        ledger: the budget's ledger.
-        concurrency: requests in flight at a time.
-    """
+    """Embeds pools within the budget, each text once; without an LM, it embeds nothing."""
 
     def __init__(self, lm: LM | None, ledger: Ledger, *, concurrency: int) -> None:
         self._lm = lm
@@ -59,31 +34,13 @@ class PoolEmbedder:
 
     async def embed(
         self, predictors: Mapping[str, Predictor], pools: Mapping[str, Sequence[Demo]]
-    ) -> PoolEmbeddings | None:
-        """Embed demonstrations.
-
-        Args:
-            predictors: the program's predictors, by path.
-            pools: the demonstrations of each predictor, by path.
-
-        Returns:
-            The vectors; None without an embedder.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
-            LMError: if the embedder is unavailable or refuses a request.
-        """
-        if self._lm is None:
+    ) -> PoolVectors | None:
+        """Embed demonstrations, given by predictor path; the result is None without an embedder."""
+        if (lm := self._lm) is None:
             return None
-        texts = {
-            demo_text(predictors[path].spec, demo): None
-            for path, pool in pools.items()
-            for demo in pool
-        }
-        await self._embed_texts(self._lm, [text for text in texts if text not in self._known])
-        return PoolEmbeddings(self._lm.model, predictors, dict(self._known))
-
-    async def _embed_texts(self, lm: LM, texts: Sequence[str]) -> None:
+        specs = {path: predictor.spec for path, predictor in predictors.items()}
+        pooled = (demo_text(specs[path], demo) for path, pool in pools.items() for demo in pool)
+        texts = [text for text in dict.fromkeys(pooled) if text not in self._known]
         try:
             async with asyncio.TaskGroup() as group:
                 for first in range(0, len(texts), TEXTS_PER_REQUEST):
@@ -94,7 +51,19 @@ class PoolEmbedder:
                     group.create_task(self._embed_batch(lm, batch))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from errors
-        _check_dimensions(lm, self._known.values())
+        dimensions = sorted(set(map(dimension_of, self._known.values())))
+        if len(dimensions) > 1:
+            raise LMRequestError(
+                f"{lm.model} gives vectors of different lengths, {dimensions[0]} and "
+                f"{dimensions[-1]} numbers: use an embedding model whose vectors can be compared"
+            )
+
+        def vectors(path: str, pool: Sequence[Demo]) -> Vectors:
+            found = [self._known[demo_text(specs[path], demo)] for demo in pool]
+            dimension = dimension_of(found[0])
+            return Vectors(embedder=lm.model, dimension=dimension, data=join_vectors(found))
+
+        return vectors
 
     async def _embed_batch(self, lm: LM, texts: Sequence[str]) -> None:
         calls: list[Call] = []
@@ -108,12 +77,3 @@ class PoolEmbedder:
         finally:
             self._limit.release()
             self._ledger.settle(worst_embedding(texts, lm), calls)
-
-
-def _check_dimensions(lm: LM, vectors: Iterable[str]) -> None:
-    dimensions = sorted(set(map(dimension_of, vectors)))
-    if len(dimensions) > 1:
-        raise LMRequestError(
-            f"{lm.model} gives vectors of different lengths, {dimensions[0]} and "
-            f"{dimensions[-1]} numbers: use an embedding model whose vectors can be compared"
-        )

@@ -22,15 +22,7 @@ _TELLING_RUNS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramRunner:
-    """Runs programs on examples within the budget, and reports progress.
-
-    Args:
-        metric: scores the runs.
-        lms: the LM of each role.
-        ledger: the budget's ledger.
-        progress: reports each row.
-        concurrency: examples in flight at a time.
-    """
+    """Runs programs on examples within the budget, and reports progress."""
 
     metric: AnyMetric
     lms: LMRoles
@@ -48,24 +40,14 @@ class ProgramRunner:
         lm: LM | None = None,
         all_rows: int | None = None,
     ) -> Evaluation:
-        """Run each program on its example.
+        """Run each program on its example; the rows are in the pairs' order.
 
         Args:
-            step: the name of the step, for progress.
-            pairs: programs and examples.
             role: `task` or `teacher`: whose LM runs the programs.
             sample: the sample number; from 1 on, greedy LMs sample with a temperature.
             lm: an LM in place of the role's.
             all_rows: the number of examples there are of this kind, if `pairs` may be so few for
                 lack of more: then all of them failing is telling too.
-
-        Returns:
-            A row for each pair, in their order.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
-            MetricError: if the metric breaks its contract, or raises on every row.
-            LMError: if the LM is unavailable, or refuses every request.
         """
         lm = lm or (self.lms.teacher if role == "teacher" else self.lms.student)
         programs = {id(program): program for program, _ in pairs}.values()

@@ -12,31 +12,14 @@ from lmpipe.weights.trainer import TrainingProgress
 
 
 class ProgressReporter:
-    """Reports progress to a watcher.
-
-    Args:
-        watcher: the receiver.
-        scoreboard: knows the best candidate so far.
-        ledger: knows what was spent.
-
-    Attributes:
-        phase: what the compile does now.
-    """
+    """Reports progress to a watcher; `phase` is what the compile does now."""
 
     def __init__(self, watcher: Watcher, scoreboard: Scoreboard, ledger: Ledger) -> None:
         self.phase = ""
         self._watcher, self._scoreboard, self._ledger = watcher, scoreboard, ledger
 
     def start_step(self, step: str, total: int) -> Callable[[Row | None], None]:
-        """Report the start of a step.
-
-        Args:
-            step: the step's name.
-            total: the number of its rows.
-
-        Returns:
-            A function to call as each row ends.
-        """
+        """Report the start of a step, and return a function to call as each of its rows ends."""
         done = 0
 
         def row_ended(_: Row | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -23,11 +24,7 @@ S = TypeVar("S", bound=Signature)
 class Proposer:
     """Asks one LM, within the budget; a repeated question gets the next sample number.
 
-    Args:
-        lm: the LM.
-        ledger: the budget's ledger.
-        note: called when a proposal is dropped.
-        concurrency: questions in flight at a time.
+    `note` is called when a proposal is dropped.
     """
 
     def __init__(
@@ -37,17 +34,12 @@ class Proposer:
         self._ledger = ledger
         self._note = note
         self._limit = asyncio.Semaphore(concurrency)
-        self._last_samples: dict[str, int] = {}
+        self._next_samples = Counter[str]()
 
     async def ask(
         self, signature: type[S], questions: Sequence[Mapping[str, Any]], temperature: float
     ) -> list[S | None]:
-        """Ask questions concurrently; the parameters and the result are those of `Task.ask_all`.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
-            LMError: if the proposer is unavailable, or refuses every request.
-        """
+        """Ask questions concurrently; the parameters and the result are those of `Task.ask_all`."""
         predictor: Any = Predict(
             signature,
             layout="json",
@@ -60,20 +52,16 @@ class Proposer:
             async with asyncio.TaskGroup() as group:
                 for inputs in questions:
                     # Numbered and admitted in order, so that concurrency changes neither.
-                    sample = self._next_sample(signature, inputs, temperature)
+                    words = [signature.__name__, str(signature.__doc__), dict(inputs), temperature]
+                    key = digest(words)
+                    sample = self._next_samples[key]
+                    self._next_samples[key] += 1
                     await self._limit.acquire()
                     await self._ledger.admit(worst_ask(self._lm))
                     tasks.append(group.create_task(self._ask_one(predictor, inputs, sample)))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         return [task.result() for task in tasks]
-
-    def _next_sample(
-        self, signature: type[Signature], inputs: Mapping[str, Any], temperature: float
-    ) -> int:
-        key = digest([signature.__name__, str(signature.__doc__), dict(inputs), temperature])
-        self._last_samples[key] = self._last_samples.get(key, -1) + 1
-        return self._last_samples[key]
 
     async def _ask_one(self, predictor: Any, inputs: Mapping[str, Any], sample: int) -> Any:
         calls: list[Call] = []

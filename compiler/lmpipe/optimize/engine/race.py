@@ -36,16 +36,15 @@ class Race:
             entries: names and states; states that are candidates already are not run again.
             order: the order of the validation examples, the same for all states.
 
-        Returns:
-            The candidates, in the order of the entries.
-
         Raises:
             BudgetExhaustedError: if the budget ends first. The leader of the race is then the
                 best candidate if it is ahead of the best so far, or if there is none yet.
         """
-        runners = [
-            entry for entry in _unique_states(entries) if not self.scoreboard.candidate(entry[1])
-        ]
+        names: dict[ProgramState, str] = {}
+        for name, state in entries:
+            if not self.scoreboard.candidate(state):
+                names.setdefault(state, name)
+        runners = [(name, state) for state, name in names.items()]
         blocks = self.rules.blocks(order) if self.rules else [order]
         looks, met = len(blocks) - 1, 0
         try:
@@ -59,8 +58,10 @@ class Race:
                 if met < len(order):
                     runners = self._drop_losers(runners, order[:met], looks=looks)
         except BudgetExhaustedError:
-            if met and runners:
-                self._stop(runners, order[:met])
+            if met and runners:  # only whole blocks count
+                self.scoreboard.trim([state for _, state in runners], order[:met])
+                stopped = [self.scoreboard.record(*runner, stopped=True) for runner in runners]
+                self.scoreboard.lead(max(stopped, key=lambda candidate: candidate.rank))
             raise
         for name, state in runners:
             self.scoreboard.record(name, state)
@@ -82,17 +83,3 @@ class Race:
             if state not in staying:
                 self.scoreboard.record(name, state)
         return [entry for entry in runners if entry[1] in staying]
-
-    def _stop(self, runners: Sequence[Entry], met: Sequence[int]) -> None:
-        """End a race whose budget ran out; only whole blocks count."""
-        self.scoreboard.trim([state for _, state in runners], met)
-        reached = [self.scoreboard.record(name, state, stopped=True) for name, state in runners]
-        self.scoreboard.lead(max(reached, key=lambda candidate: candidate.rank))
-
-
-def _unique_states(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the first entry of each state."""
-    found: dict[ProgramState, str] = {}
-    for name, state in entries:
-        found.setdefault(state, name)
-    return [(name, state) for state, name in found.items()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import sub
 from statistics import fmean
 from typing import TypeVar
 
@@ -59,34 +60,25 @@ class Racing:
         return [order[start:end] for start, end in pairwise(cuts)]
 
     def survivors(self, scores: Mapping[K, Sequence[float]], *, looks: int) -> list[K]:
-        """Select those that may still be the best.
+        """Select those that may still be the best, by their scores on the same rows.
 
-        Args:
-            scores: the scores of each on the same rows; of equal means, the first one leads.
-            looks: the total number of looks in the race.
+        `looks` is the total number of looks in the race. Of equal means, the first one leads.
         """
         leader = max(scores, key=lambda key: fmean(scores[key]))
         confidence = 1 - 2 * self.risk / max(1, looks)
         return [
             key
             for key, values in scores.items()
-            if key == leader or not self._is_behind(values, scores[leader], confidence)
+            if key == leader
+            or paired_interval(list(map(sub, values, scores[leader])), confidence).high >= 0
         ]
-
-    def _is_behind(
-        self, values: Sequence[float], leading: Sequence[float], confidence: float
-    ) -> bool:
-        differences = [one - other for one, other in zip(values, leading, strict=True)]
-        return paired_interval(differences, confidence).high < 0
 
 
 def informative_first(order: Sequence[int], scores: Sequence[Mapping[int, float]]) -> list[int]:
     """Move the examples that do not tell candidates apart to the end of the order.
 
-    Args:
-        order: the examples.
-        scores: the scores of each candidate so far, by example. An example is uninformative if
-            three or more candidates were scored on it and all scores are the same.
+    `scores` has the scores of each candidate so far, by example. An example is uninformative if
+    three or more candidates were scored on it and all scores are the same.
     """
     settled = set()
     for example in order:

@@ -11,12 +11,7 @@ from lmpipe.state.program_state import ProgramState
 
 
 class Scoreboard:
-    """Validation rows by state, and the candidates made of them.
-
-    Args:
-        size: the number of validation examples.
-        watcher: notified of every candidate.
-    """
+    """Validation rows by state, and the candidates made of them, reported to the watcher."""
 
     def __init__(self, size: int, watcher: Watcher) -> None:
         self.candidates: list[Candidate] = []
@@ -62,12 +57,8 @@ class Scoreboard:
     def record(self, name: str, state: ProgramState, *, stopped: bool = False) -> Candidate:
         """Make a state with its rows a candidate; it is the best if it is complete and better.
 
-        A state that was recorded before and has no new rows stays the same candidate.
-
-        Args:
-            name: how the state was made, in a few words.
-            state: the state.
-            stopped: whether rows are missing because the budget ended.
+        A state that was recorded before and has no new rows stays the same candidate. `stopped`
+        says whether rows are missing because the budget ended.
         """
         rows = self._rows[state.hash]
         known = self._latest.get(state.hash)

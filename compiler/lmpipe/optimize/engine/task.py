@@ -24,7 +24,7 @@ from lmpipe.metrics import AnyMetric
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Candidate, Rollout, Watcher
-from lmpipe.optimize.engine.pool_embeddings import PoolEmbedder, PoolEmbeddings
+from lmpipe.optimize.engine.pool_embeddings import PoolEmbedder, PoolVectors
 from lmpipe.optimize.engine.program_runs import ProgramRunner
 from lmpipe.optimize.engine.progress import ProgressReporter
 from lmpipe.optimize.engine.proposer import Proposer
@@ -43,6 +43,9 @@ S = TypeVar("S", bound=Signature)
 
 class Task:
     """What an optimizer works on.
+
+    Every method that needs LM calls raises `BudgetExhaustedError` if the budget ends first. From
+    sample 1 on, greedy LMs sample with a temperature.
 
     Args:
         program: the program as declared; it never changes.
@@ -93,9 +96,9 @@ class Task:
         self._teacher_program = teacher_program
         self._trainings = trainings
         self._scoreboard = Scoreboard(len(val), watcher)
-        self._progress = ProgressReporter(watcher, self._scoreboard, ledger)
+        self.progress = ProgressReporter(watcher, self._scoreboard, ledger)
         self._runner = ProgramRunner(
-            metric=metric, lms=lms, ledger=ledger, progress=self._progress, concurrency=concurrency
+            metric=metric, lms=lms, ledger=ledger, progress=self.progress, concurrency=concurrency
         )
         self._race = Race(self._scoreboard, racing, self._score)
         self._proposer = Proposer(lms.proposer, ledger, self.note, concurrency=concurrency)
@@ -103,15 +106,6 @@ class Task:
         self._order = self.rng("order of validation").sample(range(len(val)), len(val))
         # One step at a time: the order in which runs are admitted decides where a budget ends.
         self._turn = asyncio.Lock()
-
-    @property
-    def phase(self) -> str:
-        """What the compile does now, for watchers."""
-        return self._progress.phase
-
-    @phase.setter
-    def phase(self, phase: str) -> None:
-        self._progress.phase = phase
 
     @property
     def best(self) -> Candidate:
@@ -132,9 +126,7 @@ class Task:
     def starting_from(self, state: ProgramState, *, stage: str = "") -> Task:
         """Return this task for an optimizer that continues from what another one learned.
 
-        Args:
-            state: what was learned.
-            stage: a name that separates its random streams from those of other stages.
+        `stage` separates its random streams from those of other stages.
         """
         task = copy.copy(self)
         task.start, task._stage = state, self._stage + (stage and f"{stage}: ")
@@ -161,13 +153,6 @@ class Task:
         """Run a state on some validation examples without making it a candidate.
 
         Rows that are known are not run again, neither here nor by a later `evaluate`.
-
-        Args:
-            state: the state.
-            indices: distinct positions among the validation examples.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
         """
         async with self._turn:
             new = [index for index in indices if not self._scoreboard.has(state, index)]
@@ -222,13 +207,9 @@ class Task:
 
         Args:
             state: the teacher's state, unless the recipe has a teacher program.
-            examples: the examples.
-            sample: the sample number; from 1 on, greedy LMs sample with a temperature.
+            sample: the sample number.
             threshold: the score from which a rollout passes.
             lm: an LM in place of the recipe's teacher.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
         """
         program = self._teacher_program or self.program.bind(state)
         async with self._turn:
@@ -253,16 +234,8 @@ class Task:
     ) -> list[Evaluation]:
         """Run the student with each state on the same training examples.
 
-        Args:
-            states: the states.
-            examples: the examples.
-            sample: the sample number; from 1 on, greedy LMs sample with a temperature.
-
         Returns:
             An evaluation for each state, with rows numbered in the order of the examples.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
         """
         rows = await self.trials([(s, e) for s in states for e in examples], sample=sample)
         size = len(examples)
@@ -275,14 +248,7 @@ class Task:
     async def trials(
         self, pairs: Sequence[tuple[ProgramState, Example]], *, sample: int = 0
     ) -> list[Row]:
-        """Run the student on training examples, with a state for each.
-
-        Returns:
-            A row for each pair.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
-        """
+        """Run the student on training examples, with a state for each; return their rows."""
         bound = {state: self.program.bind(state) for state, _ in pairs}
         async with self._turn:
             evaluation = await self._runner.run(
@@ -309,28 +275,21 @@ class Task:
         A repeated question, in this call or a later one, gets another sample of the answer.
 
         Args:
-            signature: the signature of the questions.
             questions: the inputs of each question.
             temperature: the sampling temperature.
 
         Returns:
             An answer for each question; None if it cannot be parsed or the server refuses it.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
         """
         async with self._turn:
             asking = self._proposer.ask(signature, questions, temperature)
             return await self._ledger.within_time(asking)
 
-    async def embed(self, pools: Mapping[str, Sequence[Demo]]) -> PoolEmbeddings | None:
+    async def embed(self, pools: Mapping[str, Sequence[Demo]]) -> PoolVectors | None:
         """Embed demonstrations, given by predictor path; each text is sent once.
 
         Returns:
             Their vectors; None if the recipe has no embedder, so that similarity is by words.
-
-        Raises:
-            BudgetExhaustedError: if the budget ends first.
         """
         async with self._turn:
             return await self._ledger.within_time(self._embedder.embed(self.predictors, pools))
@@ -342,8 +301,6 @@ class Task:
 
         Args:
             label: names the training, such as a predictor's path.
-            rows: the training rows.
-            settings: the training settings.
 
         Raises:
             RecipeError: if this task has no trainer.
@@ -355,7 +312,7 @@ class Task:
                 "weights are only trained within a compile: run the optimizer by lmpipe.compile"
             )
         async with self._turn:
-            reporter = self._progress.training_reporter(label)
+            reporter = self.progress.training_reporter(label)
             return await self._ledger.within_time(trainings.train(label, rows, settings, reporter))
 
     async def test(
@@ -365,8 +322,6 @@ class Task:
 
         Args:
             subject: the name under which the rows are recorded: `test NAME`, or `train`.
-            state: the state.
-            examples: the examples.
             first: the position of the first example in the whole set.
         """
         program, step = self.program.bind(state), subject.removeprefix("test ")

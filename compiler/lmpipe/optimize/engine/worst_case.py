@@ -29,14 +29,9 @@ def worst_run(
     judge: LM | None,
     embedder: LM | None = None,
 ) -> Spend:
-    """Return the worst case of one program run and its scoring.
+    """Return the worst case of one program run, which may use all of `lms`, and its scoring.
 
-    Args:
-        program: the program.
-        lms: the LMs that the run may use.
-        metric: the metric, which makes at most `max_calls` LM calls.
-        judge: the LM of the metric.
-        embedder: the embedding model that selects the program's demonstrations, if any.
+    The embedder selects the program's demonstrations, if any.
     """
     embeddings = program.embeddings_per_run()
     calls = program.calls_per_run() - embeddings
@@ -47,12 +42,7 @@ def worst_run(
 
 
 def worst_run_of_any(programs: Iterable[Module], *others: Any) -> Spend:
-    """Return the worst case of a run of any of some programs.
-
-    Args:
-        programs: the programs.
-        others: the other arguments of `worst_run`.
-    """
+    """Return the worst case of a run of any of some programs; `others` are `worst_run`'s."""
     worst = Spend()
     for program in programs:
         worst = worst.maximum(worst_run(program, *others))

@@ -13,16 +13,7 @@ T = TypeVar("T")
 
 
 def load_library(package: str, *, optimizer: str, extra: str) -> Any:
-    """Import a package that an optimizer needs.
-
-    Args:
-        package: the package's name.
-        optimizer: the optimizer's class, for the message.
-        extra: the extra of lmpipe that installs the package.
-
-    Raises:
-        ConfigError: if the package cannot be imported.
-    """
+    """Import a package of an extra of lmpipe for an optimizer, or raise a ConfigError."""
     try:
         return import_module(package)
     except ImportError as error:
@@ -57,14 +48,8 @@ class StepRunner:
 async def run_library(function: Callable[[StepRunner], T]) -> T:
     """Run blocking code that calls back into the engine, in a thread and the caller's context.
 
-    If the caller is cancelled, the thread ends at its next step.
-
-    Args:
-        function: the code; it runs the engine's steps with the `StepRunner` that it is given.
-
-    Raises:
-        BaseException: the error of a failed step, even if the code caught it; otherwise the
-            code's own error.
+    If the caller is cancelled, the thread ends at its next step. The error of a failed step is
+    raised even if the code caught it.
     """
     steps = StepRunner()
     try:

@@ -46,12 +46,8 @@ def add_demonstration(
 ) -> ProgramState:
     """Return a state that shows a run as its newest demonstration.
 
-    Args:
-        task: the task.
-        base: the state to extend; if it already shows `most`, the oldest demonstration is dropped.
-        good: the run.
-        rng: chooses a call of each predictor that was called several times.
-        most: the maximum number of demonstrations for a predictor.
+    A predictor that already shows `most` drops its oldest one. `rng` chooses a call of each
+    predictor that was called several times.
     """
     run = bootstrapped_demos([Rollout(good, 0, passed=True)], rng)
     state = base
@@ -63,11 +59,7 @@ def add_demonstration(
 
 
 async def add_advice(task: Task, base: ProgramState, contrast: Contrast) -> ProgramState:
-    """Return a state with advice added to the instruction of every predictor that was called.
-
-    Raises:
-        BudgetExhaustedError: if the budget ends first.
-    """
+    """Return a state with advice added to the instruction of every predictor that was called."""
     called = [path for path in task.predictors if contrast.bad.trace.of(path)]
     answers = await task.ask_all(
         WriteAdvice,

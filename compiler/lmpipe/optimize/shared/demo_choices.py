@@ -13,13 +13,7 @@ from lmpipe.state.program_state import Demo, PredictorState, ProgramState, Retri
 
 @dataclass(frozen=True)
 class DemoChoice:
-    """One way to show demonstrations to one predictor.
-
-    Args:
-        name: a description in a few words.
-        demos: fixed demonstrations, in order.
-        retrieval: the pool from which the nearest are shown, or None.
-    """
+    """One way to show demonstrations to one predictor: fixed ones, or the nearest of a pool."""
 
     name: str
     demos: tuple[Demo, ...] = ()
@@ -46,14 +40,11 @@ def demo_choices(
     """Make the choices for one predictor: as it is, none, the nearest, then sets of all sizes.
 
     Args:
-        start: the predictor's state now.
-        spec: the predictor's signature.
         labeled: demonstrations from labeled examples.
         own: demonstrations from rollouts that passed.
         count: the maximum number of choices; equal sets are one choice.
         most: the maximum number of demonstrations in a set.
         bootstrapped: the maximum number in a set that come from `own`, if `labeled` has any.
-        rng: draws the sets.
         vectors: embeds a pool, if the nearest are selected by embeddings.
     """
     none = DemoChoice("no demos")
@@ -72,25 +63,14 @@ def demo_choices(
         size = rng.randint(max(1, most // 3), most)
         # Every other set has labeled demonstrations only: they are often better.
         few = rng.randint(1, bootstrapped) if bootstrapped and number % 2 else 0
-        demos = _draw_set(spec, labeled, own, size, few, rng)
+        if labeled:
+            kept = rng.sample(list(own), min(len(own), few, size))
+            drawn = distinct_demos([*kept, *draw_demos(spec, labeled, size, rng)])[:size]
+            rng.shuffle(drawn)
+            demos = tuple(drawn)
+        else:
+            demos = draw_demos(spec, distinct_demos(own), size, rng)
         if len(choices) < count and demos not in seen:
             seen.add(demos)
             choices.append(DemoChoice(f"{len(demos)} demos (set {len(choices)})", demos))
     return choices[:count]
-
-
-def _draw_set(
-    spec: SignatureSpec,
-    labeled: Sequence[Demo],
-    own: Sequence[Demo],
-    size: int,
-    few: int,
-    rng: random.Random,
-) -> tuple[Demo, ...]:
-    """Draw up to `size` demonstrations in random order, up to `few` of them from rollouts."""
-    if not labeled:
-        return draw_demos(spec, distinct_demos(own), size, rng)
-    kept = rng.sample(list(own), min(len(own), few, size))
-    demos = distinct_demos([*kept, *draw_demos(spec, labeled, size, rng)])[:size]
-    rng.shuffle(demos)
-    return tuple(demos)

@@ -14,7 +14,7 @@ from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, ProgramState, Retrieval
 
 if TYPE_CHECKING:
-    from lmpipe.optimize.engine.pool_embeddings import PoolEmbeddings
+    from lmpipe.optimize.engine.pool_embeddings import PoolVectors
     from lmpipe.optimize.engine.task import Task
 
 
@@ -23,8 +23,8 @@ def labeled_demos(
 ) -> dict[str, list[Demo]]:
     """Make demonstrations from labeled examples, by predictor path.
 
-    An example serves a predictor if it has all of the predictor's required inputs and at least
-    one of its outputs, by name. Predictors in the middle of a pipeline usually have none.
+    An example serves a predictor if it has all of its required inputs and at least one of its
+    outputs, by name. Predictors in the middle of a pipeline usually have none.
     """
     return {
         path: [demo for example in examples if (demo := _labeled_demo(predictor.spec, example))]
@@ -98,14 +98,27 @@ def distinct_demos(demos: Sequence[Demo]) -> list[Demo]:
     return list(seen.values())
 
 
-def teacher_state(task: Task, count: int, rng: random.Random) -> ProgramState:
-    """Return the start state with up to `count` labeled demonstrations, to run a teacher with."""
-    pools = labeled_demos(task.predictors, task.train)
-    drawn = {
+def merge_pools(
+    first: Mapping[str, Sequence[Demo]], pools: Mapping[str, Sequence[Demo]]
+) -> dict[str, list[Demo]]:
+    """Put the first demonstrations before those of the pools, without repeated inputs."""
+    return {path: distinct_demos([*first.get(path, ()), *pool]) for path, pool in pools.items()}
+
+
+def draw_from_pools(
+    task: Task, pools: Mapping[str, Sequence[Demo]], count: int, rng: random.Random
+) -> dict[str, tuple[Demo, ...]]:
+    """Draw up to `count` demonstrations for each predictor; see `draw_demos`."""
+    return {
         path: draw_demos(task.predictors[path].spec, pool, count, rng)
         for path, pool in pools.items()
     }
-    return with_demos(task.start, drawn)
+
+
+def with_labeled_demos(task: Task, count: int, rng: random.Random) -> ProgramState:
+    """Return the start state with up to `count` drawn labeled demonstrations."""
+    pools = labeled_demos(task.predictors, task.train)
+    return with_demos(task.start, draw_from_pools(task, pools, count, rng))
 
 
 def with_demos(state: ProgramState, demos: Mapping[str, Sequence[Demo]]) -> ProgramState:
@@ -124,31 +137,16 @@ def with_retrieval(
     *,
     k: int,
     balanced: bool = False,
-    embedded: PoolEmbeddings | None = None,
+    embedded: PoolVectors | None = None,
 ) -> ProgramState:
-    """Return a copy of a state that shows the nearest demonstrations of a pool.
+    """Return a copy of a state that shows the `k` nearest demonstrations of each pool that has any.
 
-    A predictor with an empty pool is left as it is.
-
-    Args:
-        state: the state.
-        pools: the demonstrations of each predictor, by path.
-        k: the number of demonstrations to show.
-        balanced: whether each label gets an equal share.
-        embedded: the pools' vectors; if None, similarity is by words.
+    If `balanced`, each label gets an equal share. Without vectors, similarity is by words.
     """
-    return state.update(
-        {
-            path: state[path].replace(
-                demos=(),
-                retrieval=Retrieval(
-                    pool=tuple(pool),
-                    k=k,
-                    balanced=balanced,
-                    vectors=embedded.vectors(path, pool) if embedded else None,
-                ),
-            )
-            for path, pool in pools.items()
-            if pool
-        }
-    )
+    changed = {}
+    for path, pool in pools.items():
+        if pool:
+            vectors = embedded(path, pool) if embedded else None
+            near = Retrieval(pool=tuple(pool), k=k, balanced=balanced, vectors=vectors)
+            changed[path] = state[path].replace(demos=(), retrieval=near)
+    return state.update(changed)

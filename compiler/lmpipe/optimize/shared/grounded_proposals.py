@@ -62,13 +62,9 @@ class ProposeInstruction(Signature):
 
 
 async def summarize_data(task: Task, rng: random.Random) -> str:
-    """Let the proposer describe the training examples.
+    """Let the proposer describe the training examples: a line for each of a few batches.
 
-    Returns:
-        A line for each of a few batches of examples; empty if no answer can be parsed.
-
-    Raises:
-        BudgetExhaustedError: if the budget ends first.
+    Empty if no answer can be parsed.
     """
     drawn = rng.sample(task.train, min(SUMMARY_ASKS * _EXAMPLES_SHOWN, len(task.train)))
     batches = [
@@ -90,19 +86,9 @@ async def propose_instructions(
     rng: random.Random,
     temperature: float = 1.0,
 ) -> list[str]:
-    """Propose instructions for one predictor, each from another tip and other runs.
+    """Propose `count` instructions for one predictor, each from another tip and other runs.
 
-    Args:
-        task: the task.
-        path: the predictor's path.
-        count: the number to ask for; unparseable and repeated ones are dropped.
-        data: a description of the examples.
-        rows: runs on training examples.
-        rng: draws tips and runs.
-        temperature: the proposer's sampling temperature.
-
-    Raises:
-        BudgetExhaustedError: if the budget ends first.
+    The runs are drawn from `rows`. Unparseable and repeated instructions are dropped.
     """
     called = [row for row in rows if row.trace.of(path)]
     # The worst runs are the most informative.

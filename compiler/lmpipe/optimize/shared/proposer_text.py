@@ -95,14 +95,9 @@ def _verdict(row: Row) -> list[str]:
     labels = {name: row.example.to_json()[name] for name in row.example.labels}
     lines = [f"expected: {_line(labels)}"] if labels else []
     lines.append(f"score: {row.score.value:.2f}")
-    if feedback := feedback_of(row):
+    if feedback := row.failure.message if row.failure else row.score.feedback:
         lines.append(f"feedback: {_cut(feedback)}")
     return lines
-
-
-def feedback_of(row: Row) -> str:
-    """Return a row's failure message, or the metric's feedback if it did not fail."""
-    return row.failure.message if row.failure else row.score.feedback
 
 
 def _line(values: Mapping[str, Any]) -> str:

@@ -22,11 +22,7 @@ _ESTIMATOR_DRAWS, _UNIFORM_DRAWS = 5, 100
 
 
 def load_optuna() -> Any:
-    """Import Optuna.
-
-    Raises:
-        ConfigError: if it is not installed.
-    """
+    """Import Optuna, or raise a ConfigError."""
     return load_library("optuna", optimizer="MIPROv2", extra="mipro")
 
 
@@ -35,15 +31,10 @@ class TreeParzen:
 
     The first six points are spread over the choices of each parameter as evenly as possible.
 
+    `choices` are the numbers of choices of each parameter.
+
     Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NIPS 2011, section 4;
     in the multivariate form of Falkner et al., "BOHB", arXiv 1807.01774.
-
-    Args:
-        choices: the number of choices of each parameter.
-        rng: the source of randomness.
-
-    Raises:
-        ConfigError: if Optuna is not installed.
     """
 
     def __init__(self, choices: Mapping[str, int], rng: random.Random) -> None:
@@ -75,8 +66,7 @@ class TreeParzen:
     def ask(self, count: int) -> list[Point]:
         """Choose the next points to score; none was scored before. Call `tell` next.
 
-        Returns:
-            `count` points; fewer, or none, if the space is nearly exhausted.
+        There are fewer than `count`, or none, if the space is nearly exhausted.
         """
         self._waiting = []
         with _quiet():

@@ -13,10 +13,7 @@ from lmpipe.weights.trainings import Weights
 async def gate_weights(task: Task, start: ProgramState, weights: Mapping[str, Weights]) -> None:
     """Race the program with all weights, then without single ones, as long as that helps.
 
-    Args:
-        task: the task; its best candidate is the result.
-        start: the state of the program without the weights.
-        weights: the trained weights, by predictor path.
+    The result is the task's best candidate; `weights` are those of each predictor, by path.
     """
     kept = dict(weights)
     kind = "model" if any(isinstance(item, str) for item in kept.values()) else "adapter"
@@ -25,17 +22,12 @@ async def gate_weights(task: Task, start: ProgramState, weights: Mapping[str, We
         subsets = {
             path: {other: item for other, item in kept.items() if other != path} for path in kept
         }
-        await task.race(
-            [
-                (f"no {kind} for {path}", _with_weights(start, subset))
-                for path, subset in subsets.items()
-            ]
-        )
-        best = task.best.state
-        better = [subset for subset in subsets.values() if _with_weights(start, subset) == best]
+        states = {path: _with_weights(start, subset) for path, subset in subsets.items()}
+        await task.race([(f"no {kind} for {path}", state) for path, state in states.items()])
+        better = [path for path, state in states.items() if state == task.best.state]
         if not better:
             return
-        kept = better[0]
+        kept = subsets[better[0]]
 
 
 def gate_cost(sizes: Sizes) -> int:

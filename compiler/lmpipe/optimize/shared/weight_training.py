@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lmpipe.modules.module import Predictor
@@ -25,24 +25,24 @@ async def train_and_gate(
     threshold: float,
     shared: bool = False,
 ) -> ProgramState:
-    """Train weights on rollouts, and keep those that help.
+    """Train weights on rollouts, keep those that help, and return the best state so far.
 
-    Args:
-        task: the task.
-        start: the student's state, without the weights.
-        rollouts: the teacher's runs.
-        training: how weights are trained.
-        threshold: the minimum score of a run for a predictor to learn from it.
-        shared: train one set of weights for all predictors.
-
-    Returns:
-        The best state so far, with or without trained weights.
+    A predictor learns from runs that score `threshold` or more. If `shared`, one set of weights is
+    trained for all predictors.
     """
     seed = (training.seed + task.rng("training").getrandbits(31)) % 2**32
     training = replace(training, seed=seed)
     rows = _make_rows(task, start, rollouts, training, threshold)
     task.note("rows", counts={path: len(items) for path, items in rows.items()})
-    weights = await _train(task, {p: r for p, r in rows.items() if r}, training, shared=shared)
+    weights: dict[str, Weights] = {}
+    if shared and any(rows.values()):
+        merged = list(dict.fromkeys(row for items in rows.values() for row in items))
+        trained = await task.train_weights("shared", merged, training)
+        weights = dict.fromkeys(task.predictors, trained)
+    elif not shared:
+        for path, items in rows.items():
+            if items:
+                weights[path] = await task.train_weights(path, items, training)
     if weights:
         await gate_weights(task, start, weights)
     return task.best.state
@@ -77,17 +77,3 @@ def predictor_score(rollout: Rollout, predictor: Predictor) -> float:
     score = rollout.row.score
     own = [score.parts[name] for name in predictor.spec.output_names if name in score.parts]
     return sum(own) / len(own) if own else score.value
-
-
-async def _train(
-    task: Task,
-    rows: Mapping[str, Sequence[TrainingRow]],
-    training: TrainingSettings,
-    *,
-    shared: bool,
-) -> dict[str, Weights]:
-    if shared and rows:
-        merged = list(dict.fromkeys(row for items in rows.values() for row in items))
-        weights = await task.train_weights("shared", merged, training)
-        return dict.fromkeys(task.predictors, weights)
-    return {path: await task.train_weights(path, items, training) for path, items in rows.items()}
