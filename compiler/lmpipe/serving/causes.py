@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lmpipe.errors import ServerError
 from lmpipe.serving.find import how_to_install
+from lmpipe.serving.process import GuardedProcess
 from lmpipe.serving.spec import LORA_RANKS, ServerSpec
 
 _MAX_LINES = 12
 _MAX_LINE_LENGTH = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """A frequent cause of failure.
+class Cause(NamedTuple):
+    """A frequent cause of failure: a pattern of the log line that names it, and what to do."""
 
-    Args:
-        pattern: matches the log line that names the cause.
-        remedy: returns what to do, given the match.
-    """
-
-    pattern: re.Pattern[str]
-    remedy: Callable[[re.Match[str]], str]
-
-
-def _cause(pattern: str, remedy: str | Callable[[re.Match[str]], str]) -> Cause:
-    function = remedy if callable(remedy) else lambda _: remedy
-    return Cause(re.compile(pattern, re.IGNORECASE), function)
+    pattern: str
+    remedy: str | Callable[[re.Match[str]], str]
 
 
 def _raise_rank(match: re.Match[str]) -> str:
@@ -50,17 +40,17 @@ NO_MEMORY = (
 
 # The first match wins, so the most specific messages come first.
 CAUSES = (
-    _cause(r"address already in use|errno 98\b", PORT_IN_USE),
-    _cause(r"LoRA rank (\d+) is greater than max_lora_rank", _raise_rank),
-    _cause(
+    Cause(r"address already in use|errno 98\b", PORT_IN_USE),
+    Cause(r"LoRA rank (\d+) is greater than max_lora_rank", _raise_rank),
+    Cause(
         r"unrecognized arguments?:|error: argument |invalid choice:|error: .*expected .* argument",
         "this vLLM has no such flag or does not accept this value: --help lists its flags",
     ),
-    _cause(
+    Cause(
         r"No module named '?vllm|No package metadata was found for vllm",
         lambda _: f"that Python has no working vLLM.\n{how_to_install()}",
     ),
-    _cause(
+    Cause(
         r"no such file or directory: .*config\.json|does not appear to have a file named|"
         r"is not a (local folder|valid model identifier)|repository ?not ?found|invalid repository|"
         r"repo id must|can't load the configuration|couldn't connect to .*hugging|"
@@ -68,12 +58,12 @@ CAUSES = (
         r"failed to resolve .*huggingface|no config format|cannot access gated",
         NO_MODEL,
     ),
-    _cause(
+    Cause(
         r"out ?of ?memory|no available memory for the cache|available KV cache memory|"
         r"less than desired GPU memory|cannot allocate memory|\bMemoryError\b|std::bad_alloc",
         NO_MEMORY,
     ),
-    _cause(
+    Cause(
         r"User-specified max_model_len .* is greater",
         "set a shorter context (context=, --context)",
     ),
@@ -81,55 +71,30 @@ CAUSES = (
 
 
 def explain(lines: Sequence[str], exit_status: int | None) -> tuple[str, str] | None:
-    """Find a frequent cause of failure.
-
-    Args:
-        lines: what the server wrote.
-        exit_status: its exit status, if it has ended.
-
-    Returns:
-        The line that names the cause and a remedy, or None if no frequent cause matches.
-    """
-    for cause in CAUSES:
+    """Return the line of a server's output that names a frequent cause of failure, and a remedy."""
+    for pattern, remedy in CAUSES:
         for line in lines:
-            if match := cause.pattern.search(line):
-                return line, cause.remedy(match)
+            if match := re.search(pattern, line, re.IGNORECASE):
+                return line, remedy(match) if callable(remedy) else remedy
     if exit_status in (-9, 137):
         return "it was killed from outside", f"if the system ran out of memory: {NO_MEMORY}"
     return None
 
 
 def server_error(
-    spec: ServerSpec,
-    what: str,
-    *,
-    argv: Sequence[str],
-    lines: Sequence[str],
-    log: object,
-    exit_status: int | None,
+    spec: ServerSpec, what: str, argv: Sequence[str], process: GuardedProcess
 ) -> ServerError:
-    """Build the error for a server that did not start or died.
-
-    Args:
-        spec: the server's spec.
-        what: what happened, such as `did not start`.
-        argv: its command line, which holds no secret.
-        lines: its output, without its key.
-        log: its log file.
-        exit_status: its exit status, if it has ended.
-    """
+    """Build the error for a server that did not start or died; `argv` holds no secret."""
+    lines, exit_status = process.last_lines(), process.exit_status
     known = explain(lines, exit_status)
     tail = tuple(line[:_MAX_LINE_LENGTH] for line in lines[-_MAX_LINES:])
-    message = f"the server of {spec.model} {what}{_ended(exit_status)}"
+    message = f"the server of {spec.model} {what}"
+    if exit_status is not None:
+        ended = "killed by signal" if exit_status < 0 else "exit status"
+        message += f" ({ended} {abs(exit_status)})"
     if known:
         message += f": {known[0].strip()[:_MAX_LINE_LENGTH]}\n  {known[1]}"
-    message += f"\n  command: {' '.join(argv)}\n  log: {log}"
+    message += f"\n  command: {' '.join(argv)}\n  log: {process.log}"
     if tail:
         message += "\n  last lines:\n" + "\n".join(f"    {line}" for line in tail)
     return ServerError(message, log=tail, exit_status=exit_status)
-
-
-def _ended(status: int | None) -> str:
-    if status is None:
-        return ""
-    return f" (killed by signal {-status})" if status < 0 else f" (exit status {status})"

@@ -24,12 +24,7 @@ MODULE = ("-m", "vllm.entrypoints.openai.api_server")
 
 @dataclass(frozen=True, slots=True)
 class VLLM:
-    """How to run vLLM.
-
-    Args:
-        command: the command line up to vLLM's flags.
-        source: where it was found, for people.
-    """
+    """The command that runs vLLM, up to its flags, and where it was found, for people."""
 
     command: tuple[str, ...]
     source: str
@@ -43,9 +38,6 @@ class VLLM:
 
 def find_vllm(environ: Mapping[str, str] | None = None) -> VLLM:
     """Find vLLM: $LMPIPE_VLLM, lmpipe's environment for it, this Python, then the PATH.
-
-    Args:
-        environ: the environment variables; those of this process by default.
 
     Raises:
         ConfigError: if vLLM is not found, or $LMPIPE_VLLM does not name a program.
@@ -82,32 +74,25 @@ def find_gpus() -> tuple[str, ...]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
-    command = [program, "--query-gpu=name", "--format=csv,noheader"]
     try:
         done = subprocess.run(  # noqa: S603 - a fixed command
-            command,
+            [program, "--query-gpu=name", "--format=csv,noheader"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=20,
-            check=False,
+            check=True,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.SubprocessError):
         return ()  # a GPU whose driver does not answer cannot be used
-    if done.returncode != 0:
-        return ()
     return tuple(line.strip() for line in done.stdout.splitlines() if line.strip())
 
 
 def visible_devices(gpus: int, environ: Mapping[str, str] | None = None) -> tuple[int, ...]:
-    """Return the numbers of the GPUs that this process may use.
+    """Return the numbers of the GPUs that this process may use, of the machine's `gpus`.
 
     The result is empty where CUDA_VISIBLE_DEVICES names GPUs other than by number: servers then
     inherit the variable and count as one device.
-
-    Args:
-        gpus: the number of GPUs of this machine.
-        environ: the environment variables; those of this process by default.
     """
     visible = (os.environ if environ is None else environ).get("CUDA_VISIBLE_DEVICES")
     if visible is None:

@@ -24,14 +24,9 @@ class _Slot:
     """The state of one server.
 
     Args:
-        spec: the server's spec.
-        need: the devices that it needs.
-        server: the server, while it is up.
         devices: its devices, while it is up, starting or stopping.
         changing: whether it is starting or stopping.
-        users: the number of users.
         last_used: when it was last used, on the fleet's own clock.
-        deaths: how often it died.
         lost: the error to raise if it died too often.
     """
 
@@ -276,8 +271,7 @@ class Fleet:
     def _need(self, name: str, spec: ServerSpec) -> Need:
         need = Need.of(spec)
         if not self._on_gpu:
-            # On a CPU all ranks share the one device.
-            need = Need(1, need.share)
+            need = Need(1, need.share)  # on a CPU all ranks share the one device
         if place(need, {}, self._devices) is None:
             wanted = f"GPUs {', '.join(map(str, need.only))}" if need.only else f"{need.count} GPUs"
             available = ", ".join(map(str, self._devices))

@@ -25,13 +25,7 @@ _SECRET = "VLLM_API_KEY"  # noqa: S105 - a variable's name
 
 
 class Log:
-    """A log file that keeps its tail, without a secret.
-
-    Args:
-        path: the file.
-        limit: the size in bytes above which the older half is dropped.
-        secret: replaced by `***` in the log.
-    """
+    """A log file whose older half is dropped above `limit` bytes, with `***` for the secret."""
 
     def __init__(self, path: str, limit: int, secret: bytes) -> None:
         try:

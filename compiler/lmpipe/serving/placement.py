@@ -12,12 +12,9 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """The devices that a server needs.
+    """The number of devices that a server needs, and its share of each one's memory, up to 1.
 
-    Args:
-        count: the number of devices.
-        share: the share of each device's memory, up to 1.
-        only: the devices that it is pinned to; empty for any.
+    A pinned server needs the devices in `only`.
     """
 
     count: int
@@ -33,12 +30,9 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A server that is running or starting.
+    """A server that is running or starting, and the share of each device that it uses.
 
-    Args:
-        devices: its devices.
-        share: the share of each device that it uses.
-        idle_since: when it became idle, as a number that grows with time; None while in use.
+    `idle_since` is when it became idle, as a number that grows with time; None while in use.
     """
 
     devices: tuple[int, ...]
@@ -51,13 +45,7 @@ def place(
 ) -> tuple[int, ...] | None:
     """Choose devices for one more server, those with the most free memory first.
 
-    Args:
-        need: the devices that the server needs; if it is pinned, it needs room on each of them.
-        running: the servers that use devices now.
-        devices: all devices.
-
-    Returns:
-        The devices, or None if the server does not fit.
+    A pinned server needs room on each of its devices. Returns None if the server does not fit.
     """
     free = dict.fromkeys(devices, 1.0)
     for placed in running.values():
@@ -76,14 +64,12 @@ def place(
 def make_room(
     need: Need, running: Mapping[str, Placed], devices: Sequence[int]
 ) -> list[str] | None:
-    """Choose the idle servers to stop so that another one fits.
+    """Choose the idle servers to stop so that another one fits, longest idle first.
 
-    Returns:
-        Their names, longest idle first and no more than needed; None if stopping all idle servers
-        would not make enough room.
+    Returns no more than needed, or None if stopping all of them would not make enough room.
     """
-    idle = {name: placed.idle_since for name, placed in running.items()}
-    order = sorted((since, name) for name, since in idle.items() if since is not None)
+    idle = [(placed.idle_since, name) for name, placed in running.items()]
+    order = sorted((since, name) for since, name in idle if since is not None)
     left, stopped = dict(running), list[str]()
     for _, name in order:
         if place(need, left, devices) is not None:

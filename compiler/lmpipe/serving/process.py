@@ -114,20 +114,17 @@ class GuardedProcess:
 
     async def stop(self) -> None:
         """Send SIGTERM and wait; after the grace period, kill it with all its children."""
-        self._release()
+        self.let_go()
         await asyncio.to_thread(self._wait)
 
     def stop_now(self) -> None:
         """Like `stop`, for callers without an event loop."""
         if os.getpid() == self._owner:  # a forked child has a copy of its parent's object
-            self._release()
+            self.let_go()
             self._wait()
 
     def let_go(self) -> None:
-        """Close this process's end of the pipe, so that the guard does not wait for it."""
-        self._release()
-
-    def _release(self) -> None:
+        """Close this process's end of the pipe, which ends the guard and its command."""
         if self._guard.stdin is not None:
             self._guard.stdin.close()
 
@@ -146,7 +143,7 @@ class GuardedProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def _close(self) -> None:
-        self._release()
+        self.let_go()
         if self._guard.stdout is not None and not self._guard.stdout.closed:
             _ = self.pid
             self._guard.stdout.close()
@@ -154,11 +151,7 @@ class GuardedProcess:
 
 
 def log_file(name: str) -> Path:
-    """Return the path of a new log file for a server; the oldest log files are deleted.
-
-    Raises:
-        ConfigError: if the log folder cannot be created.
-    """
+    """Return the path of a new log file for a server; the oldest log files are deleted."""
     folder = home_folder() / "servers"
     try:
         folder.mkdir(parents=True, exist_ok=True)

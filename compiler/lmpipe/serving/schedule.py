@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 
 from lmpipe.serving.placement import Need, Placed, make_room, place
 
@@ -16,15 +17,10 @@ def schedule_lines(
 ) -> list[str]:
     """Return a line for each phase: the servers that run and stop in it, and their devices.
 
-    Args:
-        needs: the devices that each server needs, by the server's name.
-        devices: the devices of the fleet.
-        phases: the name of each phase, with the servers that it uses; a phase without servers,
-            such as a training, uses all devices.
-        on_gpu: whether the devices are GPUs.
+    A phase without servers, such as a training, uses all devices.
     """
     running: dict[str, Placed] = {}
-    lines, clock = [], 0
+    lines, clock = [], count(1)
     for label, names in phases:
         if not names:
             stopped = f"stop {_join(list(running))}, " if running else ""
@@ -33,32 +29,18 @@ def schedule_lines(
             continue
         steps = []
         for name in dict.fromkeys(names):
-            clock += 1
-            verb = "keep" if name in running else "serve"
+            verb, need = "keep" if name in running else "serve", needs[name]
             if verb == "serve":
-                stopped_names = _start(name, needs[name], running, devices)
-                steps += [f"stop {stopped_name}" for stopped_name in stopped_names]
-            placed = running[name]
-            running[name] = Placed(placed.devices, placed.share, clock)
-            steps.append(f"{verb} {name} on {_device_names(placed.devices, on_gpu)}")
-        lines.append(f"{label}: {', '.join(steps)}{_turns_note(names, running)}")
+                for other in make_room(need, running, devices) or ():
+                    del running[other]
+                    steps.append(f"stop {other}")
+            placed_on = running[name].devices if verb == "keep" else place(need, running, devices)
+            assert placed_on is not None  # a fleet accepts only servers that fit alone
+            running[name] = Placed(placed_on, need.share, next(clock))
+            steps.append(f"{verb} {name} on {_device_names(placed_on, on_gpu)}")
+        turns = "" if all(name in running for name in names) else " (they take turns)"
+        lines.append(f"{label}: {', '.join(steps)}{turns}")
     return lines
-
-
-def _start(name: str, need: Need, running: dict[str, Placed], devices: Sequence[int]) -> list[str]:
-    """Place a server; return the names of the servers that were stopped to make room for it."""
-    stopped = make_room(need, running, devices)
-    for other in stopped or ():
-        del running[other]
-    placed_on = place(need, running, devices)
-    assert placed_on is not None  # a fleet accepts only servers that fit alone
-    running[name] = Placed(placed_on, need.share, 0)
-    return stopped or []
-
-
-def _turns_note(names: Sequence[str], running: Mapping[str, Placed]) -> str:
-    stopped = [name for name in names if name not in running]
-    return " (they take turns)" if stopped else ""
 
 
 def _device_names(devices: Sequence[int], on_gpu: bool) -> str:

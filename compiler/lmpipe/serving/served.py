@@ -41,10 +41,7 @@ class ServedLMs:
     def add_model(self, model: str, folder: Path, *, like: str) -> None:
         """Register the folder of a whole model's weights.
 
-        Args:
-            model: the model, as `LM.model` names it.
-            folder: its weights.
-            like: an LM of the fleet whose server settings it gets.
+        The model is named as in `LM.model`; it is served with the settings of the LM `like`.
         """
         name = model.partition("/")[2]
         self.fleet.add({model: self.fleet.spec(like).of_weights(folder, name)})

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
+
+import orjson
 
 from lmpipe.errors import ServerError
 from lmpipe.lm.lm import LM, without_password
 from lmpipe.lm.tls import TLS
-from lmpipe.serving.admin import Admin, ServedModel
+from lmpipe.serving.admin import Admin
 from lmpipe.serving.causes import server_error
 from lmpipe.serving.metrics import ServerMetrics
 from lmpipe.serving.process import GuardedProcess
 from lmpipe.serving.spec import ServerSpec
 
-__all__ = ["ServedModel", "VLLMServer", "attach"]
+# An adapter may be on a slow disk, and loading waits for requests in progress.
+_LOAD_TIMEOUT = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model or an adapter that a server answers requests for.
+
+    Args:
+        id: the model name in requests.
+        root: the folder or hub name that it was loaded from, if the server reports it.
+        parent: the base model of an adapter; None for a model.
+        max_model_len: the maximum length of prompt and reply together, in tokens.
+    """
+
+    id: str
+    root: str | None = None
+    parent: str | None = None
+    max_model_len: int | None = None
 
 
 class VLLMServer:
@@ -63,12 +83,7 @@ class VLLMServer:
     async def __aenter__(self) -> VLLMServer:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     @property
@@ -105,7 +120,10 @@ class VLLMServer:
 
     async def healthy(self) -> bool:
         """Whether the server runs and answers."""
-        return self.running and await self._admin.healthy()
+        try:
+            return self.running and (await self._admin.get("/health", seconds=5.0)).status == 200
+        except ServerError:
+            return False
 
     async def models(self) -> list[ServedModel]:
         """List the server's model and its loaded adapters.
@@ -113,7 +131,16 @@ class VLLMServer:
         Raises:
             ServerError: if the server does not list them.
         """
-        return await self._admin.models()
+        response = await self._admin.get("/v1/models")
+        if response.status != 200:
+            raise self._admin.refusal("does not list its models", response)
+        try:
+            return [_read_model(card) for card in orjson.loads(response.body)["data"]]
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ServerError(
+                f"{without_password(self.base_url)} does not speak the OpenAI API: /v1/models did "
+                "not return a list of models; check that the URL ends in /v1"
+            ) from error
 
     async def load_adapter(self, name: str, path: Path | str) -> None:
         """Load a LoRA adapter; requests then use its name in place of the model's.
@@ -128,7 +155,17 @@ class VLLMServer:
         Raises:
             ServerError: if the server does not load it.
         """
-        await self._admin.load_adapter(name, _adapter_folder(path, check=self.owned))
+        folder = _adapter_folder(path, check=self.owned)
+        loaded = await self._find_adapter(name)
+        if loaded is not None and loaded.root == folder:
+            return
+        body = {"lora_name": name, "lora_path": folder, "load_inplace": loaded is not None}
+        response = await self._admin.post("/v1/load_lora_adapter", body, seconds=_LOAD_TIMEOUT)
+        if response.status == 200:
+            return
+        loaded = await self._find_adapter(name)  # another client may have loaded it meanwhile
+        if loaded is None or loaded.root != folder:
+            raise self._admin.refusal(f"did not load the adapter {name} from {folder}", response)
 
     async def unload_adapter(self, name: str) -> None:
         """Unload a LoRA adapter, if it is loaded.
@@ -136,7 +173,9 @@ class VLLMServer:
         Raises:
             ServerError: if the server does not unload it.
         """
-        await self._admin.unload_adapter(name)
+        response = await self._admin.post("/v1/unload_lora_adapter", {"lora_name": name})
+        if response.status != 200 and await self._find_adapter(name) is not None:
+            raise self._admin.refusal(f"did not unload the adapter {name}", response)
 
     async def metrics(self) -> ServerMetrics:
         """Read the server's counters since it started.
@@ -144,30 +183,28 @@ class VLLMServer:
         Raises:
             ServerError: if the server does not report them.
         """
-        return ServerMetrics.parse(await self._admin.metrics())
+        response = await self._admin.get("/metrics")
+        if response.status != 200:
+            raise self._admin.refusal("has no metrics", response)
+        return ServerMetrics.parse(response.body.decode(errors="replace"))
 
     async def structured_outputs(self) -> bool:
         """Whether the server enforces structured outputs; tried once, with a few tokens.
+
+        A server may accept the field and ignore it.
 
         Raises:
             ServerError: if the server does not answer.
         """
         if self._structured is None:
-            self._structured = await self._admin.enforces_choice(self.name)
+            self._structured = await self._enforces_choice()
         return self._structured
 
     def failure(self, what: str = "has died") -> ServerError:
         """Build the error for a server that was started here and failed."""
         assert self.spec is not None
         assert self._process is not None
-        return server_error(
-            self.spec,
-            what,
-            argv=self._argv,
-            lines=self._process.last_lines(),
-            log=self._process.log,
-            exit_status=self._process.exit_status,
-        )
+        return server_error(self.spec, what, self._argv, self._process)
 
     async def stop(self) -> None:
         """Stop the server and all its processes, if it was started here."""
@@ -177,6 +214,29 @@ class VLLMServer:
         finally:
             if self._process is not None:
                 await self._process.stop()
+
+    async def _find_adapter(self, name: str) -> ServedModel | None:
+        return next((model for model in await self.models() if model.id == name), None)
+
+    async def _enforces_choice(self) -> bool:
+        choice = "zyxw"  # no model writes this unless it is forced to
+        body = {
+            "model": self.name,
+            "messages": [{"role": "user", "content": "Say hello."}],
+            "temperature": 0.0,
+            "max_tokens": 16,
+            "structured_outputs": {"choice": [choice]},
+        }
+        response = await self._admin.post("/v1/chat/completions", body, seconds=_LOAD_TIMEOUT)
+        if response.status in (400, 422, 501):
+            return False
+        if response.status != 200:
+            raise self._admin.refusal("does not answer", response)
+        try:
+            reply = orjson.loads(response.body)["choices"][0]["message"]["content"]
+        except (ValueError, LookupError, TypeError):
+            return False
+        return bool(reply == choice)
 
 
 async def attach(
@@ -195,16 +255,15 @@ async def attach(
     """
     base_url = base_url.rstrip("/")
     base_url = base_url if base_url.endswith("/v1") else f"{base_url}/v1"
-    admin = Admin(base_url, api_key, tls)
+    server = VLLMServer(base_url, "", api_key=api_key, tls=tls)
     try:
-        models = await admin.models()
-    finally:
-        await admin.aclose()
-    base = next((model for model in models if model.parent is None), None)
-    if base is None:
-        raise ServerError(f"the server at {without_password(base_url)} serves no model")
-    server = VLLMServer(base_url, base.id, api_key=api_key, tls=tls)
-    server.context = base.max_model_len
+        base = next((model for model in await server.models() if model.parent is None), None)
+        if base is None:
+            raise ServerError(f"the server at {without_password(base_url)} serves no model")
+    except BaseException:
+        await server.stop()
+        raise
+    server.name, server.context = base.id, base.max_model_len
     return server
 
 
@@ -217,3 +276,9 @@ def _adapter_folder(path: Path | str, *, check: bool) -> str:
             "file"
         )
     return str(folder)
+
+
+def _read_model(card: dict[str, Any]) -> ServedModel:
+    return ServedModel(
+        str(card["id"]), card.get("root"), card.get("parent"), card.get("max_model_len")
+    )

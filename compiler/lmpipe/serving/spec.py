@@ -63,11 +63,7 @@ class AdapterLimits:
 
     @classmethod
     def holding(cls, *, rank: int, count: int) -> AdapterLimits:
-        """Return limits that allow adapters of any rank up to `rank`.
-
-        Raises:
-            ConfigError: if vLLM does not serve adapters of that rank.
-        """
+        """Return limits that allow adapters of any rank up to `rank`; see the class for errors."""
         fitting = (known for known in LORA_RANKS if known >= rank)
         return cls(rank=next(fitting, rank), count=count)
 
@@ -122,7 +118,12 @@ class ServerSpec:
         object.__setattr__(self, "env", MappingProxyType(dict(self.env)))
         if not self.model:
             raise ConfigError("ServerSpec needs a model: give a folder or a hub name")
-        self._check_numbers()
+        check_fields(self, "port", minimum=0, maximum=65535, integer=True)
+        check_fields(self, "memory", above=0, maximum=1, optional=True)
+        check_fields(self, "tensor_parallel", "data_parallel", minimum=1, integer=True)
+        check_fields(self, "context", minimum=1, integer=True, optional=True)
+        if self.devices:
+            self._check_devices()
         for argument in self.args:
             flag = argument.partition("=")[0].replace("_", "-")
             if flag in _FIELD_OF_FLAG:
@@ -131,19 +132,14 @@ class ServerSpec:
                     f"{_FIELD_OF_FLAG[flag]}= instead"
                 )
 
-    def _check_numbers(self) -> None:
-        check_fields(self, "port", minimum=0, maximum=65535, integer=True)
-        check_fields(self, "memory", above=0, maximum=1, optional=True)
-        check_fields(self, "tensor_parallel", "data_parallel", minimum=1, integer=True)
-        check_fields(self, "context", minimum=1, integer=True, optional=True)
-        if self.devices:
-            check_numbers("ServerSpec", "devices", self.devices, minimum=0, integer=True)
-            if len(self.devices) < self.device_count:
-                raise ConfigError(
-                    f"ServerSpec({self.model!r}): tensor_parallel={self.tensor_parallel} and "
-                    f"data_parallel={self.data_parallel} need {self.device_count} GPUs, but "
-                    f"devices names {len(self.devices)}"
-                )
+    def _check_devices(self) -> None:
+        check_numbers("ServerSpec", "devices", self.devices, minimum=0, integer=True)
+        if len(self.devices) < self.device_count:
+            raise ConfigError(
+                f"ServerSpec({self.model!r}): tensor_parallel={self.tensor_parallel} and "
+                f"data_parallel={self.data_parallel} need {self.device_count} GPUs, but "
+                f"devices names {len(self.devices)}"
+            )
 
     def of_weights(self, folder: Path, name: str) -> ServerSpec:
         """Return the spec of a server for other weights of the same model, on a free port."""
@@ -175,11 +171,9 @@ class ServerSpec:
             return self.host == "localhost"
 
     def argv(self, command: Sequence[str], port: int) -> list[str]:
-        """Return the whole command line. It holds no secret.
+        """Return the whole command line, which holds no secret.
 
-        Args:
-            command: the command that runs vLLM, up to its flags.
-            port: the port to listen on.
+        `command` runs vLLM, up to its flags; `port` is the port to listen on.
         """
         # `vllm serve` takes the model as its first argument; the module takes it as a flag.
         folder = os.path.expanduser(self.model)
@@ -202,11 +196,9 @@ class ServerSpec:
         return [*argv, *self.args]
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment variables to start the server with.
+        """Return the caller's environment `base` with the variables of the server.
 
-        Args:
-            base: the caller's environment. Variables that configure the caller's Python are
-                dropped, because the server may run on another one.
+        Variables that configure the caller's Python are dropped: the server may run on another.
         """
         dropped = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "__PYVENV_LAUNCHER__")
         environment = {name: value for name, value in base.items() if name not in dropped}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,20 @@ from lmpipe.serving.find import find_vllm
 from lmpipe.serving.process import GuardedProcess, log_file
 from lmpipe.serving.server import VLLMServer
 from lmpipe.serving.spec import KEY_VARIABLE, ServerSpec
-from lmpipe.serving.startup_stages import stage_of
 
 _POLL_INTERVAL = 0.2  # seconds between health checks while a server starts
+
+# Lines of vLLM's log, and the stages of its startup that they report.
+_STAGES = (
+    (re.compile(r"\bversion (\d[\w.]*)"), "vLLM {}"),
+    (re.compile(r"Resolved architecture: (\w+)"), "architecture {}"),
+    (re.compile(r"Initializing a V1 LLM engine"), "starting its engine"),
+    (re.compile(r"Starting to load model"), "loading its weights"),
+    (re.compile(r"Loading \w+ checkpoint shards: +(\d+)%"), "loading its weights, {} %"),
+    (re.compile(r"KV cache size: ([\d,]+) tokens"), "KV cache for {} tokens"),
+    (re.compile(r"Capturing CUDA graph|Dynamo bytecode transform"), "compiling for this GPU"),
+    (re.compile(r"Starting vLLM server|Available routes are"), "starting its HTTP server"),
+)
 
 
 async def start_server(
@@ -56,14 +68,12 @@ async def start_server(
         async with asyncio.timeout(timeout):
             await _wait_until_healthy(server, process, on_progress or (lambda _: None))
             await _check_identity(server)
-    except BaseException as error:
-        timed_out = isinstance(error, TimeoutError)
-        failure = (
-            server.failure(f"did not answer within {timeout:g} seconds") if timed_out else None
-        )
+    except TimeoutError as error:
+        failure = server.failure(f"did not answer within {timeout:g} seconds")
         await server.stop()
-        if failure is not None:
-            raise failure from error
+        raise failure from error
+    except BaseException:
+        await server.stop()
         raise
     return server
 
@@ -106,7 +116,7 @@ async def _wait_until_healthy(
     last = None
     while True:
         for line in process.new_lines():
-            stage = stage_of(line)
+            stage = _stage_of(line)
             if stage is not None and stage != last:
                 report(stage)
                 last = stage
@@ -115,6 +125,14 @@ async def _wait_until_healthy(
         if await server.healthy():
             return
         await asyncio.sleep(_POLL_INTERVAL)
+
+
+def _stage_of(line: str) -> str | None:
+    """Return the startup stage that a log line reports, in a few words, or None."""
+    for pattern, words in _STAGES:
+        if match := pattern.search(line):
+            return words.format(*match.groups())
+    return None
 
 
 async def _check_identity(server: VLLMServer) -> None:
