@@ -13,31 +13,20 @@ from lmpipe.weights.trainer import Trainer
 def check_student(student: LM, trainer: Trainer, *, full: bool, served: Container[str]) -> None:
     """Check that a trainer's result can be used where the student runs.
 
-    Args:
-        student: the LM whose weights are trained.
-        trainer: the trainer.
-        full: whether full weights are trained.
-        served: the names of the LMs that lmpipe serves.
+    `full` says whether full weights are trained; `served` has the names of the LMs that lmpipe
+    serves.
 
     Raises:
         RecipeError: if it cannot.
     """
     if trainer.hosted:
-        _check_hosted(student)
-    else:
-        _check_local(student, full=full, served=served)
-
-
-def _check_hosted(student: LM) -> None:
-    if student.provider == "local" or is_served(student):
-        raise RecipeError(
-            f"a hosted trainer trains at a provider, but {student.model} runs on this machine and "
-            "could not use the result: use a student openai/…, or train here, with "
-            "Recipe(trainer=lmpipe.LocalTrainer())"
-        )
-
-
-def _check_local(student: LM, *, full: bool, served: Container[str]) -> None:
+        if student.provider == "local" or is_served(student):
+            raise RecipeError(
+                f"a hosted trainer trains at a provider, but {student.model} runs on this machine "
+                "and could not use the result: use a student openai/…, or train here, with "
+                "Recipe(trainer=lmpipe.LocalTrainer())"
+            )
+        return
     if student.provider == "openai" and student.base_url is None:
         raise RecipeError(
             f"only its provider has the weights of {student.model}: train them there, with "

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmpipe.compiling.baselines import baselines
 from lmpipe.compiling.final_test import run_test, score_on_train
 from lmpipe.compiling.load_recipe import load_recipe
-from lmpipe.compiling.provisioning import Provisioning
+from lmpipe.compiling.plan import baselines
+from lmpipe.compiling.provisioning import provision
 from lmpipe.compiling.recipe import PreparedRecipe, Recipe, prepare
 from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_racing
 from lmpipe.compiling.run_folder import Artifact, RunWriter, open_run, read_artifact
@@ -86,8 +86,7 @@ async def acompile(
     watching = Watchers([writer, *watchers])
     try:
         with using(embedder=prepared.lms.embedder):
-            async with Provisioning(prepared, watching.note) as provisioning:
-                trainings = provisioning.trainings
+            async with provision(prepared, watching.note) as trainings:
                 run = await _search(prepared, writer, watching, trainings, concurrency)
     except asyncio.CancelledError:
         writer.update(status="interrupted")

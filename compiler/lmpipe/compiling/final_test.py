@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from lmpipe.compiling.baselines import baselines
+from lmpipe.compiling.plan import baselines
 from lmpipe.compiling.recipe import PreparedRecipe
 from lmpipe.compiling.run import TestResult
 from lmpipe.data.example import Example
@@ -29,7 +29,7 @@ async def run_test(
     if not prepared.test:
         return None, ""
     try:
-        test = await _test(task, prepared, task.best.state, ledger)
+        test = await _test(task, prepared, ledger)
     except BudgetExhaustedError as error:
         task.note("budget exhausted", message=str(error))
         return None, f"{error}; the test was skipped"
@@ -39,26 +39,12 @@ async def run_test(
     return test, ""
 
 
-async def _test(
-    task: Task, prepared: PreparedRecipe, state: ProgramState, ledger: Ledger
-) -> TestResult:
-    """Test the baselines and the result on the same examples, as many as the budget allows.
-
-    Raises:
-        BudgetExhaustedError: if the budget allows none.
-    """
-    task.progress.phase = "test"
-    states = {**baselines(task.program.state()), "compiled": state}
+async def _test(task: Task, prepared: PreparedRecipe, ledger: Ledger) -> TestResult:
+    """Test the baselines and the result on the same examples, as many as the budget allows."""
+    task.phase = "test"
+    states = {**baselines(task.program.state()), "compiled": task.best.state}
     distinct = {item.hash: (name, item) for name, item in reversed(states.items())}
-    lms, metric = prepared.lms, prepared.recipe.metric
-    programs = [task.program.bind(item) for _, item in distinct.values()]
-    worst = sum(
-        (
-            worst_run(program, [lms.student], metric, lms.judge, lms.embedder)
-            for program in programs
-        ),
-        Spend(),
-    )
+    worst = sum((_worst(task, prepared, item) for _, item in distinct.values()), Spend())
     rows: dict[str, list[Row]] = {key: [] for key in distinct}
 
     async def score(block: Sequence[Example], first: int) -> None:
@@ -73,12 +59,8 @@ async def _test(
     baseline = max(names, key=lambda name: evaluations[name].score)
     pairs = zip(evaluations["compiled"].values, evaluations[baseline].values, strict=True)
     differences = [after - before for after, before in pairs]
-    return TestResult(
-        evaluations,
-        baseline,
-        sum(differences) / len(differences),
-        paired_interval(differences),
-    )
+    difference = sum(differences) / len(differences)
+    return TestResult(evaluations, baseline, difference, paired_interval(differences))
 
 
 async def score_on_train(
@@ -94,10 +76,8 @@ async def score_on_train(
     examples = [example for example in drawn if not is_shown(example, state)][:most]
     if not examples:
         return None, ""
-    task.progress.phase = "train"
-    lms = prepared.lms
-    program, metric = task.program.bind(state), prepared.recipe.metric
-    worst = worst_run(program, [lms.student], metric, lms.judge, lms.embedder)
+    task.phase = "train"
+    worst = _worst(task, prepared, state)
     room = ledger.room(worst)
     if room is not None and room < min(_MIN_EXAMPLES, len(examples)):
         note = "the budget was too small to score the result on training examples"
@@ -127,17 +107,19 @@ def is_shown(example: Example, state: ProgramState) -> bool:
     return False
 
 
+def _worst(task: Task, prepared: PreparedRecipe, state: ProgramState) -> Spend:
+    """The maximum spend of one run with a state, and of its metric."""
+    lms, metric = prepared.lms, prepared.recipe.metric
+    return worst_run(task.program.bind(state), [lms.student], metric, lms.judge, lms.embedder)
+
+
 async def _as_many_as_fit(
     examples: Sequence[Example],
     worst: Spend,
     ledger: Ledger,
     score: Callable[[Sequence[Example], int], Awaitable[None]],
 ) -> None:
-    """Score as many examples as the budget allows.
-
-    Raises:
-        BudgetExhaustedError: if the budget allows none.
-    """
+    """Score as many examples as the budget allows; if it allows none, it is exhausted."""
     done = 0
     # Runs usually cost less than their worst case, so after a block the budget may allow more.
     while done < len(examples):

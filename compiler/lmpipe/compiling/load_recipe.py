@@ -22,7 +22,10 @@ def load_recipe(target: str | Path) -> Recipe:
     Raises:
         RecipeError: if the file is missing or fails, or has no such recipe.
     """
-    path, name = _parse_target(str(target))
+    file, colon, name = str(target).rpartition(":")
+    if not (colon and file.endswith(".py")):
+        file, name = str(target), "recipe"
+    path = Path(file)
     if not path.is_file():
         raise RecipeError(f"no such file: {path}")
     for folder in (str(path.resolve().parent), str(Path.cwd())):
@@ -49,10 +52,3 @@ def load_recipe(target: str | Path) -> Recipe:
             f"`{name} = lmpipe.Recipe(program=…, train=…, metric=…)` to it"
         )
     return recipe if recipe.name else recipe.replace(name=path.stem)
-
-
-def _parse_target(target: str) -> tuple[Path, str]:
-    file, colon, name = target.rpartition(":")
-    if colon and file.endswith(".py"):
-        return Path(file), name
-    return Path(target), "recipe"

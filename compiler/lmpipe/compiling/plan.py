@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lmpipe.compiling.baselines import baselines
 from lmpipe.lm.spend import Spend
 from lmpipe.metrics import AnyMetric, metric_calls
 from lmpipe.modules.module import Module
@@ -16,17 +16,12 @@ from lmpipe.optimize.engine.worst_case import (
     worst_pool,
     worst_run,
 )
+from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of a compile.
-
-    Args:
-        label: its name, for people.
-        runs: the maximum number of program runs.
-        worst: the maximum spend.
-    """
+    """A phase of a compile: its maximum number of program runs and its maximum spend."""
 
     label: str
     runs: int
@@ -69,6 +64,18 @@ class Plan:
         return sum((phase.worst for phase in self.phases), Spend())
 
 
+def baselines(declared: ProgramState) -> Mapping[str, ProgramState]:
+    """Return the program as declared and, if that differs, with constrained outputs, by name.
+
+    Every compile scores these states before it searches.
+    """
+    found = {"as declared": declared}
+    constrained = declared.map(constrained=True)
+    if constrained != declared:
+        found["constrained"] = constrained
+    return found
+
+
 def make_plan(
     program: Module,
     *,
@@ -82,15 +89,7 @@ def make_plan(
 ) -> Plan:
     """Plan a compile.
 
-    Args:
-        program: the program as declared.
-        teacher_program: the program that makes the rollouts, if it is another one.
-        metric: the metric.
-        optimizer: the optimizer.
-        lms: the LMs, by role.
-        sizes: the sizes of the program and of its training and validation sets.
-        test: the number of test examples.
-        train_check: the number of training examples that the result is scored on.
+    `test` and `train_check` are the numbers of examples that the result is scored on.
     """
     cost = optimizer.cost(sizes)
     base, per_result = len(baselines(program.state())), cost.per_result

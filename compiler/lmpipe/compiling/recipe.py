@@ -119,12 +119,8 @@ class PreparedRecipe:
     """A recipe whose parts are read, checked and fingerprinted.
 
     Args:
-        recipe: the recipe.
-        optimizer: its optimizer.
-        train: examples to learn from.
-        val: examples to compare candidates on.
-        test: examples of the final comparison; may be empty.
         lms: the LMs, by role; there is a judge only if the metric asks one.
+        test: examples of the final comparison; may be empty.
         identity: everything that decides the result, as JSON without secrets.
     """
 
@@ -210,15 +206,8 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
     )
     if recipe.budget.usd is not None:
         _check_prices(recipe, lms)
-    return PreparedRecipe(
-        recipe=recipe,
-        optimizer=optimizer,
-        lms=lms,
-        train=tuple(train),
-        val=tuple(val),
-        test=tuple(test),
-        identity=_identity(recipe, optimizer, lms, train, val, test),
-    )
+    identity = _identity(recipe, optimizer, lms, {"train": train, "val": val, "test": test})
+    return PreparedRecipe(recipe, optimizer, lms, tuple(train), tuple(val), tuple(test), identity)
 
 
 def _check_prices(recipe: Recipe, lms: LMRoles) -> None:
@@ -264,25 +253,15 @@ def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]
 
 
 def _identity(
-    recipe: Recipe,
-    optimizer: Optimizer,
-    lms: LMRoles,
-    train: Sequence[Example],
-    val: Sequence[Example],
-    test: Sequence[Example],
+    recipe: Recipe, optimizer: Optimizer, lms: LMRoles, data: Mapping[str, Sequence[Example]]
 ) -> dict[str, Any]:
-    teacher_program = recipe.teacher_program
+    teacher_program, predictors = recipe.teacher_program, recipe.program.predictors()
+    signatures = {path: predictor.spec.describe() for path, predictor in predictors.items()}
     return {
-        "program": {
-            **_program_identity(recipe.program),
-            "signatures": {
-                path: predictor.spec.describe()
-                for path, predictor in recipe.program.predictors().items()
-            },
-        },
+        "program": {**_program_identity(recipe.program), "signatures": signatures},
         "data": {
             name: {"rows": len(rows), "fingerprint": fingerprint(rows)}
-            for name, rows in (("train", train), ("val", val), ("test", test))
+            for name, rows in data.items()
         },
         "metric": {
             "name": metric_name(recipe.metric),

@@ -51,12 +51,7 @@ class TestResult:
 
 @dataclass(frozen=True)
 class Saved:
-    """The program runs that racing saved.
-
-    Args:
-        runs: the runs on validation examples that dropped candidates did not need.
-        of: the runs that all candidates would have needed without racing.
-    """
+    """The program runs that racing saved, of those that all candidates would have needed."""
 
     runs: int
     of: int

@@ -26,13 +26,7 @@ MANIFEST_FORMAT = 1
 
 @dataclass(frozen=True)
 class Artifact:
-    """A run folder that was read and checked.
-
-    Args:
-        path: the folder.
-        manifest: the content of `manifest.json`.
-        state: the learned state.
-    """
+    """A run folder that was read and checked: its manifest and the learned state."""
 
     path: Path
     manifest: Mapping[str, Any]
@@ -121,12 +115,7 @@ class RunWriter:
     """Writes a run folder while the compile runs.
 
     A resumed run writes the files again from the start: it replays its calls from the cache and
-    so writes the same lines.
-
-    Args:
-        folder: the run folder.
-        lock: its lock, held by this process.
-        manifest: the entries that are known at the start.
+    so writes the same lines. `manifest` has the entries that are known at the start.
     """
 
     def __init__(self, folder: Path, lock: FolderLock, manifest: Mapping[str, Any]) -> None:
@@ -161,26 +150,20 @@ class RunWriter:
         """Progress is not written."""
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
+        evaluation, standing = candidate.evaluation, candidate.standing()
         line = {
             "number": candidate.number,
             "name": candidate.name,
             "state": candidate.state.to_json(),
             "hash": candidate.state.hash,
             "best": best,
-            **candidate.standing(),
-            **candidate.evaluation.summary(),
-            "spend": candidate.evaluation.spend.to_json(),
+            **standing,
+            **evaluation.summary(),
+            "spend": evaluation.spend.to_json(),
         }
         self._append("candidates.jsonl", line)
-        self.note(
-            "candidate",
-            {
-                "number": candidate.number,
-                "score": candidate.score,
-                "examples": len(candidate.evaluation.rows),
-                **candidate.standing(),
-            },
-        )
+        event = {"number": candidate.number, "score": candidate.score}
+        self.note("candidate", {**event, "examples": len(evaluation.rows), **standing})
 
     def rollout(self, rollout: Rollout) -> None:
         self._append("traces.jsonl", rollout.to_json())

@@ -29,12 +29,8 @@ def attach_weights(
 ) -> None:
     """Let a runtime load the weights of a run folder when they are requested.
 
-    Args:
-        state: the learned state.
-        folder: the run folder.
-        runtime: the runtime; it manages the servers and adapters from now on.
-        servers: specs for LMs without a URL.
-        lms: LMs that may have no URL.
+    The runtime manages the servers and adapters from now on. `lms` may have no URL; `servers`
+    are the specs of their servers.
 
     Raises:
         ArtifactError: if the weights are not those of the learned state.
@@ -62,11 +58,10 @@ def attach_weights(
 def copy_weights(
     state: ProgramState, trainings: Trainings | None, folder: Path
 ) -> dict[str, dict[str, Any]]:
-    """Copy the weights of a state into a run folder.
+    """Copy the weights of a state into a run folder, and return the manifest's entry.
 
-    Returns:
-        The manifest's entry: for each predictor with trained weights, their base model, their
-        training and whether they are in the folder.
+    The entry has, for each predictor with trained weights, their base model, their training and
+    whether they are in the folder.
     """
     entries: dict[str, Any] = {}
     for path, item in state.predictors.items():
@@ -90,9 +85,7 @@ def weights_path(folder: Path, predictor: str) -> Path:
 
 def adapters_of(state: ProgramState) -> dict[str, AdapterRef]:
     """Return the adapters of a state, by predictor path."""
-    return {
-        path: item.adapter for path, item in state.predictors.items() if item.adapter is not None
-    }
+    return {path: item.adapter for path, item in state.predictors.items() if item.adapter}
 
 
 def _read_adapters(state: ProgramState, folder: Path) -> dict[str, AdapterFolder]:

@@ -23,12 +23,8 @@ def server_specs(prepared: PreparedRecipe) -> dict[str, ServerSpec]:
     lms = prepared.lms
     teachers = getattr(prepared.optimizer, "teachers", ())
     used = (lms.student, lms.teacher, lms.proposer, lms.judge, *teachers, lms.embedder)
-    return specs_of(
-        [lm for lm in used if lm is not None],
-        prepared.recipe.servers,
-        with_adapters=[lms.student],
-        limits=limits,
-    )
+    needed = [lm for lm in used if lm is not None]
+    return specs_of(needed, prepared.recipe.servers, with_adapters=[lms.student], limits=limits)
 
 
 def specs_of(
@@ -40,11 +36,8 @@ def specs_of(
 ) -> dict[str, ServerSpec]:
     """Return the specs of the servers of LMs without a URL, by LM name.
 
-    Args:
-        lms: the LMs; those with a URL are left out.
-        servers: the given specs; other LMs get the defaults.
-        with_adapters: the LMs whose servers get the adapter limits, unless their spec has some.
-        limits: the adapter limits; None for no adapters.
+    LMs without a spec in `servers` get the defaults. The servers of the LMs in `with_adapters`
+    get the adapter limits, unless their spec has some.
     """
     given = {spec.name or spec.model: spec for spec in servers}
     specs = {
@@ -69,15 +62,10 @@ def with_local_model(specs: Mapping[str, ServerSpec]) -> dict[str, ServerSpec]:
 def server_schedule(prepared: PreparedRecipe) -> list[str]:
     """Describe when servers and trainings run; empty without servers and trainings."""
     specs, lms, trainings = server_specs(prepared), prepared.lms, len(prepared.trainings)
-    student = [model for model in [lms.student.model] if model in specs]
-    teacher = [model for model in [lms.teacher.model] if model in specs]
-    phases: list[tuple[str, list[str]]] = []
-    if student:
-        phases.append(("baselines", student))
-    if teacher:
-        phases.append(("rollouts", teacher))
+    used = [("baselines", lms.student.model), ("rollouts", lms.teacher.model)]
+    phases = [(label, [model]) for label, model in used if model in specs]
     if trainings:
         phases.append((f"training of {trainings} sets of weights", []))
-    if student:
-        phases.append(("search and test", student))
+    if lms.student.model in specs:
+        phases.append(("search and test", [lms.student.model]))
     return Fleet(specs).schedule(phases) if phases else []
