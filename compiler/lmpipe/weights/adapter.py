@@ -58,9 +58,7 @@ class AdapterFolder:
     """A LoRA adapter on disk.
 
     Args:
-        folder: the folder of its two files.
-        hash: the hash of its weights and of the configuration that changes their effect, as 64
-            hexadecimal digits.
+        hash: the hash of its weights and of the configuration that changes their effect.
         rank: its rank; the highest if layers differ.
         targets: the layers that it changes, by the ends of their names.
         base_model: the base model that its configuration names.
@@ -86,13 +84,17 @@ def read_adapter(folder: Path) -> AdapterFolder:
     ranks = {shape[0] for shape in pairs.values() if shape}
     if not ranks:
         raise ArtifactError(f"{weights} holds no LoRA weights")
+    try:
+        sha256 = file_sha256(weights)
+    except OSError as error:
+        raise ArtifactError(f"{weights} cannot be read: {error.strerror or error}") from error
     targets = {name.partition(".lora_A.")[0].rpartition(".")[2] for name in pairs}
     effective = {key: config[key] for key in _EFFECTIVE if config.get(key)}
     if isinstance(effective.get("target_modules"), list):
         effective["target_modules"] = sorted(effective["target_modules"])
     return AdapterFolder(
         folder=folder,
-        hash=digest({"config": effective, "weights": _hash_weights(weights)}),
+        hash=digest({"config": effective, "weights": sha256}),
         rank=max(ranks),
         targets=tuple(sorted(targets)),
         base_model=str(config.get("base_model_name_or_path") or ""),
@@ -100,14 +102,10 @@ def read_adapter(folder: Path) -> AdapterFolder:
 
 
 def check_for_vllm(adapter: AdapterFolder, max_rank: int) -> None:
-    """Check that vLLM can serve an adapter.
-
-    Args:
-        adapter: the adapter.
-        max_rank: the server's `--max-lora-rank`.
+    """Check that a vLLM server with `--max-lora-rank` `max_rank` can serve an adapter.
 
     Raises:
-        ArtifactError: if vLLM cannot serve it.
+        ArtifactError: if it cannot.
     """
     if adapter.rank > max_rank:
         raise ArtifactError(
@@ -141,24 +139,15 @@ def read_safetensors_header(path: Path) -> dict[str, tuple[int, ...]]:
             if length > min(_MAX_HEADER, size - 8):
                 raise ValueError("its header is longer than the file")
             header = orjson.loads(file.read(length))
-        tensors = {name: value for name, value in header.items() if name != "__metadata__"}
-        ends = [int(value["data_offsets"][1]) for value in tensors.values()]
+        header.pop("__metadata__", None)
+        ends = [int(tensor["data_offsets"][1]) for tensor in header.values()]
         if max(ends, default=0) != size - 8 - length:
             raise ValueError("its size does not match its header")
-        return {
-            name: tuple(int(extent) for extent in value["shape"]) for name, value in tensors.items()
-        }
+        return {name: tuple(map(int, tensor["shape"])) for name, tensor in header.items()}
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
         raise ArtifactError(f"{path} is not a complete safetensors file ({error})") from error
-
-
-def _hash_weights(path: Path) -> str:
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _weights_file(folder: Path) -> Path:

@@ -25,12 +25,7 @@ _TIMEOUT = 120.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class TrainingEnvironment:
-    """A Python that can train.
-
-    Args:
-        python: its executable.
-        versions: the versions of its training packages.
-    """
+    """The executable of a Python that can train, and the versions of its training packages."""
 
     python: Path
     versions: dict[str, str]

@@ -33,8 +33,6 @@ class FineTuningApi:
         key: the API key; it never appears in messages.
         model: the base model, for messages.
         timeout: the maximum time for one response, in seconds.
-        retry: retry attempts and backoff for an unavailable server.
-        sleep: waits for a number of seconds.
 
     Raises:
         TrainingError: if the URL or the key is not valid.
@@ -77,11 +75,9 @@ class FineTuningApi:
         return self._field(response, "id")
 
     async def create(self, order: Mapping[str, Any], mark: str) -> str:
-        """Start a job unless one with the same mark exists, and return its id.
+        """Start a job, and return its id; `order` has the model, files and hyperparameters.
 
-        Args:
-            order: the request body: model, files and hyperparameters.
-            mark: identifies the job, so that it is never started and paid for twice.
+        A job with the same mark is found again, so that it is never started and paid for twice.
         """
         body = orjson.dumps({**order, "metadata": {"lmpipe_job": mark}})
 
@@ -95,8 +91,7 @@ class FineTuningApi:
 
     async def job(self, job_id: str) -> dict[str, Any]:
         """Fetch the state of a job."""
-        path = f"/fine_tuning/jobs/{quote(job_id, safe='')}"
-        return await self._retrying(partial(self._request, self._json, "GET", path))
+        return await self._get(f"/fine_tuning/jobs/{quote(job_id, safe='')}")
 
     async def metrics(self, job_id: str, *, all_pages: bool) -> list[dict[str, Any]]:
         """Fetch a job's metrics events, ordered by step: the last page, or all pages."""
@@ -104,7 +99,7 @@ class FineTuningApi:
         after = ""
         while True:
             path = f"/fine_tuning/jobs/{quote(job_id, safe='')}/events?limit={_PAGE}{after}"
-            page = await self._retrying(partial(self._request, self._json, "GET", path))
+            page = await self._get(path)
             events = _items(page)
             found += [
                 event["data"]
@@ -127,12 +122,10 @@ class FineTuningApi:
     async def _find(self, mark: str) -> str:
         """Return the id of the job with a mark, unless it failed or was cancelled; else ""."""
         try:
-            path = f"/fine_tuning/jobs?limit={_PAGE}"
-            page = await self._request(self._json, "GET", path)
-        except LMUnavailableError:
-            raise
+            page = await self._request(self._json, "GET", f"/fine_tuning/jobs?limit={_PAGE}")
         except LMError as error:
-            if error.status in (404, 405, 501):  # the server does not list jobs
+            unavailable = isinstance(error, LMUnavailableError)
+            if not unavailable and error.status in (404, 405, 501):  # the server lists no jobs
                 return ""
             raise
         for job in _items(page):
@@ -140,6 +133,9 @@ class FineTuningApi:
             if marked and job.get("status") not in ("failed", "cancelled"):
                 return self._field(job, "id")
         return ""
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        return await self._retrying(partial(self._request, self._json, "GET", path))
 
     async def _retrying(self, call: Callable[[], Awaitable[T]]) -> T:
         clock = asyncio.get_running_loop().time

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from lmpipe.errors import RecipeError, TrainingError
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.canonical_json import pretty_json
@@ -27,6 +25,7 @@ from lmpipe.weights.job_folder import (
     install_result,
     open_work_folder,
     prepare_job,
+    read_object,
 )
 from lmpipe.weights.row_file import read_row_file
 from lmpipe.weights.rows import row_from_json, rows_to_jsonl
@@ -140,7 +139,7 @@ class HostedTrainer:
 
     async def _start(self, api: FineTuningApi, prepared: PreparedJob, work: Path) -> str:
         """Start the provider's job and return its id, which is saved before anything waits."""
-        saved = _read_ids(work)
+        saved: dict[str, str] = read_object(_ids_file(work))
         if "job" in saved:
             return saved["job"]
         settings = prepared.job.settings
@@ -180,10 +179,9 @@ class HostedTrainer:
 
 def _hyperparameters(settings: TrainingSettings) -> dict[str, Any]:
     numbers: dict[str, Any] = {"n_epochs": int(settings.epochs), "batch_size": settings.batch}
+    kind = "supervised"
     if settings.method == "dpo":
         kind, numbers["beta"] = "dpo", settings.beta
-    else:
-        kind = "supervised"
     method = {"type": kind, kind: {"hyperparameters": numbers}}
     return {"seed": settings.seed % 2**31, "method": method}
 
@@ -239,14 +237,6 @@ def _progress(state: Mapping[str, Any], metrics: list[dict[str, Any]]) -> Traini
 def _ids_file(work: Path) -> Path:
     """The file with the provider's ids of uploaded files and of the job."""
     return work / "hosted.json"
-
-
-def _read_ids(work: Path) -> dict[str, str]:
-    try:
-        value = orjson.loads(_ids_file(work).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _save_ids(work: Path, ids: Mapping[str, str]) -> None:

@@ -31,7 +31,6 @@ class PreparedJob:
     """A job whose inputs are read, checked and hashed.
 
     Args:
-        job: the job.
         base: the base `model` and its `revision`.
         rows_hash: the SHA-256 of the row file.
         held_out: the positions of the held-out rows.
@@ -83,10 +82,7 @@ class PreparedJob:
 def prepare_job(job: TrainingJob, *, server: str = "") -> PreparedJob:
     """Check a job as far as possible without a training environment.
 
-    Args:
-        job: the job.
-        server: the URL of the server that trains, which has its own model names; empty for this
-            machine.
+    A `server` that trains has its own model names; it is empty for this machine.
 
     Raises:
         TrainingError: if the base model's folder is missing or not valid.
@@ -136,7 +132,7 @@ def open_work_folder(prepared: PreparedJob) -> Iterator[Path]:
         )
     try:
         with disk_errors(work):
-            if _read_hash(work / "job.json") != prepared.hash:
+            if read_object(work / "job.json").get("hash") != prepared.hash:
                 _clear(work)
             write_file(work / "job.json", pretty_json(prepared.to_json()))
         yield work
@@ -144,13 +140,13 @@ def open_work_folder(prepared: PreparedJob) -> Iterator[Path]:
         lock.release()
 
 
-def _read_hash(path: Path) -> str:
-    """Return the hash in a job file, or an empty string."""
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; empty if the file is missing or damaged."""
     try:
         value = orjson.loads(path.read_bytes())
     except (OSError, ValueError):
-        return ""
-    return str(value.get("hash", "")) if isinstance(value, dict) else ""
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _clear(work: Path) -> None:
@@ -168,10 +164,8 @@ def install_result(
 ) -> TrainingResult:
     """Check the work folder's `result`, rename it to the job's folder and clean up.
 
-    Args:
-        prepared: the job.
-        outcome: the `curve`, `held_out`, `seconds`, `revision` and `versions` of the training.
-        model: the hosted model's name, if a provider has the weights.
+    `outcome` has the `curve`, `held_out`, `seconds`, `revision` and `versions` of the training;
+    `model` is the hosted model's name, if a provider has the weights.
 
     Raises:
         TrainingError: if there are no weights that vLLM can serve, or the disk cannot be written.
@@ -180,7 +174,9 @@ def install_result(
     with disk_errors(target):
         result.mkdir(exist_ok=True)
     try:
-        weights = _hosted_hash(prepared, model) if model else _weights_hash(result, prepared)
+        # Weights that only their provider has are identified by their name.
+        hosted = {"where": prepared.server, "model": model}
+        weights = digest(hosted) if model else _weights_hash(result, prepared)
     except ArtifactError as error:
         raise TrainingError(f"the training left no usable weights: {error}") from error
     record = {
@@ -195,10 +191,7 @@ def install_result(
             "held_out": prepared.held_out,
         },
         "settings": prepared.job.settings.to_json(),
-        "curve": outcome["curve"],
-        "held_out": outcome["held_out"],
-        "seconds": outcome["seconds"],
-        "versions": outcome["versions"],
+        **{name: outcome[name] for name in ("curve", "held_out", "seconds", "versions")},
     }
     with disk_errors(target):
         write_file(result / RECORD, pretty_json(record))
@@ -206,23 +199,16 @@ def install_result(
             shutil.copyfile(prepared.work / LOG, result / LOG)
         for file in result.iterdir():
             file.chmod(0o644)  # the server may run as another user
-        _swap(result, target, prepared.work / "replaced")
+        if target.exists():  # replaced by renaming, so that it is never half written
+            shutil.rmtree(prepared.work / "replaced", ignore_errors=True)
+            os.rename(target, prepared.work / "replaced")
+        os.rename(result, target)
     shutil.rmtree(prepared.work, ignore_errors=True)
     return _result(record, target)
 
 
-def _hosted_hash(prepared: PreparedJob, model: str) -> str:
-    """Identify weights that only their provider has."""
-    return digest({"where": prepared.server, "model": model})
-
-
 def _weights_hash(folder: Path, prepared: PreparedJob) -> str:
-    """Hash trained weights, and check that vLLM can serve them.
-
-    Raises:
-        ArtifactError: if it cannot.
-        TrainingError: if they cannot be read.
-    """
+    """Hash trained weights, and check that vLLM can serve them."""
     if prepared.job.settings.full:
         check_model_folder(folder)
         return model_hash(folder)
@@ -267,14 +253,6 @@ def disk_errors(folder: Path) -> Iterator[None]:
             f"the training cannot write to {folder.parent} ({error.strerror or error}): free space "
             "there or choose another folder, and train again; it resumes where it stopped"
         ) from error
-
-
-def _swap(result: Path, target: Path, aside: Path) -> None:
-    """Replace a folder by renaming; it is never half written."""
-    if target.exists():
-        shutil.rmtree(aside, ignore_errors=True)
-        os.rename(target, aside)
-    os.rename(result, target)
 
 
 def _result(record: Mapping[str, Any], folder: Path) -> TrainingResult:

@@ -72,10 +72,10 @@ class LocalTrainer:
         python = (await asyncio.to_thread(training_environment)).python
         with open_work_folder(prepared) as work:
             await _run_script(python, work, self._variables, on_progress)
-            return await asyncio.to_thread(_finish, prepared)
+            return await asyncio.to_thread(_install, prepared)
 
 
-def _finish(prepared: PreparedJob) -> TrainingResult:
+def _install(prepared: PreparedJob) -> TrainingResult:
     try:
         outcome = json.loads((prepared.work / "outcome.json").read_bytes())
     except (OSError, ValueError) as error:
@@ -94,12 +94,13 @@ async def _run_script(
         assert process.stdout is not None
         async for line in process.stdout:
             event = _read_event(line)
-            if event.get("event") == "failed":
+            kind = event.pop("event", None)
+            if kind == "failed":
                 failure = str(event.get("message"))
-            elif event.get("event") == "done":
+            elif kind == "done":
                 done = True
-            elif on_progress is not None and event.get("event") in ("started", "step"):
-                on_progress(_progress(event))
+            elif on_progress is not None and kind in ("started", "step"):
+                on_progress(TrainingProgress(**event))
         code = await process.wait()
     if failure:
         raise TrainingError(f"training failed: {failure} (log: {log})")
@@ -141,16 +142,6 @@ def _read_event(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}  # a library wrote to the process's standard output directly
     return event if isinstance(event, dict) else {}
-
-
-def _progress(event: dict[str, Any]) -> TrainingProgress:
-    return TrainingProgress(
-        step=event["step"],
-        steps=event["steps"],
-        loss=event.get("loss"),
-        held_out_loss=event.get("held_out_loss"),
-        seconds_left=event.get("seconds_left"),
-    )
 
 
 def _explain_death(code: int, log: Path) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from lmpipe.errors import ConfigError, DataError
-from lmpipe.foundation.canonical_json import canonical_json, digest
+from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.lm.request import Message
-from lmpipe.modules.module import Module, Predictor
+from lmpipe.modules.module import Module
 from lmpipe.state.trace import Step, Trace
 
 RowFormat = Literal["hf", "openai"]
@@ -102,7 +102,8 @@ def training_rows(program: Module, passed: Runs) -> dict[str, list[TrainingRow]]
     for path, predictor in predictors.items():
         for step in _steps(_runs_for(passed, path), path):
             if not step.error and not step.repaired:
-                found[path].setdefault(_row(predictor, step))
+                prompt, reply = predictor.conversation(step.inputs), predictor.reply(step.outputs)
+                found[path].setdefault(TrainingRow(prompt, reply))
     return {path: list(rows) for path, rows in found.items()}
 
 
@@ -132,15 +133,6 @@ def preference_rows(program: Module, passed: Runs, failed: Runs) -> dict[str, li
             if better and reply not in better:
                 pairs[path].setdefault(TrainingRow(prompt, better[0], reply))
     return {path: list(rows) for path, rows in pairs.items()}
-
-
-def rows_fingerprint(rows: Mapping[str, Sequence[TrainingRow]]) -> str:
-    """Hash the rows of all predictors."""
-    return digest({path: [row.to_json() for row in items] for path, items in rows.items()})
-
-
-def _row(predictor: Predictor, step: Step) -> TrainingRow:
-    return TrainingRow(predictor.conversation(step.inputs), predictor.reply(step.outputs))
 
 
 def _runs_for(runs: Runs, path: str) -> Sequence[Trace]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.checks import check_fields
+from lmpipe.foundation.checks import check_choice, check_fields
 from lmpipe.serving.spec import LORA_RANKS
 
 Method = Literal["sft", "dpo"]
@@ -57,11 +57,18 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", tuple(self.targets))
         self._check_numbers()
-        self._check_choice("method", self.method in get_args(Method), "sft or dpo")
-        ranks = ", ".join(map(str, LORA_RANKS))
-        self._check_choice("rank", self.rank in LORA_RANKS, f"a rank that vLLM serves: {ranks}")
-        names = all(isinstance(name, str) and name and name.isascii() for name in self.targets)
-        self._check_choice("targets", names, 'layer names such as ("q_proj", "v_proj")')
+        methods = get_args(Method)
+        check_choice("TrainingSettings", "method", self.method, methods, error=RecipeError)
+        if self.rank not in LORA_RANKS:
+            raise RecipeError(
+                f"TrainingSettings(rank={self.rank}): rank must be a rank that vLLM serves: "
+                f"{', '.join(map(str, LORA_RANKS))}"
+            )
+        if not all(isinstance(name, str) and name and name.isascii() for name in self.targets):
+            raise RecipeError(
+                f"TrainingSettings(targets={self.targets!r:.80}): targets must be layer names such "
+                'as ("q_proj", "v_proj")'
+            )
         if self.full and self.targets:
             raise RecipeError(
                 "TrainingSettings: full=True trains all weights and takes no targets: remove one "
@@ -83,12 +90,6 @@ class TrainingSettings:
         check_fields(self, "eval_fraction", minimum=0, maximum=0.5, error=RecipeError)
         check_fields(self, "beta", above=0, maximum=10, error=RecipeError)
         check_fields(self, "seed", minimum=0, maximum=2**32 - 1, integer=True, error=RecipeError)
-
-    def _check_choice(self, name: str, valid: bool, expected: str) -> None:
-        if not valid:
-            raise RecipeError(
-                f"TrainingSettings({name}={getattr(self, name)!r:.80}): {name} must be {expected}"
-            )
 
     @property
     def rate(self) -> float:

@@ -43,14 +43,8 @@ class TrainingRecord:
     @staticmethod
     def of(result: TrainingResult, rows: bytes) -> TrainingRecord:
         """Make the record of a training from its result and its row file."""
-        return TrainingRecord(
-            result.hash,
-            rows.count(b"\n"),
-            dict(result.base),
-            result.curve,
-            result.held_out,
-            result.model,
-        )
+        count, base = rows.count(b"\n"), dict(result.base)
+        return TrainingRecord(result.hash, count, base, result.curve, result.held_out, result.model)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON; equal trainings give equal JSON."""
@@ -94,12 +88,9 @@ class RecordStore(Protocol):
 class TrainingStore:
     """Finds finished trainings, so that none is repeated.
 
-    The record of a training is in the folder of its weights. A cassette has it too: a replay
-    needs the record but not the weights.
-
-    Args:
-        folder: the folder of all weights; in the user's cache folder by default.
-        recording: the cassette, if LM calls are recorded or replayed.
+    The record of a training is in the folder of its weights, by default in the user's cache
+    folder. A cassette that is recorded or replayed has it too: a replay needs the record but not
+    the weights.
     """
 
     def __init__(self, folder: Path | None = None, recording: RecordStore | None = None) -> None:
@@ -107,11 +98,7 @@ class TrainingStore:
         self._recording = recording
 
     def folder_of(self, job: Mapping[str, Any]) -> Path:
-        """Return the folder for the weights of a job.
-
-        Args:
-            job: everything that identifies the training, as JSON.
-        """
+        """Return the folder for the weights of a job; `job` is all that identifies it, as JSON."""
         return self._folder / digest(job)[:32]
 
     def find(self, job: Mapping[str, Any]) -> TrainingRecord | None:
@@ -123,8 +110,13 @@ class TrainingStore:
         """
         if self._recording is not None:
             value = self._recording.get_record(_KIND, job)
-            if value is not None:
-                return _read_recorded(value)
+            try:
+                if value is not None:
+                    return TrainingRecord.from_json(value)
+            except ValueError as error:
+                raise TrainingError(
+                    f"the cassette's record of a training cannot be read ({error}): record it again"
+                ) from error
         record = _read_record(self.folder_of(job))
         if record is not None and self._recording is not None:
             self._recording.put_record(_KIND, job, record.to_json())
@@ -144,15 +136,6 @@ def _read_record(folder: Path) -> TrainingRecord | None:
         return TrainingRecord.from_json(orjson.loads((folder / _RECORD).read_bytes()))
     except (OSError, ValueError):
         return None  # missing or damaged: the trainer checks the weights again
-
-
-def _read_recorded(value: Mapping[str, Any]) -> TrainingRecord:
-    try:
-        return TrainingRecord.from_json(value)
-    except ValueError as error:
-        raise TrainingError(
-            f"the cassette's record of a training cannot be read ({error}): record it again"
-        ) from error
 
 
 def adapters_folder() -> Path:

@@ -54,7 +54,6 @@ class Trainings:
     that is replayed from a cassette trains nothing.
 
     Args:
-        trainer: trains.
         base: the LM whose weights are trained, or get adapters.
         base_name: the name of its weights in the recipe, such as a hub name with a revision;
             empty if that is the LM's name.
@@ -86,11 +85,8 @@ class Trainings:
     ) -> Weights:
         """Train weights on rows, or return those of an earlier training.
 
-        Args:
-            label: the first part of the weights' name, such as a predictor's path.
-            rows: the rows to learn.
-            settings: how to train.
-            on_progress: called after each step.
+        `label` is the first part of the weights' name, such as a predictor's path. `on_progress` is
+        called after each step.
 
         Raises:
             TrainingError: if training fails; the same call resumes it.
@@ -102,7 +98,12 @@ class Trainings:
         if record is None:
             source = folder.with_suffix(".rows.jsonl")
             await asyncio.to_thread(_write, source, data)
-            record = await self._train(source, folder, data, settings, on_progress)
+            base_model = await self._find_base_model()
+            training = TrainingJob(base_model, source, settings, folder)
+            self._trainer.check(training)
+            async with nullcontext() if self._trainer.hosted else self._servers.free_devices():
+                result = await self._trainer.train(training, on_progress)
+            record = TrainingRecord.of(result, data)
             self._store.save(job, record, source)
         weights = self._register(label, record, folder, full=settings.full)
         self._finished[weights] = record, folder
@@ -116,8 +117,7 @@ class Trainings:
     def copy_weights(self, weights: Weights, folder: Path) -> bool:
         """Copy weights and their rows to a folder; of a hosted model, only the rows.
 
-        Returns:
-            Whether they are on this machine; a replayed compile may have none.
+        Returns False if they are not on this machine: a replayed compile may have none.
         """
         finished = self._finished.get(weights)
         source = finished[1] if finished else self._servers.folder_of(weights)
@@ -132,26 +132,12 @@ class Trainings:
         return True
 
     def _identify(self, rows: bytes, settings: TrainingSettings) -> dict[str, Any]:
-        job = {
+        return {
             "model": self._base.model,
             "rows": hashlib.sha256(rows).hexdigest(),
             "settings": settings.to_json(),
+            **({"base_model": self._base_name} if self._base_name else {}),
         }
-        return {**job, "base_model": self._base_name} if self._base_name else job
-
-    async def _train(
-        self,
-        source: Path,
-        folder: Path,
-        rows: bytes,
-        settings: TrainingSettings,
-        on_progress: Callable[[TrainingProgress], None] | None,
-    ) -> TrainingRecord:
-        base_model = await self._find_base_model()
-        job = TrainingJob(base_model=base_model, rows=source, settings=settings, folder=folder)
-        self._trainer.check(job)
-        async with nullcontext() if self._trainer.hosted else self._servers.free_devices():
-            return TrainingRecord.of(await self._trainer.train(job, on_progress), rows)
 
     def _register(self, label: str, record: TrainingRecord, folder: Path, *, full: bool) -> Weights:
         """Register weights with the servers, and return what predictors refer to."""

@@ -19,11 +19,7 @@ from .training import train, write_json
 
 
 class Channel:
-    """Writes the events that the parent reads.
-
-    Args:
-        descriptor: the file descriptor to write to.
-    """
+    """Writes the events that the parent reads to a file descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         self._file = os.fdopen(descriptor, "w", encoding="utf-8")

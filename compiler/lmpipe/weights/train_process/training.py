@@ -17,12 +17,7 @@ _PACKAGES = ("torch", "transformers", "trl", "peft")
 
 
 def train(job: dict[str, Any], channel: Any) -> dict[str, Any]:
-    """Train, save the weights, and return the loss curves, the time and the versions.
-
-    Args:
-        job: the job, from `job.json`.
-        channel: receives progress events.
-    """
+    """Train, save the weights, and return the loss curves, the time and the versions."""
     # TRL trains on one device in one process.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0]
@@ -172,12 +167,7 @@ def write_json(path: str, value: Any) -> None:
 
 
 def make_reporter(channel: Any, seconds: float) -> Any:
-    """Return the callback class that sends an event for each step.
-
-    Args:
-        channel: receives the events.
-        seconds: how long earlier attempts took.
-    """
+    """Return the callback class that sends events; earlier attempts took `seconds`."""
     from transformers import TrainerCallback
 
     started = time.monotonic()
@@ -192,16 +182,16 @@ def make_reporter(channel: Any, seconds: float) -> Any:
             channel.send("started", step=state.global_step, steps=state.max_steps)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            logs = logs or {}
-            for key in ("loss", "eval_loss"):
-                if key in logs and not math.isfinite(logs[key]):
+            losses = {key: logs[key] for key in ("loss", "eval_loss") if key in (logs or {})}
+            for loss in losses.values():
+                if not math.isfinite(loss):
                     raise Failure(
-                        f"the loss is {logs[key]} at step {state.global_step}: lower "
+                        f"the loss is {loss} at step {state.global_step}: lower "
                         f"learning_rate (now {args.learning_rate:g})"
                     )
-            self.loss = logs.get("loss", self.loss)
-            self.held_out = logs.get("eval_loss", self.held_out)
-            if "loss" in logs or "eval_loss" in logs:
+            self.loss = losses.get("loss", self.loss)
+            self.held_out = losses.get("eval_loss", self.held_out)
+            if losses:
                 self.report(state)
 
         def report(self, state: Any) -> None:
