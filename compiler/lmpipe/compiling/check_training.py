@@ -13,11 +13,7 @@ from lmpipe.weights.trainer import Trainer
 def check_student(student: LM, trainer: Trainer, *, full: bool, served: Container[str]) -> None:
     """Check that a trainer's result can be used where the student runs.
 
-    `full` says whether full weights are trained; `served` has the names of the LMs that lmpipe
-    serves.
-
-    Raises:
-        RecipeError: if it cannot.
+    `full` says whether full weights are trained; `served` names the LMs that lmpipe serves.
     """
     if trainer.hosted:
         if student.provider == "local" or is_served(student):

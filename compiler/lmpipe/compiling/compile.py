@@ -227,11 +227,7 @@ def load(path: str | Path, program: Module | None = None, *, trust: bool = False
 
 
 def bind_artifact(program: Module, artifact: Artifact) -> Module:
-    """Bind a program to the state in a run folder.
-
-    Raises:
-        ArtifactError: if the state was learned for another program; shows both signatures.
-    """
+    """Bind a program to the state in a run folder; the error for another shows both signatures."""
     try:
         return program.bind(artifact.state)
     except ArtifactError as error:
@@ -241,11 +237,7 @@ def bind_artifact(program: Module, artifact: Artifact) -> Module:
 
 
 def trusted_recipe(artifact: Artifact, *, trust: bool) -> Recipe:
-    """Load the recipe from the file that a manifest names.
-
-    Raises:
-        ArtifactError: if the folder is not trusted, or its manifest names no file.
-    """
+    """Load the recipe from the file that a manifest names, if the folder is trusted."""
     file = str(artifact.manifest.get("program", {}).get("file", ""))
     if not trust:
         needed = f"run {file}, which it names" if file else "have its program"

@@ -11,13 +11,10 @@ from lmpipe.errors import LmpipeError, RecipeError
 
 
 def load_recipe(target: str | Path) -> Recipe:
-    """Run a program's file and return its recipe.
+    """Run a program's file and return its recipe: of `FILE` the variable `recipe`, or `FILE:NAME`.
 
     The file's folder and the working folder are added to the import path, so that the file can
     import modules next to it.
-
-    Args:
-        target: `FILE`, whose variable `recipe` is used, or `FILE:NAME`.
 
     Raises:
         RecipeError: if the file is missing or fails, or has no such recipe.

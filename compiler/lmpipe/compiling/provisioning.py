@@ -28,11 +28,8 @@ async def provision(
 ) -> AsyncIterator[Trainings | None]:
     """Use a runtime that starts servers when they are needed, and stop them after the block.
 
-    Yields what trains weights, or None if the compile needs no servers and no weights.
-
-    Args:
-        prepared: the compile.
-        note: called with events of the servers, for the run's event log.
+    Yields what trains weights, or None if the compile needs no servers and no weights. `note` is
+    called with events of the servers, for the run's event log.
     """
     specs = server_specs(prepared)
     if not (specs or prepared.trainings or adapters_of(prepared.recipe.program.state())):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lmpipe.compiling.plan import Plan, make_plan
+from lmpipe.compiling.plan import Phase, Plan, baselines
 from lmpipe.data.example import Example
 from lmpipe.data.source import Data, load_examples
 from lmpipe.data.splits import check_disjoint, fingerprint, sample_examples, shuffled
@@ -25,7 +25,15 @@ from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.optimizer import Optimizer, Sizes
 from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.optimize.engine.roles import LMRoles
-from lmpipe.optimize.engine.worst_case import embedder_of, judge_lms, own_lms
+from lmpipe.optimize.engine.worst_case import (
+    embedder_of,
+    embedding_everywhere,
+    judge_lms,
+    own_lms,
+    worst_ask,
+    worst_pool,
+    worst_run,
+)
 from lmpipe.optimize.random_search import RandomSearch
 from lmpipe.serving.spec import ServerSpec
 from lmpipe.settings import configured_lm
@@ -155,16 +163,35 @@ class PreparedRecipe:
 
     def plan(self) -> Plan:
         """Plan what the compile will do at most."""
-        recipe = self.recipe
-        return make_plan(
-            recipe.program,
-            teacher_program=recipe.teacher_program,
-            metric=recipe.metric,
-            optimizer=self.optimizer,
-            lms=self.lms,
-            sizes=self.sizes,
-            test=len(self.test),
-            train_check=min(recipe.train_check, len(self.train)),
+        recipe, lms, sizes = self.recipe, self.lms, self.sizes
+        program, cost = recipe.program, self.optimizer.cost(sizes)
+        base, per_result = len(baselines(program.state())), cost.per_result
+        if lms.embedder is not None and cost.pools:
+            program = embedding_everywhere(program, lms.embedder)
+        others = (recipe.metric, lms.judge, lms.embedder)
+        run = worst_run(program, [lms.student], *others)
+        # Only the search uses the teacher: its price must not make the test look expensive.
+        search_run = worst_run(program, [lms.student, lms.teacher], *others)
+        if recipe.teacher_program is not None:
+            rollout = worst_run(recipe.teacher_program, [lms.teacher], *others)
+            search_run = search_run.maximum(rollout)
+        search = search_run * cost.runs + worst_ask(lms.proposer) * cost.asks
+        if lms.embedder is not None:
+            search += worst_pool(sizes.train * sizes.predictors, lms.embedder) * cost.pools
+        checked = per_result * min(recipe.train_check, sizes.train)
+
+        def phase(label: str, runs: int) -> Phase:
+            return Phase(label, runs, run * runs)
+
+        return Plan(
+            baselines=phase("baselines on validation", base * sizes.val),
+            search=Phase(f"{self.optimizer.name} on train and validation", cost.runs, search),
+            result=phase("the result on validation", per_result * sizes.val),
+            test=phase("baselines and result on test", (base + per_result) * len(self.test)),
+            train_check=phase("the result on train", checked) if recipe.train_check else None,
+            calls_per_run=program.calls_per_run(),
+            judge_calls=metric_calls(recipe.metric),
+            asks=cost.asks,
         )
 
 
@@ -241,10 +268,10 @@ def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]
                 f"{len(train)} training rows cannot give {count} validation rows and leave any "
                 "to learn from: give more rows, or a separate val set"
             )
-        val, train = train[:count], sample_examples(train[count:], recipe.train_size, recipe.seed)
+        val, train = train[:count], train[count:]
     else:
         val = sample_examples(load_examples("val", recipe.val), recipe.val_size, recipe.seed)
-        train = sample_examples(train, recipe.train_size, recipe.seed)
+    train = sample_examples(train, recipe.train_size, recipe.seed)
     test: list[Example] = []
     if recipe.test is not None:
         test = sample_examples(load_examples("test", recipe.test), recipe.test_size, recipe.seed)
@@ -256,6 +283,8 @@ def _identity(
     recipe: Recipe, optimizer: Optimizer, lms: LMRoles, data: Mapping[str, Sequence[Example]]
 ) -> dict[str, Any]:
     teacher_program, predictors = recipe.teacher_program, recipe.program.predictors()
+    used = _role_lms(recipe, lms)
+    prices = [price_of(lm) if recipe.budget.usd is not None else None for lm in used]
     signatures = {path: predictor.spec.describe() for path, predictor in predictors.items()}
     return {
         "program": {**_program_identity(recipe.program), "signatures": signatures},
@@ -276,7 +305,11 @@ def _identity(
         **({"teacher_program": _program_identity(teacher_program)} if teacher_program else {}),
         "budget": recipe.budget.to_json(),
         # The worst case of a run decides where a budget ends.
-        "limits": _limits(recipe, _role_lms(recipe, lms)),
+        "limits": {
+            "contexts": [lm.context for lm in used],
+            "prices": [price.to_json() if price else None for price in prices],
+            "judge_calls": metric_calls(recipe.metric),
+        },
         "seed": recipe.seed,
         "race": asdict(recipe.racing) if recipe.racing else False,
         "train_check": recipe.train_check,
@@ -288,15 +321,6 @@ def _program_identity(program: Module) -> dict[str, Any]:
         "class": type(first_member(program)).__qualname__,
         "source": source_hash(program),
         "state": program.state().hash,
-    }
-
-
-def _limits(recipe: Recipe, lms: Sequence[LM]) -> dict[str, Any]:
-    prices = [price_of(lm) if recipe.budget.usd is not None else None for lm in lms]
-    return {
-        "contexts": [lm.context for lm in lms],
-        "prices": [price.to_json() if price else None for price in prices],
-        "judge_calls": metric_calls(recipe.metric),
     }
 
 

@@ -34,11 +34,7 @@ class Artifact:
 
 
 def read_artifact(path: str | Path) -> Artifact:
-    """Read a run folder and check that its files belong together.
-
-    Raises:
-        ArtifactError: if the run is not finished, or was changed after it was written.
-    """
+    """Read the folder of a finished run, and check that its files belong together."""
     folder = Path(path)
     manifest = read_manifest(folder)
     # An interrupted compile saves its best candidate so far.
@@ -58,11 +54,7 @@ def read_artifact(path: str | Path) -> Artifact:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read a run folder's manifest.
-
-    Raises:
-        ArtifactError: if it is missing or damaged.
-    """
+    """Read a run folder's manifest; an ArtifactError says that it is missing or damaged."""
     file = folder / MANIFEST
     if not file.is_file():
         raise ArtifactError(
@@ -81,11 +73,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def open_run(root: Path, name: str, identity_hash: str) -> tuple[Path, FolderLock]:
-    """Lock and return the folder of a run: an unfinished one of the same recipe, or a new one.
-
-    Raises:
-        ArtifactError: if no folder can be created.
-    """
+    """Lock and return the folder of a run: an unfinished one of the same recipe, or a new one."""
     ending = f"-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}-{identity_hash[:8]}"
     root.mkdir(parents=True, exist_ok=True)
     for folder in sorted(root.glob(f"*{ending}"), reverse=True):

@@ -30,10 +30,8 @@ def attach_weights(
     """Let a runtime load the weights of a run folder when they are requested.
 
     The runtime manages the servers and adapters from now on. `lms` may have no URL; `servers`
-    are the specs of their servers.
-
-    Raises:
-        ArtifactError: if the weights are not those of the learned state.
+    are the specs of their servers. Weights other than those of the learned state are an
+    ArtifactError.
     """
     found, models = _read_adapters(state, folder), _find_models(state, folder)
     limits = None

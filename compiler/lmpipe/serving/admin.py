@@ -14,16 +14,7 @@ from lmpipe.serving.causes import explain
 
 
 class Admin:
-    """A client for the administrative requests of one server.
-
-    Args:
-        base_url: the server's URL, up to and including `/v1`.
-        api_key: the API key to send.
-        tls: its certificate files.
-
-    Raises:
-        ConfigError: if the URL is not valid or a certificate file cannot be used.
-    """
+    """A client for the administrative requests of one server; its URL ends in `/v1`."""
 
     def __init__(self, base_url: str, api_key: str | None, tls: TLS | None = None) -> None:
         self._shown = without_password(base_url)

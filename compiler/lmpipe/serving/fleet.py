@@ -83,7 +83,7 @@ class Fleet:
         self._clock = 0
         self._reserved = False
         self._closed = False
-        self._waiters: list[asyncio.Future[None]] = []
+        self._change = asyncio.Event()
 
     async def __aenter__(self) -> Fleet:
         return self
@@ -119,26 +119,18 @@ class Fleet:
                 limits = spec.adapters.widened(known) if known else spec.adapters
                 slot.spec = replace(slot.spec, adapters=limits)
 
-    def spec(self, name: str) -> ServerSpec:
-        """Return the spec of a server.
-
-        Raises:
-            ConfigError: if the fleet has no server of that name.
-        """
-        return self._slot(name).spec
-
     @asynccontextmanager
     async def use(self, name: str) -> AsyncIterator[VLLMServer]:
-        """Yield a server that is up, and keep it up inside the `with` block.
-
-        Args:
-            name: its name in the fleet.
+        """Yield the server of this name, started if needed; it stays up inside the `with` block.
 
         Raises:
             ServerError: if it does not start, or died too often.
             ConfigError: if the fleet has no server of that name, or is closed.
         """
-        slot = self._slot(name)
+        slot = self._slots.get(name)
+        if slot is None:
+            known = ", ".join(self._slots) or "none"
+            raise ConfigError(f"the fleet has no server {name!r}; it has: {known}")
         server = await self._bring_up(name, slot)
         slot.users += 1
         try:
@@ -160,7 +152,7 @@ class Fleet:
         """
         while self._reserved or any(slot.users or slot.changing for slot in self._slots.values()):
             self._check_open()
-            await self._wait_for_change()
+            await self._change.wait()
         self._check_open()
         self._reserved = True
         try:
@@ -184,15 +176,8 @@ class Fleet:
         self._closed = True
         self._notify_waiters()
         while any(slot.changing for slot in self._slots.values()):
-            await self._wait_for_change()
+            await self._change.wait()
         await self._stop([slot for slot in self._slots.values() if slot.server is not None])
-
-    def _slot(self, name: str) -> _Slot:
-        slot = self._slots.get(name)
-        if slot is None:
-            known = ", ".join(self._slots) or "none"
-            raise ConfigError(f"the fleet has no server {name!r}; it has: {known}")
-        return slot
 
     async def _bring_up(self, name: str, slot: _Slot) -> VLLMServer:
         """Wait until a server is up. Nothing is awaited between a check and its consequence."""
@@ -201,12 +186,12 @@ class Fleet:
             if slot.lost is not None:
                 raise slot.lost
             if slot.changing or self._reserved:
-                await self._wait_for_change()
+                await self._change.wait()
             elif slot.server is not None and slot.server.running:
                 if slot.server.spec is not None and slot.server.spec.adapters == slot.spec.adapters:
                     return slot.server
                 if slot.users:
-                    await self._wait_for_change()
+                    await self._change.wait()
                 else:
                     self._report(f"restarting {name} with higher adapter limits")
                     await self._stop([slot])
@@ -219,7 +204,7 @@ class Fleet:
                     self._report(f"stopping {other} to make room for {name}")
                 await self._stop([self._slots[other] for other in idle])
             else:
-                await self._wait_for_change()
+                await self._change.wait()
 
     async def _start(self, name: str, slot: _Slot, devices: tuple[int, ...]) -> None:
         spec = replace(slot.spec, devices=devices) if self._on_gpu else slot.spec
@@ -282,13 +267,6 @@ class Fleet:
         if self._closed:
             raise ConfigError("this fleet of servers is closed: create another one")
 
-    async def _wait_for_change(self) -> None:
-        change = asyncio.get_running_loop().create_future()
-        self._waiters.append(change)
-        await change
-
     def _notify_waiters(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for change in waiters:
-            if not change.done():
-                change.set_result(None)
+        self._change.set()
+        self._change = asyncio.Event()

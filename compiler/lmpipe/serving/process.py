@@ -31,13 +31,8 @@ _running: set[GuardedProcess] = set()
 class GuardedProcess:
     """A command that runs until it is stopped, or until this process ends, however that happens.
 
-    Its output goes to a log file, which keeps the tail. It belongs to no event loop.
-
-    Args:
-        command: the command line.
-        environment: all environment variables; the value of VLLM_API_KEY is kept out of the log.
-        log: the log file.
-        grace: seconds between SIGTERM and SIGKILL.
+    Its output goes to a log file, which keeps the tail without the value of VLLM_API_KEY. It
+    belongs to no event loop. `grace` is the time between SIGTERM and SIGKILL, in seconds.
     """
 
     def __init__(

@@ -22,9 +22,6 @@ class ServedLMs:
     An LM without a URL is served by the fleet, which starts its server at the first request that
     is not cached. An LM with a URL is requested there. In both cases an adapter is loaded before
     its first request.
-
-    Args:
-        fleet: the servers of LMs without a URL.
     """
 
     def __init__(self, fleet: Fleet) -> None:
@@ -44,7 +41,7 @@ class ServedLMs:
         The model is named as in `LM.model`; it is served with the settings of the LM `like`.
         """
         name = model.partition("/")[2]
-        self.fleet.add({model: self.fleet.spec(like).of_weights(folder, name)})
+        self.fleet.add({model: self.fleet.specs[like].of_weights(folder, name)})
 
     def add_known(self, other: ServedLMs) -> None:
         """Register the weights and servers that another instance has registered."""

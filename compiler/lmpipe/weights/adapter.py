@@ -127,11 +127,7 @@ def check_for_vllm(adapter: AdapterFolder, max_rank: int) -> None:
 
 
 def read_safetensors_header(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a safetensors file's tensors, by name.
-
-    Raises:
-        ArtifactError: if it is not a complete safetensors file.
-    """
+    """Return the shapes of the tensors of a complete safetensors file, by name."""
     try:
         with path.open("rb") as file:
             size = path.stat().st_size

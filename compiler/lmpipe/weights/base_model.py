@@ -8,13 +8,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import orjson
-
 from lmpipe.errors import TrainingError
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.canonical_json import pretty_json
 from lmpipe.lm.embedded.default_weights import default_weights, weights_folder, weights_sha256
 from lmpipe.weights.environment import install_lines, training_environment
+from lmpipe.weights.job_folder import read_object
 from lmpipe.weights.model_folder import model_hash
 
 SCRIPT = Path(__file__).with_name("base_model_script.py")
@@ -44,8 +43,7 @@ def default_base_model() -> Path:
         with tempfile.TemporaryDirectory(prefix=".base-", dir=folder.parent) as scratch:
             made = Path(scratch) / NAME
             _convert(python, source, made)
-            record = {"gguf": weights_sha256(source), "model": model_hash(made)}
-            write_file(made / _SOURCE, pretty_json(record))
+            write_file(made / _SOURCE, pretty_json(_source_record(made, source)))
             _move_into_place(made, folder, source)
     except OSError as error:
         raise TrainingError(
@@ -57,12 +55,12 @@ def default_base_model() -> Path:
 
 def _is_made_from(folder: Path, source: Path) -> bool:
     """Whether a folder is complete, undamaged and converted from this GGUF file."""
-    try:
-        record = orjson.loads((folder / _SOURCE).read_bytes())
-        made_from, model = record["gguf"], record["model"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return bool(made_from == weights_sha256(source) and model == model_hash(folder))
+    made_from = read_object(folder / _SOURCE)
+    return bool(made_from) and made_from == _source_record(folder, source)
+
+
+def _source_record(folder: Path, source: Path) -> dict[str, str]:
+    return {"gguf": weights_sha256(source), "model": model_hash(folder)}
 
 
 def _training_python() -> Path:

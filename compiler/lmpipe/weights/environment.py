@@ -41,8 +41,7 @@ def install_lines() -> str:
 def training_environment() -> TrainingEnvironment:
     """Find the Python that trains: $LMPIPE_TRAIN_PYTHON, lmpipe's environment, or this Python.
 
-    Raises:
-        TrainingError: if there is none, or it lacks packages; the message says how to create one.
+    If there is none, or it lacks packages, the TrainingError says how to create one.
     """
     if named := os.environ.get(VARIABLE):
         python, source = Path(named).expanduser(), f"${VARIABLE}"

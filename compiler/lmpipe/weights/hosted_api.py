@@ -28,14 +28,8 @@ _PAGE = 100
 class FineTuningApi:
     """A client of one server; requests are retried while it is unavailable.
 
-    Args:
-        base_url: the URL of the API, before `/files` and `/fine_tuning/jobs`.
-        key: the API key; it never appears in messages.
-        model: the base model, for messages.
-        timeout: the maximum time for one response, in seconds.
-
-    Raises:
-        TrainingError: if the URL or the key is not valid.
+    `base_url` ends before `/files` and `/fine_tuning/jobs`. The key never appears in messages;
+    the base model does. `timeout` is the maximum time for one response, in seconds.
     """
 
     def __init__(

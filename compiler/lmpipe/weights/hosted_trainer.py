@@ -32,6 +32,7 @@ from lmpipe.weights.rows import row_from_json, rows_to_jsonl
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainer import OnProgress, TrainingJob, TrainingProgress, TrainingResult
 
+_IDS = "hosted.json"  # the provider's ids of uploaded files and of the job
 _ENDED = ("succeeded", "failed", "cancelled")
 # The wait between two polls of a job, in seconds: it grows by the factor up to the maximum.
 _FIRST_WAIT, _MAX_WAIT, _WAIT_FACTOR = 2.0, 60.0, 1.5
@@ -139,7 +140,7 @@ class HostedTrainer:
 
     async def _start(self, api: FineTuningApi, prepared: PreparedJob, work: Path) -> str:
         """Start the provider's job and return its id, which is saved before anything waits."""
-        saved: dict[str, str] = read_object(_ids_file(work))
+        saved: dict[str, str] = read_object(work / _IDS)
         if "job" in saved:
             return saved["job"]
         settings = prepared.job.settings
@@ -191,7 +192,7 @@ def _model_name(api: FineTuningApi, job_id: str, state: Mapping[str, Any], work:
     status, model = state.get("status"), state.get("fine_tuned_model")
     if status == "succeeded" and isinstance(model, str) and model:
         return model
-    _ids_file(work).unlink(missing_ok=True)  # the next attempt starts a new job
+    (work / _IDS).unlink(missing_ok=True)  # the next attempt starts a new job
     error = state.get("error")
     reason = error.get("message") if isinstance(error, dict) else error
     why = api.excerpt(str(reason)) if reason else "the provider gives no reason"
@@ -234,11 +235,6 @@ def _progress(state: Mapping[str, Any], metrics: list[dict[str, Any]]) -> Traini
     )
 
 
-def _ids_file(work: Path) -> Path:
-    """The file with the provider's ids of uploaded files and of the job."""
-    return work / "hosted.json"
-
-
 def _save_ids(work: Path, ids: Mapping[str, str]) -> None:
     with disk_errors(work):
-        write_file(_ids_file(work), pretty_json(ids))
+        write_file(work / _IDS, pretty_json(ids))

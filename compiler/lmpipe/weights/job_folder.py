@@ -32,7 +32,6 @@ class PreparedJob:
 
     Args:
         base: the base `model` and its `revision`.
-        rows_hash: the SHA-256 of the row file.
         held_out: the positions of the held-out rows.
         rows: the number of rows.
         server: the URL of the server that trains; empty for this machine.
@@ -82,11 +81,8 @@ class PreparedJob:
 def prepare_job(job: TrainingJob, *, server: str = "") -> PreparedJob:
     """Check a job as far as possible without a training environment.
 
-    A `server` that trains has its own model names; it is empty for this machine.
-
-    Raises:
-        TrainingError: if the base model's folder is missing or not valid.
-        DataError: if a row is not valid.
+    A `server` that trains has its own model names. Raises a TrainingError if the base model's
+    folder is missing or not valid, and a DataError if a row is not valid.
     """
     base = {"model": job.base_model, "revision": ""} if server else _identify_base(job.base_model)
     rows = read_row_file(job.rows, job.settings.method)
@@ -116,11 +112,7 @@ def _split_revision(base_model: str) -> tuple[str, str]:
 
 @contextmanager
 def open_work_folder(prepared: PreparedJob) -> Iterator[Path]:
-    """Lock and yield a job's work folder; files of another job in it are deleted first.
-
-    Raises:
-        TrainingError: if another process trains in it, or it cannot be written.
-    """
+    """Lock and yield a job's work folder; files of another job in it are deleted first."""
     work = prepared.work
     with disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
@@ -165,10 +157,8 @@ def install_result(
     """Check the work folder's `result`, rename it to the job's folder and clean up.
 
     `outcome` has the `curve`, `held_out`, `seconds`, `revision` and `versions` of the training;
-    `model` is the hosted model's name, if a provider has the weights.
-
-    Raises:
-        TrainingError: if there are no weights that vLLM can serve, or the disk cannot be written.
+    `model` is the hosted model's name, if a provider has the weights. Raises a TrainingError if
+    there are no weights that vLLM can serve, or the disk cannot be written.
     """
     result, target = prepared.work / "result", prepared.job.folder.absolute()
     with disk_errors(target):
@@ -218,11 +208,7 @@ def _weights_hash(folder: Path, prepared: PreparedJob) -> str:
 
 
 def find_result(prepared: PreparedJob) -> TrainingResult | None:
-    """Return the result of this job, if its folder has it already.
-
-    Raises:
-        TrainingError: if the folder holds something else, which must not be replaced.
-    """
+    """Return the result of this job, if its folder has it; nothing else may be in the folder."""
     folder = prepared.job.folder
     if not folder.exists():
         return None

@@ -13,11 +13,7 @@ _HASHED = ("*.safetensors", "config.json", "tokenizer*", "chat_template*", "*.mo
 
 
 def check_model_folder(folder: Path) -> None:
-    """Check that a folder holds a model that can be trained.
-
-    Raises:
-        TrainingError: if it does not.
-    """
+    """Check that a folder holds a model that can be trained; raise a TrainingError if not."""
     for pattern, what in (("config.json", "config.json"), ("*.safetensors", "weights")):
         if next(folder.glob(pattern), None) is None:
             raise TrainingError(
@@ -27,11 +23,7 @@ def check_model_folder(folder: Path) -> None:
 
 
 def model_hash(folder: Path) -> str:
-    """Hash the files of a model's folder that its replies depend on.
-
-    Raises:
-        TrainingError: if a file cannot be read.
-    """
+    """Hash the files of a model's folder that its replies depend on."""
     files = {path for pattern in _HASHED for path in folder.glob(pattern)}
     try:
         return digest({path.name: file_sha256(path) for path in files})

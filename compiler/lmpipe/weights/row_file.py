@@ -19,11 +19,7 @@ _FIELDS: dict[Method, tuple[str, ...]] = {
 
 
 def read_row_file(path: Path, method: Method) -> list[dict[str, Any]]:
-    """Read the rows of a JSONL file, in file order.
-
-    Raises:
-        DataError: if it cannot be read, is empty, or a line is not a row for this method.
-    """
+    """Read the rows of a JSONL file; a line that is not a row for this method is a DataError."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:

@@ -22,11 +22,8 @@ Runs = Sequence[Trace] | Mapping[str, Sequence[Trace]]
 class TrainingRow:
     """One conversation for a predictor to learn from.
 
-    Args:
-        prompt: the turns of the request, exactly as they will be sent at inference.
-        completion: the reply to learn.
-        rejected: a worse reply to the same prompt, for preference training; None for supervised
-            training.
+    The prompt is exactly what will be sent at inference. `rejected` is a worse reply to the same
+    prompt, for preference training; None for supervised training.
     """
 
     prompt: tuple[Message, ...]
@@ -34,14 +31,7 @@ class TrainingRow:
     rejected: str | None = None
 
     def to_json(self, kind: RowFormat = "hf") -> dict[str, Any]:
-        """Return the row as JSON.
-
-        Args:
-            kind: `hf` for `datasets` and TRL, or `openai` for OpenAI's fine-tuning API.
-
-        Raises:
-            ConfigError: if the format is unknown.
-        """
+        """Return the row as JSON: `hf` for `datasets` and TRL, or `openai` for OpenAI's API."""
         if kind not in get_args(RowFormat):
             raise ConfigError(
                 f"unknown row format {kind!r}: expected {' or '.join(get_args(RowFormat))}"
@@ -63,11 +53,7 @@ class TrainingRow:
 
 
 def row_from_json(value: Mapping[str, Any]) -> TrainingRow:
-    """Read a row in the format `hf`.
-
-    Raises:
-        DataError: if it is not such a row.
-    """
+    """Read a row in the format `hf`, or raise a DataError."""
     try:
         prompt = tuple(Message(turn["role"], turn["content"]) for turn in value["prompt"])
         chosen = value["chosen"] if "chosen" in value else value["completion"]
@@ -93,9 +79,8 @@ def training_rows(program: Module, passed: Runs) -> dict[str, list[TrainingRow]]
     its state. Equal rows are merged. Calls that failed, and replies that had to be repaired, are
     left out.
 
-    Args:
-        program: the program to train, bound to the state that it will run with.
-        passed: traces of runs of this program, or of another one with the same predictor paths.
+    The program is bound to the state that it will run with. The runs are of this program, or of
+    another one with the same predictor paths.
     """
     predictors = program.predictors()
     found: dict[str, dict[TrainingRow, None]] = {path: {} for path in predictors}
@@ -111,12 +96,8 @@ def preference_rows(program: Module, passed: Runs, failed: Runs) -> dict[str, li
     """Make preference rows from runs that passed and runs that failed, by predictor path.
 
     A reply of a failed run is rejected if a passed run has another reply to the same prompt. A
-    reply that passed once is never rejected. There is one row for each rejected reply.
-
-    Args:
-        program: the program to train, bound to the state that it will run with.
-        passed: traces of runs whose replies are preferred.
-        failed: traces of runs whose replies are rejected.
+    reply that passed once is never rejected. There is one row for each rejected reply. The
+    program is bound to the state that it will run with.
     """
     predictors = program.predictors()
     preferred: dict[tuple[str, tuple[Message, ...]], list[str]] = {}

@@ -76,13 +76,8 @@ class TrainingSettings:
             )
 
     def _check_numbers(self) -> None:
-        check_fields(
-            self,
-            *("rank", "alpha", "batch", "checkpoint_steps"),
-            minimum=1,
-            integer=True,
-            error=RecipeError,
-        )
+        counts = ("rank", "alpha", "batch", "checkpoint_steps")
+        check_fields(self, *counts, minimum=1, integer=True, error=RecipeError)
         check_fields(self, "dropout", minimum=0, below=1, error=RecipeError)
         check_fields(self, "epochs", above=0, maximum=1000, error=RecipeError)
         check_fields(self, "learning_rate", above=0, maximum=1, optional=True, error=RecipeError)

@@ -28,8 +28,6 @@ class TrainingRecord:
         sha256: the hash of the weights.
         rows: the number of rows that it learned from.
         base: the base `model` and its `revision`.
-        curve: (step, loss).
-        held_out: (step, loss on the held-out rows).
         model: the provider's name of the model; empty for weights in a folder.
     """
 
@@ -53,11 +51,7 @@ class TrainingRecord:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> TrainingRecord:
-        """Read what `to_json` returned.
-
-        Raises:
-            ValueError: if it is not such a record.
-        """
+        """Read what `to_json` returned, or raise a ValueError."""
         try:
             curves = {
                 name: tuple((int(step), float(loss)) for step, loss in value[name])
@@ -73,16 +67,10 @@ class RecordStore(Protocol):
     """A store of JSON records by kind and subject; cassettes are such stores."""
 
     def get_record(self, kind: str, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Return the record about a subject, or None if it has to be made.
-
-        Raises:
-            CassetteMissError: if it is not recorded and nothing may be recorded.
-        """
-        ...
+        """Return the record about a subject, or None if it has to be made."""
 
     def put_record(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
         """Record a value about a subject."""
-        ...
 
 
 class TrainingStore:
@@ -104,9 +92,7 @@ class TrainingStore:
     def find(self, job: Mapping[str, Any]) -> TrainingRecord | None:
         """Return the record of a finished training, or None if it has to be trained.
 
-        Raises:
-            CassetteMissError: if a cassette is replayed that does not have it.
-            TrainingError: if the cassette's record is damaged.
+        A cassette that is replayed must have it, undamaged.
         """
         if self._recording is not None:
             value = self._recording.get_record(_KIND, job)

@@ -7,9 +7,9 @@ import hashlib
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from lmpipe.foundation.atomic_files import write_file
@@ -20,31 +20,14 @@ from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainer import Trainer, TrainingJob, TrainingProgress
 from lmpipe.weights.training_store import ROWS, TrainingRecord, TrainingStore
 
+if TYPE_CHECKING:
+    from lmpipe.serving.served import ServedLMs
+
 # The folder in a run folder that holds a folder of weights for each trained predictor.
 WEIGHTS = "weights"
 
 # The result of a training: an adapter, or the LM with the weights, as `LM.model` names it.
 Weights = AdapterRef | str
-
-
-class WeightServers(Protocol):
-    """What a training needs of the servers on this machine."""
-
-    def free_devices(self) -> AbstractAsyncContextManager[object]:
-        """Keep the devices free of servers during a training."""
-        ...
-
-    def add_adapter(self, name: str, folder: Path) -> None:
-        """Register the folder of an adapter's weights."""
-        ...
-
-    def add_model(self, model: str, folder: Path, *, like: str) -> None:
-        """Register the folder of a whole model, to be served as the model `like` is."""
-        ...
-
-    def folder_of(self, weights: Weights) -> Path | None:
-        """Return the folder of registered weights, whoever trained them."""
-        ...
 
 
 class Trainings:
@@ -69,7 +52,7 @@ class Trainings:
         base: LM,
         base_name: str = "",
         find_base_model: Callable[[], Awaitable[str]],
-        servers: WeightServers,
+        servers: ServedLMs,
         store: TrainingStore,
     ) -> None:
         self._trainer, self._servers, self._store = trainer, servers, store
@@ -85,11 +68,8 @@ class Trainings:
     ) -> Weights:
         """Train weights on rows, or return those of an earlier training.
 
-        `label` is the first part of the weights' name, such as a predictor's path. `on_progress` is
-        called after each step.
-
-        Raises:
-            TrainingError: if training fails; the same call resumes it.
+        `label` is the first part of the weights' name, such as a predictor's path. If training
+        fails, the same call resumes it.
         """
         data = rows_to_jsonl(rows)
         job = self._identify(data, settings)

@@ -1,8 +1,8 @@
-"""Load this folder as the package `train_process`, wherever it is, and run it."""
+"""Run this folder as the package `train_process`, wherever it is and without lmpipe."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import sys
 from types import ModuleType
@@ -12,17 +12,10 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 def load_process() -> ModuleType:
     """Import this folder's `process` module without lmpipe."""
-    spec = importlib.util.spec_from_file_location(
-        "train_process",
-        os.path.join(FOLDER, "__init__.py"),
-        submodule_search_locations=[FOLDER],
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    package = importlib.util.module_from_spec(spec)
-    sys.modules["train_process"] = package
-    spec.loader.exec_module(package)
-    return importlib.import_module("train_process.process")
+    sys.path.insert(0, os.path.dirname(FOLDER))
+    process = importlib.import_module("train_process.process")
+    del sys.path[0]  # lmpipe's other modules there must not hide those of libraries
+    return process
 
 
 if __name__ == "__main__":
