@@ -258,5 +258,5 @@ def test_other_values_are_refused(value: Any) -> None:
 
 
 def test_an_unknown_format_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"unknown row format 'csv'.*hf or openai"):
+    with pytest.raises(ConfigError, match=r"'csv'.*must be one of 'hf', 'openai'"):
         ROW.to_json("csv")  # type: ignore[arg-type]

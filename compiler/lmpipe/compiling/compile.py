@@ -91,11 +91,9 @@ async def acompile(
     except asyncio.CancelledError:
         writer.update(status="interrupted")
         raise
-    except LmpipeError as error:
-        writer.update(status="failed", error=str(error))
-        raise
     except Exception as error:
-        writer.update(status="failed", error=f"{type(error).__name__}: {error}")
+        name = "" if isinstance(error, LmpipeError) else f"{type(error).__name__}: "
+        writer.update(status="failed", error=f"{name}{error}")
         raise
     finally:
         writer.close()

@@ -15,9 +15,6 @@ def load_recipe(target: str | Path) -> Recipe:
 
     The file's folder and the working folder are added to the import path, so that the file can
     import modules next to it.
-
-    Raises:
-        RecipeError: if the file is missing or fails, or has no such recipe.
     """
     file, colon, name = str(target).rpartition(":")
     if not (colon and file.endswith(".py")):

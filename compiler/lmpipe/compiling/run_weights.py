@@ -33,7 +33,7 @@ def attach_weights(
     are the specs of their servers. Weights other than those of the learned state are an
     ArtifactError.
     """
-    found, models = _read_adapters(state, folder), _find_models(state, folder)
+    found, models = _read_weights(state, folder)
     limits = None
     if adapters := adapters_of(state):
         rank = max((adapter.rank for adapter in found.values()), default=AdapterLimits.rank)
@@ -86,26 +86,23 @@ def adapters_of(state: ProgramState) -> dict[str, AdapterRef]:
     return {path: item.adapter for path, item in state.predictors.items() if item.adapter}
 
 
-def _read_adapters(state: ProgramState, folder: Path) -> dict[str, AdapterFolder]:
-    """Read the adapters in a run folder, by name; others may be loaded at the server already."""
-    found: dict[str, AdapterFolder] = {}
-    for path, adapter in adapters_of(state).items():
-        weights = weights_path(folder, path)
-        if weights.is_dir():
-            found[adapter.name] = read_adapter(weights)
-            _check_hash(weights, found[adapter.name].hash, adapter.name)
-    return found
-
-
-def _find_models(state: ProgramState, folder: Path) -> dict[str, Path]:
-    """Find the whole models in a run folder, by their names in `LM.model`."""
-    found: dict[str, Path] = {}
+def _read_weights(
+    state: ProgramState, folder: Path
+) -> tuple[dict[str, AdapterFolder], dict[str, Path]]:
+    """Read the adapters in a run folder by name, and find its whole models as `LM.model` names."""
+    adapters: dict[str, AdapterFolder] = {}
+    models: dict[str, Path] = {}
     for path, item in state.predictors.items():
         weights = weights_path(folder, path)
-        if item.lm is not None and item.lm.startswith("vllm/") and weights.is_dir():
+        if not weights.is_dir():
+            continue  # others may be loaded at the server already
+        if item.adapter is not None:
+            adapters[item.adapter.name] = read_adapter(weights)
+            _check_hash(weights, adapters[item.adapter.name].hash, item.adapter.name)
+        elif item.lm is not None and item.lm.startswith("vllm/"):
+            models[item.lm] = weights
             _check_hash(weights, model_hash(weights), item.lm)
-            found[item.lm] = weights
-    return found
+    return adapters, models
 
 
 def _check_hash(folder: Path, sha256: str, name: str) -> None:

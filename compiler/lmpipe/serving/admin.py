@@ -30,13 +30,15 @@ class Admin:
                 '"http://127.0.0.1:8000/v1"'
             ) from None
 
-    async def get(self, path: str, *, seconds: float = 30.0) -> Response:
-        """Send a GET request; raises a ServerError without a response in this many seconds."""
-        return await self._request("GET", path, None, seconds)
-
-    async def post(self, path: str, body: Any, *, seconds: float = 30.0) -> Response:
-        """Send a POST request; raises a ServerError without a response in this many seconds."""
-        return await self._request("POST", path, orjson.dumps(body), seconds)
+    async def request(self, path: str, body: Any = None, *, seconds: float = 30.0) -> Response:
+        """POST a body, or GET without one; no response within `seconds` is a ServerError."""
+        method, data = ("GET", None) if body is None else ("POST", orjson.dumps(body))
+        try:
+            return await self._http.request(method, path, data, timeout=seconds)
+        except HttpError as error:
+            raise ServerError(
+                f"the server at {self._shown} does not answer {path} ({error}): is it running?"
+            ) from error
 
     def refusal(self, what: str, response: Response) -> ServerError:
         """Build the error for a response other than 200; `what` says what the server did not do."""
@@ -58,16 +60,6 @@ class Admin:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
-
-    async def _request(
-        self, method: str, path: str, body: bytes | None, seconds: float
-    ) -> Response:
-        try:
-            return await self._http.request(method, path, body, timeout=seconds)
-        except HttpError as error:
-            raise ServerError(
-                f"the server at {self._shown} does not answer {path} ({error}): is it running?"
-            ) from error
 
 
 def _error_message(body: bytes) -> str:

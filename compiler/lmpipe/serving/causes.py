@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from lmpipe.errors import ServerError
 from lmpipe.serving.find import how_to_install
@@ -13,13 +12,6 @@ from lmpipe.serving.spec import LORA_RANKS, ServerSpec
 
 _MAX_LINES = 12
 _MAX_LINE_LENGTH = 300
-
-
-class Cause(NamedTuple):
-    """A frequent cause of failure: a pattern of the log line that names it, and what to do."""
-
-    pattern: str
-    remedy: str | Callable[[re.Match[str]], str]
 
 
 def _raise_rank(match: re.Match[str]) -> str:
@@ -38,19 +30,20 @@ NO_MEMORY = (
     "smaller model; on a CPU, VLLM_CPU_KVCACHE_SPACE sets the cache size in GiB"
 )
 
-# The first match wins, so the most specific messages come first.
-CAUSES = (
-    Cause(r"address already in use|errno 98\b", PORT_IN_USE),
-    Cause(r"LoRA rank (\d+) is greater than max_lora_rank", _raise_rank),
-    Cause(
+# Patterns of log lines that name a frequent cause of failure, and what to do. The first match wins,
+# so the most specific messages come first.
+_CAUSES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (r"address already in use|errno 98\b", PORT_IN_USE),
+    (r"LoRA rank (\d+) is greater than max_lora_rank", _raise_rank),
+    (
         r"unrecognized arguments?:|error: argument |invalid choice:|error: .*expected .* argument",
         "this vLLM has no such flag or does not accept this value: --help lists its flags",
     ),
-    Cause(
+    (
         r"No module named '?vllm|No package metadata was found for vllm",
         lambda _: f"that Python has no working vLLM.\n{how_to_install()}",
     ),
-    Cause(
+    (
         r"no such file or directory: .*config\.json|does not appear to have a file named|"
         r"is not a (local folder|valid model identifier)|repository ?not ?found|invalid repository|"
         r"repo id must|can't load the configuration|couldn't connect to .*hugging|"
@@ -58,12 +51,12 @@ CAUSES = (
         r"failed to resolve .*huggingface|no config format|cannot access gated",
         NO_MODEL,
     ),
-    Cause(
+    (
         r"out ?of ?memory|no available memory for the cache|available KV cache memory|"
         r"less than desired GPU memory|cannot allocate memory|\bMemoryError\b|std::bad_alloc",
         NO_MEMORY,
     ),
-    Cause(
+    (
         r"User-specified max_model_len .* is greater",
         "set a shorter context (context=, --context)",
     ),
@@ -72,7 +65,7 @@ CAUSES = (
 
 def explain(lines: Sequence[str], exit_status: int | None) -> tuple[str, str] | None:
     """Return the line of a server's output that names a frequent cause of failure, and a remedy."""
-    for pattern, remedy in CAUSES:
+    for pattern, remedy in _CAUSES:
         for line in lines:
             if match := re.search(pattern, line, re.IGNORECASE):
                 return line, remedy(match) if callable(remedy) else remedy
@@ -81,10 +74,8 @@ def explain(lines: Sequence[str], exit_status: int | None) -> tuple[str, str] | 
     return None
 
 
-def server_error(
-    spec: ServerSpec, what: str, argv: Sequence[str], process: GuardedProcess
-) -> ServerError:
-    """Build the error for a server that did not start or died; `argv` holds no secret."""
+def server_error(spec: ServerSpec, what: str, process: GuardedProcess) -> ServerError:
+    """Build the error for a server that did not start or died."""
     lines, exit_status = process.last_lines(), process.exit_status
     known = explain(lines, exit_status)
     tail = tuple(line[:_MAX_LINE_LENGTH] for line in lines[-_MAX_LINES:])
@@ -94,7 +85,7 @@ def server_error(
         message += f" ({ended} {abs(exit_status)})"
     if known:
         message += f": {known[0].strip()[:_MAX_LINE_LENGTH]}\n  {known[1]}"
-    message += f"\n  command: {' '.join(argv)}\n  log: {process.log}"
+    message += f"\n  command: {' '.join(process.command)}\n  log: {process.log}"
     if tail:
         message += "\n  last lines:\n" + "\n".join(f"    {line}" for line in tail)
     return ServerError(message, log=tail, exit_status=exit_status)

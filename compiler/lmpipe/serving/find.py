@@ -37,11 +37,7 @@ class VLLM:
 
 
 def find_vllm(environ: Mapping[str, str] | None = None) -> VLLM:
-    """Find vLLM: $LMPIPE_VLLM, lmpipe's environment for it, this Python, then the PATH.
-
-    Raises:
-        ConfigError: if vLLM is not found, or $LMPIPE_VLLM does not name a program.
-    """
+    """Find vLLM: $LMPIPE_VLLM, lmpipe's environment for it, this Python, then the PATH."""
     environ = os.environ if environ is None else environ
     if named := environ.get(VARIABLE, "").strip():
         return _from_variable(named)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 
 from lmpipe.errors import ConfigError, ServerError
 from lmpipe.serving.find import find_gpus, visible_devices
-from lmpipe.serving.placement import Need, Placed, make_room, place
-from lmpipe.serving.schedule import schedule_lines
+from lmpipe.serving.placement import Need, Placed, make_room, place, schedule_lines
 from lmpipe.serving.server import VLLMServer
 from lmpipe.serving.spec import ServerSpec
 from lmpipe.serving.startup import start_server

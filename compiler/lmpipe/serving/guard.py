@@ -106,7 +106,7 @@ def main() -> int:
         os.write(1, b"%d\n" % server.pid)
     except OSError:
         stops.append("nobody reads")
-    _watch(server, log, wake, stops, parent, float(grace))
+    _watch(server, output, log, wake, stops, parent, float(grace))
     _kill_all(server)
     _drain(output, log)
     log.end()
@@ -116,6 +116,7 @@ def main() -> int:
 
 def _watch(
     server: subprocess.Popen[bytes],
+    output: int,
     log: Log,
     wake: int,
     stops: list[str],
@@ -123,8 +124,6 @@ def _watch(
     grace: float,
 ) -> None:
     """Wait until the server has ended, or its grace period after SIGTERM is over."""
-    assert server.stdout is not None
-    output = server.stdout.fileno()
     watched, deadline = {0, wake, output}, None
     while server.poll() is None:
         if os.getppid() != parent:

@@ -43,6 +43,7 @@ class GuardedProcess:
         log: Path,
         grace: float = GRACE,
     ) -> None:
+        self.command = tuple(command)
         self.log = log
         self._grace = grace
         self._owner = os.getpid()
@@ -91,21 +92,14 @@ class GuardedProcess:
 
     def new_lines(self) -> list[str]:
         """Return the log lines since the last call."""
-        with contextlib.suppress(OSError), self.log.open("rb") as file:
-            file.seek(self._read)
-            data = file.read()
-            complete = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-            self._read += complete
-            return _split_lines(data[:complete])
-        return []
+        data = self._read_log(self._read)
+        complete = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        self._read += complete
+        return _split_lines(data[:complete])
 
     def last_lines(self) -> list[str]:
         """Return the last lines of the log."""
-        with contextlib.suppress(OSError), self.log.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL))
-            return _split_lines(file.read())
-        return []
+        return _split_lines(self._read_log(0)[-_TAIL:])
 
     async def stop(self) -> None:
         """Send SIGTERM and wait; after the grace period, kill it with all its children."""
@@ -122,6 +116,12 @@ class GuardedProcess:
         """Close this process's end of the pipe, which ends the guard and its command."""
         if self._guard.stdin is not None:
             self._guard.stdin.close()
+
+    def _read_log(self, start: int) -> bytes:
+        with contextlib.suppress(OSError), self.log.open("rb") as file:
+            file.seek(start)
+            return file.read()
+        return b""
 
     def _wait(self) -> None:
         try:

@@ -59,9 +59,7 @@ class ServedLMs:
     async def use(self, lm: LM) -> AsyncIterator[ServedAt]:
         """Yield the server of an LM, and keep it up with its adapter inside the `with` block.
 
-        Raises:
-            LMError: if the weights of its adapter are not on this machine.
-            ServerError: if no server answers and none can be started.
+        Raises an LMError if the weights of its adapter are not on this machine.
         """
         if lm.base_url is not None:
             server = await self._attach(lm)

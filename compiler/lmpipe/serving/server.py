@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,6 @@ class VLLMServer:
         tls: its certificate files.
         spec: the spec that it was started with; None if it was not started here.
         process: its process; None if it was not started here.
-        argv: its command line.
     """
 
     def __init__(
@@ -63,7 +61,6 @@ class VLLMServer:
         tls: TLS | None = None,
         spec: ServerSpec | None = None,
         process: GuardedProcess | None = None,
-        argv: Sequence[str] = (),
     ) -> None:
         self.base_url = base_url
         self.name = name
@@ -72,7 +69,6 @@ class VLLMServer:
         self.spec = spec
         self.context: int | None = None
         self._process = process
-        self._argv = tuple(argv)
         self._admin = Admin(base_url, api_key, tls)
         self._structured: bool | None = None
         self._stopped = False
@@ -121,7 +117,9 @@ class VLLMServer:
     async def healthy(self) -> bool:
         """Whether the server runs and answers."""
         try:
-            return self.running and (await self._admin.get("/health", seconds=5.0)).status == 200
+            return (
+                self.running and (await self._admin.request("/health", seconds=5.0)).status == 200
+            )
         except ServerError:
             return False
 
@@ -131,11 +129,16 @@ class VLLMServer:
         Raises:
             ServerError: if the server does not list them.
         """
-        response = await self._admin.get("/v1/models")
+        response = await self._admin.request("/v1/models")
         if response.status != 200:
             raise self._admin.refusal("does not list its models", response)
         try:
-            return [_read_model(card) for card in orjson.loads(response.body)["data"]]
+            return [
+                ServedModel(
+                    str(card["id"]), card.get("root"), card.get("parent"), card.get("max_model_len")
+                )
+                for card in orjson.loads(response.body)["data"]
+            ]
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ServerError(
                 f"{without_password(self.base_url)} does not speak the OpenAI API: /v1/models did "
@@ -160,7 +163,7 @@ class VLLMServer:
         if loaded is not None and loaded.root == folder:
             return
         body = {"lora_name": name, "lora_path": folder, "load_inplace": loaded is not None}
-        response = await self._admin.post("/v1/load_lora_adapter", body, seconds=_LOAD_TIMEOUT)
+        response = await self._admin.request("/v1/load_lora_adapter", body, seconds=_LOAD_TIMEOUT)
         if response.status == 200:
             return
         loaded = await self._find_adapter(name)  # another client may have loaded it meanwhile
@@ -173,7 +176,7 @@ class VLLMServer:
         Raises:
             ServerError: if the server does not unload it.
         """
-        response = await self._admin.post("/v1/unload_lora_adapter", {"lora_name": name})
+        response = await self._admin.request("/v1/unload_lora_adapter", {"lora_name": name})
         if response.status != 200 and await self._find_adapter(name) is not None:
             raise self._admin.refusal(f"did not unload the adapter {name}", response)
 
@@ -183,7 +186,7 @@ class VLLMServer:
         Raises:
             ServerError: if the server does not report them.
         """
-        response = await self._admin.get("/metrics")
+        response = await self._admin.request("/metrics")
         if response.status != 200:
             raise self._admin.refusal("has no metrics", response)
         return ServerMetrics.parse(response.body.decode(errors="replace"))
@@ -204,7 +207,7 @@ class VLLMServer:
         """Build the error for a server that was started here and failed."""
         assert self.spec is not None
         assert self._process is not None
-        return server_error(self.spec, what, self._argv, self._process)
+        return server_error(self.spec, what, self._process)
 
     async def stop(self) -> None:
         """Stop the server and all its processes, if it was started here."""
@@ -227,7 +230,7 @@ class VLLMServer:
             "max_tokens": 16,
             "structured_outputs": {"choice": [choice]},
         }
-        response = await self._admin.post("/v1/chat/completions", body, seconds=_LOAD_TIMEOUT)
+        response = await self._admin.request("/v1/chat/completions", body, seconds=_LOAD_TIMEOUT)
         if response.status in (400, 422, 501):
             return False
         if response.status != 200:
@@ -276,9 +279,3 @@ def _adapter_folder(path: Path | str, *, check: bool) -> str:
             "file"
         )
     return str(folder)
-
-
-def _read_model(card: dict[str, Any]) -> ServedModel:
-    return ServedModel(
-        str(card["id"]), card.get("root"), card.get("parent"), card.get("max_model_len")
-    )

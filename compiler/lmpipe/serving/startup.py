@@ -53,16 +53,15 @@ async def start_server(
     command = spec.command or find_vllm().command
     _check_model(spec)
     port = _choose_port(spec)
-    argv = spec.argv(command, port)
     environment = spec.environment(os.environ)
-    process = GuardedProcess(argv, environment=environment, log=log_file(spec.served_name))
+    log = log_file(spec.served_name)
+    process = GuardedProcess(spec.argv(command, port), environment=environment, log=log)
     server = VLLMServer(
         f"http://{spec.url_host}:{port}/v1",
         spec.served_name,
         api_key=environment.get(KEY_VARIABLE) or None,
         spec=spec,
         process=process,
-        argv=argv,
     )
     try:
         async with asyncio.timeout(timeout):

@@ -37,12 +37,18 @@ def default_base_model() -> Path:
     folder = weights_folder() / NAME
     if _is_made_from(folder, source):
         return folder
-    python = _training_python()
+    environment = training_environment()
+    if "gguf" not in environment.versions:
+        raise TrainingError(
+            f"the training environment's {environment.python} lacks the package gguf, which reads "
+            f"the default weights: run `{environment.python} -m pip install gguf`, or make a new "
+            f"environment: `{install_lines()}`"
+        )
     try:
         # In the same file system as the target, so that the last step is a rename.
         with tempfile.TemporaryDirectory(prefix=".base-", dir=folder.parent) as scratch:
             made = Path(scratch) / NAME
-            _convert(python, source, made)
+            _convert(environment.python, source, made)
             write_file(made / _SOURCE, pretty_json(_source_record(made, source)))
             _move_into_place(made, folder, source)
     except OSError as error:
@@ -61,17 +67,6 @@ def _is_made_from(folder: Path, source: Path) -> bool:
 
 def _source_record(folder: Path, source: Path) -> dict[str, str]:
     return {"gguf": weights_sha256(source), "model": model_hash(folder)}
-
-
-def _training_python() -> Path:
-    environment = training_environment()
-    if "gguf" not in environment.versions:
-        raise TrainingError(
-            f"the training environment's {environment.python} lacks the package gguf, which reads "
-            f"the default weights: run `{environment.python} -m pip install gguf`, or make a new "
-            f"environment: `{install_lines()}`"
-        )
-    return environment.python
 
 
 def _convert(python: Path, source: Path, target: Path) -> None:

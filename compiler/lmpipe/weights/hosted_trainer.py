@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +106,13 @@ class HostedTrainer:
             retry=self._retry,
             sleep=self._sleep,
         )
-        try:
+        async with aclosing(api):
             with open_work_folder(prepared) as work:
                 job_id = await self._start(api, prepared, work)
                 state = await self._wait(api, job_id, on_progress)
                 model = _model_name(api, job_id, state, work)
                 metrics = await api.metrics(job_id, all_pages=True)
                 return install_result(prepared, _outcome(state, metrics), model=model)
-        finally:
-            await api.aclose()
 
     def _prepare(self, job: TrainingJob) -> PreparedJob:
         settings = job.settings

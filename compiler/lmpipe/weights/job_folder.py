@@ -125,7 +125,11 @@ def open_work_folder(prepared: PreparedJob) -> Iterator[Path]:
     try:
         with disk_errors(work):
             if read_object(work / "job.json").get("hash") != prepared.hash:
-                _clear(work)
+                for item in work.iterdir():
+                    if item.is_dir():
+                        shutil.rmtree(item)
+                    elif item.name != ".lock":
+                        item.unlink()
             write_file(work / "job.json", pretty_json(prepared.to_json()))
         yield work
     finally:
@@ -139,16 +143,6 @@ def read_object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _clear(work: Path) -> None:
-    for item in work.iterdir():
-        if item.name == ".lock":
-            continue
-        if item.is_dir():
-            shutil.rmtree(item)
-        else:
-            item.unlink()
 
 
 def install_result(

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from lmpipe.errors import ConfigError, DataError
+from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.checks import check_choice
 from lmpipe.lm.request import Message
 from lmpipe.modules.module import Module
 from lmpipe.state.trace import Step, Trace
@@ -32,10 +33,7 @@ class TrainingRow:
 
     def to_json(self, kind: RowFormat = "hf") -> dict[str, Any]:
         """Return the row as JSON: `hf` for `datasets` and TRL, or `openai` for OpenAI's API."""
-        if kind not in get_args(RowFormat):
-            raise ConfigError(
-                f"unknown row format {kind!r}: expected {' or '.join(get_args(RowFormat))}"
-            )
+        check_choice("to_json", "kind", kind, get_args(RowFormat))
         prompt = [turn.to_json() for turn in self.prompt]
         chosen = [Message("assistant", self.completion).to_json()]
         if self.rejected is None:
@@ -82,14 +80,15 @@ def training_rows(program: Module, passed: Runs) -> dict[str, list[TrainingRow]]
     The program is bound to the state that it will run with. The runs are of this program, or of
     another one with the same predictor paths.
     """
-    predictors = program.predictors()
-    found: dict[str, dict[TrainingRow, None]] = {path: {} for path in predictors}
-    for path, predictor in predictors.items():
-        for step in _steps(_runs_for(passed, path), path):
-            if not step.error and not step.repaired:
-                prompt, reply = predictor.conversation(step.inputs), predictor.reply(step.outputs)
-                found[path].setdefault(TrainingRow(prompt, reply))
-    return {path: list(rows) for path, rows in found.items()}
+    found: dict[str, list[TrainingRow]] = {}
+    for path, predictor in program.predictors().items():
+        rows = (
+            TrainingRow(predictor.conversation(step.inputs), predictor.reply(step.outputs))
+            for step in _steps(passed, path)
+            if not step.error and not step.repaired
+        )
+        found[path] = list(dict.fromkeys(rows))
+    return found
 
 
 def preference_rows(program: Module, passed: Runs, failed: Runs) -> dict[str, list[TrainingRow]]:
@@ -99,30 +98,27 @@ def preference_rows(program: Module, passed: Runs, failed: Runs) -> dict[str, li
     reply that passed once is never rejected. There is one row for each rejected reply. The
     program is bound to the state that it will run with.
     """
-    predictors = program.predictors()
-    preferred: dict[tuple[str, tuple[Message, ...]], list[str]] = {}
-    for path, rows in training_rows(program, passed).items():
-        for row in rows:
-            preferred.setdefault((path, row.prompt), []).append(row.completion)
-    pairs: dict[str, dict[TrainingRow, None]] = {path: {} for path in predictors}
-    for path, predictor in predictors.items():
-        for step in _steps(_runs_for(failed, path), path):
+    supervised = training_rows(program, passed)
+    found: dict[str, list[TrainingRow]] = {}
+    for path, predictor in program.predictors().items():
+        rows: dict[TrainingRow, None] = {}
+        preferred: dict[tuple[Message, ...], list[str]] = {}
+        for row in supervised[path]:
+            preferred.setdefault(row.prompt, []).append(row.completion)
+        for step in _steps(failed, path):
             prompt = predictor.conversation(step.inputs)
-            better = preferred.get((path, prompt), ())
+            better = preferred.get(prompt, ())
             # An unreadable reply is rejected as it was written: its form was wrong.
             reply = step.replies[-1] if step.error else predictor.reply(step.outputs)
             if better and reply not in better:
-                pairs[path].setdefault(TrainingRow(prompt, better[0], reply))
-    return {path: list(rows) for path, rows in pairs.items()}
+                rows.setdefault(TrainingRow(prompt, better[0], reply))
+        found[path] = list(rows)
+    return found
 
 
-def _runs_for(runs: Runs, path: str) -> Sequence[Trace]:
-    return runs.get(path, ()) if isinstance(runs, Mapping) else runs
-
-
-def _steps(runs: Sequence[Trace], path: str) -> Iterator[Step]:
+def _steps(runs: Runs, path: str) -> Iterator[Step]:
     """Yield a predictor's steps; the order within a run does not depend on timing."""
-    for run in runs:
+    for run in runs.get(path, ()) if isinstance(runs, Mapping) else runs:
         yield from sorted(
             run.of(path), key=lambda step: canonical_json([step.inputs, step.outputs])
         )

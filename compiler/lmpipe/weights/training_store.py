@@ -24,11 +24,8 @@ _KIND = "training"  # of the records in cassettes
 class TrainingRecord:
     """What is known of a finished training.
 
-    Args:
-        sha256: the hash of the weights.
-        rows: the number of rows that it learned from.
-        base: the base `model` and its `revision`.
-        model: the provider's name of the model; empty for weights in a folder.
+    It has the hash of the weights, the number of rows, the base `model` and its `revision`.
+    `model` is the provider's name of the result; empty for weights in a folder.
     """
 
     sha256: str

@@ -41,8 +41,6 @@ class Trainings:
         base_name: the name of its weights in the recipe, such as a hub name with a revision;
             empty if that is the LM's name.
         find_base_model: returns the folder or hub name of its weights.
-        servers: the servers on this machine.
-        store: the finished trainings.
     """
 
     def __init__(

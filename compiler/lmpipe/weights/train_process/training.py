@@ -133,28 +133,25 @@ def last_checkpoint(folder: str) -> str | None:
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         head, _, step = name.partition("-")
         path = os.path.join(folder, name)
-        if head == "checkpoint" and step.isdigit() and _is_complete(path):
-            found.append((int(step), path))
+        if head == "checkpoint" and step.isdigit():
+            if isinstance(_read_json(os.path.join(path, "trainer_state.json")), dict):
+                found.append((int(step), path))
     return max(found)[1] if found else None
-
-
-def _is_complete(checkpoint: str) -> bool:
-    try:
-        with open(os.path.join(checkpoint, "trainer_state.json"), encoding="utf-8") as file:
-            return isinstance(json.load(file), dict)
-    except (OSError, ValueError):
-        return False
 
 
 def seconds_before(checkpoint: str | None) -> float:
     """Return how long the training took up to a checkpoint."""
-    if checkpoint is None:
-        return 0.0
+    # The file is missing if the process was killed between the checkpoint and it.
+    return float(_read_json(os.path.join(checkpoint, "seconds.json")) or 0) if checkpoint else 0.0
+
+
+def _read_json(path: str) -> Any:
+    """Read a JSON file; None if it is missing or damaged."""
     try:
-        with open(os.path.join(checkpoint, "seconds.json"), encoding="utf-8") as file:
-            return float(json.load(file))
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
     except (OSError, ValueError):
-        return 0.0  # killed after the checkpoint and before this file
+        return None
 
 
 def write_json(path: str, value: Any) -> None:
