@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 from lmpipe.compiling.plan import baselines
 from lmpipe.compiling.recipe import PreparedRecipe
@@ -46,13 +46,10 @@ async def _test(task: Task, prepared: PreparedRecipe, ledger: Ledger) -> TestRes
     distinct = {item.hash: (name, item) for name, item in reversed(states.items())}
     worst = sum((_worst(task, prepared, item) for _, item in distinct.values()), Spend())
     rows: dict[str, list[Row]] = {key: [] for key in distinct}
-
-    async def score(block: Sequence[Example], first: int) -> None:
+    for first, block in _blocks_that_fit(prepared.test, worst, ledger):
         for key, (name, item) in reversed(distinct.items()):
             evaluation = await task.test(f"test {name}", item, block, first=first)
             rows[key] += evaluation.rows
-
-    await _as_many_as_fit(prepared.test, worst, ledger, score)
     by_state = {key: Evaluation(tuple(found)) for key, found in rows.items()}
     evaluations = {name: by_state[item.hash] for name, item in states.items()}
     names = [name for name in evaluations if name != "compiled"]
@@ -84,12 +81,9 @@ async def score_on_train(
         task.note("train score skipped", message=note)
         return None, note
     rows: list[Row] = []
-
-    async def score(block: Sequence[Example], first: int) -> None:
-        rows.extend((await task.test("train", state, block, first=first)).rows)
-
     try:
-        await _as_many_as_fit(examples, worst, ledger, score)
+        for first, block in _blocks_that_fit(examples, worst, ledger):
+            rows += (await task.test("train", state, block, first=first)).rows
     except BudgetExhaustedError as error:
         task.note("train score skipped", message=str(error))
         return None, f"{error}; the result was not scored on training examples"
@@ -113,20 +107,18 @@ def _worst(task: Task, prepared: PreparedRecipe, state: ProgramState) -> Spend:
     return worst_run(task.program.bind(state), [lms.student], metric, lms.judge, lms.embedder)
 
 
-async def _as_many_as_fit(
-    examples: Sequence[Example],
-    worst: Spend,
-    ledger: Ledger,
-    score: Callable[[Sequence[Example], int], Awaitable[None]],
-) -> None:
-    """Score as many examples as the budget allows; if it allows none, it is exhausted."""
+def _blocks_that_fit(
+    examples: Sequence[Example], worst: Spend, ledger: Ledger
+) -> Iterator[tuple[int, Sequence[Example]]]:
+    """Yield as many examples as the budget allows, in blocks with the position of their first.
+
+    Raises:
+        BudgetExhaustedError: if the budget allows none.
+    """
     done = 0
     # Runs usually cost less than their worst case, so after a block the budget may allow more.
-    while done < len(examples):
-        block = examples[done:][: ledger.room(worst)]
-        if not block:
-            break
-        await score(block, done)
+    while done < len(examples) and (block := examples[done:][: ledger.room(worst)]):
+        yield done, block
         done += len(block)
     if not done:
         raise BudgetExhaustedError(f"the budget ({ledger.budget}) is used up")

@@ -22,11 +22,8 @@ class Phase:
 class Plan:
     """What a compile will do at most.
 
-    Args:
-        train_check: score the result on training examples; None if the recipe turns it off.
-        calls_per_run: the maximum number of LM calls of one program run, retries included.
-        judge_calls: the maximum number of LM calls of the metric for one row.
-        asks: the maximum number of proposer calls.
+    The maximum numbers of LM calls are those of one program run, retries included, of the metric
+    for one row, and of the proposer in all.
     """
 
     baselines: Phase

@@ -126,10 +126,8 @@ class Recipe:
 class PreparedRecipe:
     """A recipe whose parts are read, checked and fingerprinted.
 
-    Args:
-        lms: the LMs, by role; there is a judge only if the metric asks one.
-        test: examples of the final comparison; may be empty.
-        identity: everything that decides the result, as JSON without secrets.
+    There is a judge only if the metric asks one. The test set may be empty. The identity is
+    everything that decides the result, as JSON without secrets.
     """
 
     recipe: Recipe

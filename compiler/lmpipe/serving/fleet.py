@@ -20,13 +20,9 @@ _ON_CPU = (0,)
 
 @dataclass
 class _Slot:
-    """The state of one server.
+    """The state of one server. It has devices while it is up or `changing`: starting or stopping.
 
-    Args:
-        devices: its devices, while it is up, starting or stopping.
-        changing: whether it is starting or stopping.
-        last_used: when it was last used, on the fleet's own clock.
-        lost: the error to raise if it died too often.
+    `last_used` is on the fleet's own clock. `lost` is the error to raise if it died too often.
     """
 
     spec: ServerSpec

@@ -152,11 +152,9 @@ def _kill_all(server: subprocess.Popen[bytes]) -> None:
     server.wait()
     while children := _children():
         for child in children:
-            try:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
-            except (ProcessLookupError, ChildProcessError):
-                continue
 
 
 def _children() -> list[int]:

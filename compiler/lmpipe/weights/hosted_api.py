@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -132,8 +133,7 @@ class FineTuningApi:
         return await self._retrying(partial(self._request, self._json, "GET", path))
 
     async def _retrying(self, call: Callable[[], Awaitable[T]]) -> T:
-        clock = asyncio.get_running_loop().time
-        started = clock()
+        started = time.monotonic()
         try:
             try:
                 return await call()
@@ -145,7 +145,6 @@ class FineTuningApi:
                     rng=random.Random(),
                     started=started,
                     sleep=self._sleep,
-                    clock=clock,
                 )
         except LMError as error:
             raise TrainingError(f"fine-tuning: {error}") from None

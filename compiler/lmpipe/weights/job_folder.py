@@ -30,11 +30,8 @@ _FORMAT = 1
 class PreparedJob:
     """A job whose inputs are read, checked and hashed.
 
-    Args:
-        base: the base `model` and its `revision`.
-        held_out: the positions of the held-out rows.
-        rows: the number of rows.
-        server: the URL of the server that trains; empty for this machine.
+    It has the base `model` and its `revision`, the number of rows, and the positions of those that
+    are held out. `server` is the URL of the server that trains; empty for this machine.
     """
 
     job: TrainingJob

@@ -133,9 +133,9 @@ def last_checkpoint(folder: str) -> str | None:
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         head, _, step = name.partition("-")
         path = os.path.join(folder, name)
-        if head == "checkpoint" and step.isdigit():
-            if isinstance(_read_json(os.path.join(path, "trainer_state.json")), dict):
-                found.append((int(step), path))
+        state = _read_json(os.path.join(path, "trainer_state.json"))
+        if head == "checkpoint" and step.isdigit() and isinstance(state, dict):
+            found.append((int(step), path))
     return max(found)[1] if found else None
 
 
