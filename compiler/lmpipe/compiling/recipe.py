@@ -194,12 +194,7 @@ class PreparedRecipe:
 
 
 def prepare(recipe: Recipe) -> PreparedRecipe:
-    """Read and check all parts of a recipe.
-
-    Raises:
-        DataError: if examples cannot be read, do not fit the program, or the sets overlap.
-        RecipeError: if a part is missing or of the wrong type.
-    """
+    """Read and check all parts of a recipe: its program, metric, examples, LMs and budget."""
     if not isinstance(recipe.program, Module):
         raise RecipeError(
             f"the program is {recipe.program!r:.100}: give a lmpipe.Module instance, "

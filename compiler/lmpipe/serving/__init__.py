@@ -1,8 +1,7 @@
 """Start, monitor, query and stop vLLM servers over HTTP.
 
-`spec` describes a server and `find` locates vLLM; `guard` and `process` make sure that a server
-never outlives its owner; `startup` starts one; `server` talks to a running one; `fleet`
-decides which servers run when.
+`guard` and `process` make sure that a server never outlives its owner; `startup` starts one;
+`server` talks to a running one; `fleet` decides which servers run when.
 """
 
 from __future__ import annotations

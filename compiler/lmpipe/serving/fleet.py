@@ -249,9 +249,10 @@ class Fleet:
         }
 
     def _need(self, name: str, spec: ServerSpec) -> Need:
-        need = Need.of(spec)
-        if not self._on_gpu:
-            need = Need(1, need.share)  # on a CPU all ranks share the one device
+        share = 1.0 if spec.memory is None else spec.memory
+        need = Need(1, share)  # on a CPU all ranks share the one device
+        if self._on_gpu:
+            need = Need(max(spec.device_count, len(spec.devices)), share, spec.devices)
         if place(need, {}, self._devices) is None:
             wanted = f"GPUs {', '.join(map(str, need.only))}" if need.only else f"{need.count} GPUs"
             available = ", ".join(map(str, self._devices))

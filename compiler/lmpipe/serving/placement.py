@@ -6,8 +6,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lmpipe.serving.spec import ServerSpec
-
 _ROUNDING = 1e-9
 
 
@@ -21,12 +19,6 @@ class Need:
     count: int
     share: float
     only: tuple[int, ...] = ()
-
-    @staticmethod
-    def of(spec: ServerSpec) -> Need:
-        """Return what a spec asks for; whole devices if it names no share of memory."""
-        count = max(spec.device_count, len(spec.devices))
-        return Need(count, 1.0 if spec.memory is None else spec.memory, spec.devices)
 
 
 @dataclass(frozen=True, slots=True)

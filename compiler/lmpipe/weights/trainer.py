@@ -82,6 +82,7 @@ class Trainer(Protocol):
     @property
     def hosted(self) -> bool:
         """Whether a provider trains: the result is a model's name, and no local GPU is needed."""
+        ...
 
     def check(self, job: TrainingJob) -> None:
         """Check a job before anything is spent on it.
@@ -91,6 +92,7 @@ class Trainer(Protocol):
             RecipeError: if it does not support the settings.
             DataError: if a row is not valid.
         """
+        ...
 
     async def train(
         self, job: TrainingJob, on_progress: OnProgress | None = None
@@ -106,3 +108,4 @@ class Trainer(Protocol):
             RecipeError: if it does not support the settings.
             DataError: if a row is not valid.
         """
+        ...

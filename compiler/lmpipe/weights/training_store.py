@@ -100,8 +100,12 @@ class TrainingStore:
                 raise TrainingError(
                     f"the cassette's record of a training cannot be read ({error}): record it again"
                 ) from error
-        record = _read_record(self.folder_of(job))
-        if record is not None and self._recording is not None:
+        try:
+            saved = orjson.loads((self.folder_of(job) / _RECORD).read_bytes())
+            record = TrainingRecord.from_json(saved)
+        except (OSError, ValueError):
+            return None  # missing or damaged: the trainer checks the weights again
+        if self._recording is not None:
             self._recording.put_record(_KIND, job, record.to_json())
         return record
 
@@ -112,13 +116,6 @@ class TrainingStore:
         write_file(folder / _RECORD, pretty_json(record.to_json()))
         if self._recording is not None:
             self._recording.put_record(_KIND, job, record.to_json())
-
-
-def _read_record(folder: Path) -> TrainingRecord | None:
-    try:
-        return TrainingRecord.from_json(orjson.loads((folder / _RECORD).read_bytes()))
-    except (OSError, ValueError):
-        return None  # missing or damaged: the trainer checks the weights again
 
 
 def adapters_folder() -> Path:

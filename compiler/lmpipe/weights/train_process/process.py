@@ -1,9 +1,7 @@
 """The process around a training: read the job, report events, and end with the parent.
 
-`WORK/job.json` describes the job. Progress goes to standard output as lines of JSON; everything
-else that is printed goes to standard error. The process ends when its standard input closes, so
-that it does not outlive its parent. It resumes from `WORK/checkpoints` and writes the weights to
-`WORK/result`.
+Events go to standard output as lines of JSON, everything else to standard error. The process ends
+when its standard input closes. It resumes from `WORK/checkpoints` and writes to `WORK/result`.
 """
 
 from __future__ import annotations
