@@ -41,7 +41,7 @@ async def run_test(
 
 async def _test(task: Task, prepared: PreparedRecipe, ledger: Ledger) -> TestResult:
     """Test the baselines and the result on the same examples, as many as the budget allows."""
-    task.phase = "test"
+    task.progress.phase = "test"
     states = {**baselines(task.program.state()), "compiled": task.best.state}
     distinct = {item.hash: (name, item) for name, item in reversed(states.items())}
     worst = sum((_worst(task, prepared, item) for _, item in distinct.values()), Spend())
@@ -73,7 +73,7 @@ async def score_on_train(
     examples = [example for example in drawn if not is_shown(example, state)][:most]
     if not examples:
         return None, ""
-    task.phase = "train"
+    task.progress.phase = "train"
     worst = _worst(task, prepared, state)
     room = ledger.room(worst)
     if room is not None and room < min(_MIN_EXAMPLES, len(examples)):
