@@ -65,12 +65,13 @@ class Session:
         self.loop = asyncio.get_running_loop()
         self._address, self._proxy = address, proxy
         self._timeouts = Timeouts(self.loop)
-        # Headers go with each request: aiohttp would send a session's headers to the proxy too.
-        self._headers = CIMultiDict(headers)
+        all_headers = CIMultiDict(headers)
         self._proxy_headers: dict[str, str] = {}
         if proxy is not None and proxy.credentials:
-            asks_proxy = self._headers if context is None else self._proxy_headers
+            asks_proxy = all_headers if context is None else self._proxy_headers
             asks_proxy["Proxy-Authorization"] = proxy.credentials
+        # A session's headers are cheaper than a request's, but aiohttp sends them to a proxy too.
+        self._headers = None if proxy is None else all_headers
         self._urls: dict[str, URL] = {}
         self._unread: set[aiohttp.ClientResponse] = set()
         self._http = aiohttp.ClientSession(
@@ -81,6 +82,7 @@ class Session:
                 resolver=aiohttp.ThreadedResolver(),
                 ssl=context or True,
             ),
+            headers=all_headers if proxy is None else None,
             timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=None if proxy is None else URL(proxy.origin, encoded=True),
