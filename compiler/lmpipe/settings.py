@@ -77,10 +77,7 @@ def intercepting(intercept: Callable[[Runtime], None]) -> Iterator[None]:
     """Inspect every runtime before it is used for a call, in all threads and tasks.
 
     Unlike `using`, this holds whatever the code inside configures, and wherever it runs. The
-    innermost of nested calls holds.
-
-    Args:
-        intercept: called with the runtime, often more than once.
+    innermost of nested calls holds. `intercept` is called with a runtime, often more than once.
     """
     global _intercept  # noqa: PLW0603 - a test redirects the calls of the whole process
     before = _intercept
@@ -211,9 +208,8 @@ def using(
     embedder = embedder or configured_embedder()
     if lm is None or runtime is None:
         settings = current_settings()
-        settings = Settings(lm or settings.lm, runtime or settings.runtime, embedder)
-    else:
-        settings = Settings(lm, runtime, embedder)
+        lm, runtime = lm or settings.lm, runtime or settings.runtime
+    settings = Settings(lm, runtime, embedder)
     with contextlib.nullcontext() if deadline is None else deadlines.deadline(deadline):
         token = _override.set(settings)
         try:

@@ -36,11 +36,7 @@ Model = Annotated[str | None, typer.Option(metavar="LM", help="Only the replies 
 
 
 def parse_age(text: str) -> float:
-    """Parse an age such as `30d`, `12h` or `1.5w` to seconds.
-
-    Raises:
-        typer.BadParameter: if it is not an age.
-    """
+    """Parse an age such as `30d`, `12h` or `1.5w` to seconds."""
     found = _NUMBER.fullmatch(text)
     if found is None or found[2].lower() not in _SECONDS:
         raise typer.BadParameter(f"expected an age such as 90s, 45m, 12h, 30d or 8w, got {text!r}")
@@ -48,11 +44,7 @@ def parse_age(text: str) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Parse a size such as `2GB` or `500MiB` to bytes.
-
-    Raises:
-        typer.BadParameter: if it is not a size.
-    """
+    """Parse a size such as `2GB` or `500MiB` to bytes."""
     found = _NUMBER.fullmatch(text)
     if found is None or found[2].upper() not in _BYTES:
         raise typer.BadParameter(f"expected a size such as 2GB, 500MB or 512MiB, got {text!r}")
@@ -122,8 +114,9 @@ def clear(
     from lmpipe.lm.cache import upkeep
 
     folder = _folder(cache)
-    found = upkeep.stats(folder) if _readable(folder) else None
-    what = "all replies" if found is None else _replies(found.replies)
+    what = "all replies"
+    with suppress(ConfigError):  # a damaged cache can still be cleared
+        what = _replies(upkeep.stats(folder).replies)
     if not yes:
         if not _can_ask():
             raise ConfigError(
@@ -154,7 +147,8 @@ def export(
         folder, model=model, on_damage=lambda key, error: damaged.append(f"{key} ({error})")
     )
     written = _write(file, lines)
-    typer.echo(f"exported {_replies(written)} from {folder} to {_name(file)}", err=True)
+    to = "standard output" if str(file) == "-" else file
+    typer.echo(f"exported {_replies(written)} from {folder} to {to}", err=True)
     if damaged:
         number = plural(len(damaged), "entry that is", "entries that are")
         typer.echo(f"  left out {number} damaged or old: {', '.join(damaged[:3])}", err=True)
@@ -204,33 +198,17 @@ def _default_folder() -> Path:
     return default_cache_folder()
 
 
-def _readable(folder: Path) -> bool:
-    """Whether the cache can be read; a damaged one can still be cleared."""
-    from lmpipe.errors import ConfigError
-    from lmpipe.lm.cache import upkeep
-
-    with suppress(ConfigError):
-        upkeep.stats(folder)
-        return True
-    return False
-
-
 def _write(file: Path, lines: Iterable[bytes]) -> int:
     """Write all lines or none, and return their number."""
     from lmpipe.errors import ConfigError
+    from lmpipe.foundation.atomic_files import open_atomic
 
     if str(file) == "-":
         return sum(1 for line in lines if sys.stdout.buffer.write(line))
     if not file.parent.is_dir():
         raise ConfigError(f"{file}: no such folder: {file.parent}; create it first")
-    part = file.with_name(f".{file.name}.part")
-    try:
-        with part.open("wb") as opened:
-            written = sum(1 for line in lines if opened.write(line))
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
-    return written
+    with open_atomic(file) as opened:
+        return sum(1 for line in lines if opened.write(line))
 
 
 def _print_stats(folder: Path, found: CacheStats) -> None:
@@ -263,10 +241,6 @@ def _print_stats(folder: Path, found: CacheStats) -> None:
 
 def _replies(number: int) -> str:
     return plural(number, "reply", "replies")
-
-
-def _name(file: Path) -> str:
-    return "standard output" if str(file) == "-" else str(file)
 
 
 def _size(number: int) -> str:

@@ -13,12 +13,7 @@ from lmpipe.lm.cassettes.cassette import Cassette
 
 
 def open_cassette(record: Path | None, replay: Path | None) -> Cassette | None:
-    """Open the cassette that the command line names, if any.
-
-    Raises:
-        ConfigError: if both options are given.
-        CassetteError: if the cassette to replay is missing or damaged.
-    """
+    """Open the cassette that the command line names, if any."""
     if record is not None and replay is not None:
         raise ConfigError("--record and --replay exclude each other: give only one")
     if record is not None:
@@ -44,9 +39,7 @@ def using_cassette(cassette: Cassette | None) -> Iterator[None]:
     with cassette:
         yield
     played = len(cassette.played)
-    if cassette.recording:
-        note = f"recorded {played} LM calls in {cassette.path}"
-    else:
-        note = f"replayed {played} of the {played + len(cassette.unplayed)} LM calls in "
-        note += str(cassette.path)
-    typer.echo(note, err=True)
+    what = f"recorded {played}"
+    if not cassette.recording:
+        what = f"replayed {played} of the {played + len(cassette.unplayed)}"
+    typer.echo(f"{what} LM calls in {cassette.path}", err=True)

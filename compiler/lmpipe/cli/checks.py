@@ -20,7 +20,6 @@ from lmpipe.foundation.python_environments import VERSIONS_SCRIPT
 Status = Literal["ok", "missing", "broken"]
 
 _LIBRARIES = ("pydantic", "numpy", "orjson", "diskcache", "bm25s", "json-repair", "rich", "typer")
-_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,35 +45,22 @@ class CheckResult:
         """Whether this is required and does not work."""
         return self.required and self.status != "ok"
 
-    def to_json(self) -> dict[str, str | bool]:
-        return {
-            "name": self.name,
-            "status": self.status,
-            "found": self.found,
-            "remedy": self.remedy,
-            "required": self.required,
-        }
-
 
 async def ask_python(
     python: Path | str,
     packages: Sequence[str],
     *,
-    timeout: float = _SECONDS,  # noqa: ASYNC109
+    timeout: float = 60.0,  # noqa: ASYNC109
 ) -> tuple[str, dict[str, str]]:
     """Ask another Python for its version and those of its packages, without importing them.
 
-    Args:
-        python: its executable.
-        packages: the names of the packages; those that are not installed are left out.
-        timeout: the time limit in seconds.
+    Packages that are not installed are left out; the time limit is in seconds.
 
     Raises:
         OSError: if it fails or does not answer.
     """
-    command = (str(python), "-I", "-c", VERSIONS_SCRIPT, *packages)
     process = await asyncio.create_subprocess_exec(
-        *command,
+        *(str(python), "-I", "-c", VERSIONS_SCRIPT, *packages),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

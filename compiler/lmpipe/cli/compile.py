@@ -88,10 +88,15 @@ def command(
     from lmpipe.cli.targets import open_runtime, split_target
     from lmpipe.compiling.compile import compile as compile_recipe
     from lmpipe.compiling.load_recipe import load_recipe
+    from lmpipe.errors import RecipeError
 
     overrides = options.add_to(lm_overrides(lms, teacher=teacher, proposer=proposer))
     recipe = overrides.apply(load_recipe(file))
-    _check_gate(recipe, require_improvement)
+    if require_improvement and recipe.test is None:
+        raise RecipeError(
+            "--require-improvement needs test examples: give the recipe test=…, or the command "
+            "--test PATH"
+        )
     if dry_run:
         _print_plan(recipe, json=json)
         return
@@ -110,16 +115,6 @@ def command(
         fail(
             "not improved: the paired 95 % interval of the difference is not above zero",
             ExitCode.NOT_IMPROVED,
-        )
-
-
-def _check_gate(recipe: Recipe, required: bool) -> None:
-    from lmpipe.errors import RecipeError
-
-    if required and recipe.test is None:
-        raise RecipeError(
-            "--require-improvement needs test examples: give the recipe test=…, or the command "
-            "--test PATH"
         )
 
 
@@ -158,6 +153,7 @@ def _origin(file: str, name: str) -> str:
 
 def _finish(run: Run, *, json: bool) -> None:
     """Write the report page, then print the result and the next commands."""
+    from lmpipe.cli.inputs import input_fields
     from lmpipe.report.page import write_report
     from lmpipe.report.progress import JsonLines
     from lmpipe.report.terminal import make_console, print_run, say
@@ -173,7 +169,8 @@ def _finish(run: Run, *, json: bool) -> None:
     say(console, f"report      {page}")
     say(console)
     say(console, "next")
-    inputs = " ".join(f"--input {name}=…" for name in _required_inputs(run))
+    fields = input_fields(run.program).items()
+    inputs = " ".join(f"--input {name}=…" for name, field in fields if field.required)
     say(console, f"  lmpipe run {run.path} --trust {inputs}")
     say(console, f"  lmpipe show {run.path}")
     say(console, f"  lmpipe eval {run.path} --trust")
@@ -194,9 +191,3 @@ def _summary(run: Run) -> dict[str, Any]:
         "stopped": run.stopped,
         "seconds": run.seconds,
     }
-
-
-def _required_inputs(run: Run) -> list[str]:
-    from lmpipe.cli.inputs import input_fields
-
-    return [name for name, field in input_fields(run.program).items() if field.required]

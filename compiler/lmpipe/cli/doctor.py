@@ -21,6 +21,7 @@ def command(json: Json = False) -> None:
     It prints how to install what is missing.
     """
     import asyncio
+    from dataclasses import asdict
 
     import orjson
 
@@ -29,7 +30,7 @@ def command(json: Json = False) -> None:
     results = asyncio.run(run_checks())
     sound = not any(result.fails for result in results)
     if json:
-        found = [result.to_json() for result in results]
+        found = [asdict(result) for result in results]
         typer.echo(orjson.dumps({"sound": sound, "checks": found}).decode())
     else:
         _print(results)

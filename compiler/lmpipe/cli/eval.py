@@ -65,8 +65,7 @@ def command(
     if json:
         _print_json(opened, "data" if data else split, evaluation, verdict)
     else:
-        _print(opened, data or f"{split} split", evaluation, verdict)
-        _print_worst(evaluation, worst)
+        _print(opened, data or f"{split} split", evaluation, verdict, worst)
 
 
 def _examples(
@@ -182,10 +181,14 @@ def _print_json(
 
 
 def _print(
-    opened: OpenTarget, examples: str, evaluation: Evaluation, verdict: dict[str, Any] | None
+    opened: OpenTarget,
+    examples: str,
+    evaluation: Evaluation,
+    verdict: dict[str, Any] | None,
+    number_of_worst: int,
 ) -> None:
     from lmpipe.foundation.plural import plural
-    from lmpipe.report.terminal import make_console, print_evaluation, say
+    from lmpipe.report.terminal import make_console, print_evaluation, print_worst, say
     from lmpipe.report.text import percent
 
     console = make_console()
@@ -197,11 +200,6 @@ def _print(
         why = f" ({' and '.join(verdict['changed'])} changed since)" if verdict["changed"] else ""
         recorded = percent(verdict["recorded"])
         say(console, f"differs from the compile's score, {recorded}{why}", style="yellow")
-
-
-def _print_worst(evaluation: Evaluation, number: int) -> None:
-    from lmpipe.report.terminal import make_console, print_worst
-
     wrong = (row for row in evaluation.rows if row.failure or row.score.value < 1)
-    worst = nsmallest(number, wrong, key=lambda row: (row.score.value, row.failure is None))
-    print_worst(make_console(), worst)
+    worst = nsmallest(number_of_worst, wrong, key=lambda row: (row.score.value, not row.failure))
+    print_worst(console, worst)

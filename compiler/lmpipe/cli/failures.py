@@ -60,11 +60,7 @@ def exit_code(error: LmpipeError) -> ExitCode:
 
 
 def fail(message: str, code: ExitCode, *, hint: str = "") -> None:
-    """Print a message and exit with a code.
-
-    Raises:
-        typer.Exit: always.
-    """
+    """Print a message and exit with a code."""
     label = "" if code == ExitCode.INTERRUPTED else "error: "
     typer.echo(f"{label}{message}", err=True)
     if hint:

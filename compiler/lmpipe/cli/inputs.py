@@ -7,8 +7,9 @@ input can clash with an option of the command, whatever it is called.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO, get_type_hints
 
@@ -22,27 +23,19 @@ from lmpipe.signatures.signature_spec import first_problem, type_name
 
 @dataclass(frozen=True)
 class InputField:
-    """One input of a program.
-
-    Args:
-        annotation: its type.
-        required: whether it has no default.
-        type_adapter: validates its values.
-    """
+    """One input of a program: its type, and whether it has no default."""
 
     annotation: Any
     required: bool
-    type_adapter: pydantic.TypeAdapter[Any]
+
+    @cached_property
+    def type_adapter(self) -> pydantic.TypeAdapter[Any]:
+        return pydantic.TypeAdapter(self.annotation)
 
 
 @dataclass(frozen=True)
 class InputRows:
-    """The inputs of one or more runs.
-
-    Args:
-        rows: the inputs of each run, validated.
-        streamed: whether they came from a file or standard input, one row a line.
-    """
+    """The validated inputs of one or more runs; `streamed` if they came from a file or stdin."""
 
     rows: Sequence[Mapping[str, Any]]
     streamed: bool
@@ -52,30 +45,21 @@ def input_fields(program: Module) -> dict[str, InputField]:
     """Return a program's inputs by name, from its signature or its `forward`."""
     declared = first_member(program)
     if isinstance(declared, Predictor):
-        return {f.name: _field(f.annotation, f.required) for f in declared.spec.inputs}
+        return {f.name: InputField(f.annotation, f.required) for f in declared.spec.inputs}
     forward: Any = declared.forward  # type: ignore[attr-defined]
     parameters = inspect.signature(forward).parameters.values()
     if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
         # A typed function, or a program that passes its arguments on.
-        predictors = declared.predictors().values()
-        return {f.name: _field(f.annotation, f.required) for p in predictors for f in p.spec.inputs}
+        fields = [field for p in declared.predictors().values() for field in p.spec.inputs]
+        return {field.name: InputField(field.annotation, field.required) for field in fields}
     hints = get_type_hints(forward, include_extras=True)
-    return {p.name: _field(hints.get(p.name, Any), p.default is p.empty) for p in parameters}
-
-
-def _field(annotation: Any, required: bool) -> InputField:
-    return InputField(annotation, required, pydantic.TypeAdapter(annotation))
+    return {p.name: InputField(hints.get(p.name, Any), p.default is p.empty) for p in parameters}
 
 
 def read_inputs(
     values: Sequence[str], fields: Mapping[str, InputField], *, stdin: TextIO
 ) -> InputRows:
-    """Read the values of `--input`.
-
-    Args:
-        values: NAME=VALUE for each input; or a single JSON object, `@FILE` or `-`.
-        fields: the program's inputs.
-        stdin: what `-` reads.
+    """Read the values of `--input`: several NAME=VALUE, or one JSON object, `@FILE` or `-`.
 
     Raises:
         CallError: if an input is unknown, missing, given twice or of the wrong type.
@@ -119,22 +103,17 @@ def _from_pairs(pairs: Sequence[str], fields: Mapping[str, InputField]) -> dict[
 
 def _from_lines(text: str, fields: Mapping[str, InputField], *, where: str) -> list[dict[str, Any]]:
     """Read one JSON object a line, or a single object that spans several lines."""
-    rows = [
-        _from_json(value, fields, where=place) for place, value in _json_values(text, where=where)
-    ]
+    values: Iterable[tuple[str, Any]]
+    try:
+        values = [(where, orjson.loads(text))]
+    except orjson.JSONDecodeError:
+        lines = enumerate(text.splitlines(), start=1)
+        placed = ((f"{where}, line {number}", line) for number, line in lines if line.strip())
+        values = ((place, _parse_json(line, where=place)) for place, line in placed)
+    rows = [_from_json(value, fields, where=place) for place, value in values]
     if not rows:
         raise DataError(f"{where} is empty: expected one JSON object per line")
     return rows
-
-
-def _json_values(text: str, *, where: str) -> Iterator[tuple[str, Any]]:
-    try:
-        yield where, orjson.loads(text)
-    except orjson.JSONDecodeError:
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip():
-                place = f"{where}, line {number}"
-                yield place, _parse_json(line, where=place)
 
 
 def _from_json(value: Any, fields: Mapping[str, InputField], *, where: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -22,18 +22,17 @@ Command = Callable[..., None]
 def with_option_groups(command: Command) -> Command:
     """Let a command take groups of options.
 
-    Args:
-        command: a command; each of its parameters whose type is a dataclass is a group.
-
-    Returns:
-        A command for typer with one option for each field of each group.
+    Each parameter of the command whose type is a dataclass is a group. The result, for typer, has
+    one option for each field of each group.
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {n: hint for n, hint in hints.items() if is_dataclass(hint)}
     flat: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
-        if parameter.name in groups:
-            flat += _parameters(groups[parameter.name])
+        if group := groups.get(parameter.name):
+            types = get_type_hints(group, include_extras=True)
+            members = inspect.signature(group).parameters.values()
+            flat += [member.replace(annotation=types[member.name]) for member in members]
         else:
             keyword = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             flat.append(keyword.replace(annotation=hints[parameter.name]))
@@ -50,45 +49,29 @@ def with_option_groups(command: Command) -> Command:
     return call
 
 
-def _parameters(group: Any) -> list[inspect.Parameter]:
-    hints = get_type_hints(group, include_extras=True)
-    signature = inspect.signature(group)
-    return [
-        parameter.replace(annotation=hints[name])
-        for name, parameter in signature.parameters.items()
-    ]
-
-
 def positive(text: str) -> float:
-    """Parse the value of an option that must be a number above 0.
-
-    Raises:
-        typer.BadParameter: if it is not.
-    """
-    number = _number(text)
-    if number is None or number <= 0:
+    """Parse the value of an option that must be a number above 0."""
+    number = _parse_number(text)
+    if not number > 0:
         raise typer.BadParameter(f"expected a number above 0, got {text!r}")
     return number
 
 
 def non_negative(text: str) -> float:
-    """Parse the value of an option that must be a number of 0 or more.
-
-    Raises:
-        typer.BadParameter: if it is not.
-    """
-    number = _number(text)
-    if number is None or number < 0:
+    """Parse the value of an option that must be a number of 0 or more."""
+    number = _parse_number(text)
+    if not number >= 0:
         raise typer.BadParameter(f"expected a number of 0 or more, got {text!r}")
     return number
 
 
-def _number(text: str) -> float | None:
+def _parse_number(text: str) -> float:
+    """Parse a finite number; anything else gives nan."""
     try:
         number = float(text)
     except ValueError:
-        return None
-    return number if isfinite(number) else None
+        return nan
+    return number if isfinite(number) else nan
 
 
 Program = Annotated[

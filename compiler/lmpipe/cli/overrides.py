@@ -26,15 +26,9 @@ _FORBID_UNKNOWN = pydantic.ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, kw_only=True)
 class LMChoice:
-    """An LM that the command line names; its API key stays in the environment.
+    """An LM that the command line names; None leaves a default of `LM`.
 
-    Args:
-        model: its name, such as `vllm/<model>`.
-        base_urls: its server, or several replicas.
-        api_key_env: the environment variable that holds its key.
-        temperature: its sampling temperature; None leaves the default of `LM`.
-        max_tokens: the longest reply, in tokens; None leaves the default.
-        context: the longest prompt and reply together, in tokens; None leaves the default.
+    Its API key stays in the environment, in the variable `api_key_env`.
     """
 
     __pydantic_config__: ClassVar = _FORBID_UNKNOWN
@@ -47,11 +41,7 @@ class LMChoice:
     context: int | None = None
 
     def lm(self) -> LM:
-        """Create the LM.
-
-        Raises:
-            ConfigError: if the environment variable is not set or a value is out of range.
-        """
+        """Create the LM."""
         given = {
             name: value
             for name in ("temperature", "max_tokens", "context")
@@ -63,27 +53,13 @@ class LMChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class RateOptions:
-    """Request limits of LMs; None leaves an LM's own.
-
-    Args:
-        rpm: requests per minute to each server.
-        tpm: tokens per minute to each server.
-        timeout: the time limit of one request, in seconds.
-    """
+    """Request limits as `LM.with_limits` takes them; None leaves an LM's own."""
 
     __pydantic_config__: ClassVar = _FORBID_UNKNOWN
 
     rpm: float | None = None
     tpm: float | None = None
     timeout: float | None = None
-
-    def apply(self, lm: LM) -> LM:
-        """Return the LM with these limits.
-
-        Raises:
-            ConfigError: if a limit is not above 0.
-        """
-        return lm.with_limits(rpm=self.rpm, tpm=self.tpm, timeout=self.timeout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +87,7 @@ class Overrides:
     race: bool | None = None
 
     def apply(self, recipe: Recipe) -> Recipe:
-        """Return a copy of a recipe with these changes.
-
-        Raises:
-            InputError: if a change is not possible.
-        """
+        """Return a copy of a recipe with these changes, or raise InputError."""
         changes: dict[str, Any] = {
             name: value
             for name in ("optimizer", "train_size", "val_size", "test_size", "seed")
@@ -134,8 +106,9 @@ class Overrides:
     def _with_rates(self, recipe: Recipe) -> Recipe:
         if self.rates is None:
             return recipe
+        limits = asdict(self.rates)
         lms = {role: lm for role in _ROLES if (lm := getattr(recipe, role)) is not None}
-        return recipe.replace(**{role: self.rates.apply(lm) for role, lm in lms.items()})
+        return recipe.replace(**{role: lm.with_limits(**limits) for role, lm in lms.items()})
 
     def _data(self, recipe: Recipe) -> dict[str, Data | None]:
         changes: dict[str, Data | None] = {}
@@ -160,41 +133,30 @@ class Overrides:
 
     def to_json(self) -> dict[str, Any]:
         """Return the changes as JSON for the manifest, without secrets."""
-        changes: dict[str, Any] = _without_none(asdict(self))
-        for role in _ROLES:
-            if role in changes:
-                addresses = changes[role]["base_urls"]
-                changes[role]["base_urls"] = [without_password(address) for address in addresses]
+        changes: dict[str, Any] = _ADAPTER.dump_python(self, exclude_none=True)
+        for role in changes.keys() & set(_ROLES):
+            addresses = changes[role]["base_urls"]
+            changes[role]["base_urls"] = [without_password(address) for address in addresses]
         return changes
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Overrides:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ArtifactError: if it is something else.
-        """
+        """Read what `to_json` wrote, or raise ArtifactError."""
         try:
-            return pydantic.TypeAdapter(Overrides).validate_python(_with_current_names(value))
+            return _ADAPTER.validate_python(_with_current_names(value))
         except pydantic.ValidationError as error:
             raise ArtifactError(
                 f"the manifest's overrides cannot be read: {first_problem(error)}"
             ) from error
 
 
+_ADAPTER = pydantic.TypeAdapter(Overrides)
+
+
 def lm_overrides(
     options: LMOptions, *, teacher: str | None = None, proposer: str | None = None
 ) -> Overrides:
-    """Return the changes that the LM options of a command line make.
-
-    Args:
-        options: the options.
-        teacher: the name of the teacher's LM.
-        proposer: the name of the proposer's LM.
-
-    Raises:
-        RecipeError: if an option describes an LM, but none is named.
-    """
+    """Return the changes that the LM options of a command line make."""
     if not any((options.student, teacher, proposer, options.judge, options.embedder)):
         _check_undescribed(options)
 
@@ -231,11 +193,7 @@ def _check_undescribed(options: LMOptions) -> None:
 
 
 def read_key(variable: str) -> str:
-    """Return the API key in an environment variable.
-
-    Raises:
-        ConfigError: if it is not set.
-    """
+    """Return the API key in an environment variable, which must be set."""
     key = os.environ.get(variable)
     if not key:
         raise ConfigError(
@@ -246,15 +204,7 @@ def read_key(variable: str) -> str:
 
 
 def trainer_named(name: str, student: LM) -> Trainer:
-    """Create the trainer with this name.
-
-    Args:
-        name: `local`, or `hosted` for the provider of the student.
-        student: the LM whose weights are trained.
-
-    Raises:
-        RecipeError: if the name is unknown.
-    """
+    """Create the trainer `local`, or `hosted` for the student's provider."""
     from lmpipe.lm.providers.openai_compatible import OPENAI_URL
     from lmpipe.weights.hosted_trainer import HostedTrainer
     from lmpipe.weights.local_trainer import LocalTrainer
@@ -264,12 +214,6 @@ def trainer_named(name: str, student: LM) -> Trainer:
     if name == "hosted":
         return HostedTrainer(base_url=student.base_url or OPENAI_URL, api_key=student.api_key)
     raise RecipeError(f"unknown trainer {name!r}: expected local or hosted")
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return value
 
 
 def _with_current_names(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,9 +72,6 @@ def command(
     from lmpipe.cli.overrides import read_key
     from lmpipe.serving import AdapterLimits, ServerSpec
 
-    limits = None
-    if lora_rank is not None:
-        limits = AdapterLimits(rank=lora_rank, count=lora_count)
     spec = ServerSpec(
         model=model,
         name=name,
@@ -86,7 +83,7 @@ def command(
         tensor_parallel=tensor_parallel,
         data_parallel=data_parallel,
         context=context,
-        adapters=limits,
+        adapters=None if lora_rank is None else AdapterLimits(rank=lora_rank, count=lora_count),
         args=tuple(vllm.args),
     )
     if not spec.is_loopback and spec.api_key is None:
@@ -134,8 +131,8 @@ async def _serve(spec: ServerSpec, start_timeout: float, key_variable: str | Non
 def _announce(server: VLLMServer, key_variable: str | None) -> None:
     from lmpipe.serving.spec import KEY_VARIABLE
 
-    if server.api_key and key_variable is None:
-        key_variable = KEY_VARIABLE
+    if server.api_key:
+        key_variable = key_variable or KEY_VARIABLE
     key = f', api_key=os.environ["{key_variable}"]' if key_variable else ""
     typer.echo(f"serving {server.name} at {server.base_url}")
     typer.echo(f'  lmpipe.LM("vllm/{server.name}", base_url="{server.base_url}"{key})')

@@ -133,13 +133,10 @@ def _show_demos(console: Console, learned: PredictorState, described: Mapping[st
         say(console, f"  demonstrations: {len(learned.demos)}")
         _list_demos(console, learned.demos, described)
     if retrieval is not None:
-        size = len(retrieval.pool)
-        embedder = retrieval.vectors.embedder if retrieval.vectors else ""
-        line = retrieval_line(retrieval.k, size, balanced=retrieval.balanced, embedder=embedder)
-        say(console, f"  retrieved demonstrations: {line}")
+        say(console, f"  retrieved demonstrations: {retrieval_line(retrieval)}")
         _list_demos(console, retrieval.pool[:_POOL_SHOWN], described)
-        if size > _POOL_SHOWN:
-            say(console, f"    … and {count(size - _POOL_SHOWN)} more")
+        if len(retrieval.pool) > _POOL_SHOWN:
+            say(console, f"    … and {count(len(retrieval.pool) - _POOL_SHOWN)} more")
 
 
 def _list_demos(console: Console, demos: Sequence[Demo], described: Mapping[str, Any]) -> None:
@@ -166,9 +163,8 @@ def _show_prompt(console: Console, program: Module, path: str, learned: Predicto
 
     predictor = program.predictors()[path]
     layout = layout_named(learned.layout)
-    messages = list(render_prefix(layout, predictor.spec, learned.instruction, learned.demos))
     say(console, "  prompt, before the inputs of a call")
-    for message in messages:
+    for message in render_prefix(layout, predictor.spec, learned.instruction, learned.demos):
         say(console, f"    [{message.role}]", style="bold")
         for line in message.content.splitlines():
             say(console, f"      {line}")

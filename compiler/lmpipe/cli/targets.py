@@ -29,13 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenTarget:
-    """A target that was opened.
+    """A target that was opened, as the user named it.
 
-    Args:
-        name: the target as the user named it.
-        recipe: the recipe with the changes of its compile and of this command.
-        program: the program, bound to what was learned if the target is a run folder.
-        artifact: the run folder, or None.
+    The recipe has the changes of its compile and of this command. If the target is a run folder,
+    the program is bound to what was learned, and `artifact` is the folder.
     """
 
     name: str
@@ -52,11 +49,7 @@ class OpenTarget:
 
 
 def is_run_folder(target: str) -> bool:
-    """Whether a target is a folder, and so must be a run folder.
-
-    Raises:
-        RecipeError: if it is neither a folder nor a program's file.
-    """
+    """Whether a target is a folder, and so must be a run folder, rather than a program's file."""
     if Path(target).is_dir():
         return True
     file, _ = split_target(target)
@@ -77,15 +70,7 @@ def split_target(target: str) -> tuple[str, str]:
 
 
 def open_target(options: TargetOptions, changes: Overrides) -> OpenTarget:
-    """Open a run folder or a program's file; runs the program's file.
-
-    Args:
-        options: the target; how its program is found, if it is a run folder.
-        changes: what the command changes in the recipe.
-
-    Raises:
-        InputError: if the target is missing, damaged, not trusted or of another program.
-    """
+    """Open a run folder or a program's file with some changes; runs the program's file."""
     if not is_run_folder(options.target):
         recipe = changes.apply(load_recipe(options.target))
         return OpenTarget(options.target, recipe, recipe.program, None)
@@ -109,11 +94,7 @@ def open_target(options: TargetOptions, changes: Overrides) -> OpenTarget:
 
 
 def attach_servers(opened: OpenTarget) -> None:
-    """Let the runtime start servers for LMs without an address and load the target's weights.
-
-    Raises:
-        ArtifactError: if the weights differ from those that were compiled.
-    """
+    """Let the runtime start servers for LMs without an address and load the target's weights."""
     recipe = opened.recipe
     attach_weights(
         opened.program.state(),
@@ -126,15 +107,7 @@ def attach_servers(opened: OpenTarget) -> None:
 
 @contextmanager
 def open_runtime(options: RuntimeOptions, *, view: ProgressView | None = None) -> Iterator[None]:
-    """Use a runtime for one command, and close it at the end.
-
-    Args:
-        options: the cache, the cassette and the limits of the runtime.
-        view: notified of retries.
-
-    Raises:
-        InputError: if the cassette to replay is missing or damaged.
-    """
+    """Use a runtime for one command, and close it at the end; the view is notified of retries."""
     cassette = open_cassette(options.record, options.replay)
     runtime = make_runtime(
         cache=False if options.replay else options.cache or True,

@@ -10,6 +10,7 @@ import codecs
 import csv
 import importlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,6 @@ def read_csv(path: Path, *, delimiter: str = ",") -> Iterator[PlacedRow]:
             yield place, dict(zip(header, row, strict=True))
 
 
-def read_tsv(path: Path) -> Iterator[PlacedRow]:
-    """Like `read_csv`, with tabs between the values."""
-    return read_csv(path, delimiter="\t")
-
-
 def read_parquet(path: Path) -> Iterator[PlacedRow]:
     """Read a Parquet file.
 
@@ -105,21 +101,15 @@ def read_parquet(path: Path) -> Iterator[PlacedRow]:
     parquet = _import("pyarrow.parquet", f"{path}: reading Parquet")
     try:
         with parquet.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path}: row {number}", row
+            rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
+            for number, row in enumerate(rows, start=1):
+                yield f"{path}: row {number}", row
     except (ValueError, OSError) as error:  # pyarrow's errors are subclasses of these
         raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
 
 
 def read_hub(source: str, split: str | None) -> Iterator[PlacedRow]:
-    """Read a data set from the hub.
-
-    Args:
-        source: `name`, `name:split` or `name:config:split`.
-        split: the split, if the source does not name it.
+    """Read a data set from the hub: `name`, `name:split` or `name:config:split`.
 
     Raises:
         ConfigError: if the package datasets is not installed.
@@ -148,7 +138,7 @@ FILE_READERS: dict[str, Callable[[Path], Iterator[PlacedRow]]] = {
     ".jsonl": read_jsonl,
     ".json": read_json,
     ".csv": read_csv,
-    ".tsv": read_tsv,
+    ".tsv": partial(read_csv, delimiter="\t"),
     ".parquet": read_parquet,
 }
 

@@ -71,23 +71,15 @@ def _read_rows(source: str | Path, split: str | None) -> Iterator[PlacedRow]:
                 "or convert it"
             )
         return reader(path)
-    looks_like_path = (
-        isinstance(source, Path)
-        or reader is not None
-        or _HUB_NAME.fullmatch(source) is None
-        or source.startswith(".")
-    )
-    if looks_like_path:
+    looks_like_path = isinstance(source, Path) or reader is not None or source.startswith(".")
+    if looks_like_path or _HUB_NAME.fullmatch(str(source)) is None:
         what = "is a folder; give a file in it" if path.is_dir() else "no such file"
         raise DataError(f"{path}: {what} (in {Path.cwd()})")
     return read_hub(str(source), split)
 
 
 def _to_example(
-    row: dict[str, Any],
-    inputs: Sequence[str],
-    required: Sequence[str],
-    rename: Mapping[str, str],
+    row: dict[str, Any], inputs: Sequence[str], required: Sequence[str], rename: Mapping[str, str]
 ) -> Example:
     for old, new in rename.items():
         if old not in row:

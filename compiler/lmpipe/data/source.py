@@ -65,11 +65,7 @@ Data = Sequence[Example] | Source
 
 
 def load_examples(name: str, data: Data) -> list[Example]:
-    """Read a set of examples, or copy one that is already in memory.
-
-    Args:
-        name: the name of the set, for error messages.
-        data: the examples, or where they are read from.
+    """Read a set of examples, or copy one that is in memory; `name` is for error messages.
 
     Raises:
         DataError: if it cannot be read or is empty.

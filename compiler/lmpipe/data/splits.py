@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from itertools import combinations, islice
+from itertools import combinations, islice, pairwise
 
 from lmpipe.data.example import Example
 from lmpipe.errors import DataError
@@ -53,7 +53,7 @@ def _counts(total: int, fractions: Sequence[float]) -> list[int]:
     if sum(fractions) > 1 + 1e-9:
         raise DataError(f"fractions {tuple(fractions)} sum to {sum(fractions)}; at most 1")
     ends = [round(sum(fractions[: i + 1]) * total) for i in range(len(fractions))]
-    counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    counts = [end - start for start, end in pairwise([0, *ends])]
     if min(counts) < 1:
         raise DataError(
             f"fractions {tuple(fractions)} of {total} rows give parts of {tuple(counts)} rows; "

@@ -21,12 +21,7 @@ class LayoutError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The values read from a reply.
-
-    Args:
-        values: raw values by output name, not validated yet.
-        repaired: whether their JSON had to be repaired.
-    """
+    """The raw values read from a reply, by output name; `repaired` if their JSON had to be."""
 
     values: dict[str, Any]
     repaired: bool = False

@@ -35,9 +35,7 @@ class JsonLayout:
         value, repaired = read_json("the reply", text, "object")
         if not isinstance(value, dict):
             raise LayoutError(f"the reply must be one JSON object, got {text[:100]!r}")
-        missing = [
-            field.name for field in spec.outputs if field.required and field.name not in value
-        ]
+        missing = [f.name for f in spec.outputs if f.required and f.name not in value]
         if missing:
             raise LayoutError(f"the reply lacks {', '.join(map(repr, missing))}")
         known = {name: value[name] for name in spec.output_names if name in value}

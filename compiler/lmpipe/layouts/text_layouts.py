@@ -28,12 +28,9 @@ def _read_fields(fields: Sequence[FieldSpec], texts: Mapping[str, str]) -> Readi
         missing = [field.name for field in fields if field.required and field.name not in texts]
         if missing:
             raise LayoutError(f"the reply lacks {', '.join(map(repr, missing))}")
-    values, repaired = {}, False
-    for field in fields:
-        if field.name in texts:
-            values[field.name], mended = read_value(field, texts[field.name])
-            repaired = repaired or mended
-    return Reading(values, repaired)
+    read = {f.name: read_value(f, texts[f.name]) for f in fields if f.name in texts}
+    values = {name: value for name, (value, _) in read.items()}
+    return Reading(values, any(repaired for _, repaired in read.values()))
 
 
 def _cut(pattern: re.Pattern[str], names: Sequence[str], text: str) -> dict[str, str]:

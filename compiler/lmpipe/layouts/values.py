@@ -90,9 +90,9 @@ def _read_choice(field: FieldSpec, shape: Shape, text: str) -> Any:
         return spelled[text]
     folded = {_fold(name): choice for name, choice in spelled.items()}
     first_line = text.partition("\n")[0]
-    for candidate in (text, first_line):
-        if _fold(candidate) in folded:
-            return folded[_fold(candidate)]
+    for word in map(_fold, (text, first_line)):
+        if word in folded:
+            return folded[word]
     raise LayoutError(f"{field.name!r} must be {shape.hint()}, got {first_line[:100]!r}")
 
 
@@ -102,10 +102,8 @@ def _fold(text: str) -> str:
 
 def _read_boolean(field: FieldSpec, text: str) -> bool:
     word = _fold(text)
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
     raise LayoutError(f"{field.name!r} must be yes or no, got {text[:100]!r}")
 
 
@@ -117,12 +115,9 @@ def _read_number(field: FieldSpec, text: str) -> Any:
 
 
 def read_json(name: str, text: str, container: str = "") -> tuple[Any, bool]:
-    """Read JSON from a reply that may wrap it in prose or a code fence.
+    """Read JSON from a reply that may wrap it in prose or a code fence; errors show the name.
 
-    Args:
-        name: the name of the value, for errors.
-        text: the reply.
-        container: `object` or `array` if the value must be one.
+    Its container is `object` or `array` if the value must be one.
 
     Returns:
         The value, and whether it had to be repaired.

@@ -20,17 +20,13 @@ def run_batch(
     run: Callable[..., Coroutine[Any, Any, Any]],
     blocking: Callable[..., Any] | None = None,
 ) -> list[Any]:
-    """Run a program on many rows of inputs; results have the rows' order.
+    """Run a program on many rows of inputs; see `Module.batch`.
 
     Args:
         rows: inputs by name, one mapping per run.
         concurrency: the maximum number of runs in flight.
         run: runs the program on the inputs of one row.
         blocking: the same for a program that blocks its thread; used in place of `run`.
-
-    Raises:
-        ConfigError: if the concurrency is not a whole number of 1 or more.
-        Exception: the first error that a row raised; the other rows are cancelled.
     """
     check_number("batch", "concurrency", concurrency, minimum=1, integer=True)
     inputs = list(rows)

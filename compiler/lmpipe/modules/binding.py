@@ -32,10 +32,6 @@ _WITH_PARTS = (Node, list, tuple, dict)
 def walk(root: Any, leaf: type[L]) -> Iterator[tuple[str, L]]:
     """Find the leaves of a program in the order of declaration, each of them once.
 
-    Args:
-        root: a module, or a container of modules.
-        leaf: the class of the leaves; the walk does not look inside them.
-
     Yields:
         The attribute path of each leaf, such as `steps[0].query`, and the leaf.
     """
@@ -57,11 +53,8 @@ def rebuild(root: T, replaced: Mapping[int, Any]) -> T:
     """Copy a program with some of its parts replaced.
 
     Only what leads to a replaced part is copied. Everything else is shared with the original,
-    and what was shared inside the original is shared inside the copy.
-
-    Args:
-        root: a module.
-        replaced: the new parts by the `id` of the part that each replaces.
+    and what was shared inside the original is shared inside the copy. New parts are given by the
+    `id` of the part that each replaces.
     """
     copied = _holders(root, replaced)
     copies = dict(replaced)
@@ -123,11 +116,7 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]]:
 
 
 def check_fits(specs: Mapping[str, SignatureSpec], state: ProgramState) -> None:
-    """Check that a state was learned for these predictors.
-
-    Args:
-        specs: the predictors' signatures by path.
-        state: the state to bind.
+    """Check that a state was learned for predictors with these signatures by path.
 
     Raises:
         ArtifactError: if a predictor is missing, unknown or has another signature.
@@ -156,18 +145,10 @@ def _attributes(module: Node) -> dict[str, Any]:
         name: item
         for kind in reversed(type(module).__mro__)
         for name, item in vars(kind).items()
-        if isinstance(item, _WITH_PARTS) and not name.startswith("__") and _holds_node(item, set())
+        if isinstance(item, _WITH_PARTS) and not name.startswith("__")
+        if next(walk(item, Node), None)
     }
     return of_the_class | vars(module)
-
-
-def _holds_node(value: Any, seen: set[int]) -> bool:
-    if isinstance(value, Node):
-        return True
-    if not isinstance(value, _WITH_PARTS) or id(value) in seen:
-        return False
-    seen.add(id(value))
-    return any(_holds_node(item, seen) for _, item in _parts(value))
 
 
 def _holders(root: Any, parts: Collection[int]) -> set[int]:

@@ -20,12 +20,7 @@ _OPTIONS = ("instruction", "layout", "constrained", "lm", "retries", "temperatur
 
 
 class Decoding:
-    """What a predictor's state changes in an LM: its model, LoRA adapter and decoding settings.
-
-    Args:
-        state: the predictor's.
-        path: the predictor's, for errors.
-    """
+    """What a predictor's state changes in an LM: its model, LoRA adapter and decoding settings."""
 
     def __init__(self, state: PredictorState, path: str) -> None:
         self._state = state
@@ -81,10 +76,6 @@ def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
     """Check the decoding settings that a predictor's constructor takes.
 
     Any name may be a parameter of some server, except a misspelled option of the constructor.
-
-    Args:
-        owner: the predictor's class, for the message.
-        decoding: settings by name.
 
     Raises:
         SignatureError: if a name is almost that of an option.

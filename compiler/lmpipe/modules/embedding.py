@@ -13,12 +13,9 @@ from lmpipe.state.program_state import Vectors
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """The request that an embedder gets before a predictor's conversation starts.
+    """The request that an embedder gets before the conversation of the predictor at `path`.
 
-    Args:
-        path: the predictor's path.
-        vectors: the embeddings of its pool.
-        request: the request.
+    `vectors` are the embeddings of the predictor's pool.
     """
 
     path: str
@@ -27,16 +24,10 @@ class Embedding:
 
     @staticmethod
     def of(path: str, vectors: Vectors, text: str, configured: LM | None) -> Embedding:
-        """Make a request to the configured embedder.
+        """Make a request to the configured embedder for the call's inputs, given as text.
 
         It must be the model that embedded the pool, because vectors of different models cannot
         be compared. The same model may be reached through another provider.
-
-        Args:
-            path: the predictor's path.
-            vectors: the embeddings of its pool.
-            text: the call's inputs as text.
-            configured: the configured embedder.
 
         Raises:
             ConfigError: if no embedder is configured, or another model.

@@ -163,14 +163,12 @@ class Predict(Predictor, Generic[P, R_co]):
         drawn = await asyncio.gather(
             *map(self._finish, conversations, replies), return_exceptions=True
         )
-        good: list[Any] = []
-        for item in drawn:
-            if isinstance(item, BaseException) and not isinstance(item, OutputError):
-                raise item
-            if not isinstance(item, BaseException):
-                good.append(item)
-        if not good:
-            raise next(item for item in drawn if isinstance(item, BaseException))
+        errors = [item for item in drawn if isinstance(item, BaseException)]
+        # Errors other than unreadable replies are raised first.
+        errors.sort(key=lambda error: isinstance(error, OutputError))
+        good: list[Any] = [item for item in drawn if not isinstance(item, BaseException)]
+        if errors and (not good or not isinstance(errors[0], OutputError)):
+            raise errors[0]
         return good
 
     def messages(self, **inputs: Any) -> tuple[Message, ...]:
@@ -270,18 +268,7 @@ class Predict(Predictor, Generic[P, R_co]):
         sampling: bool = False,
         vector: str | None = None,
     ) -> _Conversation:
-        """Yield requests and receive replies until one can be read.
-
-        Args:
-            inputs: checked inputs.
-            sample: the number of this sample.
-            reader: receives the outputs while they are written, if anyone listens.
-            sampling: whether this is one of several samples.
-            vector: of the inputs, if the demonstrations are chosen by embeddings.
-
-        Raises:
-            OutputError: if no reply could be read.
-        """
+        """Yield requests and receive replies until one can be read, or raise OutputError."""
         scope, prompt = current_scope(), self._prompt
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
         shown = prompt.dump_inputs(inputs)
@@ -289,8 +276,7 @@ class Predict(Predictor, Generic[P, R_co]):
         replies: list[Reply] = []
         for attempt in range(self.retries + 1):
             _check_calls(scope, self.path)
-            request = Request(lm, messages, prompt.constraint, sample, prompt.prefix)
-            reply = yield request
+            reply = yield Request(lm, messages, prompt.constraint, sample, prompt.prefix)
             replies.append(reply)
             try:
                 reading = prompt.layout.read(self._spec, reply.text)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmpipe.errors import CallError
 from lmpipe.layouts import Layout, layout_named, render_prefix
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Constraint, Message, Prefix
 from lmpipe.modules.embedding import Embedding
+from lmpipe.modules.retrieval import Neighbours, Pools, inputs_text
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import PredictorState
-
-if TYPE_CHECKING:
-    from lmpipe.modules.retrieval import Neighbours, Pools
 
 
 @dataclass(frozen=True)
@@ -23,8 +21,6 @@ class Prompt:
     """What is the same for every call with one state, rendered once.
 
     Args:
-        spec: the signature.
-        layout: the prompt layout.
         prefix: the turns that every call starts with: system turn and fixed demonstrations.
         constraint: the constraint on replies, or None.
         neighbours: chooses the demonstrations of each call, or None.
@@ -40,16 +36,7 @@ class Prompt:
 
     @staticmethod
     def of(spec: SignatureSpec, state: PredictorState, pools: Pools) -> Prompt:
-        """Render the prompt of a state.
-
-        Args:
-            spec: the signature.
-            state: the predictor's state.
-            pools: indexed pools of demonstrations, which it may share with other states.
-
-        Raises:
-            ConfigError: if the layout is unknown.
-        """
+        """Render the prompt of a state; the indexed pools may be shared with other states."""
         layout = layout_named(state.layout)
         prefix = Prefix(render_prefix(layout, spec, state.instruction, state.demos))
         constraint = layout.constraint(spec) if state.constrained else None
@@ -62,12 +49,7 @@ class Prompt:
         return {field.name: field.dump(inputs[field.name]) for field in self.spec.inputs}
 
     def embedding(self, path: str, inputs: Mapping[str, Any], configured: LM | None) -> Embedding:
-        """Make the request for the vector that `messages` needs.
-
-        Args:
-            path: the predictor's path.
-            inputs: checked inputs.
-            configured: the configured embedder, if any.
+        """Make the request for the vector of checked inputs that `messages` needs.
 
         Raises:
             CallError: if an input is not valid Unicode text.
@@ -75,18 +57,14 @@ class Prompt:
         """
         assert self.neighbours is not None
         assert self.neighbours.vectors is not None
-        text = self._checked(self.neighbours.text(self.dump_inputs(inputs)))
+        text = self._checked(inputs_text(self.spec, self.dump_inputs(inputs)))
         return Embedding.of(path, self.neighbours.vectors, text, configured)
 
     def messages(self, shown: Mapping[str, Any], vector: str | None = None) -> tuple[Message, ...]:
         """Render the messages that a call starts with.
 
-        Args:
-            shown: the inputs, as `dump_inputs` returns them.
-            vector: their embedding, if demonstrations are chosen by it.
-
-        Raises:
-            CallError: if an input is not valid Unicode text.
+        The inputs are shown as `dump_inputs` returns them; the vector is their embedding, if
+        demonstrations are chosen by it.
         """
         question = Message("user", self._checked(self.layout.user(self.spec, shown)))
         if self.neighbours is None:

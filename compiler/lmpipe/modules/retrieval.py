@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -50,9 +50,6 @@ class Pools:
 
     A search binds the same few pools many times, and an index costs about 50 µs per demonstration,
     more than a thousand queries.
-
-    Args:
-        spec: the signature of the demonstrations.
     """
 
     def __init__(self, spec: SignatureSpec) -> None:
@@ -79,12 +76,6 @@ class Neighbours:
     Queries do not change it: the same inputs give the same demonstrations, from any thread and in
     any order of calls.
 
-    Args:
-        spec: the signature of the demonstrations.
-        retrieval: the pool, and how many of its demonstrations are shown.
-        layout: the layout in which they are shown.
-        indexed: the indexed pool, if there is one.
-
     Attributes:
         vectors: the pool's embeddings; with them, a query needs the embedding of its inputs.
     """
@@ -102,19 +93,12 @@ class Neighbours:
         self._labels = _labels(spec, retrieval.pool) if retrieval.balanced else None
         self._turns: dict[int, tuple[Message, Message]] = {}
 
-    def text(self, inputs: Mapping[str, Any]) -> str:
-        """Write inputs as the text that is embedded."""
-        return inputs_text(self._spec, inputs)
-
     def nearest(self, inputs: Mapping[str, Any], vector: str | None = None) -> tuple[Demo, ...]:
         """Find the nearest demonstrations, in the order in which they are shown: nearest last.
 
         Demonstrations that are equally near are ranked in the pool's order. Inputs without a word
-        in common with the pool are equally far from all of it.
-
-        Args:
-            inputs: the inputs of a call as JSON values by name, defaults filled in.
-            vector: the embedding of their text, if the pool has vectors.
+        in common with the pool are equally far from all of it. The inputs are JSON values with
+        defaults filled in; the vector is the embedding of their text, if the pool has vectors.
         """
         return tuple([self._pool.demos[place] for place in self._nearest(inputs, vector)])
 
@@ -122,11 +106,10 @@ class Neighbours:
         """Render what `nearest` finds as earlier turns of the conversation."""
         turns: list[Message] = []
         for place in self._nearest(inputs, vector):
-            pair = self._turns.get(place)
-            if pair is None:
-                pair = render_demo(self._layout, self._spec, self._pool.demos[place])
-                self._turns[place] = pair
-            turns += pair
+            if place not in self._turns:
+                demo = self._pool.demos[place]
+                self._turns[place] = render_demo(self._layout, self._spec, demo)
+            turns += self._turns[place]
         return tuple(turns)
 
     def _nearest(self, inputs: Mapping[str, Any], vector: str | None) -> list[int]:
@@ -144,9 +127,7 @@ class _Pool:
     ) -> None:
         self.demos, self._spec = demos, spec
         inputs = [_as_called(spec, demo) for demo in demos]
-        self._places: dict[bytes, list[int]] = {}
-        for place, values in enumerate(inputs):
-            self._places.setdefault(_key(values), []).append(place)
+        self._places = _places(map(_key, inputs))
         # A pool with vectors needs no index of words.
         self._embedded = None if vectors is None else _VectorIndex(vectors)
         self._index = _Index([] if vectors else [_words(spec, values) for values in inputs])
@@ -161,27 +142,16 @@ class _Pool:
 
 
 class NearExamples:
-    """Finds the examples whose inputs share the most words with those of another one.
-
-    Args:
-        examples: the examples to choose from; they are indexed once.
-    """
+    """Finds the examples whose inputs share the most words with those of another one."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self._examples = tuple(examples)
         inputs = [canonical_json(jsonable(example.inputs)) for example in examples]
-        self._places: dict[bytes, list[int]] = {}
-        for place, text in enumerate(inputs):
-            self._places.setdefault(text, []).append(place)
+        self._places = _places(inputs)
         self._index = _Index([_split(text.decode()) for text in inputs])
 
     def nearest(self, example: Example, count: int) -> list[Example]:
-        """Find the examples nearest to another one, nearest first.
-
-        Args:
-            example: the other example; examples with the same inputs are left out.
-            count: the maximum number of examples to return.
-        """
+        """Find up to `count` examples with other inputs, nearest first."""
         asked = canonical_json(jsonable(example.inputs))
         equal = self._places.get(asked, ())
         places = self._index.ranked(_split(asked.decode()), count, equal)
@@ -226,9 +196,8 @@ class _Index:
 
         self._size = len(documents)
         self._backwards = np.arange(self._size - 1, -1, -1, dtype=np.int64)
-        vocabulary: dict[str, int] = {}
-        for word in (word for document in documents for word in document):
-            vocabulary.setdefault(word, len(vocabulary))
+        words = dict.fromkeys(word for document in documents for word in document)
+        vocabulary = {word: number for number, word in enumerate(words)}
         self._columns = _columns(documents, vocabulary) if vocabulary else {}
 
     def ranked(self, words: Sequence[str], count: int, without: Sequence[int]) -> list[int]:
@@ -274,6 +243,14 @@ def _columns(
         word: (places[ends[n] : ends[n + 1]], weights[ends[n] : ends[n + 1]])
         for word, n in vocabulary.items()
     }
+
+
+def _places(keys: Iterable[bytes]) -> dict[bytes, list[int]]:
+    """Map each key to all its positions."""
+    places: dict[bytes, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return places
 
 
 def _balanced(ranked: Sequence[int], k: int, labels: Sequence[bytes]) -> list[int]:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from lmpipe.layouts.base import Layout
@@ -21,14 +20,7 @@ _END = object()
 
 
 class FieldReader:
-    """Notifies a listener of the new parts of a reply whenever more text arrives.
-
-    Args:
-        spec: the predictor's signature.
-        layout: the layout of its prompt.
-        predictor: its path.
-        listener: receives the parts.
-    """
+    """Notifies a listener of the new parts of a predictor's reply whenever more text arrives."""
 
     def __init__(
         self, spec: SignatureSpec, layout: Layout, predictor: str, listener: Listener
@@ -67,9 +59,7 @@ class FieldReader:
     def finish(self, result: Any, shown: Mapping[str, Any]) -> None:
         """Send the outputs that are not complete yet, once the reply was read.
 
-        Args:
-            result: the signature instance.
-            shown: the outputs as JSON.
+        They are given as a signature instance and as JSON.
         """
         for name in self._fields:
             if name not in self._done and (name in self._sent or name in shown):
@@ -125,9 +115,6 @@ class Stream(Generic[R_co]):
     The run starts when the stream is made. Iterate over it with `for` or `async for` to get
     `Partial`s from every predictor, then read `result`. `close()` cancels the run, and so does
     leaving a `with` block.
-
-    Args:
-        run: starts the run.
     """
 
     def __init__(self, run: Callable[[], Coroutine[Any, Any, R_co]]) -> None:
@@ -162,12 +149,7 @@ class Stream(Generic[R_co]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def __iter__(self) -> Self:

@@ -52,11 +52,7 @@ async def run_members(members: Sequence[Member], args: Any, kwargs: Any) -> list
 
 
 def reduce_outcomes(name: str, outcomes: Sequence[Any]) -> Any:
-    """Reduce what `run_members` returned to one prediction; unreadable replies have no vote.
-
-    Args:
-        name: a key of `REDUCERS`.
-        outcomes: one or more predictions and errors.
+    """Reduce the predictions and errors of `run_members`; unreadable replies have no vote.
 
     Raises:
         OutputError: the first one, if no member gave a prediction.
@@ -77,9 +73,6 @@ def majority(predictions: Sequence[Any]) -> Any:
     Predictions are compared by all their outputs except a `reasoning`. Source: the vote of
     self-consistency, Wang et al. 2022 (arXiv 2203.11171), section 2; for ensembles
     arXiv 2310.03714, section 4.
-
-    Args:
-        predictions: one or more signature instances, or whatever the program returns.
     """
     return predictions[_most_frequent([_answer(item) for item in predictions])]
 
@@ -91,9 +84,6 @@ def per_field(predictions: Sequence[Any]) -> Any:
     result. If the signature's own validators refuse the combined outputs, the result is the
     most frequent prediction as a whole. A value that is not a signature instance counts as one
     output.
-
-    Args:
-        predictions: one or more predictions.
     """
     kind = type(predictions[0])
     if not issubclass(kind, Signature) or any(type(item) is not kind for item in predictions):

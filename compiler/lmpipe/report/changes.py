@@ -14,7 +14,7 @@ from lmpipe.report.view import Column, Table, TableRow, cells, compiled_last, va
 
 # The other rows are in scores.jsonl.
 _MAX_ROWS = 25
-# Lists of more rows are folded.
+# Lists of more better rows are folded.
 _MAX_OPEN = 12
 
 Pair: TypeAlias = tuple[TestRow, TestRow]
@@ -70,10 +70,7 @@ def make_changes(run: RunFiles) -> Changes | None:
     worse = [pair for pair in pairs if pair[1].score < pair[0].score]
     same = len(pairs) - len(better) - len(worse)
     outputs = _output_names(run)
-    lists = (
-        _row_list("worse", worse, outputs, opened=True),
-        _row_list("better", better, outputs, opened=len(better) <= _MAX_OPEN),
-    )
+    lists = (_row_list("worse", worse, outputs), _row_list("better", better, outputs))
     return Changes(
         f"{count(len(better))} better, {count(len(worse))} worse, {count(same)} unchanged, "
         f"compared with the better baseline ({test.baseline}).",
@@ -92,14 +89,11 @@ def _output_names(run: RunFiles) -> Sequence[str]:
 
 
 def _row_list(
-    kind: Literal["better", "worse"],
-    pairs: Sequence[Pair],
-    outputs: Sequence[str],
-    *,
-    opened: bool,
+    kind: Literal["better", "worse"], pairs: Sequence[Pair], outputs: Sequence[str]
 ) -> RowList:
     ranked = sorted(pairs, key=lambda pair: -abs(pair[1].score - pair[0].score))
     rows = tuple(_changed_row(*pair, outputs) for pair in ranked[:_MAX_ROWS])
+    opened = kind == "worse" or len(pairs) <= _MAX_OPEN
     return RowList(kind, len(pairs), opened, rows)
 
 

@@ -43,13 +43,8 @@ class ScoreChart:
 class SearchChart:
     """Validation scores (`y`) against the LM calls of the compile until then (`x`).
 
-    Args:
-        x: the horizontal axis.
-        y: the vertical axis.
-        complete: candidates that were scored on all examples.
-        incomplete: the others. Their scores are of the harder examples, which come first, so they
-            are drawn below the scale.
-        improvements: the candidates that were better than all before them.
+    The scores of incomplete candidates are of the harder examples, which come first, so they are
+    drawn below the scale. Improvements were better than all candidates before them.
     """
 
     x: Scale

@@ -11,7 +11,7 @@ from lmpipe.report import records
 from lmpipe.report.run_files import RunFiles
 from lmpipe.report.text import retrieval_line, weights_line
 from lmpipe.report.view import present
-from lmpipe.state.program_state import Demo, PredictorState, Retrieval, member_states
+from lmpipe.state.program_state import Demo, PredictorState, member_states
 
 # A pool of demonstrations may hold thousands.
 _POOL_SHOWN = 6
@@ -22,9 +22,6 @@ class LearnedPredictor:
     """What was learned for one predictor.
 
     Args:
-        path: the predictor's path.
-        signature: its fields.
-        state: what was learned.
         choices: layout, LM and other choices by name.
         pool: the first demonstrations of the pool to retrieve from.
         pool_note: what `pool` shows, or the empty string.
@@ -81,7 +78,7 @@ def _predictor(
         "layout": state.layout,
         "constrained": "yes" if state.constrained else "no",
         "demonstrations": len(state.demos) if state.demos or not retrieval else None,
-        "retrieved": _retrieval_line(retrieval) if retrieval else None,
+        "retrieved": retrieval_line(retrieval) if retrieval else None,
         "LM": state.lm,
         "weights": weights_line(state.adapter, state.lm, training),
         "decoding": state.decoding or None,
@@ -92,9 +89,3 @@ def _predictor(
         total = plural(len(pool), "demonstration")
         note = f"The first {_POOL_SHOWN} of {total} to retrieve from; program.json has them all:"
     return LearnedPredictor(path, signature, state, present(choices), pool[:_POOL_SHOWN], note)
-
-
-def _retrieval_line(retrieval: Retrieval) -> str:
-    embedder = retrieval.vectors.embedder if retrieval.vectors else ""
-    size = len(retrieval.pool)
-    return retrieval_line(retrieval.k, size, balanced=retrieval.balanced, embedder=embedder)

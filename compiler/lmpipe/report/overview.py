@@ -16,7 +16,7 @@ class Result:
     """How good the compiled program is.
 
     Args:
-        chart: the final comparison; None if there was no test.
+        chart: the final comparison, if there was a test.
         sets: scores on train, validation and test side by side, if two or more are known.
         correction: the validation score, corrected for the selection, or the empty string.
     """
@@ -35,17 +35,18 @@ def make_header(run: RunFiles) -> dict[str, str]:
         for key, name in (("train", "train"), ("val", "validation"), ("test", "test"))
         if key in manifest.data
     )
-    named = {
-        "optimizer": manifest.optimizer.name,
-        "LM": student,
-        "teacher": teacher if teacher != student else "",
-        "judge": manifest.judge and manifest.judge.model,
-        "embedder": manifest.embedder and manifest.embedder.model,
-        "examples": ", ".join(sizes),
-        "seed": manifest.seed,
-        "metric": manifest.metric.name,
-    }
-    return present(named)
+    return present(
+        {
+            "optimizer": manifest.optimizer.name,
+            "LM": student,
+            "teacher": teacher if teacher != student else "",
+            "judge": manifest.judge and manifest.judge.model,
+            "embedder": manifest.embedder and manifest.embedder.model,
+            "examples": ", ".join(sizes),
+            "seed": manifest.seed,
+            "metric": manifest.metric.name,
+        }
+    )
 
 
 def make_result(run: RunFiles) -> Result:

@@ -43,10 +43,7 @@ class Page:
 
 
 def write_report(folder: str | Path) -> Path:
-    """Write the report page of a run folder from its files alone.
-
-    Returns:
-        The path of the page.
+    """Write the report page of a run folder from its files alone, and return its path.
 
     Raises:
         ArtifactError: if it is not a run folder, or a file of it is damaged.

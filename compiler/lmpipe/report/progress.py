@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -59,21 +58,11 @@ class ProgressView:
         """Handle any other event."""
 
     def retry(self, attempt: int, wait: float, error: LMError) -> None:
-        """Handle a failed attempt that will be retried.
-
-        Args:
-            attempt: its number, from 1.
-            wait: the seconds until the next one.
-            error: why it failed.
-        """
+        """Handle a failed attempt, numbered from 1, that is retried after `wait` seconds."""
 
 
 class JsonLines(ProgressView):
-    """Writes one JSON object for each event, for machines.
-
-    Args:
-        file: where to write; standard output by default.
-    """
+    """Writes one JSON object for each event, for machines; to standard output by default."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         self._file = file
@@ -81,10 +70,8 @@ class JsonLines(ProgressView):
 
     def emit(self, event: str, **data: Any) -> None:
         """Write one event."""
-        file = self._file or sys.stdout
         line = orjson.dumps({"event": event, **data}, default=str, option=orjson.OPT_SORT_KEYS)
-        file.write(line.decode() + "\n")
-        file.flush()
+        print(line.decode(), file=self._file, flush=True)
 
     def progress(self, progress: Progress) -> None:
         now = time.monotonic()
@@ -121,11 +108,7 @@ class JsonLines(ProgressView):
 
 
 class PlainLines(ProgressView):
-    """Writes one flushed line for each phase and candidate, for pipes and logs.
-
-    Args:
-        file: where to write; standard output by default.
-    """
+    """Writes a line for each phase and candidate, for pipes; to standard output by default."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         self._file = file
@@ -137,9 +120,7 @@ class PlainLines(ProgressView):
 
     def write(self, line: str) -> None:
         """Write a line and flush the file."""
-        file = self._file or sys.stdout
-        file.write(line + "\n")
-        file.flush()
+        print(line, file=self._file, flush=True)
 
     def progress(self, progress: Progress) -> None:
         self._last = progress
@@ -181,12 +162,7 @@ class PlainLines(ProgressView):
 
 
 class LivePanel(ProgressView):
-    """Shows the current step in a panel below the candidates that were scored.
-
-    Args:
-        console: the terminal.
-        title: the name of the run.
-    """
+    """Shows the current step in a panel below the candidates that were scored."""
 
     def __init__(self, console: Console, title: str) -> None:
         from rich.live import Live
@@ -260,13 +236,7 @@ class LivePanel(ProgressView):
 
 
 def candidate_line(candidate: Candidate, first: float | None, *, best: bool) -> str:
-    """Describe a candidate in one line.
-
-    Args:
-        candidate: the candidate.
-        first: the score that its own is compared with; None shows no difference.
-        best: whether it is the best so far.
-    """
+    """Describe a candidate in one line; compare its score with `first` unless that is None."""
     failures = candidate.evaluation.failures
     score = change = NOTHING
     standing = ""

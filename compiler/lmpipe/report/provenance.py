@@ -58,15 +58,9 @@ def _spend_table(spent: records.Spend) -> Table:
 
 
 def _spend_row(name: str, part: records.Tokens, *, total: bool = False) -> TableRow:
-    numbers = (
-        part.calls,
-        part.prompt_tokens,
-        part.cached_prompt_tokens,
-        part.completion_tokens,
-    )
-    return TableRow(
-        cells(name, *map(count, numbers), money(part.usd)), "total" if total else "plain"
-    )
+    tokens = (part.prompt_tokens, part.cached_prompt_tokens, part.completion_tokens)
+    row = cells(name, *map(count, (part.calls, *tokens)), money(part.usd))
+    return TableRow(row, "total" if total else "plain")
 
 
 def make_provenance(run: RunFiles) -> dict[str, Any]:
@@ -74,23 +68,24 @@ def make_provenance(run: RunFiles) -> dict[str, Any]:
     manifest = run.manifest
     program, metric = manifest.program, manifest.metric
     budget = {name: limit for name, limit in manifest.budget.items() if limit is not None}
-    named = {
-        "program": program.file or program.class_,
-        "program source": program.source,
-        **{
-            f"{name} data": f"{plural(part.rows, 'row')}, {part.fingerprint}"
-            for name, part in manifest.data.items()
-        },
-        "metric": f"{metric.name}, {metric.fingerprint}",
-        "optimizer": manifest.optimizer.model_dump(),
-        "student": manifest.student.model_dump(),
-        "teacher": manifest.teacher.model_dump(),
-        "judge": manifest.judge and manifest.judge.model_dump(),
-        "embedder": manifest.embedder and manifest.embedder.model_dump(),
-        "budget": budget or "none",
-        "recipe": manifest.recipe,
-        "learned state": manifest.best and manifest.best.state,
-        "program.json": manifest.artifact,
-        "versions": ", ".join(f"{name} {value}" for name, value in manifest.versions.items()),
-    }
-    return present(named)
+    return present(
+        {
+            "program": program.file or program.class_,
+            "program source": program.source,
+            **{
+                f"{name} data": f"{plural(part.rows, 'row')}, {part.fingerprint}"
+                for name, part in manifest.data.items()
+            },
+            "metric": f"{metric.name}, {metric.fingerprint}",
+            "optimizer": manifest.optimizer.model_dump(),
+            "student": manifest.student.model_dump(),
+            "teacher": manifest.teacher.model_dump(),
+            "judge": manifest.judge and manifest.judge.model_dump(),
+            "embedder": manifest.embedder and manifest.embedder.model_dump(),
+            "budget": budget or "none",
+            "recipe": manifest.recipe,
+            "learned state": manifest.best and manifest.best.state,
+            "program.json": manifest.artifact,
+            "versions": ", ".join(f"{name} {value}" for name, value in manifest.versions.items()),
+        }
+    )

@@ -52,12 +52,9 @@ class CandidateState(_Record):
 
 
 class Validated(Scores):
-    """A candidate's scores on the validation examples.
+    """A candidate's scores on all or some of the `of` validation examples.
 
-    Attributes:
-        complete: whether it was scored on all of them.
-        stopped: whether the budget ended while it ran; one that is neither was dropped.
-        of: how many validation examples there are.
+    It is complete, or `stopped` by the end of the budget, or else it was dropped.
     """
 
     number: Count
@@ -68,11 +65,9 @@ class Validated(Scores):
 
 
 class Candidate(Validated):
-    """A line of `candidates.jsonl`.
+    """A line of `candidates.jsonl`, with the hash of its state.
 
-    Attributes:
-        hash: of its state.
-        spent: LM calls of the compile up to its score, counted from `calls.jsonl`.
+    `spent` are the LM calls of the compile up to its score, counted from `calls.jsonl`.
     """
 
     hash: str

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from lmpipe.compiling.run_folder import MANIFEST, PROGRAM, read_manifest
 from lmpipe.errors import ArtifactError
 from lmpipe.report import records
+from lmpipe.signatures.signature_spec import first_problem
 from lmpipe.state.program_state import ProgramState
 
 _R = TypeVar("_R", bound=BaseModel)
@@ -26,8 +27,6 @@ class RunFiles:
     """The contents of a run folder.
 
     Args:
-        folder: the folder.
-        manifest: `manifest.json`.
         candidates: `candidates.jsonl`, in the order of scoring.
         tests: test rows by name (each baseline, and `compiled`), in the data's order.
         state: the learned state, or None while the run has none.
@@ -59,11 +58,7 @@ def read_run(folder: Path) -> RunFiles:
 
 
 def parse_manifest(manifest: Mapping[str, Any], folder: Path) -> records.Manifest:
-    """Check the fields of a manifest.
-
-    Raises:
-        ArtifactError: if one is missing or has another type.
-    """
+    """Check the fields of a manifest; raise ArtifactError for one that is missing or wrong."""
     return _parse(records.Manifest, manifest, str(folder / MANIFEST))
 
 
@@ -82,9 +77,7 @@ def recorded_score(folder: Path, manifest: Mapping[str, Any], split: str) -> flo
 def read_lines(path: Path, *, torn: bool = True) -> Iterator[dict[str, Any]]:
     """Read a JSONL file of a run folder; a missing file has no lines.
 
-    Args:
-        path: the file.
-        torn: skip an incomplete last line, as a killed run leaves it.
+    If `torn`, an incomplete last line, as a killed run leaves it, is skipped.
 
     Raises:
         ArtifactError: if another line is damaged.
@@ -108,9 +101,7 @@ def _parse(kind: type[_R], value: Mapping[str, Any], where: str) -> _R:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        problem = ": ".join([*filter(None, [".".join(map(str, first["loc"]))]), first["msg"]])
-        raise ArtifactError(f"{where} is damaged: {problem}") from error
+        raise ArtifactError(f"{where} is damaged: {first_problem(error)}") from error
 
 
 def _candidates(folder: Path) -> Iterator[records.Candidate]:

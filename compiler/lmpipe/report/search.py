@@ -38,14 +38,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Search:
-    """How the search went.
-
-    Args:
-        chart: scores against LM calls.
-        legend: what the chart shows.
-        candidates: the candidates, best first.
-        omitted: how many candidates the table leaves out.
-    """
+    """How the search went; the table has the best candidates first, and leaves out `omitted`."""
 
     chart: SearchChart
     legend: str

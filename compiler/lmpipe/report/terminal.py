@@ -53,12 +53,7 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def make_table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """Make a table with a single line under its header.
-
-    Args:
-        columns: the titles.
-        right: the titles of the columns that are aligned to the right.
-    """
+    """Make a table of columns by their titles; those in `right` are aligned to the right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
@@ -106,7 +101,8 @@ def _score_table(run: Run) -> Table:
     right = ("train", "validation", "corrected", "test")
     table = make_table("", *right, "95 % interval", "failures", right=right)
     by_state = {candidate.state.hash: candidate for candidate in run.candidates}
-    baselines = {c.name: c for c in run.candidates if c.name in _baseline_names(run)}
+    names = set(run.test.evaluations) if run.test else {"as declared", "constrained"}
+    baselines = {c.name: c for c in run.candidates if c.name in names - {"compiled"}}
     for name, candidate in {**baselines, "compiled": by_state[run.state.hash]}.items():
         tested = run.test.evaluations.get(name) if run.test else None
         shown = tested or candidate.evaluation
@@ -122,19 +118,9 @@ def _score_table(run: Run) -> Table:
     return table
 
 
-def _baseline_names(run: Run) -> list[str]:
-    if run.test:
-        return [name for name in run.test.evaluations if name != "compiled"]
-    return ["as declared", "constrained"]
-
-
 def print_account(console: Console, account: Account) -> None:
     """Print spend by role, predictor and LM; nothing if there is only one of each."""
-    tables = {
-        "role": account.by_role,
-        "predictor": account.by_predictor,
-        "LM": account.by_lm,
-    }
+    tables = {"role": account.by_role, "predictor": account.by_predictor, "LM": account.by_lm}
     if all(len(table) < 2 for table in tables.values()):
         return
     right = ("LM calls", "fresh", "prompt tokens", "reply tokens", "dollars")
@@ -162,11 +148,6 @@ def _spend_cells(spend: Spend) -> list[str]:
 def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
     """Return the plan of a compile as JSON: its phases, their worst case, and the budget."""
     plan, budget, lms = prepared.plan(), prepared.recipe.budget, prepared.lms
-    sizes = {
-        "train": len(prepared.train),
-        "val": len(prepared.val),
-        "test": len(prepared.test),
-    }
     total = plan.total
     over = [
         name
@@ -175,7 +156,7 @@ def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
     ]
     return {
         "name": prepared.name,
-        "data": sizes,
+        "data": {name: len(getattr(prepared, name)) for name in ("train", "val", "test")},
         "student": lms.student.model,
         "teacher": lms.teacher.model,
         "proposer": lms.proposer.model if plan.asks else None,
@@ -247,35 +228,31 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
     if plan["servers"]:
         say(console)
     given = {name: value for name, value in plan["budget"].items() if value is not None}
-    if not given:
+    limits = ", ".join(f"{name}={value:g}" for name, value in given.items())
+    if not limits:
         say(console, "no budget: set one with --budget calls=2000,usd=1")
     elif plan["covered"]:
-        say(console, f"the budget ({_limits(given)}) covers all of it", style="green")
+        say(console, f"the budget ({limits}) covers all of it", style="green")
     else:
         say(
             console,
-            f"the budget ({_limits(given)}) may end first, in {', '.join(plan['over'])}: the "
+            f"the budget ({limits}) may end first, in {', '.join(plan['over'])}: the "
             "search then stops, and the best state so far is tested and saved",
             style="yellow",
         )
 
 
-def _limits(given: Mapping[str, float]) -> str:
-    return ", ".join(f"{name}={value:g}" for name, value in given.items())
-
-
 def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) -> None:
     """Print the summary of an evaluation."""
     interval = (evaluation.interval.low, evaluation.interval.high)
+    usage = evaluation.usage
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_row("score", Text(percent(evaluation.score), style="bold"))
     table.add_row("95 % interval", percent_range(interval))
     for name, value in evaluation.parts.items():
         table.add_row(Text(f"  {name}", style="dim"), f"{value:.4g}")
     table.add_row("failures", tally(evaluation.failures))
-    calls = f"{count(evaluation.calls)} ({count(evaluation.fresh_calls)} fresh)"
-    table.add_row("LM calls", calls)
-    usage = evaluation.usage
+    table.add_row("LM calls", f"{count(evaluation.calls)} ({count(evaluation.fresh_calls)} fresh)")
     table.add_row(
         "tokens", f"{count(usage.prompt_tokens)} prompt, {count(usage.completion_tokens)} reply"
     )
@@ -283,13 +260,11 @@ def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) ->
         name for name, spend in evaluation.spend.by_lm.items() if spend.usd is None
     )
     table.add_row("dollars", unknown if evaluation.usd is None else money(evaluation.usd))
+    latency = "all replies came from the cache"
     if evaluation.fresh_calls:
-        latency = f"median {duration(evaluation.latency(0.5))}, p95 " + duration(
-            evaluation.latency(0.95)
-        )
-        table.add_row("latency", latency)
-    else:
-        table.add_row("latency", "all replies came from the cache")
+        median, p95 = duration(evaluation.latency(0.5)), duration(evaluation.latency(0.95))
+        latency = f"median {median}, p95 {p95}"
+    table.add_row("latency", latency)
     say(console, title, style="bold")
     console.print(table)
     print_account(console, evaluation.spend)
@@ -317,17 +292,8 @@ def print_worst(console: Console, rows: Sequence[Row]) -> None:
 
 def print_runs(console: Console, runs: Sequence[Mapping[str, Any]]) -> None:
     """Print a list of runs, as `lmpipe.cli.runs.list_runs` returns it."""
-    table = make_table(
-        "started",
-        "program",
-        "status",
-        "optimizer",
-        "baseline → compiled",
-        "difference",
-        "LM calls",
-        "folder",
-        right=("baseline → compiled", "difference", "LM calls"),
-    )
+    right = ("baseline → compiled", "difference", "LM calls")
+    table = make_table("started", "program", "status", "optimizer", *right, "folder", right=right)
     for run in runs:
         scores = difference = NOTHING
         if run["compiled"] is not None:

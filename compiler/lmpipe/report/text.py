@@ -11,6 +11,7 @@ from lmpipe.weights.trainer import TrainingProgress
 
 if TYPE_CHECKING:
     from lmpipe.report.records import Test, Training
+    from lmpipe.state.program_state import AdapterRef, Retrieval
 
 # Shown in a table in place of a missing value.
 NOTHING = "\N{EN DASH}"
@@ -73,20 +74,20 @@ def tally(kinds: Mapping[Any, int]) -> str:
     return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
 
 
-def retrieval_line(k: int, pool: int, *, balanced: bool, embedder: str = "") -> str:
+def retrieval_line(retrieval: Retrieval) -> str:
     """Describe how demonstrations are retrieved for each call."""
-    spread = ", balanced over the labels" if balanced else ""
-    by = f", by embeddings of {embedder}" if embedder else ""
-    return f"{count(k)} nearest of {plural(pool, 'demonstration')}, per input{by}{spread}"
+    pool = plural(len(retrieval.pool), "demonstration")
+    by = f", by embeddings of {retrieval.vectors.embedder}" if retrieval.vectors else ""
+    spread = ", balanced over the labels" if retrieval.balanced else ""
+    return f"{count(retrieval.k)} nearest of {pool}, per input{by}{spread}"
 
 
-def weights_line(adapter: Any, lm: str | None, training: Training | None) -> str | None:
-    """Describe trained weights; None if there are none.
+def weights_line(
+    adapter: AdapterRef | None, lm: str | None, training: Training | None
+) -> str | None:
+    """Describe the trained weights of a predictor's state; None if there are none.
 
-    Args:
-        adapter: the `AdapterRef` of a predictor's state, or None.
-        lm: the LM that a predictor's state names, or None.
-        training: how the weights were trained, if the manifest has it.
+    `training` is how they were trained, if the manifest has it.
     """
     if adapter is not None:
         line = f"{adapter.name}, a LoRA adapter for {adapter.base}"

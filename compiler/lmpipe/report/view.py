@@ -24,13 +24,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table.
-
-    Args:
-        text: the value.
-        note: a second line in small type.
-        share: the length of a bar beside the value, from 0 to 1; None draws no bar.
-    """
+    """A cell of a table, with a second line in small type and a bar of length 0 to 1, if any."""
 
     text: str
     note: str = ""

@@ -7,6 +7,7 @@ A signature is written as a class, as a string (`from_string`) or as a typed fun
 from __future__ import annotations
 
 import inspect
+from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 import pydantic
@@ -72,13 +73,7 @@ def _check_bounds(owner: str, options: dict[str, Any]) -> None:
             check_number(owner, name, options[name], minimum=0, integer=True, error=SignatureError)
     if options.get("multiple_of") is not None:
         check_number(owner, "multiple_of", options["multiple_of"], above=0, error=SignatureError)
-    for low, high in (
-        ("min_length", "max_length"),
-        ("ge", "le"),
-        ("ge", "lt"),
-        ("gt", "le"),
-        ("gt", "lt"),
-    ):
+    for low, high in (("min_length", "max_length"), *product(("ge", "gt"), ("le", "lt"))):
         least, most = options.get(low), options.get(high)
         if least is None or most is None:
             continue
@@ -160,7 +155,10 @@ def _read_spec(signature: type[Signature]) -> SignatureSpec:
     inputs: list[FieldSpec] = []
     outputs: list[FieldSpec] = []
     if not signature.__pydantic_complete__:
-        _complete(signature)
+        try:
+            signature.model_rebuild()
+        except (pydantic.errors.PydanticUserError, NameError) as error:
+            raise SignatureError(f"{signature.__name__}: {first_line(error)}") from error
     for name, info in signature.model_fields.items():
         extra = info.json_schema_extra
         direction = extra.get(DIRECTION) if isinstance(extra, dict) else None
@@ -195,24 +193,14 @@ def _read_spec(signature: type[Signature]) -> SignatureSpec:
     )
 
 
-def _complete(signature: type[Signature]) -> None:
-    try:
-        signature.model_rebuild()
-    except (pydantic.errors.PydanticUserError, NameError) as error:
-        raise SignatureError(f"{signature.__name__}: {first_line(error)}") from error
-
-
 def instruction_of(signature: type[Signature]) -> str:
     """Return a signature's docstring, or a plain sentence made of its field names."""
-    doc = signature.__dict__.get("__doc__")
-    if doc:
-        return inspect.cleandoc(doc)
-    for base in signature.__mro__[1:]:
+    for base in signature.__mro__:
         if base in (Signature, Prediction):
             break
         if base.__dict__.get("__doc__"):
             return inspect.cleandoc(base.__dict__["__doc__"])
-    named = {"input": [], "output": []}  # type: dict[str, list[str]]
+    named: dict[str, list[str]] = {"input": [], "output": []}
     for name, info in signature.model_fields.items():
         extra = info.json_schema_extra
         if isinstance(extra, dict) and extra.get(DIRECTION) in named:
@@ -238,13 +226,7 @@ def with_reasoning(signature: type[S]) -> type[S]:
 def make_signature(
     name: str, instruction: str | None, fields: dict[str, Any], *, module: str = __name__
 ) -> type[Prediction]:
-    """Make a signature class from its fields.
-
-    Args:
-        name: the class's name.
-        instruction: its docstring, or None.
-        fields: `(type, Input() or Output())` by name.
-        module: the module that the class belongs to.
+    """Make a signature class with fields `(type, Input() or Output())` by name.
 
     Raises:
         SignatureError: if a name or a type cannot be used.

@@ -21,13 +21,9 @@ DIRECTION = "lmpipe"
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One field of a signature.
+    """One field of a signature: its type as declared, and pydantic's record of it.
 
-    Args:
-        name: its Python name.
-        annotation: its type, as declared.
-        desc: describes it to the LM; may be empty.
-        info: pydantic's record of it.
+    `desc` describes it to the LM, and may be empty.
     """
 
     name: str
@@ -97,11 +93,7 @@ class FieldSpec:
 class SignatureSpec:
     """Everything the library knows about a signature, read from its class once.
 
-    Args:
-        name: the class's name.
-        instruction: its docstring.
-        inputs: input fields in the order in which prompts show them.
-        outputs: output fields in the order in which prompts ask for them.
+    Fields have the order in which prompts show them. The instruction is the class's docstring.
     """
 
     name: str
@@ -135,24 +127,20 @@ class SignatureSpec:
         properties = {
             field.name: _without_marks(schemas[field.name, "validation"]) for field in self.outputs
         }
-        definitions = shared.get("$defs")
         schema = {
             "type": "object",
             "properties": properties,
             "required": list(properties),
             "additionalProperties": False,
         }
+        definitions = shared.get("$defs")
         return {**schema, "$defs": definitions} if definitions else schema
 
     @cached_property
     def schema_hash(self) -> str:
         """A hash of the names, types and order of the fields; states are bound to it."""
-        return digest(
-            {
-                "inputs": [[field.name, field.schema] for field in self.inputs],
-                "outputs": [[field.name, field.schema] for field in self.outputs],
-            }
-        )
+        sides = {"inputs": self.inputs, "outputs": self.outputs}
+        return digest({side: [[f.name, f.schema] for f in fs] for side, fs in sides.items()})
 
     def describe(self) -> dict[str, Any]:
         """Describe the fields and their types by name, for manifests and readable diffs."""
@@ -193,13 +181,9 @@ class SignatureSpec:
             ) from error
 
     def _mismatch(self, given: Mapping[str, Any]) -> str:
-        unknown = [name for name in given if name not in self.input_names]
-        required = [field.name for field in self.inputs if field.required]
-        missing = [name for name in required if name not in given]
-        problems = []
-        if missing:
-            problems.append(f"missing {', '.join(map(repr, missing))}")
-        for name in unknown:
+        missing = [f.name for f in self.inputs if f.required and f.name not in given]
+        problems = [f"missing {', '.join(map(repr, missing))}"] if missing else []
+        for name in (name for name in given if name not in self.input_names):
             hint = " (an output: the LM fills it in)" if name in self.output_names else ""
             problems.append(f"unknown {name!r}{hint}")
         return f"{self.name}: {'; '.join(problems)}\n  signature: {self}"

@@ -18,7 +18,6 @@ class Shape:
     """How the values of one field are written.
 
     Args:
-        kind: the form of the values.
         optional: whether None is allowed.
         choices: the values of a `choice`.
         max_length: the maximum number of characters of a `text`, or None.
@@ -53,9 +52,7 @@ class Shape:
 def shape_of(schema: Mapping[str, Any], annotation: Any = None) -> Shape:
     """Derive the shape of a field from the JSON schema of its values.
 
-    Args:
-        schema: the schema.
-        annotation: the type; it tells a Decimal, which has an ambiguous schema.
+    The annotation tells a Decimal, which has an ambiguous schema.
     """
     definitions = schema.get("$defs", {})
     options = schema.get("anyOf")
@@ -85,14 +82,11 @@ def _plain_shape(schema: Mapping[str, Any]) -> Shape:
             return Shape("date")
         case "string":
             return Shape("text", max_length=schema.get("maxLength"))
-        case "integer":
-            return Shape("integer")
-        case "number":
-            return Shape("number")
-        case "boolean":
-            return Shape("boolean")
-    container = schema.get("type", "")
-    return Shape("json", container=container if container in ("object", "array") else "")
+        case "integer" | "number" | "boolean" as kind:
+            return Shape(kind)
+        case "object" | "array" as container:
+            return Shape("json", container=container)
+    return Shape("json")
 
 
 def _is_decimal(annotation: Any) -> bool:

@@ -307,11 +307,7 @@ class ProgramState(_Value, frozen=True):
 
     @staticmethod
     def from_bytes(data: bytes, *, where: str = "program.json") -> ProgramState:
-        """Read what `to_bytes` wrote.
-
-        Args:
-            data: the bytes.
-            where: the file's name, for errors.
+        """Read what `to_bytes` wrote; errors name the file `where`.
 
         Raises:
             ArtifactError: if it is damaged, was edited by hand or has a later format.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,17 +37,8 @@ class Step:
     error: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "predictor": self.predictor,
-            "inputs": self.inputs,
-            "outputs": self.outputs,
-            "replies": list(self.replies),
-            "usage": self.usage.to_json(),
-            "seconds": self.seconds,
-            "cached": self.cached,
-            "repaired": self.repaired,
-            "error": self.error,
-        }
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**values, "replies": list(self.replies), "usage": self.usage.to_json()}
 
 
 @dataclass(slots=True)
