@@ -72,7 +72,7 @@ def test_max_in_flight_must_be_a_whole_number_of_1_or_more(number: Any) -> None:
         make_runtime(cache=False, max_in_flight=number)
 
 
-@pytest.mark.parametrize("options", [{"attempts": 0}, {"attempts": 1.5}, {"give_up_after": 0}])
+@pytest.mark.parametrize("options", [{"attempts": 0}, {"attempts": 1.5}])
 def test_retry_settings_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"make_runtime.*{next(iter(options))} must be"):
         make_runtime(cache=False, **options)

@@ -113,7 +113,6 @@ def make_runtime(
     cache: Path | str | bool | None = True,
     max_in_flight: int = 64,
     attempts: int | None = None,
-    give_up_after: float | None = None,
     on_retry: Callable[[int, float, LMError], None] | None = None,
 ) -> Runtime:
     """Make a runtime with a disk cache.
@@ -123,7 +122,6 @@ def make_runtime(
             folder); False or None for no cache.
         max_in_flight: the maximum number of requests in flight to one server, 1 or more.
         attempts: the maximum number of attempts of a request whose server is unavailable.
-        give_up_after: the maximum time for all attempts, in seconds; unlimited by default.
         on_retry: called with the attempt's number, the wait in seconds and the error.
 
     Raises:
@@ -131,14 +129,12 @@ def make_runtime(
     """
     check_number("make_runtime", "max_in_flight", max_in_flight, minimum=1, integer=True)
     check_number("make_runtime", "attempts", attempts, minimum=1, integer=True, optional=True)
-    check_number("make_runtime", "give_up_after", give_up_after, above=0, optional=True)
     from lmpipe.lm.cache.cache import Cache, default_cache_folder
 
     store = None
     if cache is not None and cache is not False:
         store = Cache(default_cache_folder() if cache is True else Path(cache))
-    retry = RetryPolicy(give_up_after=give_up_after)
-    retry = retry if attempts is None else replace(retry, attempts=attempts)
+    retry = RetryPolicy() if attempts is None else RetryPolicy(attempts=attempts)
     return Runtime(store=store, max_in_flight=max_in_flight, retry=retry, on_retry=on_retry)
 
 

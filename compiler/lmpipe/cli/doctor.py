@@ -12,7 +12,7 @@ from lmpipe.cli.options import Json
 if TYPE_CHECKING:
     from lmpipe.cli.checks import CheckResult
 
-_MARKS = {"ok": ("ok", "green"), "missing": ("missing", "yellow"), "broken": ("broken", "red")}
+_STYLES = {"ok": "green", "missing": "yellow", "broken": "red"}
 
 
 def command(json: Json = False) -> None:
@@ -43,7 +43,7 @@ def _print(results: list[CheckResult]) -> None:
 
     console = make_console()
     for result in results:
-        mark, style = _MARKS[result.status]
-        say(console, f"{mark:<8}{result.name:<16}{result.found}", style=style)
+        line = f"{result.status:<8}{result.name:<16}{result.found}"
+        say(console, line, style=_STYLES[result.status])
         for line in result.remedy.splitlines():
             say(console, f"{'':<24}{line.strip()}")

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -54,17 +55,12 @@ class Pools:
 
     def __init__(self, spec: SignatureSpec) -> None:
         self._spec = spec
-        self._known: dict[tuple[tuple[Demo, ...], Vectors | None], _Pool] = {}
+        self._indexed = lru_cache(_MAX_KEPT)(partial(_Pool, spec))
 
     def neighbours(self, retrieval: Retrieval, layout: Layout) -> Neighbours:
         """Return the neighbour search of a state with this retrieval and layout."""
-        which = (retrieval.pool, retrieval.vectors)
-        found = self._known.get(which)
-        if found is None:
-            if len(self._known) >= _MAX_KEPT:
-                self._known.clear()
-            found = self._known[which] = _Pool(self._spec, *which)
-        return Neighbours(self._spec, retrieval, layout, found)
+        indexed = self._indexed(retrieval.pool, retrieval.vectors)
+        return Neighbours(self._spec, retrieval, layout, indexed)
 
 
 class Neighbours:

@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import shorten
 from lmpipe.report import text
-from lmpipe.report.changes import Changes, Failures, make_changes, make_failures
-from lmpipe.report.learned import Learned, make_learned
-from lmpipe.report.overview import Result, make_header, make_result
-from lmpipe.report.provenance import SpendSection, make_provenance, make_spend
-from lmpipe.report.records import Manifest
+from lmpipe.report.changes import make_changes, make_failures
+from lmpipe.report.learned import make_learned
+from lmpipe.report.overview import make_header, make_result
+from lmpipe.report.provenance import make_provenance, make_spend
 from lmpipe.report.run_files import RunFiles, read_run
-from lmpipe.report.search import Search, make_search
+from lmpipe.report.search import make_search
 from lmpipe.report.view import in_order, value_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 REPORT = "report.html"
-
-
-@dataclass(frozen=True)
-class Page:
-    """What the page shows; sections that have nothing to show are None."""
-
-    manifest: Manifest
-    header: Mapping[str, Any]
-    result: Result
-    search: Search | None
-    learned: Learned | None
-    changes: Changes | None
-    failures: Failures | None
-    spend: SpendSection | None
-    provenance: Mapping[str, Any]
 
 
 def write_report(folder: str | Path) -> Path:
@@ -56,17 +38,17 @@ def write_report(folder: str | Path) -> Path:
 
 def render(run: RunFiles) -> str:
     """Render the page as HTML without scripts or links to other files."""
-    page = Page(
-        manifest=run.manifest,
-        header=make_header(run),
-        result=make_result(run),
-        search=make_search(run),
-        learned=make_learned(run),
-        changes=make_changes(run),
-        failures=make_failures(run),
-        spend=make_spend(run),
-        provenance=make_provenance(run),
-    )
+    page = {  # sections that have nothing to show are None
+        "manifest": run.manifest,
+        "header": make_header(run),
+        "result": make_result(run),
+        "search": make_search(run),
+        "learned": make_learned(run),
+        "changes": make_changes(run),
+        "failures": make_failures(run),
+        "spend": make_spend(run),
+        "provenance": make_provenance(run),
+    }
     return _environment().get_template("report.html.j2").render(page=page)
 
 
