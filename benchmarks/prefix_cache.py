@@ -35,7 +35,7 @@ from lmpipe.evaluation.evaluate import evaluate
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
-from lmpipe.optimize.shared.demos import draw_demos, labeled_demos, with_demos
+from lmpipe.optimize.shared.draw_demos import draw_demos, labeled_demos, with_demos
 from lmpipe.serving import ServerMetrics, attach
 
 DEMOS = 8

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lmpipe.errors import ConfigError
-from lmpipe.layouts.base import (
+from lmpipe.layouts.json_layout import JsonLayout
+from lmpipe.layouts.layout import (
     Layout,
     LayoutError,
     Reading,
@@ -11,7 +12,6 @@ from lmpipe.layouts.base import (
     render_demo,
     render_prefix,
 )
-from lmpipe.layouts.json_layout import JsonLayout
 from lmpipe.layouts.text_layouts import ChatLayout, PlainLayout
 
 __all__ = [

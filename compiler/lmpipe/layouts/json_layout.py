@@ -9,8 +9,8 @@ from typing import Any
 from pydantic_core import from_json
 
 from lmpipe.foundation.canonical_json import canonical_json
-from lmpipe.layouts.base import LayoutError, Reading
-from lmpipe.layouts.values import json_text, read_json
+from lmpipe.layouts.layout import LayoutError, Reading
+from lmpipe.layouts.parse_values import json_text, read_json
 from lmpipe.lm.request import Constraint
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 

@@ -9,9 +9,9 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from lmpipe.layouts.base import LayoutError, Reading
 from lmpipe.layouts.grammar import reply_grammar
-from lmpipe.layouts.values import json_text, read_value, spell
+from lmpipe.layouts.layout import LayoutError, Reading
+from lmpipe.layouts.parse_values import json_text, read_value, spell
 from lmpipe.lm.request import Constraint
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 

@@ -18,7 +18,7 @@ from typing_extensions import ParamSpec, TypeVar
 from lmpipe.errors import CallError, OutputError, RecipeError, SignatureError
 from lmpipe.foundation.checks import check_number
 from lmpipe.layouts import LayoutError, correction_turns, layout_named, render_demo
-from lmpipe.layouts.base import Reading
+from lmpipe.layouts.layout import Reading
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Message, Reply, Request

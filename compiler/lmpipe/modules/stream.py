@@ -8,8 +8,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Self, TypeVar
 
-from lmpipe.layouts.base import Layout
-from lmpipe.layouts.values import json_text, read_value
+from lmpipe.layouts.layout import Layout
+from lmpipe.layouts.parse_values import json_text, read_value
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.scope import Listener, Partial, scope
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec

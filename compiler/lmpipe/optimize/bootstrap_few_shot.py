@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lmpipe.optimize.engine.events import Rollout
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import (
+from lmpipe.optimize.shared.draw_demos import (
     bootstrapped_demos,
     draw_from_pools,
     labeled_demos,

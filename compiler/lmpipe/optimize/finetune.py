@@ -9,7 +9,7 @@ from lmpipe.errors import RecipeError
 from lmpipe.optimize.engine.events import Rollout
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import labeled_demos, with_retrieval
+from lmpipe.optimize.shared.draw_demos import labeled_demos, with_retrieval
 from lmpipe.optimize.shared.weight_gate import gate_cost
 from lmpipe.optimize.shared.weight_training import train_and_gate
 from lmpipe.state.program_state import ProgramState

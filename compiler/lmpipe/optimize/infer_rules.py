@@ -10,7 +10,7 @@ from lmpipe.evaluation.results import Row
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import (
+from lmpipe.optimize.shared.draw_demos import (
     bootstrapped_demos,
     draw_demos,
     draw_from_pools,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import with_labeled_demos
+from lmpipe.optimize.shared.draw_demos import with_labeled_demos
 from lmpipe.state.program_state import ProgramState
 
 

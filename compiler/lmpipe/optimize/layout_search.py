@@ -8,7 +8,7 @@ from lmpipe.errors import RecipeError
 from lmpipe.layouts import layout_named, layout_names
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import draw_from_pools, labeled_demos, with_demos
+from lmpipe.optimize.shared.draw_demos import draw_from_pools, labeled_demos, with_demos
 from lmpipe.state.program_state import ProgramState
 
 

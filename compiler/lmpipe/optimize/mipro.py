@@ -15,8 +15,8 @@ from lmpipe.optimize.bootstrap_few_shot import demos_of_best
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.mipro_space import Space
-from lmpipe.optimize.shared.demo_choices import demo_choices
-from lmpipe.optimize.shared.demos import labeled_demos, merge_pools, with_retrieval
+from lmpipe.optimize.shared.demo_sets import demo_choices
+from lmpipe.optimize.shared.draw_demos import labeled_demos, merge_pools, with_retrieval
 from lmpipe.optimize.shared.grounded_proposals import (
     SUMMARY_ASKS,
     propose_instructions,

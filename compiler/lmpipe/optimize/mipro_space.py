@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lmpipe.optimize.shared.demo_choices import DemoChoice
+from lmpipe.optimize.shared.demo_sets import DemoChoice
 from lmpipe.optimize.shared.proposer_text import with_instruction
 from lmpipe.optimize.shared.tpe import Point
 from lmpipe.state.program_state import ProgramState

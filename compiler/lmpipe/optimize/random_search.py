@@ -11,7 +11,7 @@ from lmpipe.optimize.bootstrap_few_shot import demos_of_best
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.pool_embeddings import PoolVectors
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import (
+from lmpipe.optimize.shared.draw_demos import (
     distinct_demos,
     draw_demos,
     labeled_demos,

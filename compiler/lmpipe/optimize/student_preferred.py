@@ -16,7 +16,7 @@ from lmpipe.modules.retrieval import NearExamples
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import bootstrapped_demos, labeled_demos, with_demos
+from lmpipe.optimize.shared.draw_demos import bootstrapped_demos, labeled_demos, with_demos
 from lmpipe.state.program_state import Demo, ProgramState
 
 # The demonstrations that one training example gives, one for each predictor.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lmpipe.report import records
-from lmpipe.report.charts import ScoreChart, score_chart
+from lmpipe.report.chart_layout import ScoreChart, score_chart
 from lmpipe.report.run_files import RunFiles
 from lmpipe.report.text import correction_line, count, percent, percent_range
 from lmpipe.report.view import Cell, Column, Table, TableRow, cells, compiled_last, present

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lmpipe.foundation.plural import plural
 from lmpipe.report import records
-from lmpipe.report.charts import SearchChart, search_chart
+from lmpipe.report.chart_layout import SearchChart, search_chart
 from lmpipe.report.run_files import RunFiles
 from lmpipe.report.text import (
     NOTHING,

@@ -13,7 +13,7 @@ from helpers.world import NameColour, recipe, student, things
 import lmpipe
 from lmpipe.compiling.recipe import prepare
 from lmpipe.errors import BudgetExhaustedError, LMRequestError, RecipeError
-from lmpipe.optimize.shared.demos import labeled_demos
+from lmpipe.optimize.shared.draw_demos import labeled_demos
 from lmpipe.state.program_state import Demo, ProgramState
 
 PREDICTORS = lmpipe.Predict(NameColour).predictors()

@@ -15,7 +15,7 @@ from lmpipe.lm.request import Request
 from lmpipe.optimize.engine.events import Candidate
 from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import labeled_demos, with_demos
+from lmpipe.optimize.shared.draw_demos import labeled_demos, with_demos
 from lmpipe.state.program_state import ProgramState
 
 

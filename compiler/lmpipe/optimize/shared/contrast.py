@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.events import Rollout
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.demos import bootstrapped_demos, distinct_demos
+from lmpipe.optimize.shared.draw_demos import bootstrapped_demos, distinct_demos
 from lmpipe.optimize.shared.proposer_text import clean_instruction, describe_rows, with_instruction
 from lmpipe.signatures.signature import Input, Output, Signature
 from lmpipe.state.program_state import ProgramState

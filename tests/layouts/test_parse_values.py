@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmpipe.layouts.base import LayoutError
-from lmpipe.layouts.values import json_text, read_json, read_value, spell
+from lmpipe.layouts.layout import LayoutError
+from lmpipe.layouts.parse_values import json_text, read_json, read_value, spell
 from lmpipe.signatures.signature import Input, Output, Signature, spec_of
 from lmpipe.signatures.signature_spec import FieldSpec
 

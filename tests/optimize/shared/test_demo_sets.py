@@ -9,8 +9,8 @@ import pytest
 from helpers.world import NameColour, TwoSteps, things
 
 import lmpipe
-from lmpipe.optimize.shared.demo_choices import DemoChoice, demo_choices
-from lmpipe.optimize.shared.demos import labeled_demos
+from lmpipe.optimize.shared.demo_sets import DemoChoice, demo_choices
+from lmpipe.optimize.shared.draw_demos import labeled_demos
 from lmpipe.state.program_state import Demo, Retrieval
 
 PREDICTOR = lmpipe.Predict(NameColour)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lmpipe.optimize.shared.demos import distinct_demos, draw_demos
+from lmpipe.optimize.shared.draw_demos import distinct_demos, draw_demos
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, PredictorState, ProgramState, Retrieval, Vectors
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from lmpipe.layouts.base import LayoutError
+from lmpipe.layouts.layout import LayoutError
 from lmpipe.signatures.signature_spec import FieldSpec
 from lmpipe.signatures.value_shape import Shape
 
