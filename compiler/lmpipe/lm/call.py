@@ -10,16 +10,7 @@ from lmpipe.lm.request import Reply
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One logical LM call, cached or not, for the accounts.
-
-    Args:
-        key: its cache key.
-        label: the path of the predictor that made it.
-        role: `task`, `teacher`, `proposer`, `judge` or `embedder`.
-        lm: the model's name.
-        price: the price of its tokens, or None if it is unknown.
-        reply: the reply.
-    """
+    """One logical LM call, cached or not, for the accounts."""
 
     key: str
     label: str

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.canonical_json import canonical_json
-from lmpipe.foundation.checks import check_fields, check_number
+from lmpipe.foundation.checks import check_choice, check_fields, check_number
 from lmpipe.lm.prices import Price
 from lmpipe.lm.tls import TLS
 
@@ -136,11 +136,7 @@ class LM:
         _check_decoding(temperature, max_tokens)
         check_number("LM", "context", context, minimum=1, integer=True)
         check_number("LM", "timeout", timeout, above=0)
-        if structured not in get_args(Structured):
-            raise ConfigError(
-                f"LM({model!r}): structured is {structured!r}, must be one of "
-                f"{', '.join(get_args(Structured))}"
-            )
+        check_choice("LM", "structured", structured, get_args(Structured))
         headers = {**(headers or {}), **params.pop("extra_headers", {})}  # litellm's name
         addresses = [base_url] if isinstance(base_url, str) else list(base_url or ())
         addresses = list(dict.fromkeys(address.rstrip("/") for address in addresses if address))

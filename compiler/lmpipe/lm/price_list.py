@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -39,20 +40,16 @@ def _known(model: str, base_url: str | None) -> Price | None:
     provider, _, name = model.partition("/")
     if provider in _EMBEDDED:
         return _FREE
-    if provider == "vllm" or (provider == "openai" and base_url and not _is_openai(base_url)):
+    if provider == "vllm":
         return None  # a self-hosted server, whatever the model's name
+    if provider == "openai" and base_url and urlsplit(base_url).hostname != "api.openai.com":
+        return None
     table = _table()
     if found := table.get(model):
         return found[1]
     # Entries without a provider in their name still belong to one.
     owner, price = table.get(name, ("", None))
     return price if owner.startswith(provider) else None
-
-
-def _is_openai(base_url: str) -> bool:
-    from urllib.parse import urlsplit
-
-    return urlsplit(base_url).hostname == "api.openai.com"
 
 
 @lru_cache(maxsize=1)

@@ -37,11 +37,7 @@ class Price:
 
     @staticmethod
     def of(value: Price | Sequence[float]) -> Price:
-        """Convert (prompt, completion) or (prompt, completion, cached prompt) to a price.
-
-        Raises:
-            ConfigError: if the value is anything else.
-        """
+        """Convert (prompt, completion) or (prompt, completion, cached prompt) to a price."""
         if isinstance(value, Price):
             return value
         if not isinstance(value, Sequence) or isinstance(value, str) or len(value) not in (2, 3):

@@ -49,10 +49,7 @@ class Message:
 class Constraint:
     """A constraint on the reply's text that the server enforces while it decodes.
 
-    Args:
-        kind: `json_schema` or `grammar`.
-        value: the JSON schema as canonical JSON, or the grammar in GBNF with the start rule
-            `root`.
+    Its value is a JSON schema as canonical JSON, or a grammar in GBNF with the start rule `root`.
     """
 
     kind: Literal["json_schema", "grammar"]
@@ -63,11 +60,7 @@ class Constraint:
 
 
 class Prefix:
-    """The first turns of many requests, which are hashed once for all of them.
-
-    Args:
-        messages: the turns.
-    """
+    """The first turns of many requests, which are hashed once for all of them."""
 
     def __init__(self, messages: tuple[Message, ...]) -> None:
         self.messages = messages
@@ -94,9 +87,7 @@ class Request:
     """One call of an LM. Equal requests have equal keys, so they share a cached reply.
 
     Args:
-        lm: the LM with its decoding settings.
         messages: the conversation, system turn first.
-        constraint: the constraint on the reply, or None.
         sample: the number of this sample, from 0; each sample has a separate cache entry.
         prefix: the first turns of the messages, if other requests begin with them too.
     """
@@ -110,8 +101,7 @@ class Request:
     def key(self, weights: str = "") -> str:
         """Return the cache key: a hash of everything that can change the reply, without secrets.
 
-        Args:
-            weights: identifies the model's weights, if they are a local file.
+        `weights` identifies the model's weights, if they are a local file.
         """
         if self.prefix is None:
             hashed = _begin_hash(
@@ -167,7 +157,6 @@ class Reply:
     """An LM's reply to one request.
 
     Args:
-        text: the text that the LM wrote.
         finish: why it stopped; `length` means that `max_tokens` was reached.
         usage: the tokens that the server counted.
         seconds: the duration of the fresh call.
@@ -194,11 +183,7 @@ class Reply:
 
     @staticmethod
     def from_json(value: Any, *, cached: bool = False) -> Reply:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError: if it is anything else.
-        """
+        """Read what `to_json` wrote, or raise a ValueError."""
         try:
             text, finish, seconds = value["text"], value["finish"], value["seconds"]
             usage, fingerprint = value["usage"], value["fingerprint"]

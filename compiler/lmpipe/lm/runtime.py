@@ -1,7 +1,6 @@
 """`Runtime`: makes every LM call, through the store, coalescing and the endpoint.
 
-Every LM call of a program, a teacher, a proposer or a judge goes through `Runtime`; nothing else in
-the library opens a connection to a model.
+Nothing else in the library opens a connection to a model.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ class Runtime:
     Args:
         store: a cache or cassette; without one, every request is a fresh call.
         max_in_flight: the maximum number of requests in flight per endpoint.
-        retry: retry attempts and backoff for an unavailable server.
         on_retry: called with the attempt's number, the wait in seconds and the error.
         servers: manages the servers and adapters of LMs without a URL.
     """
@@ -61,16 +59,10 @@ class Runtime:
     def complete(
         self, request: Request, *, label: str = "", on_text: OnText | None = None
     ) -> Reply:
-        """Make one LM call from plain Python.
+        """Make one LM call from plain Python, for the predictor at the path `label`.
 
-        Args:
-            request: the request.
-            label: the path of the predictor, for the accounts.
-            on_text: called with the text so far while it arrives, in the loop's thread; called
-                once if the reply is cached.
-
-        Raises:
-            LMError: if the LM stays unavailable after retries, or refuses the request.
+        `on_text` is called with the text so far while it arrives, in the loop's thread, and at the
+        end. Raises an LMError if the LM stays unavailable after retries, or refuses the request.
         """
         loop.check_not_on_loop()
         check_deadline()
@@ -87,11 +79,7 @@ class Runtime:
     async def acomplete(
         self, request: Request, *, label: str = "", on_text: OnText | None = None
     ) -> Reply:
-        """Make one LM call from a coroutine on any event loop; see `complete`.
-
-        Raises:
-            LMError: if the LM stays unavailable after retries, or refuses the request.
-        """
+        """Make one LM call from a coroutine on any event loop; see `complete`."""
         check_deadline()
         key = request.key(weights_of(request.lm))
         reply = self.store.get(key, request) if self.store is not None else None
@@ -106,12 +94,9 @@ class Runtime:
     async def acomplete_samples(
         self, requests: Sequence[Request], *, label: str = ""
     ) -> list[Reply]:
-        """Make LM calls that differ only in the number of the sample.
+        """Make LM calls that differ only in the number of the sample; see `complete`.
 
         Those that are not stored are sent as one request if the server can draw several samples.
-
-        Raises:
-            LMError: if the LM stays unavailable after retries, or refuses the request.
         """
         check_deadline()
         keys = [request.key(weights_of(request.lm)) for request in requests]
@@ -132,13 +117,10 @@ class Runtime:
         return list(await asyncio.gather(*map(answer, keys, requests)))
 
     async def aembed(self, requests: Sequence[Request], *, label: str = "") -> list[Reply]:
-        """Make requests for one vector each to one LM.
+        """Make requests for one vector each to one LM; see `complete`.
 
-        Those that are not stored are sent as one request. The accounts count one call.
-
-        Raises:
-            ConfigError: if the LM cannot embed texts.
-            LMError: if the LM stays unavailable after retries, or refuses the request.
+        Those that are not stored are sent as one request. The accounts count one call. Raises a
+        ConfigError if the LM cannot embed texts.
         """
         check_deadline()
         wanted = {request.key(weights_of(request.lm)): request for request in requests}

@@ -42,12 +42,7 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Receives outputs while they are written.
-
-    Args:
-        notify: called with each piece, from any thread.
-        calls: numbers the calls of the run.
-    """
+    """Receives outputs while they are written, from any thread; numbers the calls of the run."""
 
     notify: Callable[[Partial], None]
     calls: Iterator[int] = field(default_factory=count)
@@ -58,14 +53,13 @@ class Scope:
     """The context of a predictor call.
 
     Args:
-        trace: the trace that records the step, or None.
+        trace: records the step.
         lm: the LM of this run, instead of the configured one.
         sample: the number of this sample of the whole run.
         decoding: decoding settings of this run, such as a teacher's temperature.
         role: `task`, `teacher`, `proposer` or `judge`, for the accounts.
-        calls: the list to which LM calls are added, or None.
-        max_calls: the maximum number of LM calls in this run, or None.
-        listener: receives outputs while they are written, or None.
+        calls: the list to which LM calls are added.
+        max_calls: the maximum number of LM calls in this run.
         started: counts the LM calls of this run; the last field, see `scope`.
     """
 
@@ -94,9 +88,6 @@ class scope:  # noqa: N801 - used like a function
 
     This runs twice per row of an evaluation, so it is a class and avoids `dataclasses.replace`,
     which is slower.
-
-    Args:
-        changes: fields of `Scope`.
     """
 
     __slots__ = ("_changes", "_token")

@@ -61,11 +61,7 @@ class ScriptedLM(LM):
     async def complete(
         self, request: Request, *, on_text: Callable[[str], None] | None = None
     ) -> Reply:
-        """Reply to a request, like a provider.
-
-        Raises:
-            LMRequestError: if the script has no replies left.
-        """
+        """Reply to a request, like a provider."""
         self.requests.append(request)
         if callable(self.script):
             text = self.script(request)

@@ -23,11 +23,8 @@ class Spend:
 
     Args:
         calls: the number of LM calls, cached or not.
-        tokens: their tokens.
         usd: their cost in US dollars; None if the price of one of the LMs is unknown.
-        fresh_calls: the number of calls that reached an LM.
-        fresh_tokens: the tokens of fresh calls.
-        fresh_usd: the cost of fresh calls.
+        fresh_calls: the number of calls that reached an LM; their tokens and cost follow.
         usage: the tokens by kind; zero in a worst case.
     """
 
@@ -129,11 +126,7 @@ class _Line:
 
 
 class Account:
-    """Running totals of LM calls by role, predictor and LM.
-
-    Args:
-        calls: the first calls to add.
-    """
+    """Running totals of LM calls by role, predictor and LM."""
 
     def __init__(self, calls: Iterable[Call] = ()) -> None:
         self._lines: dict[tuple[str, str, str], _Line] = {}

@@ -36,11 +36,7 @@ class TLS:
             raise ConfigError(f"{self}: key= is the private key of cert=, which is missing")
 
     def context(self) -> ssl.SSLContext:
-        """Read the files.
-
-        Raises:
-            ConfigError: If a file cannot be read, or is not what it should be.
-        """
+        """Read the files; raise a ConfigError if one cannot be read or is not what it should be."""
         import ssl
 
         try:

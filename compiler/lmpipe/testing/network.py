@@ -93,11 +93,7 @@ class _Guard:
             raise self._error(_to_text(host), port)
 
     def check_lookup(self, host: Any) -> bool:
-        """Raise NetworkBlockedError unless a host may be looked up.
-
-        Returns:
-            Whether its name is allowed; then its addresses are allowed too.
-        """
+        """Raise NetworkBlockedError unless a host may be looked up; return whether it is listed."""
         name = _to_text(host)
         if self._allows(name):
             return True

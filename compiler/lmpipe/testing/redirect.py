@@ -59,10 +59,7 @@ def redirect_to_cassette(
 ) -> Iterator[None]:
     """Redirect all LM calls to a cassette, and block the network while it replays.
 
-    Args:
-        cassette: the cassette.
-        allowed_hosts: hosts that may be reached during a replay.
-        hint: how to allow a host, for the error message.
+    The hint says how to allow a host, for the error message.
     """
     hint = hint or 'use_cassette(…, allowed_hosts=["{host}"])'
     block = block_network(allowed_hosts=allowed_hosts, hint=hint)
@@ -75,11 +72,7 @@ def redirect_to_cassette(
 
 @contextmanager
 def redirect_stores(wrap: Callable[[ReplyStore | None], ReplyStore]) -> Iterator[None]:
-    """Put another store in front of the store of every runtime that is used inside a block.
-
-    Args:
-        wrap: makes the store from the runtime's own.
-    """
+    """Put another store in front of the store of every runtime that is used inside a block."""
     wrapped: dict[int, tuple[Runtime, ReplyStore | None]] = {}
     lock = threading.Lock()
 
@@ -101,23 +94,14 @@ def redirect_stores(wrap: Callable[[ReplyStore | None], ReplyStore]) -> Iterator
 
 
 class RejectLMs:
-    """A store that makes every call of an LM an error, except for scripted LMs.
-
-    Args:
-        beneath: the runtime's own store.
-        remedy: how to allow the call, for the error message.
-    """
+    """A store that makes every call of an LM an error, except for scripted LMs."""
 
     def __init__(self, beneath: ReplyStore | None, *, remedy: str) -> None:
         self.beneath = beneath
         self._remedy = remedy
 
     def get(self, key: str, request: Request) -> Reply | None:
-        """Return the stored reply of a scripted LM, if any.
-
-        Raises:
-            ConfigError: if the LM is not scripted.
-        """
+        """Return the stored reply of a scripted LM, if any; raise a ConfigError for other LMs."""
         if not isinstance(request.lm, ScriptedLM):
             raise ConfigError(
                 f"this test calls {request.lm.model} and has no cassette\n  {self._remedy}"

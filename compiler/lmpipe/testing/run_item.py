@@ -31,15 +31,7 @@ _ALLOW_UNMARKED = "lmpipe_allowed_hosts = {host} in the pytest configuration"
 
 
 class CassetteTest:
-    """A test with a cassette.
-
-    Args:
-        item: the test.
-        name: the cassette's name; by default it is derived from the test's.
-        mode: the cassette's mode, unless the command line gives one.
-        allow_unplayed: accept recorded calls that the test does not make.
-        allowed_hosts: hosts that may be reached during a replay.
-    """
+    """A test with a cassette; the arguments are those of the mark."""
 
     def __init__(
         self,
@@ -82,24 +74,14 @@ class CassetteTest:
             self.cassette.finish(well=self._passed)
 
     def mark_passed(self) -> None:
-        """Note that the test function passed.
-
-        Raises:
-            CassetteError: if it did not make the recorded calls.
-        """
+        """Note that the test passed; raise a CassetteError if recorded calls were not made."""
         self.cassette.check(allow_unplayed=self._allow_unplayed)
         self._passed = True
 
 
 @contextmanager
 def run_without_cassette(item: pytest.Item, *, block: bool, no_lm: bool) -> Iterator[None]:
-    """Apply the blocks to a test without a cassette.
-
-    Args:
-        item: the test.
-        block: block the network.
-        no_lm: make LM calls an error.
-    """
+    """Block the network and make LM calls errors in a test without a cassette."""
     hosts = item.config.getini("lmpipe_allowed_hosts")
     remedy = (
         "mark it with @pytest.mark.cassette and record it: "
@@ -116,12 +98,7 @@ def run_without_cassette(item: pytest.Item, *, block: bool, no_lm: bool) -> Iter
 
 
 def cassette_path(item: pytest.Item, name: str | None) -> Path:
-    """Return the path of a test's cassette.
-
-    Args:
-        item: the test.
-        name: the cassette's name from the mark, or None.
-    """
+    """Return the path of a test's cassette; `name` is the one in its mark."""
     folder, module = item.path.parent / "cassettes", item.path.stem
     if chosen := item.config.getini("lmpipe_cassette_dir"):
         root = item.config.rootpath

@@ -22,7 +22,6 @@ T = TypeVar("T")
 
 Sleep = Callable[[float], Awaitable[object]]
 
-_CONNECT = 10.0
 _PAGE = 100
 
 
@@ -155,9 +154,7 @@ class FineTuningApi:
         try:
             response = await client.request(method, path, body, timeout=self._timeout)
         except HttpError as error:
-            raise connection_error(
-                self._server, error, timeout=self._timeout, connect_timeout=_CONNECT
-            ) from None
+            raise connection_error(self._server, error, self._timeout) from None
         if response.status not in (200, 201):
             raise status_error(self._server, response.status, response.headers, response.body)
         try:
@@ -185,7 +182,7 @@ def _client(base_url: str, key: str, content_type: str) -> HttpClient:
     headers = {"Content-Type": content_type}
     if key:
         headers["Authorization"] = f"Bearer {key}"
-    return HttpClient(base_url, headers=headers, connect_timeout=_CONNECT)
+    return HttpClient(base_url, headers=headers)
 
 
 def _items(page: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.errors import CassetteError
-from lmpipe.lm.cassettes.file_format import RecordedCall, RecordedRequest, dump_calls, read_calls
+from lmpipe.lm.cassettes.file_format import RecordedCall, RecordedRequest, dump_calls, read_cassette
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Constraint, Message, Reply, Request
 from lmpipe.lm.scripted import ScriptedLM
@@ -61,7 +61,7 @@ def test_what_is_written_is_read_back(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "written.jsonl"
     path.write_bytes(dump_calls(recorded))
-    found = list(read_calls(path).values())
+    found = list(read_cassette(path)[0].values())
     assert len(found) == len(recorded)
     assert all(call in recorded for call in found)
 
@@ -175,10 +175,10 @@ def test_damage_is_reported_with_the_line(
     path = tmp_path / "one.jsonl"
     path.write_bytes(data)
     if not line:
-        assert read_calls(path) == {}
+        assert read_cassette(path)[0] == {}
         return
     with pytest.raises(CassetteError) as raised:
-        read_calls(path)
+        read_cassette(path)
     message = str(raised.value)
     assert message.startswith(f"{path}:{line}: ")
     assert said in message
@@ -189,10 +189,10 @@ def test_two_replies_to_one_request_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     one, other = (dump_calls([call(reply=reply)]).splitlines()[1] for reply in ("me", "you"))
     path.write_bytes(HEAD + one + b"\n" + one + b"\n")
-    assert len(read_calls(path)) == 1
+    assert len(read_cassette(path)[0]) == 1
     path.write_bytes(HEAD + one + b"\n" + other + b"\n")
     with pytest.raises(CassetteError, match="line 2 has another reply"):
-        read_calls(path)
+        read_cassette(path)
 
 
 @given(st.data())
@@ -205,13 +205,13 @@ def test_a_damaged_file_is_read_or_refused(
     path = tmp_path_factory.getbasetemp() / "damaged.jsonl"
     path.write_bytes(whole[:start] + junk + whole[start + 1 :])
     with contextlib.suppress(CassetteError):
-        read_calls(path)
+        read_cassette(path)
 
 
 def test_an_incomplete_last_line_is_ignored_on_request(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     path.write_bytes(dump_calls([call()]) + b'{"lm":{"mod')
-    assert len(read_calls(path, torn=True)) == 1
+    assert len(read_cassette(path, torn=True)[0]) == 1
 
 
 def test_shared_parts_are_plain_json_lines(tmp_path: Path) -> None:

@@ -64,8 +64,7 @@ class Cache:
     def get(self, key: str, request: Request | None = None) -> Reply | None:
         """Return the reply to a request, marked as cached, or None.
 
-        Raises:
-            ConfigError: if somebody planted a pickle in the cache.
+        Raises a ConfigError if somebody planted a pickle in the cache.
         """
         if self._process != os.getpid():
             self._start()

@@ -22,11 +22,8 @@ Report = Callable[[str, str], None]
 class Connection:
     """One connection to the database of a cache. Safe to use from any thread.
 
-    Args:
-        folder: the cache.
-        timeout: seconds that a statement waits for locks of other processes.
-        create: whether a missing database is created.
-        report: takes what the user should know.
+    `timeout` is the seconds that a statement waits for locks of other processes, `create` whether
+    a missing database is created.
     """
 
     def __init__(self, folder: Path, *, timeout: float, create: bool, report: Report) -> None:
@@ -46,8 +43,7 @@ class Connection:
     def use(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """Run a function on the database, or return None if there is none.
 
-        Raises:
-            sqlite3.Error, OSError, UnicodeDecodeError: if the database cannot be used.
+        Raises one of `database.ERRORS` if the database cannot be used.
         """
         with self.lock:
             if self._create:

@@ -35,15 +35,10 @@ _REPLACE = (
 
 
 def connect(folder: Path, timeout: float, *, create: bool = False) -> sqlite3.Connection | None:
-    """Connect to the database of a cache, or return None if there is none.
+    """Connect to the database of a cache; return None if it is missing and not to be created.
 
-    Args:
-        folder: the cache.
-        timeout: seconds that a statement waits for locks of other connections.
-        create: whether a missing database is created.
-
-    Raises:
-        sqlite3.Error, OSError, UnicodeDecodeError: if it is damaged, foreign or cannot be opened.
+    `timeout` is the seconds that a statement waits for locks of other connections. Raises one of
+    `ERRORS` if the database is damaged, foreign or cannot be opened.
     """
     if create:
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,11 +64,9 @@ def connect(folder: Path, timeout: float, *, create: bool = False) -> sqlite3.Co
 
 
 def check_value(folder: Path, mode: object, value: object) -> bytes:
-    """Return the bytes of a row.
+    """Return the bytes of a row; raise a ValueError if it has none.
 
-    Raises:
-        ConfigError: if the row is a pickle, which only somebody else can have planted.
-        ValueError: if it is anything else but bytes.
+    Raises a ConfigError if it is a pickle, which only somebody else can have planted.
     """
     if mode == _PICKLE:
         raise ConfigError(

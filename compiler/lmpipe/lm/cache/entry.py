@@ -24,8 +24,7 @@ _MAX_ASKED = 2000  # characters
 def encode(key: str, request: Request, reply: Reply) -> bytes:
     """Encode a reply and, for people to read, the last turn of its request.
 
-    Raises:
-        TypeError: if a text is not valid Unicode.
+    Raises a TypeError if a text is not valid Unicode.
     """
     asked = request.messages[-1].content[:_MAX_ASKED] if request.messages else ""
     about = {"model": request.lm.model, "asked": asked, "sample": request.sample}

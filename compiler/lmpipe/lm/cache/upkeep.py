@@ -81,10 +81,7 @@ def prune(
 ) -> int:
     """Drop the replies that meet every condition, then the oldest until it fits; return how many.
 
-    Args:
-        older_than: minimum age of what is dropped, in seconds.
-        max_size: maximum bytes of the database.
-        model: the LM whose replies are dropped; `max_size` counts those of all LMs.
+    `older_than` is in seconds, `max_size` in bytes of the database with the replies of all LMs.
     """
     if older_than is None and model is None:
         return _drop(folder, "FALSE", max_size=max_size)
@@ -106,9 +103,7 @@ def export(
 ) -> Iterator[bytes]:
     """Write the replies of a cache as lines of JSON, in the order in which they came.
 
-    Args:
-        model: only the replies of this LM.
-        on_damage: called with the key of each entry that is left out, and why.
+    `on_damage` is called with the key of each entry that is left out, and why.
     """
     query = (
         "SELECT rowid, key, mode, value, store_time FROM Cache "
@@ -129,13 +124,8 @@ def export(
 def import_(folder: Path, lines: Callable[[], Iterable[bytes]], *, name: str) -> tuple[int, int]:
     """Add exported replies, all or none; return how many were new, and how many known and kept.
 
-    Args:
-        folder: the cache, which is created if it is missing.
-        lines: opens the exported lines; called twice, to check all before the first is stored.
-        name: the name of the lines in messages.
-
-    Raises:
-        DataError: if a line is damaged; names its number.
+    `lines` is called twice, to check all before the first is stored. Raises a DataError if a
+    line is damaged, with its number and the `name` of the lines.
     """
     problems: list[str] = []
     total = sum(1 for _ in _rows(lines(), name, problems))

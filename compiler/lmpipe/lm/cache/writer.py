@@ -20,12 +20,8 @@ class Writer:
     """Takes replies at once and has one thread store them soon.
 
     Python waits for the thread before the process ends, also in workers of multiprocessing.
-
-    Args:
-        connection: the connection to write with, which nothing else uses.
-        patience: seconds to wait for a locked database before replies are dropped.
-        size_limit: maximum bytes of the database; beyond it the oldest replies are dropped.
-        report: takes what the user should know.
+    `patience` is the seconds to wait for a locked database before replies are dropped, `size_limit`
+    the maximum bytes of the database; beyond it the oldest replies are dropped.
     """
 
     def __init__(

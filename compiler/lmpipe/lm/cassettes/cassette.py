@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Literal, Self, get_args
 
 from lmpipe.errors import CassetteError, CassetteMissError, ConfigError
@@ -100,29 +99,27 @@ class Cassette:
     def get(self, key: str, request: Request) -> Reply | None:
         """Return the recorded reply to a request, marked as cached, or None to call the LM.
 
-        Raises:
-            CassetteMissError: if the call is not recorded and this cassette only replays.
+        Raises a CassetteMissError if the call is not recorded and this cassette only replays.
         """
         recorded = RecordedRequest.of(request)
-        call_key = (recorded.id(), recorded.base_url)
+        call_key = recorded.key
         with self._lock:
             call = self._find(call_key)
             if call is not None:
-                self._played[call_key if self.recording else _call_key(call)] = call
+                self._played[call_key if self.recording else call.request.key] = call
                 return call.reply.as_cached()
             if self.recording:
                 self._unanswered.add(call_key)
                 return None
-        raise self._miss(recorded)
+        from lmpipe.lm.cassettes.explain_miss import explain_miss
+
+        calls = list(self._calls.values())
+        raise self._miss(explain_miss(recorded, calls, path=self.path, remedy=self._remedy))
 
     def put(self, key: str, request: Request, reply: Reply) -> None:
-        """Record the reply to a request.
-
-        Raises:
-            CassetteError: if the reply or the file cannot be written.
-        """
+        """Record the reply to a request, or raise a CassetteError if it cannot be written."""
         call = RecordedCall(RecordedRequest.of(request), reply)
-        call_key = _call_key(call)
+        call_key = call.request.key
         with self._lock:
             if self._closed or not self.recording:
                 return
@@ -131,23 +128,18 @@ class Cassette:
             self._append(dump_call(call))
 
     def get_record(self, kind: str, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Return the recorded value about a subject, or None if it has to be made.
-
-        Raises:
-            CassetteMissError: if it is not recorded and this cassette only replays.
-        """
+        """Return the recorded value about a subject, or None if it has to be made; like `get`."""
         with self._lock:
             found = self._records.find(record_key(kind, subject), reuse=self.mode != "all")
         if found is None and not self.recording:
-            raise self._miss_record(kind, subject)
+            known, remedy = self._records.recorded.values(), self._remedy
+            raise self._miss(
+                explain_missing_record(kind, subject, known, path=self.path, remedy=remedy)
+            )
         return None if found is None else found.value
 
     def put_record(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
-        """Record a value about a subject.
-
-        Raises:
-            CassetteError: if the reply or the file cannot be written.
-        """
+        """Record a value about a subject; like `put`."""
         record = Record(kind, subject, value)
         with self._lock:
             if self._closed or not self.recording:
@@ -158,20 +150,13 @@ class Cassette:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.finish(well=error is None, interrupted=not isinstance(error, Exception | None))
 
     def finish(self, *, well: bool, interrupted: bool = False) -> None:
         """Close the cassette, or abandon it if the recording stopped before all replies came.
 
-        Args:
-            well: whether the recorded code succeeded.
-            interrupted: whether the user stopped it.
+        `well` is whether the recorded code succeeded, `interrupted` whether the user stopped it.
         """
         if well or (self.answered and not interrupted):
             self.close()
@@ -239,19 +224,8 @@ class Cassette:
         same = self._by_id.get(call_key[0], [])
         return same[0] if len(same) == 1 else None
 
-    def _miss(self, request: RecordedRequest) -> CassetteMissError:
-        from lmpipe.lm.cassettes.explain_miss import explain_miss
-
-        calls = list(self._calls.values())
-        error = CassetteMissError(explain_miss(request, calls, path=self.path, remedy=self._remedy))
-        self.misses.append(error)
-        return error
-
-    def _miss_record(self, kind: str, subject: Mapping[str, Any]) -> CassetteMissError:
-        records = self._records.recorded.values()
-        error = CassetteMissError(
-            explain_missing_record(kind, subject, records, path=self.path, remedy=self._remedy)
-        )
+    def _miss(self, explanation: str) -> CassetteMissError:
+        error = CassetteMissError(explanation)
         self.misses.append(error)
         return error
 
@@ -288,7 +262,3 @@ class Cassette:
         if self._part is not None:
             self._part.close()
             self._part = None
-
-
-def _call_key(call: RecordedCall) -> _Key:
-    return call.request.id(), call.request.base_url

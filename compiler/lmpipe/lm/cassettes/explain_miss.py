@@ -26,11 +26,7 @@ def explain_miss(
 ) -> str:
     """Explain that a call is not in a cassette, and how the nearest recording differs.
 
-    Args:
-        request: the request.
-        calls: the calls in the cassette.
-        path: the cassette's file.
-        remedy: the command that records again.
+    The remedy is the command that records again.
     """
     shown, model = shown_path(path), request.lm["model"]
     if not path.is_file():
@@ -44,14 +40,7 @@ def explain_miss(
 
 
 def explain_unplayed(left: Sequence[RecordedCall], total: int, path: Path, remedy: str) -> str:
-    """List the recorded calls that were not made.
-
-    Args:
-        left: those calls.
-        total: the number of calls in the cassette.
-        path: the cassette's file.
-        remedy: the command that records again.
-    """
+    """List the recorded calls that were not made, of a total number in the cassette."""
     lines = [f"{shown_path(path)}: {len(left)} of its {total} recorded calls were not made"]
     lines += [f"    {call.request.lm['model']}: {_excerpt(call.request, 100)}" for call in left[:5]]
     if len(left) > 5:

@@ -44,11 +44,7 @@ _MIN_SHARED_LAST = 400
 class RecordedRequest:
     """A request as a cassette stores it.
 
-    Args:
-        lm: the settings that can change a reply, as JSON, without secrets.
-        messages: the conversation.
-        constraint: the constraint on the reply, or None.
-        sample: the number of the sample.
+    Its `lm` holds the settings that can change a reply, as JSON, without secrets.
     """
 
     lm: Mapping[str, Any]
@@ -68,6 +64,11 @@ class RecordedRequest:
         """The server's URL, or the empty string."""
         return str(self.lm.get("base_url", ""))
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What identifies its recording: its id and the server's URL."""
+        return self.id(), self.base_url
+
     def id(self) -> str:
         """Hash everything except the server's URL, so that recordings replay at any address."""
         return digest(
@@ -82,12 +83,7 @@ class RecordedRequest:
 
 @dataclass(frozen=True, slots=True)
 class RecordedCall:
-    """One call of an LM with its reply.
-
-    Args:
-        request: the request.
-        reply: the reply, without its duration.
-    """
+    """One call of an LM with its reply, which has no duration."""
 
     request: RecordedRequest
     reply: Reply
@@ -123,8 +119,7 @@ def dump_calls(calls: Iterable[RecordedCall], records: Iterable[Record] = ()) ->
 def dump_call(call: RecordedCall, shared: set[Message | Constraint] | None = None) -> bytes:
     """Encode one call, with references to the `shared` parts.
 
-    Raises:
-        CassetteError: if the reply is not valid Unicode.
+    Raises a CassetteError if the reply is not valid Unicode.
     """
     request, names = call.request, shared or set()
     line: dict[str, Any] = {
@@ -185,22 +180,13 @@ def _dump_reply(reply: Reply) -> dict[str, Any]:
     return line
 
 
-def read_calls(path: Path, *, torn: bool = False) -> dict[tuple[str, str], RecordedCall]:
-    """Read a cassette's calls; see `read_cassette`."""
-    return read_cassette(path, torn=torn)[0]
-
-
 def read_cassette(
     path: Path, *, torn: bool = False
 ) -> tuple[dict[tuple[str, str], RecordedCall], dict[str, Record]]:
     """Read a cassette: calls by the request's id and the server's URL, and records by key.
 
-    Args:
-        path: the file.
-        torn: whether its last line may be incomplete because the process was killed.
-
-    Raises:
-        CassetteError: if a line is damaged, or two lines have different replies to one request.
+    The last line of a `torn` file may be incomplete because the process was killed. Raises a
+    CassetteError if a line is damaged, or two lines have different replies to one request.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -276,7 +262,7 @@ class _Reader:
         return self._shared[value]
 
     def _add(self, number: int, call: RecordedCall) -> None:
-        key = (call.request.id(), call.request.base_url)
+        key = call.request.key
         known = self.calls.get(key)
         if known is not None and known.reply != call.reply:
             raise ValueError(f"line {self._places[key]} has another reply to the same request")

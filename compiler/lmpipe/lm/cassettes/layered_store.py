@@ -15,10 +15,6 @@ class LayeredStore:
 
     A replay never touches the other store. A recording takes from it what it has, so that nothing
     is paid for twice (except in mode `all`), and adds new replies to it.
-
-    Args:
-        cassette: the cassette.
-        beneath: the other store, or None.
     """
 
     def __init__(self, cassette: Cassette, beneath: ReplyStore | None) -> None:
@@ -26,11 +22,7 @@ class LayeredStore:
         self._beneath = beneath
 
     def get(self, key: str, request: Request) -> Reply | None:
-        """Return the reply to a request, or None if the LM has to be called.
-
-        Raises:
-            CassetteMissError: if the cassette replays and has no such call.
-        """
+        """Return the reply to a request, or None to call the LM; see `Cassette.get`."""
         reply = self._cassette.get(key, request)
         if reply is None and self._beneath is not None and self._cassette.mode != "all":
             reply = self._beneath.get(key, request)

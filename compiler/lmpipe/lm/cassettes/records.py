@@ -13,13 +13,7 @@ from lmpipe.foundation.canonical_json import canonical_json, digest
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One recorded result.
-
-    Args:
-        kind: the kind of result, such as `training`.
-        subject: everything that identifies it, as JSON.
-        value: the result, as JSON.
-    """
+    """One recorded result, such as a `training`: its kind, what identifies it, and its value."""
 
     kind: str
     subject: Mapping[str, Any]
@@ -41,11 +35,7 @@ def record_key(kind: str, subject: Mapping[str, Any]) -> str:
 
 
 def read_record(line: Mapping[str, Any]) -> Record:
-    """Read the JSON of a line.
-
-    Raises:
-        ValueError: if it is not a record.
-    """
+    """Read the JSON of a line, or raise a ValueError if it is not a record."""
     kind, subject, value = line["record"], line["subject"], line["value"]
     if not (isinstance(kind, str) and isinstance(subject, dict) and isinstance(value, dict)):
         raise ValueError("it is not a valid record")
@@ -54,14 +44,7 @@ def read_record(line: Mapping[str, Any]) -> Record:
 
 @dataclass
 class Records:
-    """The records of a cassette, by key.
-
-    Args:
-        recorded: those in the file.
-        fresh: those recorded since.
-        played: those that were asked for, in the order of first use.
-        missing: the keys of those that were asked for and not found.
-    """
+    """The records of a cassette, by key: those in the file, recorded since, and asked for."""
 
     recorded: dict[str, Record] = field(default_factory=dict)
     fresh: dict[str, Record] = field(default_factory=dict)
@@ -69,12 +52,7 @@ class Records:
     missing: set[str] = field(default_factory=set)
 
     def find(self, key: str, *, reuse: bool) -> Record | None:
-        """Return a record, or note that it is missing.
-
-        Args:
-            key: the record's key.
-            reuse: whether a record in the file counts.
-        """
+        """Return a record, or note that it is missing; `reuse` allows those in the file."""
         found = self.fresh.get(key) or (self.recorded.get(key) if reuse else None)
         if found is None:
             self.missing.add(key)
@@ -100,15 +78,7 @@ class Records:
 def explain_missing_record(
     kind: str, subject: Mapping[str, Any], records: Iterable[Record], *, path: Path, remedy: str
 ) -> str:
-    """Say that a record is not in a cassette, and how it differs from the most similar one.
-
-    Args:
-        kind: the kind of the record.
-        subject: what it is about.
-        records: the records of the cassette.
-        path: the cassette's file.
-        remedy: the command that records again.
-    """
+    """Say that a record is not in a cassette, and how it differs from the most similar one."""
     same_kind = [record.subject for record in records if record.kind == kind]
     differences = [list(_differences(recorded, subject)) for recorded in same_kind]
     lines = [f"{path} has no record of this {kind}"]
@@ -119,11 +89,7 @@ def explain_missing_record(
 
 
 def check_unplayed(records: Records, *, path: Path, remedy: str) -> None:
-    """Check that every record in a cassette was asked for.
-
-    Raises:
-        CassetteError: if one was not.
-    """
+    """Raise a CassetteError if a record in a cassette was not asked for."""
     if left := records.unplayed:
         kinds = ", ".join(sorted({record.kind for record in left}))
         raise CassetteError(

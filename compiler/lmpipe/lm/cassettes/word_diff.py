@@ -29,12 +29,8 @@ def changed_lines(
 ) -> list[str]:
     """Return the lines that differ, with `[-old text-]` and `{+new text+}` marked.
 
-    Args:
-        old: the text before.
-        new: the text after.
-        context: characters of unchanged text shown beside a change.
-        max_change: characters shown of one change.
-        max_lines: lines shown; if there are more, the last one gives their number.
+    `context` is the characters of unchanged text shown beside a change, `max_change` those of one
+    change. If there are more than `max_lines`, the last one gives their number.
     """
     lines = [_shorten(line, context, max_change) for line in _lines(_pieces(old, new))]
     if len(lines) > max_lines:

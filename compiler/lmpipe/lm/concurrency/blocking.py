@@ -15,9 +15,7 @@ T = TypeVar("T")
 def blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     """Make a function that runs a coroutine function on lmpipe's loop and waits for its result.
 
-    Args:
-        function: the coroutine function. Its name begins with an `a`, which the new one drops:
-            `evaluate = blocking(aevaluate)`.
+    The name drops its leading `a`: `evaluate = blocking(aevaluate)`.
     """
 
     @functools.wraps(function)

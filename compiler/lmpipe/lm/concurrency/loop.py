@@ -133,9 +133,6 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the loop and wait for its result.
 
     Ctrl-C cancels the coroutine and waits until it has cleaned up.
-
-    Raises:
-        ConfigError: if called on the loop itself, which would deadlock.
     """
     if on_loop():
         coroutine.close()  # prevents the warning that it was never awaited
@@ -153,11 +150,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def check_not_on_loop() -> None:
-    """Refuse a blocking call from inside an async `forward`.
-
-    Raises:
-        ConfigError: if the caller runs on the loop.
-    """
+    """Raise a ConfigError for a blocking call from inside an async `forward`."""
     if on_loop():
         raise ConfigError(
             "a predictor was called without await inside an async forward or a metric, which "

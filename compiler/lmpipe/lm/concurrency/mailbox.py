@@ -29,11 +29,7 @@ class Mailbox:
         self._woken = False
 
     def post(self, callback: Callable[[], object]) -> None:
-        """Have the loop call a function soon.
-
-        Raises:
-            RuntimeError: if the loop is closed.
-        """
+        """Have the loop call a function soon; raise a RuntimeError if the loop is closed."""
         self._posted.append(callback)
         if not self._woken:
             self._woken = True
@@ -60,12 +56,8 @@ def get_mailbox(loop: asyncio.AbstractEventLoop) -> Mailbox:
 class RemoteTask(Generic[T]):
     """A coroutine that another thread's loop runs, in the context of the thread that created it.
 
-    It takes half as many steps as `asyncio.run_coroutine_threadsafe`.
-
-    Args:
-        coroutine: the coroutine.
-        mailbox: the mailbox of the loop that runs it.
-        on_done: called once at the end, in the thread of that loop.
+    It takes half as many steps as `asyncio.run_coroutine_threadsafe`. `on_done` is called once at
+    the end, in the thread of that loop.
     """
 
     def __init__(

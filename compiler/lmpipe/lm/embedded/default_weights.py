@@ -69,11 +69,7 @@ def default_weights() -> Path:
 
 
 def weights_sha256(path: Path) -> str:
-    """Compute the SHA-256 of a weights file, once for as long as the file is unchanged.
-
-    Raises:
-        ConfigError: if the file cannot be read.
-    """
+    """Compute the SHA-256 of a weights file, once for as long as the file is unchanged."""
     try:
         return file_sha256(path)
     except OSError as error:

@@ -13,11 +13,7 @@ OnPiece = Callable[[str], None]
 
 
 class EngineError(Exception):
-    """The engine rejected a request.
-
-    Args:
-        details: the engine's JSON error object.
-    """
+    """The engine rejected a request, with its JSON error object."""
 
     def __init__(self, details: Mapping[str, Any]) -> None:
         super().__init__(str(details.get("message") or details))
@@ -30,13 +26,7 @@ class EngineStopped(Exception):  # noqa: N818 - a signal, not an error
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A reply of the engine.
-
-    Args:
-        text: the generated text.
-        finish: the engine's finish reason.
-        usage: the tokens of the prompt and the reply.
-    """
+    """A reply of the engine, with the engine's finish reason."""
 
     text: str
     finish: str
@@ -59,42 +49,20 @@ class Engine(Protocol):
     def chat(
         self, body: Mapping[str, Any], stop: threading.Event, on_piece: OnPiece | None = None
     ) -> Completion:
-        """Answer a chat request.
+        """Answer a chat request, given as JSON; raise an EngineError if the engine rejects it.
 
-        Args:
-            body: the request as JSON.
-            stop: cancels the call at the next token when it is set.
-            on_piece: called in this thread with each piece of text as it is generated.
-
-        Raises:
-            EngineError: if the engine rejects the request.
-            EngineStopped: if the call was cancelled or the engine is closing.
+        Setting `stop` cancels the call at the next token: it raises an EngineStopped, as it does if
+        the engine is closing. `on_piece` is called in this thread with each piece of text.
         """
-        ...
 
     def save(self, slot: int, name: str) -> int:
-        """Write a slot's computed prompt to a file.
-
-        Returns:
-            The size of the file in bytes.
-
-        Raises:
-            OSError: if it cannot be saved.
-        """
-        ...
+        """Write a slot's computed prompt to a file; return its bytes, or raise an OSError."""
 
     def restore(self, slot: int, name: str) -> None:
-        """Load a saved prompt into a slot.
-
-        Raises:
-            OSError: if it cannot be loaded.
-        """
-        ...
+        """Load a saved prompt into a slot, or raise an OSError."""
 
     def forget(self, name: str) -> None:
         """Delete a saved prompt."""
-        ...
 
     def close(self) -> None:
         """Cancel running calls and free the weights."""
-        ...

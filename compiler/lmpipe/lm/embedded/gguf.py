@@ -27,7 +27,6 @@ class Tensor:
     """One tensor of the file.
 
     Args:
-        name: its name in the model.
         shape: its dimensions, fastest-changing first.
         kind: the number of its storage type.
         offset: where its bytes start, relative to the start of the data.
@@ -48,7 +47,6 @@ class GGUFHeader:
     Args:
         metadata: scalars and strings by name, without arrays.
         positions: the position of each of these values in the file.
-        tensors: the tensors in the file's order.
         length: the size of the header in bytes, without the padding after it.
     """
 
@@ -85,11 +83,7 @@ class GGUFHeader:
 
 
 def read_gguf_header(path: Path) -> GGUFHeader:
-    """Read the header of a GGUF file of version 2 or 3.
-
-    Raises:
-        ConfigError: if the file cannot be read or is not such a file.
-    """
+    """Read the header of a GGUF file of version 2 or 3; raise a ConfigError if it is not one."""
     try:
         with path.open("rb") as file:
             return _read_header(file)

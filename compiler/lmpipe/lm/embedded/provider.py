@@ -41,9 +41,6 @@ class LocalProvider:
     `LM("local")` downloads its default weights on first use. An LM's `context` is what each of
     the engine's slots can hold. With the default weights, 8 slots take 1.7 GB at the default
     context of 8192 tokens and 0.6 GB at 2048; the speed is the same.
-
-    Args:
-        open_engine: opens an engine for a path and a `context`.
     """
 
     def __init__(self, *, open_engine: OpenEngine = XllamacppEngine) -> None:
@@ -51,14 +48,9 @@ class LocalProvider:
         self._schedulers: dict[tuple[str, int, int], asyncio.Task[SlotScheduler]] = {}
 
     async def complete(self, request: Request) -> Reply:
-        """Call the embedded LM once, as soon as a slot is free.
+        """Call the embedded LM once, as soon as a slot is free; see `Provider.complete`.
 
-        Raises:
-            LMRequestError: if the prompt is longer than the context, or the engine rejects a
-                parameter or a constraint.
-            LMUnavailableError: if the engine was closed, or the reply took longer than the LM's
-                timeout, which does not include the wait for a slot.
-            ConfigError: if the engine is not installed or the weights are not available.
+        The timeout does not include the wait for a slot.
         """
         return await self._complete(request, None)
 
@@ -135,19 +127,12 @@ def weights_id(lm: LM) -> str:
     """Return the SHA-256 of an embedded LM's weights, which is part of its cache keys.
 
     The default weights need not be downloaded, so that recorded calls replay without them.
-
-    Raises:
-        ConfigError: if the LM names a file that cannot be read.
     """
     return weights_sha256(Path(lm.name).expanduser()) if lm.name else DEFAULT_WEIGHTS_SHA256
 
 
 def request_body(request: Request) -> dict[str, Any]:
-    """Encode a request as a chat completion request of the engine, as JSON.
-
-    Raises:
-        ConfigError: if the LM's parameters include one that the provider sets.
-    """
+    """Encode a request as a chat completion request of the engine, as JSON."""
     lm = request.lm
     if reserved := sorted(set(_RESERVED) & set(lm.params)):
         raise ConfigError(

@@ -23,12 +23,7 @@ _BYTES = {_F32: (1, 4), _Q4_1: (_BLOCK, 20), _Q8_0: (_BLOCK, 34)}  # weights in 
 def requantize(source: Path, target: Path) -> None:
     """Copy a GGUF file with every Q4_1 tensor converted to Q8_0.
 
-    Args:
-        source: a GGUF file of F32, Q4_1 and Q8_0 tensors.
-        target: the file to write; replaced if it exists.
-
-    Raises:
-        ConfigError: if the source is not such a file.
+    Raises a ConfigError if it has other tensors than F32, Q4_1 and Q8_0.
     """
     header = read_gguf_header(source)
     with source.open("rb") as reader, target.open("wb") as writer:

@@ -50,11 +50,8 @@ class _Call:
 class SlotScheduler:
     """Runs requests on an engine, one per slot; further requests wait in order.
 
-    Lives on one event loop. The engine's blocking calls run in daemon threads, so that a long
-    reply does not delay the interpreter's exit.
-
-    Args:
-        engine: the engine; it is closed with the scheduler.
+    Lives on one event loop and closes the engine with itself. The engine's blocking calls run in
+    daemon threads, so that a long reply does not delay the interpreter's exit.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -78,16 +75,8 @@ class SlotScheduler:
     ) -> Completion:
         """Run one request as soon as a slot is free. A cancelled request soon frees its slot.
 
-        Args:
-            body: the request as JSON.
-            messages: its turns.
-            on_piece: called in another thread with each piece of text as it is generated.
-            seconds: the timeout, from when the request has a slot.
-
-        Raises:
-            TimeoutError: if it takes longer.
-            EngineError: if the engine rejects it.
-            EngineStopped: if the engine is closed.
+        `on_piece` is called in another thread. Raises a TimeoutError if the request takes more than
+        `seconds` in its slot; other errors are those of `Engine.chat`.
         """
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Completion] = loop.create_future()

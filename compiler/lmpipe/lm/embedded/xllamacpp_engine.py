@@ -30,14 +30,8 @@ _SLOT_TIMEOUT = 60.0  # seconds to save or restore a slot
 class XllamacppEngine:
     """An `Engine` on a GGUF file.
 
-    Args:
-        path: the GGUF file.
-        context: the maximum tokens of one call, prompt and reply together; reduced to the
-            context that the weights were trained with.
-        slots: how many calls run at once; by default 8, or as many as fit into 1.5 GiB.
-
-    Raises:
-        ConfigError: if xllamacpp is not installed, or cannot load the file.
+    The context is at most what the weights were trained with. By default there are 8 slots, or as
+    many as fit into 1.5 GiB. Raises a ConfigError if the file cannot be loaded.
     """
 
     def __init__(self, path: Path, *, context: int, slots: int | None = None) -> None:
@@ -123,11 +117,7 @@ class _Server:
 
     @contextmanager
     def use(self) -> Iterator[Any]:
-        """Enter the server with a thread.
-
-        Raises:
-            EngineStopped: if it is closing.
-        """
+        """Enter the server with a thread, or raise EngineStopped if it is closing."""
         with self._idle:
             if self.closing:
                 raise EngineStopped
@@ -140,11 +130,7 @@ class _Server:
                 self._idle.notify_all()
 
     def slot_action(self, slot: int, action: str, name: str) -> Any:
-        """Save or restore a slot, which only the HTTP interface offers.
-
-        Raises:
-            OSError: if that failed.
-        """
+        """Save or restore a slot, which only the HTTP interface offers, or raise an OSError."""
         body = json.dumps({"filename": name})
         return self._request("POST", f"/slots/{slot}?action={action}", body)
 

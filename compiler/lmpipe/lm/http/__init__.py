@@ -5,7 +5,7 @@ Importing this package does not import aiohttp; the first request does.
 
 from __future__ import annotations
 
-from lmpipe.lm.http.client import HttpClient, Response, StreamedResponse
+from lmpipe.lm.http.client import HttpClient, Response
 from lmpipe.lm.http.errors import (
     CertificateError,
     ConnectError,
@@ -28,7 +28,6 @@ __all__ = [
     "ProtocolError",
     "Response",
     "ResponseTimeoutError",
-    "StreamedResponse",
     "TooLargeError",
     "UrlError",
 ]

@@ -20,9 +20,7 @@ class Address:
     """The parts of a server's URL.
 
     Args:
-        scheme: `http` or `https`.
         host: A name in ASCII, or an IP address without brackets.
-        port: The port.
         path: The prefix of request paths, quoted, without a slash at its end.
         query: The query of every request, quoted, with its question mark; or empty.
         credentials: The value of an `Authorization` header; or empty.
@@ -37,11 +35,7 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Parse a URL.
-
-        Raises:
-            UrlError: If it is not a valid URL of an HTTP server.
-        """
+        """Parse a URL; raise a UrlError if it is not a valid URL of an HTTP server."""
         try:
             parts = urlsplit(url)
             host, port = _host(parts.hostname or ""), parts.port

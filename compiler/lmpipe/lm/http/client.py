@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from lmpipe.errors import ConfigError
 from lmpipe.lm.http.address import Address
@@ -16,7 +16,9 @@ from lmpipe.lm.http.proxy import proxy_for
 from lmpipe.lm.tls import TLS
 
 if TYPE_CHECKING:
-    from lmpipe.lm.http.session import Session
+    from lmpipe.lm.http.session import Session, StreamedResponse
+
+CONNECT_TIMEOUT = 10.0  # seconds
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -25,52 +27,11 @@ _RESERVED = frozenset({"accept-encoding", "connection", "content-length", "trans
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole response.
-
-    Args:
-        status: The status code.
-        headers: The headers; names are case-insensitive.
-        body: The body, decompressed.
-    """
+    """A whole response, with a decompressed body. Names of headers are case-insensitive."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-class StreamedResponse(Protocol):
-    """A response whose head has arrived and whose body has not."""
-
-    @property
-    def status(self) -> int:
-        """The status code."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers; names are case-insensitive."""
-        ...
-
-    @property
-    def media_type(self) -> str:
-        """The content type without its parameters, such as `application/json`."""
-        ...
-
-    async def read(self) -> bytes:
-        """Read the whole body.
-
-        Raises:
-            HttpError: If it does not arrive, or is too large.
-        """
-        ...
-
-    def lines(self) -> AsyncIterator[bytes]:
-        """Yield the body's lines as they arrive, with their line ends.
-
-        Raises:
-            HttpError: If the body ends early, or it or a line of it is too large.
-        """
-        ...
 
 
 class HttpClient:
@@ -90,8 +51,7 @@ class HttpClient:
 
     Raises:
         UrlError: If the address is invalid.
-        ConfigError: If a header cannot be sent, a certificate file cannot be read, or the
-            environment names an unusable proxy.
+        ConfigError: If a header, a certificate file or a proxy in the environment is unusable.
     """
 
     def __init__(
@@ -99,7 +59,7 @@ class HttpClient:
         base_url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        connect_timeout: float = 10.0,
+        connect_timeout: float = CONNECT_TIMEOUT,
         tls: TLS | None = None,
     ) -> None:
         self._address = Address.parse(base_url)
@@ -118,14 +78,7 @@ class HttpClient:
     ) -> Coroutine[Any, Any, Response]:
         """Send a request and wait for the whole response, whatever its status.
 
-        Args:
-            method: `GET`, `POST`, ….
-            path: The path after the base address.
-            body: The request body.
-            timeout: The maximum time until the whole response has arrived, in seconds.
-
-        Raises:
-            HttpError: If no whole response arrives.
+        Raises an HttpError if it has not arrived within `timeout` seconds.
         """
         return self._open().request(method, path, body, timeout)
 

@@ -15,10 +15,7 @@ def proxy_for(address: Address) -> Address | None:
 
     Addresses on this machine are always reached directly. NO_PROXY lists names with their
     subdomains, IP addresses, networks such as `10.0.0.0/8`, each with or without a port; or it
-    is `*`.
-
-    Raises:
-        ConfigError: If the environment names something other than an HTTP proxy.
+    is `*`. Raises a ConfigError if the environment names something other than an HTTP proxy.
     """
     if address.is_loopback:
         return None

@@ -44,15 +44,7 @@ _SHOWN = 200  # characters of what a server sent
 
 
 class Session:
-    """Sends requests on the running event loop.
-
-    Args:
-        address: The server's address.
-        proxy: The proxy to go through, if any.
-        headers: The headers of each request.
-        connect_timeout: The maximum time for opening a connection, in seconds.
-        context: The TLS settings of an `https` server.
-    """
+    """Sends requests on the running event loop; its arguments are those of `HttpClient`."""
 
     def __init__(
         self,
@@ -125,7 +117,7 @@ class Session:
         path: str,
         body: bytes | None,
         timeout: float,  # noqa: ASYNC109
-    ) -> AsyncIterator[_StreamedResponse]:
+    ) -> AsyncIterator[StreamedResponse]:
         """Send a request and wait for the head of the response; see `HttpClient.stream`."""
         try:
             with self._timeouts.within(timeout):
@@ -159,10 +151,10 @@ class Session:
         )
 
     @asynccontextmanager
-    async def _reading(self, response: aiohttp.ClientResponse) -> AsyncIterator[_StreamedResponse]:
+    async def _reading(self, response: aiohttp.ClientResponse) -> AsyncIterator[StreamedResponse]:
         self._unread.add(response)
         try:
-            yield _StreamedResponse(response)
+            yield StreamedResponse(response)
         finally:
             self._unread.discard(response)
             response.close()  # which keeps the connection if the body has ended
@@ -203,8 +195,8 @@ class Session:
         return DisconnectedError("it closed the connection before an answer came")
 
 
-class _StreamedResponse:
-    """See `StreamedResponse`."""
+class StreamedResponse:
+    """A response whose head has arrived and whose body has not."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -214,9 +206,11 @@ class _StreamedResponse:
 
     @property
     def media_type(self) -> str:
+        """The content type without its parameters, such as `application/json`."""
         return self._response.content_type
 
     async def read(self) -> bytes:
+        """Read the whole body; an HttpError if it does not arrive, or is too large."""
         if (self._response.content_length or 0) > MAX_BODY:
             raise _too_large("a body", MAX_BODY)
         pieces = []
@@ -225,6 +219,7 @@ class _StreamedResponse:
         return b"".join(pieces)
 
     async def lines(self) -> AsyncIterator[bytes]:
+        """Yield the body's lines as they arrive, with their line ends; raises like `read`."""
         rest = bytearray()
         while piece := await self._read_piece():
             *lines, last = piece.split(b"\n")

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from math import inf
-from types import TracebackType
 
 
 class Timeouts:
     """The timeouts of blocks on one event loop.
 
-        with timeouts.within(60.0):  # raises TimeoutError
-            await …
-
-    Args:
-        loop: The event loop.
+    with timeouts.within(60.0):  # raises TimeoutError
+        await …
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -68,12 +64,7 @@ class Timeout:
         self._task, self._cancelling = task, task.cancelling()
         self._owner.start(self)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._owner.stop(self)
         if self._expired and self._task.uncancel() <= self._cancelling and error is not None:
             raise TimeoutError from error

@@ -11,14 +11,10 @@ __all__ = ["Provider", "open_provider", "weights_of"]
 
 
 def open_provider(lm: LM, address: str | None = None) -> Provider:
-    """Make the provider for an LM. Imports only what that provider needs.
+    """Make the provider for an LM, importing only what it needs.
 
-    Args:
-        lm: The LM.
-        address: The address of the replica to reach; the LM's `base_url` by default.
-
-    Raises:
-        ConfigError: If the LM's name has no provider, or its settings cannot be used.
+    `address` is that of the replica to reach; the LM's `base_url` by default. Raises a
+    ConfigError if the LM's name has no provider, or its settings cannot be used.
     """
     if isinstance(lm, ScriptedLM):
         return lm

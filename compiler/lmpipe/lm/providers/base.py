@@ -27,11 +27,9 @@ class Provider(Protocol):
             LMRequestError: If a retry cannot help: any other 4xx, an unknown model, a prompt that
                 is too long.
         """
-        ...
 
     async def aclose(self) -> None:
         """Release connections, threads and memory."""
-        ...
 
 
 @runtime_checkable
@@ -40,7 +38,6 @@ class StreamingProvider(Provider, Protocol):
 
     async def stream(self, request: Request, on_text: OnText) -> Reply:
         """Like `complete`; also reports the text as it arrives."""
-        ...
 
 
 @runtime_checkable
@@ -49,7 +46,6 @@ class EmbeddingProvider(Provider, Protocol):
 
     async def embed(self, request: Request) -> list[Reply]:
         """Return one reply per message of the request: its vector. Raises like `complete`."""
-        ...
 
 
 @runtime_checkable
@@ -58,17 +54,11 @@ class SamplingProvider(Provider, Protocol):
 
     async def samples(self, request: Request, n: int) -> list[Reply]:
         """Return `n` replies; only the first one's usage counts the prompt's tokens."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class ServedAt:
-    """The server of an LM that is running now.
-
-    Args:
-        base_url: The server's address, up to and including `/v1`.
-        api_key: The key to send to it.
-    """
+    """The server of an LM that is running now: its URL, up to and including `/v1`, and its key."""
 
     base_url: str
     api_key: str | None = None
@@ -80,14 +70,11 @@ class Servers(Protocol):
     def use(self, lm: LM) -> AbstractAsyncContextManager[ServedAt]:
         """Keep an LM's server running, with its adapter loaded, for the length of the block.
 
-        Raises:
-            LMError: If no server is running and none can be started.
+        Raises an LMError if no server is running and none can be started.
         """
-        ...
 
     async def aclose(self) -> None:
         """Stop the servers that the manager started."""
-        ...
 
 
 def is_served(lm: LM) -> bool:

@@ -27,16 +27,9 @@ def texts_of(request: Request) -> list[str]:
 
 
 def read_embeddings(server: Server, body: bytes, request: Request, seconds: float) -> list[Reply]:
-    """Parse a list of embeddings into one reply per text.
+    """Parse a list of embeddings, which took so many seconds, into one reply per text.
 
-    Args:
-        server: The server, for messages.
-        body: The body of its answer.
-        request: The request that it answers.
-        seconds: How long the answer took.
-
-    Raises:
-        LMUnavailableError: If it is not a list with one vector per text.
+    Raises an LMUnavailableError if it is not a list with one vector per text.
     """
     try:
         value = orjson.loads(body)
@@ -55,16 +48,9 @@ def read_embeddings(server: Server, body: bytes, request: Request, seconds: floa
 def vector_replies(
     request: Request, vectors: Sequence[Sequence[float]], *, tokens: int, seconds: float
 ) -> list[Reply]:
-    """Build one reply per text of a request.
+    """Build one reply per text of a request; the tokens are divided among the texts by length.
 
-    Args:
-        request: The request.
-        vectors: One vector per text.
-        tokens: The total number of tokens; they are divided among the texts by length.
-        seconds: How long the request took.
-
-    Raises:
-        ValueError: If the number of vectors is wrong, or a vector is invalid.
+    Raises a ValueError if the number of vectors is wrong, or a vector is invalid.
     """
     texts = texts_of(request)
     lengths = [0, *accumulate(max(len(text), 1) for text in texts)]

@@ -42,13 +42,7 @@ class LiteLLMProvider:
         self._takes_schema: dict[str, bool] = {}
 
     async def complete(self, request: Request) -> Reply:
-        """Send one request.
-
-        Raises:
-            LMUnavailableError: On rate limits, timeouts, 5xx and lost connections.
-            LMRequestError: If the provider refuses the request.
-            ConfigError: If litellm is not installed.
-        """
+        """Send one request; see `Provider.complete`. Without litellm it raises a ConfigError."""
         return await self._ask(request, None)
 
     async def stream(self, request: Request, on_text: OnText) -> Reply:

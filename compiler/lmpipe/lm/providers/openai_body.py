@@ -18,13 +18,8 @@ _VLLM_DEFAULTS = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty":
 def request_body(request: Request, structured: Structured) -> dict[str, Any]:
     """Build the body of a request.
 
-    Args:
-        request: The request.
-        structured: The form in which the server takes constraints. A constraint that it does not
-            support is left out; then only parsing enforces the reply's format.
-
-    Raises:
-        ConfigError: If the LM's parameters include a stream or several replies per call.
+    A constraint that is not supported in the server's form, `structured`, is left out; then only
+    parsing enforces the reply's format. Raises a ConfigError for the parameters `stream` and `n`.
     """
     lm = request.lm
     if lm.params.get("stream") or lm.params.get("n") not in (None, 1):

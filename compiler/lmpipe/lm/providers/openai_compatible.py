@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from lmpipe.errors import ConfigError, LMError, LMRequestError
+from lmpipe.errors import ConfigError, LMRequestError
 from lmpipe.lm.http import HttpClient, HttpError, UrlError
 from lmpipe.lm.lm import LM, Structured
 from lmpipe.lm.providers.base import OnText
@@ -50,24 +50,19 @@ class OpenAICompatibleProvider:
         lm: An LM at this server; its address, key, headers, TLS files and timeout apply to all
             requests.
         address: The address of the replica; the LM's `base_url` by default.
-        connect_timeout: The maximum time for opening a connection, in seconds.
 
     Raises:
         ConfigError: If the address, key, header or TLS file is missing or cannot be used.
     """
 
-    def __init__(
-        self, lm: LM, address: str | None = None, *, connect_timeout: float = 10.0
-    ) -> None:
+    def __init__(self, lm: LM, address: str | None = None) -> None:
         self._url, self._key = _endpoint(lm, address)
-        self._timeout, self._connect_timeout = lm.timeout, connect_timeout
+        self._timeout = lm.timeout
         headers = {**lm.headers, "Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         try:
-            self._http = HttpClient(
-                self._url, headers=headers, connect_timeout=connect_timeout, tls=lm.tls
-            )
+            self._http = HttpClient(self._url, headers=headers, tls=lm.tls)
         except UrlError:  # its cause may contain the password
             raise address_error(lm.model, self._url) from None
         except ConfigError as error:
@@ -78,13 +73,7 @@ class OpenAICompatibleProvider:
         self._detecting = asyncio.Lock()
 
     async def complete(self, request: Request) -> Reply:
-        """Send one request.
-
-        Raises:
-            LMUnavailableError: On 408, 409, 429, 5xx, a timeout, a lost connection or an answer
-                that is not a completion.
-            LMRequestError: If the server refuses the request, or its answer is too large.
-        """
+        """Send one request; see `Provider.complete`."""
         return (await self._complete(request, {}))[0]
 
     async def samples(self, request: Request, n: int) -> list[Reply]:
@@ -156,7 +145,7 @@ class OpenAICompatibleProvider:
             try:
                 return await self._post_streaming(server, orjson.dumps(body), on_text, start)
             except HttpError as error:
-                raise self._connection_error(server, error) from error
+                raise connection_error(server, error, self._timeout) from error
         content = await self._post_bytes(server, _CHAT, body)
         return read_replies(server, content, time.perf_counter() - start)
 
@@ -167,7 +156,7 @@ class OpenAICompatibleProvider:
                 "POST", path, orjson.dumps(body), timeout=self._timeout
             )
         except HttpError as error:
-            raise self._connection_error(server, error) from error
+            raise connection_error(server, error, self._timeout) from error
         if response.status != 200:
             raise status_error(server, response.status, response.headers, response.body)
         return response.body
@@ -193,11 +182,6 @@ class OpenAICompatibleProvider:
             server = self._servers[lm.model] = server_of(lm, self._url, self._key)
         return server
 
-    def _connection_error(self, server: Server, error: HttpError) -> LMError:
-        return connection_error(
-            server, error, timeout=self._timeout, connect_timeout=self._connect_timeout
-        )
-
     async def _constraint_form(self, lm: LM) -> Structured:
         """The form in which the server takes constraints."""
         if self._structured == "none":
@@ -222,7 +206,7 @@ class OpenAICompatibleProvider:
             models = orjson.loads(response.body)["data"]
             owners = {str(model.get("owned_by")) for model in models}
         except HttpError as error:
-            raise self._connection_error(server, error) from error
+            raise connection_error(server, error, self._timeout) from error
         except (LMRequestError, ValueError, TypeError, AttributeError, LookupError):
             return "openai"  # no list of models; if this is wrong, the server will refuse
         known: list[Structured] = [_OWNERS[owner] for owner in owners if owner in _OWNERS]

@@ -18,6 +18,7 @@ from lmpipe.lm.http import (
     ResponseTimeoutError,
     TooLargeError,
 )
+from lmpipe.lm.http.client import CONNECT_TIMEOUT
 from lmpipe.lm.lm import LM, without_password
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.request import Finish, Reply
@@ -32,13 +33,7 @@ _SEARCHED = 2**16  # bytes of an answer that an excerpt is made from
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The server that a request went to, for messages.
-
-    Args:
-        model: The LM's name.
-        url: The server's address.
-        secrets: Texts that must not appear in messages: the key, and the values of headers.
-    """
+    """The server that a request went to, for messages, which must not contain its secrets."""
 
     model: str
     url: str
@@ -65,17 +60,10 @@ def server_of(lm: LM, url: str, key: str) -> Server:
 
 
 def read_replies(server: Server, body: bytes, seconds: float) -> list[Reply]:
-    """Parse a completion into one reply per choice.
+    """Parse a completion, which took so many seconds, into one reply per choice.
 
     Only the first reply's usage counts the prompt's tokens, so that the sum over all is right.
-
-    Args:
-        server: The server, for messages.
-        body: The body of its answer.
-        seconds: How long the answer took.
-
-    Raises:
-        LMUnavailableError: If the body is not a completion.
+    Raises an LMUnavailableError if the body is not a completion.
     """
     try:
         value = orjson.loads(body)
@@ -128,12 +116,7 @@ def _shares(usage: Usage, n: int) -> list[Usage]:
 
 
 class StreamedReply:
-    """A reply that arrives as server-sent events.
-
-    Args:
-        server: The server that sends it, for messages.
-        on_text: Called with all the text so far, each time that more arrives.
-    """
+    """A reply that arrives as server-sent events."""
 
     def __init__(self, server: Server, on_text: OnText) -> None:
         self._server = server
@@ -145,11 +128,7 @@ class StreamedReply:
         self._fingerprint = ""
 
     def take(self, line: bytes) -> None:
-        """Take one line of the stream.
-
-        Raises:
-            LMUnavailableError: If it is not a piece of a completion, or reports an error.
-        """
+        """Take one line; raise an LMUnavailableError if it is not a piece of a completion."""
         line = line.strip()
         if not line.startswith(b"data:"):
             return
@@ -178,11 +157,7 @@ class StreamedReply:
             self._on_text(self._text)
 
     def reply(self, seconds: float) -> Reply:
-        """The whole reply, at the end of the stream.
-
-        Raises:
-            LMUnavailableError: If the stream ended before the reply did.
-        """
+        """Return the reply; raise an LMUnavailableError if the stream ended before it did."""
         if not self._ended and self._finish is None:
             raise LMUnavailableError(
                 f"{self._server} ended a stream after {len(self._text)} characters, before the "
@@ -221,17 +196,8 @@ def address_error(model: str, url: str) -> ConfigError:
     )
 
 
-def connection_error(
-    server: Server, error: HttpError, *, timeout: float, connect_timeout: float
-) -> LMError:
-    """The error for a request without a whole response.
-
-    Args:
-        server: The server, for messages.
-        error: What happened.
-        timeout: The maximum time for the response, in seconds.
-        connect_timeout: The maximum time for opening the connection, in seconds.
-    """
+def connection_error(server: Server, error: HttpError, timeout: float) -> LMError:
+    """The error for a request without a whole response within a timeout in seconds."""
     if isinstance(error, CertificateError):
         return LMRequestError(
             f"{server}: no trusted TLS connection: {error}. Check the certificates: "
@@ -242,7 +208,7 @@ def connection_error(
             f"{server}: {error}: check that base_url is the address of an OpenAI-compatible server"
         )
     if isinstance(error, ConnectTimeoutError):
-        what = f"did not accept a connection within {connect_timeout:g} seconds"
+        what = f"did not accept a connection within {CONNECT_TIMEOUT:g} seconds"
     elif isinstance(error, ResponseTimeoutError):
         what = f"did not answer within {timeout:g} seconds"
     elif isinstance(error, ConnectError):

@@ -11,9 +11,7 @@ from lmpipe.lm.request import Reply, Request
 class ServedProvider:
     """Sends requests to the server that the manager keeps running for an LM.
 
-    Args:
-        lm: The LM; its key, headers and timeout apply to all requests.
-        servers: The server manager.
+    The LM's key, headers and timeout apply to all requests.
     """
 
     def __init__(self, lm: LM, servers: Servers) -> None:

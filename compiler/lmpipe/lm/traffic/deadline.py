@@ -21,15 +21,9 @@ _deadline: ContextVar[tuple[float, float] | None] = ContextVar("lmpipe_deadline"
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Limit the total time of the LM calls made inside a `with` block.
+    """Limit the total time of the LM calls made inside a `with` block, in seconds from now.
 
     Of nested deadlines, the earlier one applies.
-
-    Args:
-        seconds: The time from now until the deadline.
-
-    Raises:
-        ConfigError: If the time is not above 0.
     """
     check_number("using", "deadline", seconds, above=0)
     outer, own = _deadline.get(), (time.monotonic() + seconds, seconds)
@@ -41,22 +35,14 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def check_deadline() -> None:
-    """Refuse a call that starts after the deadline.
-
-    Raises:
-        DeadlineError: If the deadline has passed.
-    """
+    """Raise a DeadlineError if the deadline has passed."""
     found = _deadline.get()
     if found is not None and time.monotonic() >= found[0]:
         raise _passed(found[1])
 
 
 async def before_deadline(ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call an async function, and cancel it at the deadline.
-
-    Raises:
-        DeadlineError: If the deadline passes before the function returns.
-    """
+    """Call an async function; at the deadline, cancel it and raise a DeadlineError."""
     found = _deadline.get()
     if found is None:
         return await ask(*args, **kwargs)

@@ -42,10 +42,8 @@ class Endpoint:
         lm: The LM. LMs that differ only in their decoding settings share the endpoint.
         max_in_flight: The maximum number of requests in flight at each replica, if the LM does not
             limit it.
-        retry: Retry attempts and backoff for an unavailable server.
         on_retry: Called before each wait with the attempt's number, the wait in seconds and the
             error; with a wait of 0 if a replica is found to be away and others take over.
-        open_provider: Makes the provider for one address of the LM.
     """
 
     def __init__(
@@ -74,26 +72,16 @@ class Endpoint:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def ask(self, request: Request, *, on_text: OnText | None = None) -> Coroutine[Any, Any, Reply]:
-        """Send a request, with retries.
+        """Send a request, with retries; raise an LMError if they fail or the LM refuses it.
 
-        Args:
-            request: The request.
-            on_text: Called with all the text so far as it arrives, if the provider streams; after
-                a retry the text starts again.
-
-        Raises:
-            LMError: If the LM is unavailable after retries, or refuses the request.
+        If the provider streams, `on_text` is called with all the text so far as it arrives; after a
+        retry the text starts again.
         """
         send = _complete if on_text is None else partial(_stream, on_text=on_text)
         return self._ask(_Call(request, _embed_one if request.embeds else send, 1))
 
     def embed(self, request: Request) -> Coroutine[Any, Any, list[Reply]]:
-        """Embed several texts in one request: one reply per message.
-
-        Raises:
-            ConfigError: If the provider does not support embeddings.
-            LMError: If the LM is unavailable after retries, or refuses the request.
-        """
+        """Embed several texts in one request: one reply per message; raises like `ask`."""
         return self._ask(_Call(request, _embed, 1))
 
     def samples(self, request: Request, n: int) -> Coroutine[Any, Any, list[Reply]]:

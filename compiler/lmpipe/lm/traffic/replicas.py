@@ -30,12 +30,8 @@ _MAX_ORDERS = 256  # remembered orders of replicas, by prefix
 class Replica:
     """One server of an LM.
 
-    Args:
-        address: Its address, up to and including `/v1`; empty if it needs none.
-        provider: The provider that sends requests to it.
-        throttle: Its limits.
-
     Attributes:
+        address: Its address, up to and including `/v1`; empty if it needs none.
         away: The number of attempts in a row without an answer; 0 while it answers.
         until: The time at which it may be tried again.
         probes: The number of requests in flight that try whether it is back.
@@ -67,7 +63,6 @@ class Lease:
     """The use of a replica by one request, from when it is sent until it ends.
 
     Args:
-        replica: The replica.
         tokens: The request's estimated tokens.
         cuts: The throttle's `cuts` when the request was sent.
         losses: The replica's `losses` when the request was sent.
@@ -130,9 +125,6 @@ class Replicas:
     Requests with the same first messages go to the same replica, so that its prefix cache serves
     them, unless it has more load than the others. Rendezvous hashing gives each prefix its own
     order of replicas, the same in every process: if a replica goes away, only its requests move.
-
-    Args:
-        all: The replicas.
     """
 
     all: Sequence[Replica]
@@ -141,17 +133,10 @@ class Replicas:
     def choose(
         self, request: Request, tokens: float, tried: Collection[Replica], now: float
     ) -> Replica | float | None:
-        """Choose the replica for a request.
+        """Choose the replica for a request that those in `tried` failed.
 
-        Args:
-            request: The request.
-            tokens: Its estimated tokens.
-            tried: The replicas that failed it.
-            now: The current time.
-
-        Returns:
-            The replica; or, if none has room, the seconds until one may have (infinite if another
-            request must end first); or None if no replica is left to try.
+        Returns the replica; or, if none has room, the seconds until one may have (infinite if
+        another request must end first); or None if no replica is left to try.
         """
         if len(self.all) == 1:
             if tried:

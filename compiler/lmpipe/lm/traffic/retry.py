@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from lmpipe.errors import ConfigError, LMError, LMUnavailableError
+from lmpipe.errors import LMError, LMUnavailableError
+from lmpipe.foundation.checks import check_fields
 
 T = TypeVar("T")
 
@@ -39,22 +40,15 @@ class RetryPolicy:
     give_up_after: float | None = None
 
     def __post_init__(self) -> None:
-        times = (self.base, self.cap, self.give_up_after or 0.0)
-        if self.attempts < 1 or any(time < 0 for time in times):
-            raise ConfigError(f"{self}: needs 1 attempt or more, and waits of 0 seconds or more")
+        check_fields(self, "attempts", minimum=1, integer=True)
+        check_fields(self, "base", "cap", minimum=0)
+        check_fields(self, "give_up_after", minimum=0, optional=True)
 
     def delay(self, attempt: int, retry_after: float | None, rng: random.Random) -> float:
-        """Draw the wait after a failed attempt: exponential backoff with full jitter.
+        """Draw the wait in seconds after a failed attempt: exponential backoff with full jitter.
 
-        The wait is random, so that the callers of an overloaded server do not all retry at once.
-
-        Args:
-            attempt: The number of the attempt that failed, from 1.
-            retry_after: The wait that the server asks for, in seconds; the drawn wait is added.
-            rng: The source of randomness.
-
-        Returns:
-            The wait in seconds.
+        The wait is random, so that the callers of an overloaded server do not all retry at once. It
+        is added to the one that the server asks for. The first attempt has the number 1.
         """
         bound = min(self.cap, self.base * 2.0 ** min(attempt - 1, 64))
         return min(retry_after or 0.0, MAX_RETRY_AFTER) + rng.uniform(0.0, bound)
@@ -76,11 +70,7 @@ async def with_retries(
     Args:
         call: Makes one attempt; takes its number, from 2.
         error: The error of the first attempt.
-        policy: The number of attempts and the waits between them.
-        rng: The source of randomness for the waits.
         started: The clock's time at the start of the first attempt.
-        sleep: Waits for a number of seconds.
-        clock: Returns the time in seconds.
         on_retry: Called before each wait with the number of the attempt that failed (from 1), the
             wait in seconds and the error.
 
@@ -112,14 +102,9 @@ def _final_error(error: LMUnavailableError, attempts: int, seconds: float) -> LM
 
 
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
-    """Parse a `Retry-After` header.
+    """Parse a `Retry-After` header, a number of seconds or an HTTP date, to seconds from now.
 
-    Args:
-        value: The header: a number of seconds, or an HTTP date.
-        now: The current time, for dates.
-
-    Returns:
-        Seconds from now; None if the header is missing or unusable.
+    Returns None if the header is missing or unusable.
     """
     if value is None:
         return None

@@ -24,9 +24,6 @@ class Bucket:
     Servers enforce their limits over seconds too: they would refuse a minute's allowance in one
     burst. No minute exceeds the limit, except by the size of a single amount that is larger than
     one second's worth.
-
-    Args:
-        per_minute: The limit.
     """
 
     def __init__(self, per_minute: float) -> None:
@@ -86,10 +83,6 @@ class Throttle:
     When the server reports an overload, the number of requests in flight is halved. It grows by
     one after as many answers as requests are allowed. If the server refuses even single requests,
     it is paused, longer each time.
-
-    Args:
-        limits: The server's limits.
-        in_flight: The maximum number of requests in flight, if `limits` does not set one.
 
     Attributes:
         in_flight: The number of requests in flight.
@@ -152,11 +145,7 @@ class Throttle:
             self._tokens.spend(tokens - estimated, now)
 
     def answered(self, cuts: int) -> None:
-        """Note that a request was answered.
-
-        Args:
-            cuts: The value of `cuts` when the request was sent.
-        """
+        """Note the answer to a request; `cuts` is that of when it was sent."""
         if self.allowed == self._maximum and not self._refusals:  # nearly always
             return
         if cuts == self.cuts:
@@ -167,14 +156,9 @@ class Throttle:
                 self.allowed += 1
 
     def overloaded(self, cuts: int, retry_after: float | None, now: float) -> None:
-        """Note that the server reported an overload.
+        """Note that the server reported an overload, and asks for a pause of `retry_after` seconds.
 
         Requests that were sent before the last cut do not cause another one.
-
-        Args:
-            cuts: The value of `cuts` when the request was sent.
-            retry_after: The pause that the server asks for, in seconds.
-            now: The current time.
         """
         if cuts == self.cuts:
             if self.allowed == 1:
