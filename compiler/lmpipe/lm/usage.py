@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +14,17 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_prompt_tokens: int = 0
+
+    @staticmethod
+    def from_openai(value: Mapping[str, Any] | None) -> Usage:
+        """Read the `usage` of a response in OpenAI's format."""
+        usage = value or {}
+        details = usage.get("prompt_tokens_details") or {}
+        return Usage(
+            int(usage.get("prompt_tokens") or 0),
+            int(usage.get("completion_tokens") or 0),
+            int(details.get("cached_tokens") or 0),
+        )
 
     @property
     def tokens(self) -> int:

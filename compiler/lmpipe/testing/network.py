@@ -6,7 +6,6 @@ listen are not affected.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from lmpipe.errors import NetworkBlockedError
+from lmpipe.lm.http.address import is_ip
 
 __all__ = ["block_network"]
 
@@ -97,7 +97,7 @@ class _Guard:
         name = _to_text(host)
         if self._allows(name):
             return True
-        if name not in ("", "localhost") and not _is_address(name):
+        if name not in ("", "localhost") and not is_ip(name):
             raise self._error(name)
         return False  # looking these up does not use the network
 
@@ -121,11 +121,3 @@ class _Guard:
 def _to_text(host: Any) -> str:
     text = host.decode() if isinstance(host, bytes | bytearray) else str(host or "")
     return text.lower().partition("%")[0]  # an IPv6 address may have an interface after a %
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

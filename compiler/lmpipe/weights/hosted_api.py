@@ -14,7 +14,8 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from lmpipe.errors import ConfigError, LMError, LMUnavailableError, TrainingError
-from lmpipe.lm.http import HttpClient, HttpError, UrlError
+from lmpipe.lm.http.client import HttpClient
+from lmpipe.lm.http.errors import HttpError, UrlError
 from lmpipe.lm.providers.openai_reply import Server, connection_error, status_error
 from lmpipe.lm.traffic.retry import RetryPolicy, with_retries
 

@@ -23,17 +23,16 @@ from helpers.byte_server import (
 )
 
 from lmpipe.errors import ConfigError
-from lmpipe.lm.http import (
+from lmpipe.lm.http import session as session_module
+from lmpipe.lm.http.client import HttpClient, Response
+from lmpipe.lm.http.errors import (
     ConnectError,
     ConnectTimeoutError,
     DisconnectedError,
-    HttpClient,
     HttpError,
     ProtocolError,
-    Response,
     ResponseTimeoutError,
 )
-from lmpipe.lm.http import session as session_module
 
 NEVER = 60.0
 

@@ -10,8 +10,9 @@ from helpers.certificates import CA, server_context
 from helpers.local_proxy import proxying
 
 from lmpipe.errors import ConfigError
-from lmpipe.lm.http import ConnectError, HttpClient, Response
 from lmpipe.lm.http.address import Address
+from lmpipe.lm.http.client import HttpClient, Response
+from lmpipe.lm.http.errors import ConnectError
 from lmpipe.lm.http.proxy import proxy_for
 from lmpipe.lm.tls import TLS
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from lmpipe.errors import ConfigError
 from lmpipe.lm.embedded.engine import Completion, EngineError, EngineStopped, OnPiece
-from lmpipe.lm.embedded.gguf import GGUFHeader, read_gguf_header
+from lmpipe.lm.embedded.gguf import read_gguf_header
 from lmpipe.lm.usage import Usage
 
 # llama.cpp's matrix kernels pay off from batches of 8: 8 slots decode 1.5 times as fast as 4.
@@ -30,14 +30,15 @@ _SLOT_TIMEOUT = 60.0  # seconds to save or restore a slot
 class XllamacppEngine:
     """An `Engine` on a GGUF file.
 
-    The context is at most what the weights were trained with. By default there are 8 slots, or as
+    The context is at most what the weights were trained with. There are 8 slots, or as
     many as fit into 1.5 GiB. Raises a ConfigError if the file cannot be loaded.
     """
 
-    def __init__(self, path: Path, *, context: int, slots: int | None = None) -> None:
+    def __init__(self, path: Path, *, context: int) -> None:
         header = read_gguf_header(path)
         self.context = min(context, header.trained_context or context)
-        self.slots = slots or default_slots(header, self.context)
+        slot_bytes = max(1, header.bytes_per_token * self.context)
+        self.slots = max(1, min(_MAX_SLOTS, _MAX_SLOT_BYTES // slot_bytes))
         xllamacpp = _import_xllamacpp()
         self.version = f"xllamacpp-{xllamacpp.__version__}"
         self._server = _Server(xllamacpp, path, context=self.context, slots=self.slots)
@@ -161,12 +162,6 @@ class _Server:
         self.folder.cleanup()
 
 
-def default_slots(header: GGUFHeader, context: int) -> int:
-    """Compute how many slots of `context` tokens to open: 8, or as many as fit into memory."""
-    slot_bytes = max(1, header.bytes_per_token * context)
-    return max(1, min(_MAX_SLOTS, _MAX_SLOT_BYTES // slot_bytes))
-
-
 def _join_chunks(chunks: list[Mapping[str, Any]]) -> Completion:
     text: list[str] = []
     finish = ""
@@ -178,15 +173,7 @@ def _join_chunks(chunks: list[Mapping[str, Any]]) -> Completion:
         text.append(_text_of(chunk))
         for choice in chunk.get("choices", ()):
             finish = choice.get("finish_reason") or finish
-    return Completion(
-        "".join(text),
-        finish,
-        Usage(
-            int(usage.get("prompt_tokens", 0)),
-            int(usage.get("completion_tokens", 0)),
-            int((usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)),
-        ),
-    )
+    return Completion("".join(text), finish, Usage.from_openai(usage))
 
 
 def _text_of(chunk: Mapping[str, Any]) -> str:

@@ -64,7 +64,7 @@ class Address:
     @property
     def is_literal(self) -> bool:
         """Whether the host is an IP address."""
-        return _is_ip(self.host)
+        return is_ip(self.host)
 
     @property
     def is_loopback(self) -> bool:
@@ -76,7 +76,7 @@ class Address:
 
 def _host(name: str) -> str:
     """A host name in ASCII."""
-    if _is_ip(name):
+    if is_ip(name):
         return name
     name = name.encode("idna").decode("ascii").lower()
     if not _NAME.fullmatch(name):
@@ -84,7 +84,8 @@ def _host(name: str) -> str:
     return name
 
 
-def _is_ip(host: str) -> bool:
+def is_ip(host: str) -> bool:
+    """Whether a host is an IP address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

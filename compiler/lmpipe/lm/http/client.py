@@ -1,4 +1,7 @@
-"""Requests to one server over HTTP/1.1 connections that are kept open."""
+"""Requests to one server over HTTP/1.1 connections that are kept open.
+
+Importing this module does not import aiohttp; the first request does.
+"""
 
 from __future__ import annotations
 

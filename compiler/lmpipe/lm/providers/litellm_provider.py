@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -149,13 +149,9 @@ def _import_litellm() -> Any:
 
 
 async def _stream(litellm: Any, arguments: dict[str, Any], on_text: OnText) -> Any:
-    return await _assemble(await litellm.acompletion(**arguments), on_text)
-
-
-async def _assemble(chunks: AsyncIterator[Any], on_text: OnText) -> Any:
     """Assemble the whole response from a stream of chunks."""
     text, finish, usage, fingerprint = "", None, None, None
-    async for chunk in chunks:
+    async for chunk in await litellm.acompletion(**arguments):
         usage = getattr(chunk, "usage", None) or usage
         fingerprint = getattr(chunk, "system_fingerprint", None) or fingerprint
         for choice in chunk.choices or ():

@@ -11,15 +11,15 @@ from typing import Any
 import orjson
 
 from lmpipe.errors import ConfigError, LMRequestError
-from lmpipe.lm.http import HttpClient, HttpError, UrlError
-from lmpipe.lm.lm import LM, Structured
+from lmpipe.lm.http.client import HttpClient
+from lmpipe.lm.http.errors import HttpError, UrlError
+from lmpipe.lm.lm import LM, Structured, without_password
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.embedding import embedding_body, read_embeddings
 from lmpipe.lm.providers.openai_body import request_body, takes
 from lmpipe.lm.providers.openai_reply import (
     Server,
     StreamedReply,
-    address_error,
     connection_error,
     read_replies,
     server_of,
@@ -64,7 +64,10 @@ class OpenAICompatibleProvider:
         try:
             self._http = HttpClient(self._url, headers=headers, tls=lm.tls)
         except UrlError:  # its cause may contain the password
-            raise address_error(lm.model, self._url) from None
+            raise ConfigError(
+                f"LM({lm.model!r}): base_url is {without_password(self._url)!r}, which is not a "
+                'valid URL: expected an address such as "http://127.0.0.1:8000/v1"'
+            ) from None
         except ConfigError as error:
             raise ConfigError(f"LM({lm.model!r}): {error}") from None
         self._servers: dict[str, Server] = {}  # by model, for messages

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
-from lmpipe.lm.http import (
+from lmpipe.errors import LMError, LMRequestError, LMUnavailableError
+from lmpipe.lm.http.client import CONNECT_TIMEOUT
+from lmpipe.lm.http.errors import (
     CertificateError,
     ConnectError,
     ConnectTimeoutError,
@@ -18,7 +19,6 @@ from lmpipe.lm.http import (
     ResponseTimeoutError,
     TooLargeError,
 )
-from lmpipe.lm.http.client import CONNECT_TIMEOUT
 from lmpipe.lm.lm import LM, without_password
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.request import Finish, Reply
@@ -70,7 +70,7 @@ def read_replies(server: Server, body: bytes, seconds: float) -> list[Reply]:
         choices = sorted(value["choices"], key=lambda choice: choice.get("index") or 0)
         if not choices:
             raise LookupError("no choices")
-        usage = _usage(value.get("usage"))
+        usage = Usage.from_openai(value.get("usage"))
         shares = _shares(usage, len(choices))
         fingerprint = str(value.get("system_fingerprint") or "")
         return [
@@ -94,16 +94,6 @@ def _content(content: Any) -> str:
     if isinstance(content, list):
         return "".join(part.get("text", "") for part in content)
     return content or ""
-
-
-def _usage(value: Any) -> Usage:
-    usage = value or {}
-    details = usage.get("prompt_tokens_details") or {}
-    return Usage(
-        int(usage.get("prompt_tokens") or 0),
-        int(usage.get("completion_tokens") or 0),
-        int(details.get("cached_tokens") or 0),
-    )
 
 
 def _shares(usage: Usage, n: int) -> list[Usage]:
@@ -140,7 +130,8 @@ class StreamedReply:
             value = orjson.loads(data)
             if value.get("error"):
                 raise ValueError("the server reports an error")
-            self._usage = _usage(value["usage"]) if value.get("usage") else self._usage
+            if value.get("usage"):
+                self._usage = Usage.from_openai(value["usage"])
             self._fingerprint = str(value.get("system_fingerprint") or self._fingerprint)
             for choice in value.get("choices") or ():
                 self._finish = choice.get("finish_reason") or self._finish
@@ -186,14 +177,6 @@ def status_error(server: Server, status: int, headers: Mapping[str, str], body: 
         404: "Check the model's name, and that base_url is the address up to /v1",
     }.get(status, "Check the request: its parameters, its length and its schema")
     return LMRequestError(f"{message}. {advice}", status=status)
-
-
-def address_error(model: str, url: str) -> ConfigError:
-    """The error for a base_url that is not a valid URL."""
-    return ConfigError(
-        f"LM({model!r}): base_url is {without_password(url)!r}, which is not a valid URL: expected "
-        'an address such as "http://127.0.0.1:8000/v1"'
-    )
 
 
 def connection_error(server: Server, error: HttpError, timeout: float) -> LMError:
