@@ -20,7 +20,7 @@ from lmpipe.evaluation.score_row import Scorer, score_row
 from lmpipe.evaluation.stored_rows import RowWriter
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.call import Call
-from lmpipe.lm.concurrency.blocking import blocking
+from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.lm.lm import LM
 from lmpipe.metrics import AnyMetric, bind_metric
 from lmpipe.modules.module import Module, Predictor, first_member

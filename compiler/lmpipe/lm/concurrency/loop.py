@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from lmpipe.errors import ConfigError
 from lmpipe.lm.concurrency.mailbox import RemoteTask, get_mailbox
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # The limit of threads for sync `forward` methods. These mostly wait, also for each other (a step
@@ -157,6 +159,20 @@ def check_not_on_loop() -> None:
             "would block every other call: write `await self.predictor.acall(…)`; declare the LM "
             "calls of a sync metric with @lmpipe.metrics.judge(max_calls=1)"
         )
+
+
+def blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Make a function that runs a coroutine function on lmpipe's loop and waits for its result.
+
+    The name drops its leading `a`: `evaluate = blocking(aevaluate)`.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run_sync(function(*args, **kwargs))
+
+    call.__name__ = call.__qualname__ = function.__name__.removeprefix("a")
+    return call
 
 
 async def bridge(coroutine: Coroutine[Any, Any, T]) -> T:
