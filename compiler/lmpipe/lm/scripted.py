@@ -55,9 +55,6 @@ class ScriptedLM(LM):
         replies = [] if callable(script) else list(script)
         return {**super().identity(), "script": digest(replies)}
 
-    def __hash__(self) -> int:
-        return super().__hash__()
-
     async def complete(
         self, request: Request, *, on_text: Callable[[str], None] | None = None
     ) -> Reply:

@@ -25,8 +25,6 @@ _MARK = (
 )
 
 _TEST = pytest.StashKey["CassetteTest"]()
-_BLOCK = pytest.StashKey[bool]()
-_NO_LM = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,10 +57,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARK)
-    config.stash[_BLOCK] = bool(
-        config.getoption("--lm-block-network") or config.getini("lmpipe_block_network")
-    )
-    config.stash[_NO_LM] = bool(config.getoption("--no-lm") or config.getini("lmpipe_no_lm"))
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -73,9 +67,10 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 @pytest.fixture(autouse=True)
 def _lmpipe_redirect(request: pytest.FixtureRequest) -> Iterator[None]:
     """Redirect the LM calls of a test and of its function-scoped fixtures."""
-    item, stash = request.node, request.config.stash
+    item, config = request.node, request.config
     marked = item.get_closest_marker("cassette") or "cassette" in request.fixturenames
-    block, no_lm = stash[_BLOCK], stash[_NO_LM]
+    block = config.getoption("--lm-block-network") or config.getini("lmpipe_block_network")
+    no_lm = config.getoption("--no-lm") or config.getini("lmpipe_no_lm")
     if not (marked or block or no_lm):
         yield
         return
@@ -112,8 +107,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if call.excinfo is not None and "lmpipe.testing.run_item" in sys.modules:
+        from lmpipe.errors import CassetteError, NetworkBlockedError
         from lmpipe.testing import run_item
 
-        if run_item.needs_no_library_traceback(call.excinfo.value):
+        if isinstance(call.excinfo.value, CassetteError | NetworkBlockedError):
             report.longrepr = run_item.short_traceback(call.excinfo, item)
     return report

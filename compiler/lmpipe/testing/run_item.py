@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 import lmpipe
-from lmpipe.errors import CassetteError, NetworkBlockedError
 from lmpipe.lm.cassettes.cassette import Cassette, Mode
 from lmpipe.testing.network import block_network
 from lmpipe.testing.redirect import RejectLMs, redirect_stores, redirect_to_cassette
@@ -134,11 +133,6 @@ def _command(item: pytest.Item) -> str:
     """Return the command that runs one test from the folder where pytest was started."""
     path = os.path.relpath(item.path, item.config.invocation_params.dir)
     return f"pytest {shlex.quote('::'.join([path, *item.nodeid.split('::')[1:]]))}"
-
-
-def needs_no_library_traceback(error: BaseException) -> bool:
-    """Whether an error's message is complete without the library's part of the traceback."""
-    return isinstance(error, CassetteError | NetworkBlockedError)
 
 
 def short_traceback(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from functools import cache
 from heapq import nlargest
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.cassettes.file_format import RecordedCall, RecordedRequest
 from lmpipe.lm.cassettes.word_diff import changed_lines
-from lmpipe.lm.request import Constraint, Message
+from lmpipe.lm.request import Message
 
 # A recording with a lower similarity is not shown.
 _MIN_SIMILARITY = 0.25
@@ -62,7 +62,10 @@ def _nearest_lines(request: RecordedRequest, calls: Collection[RecordedCall]) ->
         return
     same = "the same prompt" if similarity == 1 else f"{min(similarity, 0.99) * 100:.0f} % alike"
     yield f"  nearest of {_count(calls)}, {same}: [-recorded-] {{+requested now+}}"
-    yield from (f"    {line}" for line in differences(nearest.request, request))
+    yield from (
+        f"    {line}" for line in _message_lines(nearest.request.messages, request.messages)
+    )
+    yield from (f"    {line}" for line in _setting_lines(nearest.request, request))
 
 
 def _count(calls: Collection[RecordedCall]) -> str:
@@ -77,10 +80,18 @@ def _nearest(
     request: RecordedRequest, calls: Collection[RecordedCall]
 ) -> tuple[float, RecordedCall | None]:
     """Return the recording most similar to a request, by its words, then by its settings."""
-    words = _WordSets()
-    mine = words.of(request)
+    turn_words = cache(lambda text: frozenset(text.split()))
+
+    def words(of: RecordedRequest) -> frozenset[str]:
+        return frozenset().union(*(turn_words(message.content) for message in of.messages))
+
+    def overlap(call: RecordedCall) -> float:
+        theirs = words(call.request)
+        return len(mine & theirs) / (len(mine | theirs) or 1)
+
+    mine = words(request)
     # Comparing sets of words is fast; counting words then ranks the best few.
-    near = nlargest(_COMPARED, calls, key=lambda call: _overlap(mine, words.of(call.request)))
+    near = nlargest(_COMPARED, calls, key=overlap)
     ranked = [
         (
             _similarity(request, call.request),
@@ -95,25 +106,6 @@ def _nearest(
     return best[0], best[2]
 
 
-@dataclass
-class _WordSets:
-    """The words of requests; those of each turn are found once."""
-
-    _turns: dict[str, frozenset[str]] = field(default_factory=dict)
-
-    def of(self, request: RecordedRequest) -> frozenset[str]:
-        return frozenset().union(*(self._turn(m.content) for m in request.messages))
-
-    def _turn(self, text: str) -> frozenset[str]:
-        if text not in self._turns:
-            self._turns[text] = frozenset(text.split())
-        return self._turns[text]
-
-
-def _overlap(first: frozenset[str], second: frozenset[str]) -> float:
-    return len(first & second) / (len(first | second) or 1)
-
-
 def _similarity(first: RecordedRequest, second: RecordedRequest) -> float:
     """Return the similarity of two prompts: 0 if they share no word, 1 if they are the same."""
     if first.messages == second.messages:
@@ -122,12 +114,6 @@ def _similarity(first: RecordedRequest, second: RecordedRequest) -> float:
     words = [Counter(text.split()) for text in texts]
     total = sum(bag.total() for bag in words)
     return 2 * (words[0] & words[1]).total() / total if total else 0.0
-
-
-def differences(recorded: RecordedRequest, request: RecordedRequest) -> Iterator[str]:
-    """List the differences between two requests as lines of plain text."""
-    yield from _message_lines(recorded.messages, request.messages)
-    yield from _setting_lines(recorded, request)
 
 
 def _message_lines(recorded: Sequence[Message], request: Sequence[Message]) -> Iterator[str]:
@@ -176,9 +162,6 @@ def _flat(request: RecordedRequest) -> Mapping[str, Any]:
     settings = {name: value for name, value in request.lm.items() if name != "params"}
     settings |= request.lm.get("params", {})
     settings["sample"] = request.sample
-    settings["constraint"] = _kind(request.constraint)
+    constraint = request.constraint
+    settings["constraint"] = constraint.kind.replace("_", " ") if constraint else "none"
     return settings
-
-
-def _kind(constraint: Constraint | None) -> str:
-    return constraint.kind.replace("_", " ") if constraint else "none"

@@ -64,11 +64,8 @@ def _word_pieces(old: str, new: str) -> Iterator[Piece]:
 
 
 def _middle(before: Sequence[str], after: Sequence[str]) -> Iterator[Piece]:
-    if len(before) + len(after) > _MAX_TOKENS:
-        yield from _whole("".join(before), "".join(after))
-        return
     matcher = SequenceMatcher(None, before, after, autojunk=False)
-    if matcher.ratio() < _MIN_SIMILARITY:
+    if len(before) + len(after) > _MAX_TOKENS or matcher.ratio() < _MIN_SIMILARITY:
         yield from _whole("".join(before), "".join(after))
         return
     was, now = "", ""

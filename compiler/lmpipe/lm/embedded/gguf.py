@@ -15,8 +15,7 @@ from typing import Any, BinaryIO
 from lmpipe.errors import ConfigError
 
 _STRING, _ARRAY = 8, 9
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"}
-_SCALARS[12] = "d"
+_SCALARS = dict(zip((*range(8), 10, 11, 12), "BbHhIif?Qqd", strict=True))
 _DEFAULT_ALIGNMENT = 32
 _MAX_STRING = 1 << 24  # bytes
 _MAX_DIMENSIONS = 8

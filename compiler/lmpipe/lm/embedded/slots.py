@@ -1,23 +1,19 @@
 """Assign requests to an engine's slots so that each shared prompt prefix is computed once.
 
-All calls of one predictor start with the same turns: the instruction and the demonstrations. The
-first of several such calls computes this prefix and saves it to a file; any slot loads it from
-there about a hundred times faster than it could compute it. So neither predictors that alternate
-nor a search over many candidates make the slots compute a prefix again.
-
-llama.cpp's own prompt cache in memory moves a prompt from slot to slot; it does not copy it, so
-calls that run at once compute the same prefix once per slot.
+All calls of one predictor start with the same turns. The first of several such calls computes this
+prefix and saves it to a file; any slot loads it from there about a hundred times faster than it
+could compute it. llama.cpp's own cache moves a prompt from slot to slot; it does not copy it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.lm.embedded.engine import Completion, Engine, EngineStopped, OnPiece
@@ -218,25 +214,14 @@ def _length(messages: Sequence[Message]) -> int:
 
 async def _in_daemon_thread(function: Callable[[], T]) -> T:
     """Run a blocking call in a new daemon thread."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def deliver(value: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(cast("T", value))
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()  # the call cannot be cancelled, only its waiter
 
     def work() -> None:
-        value, failure = None, None
         try:
-            value = function()
-        except BaseException as error:  # noqa: BLE001 - passed on to the loop
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(deliver, value, failure)
+            done.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - raised again in the waiter
+            done.set_exception(error)
 
     threading.Thread(target=work, name="lmpipe-local", daemon=True).start()
-    return await future
+    return await asyncio.wrap_future(done)
