@@ -26,11 +26,8 @@ def price_of(lm: LM) -> Price | None:
     """Return the price of an LM: the one given to it, else the one that litellm lists.
 
     The embedded LM and scripted LMs cost nothing. Listed prices are base rates, without the
-    surcharges of some providers for very long prompts.
-
-    Returns:
-        The price, or None if it is unknown: for a self-hosted server without `price=`, and if
-        litellm does not list the model or is not installed.
+    surcharges of some providers for very long prompts. A price is unknown (None) for a self-hosted
+    server without `price=`, and if litellm does not list the model or is not installed.
     """
     return lm.price or _known(lm.model, lm.base_url)
 

@@ -29,11 +29,9 @@ from lmpipe.lm.usage import Usage
 class Runtime:
     """Makes LM calls, with a store of replies, limits and retries.
 
-    Args:
-        store: a cache or cassette; without one, every request is a fresh call.
-        max_in_flight: the maximum number of requests in flight per endpoint.
-        on_retry: called with the attempt's number, the wait in seconds and the error.
-        servers: manages the servers and adapters of LMs without a URL.
+    Without a store, every request is a fresh call. `max_in_flight` is per endpoint. `on_retry` is
+    called with the attempt's number, the wait in seconds and the error. `servers` manages the
+    servers and adapters of LMs without a URL.
     """
 
     def __init__(

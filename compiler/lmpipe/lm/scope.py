@@ -50,28 +50,17 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The context of a predictor call.
+    """The context of a predictor call."""
 
-    Args:
-        trace: records the step.
-        lm: the LM of this run, instead of the configured one.
-        sample: the number of this sample of the whole run.
-        decoding: decoding settings of this run, such as a teacher's temperature.
-        role: `task`, `teacher`, `proposer` or `judge`, for the accounts.
-        calls: the list to which LM calls are added.
-        max_calls: the maximum number of LM calls in this run.
-        started: counts the LM calls of this run; the last field, see `scope`.
-    """
-
-    trace: Trace | None = None
-    lm: LM | None = None
-    sample: int = 0
-    decoding: tuple[tuple[str, Any], ...] = ()
-    role: str = "task"
-    calls: list[Call] | None = None
-    max_calls: int | None = None
+    trace: Trace | None = None  # records the step
+    lm: LM | None = None  # of this run, instead of the configured one
+    sample: int = 0  # the number of this sample of the whole run
+    decoding: tuple[tuple[str, Any], ...] = ()  # settings, such as a teacher's temperature
+    role: str = "task"  # or `teacher`, `proposer`, `judge`, for the accounts
+    calls: list[Call] | None = None  # the list to which LM calls are added
+    max_calls: int | None = None  # in this run
     listener: Listener | None = None
-    started: Iterator[int] = field(default_factory=count)
+    started: Iterator[int] = field(default_factory=count)  # counts LM calls; last, see `scope`
 
 
 _SCOPE: ContextVar[Scope] = ContextVar("lmpipe_scope", default=Scope())  # noqa: B039 - frozen

@@ -40,7 +40,7 @@ class Cache:
     Args:
         folder: where the database is; created when the first reply is written.
         size_limit: maximum bytes on disk; beyond it the oldest replies are dropped.
-        memory: maximum bytes of the replies kept in memory, which are those used last.
+        memory: maximum bytes of the most recently used replies, which are kept in memory.
         busy_timeout: seconds that the thread waits for a database that another process holds
             locked, before it drops replies. A call waits for one second at most.
     """

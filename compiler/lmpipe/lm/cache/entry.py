@@ -1,8 +1,7 @@
-"""One entry of the reply cache: bytes that check themselves.
+"""One entry of the reply cache: three lines of text, so that `sqlite3` shows it as it is.
 
-An entry is three lines of text, so that `sqlite3` shows it as it is: the format and a checksum,
-the reply, and what was asked. The checksum covers the key too, so that a row cannot answer for
-another request. All functions raise a `ValueError` where something is not exactly an entry.
+They are the format and a checksum, which covers the key too, so that a row cannot answer for
+another request; the reply; and what was asked. Anything else raises a ValueError.
 """
 
 from __future__ import annotations

@@ -44,9 +44,6 @@ def default_weights() -> Path:
     """Return the file of the default weights; download it (93 MB) if it is missing or damaged.
 
     Several processes may call this at once: each gets a complete file.
-
-    Raises:
-        ConfigError: if the weights cannot be downloaded, or do not have the expected hash.
     """
     path = default_weights_path()
     if path.exists() and weights_sha256(path) == DEFAULT_WEIGHTS_SHA256:

@@ -34,17 +34,11 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Loaded weights that answer one request per slot at a time. Every method blocks.
+    """Loaded weights that answer one request per slot at a time. Every method blocks."""
 
-    Attributes:
-        slots: how many requests can run at once.
-        context: the tokens that one slot can hold, prompt and reply together.
-        version: the engine's name and version.
-    """
-
-    slots: int
-    context: int
-    version: str
+    slots: int  # how many requests can run at once
+    context: int  # the tokens that one slot can hold, prompt and reply together
+    version: str  # the engine's name and version
 
     def chat(
         self, body: Mapping[str, Any], stop: threading.Event, on_piece: OnPiece | None = None

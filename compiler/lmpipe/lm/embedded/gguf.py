@@ -23,36 +23,23 @@ _MAX_DIMENSIONS = 8
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor of the file.
-
-    Args:
-        shape: its dimensions, fastest-changing first.
-        kind: the number of its storage type.
-        offset: where its bytes start, relative to the start of the data.
-        kind_at: the position of `kind` in the file; `offset` follows it.
-    """
+    """One tensor of the file."""
 
     name: str
-    shape: tuple[int, ...]
-    kind: int
-    offset: int
-    kind_at: int
+    shape: tuple[int, ...]  # fastest-changing dimension first
+    kind: int  # the number of its storage type
+    offset: int  # where its bytes start, relative to the start of the data
+    kind_at: int  # the position of `kind` in the file; `offset` follows it
 
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """Everything before the tensors' data.
+    """Everything before the tensors' data."""
 
-    Args:
-        metadata: scalars and strings by name, without arrays.
-        positions: the position of each of these values in the file.
-        length: the size of the header in bytes, without the padding after it.
-    """
-
-    metadata: Mapping[str, Any]
-    positions: Mapping[str, int]
+    metadata: Mapping[str, Any]  # scalars and strings by name, without arrays
+    positions: Mapping[str, int]  # of each of these values in the file
     tensors: tuple[Tensor, ...]
-    length: int
+    length: int  # bytes, without the padding after it
 
     @property
     def alignment(self) -> int:

@@ -17,21 +17,14 @@ _IN_PATH = "/%:@!$&'()*+,;=~"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The parts of a server's URL.
-
-    Args:
-        host: A name in ASCII, or an IP address without brackets.
-        path: The prefix of request paths, quoted, without a slash at its end.
-        query: The query of every request, quoted, with its question mark; or empty.
-        credentials: The value of an `Authorization` header; or empty.
-    """
+    """The parts of a server's URL."""
 
     scheme: str
-    host: str
+    host: str  # a name in ASCII, or an IP address without brackets
     port: int
-    path: str = ""
-    query: str = field(default="", repr=False)
-    credentials: str = field(default="", repr=False)
+    path: str = ""  # the prefix of request paths, quoted, without a slash at its end
+    query: str = field(default="", repr=False)  # quoted, with its question mark; or empty
+    credentials: str = field(default="", repr=False)  # an `Authorization` header; or empty
 
     @classmethod
     def parse(cls, url: str) -> Address:
@@ -62,14 +55,9 @@ class Address:
         return f"{self.scheme}://{self.authority}"
 
     @property
-    def is_literal(self) -> bool:
-        """Whether the host is an IP address."""
-        return is_ip(self.host)
-
-    @property
     def is_loopback(self) -> bool:
         """Whether the server is on this machine."""
-        if self.is_literal:
+        if is_ip(self.host):
             return ipaddress.ip_address(self.host).is_loopback
         return self.host == "localhost" or self.host.endswith(".localhost")
 

@@ -38,23 +38,16 @@ class Response:
 
 
 class HttpClient:
-    """Sends requests to one server.
+    """Sends requests to one server, with headers that are the same for each.
 
     It follows no redirects, keeps no cookies, limits no concurrency, and never sends a POST twice.
     Responses are limited in size (see `session`). Connections belong to the event loop of the
     first request; on another loop, such as that of a forked child, new ones are opened. The proxy
     settings of the environment apply, except to addresses on this machine.
 
-    Args:
-        base_url: The server's address; request paths are appended to it. A user name and password
-            in it are sent as Basic credentials.
-        headers: Headers to send with each request.
-        connect_timeout: The maximum time for opening a connection, in seconds.
-        tls: Certificate files for `https` addresses; the system's authorities by default.
-
-    Raises:
-        UrlError: If the address is invalid.
-        ConfigError: If a header, a certificate file or a proxy in the environment is unusable.
+    Request paths are appended to the `base_url`; a user name and password in it are sent as Basic
+    credentials. Raises a UrlError if it is invalid, and a ConfigError if a header, a certificate
+    file or a proxy in the environment is unusable.
     """
 
     def __init__(

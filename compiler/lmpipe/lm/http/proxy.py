@@ -6,7 +6,7 @@ import contextlib
 import ipaddress
 
 from lmpipe.errors import ConfigError
-from lmpipe.lm.http.address import Address
+from lmpipe.lm.http.address import Address, is_ip
 from lmpipe.lm.http.errors import UrlError
 
 
@@ -25,7 +25,7 @@ def proxy_for(address: Address) -> Address | None:
     url = proxies.get(address.scheme)
     if not url or urllib.request.proxy_bypass(address.authority):
         return None
-    if address.is_literal and _in_a_network(address.host, proxies.get("no", "")):
+    if is_ip(address.host) and _in_a_network(address.host, proxies.get("no", "")):
         return None
     try:
         proxy = Address.parse(url if "://" in url else f"http://{url}")

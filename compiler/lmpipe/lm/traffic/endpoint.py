@@ -36,14 +36,11 @@ class Endpoint:
 
     Requests are sent in the order of their arrival, as soon as a replica has room. A request that
     fails goes to the next replica at once; when all replicas have failed it, it is retried after a
-    wait.
+    wait. LMs that differ only in their decoding settings share the endpoint.
 
-    Args:
-        lm: The LM. LMs that differ only in their decoding settings share the endpoint.
-        max_in_flight: The maximum number of requests in flight at each replica, if the LM does not
-            limit it.
-        on_retry: Called before each wait with the attempt's number, the wait in seconds and the
-            error; with a wait of 0 if a replica is found to be away and others take over.
+    `max_in_flight` applies to each replica if the LM sets no limit. `on_retry` is called before
+    each wait with the attempt's number, the wait in seconds and the error; with a wait of 0 if a
+    replica is found to be away and others take over.
     """
 
     def __init__(

@@ -28,23 +28,15 @@ _MAX_ORDERS = 256  # remembered orders of replicas, by prefix
 
 @dataclass(eq=False, slots=True)
 class Replica:
-    """One server of an LM.
+    """One server of an LM."""
 
-    Attributes:
-        address: Its address, up to and including `/v1`; empty if it needs none.
-        away: The number of attempts in a row without an answer; 0 while it answers.
-        until: The time at which it may be tried again.
-        probes: The number of requests in flight that try whether it is back.
-        losses: The number of times that it was found to be away.
-    """
-
-    address: str = field(repr=False)  # it may contain a password
+    address: str = field(repr=False)  # it may contain a password; empty if it needs none
     provider: Provider
     throttle: Throttle
-    away: int = 0
-    until: float = -inf
-    probes: int = 0
-    losses: int = 0
+    away: int = 0  # attempts in a row without an answer; 0 while it answers
+    until: float = -inf  # the time at which it may be tried again
+    probes: int = 0  # requests in flight that try whether it is back
+    losses: int = 0  # the number of times that it was found to be away
 
     def usable(self, now: float) -> bool:
         """Whether it answers, or may be probed by one request."""
@@ -60,20 +52,13 @@ class Replica:
 
 @dataclass(eq=False, slots=True)
 class Lease:
-    """The use of a replica by one request, from when it is sent until it ends.
-
-    Args:
-        tokens: The request's estimated tokens.
-        cuts: The throttle's `cuts` when the request was sent.
-        losses: The replica's `losses` when the request was sent.
-        probe: Whether the request probes if the replica is back.
-    """
+    """The use of a replica by one request, from when it is sent until it ends."""
 
     replica: Replica
-    tokens: float
-    cuts: int
-    losses: int
-    probe: bool
+    tokens: float  # estimated
+    cuts: int  # the throttle's when the request was sent
+    losses: int  # the replica's when the request was sent
+    probe: bool  # whether the request tries if the replica is back
 
     def end(self) -> None:
         """End the lease; call it once, whatever the result of the request."""

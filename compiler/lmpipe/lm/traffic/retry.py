@@ -67,16 +67,10 @@ async def with_retries(
 ) -> T:
     """Retry a call whose first attempt failed. Only `LMUnavailableError` is retried.
 
-    Args:
-        call: Makes one attempt; takes its number, from 2.
-        error: The error of the first attempt.
-        started: The clock's time at the start of the first attempt.
-        on_retry: Called before each wait with the number of the attempt that failed (from 1), the
-            wait in seconds and the error.
-
-    Raises:
-        LMUnavailableError: If the last attempt fails too. It reports the number of attempts and
-            their duration, and its cause is the last attempt's error.
+    `call` makes one attempt; it takes its number, from 2. `error` is that of the first attempt,
+    which began when the clock was at `started`. `on_retry` is called before each wait with the
+    number of the attempt that failed (from 1), the wait in seconds and the error. If the last
+    attempt fails too, its error is raised with the number of attempts and their duration.
     """
     attempt = 1
     while True:

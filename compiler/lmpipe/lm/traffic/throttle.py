@@ -83,16 +83,12 @@ class Throttle:
     When the server reports an overload, the number of requests in flight is halved. It grows by
     one after as many answers as requests are allowed. If the server refuses even single requests,
     it is paused, longer each time.
-
-    Attributes:
-        in_flight: The number of requests in flight.
-        allowed: The number of requests that may be in flight now.
-        cuts: The number of times that `allowed` was halved.
     """
 
     def __init__(self, limits: Limits, in_flight: int) -> None:
         self.in_flight = 0
-        self.cuts = 0
+        self.cuts = 0  # the number of times that `allowed` was halved
+        # The number of requests that may be in flight, at most and now.
         self._maximum = self.allowed = limits.in_flight or in_flight
         self._answered = 0  # since `allowed` changed
         self._refusals = 0  # of single requests, since the last answer
