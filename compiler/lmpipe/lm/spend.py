@@ -160,7 +160,7 @@ class Account:
     def by_role(self) -> dict[str, Spend]:
         """The totals of `task`, `teacher`, `proposer`, `judge` and `embedder`."""
         found = self._by(lambda role, predictor, lm: role)
-        return dict(sorted(found.items(), key=lambda item: _rank(item[0])))
+        return {role: found[role] for role in ROLES if role in found}
 
     @property
     def by_predictor(self) -> dict[str, Spend]:
@@ -215,7 +215,3 @@ def _plus(one: float | None, other: float | None) -> float | None:
 def _predictor(role: str, predictor: str, lm: str) -> str:
     name = predictor or "unnamed"
     return name if role in ("task", "teacher") else f"{role}: {name}"
-
-
-def _rank(role: str) -> tuple[int, str]:
-    return (ROLES.index(role) if role in ROLES else len(ROLES), role)

@@ -24,7 +24,6 @@ import orjson
 from lmpipe.errors import CassetteError
 from lmpipe.foundation.canonical_json import canonical_json, digest
 from lmpipe.lm.cassettes.records import Record, read_record
-from lmpipe.lm.lm import LM
 from lmpipe.lm.providers import weights_of
 from lmpipe.lm.request import Constraint, Finish, Message, Reply, Request, Role
 from lmpipe.lm.usage import Usage
@@ -55,9 +54,9 @@ class RecordedRequest:
     @staticmethod
     def of(request: Request) -> RecordedRequest:
         """Convert a request."""
-        return RecordedRequest(
-            _settings(request.lm), request.messages, request.constraint, request.sample
-        )
+        settings = {**request.lm.identity(), "weights": weights_of(request.lm)[:12]}
+        lm = {name: value for name, value in settings.items() if value not in _UNSET}
+        return RecordedRequest(lm, request.messages, request.constraint, request.sample)
 
     @property
     def base_url(self) -> str:
@@ -87,11 +86,6 @@ class RecordedCall:
 
     request: RecordedRequest
     reply: Reply
-
-
-def _settings(lm: LM) -> dict[str, Any]:
-    settings = {**lm.identity(), "weights": weights_of(lm)[:12]}
-    return {name: value for name, value in settings.items() if value not in _UNSET}
 
 
 def dump_calls(calls: Iterable[RecordedCall], records: Iterable[Record] = ()) -> bytes:

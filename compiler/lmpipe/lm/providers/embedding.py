@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Any
 
 import orjson
 
@@ -13,12 +12,6 @@ from lmpipe.foundation.vectors import encode_vector
 from lmpipe.lm.providers.openai_reply import Server
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.usage import Usage
-
-
-def embedding_body(request: Request) -> dict[str, Any]:
-    """The request's JSON body; decoding settings do not apply to embeddings."""
-    lm = request.lm
-    return {"encoding_format": "float", **lm.params, "model": lm.name, "input": texts_of(request)}
 
 
 def texts_of(request: Request) -> list[str]:

@@ -15,7 +15,7 @@ from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import HttpError, UrlError
 from lmpipe.lm.lm import LM, Structured, without_password
 from lmpipe.lm.providers.base import OnText
-from lmpipe.lm.providers.embedding import embedding_body, read_embeddings
+from lmpipe.lm.providers.embedding import read_embeddings, texts_of
 from lmpipe.lm.providers.openai_body import request_body, takes
 from lmpipe.lm.providers.openai_reply import (
     Server,
@@ -46,13 +46,8 @@ class OpenAICompatibleProvider:
     or read from the server's list of models. If the server refuses a constraint, later requests
     are sent without one.
 
-    Args:
-        lm: An LM at this server; its address, key, headers, TLS files and timeout apply to all
-            requests.
-        address: The address of the replica; the LM's `base_url` by default.
-
-    Raises:
-        ConfigError: If the address, key, header or TLS file is missing or cannot be used.
+    The LM's address (or that of a replica), key, headers, TLS files and timeout apply to all
+    requests; a ConfigError is raised if one of them is missing or cannot be used.
     """
 
     def __init__(self, lm: LM, address: str | None = None) -> None:
@@ -97,9 +92,11 @@ class OpenAICompatibleProvider:
 
     async def embed(self, request: Request) -> list[Reply]:
         """Embed a request's texts. Raises like `complete`."""
-        server = self._server(request.lm)
-        start = time.perf_counter()
-        body = await self._post_bytes(server, _EMBEDDINGS, embedding_body(request))
+        lm, server, start = request.lm, self._server(request.lm), time.perf_counter()
+        # Decoding settings do not apply to embeddings.
+        wanted = {"model": lm.name, "input": texts_of(request)}
+        sent = {"encoding_format": "float", **lm.params, **wanted}
+        body = await self._post_bytes(server, _EMBEDDINGS, sent)
         return read_embeddings(server, body, request, time.perf_counter() - start)
 
     async def aclose(self) -> None:
