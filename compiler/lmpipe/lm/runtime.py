@@ -98,8 +98,9 @@ class Runtime:
         """
         check_deadline()
         keys = [request.key(weights_of(request.lm)) for request in requests]
-        stored = self._stored(dict(zip(keys, requests, strict=True)))
-        missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in stored}
+        wanted = dict(zip(keys, requests, strict=True))
+        stored = self._stored(wanted)
+        missing = {key: request for key, request in wanted.items() if key not in stored}
         if len(missing) > 1:
             stored |= await loop.bridge(before_deadline(self._draw, missing))
 
@@ -169,10 +170,11 @@ class Runtime:
             self.store.close()
 
     def _stored(self, requests: Mapping[str, Request]) -> dict[str, Reply]:
-        if self.store is None:
-            return {}
-        found = {key: self.store.get(key, request) for key, request in requests.items()}
-        return {key: reply for key, reply in found.items() if reply is not None}
+        return {
+            key: reply
+            for key, request in requests.items()
+            if self.store is not None and (reply := self.store.get(key, request)) is not None
+        }
 
     async def _fresh(
         self, key: str, request: Request, on_text: OnText | None, *, look_again: bool
