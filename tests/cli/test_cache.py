@@ -11,7 +11,8 @@ import pytest
 from helpers.reply_cache import REPLY, execute, fill, read
 
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Message, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Request
 
 Cli = Callable[..., Any]
 OTHER = Request(LM("openai/other"), (Message("user", "capital?"),))

@@ -12,7 +12,8 @@ from helpers.world import answer_trained, recipe
 import lmpipe
 from lmpipe.compiling.run_weights import attach_weights, weights_path
 from lmpipe.errors import ArtifactError
-from lmpipe.lm.request import Message, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.serving import ServerSpec
 from lmpipe.settings import current_settings

@@ -30,7 +30,8 @@ from lmpipe.evaluation.results import Evaluation
 from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM, Limits
-from lmpipe.lm.request import Message, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.metrics import exact_match

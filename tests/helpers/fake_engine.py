@@ -10,8 +10,9 @@ from typing import Any
 from lmpipe.lm.embedded.engine import Completion, EngineError, EngineStopped
 from lmpipe.lm.embedded.provider import LocalProvider
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Message, Request
-from lmpipe.lm.usage import Usage
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Request
+from lmpipe.state.usage import Usage
 
 
 class FakeEngine:

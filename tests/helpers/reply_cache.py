@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from lmpipe.lm.cache.cache import Cache, CacheWarning
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Finish, Message, Reply, Request
-from lmpipe.lm.usage import Usage
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Finish, Reply, Request
+from lmpipe.state.usage import Usage
 
 REQUEST = Request(LM("vllm/m", base_url="http://127.0.0.1:1/v1"), (Message("user", "hi"),))
 KEY = REQUEST.key()

@@ -14,7 +14,8 @@ from lmpipe.lm.call import Call
 from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Message, Reply, Request, embedding_request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Reply, Request, embedding_request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
 from lmpipe.lm.scripted import ScriptedLM

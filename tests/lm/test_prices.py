@@ -18,7 +18,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.price_list import price_of
 from lmpipe.lm.prices import Price
 from lmpipe.lm.scripted import ScriptedLM
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 TABLE = {
     "gpt-4o-mini": {

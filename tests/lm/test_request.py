@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 import lmpipe
 from lmpipe.lm import lm as lm_room
 from lmpipe.lm import request as request_room
+from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM, Limits
-from lmpipe.lm.request import Constraint, Message, Prefix, Request
+from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.request import Request
 from lmpipe.lm.tls import TLS
 
 MESSAGES = (Message("system", "be brief"), Message("user", "hi"))

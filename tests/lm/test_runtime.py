@@ -12,7 +12,8 @@ from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableErr
 from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Message, Reply, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
 from lmpipe.lm.scripted import ScriptedLM

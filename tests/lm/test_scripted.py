@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lmpipe.errors import ConfigError, LMRequestError
-from lmpipe.lm.request import Message, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
 

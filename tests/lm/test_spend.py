@@ -13,7 +13,7 @@ from lmpipe.lm.call import Call
 from lmpipe.lm.prices import Price
 from lmpipe.lm.request import Reply
 from lmpipe.lm.spend import Account, Spend
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 PRICES = {"a": Price(0.15, 0.6, 0.075), "b": Price(0.1, 0.3), "c": None}
 

@@ -19,7 +19,8 @@ import pytest
 
 from lmpipe.errors import ConfigError, ServerError, TrainingError
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Constraint, Message, Request
+from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.serving import AdapterLimits, Fleet, ServerSpec, attach, start_server
 from lmpipe.serving.find import find_vllm

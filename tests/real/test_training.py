@@ -16,7 +16,8 @@ from helpers.training import write_rows
 
 from lmpipe.errors import TrainingError
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Message, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.weights.adapter import check_for_vllm, read_adapter
 from lmpipe.weights.base_model import default_base_model

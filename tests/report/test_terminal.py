@@ -17,10 +17,10 @@ from lmpipe.lm.prices import Price
 from lmpipe.lm.request import Reply
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.spend import Account, Spend
-from lmpipe.lm.usage import Usage
 from lmpipe.metrics import exact_match, judge
 from lmpipe.report.terminal import plan_json, print_account, print_evaluation, print_plan
 from lmpipe.report.text import NOTHING, spend_line
+from lmpipe.state.usage import Usage
 
 
 def call(role: str, label: str, lm: str, price: Price | None) -> Call:

@@ -9,8 +9,9 @@ import pytest
 
 from lmpipe import LM
 from lmpipe.errors import ConfigError, LMError
+from lmpipe.lm.message import Message
 from lmpipe.lm.reply_store import ReplyStore
-from lmpipe.lm.request import Message, Request
+from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.serving import Fleet, ServerSpec, start_server

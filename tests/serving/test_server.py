@@ -14,7 +14,8 @@ from helpers.certificates import CA, CLIENT, server_context
 from helpers.fake_server import FakeServer
 
 from lmpipe.errors import ConfigError, ServerError
-from lmpipe.lm.request import Message, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.tls import TLS
 from lmpipe.serving import ServedModel, ServerSpec, attach, start_server

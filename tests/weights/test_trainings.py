@@ -11,7 +11,7 @@ import pytest
 from helpers.trainer import ScriptedTrainer
 
 import lmpipe
-from lmpipe.lm.request import Message
+from lmpipe.lm.message import Message
 from lmpipe.weights.rows import TrainingRow
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.training_store import TrainingStore

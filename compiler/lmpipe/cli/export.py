@@ -94,8 +94,8 @@ def _rows_of_rollouts(where: TargetOptions) -> dict[str, list[TrainingRow]]:
 
 
 def _trace(steps: list[dict[str, Any]]) -> Trace:
-    from lmpipe.lm.usage import Usage
     from lmpipe.state.trace import Step, Trace
+    from lmpipe.state.usage import Usage
 
     return Trace(
         [

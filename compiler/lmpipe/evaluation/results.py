@@ -16,10 +16,10 @@ from lmpipe.foundation.plural import plural
 from lmpipe.foundation.statistics import Interval, mean_interval
 from lmpipe.lm.call import Call
 from lmpipe.lm.spend import Account
-from lmpipe.lm.usage import Usage
 from lmpipe.metrics import Score
 from lmpipe.signatures.signature import result_to_json
 from lmpipe.state.trace import Trace
+from lmpipe.state.usage import Usage
 
 FailureKind = Literal["output", "program", "metric", "request", "deadline"]
 

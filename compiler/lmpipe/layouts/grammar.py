@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lmpipe.lm.request import Constraint
+from lmpipe.lm.message import Constraint
 from lmpipe.signatures.signature_spec import FieldSpec
 from lmpipe.signatures.value_shape import Shape
 

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.layouts.layout import LayoutError, Reading
 from lmpipe.layouts.parse_values import json_text, read_json
-from lmpipe.lm.request import Constraint
+from lmpipe.lm.message import Constraint
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lmpipe.lm.request import Constraint, Message
+from lmpipe.lm.message import Constraint, Message
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 from lmpipe.state.program_state import Demo, to_plain
 

@@ -12,7 +12,7 @@ from typing import Any
 from lmpipe.layouts.grammar import reply_grammar
 from lmpipe.layouts.layout import LayoutError, Reading
 from lmpipe.layouts.parse_values import json_text, read_value, spell
-from lmpipe.lm.request import Constraint
+from lmpipe.lm.message import Constraint
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 

@@ -10,7 +10,7 @@ from lmpipe.errors import ConfigError
 from lmpipe.foundation.checks import check_fields
 
 if TYPE_CHECKING:
-    from lmpipe.lm.usage import Usage
+    from lmpipe.state.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)

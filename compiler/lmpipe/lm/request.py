@@ -7,79 +7,19 @@ other reply.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.lm.cache_key import Prefix, cache_key, hash_messages
 from lmpipe.lm.lm import LM
-from lmpipe.lm.usage import Usage
+from lmpipe.lm.message import Constraint, Message
+from lmpipe.state.usage import Usage
 
 if TYPE_CHECKING:
-    from hashlib import _Hash
+    pass
 
-Role = Literal["system", "user", "assistant", "embed"]
 Finish = Literal["stop", "length", "other"]
 _FINISHES = frozenset(get_args(Finish))
-
-# Every field of a `Request` is in one of these; the cache key contains only the first.
-IN_KEY = ("lm", "messages", "constraint", "sample")
-NOT_IN_KEY = ("prefix",)
-
-_MAX_KNOWN = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: Role
-    content: str
-
-    def to_json(self) -> dict[str, str]:
-        return {"role": self.role, "content": self.content}
-
-    def line(self) -> bytes:
-        """Encode the turn as one line of canonical JSON."""
-        return canonical_json({"content": self.content, "role": self.role}) + b"\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Constraint:
-    """A constraint on the reply's text that the server enforces while it decodes.
-
-    Its value is a JSON schema as canonical JSON, or a grammar in GBNF with the start rule `root`.
-    """
-
-    kind: Literal["json_schema", "grammar"]
-    value: str
-
-    def to_json(self) -> dict[str, str]:
-        return {"kind": self.kind, "value": self.value}
-
-
-class Prefix:
-    """The first turns of many requests, which are hashed once for all of them."""
-
-    def __init__(self, messages: tuple[Message, ...]) -> None:
-        self.messages = messages
-        self._known: dict[tuple[bytes, Constraint | None, str], _Hash] = {}
-
-    @cached_property
-    def digest(self) -> bytes:
-        """The hash of these turns: servers can reuse their work on prompts with the same one."""
-        return _begin_hash(b"", self.messages).digest()
-
-    def begin_key(self, lm: LM, constraint: Constraint | None, weights: str) -> _Hash:
-        """Return the hash of a cache key up to the end of these turns; copy it to continue."""
-        which = (lm.identity_json, constraint, weights)
-        begun = self._known.get(which)
-        if begun is None:
-            if len(self._known) >= _MAX_KNOWN:
-                self._known.clear()
-            begun = self._known[which] = _begin_hash(_head(*which), self.messages)
-        return begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +43,14 @@ class Request:
 
         `weights` identifies the model's weights, if they are a local file.
         """
-        if self.prefix is None:
-            hashed = _begin_hash(
-                _head(self.lm.identity_json, self.constraint, weights), self.messages
-            )
-        else:
-            hashed = self.prefix.begin_key(self.lm, self.constraint, weights).copy()
-            for message in self.messages[len(self.prefix.messages) :]:
-                hashed.update(message.line())
-        hashed.update(b"%d" % self.sample)
-        return hashed.hexdigest()
+        return cache_key(
+            self.lm,
+            self.messages,
+            self.constraint,
+            self.sample,
+            prefix=self.prefix,
+            weights=weights,
+        )
 
     @property
     def embeds(self) -> bool:
@@ -125,7 +63,7 @@ class Request:
 
     def affinity(self) -> bytes:
         """Identify all turns but the last, so that similar requests go to the same replica."""
-        return self.prefix.digest if self.prefix else _begin_hash(b"", self.messages[:-1]).digest()
+        return self.prefix.digest if self.prefix else hash_messages(self.messages[:-1]).digest()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -140,16 +78,6 @@ def embedding_request(lm: LM, text: str) -> Request:
     """Make the request for the vector of a text."""
     # Servers refuse empty texts.
     return Request(lm, (Message("embed", text or " "),))
-
-
-def _head(identity: bytes, constraint: Constraint | None, weights: str) -> bytes:
-    limits = canonical_json([constraint.to_json() if constraint else None, weights])
-    return identity + b"\n" + limits + b"\n"
-
-
-def _begin_hash(head: bytes, messages: tuple[Message, ...]) -> _Hash:
-    # No line contains a newline, so different requests give different bytes.
-    return hashlib.sha256(head + b"".join(message.line() for message in messages))
 
 
 @dataclass(frozen=True, slots=True)

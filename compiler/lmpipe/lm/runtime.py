@@ -23,7 +23,7 @@ from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.lm.traffic.deadline import before_deadline, check_deadline
 from lmpipe.lm.traffic.endpoint import Endpoint
 from lmpipe.lm.traffic.retry import RetryPolicy
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 
 class Runtime:

@@ -12,7 +12,7 @@ from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.vectors import encode_vector
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 _DIMENSIONS = 64
 

@@ -9,7 +9,7 @@ from typing import Any
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
 from lmpipe.lm.price_list import price_of
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 ROLES = ("task", "teacher", "proposer", "judge", "embedder")
 

@@ -22,7 +22,7 @@ from lmpipe.state.program_state import PredictorState, ProgramState, member_stat
 from lmpipe.state.trace import Trace
 
 if TYPE_CHECKING:
-    from lmpipe.lm.request import Message
+    from lmpipe.lm.message import Message
     from lmpipe.modules.stream import Stream
 
 P = ParamSpec("P")

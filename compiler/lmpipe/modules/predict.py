@@ -21,7 +21,8 @@ from lmpipe.layouts import LayoutError, correction_turns, layout_named, render_d
 from lmpipe.layouts.layout import Reading
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Message, Reply, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope, current_scope
 from lmpipe.modules.decoding import Decoding, check_decoding
 from lmpipe.modules.embedding import Embedding

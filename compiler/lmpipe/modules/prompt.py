@@ -8,8 +8,9 @@ from typing import Any
 
 from lmpipe.errors import CallError
 from lmpipe.layouts import Layout, layout_named, render_prefix
+from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Constraint, Message, Prefix
+from lmpipe.lm.message import Constraint, Message
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.retrieval import Neighbours, Pools, inputs_text
 from lmpipe.signatures.signature_spec import SignatureSpec

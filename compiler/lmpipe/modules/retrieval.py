@@ -22,7 +22,7 @@ from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.vectors import decode_bytes
 from lmpipe.layouts import Layout, render_demo
 from lmpipe.layouts.parse_values import spell
-from lmpipe.lm.request import Message
+from lmpipe.lm.message import Message
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 from lmpipe.state.program_state import Demo, Retrieval, Vectors, to_plain
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lmpipe.lm.usage import Usage
+    from lmpipe.state.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_choice
-from lmpipe.lm.request import Message
+from lmpipe.lm.message import Message
 from lmpipe.modules.module import Module
 from lmpipe.state.trace import Step, Trace
 

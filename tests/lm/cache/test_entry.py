@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from lmpipe.lm.cache.entry import decode, encode, from_line, to_line
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Message, Reply, Request
-from lmpipe.lm.usage import Usage
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Reply, Request
+from lmpipe.state.usage import Usage
 
 NOW = "2026-01-01T00:00:00+00:00"
 ENTRY = encode(KEY, REQUEST, REPLY)

@@ -13,7 +13,8 @@ from lmpipe.errors import ConfigError, DataError
 from lmpipe.lm.cache import upkeep
 from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Message, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Request
 
 OTHER = Request(LM("openai/other"), (Message("user", "capital?"),))
 

@@ -13,8 +13,9 @@ import pytest
 from lmpipe.errors import CassetteError, CassetteMissError, ConfigError
 from lmpipe.lm.cassettes.cassette import MODES, Cassette, Mode
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Message, Reply, Request
-from lmpipe.lm.usage import Usage
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Reply, Request
+from lmpipe.state.usage import Usage
 
 
 def asking(question: str, *, lm: LM | None = None, sample: int = 0) -> Request:

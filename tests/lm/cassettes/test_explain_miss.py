@@ -9,7 +9,8 @@ import pytest
 
 from lmpipe.lm.cassettes.explain_miss import explain_miss, explain_unplayed
 from lmpipe.lm.cassettes.file_format import RecordedCall, RecordedRequest
-from lmpipe.lm.request import Constraint, Message, Reply
+from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.request import Reply
 
 SYSTEM = "Route a support ticket to the team that should answer it."
 LM = {"model": "openai/m", "temperature": 0.0, "max_tokens": 16}

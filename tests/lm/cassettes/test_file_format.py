@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from lmpipe.errors import CassetteError
 from lmpipe.lm.cassettes.file_format import RecordedCall, RecordedRequest, dump_calls, read_cassette
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Constraint, Message, Reply, Request
+from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scripted import ScriptedLM
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 text = st.sampled_from(["", "a", "b\n", "é\x00 ☃", '{"', "shared " * 10, "shared " * 70])
 messages = st.builds(Message, st.sampled_from(["system", "user", "assistant"]), text)

@@ -11,7 +11,8 @@ from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.cassettes.layered_store import LayeredStore
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Message, Reply, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
 

@@ -10,7 +10,8 @@ import lmpipe
 from lmpipe.errors import CassetteError, CassetteMissError
 from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.cassettes.layered_store import LayeredStore
-from lmpipe.lm.request import Message, Reply, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Reply, Request
 
 SUBJECT = {"rows": "ab", "settings": {"rank": 16}}
 VALUE = {"sha256": "cd"}

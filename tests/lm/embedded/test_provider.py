@@ -14,8 +14,8 @@ from lmpipe.errors import ConfigError, LMRequestError, LMUnavailableError
 from lmpipe.lm.embedded.default_weights import DEFAULT_WEIGHTS_SHA256
 from lmpipe.lm.embedded.provider import LocalProvider, weights_id
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Constraint
-from lmpipe.lm.usage import Usage
+from lmpipe.lm.message import Constraint
+from lmpipe.state.usage import Usage
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 

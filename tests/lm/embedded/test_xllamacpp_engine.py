@@ -18,7 +18,8 @@ from lmpipe.errors import ConfigError, LMRequestError
 from lmpipe.lm.embedded import default_weights
 from lmpipe.lm.embedded.provider import LocalProvider
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Constraint, Reply, Request
+from lmpipe.lm.message import Constraint
+from lmpipe.lm.request import Reply, Request
 
 pytestmark = pytest.mark.real
 

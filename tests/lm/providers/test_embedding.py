@@ -18,11 +18,12 @@ from lmpipe.errors import LMRequestError, LMUnavailableError
 from lmpipe.foundation.vectors import encode_vector
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
+from lmpipe.lm.message import Message
 from lmpipe.lm.providers.base import ServedAt
 from lmpipe.lm.providers.embedding import read_embeddings, vector_replies
 from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
 from lmpipe.lm.providers.openai_reply import Server
-from lmpipe.lm.request import Message, Reply, Request, embedding_request
+from lmpipe.lm.request import Reply, Request, embedding_request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.traffic.retry import RetryPolicy
 

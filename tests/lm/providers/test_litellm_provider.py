@@ -14,10 +14,11 @@ import pytest
 
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
 from lmpipe.lm.lm import LM
+from lmpipe.lm.message import Constraint, Message
 from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
 from lmpipe.lm.providers.openai_body import json_schema_format
-from lmpipe.lm.request import Constraint, Message, Request
-from lmpipe.lm.usage import Usage
+from lmpipe.lm.request import Request
+from lmpipe.state.usage import Usage
 
 SCHEMA = Constraint("json_schema", json.dumps({"type": "object", "properties": {}}))
 GRAMMAR = Constraint("grammar", 'root ::= "yes"\n')

@@ -19,13 +19,14 @@ from helpers.fake_server import FakeServer
 
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
 from lmpipe.lm.lm import LM
+from lmpipe.lm.message import Constraint, Message
 from lmpipe.lm.providers.openai_body import json_schema_format
 from lmpipe.lm.providers.openai_compatible import (
     OpenAICompatibleProvider,
     StructuredOutputsWarning,
 )
-from lmpipe.lm.request import Constraint, Message, Reply, Request
-from lmpipe.lm.usage import Usage
+from lmpipe.lm.request import Reply, Request
+from lmpipe.state.usage import Usage
 
 FAKE_SERVER = Path(__file__).parents[2] / "helpers" / "fake_server.py"
 SCHEMA = Constraint("json_schema", json.dumps({"type": "object", "properties": {}}))

@@ -11,7 +11,8 @@ import pytest
 import lmpipe
 from lmpipe.errors import ConfigError, DeadlineError
 from lmpipe.lm.concurrency import loop
-from lmpipe.lm.request import Message, Reply, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.lm.traffic.deadline import before_deadline, check_deadline, deadline

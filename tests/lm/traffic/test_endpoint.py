@@ -12,10 +12,11 @@ from helpers.virtual_time import in_virtual_time, now
 
 from lmpipe.errors import LMError, LMRequestError, LMUnavailableError
 from lmpipe.lm.lm import LM, Limits
-from lmpipe.lm.request import Message, Reply, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.traffic.endpoint import Endpoint
 from lmpipe.lm.traffic.retry import RetryPolicy
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 ADDRESSES = ["http://a/v1", "http://b/v1", "http://c/v1"]
 

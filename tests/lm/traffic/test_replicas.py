@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.lm.lm import LM, Limits
-from lmpipe.lm.request import Message, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Request
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.lm.traffic.replicas import COOL_DOWN, MAX_COOL_DOWN, Lease, Replica, Replicas
 from lmpipe.lm.traffic.throttle import Throttle

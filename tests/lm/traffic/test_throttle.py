@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.lm.lm import LM, Limits
-from lmpipe.lm.request import Message, Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Request
 from lmpipe.lm.traffic.throttle import Bucket, Throttle, TokenMeter
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 # --- limits per minute
 

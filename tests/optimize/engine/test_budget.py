@@ -9,8 +9,8 @@ from lmpipe.lm.call import Call
 from lmpipe.lm.prices import Price
 from lmpipe.lm.request import Reply
 from lmpipe.lm.spend import Spend
-from lmpipe.lm.usage import Usage
 from lmpipe.optimize.engine.budget import Budget, Ledger
+from lmpipe.state.usage import Usage
 
 
 def call(usd: float | None, *, cached: int = 0) -> Call:

@@ -13,7 +13,7 @@ from typing import Any
 from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.cassettes.file_format import RecordedCall, RecordedRequest
 from lmpipe.lm.cassettes.word_diff import changed_lines
-from lmpipe.lm.request import Message
+from lmpipe.lm.message import Message
 
 # A recording with a lower similarity is not shown.
 _MIN_SIMILARITY = 0.25

@@ -24,9 +24,10 @@ import orjson
 from lmpipe.errors import CassetteError
 from lmpipe.foundation.canonical_json import canonical_json, digest
 from lmpipe.lm.cassettes.records import Record, read_record
+from lmpipe.lm.message import Constraint, Message, Role
 from lmpipe.lm.providers import weights_of
-from lmpipe.lm.request import Constraint, Finish, Message, Reply, Request, Role
-from lmpipe.lm.usage import Usage
+from lmpipe.lm.request import Finish, Reply, Request
+from lmpipe.state.usage import Usage
 
 FORMAT = 1
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 OnPiece = Callable[[str], None]
 

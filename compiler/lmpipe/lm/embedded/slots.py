@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.lm.embedded.engine import Completion, Engine, EngineStopped, OnPiece
-from lmpipe.lm.request import Message
+from lmpipe.lm.message import Message
 
 T = TypeVar("T")
 

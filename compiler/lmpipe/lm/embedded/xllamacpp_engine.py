@@ -17,7 +17,7 @@ from typing import Any
 from lmpipe.errors import ConfigError
 from lmpipe.lm.embedded.engine import Completion, EngineError, EngineStopped, OnPiece
 from lmpipe.lm.embedded.gguf import read_gguf_header
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 # llama.cpp's matrix kernels pay off from batches of 8: 8 slots decode 1.5 times as fast as 4.
 _MAX_SLOTS = 8

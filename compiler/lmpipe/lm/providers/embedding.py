@@ -11,7 +11,7 @@ from lmpipe.errors import LMUnavailableError
 from lmpipe.foundation.vectors import encode_vector
 from lmpipe.lm.providers.openai_reply import Server
 from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 
 def texts_of(request: Request) -> list[str]:

@@ -17,7 +17,7 @@ from lmpipe.lm.providers.embedding import texts_of, vector_replies
 from lmpipe.lm.providers.openai_body import json_schema_format
 from lmpipe.lm.request import Finish, Reply, Request
 from lmpipe.lm.traffic.retry import parse_retry_after
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 _UNAVAILABLE = (
     "RateLimitError",

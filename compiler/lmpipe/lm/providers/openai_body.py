@@ -8,7 +8,8 @@ import orjson
 
 from lmpipe.errors import ConfigError
 from lmpipe.lm.lm import Structured
-from lmpipe.lm.request import Constraint, Request
+from lmpipe.lm.message import Constraint
+from lmpipe.lm.request import Request
 
 # vLLM fills in missing parameters from the model's generation config, which is not in the cache
 # key. These values have no effect on decoding.

@@ -23,7 +23,7 @@ from lmpipe.lm.lm import LM, without_password
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.request import Finish, Reply
 from lmpipe.lm.traffic.retry import parse_retry_after
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 _FINISHES: Mapping[Any, Finish] = {"stop": "stop", "length": "length"}
 _SHORTEST_SECRET = 4  # characters; shorter ones are not secret, and occur in common words

@@ -24,7 +24,7 @@ from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.traffic.replicas import Lease, Replica, Replicas
 from lmpipe.lm.traffic.retry import RetryPolicy, with_retries
 from lmpipe.lm.traffic.throttle import Throttle, TokenMeter
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 T = TypeVar("T", Reply, list[Reply])
 

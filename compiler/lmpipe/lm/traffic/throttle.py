@@ -10,7 +10,7 @@ from math import inf
 from lmpipe.lm.lm import Limits
 from lmpipe.lm.request import Request
 from lmpipe.lm.traffic.retry import MAX_RETRY_AFTER
-from lmpipe.lm.usage import Usage
+from lmpipe.state.usage import Usage
 
 _ENOUGH = 1e-9  # a rounding error
 _PAUSE = 0.5  # seconds; the first pause for a server that refuses a single request

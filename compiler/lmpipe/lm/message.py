@@ -1,0 +1,39 @@
+"""The turns of a conversation with an LM, and the constraint on its reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lmpipe.foundation.canonical_json import canonical_json
+
+Role = Literal["system", "user", "assistant", "embed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"role": self.role, "content": self.content}
+
+    def line(self) -> bytes:
+        """Encode the turn as one line of canonical JSON."""
+        return canonical_json({"content": self.content, "role": self.role}) + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A constraint on the reply's text that the server enforces while it decodes.
+
+    Its value is a JSON schema as canonical JSON, or a grammar in GBNF with the start rule `root`.
+    """
+
+    kind: Literal["json_schema", "grammar"]
+    value: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"kind": self.kind, "value": self.value}
