@@ -39,6 +39,8 @@ _RULES: Sequence[tuple[str, str, frozenset[str] | None]] = (
     ("predictor", "lmpipe/settings.py", None),
     ("request and key", "lmpipe/foundation/canonical_json.py", None),
     ("request and key", "lmpipe/lm/request.py", None),
+    ("request and key", "lmpipe/lm/cache_key.py", None),
+    ("request and key", "lmpipe/lm/message.py", None),
     ("request and key", "lmpipe/lm/lm.py", None),
     ("cache", "lmpipe/lm/cache/", None),
     ("cache", "diskcache/", None),

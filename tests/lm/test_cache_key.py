@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lmpipe
+from lmpipe.lm import cache_key as cache_key_file
 from lmpipe.lm import lm as lm_room
-from lmpipe.lm import request as request_room
 from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM, Limits
 from lmpipe.lm.message import Constraint, Message
@@ -61,7 +61,7 @@ def key(**changes: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kind", "room"), [(LM, lm_room), (Request, request_room)], ids=["LM", "Request"]
+    ("kind", "room"), [(LM, lm_room), (Request, cache_key_file)], ids=["LM", "Request"]
 )
 def test_every_field_is_declared_to_be_in_the_key_or_not(kind: Any, room: Any) -> None:
     fields = {field.name for field in dataclasses.fields(kind)}
@@ -78,12 +78,12 @@ def test_a_field_of_the_lm_outside_the_key_does_not_change_it(name: str) -> None
     assert key(lm=lm(**{name: OTHER_LM[name]})) == key()
 
 
-@pytest.mark.parametrize("name", request_room.IN_KEY)
+@pytest.mark.parametrize("name", cache_key_file.IN_KEY)
 def test_a_field_of_the_request_in_the_key_changes_it(name: str) -> None:
     assert key(**{name: OTHER_REQUEST[name]}) != key()
 
 
-@pytest.mark.parametrize("name", request_room.NOT_IN_KEY)
+@pytest.mark.parametrize("name", cache_key_file.NOT_IN_KEY)
 def test_a_field_of_the_request_outside_the_key_does_not_change_it(name: str) -> None:
     assert key(**{name: OTHER_REQUEST[name]}) == key()
 
