@@ -169,7 +169,9 @@ class Cassette:
             if self._closed or not self.recording:
                 return
             self._closed = True
-            calls = self._final_calls()
+            # In mode `rewrite`, calls of a killed recording may no longer be made.
+            final = self._played if self.mode == "rewrite" else {**self._calls, **self._fresh}
+            calls = list(final.values())
             records = list(self._records.result(played_only=self.mode == "rewrite"))
             data = dump_calls(calls, records)
             any_recorded = bool(calls or records)
@@ -228,11 +230,6 @@ class Cassette:
         error = CassetteMissError(explanation)
         self.misses.append(error)
         return error
-
-    def _final_calls(self) -> list[RecordedCall]:
-        if self.mode == "rewrite":  # calls of a killed recording may no longer be made
-            return list(self._played.values())
-        return list({**self._calls, **self._fresh}.values())
 
     @property
     def _part_path(self) -> Path:

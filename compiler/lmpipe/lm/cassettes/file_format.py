@@ -219,10 +219,11 @@ class _Reader:
             else:
                 self._add(number, self._call(value))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            merging = line.startswith((b"<<<<<<<", b"=======", b">>>>>>>"))
+            why = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+            if line.startswith((b"<<<<<<<", b"=======", b">>>>>>>")):
+                why = "a merge conflict"
             raise CassetteError(
-                f"{self._path}:{number}: this line of the cassette is damaged "
-                f"({'a merge conflict' if merging else _why(error)})\n"
+                f"{self._path}:{number}: this line of the cassette is damaged ({why})\n"
                 "  restore the file, or delete it and record again"
             ) from error
 
@@ -263,10 +264,6 @@ class _Reader:
             raise ValueError(f"line {self._places[key]} has another reply to the same request")
         self.calls[key] = call
         self._places.setdefault(key, number)
-
-
-def _why(error: Exception) -> str:
-    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _read_shared(value: dict[str, Any]) -> Message | Constraint:

@@ -149,16 +149,13 @@ def request_body(request: Request) -> dict[str, Any]:
         # Derived from the LM's own seed, if any, and the sample: each sample needs its own.
         "seed": request.seed(),
     }
-    if request.constraint is not None:
-        body.update(_encode_constraint(request.constraint))
+    constraint = request.constraint
+    if constraint is not None and constraint.kind == "grammar":
+        body["grammar"] = constraint.value
+    elif constraint is not None:
+        schema = {"name": "reply", "schema": orjson.loads(constraint.value)}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return body
-
-
-def _encode_constraint(constraint: Constraint) -> dict[str, Any]:
-    if constraint.kind == "grammar":
-        return {"grammar": constraint.value}
-    schema = {"name": "reply", "schema": orjson.loads(constraint.value)}
-    return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
 def _weights_path(lm: LM) -> Path:

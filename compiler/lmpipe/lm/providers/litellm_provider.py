@@ -110,8 +110,7 @@ class LiteLLMProvider:
 
     def _takes_json_schema(self, model: str) -> bool:
         if model not in self._takes_schema:
-            known = self._litellm.supports_response_schema(model=model)
-            self._takes_schema[model] = bool(known)
+            self._takes_schema[model] = bool(self._litellm.supports_response_schema(model=model))
         return self._takes_schema[model]
 
 
