@@ -21,7 +21,6 @@ from lmpipe.lm.embedded.engine import Engine, EngineError, EngineStopped, OnPiec
 from lmpipe.lm.embedded.slots import SlotScheduler
 from lmpipe.lm.embedded.xllamacpp_engine import XllamacppEngine
 from lmpipe.lm.lm import LM
-from lmpipe.lm.message import Constraint
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.request import Finish, Reply, Request
 
