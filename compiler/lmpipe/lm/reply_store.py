@@ -12,6 +12,7 @@ class ReplyStore(Protocol):
 
     def get(self, key: str, request: Request) -> Reply | None:
         """Return the stored reply to a request, or None."""
+        ...
 
     def put(self, key: str, request: Request, reply: Reply) -> None:
         """Store the reply to a request."""

@@ -48,9 +48,11 @@ class Engine(Protocol):
         Setting `stop` cancels the call at the next token: it raises an EngineStopped, as it does if
         the engine is closing. `on_piece` is called in this thread with each piece of text.
         """
+        ...
 
     def save(self, slot: int, name: str) -> int:
         """Write a slot's computed prompt to a file; return its bytes, or raise an OSError."""
+        ...
 
     def restore(self, slot: int, name: str) -> None:
         """Load a saved prompt into a slot, or raise an OSError."""

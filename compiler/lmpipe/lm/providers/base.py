@@ -27,6 +27,7 @@ class Provider(Protocol):
             LMRequestError: If a retry cannot help: any other 4xx, an unknown model, a prompt that
                 is too long.
         """
+        ...
 
     async def aclose(self) -> None:
         """Release connections, threads and memory."""
@@ -38,6 +39,7 @@ class StreamingProvider(Provider, Protocol):
 
     async def stream(self, request: Request, on_text: OnText) -> Reply:
         """Like `complete`; also reports the text as it arrives."""
+        ...
 
 
 @runtime_checkable
@@ -46,6 +48,7 @@ class EmbeddingProvider(Provider, Protocol):
 
     async def embed(self, request: Request) -> list[Reply]:
         """Return one reply per message of the request: its vector. Raises like `complete`."""
+        ...
 
 
 @runtime_checkable
@@ -54,6 +57,7 @@ class SamplingProvider(Provider, Protocol):
 
     async def samples(self, request: Request, n: int) -> list[Reply]:
         """Return `n` replies; only the first one's usage counts the prompt's tokens."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Servers(Protocol):
 
         Raises an LMError if no server is running and none can be started.
         """
+        ...
 
     async def aclose(self) -> None:
         """Stop the servers that the manager started."""
