@@ -113,17 +113,21 @@ async def _wait_until_healthy(
 ) -> None:
     """Wait until a server answers, and report its startup stages."""
     last = None
+    healthy = False
     while True:
+        # Read once more after the server answers: its last lines may be newer than the check.
         for line in process.new_lines():
             stage = _stage_of(line)
             if stage is not None and stage != last:
                 report(stage)
                 last = stage
+        if healthy:
+            return
         if not process.running:
             raise server.failure("did not start")
-        if await server.healthy():
-            return
-        await asyncio.sleep(_POLL_INTERVAL)
+        healthy = await server.healthy()
+        if not healthy:
+            await asyncio.sleep(_POLL_INTERVAL)
 
 
 def _stage_of(line: str) -> str | None:
