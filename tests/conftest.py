@@ -35,7 +35,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _fresh_runtime() -> Iterator[None]:
-    """Each test starts with a runtime of its own that keeps nothing."""
+    """Each test starts with a new runtime that caches nothing."""
     from lmpipe.lm.lm import LM
     from lmpipe.lm.runtime import Runtime
     from lmpipe.lm.traffic.retry import RetryPolicy
