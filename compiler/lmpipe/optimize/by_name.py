@@ -57,7 +57,7 @@ def optimizer_named(name: str) -> Optimizer:
     """
     if name not in _OPTIMIZERS:
         near = difflib.get_close_matches(name, _OPTIMIZERS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
         names = ", ".join(_OPTIMIZERS)
         raise RecipeError(f"unknown optimizer {name!r}{hint}; the optimizers are {names}")
     return _OPTIMIZERS[name]()

@@ -62,12 +62,14 @@ class Budget:
             try:
                 number = float(value) if name in ("usd", "seconds") else int(value)
             except ValueError:
-                number = -1
-            if name not in known or not number > 0:
+                number = None
+            if name not in known or number is None:
                 raise RecipeError(
-                    f"budget {text!r}: cannot read {part!r}: write positive numbers as in "
-                    f"calls=2000,usd=1.5; limits are {', '.join(sorted(known))}"
+                    f"budget {text!r}: cannot read {part!r}: write limits as in "
+                    f"calls=2000,usd=1.5; the names are {', '.join(sorted(known))}"
                 )
+            if not number > 0:
+                raise RecipeError(f"budget {text!r}: {name} must be above 0")
             values[name] = number
         return Budget(**values)
 
