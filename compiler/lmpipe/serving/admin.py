@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 
 from lmpipe.errors import ConfigError, ServerError
-from lmpipe.lm.http.client import HttpClient, Response
+from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import HttpError, UrlError
+from lmpipe.lm.http.response import Response
 from lmpipe.lm.lm import without_password
 from lmpipe.lm.tls import TLS
 from lmpipe.serving.causes import explain

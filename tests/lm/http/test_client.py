@@ -24,7 +24,7 @@ from helpers.byte_server import (
 
 from lmpipe.errors import ConfigError
 from lmpipe.lm.http import session as session_module
-from lmpipe.lm.http.client import HttpClient, Response
+from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import (
     ConnectError,
     ConnectTimeoutError,
@@ -33,6 +33,7 @@ from lmpipe.lm.http.errors import (
     ProtocolError,
     ResponseTimeoutError,
 )
+from lmpipe.lm.http.response import Response
 
 NEVER = 60.0
 

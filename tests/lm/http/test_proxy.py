@@ -11,9 +11,10 @@ from helpers.local_proxy import proxying
 
 from lmpipe.errors import ConfigError
 from lmpipe.lm.http.address import Address
-from lmpipe.lm.http.client import HttpClient, Response
+from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import ConnectError
 from lmpipe.lm.http.proxy import proxy_for
+from lmpipe.lm.http.response import Response
 from lmpipe.lm.tls import TLS
 
 LOGIN = "me:hunter2"

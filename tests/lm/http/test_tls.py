@@ -13,8 +13,9 @@ from helpers.byte_server import OK, ByteServer, answering, serving
 from helpers.certificates import CA, CLIENT, OTHER_CA, server_context
 
 from lmpipe.errors import ConfigError
-from lmpipe.lm.http.client import HttpClient, Response
+from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import CertificateError, ConnectError, HttpError
+from lmpipe.lm.http.response import Response
 from lmpipe.lm.tls import TLS
 
 

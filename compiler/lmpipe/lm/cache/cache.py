@@ -17,7 +17,7 @@ from pathlib import Path
 from lmpipe.foundation.atomic_files import home_folder
 from lmpipe.lm.cache import database
 from lmpipe.lm.cache.connection import Connection
-from lmpipe.lm.cache.entry import decode
+from lmpipe.lm.cache.entry import check_value, decode
 from lmpipe.lm.cache.memory import ReplyMemory
 from lmpipe.lm.cache.writer import Writer
 from lmpipe.lm.request import Reply, Request
@@ -119,7 +119,7 @@ class Cache:
         try:
             # Fetching all ends the read; an open one would hold up the checkpoints of writers.
             rows = self._reading.use(lambda db: db.execute(_READ, (key,)).fetchall())
-            reply = decode(key, database.check_value(self.folder, *rows[0])) if rows else None
+            reply = decode(key, check_value(self.folder, *rows[0])) if rows else None
         except database.ERRORS as error:
             self._paused_until = time.monotonic() + _READ_PAUSE
             remedy = "check permissions and other processes that use it"

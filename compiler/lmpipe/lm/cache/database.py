@@ -10,7 +10,7 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-from lmpipe.errors import ConfigError
+from lmpipe.lm.cache.entry import RAW
 
 NAME = "cache.db"
 
@@ -25,7 +25,6 @@ _COLUMNS = {
     *("tag", "size", "mode", "filename", "value"),
 }
 _PRAGMAS = "PRAGMA cache_size = 8192; PRAGMA synchronous = NORMAL; PRAGMA mmap_size = 0"
-_RAW, _PICKLE = 1, 4  # modes
 _ROWS_PER_STATEMENT = 150  # old versions of SQLite allow 999 values
 _MAX_DROPPED = 10_000  # in one transaction, so that other processes get in between
 _REPLACE = (
@@ -63,22 +62,6 @@ def connect(folder: Path, timeout: float, *, create: bool = False) -> sqlite3.Co
     return None
 
 
-def check_value(folder: Path, mode: object, value: object) -> bytes:
-    """Return the bytes of a row; raise a ValueError if it has none.
-
-    Raises a ConfigError if it is a pickle, which only somebody else can have planted.
-    """
-    if mode == _PICKLE:
-        raise ConfigError(
-            f"the reply cache {folder} holds a pickled entry, which was not loaded: somebody else "
-            "must have put it there, as lmpipe never writes pickles\n"
-            "  find out who, then delete the folder or choose another one ($LMPIPE_CACHE)"
-        )
-    if mode != _RAW or type(value) is not bytes:
-        raise ValueError(f"not bytes: mode {mode!r}")
-    return value
-
-
 def store(db: sqlite3.Connection, rows: Sequence[Row], *, replace: bool = True) -> int:
     """Store replies, all or none, and return how many; earlier ones are replaced or kept."""
     now, stored = time.time(), 0
@@ -89,7 +72,7 @@ def store(db: sqlite3.Connection, rows: Sequence[Row], *, replace: bool = True) 
             some = rows[start : start + _ROWS_PER_STATEMENT]
             stored += db.execute(
                 "INSERT INTO Cache (key, raw, tag, store_time, access_time, size, mode, value) "  # noqa: S608
-                f"VALUES {', '.join([f'(?, 1, ?, ?, ?, 0, {_RAW}, ?)'] * len(some))} "
+                f"VALUES {', '.join([f'(?, 1, ?, ?, ?, 0, {RAW}, ?)'] * len(some))} "
                 f"ON CONFLICT (key, raw) DO {_REPLACE if replace else 'NOTHING'}",
                 [value for key, lm, entry in some for value in (key, lm, now, now, entry)],
             ).rowcount

@@ -14,7 +14,7 @@ from typing import Any
 import diskcache
 from diskcache.core import MODE_RAW
 
-from lmpipe.lm.cache.database import check_value
+from lmpipe.lm.cache.entry import check_value
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]

@@ -7,10 +7,12 @@ another request; the reply; and what was asked. Anything else raises a ValueErro
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+from lmpipe.errors import ConfigError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.lm.request import Reply, Request
 
@@ -18,6 +20,8 @@ _FORMAT = b"lmpipe-reply-2 "
 _HEAD = len(_FORMAT) + 64 + 1
 _FIRST_FORMAT = b'{"checksum":"'
 _MAX_ASKED = 2000  # characters
+
+RAW, _PICKLE = 1, 4  # how diskcache stored a value
 
 
 def encode(key: str, request: Request, reply: Reply) -> bytes:
@@ -77,3 +81,19 @@ def _checked_body(key: str, data: bytes) -> bytes:
     if data[:_HEAD] != _head(key, body):
         raise ValueError("wrong checksum" if data.startswith(_FORMAT) else "not a stored reply")
     return body
+
+
+def check_value(folder: Path, mode: object, value: object) -> bytes:
+    """Return the bytes of a row; raise a ValueError if it has none.
+
+    Raises a ConfigError if it is a pickle, which only somebody else can have planted.
+    """
+    if mode == _PICKLE:
+        raise ConfigError(
+            f"the reply cache {folder} holds a pickled entry, which was not loaded: somebody else "
+            "must have put it there, as lmpipe never writes pickles\n"
+            "  find out who, then delete the folder or choose another one ($LMPIPE_CACHE)"
+        )
+    if mode != RAW or type(value) is not bytes:
+        raise ValueError(f"not bytes: mode {mode!r}")
+    return value

@@ -19,7 +19,7 @@ from typing import Any
 
 from lmpipe.errors import ConfigError, DataError
 from lmpipe.lm.cache import database
-from lmpipe.lm.cache.entry import from_line, to_line
+from lmpipe.lm.cache.entry import check_value, from_line, to_line
 
 _TIMEOUT = 60.0  # seconds to wait for other processes
 _PIECE = 1000  # rows of one query or transaction, so that other processes get in between
@@ -115,7 +115,7 @@ def export(
             last = rows[-1][0]
             for _, key, mode, value, stored in rows:
                 try:
-                    data = database.check_value(folder, mode, value)
+                    data = check_value(folder, mode, value)
                     yield to_line(str(key), data, stored=timestamp(stored))
                 except ValueError as error:
                     on_damage(str(key), error)

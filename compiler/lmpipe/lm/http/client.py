@@ -10,31 +10,23 @@ import re
 import ssl
 from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lmpipe.errors import ConfigError
 from lmpipe.lm.http.address import Address
 from lmpipe.lm.http.proxy import proxy_for
+from lmpipe.lm.http.response import Response
 from lmpipe.lm.tls import TLS
 
 if TYPE_CHECKING:
-    from lmpipe.lm.http.session import Session, StreamedResponse
+    from lmpipe.lm.http.response import StreamedResponse
+    from lmpipe.lm.http.session import Session
 
 CONNECT_TIMEOUT = 10.0  # seconds
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
 _RESERVED = frozenset({"accept-encoding", "connection", "content-length", "transfer-encoding"})
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A whole response, with a decompressed body. Names of headers are case-insensitive."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class HttpClient:

@@ -14,7 +14,6 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from lmpipe.lm.http.address import Address
-from lmpipe.lm.http.client import Response
 from lmpipe.lm.http.errors import (
     CertificateError,
     ConnectError,
@@ -23,16 +22,14 @@ from lmpipe.lm.http.errors import (
     HttpError,
     ProtocolError,
     ResponseTimeoutError,
-    TooLargeError,
 )
+from lmpipe.lm.http.response import Response, StreamedResponse
 from lmpipe.lm.http.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
-MAX_BODY = 128 * 2**20  # bytes, decompressed; 2,048 embeddings of 3,072 numbers fit
-MAX_LINE = 8 * 2**20  # bytes of one line of a stream
 MAX_HEADER = 2**16  # bytes of the status line or of one header; there may be 128 headers
 
 # Seconds for which an idle connection is kept: less than servers keep theirs (uvicorn and vLLM:
@@ -195,53 +192,6 @@ class Session:
         return DisconnectedError("it closed the connection before an answer came")
 
 
-class StreamedResponse:
-    """A response whose head has arrived and whose body has not."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self._size = 0
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-
-    @property
-    def media_type(self) -> str:
-        """The content type without its parameters, such as `application/json`."""
-        return self._response.content_type
-
-    async def read(self) -> bytes:
-        """Read the whole body; an HttpError if it does not arrive, or is too large."""
-        if (self._response.content_length or 0) > MAX_BODY:
-            raise _too_large("a body", MAX_BODY)
-        pieces = []
-        while piece := await self._read_piece():
-            pieces.append(piece)
-        return b"".join(pieces)
-
-    async def lines(self) -> AsyncIterator[bytes]:
-        """Yield the body's lines as they arrive, with their line ends; raises like `read`."""
-        rest = bytearray()
-        while piece := await self._read_piece():
-            *lines, last = piece.split(b"\n")
-            for line in lines:
-                rest += line + b"\n"
-                yield bytes(rest)
-                rest.clear()
-            rest += last
-            if len(rest) > MAX_LINE:
-                raise _too_large("a line", MAX_LINE)
-        if rest:
-            yield bytes(rest)
-
-    async def _read_piece(self) -> bytes:
-        """What has arrived of the body; empty at its end."""
-        piece = await self._response.content.readany()
-        self._size += len(piece)
-        if self._size > MAX_BODY:
-            raise _too_large("a body", MAX_BODY)
-        return piece
-
-
 class _Connector(aiohttp.TCPConnector):
     """A connection pool that checks connections before reuse, and need not be closed."""
 
@@ -267,7 +217,3 @@ class _Connector(aiohttp.TCPConnector):
 def _is_alert(error: ssl.SSLError) -> bool:
     """Whether the server ended the TLS connection and said why."""
     return "ALERT" in (error.reason or "")
-
-
-def _too_large(what: str, limit: int) -> TooLargeError:
-    return TooLargeError(f"it sent {what} of more than {limit // 2**20} MB")
