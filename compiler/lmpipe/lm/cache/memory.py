@@ -22,11 +22,12 @@ class ReplyMemory:
 
     def get(self, key: str) -> Reply | None:
         """Return the reply of a key, or None."""
-        with self.lock:
-            reply = self._replies.get(key)
-            if reply is not None:
-                self._replies.move_to_end(key)
-        return reply
+        # Each of the two steps is atomic, so this needs no lock.
+        try:
+            self._replies.move_to_end(key)
+            return self._replies[key]
+        except KeyError:  # unknown, or dropped by another thread just now
+            return None
 
     def add(self, key: str, reply: Reply) -> None:
         """Keep a reply in place of an earlier one of the same key."""
