@@ -20,7 +20,7 @@ from lmpipe.compiling.run_weights import adapters_of, attach_weights, copy_weigh
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.checks import check_number
-from lmpipe.lm.concurrency import loop
+from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Watcher, Watchers
@@ -31,7 +31,7 @@ from lmpipe.signatures.signature_spec import spec_text
 from lmpipe.weights.trainings import WEIGHTS, Trainings
 
 
-def compile(
+async def acompile(
     recipe: Recipe,
     *,
     runs: str | Path = "runs",
@@ -57,28 +57,6 @@ def compile(
         BudgetExhaustedError: if the budget ended before the first candidate was scored.
         LMError: if an LM is unavailable after all retries, or refuses; the same call resumes.
     """
-    return loop.run_sync(
-        acompile(
-            recipe,
-            runs=runs,
-            watchers=watchers,
-            concurrency=concurrency,
-            origin=origin,
-            overrides=overrides,
-        )
-    )
-
-
-async def acompile(
-    recipe: Recipe,
-    *,
-    runs: str | Path = "runs",
-    watchers: Sequence[Watcher] = (),
-    concurrency: int = 64,
-    origin: str = "",
-    overrides: Mapping[str, Any] | None = None,
-) -> Run:
-    """Like `compile`, for coroutines."""
     check_number("compile", "concurrency", concurrency, minimum=1, integer=True)
     prepared = prepare(recipe)
     folder, lock = open_run(Path(runs), prepared.name, prepared.hash)
@@ -98,6 +76,10 @@ async def acompile(
     finally:
         writer.close()
     return run
+
+
+# The same for callers without a running event loop.
+compile = blocking(acompile)
 
 
 async def _search(

@@ -68,8 +68,6 @@ class Budget:
                     f"budget {text!r}: cannot read {part!r}: write limits as in "
                     f"calls=2000,usd=1.5; the names are {', '.join(sorted(known))}"
                 )
-            if not number > 0:
-                raise RecipeError(f"budget {text!r}: {name} must be above 0")
             values[name] = number
         return Budget(**values)
 
