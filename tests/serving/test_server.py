@@ -14,13 +14,18 @@ from helpers.certificates import CA, CLIENT, server_context
 from helpers.fake_server import FakeServer
 
 from lmpipe.errors import ConfigError, ServerError
+from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
 from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.tls import TLS
 from lmpipe.serving import ServedModel, ServerSpec, attach, start_server
+from lmpipe.serving.server import attach_to
 
 Adapter = Callable[..., Path]
+
+_BODY = json.dumps({"data": [{"id": "tiny", "max_model_len": 2048}]})
+MODELS = f"HTTP/1.1 200 OK\r\nContent-Length: {len(_BODY)}\r\n\r\n{_BODY}".encode()
 
 
 async def test_its_lm_answers_and_is_in_the_metrics(spec: ServerSpec) -> None:
@@ -141,15 +146,21 @@ async def test_attaching_to_nothing_is_an_error() -> None:
 
 
 async def test_a_server_with_certificates_can_be_attached_to() -> None:
-    models = json.dumps({"data": [{"id": "tiny", "max_model_len": 2048}]})
-    answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(models)}\r\n\r\n{models}".encode()
     tls = TLS(ca=CA, cert=CLIENT)
-    async with serving(answering(answer), server_context(asks_for_certificate=True)) as server:
+    async with serving(answering(MODELS), server_context(asks_for_certificate=True)) as server:
         address = f"https://localhost:{server.port}"
         async with await attach(address, tls=tls) as attached:
             assert (attached.name, attached.lm().tls) == ("tiny", tls)
         with pytest.raises(ServerError, match="does not answer"):
             await attach(address)
+
+
+async def test_the_server_of_an_lm_is_attached_to_with_the_lms_certificates() -> None:
+    tls = TLS(ca=CA, cert=CLIENT)
+    async with serving(answering(MODELS), server_context(asks_for_certificate=True)) as server:
+        lm = LM("vllm/tiny", base_url=f"https://localhost:{server.port}/v1", tls=tls)
+        async with await attach_to(lm) as attached:
+            assert attached.name == "tiny"
 
 
 async def test_other_servers_than_vllm_can_be_attached_to() -> None:

@@ -16,7 +16,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import is_served
 from lmpipe.serving.fleet import Fleet
 from lmpipe.serving.served import ServedLMs
-from lmpipe.serving.server import attach
+from lmpipe.serving.server import attach_to
 from lmpipe.serving.spec import ServerSpec
 from lmpipe.settings import current_settings, using
 from lmpipe.weights.local_trainer import LocalTrainer
@@ -109,7 +109,7 @@ async def _find_base_model(prepared: PreparedRecipe, specs: Mapping[str, ServerS
         return spec.model
     if student.base_url is None or student.provider != "vllm":
         return student.name
-    async with await attach(student.base_url, api_key=student.api_key) as server:
+    async with await attach_to(student) as server:
         models = await server.models()
     roots = [model.root for model in models if model.id == student.name and model.root]
     return roots[0] if roots else student.name

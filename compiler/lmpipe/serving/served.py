@@ -12,7 +12,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import ServedAt
 from lmpipe.lm.tls import TLS
 from lmpipe.serving.fleet import Fleet
-from lmpipe.serving.server import VLLMServer, attach
+from lmpipe.serving.server import VLLMServer, attach_to
 from lmpipe.state.program_state import AdapterRef
 
 
@@ -27,7 +27,7 @@ class ServedLMs:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self._folders: dict[str, Path] = {}
-        self._attached: dict[tuple[str, str | None, TLS | None], VLLMServer] = {}
+        self._attached: dict[tuple[str | None, str | None, TLS | None], VLLMServer] = {}
         self._loaded: dict[VLLMServer, set[str]] = {}
         self._loading = asyncio.Lock()
 
@@ -79,11 +79,10 @@ class ServedLMs:
         await self.fleet.aclose()
 
     async def _attach(self, lm: LM) -> VLLMServer:
-        assert lm.base_url is not None
         place = lm.base_url, lm.api_key, lm.tls
         async with self._loading:
             if place not in self._attached:
-                self._attached[place] = await attach(lm.base_url, api_key=lm.api_key, tls=lm.tls)
+                self._attached[place] = await attach_to(lm)
         return self._attached[place]
 
     async def _load_adapter(self, server: VLLMServer, lm: LM) -> None:

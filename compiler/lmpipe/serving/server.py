@@ -270,6 +270,12 @@ async def attach(
     return server
 
 
+async def attach_to(lm: LM) -> VLLMServer:
+    """Use the running server of an LM that has an address; see `attach`."""
+    assert lm.base_url is not None
+    return await attach(lm.base_url, api_key=lm.api_key, tls=lm.tls)
+
+
 def _adapter_folder(path: Path | str, *, check: bool) -> str:
     """Return an adapter's absolute folder; `check` that it exists if the server is local."""
     folder = Path(path).expanduser().absolute()
