@@ -18,6 +18,7 @@
     │   ├── LMUnavailableError       the server is down or overloaded; a retry may help
     │   ├── DeadlineError            the caller's deadline passed before the reply came
     │   └── ServerError              a model server could not be started, or died
+    ├── StorageError                 a file of lmpipe cannot be written, as when the disk is full
     ├── TrainingError                weights could not be trained
     └── BudgetExhaustedError         the next step could exceed the budget
 
@@ -115,6 +116,13 @@ class LMUnavailableError(LMError):
 
 class DeadlineError(LMError):
     """The caller's deadline passed before the LM replied."""
+
+
+class StorageError(LmpipeError):
+    """A file of lmpipe cannot be written; the message names it and the remedy.
+
+    It stops a run and is never the failure of a row: the same call resumes when there is room.
+    """
 
 
 class TrainingError(LmpipeError):

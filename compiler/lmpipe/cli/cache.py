@@ -14,6 +14,7 @@ import typer
 from lmpipe.cli.failures import ExitCode
 from lmpipe.cli.options import CacheFolder, Json
 from lmpipe.foundation.plural import plural
+from lmpipe.foundation.printable import printable
 
 if TYPE_CHECKING:
     from lmpipe.lm.cache.upkeep import CacheStats
@@ -101,7 +102,8 @@ def prune(
     left = upkeep.stats(folder)
     typer.echo(f"dropped {_replies(dropped)}; {_replies(left.replies)} left in {folder}")
     if model is not None and not dropped and model not in left.models and left.models:
-        typer.echo(f"  no replies of {model}; the cache has {', '.join(left.models)}", err=True)
+        known = printable(", ".join(left.models))
+        typer.echo(f"  no replies of {model}; the cache has {known}", err=True)
 
 
 @app.command("clear")
@@ -151,7 +153,8 @@ def export(
     typer.echo(f"exported {_replies(written)} from {folder} to {to}", err=True)
     if damaged:
         number = plural(len(damaged), "entry that is", "entries that are")
-        typer.echo(f"  left out {number} damaged or old: {', '.join(damaged[:3])}", err=True)
+        first = printable(", ".join(damaged[:3]))
+        typer.echo(f"  left out {number} damaged or old: {first}", err=True)
 
 
 @app.command("import")

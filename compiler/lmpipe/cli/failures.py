@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from lmpipe.errors import BudgetExhaustedError, InputError, LmpipeError
+from lmpipe.foundation.printable import printable
+from lmpipe.foundation.termination import EXIT_STATUS, Terminated, sigterm_ends
 
 RESUME = "run the same command again: it resumes and repeats no paid call"
 
@@ -23,6 +25,7 @@ class ExitCode(IntEnum):
     NOT_IMPROVED = 3
     BUDGET = 4
     INTERRUPTED = 130
+    TERMINATED = EXIT_STATUS
 
 
 class CommandGroup(TyperGroup):
@@ -33,6 +36,10 @@ class CommandGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
+        with sigterm_ends():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: Any) -> Any:
         if os.environ.get("LMPIPE_DEBUG") == "1":
             return super().invoke(ctx)
         try:
@@ -44,6 +51,9 @@ class CommandGroup(TyperGroup):
         except KeyboardInterrupt:
             hint = RESUME if ctx.invoked_subcommand == "compile" else ""
             fail("interrupted", ExitCode.INTERRUPTED, hint=hint)
+        except Terminated:
+            hint = RESUME if ctx.invoked_subcommand == "compile" else ""
+            fail("terminated", ExitCode.TERMINATED, hint=hint)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -61,8 +71,8 @@ def exit_code(error: LmpipeError) -> ExitCode:
 
 def fail(message: str, code: ExitCode, *, hint: str = "") -> None:
     """Print a message and exit with a code."""
-    label = "" if code == ExitCode.INTERRUPTED else "error: "
-    typer.echo(f"{label}{message}", err=True)
+    label = "" if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) else "error: "
+    typer.echo(printable(f"{label}{message}"), err=True)
     if hint:
         typer.echo(f"  {hint}", err=True)
     raise typer.Exit(int(code))

@@ -14,7 +14,8 @@ from lmpipe.cli.options import LMOptions
 from lmpipe.compiling.recipe import Recipe
 from lmpipe.data.source import Data, Source
 from lmpipe.errors import ArtifactError, ConfigError, RecipeError
-from lmpipe.lm.lm import LM, without_password
+from lmpipe.foundation.redaction import public_url
+from lmpipe.lm.lm import LM
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.signatures.signature_spec import first_problem
@@ -136,7 +137,7 @@ class Overrides:
         changes: dict[str, Any] = _ADAPTER.dump_python(self, exclude_none=True)
         for role in changes.keys() & set(_ROLES):
             addresses = changes[role]["base_urls"]
-            changes[role]["base_urls"] = [without_password(address) for address in addresses]
+            changes[role]["base_urls"] = [public_url(address) for address in addresses]
         return changes
 
     @staticmethod

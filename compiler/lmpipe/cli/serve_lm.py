@@ -141,4 +141,6 @@ def _announce(server: VLLMServer, key_variable: str | None) -> None:
 
 
 def _say(text: str) -> None:
-    typer.echo(text, err=True)
+    from lmpipe.foundation.printable import printable
+
+    typer.echo(printable(text), err=True)

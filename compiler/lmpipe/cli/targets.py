@@ -19,6 +19,7 @@ from lmpipe.compiling.recipe import Recipe
 from lmpipe.compiling.run_folder import Artifact, read_artifact
 from lmpipe.compiling.run_weights import attach_weights
 from lmpipe.errors import RecipeError
+from lmpipe.foundation.printable import printable
 from lmpipe.lm.cassettes.layered_store import LayeredStore
 from lmpipe.modules.module import Module
 from lmpipe.settings import configured_lm, current_settings, make_runtime, using
@@ -85,9 +86,10 @@ def open_target(options: TargetOptions, changes: Overrides) -> OpenTarget:
     program = bind_artifact(recipe.program, artifact)
     opened = OpenTarget(options.target, recipe, program, artifact)
     if changes.student is None and not opened.has_compiled_lm:
+        compiled_for = printable(str(artifact.manifest["student"]["model"]))
         typer.echo(
-            f"note: the run was compiled for {artifact.manifest['student']['model']}, but the "
-            f"program names {recipe.student.model}; choose the LM with --student",
+            f"note: the run was compiled for {compiled_for}, but the program names "
+            f"{recipe.student.model}; choose the LM with --student",
             err=True,
         )
     return opened

@@ -17,9 +17,10 @@ from lmpipe.compiling.recipe import PreparedRecipe, Recipe, prepare
 from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_racing
 from lmpipe.compiling.run_folder import Artifact, RunWriter, open_run, read_artifact
 from lmpipe.compiling.run_weights import adapters_of, attach_weights, copy_weights
-from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
+from lmpipe.errors import ArtifactError, BudgetExhaustedError
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.termination import sigterm_ends
 from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Ledger
@@ -56,6 +57,8 @@ async def acompile(
         InputError: if an argument or a part of the recipe is not valid.
         BudgetExhaustedError: if the budget ended before the first candidate was scored.
         LMError: if an LM is unavailable after all retries, or refuses; the same call resumes.
+        StorageError: if the run folder or a cassette cannot be written, as when the disk is full;
+            the same call resumes.
     """
     check_number("compile", "concurrency", concurrency, minimum=1, integer=True)
     prepared = prepare(recipe)
@@ -67,19 +70,18 @@ async def acompile(
             async with provision(prepared, watching.note) as trainings:
                 run = await _search(prepared, writer, watching, trainings, concurrency)
     except asyncio.CancelledError:
-        writer.update(status="interrupted")
+        writer.stop("interrupted")
         raise
     except Exception as error:
-        name = "" if isinstance(error, LmpipeError) else f"{type(error).__name__}: "
-        writer.update(status="failed", error=f"{name}{error}")
+        writer.stop("failed", error)
         raise
     finally:
         writer.close()
     return run
 
 
-# The same for callers without a running event loop.
-compile = blocking(acompile)
+# The same for callers without a running event loop. SIGTERM saves the best candidate, as Ctrl-C.
+compile = sigterm_ends()(blocking(acompile))
 
 
 async def _search(

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
-from lmpipe.errors import ArtifactError
+from lmpipe.errors import ArtifactError, LmpipeError, StorageError
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.atomic_files import FolderLock, write_file
 from lmpipe.foundation.canonical_json import canonical_json, pretty_json
+from lmpipe.foundation.line_file import LineFile
+from lmpipe.foundation.storing import storing
 from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
 from lmpipe.state.program_state import ProgramState
 
 MANIFEST = "manifest.json"
 PROGRAM = "program.json"
 MANIFEST_FORMAT = 1
+
+_RESERVE, _RESERVED = ".reserve", 2**16  # bytes
+_MAX_NAME = 80  # characters of a recipe's name in a folder's name
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def open_run(root: Path, name: str, identity_hash: str) -> tuple[Path, FolderLock]:
     """Lock and return the folder of a run: an unfinished one of the same recipe, or a new one."""
-    ending = f"-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}-{identity_hash[:8]}"
-    root.mkdir(parents=True, exist_ok=True)
+    ending = f"-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)[:_MAX_NAME]}-{identity_hash[:8]}"
+    with storing(root):
+        root.mkdir(parents=True, exist_ok=True)
     for folder in sorted(root.glob(f"*{ending}"), reverse=True):
         # A folder in which another process works has its lock.
         if _unfinished(folder) and (lock := FolderLock.take(folder)):
@@ -83,10 +90,11 @@ def open_run(root: Path, name: str, identity_hash: str) -> tuple[Path, FolderLoc
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for attempt in range(1000):
         folder = root / (f"{stamp}{f'.{attempt}' if attempt else ''}{ending}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
+        with storing(folder):
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
         if lock := FolderLock.take(folder):
             return folder, lock
     raise ArtifactError(f"cannot create a run folder in {root}: too many have the same name")
@@ -103,16 +111,19 @@ class RunWriter:
     """Writes a run folder while the compile runs.
 
     A resumed run writes the files again from the start: it replays its calls from the cache and
-    so writes the same lines. `manifest` has the entries that are known at the start.
+    so writes the same lines. `manifest` has the entries that are known at the start. Whatever
+    cannot be written is a StorageError.
     """
 
     def __init__(self, folder: Path, lock: FolderLock, manifest: Mapping[str, Any]) -> None:
         self.folder = folder
         self._lock = lock
         self.manifest = {"format": MANIFEST_FORMAT, **manifest}
-        self._files: dict[str, IO[bytes]] = {}
-        for stale in folder.glob("*.jsonl"):
-            stale.unlink()
+        self._files: dict[str, LineFile] = {}
+        with storing(folder):
+            for stale in folder.glob("*.jsonl"):
+                stale.unlink()
+        write_file(folder / _RESERVE, bytes(_RESERVED))
         self.update(status="running")
 
     def update(self, **changes: Any) -> None:
@@ -127,12 +138,32 @@ class RunWriter:
         write_file(self.folder / PROGRAM, data)
         self.update(artifact=hashlib.sha256(data).hexdigest(), **changes)
 
+    def stop(self, status: str, error: Exception | None = None) -> None:
+        """Write how the compile ended without a result, in the room that is kept for it."""
+        changes = {"status": status}
+        if error is not None:
+            name = "" if isinstance(error, LmpipeError) else f"{type(error).__name__}: "
+            changes["error"] = f"{name}{error}"
+        try:
+            self._release_reserve()
+            self.update(**changes)
+        except StorageError:
+            if error is None:
+                raise
+            # The first error says more than this one, which would take its place.
+
     def close(self) -> None:
         """Close the files and release the folder's lock."""
         for file in self._files.values():
             file.close()
         self._files.clear()
+        self._release_reserve()
         self._lock.release()
+
+    def _release_reserve(self) -> None:
+        """Give back the room that is kept for the manifest of a compile that fails."""
+        with contextlib.suppress(OSError):
+            (self.folder / _RESERVE).unlink(missing_ok=True)
 
     def progress(self, progress: Progress) -> None:
         """Progress is not written."""
@@ -182,6 +213,5 @@ class RunWriter:
 
     def _append(self, name: str, value: Any) -> None:
         if name not in self._files:
-            self._files[name] = (self.folder / name).open("wb")
-        self._files[name].write(canonical_json(value) + b"\n")
-        self._files[name].flush()
+            self._files[name] = LineFile(self.folder / name)
+        self._files[name].append(canonical_json(value))

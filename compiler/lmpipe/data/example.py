@@ -114,6 +114,8 @@ class Example:
                 row[name] = jsonable(value)
             except DataError as error:
                 raise DataError(f"field {name!r}: {error}") from error
+            except RecursionError:
+                raise DataError(f"field {name!r} is nested too deeply; give it as text") from None
         return row
 
     def _declared_inputs(self) -> tuple[str, ...]:

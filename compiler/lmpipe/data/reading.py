@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from lmpipe.data.formats import FILE_READERS, PlacedRow, read_hub
 from lmpipe.data.splits import check_not_empty
 from lmpipe.errors import DataError
 from lmpipe.foundation.checks import check_number
+
+_MAX_DEPTH = 200  # of lists and objects in each other; JSON can be written up to 254
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+){0,2}")
 
@@ -51,6 +53,7 @@ def read_examples(
     examples = []
     for place, row in islice(_read_rows(source, split), limit):
         try:
+            _check_depth(row)
             examples.append(_to_example(row, inputs, required, rename or {}))
         except DataError as error:
             raise DataError(f"{place}: {error}") from error
@@ -76,6 +79,24 @@ def _read_rows(source: str | Path, split: str | None) -> Iterator[PlacedRow]:
         what = "is a folder; give a file in it" if path.is_dir() else "no such file"
         raise DataError(f"{path}: {what} (in {Path.cwd()})")
     return read_hub(str(source), split)
+
+
+def _check_depth(row: Mapping[str, Any]) -> None:
+    """Refuse a row that could be neither hashed nor written again."""
+    for name, value in row.items():
+        level, depth = [value], 0
+        while level := [item for value in level for item in _items(value)]:
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise DataError(
+                    f"field {name!r} is nested more than {_MAX_DEPTH} levels deep; give it as text"
+                )
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
 
 
 def _to_example(

@@ -102,8 +102,8 @@ async def aevaluate(
 
     Raises:
         ConfigError: if `concurrency` or `row_timeout` is out of range.
-        DataError: if the data are empty or do not match the program's inputs, or the rows cannot
-            be written.
+        DataError: if the data are empty or do not match the program's inputs.
+        StorageError: if the rows or a cassette cannot be written.
         MetricError: if the metric returns an invalid score, or raises on every row.
         LMError: if the LM is still unavailable after all retries.
     """
@@ -146,7 +146,7 @@ async def run_pairs(
 
     Raises:
         BudgetExhaustedError: if the budget is used up before all examples have run.
-        DataError: if the rows cannot be written.
+        StorageError: if the rows or a cassette cannot be written.
         MetricError: if the metric returns an invalid score, or raises on every row.
         LMError: if the LM is unavailable, or refuses every row.
     """

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lmpipe.data.example import Example
-from lmpipe.errors import CallError, InputError, LMError, LMRequestError, OutputError
+from lmpipe.errors import (
+    CallError,
+    InputError,
+    LMError,
+    LMRequestError,
+    OutputError,
+    StorageError,
+)
 from lmpipe.evaluation.results import Failure, Row
 from lmpipe.foundation.time_limits import within
 from lmpipe.lm.call import Call
@@ -75,6 +82,7 @@ async def score_row(
     Raises:
         LMError: if an LM is unavailable, or refuses every request.
         InputError: if an argument is wrong for all rows, not just this one.
+        StorageError: if a reply cannot be recorded: what lmpipe cannot do is not a row's failure.
     """
     started = time.perf_counter()
     prediction, trace, failure, score = None, Trace(), None, Score(0.0)
@@ -109,7 +117,7 @@ def _failure(kind: Literal["program", "metric"], error: Exception) -> Failure:
     """Describe an error, or raise it again if the LM or an argument causes it, not this row."""
     # A CallError is about this row: the output of one predictor is an invalid input of the next.
     about_row = isinstance(error, LMRequestError | CallError) and not refuses_all(error)
-    if isinstance(error, LMError | InputError) and not about_row:
+    if isinstance(error, LMError | InputError | StorageError) and not about_row:
         raise error
     if kind == "program" and isinstance(error, OutputError):
         return Failure("output", str(error), error.raw)

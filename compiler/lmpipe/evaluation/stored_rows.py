@@ -19,6 +19,7 @@ from lmpipe.data.example import Example
 from lmpipe.errors import DataError
 from lmpipe.evaluation.results import Failure, Row
 from lmpipe.evaluation.row_files import check_rows_file, json_line, write_rows
+from lmpipe.foundation.storing import open_own, storing
 from lmpipe.metrics import Score
 from lmpipe.state.trace import Trace
 
@@ -107,7 +108,8 @@ class RowWriter:
     the end, so its rows are kept in an unnamed temporary file until then.
 
     Raises:
-        DataError: if the name has another ending, or the file cannot be written.
+        DataError: if the name has another ending, or its folder is missing.
+        StorageError: if the file cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -116,14 +118,13 @@ class RowWriter:
         self._part: Path | None = None
         self._ends = array("Q")
         self._inputs: list[tuple[int, tuple[str, ...]]] = []
-        try:
-            if self._path.suffix.lower() == ".jsonl":
-                self._part = self._path.with_name(f"{self._path.name}.part")
-                self._file: IO[bytes] = self._part.open("wb")
-            else:
+        if self._path.suffix.lower() == ".jsonl":
+            self._part = self._path.with_name(f"{self._path.name}.part")
+            descriptor = open_own(self._part, os.O_WRONLY | os.O_TRUNC)
+            self._file: IO[bytes] = os.fdopen(descriptor, "wb")
+        else:
+            with storing(self._path):
                 self._file = tempfile.TemporaryFile(dir=self._path.parent)  # noqa: SIM115
-        except OSError as error:
-            raise DataError(f"{self._path}: cannot be written: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -133,20 +134,18 @@ class RowWriter:
             self._file.close()
 
     def add(self, row: Row) -> None:
-        """Write the next row; raise a DataError if a value is not JSON, or writing fails."""
+        """Write the next row; raise a DataError if a value is not JSON."""
         line = json_line(row)
-        try:
+        with storing(self._path):
             self._file.write(line)
-        except OSError as error:
-            raise DataError(f"{self._path}: cannot be written: {error}") from error
         names = tuple(row.example.inputs)
         if not self._inputs or names != self._inputs[-1][1]:
             self._inputs.append((len(self._ends), names))
         self._ends.append((self._ends[-1] if self._ends else 0) + len(line))
 
     def finish(self) -> StoredRows:
-        """Complete the file, give it its name, and return its rows, or raise a DataError."""
-        try:
+        """Complete the file, give it its name, and return its rows."""
+        with storing(self._path):
             if self._part is None:
                 rows = StoredRows(self._file, self._ends, self._inputs)
                 write_rows(self._path, rows)
@@ -156,5 +155,3 @@ class RowWriter:
             self._file.close()
             os.replace(self._part, self._path)
             return StoredRows(self._path.open("rb"), self._ends, self._inputs)
-        except OSError as error:
-            raise DataError(f"{self._path}: cannot be written: {error}") from error

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from lmpipe.foundation.storing import open_own, storing
+
 try:
     import fcntl
 except ImportError:  # not a POSIX system: locks have no effect
@@ -24,22 +26,27 @@ def home_folder() -> Path:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file atomically: on failure, its old content remains."""
+    """Write a file atomically: on failure, a StorageError, its old content remains."""
     with open_atomic(path) as file:
         file.write(data)
 
 
 @contextmanager
 def open_atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that replaces `path` when the block ends without an error."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Open a temporary file that replaces `path` when the block ends without an error.
+
+    Raises a StorageError if it cannot be written.
+    """
+    with storing(path):
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        with storing(path):
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -63,8 +70,11 @@ class FolderLock:
 
     @staticmethod
     def take(folder: Path) -> FolderLock | None:
-        """Lock a folder, or return None if another process has locked it."""
-        file = (folder / ".lock").open("wb")
+        """Lock a folder, or return None if another process has locked it.
+
+        Raises a StorageError if its `.lock` is not a file that can be opened.
+        """
+        file = os.fdopen(open_own(folder / ".lock", os.O_RDWR), "r+b")
         if not lock_file(file):
             file.close()
             return None

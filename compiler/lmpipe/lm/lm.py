@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -11,6 +10,12 @@ from typing import Any, Literal, get_args
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_choice, check_fields, check_number
+from lmpipe.foundation.redaction import (
+    is_secret_name,
+    public_url,
+    secrets_in_url,
+    without_secrets,
+)
 from lmpipe.lm.prices import Price
 from lmpipe.lm.tls import TLS
 
@@ -25,13 +30,6 @@ IN_KEY = ("model", "base_url", "temperature", "max_tokens", "structured", "param
 NOT_IN_KEY = ("replicas", "api_key", "headers", "tls", "context", "price", "timeout", "limits")
 
 _ON_SERVERS = ("vllm", "openai", "scripted")
-
-# Matches names of parameters that carry secrets, but not `max_tokens` and the like.
-_SECRET = re.compile(
-    r"(^|_)(api_?key|secret|password|credentials?|headers?|authorization|"
-    r"(access|auth|ad|bearer|session|security)_token)(_|$)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,18 +198,31 @@ class LM:
         """The part of the model after the first slash: its name on the server."""
         return self.model.partition("/")[2]
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The texts that must not be shown: its key, headers, and those in URLs and parameters."""
+        urls = (self.base_url or "", *self.replicas)
+        named = (value for name, value in self.params.items() if is_secret_name(name))
+        found = (
+            *(self.api_key or "", *self.headers.values()),
+            *(secret for url in urls for secret in secrets_in_url(url)),
+            *(value for value in named if isinstance(value, str)),
+        )
+        return tuple(filter(None, found))
+
     def identity(self) -> dict[str, Any]:
         """Return everything that can change a reply, as JSON for cache keys.
 
-        Secrets are left out: headers, keys and a password in the URL.
+        Secrets are left out: headers, keys, and passwords and keys in the URL.
         """
+        key = (self.api_key or "",)
         return {
             "model": self.model,
-            "base_url": without_password(self.base_url),
+            "base_url": public_url(self.base_url, key),
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "structured": self.structured,
-            "params": without_secrets(self.params),
+            "params": without_secrets(self.params, key),
             # Left out if unset, so that older cache keys stay valid.
             **({"adapter": self.adapter} if self.adapter else {}),
         }
@@ -303,21 +314,3 @@ def _takes_tls(model: str, *, base_url: bool) -> bool:
     """Return whether lmpipe connects to the LM's server itself."""
     provider = model.partition("/")[0]
     return provider in _ON_SERVERS and (provider != "openai" or base_url)
-
-
-def without_secrets(value: Any) -> Any:
-    """Remove the parameters whose names indicate secrets, before they are stored or shown."""
-    if isinstance(value, Mapping):
-        return {k: without_secrets(v) for k, v in value.items() if not _SECRET.search(str(k))}
-    if isinstance(value, list | tuple):
-        return [without_secrets(item) for item in value]
-    return value
-
-
-def without_password(url: str | None) -> str | None:
-    """Remove the user and password from a URL, before it is stored or shown."""
-    if url is None or "://" not in url:
-        return url
-    scheme, _, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

@@ -12,6 +12,7 @@ import orjson
 from lmpipe.errors import LMError
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
+from lmpipe.foundation.printable import printable
 from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.spend import Spend
 from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
@@ -120,7 +121,7 @@ class PlainLines(ProgressView):
 
     def write(self, line: str) -> None:
         """Write a line and flush the file."""
-        print(line, file=self._file, flush=True)
+        print(printable(line), file=self._file, flush=True)
 
     def progress(self, progress: Progress) -> None:
         self._last = progress

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from lmpipe.compiling.server_specs import server_schedule
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.foundation.plural import plural
+from lmpipe.foundation.printable import printable
 from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.spend import Account, Spend
 from lmpipe.report.text import (
@@ -43,10 +45,20 @@ if TYPE_CHECKING:
 _PIPED_WIDTH = 200
 
 
+class _PrintableConsole(Console):
+    """A console that writes control characters in texts as escapes: texts come from anywhere."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text), style, control)
+
+
 def make_console(*, stderr: bool = False) -> Console:
     """Make a console for standard output or error; piped output is plain and not wrapped."""
     file = sys.stderr if stderr else sys.stdout
-    console = Console(file=file, highlight=False, markup=False, emoji=False)
+    console = _PrintableConsole(file=file, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = _PIPED_WIDTH
     return console

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from lmpipe.errors import ConfigError, ServerError
+from lmpipe.foundation.redaction import public_url, redact, secrets_in_url
 from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import HttpError, UrlError
 from lmpipe.lm.http.response import Response
-from lmpipe.lm.lm import without_password
 from lmpipe.lm.tls import TLS
 from lmpipe.serving.causes import explain
 
@@ -19,7 +20,8 @@ class Admin:
     """A client for the administrative requests of one server; its URL ends in `/v1`."""
 
     def __init__(self, base_url: str, api_key: str | None, tls: TLS | None = None) -> None:
-        self._shown = without_password(base_url)
+        self._shown = public_url(base_url)
+        self._secrets = (api_key or "", *secrets_in_url(base_url))
         headers = {"Content-Type": "application/json"}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
@@ -44,7 +46,7 @@ class Admin:
 
     def refusal(self, what: str, response: Response) -> ServerError:
         """Build the error for a response other than 200; `what` says what the server did not do."""
-        reason = _error_message(response.body)
+        reason = _error_message(response.body, self._secrets)
         if response.status == 401:
             remedy = "it requires another API key: pass api_key="
         elif response.status == 404 and "adapter" in what and reason in ("", "Not Found"):
@@ -64,12 +66,12 @@ class Admin:
         await self._http.aclose()
 
 
-def _error_message(body: bytes) -> str:
-    """Extract the message from an error response."""
+def _error_message(body: bytes, secrets: Sequence[str]) -> str:
+    """Extract the message from an error response, without secrets."""
     try:
         error = orjson.loads(body)
         error = error.get("error", error)
         message = error.get("message", "") if isinstance(error, dict) else str(error)
     except (ValueError, AttributeError):
         message = body.decode(errors="replace")
-    return " ".join(str(message).split())[:500]
+    return " ".join(redact(str(message), secrets).split())[:500]

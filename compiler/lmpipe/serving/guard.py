@@ -1,9 +1,10 @@
 """Run a server as a child process that ends when lmpipe ends, however that happens.
 
-A script that uses the standard library only: `guard.py LOG GRACE LIMIT COMMAND…`. Its standard
-input is a pipe from lmpipe: when the pipe closes, the server gets SIGTERM, and after GRACE seconds
-it is killed with all its descendants. The server's output goes to LOG, which keeps about the last
-LIMIT bytes, without the server's key. The script writes the server's process id to standard output
+A script that uses the standard library only: `guard.py LOG GRACE LIMIT SECRETS COMMAND…`. Its
+standard input is a pipe from lmpipe: when the pipe closes, the server gets SIGTERM, and after GRACE
+seconds it is killed with all its descendants. The server's output goes to LOG, which only this user
+can read and which keeps about the last LIMIT bytes, without the values of the variables whose names
+SECRETS lists, with commas in between. The script writes the server's process id to standard output
 and exits with the server's exit status.
 """
 
@@ -21,18 +22,20 @@ import time
 _SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36  # of Linux's prctl
 _PARENT_CHECK = 1.0  # seconds between checks for a parent that ended without closing the pipe
 _DRAIN_TIME = 2.0  # seconds to wait for the rest of the output after all processes are killed
-_SECRET = "VLLM_API_KEY"  # noqa: S105 - a variable's name
+_KEY = "VLLM_API_KEY"
+_SHORTEST = 8  # characters of a secret; a shorter variable, such as `1`, is a switch
 
 
 class Log:
-    """A log file whose older half is dropped above `limit` bytes, with `***` for the secret."""
+    """A log file whose older half is dropped above `limit` bytes, with `***` for secrets."""
 
-    def __init__(self, path: str, limit: int, secret: bytes) -> None:
+    def __init__(self, path: str, limit: int, secrets: list[bytes]) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
         try:
-            self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 - until the process ends
+            self._file = os.fdopen(os.open(path, flags, 0o600), "w+b", buffering=0)
         except OSError:  # run the server without a log
             self._file = open(os.devnull, "w+b", buffering=0)  # noqa: SIM115
-        self._limit, self._secret = limit, secret
+        self._limit, self._secrets = limit, sorted(secrets, key=len, reverse=True)
         self._size = 0
         self._line = b""
 
@@ -53,8 +56,8 @@ class Log:
     def _put(self, data: bytes) -> None:
         if not data:
             return
-        if self._secret:
-            data = data.replace(self._secret, b"***")
+        for secret in self._secrets:
+            data = data.replace(secret, b"***")
         try:
             if self._size > self._limit:
                 self._file.seek(-(self._limit // 2), os.SEEK_END)
@@ -69,8 +72,8 @@ class Log:
 
 def main() -> int:
     """Run the server until it or lmpipe ends; return its exit status, or 128 plus the signal."""
-    log_path, grace, limit, *command = sys.argv[1:]
-    log = Log(log_path, int(limit), os.environ.get(_SECRET, "").encode())
+    log_path, grace, limit, secrets, *command = sys.argv[1:]
+    log = Log(log_path, int(limit), _values(secrets.split(",")))
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker)
@@ -112,6 +115,13 @@ def main() -> int:
     log.end()
     status = server.wait()
     return status if status >= 0 else 128 - status
+
+
+def _values(names: list[str]) -> list[bytes]:
+    """Return the values of variables, without those that are too short for a secret."""
+    values = {name: os.environb.get(name.encode(), b"") for name in names}
+    key = values.pop(_KEY, b"")
+    return [value for value in values.values() if len(value) >= _SHORTEST] + [key] * bool(key)
 
 
 def _watch(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.atomic_files import home_folder
+from lmpipe.foundation.redaction import is_secret_name
 
 GRACE = 10.0
 
@@ -31,8 +32,9 @@ _running: set[GuardedProcess] = set()
 class GuardedProcess:
     """A command that runs until it is stopped, or until this process ends, however that happens.
 
-    Its output goes to a log file, which keeps the tail without the value of VLLM_API_KEY. It
-    belongs to no event loop. `grace` is the time between SIGTERM and SIGKILL, in seconds.
+    Its output goes to a log file that only this user can read, which keeps the tail without the
+    values of variables with secrets, such as VLLM_API_KEY. It belongs to no event loop. `grace` is
+    the time between SIGTERM and SIGKILL, in seconds.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class GuardedProcess:
         self._owner = os.getpid()
         self._pid: int | None = None
         self._read = 0
-        guard = [sys.executable, "-I", "-S", str(_GUARD), str(log), str(grace), str(_LOG_LIMIT)]
+        secrets = ",".join(filter(is_secret_name, environment))
+        guard = [sys.executable, "-I", "-S", str(_GUARD)]
+        guard += [str(log), str(grace), str(_LOG_LIMIT), secrets]
         # In its own session, the guard does not receive the terminal's Ctrl-C.
         self._guard = subprocess.Popen(  # noqa: S603 - the command is the caller's
             [*guard, *command],

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from lmpipe.errors import ServerError
-from lmpipe.lm.lm import LM, without_password
+from lmpipe.foundation.redaction import public_url
+from lmpipe.lm.lm import LM
 from lmpipe.lm.tls import TLS
 from lmpipe.serving.admin import Admin
 from lmpipe.serving.causes import server_error
@@ -74,7 +75,7 @@ class VLLMServer:
         self._stopped = False
 
     def __repr__(self) -> str:
-        return f"VLLMServer({without_password(self.base_url)!r}, {self.name!r})"
+        return f"VLLMServer({public_url(self.base_url)!r}, {self.name!r})"
 
     async def __aenter__(self) -> VLLMServer:
         return self
@@ -141,7 +142,7 @@ class VLLMServer:
             ]
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ServerError(
-                f"{without_password(self.base_url)} does not speak the OpenAI API: /v1/models did "
+                f"{public_url(self.base_url)} does not speak the OpenAI API: /v1/models did "
                 "not return a list of models; check that the URL ends in /v1"
             ) from error
 
@@ -262,7 +263,7 @@ async def attach(
     try:
         base = next((model for model in await server.models() if model.parent is None), None)
         if base is None:
-            raise ServerError(f"the server at {without_password(base_url)} serves no model")
+            raise ServerError(f"the server at {public_url(base_url)} serves no model")
     except BaseException:
         await server.stop()
         raise

@@ -11,8 +11,11 @@ from types import MappingProxyType
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.checks import check_fields, check_numbers
+from lmpipe.foundation.child_environment import child_environment
 
 KEY_VARIABLE = "VLLM_API_KEY"
+
+_STORE_VARIABLES = r"(AWS|GOOGLE|AZURE_STORAGE|RUNAI)_.*"
 
 # The values of vLLM's --max-lora-rank. An adapter of a rank in between uses the memory of the
 # next one.
@@ -92,7 +95,8 @@ class ServerSpec:
             model's own.
         adapters: limits for LoRA adapters that are loaded at run time; None for no adapters.
         args: further vLLM flags, passed as they are.
-        env: further environment variables of the server.
+        env: further environment variables of the server. It also gets those of this process,
+            except keys and passwords of services that it does not use.
         command: the command that runs vLLM, up to its flags; found by default.
 
     Raises:
@@ -126,6 +130,11 @@ class ServerSpec:
             self._check_devices()
         for argument in self.args:
             flag = argument.partition("=")[0].replace("_", "-")
+            if flag == "--hf-token":
+                raise ConfigError(
+                    f"ServerSpec({self.model!r}): --hf-token cannot be in args, which other users "
+                    'of this machine can read: use env={"HF_TOKEN": …}'
+                )
             if flag in _FIELD_OF_FLAG:
                 raise ConfigError(
                     f"ServerSpec({self.model!r}): {flag} cannot be in args: use "
@@ -198,10 +207,14 @@ class ServerSpec:
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """Return the caller's environment `base` with the variables of the server.
 
-        Variables that configure the caller's Python are dropped: the server may run on another.
+        Variables that configure the caller's Python are dropped, because the server may run on
+        another, and so are secrets that are not for the server.
         """
         dropped = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "__PYVENV_LAUNCHER__")
-        environment = {name: value for name, value in base.items() if name not in dropped}
+        # A model may be in an object store, such as s3://bucket/model.
+        keep = _STORE_VARIABLES if "://" in self.model else ""
+        environment = child_environment(base, keep=keep)
+        environment = {name: value for name, value in environment.items() if name not in dropped}
         environment["PYTHONUNBUFFERED"] = "1"  # or its last lines are lost when it dies
         if self.devices:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self.devices))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import orjson
 
@@ -43,8 +43,7 @@ class FineTuningApi:
         retry: RetryPolicy,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        hidden = (key, urlsplit(base_url).password or "")
-        self._server = Server(model, base_url, tuple(secret for secret in hidden if secret))
+        self._server = Server(model, base_url, (key,))
         self._timeout, self._retry, self._sleep = timeout, retry, sleep
         self._boundary = f"lmpipe-{secrets.token_hex(16)}"
         form = f"multipart/form-data; boundary={self._boundary}"

@@ -15,7 +15,7 @@ from lmpipe.errors import RecipeError, TrainingError
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.canonical_json import pretty_json
 from lmpipe.foundation.checks import check_number
-from lmpipe.lm.lm import without_password
+from lmpipe.foundation.redaction import public_url
 from lmpipe.lm.providers.openai_compatible import OPENAI_URL
 from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.weights.hosted_api import FineTuningApi, Sleep
@@ -126,7 +126,7 @@ class HostedTrainer:
                 f"the base model {job.base_model} is a local folder: give the name of a model that "
                 "the provider trains, or use LocalTrainer"
             )
-        return prepare_job(job, server=str(without_password(self._url)))
+        return prepare_job(job, server=public_url(self._url))
 
     def _find_key(self) -> str:
         if self._key is not None or self._url != OPENAI_URL:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lmpipe.errors import TrainingError
+from lmpipe.foundation.child_environment import child_environment
 from lmpipe.weights.environment import training_environment
 from lmpipe.weights.job_folder import (
     LOG,
@@ -38,7 +39,8 @@ class LocalTrainer:
 
     Args:
         variables: additional environment variables of the subprocess, such as
-            `CUDA_VISIBLE_DEVICES` to choose the device or `OMP_NUM_THREADS` to limit the cores.
+            `CUDA_VISIBLE_DEVICES` to choose the device or `OMP_NUM_THREADS` to limit the cores. It
+            also gets those of this process, except keys of services that it does not use.
     """
 
     hosted = False
@@ -122,7 +124,7 @@ async def _process(
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, **variables},
+            env={**child_environment(os.environ), **variables},
             limit=_MAX_LINE,
             # Ctrl-C reaches this process only, which then ends the script.
             start_new_session=True,

@@ -13,6 +13,7 @@ import orjson
 from lmpipe.errors import TrainingError
 from lmpipe.foundation.atomic_files import home_folder, write_file
 from lmpipe.foundation.canonical_json import digest, pretty_json
+from lmpipe.foundation.storing import storing
 from lmpipe.weights.trainer import Curve, TrainingResult
 
 ROWS = "rows.jsonl"
@@ -112,7 +113,8 @@ class TrainingStore:
     def save(self, job: Mapping[str, Any], record: TrainingRecord, rows: Path) -> None:
         """Move the rows to the folder of the weights, and write the record last."""
         folder = self.folder_of(job)
-        os.replace(rows, folder / ROWS)
+        with storing(folder / ROWS):
+            os.replace(rows, folder / ROWS)
         write_file(folder / _RECORD, pretty_json(record.to_json()))
         if self._recording is not None:
             self._recording.put_record(_KIND, job, record.to_json())

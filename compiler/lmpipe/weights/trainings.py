@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from lmpipe.foundation.atomic_files import write_file
+from lmpipe.foundation.storing import storing
 from lmpipe.lm.lm import LM
 from lmpipe.state.program_state import AdapterRef, weights_name
 from lmpipe.weights.rows import TrainingRow, rows_to_jsonl
@@ -103,10 +104,12 @@ class Trainings:
             return False
         part = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, part, ignore=shutil.ignore_patterns("checkpoint*", "*.log", ".*"))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(part, folder)
+        with storing(folder):
+            part.parent.mkdir(parents=True, exist_ok=True)
+            copied = shutil.ignore_patterns("checkpoint*", "*.log", ".*")
+            shutil.copytree(source, part, ignore=copied)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(part, folder)
         return True
 
     def _identify(self, rows: bytes, settings: TrainingSettings) -> dict[str, Any]:
@@ -131,7 +134,8 @@ class Trainings:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, data)
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 from lmpipe.foundation.atomic_files import home_folder
 from lmpipe.lm.cache import database
@@ -23,7 +24,8 @@ from lmpipe.lm.cache.writer import Writer
 from lmpipe.lm.request import Reply, Request
 
 _READ = "SELECT mode, value FROM Cache WHERE key = ? AND raw = 1"
-_MAX_WAIT = 1.0  # seconds that a call, or a process that forks, waits for a locked database
+_READ_WAIT = 0.1  # seconds that a call waits for a locked database
+_FORK_WAIT = 1.0  # seconds that a process that forks waits for one
 _READ_PAUSE = 10.0  # seconds after an error in which calls do not read
 
 
@@ -41,8 +43,9 @@ class Cache:
         folder: where the database is; created when the first reply is written.
         size_limit: maximum bytes on disk; beyond it the oldest replies are dropped.
         memory: maximum bytes of the most recently used replies, which are kept in memory.
-        busy_timeout: seconds that the thread waits for a database that another process holds
-            locked, before it drops replies. A call waits for one second at most.
+        busy_timeout: seconds that the thread, or `close`, waits for a database that another
+            process holds locked, before it writes replies to a file beside it. A call waits for a
+            tenth of a second at most.
     """
 
     def __init__(
@@ -102,11 +105,16 @@ class Cache:
         if self._process == os.getpid():
             return
         self._memory.lock = threading.Lock()  # another thread may have held it during the fork
-        report, wait = self._notices.add, min(self._patience, _MAX_WAIT)
-        self._reading = Connection(self.folder, timeout=wait, create=False, report=report)
-        self._writing = Connection(self.folder, timeout=wait, create=True, report=report)
+        report, patience = self._notices.add, self._patience
+        read_wait, write_wait = min(patience, _READ_WAIT), min(patience, _FORK_WAIT)
+        self._reading = Connection(self.folder, timeout=read_wait, create=False, report=report)
+        self._writing = Connection(self.folder, timeout=write_wait, create=True, report=report)
         self._writer = Writer(
-            self._writing, patience=self._patience, size_limit=self._size_limit, report=report
+            self.folder,
+            self._writing,
+            patience=patience,
+            size_limit=self._size_limit,
+            report=report,
         )
         self._paused_until = 0.0
         self._process = os.getpid()
@@ -114,14 +122,16 @@ class Cache:
     def _find(self, key: str) -> Reply | None:
         """Return a reply that is not in memory, or None."""
         reply = self._writer.find(key)
-        if reply is not None or time.monotonic() < self._paused_until:
-            return reply and reply.as_cached()
+        if reply is not None:
+            return reply.as_cached()
         try:
-            # Fetching all ends the read; an open one would hold up the checkpoints of writers.
-            rows = self._reading.use(lambda db: db.execute(_READ, (key,)).fetchall())
+            # Callers do not wait for a locked database one after the other.
+            with self._reading.lock:
+                if time.monotonic() < self._paused_until:
+                    return None
+                rows = self._read(key)
             reply = decode(key, check_value(self.folder, *rows[0])) if rows else None
         except database.ERRORS as error:
-            self._paused_until = time.monotonic() + _READ_PAUSE
             remedy = "check permissions and other processes that use it"
             self._notices.add("read", f"could not be read ({error}), the LM is called: {remedy}")
         except ValueError as error:
@@ -129,6 +139,14 @@ class Cache:
         if reply is not None:
             self._memory.add(key, reply)
         return reply
+
+    def _read(self, key: str) -> list[tuple[Any, Any]] | None:
+        try:
+            # Fetching all ends the read; an open one would hold up the checkpoints of writers.
+            return self._reading.use(lambda db: db.execute(_READ, (key,)).fetchall())
+        except database.ERRORS:
+            self._paused_until = time.monotonic() + _READ_PAUSE
+            raise
 
 
 class _Notices:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from lmpipe.errors import CassetteError, CassetteMissError, ConfigError
-from lmpipe.foundation.atomic_files import lock_file, write_file
+from lmpipe.foundation.atomic_files import write_file
+from lmpipe.foundation.line_file import LineFile
+from lmpipe.foundation.storing import storing
 from lmpipe.lm.cassettes.file_format import (
     RecordedCall,
     RecordedRequest,
@@ -54,6 +56,7 @@ class Cassette:
 
     Raises:
         CassetteError: if the file is damaged.
+        StorageError: if it cannot be written; `<path>.part` keeps what was recorded before.
         ConfigError: if the mode does not exist.
     """
 
@@ -74,7 +77,7 @@ class Cassette:
         self._fresh: dict[_Key, RecordedCall] = {}
         self._played: dict[_Key, RecordedCall] = {}
         self._unanswered: set[_Key] = set()
-        self._part: IO[bytes] | None = None
+        self._part: LineFile | None = None
         self._closed = False
         if self.recording and self._part_path.is_file():
             self._fresh, self._records.fresh = read_cassette(self._part_path, torn=True)
@@ -117,7 +120,7 @@ class Cassette:
         raise self._miss(explain_miss(recorded, calls, path=self.path, remedy=self._remedy))
 
     def put(self, key: str, request: Request, reply: Reply) -> None:
-        """Record the reply to a request, or raise a CassetteError if it cannot be written."""
+        """Record the reply to a request, or raise a StorageError if it cannot be written."""
         call = RecordedCall(RecordedRequest.of(request), reply)
         call_key = call.request.key
         with self._lock:
@@ -175,13 +178,18 @@ class Cassette:
             records = list(self._records.result(played_only=self.mode == "rewrite"))
             data = dump_calls(calls, records)
             any_recorded = bool(calls or records)
-            if any_recorded and not (self.path.is_file() and self.path.read_bytes() == data):
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                write_file(self.path, data)
-            elif not any_recorded:
-                self.path.unlink(missing_ok=True)
-            self._part_path.unlink(missing_ok=True)
-            self._close_part()
+            try:
+                with storing(self.path):
+                    if any_recorded and not (
+                        self.path.is_file() and self.path.read_bytes() == data
+                    ):
+                        self.path.parent.mkdir(parents=True, exist_ok=True)
+                        write_file(self.path, data)
+                    elif not any_recorded:
+                        self.path.unlink(missing_ok=True)
+                    self._part_path.unlink(missing_ok=True)
+            finally:
+                self._close_part()
 
     def abandon(self) -> None:
         """Keep the file as it is, and the new calls in `<path>.part` for the next recording."""
@@ -238,21 +246,21 @@ class Cassette:
     def _append(self, line: bytes) -> None:
         if self._part is None:
             self._part = self._open_part()
-        self._part.write(line + b"\n")
-        self._part.flush()
+        self._part.append(line)
 
-    def _open_part(self) -> IO[bytes]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._part_path.open("a+b")
-        if not lock_file(part):
+    def _open_part(self) -> LineFile:
+        with storing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = LineFile(self._part_path)
+        try:
+            if not part.lock():
+                raise CassetteError(f"{self.path} is already being recorded by another process")
+            part.drop_torn_line()
+            if part.empty:
+                part.append(dump_calls([]).rstrip())
+        except BaseException:
             part.close()
-            raise CassetteError(f"{self.path} is already being recorded by another process")
-        # The last line of a recording that was killed may be torn.
-        part.seek(0)
-        whole = part.read().rfind(b"\n") + 1
-        part.truncate(whole)
-        if not whole:
-            part.write(dump_calls([]))
+            raise
         return part
 
     def _close_part(self) -> None:

@@ -31,10 +31,11 @@ class LayeredStore:
         return reply
 
     def put(self, key: str, request: Request, reply: Reply) -> None:
-        """Record the reply to a request and add it to the other store."""
-        self._cassette.put(key, request, reply)
+        """Add the reply to a request to the other store, and record it."""
+        # In this order, so that a reply that was paid for is kept if it cannot be recorded.
         if self._beneath is not None:
             self._beneath.put(key, request, reply)
+        self._cassette.put(key, request, reply)
 
     def get_record(self, kind: str, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return a record of the cassette; see `Cassette.get_record`."""

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from lmpipe.errors import ConfigError
+from lmpipe.foundation.termination import Terminated
 from lmpipe.lm.concurrency.mailbox import RemoteTask, get_mailbox
 
 P = ParamSpec("P")
@@ -134,7 +135,7 @@ def submit(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the loop and wait for its result.
 
-    Ctrl-C cancels the coroutine and waits until it has cleaned up.
+    Ctrl-C, or `Terminated`, cancels the coroutine and waits until it has cleaned up.
     """
     if on_loop():
         coroutine.close()  # prevents the warning that it was never awaited
@@ -143,7 +144,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         cancellation = _cancellation.get()
         return wait.wait() if cancellation is None else cancellation.wait(wait)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         wait.cancel()
         # Errors during the cleanup do not matter: the user wants to stop.
         with contextlib.suppress(Exception, asyncio.CancelledError):

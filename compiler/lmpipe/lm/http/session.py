@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDict
 from yarl import URL
 
+from lmpipe.foundation.redaction import redact, secrets_in_url
 from lmpipe.lm.http.address import Address
 from lmpipe.lm.http.errors import (
     CertificateError,
@@ -38,6 +39,7 @@ KEEP_ALIVE = 4.0
 
 _FAILURES = (aiohttp.ClientError, TimeoutError)
 _SHOWN = 200  # characters of what a server sent
+_NOT_SECRET = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class Session:
@@ -61,6 +63,9 @@ class Session:
             asks_proxy["Proxy-Authorization"] = proxy.credentials
         # A session's headers are cheaper than a request's, but aiohttp sends them to a proxy too.
         self._headers = None if proxy is None else all_headers
+        # A server may repeat them in what it sends.
+        self._secrets = [value for name, value in headers.items() if name not in _NOT_SECRET]
+        self._secrets += secrets_in_url(address.query)
         self._urls: dict[str, URL] = {}
         self._unread: set[aiohttp.ClientResponse] = set()
         self._http = aiohttp.ClientSession(
@@ -184,7 +189,8 @@ class Session:
             case aiohttp.InvalidURL():
                 return ConnectError(f"{self._address.host} is not a host name or an IP address")
             case aiohttp.ClientResponseError():
-                return ProtocolError(f"it sent an invalid HTTP response: {error.message[:_SHOWN]}")
+                message = redact(error.message, self._secrets)[:_SHOWN]
+                return ProtocolError(f"it sent an invalid HTTP response: {message}")
             case aiohttp.ClientPayloadError() if isinstance(cause, ContentEncodingError):
                 return ProtocolError("it sent a compressed body that cannot be decompressed")
             case aiohttp.ClientPayloadError():

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
+from lmpipe.foundation.redaction import is_secret_name, redact
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.embedding import texts_of, vector_replies
@@ -18,6 +19,8 @@ from lmpipe.lm.providers.openai_body import json_schema_format
 from lmpipe.lm.request import Finish, Reply, Request
 from lmpipe.lm.traffic.retry import parse_retry_after
 from lmpipe.state.usage import Usage
+
+_SHORTEST_KEY = 8  # characters; a shorter variable, such as `1`, is a switch
 
 _UNAVAILABLE = (
     "RateLimitError",
@@ -87,7 +90,7 @@ class LiteLLMProvider:
             mapped = _map_error(self._litellm, lm, error)
             if mapped is None:
                 raise
-            raise mapped from _without_key(error, lm.api_key)
+            raise mapped from _without_secrets(error, lm)
 
     async def aclose(self) -> None:
         """Do nothing: litellm shares its connections and closes them at exit."""
@@ -208,7 +211,7 @@ def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | None:
     if not isinstance(error, tuple(known.values())):
         return None
     status = getattr(error, "status_code", None)
-    message = f"{lm.model} through litellm: {_message(error, lm.api_key)}"
+    message = f"{lm.model} through litellm: {_message(error, lm)}"
     unavailable = tuple(known[name] for name in _UNAVAILABLE if name in known)
     retryable = isinstance(status, int) and (status in (408, 409, 429) or status >= 500)
     if retryable or isinstance(error, unavailable):
@@ -233,11 +236,13 @@ def _retry_after(error: Exception) -> float | None:
     return None
 
 
-def _message(error: Exception, key: str | None) -> str:
-    text = str(error)
-    return (text.replace(key, "[api key]") if key else text)[:500]
+def _message(error: Exception, lm: LM) -> str:
+    # litellm also takes keys from the environment.
+    named = (value for name, value in os.environ.items() if is_secret_name(name))
+    keys = (value for value in named if len(value) >= _SHORTEST_KEY)
+    return redact(str(error), (*lm.secrets, *keys))[:500]
 
 
-def _without_key(error: Exception, key: str | None) -> Exception | None:
-    """The error, to be shown as the cause in a traceback, unless it contains the key."""
-    return None if key and key in str(error) else error
+def _without_secrets(error: Exception, lm: LM) -> Exception | None:
+    """The error, to be shown as the cause in a traceback, unless it contains a secret."""
+    return error if _message(error, lm) == str(error)[:500] else None

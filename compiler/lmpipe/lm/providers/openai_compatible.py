@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 
 from lmpipe.errors import ConfigError, LMRequestError
+from lmpipe.foundation.redaction import public_url
 from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import HttpError, UrlError
-from lmpipe.lm.lm import LM, Structured, without_password
+from lmpipe.lm.lm import LM, Structured
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.embedding import read_embeddings, texts_of
 from lmpipe.lm.providers.openai_body import request_body, takes
@@ -60,7 +61,7 @@ class OpenAICompatibleProvider:
             self._http = HttpClient(self._url, headers=headers, tls=lm.tls)
         except UrlError:  # its cause may contain the password
             raise ConfigError(
-                f"LM({lm.model!r}): base_url is {without_password(self._url)!r}, which is not a "
+                f"LM({lm.model!r}): base_url is {public_url(self._url)!r}, which is not a "
                 'valid URL: expected an address such as "http://127.0.0.1:8000/v1"'
             ) from None
         except ConfigError as error:

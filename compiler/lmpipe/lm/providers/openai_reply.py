@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
 from lmpipe.errors import LMError, LMRequestError, LMUnavailableError
+from lmpipe.foundation.redaction import public_url, redact, secrets_in_url
 from lmpipe.lm.http.client import CONNECT_TIMEOUT
 from lmpipe.lm.http.errors import (
     CertificateError,
@@ -19,14 +19,13 @@ from lmpipe.lm.http.errors import (
     ResponseTimeoutError,
     TooLargeError,
 )
-from lmpipe.lm.lm import LM, without_password
+from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.request import Finish, Reply
 from lmpipe.lm.traffic.retry import parse_retry_after
 from lmpipe.state.usage import Usage
 
 _FINISHES: Mapping[Any, Finish] = {"stop": "stop", "length": "length"}
-_SHORTEST_SECRET = 4  # characters; shorter ones are not secret, and occur in common words
 _EXCERPT = 500  # characters
 _SEARCHED = 2**16  # bytes of an answer that an excerpt is made from
 
@@ -40,23 +39,22 @@ class Server:
     secrets: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.model} at {without_password(self.url)}"
+        return f"{self.model} at {public_url(self.url, self.secrets)}"
 
     def excerpt(self, text: bytes) -> str:
         """The beginning of what the server sent, without secrets."""
-        shown = text[:_SEARCHED].decode("utf-8", "replace")
-        for secret in self.secrets:
-            shown = shown.replace(secret, "[secret]")
+        shown = self.redact(text[:_SEARCHED].decode("utf-8", "replace"))
         # Cut after secrets are replaced, so that no part of one is left at the end.
         return shown[:_EXCERPT].strip() or "(nothing)"
+
+    def redact(self, text: str) -> str:
+        """Replace the secrets in a text."""
+        return redact(text, (*self.secrets, *secrets_in_url(self.url)))
 
 
 def server_of(lm: LM, url: str, key: str) -> Server:
     """Describe an LM's server, with the secrets that are sent to it."""
-    secrets = (key, urlsplit(url).password or "", *lm.headers.values())
-    return Server(
-        lm.model, url, tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
-    )
+    return Server(lm.model, url, (key, *lm.secrets))
 
 
 def read_replies(server: Server, body: bytes, seconds: float) -> list[Reply]:
@@ -168,7 +166,7 @@ def status_error(server: Server, status: int, headers: Mapping[str, str], body: 
             f"{message}. If this lasts, {advice}", status=status, retry_after=wait
         )
     if 300 <= status < 400:
-        target = headers.get("Location", "")
+        target = public_url(server.redact(headers.get("Location", "")))
         message = f"{server} redirects to {target}, which is not followed: set base_url to it"
         return LMRequestError(message, status=status)
     advice = {
@@ -197,7 +195,7 @@ def connection_error(server: Server, error: HttpError, timeout: float) -> LMErro
     elif isinstance(error, ConnectError):
         what = f"cannot be reached ({error})"
     else:
-        what = f"did not send a whole answer ({error or type(error).__name__})"
+        what = f"did not send a whole answer ({server.redact(str(error)) or type(error).__name__})"
     return LMUnavailableError(
         f"{server} {what}: check that it is running and that base_url is right"
     )

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import ceil, inf
 
-from lmpipe.lm.lm import without_password
+from lmpipe.foundation.redaction import public_url
 from lmpipe.lm.providers.base import Provider
 from lmpipe.lm.request import Request
 from lmpipe.lm.traffic.throttle import Throttle
@@ -159,7 +159,7 @@ class Replicas:
 
 def _rendezvous(prefix: bytes, replicas: Sequence[Replica]) -> list[Replica]:
     def rank(replica: Replica) -> bytes:
-        address = (without_password(replica.address) or "").encode()
+        address = public_url(replica.address).encode()
         return hashlib.blake2b(prefix + address, digest_size=16).digest()
 
     return sorted(replicas, key=rank)

@@ -1,0 +1,281 @@
+"""Keep secrets out of what is stored, shown or logged: by their names, and by their values."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Any, overload
+from urllib.parse import quote, unquote, unquote_plus
+
+import orjson
+
+HIDDEN = "[secret]"
+
+# Shorter texts are not secret, and occur in common words.
+_SHORTEST = 4
+# A shorter text may be part of an address by chance.
+_SHORTEST_IN_ADDRESS = 8
+
+# Parameters with these names are left out whatever their values are.
+_ALWAYS = re.compile(
+    r"(^|_)(api_?key|secret|password|credentials?|headers?|authorization|"
+    r"(access|auth|ad|bearer|session|security)_token)(_|$)",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_SECRET_WORDS = frozenset(
+    [
+        "secret",
+        "secrets",
+        "password",
+        "passwd",
+        "passphrase",
+        "pwd",
+        "credential",
+        "credentials",
+        "authorization",
+        "auth",
+        "bearer",
+        "apikey",
+        "cookie",
+        "jwt",
+    ]
+)
+# A token is a secret, unless it is one of a tokenizer.
+_TOKENIZER_WORDS = frozenset(
+    [
+        "bos",
+        "eos",
+        "pad",
+        "unk",
+        "sep",
+        "cls",
+        "mask",
+        "stop",
+        "start",
+        "begin",
+        "end",
+        "first",
+        "last",
+        "next",
+        "prev",
+        "max",
+        "min",
+        "num",
+        "per",
+        "image",
+        "video",
+        "audio",
+        "special",
+        "think",
+        "thinking",
+        "reasoning",
+        "tool",
+        "decoder",
+        "forced",
+        "suppress",
+        "prompt",
+        "completion",
+        "input",
+        "output",
+    ]
+)
+# A key is something else as often, such as OpenAI's prompt_cache_key.
+_KEY_OWNERS = frozenset(
+    [
+        "x",
+        "api",
+        "access",
+        "secret",
+        "private",
+        "subscription",
+        "auth",
+        "account",
+        "master",
+        "signing",
+        "encryption",
+        "service",
+        "license",
+        "shared",
+        "storage",
+        "ssh",
+        "function",
+        "functions",
+        "client",
+        "admin",
+        "project",
+        "user",
+        "app",
+        "virtual",
+        "proxy",
+        "server",
+        "openai",
+        "azure",
+        "anthropic",
+        "google",
+        "gemini",
+        "mistral",
+        "cohere",
+        "groq",
+        "litellm",
+        "vllm",
+        "hf",
+    ]
+)
+_IN_QUERY = frozenset({"key", "code", "sig", "signature"})
+
+_SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*:/{1,2}|//", re.IGNORECASE)
+_HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.%]*\]|[^\s:@\[\]]*)(:\d*)?", re.IGNORECASE)
+_LOOKS_LIKE_HOST = re.compile(
+    r"(localhost|\d+(\.\d+){3}|[\w-]+(\.[\w-]+)*\.[a-z]{2,}|\[[0-9a-f:.]+\])(:\d+)?|[\w.-]+:\d+",
+    re.IGNORECASE,
+)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a parameter, header or variable of this name carries a secret.
+
+    `x-api-key`, `authToken` and `HF_TOKEN` do; `max_tokens`, `eos_token` and `cache_key` do not.
+    """
+    words = [word.lower() for word in _WORD.findall(name)]
+    if _ALWAYS.search(name) or not _SECRET_WORDS.isdisjoint(words) or words in (["key"], ["pass"]):
+        return True
+    if words[-1:] == ["token"]:
+        return len(words) == 1 or words[-2] not in _TOKENIZER_WORDS
+    owners = pairwise(words)
+    return any(word == "key" and owner in _KEY_OWNERS for owner, word in owners)
+
+
+def without_secrets(value: Any, secrets: Iterable[str] = ()) -> Any:
+    """Return a JSON value without parameters that carry secrets, for keys and files.
+
+    Args:
+        value: the value.
+        secrets: texts that are secret wherever they are.
+    """
+    known = [text for text in secrets if len(text) >= _SHORTEST_IN_ADDRESS]
+    return _without(value, known)
+
+
+def _without(value: Any, secrets: list[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without(v, secrets) for k, v in value.items() if not _is_secret(str(k), v)}
+    if isinstance(value, list | tuple):
+        return [_without(item, secrets) for item in value]
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, HIDDEN)
+    return value
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    # A schema may describe a field called `key`: only a text under such a name is a secret.
+    return bool(_ALWAYS.search(name)) or (isinstance(value, str) and is_secret_name(name))
+
+
+@overload
+def public_url(url: str, secrets: Iterable[str] = ()) -> str: ...
+@overload
+def public_url(url: None, secrets: Iterable[str] = ()) -> None: ...
+def public_url(url: str | None, secrets: Iterable[str] = ()) -> str | None:
+    """Return a URL without user, password and secret parameters; all others stay as they are.
+
+    It need not be valid: what is hidden are also passwords with a raw slash, and those in an
+    address without a scheme.
+
+    Args:
+        url: the URL.
+        secrets: texts that are secret wherever they are.
+    """
+    if url is None:
+        return None
+    scheme, credentials, rest = _split(url)
+    if credentials:
+        rest = rest[len(credentials) + 1 :]
+    known = [text for text in secrets if len(text) >= _SHORTEST_IN_ADDRESS]
+    before, hash_mark, fragment = rest.partition("#")
+    path, question_mark, query = before.partition("?")
+    shown = scheme + path + _public_query(question_mark + query, known)
+    shown += _public_query(hash_mark + fragment, known)
+    for secret in known:
+        shown = shown.replace(secret, HIDDEN)
+    return shown
+
+
+def secrets_in_url(url: str) -> tuple[str, ...]:
+    """Return the secrets of a URL: its password, its credentials and its secret parameters."""
+    _, credentials, rest = _split(url)
+    found = []
+    if credentials:
+        user, _, password = credentials.partition(":")
+        plain = f"{unquote(user)}:{unquote(password)}"
+        found += [credentials, plain, password or user]
+    for part in re.split(r"[?&;#]", rest)[1:]:
+        name, _, value = part.partition("=")
+        if _in_query(name):
+            found.append(value)
+    return tuple(filter(None, found))
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Replace secrets in a text, also where they are quoted, escaped or in base64."""
+    spelled = {spelling for secret in secrets for spelling in _spellings(secret)}
+    # The longest first, so that no rest of one is left where it contains another.
+    for spelling in sorted(spelled, key=len, reverse=True):
+        text = text.replace(spelling, HIDDEN)
+    return text
+
+
+def _spellings(secret: str) -> set[str]:
+    texts = {secret, unquote(secret), secret.partition(" ")[2]}  # without `Bearer`
+    spelled = set()
+    for text in texts:
+        if len(text) < _SHORTEST:
+            continue
+        data = text.encode(errors="replace")
+        spelled |= {text, quote(text, safe=""), quote(text), html.escape(text)}
+        spelled |= {orjson.dumps(text.encode(errors="replace").decode()).decode()[1:-1]}
+        spelled |= {
+            encode(data).decode().rstrip("=")
+            for encode in (base64.b64encode, base64.urlsafe_b64encode)
+        }
+    return {text for text in spelled if len(text) >= _SHORTEST}
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """Split a URL into its scheme, its credentials, and all after the scheme."""
+    scheme = match[0] if (match := _SCHEME.match(url)) else ""
+    rest = url[len(scheme) :]
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    path = re.split(r"[?#]", rest, maxsplit=1)[0]
+    end = authority.rfind("@")
+    if end < 0 and "@" in rest and not _HOST_AND_PORT.fullmatch(authority):
+        end = rest.rfind("@")
+    elif ":" in authority or end >= 0:
+        # A password with a raw slash, unless it is an address such as host:8000/models/name@v1.
+        last = path.rfind("@")
+        if last > end and _LOOKS_LIKE_HOST.fullmatch(path[last + 1 :].partition("/")[0]):
+            end = last
+    return scheme, rest[:end] if end >= 0 else "", rest
+
+
+def _public_query(query: str, secrets: list[str]) -> str:
+    """Leave secret parameters out of `?a=1&b=2` or `#a=1`."""
+    parts = query[1:].split("&")
+    kept = [part for part in parts if not _carries_secret(part, secrets)]
+    if len(kept) == len(parts):
+        return query
+    return query[:1] + "&".join(kept) if kept else ""
+
+
+def _carries_secret(part: str, secrets: list[str]) -> bool:
+    name, equals, value = part.partition("=")
+    return bool(equals) and (_in_query(name) or unquote_plus(value) in secrets)
+
+
+def _in_query(name: str) -> bool:
+    name = unquote_plus(name)
+    return name.lower() in _IN_QUERY or is_secret_name(name)
