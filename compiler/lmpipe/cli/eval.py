@@ -98,7 +98,9 @@ def _check_data(opened: OpenTarget, split: Split, prepared: PreparedRecipe) -> N
 
     if opened.artifact is None:
         return
-    then = opened.artifact.manifest["data"][split.value]
+    then = opened.artifact.manifest["data"].get(split.value)
+    if then is None:
+        return
     now = prepared.identity["data"][split.value]
     if then != now:
         raise DataError(
@@ -156,7 +158,7 @@ def _compare(
         for name, same in {
             "LM": opened.has_compiled_lm,
             "metric": manifest["metric"] == identity["metric"],
-            "program": manifest["program"]["source"] == identity["program"]["source"],
+            "program": manifest["program"].get("source") == identity["program"]["source"],
         }.items()
         if not same
     ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmpipe.cli.options import Json
+
+if TYPE_CHECKING:
+    from lmpipe.report.records import Manifest
 
 
 def command(
@@ -39,28 +41,30 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
     """Summarize the manifests in a folder, oldest first; damaged ones have the status `damaged`."""
     from lmpipe.compiling.run_folder import MANIFEST, read_manifest
     from lmpipe.errors import ArtifactError
+    from lmpipe.report.run_files import parse_manifest
 
     found = []
-    for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
+    for file in sorted(folder.glob(f"*/{MANIFEST}")):
         try:
-            found.append(_entry(manifest.parent, read_manifest(manifest.parent)))
+            manifest = parse_manifest(read_manifest(file.parent), file.parent)
         except ArtifactError:
-            found.append(_entry(manifest.parent, {"status": "damaged"}))
+            found.append(_entry(file.parent, None))
+        else:
+            found.append(_entry(file.parent, manifest))
     return sorted(found, key=lambda run: (run["started"], run["folder"]))
 
 
-def _entry(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    test = manifest.get("test")
-    total = manifest.get("spend", {}).get("total", {})
+def _entry(folder: Path, manifest: Manifest | None) -> dict[str, Any]:
+    test = manifest and manifest.test
     return {
         "folder": str(folder),
-        "started": str(manifest.get("started", "")),
-        "program": str(manifest.get("program", {}).get("name", "")),
-        "status": str(manifest.get("status", "")),
-        "optimizer": str(manifest.get("optimizer", {}).get("name", "")),
-        "baseline": test["scores"][test["baseline"]]["score"] if test else None,
-        "compiled": test["scores"]["compiled"]["score"] if test else None,
-        "difference": test["difference"] if test else None,
-        "interval": test["interval"] if test else None,
-        "calls": total.get("calls"),
+        "started": manifest.started if manifest else "",
+        "program": manifest.program.name if manifest else "",
+        "status": manifest.status if manifest else "damaged",
+        "optimizer": manifest.optimizer.name if manifest else "",
+        "baseline": test.scores[test.baseline].score if test else None,
+        "compiled": test.scores["compiled"].score if test else None,
+        "difference": test.difference if test else None,
+        "interval": list(test.interval) if test else None,
+        "calls": manifest.spend.total.calls if manifest and manifest.spend else None,
     }

@@ -47,7 +47,7 @@ def command(where: TargetOptions) -> None:
         bound = open_target(where, Overrides()).program
     manifest = parse_manifest(artifact.manifest, artifact.path)
     _show_scores(console, manifest)
-    signatures = artifact.manifest["program"]["signatures"]
+    signatures = artifact.manifest["program"].get("signatures", {})
     trainings = {path: weights.training for path, weights in manifest.weights.items()}
     _show(console, artifact.state, signatures, bound, trainings)
 

@@ -22,6 +22,7 @@ from lmpipe.errors import RecipeError
 from lmpipe.foundation.printable import printable
 from lmpipe.lm.cassettes.layered_store import LayeredStore
 from lmpipe.modules.module import Module
+from lmpipe.report.run_files import parse_manifest
 from lmpipe.settings import configured_lm, current_settings, make_runtime, using
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def open_target(options: TargetOptions, changes: Overrides) -> OpenTarget:
         recipe = changes.apply(load_recipe(options.target))
         return OpenTarget(options.target, recipe, recipe.program, None)
     artifact = read_artifact(options.target)
+    parse_manifest(artifact.manifest, artifact.path)  # what follows relies on its fields
     compiled_with = Overrides.from_json(artifact.manifest.get("overrides", {}))
     if options.program is not None:
         # An untrusted folder must not send data or keys to a server of its choice.

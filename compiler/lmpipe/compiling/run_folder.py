@@ -50,6 +50,10 @@ def read_artifact(path: str | Path) -> Artifact:
             f"{folder} holds no finished compile (status: {manifest.get('status')}): run the same "
             "compile command again to resume it"
         )
+    program, overrides = manifest.get("program", {}), manifest.get("overrides", {})
+    described = program.get("signatures", {}) if isinstance(program, dict) else None
+    if not isinstance(described, dict) or not isinstance(overrides, dict):
+        raise ArtifactError(f"{folder / MANIFEST} is damaged: it does not describe a program")
     data = (folder / PROGRAM).read_bytes()
     if hashlib.sha256(data).hexdigest() != manifest.get("artifact"):
         raise ArtifactError(

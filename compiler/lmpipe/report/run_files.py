@@ -67,10 +67,11 @@ def recorded_score(folder: Path, manifest: Mapping[str, Any], split: str) -> flo
     if split == "test" and manifest.get("test"):
         return float(manifest["test"]["scores"]["compiled"]["score"])
     if split == "val":
-        number = manifest["best"]["number"]
-        for line in read_lines(folder / "candidates.jsonl"):
-            if line["number"] == number:
-                return float(line["score"])
+        number = manifest["best"]["number"] if manifest.get("best") else None
+        for position, line in enumerate(read_lines(folder / "candidates.jsonl"), start=1):
+            if number is not None and line.get("number") == number:
+                where = f"{folder / 'candidates.jsonl'}:{position}"
+                return _parse(records.Candidate, line, where).score
     return None
 
 

@@ -24,9 +24,9 @@ from lmpipe.lm.cache.writer import Writer
 from lmpipe.lm.request import Reply, Request
 
 _READ = "SELECT mode, value FROM Cache WHERE key = ? AND raw = 1"
-_READ_WAIT = 0.1  # seconds that a call waits for a locked database
-_FORK_WAIT = 1.0  # seconds that a process that forks waits for one
-_READ_PAUSE = 10.0  # seconds after an error in which calls do not read
+_MAX_WAIT = 1.0  # seconds that a call, or a process that forks, waits for a locked database
+# Seconds after an error in which calls do not read; it doubles each time, up to the second.
+_READ_PAUSE, _MAX_READ_PAUSE = 10.0, 320.0
 
 
 class CacheWarning(UserWarning):
@@ -44,8 +44,8 @@ class Cache:
         size_limit: maximum bytes on disk; beyond it the oldest replies are dropped.
         memory: maximum bytes of the most recently used replies, which are kept in memory.
         busy_timeout: seconds that the thread, or `close`, waits for a database that another
-            process holds locked, before it writes replies to a file beside it. A call waits for a
-            tenth of a second at most.
+            process holds locked, before it writes replies to a file beside it. A call waits for
+            one second at most, and the calls after it do not wait.
     """
 
     def __init__(
@@ -105,18 +105,17 @@ class Cache:
         if self._process == os.getpid():
             return
         self._memory.lock = threading.Lock()  # another thread may have held it during the fork
-        report, patience = self._notices.add, self._patience
-        read_wait, write_wait = min(patience, _READ_WAIT), min(patience, _FORK_WAIT)
-        self._reading = Connection(self.folder, timeout=read_wait, create=False, report=report)
-        self._writing = Connection(self.folder, timeout=write_wait, create=True, report=report)
+        report, wait = self._notices.add, min(self._patience, _MAX_WAIT)
+        self._reading = Connection(self.folder, timeout=wait, create=False, report=report)
+        self._writing = Connection(self.folder, timeout=wait, create=True, report=report)
         self._writer = Writer(
             self.folder,
             self._writing,
-            patience=patience,
+            patience=self._patience,
             size_limit=self._size_limit,
             report=report,
         )
-        self._paused_until = 0.0
+        self._paused_until, self._pause = 0.0, _READ_PAUSE
         self._process = os.getpid()
 
     def _find(self, key: str) -> Reply | None:
@@ -143,10 +142,13 @@ class Cache:
     def _read(self, key: str) -> list[tuple[Any, Any]] | None:
         try:
             # Fetching all ends the read; an open one would hold up the checkpoints of writers.
-            return self._reading.use(lambda db: db.execute(_READ, (key,)).fetchall())
+            rows = self._reading.use(lambda db: db.execute(_READ, (key,)).fetchall())
         except database.ERRORS:
-            self._paused_until = time.monotonic() + _READ_PAUSE
+            self._paused_until = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, _MAX_READ_PAUSE)
             raise
+        self._pause = _READ_PAUSE
+        return rows
 
 
 class _Notices:
