@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lmpipe.errors import StorageError
 from lmpipe.foundation.atomic_files import FolderLock, home_folder, open_atomic, write_file
 
 
@@ -59,3 +61,26 @@ def test_the_home_folder_follows_the_environment(
     monkeypatch.delenv("LMPIPE_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert home_folder() == tmp_path / "lmpipe"
+
+
+def test_a_lock_that_is_a_symbolic_link_leaves_its_target_alone(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("precious")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / ".lock").symlink_to(target)
+    with pytest.raises(StorageError, match=r"\.lock cannot be written: .*symbolic link"):
+        FolderLock.take(folder)
+    assert target.read_text() == "precious"
+
+
+def test_a_lock_that_is_a_pipe_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".lock")
+    with pytest.raises(StorageError, match="not a regular file"):
+        FolderLock.take(tmp_path)
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "x"
+    with pytest.raises(StorageError, match=f"{path} cannot be written: No such file"):
+        write_file(path, b"new")

@@ -128,7 +128,7 @@ _KEY_OWNERS = frozenset(
 _IN_QUERY = frozenset({"key", "code", "sig", "signature"})
 
 _SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*:/{1,2}|//", re.IGNORECASE)
-_HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.%]*\]|[^\s:@\[\]]*)(:\d*)?", re.IGNORECASE)
+_HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.%]*\]|[^\s:@\[\]]*)(:\d{0,5})?", re.IGNORECASE)
 _LOOKS_LIKE_HOST = re.compile(
     r"(localhost|\d+(\.\d+){3}|[\w-]+(\.[\w-]+)*\.[a-z]{2,}|\[[0-9a-f:.]+\])(:\d+)?|[\w.-]+:\d+",
     re.IGNORECASE,
@@ -238,10 +238,9 @@ def _spellings(secret: str) -> set[str]:
         data = text.encode(errors="replace")
         spelled |= {text, quote(text, safe=""), quote(text), html.escape(text)}
         spelled |= {orjson.dumps(text.encode(errors="replace").decode()).decode()[1:-1]}
-        spelled |= {
-            encode(data).decode().rstrip("=")
-            for encode in (base64.b64encode, base64.urlsafe_b64encode)
-        }
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            in_base64 = encode(data).decode()
+            spelled |= {in_base64, in_base64.rstrip("=")}
     return {text for text in spelled if len(text) >= _SHORTEST}
 
 
