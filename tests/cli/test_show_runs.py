@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from helpers.fake_server import FakeServer
 
 import lmpipe
@@ -103,6 +105,45 @@ def test_a_damaged_run_is_listed_as_damaged(cli: Cli, compiled: str, folder: Pat
     result = cli("runs")
     assert result.exit_code == 0
     assert "damaged" in result.stdout
+
+
+def test_escape_sequences_in_a_manifest_do_not_reach_the_terminal(
+    cli: Cli, compiled: str, folder: Path
+) -> None:
+    file = folder / compiled / "manifest.json"
+    manifest = json.loads(file.read_text())
+    hostile = "\x1b]0;owned\x07\x1b[31m\x9b2J\rname"
+    for name in ("program", "optimizer"):
+        manifest[name]["name"] = hostile
+    manifest["student"]["model"] = hostile
+    manifest["best"]["name"] = manifest["validation"][0]["name"] = hostile
+    manifest["overfitting"] = {"sentence": hostile}
+    manifest["started"] = hostile
+    file.write_text(json.dumps(manifest))
+    for command in (("show", compiled), ("runs",), ("show", compiled, "--trust")):
+        result = cli(*command)
+        assert result.exit_code == 0, result.stderr
+        assert r"\x1b]0;owned" in result.stdout + result.stderr
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", result.stdout + result.stderr)
+
+
+def test_an_error_that_quotes_a_manifest_has_no_escape_sequences(
+    cli: Cli, compiled: str, folder: Path
+) -> None:
+    (folder / compiled / "manifest.json").write_text('{"format": 1, "status": "\\u001b[31m"}')
+    result = cli("show", compiled)
+    assert result.exit_code == 2
+    assert r"(status: \x1b[31m)" in result.stderr
+
+
+@pytest.mark.parametrize("changes", [{"test": 5}, {"test": {"scores": 1}}, {"spend": []}])
+def test_a_run_whose_manifest_has_other_types_is_listed_as_damaged(
+    cli: Cli, compiled: str, folder: Path, changes: dict[str, Any]
+) -> None:
+    file = folder / compiled / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    (line,) = cli("runs", "--json").stdout.splitlines()
+    assert json.loads(line)["status"] == "damaged"
 
 
 def test_no_runs_yet(cli: Cli, folder: Path) -> None:

@@ -11,6 +11,7 @@ from helpers.world import TwoSteps, answer, recipe, student
 import lmpipe
 from lmpipe.compiling.final_test import is_shown
 from lmpipe.compiling.recipe import prepare
+from lmpipe.errors import StorageError
 from lmpipe.lm.request import Request
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.report.page import write_report
@@ -114,3 +115,42 @@ def test_the_train_score_counts_in_the_budget(tmp_path: Path) -> None:
     lm = student()
     run = lmpipe.compile(recipe(student=lm, budget=Budget(calls=400)), runs=tmp_path)
     assert len(lm.requests) <= run.account.total.calls <= 400
+
+
+def test_a_recipe_with_a_long_name_has_a_folder(tmp_path: Path) -> None:
+    made = lmpipe.compile(recipe(name="long name " * 30), runs=tmp_path)
+    assert made.path.name.split("-")[2:4] == ["long", "name"]
+    assert len(made.path.name) < 120
+    manifest = json.loads((made.path / "manifest.json").read_text())
+    assert manifest["program"]["name"] == "long name " * 30
+
+
+def test_two_long_names_with_the_same_beginning_have_different_folders(tmp_path: Path) -> None:
+    paths = {
+        lmpipe.compile(recipe(name="x" * 300 + end, seed=seed), runs=tmp_path).path
+        for seed, end in enumerate("ab")
+    }
+    assert len(paths) == 2
+
+
+def test_runs_that_cannot_be_written_are_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("in the way")
+    with pytest.raises(StorageError, match=f"{tmp_path / 'runs'} cannot be written"):
+        lmpipe.compile(recipe(), runs=tmp_path / "runs")
+
+
+def test_a_lock_that_is_a_symbolic_link_does_not_empty_its_target(tmp_path: Path) -> None:
+    path = lmpipe.compile(recipe(), runs=tmp_path).path
+    manifest = path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"done"', '"failed"'))
+    target = tmp_path / "precious"
+    target.write_text("precious")
+    (path / ".lock").unlink()
+    (path / ".lock").symlink_to(target)
+    with pytest.raises(StorageError, match="symbolic link, which is not followed: remove it"):
+        lmpipe.compile(recipe(), runs=tmp_path)
+    assert target.read_text() == "precious"
+
+
+def test_a_finished_run_folder_keeps_no_reserve(run: lmpipe.Run) -> None:
+    assert {item.name for item in run.path.iterdir() if item.name.startswith(".")} == {".lock"}

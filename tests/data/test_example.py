@@ -210,3 +210,11 @@ def test_copies_are_equal(duplicate: Any) -> None:
 def test_repr_is_the_expression_that_creates_the_row() -> None:
     row = Example(question="q", answer=1).with_inputs("question")
     assert repr(row) == "Example(question='q', answer=1).with_inputs('question')"
+
+
+def test_a_value_that_is_nested_too_deeply_is_a_data_error() -> None:
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(DataError, match="field 'a' is nested too deeply"):
+        Example(a=deep).fingerprint()

@@ -65,3 +65,15 @@ def test_a_folder_is_rejected(tmp_path: Path) -> None:
 def test_files_have_no_splits(write: Write) -> None:
     with pytest.raises(DataError, match="split='train' is for data sets on the hub"):
         read(write("x.jsonl", '{"question":1}'), split="train")
+
+
+@pytest.mark.parametrize("depth", [300, 900])
+@pytest.mark.parametrize("text", ["[", '{"a":'])
+def test_a_row_that_is_nested_too_deeply_is_refused_where_it_stands(
+    write: Write, depth: int, text: str
+) -> None:
+    close = {"[": "]", "{": "}"}[text[0]]
+    deep = text * depth + "1" + close * depth
+    rows = f'{{"question": 1}}\n{{"question": {deep}}}'
+    with pytest.raises(DataError, match=r"x\.jsonl:2: field 'question' is nested more than 200"):
+        read(write("x.jsonl", rows))

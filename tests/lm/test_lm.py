@@ -73,3 +73,26 @@ def test_invalid_decoding_settings_are_refused(name: str, value: object) -> None
         lmpipe.LM("vllm/m", **{name: value})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=f"{name} must be"):
         lmpipe.LM("vllm/m").with_settings(**{name: value})
+
+
+def test_keys_in_the_query_and_parameters_by_any_usual_name_are_not_in_the_identity() -> None:
+    lm = lmpipe.LM(
+        "openai/m",
+        base_url="https://host/v1?api-version=2&api-key=hush",
+        api_key="sesame-1234",
+        token="hush",
+        auth="hush",
+        passwd="hush",
+        extra_body={"x-api-key": "hush", "note": "for sesame-1234", "top_k": 5},
+    )
+    assert lm.identity()["base_url"] == "https://host/v1?api-version=2"
+    assert lm.identity()["params"] == {"extra_body": {"note": "for [secret]", "top_k": 5}}
+    assert "hush" not in repr(lm)
+
+
+def test_the_identity_of_an_lm_without_secrets_keeps_its_address_and_parameters() -> None:
+    schema = {"json_schema": {"schema": {"properties": {"key": {"type": "string"}}}}}
+    url = "http://host:8000/models/name@v1?api-version=2"
+    lm = lmpipe.LM("openai/m", base_url=url, response_format=schema, prompt_cache_key="a")
+    assert lm.identity()["base_url"] == url
+    assert lm.identity()["params"] == {"response_format": schema, "prompt_cache_key": "a"}

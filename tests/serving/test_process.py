@@ -182,6 +182,23 @@ async def test_a_secret_is_removed_from_the_log_even_across_writes(tmp_path: Pat
     assert (tmp_path / "log").read_bytes() == b"key *** and more\r***"
 
 
+async def test_only_this_user_can_read_the_log_and_it_keeps_no_secret_of_the_environment(
+    tmp_path: Path,
+) -> None:
+    secrets = {"HF_TOKEN": "hf_sesame-open", "VLLM_API_KEY": "key", "OTHER_API_KEY": "abracadabra"}
+    code = "import os; print(*map(os.environ.get, 'HF_TOKEN VLLM_API_KEY OTHER_API_KEY A'.split()))"
+    process = GuardedProcess(
+        [sys.executable, "-c", code],
+        environment={**os.environ, **secrets, "A": "1", "SOME_TOKEN": "1"},
+        log=tmp_path / "log",
+    )
+    while process.running:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await process.stop()
+    assert (tmp_path / "log").read_text() == "*** *** *** 1\n"
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
 async def test_a_log_that_cannot_be_written_does_not_stop_the_process(tmp_path: Path) -> None:
     process = GuardedProcess(
         [sys.executable, "-c", "raise SystemExit(7)"],

@@ -76,6 +76,21 @@ def test_the_environment_drops_the_callers_python_variables() -> None:
     }
 
 
+def test_the_server_gets_no_keys_of_other_services() -> None:
+    secret = {"OPENAI_API_KEY": "s", "GITHUB_TOKEN": "s", "AWS_SECRET_ACCESS_KEY": "s"}
+    base = {"HF_TOKEN": "hf", **secret}
+    assert ServerSpec(model="m").environment(base) == {"HF_TOKEN": "hf", "PYTHONUNBUFFERED": "1"}
+    stored = ServerSpec(model="s3://bucket/m", env={"OPENAI_API_KEY": "given"}).environment(base)
+    assert stored["AWS_SECRET_ACCESS_KEY"] == "s"
+    assert stored["OPENAI_API_KEY"] == "given"
+
+
+def test_a_token_on_the_command_line_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--hf-token cannot be in args") as refused:
+        ServerSpec(model="m", args=("--hf-token=hf_1234",))
+    assert "hf_1234" not in str(refused.value)
+
+
 def test_without_adapter_limits_adapters_are_disabled() -> None:
     spec = ServerSpec(model="m")
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in spec.environment({})

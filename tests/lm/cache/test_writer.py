@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from helpers.reply_cache import (
     stored_keys,
 )
 
+from lmpipe.lm.cache import upkeep
 from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.request import Reply
 
@@ -117,7 +120,7 @@ def test_a_locked_database_costs_one_warning(folder: Path) -> None:
     cache = Cache(folder, busy_timeout=0.0)
     cache.put("second", REQUEST, REPLY)
     cache.flush()
-    with locked(folder), one_warning("could not be written"):
+    with locked(folder), one_warning("another process holds it locked.*lmpipe cache import"):
         for key in ("third", "fourth"):
             cache.put(key, REQUEST, REPLY)
             cache.flush()
@@ -126,6 +129,8 @@ def test_a_locked_database_costs_one_warning(folder: Path) -> None:
     assert [cache.get(key) for key in ("third", "fifth")] == [REPLY.as_cached()] * 2
     cache.close()
     assert stored_keys(folder) == ["fifth", "first", "second"]
+    assert import_kept(folder) == (2, 0)
+    assert stored_keys(folder) == ["fifth", "first", "fourth", "second", "third"]
 
 
 def test_a_locked_database_holds_up_no_call(folder: Path) -> None:
@@ -141,14 +146,47 @@ def test_a_locked_database_holds_up_no_call(folder: Path) -> None:
     assert len(stored_keys(folder)) == 10_001
 
 
-def test_closing_waits_for_a_locked_database_for_a_limited_time(folder: Path) -> None:
+def test_closing_waits_for_a_locked_database_for_a_limited_time_and_loses_nothing(
+    folder: Path,
+) -> None:
     cache = Cache(folder, busy_timeout=0.1)
     with locked(folder), one_warning("could not be written"):
-        for number in range(10_000):
+        for number in range(4096):
             cache.put(str(number), REQUEST, REPLY)
         began = time.monotonic()
         cache.close()
         assert time.monotonic() - began < 30
+    assert import_kept(folder) == (4096, 0)
+    assert read(folder, "4095") == REPLY.as_cached()
+
+
+def test_a_file_beside_a_locked_database_that_cannot_be_written_costs_one_warning(
+    folder: Path,
+) -> None:
+    cache = Cache(folder, busy_timeout=0.0)
+    (folder / f"unsaved-{os.getpid()}.jsonl").mkdir()
+    with locked(folder), one_warning("so later processes will call the LM again"):
+        cache.put(KEY, REQUEST, REPLY)
+        cache.close()
+
+
+def test_threads_do_not_wait_for_a_locked_database_one_after_the_other(folder: Path) -> None:
+    # Without a write-ahead log, a lock also keeps readers out.
+    execute(folder, "PRAGMA journal_mode = DELETE")
+    cache = Cache(folder)
+    with locked(folder), one_warning("could not be read"):
+        began = time.monotonic()
+        with ThreadPoolExecutor(100) as threads:
+            assert list(threads.map(cache.get, map(str, range(100)))) == [None] * 100
+        assert time.monotonic() - began < 30
+        cache.get("another")
+    cache.close()
+
+
+def import_kept(folder: Path) -> tuple[int, int]:
+    """Import the replies that were kept beside a locked database."""
+    (kept,) = folder.glob("unsaved-*.jsonl")
+    return upkeep.import_(folder, lambda: kept.read_bytes().splitlines(), name=kept.name)
 
 
 def test_what_waits_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lmpipe.errors import CassetteError, CassetteMissError, ConfigError
+from lmpipe.errors import CassetteError, CassetteMissError, ConfigError, StorageError
 from lmpipe.lm.cassettes.cassette import MODES, Cassette, Mode
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
@@ -274,3 +274,23 @@ def test_a_reply_that_is_not_unicode_is_refused(path: Path) -> None:
         with pytest.raises(CassetteError, match="cannot be recorded"):
             cassette.put("", asking("a"), Reply("\ud800"))
         cassette.abandon()
+
+
+def test_a_recording_does_not_follow_a_symbolic_link_in_place_of_its_part(
+    path: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    target.write_text("precious")
+    path.parent.mkdir()
+    path.with_name("one.jsonl.part").symlink_to(target)
+    cassette = Cassette(path, mode="rewrite")
+    with pytest.raises(StorageError, match=r"one\.jsonl\.part cannot be written: .*symbolic link"):
+        use(cassette, "a")
+    assert target.read_text() == "precious"
+
+
+def test_a_cassette_whose_folder_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    cassette = Cassette(tmp_path / "file" / "one.jsonl", mode="all")
+    with pytest.raises(StorageError, match=r"file/one\.jsonl cannot be written"):
+        use(cassette, "a")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmpipe.errors import CassetteError, CassetteMissError
+from lmpipe.errors import CassetteError, CassetteMissError, StorageError
 from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.cassettes.layered_store import LayeredStore
@@ -87,3 +87,16 @@ def test_a_replay_never_uses_the_cache(path: Path) -> None:
     assert found is not None
     with pytest.raises(CassetteMissError):
         store.get("", asking("c"))
+
+
+def test_a_reply_that_cannot_be_recorded_is_kept_beneath(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    beneath = Cache(tmp_path / "cache")
+    store = LayeredStore(Cassette(tmp_path / "file" / "one.jsonl", mode="rewrite"), beneath)
+    request = asking("hi")
+    with pytest.raises(StorageError):
+        store.put(request.key(), request, Reply("paid for"))
+    kept = beneath.get(request.key())
+    store.close()
+    assert kept is not None
+    assert kept.text == "paid for"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import socket
@@ -25,6 +26,7 @@ from lmpipe.lm.providers.openai_compatible import (
     OpenAICompatibleProvider,
     StructuredOutputsWarning,
 )
+from lmpipe.lm.providers.openai_reply import server_of, status_error
 from lmpipe.lm.request import Reply, Request
 from lmpipe.state.usage import Usage
 
@@ -552,3 +554,22 @@ def test_a_header_that_would_break_the_request_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match=r"LM\('vllm/m'\): the header 'X-Token'") as caught:
         OpenAICompatibleProvider(lm)
     assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_redirect_does_not_show_the_key_that_the_server_repeats_in_it() -> None:
+    lm = LM("vllm/m", base_url="http://x/v1?key=query-secret", api_key="sk-secret/1")
+    server = server_of(lm, str(lm.base_url), str(lm.api_key))
+    target = "https://other/v1?u=sk-secret%2F1&key=query-secret&token=t0ken"
+    error = status_error(server, 302, {"Location": target}, b"")
+    assert str(error) == (
+        "vllm/m at http://x/v1 redirects to https://other/v1?u=[secret], which is not followed: "
+        "set base_url to it"
+    )
+
+
+def test_an_error_does_not_show_credentials_that_the_server_repeats_in_base64() -> None:
+    lm = LM("vllm/m", base_url="http://user:pass-word@x/v1", headers={"X-Token": "Bearer hdr-1"})
+    server = server_of(lm, str(lm.base_url), "")
+    basic = base64.b64encode(b"user:pass-word").decode()
+    error = status_error(server, 401, {}, f'{{"error": "no {basic}, no hdr-1"}}'.encode())
+    assert str(error).startswith("vllm/m at http://x/v1 answered 401: no [secret], no [secret].")

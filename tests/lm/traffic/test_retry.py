@@ -191,3 +191,17 @@ def test_retry_after_headers(header: str | None, seconds: float | None) -> None:
 def test_any_header_is_read_or_ignored(header: str) -> None:
     seconds = parse_retry_after(header, now=NOW)
     assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Sun, 99999999999999999999 Nov 2020 12:00:00 GMT",
+        "Sun, 01 Nov 99999999999999999999 12:00:00 GMT",
+        "Sun, 01 Nov 2020 12:00:00 +99999999999999999999",
+        "Mon, 99 Foo 9999 99:99:99",
+        "Sun, 31 Feb 2020 12:00:00 GMT",
+    ],
+)
+def test_a_retry_after_with_an_absurd_date_is_unusable(header: str) -> None:
+    assert parse_retry_after(header, now=NOW) is None
