@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, overload
 from urllib.parse import quote, unquote, unquote_plus
@@ -166,9 +166,31 @@ def _without(value: Any, secrets: list[str]) -> Any:
     if isinstance(value, list | tuple):
         return [_without(item, secrets) for item in value]
     if isinstance(value, str):
+        if _SCHEME.match(value) and not re.search(r"\s", value):
+            value = public_url(value)
         for secret in secrets:
             value = value.replace(secret, HIDDEN)
     return value
+
+
+def secrets_in(value: Any) -> Iterator[str]:
+    """Yield the texts that `without_secrets` leaves out of a JSON value because of their names."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _texts(item) if _is_secret(str(name), item) else secrets_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from secrets_in(item)
+    elif isinstance(value, str) and _SCHEME.match(value):
+        yield from secrets_in_url(value)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
 
 
 def _is_secret(name: str, value: Any) -> bool:

@@ -11,8 +11,8 @@ from lmpipe.errors import ConfigError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_choice, check_fields, check_number
 from lmpipe.foundation.redaction import (
-    is_secret_name,
     public_url,
+    secrets_in,
     secrets_in_url,
     without_secrets,
 )
@@ -202,11 +202,10 @@ class LM:
     def secrets(self) -> tuple[str, ...]:
         """The texts that must not be shown: its key, headers, and those in URLs and parameters."""
         urls = (self.base_url or "", *self.replicas)
-        named = (value for name, value in self.params.items() if is_secret_name(name))
         found = (
             *(self.api_key or "", *self.headers.values()),
             *(secret for url in urls for secret in secrets_in_url(url)),
-            *(value for value in named if isinstance(value, str)),
+            *secrets_in(self.params),
         )
         return tuple(filter(None, found))
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from lmpipe.errors import TrainingError
 from lmpipe.foundation.child_environment import child_environment
+from lmpipe.foundation.storing import open_own
 from lmpipe.weights.environment import training_environment
 from lmpipe.weights.job_folder import (
     LOG,
@@ -115,7 +116,7 @@ async def _process(
     python: Path, work: Path, log: Path, variables: Mapping[str, str]
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the script; it ends when the block is left, and when this process ends."""
-    with disk_errors(work), log.open("ab") as errors:
+    with disk_errors(work), os.fdopen(open_own(log, os.O_WRONLY | os.O_APPEND), "ab") as errors:
         process = await asyncio.create_subprocess_exec(
             str(python),
             str(SCRIPT),
