@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+from helpers.json_paths import paths
 from helpers.world import recipe
 
 import lmpipe
@@ -59,18 +60,6 @@ def forgeries(value: Any) -> Iterator[Any]:
                 original = original[step]
             place[HOSTILE] = original
             yield forged
-
-
-def paths(value: Any) -> Iterator[tuple[Any, ...]]:
-    items: Any = ()
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    for key, item in items:
-        yield (key,)
-        for rest in paths(item):
-            yield (key, *rest)
 
 
 def all_texts(value: Any) -> Any:

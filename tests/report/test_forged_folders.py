@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
+from helpers.json_paths import paths
 from helpers.world import recipe
 
 import lmpipe
@@ -34,22 +35,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lmpipe.compile(recipe(), runs=tmp_path_factory.mktemp("runs")).path
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths of all values inside a JSON value."""
-    items: Any = ()
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    for key, item in items:
-        yield (*path, key)
-        yield from places(item, (*path, key))
-
-
 def forged(rng: random.Random, value: Any) -> Any:
     """A copy of a JSON value with one value in it deleted, renamed or replaced."""
     value = copy.deepcopy(value)
-    *above, last = rng.choice(list(places(value)))
+    *above, last = rng.choice(list(paths(value)))
     place = value
     for step in above:
         place = place[step]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,7 +35,7 @@ class LMChoice:
     __pydantic_config__: ClassVar = _FORBID_UNKNOWN
 
     model: str
-    base_urls: tuple[str, ...] = ()
+    base_urls: tuple[str, ...] = field(default=(), repr=False)  # they may have passwords
     api_key_env: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None

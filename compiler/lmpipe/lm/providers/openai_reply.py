@@ -30,7 +30,7 @@ _EXCERPT = 500  # characters
 _SEARCHED = 2**16  # bytes of an answer that an excerpt is made from
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Server:
     """The server that a request went to, for messages, which must not contain its secrets."""
 
