@@ -69,6 +69,7 @@ def test_a_known_secret_is_hidden_under_any_name() -> None:
         ("user:pa/ss@host:8000/v1", "host:8000/v1"),
         ("//user:pw@host/v1", "//host/v1"),
         ("http:/user:pw@host/v1", "http:/host/v1"),
+        ("http:///user:pw@host/v1", "http:///host/v1"),
         ("https://host/v1?api-version=2&api-key=k", "https://host/v1?api-version=2"),
         ("https://host/v1?api%2Dkey=k&x=1", "https://host/v1?x=1"),
         ("https://host/v1?key=k", "https://host/v1"),
@@ -92,6 +93,7 @@ def test_no_secret_of_a_url_is_shown_even_if_it_is_malformed(url: str, shown: st
         "http://host:8000/models/name@v1",
         "http://host:8000/models/name@1.0",
         "https://host/v1?email=a@b.com",
+        "file:///models/name@v1",
         "",
     ],
 )

@@ -14,6 +14,11 @@ import orjson
 
 HIDDEN = "[secret]"
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Shorter texts are not secret, and occur in common words.
 _SHORTEST = 4
 # A shorter text may be part of an address by chance.
@@ -26,109 +31,32 @@ _ALWAYS = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
-_SECRET_WORDS = frozenset(
-    [
-        "secret",
-        "secrets",
-        "password",
-        "passwd",
-        "passphrase",
-        "pwd",
-        "credential",
-        "credentials",
-        "authorization",
-        "auth",
-        "bearer",
-        "apikey",
-        "cookie",
-        "jwt",
-    ]
+_SECRET_WORDS = _words(
+    """
+    secret secrets password passwd passphrase pwd credential credentials authorization auth
+    bearer apikey cookie jwt
+    """
 )
 # A token is a secret, unless it is one of a tokenizer.
-_TOKENIZER_WORDS = frozenset(
-    [
-        "bos",
-        "eos",
-        "pad",
-        "unk",
-        "sep",
-        "cls",
-        "mask",
-        "stop",
-        "start",
-        "begin",
-        "end",
-        "first",
-        "last",
-        "next",
-        "prev",
-        "max",
-        "min",
-        "num",
-        "per",
-        "image",
-        "video",
-        "audio",
-        "special",
-        "think",
-        "thinking",
-        "reasoning",
-        "tool",
-        "decoder",
-        "forced",
-        "suppress",
-        "prompt",
-        "completion",
-        "input",
-        "output",
-    ]
+_TOKENIZER_WORDS = _words(
+    """
+    bos eos pad unk sep cls mask stop start begin end first last next prev max min num per image
+    video audio special think thinking reasoning tool decoder forced suppress prompt completion
+    input output
+    """
 )
 # A key is something else as often, such as OpenAI's prompt_cache_key.
-_KEY_OWNERS = frozenset(
-    [
-        "x",
-        "api",
-        "access",
-        "secret",
-        "private",
-        "subscription",
-        "auth",
-        "account",
-        "master",
-        "signing",
-        "encryption",
-        "service",
-        "license",
-        "shared",
-        "storage",
-        "ssh",
-        "function",
-        "functions",
-        "client",
-        "admin",
-        "project",
-        "user",
-        "app",
-        "virtual",
-        "proxy",
-        "server",
-        "openai",
-        "azure",
-        "anthropic",
-        "google",
-        "gemini",
-        "mistral",
-        "cohere",
-        "groq",
-        "litellm",
-        "vllm",
-        "hf",
-    ]
+_KEY_OWNERS = _words(
+    """
+    x api access secret private subscription auth account master signing encryption service
+    license shared storage ssh function functions client admin project user app virtual proxy
+    server openai azure anthropic google gemini mistral cohere groq litellm vllm hf
+    """
 )
 _IN_QUERY = frozenset({"key", "code", "sig", "signature"})
 
-_SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*:/{1,2}|//", re.IGNORECASE)
-_HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.%]*\]|[^\s:@\[\]]*)(:\d{0,5})?", re.IGNORECASE)
+_SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*:/+|//", re.IGNORECASE)
+_HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.%]*\]|[^\s:@\[\]]+)(:\d{0,5})?", re.IGNORECASE)
 _LOOKS_LIKE_HOST = re.compile(
     r"(localhost|\d+(\.\d+){3}|[\w-]+(\.[\w-]+)*\.[a-z]{2,}|\[[0-9a-f:.]+\])(:\d+)?|[\w.-]+:\d+",
     re.IGNORECASE,
@@ -271,14 +199,15 @@ def _split(url: str) -> tuple[str, str, str]:
     scheme = match[0] if (match := _SCHEME.match(url)) else ""
     rest = url[len(scheme) :]
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    path = re.split(r"[?#]", rest, maxsplit=1)[0]
     end = authority.rfind("@")
-    if end < 0 and "@" in rest and not _HOST_AND_PORT.fullmatch(authority):
+    if "@" in rest and not _HOST_AND_PORT.fullmatch(authority[end + 1 :]):
         end = rest.rfind("@")
-    elif ":" in authority or end >= 0:
+    elif end >= 0 or ":" in authority:
         # A password with a raw slash, unless it is an address such as host:8000/models/name@v1.
-        last = path.rfind("@")
-        if last > end and _LOOKS_LIKE_HOST.fullmatch(path[last + 1 :].partition("/")[0]):
+        within = rest if end >= 0 else re.split(r"[?#]", rest, maxsplit=1)[0]
+        last = within.rfind("@")
+        after = re.split(r"[/?#]", within[last + 1 :], maxsplit=1)[0]
+        if last > end and _LOOKS_LIKE_HOST.fullmatch(after):
             end = last
     return scheme, rest[:end] if end >= 0 else "", rest
 
