@@ -113,6 +113,8 @@ def raise_error(mode: str) -> None:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] not enough memory: you tried")
     if mode == "crash":
         raise KeyError("lm_head")
+    if mode == "environment":
+        raise Failure(" ".join(sorted(os.environ)))
 
 
 def hang(work: Path, channel: Any) -> None:

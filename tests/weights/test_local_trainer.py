@@ -76,6 +76,18 @@ async def test_variables_reach_only_the_training_process(job: TrainingJob) -> No
     assert "FAKE_TRAINING" not in os.environ
 
 
+async def test_the_training_process_gets_no_keys_of_other_services(
+    job: TrainingJob, env: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "HF_TOKEN", "GIVEN_API_KEY"):
+        env.setenv(name, "secret")
+    trainer = LocalTrainer(variables={"FAKE_TRAINING": "environment", "GIVEN_API_KEY": "secret"})
+    with pytest.raises(TrainingError) as told:
+        await trainer.train(job)
+    assert {"HF_TOKEN", "GIVEN_API_KEY"} <= set(str(told.value).split())
+    assert "OPENAI_API_KEY" not in str(told.value)
+
+
 async def test_a_damaged_result_is_trained_again(job: TrainingJob) -> None:
     first = await LocalTrainer().train(job)
     write_adapter(job.folder, rank=16, fill=9)

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import orjson
 import pytest
-from helpers.reply_cache import KEY, LONG, REPLY, REQUEST, execute, fill, read, stored_keys
+from helpers.reply_cache import (
+    KEY,
+    LONG,
+    REPLY,
+    REQUEST,
+    execute,
+    fill,
+    locked,
+    one_warning,
+    read,
+    stored_keys,
+)
 
 from lmpipe.errors import ConfigError, DataError
 from lmpipe.lm.cache import upkeep
@@ -94,6 +105,16 @@ def test_clear_drops_everything_and_databases_that_were_set_aside(folder: Path) 
     (folder / "cache.db.corrupt-1").touch()
     assert upkeep.clear(folder) == 4
     assert (stored_keys(folder), upkeep.stats(folder).damaged) == ([], ())
+
+
+def test_clear_drops_replies_that_were_kept_beside_a_locked_database(folder: Path) -> None:
+    cache = Cache(folder, busy_timeout=0.0)
+    with locked(folder), one_warning("lmpipe cache import"):
+        cache.put(KEY, REQUEST, REPLY)
+        cache.close()
+    assert list(folder.glob("unsaved-*"))
+    upkeep.clear(folder)
+    assert not list(folder.glob("unsaved-*"))
 
 
 def test_a_cache_in_use_works_after_it_is_cleared(folder: Path) -> None:

@@ -226,6 +226,14 @@ async def test_the_error_for_an_invalid_response_is_short() -> None:
     assert len(str(caught.value)) < 300
 
 
+async def test_the_error_for_an_invalid_response_hides_a_key_that_is_repeated_in_it() -> None:
+    headers = {"Authorization": "Bearer sk-secret"}
+    script = answering(b"no access with sk-secret\r\n\r\n", then_close=True)
+    async with serving(script) as server, client(server.url, headers=headers) as http:
+        with pytest.raises(ProtocolError, match=r"no access with \[secret\]"):
+            await ask(http)
+
+
 @pytest.mark.parametrize("answer", [b"SSH-2.0-x\r\n", b""])
 async def test_errors_do_not_carry_the_headers(answer: bytes) -> None:
     headers = {"Authorization": "Bearer sk-secret"}

@@ -20,10 +20,12 @@ from typing import Any
 from lmpipe.errors import ConfigError, DataError
 from lmpipe.lm.cache import database
 from lmpipe.lm.cache.entry import check_value, from_line, to_line
+from lmpipe.lm.cache.writer import UNSAVED
 
 _TIMEOUT = 60.0  # seconds to wait for other processes
 _PIECE = 1000  # rows of one query or transaction, so that other processes get in between
 _SET_ASIDE = f"{database.NAME}.corrupt-*"
+_UNSAVED = UNSAVED.format("*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,9 @@ def prune(
 
 
 def clear(folder: Path) -> int:
-    """Drop all replies, and databases that were set aside; return the number of replies."""
+    """Drop all replies, and files that were set aside; return the number of replies."""
     dropped = _drop(folder, "TRUE")
-    for file in folder.glob(_SET_ASIDE):
+    for file in (*folder.glob(_SET_ASIDE), *folder.glob(_UNSAVED)):
         file.unlink(missing_ok=True)
     return dropped
 

@@ -18,6 +18,8 @@ from lmpipe.lm.cache.connection import Connection, Report
 from lmpipe.lm.cache.entry import encode, to_line
 from lmpipe.lm.request import Reply, Request
 
+UNSAVED = "unsaved-{}.jsonl"  # with the process's id: replies that were not stored
+
 # Seconds to wait for more replies: what a killed process can lose, beside one transaction.
 _LINGER = 0.01
 _MAX_REPLIES, _MAX_CHARACTERS = 50_000, 64 * 2**20  # that wait
@@ -120,7 +122,7 @@ class Writer:
 
     def _keep_aside(self, rows: list[database.Row]) -> bool:
         """Append replies to a file for `lmpipe cache import`; return whether that succeeded."""
-        path, now = self._folder / f"unsaved-{os.getpid()}.jsonl", datetime.now(UTC)
+        path, now = self._folder / UNSAVED.format(os.getpid()), datetime.now(UTC)
         try:
             with closing(LineFile(path)) as file:
                 for key, _, entry in rows:
