@@ -11,8 +11,18 @@ from helpers.world import recipe, student, things
 
 import lmpipe
 from lmpipe.compiling.recipe import prepare
-from lmpipe.errors import ConfigError, LMRequestError, LMUnavailableError, MetricError, RecipeError
+from lmpipe.errors import (
+    ConfigError,
+    LMRequestError,
+    LMUnavailableError,
+    MetricError,
+    RecipeError,
+    StorageError,
+)
+from lmpipe.lm.cassettes.cassette import Cassette
+from lmpipe.lm.cassettes.layered_store import LayeredStore
 from lmpipe.lm.request import Request
+from lmpipe.lm.runtime import Runtime
 from lmpipe.metrics import all_of, exact_match, judge, metric_calls
 
 ASK = lmpipe.Predict("colour -> good: bool", retries=0)
@@ -236,3 +246,32 @@ def test_the_judge_is_part_of_the_recipe_hash() -> None:
 
 def test_an_unused_judge_is_not_part_of_the_recipe_hash() -> None:
     assert prepare(recipe(judge=judge_lm())).hash == prepare(recipe()).hash
+
+
+# A recording that cannot be written: nothing that a row could be blamed for.
+
+
+class Careful(lmpipe.Module):
+    """Catches every error and answers something else."""
+
+    def __init__(self) -> None:
+        self.answer = lmpipe.Predict("thing -> colour")
+
+    def forward(self, thing: str) -> object:
+        try:
+            return self.answer(thing=thing)
+        except Exception:  # noqa: BLE001 - as users write it
+            return lmpipe.Example(colour="unknown")
+
+
+@pytest.mark.parametrize("program", [PROGRAM, Careful()], ids=["plain", "catches all"])
+def test_a_recording_that_cannot_be_written_stops_the_evaluation_and_fails_no_row(
+    tmp_path: Path, program: lmpipe.Module
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    store = LayeredStore(Cassette(tmp_path / "file" / "calls.jsonl", mode="rewrite"), None)
+    with (
+        lmpipe.using(runtime=Runtime(store=store)),
+        pytest.raises(StorageError, match=r"file/calls\.jsonl cannot be written"),
+    ):
+        lmpipe.evaluate(program, things(6), exact_match("colour"), lm=student())

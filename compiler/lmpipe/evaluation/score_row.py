@@ -100,6 +100,9 @@ async def score_row(
             score = await scorer(example, prediction, trace, calls)
         except Exception as error:  # noqa: BLE001 - as may a metric
             failure = _failure("metric", error)
+    # The program may have caught this error and returned something else.
+    if (broken := getattr(current_settings().runtime.store, "failure", None)) is not None:
+        raise broken
     seconds = time.perf_counter() - started
     return Row(index, example, prediction, score, failure, trace, tuple(calls), seconds)
 

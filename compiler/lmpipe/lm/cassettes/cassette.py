@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from lmpipe.errors import CassetteError, CassetteMissError, ConfigError
+from lmpipe.errors import CassetteError, CassetteMissError, ConfigError, StorageError
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.line_file import LineFile
 from lmpipe.foundation.storing import storing
@@ -53,6 +53,7 @@ class Cassette:
     Attributes:
         recording: whether calls are recorded, according to the mode and the file.
         misses: the errors of calls that were not found.
+        failure: the first error of writing, after which the recording is not complete, or None.
 
     Raises:
         CassetteError: if the file is damaged.
@@ -66,6 +67,7 @@ class Cassette:
         self.path = Path(path)
         self.mode = mode
         self.misses: list[CassetteMissError] = []
+        self.failure: StorageError | None = None
         exists = self.path.is_file()
         self.recording = mode != "none" and not (mode == "once" and exists)
         self._remedy = remedy or f'Cassette("{self.path}", mode="rewrite")'
@@ -244,9 +246,13 @@ class Cassette:
         return self.path.with_name(f"{self.path.name}.part")
 
     def _append(self, line: bytes) -> None:
-        if self._part is None:
-            self._part = self._open_part()
-        self._part.append(line)
+        try:
+            if self._part is None:
+                self._part = self._open_part()
+            self._part.append(line)
+        except StorageError as error:
+            self.failure = self.failure or error
+            raise
 
     def _open_part(self) -> LineFile:
         with storing(self.path):

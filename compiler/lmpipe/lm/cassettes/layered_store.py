@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lmpipe.errors import StorageError
 from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
@@ -20,6 +21,11 @@ class LayeredStore:
     def __init__(self, cassette: Cassette, beneath: ReplyStore | None) -> None:
         self._cassette = cassette
         self._beneath = beneath
+
+    @property
+    def failure(self) -> StorageError | None:
+        """The error that ended the recording, or None; see `Cassette`."""
+        return self._cassette.failure
 
     def get(self, key: str, request: Request) -> Reply | None:
         """Return the reply to a request, or None to call the LM; see `Cassette.get`."""
