@@ -109,6 +109,7 @@ def command(
             concurrency=runtime.concurrency,
             origin=_origin(*split_target(file)),
             overrides=overrides.to_json(),
+            progress=False,  # the view shows it
         )
     _finish(run, json=json)
     if require_improvement and not (run.test and run.test.improved):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -12,6 +13,7 @@ import orjson
 from lmpipe.errors import LMError
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
+from lmpipe.foundation.progress_bar import Heartbeat
 from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.spend import Spend
 from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
@@ -108,10 +110,15 @@ class JsonLines(ProgressView):
 
 
 class PlainLines(ProgressView):
-    """Writes a line for each phase and candidate, for pipes; to standard output by default."""
+    """Writes a line for each phase and candidate, for pipes; to standard output by default.
 
-    def __init__(self, file: TextIO | None = None) -> None:
-        self._file = file
+    Inside a long step it writes how far it is every 15 seconds, by the clock in seconds.
+    """
+
+    def __init__(
+        self, file: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lines = Heartbeat(file or sys.stdout, clock=clock)
         self._phase = ""
         self._first: float | None = None
         self._last: Progress | None = None
@@ -120,7 +127,7 @@ class PlainLines(ProgressView):
 
     def write(self, line: str) -> None:
         """Write a line and flush the file."""
-        print(line, file=self._file, flush=True)
+        self._lines.write(line)
 
     def progress(self, progress: Progress) -> None:
         self._last = progress
@@ -134,6 +141,8 @@ class PlainLines(ProgressView):
         ):
             runs = plural(progress.of, "run")
             self.write(f"  {progress.step}: {runs}  {_total_line(progress.spend)}")
+        elif progress.done:
+            self._lines.report(f"  {progress.step}", progress.done, progress.of)
 
     def _train(self, progress: Progress, training: TrainingProgress) -> None:
         """Write a line when a training begins, and one for each quarter of it."""

@@ -79,6 +79,15 @@ class _Value(BaseModel, frozen=True):
         # pydantic's method would copy the cached hash and skip validation.
         return self._changed(update or {})
 
+    def __copy__(self) -> Self:  # a frozen value may be shared
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a read-only mapping cannot be pickled
+        return type(self).model_validate, (self.to_json(),)
+
     def __hash__(self) -> int:
         return hash(self.hash)
 
