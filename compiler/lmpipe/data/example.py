@@ -18,8 +18,8 @@ class Example:
 
     Fields are read as items (`row["answer"]`) or attributes (`row.answer`); a field with the name
     of an attribute of this class, such as `labels` or `items`, only as an item. The row cannot
-    change, but mutable objects in it are not copied. Two rows are equal if their values have the same
-    canonical JSON and the same fields are inputs.
+    change, but mutable objects in it are not copied. Two rows are equal if their values have the
+    same canonical JSON and the same fields are inputs.
 
     Args:
         values: JSON values, or values that pydantic can serialize: models, dates, enums, sets.

@@ -90,6 +90,7 @@ def predict(function: Any = None, /, **options: Any) -> Any:
 
     The parameters are the inputs, the return value is the output, and the docstring is the
     instruction. Use it bare (`@predict`) or with options of `Predict` (`@predict(layout="plain")`).
+    The body never runs; type checkers accept `raise NotImplementedError` as one, but not `...`.
 
     Raises:
         SignatureError: if a parameter or the return value has no annotation.

@@ -54,9 +54,10 @@ class Module(Node):
 
     Attributes:
         max_calls: the maximum number of LM calls of one run. Set it on the class of a program
-            that calls a predictor more than once; the default is one call per predictor plus
-            its retries. Budgets and `--dry-run` rely on it, so a compile stops at a run that
-            makes more. Do not count requests to an embedder.
+            that uses a predictor in a loop whose length depends on the data; the default is
+            read from `forward`: the uses of each predictor, with their retries. Budgets and
+            `--dry-run` rely on it, so a compile with a budget stops at a run that makes more.
+            Do not count requests to an embedder.
     """
 
     max_calls: int | None = None

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
+# The phases after the search: each of their steps is one line.
+_FINAL = ("test", "train")
+
+
 class ProgressView:
     """The base class of the views: a `Watcher` that is also a context manager.
 
@@ -122,6 +126,7 @@ class PlainLines(ProgressView):
         self._phase = ""
         self._first: float | None = None
         self._last: Progress | None = None
+        self._calls_before = 0  # this step
         # The step of the last training that was reported, and how many quarters of it.
         self._training = "", 0
 
@@ -131,18 +136,29 @@ class PlainLines(ProgressView):
 
     def progress(self, progress: Progress) -> None:
         self._last = progress
+        final = progress.phase in _FINAL
         if progress.phase != self._phase:
             self._phase, self._training = progress.phase, ("", 0)
-            self.write(f"{progress.phase}:")
+            if not final:
+                self.write(f"{progress.phase}:")
+        if progress.done == 0:
+            self._calls_before = progress.spend.calls
         if progress.training is not None:
             self._train(progress, progress.training)
-        elif progress.done == progress.of and (
-            progress.phase in ("test", "train") or progress.step.startswith("rollouts")
-        ):
-            runs = plural(progress.of, "run")
-            self.write(f"  {progress.step}: {runs}  {_total_line(progress.spend)}")
+        elif progress.done == progress.of and (final or progress.step.startswith("rollouts")):
+            self._finish_step(progress)
         elif progress.done:
             self._lines.report(f"  {progress.step}", progress.done, progress.of)
+
+    def _finish_step(self, progress: Progress) -> None:
+        """Write how many runs and calls a step took."""
+        if progress.phase not in _FINAL:
+            name = f"  {progress.step}"
+        else:
+            name = " ".join(dict.fromkeys((progress.phase, progress.step)))
+        runs = plural(progress.of, "run")
+        calls = plural(progress.spend.calls - self._calls_before, "LM call")
+        self.write(f"{name}: {runs}, {calls}  {_total_line(progress.spend)}")
 
     def _train(self, progress: Progress, training: TrainingProgress) -> None:
         """Write a line when a training begins, and one for each quarter of it."""
