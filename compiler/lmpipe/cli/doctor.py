@@ -45,9 +45,9 @@ def _print(results: list[CheckResult]) -> None:
     console = make_console()
     for result in results:
         # Nothing is wrong if an optional part is not installed.
-        status, found = result.status, result.found
-        if status == "missing" and not result.required:
-            status, found = NOTHING, f"not installed (optional): {found}"
+        optional = result.status == "missing" and not result.required
+        status = NOTHING if optional else result.status
+        found = f"not installed (optional): {result.found}" if optional else result.found
         say(console, f"{status:<8}{result.name:<16}{found}", style=_STYLES[result.status])
         for line in result.remedy.splitlines():
             say(console, f"{'':<24}{line.strip()}")

@@ -47,8 +47,16 @@ class _Reader:
         parsed = _parse(inspect.unwrap(function))
         if parsed is None or not parsed.args.args:
             return {}
-        scope = getattr(function, "__globals__", {})
-        return _Body(self, parsed.args.args[0].arg, scope).block(parsed.body)
+        return _Body(self, function, parsed.args.args[0].arg).block(parsed.body)
+
+    def inherited(self, name: str, overriding: Any) -> Uses:
+        """Count what a method uses that another one of the same name overrides."""
+        kinds = iter(type(self.module).__mro__)
+        for kind in kinds:
+            if vars(kind).get(name) is overriding:
+                break
+        method = next((vars(kind)[name] for kind in kinds if name in vars(kind)), None)
+        return self.method(method) if inspect.isfunction(method) else {}
 
     def call(self, name: str) -> Uses:
         """Count what a call of an attribute uses: the part itself, or what a method uses."""
@@ -65,8 +73,8 @@ class _Body:
     """Reads the body of one method, whose first parameter is `own`."""
 
     reader: _Reader
+    function: Any
     own: str
-    scope: Mapping[str, Any]
 
     def block(self, statements: Sequence[ast.stmt]) -> Uses:
         found: Uses = {}
@@ -125,6 +133,9 @@ class _Body:
             called = called.value
         if isinstance(called, ast.Attribute) and self.is_own(called.value):
             return _sum([inside, _times(self.reader.call(called.attr), times)])
+        match node.func:
+            case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=name):
+                return _sum([inside, self.reader.inherited(name, self.function)])
         return _sum([inside, self.node(node.func)])
 
     def is_own(self, node: ast.AST) -> bool:
@@ -156,7 +167,7 @@ class _Body:
             case ast.Constant(value=value):
                 return value
             case ast.Name(id=name):
-                return self.scope.get(name)
+                return getattr(self.function, "__globals__", {}).get(name)
             case ast.Attribute(value=of, attr=name) if self.is_own(of):
                 return inspect.getattr_static(self.reader.module, name, None)
         return None
