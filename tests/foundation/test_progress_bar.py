@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from lmpipe.foundation import progress_bar as progress_bar_module
 from lmpipe.foundation.progress_bar import Heartbeat, progress_bar
 
 
@@ -57,6 +59,18 @@ def test_a_pipe_gets_nothing_unless_asked_for(
     monkeypatch: pytest.MonkeyPatch, shown: bool | None
 ) -> None:
     assert shown_on(io.StringIO(), monkeypatch, shown) == ""
+
+
+@pytest.mark.parametrize(("shown", "lines"), [(None, 1), (True, 1), (False, 0)])
+def test_a_notebook_without_widgets_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, shown: bool | None, lines: int
+) -> None:
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr(progress_bar_module, "HEARTBEAT", 0)
+    monkeypatch.setattr(progress_bar_module.importlib.util, "find_spec", lambda name: None)
+    text = shown_on(io.StringIO(), monkeypatch, shown)
+    assert text.splitlines() == ["baselines: 3 of 8"] * lines
 
 
 def test_a_terminal_gets_nothing_if_progress_is_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,13 +24,13 @@ def progress_bar(shown: bool | None) -> Iterator[Report]:
     """Show progress while a block runs; the block calls the function as work gets done.
 
     Args:
-        shown: False shows nothing. None shows a bar if standard error is a terminal, or in a
-            notebook. True also writes a line every 15 seconds where there is neither.
+        shown: False shows nothing, None shows progress on a terminal and in a notebook, and True
+            everywhere. Where no bar can be drawn, it is a line every 15 seconds.
     """
-    watched = sys.stderr.isatty() or _in_notebook()
-    if shown is False or (shown is None and not watched):
+    terminal, notebook = sys.stderr.isatty(), _in_notebook()
+    if shown is False or (shown is None and not terminal and not notebook):
         yield lambda text, done, total: None
-    elif watched:
+    elif terminal or (notebook and importlib.util.find_spec("ipywidgets") is not None):
         with _live() as bar:
             yield _on_bar(bar)
     else:
@@ -91,5 +91,5 @@ def _on_bar(bar: Progress) -> Report:
 
 
 def _in_notebook() -> bool:
-    # Without this package, rich can draw no bar in a notebook.
-    return "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
