@@ -97,6 +97,7 @@ recipe = make(name="", program=Loop())
 """
 
 
+@pytest.mark.filterwarnings("default")
 def test_a_warning_is_one_line_without_the_librarys_code(
     cli: Cli, write: Callable[..., str]
 ) -> None:
