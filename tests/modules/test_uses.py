@@ -118,7 +118,7 @@ def test_uses_and_calls_are_read_from_forward(
     program = kind()
     assert uses_by_forward(program) == uses
     assert program.calls_per_run() == calls
-    assert uncounted_uses(program) == []
+    assert uncounted_uses(program, Predictor) == []
 
 
 class WhileLoop(Parts):
@@ -163,7 +163,7 @@ class NestedFunction(Parts):
 def test_loops_whose_length_the_data_decide_are_named(
     kind: Callable[[], lmpipe.Module], names: list[str]
 ) -> None:
-    assert sorted(uncounted_uses(kind())) == names
+    assert sorted(uncounted_uses(kind(), Predictor)) == names
 
 
 def test_a_declared_maximum_replaces_what_is_read() -> None:
@@ -171,7 +171,7 @@ def test_a_declared_maximum_replaces_what_is_read() -> None:
         max_calls = 7
 
     assert Declared().calls_per_run() == 7
-    assert uncounted_uses(Declared()) == []
+    assert uncounted_uses(Declared(), Predictor) == []
     assert list(walk_used(Declared(), Predictor)) == []
 
 

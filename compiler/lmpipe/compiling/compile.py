@@ -68,7 +68,8 @@ async def acompile(
     writer = RunWriter(folder, lock, _first_manifest(prepared, origin, overrides or {}))
     try:
         with using(embedder=prepared.lms.embedder), progress_bar(progress) as report:
-            watching = Watchers([writer, *watchers, ProgressWatcher(report)])
+            shown = () if progress is False else (ProgressWatcher(report),)
+            watching = Watchers([writer, *watchers, *shown])
             async with provision(prepared, watching.note) as trainings:
                 run = await _search(prepared, writer, watching, trainings, concurrency)
     except asyncio.CancelledError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,14 @@ from lmpipe.evaluation.results import Row
 from lmpipe.foundation.progress_bar import Report
 from lmpipe.foundation.shorten import one_line
 from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
+from lmpipe.optimize.engine.program_runs import REPEATED_USE
 
 
 class ProgressWatcher:
-    """A watcher that reports each step: its phase, the rows that ended, and the best score."""
+    """A watcher that reports each step: its phase, the rows that ended, and the best score.
+
+    It warns of a program that uses a predictor more often than plans and budgets count.
+    """
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -30,7 +35,8 @@ class ProgressWatcher:
         """Do nothing: `progress` counts them."""
 
     def row(self, subject: str, row: Row) -> None:
-        """Do nothing: the run folder has them."""
+        """Do nothing: the run folder has it."""
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Do nothing: the run folder has them."""
+        if kind == REPEATED_USE:
+            warnings.warn(data["message"], stacklevel=2)

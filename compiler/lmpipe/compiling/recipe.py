@@ -20,7 +20,7 @@ from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.price_list import price_of
 from lmpipe.metrics import AnyMetric, metric_calls, metric_fingerprint, metric_name
 from lmpipe.modules.binding import uncounted_uses
-from lmpipe.modules.module import Module, first_member
+from lmpipe.modules.module import Module, Predictor, first_member
 from lmpipe.optimize.by_name import optimizer_named
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.optimizer import Optimizer, Sizes
@@ -240,7 +240,7 @@ def _check_uses(recipe: Recipe) -> None:
     budget = recipe.budget
     if all(limit is None for limit in (budget.calls, budget.tokens, budget.usd)):
         return
-    if uncounted := uncounted_uses(recipe.program):
+    if uncounted := uncounted_uses(recipe.program, Predictor):
         name = type(first_member(recipe.program)).__name__
         raise RecipeError(
             f"the budget ({budget}) relies on the maximum of LM calls of one run, but "

@@ -128,13 +128,15 @@ def used_parts(value: Any) -> dict[str, tuple[Any, int]]:
     return found
 
 
-def uncounted_uses(root: Any) -> list[str]:
+def uncounted_uses(root: Any, leaf: type[Node]) -> list[str]:
     """Name the parts that a program uses in loops whose length is up to the data.
 
-    Modules that declare `max_calls` are left out.
+    Modules that declare `max_calls` are left out, and so is what leaves do inside.
     """
     found: list[str] = []
-    for _, node, _ in _walk_used(root, "", 1, set()):
+    for _, node, _ in _walk_used(root, leaf, "", 1, set()):
+        if isinstance(node, leaf):
+            continue
         uses = uses_by_forward(node)
         parts = _attributes(node)
         unknown = [name for name, times in uses.items() if not isfinite(times)]
@@ -148,14 +150,15 @@ def walk_used(root: Any, leaf: type[L]) -> Iterator[tuple[str, L, int]]:
 
     Those inside of modules that declare `max_calls` are left out: that counts all their calls.
     """
-    for path, node, times in _walk_used(root, "", 1, set()):
+    for path, node, times in _walk_used(root, leaf, "", 1, set()):
         if isinstance(node, leaf):
             yield path, node, times
 
 
 def _walk_used(
-    value: Any, path: str, times: int, seen: set[int]
+    value: Any, leaf: type[Any], path: str, times: int, seen: set[int]
 ) -> Iterator[tuple[str, Node, int]]:
+    """Find the nodes of a program down to its leaves, and how often one run uses each."""
     if not isinstance(value, _WITH_PARTS) or id(value) in seen:
         return
     seen.add(id(value))
@@ -163,8 +166,10 @@ def _walk_used(
         if getattr(value, "max_calls", None) is not None:
             return
         yield path, value, times
+        if isinstance(value, leaf):
+            return
     for label, (item, each) in used_parts(value).items():
-        yield from _walk_used(item, (path + label).removeprefix("."), times * each, seen)
+        yield from _walk_used(item, leaf, (path + label).removeprefix("."), times * each, seen)
 
 
 def _parts(value: Any) -> Iterable[tuple[str, Any]]:

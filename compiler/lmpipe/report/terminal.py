@@ -17,6 +17,7 @@ from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.spend import Account, Spend
 from lmpipe.modules.binding import uncounted_uses
+from lmpipe.modules.module import Predictor
 from lmpipe.report.text import (
     NOTHING,
     correction_line,
@@ -166,7 +167,7 @@ def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
         "optimizer": {"name": prepared.optimizer.name, "settings": prepared.optimizer.settings()},
         "seed": prepared.recipe.seed,
         "calls_per_run": plan.calls_per_run,
-        "uncounted": uncounted_uses(prepared.recipe.program),
+        "uncounted": uncounted_uses(prepared.recipe.program, Predictor),
         "judge_calls_per_run": plan.judge_calls,
         "asks": plan.asks,
         "phases": [

@@ -173,7 +173,9 @@ def test_a_use_that_no_source_tells_ends_a_compile_with_a_budget_at_the_first_ru
 def test_without_a_budget_a_repeated_use_is_told_once_and_the_compile_goes_on(
     tmp_path: Path, program: lmpipe.Module
 ) -> None:
-    run = lmpipe.compile(recipe(program=program), runs=tmp_path)
+    with pytest.warns(UserWarning, match="max_calls") as warned:
+        run = lmpipe.compile(recipe(program=program), runs=tmp_path)
+    assert len(warned) == 1
     lines = (run.path / "events.jsonl").read_text().splitlines()
     told = [line for line in lines if "repeated use" in line]
     assert len(told) == 1

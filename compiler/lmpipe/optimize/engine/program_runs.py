@@ -21,6 +21,9 @@ from lmpipe.optimize.engine.worst_case import worst_run_of_any
 # If this many runs or more all fail in the same way, nothing works and the compile stops.
 _TELLING_RUNS = 8
 
+# The kind of the note on a program that makes more LM calls than plans count.
+REPEATED_USE = "repeated use"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramRunner:
@@ -90,6 +93,6 @@ class ProgramRunner:
                 raise RecipeError(message)
             if not self._told:
                 self._told.append(message)
-                self.note("repeated use", message=message)
+                self.note(REPEATED_USE, message=message)
 
         return {id(program): UseWatch(program, tell) for program in programs}
