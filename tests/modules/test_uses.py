@@ -86,6 +86,11 @@ class Inherited(Twice):
         return super().forward(q)
 
 
+class InheritedHelper(Helper):
+    def forward(self, q: str) -> Any:
+        return super().ask(q)
+
+
 class Samples(Parts):
     def forward(self, q: str) -> Any:
         return self.a.samples(5, q=q)
@@ -108,6 +113,7 @@ class Comprehension(Parts):
         (EarlyReturn, {"a": 1}, 4),
         (Helper, {"a": 2}, 5),
         (Inherited, {"a": 3}, 6),
+        (InheritedHelper, {"a": 1}, 4),
         (Samples, {"a": 5}, 8),
         (Comprehension, {"a": 3}, 6),
     ],

@@ -49,11 +49,11 @@ class _Reader:
             return {}
         return _Body(self, function, parsed.args.args[0].arg).block(parsed.body)
 
-    def inherited(self, name: str, overriding: Any) -> Uses:
-        """Count what a method uses that another one of the same name overrides."""
+    def inherited(self, name: str, caller: Any) -> Uses:
+        """Count what `super().name(…)` uses in the method `caller`."""
         kinds = iter(type(self.module).__mro__)
         for kind in kinds:
-            if vars(kind).get(name) is overriding:
+            if any(item is caller for item in vars(kind).values()):
                 break
         method = next((vars(kind)[name] for kind in kinds if name in vars(kind)), None)
         return self.method(method) if inspect.isfunction(method) else {}
