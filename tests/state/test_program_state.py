@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -457,3 +459,21 @@ def test_a_state_with_an_adapter_is_read_back() -> None:
     adapter = AdapterRef.of("self", SHA, "vllm/small")
     state = ProgramState(predictors={"self": BARE.replace(adapter=adapter)})
     assert ProgramState.from_bytes(state.to_bytes()) == state
+
+
+def test_a_state_can_be_pickled_and_copied() -> None:
+    demo = Demo(inputs={"rows": [{"n": 1}]}, outputs={"a": {"b": [1, 2]}})
+    learned = PredictorState(
+        instruction="Do.", demos=(demo,), decoding={"top_p": 0.5}, schema_hash="x"
+    )
+    state = ProgramState(predictors={"self": learned})
+    for again in (pickle.loads(pickle.dumps(state)), copy.deepcopy(state), copy.copy(state)):
+        assert again == state
+        assert again.to_bytes() == state.to_bytes()
+
+
+def test_a_printed_demonstration_shows_plain_values() -> None:
+    demo = Demo(inputs={"rows": [{"n": 1}]}, outputs={"a": {"b": [1, 2]}})
+    assert repr(demo) == (
+        "Demo(inputs={'rows': [{'n': 1}]}, outputs={'a': {'b': [1, 2]}}, source='labeled')"
+    )

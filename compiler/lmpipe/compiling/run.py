@@ -9,6 +9,7 @@ from typing import Any
 
 from lmpipe.evaluation.overfitting import Overfitting, find_overfitting
 from lmpipe.evaluation.results import Evaluation
+from lmpipe.foundation.plural import plural
 from lmpipe.foundation.statistics import Interval, out_of_bag_estimate
 from lmpipe.lm.spend import Account, Spend
 from lmpipe.modules.module import Module
@@ -90,6 +91,14 @@ class Run:
     stopped: str
     seconds: float
     path: Path
+
+    def __repr__(self) -> str:
+        tested = self.test.evaluations["compiled"].score if self.test else None
+        test = "not tested" if tested is None else f"test {tested:.1%}"
+        return (
+            f"<Run {self.path}: {self.best.name}, validation {self.best.score:.1%}, {test}, "
+            f"{plural(self.account.total.calls, 'LM call')}>"
+        )
 
     @property
     def spend(self) -> dict[str, Spend]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, islice, pairwise
 
 from lmpipe.data.example import Example
@@ -85,6 +85,21 @@ def sample_examples(examples: list[Example], size: int | None, seed: int) -> lis
 def distinct_examples(examples: Sequence[Example]) -> list[Example]:
     """Keep the first of all examples that have the same inputs."""
     return [examples[index] for index in _first_indices(examples).values()]
+
+
+def check_examples(name: str, examples: Iterable[object]) -> None:
+    """Check that all rows that a user gave are examples; `name` is for error messages.
+
+    Raises:
+        DataError: if one is not; says how to make one.
+    """
+    for number, row in enumerate(examples, start=1):
+        if isinstance(row, Example):
+            continue
+        remedy = "give lmpipe.Example(question=…, answer=…).with_inputs('question')"
+        if isinstance(row, Mapping):
+            remedy = "make it an example: lmpipe.Example(**row).with_inputs('…') with its inputs"
+        raise DataError(f"{name}: row {number} is {short_repr(row, 100)}; {remedy}")
 
 
 def check_not_empty(name: str, examples: Sequence[Example]) -> None:

@@ -16,6 +16,8 @@ from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.spend import Account, Spend
+from lmpipe.modules.binding import uncounted_uses
+from lmpipe.modules.module import Predictor
 from lmpipe.report.text import (
     NOTHING,
     correction_line,
@@ -165,6 +167,7 @@ def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
         "optimizer": {"name": prepared.optimizer.name, "settings": prepared.optimizer.settings()},
         "seed": prepared.recipe.seed,
         "calls_per_run": plan.calls_per_run,
+        "uncounted": uncounted_uses(prepared.recipe.program, Predictor),
         "judge_calls_per_run": plan.judge_calls,
         "asks": plan.asks,
         "phases": [
@@ -222,6 +225,13 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
             "price unknown" if phase["usd"] is None else money(phase["usd"]),
         )
     console.print(table)
+    if plan["uncounted"]:
+        say(
+            console,
+            f"these are not maximums: {', '.join(plan['uncounted'])} is used in a loop whose "
+            "length is not known; set `max_calls = …` on the program's class",
+            style="yellow",
+        )
     say(console)
     for number, line in enumerate(plan["servers"]):
         say(console, ("servers    " if number == 0 else " " * 11) + line)

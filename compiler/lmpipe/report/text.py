@@ -135,16 +135,14 @@ def difference_line(test: Test) -> str:
 def verdict_line(test: Test) -> str:
     """Say whether the compiled program is better, and what to do if that is not certain."""
     low, high = test.interval
+    kept = f"the better baseline ({test.baseline})"
+    if test.baseline == "as declared":
+        kept = "the declared program"
     if low > 0:
         return "better: the whole interval is above zero"
     if high < 0:
-        return (
-            f"worse: the whole interval is below zero; keep the better baseline ({test.baseline})"
-        )
-    return (
-        "not certain: the interval includes zero; "
-        f"keep the better baseline ({test.baseline}), or test on more examples"
-    )
+        return f"worse: the whole interval is below zero; keep {kept}"
+    return f"not certain: the interval includes zero; keep {kept}, or test on more examples"
 
 
 def standing_line(examples: int, of: int, *, stopped: bool) -> str:

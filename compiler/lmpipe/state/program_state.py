@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -78,6 +78,19 @@ class _Value(BaseModel, frozen=True):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         # pydantic's method would copy the cached hash and skip validation.
         return self._changed(update or {})
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, to_plain(value) if isinstance(value, Mapping) else value
+
+    def __copy__(self) -> Self:  # a frozen value may be shared
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a read-only mapping cannot be pickled
+        return type(self).model_validate, (self.to_json(),)
 
     def __hash__(self) -> int:
         return hash(self.hash)

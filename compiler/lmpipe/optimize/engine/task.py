@@ -98,7 +98,12 @@ class Task:
         self._scoreboard = Scoreboard(len(val), watcher)
         self.progress = ProgressReporter(watcher, self._scoreboard, ledger)
         self._runner = ProgramRunner(
-            metric=metric, lms=lms, ledger=ledger, progress=self.progress, concurrency=concurrency
+            metric=metric,
+            lms=lms,
+            ledger=ledger,
+            progress=self.progress,
+            note=self.note,
+            concurrency=concurrency,
         )
         self._race = Race(self._scoreboard, racing, self._score)
         self._proposer = Proposer(lms.proposer, ledger, self.note, concurrency=concurrency)
