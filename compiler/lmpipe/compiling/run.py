@@ -13,6 +13,7 @@ from lmpipe.foundation.statistics import Interval, out_of_bag_estimate
 from lmpipe.lm.spend import Account, Spend
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.events import Candidate
+from lmpipe.optimize.engine.proposer import Proposals
 from lmpipe.state.program_state import ProgramState
 
 
@@ -76,6 +77,7 @@ class Run:
         stopped: why the compile ended early; empty if it did not.
         seconds: wall time.
         path: the run folder.
+        proposals: what became of the questions to the proposer.
     """
 
     program: Module
@@ -90,6 +92,7 @@ class Run:
     stopped: str
     seconds: float
     path: Path
+    proposals: Proposals = Proposals()
 
     @property
     def spend(self) -> dict[str, Spend]:
@@ -132,6 +135,7 @@ class Run:
             "test": self.test.to_json() if self.test else None,
             "overfitting": overfitting.to_json() if overfitting else None,
             "racing": {"saved": self.racing.runs, "of": self.racing.of},
+            "proposals": self.proposals.to_json(),
             "spend": self.account.to_json(),
             "stopped": self.stopped,
             "seconds": self.seconds,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lmpipe.data.example import Example
+from lmpipe.data.identity import ExampleIdentity
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.modules.module import Predictor
 from lmpipe.optimize.engine.events import Rollout
@@ -26,13 +27,20 @@ def labeled_demos(
     An example serves a predictor if it has all of its required inputs and at least one of its
     outputs, by name. Predictors in the middle of a pipeline usually have none.
     """
+    identities = [ExampleIdentity.of(example) for example in examples]
     return {
-        path: [demo for example in examples if (demo := _labeled_demo(predictor.spec, example))]
+        path: [
+            demo
+            for example, identity in zip(examples, identities, strict=True)
+            if (demo := _labeled_demo(predictor.spec, example, identity))
+        ]
         for path, predictor in predictors.items()
     }
 
 
-def _labeled_demo(spec: SignatureSpec, example: Example) -> Demo | None:
+def _labeled_demo(
+    spec: SignatureSpec, example: Example, identity: ExampleIdentity | None
+) -> Demo | None:
     values = example.to_json()
     if not all(f.name in values for f in spec.inputs if f.required):
         return None
@@ -40,7 +48,7 @@ def _labeled_demo(spec: SignatureSpec, example: Example) -> Demo | None:
     if not outputs:
         return None
     inputs = {name: values[name] for name in spec.input_names if name in values}
-    return Demo(inputs=inputs, outputs=outputs)
+    return Demo(inputs=inputs, outputs=outputs, example=identity and identity.digest)
 
 
 def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[str, list[Demo]]:
@@ -52,10 +60,16 @@ def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[
     for rollout in rollouts:
         if not rollout.passed:
             continue
+        identity = rollout.row.trace.example
         by_predictor: dict[str, list[Demo]] = {}
         for step in rollout.row.trace.steps:
             if not step.error and not step.repaired:
-                demo = Demo(inputs=step.inputs, outputs=step.outputs, source="bootstrapped")
+                demo = Demo(
+                    inputs=step.inputs,
+                    outputs=step.outputs,
+                    source="bootstrapped",
+                    example=identity and identity.digest,
+                )
                 by_predictor.setdefault(step.predictor, []).append(demo)
         # Concurrent calls of one run end in any order; the choice must not depend on it.
         for path in sorted(by_predictor):
