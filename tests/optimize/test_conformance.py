@@ -12,12 +12,14 @@ import orjson
 import pytest
 from helpers.optimizers import EVERY
 from helpers.proposing_lm import answer_or_propose, proposing_lm
+from helpers.secrets import HintedSecret, Secret, copying_lm, secret_of, secrets, showing_all
 from helpers.world import NameColour, TwoSteps, recipe, things
 
 import lmpipe
 from lmpipe.compiling.recipe import prepare
 from lmpipe.compiling.run_folder import read_artifact
 from lmpipe.lm.request import Reply, Request
+from lmpipe.metrics import exact_match
 from lmpipe.optimize.by_name import optimizer_names
 
 EMBEDDED = "knn by embeddings"
@@ -205,6 +207,66 @@ def test_a_predictor_may_be_called_many_times_in_a_run(tmp_path: Path, name: str
 
     run = lmpipe.compile(made(name, program=Often()), runs=tmp_path)
     assert run.test is not None
+
+
+def scores_of(run: lmpipe.Run) -> list[float]:
+    """Return the scores of all rollouts, trials and candidates of a run."""
+    return [
+        orjson.loads(row)["score"]
+        for file in run.path.glob("*.jsonl")
+        if file.name in ("traces.jsonl", "scores.jsonl")
+        for row in file.read_text().splitlines()
+    ]
+
+
+def test_an_lm_that_copies_from_its_prompt_knows_what_a_demonstration_shows() -> None:
+    program = HintedSecret()
+    knowing = program.bind(showing_all(program, secrets(3)))
+    with lmpipe.using(lm=copying_lm()):
+        assert knowing(question="item 2?").answer == secret_of(2)
+        assert knowing(question="item 3?").answer == "unknown"
+
+
+@every
+def test_no_run_is_shown_the_answer_to_its_own_question(tmp_path: Path, name: str) -> None:
+    # The first rows are there twice: a double is the same example.
+    train = secrets(16) + secrets(4)
+    run = lmpipe.compile(
+        made(
+            name,
+            program=lmpipe.Predict(Secret),
+            student=copying_lm(),
+            train=train,
+            val=secrets(12, start=100),
+            test=None,
+            metric=exact_match("answer"),
+        ),
+        runs=tmp_path,
+    )
+    assert set(scores_of(run)) == {0.0}
+
+
+@every
+def test_no_step_is_shown_the_answer_by_demonstrations_that_the_user_gave(
+    tmp_path: Path, name: str
+) -> None:
+    program, train, val = HintedSecret(), secrets(12), secrets(12, start=100)
+    # They name no example, and their hints are not those of the runs.
+    knowing = program.bind(showing_all(program, [*train, *val]))
+    run = lmpipe.compile(
+        made(
+            name,
+            program=knowing,
+            teacher_program=knowing,
+            student=copying_lm(),
+            train=train,
+            val=val,
+            test=None,
+            metric=exact_match("answer"),
+        ),
+        runs=tmp_path,
+    )
+    assert set(scores_of(run)) == {0.0}
 
 
 class Stalling(lmpipe.ScriptedLM):

@@ -73,11 +73,11 @@ class Run:
         validation_estimate: the winner's validation score, corrected for being the best of many;
             see `statistics.out_of_bag_estimate`. None if the winner did not meet all examples.
         racing: the program runs that racing saved.
+        proposals: what became of the questions to the proposer.
         account: the spend, by role, predictor and LM.
         stopped: why the compile ended early; empty if it did not.
         seconds: wall time.
         path: the run folder.
-        proposals: what became of the questions to the proposer.
     """
 
     program: Module
@@ -88,11 +88,11 @@ class Run:
     test: TestResult | None
     validation_estimate: float | None
     racing: Saved
+    proposals: Proposals
     account: Account
     stopped: str
     seconds: float
     path: Path
-    proposals: Proposals = Proposals()
 
     @property
     def spend(self) -> dict[str, Spend]:

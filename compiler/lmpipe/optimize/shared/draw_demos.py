@@ -155,12 +155,15 @@ def with_retrieval(
 ) -> ProgramState:
     """Return a copy of a state that shows the `k` nearest demonstrations of each pool that has any.
 
-    If `balanced`, each label gets an equal share. Without vectors, similarity is by words.
+    Of a smaller pool, all are shown. If `balanced`, each label gets an equal share. Without
+    vectors, similarity is by words.
     """
     changed = {}
     for path, pool in pools.items():
         if pool:
             vectors = embedded(path, pool) if embedded else None
-            near = Retrieval(pool=tuple(pool), k=k, balanced=balanced, vectors=vectors)
+            # States that show the same are the same state.
+            most = min(k, len(pool))
+            near = Retrieval(pool=tuple(pool), k=most, balanced=balanced, vectors=vectors)
             changed[path] = state[path].replace(demos=(), retrieval=near)
     return state.update(changed)
