@@ -94,7 +94,7 @@ def test_fixed_demonstrations_of_the_start_are_replaced() -> None:
 def test_each_number_of_demonstrations_is_a_candidate() -> None:
     task = search(k=(1, 3, 5))
     ks = [(c.name, c.state["self"].retrieval.k) for c in task.candidates]  # type: ignore[union-attr]
-    assert ks == [("1 nearest demos", 1), ("3 nearest demos", 3), ("5 nearest demos", 5)]
+    assert ks == [("1 nearest demo", 1), ("3 nearest demos", 3), ("5 nearest demos", 5)]
 
 
 @pytest.mark.parametrize("liked", [1, 3, 5])
