@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from helpers.scripts import demos_of, question_of, reply_to
 from helpers.tasks import make_task
-from helpers.world import answer, things
+from helpers.world import Describe, answer, things
 
 import lmpipe
 from lmpipe.data.identity import ExampleIdentity
@@ -22,6 +23,24 @@ def found(**settings: Any) -> tuple[lmpipe.Demo, ...]:
     task = make_task(student=lmpipe.ScriptedLM(student))
     state = loop.run_sync(lmpipe.BootstrapFewShot(**settings).optimize(task))
     return state["self"].demos
+
+
+class NameFromWords(lmpipe.Signature):
+    """Which colour has the thing with these words?"""
+
+    words: str = lmpipe.Input()
+    colour: str = lmpipe.Output()
+
+
+class WordsOnly(lmpipe.Module):
+    """Describe, then name the colour of what was described."""
+
+    def __init__(self) -> None:
+        self.describe = lmpipe.Predict(Describe)
+        self.name = lmpipe.Predict(NameFromWords)
+
+    def forward(self, thing: str) -> NameFromWords:
+        return self.name(words=self.describe(thing=thing).words + f" of {thing}")
 
 
 def sources(demos: tuple[lmpipe.Demo, ...]) -> list[str]:
@@ -47,6 +66,26 @@ def test_demonstrations_say_which_example_they_were_made_from() -> None:
         identity = rows[demo.inputs["thing"]]
         assert identity is not None
         assert demo.example == identity.digest
+
+
+def test_no_step_is_shown_its_part_of_a_run_on_the_same_example() -> None:
+    # The words differ from run to run, so the inputs of `name` do not tell the example.
+    def student(request: Request) -> str:
+        if request.messages[0].content.startswith("Describe"):
+            return f"## words\nwords of {'a rollout' if collecting else 'a trial'}"
+        return reply_to(request, right=True)
+
+    lm = lmpipe.ScriptedLM(student)
+    task = make_task(student=lm, program=WordsOnly())
+    collecting = True
+    state = loop.run_sync(lmpipe.BootstrapFewShot(bootstrapped=4, labeled=0).optimize(task))
+    collecting = False
+    lm.requests.clear()
+    made = {demo.example for demo in state["name"].demos}
+    examples = [row for row in task.train if ExampleIdentity.of(row).digest in made]  # type: ignore[union-attr]
+    loop.run_sync(task.trial([state], examples))
+    shown = [len(demos_of(r)) for r in lm.requests if "words of a trial" in question_of(r)]
+    assert (len(made), shown) == (4, [3] * 4)
 
 
 @pytest.mark.parametrize(
