@@ -76,12 +76,13 @@ class Proposer:
         """
         # An LM without a temperature may be one that refuses any.
         given = temperature is not None and self._lm.temperature is not None
+        decoding: dict[str, Any] = {"temperature": temperature} if given else {}
         predictor: Any = Predict(
             signature,
             layout="json",
             constrained=True,
             retries=PROPOSER_RETRIES,
-            **({"temperature": temperature} if given else {}),
+            **decoding,
         )
         tasks: list[asyncio.Task[_Outcome]] = []
         try:

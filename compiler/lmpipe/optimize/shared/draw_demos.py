@@ -27,20 +27,22 @@ def labeled_demos(
     An example serves a predictor if it has all of its required inputs and at least one of its
     outputs, by name. Predictors in the middle of a pipeline usually have none.
     """
-    identities = [ExampleIdentity.of(example) for example in examples]
+    digests = [_digest(ExampleIdentity.of(example)) for example in examples]
     return {
         path: [
             demo
-            for example, identity in zip(examples, identities, strict=True)
-            if (demo := _labeled_demo(predictor.spec, example, identity))
+            for example, digest in zip(examples, digests, strict=True)
+            if (demo := _labeled_demo(predictor.spec, example, digest))
         ]
         for path, predictor in predictors.items()
     }
 
 
-def _labeled_demo(
-    spec: SignatureSpec, example: Example, identity: ExampleIdentity | None
-) -> Demo | None:
+def _digest(identity: ExampleIdentity | None) -> str | None:
+    return identity.digest if identity else None
+
+
+def _labeled_demo(spec: SignatureSpec, example: Example, digest: str | None) -> Demo | None:
     values = example.to_json()
     if not all(f.name in values for f in spec.inputs if f.required):
         return None
@@ -48,7 +50,7 @@ def _labeled_demo(
     if not outputs:
         return None
     inputs = {name: values[name] for name in spec.input_names if name in values}
-    return Demo(inputs=inputs, outputs=outputs, example=identity and identity.digest)
+    return Demo(inputs=inputs, outputs=outputs, example=digest)
 
 
 def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[str, list[Demo]]:
@@ -60,7 +62,7 @@ def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[
     for rollout in rollouts:
         if not rollout.passed:
             continue
-        identity = rollout.row.trace.example
+        digest = _digest(rollout.row.trace.example)
         by_predictor: dict[str, list[Demo]] = {}
         for step in rollout.row.trace.steps:
             if not step.error and not step.repaired:
@@ -68,7 +70,7 @@ def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[
                     inputs=step.inputs,
                     outputs=step.outputs,
                     source="bootstrapped",
-                    example=identity and identity.digest,
+                    example=digest,
                 )
                 by_predictor.setdefault(step.predictor, []).append(demo)
         # Concurrent calls of one run end in any order; the choice must not depend on it.
