@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import threading
 from pathlib import Path
@@ -21,6 +22,7 @@ from lmpipe.compiling.run_folder import read_artifact
 from lmpipe.lm.request import Reply, Request
 from lmpipe.metrics import exact_match
 from lmpipe.optimize.by_name import optimizer_names
+from lmpipe.optimize.engine.events import Candidate
 
 EMBEDDED = "knn by embeddings"
 
@@ -207,6 +209,43 @@ def test_a_predictor_may_be_called_many_times_in_a_run(tmp_path: Path, name: str
 
     run = lmpipe.compile(made(name, program=Often()), runs=tmp_path)
     assert run.test is not None
+
+
+def shows_demos(candidate: Candidate) -> bool:
+    states = candidate.state.predictors.values()
+    return any(state.demos or state.retrieval for state in states)
+
+
+@every
+def test_without_labels_and_passed_runs_no_candidate_is_named_after_demonstrations(
+    tmp_path: Path, name: str
+) -> None:
+    def never(example: lmpipe.Example, prediction: object) -> float:
+        return 0.0
+
+    def unlabeled(count: int, **options: int) -> list[lmpipe.Example]:
+        rows = things(count, **options)
+        return [lmpipe.Example(thing=row.thing).with_inputs("thing") for row in rows]
+
+    run = lmpipe.compile(
+        made(
+            name,
+            metric=never,
+            train=unlabeled(20),
+            val=unlabeled(16, seed=1, start=100),
+            test=None,
+        ),
+        runs=tmp_path,
+    )
+    assert not any(map(shows_demos, run.candidates))
+    assert not [c.name for c in run.candidates if re.search(r"[1-9]\d* (nearest )?demo", c.name)]
+
+
+@every
+def test_no_state_is_scored_as_two_candidates(tmp_path: Path, name: str) -> None:
+    run = lmpipe.compile(made(name, program=lmpipe.Predict(NameColour)), runs=tmp_path)
+    complete = [candidate.state.hash for candidate in run.candidates if candidate.complete]
+    assert len(complete) == len(set(complete))
 
 
 def scores_of(run: lmpipe.Run) -> list[float]:

@@ -97,6 +97,14 @@ def test_each_number_of_demonstrations_is_a_candidate() -> None:
     assert ks == [("1 nearest demo", 1), ("3 nearest demos", 3), ("5 nearest demos", 5)]
 
 
+def test_numbers_beyond_the_pool_are_one_candidate_named_after_the_pool() -> None:
+    task = search(train=things(3), k=(2, 4, 8))
+    assert [candidate.name for candidate in task.candidates] == [
+        "2 nearest demos",
+        "3 nearest demos",
+    ]
+
+
 @pytest.mark.parametrize("liked", [1, 3, 5])
 def test_the_number_of_demonstrations_that_is_best_on_validation_wins(liked: int) -> None:
     task = search(

@@ -107,6 +107,14 @@ def test_one_candidate_for_each_number_of_demonstrations_races() -> None:
     ]
 
 
+def test_no_more_demonstrations_are_named_than_there_are() -> None:
+    task = search(swayed({}), demos=(2, 8, 16), demos_tried=3)
+    assert [candidate.name for candidate in task.candidates] == [
+        "the 2 demos that help most",
+        "the 3 demos that help most",
+    ]
+
+
 # --- how demonstrations are tried
 
 
