@@ -21,9 +21,7 @@ def demo(question: str, hint: str | None = None, example: str | None = None) -> 
 
 
 def identity(question: str) -> ExampleIdentity:
-    found = ExampleIdentity.of(lmpipe.Example(question=question).with_inputs("question"))
-    assert found is not None
-    return found
+    return ExampleIdentity.of(lmpipe.Example(question=question).with_inputs("question"))
 
 
 def places(demos: list[Demo], example: ExampleIdentity | None, **inputs: str) -> list[int]:
@@ -48,6 +46,10 @@ def test_those_whose_inputs_contain_those_of_the_example_are_found() -> None:
 def test_each_is_found_once_and_in_order() -> None:
     demos = [demo("a"), demo("b"), demo("a", "none", identity("a").digest)]
     assert places(demos, identity("a"), question="a") == [0, 2]
+
+
+def test_of_an_example_that_cannot_be_identified_those_with_equal_inputs_are_found() -> None:
+    assert places([demo("a"), demo("b")], ExampleIdentity(), question="a") == [0]
 
 
 def test_outside_a_run_on_an_example_only_equal_inputs_count() -> None:

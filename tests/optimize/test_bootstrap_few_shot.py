@@ -63,9 +63,21 @@ def test_no_example_is_shown_twice() -> None:
 def test_demonstrations_say_which_example_they_were_made_from() -> None:
     rows = {row.thing: ExampleIdentity.of(row) for row in things(40)}
     for demo in found(bootstrapped=2, labeled=2):
-        identity = rows[demo.inputs["thing"]]
-        assert identity is not None
-        assert demo.example == identity.digest
+        assert demo.example == rows[demo.inputs["thing"]].digest
+
+
+def test_a_step_for_which_nothing_is_found_keeps_the_demonstrations_that_it_shows() -> None:
+    # No run passes, and the data lack the words that `describe` writes.
+    kept = lmpipe.Demo(inputs={"thing": "snow number 900"}, outputs={"words": "white and cold"})
+    program = WordsOnly()
+    start = program.state()
+    shown = start.replace(describe=start["describe"].replace(demos=(kept,)))
+    task = make_task(
+        student=lmpipe.ScriptedLM(lambda request: "## words\nx\n## colour\nnone"),
+        program=program.bind(shown),
+    )
+    state = loop.run_sync(lmpipe.BootstrapFewShot().optimize(task))
+    assert state["describe"].demos == (kept,)
 
 
 def test_no_step_is_shown_its_part_of_a_run_on_the_same_example() -> None:
@@ -82,7 +94,7 @@ def test_no_step_is_shown_its_part_of_a_run_on_the_same_example() -> None:
     collecting = False
     lm.requests.clear()
     made = {demo.example for demo in state["name"].demos}
-    examples = [row for row in task.train if ExampleIdentity.of(row).digest in made]  # type: ignore[union-attr]
+    examples = [row for row in task.train if ExampleIdentity.of(row).digest in made]
     loop.run_sync(task.trial([state], examples))
     shown = [len(demos_of(r)) for r in lm.requests if "words of a trial" in question_of(r)]
     assert (len(made), shown) == (4, [3] * 4)

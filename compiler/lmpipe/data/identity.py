@@ -19,21 +19,24 @@ class ExampleIdentity:
     """The identity of an example: its inputs, and nothing else.
 
     Args:
-        digest: the hash of the inputs with their names; see `inputs_digest`.
-        names: the names of the inputs, sorted.
+        digest: the hash of the inputs with their names; see `inputs_digest`. It is empty if there
+            are no inputs, or some that cannot be written as JSON.
+        names: the names of the inputs, sorted; none if the digest is empty.
     """
 
-    digest: str
-    names: tuple[str, ...]
+    digest: str = ""
+    names: tuple[str, ...] = ()
 
     @staticmethod
-    def of(example: Example) -> ExampleIdentity | None:
-        """Identify an example; None if it has no inputs, or some that cannot be written as JSON."""
+    def of(example: Example) -> ExampleIdentity:
+        """Identify an example."""
         try:
             inputs = {name: jsonable(value) for name, value in example.inputs.items()}
         except DataError:
-            return None
-        return ExampleIdentity(inputs_digest(inputs), tuple(sorted(inputs))) if inputs else None
+            return ExampleIdentity()
+        if not inputs:
+            return ExampleIdentity()
+        return ExampleIdentity(inputs_digest(inputs), tuple(sorted(inputs)))
 
 
 def inputs_digest(inputs: Mapping[str, Any]) -> str:

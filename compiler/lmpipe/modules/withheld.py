@@ -38,8 +38,9 @@ class Withheld:
             inputs: of the call, as JSON values with defaults filled in.
             example: that the program runs on, or None.
         """
-        equal = self._by_inputs.get(inputs_key(inputs), [])
-        if example is None:
+        # Without inputs there is nothing to be equal.
+        equal = self._by_inputs.get(inputs_key(inputs), []) if inputs else []
+        if example is None or not example.digest:
             return equal
         of_example = self._of(example)
         return sorted({*equal, *of_example}) if of_example else equal

@@ -71,9 +71,12 @@ class BootstrapFewShot(DataclassSettings):
         merged = merge_pools(own, pools)
         others = {path: demos[len(own.get(path, ())) :] for path, demos in merged.items()}
         labeled = draw_from_pools(task, others, self.labeled, rng)
-        return with_demos(
-            task.start, {path: (*own.get(path, ()), *drawn) for path, drawn in labeled.items()}
-        )
+        shown = {
+            path: (*own.get(path, ()), *labeled.get(path, ()))
+            for path in task.predictors
+            if path in own or path in labeled
+        }
+        return with_demos(task.start, shown)
 
     async def labeled_teacher_rollouts(
         self, task: Task, rng: random.Random, *, enough: int

@@ -98,7 +98,7 @@ class InferRules(DataclassSettings):
             rules = f"rules {number}" if state != task.start else "no rules"
             if state != task.start:
                 entries.append((rules, state))
-            if any(drawn.values()):
+            if drawn:
                 shown = with_demos(state, drawn)
                 entries.append((f"{rules}, {demos_words(shown)}", shown))
         await task.race(entries)

@@ -48,7 +48,7 @@ class LayoutSearch(DataclassSettings):
     async def optimize(self, task: Task) -> ProgramState:
         pools = labeled_demos(task.predictors, task.train)
         drawn = draw_from_pools(task, pools, self.demos, task.rng("demonstrations"))
-        with_and_without = (True, False) if any(drawn.values()) else (False,)
+        with_and_without = (True, False) if drawn else (False,)
         plain = task.start.without_demos()
         await task.race(
             [

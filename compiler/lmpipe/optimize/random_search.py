@@ -118,7 +118,8 @@ class RandomSearch(DataclassSettings):
             rest = draw_demos(predictor.spec, pools[path], count, rng)
             chosen[path] = distinct_demos([*kept, *rest])[:count]
             rng.shuffle(chosen[path])
-        state = with_demos(task.start.map(layout=layout, constrained=constrained), chosen)
+        state = task.start.map(layout=layout, constrained=constrained)
+        state = with_demos(state, {path: demos for path, demos in chosen.items() if demos})
         state = with_retrieval(state, near, k=count, embedded=embedded)
         name = f"{layout}{', constrained' if constrained else ''}, {demos_words(state)}"
         return name, state

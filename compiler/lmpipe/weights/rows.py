@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_choice
@@ -119,7 +120,7 @@ def preference_rows(program: Module, passed: Runs, failed: Runs) -> dict[str, li
 
 
 def _prompt(predictor: Predictor, run: Trace, step: Step) -> tuple[Message, ...]:
-    with scope(example=run.example):
+    with scope(example=run.example or ExampleIdentity()):
         return predictor.conversation(step.inputs)
 
 

@@ -27,7 +27,7 @@ def labeled_demos(
     An example serves a predictor if it has all of its required inputs and at least one of its
     outputs, by name. Predictors in the middle of a pipeline usually have none.
     """
-    digests = [_digest(ExampleIdentity.of(example)) for example in examples]
+    digests = [ExampleIdentity.of(example).digest or None for example in examples]
     return {
         path: [
             demo
@@ -36,10 +36,6 @@ def labeled_demos(
         ]
         for path, predictor in predictors.items()
     }
-
-
-def _digest(identity: ExampleIdentity | None) -> str | None:
-    return identity.digest if identity else None
 
 
 def _labeled_demo(spec: SignatureSpec, example: Example, digest: str | None) -> Demo | None:
@@ -62,7 +58,8 @@ def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[
     for rollout in rollouts:
         if not rollout.passed:
             continue
-        digest = _digest(rollout.row.trace.example)
+        identity = rollout.row.trace.example
+        digest = identity.digest if identity else ""
         by_predictor: dict[str, list[Demo]] = {}
         for step in rollout.row.trace.steps:
             if not step.error and not step.repaired:
@@ -70,7 +67,7 @@ def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[
                     inputs=step.inputs,
                     outputs=step.outputs,
                     source="bootstrapped",
-                    example=digest,
+                    example=digest or None,
                 )
                 by_predictor.setdefault(step.predictor, []).append(demo)
         # Concurrent calls of one run end in any order; the choice must not depend on it.
@@ -124,10 +121,11 @@ def merge_pools(
 def draw_from_pools(
     task: Task, pools: Mapping[str, Sequence[Demo]], count: int, rng: random.Random
 ) -> dict[str, tuple[Demo, ...]]:
-    """Draw up to `count` demonstrations for each predictor; see `draw_demos`."""
+    """Draw up to `count` demonstrations for each predictor that has any; see `draw_demos`."""
     return {
-        path: draw_demos(task.predictors[path].spec, pool, count, rng)
+        path: drawn
         for path, pool in pools.items()
+        if (drawn := draw_demos(task.predictors[path].spec, pool, count, rng))
     }
 
 
@@ -138,7 +136,10 @@ def with_labeled_demos(task: Task, count: int, rng: random.Random) -> ProgramSta
 
 
 def with_demos(state: ProgramState, demos: Mapping[str, Sequence[Demo]]) -> ProgramState:
-    """Return a copy of a state that shows these demonstrations, given by predictor path."""
+    """Return a copy of a state that shows these demonstrations, given by predictor path.
+
+    Predictors that are not given keep what they show.
+    """
     return state.update(
         {
             path: state[path].replace(demos=tuple(items), retrieval=None)
