@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lmpipe.data.example import Example, jsonable
@@ -18,30 +18,42 @@ _DIGITS = 16
 class ExampleIdentity:
     """The identity of an example: its inputs, and nothing else.
 
+    Every row of an evaluation has one, so the hash is only computed where it is needed.
+
     Args:
-        digest: the hash of the inputs with their names; see `inputs_digest`. It is empty if there
-            are no inputs, or some that cannot be written as JSON.
-        names: the names of the inputs, sorted; none if the digest is empty.
+        key: the inputs with their names, as `inputs_key` writes them; empty if there are none, or
+            some that cannot be written as JSON.
+        names: the names of the inputs; none if the key is empty.
     """
 
-    digest: str = ""
-    names: tuple[str, ...] = ()
+    key: bytes = b""
+    names: tuple[str, ...] = field(default=(), compare=False)
 
     @staticmethod
     def of(example: Example) -> ExampleIdentity:
         """Identify an example."""
         try:
-            inputs = {name: jsonable(value) for name, value in example.inputs.items()}
+            inputs = {
+                name: value if type(value) is str else jsonable(value)
+                for name, value in example.inputs.items()
+            }
         except DataError:
             return ExampleIdentity()
-        if not inputs:
-            return ExampleIdentity()
-        return ExampleIdentity(inputs_digest(inputs), tuple(sorted(inputs)))
+        return ExampleIdentity(inputs_key(inputs), tuple(inputs)) if inputs else ExampleIdentity()
+
+    @property
+    def digest(self) -> str:
+        """The hash of the inputs, as `inputs_digest` computes it; empty if the key is."""
+        return _digest(self.key) if self.key else ""
 
 
 def inputs_digest(inputs: Mapping[str, Any]) -> str:
     """Hash inputs, given as JSON values by name: 16 hexadecimal digits."""
-    return hashlib.sha256(inputs_key(inputs)).hexdigest()[:_DIGITS]
+    return _digest(inputs_key(inputs))
+
+
+def _digest(key: bytes) -> str:
+    return hashlib.sha256(key).hexdigest()[:_DIGITS]
 
 
 def inputs_key(inputs: Mapping[str, Any]) -> bytes:

@@ -40,7 +40,7 @@ class Withheld:
         """
         # Without inputs there is nothing to be equal.
         equal = self._by_inputs.get(inputs_key(inputs), []) if inputs else []
-        if example is None or not example.digest:
+        if example is None or not example.key:
             return equal
         of_example = self._of(example)
         return sorted({*equal, *of_example}) if of_example else equal
