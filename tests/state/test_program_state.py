@@ -121,6 +121,14 @@ def test_the_hash_is_the_same_in_every_version() -> None:
     )
 
 
+def test_a_demonstration_of_an_unknown_example_is_written_without_one() -> None:
+    known = Demo(inputs={"q": 1}, outputs={"a": True}, example="0123456789abcdef")
+    unknown = Demo(inputs={"q": 1}, outputs={"a": True})
+    assert "example" not in unknown.to_json()
+    assert known.hash != unknown.hash
+    assert Demo.model_validate(known.to_json()) == known
+
+
 def test_the_hash_of_a_retrieval_is_the_same_in_every_version() -> None:
     pool = (Demo(inputs={"q": 1}, outputs={"a": True}),)
     assert program_state(retrieval=Retrieval(pool=pool, k=3, balanced=True)).hash == (

@@ -187,6 +187,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "test": run.test.to_json() if run.test else None,
         "overfitting": run.overfitting.to_json() if run.overfitting else None,
         "racing": {"saved": run.racing.runs, "of": run.racing.of},
+        "proposals": run.proposals.to_json(),
         "improved": bool(run.test and run.test.improved),
         "spend": {**run.account.to_json(), "fresh": run.account.total.fresh_json()},
         "stopped": run.stopped,

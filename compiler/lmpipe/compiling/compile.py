@@ -19,6 +19,7 @@ from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_raci
 from lmpipe.compiling.run_folder import Artifact, RunWriter, open_run, read_artifact
 from lmpipe.compiling.run_weights import adapters_of, attach_weights, copy_weights
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
+from lmpipe.evaluation.all_raised import check_not_all_raised
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.progress_bar import progress_bar
@@ -127,6 +128,7 @@ async def _search(
             test=test,
             validation_estimate=corrected_score(task.candidates, task.best, recipe.seed),
             racing=saved_by_racing(task.candidates),
+            proposals=task.proposals,
             account=ledger.account,
             stopped=stopped,
             seconds=time.monotonic() - started,
@@ -160,6 +162,8 @@ async def _optimize(task: Task, prepared: PreparedRecipe) -> str:
     try:
         task.progress.phase = "baselines"
         await task.race(list(baselines(task.program.state()).items()))
+        tried = [row for candidate in task.candidates for row in candidate.evaluation.rows]
+        check_not_all_raised("the program as declared", tried)
         task.progress.phase = prepared.optimizer.name
         # An LM that needs constrained outputs needs them in the search too.
         result = await prepared.optimizer.optimize(task.starting_from(task.best.state))

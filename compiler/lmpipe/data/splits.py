@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, islice, pairwise
 
 from lmpipe.data.example import Example
+from lmpipe.data.identity import inputs_digest
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_number, check_numbers
@@ -133,5 +134,6 @@ def _first_indices(examples: Sequence[Example]) -> dict[str, int]:
     indices: dict[str, int] = {}
     for index, example in enumerate(examples):
         values = example.to_json()
-        indices.setdefault(digest({name: values[name] for name in example.inputs}), index)
+        inputs = {name: values[name] for name in example.inputs}
+        indices.setdefault(inputs_digest(inputs), index)
     return indices

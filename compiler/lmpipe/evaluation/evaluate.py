@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 from lmpipe.data.example import Example
 from lmpipe.data.splits import check_examples, check_not_empty
 from lmpipe.errors import CallError, DataError, LMRequestError, MetricError
+from lmpipe.evaluation.all_raised import source_line
 from lmpipe.evaluation.results import Evaluation, Row, Totals
 from lmpipe.evaluation.score_row import Scorer, score_row
 from lmpipe.evaluation.stored_rows import RowWriter
@@ -304,18 +304,12 @@ def _check_not_all_failed(totals: Totals) -> None:
     if set(failed) == {"metric"}:
         raise MetricError(
             f"the metric raised on {all_rows}; on the first: {first.message}"
-            f"{_source_line(first.raw)}"
+            f"{source_line(first.raw)}"
         )
     if totals.bad_calls == rows:
         raise CallError(f"on {all_rows}: {first.message}")
     if set(failed) == {"request"}:
         raise LMRequestError(f"the LM refused {all_rows}: {first.message}")
-
-
-def _source_line(traceback: str) -> str:
-    """Return ` at FILE:LINE` for the end of a traceback, or the empty string."""
-    found = re.findall(r'File "(.+)", line (\d+)', traceback)
-    return f" at {found[-1][0]}:{found[-1][1]}" if found else ""
 
 
 def check_inputs(program: Module, example: Example) -> None:

@@ -161,6 +161,7 @@ class Module(Node):
     def bind(self, state: ProgramState) -> Self:
         """Make a cheap copy that runs with a learned state; this program does not change.
 
+        Parts without predictors, such as a helper module with an index, are shared with the copy.
         If the state is an ensemble's, the result is an `Ensemble` of such copies. It is called
         like this program, and its other attributes are those of the first copy, so that type
         checkers may take it for one.
@@ -369,8 +370,11 @@ def first_member(program: Module) -> Module:
 async def run_traced(
     program: Module, inputs: Mapping[str, Any], trace: Trace, **overrides: Any
 ) -> Any:
-    """Run a program once into a trace; `overrides` are fields of `lm.scope.Scope`."""
-    with scope(trace=trace, **overrides):
+    """Run a program once, on the trace's example if it has one, and record its steps in the trace.
+
+    `overrides` are fields of `lm.scope.Scope`.
+    """
+    with scope(trace=trace, example=trace.example, **overrides):
         return await program._acall(**inputs)
 
 

@@ -196,12 +196,13 @@ class Predict(Predictor, Generic[P, R_co]):
         """
         prompt, checked = self._prompt, self._spec.check_inputs(inputs)
         vector = self._embedded(checked) if prompt.embeds else None
-        return prompt.messages(prompt.dump_inputs(checked), vector)
+        example = current_scope().example
+        return prompt.opening(prompt.dump_inputs(checked), vector, example).messages
 
     def conversation(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         embeds = self._prompt.embeds
         vector = self._embedded(self._spec.check_inputs(dict(inputs))) if embeds else None
-        return self._prompt.messages(inputs, vector)
+        return self._prompt.opening(inputs, vector, current_scope().example).messages
 
     def reply(self, outputs: Mapping[str, Any]) -> str:
         prompt = self._prompt
@@ -287,11 +288,12 @@ class Predict(Predictor, Generic[P, R_co]):
         scope, prompt = current_scope(), self._prompt
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
         shown = prompt.dump_inputs(inputs)
-        messages = prompt.messages(shown, vector)
+        opening = prompt.opening(shown, vector, scope.example)
+        messages = opening.messages
         replies: list[Reply] = []
         for attempt in range(self.retries + 1):
             _check_calls(scope, self.path)
-            reply = yield Request(lm, messages, prompt.constraint, sample, prompt.prefix)
+            reply = yield Request(lm, messages, prompt.constraint, sample, opening.prefix)
             replies.append(reply)
             try:
                 reading = prompt.layout.read(self._spec, reply.text)

@@ -29,6 +29,7 @@ from lmpipe.report.text import (
     percent_range,
     points,
     points_range,
+    proposals_line,
     racing_line,
     spend_line,
     standing_line,
@@ -93,6 +94,8 @@ def print_run(console: Console, run: Run) -> None:
         say(console, f"it was {line}", style="yellow")
     if run.racing.runs:
         say(console, racing_line(run.racing.runs, run.racing.of))
+    if run.proposals.unusable:
+        say(console, proposals_line(**run.proposals.to_json()), style="yellow")
     if run.stopped:
         say(console, f"the search ended early: {run.stopped}", style="yellow")
     say(console, f"spent: {spend_line(run.account.total)} in {duration(run.seconds)}")

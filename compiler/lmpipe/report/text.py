@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmpipe.foundation.plural import plural
+from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.spend import Spend
 from lmpipe.weights.trainer import TrainingProgress
 
@@ -167,6 +168,15 @@ def correction_line(score: float, estimate: float, candidates: int) -> str:
 def sentence(text: str) -> str:
     """Begin a text with a capital letter and end it with a full stop; the empty text stays."""
     return f"{text[0].upper()}{text[1:].removesuffix('.')}." if text else ""
+
+
+def proposals_line(asked: int, unusable: int, first_error: str) -> str:
+    """Say how many proposals could not be used, and what to do if none could."""
+    line = f"{count(unusable)} of {plural(asked, 'proposal')} could not be used: first error: "
+    line += one_line(first_error)
+    if unusable == asked:
+        line += "; nothing was proposed: check the proposer, or name another one (--proposer LM)"
+    return line
 
 
 def racing_line(saved: int, of: int) -> str:

@@ -99,6 +99,10 @@ class _Value(BaseModel, frozen=True):
         return isinstance(other, type(self)) and self.hash == other.hash
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Demo(_Value, frozen=True):
     """A demonstration: one example of a predictor's inputs and outputs.
 
@@ -107,11 +111,15 @@ class Demo(_Value, frozen=True):
         outputs: output values by field name, as JSON. A labeled demonstration may lack some
             (a `reasoning` that no data set holds).
         source: `labeled` (from the data) or `bootstrapped` (from a rollout that passed).
+        example: which example of the data it was made from, as `data.identity.inputs_digest`
+            says, so that a run on that example is not shown it; None if that is not known.
     """
 
     inputs: FrozenJson
     outputs: FrozenJson
     source: Literal["labeled", "bootstrapped"] = "labeled"
+    # Not written if None, so that states from before this field keep their hash and bytes.
+    example: str | None = pydantic.Field(default=None, exclude_if=_is_none)
 
 
 class Vectors(_Value, frozen=True):
@@ -141,10 +149,6 @@ class Vectors(_Value, frozen=True):
                 f"the size of a vector of {self.dimension} numbers"
             )
         return self
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class Retrieval(_Value, frozen=True):

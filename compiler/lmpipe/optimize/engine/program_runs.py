@@ -19,7 +19,7 @@ from lmpipe.optimize.engine.roles import LMRoles
 from lmpipe.optimize.engine.worst_case import worst_run_of_any
 
 # If this many runs or more all fail in the same way, nothing works and the compile stops.
-_TELLING_RUNS = 8
+TELLING_RUNS = 8
 
 # The kind of the note on a program that makes more LM calls than plans count.
 REPEATED_USE = "repeated use"
@@ -69,7 +69,7 @@ class ProgramRunner:
 
         judge = self.lms.judge
         worst = worst_run_of_any(programs, [lm], self.metric, judge, self.lms.embedder)
-        enough = _TELLING_RUNS if all_rows is None else min(_TELLING_RUNS, all_rows)
+        enough = TELLING_RUNS if all_rows is None else min(TELLING_RUNS, all_rows)
         options = RunOptions(
             concurrency=self.concurrency,
             scope={"lm": lm, "role": role, "sample": sample, "max_calls": limit},
