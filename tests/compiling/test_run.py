@@ -154,3 +154,11 @@ def test_a_lock_that_is_a_symbolic_link_does_not_empty_its_target(tmp_path: Path
 
 def test_a_finished_run_folder_keeps_no_reserve(run: lmpipe.Run) -> None:
     assert {item.name for item in run.path.iterdir() if item.name.startswith(".")} == {".lock"}
+
+
+def test_a_run_prints_as_one_line_with_its_scores(run: lmpipe.Run) -> None:
+    shown = repr(run)
+    assert "\n" not in shown
+    assert len(shown) < 300
+    for word in (str(run.path), run.best.name, f"test {run.scores['compiled']:.1%}", "LM calls"):
+        assert word in shown

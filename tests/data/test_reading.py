@@ -77,3 +77,21 @@ def test_a_row_that_is_nested_too_deeply_is_refused_where_it_stands(
     rows = f'{{"question": 1}}\n{{"question": {deep}}}'
     with pytest.raises(DataError, match=r"x\.jsonl:2: field 'question' is nested more than 200"):
         read(write("x.jsonl", rows))
+
+
+def test_a_row_may_lack_an_optional_input(write: Write) -> None:
+    path = write("x.jsonl", '{"question": "a", "note": "n"}\n{"question": "b"}\n')
+    rows = read(path, inputs=["question", "note"], optional=["note"])
+    assert [dict(row.inputs) for row in rows] == [{"question": "a", "note": "n"}, {"question": "b"}]
+
+
+def test_a_row_that_lacks_an_input_says_how_inputs_become_optional(write: Write) -> None:
+    path = write("x.jsonl", '{"question": "a", "note": "n"}\n{"question": "b"}\n')
+    with pytest.raises(DataError, match=r"x\.jsonl:2: .*no field 'note'.*optional=\['note'\]"):
+        read(path, inputs=["question", "note"])
+
+
+def test_an_input_may_not_be_named_as_a_text(write: Write) -> None:
+    path = write("x.jsonl", '{"question": "a"}')
+    with pytest.raises(DataError, match=r"optional is the text 'note'"):
+        read(path, inputs=["question"], optional="note")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lmpipe.data.example import Example
+from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import (
     CallError,
     InputError,
@@ -54,6 +55,7 @@ class Scorer:
             role="judge",
             calls=calls,
             max_calls=self.max_calls,
+            example=None,
         )
         with surrounding:
             if self.lm is None:
@@ -85,7 +87,9 @@ async def score_row(
         StorageError: if a reply cannot be recorded: what lmpipe cannot do is not a row's failure.
     """
     started = time.perf_counter()
-    prediction, trace, failure, score = None, Trace(), None, Score(0.0)
+    # The prompts of the run leave out demonstrations that hold this example's answer.
+    trace = Trace(example=ExampleIdentity.of(example))
+    prediction, failure, score = None, None, Score(0.0)
     try:
         running = run_traced(program, example.inputs, trace, calls=calls, **overrides)
         prediction = await within(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -37,19 +38,33 @@ def open_atomic(path: Path) -> Iterator[IO[bytes]]:
 
     Raises a StorageError if it cannot be written.
     """
-    with storing(path):
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    temporary = _temporary(path)
     try:
         with storing(path):
-            with os.fdopen(descriptor, "wb") as file:
+            with temporary.open("xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise
+
+
+def make_readable(path: Path) -> None:
+    """Give a file that a library made private the permissions of any new file of the user."""
+    temporary = _temporary(path)
+    temporary.touch(exist_ok=False)
+    try:
+        path.chmod(stat.S_IMODE(temporary.stat().st_mode))
+    finally:
+        temporary.unlink()
+
+
+def _temporary(path: Path) -> Path:
+    """Name a file beside another; `tempfile` would make it readable by its owner only."""
+    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}")
 
 
 def lock_file(file: IO[bytes]) -> bool:
