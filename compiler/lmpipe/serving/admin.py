@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from lmpipe.errors import ConfigError, ServerError
+from lmpipe.foundation.printable import printable
 from lmpipe.foundation.redaction import public_url, redact, secrets_in_url
 from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import HttpError, UrlError
@@ -74,4 +75,4 @@ def _error_message(body: bytes, secrets: Sequence[str]) -> str:
         message = error.get("message", "") if isinstance(error, dict) else str(error)
     except (ValueError, AttributeError):
         message = body.decode(errors="replace")
-    return " ".join(redact(str(message), secrets).split())[:500]
+    return printable(" ".join(redact(str(message), secrets).split()))[:500]

@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDict
 from yarl import URL
 
+from lmpipe.foundation.printable import printable
 from lmpipe.foundation.redaction import redact, secrets_in_url
 from lmpipe.lm.http.address import Address
 from lmpipe.lm.http.errors import (
@@ -189,8 +190,8 @@ class Session:
             case aiohttp.InvalidURL():
                 return ConnectError(f"{self._address.host} is not a host name or an IP address")
             case aiohttp.ClientResponseError():
-                message = redact(error.message, self._secrets)[:_SHOWN]
-                return ProtocolError(f"it sent an invalid HTTP response: {message}")
+                said = printable(redact(error.message, self._secrets)[:_SHOWN])
+                return ProtocolError(f"it sent an invalid HTTP response: {said}")
             case aiohttp.ClientPayloadError() if isinstance(cause, ContentEncodingError):
                 return ProtocolError("it sent a compressed body that cannot be decompressed")
             case aiohttp.ClientPayloadError():

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from lmpipe.errors import LMError, LMRequestError, LMUnavailableError
+from lmpipe.foundation.printable import printable
 from lmpipe.foundation.redaction import public_url, redact, secrets_in_url
 from lmpipe.lm.http.client import CONNECT_TIMEOUT
 from lmpipe.lm.http.errors import (
@@ -42,8 +43,8 @@ class Server:
         return f"{self.model} at {public_url(self.url, self.secrets)}"
 
     def excerpt(self, text: bytes) -> str:
-        """The beginning of what the server sent, without secrets."""
-        shown = self.redact(text[:_SEARCHED].decode("utf-8", "replace"))
+        """The beginning of what the server sent, without secrets and what a terminal obeys."""
+        shown = self.redact(printable(text[:_SEARCHED].decode("utf-8", "replace")))
         # Cut after secrets are replaced, so that no part of one is left at the end.
         return shown[:_EXCERPT].strip() or "(nothing)"
 
@@ -166,7 +167,7 @@ def status_error(server: Server, status: int, headers: Mapping[str, str], body: 
             f"{message}. If this lasts, {advice}", status=status, retry_after=wait
         )
     if 300 <= status < 400:
-        target = public_url(server.redact(headers.get("Location", "")))
+        target = public_url(server.redact(printable(headers.get("Location", ""))))
         message = f"{server} redirects to {target}, which is not followed: set base_url to it"
         return LMRequestError(message, status=status)
     advice = {

@@ -107,7 +107,7 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> floa
     except ValueError:
         try:
             moment = parsedate_to_datetime(value)
-        except (ValueError, OverflowError):  # such as the 99999999999th of November
+        except (ValueError, OverflowError):
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
