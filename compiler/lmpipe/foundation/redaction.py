@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
@@ -180,6 +178,9 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def _spellings(secret: str) -> set[str]:
+    import base64  # these two are for errors only, and `import lmpipe` must be fast
+    import html
+
     texts = {secret, unquote(secret), secret.partition(" ")[2]}  # without `Bearer`
     spelled = set()
     for text in texts:
@@ -187,7 +188,7 @@ def _spellings(secret: str) -> set[str]:
             continue
         data = text.encode(errors="replace")
         spelled |= {text, quote(text, safe=""), quote(text), html.escape(text)}
-        spelled |= {orjson.dumps(text.encode(errors="replace").decode()).decode()[1:-1]}
+        spelled |= {orjson.dumps(data.decode()).decode()[1:-1]}
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             in_base64 = encode(data).decode()
             spelled |= {in_base64, in_base64.rstrip("=")}
