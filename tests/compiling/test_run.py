@@ -152,6 +152,36 @@ def test_a_lock_that_is_a_symbolic_link_does_not_empty_its_target(tmp_path: Path
     assert target.read_text() == "precious"
 
 
+@pytest.mark.parametrize("name", ["scores.jsonl", "weights", "manifest.json"])
+def test_links_in_an_unfinished_run_folder_are_not_written_through(
+    tmp_path: Path, name: str
+) -> None:
+    path = lmpipe.compile(recipe(), runs=tmp_path).path
+    manifest = path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"done"', '"failed"'))
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "file").write_text(manifest.read_text())
+    (path / name).unlink(missing_ok=True)
+    (path / name).symlink_to(target if name == "weights" else target / "file")
+    before = (target / "file").read_text()
+    assert lmpipe.compile(recipe(), runs=tmp_path).path == path
+    assert not (path / name).is_symlink()
+    assert [item.name for item in target.iterdir()] == ["file"]
+    assert (target / "file").read_text() == before
+
+
+def test_a_link_to_a_run_folder_elsewhere_is_not_resumed(tmp_path: Path) -> None:
+    elsewhere = lmpipe.compile(recipe(), runs=tmp_path / "elsewhere").path
+    manifest = elsewhere / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"done"', '"failed"'))
+    (tmp_path / "runs").mkdir()
+    link = tmp_path / "runs" / elsewhere.name
+    link.symlink_to(elsewhere)
+    assert lmpipe.compile(recipe(), runs=tmp_path / "runs").path != link
+    assert '"failed"' in manifest.read_text()
+
+
 def test_a_finished_run_folder_keeps_no_reserve(run: lmpipe.Run) -> None:
     assert {item.name for item in run.path.iterdir() if item.name.startswith(".")} == {".lock"}
 

@@ -89,7 +89,7 @@ def open_run(root: Path, name: str, identity_hash: str) -> tuple[Path, FolderLoc
         root.mkdir(parents=True, exist_ok=True)
     for folder in sorted(root.glob(f"*{ending}"), reverse=True):
         # A folder in which another process works has its lock.
-        if _unfinished(folder) and (lock := FolderLock.take(folder)):
+        if not folder.is_symlink() and _unfinished(folder) and (lock := FolderLock.take(folder)):
             return folder, lock
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for attempt in range(1000):
@@ -125,8 +125,10 @@ class RunWriter:
         self.manifest = {"format": MANIFEST_FORMAT, **manifest}
         self._files: dict[str, LineFile] = {}
         with storing(folder):
-            for stale in folder.glob("*.jsonl"):
-                stale.unlink()
+            for stale in folder.iterdir():
+                # lmpipe makes no links: what they lead to is not part of the run.
+                if stale.suffix == ".jsonl" or stale.is_symlink():
+                    stale.unlink()
         write_file(folder / _RESERVE, bytes(_RESERVED))
         self.update(status="running")
 
