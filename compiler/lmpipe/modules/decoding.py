@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from lmpipe.errors import ConfigError, SignatureError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.lm import LM
+from lmpipe.lm.parameters import meant_option
 from lmpipe.lm.scope import Scope
 from lmpipe.settings import current_settings
 from lmpipe.state.program_state import AdapterRef, PredictorState
@@ -82,10 +82,10 @@ def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
         ConfigError: if a number is out of range.
     """
     for name in decoding:
-        near = difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.75)
-        if near and name not in _OPTIONS:
-            raise SignatureError(f"{owner} has no option {name!r}; did you mean {near[0]!r}?")
+        if meant := meant_option(name, _OPTIONS):
+            raise SignatureError(f"{owner} has no option {name!r}; did you mean {meant!r}?")
     if "temperature" in decoding:
-        check_number(owner, "temperature", decoding["temperature"], minimum=0)
+        check_number(owner, "temperature", decoding["temperature"], minimum=0, optional=True)
     if "max_tokens" in decoding:
-        check_number(owner, "max_tokens", decoding["max_tokens"], minimum=1, integer=True)
+        value = decoding["max_tokens"]
+        check_number(owner, "max_tokens", value, minimum=1, integer=True, optional=True)
