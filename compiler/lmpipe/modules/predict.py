@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic
 import pydantic
 from typing_extensions import ParamSpec, TypeVar
 
-from lmpipe.errors import CallError, OutputError, RecipeError, SignatureError
+from lmpipe.errors import CallError, LMRequestError, OutputError, RecipeError, SignatureError
 from lmpipe.foundation.checks import check_number
 from lmpipe.layouts import LayoutError, correction_turns, layout_named, render_demo
 from lmpipe.layouts.layout import Reading
@@ -29,6 +29,14 @@ from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.module import Predictor
 from lmpipe.modules.prompt import Prompt
 from lmpipe.modules.retrieval import Pools
+from lmpipe.modules.unanswered import (
+    cut_error,
+    is_cut,
+    refusal_error,
+    refuses_limit,
+    what_came_instead,
+    with_more_room,
+)
 from lmpipe.settings import current_settings
 from lmpipe.signatures.from_string import signature_from_string
 from lmpipe.signatures.signature import Prediction, Signature, spec_of
@@ -40,6 +48,9 @@ if TYPE_CHECKING:
     from lmpipe.modules.stream import FieldReader
 
 _Conversation = Generator[Request, Reply, Any]
+
+# In a correction, the turn of a reply without text: some servers refuse an empty one.
+_NO_ANSWER = "(no answer)"
 
 # A signature class is a callable from its inputs to itself. The defaults are for a signature
 # string, of which type checkers know neither inputs nor outputs.
@@ -56,7 +67,8 @@ class Predict(Predictor, Generic[P, R_co]):
         layout: the prompt layout: `chat`, `plain` or `json`.
         constrained: constrain the reply to the outputs' types while decoding, if the server can.
         lm: the LM of this predictor; replaces the run's LM.
-        retries: how often the LM is asked to correct a reply that cannot be read, 0 or more.
+        retries: how often the LM is asked again, 0 or more: to correct a reply that cannot be
+            read, or with more room for one that was cut at the limit of tokens.
         decoding: decoding settings that replace the LM's, such as `temperature=0.7`.
 
     Raises:
@@ -123,7 +135,8 @@ class Predict(Predictor, Generic[P, R_co]):
 
         Raises:
             CallError: if an input is missing, unknown or has the wrong type.
-            OutputError: if no reply could be read as the outputs.
+            OutputError: if no reply could be read as the outputs; a CutError if it was cut at the
+                limit of tokens, and a RefusalError if the LM declined to answer.
             LMError: if the LM cannot be reached or refuses the request.
         """
         result: R_co = self._run(self._inputs(args, kwargs), current_scope().sample)
@@ -213,7 +226,10 @@ class Predict(Predictor, Generic[P, R_co]):
         runtime, on_text = current_settings().runtime, reader.on_text if reader else None
         request = next(conversation)
         while True:
-            reply = runtime.complete(request, label=self.path, on_text=on_text)
+            try:
+                reply = runtime.complete(request, label=self.path, on_text=on_text)
+            except LMRequestError as error:
+                conversation.throw(error)  # the conversation may know more of the cause
             try:
                 request = conversation.send(reply)
             except StopIteration as done:
@@ -237,7 +253,10 @@ class Predict(Predictor, Generic[P, R_co]):
                 request = conversation.send(reply)
             except StopIteration as done:
                 return done.value
-            reply = await runtime.acomplete(request, label=self.path, on_text=on_text)
+            try:
+                reply = await runtime.acomplete(request, label=self.path, on_text=on_text)
+            except LMRequestError as error:
+                conversation.throw(error)  # the conversation may know more of the cause
 
     def _embedded(self, inputs: dict[str, Any]) -> str:
         """The vector of a call's inputs, which chooses its demonstrations."""
@@ -277,31 +296,78 @@ class Predict(Predictor, Generic[P, R_co]):
         replies: list[Reply] = []
         for attempt in range(self.retries + 1):
             _check_calls(scope, self.path)
-            reply = yield Request(lm, messages, prompt.constraint, sample, prompt.prefix)
-            replies.append(reply)
             try:
-                reading = prompt.layout.read(self._spec, reply.text)
-                result = self._validate(inputs, reading)
-            except (LayoutError, pydantic.ValidationError) as error:
-                problem = _problem(error, reply, lm)
-                if attempt < self.retries:
-                    messages = (*messages, *correction_turns(reply.text, problem))
-                    if reader is not None:
-                        reader.restart()
-                    continue
-                self._record(scope, shown, {}, replies, error=problem)
-                raise OutputError(
-                    f"{self.path}: {problem} (asked {attempt + 1} times)\n"
-                    f"  signature: {self._spec}\n  reply: {reply.text!r:.500}",
-                    raw=reply.text,
-                ) from error
-            if scope.trace is not None or reader is not None:
-                outputs = {f.name: f.dump(getattr(result, f.name)) for f in self._spec.outputs}
-                self._record(scope, shown, outputs, replies, repaired=reading.repaired)
-                if reader is not None:
-                    reader.finish(result, outputs)
-            return result
+                reply = yield Request(lm, messages, prompt.constraint, sample, prompt.prefix)
+            except LMRequestError as error:
+                if replies and is_cut(replies[-1], prompt.layout) and refuses_limit(error):
+                    cut = cut_error(self.path, replies[-1], lm, asked=attempt, has_room=False)
+                    raise self._failed(scope, shown, replies, cut) from error
+                raise
+            replies.append(reply)
+            if reply.refusal:
+                raise self._failed(scope, shown, replies, refusal_error(self.path, reply))
+            if is_cut(reply, prompt.layout):
+                larger = with_more_room(lm, messages, reply)
+                if larger is None or attempt == self.retries:
+                    room, asked = larger is not None, attempt + 1
+                    cut = cut_error(self.path, reply, lm, asked=asked, has_room=room)
+                    raise self._failed(scope, shown, replies, cut)
+                lm = larger
+            else:
+                try:
+                    result, repaired = self._read(inputs, reply)
+                except (LayoutError, pydantic.ValidationError) as error:
+                    if attempt == self.retries:
+                        unread = self._output_error(error, reply, asked=attempt + 1)
+                        raise self._failed(scope, shown, replies, unread) from error
+                    corrected = correction_turns(reply.text or _NO_ANSWER, _problem(error))
+                    messages = (*messages, *corrected)
+                else:
+                    self._succeeded(scope, shown, replies, result, reader, repaired=repaired)
+                    return result
+            if reader is not None:
+                reader.restart()
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _read(self, inputs: dict[str, Any], reply: Reply) -> tuple[Signature, bool]:
+        """Read the outputs of a reply, and whether they had to be repaired."""
+        if instead := what_came_instead(reply):
+            raise LayoutError(instead)
+        reading = self._prompt.layout.read(self._spec, reply.text)
+        return self._validate(inputs, reading), reading.repaired
+
+    def _output_error(self, error: Exception, reply: Reply, *, asked: int) -> OutputError:
+        return OutputError(
+            f"{self.path}: {_problem(error)} (asked {asked} times)\n"
+            f"  signature: {self._spec}\n  reply: {reply.text!r:.500}",
+            raw=reply.text,
+        )
+
+    def _succeeded(
+        self,
+        scope: Scope,
+        inputs: dict[str, Any],
+        replies: list[Reply],
+        result: Signature,
+        reader: FieldReader | None,
+        *,
+        repaired: bool,
+    ) -> None:
+        """Record a call, and stream the rest of its outputs."""
+        if scope.trace is None and reader is None:
+            return
+        outputs = {f.name: f.dump(getattr(result, f.name)) for f in self._spec.outputs}
+        self._record(scope, inputs, outputs, replies, repaired=repaired)
+        if reader is not None:
+            reader.finish(result, outputs)
+
+    def _failed(
+        self, scope: Scope, inputs: dict[str, Any], replies: list[Reply], error: OutputError
+    ) -> OutputError:
+        """Record a call that failed; return its error."""
+        problem = str(error).partition("\n")[0].removeprefix(f"{self.path}: ")
+        self._record(scope, inputs, {}, replies, error=problem)
+        return error
 
     def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:
         try:
@@ -351,11 +417,8 @@ def _as_class(signature: Any) -> type[Signature]:
     )
 
 
-def _problem(error: LayoutError | pydantic.ValidationError, reply: Reply, lm: LM) -> str:
-    text = first_problem(error) if isinstance(error, pydantic.ValidationError) else str(error)
-    if reply.finish == "length":
-        text += f"; the reply was cut at max_tokens={lm.max_tokens}"
-    return text
+def _problem(error: Exception) -> str:
+    return first_problem(error) if isinstance(error, pydantic.ValidationError) else str(error)
 
 
 def _check_calls(scope: Scope, path: str) -> None:
