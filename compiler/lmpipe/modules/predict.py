@@ -1,56 +1,37 @@
-"""`Predict`: one typed question to an LM.
-
-The conversation with the LM is a generator that yields requests and receives replies, so that
-sync and async calls run the same code.
-"""
+"""`Predict`: one typed question to an LM."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic
 
-import pydantic
 from typing_extensions import ParamSpec, TypeVar
 
-from lmpipe.errors import CallError, LMRequestError, OutputError, RecipeError, SignatureError
+from lmpipe.errors import CallError, LMRequestError, OutputError, SignatureError
 from lmpipe.foundation.checks import check_number
-from lmpipe.layouts import LayoutError, correction_turns, layout_named, render_demo
-from lmpipe.layouts.layout import Reading
+from lmpipe.layouts import layout_named, render_demo
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
-from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.scope import Scope, current_scope
+from lmpipe.lm.request import Reply
+from lmpipe.lm.scope import current_scope
+from lmpipe.modules.conversation import Conversation, Conversing, check_calls
 from lmpipe.modules.decoding import Decoding, check_decoding
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.module import Predictor
 from lmpipe.modules.prompt import Prompt
 from lmpipe.modules.retrieval import Pools
-from lmpipe.modules.unanswered import (
-    cut_error,
-    is_cut,
-    refusal_error,
-    refuses_limit,
-    what_came_instead,
-    with_more_room,
-)
 from lmpipe.settings import current_settings
 from lmpipe.signatures.from_string import signature_from_string
 from lmpipe.signatures.signature import Prediction, Signature, spec_of
-from lmpipe.signatures.signature_spec import SignatureSpec, first_problem
+from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, PredictorState
-from lmpipe.state.trace import Step
 
 if TYPE_CHECKING:
     from lmpipe.modules.stream import FieldReader
-
-_Conversation = Generator[Request, Reply, Any]
-
-# In a correction, the turn of a reply without text: some servers refuse an empty one.
-_NO_ANSWER = "(no answer)"
 
 # A signature class is a callable from its inputs to itself. The defaults are for a signature
 # string, of which type checkers know neither inputs nor outputs.
@@ -245,7 +226,7 @@ class Predict(Predictor, Generic[P, R_co]):
         )
         return await self._finish(conversation, reply, reader)
 
-    async def _finish(self, conversation: _Conversation, reply: Reply, reader: Any = None) -> Any:
+    async def _finish(self, conversation: Conversing, reply: Reply, reader: Any = None) -> Any:
         """Hold a conversation from its first reply to its end."""
         runtime, on_text = current_settings().runtime, reader.on_text if reader else None
         while True:
@@ -268,7 +249,7 @@ class Predict(Predictor, Generic[P, R_co]):
         return asked.read(await runtime.acomplete(asked.request, label=self.path))
 
     def _embedding(self, inputs: dict[str, Any]) -> Embedding:
-        _check_calls(current_scope(), self.path)
+        check_calls(current_scope(), self.path)
         return self._prompt.embedding(self.path, inputs, current_settings().embedder)
 
     def _reader(self) -> FieldReader | None:
@@ -287,123 +268,13 @@ class Predict(Predictor, Generic[P, R_co]):
         *,
         sampling: bool = False,
         vector: str | None = None,
-    ) -> _Conversation:
-        """Yield requests and receive replies until one can be read, or raise OutputError."""
-        scope, prompt = current_scope(), self._prompt
+    ) -> Conversing:
+        scope = current_scope()
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
-        shown = prompt.dump_inputs(inputs)
-        messages = prompt.messages(shown, vector)
-        replies: list[Reply] = []
-        for attempt in range(self.retries + 1):
-            _check_calls(scope, self.path)
-            try:
-                reply = yield Request(lm, messages, prompt.constraint, sample, prompt.prefix)
-            except LMRequestError as error:
-                if replies and is_cut(replies[-1], prompt.layout) and refuses_limit(error):
-                    cut = cut_error(self.path, replies[-1], lm, asked=attempt, has_room=False)
-                    raise self._failed(scope, shown, replies, cut) from error
-                raise
-            replies.append(reply)
-            if reply.refusal:
-                raise self._failed(scope, shown, replies, refusal_error(self.path, reply))
-            if is_cut(reply, prompt.layout):
-                larger = with_more_room(lm, messages, reply)
-                if larger is None or attempt == self.retries:
-                    room, asked = larger is not None, attempt + 1
-                    cut = cut_error(self.path, reply, lm, asked=asked, has_room=room)
-                    raise self._failed(scope, shown, replies, cut)
-                lm = larger
-            else:
-                try:
-                    result, repaired = self._read(inputs, reply)
-                except (LayoutError, pydantic.ValidationError) as error:
-                    if attempt == self.retries:
-                        unread = self._output_error(error, reply, asked=attempt + 1)
-                        raise self._failed(scope, shown, replies, unread) from error
-                    corrected = correction_turns(reply.text or _NO_ANSWER, _problem(error))
-                    messages = (*messages, *corrected)
-                else:
-                    self._succeeded(scope, shown, replies, result, reader, repaired=repaired)
-                    return result
-            if reader is not None:
-                reader.restart()
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def _read(self, inputs: dict[str, Any], reply: Reply) -> tuple[Signature, bool]:
-        """Read the outputs of a reply, and whether they had to be repaired."""
-        if instead := what_came_instead(reply):
-            raise LayoutError(instead)
-        reading = self._prompt.layout.read(self._spec, reply.text)
-        return self._validate(inputs, reading), reading.repaired
-
-    def _output_error(self, error: Exception, reply: Reply, *, asked: int) -> OutputError:
-        return OutputError(
-            f"{self.path}: {_problem(error)} (asked {asked} times)\n"
-            f"  signature: {self._spec}\n  reply: {reply.text!r:.500}",
-            raw=reply.text,
+        conversation = Conversation(
+            self.signature, self._spec, self.path, self._prompt, self.retries, scope, reader
         )
-
-    def _succeeded(
-        self,
-        scope: Scope,
-        inputs: dict[str, Any],
-        replies: list[Reply],
-        result: Signature,
-        reader: FieldReader | None,
-        *,
-        repaired: bool,
-    ) -> None:
-        """Record a call, and stream the rest of its outputs."""
-        if scope.trace is None and reader is None:
-            return
-        outputs = {f.name: f.dump(getattr(result, f.name)) for f in self._spec.outputs}
-        self._record(scope, inputs, outputs, replies, repaired=repaired)
-        if reader is not None:
-            reader.finish(result, outputs)
-
-    def _failed(
-        self, scope: Scope, inputs: dict[str, Any], replies: list[Reply], error: OutputError
-    ) -> OutputError:
-        """Record a call that failed; return its error."""
-        problem = str(error).partition("\n")[0].removeprefix(f"{self.path}: ")
-        self._record(scope, inputs, {}, replies, error=problem)
-        return error
-
-    def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:
-        try:
-            return self.signature.model_validate({**inputs, **reading.values})
-        except pydantic.ValidationError as error:
-            # A validator of the class may refuse an input, which no retry can mend.
-            if error.errors()[0]["loc"][:1] in {(name,) for name in self._spec.input_names}:
-                raise CallError(
-                    f"{self.path}: input {first_problem(error)}\n  signature: {self._spec}"
-                ) from error
-            raise
-
-    def _record(
-        self,
-        scope: Scope,
-        inputs: dict[str, Any],
-        outputs: dict[str, Any],
-        replies: list[Reply],
-        *,
-        repaired: bool = False,
-        error: str = "",
-    ) -> None:
-        if scope.trace is None:
-            return
-        step = Step(
-            predictor=self.path,
-            inputs=inputs,
-            outputs=outputs,
-            replies=tuple([reply.text for reply in replies]),
-            usage=sum([reply.usage for reply in replies[1:]], replies[0].usage),
-            seconds=sum([reply.seconds for reply in replies if not reply.cached]),
-            cached=all(reply.cached for reply in replies),
-            repaired=repaired,
-            error=error,
-        )
-        scope.trace.steps.append(step)
+        return conversation.hold(inputs, lm, sample, vector)
 
 
 def _as_class(signature: Any) -> type[Signature]:
@@ -415,19 +286,3 @@ def _as_class(signature: Any) -> type[Signature]:
         f"not a signature: {signature!r:.100}; give a lmpipe.Signature subclass or a string such "
         'as "question -> answer", or decorate a typed function with lmpipe.predict'
     )
-
-
-def _problem(error: Exception) -> str:
-    return first_problem(error) if isinstance(error, pydantic.ValidationError) else str(error)
-
-
-def _check_calls(scope: Scope, path: str) -> None:
-    # Counted as they start, because calls may be in flight together.
-    if scope.max_calls is not None and next(scope.started) >= scope.max_calls:
-        by_metric = scope.role == "judge"
-        what = "the metric, on one row," if by_metric else "one run of the program"
-        where = "metric, by @lmpipe.metrics.judge" if by_metric else "program's class"
-        raise RecipeError(
-            f"{path}: {what} made more than {scope.max_calls} LM calls, the maximum that the plan "
-            f"and the budget rely on: set `max_calls = …` on the {where}"
-        )

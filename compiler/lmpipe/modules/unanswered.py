@@ -48,22 +48,28 @@ def refuses_limit(error: LMRequestError) -> bool:
 
 
 def cut_error(path: str, reply: Reply, lm: LM, *, asked: int, has_room: bool) -> CutError:
-    """The error for a reply of this LM that is cut, after so many questions."""
+    """The error for a cut reply of this LM, after so many questions.
+
+    `has_room` says whether its context has room for a longer reply.
+    """
     limit = lm.reply_limit
-    where = f"at {limit[0]}={limit[1]}" if limit else "at the server's own limit of tokens"
+    if limit is None:
+        where = "at the server's own limit of tokens"
+        remedy = "set a higher one with LM(…, max_tokens=…)"
+    elif has_room:
+        where, remedy = f"at {limit[0]}={limit[1]}", f"raise it with LM(…, {limit[0]}=…)"
+    else:
+        where = f"at {limit[0]}={limit[1]}"
+        remedy = (
+            f"prompt and reply fill the LM's context of {lm.context} tokens: shorten the prompt, "
+            "or give the true context with LM(…, context=…)"
+        )
     if reply.reasoning and not reply.text:
         where += ", while the LM was thinking"
-    name = limit[0] if limit else "max_tokens"
-    if has_room:
-        remedy = f"allow longer replies with LM(…, {name}=…), or ask for shorter outputs"
-    else:
-        remedy = (
-            f"prompt and reply fill the context of {lm.context} tokens: give the LM's true one "
-            "with LM(…, context=…), shorten the prompt, or ask for shorter outputs"
-        )
-    times = f" (asked {asked} times, with room for more each time)" if asked > 1 else ""
+    times = f" (asked {asked} times, with more room each time)" if asked > 1 else ""
     return CutError(
-        f"{path}: the reply was cut {where}{times}; {remedy}\n  reply: {reply.text!r:.500}",
+        f"{path}: the reply was cut {where}{times}; {remedy}, or ask for shorter outputs\n"
+        f"  reply: {reply.text!r:.500}",
         raw=reply.text,
     )
 
