@@ -79,6 +79,11 @@ async def test_thoughts_in_a_field_of_their_own_are_the_replys_reasoning(
     assert (reply.text, reply.reasoning) == ("", "Lyon? no")
 
 
+async def test_the_space_between_thoughts_and_answer_is_neither(answer: Answer) -> None:
+    reply = await answer({"content": "\n\nParis", "reasoning_content": "Lyon? no\n"})
+    assert (reply.text, reply.reasoning) == ("Paris", "Lyon? no")
+
+
 async def test_thoughts_in_tags_are_the_replys_reasoning(answer: Answer) -> None:
     reply = await answer({"content": "<think>Lyon? no</think>\n\nParis"})
     assert (reply.text, reply.reasoning) == ("Paris", "Lyon? no")

@@ -67,6 +67,8 @@ def make_reply(
     """Make a reply of what a server sent: valid Unicode, with the thoughts apart."""
     finish = finish_of(reason)
     thoughts, answer = split_reasoning(valid_unicode(text))
+    if reasoning:  # the server split it off and left the space between
+        answer = answer.lstrip()
     if finish == "content_filter" and not refusal:
         refusal = "the provider's content filter stopped the reply"
     return Reply(

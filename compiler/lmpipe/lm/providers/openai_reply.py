@@ -174,9 +174,8 @@ class StreamedReply:
             if shown != self._shown:
                 self._shown = shown
                 self._on_text(valid_unicode(shown))
-        else:
-            self._reasoning += reasoning_of(piece)
-            self._refusal += refusal_of(piece)
+        self._reasoning += reasoning_of(piece)
+        self._refusal += refusal_of(piece)
 
     def reply(self, seconds: float) -> Reply:
         """Return the reply; raise an LMUnavailableError if the stream ended before it did."""
