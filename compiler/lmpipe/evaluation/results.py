@@ -74,22 +74,18 @@ class Row:
         """The texts of the LM's replies, in order."""
         return tuple(reply for step in self.trace.steps for reply in step.replies)
 
-    @property
-    def waited(self) -> float:
-        """How long its LM calls waited for limits and retries, in seconds."""
-        return sum(call.waited for call in self.calls)
+    def times(self) -> tuple[float, float]:
+        """Return how long the row took without waiting for limits and retries, and its waits.
 
-    @property
-    def service(self) -> float:
-        """The time that the row took without waiting, in seconds.
-
-        Calls that waited at the same time count their waits separately, so for a program that
-        makes several at once it is at least the longest call.
+        Both are in seconds. Calls that waited at the same time count their waits separately, so
+        for a program that makes several at once the first is at least the longest call.
         """
-        longest = max(
-            (call.reply.seconds for call in self.calls if not call.reply.cached), default=0
-        )
-        return max(self.seconds - self.waited, longest)
+        waited = longest = 0.0
+        for call in self.calls:
+            if not call.reply.cached:
+                waited += call.waited
+                longest = max(longest, call.reply.seconds)
+        return max(self.seconds - waited, longest), waited
 
     def to_json(self) -> dict[str, Any]:
         """Return the row for files, without times: equal replies give equal rows."""
@@ -129,8 +125,9 @@ class Totals:
     def add(self, row: Row) -> None:
         """Add the next row."""
         self.values.append(row.score.value)
-        self.service.append(row.service)
-        self.waited.append(row.waited)
+        service, waited = row.times()
+        self.service.append(service)
+        self.waited.append(waited)
         if row.failure is not None:
             kind, message = row.failure.kind, row.failure.message
             self.failures[kind] += 1

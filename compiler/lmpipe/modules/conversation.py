@@ -40,7 +40,7 @@ Conversing = Generator[Request, Reply, Any]
 _NO_ANSWER = "(no answer)"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)  # not frozen: one is made for each call
 class Conversation:
     """One call of the predictor at a path, and how its replies are read and recorded.
 

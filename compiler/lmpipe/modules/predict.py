@@ -6,7 +6,7 @@ import asyncio
 import copy
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -210,7 +210,7 @@ class Predict(Predictor, Generic[P, R_co]):
             try:
                 reply = runtime.complete(request, label=self.path, on_text=on_text)
             except LMRequestError as error:
-                conversation.throw(error)  # the conversation may know more of the cause
+                _throw(conversation, error)
             try:
                 request = conversation.send(reply)
             except StopIteration as done:
@@ -237,7 +237,7 @@ class Predict(Predictor, Generic[P, R_co]):
             try:
                 reply = await runtime.acomplete(request, label=self.path, on_text=on_text)
             except LMRequestError as error:
-                conversation.throw(error)  # the conversation may know more of the cause
+                _throw(conversation, error)
 
     def _embedded(self, inputs: dict[str, Any]) -> str:
         """The vector of a call's inputs, which chooses its demonstrations."""
@@ -275,6 +275,12 @@ class Predict(Predictor, Generic[P, R_co]):
             self.signature, self._spec, self.path, self._prompt, self.retries, scope, reader
         )
         return conversation.hold(inputs, lm, sample, vector)
+
+
+def _throw(conversation: Conversing, error: LMRequestError) -> NoReturn:
+    """Raise the error of a refused request, or what the conversation makes of it."""
+    conversation.throw(error)
+    raise error
 
 
 def _as_class(signature: Any) -> type[Signature]:

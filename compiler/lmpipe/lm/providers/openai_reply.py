@@ -241,24 +241,23 @@ def leave_out_advice(model: str, said: str, optional: Collection[str]) -> str:
 
 def connection_error(server: Server, error: HttpError, timeout: float) -> LMError:
     """The error for a request without a whole response within a timeout in seconds."""
-    said = printable(str(error))
     if isinstance(error, CertificateError):
         return LMRequestError(
-            f"{server}: no trusted TLS connection: {said}. Check the certificates: "
+            f"{server}: no trusted TLS connection: {error}. Check the certificates: "
             "LM(…, tls=TLS(ca=…, cert=…, key=…))"
         )
     if isinstance(error, TooLargeError):
         return LMRequestError(
-            f"{server}: {said}: check that base_url is the address of an OpenAI-compatible server"
+            f"{server}: {error}: check that base_url is the address of an OpenAI-compatible server"
         )
     if isinstance(error, ConnectTimeoutError):
         what = f"did not accept a connection within {CONNECT_TIMEOUT:g} seconds"
     elif isinstance(error, ResponseTimeoutError):
         what = f"did not answer within {timeout:g} seconds"
     elif isinstance(error, ConnectError):
-        what = f"cannot be reached ({said})"
+        what = f"cannot be reached ({error})"
     else:
-        what = f"did not send a whole answer ({said or type(error).__name__})"
+        what = f"did not send a whole answer ({error or type(error).__name__})"
     return LMUnavailableError(
         f"{server} {what}: check that it is running and that base_url is right",
         sent=not isinstance(error, ConnectTimeoutError | ConnectError),
