@@ -213,6 +213,15 @@ def test_a_reply_that_is_no_text_fails_its_row_and_not_the_evaluation() -> None:
     assert result.rows[0].score.value == 1.0
 
 
+def test_a_prompt_that_a_content_filter_refuses_fails_its_row_as_a_refusal() -> None:
+    flagged = {"error": {"code": "content_filter", "message": "flagged"}}
+    with FakeServer(lambda body: "## score\n0") as server:
+        server.fail(1, "400", body=flagged)
+        lm = lmpipe.LM("vllm/m", base_url=server.base_url)
+        result = lmpipe.evaluate(PROGRAM, examples(), exact_match("score"), lm=lm)
+    assert result.failures == {"refusal": 1}
+
+
 def waiting_call(waited: float, seconds: float) -> Call:
     return Call("k", "x", "task", "m", None, Reply("", seconds=seconds), waited)
 

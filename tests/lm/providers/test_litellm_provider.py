@@ -13,7 +13,7 @@ from aiohttp import web
 from helpers.embeddings import decode_vector
 from helpers.fake_server import FakeServer, Serving
 
-from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
+from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError, RefusalError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
 from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
@@ -308,6 +308,14 @@ async def test_a_refused_parameter_is_named_with_the_setting_that_leaves_it_out(
 ) -> None:
     server.fail(1, "400", body={"error": {"message": "unsupported value: temperature"}})
     assert "temperature=None) leaves it out" in str(await error_of(server))
+
+
+async def test_a_prompt_that_a_content_filter_refuses_is_a_refusal(server: FakeServer) -> None:
+    message = "Invalid prompt: flagged as potentially violating our usage policy."
+    error = {"code": "invalid_prompt", "message": message}
+    server.fail(1, "400", body={"error": error})
+    with pytest.raises(RefusalError, match="declined to answer"):
+        await complete(request(server.base_url, "openai/gpt-4o-mini"))
 
 
 async def test_the_key_is_in_no_error(server: FakeServer) -> None:

@@ -10,7 +10,7 @@ import pytest
 from helpers.byte_server import STREAM, answering, serving
 from helpers.fake_server import FakeServer
 
-from lmpipe.errors import LMError, LMRequestError, LMUnavailableError
+from lmpipe.errors import LMError, LMRequestError, LMUnavailableError, RefusalError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
 from lmpipe.lm.providers.openai_compatible import OpenAICompatibleProvider
@@ -230,6 +230,14 @@ async def test_a_refusal_for_another_reason_names_no_parameter() -> None:
     with FakeServer() as server:
         server.fail(1, "400", body={"error": "the prompt is too long"})
         assert "=None" not in str(await error_of(server))
+
+
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation", "invalid_prompt"])
+async def test_a_prompt_that_a_content_filter_refuses_is_a_refusal(code: str) -> None:
+    with FakeServer() as server:
+        server.fail(1, "400", body={"error": {"code": code, "message": "the prompt was flagged"}})
+        with pytest.raises(RefusalError, match="declined to answer: the prompt was flagged"):
+            await ask(server.base_url)
 
 
 @pytest.mark.parametrize("body", [{"error": "\x1b[2J\x1b]0;t\x07gone\r"}, "\x1b[31mgone"])

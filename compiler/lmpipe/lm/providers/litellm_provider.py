@@ -10,7 +10,13 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
+from lmpipe.errors import (
+    ConfigError,
+    LMError,
+    LMRequestError,
+    LMUnavailableError,
+    RefusalError,
+)
 from lmpipe.foundation.printable import printable
 from lmpipe.foundation.unicode_text import valid_unicode
 from lmpipe.lm.lm import LM
@@ -24,7 +30,7 @@ from lmpipe.lm.providers.openai_message import (
     reasoning_of,
     refusal_of,
 )
-from lmpipe.lm.providers.openai_reply import content_error, leave_out_advice
+from lmpipe.lm.providers.openai_reply import content_error, leave_out_advice, refused
 from lmpipe.lm.reasoning import StreamedText
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.traffic.retry import parse_retry_after
@@ -245,7 +251,7 @@ def _read_vectors(request: Request, response: Any, seconds: float) -> list[Reply
         ) from error
 
 
-def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | None:
+def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | RefusalError | None:
     """Translate one of litellm's errors; None for any other error."""
     known = {
         name: kind
@@ -256,6 +262,8 @@ def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | None:
         return None
     status = getattr(error, "status_code", None)
     message = f"{lm.model} through litellm: {_message(error, lm.api_key)}"
+    if type(error).__name__ == "ContentPolicyViolationError":
+        return refused(f"{lm.model} through litellm", _message(error, lm.api_key))
     unavailable = tuple(known[name] for name in _UNAVAILABLE if name in known)
     retryable = isinstance(status, int) and (status in (408, 409, 429) or status >= 500)
     if retryable or isinstance(error, unavailable):

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from lmpipe.errors import ConfigError, LMError, LMRequestError
+from lmpipe.errors import ConfigError, LMError, LMRequestError, RefusalError
 from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import HttpError, UrlError
 from lmpipe.lm.http.response import Response, StreamedResponse
@@ -226,7 +226,7 @@ class OpenAICompatibleProvider:
 
 def _status_error(
     server: Server, response: Response | StreamedResponse, content: bytes, sent: Mapping[str, Any]
-) -> LMError:
+) -> LMError | RefusalError:
     """The error for a status other than 200, which names the refused fields of what was sent."""
     optional = [name for name in sent if name not in NEEDED]
     return status_error(server, response.status, response.headers, content, optional)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from lmpipe.errors import LMError, LMRequestError, LMUnavailableError
+from lmpipe.errors import LMError, LMRequestError, LMUnavailableError, RefusalError
 from lmpipe.foundation.printable import printable
 from lmpipe.foundation.unicode_text import valid_unicode
 from lmpipe.lm.http.client import CONNECT_TIMEOUT
@@ -40,6 +40,8 @@ _SHORTEST_SECRET = 4  # characters; shorter ones are not secret, and occur in co
 _EXCERPT = 500  # characters
 # A gateway got no answer from the server behind it, which may have worked on the request.
 _FROM_GATEWAYS = (502, 504)
+# The codes of errors with which content filters refuse a prompt.
+_FILTERED = ("content_filter", "content_policy_violation", "invalid_prompt")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SEARCHED = 2**16  # bytes of an answer that an excerpt is made from
 
@@ -202,9 +204,11 @@ def status_error(
     headers: Mapping[str, str],
     body: bytes,
     optional: Collection[str] = (),
-) -> LMError:
+) -> LMError | RefusalError:
     """The error for a status other than 200; `optional` are sent fields that can be left out."""
     said = _message(server, body)
+    if 400 <= status < 500 and _error_code(body) in _FILTERED:
+        return refused(server, said)
     message = f"{server} answered {status}: {said}"
     if status in (408, 409, 429) or status >= 500:
         wait = parse_retry_after(headers.get("Retry-After"))
@@ -227,6 +231,23 @@ def status_error(
     if status in (400, 422):
         advice += leave_out_advice(server.model, said, optional)
     return LMRequestError(f"{message}. {advice}", status=status)
+
+
+def refused(server: object, said: str) -> RefusalError:
+    """The error for a request that the provider's content filter refused, in its words."""
+    return RefusalError(
+        f"{server} declined to answer: {said}. Change the input or the instruction, or ask another "
+        "LM",
+        raw=said,
+    )
+
+
+def _error_code(body: bytes) -> object:
+    """The server's code for an error."""
+    try:
+        return read_json(body)["error"]["code"]
+    except (ValueError, TypeError, LookupError):
+        return None
 
 
 def leave_out_advice(model: str, said: str, optional: Collection[str]) -> str:

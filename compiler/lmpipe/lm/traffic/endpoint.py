@@ -11,7 +11,7 @@ from functools import partial
 from math import inf
 from typing import Any, Generic, TypeVar
 
-from lmpipe.errors import ConfigError, LMError, LMUnavailableError
+from lmpipe.errors import ConfigError, LMError, LMUnavailableError, RefusalError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers import Provider, open_provider
 from lmpipe.lm.providers.base import (
@@ -145,7 +145,7 @@ class Endpoint:
                 call.unanswered += failure.sent
                 tried.append(lease.replica)
                 self._note_failure(lease, failure, attempt)
-            except LMError:
+            except (LMError, RefusalError):
                 lease.answered()  # a refusal is an answer
                 raise
             else:
