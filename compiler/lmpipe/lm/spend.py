@@ -26,7 +26,7 @@ class Spend:
         usd: their cost in US dollars; None if the price of one of the LMs is unknown.
         fresh_calls: the number of calls that reached an LM; their tokens and cost follow.
         usage: the tokens by kind; zero in a worst case.
-        resent: how often the requests of these calls were sent again, because the server had not
+        resent: how often the requests of fresh calls were sent again, because the server had not
             answered them; a provider may count them.
     """
 
@@ -99,7 +99,6 @@ class _Line:
 
     def add(self, usage: Usage, money: int | None, *, fresh: bool, resent: int = 0) -> None:
         self.calls += 1
-        self.resent += resent
         self.prompt += usage.prompt_tokens
         self.completion += usage.completion_tokens
         self.cached += usage.cached_prompt_tokens
@@ -109,6 +108,7 @@ class _Line:
             self.money += money
         if fresh:
             self.fresh_calls += 1
+            self.resent += resent
             self.fresh_tokens += usage.tokens
             if money is None:
                 self.fresh_unpriced += 1

@@ -79,6 +79,15 @@ async def test_thoughts_in_a_field_of_their_own_are_the_replys_reasoning(
     assert (reply.text, reply.reasoning) == ("", "Lyon? no")
 
 
+@pytest.mark.parametrize("thinking", ["Lyon? no", [{"type": "text", "text": "Lyon? no"}]])
+async def test_thoughts_in_a_part_of_the_content_are_the_replys_reasoning(
+    answer: Answer, thinking: Any
+) -> None:
+    parts = [{"type": "thinking", "thinking": thinking}, {"type": "text", "text": "Paris"}]
+    reply = await answer({"content": parts})
+    assert (reply.text, reply.reasoning) == ("Paris", "Lyon? no")
+
+
 async def test_the_space_between_thoughts_and_answer_is_neither(answer: Answer) -> None:
     reply = await answer({"content": "\n\nParis", "reasoning_content": "Lyon? no\n"})
     assert (reply.text, reply.reasoning) == ("Paris", "Lyon? no")

@@ -46,6 +46,10 @@ def reasoning_of(message: Mapping[str, Any]) -> str:
     for name in _REASONING:
         if isinstance(thoughts := message.get(name), str) and thoughts:
             return thoughts
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part.get("thinking") for part in content if isinstance(part, Mapping)]
+        return "".join(content_of({"content": part}) for part in parts)
     return ""
 
 
