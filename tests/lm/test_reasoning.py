@@ -71,6 +71,25 @@ def test_thoughts_that_the_template_opens_leave_the_stream_when_they_end() -> No
     assert streamed.add("Paris") == "Paris"
 
 
+def test_thoughts_that_the_template_is_known_to_open_are_not_streamed() -> None:
+    streamed = StreamedText(thinking=True)
+    assert [streamed.add(piece) for piece in ("Lyon? no", "</think>\n\n", "Paris")] == [
+        "",
+        "",
+        "Paris",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "opened"),
+    [("hm</think>\nParis", True), ("<think>hm</think>\nParis", False), ("a </think> b", False)],
+)
+def test_a_template_that_opens_the_thoughts_is_recognized(text: str, opened: bool) -> None:
+    streamed = StreamedText()
+    streamed.add(text)
+    assert streamed.opened_by_template is opened
+
+
 def test_half_a_character_is_streamed_with_its_other_half() -> None:
     streamed = StreamedText()
     assert streamed.add("hi \ud83d") == "hi "

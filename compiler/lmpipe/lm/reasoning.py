@@ -48,10 +48,11 @@ class StreamedText:
         text: all the text so far, thoughts included.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, thinking: bool = False) -> None:
+        """With `thinking`, the chat template has opened the thoughts: they come first."""
         self.text = ""
-        self._thinks: bool | None = None  # whether it begins with thoughts, once that is known
         self._closed = False  # whether a closing tag has come
+        self._thinks: bool | None = thinking or None  # None until it is known
 
     def add(self, piece: str) -> str:
         """Add a piece, and return the answer so far: the text without thoughts.
@@ -70,6 +71,13 @@ class StreamedText:
                 return ""
             self._thinks = start.startswith(_OPENINGS)
         return "" if self._thinks else _whole(self.text)
+
+    @property
+    def opened_by_template(self) -> bool:
+        """Whether the text begins with thoughts that have only a closing tag."""
+        if not self._closed or _OPENING.match(self.text):
+            return False
+        return split_reasoning(self.text)[1] != self.text
 
 
 def _may_open(start: str) -> bool:

@@ -185,6 +185,20 @@ async def test_thoughts_in_a_field_of_their_own_are_not_streamed() -> None:
     assert (reply.text, reply.reasoning, shown) == ("Paris", "Lyon? no", ["Paris"])
 
 
+async def test_a_model_whose_template_opens_its_thoughts_streams_them_only_once() -> None:
+    shown: list[list[str]] = []
+    with FakeServer(lambda body: "Lyon ? no </think>\n\nParis it is") as server:
+        lm = LM("openai/m", base_url=server.base_url)
+        provider, request = OpenAICompatibleProvider(lm), Request(lm, (Message("user", "hi"),))
+        for _ in range(2):
+            shown.append([])
+            reply = await provider.stream(request, shown[-1].append)
+        await provider.aclose()
+    assert (reply.text, reply.reasoning) == ("Paris it is", "Lyon ? no")
+    assert shown[0][-1] == shown[1][-1] == "Paris it is"
+    assert all("Paris it is".startswith(text) for text in shown[1])
+
+
 # --- errors
 
 

@@ -53,11 +53,16 @@ def sent_decoding(request: Request) -> dict[str, Any]:
         sent["temperature"] = lm.temperature
     if lm.max_tokens is not None and lm.params.get("max_completion_tokens") is None:
         sent["max_tokens"] = lm.max_tokens
-    # Each sample needs its own seed; this one is derived from the LM's seed, if it has one.
-    samples = lm.temperature if lm.temperature is not None else lm.params.get("seed") is not None
-    if samples and lm.params.get("seed", ...) is not None:
+    if _is_seeded(lm):
         sent["seed"] = request.seed()
     return sent
+
+
+def _is_seeded(lm: LM) -> bool:
+    """Whether samples get a seed: each its own, derived from the LM's seed if it has one."""
+    if lm.params.get("seed", ...) is None:
+        return False
+    return "seed" in lm.params if lm.temperature is None else lm.temperature > 0
 
 
 def stream_fields(lm: LM) -> dict[str, Any]:

@@ -76,6 +76,8 @@ class OpenAICompatibleProvider:
         except ConfigError as error:
             raise ConfigError(f"LM({lm.model!r}): {error}") from None
         self._servers: dict[str, Server] = {}  # by model, for messages
+        # Models whose last streamed reply began with thoughts that their template had opened.
+        self._thinking: set[str] = set()
         self._structured: Structured = "auto"
         self._proven = False  # whether the server has accepted a constraint
         self._detecting = asyncio.Lock()
@@ -180,12 +182,22 @@ class OpenAICompatibleProvider:
             if response.status != 200:
                 raise _status_error(server, response, await response.read(), body)
             if response.media_type == "text/event-stream":
-                streamed = StreamedReply(server, on_text)
-                async for line in response.lines():
-                    streamed.take(line)
-                return [streamed.reply(time.perf_counter() - start)]
+                return [await self._read_stream(server, response, on_text, start)]
             content = await response.read()
         return read_replies(server, content, time.perf_counter() - start)
+
+    async def _read_stream(
+        self, server: Server, response: StreamedResponse, on_text: OnText, start: float
+    ) -> Reply:
+        streamed = StreamedReply(server, on_text, thinking=server.model in self._thinking)
+        async for line in response.lines():
+            streamed.take(line)
+        reply = streamed.reply(time.perf_counter() - start)
+        if streamed.opened_by_template:
+            self._thinking.add(server.model)
+        else:
+            self._thinking.discard(server.model)
+        return reply
 
     def _server(self, lm: LM) -> Server:
         server = self._servers.get(lm.model)

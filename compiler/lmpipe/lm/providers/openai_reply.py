@@ -128,12 +128,15 @@ def _shares(usage: Usage, n: int) -> list[Usage]:
 
 
 class StreamedReply:
-    """A reply that arrives as server-sent events."""
+    """A reply that arrives as server-sent events.
 
-    def __init__(self, server: Server, on_text: OnText) -> None:
+    `thinking` says whether it begins with thoughts that the chat template has opened.
+    """
+
+    def __init__(self, server: Server, on_text: OnText, *, thinking: bool = False) -> None:
         self._server = server
         self._on_text = on_text
-        self._text = StreamedText()
+        self._text = StreamedText(thinking=thinking)
         self._shown = ""
         self._reasoning = ""
         self._refusal = ""
@@ -178,6 +181,11 @@ class StreamedReply:
                 self._on_text(valid_unicode(shown))
         self._reasoning += reasoning_of(piece)
         self._refusal += refusal_of(piece)
+
+    @property
+    def opened_by_template(self) -> bool:
+        """Whether the reply began with thoughts that the chat template had opened."""
+        return self._text.opened_by_template
 
     def reply(self, seconds: float) -> Reply:
         """Return the reply; raise an LMUnavailableError if the stream ended before it did."""
@@ -294,5 +302,9 @@ def _message(server: Server, body: bytes) -> str:
     for name in ("error", "detail", "message"):
         if isinstance(value, dict) and value.get(name):
             value = value[name]
-    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    text = (
+        value
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    )
     return server.excerpt(text.encode("utf-8", "replace"))
