@@ -45,7 +45,8 @@ class Proposer:
             layout="json",
             constrained=True,
             retries=PROPOSER_RETRIES,
-            temperature=temperature,
+            # An LM without a temperature may refuse one.
+            temperature=None if self._lm.temperature is None else temperature,
         )
         tasks: list[asyncio.Task[S | None]] = []
         try:
