@@ -54,5 +54,6 @@ def source_of(lm: LM) -> str:
     An LM of OpenAI without a `base_url` is on the server that `OPENAI_BASE_URL` names, if any.
     """
     if lm.provider == "openai" and lm.base_url is None:
-        return public_url(os.environ.get("OPENAI_BASE_URL", ""))
+        url = os.environ.get("OPENAI_BASE_URL")
+        return public_url(url) if url else ""
     return weights_of(lm)
