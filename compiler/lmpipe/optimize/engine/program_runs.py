@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from lmpipe.data.example import Example
 from lmpipe.evaluation.evaluate import RunOptions, run_pairs
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.lm.lm import LM
-from lmpipe.metrics import AnyMetric, metric_calls
+from lmpipe.metrics import AnyMetric, BoundMetric, bind_metric, metric_calls
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Ledger, RunAdmission
 from lmpipe.optimize.engine.progress import ProgressReporter
@@ -64,4 +65,9 @@ class ProgramRunner:
             judge_calls=metric_calls(self.metric),
             may_all_fail=len(pairs) < enough,
         )
-        return await self.ledger.within_time(run_pairs(pairs, self.metric, options))
+        return await self.ledger.within_time(run_pairs(pairs, self._bound_metric, options))
+
+    @cached_property
+    def _bound_metric(self) -> BoundMetric:
+        """The metric, bound once: what is learned about its speed holds for the whole compile."""
+        return bind_metric(self.metric)
