@@ -35,6 +35,10 @@ class Settings:
     embedder: LM | None = None
 
 
+# The LM of calls for which nobody named one; the same object, so that this can be told from an
+# equal LM that was named.
+DEFAULT_LM = LM("local")
+
 _lock = threading.Lock()
 _configured: Settings | None = None
 _override: ContextVar[Settings | None] = ContextVar("lmpipe_settings", default=None)
@@ -91,7 +95,7 @@ def intercepting(intercept: Callable[[Runtime], None]) -> Iterator[None]:
 def configured_lm() -> LM:
     """Return the LM of the current settings, without making a runtime or a cache."""
     settings = _override.get() or _configured
-    return settings.lm if settings else LM("local")
+    return settings.lm if settings else DEFAULT_LM
 
 
 def configured_embedder() -> LM | None:
@@ -104,7 +108,7 @@ def _configure_defaults() -> Settings:
     global _configured  # noqa: PLW0603 - `configure` is the one explicit global
     with _lock:
         if _configured is None:
-            _configured = Settings(LM("local"), _keep(make_runtime()))
+            _configured = Settings(DEFAULT_LM, _keep(make_runtime()))
     return _configured
 
 
@@ -163,7 +167,7 @@ def configure(
     )
     global _configured  # noqa: PLW0603 - `configure` is the one explicit global
     settings = current_settings() if cache is None else _configured
-    settings = settings or Settings(LM("local"), Runtime())
+    settings = settings or Settings(DEFAULT_LM, Runtime())
     if lm is not None:
         settings = replace(settings, lm=LM(lm) if isinstance(lm, str) else lm)
     if embedder is not None:

@@ -17,6 +17,7 @@ from lmpipe.errors import ArtifactError, ConfigError, RecipeError
 from lmpipe.lm.lm import LM, without_password
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.race_rules import Racing
+from lmpipe.settings import configured_lm
 from lmpipe.signatures.signature_spec import first_problem
 from lmpipe.weights.trainer import Trainer
 
@@ -101,12 +102,15 @@ class Overrides:
         changed = self._with_rates(recipe.replace(**changes, **self._data(recipe)))
         if self.trainer is None:
             return changed
-        return changed.replace(trainer=trainer_named(self.trainer, changed.student))
+        return changed.replace(
+            trainer=trainer_named(self.trainer, changed.student or configured_lm())
+        )
 
     def _with_rates(self, recipe: Recipe) -> Recipe:
         if self.rates is None:
             return recipe
         limits = asdict(self.rates)
+        recipe = recipe.replace(student=recipe.student or configured_lm())
         lms = {role: lm for role in _ROLES if (lm := getattr(recipe, role)) is not None}
         return recipe.replace(**{role: lm.with_limits(**limits) for role, lm in lms.items()})
 

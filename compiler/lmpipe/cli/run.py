@@ -46,7 +46,7 @@ def command(
         typer.echo(
             "note: --judge has no effect here, because `lmpipe run` scores nothing", err=True
         )
-    lm, embedder = opened.recipe.student, opened.recipe.embedder
+    lm, embedder = opened.student, opened.recipe.embedder
     with open_runtime(runtime), using(lm=lm, embedder=embedder):
         attach_servers(opened)
         if inputs.streamed:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmpipe.compiling.budget_floor import check_budget
+from lmpipe.compiling.declared_instructions import (
+    InstructionWarning,
+    changed_instructions,
+    declared_instructions,
+)
 from lmpipe.compiling.final_test import run_test, score_on_train
 from lmpipe.compiling.load_recipe import load_recipe
+from lmpipe.compiling.notices import afind_notices, tell
 from lmpipe.compiling.plan import baselines
 from lmpipe.compiling.provisioning import provision
 from lmpipe.compiling.recipe import PreparedRecipe, Recipe, prepare
 from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_racing
 from lmpipe.compiling.run_folder import Artifact, RunWriter, open_run, read_artifact
+from lmpipe.compiling.run_lock import sole_compile
 from lmpipe.compiling.run_weights import adapters_of, attach_weights, copy_weights
+from lmpipe.compiling.time_for_test import FinalTestTime
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.checks import check_number
@@ -30,6 +41,8 @@ from lmpipe.settings import configured_lm, current_settings, using
 from lmpipe.signatures.signature_spec import spec_text
 from lmpipe.weights.trainings import WEIGHTS, Trainings
 
+_AFTER_IT = "this compile begins when that one ends, and takes its replies from the cache"
+
 
 async def acompile(
     recipe: Recipe,
@@ -42,7 +55,8 @@ async def acompile(
 ) -> Run:
     """Compile a program: search for the state that scores best, and test it once.
 
-    After a crash the same call resumes: replies that were paid for come from the cache.
+    After a crash the same call resumes: replies that were paid for come from the cache. While
+    another process compiles the same recipe into the same folder, this waits for it.
 
     Args:
         recipe: the parts of the compile.
@@ -53,19 +67,43 @@ async def acompile(
         overrides: the changes to the recipe of that file, as JSON, for the manifest.
 
     Raises:
-        InputError: if an argument or a part of the recipe is not valid.
-        BudgetExhaustedError: if the budget ended before the first candidate was scored.
+        InputError: if an argument or a part of the recipe is not valid, or the metric raises on
+            gold labels.
+        BudgetExhaustedError: if the budget cannot score a first candidate, or ended before
+            one was scored.
         LMError: if an LM is unavailable after all retries, or refuses; the same call resumes.
     """
     check_number("compile", "concurrency", concurrency, minimum=1, integer=True)
-    prepared = prepare(recipe)
-    folder, lock = open_run(Path(runs), prepared.name, prepared.hash)
-    writer = RunWriter(folder, lock, _first_manifest(prepared, origin, overrides or {}))
+    prepared, root = prepare(recipe), Path(runs)
+    check_budget(prepared)
+    notices = await afind_notices(prepared)
+    for kind, message in notices.items():
+        tell(watchers, kind, message)
+
+    def waiting() -> None:
+        tell(watchers, "waiting", f"this recipe is being compiled in {root} already; {_AFTER_IT}")
+
+    async with sole_compile(root, prepared.hash, waiting):
+        folder = open_run(root, prepared.name, prepared.hash)
+        writer = RunWriter(folder, _first_manifest(prepared, folder, origin, overrides or {}))
+        for kind, message in notices.items():
+            writer.note(kind, {"message": message})
+        return await _compile(prepared, writer, watchers, concurrency)
+
+
+# The same for callers without a running event loop.
+compile = blocking(acompile)
+
+
+async def _compile(
+    prepared: PreparedRecipe, writer: RunWriter, watchers: Sequence[Watcher], concurrency: int
+) -> Run:
+    """Compile into a run folder; its manifest says how that ended."""
     watching = Watchers([writer, *watchers])
     try:
         with using(embedder=prepared.lms.embedder):
             async with provision(prepared, watching.note) as trainings:
-                run = await _search(prepared, writer, watching, trainings, concurrency)
+                return await _search(prepared, writer, watching, trainings, concurrency)
     except asyncio.CancelledError:
         writer.update(status="interrupted")
         raise
@@ -75,11 +113,6 @@ async def acompile(
         raise
     finally:
         writer.close()
-    return run
-
-
-# The same for callers without a running event loop.
-compile = blocking(acompile)
 
 
 async def _search(
@@ -89,9 +122,13 @@ async def _search(
     trainings: Trainings | None,
     concurrency: int,
 ) -> Run:
-    started = time.monotonic()
     recipe, plan = prepared.recipe, prepared.plan()
-    ledger = Ledger(recipe.budget, started=started)
+    ledger = Ledger(recipe.budget)
+    ledger.withhold(plan.test.worst, "the final test")
+    states = len(baselines(recipe.program.state())) + 1
+    test_time = FinalTestTime(
+        ledger, states=states, examples=len(prepared.test), concurrency=concurrency
+    )
     task = Task(
         program=recipe.program,
         train=prepared.train,
@@ -100,13 +137,12 @@ async def _search(
         lms=prepared.lms,
         seed=recipe.seed,
         ledger=ledger,
-        watcher=watching,
+        watcher=Watchers([*watching.members, test_time]),
         teacher_program=recipe.teacher_program,
         racing=recipe.racing,
         trainings=trainings,
         concurrency=concurrency,
     )
-    ledger.withhold(plan.test.worst)
 
     def result(test: TestResult | None, train: Evaluation | None, stopped: str) -> Run:
         return Run(
@@ -120,14 +156,14 @@ async def _search(
             racing=saved_by_racing(task.candidates),
             account=ledger.account,
             stopped=stopped,
-            seconds=time.monotonic() - started,
+            seconds=ledger.elapsed,
             path=writer.folder,
         )
 
     try:
         stopped = await _optimize(task, prepared)
         ledger.release()
-        test, untested = await run_test(task, prepared, ledger)
+        test, untested = await run_test(task, prepared, ledger, concurrency=concurrency)
         train, unchecked = await score_on_train(task, prepared, ledger)
     except asyncio.CancelledError:
         if task.scored:
@@ -164,15 +200,23 @@ async def _optimize(task: Task, prepared: PreparedRecipe) -> str:
 
 
 def _first_manifest(
-    prepared: PreparedRecipe, origin: str, overrides: Mapping[str, Any]
+    prepared: PreparedRecipe, folder: Path, origin: str, overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
     import lmpipe
 
     identity = dict(prepared.identity)
-    program = {**identity.pop("program"), "name": prepared.name, "file": origin}
+    program = {
+        **identity.pop("program"),
+        "instructions": declared_instructions(prepared.recipe.program),
+        "name": prepared.name,
+        "file": origin,
+    }
+    if origin and not Path(origin).is_absolute() and folder.resolve().is_relative_to(Path.cwd()):
+        program["folder"] = os.path.relpath(Path.cwd(), folder.resolve())
     return {
         **identity,
         "program": program,
+        "student_source": prepared.lm_source("student"),
         "overrides": dict(overrides),
         "recipe": prepared.hash,
         "versions": {"lmpipe": lmpipe.__version__, "python": platform.python_version()},
@@ -192,14 +236,23 @@ def load(path: str | Path, program: Module | None = None, *, trust: bool = False
     Raises:
         ArtifactError: if the folder is damaged, belongs to another program, or its code would
             have to run without `trust`.
+
+    Warns:
+        InstructionWarning: if the program declares other instructions than when it was compiled.
     """
     artifact = read_artifact(path)
     servers: Sequence[ServerSpec] = ()
     lms = [configured_lm()]
     if program is None:
         recipe = trusted_recipe(artifact, trust=trust)
-        program, servers, lms = recipe.program, recipe.servers, [recipe.student, *lms]
+        program, servers, lms = (
+            recipe.program,
+            recipe.servers,
+            [*filter(None, [recipe.student]), *lms],
+        )
     bound = bind_artifact(program, artifact)
+    if changed := changed_instructions(program, artifact):
+        warnings.warn(changed, InstructionWarning, stacklevel=2)
     if (artifact.path / WEIGHTS).is_dir() or adapters_of(artifact.state):
         runtime = current_settings().runtime
         attach_weights(artifact.state, artifact.path, runtime, servers=servers, lms=lms)
@@ -231,4 +284,23 @@ def trusted_recipe(artifact: Artifact, *, trust: bool) -> Recipe:
             f"{artifact.path} was compiled from Python code that its manifest does not name: pass "
             "the program"
         )
-    return load_recipe(file)
+    return load_recipe(program_file(artifact, file))
+
+
+def program_file(artifact: Artifact, file: str) -> str:
+    """Find a program's file that a manifest names relative to where the compile was run.
+
+    Manifests of older versions do not say where that was: by default it is two folders up.
+
+    Raises:
+        ArtifactError: if it is neither there nor in the working folder.
+    """
+    name, colon, recipe = file.rpartition(":") if ".py:" in file else (file, "", "")
+    origin = artifact.path.resolve() / artifact.manifest["program"].get("folder", "../..")
+    for folder in (origin.resolve(), Path.cwd()):
+        if (found := folder / name).is_file():
+            return f"{found}{colon}{recipe}"
+    raise ArtifactError(
+        f"{artifact.path} was compiled from {name}, which is neither in {origin.resolve()} nor in "
+        f"{Path.cwd()}: give the program's file with --program FILE, or pass the program to load()"
+    )

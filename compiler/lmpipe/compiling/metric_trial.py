@@ -1,0 +1,132 @@
+"""Try the metric on gold labels as predictions, before anything is paid for."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmpipe.compiling.gold_prediction import GoldPrediction, GoldPredictor
+from lmpipe.compiling.recipe import PreparedRecipe
+from lmpipe.data.example import Example
+from lmpipe.errors import ConfigError, MetricError, RecipeError
+from lmpipe.evaluation.score_row import Scorer
+from lmpipe.foundation.plural import plural
+from lmpipe.foundation.shorten import short_repr
+from lmpipe.metrics import Score, bind_metric, metric_calls, metric_name
+from lmpipe.state.trace import Trace
+
+# The first rows of each split tell enough; a slow metric is not waited for longer than this.
+_ROWS = 8
+_SECONDS = 5.0
+
+_LIBRARY = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A row on which the metric was tried: its place, its score or the error."""
+
+    place: str
+    example: Example
+    score: Score
+    error: Exception | None
+
+
+class _EmptyTrace(Trace):
+    """A trace without calls, which notes whether the metric reads it."""
+
+    read = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "steps":
+            self.read = True
+        return super().__getattribute__(name)
+
+
+async def try_metric(prepared: PreparedRecipe) -> str:
+    """Score gold labels as if they were predictions.
+
+    A metric that asks an LM is not tried, and neither is one that reads the trace or outputs
+    without labels.
+
+    Returns:
+        A warning if the metric raises on some rows, or scores gold labels below 1; or nothing.
+
+    Raises:
+        MetricError: if the metric raises on every row.
+        RecipeError: if it asks an LM but does not declare it.
+    """
+    metric, gold = prepared.recipe.metric, GoldPredictor.of(prepared.recipe.program)
+    if gold is None or metric_calls(metric):
+        return ""
+    scorer, deadline = Scorer(bind_metric(metric), max_calls=0), time.monotonic() + _SECONDS
+    tried: list[_Tried] = []
+    for place, example in _first_rows(prepared):
+        prediction = gold.predict(example, metric)
+        if prediction is not None and (row := await _try(scorer, place, example, prediction)):
+            tried.append(row)
+        if time.monotonic() > deadline:
+            break
+    name, failed = metric_name(metric), [row for row in tried if row.error is not None]
+    if failed and len(failed) == len(tried) and gold.declared:
+        raise MetricError(_failure(name, failed, len(tried))) from failed[0].error
+    if failed:
+        return _failure(name, failed, len(tried))
+    return _shortfall(name, tried)
+
+
+async def _try(
+    scorer: Scorer, place: str, example: Example, prediction: GoldPrediction
+) -> _Tried | None:
+    """Score one row; None if that needs an output without a label, or the program's calls."""
+    score, error, trace = Score(1.0), None, _EmptyTrace()
+    try:
+        score = await scorer(example, prediction.value, trace, [])
+    except (RecipeError, ConfigError):
+        raise  # it asks an LM
+    except Exception as raised:  # noqa: BLE001 - a metric may raise anything; it is reported
+        error = raised
+    if prediction.unlabeled or trace.read:
+        return None
+    return _Tried(place, example, score, error)
+
+
+def _first_rows(prepared: PreparedRecipe) -> Iterator[tuple[str, Example]]:
+    for split in ("train", "val", "test"):
+        for number, example in enumerate(getattr(prepared, split)[:_ROWS], start=1):
+            yield f"row {number} of {split}", example
+
+
+def _failure(name: str, failed: list[_Tried], tried: int) -> str:
+    first, error = failed[0], failed[0].error
+    rows = "every row" if len(failed) == tried else f"{len(failed)} of {plural(tried, 'row')}"
+    return (
+        f"the metric {name!r} was tried on gold labels as the prediction, and raised on {rows}; on "
+        f"{first.place}: {type(error).__name__}: {error}{_line_of(error)}; the labels are "
+        f"{short_repr(dict(first.example.labels), 300)}; mend the metric or the data"
+    )
+
+
+def _line_of(error: BaseException | None) -> str:
+    """Return ` at FILE:LINE` of the metric's line that raised; empty if lmpipe has its code."""
+    frames = traceback.extract_tb(error.__traceback__ if error else None)
+    own = [frame for frame in frames if not Path(frame.filename).is_relative_to(_LIBRARY)]
+    return f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
+
+
+def _shortfall(name: str, tried: list[_Tried]) -> str:
+    low = [row for row in tried if row.score.value < 1]
+    if not low:
+        return ""
+    first = low[0]
+    feedback = f" ({first.score.feedback})" if first.score.feedback else ""
+    return (
+        f"the metric {name!r} scores gold labels as the prediction below 1 on {len(low)} of "
+        f"{plural(len(tried), 'row')}; on {first.place}: {first.score.value:.3g}{feedback}; the "
+        f"labels are {short_repr(dict(first.example.labels), 300)}; so no program can score 1: "
+        "check the metric and the labels"
+    )
