@@ -10,9 +10,10 @@ from typing import Any
 
 import orjson
 import pytest
-from helpers.world import TwoSteps, answer, recipe, student
+from helpers.world import NameColour, TwoSteps, answer, recipe, student
 
 import lmpipe
+from lmpipe.compiling.declared_instructions import InstructionWarning
 from lmpipe.compiling.run_folder import RunWriter, open_run
 from lmpipe.errors import ArtifactError
 from lmpipe.lm.cache.cache import Cache
@@ -57,6 +58,14 @@ def test_load_runs_no_code_of_an_untrusted_folder(compiled: lmpipe.Run) -> None:
 
 def test_load_runs_the_file_of_a_trusted_folder(compiled: lmpipe.Run) -> None:
     assert lmpipe.load(compiled.path, trust=True).state() == compiled.state
+
+
+def test_load_warns_of_an_instruction_that_changed_since_the_compile(compiled: lmpipe.Run) -> None:
+    program = lmpipe.Predict(NameColour, instruction="Which colour has the thing?")
+    with pytest.warns(InstructionWarning, match="self: 'does' is 'has' now") as warned:
+        loaded = lmpipe.load(compiled.path, program)
+    assert loaded.state() == compiled.state
+    assert len(warned) == 1
 
 
 def test_load_refuses_another_program_and_shows_both_signatures(compiled: lmpipe.Run) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pydantic
 
-from lmpipe.cli.options import LMOptions
+from lmpipe.cli.options import LMOptions, ProgramLMOptions
 from lmpipe.compiling.recipe import Recipe
 from lmpipe.data.source import Data, Source
 from lmpipe.errors import ArtifactError, ConfigError, RecipeError
@@ -158,10 +158,11 @@ _ADAPTER = pydantic.TypeAdapter(Overrides)
 
 
 def lm_overrides(
-    options: LMOptions, *, teacher: str | None = None, proposer: str | None = None
+    options: ProgramLMOptions, *, teacher: str | None = None, proposer: str | None = None
 ) -> Overrides:
     """Return the changes that the LM options of a command line make."""
-    if not any((options.student, teacher, proposer, options.judge, options.embedder)):
+    judge = options.judge if isinstance(options, LMOptions) else None
+    if not any((options.student, teacher, proposer, judge, options.embedder)):
         _check_undescribed(options)
 
     def choose(model: str | None, *, decodes: bool = True) -> LMChoice | None:
@@ -181,13 +182,13 @@ def lm_overrides(
         student=choose(options.student),
         teacher=choose(teacher),
         proposer=choose(proposer),
-        judge=choose(options.judge),
+        judge=choose(judge),
         embedder=choose(options.embedder, decodes=False),
         rates=None if rates == RateOptions() else rates,
     )
 
 
-def _check_undescribed(options: LMOptions) -> None:
+def _check_undescribed(options: ProgramLMOptions) -> None:
     for name in ("base_url", "api_key_env", "temperature", "max_tokens", "context"):
         if getattr(options, name) not in (None, []):
             raise RecipeError(
