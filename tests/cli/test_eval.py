@@ -61,6 +61,18 @@ def test_a_trusted_run_finds_its_program_from_any_folder(
     assert "reproduces" in cli("eval", f"../{compiled}", "--trust").stdout
 
 
+def test_a_trusted_run_finds_its_data_from_any_folder(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f'{{"thing": "sky number {n}", "colour": "blue"}}\n' for n in range(900, 905)]
+    (folder / "mine.jsonl").write_text("".join(rows))
+    cli("compile", "colours.py", "--test", "mine.jsonl")
+    (run,) = (folder / "runs").iterdir()
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert "reproduces" in cli("eval", f"../runs/{run.name}", "--trust").stdout
+
+
 def test_a_program_that_cannot_be_found_can_be_named(
     cli: Cli, compiled: str, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -13,9 +13,9 @@ import typer
 from lmpipe.cli.cassettes import open_cassette, using_cassette
 from lmpipe.cli.options import RuntimeOptions, TargetOptions
 from lmpipe.cli.overrides import Overrides
-from lmpipe.compiling.compile import bind_artifact, trusted_recipe
 from lmpipe.compiling.declared_instructions import changed_instructions
 from lmpipe.compiling.load_recipe import load_recipe
+from lmpipe.compiling.load_run import bind_artifact, origin_of, trusted_recipe, with_data_in
 from lmpipe.compiling.recipe import Recipe
 from lmpipe.compiling.run_folder import Artifact, read_artifact
 from lmpipe.compiling.run_weights import attach_weights
@@ -89,6 +89,7 @@ def open_target(options: TargetOptions, changes: Overrides) -> OpenTarget:
         recipe = compiled_with.numbers().apply(load_recipe(str(options.program)))
     else:
         recipe = compiled_with.apply(trusted_recipe(artifact, trust=options.trust))
+        recipe = with_data_in(recipe, origin_of(artifact))
     recipe = changes.apply(recipe)
     program = bind_artifact(recipe.program, artifact)
     opened = OpenTarget(options.target, recipe, program, artifact)

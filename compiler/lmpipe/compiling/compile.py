@@ -1,4 +1,4 @@
-"""`compile` a recipe into a run folder, and `load` the compiled program from it."""
+"""`compile` a recipe into a run folder."""
 
 from __future__ import annotations
 
@@ -6,40 +6,31 @@ import asyncio
 import os
 import platform
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lmpipe.compiling.budget_floor import check_budget
-from lmpipe.compiling.declared_instructions import (
-    InstructionWarning,
-    changed_instructions,
-    declared_instructions,
-)
+from lmpipe.compiling.declared_instructions import declared_instructions
 from lmpipe.compiling.final_test import run_test, score_on_train
-from lmpipe.compiling.load_recipe import load_recipe
 from lmpipe.compiling.notices import afind_notices, tell
 from lmpipe.compiling.plan import baselines
 from lmpipe.compiling.provisioning import provision
 from lmpipe.compiling.recipe import PreparedRecipe, Recipe, prepare
 from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_racing
-from lmpipe.compiling.run_folder import Artifact, RunWriter, open_run, read_artifact
+from lmpipe.compiling.run_folder import RunWriter, open_run
 from lmpipe.compiling.run_lock import sole_compile
-from lmpipe.compiling.run_weights import adapters_of, attach_weights, copy_weights
+from lmpipe.compiling.run_weights import copy_weights
 from lmpipe.compiling.time_for_test import FinalTestTime
-from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
+from lmpipe.errors import BudgetExhaustedError, LmpipeError
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency.loop import blocking
-from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Watcher, Watchers
 from lmpipe.optimize.engine.task import Task
-from lmpipe.serving.spec import ServerSpec
-from lmpipe.settings import configured_lm, current_settings, using
-from lmpipe.signatures.signature_spec import spec_text
-from lmpipe.weights.trainings import WEIGHTS, Trainings
+from lmpipe.settings import using
+from lmpipe.weights.trainings import Trainings
 
 _AFTER_IT = "this compile begins when that one ends, and takes its replies from the cache"
 
@@ -222,85 +213,3 @@ def _first_manifest(
         "versions": {"lmpipe": lmpipe.__version__, "python": platform.python_version()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-
-
-def load(path: str | Path, program: Module | None = None, *, trust: bool = False) -> Module:
-    """Load a compiled program from its run folder.
-
-    Args:
-        path: the run folder.
-        program: the program that was compiled.
-        trust: if `program` is not given, run the file that the manifest names to get it. Only for
-            folders that you trust: that file is code.
-
-    Raises:
-        ArtifactError: if the folder is damaged, belongs to another program, or its code would
-            have to run without `trust`.
-
-    Warns:
-        InstructionWarning: if the program declares other instructions than when it was compiled.
-    """
-    artifact = read_artifact(path)
-    servers: Sequence[ServerSpec] = ()
-    lms = [configured_lm()]
-    if program is None:
-        recipe = trusted_recipe(artifact, trust=trust)
-        program, servers, lms = (
-            recipe.program,
-            recipe.servers,
-            [*filter(None, [recipe.student]), *lms],
-        )
-    bound = bind_artifact(program, artifact)
-    if changed := changed_instructions(program, artifact):
-        warnings.warn(changed, InstructionWarning, stacklevel=2)
-    if (artifact.path / WEIGHTS).is_dir() or adapters_of(artifact.state):
-        runtime = current_settings().runtime
-        attach_weights(artifact.state, artifact.path, runtime, servers=servers, lms=lms)
-    return bound
-
-
-def bind_artifact(program: Module, artifact: Artifact) -> Module:
-    """Bind a program to the state in a run folder; the error for another shows both signatures."""
-    try:
-        return program.bind(artifact.state)
-    except ArtifactError as error:
-        signatures = artifact.manifest.get("program", {}).get("signatures", {})
-        learned = "\n".join(f"  {path}: {spec_text(item)}" for path, item in signatures.items())
-        raise ArtifactError(f"{error}\nit was learned for\n{learned}") from error
-
-
-def trusted_recipe(artifact: Artifact, *, trust: bool) -> Recipe:
-    """Load the recipe from the file that a manifest names, if the folder is trusted."""
-    file = str(artifact.manifest.get("program", {}).get("file", ""))
-    if not trust:
-        needed = f"run {file}, which it names" if file else "have its program"
-        raise ArtifactError(
-            f"{artifact.path} holds only data; to load it, lmpipe would have to {needed}\n"
-            "  pass the program, or trust the folder: load(path, program) or load(path, "
-            "trust=True); on the command line --program FILE or --trust"
-        )
-    if not file:
-        raise ArtifactError(
-            f"{artifact.path} was compiled from Python code that its manifest does not name: pass "
-            "the program"
-        )
-    return load_recipe(program_file(artifact, file))
-
-
-def program_file(artifact: Artifact, file: str) -> str:
-    """Find a program's file that a manifest names relative to where the compile was run.
-
-    Manifests of older versions do not say where that was: by default it is two folders up.
-
-    Raises:
-        ArtifactError: if it is neither there nor in the working folder.
-    """
-    name, colon, recipe = file.rpartition(":") if ".py:" in file else (file, "", "")
-    origin = artifact.path.resolve() / artifact.manifest["program"].get("folder", "../..")
-    for folder in (origin.resolve(), Path.cwd()):
-        if (found := folder / name).is_file():
-            return f"{found}{colon}{recipe}"
-    raise ArtifactError(
-        f"{artifact.path} was compiled from {name}, which is neither in {origin.resolve()} nor in "
-        f"{Path.cwd()}: give the program's file with --program FILE, or pass the program to load()"
-    )
