@@ -6,7 +6,6 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lmpipe.compiling.gold_prediction import GoldPrediction, GoldPredictor
@@ -16,14 +15,13 @@ from lmpipe.errors import ConfigError, MetricError, RecipeError
 from lmpipe.evaluation.score_row import Scorer
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import short_repr
+from lmpipe.foundation.source_line import source_line
 from lmpipe.metrics import Score, bind_metric, metric_calls, metric_name
 from lmpipe.state.trace import Trace
 
 # The first rows of each split tell enough; a slow metric is not waited for longer than this.
 _ROWS = 8
 _SECONDS = 5.0
-
-_LIBRARY = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -103,19 +101,13 @@ def _first_rows(prepared: PreparedRecipe) -> Iterator[tuple[str, Example]]:
 
 def _failure(name: str, failed: list[_Tried], tried: int) -> str:
     first, error = failed[0], failed[0].error
+    where = source_line("".join(traceback.format_exception(error)))
     rows = "every row" if len(failed) == tried else f"{len(failed)} of {plural(tried, 'row')}"
     return (
         f"the metric {name!r} was tried on gold labels as the prediction, and raised on {rows}; on "
-        f"{first.place}: {type(error).__name__}: {error}{_line_of(error)}; the labels are "
+        f"{first.place}: {type(error).__name__}: {error}{where}; the labels are "
         f"{short_repr(dict(first.example.labels), 300)}; mend the metric or the data"
     )
-
-
-def _line_of(error: BaseException | None) -> str:
-    """Return ` at FILE:LINE` of the metric's line that raised; empty if lmpipe has its code."""
-    frames = traceback.extract_tb(error.__traceback__ if error else None)
-    own = [frame for frame in frames if not Path(frame.filename).is_relative_to(_LIBRARY)]
-    return f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
 
 
 def _shortfall(name: str, tried: list[_Tried]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from lmpipe.compiling.plan import Phase, Plan, baselines
+from lmpipe.compiling.recipe_checks import check_parts, check_program
 from lmpipe.data.example import Example
 from lmpipe.data.source import Data, load_examples
 from lmpipe.data.splits import check_disjoint, fingerprint, sample_examples, shuffled, split_off
@@ -18,7 +19,7 @@ from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_fields
 from lmpipe.lm.lm import LM
 from lmpipe.lm.price_list import price_of
-from lmpipe.metrics import AnyMetric, metric_calls, metric_fingerprint, metric_name
+from lmpipe.metrics import AnyMetric, bind_metric, metric_calls, metric_fingerprint, metric_name
 from lmpipe.modules.module import Module, first_member
 from lmpipe.optimize.by_name import optimizer_named
 from lmpipe.optimize.engine.budget import Budget
@@ -91,7 +92,7 @@ class Recipe:
             model that its server serves.
 
     Raises:
-        RecipeError: if a number is out of range.
+        RecipeError: if a number is out of range, or a part is of another kind.
     """
 
     program: Module
@@ -122,10 +123,7 @@ class Recipe:
         sizes = ("train_size", "val_size", "test_size")
         check_fields(self, "seed", "train_check", minimum=0, integer=True, error=RecipeError)
         check_fields(self, *sizes, minimum=1, integer=True, optional=True, error=RecipeError)
-        if not isinstance(self.racing, Racing | None):
-            raise RecipeError(
-                f"Recipe(racing={self.racing!r:.80}): racing must be lmpipe.Racing(…) or None"
-            )
+        check_parts(self)
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a copy with some parts changed."""
@@ -213,18 +211,8 @@ class PreparedRecipe:
 
 def prepare(recipe: Recipe) -> PreparedRecipe:
     """Read and check all parts of a recipe: its program, metric, examples, LMs and budget."""
-    if not isinstance(recipe.program, Module):
-        raise RecipeError(
-            f"the program is {recipe.program!r:.100}: give a lmpipe.Module instance, "
-            "such as Tickets()"
-        )
-    if not recipe.program.predictors():
-        raise RecipeError(
-            f"{type(recipe.program).__name__} has no predictors: assign them in __init__, as in "
-            "self.answer = lmpipe.Predict(…)"
-        )
-    if not callable(recipe.metric):
-        raise RecipeError(f"the metric {recipe.metric!r:.100} is not callable")
+    check_program(recipe.program)
+    bind_metric(recipe.metric)  # checks its parameters
     optimizer = recipe.optimizer
     if isinstance(optimizer, str):
         optimizer = optimizer_named(optimizer)

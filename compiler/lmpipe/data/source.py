@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from lmpipe.data.example import Example
 from lmpipe.data.reading import read_examples
 from lmpipe.data.splits import check_not_empty
 from lmpipe.errors import DataError
+from lmpipe.foundation.shorten import short_repr
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,31 @@ def load_examples(name: str, data: Data) -> list[Example]:
     """Read a set of examples, or copy one that is in memory; `name` is for error messages.
 
     Raises:
-        DataError: if it cannot be read or is empty.
+        DataError: if it cannot be read, is empty, or has rows without inputs.
     """
-    examples = data.read() if isinstance(data, Source) else list(data)
+    if isinstance(data, Source):
+        try:
+            return data.read()
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
+    if isinstance(data, str | Path):
+        raise DataError(f"{name} is {data!r}: give lmpipe.Source({str(data)!r}, inputs=[…])")
+    if not isinstance(data, Iterable):
+        raise DataError(f"{name} is {data!r:.80}: give a list of examples, or lmpipe.Source(…)")
+    examples = list(data)
     check_not_empty(name, examples)
+    for number, example in enumerate(examples, start=1):
+        _check_example(f"{name}: row {number}", example)
     return examples
+
+
+def _check_example(place: str, example: object) -> None:
+    if not isinstance(example, Example):
+        raise DataError(
+            f"{place} is a {type(example).__name__}: {short_repr(example)}; give "
+            "lmpipe.Example(**row).with_inputs(…)"
+        )
+    try:
+        _ = example.inputs
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error

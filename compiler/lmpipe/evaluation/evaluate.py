@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,15 +13,17 @@ from typing import Any, Protocol
 
 from lmpipe.data.example import Example
 from lmpipe.data.splits import check_not_empty
-from lmpipe.errors import CallError, DataError, LMRequestError, MetricError
+from lmpipe.errors import CallError, DataError, InputError, LMRequestError, MetricError
 from lmpipe.evaluation.results import Evaluation, Row, Totals
 from lmpipe.evaluation.score_row import Scorer, score_row
 from lmpipe.evaluation.stored_rows import RowWriter
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.source_line import source_line
 from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.lm.lm import LM
 from lmpipe.metrics import AnyMetric, bind_metric
+from lmpipe.modules.function import PredictFunction
 from lmpipe.modules.module import Module, Predictor, first_member
 from lmpipe.settings import current_settings, using
 
@@ -243,7 +244,7 @@ def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _check_not_all_failed(totals: Totals) -> None:
-    """Raise if all rows failed in a way that the metric or the request causes, not the program."""
+    """Raise if all rows failed in a way that no prompt can mend."""
     rows, failed, first = len(totals.values), totals.failures, totals.first_failure
     if first is None or failed.total() < rows:
         return
@@ -251,18 +252,17 @@ def _check_not_all_failed(totals: Totals) -> None:
     if set(failed) == {"metric"}:
         raise MetricError(
             f"the metric raised on {all_rows}; on the first: {first.message}"
-            f"{_source_line(first.raw)}"
+            f"{source_line(first.raw)}"
+        )
+    if totals.code_errors == rows:
+        raise InputError(
+            f"the program raised on {all_rows}; on the first: {first.message}"
+            f"{source_line(first.raw)}"
         )
     if totals.bad_calls == rows:
         raise CallError(f"on {all_rows}: {first.message}")
     if set(failed) == {"request"}:
         raise LMRequestError(f"the LM refused {all_rows}: {first.message}")
-
-
-def _source_line(traceback: str) -> str:
-    """Return ` at FILE:LINE` for the end of a traceback, or the empty string."""
-    found = re.findall(r'File "(.+)", line (\d+)', traceback)
-    return f" at {found[-1][0]}:{found[-1][1]}" if found else ""
 
 
 def check_inputs(program: Module, example: Example) -> None:
@@ -272,7 +272,16 @@ def check_inputs(program: Module, example: Example) -> None:
         DataError: if it does not; the message shows both.
     """
     declared = first_member(program)
+    if isinstance(declared, PredictFunction):
+        declared = declared.predict
     if isinstance(declared, Predictor):
+        try:
+            declared.spec.check_inputs(dict(example.inputs))
+        except CallError as error:
+            raise DataError(
+                f"the examples do not match the program: {error}\n  the examples' inputs are "
+                f"{', '.join(example.inputs)}\n  choose inputs with with_inputs(…) or inputs=[…]"
+            ) from error
         return
     forward: Any = declared.forward  # type: ignore[attr-defined]
     signature = inspect.signature(forward)
