@@ -31,7 +31,8 @@ class Budget:
         tokens: prompt and completion tokens together.
         usd: US dollars, at the LMs' prices. Prompt tokens count in full even if the server had
             them in its prefix cache: cache hits depend on timing, and a budget must not.
-        seconds: wall time; the only limit that is not deterministic.
+        seconds: wall time, some of which is kept for the final test; the only limit that is not
+            deterministic.
 
     Raises:
         RecipeError: if a limit is not above 0.
