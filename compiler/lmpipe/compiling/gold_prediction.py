@@ -115,7 +115,8 @@ def _watched(signature: type[Signature], unlabeled: set[str]) -> type[Signature]
         def __getattr__(self, name: str) -> Any:
             if name in outputs:
                 unlabeled.add(name)
-            return super().__getattr__(name)
+            above: Any = super()
+            return above.__getattr__(name)
 
     Gold.__name__ = Gold.__qualname__ = signature.__name__
     return Gold

@@ -96,7 +96,7 @@ def origin_of(artifact: Artifact) -> Path:
 
     Manifests of older versions do not tell: by default it is two folders above the run folder.
     """
-    folder = artifact.manifest.get("program", {}).get("folder", "../..")
+    folder: str = artifact.manifest.get("program", {}).get("folder", "../..")
     return (artifact.path.resolve() / folder).resolve()
 
 
