@@ -172,10 +172,13 @@ def test_an_optimizers_exception_leaves_the_status_failed(tmp_path: Path) -> Non
     assert manifest(folder)["error"] == "ZeroDivisionError: oh"
 
 
-def test_an_unfinished_run_of_the_same_recipe_is_continued(tmp_path: Path) -> None:
-    first = open_run(tmp_path, "a name/with [signs]", "0" * 64)
-    writer = RunWriter(first, {})
-    writer.close()
-    assert open_run(tmp_path, "a name/with [signs]", "0" * 64) == first
-    writer.update(status="done")
-    assert open_run(tmp_path, "a name/with [signs]", "0" * 64) != first
+def test_a_folder_that_another_process_has_locked_is_not_continued(tmp_path: Path) -> None:
+    first, held = open_run(tmp_path, "a name/with [signs]", "0" * 64)
+    RunWriter(first, held, {})
+    second, other = open_run(tmp_path, "a name/with [signs]", "0" * 64)
+    assert first != second
+    other.release()
+    held.release()
+    again, lock = open_run(tmp_path, "a name/with [signs]", "0" * 64)
+    lock.release()
+    assert again == first

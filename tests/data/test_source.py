@@ -59,7 +59,6 @@ def test_an_empty_set_is_rejected() -> None:
     [
         ("rows.jsonl", r"train is 'rows\.jsonl': give lmpipe\.Source\('rows\.jsonl', inputs="),
         (3, "train is 3: give a list of examples"),
-        ([{"q": "a"}], r"train: row 1 is a dict: .*give lmpipe\.Example\(\*\*row\)"),
         ([Example(q="a")], "train: row 1: which fields are inputs"),
         (Source("no.jsonl", inputs=["q"]), r"train: no\.jsonl: no such file"),
     ],

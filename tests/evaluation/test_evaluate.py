@@ -13,7 +13,7 @@ import pytest
 from helpers.world import things
 
 import lmpipe
-from lmpipe.errors import ConfigError, DataError, InputError, LMRequestError, MetricError
+from lmpipe.errors import ConfigError, DataError, LMRequestError, MetricError
 from lmpipe.evaluation.evaluate import RunOptions, run_pairs
 from lmpipe.evaluation.results import Evaluation, Failure, Row
 from lmpipe.lm.concurrency import loop
@@ -179,49 +179,18 @@ def test_an_invalid_input_from_another_predictor_is_a_failure_of_the_row() -> No
     assert result.failures == {"program": sum("sky" in row.thing for row in things(20))}
 
 
-class Misspelled(lmpipe.Module):
-    """Reads an output by a wrong name."""
-
-    def __init__(self) -> None:
-        self.ask = lmpipe.Predict("q -> a")
-
-    def forward(self, q: str) -> Any:
-        return self.ask(q=q).answer
-
-
-class Splits(lmpipe.Module):
-    """Fails on what the LM may answer: another instruction may mend that."""
-
-    def __init__(self, kind: str) -> None:
-        self.ask = lmpipe.Predict("q -> a: str | None")
-        self.kind = kind
-
-    def forward(self, q: str) -> Any:
-        found: Any = self.ask(q=q).a
-        return found.upper() if self.kind == "none" else int(found)
-
-
-ROWS = [lmpipe.Example(q=str(n), a="b").with_inputs("q") for n in range(9)]
-
-
-def test_code_that_cannot_work_is_an_error_that_names_the_users_line() -> None:
-    line = Misspelled.forward.__code__.co_firstlineno + 1
-    lm = lmpipe.ScriptedLM(lambda _: "## a\nb")
-    message = rf"raised on every one of 9 rows; .*no field 'answer'.*test_evaluate\.py:{line}"
-    with pytest.raises(InputError, match=message):
-        lmpipe.evaluate(Misspelled(), ROWS, lambda example, prediction: 1.0, lm=lm)
-
-
-@pytest.mark.parametrize(("kind", "reply"), [("none", "null"), ("number", "many")])
-def test_code_that_only_fails_on_some_replies_gives_failed_rows(kind: str, reply: str) -> None:
-    lm = lmpipe.ScriptedLM(lambda _: f"## a\n{reply}")
-    evaluation = lmpipe.evaluate(Splits(kind), ROWS, lambda example, prediction: 1.0, lm=lm)
-    assert evaluation.failures == {"program": 9}
-
-
 def test_inputs_of_other_names_than_the_predictors_are_refused_before_any_call() -> None:
     lm = lmpipe.ScriptedLM(lambda _: "## a\nb")
     rows = [lmpipe.Example(question="x", a="b").with_inputs("question")]
     with pytest.raises(DataError, match=r"(?s)missing 'q'.*inputs are question.*with_inputs"):
         lmpipe.evaluate(lmpipe.Predict("q -> a"), rows, lambda example, prediction: 1.0, lm=lm)
     assert not lm.requests
+
+
+def test_a_metric_that_raises_is_named_with_the_users_line() -> None:
+    def wrong(example: lmpipe.Example, prediction: Any) -> bool:
+        return bool(prediction.answer == example.score)  # the output is `score`
+
+    line = wrong.__code__.co_firstlineno + 1
+    with pytest.raises(MetricError, match=rf"no field 'answer'.* at .*test_evaluate\.py:{line}"):
+        lmpipe.evaluate(PROGRAM, examples(), wrong, lm=lmpipe.ScriptedLM(lambda _: "## score\n1"))

@@ -75,8 +75,9 @@ async def acompile(
         tell(watchers, "waiting", f"this recipe is being compiled in {root} already; {_AFTER_IT}")
 
     async with sole_compile(root, prepared.hash, waiting):
-        folder = open_run(root, prepared.name, prepared.hash)
-        writer = RunWriter(folder, _first_manifest(prepared, folder, origin, overrides or {}))
+        folder, lock = open_run(root, prepared.name, prepared.hash)
+        manifest = _first_manifest(prepared, folder, origin, overrides or {})
+        writer = RunWriter(folder, lock, manifest)
         for kind, message in notices.items():
             writer.note(kind, {"message": message})
         return await _compile(prepared, writer, watchers, concurrency)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from lmpipe.compiling.plan import Phase, Plan, baselines
-from lmpipe.compiling.recipe_checks import check_parts, check_program
+from lmpipe.compiling.recipe_checks import check_parts, check_returns
 from lmpipe.data.example import Example
 from lmpipe.data.source import Data, load_examples
 from lmpipe.data.splits import check_disjoint, fingerprint, sample_examples, shuffled, split_off
@@ -211,7 +211,19 @@ class PreparedRecipe:
 
 def prepare(recipe: Recipe) -> PreparedRecipe:
     """Read and check all parts of a recipe: its program, metric, examples, LMs and budget."""
-    check_program(recipe.program)
+    if not isinstance(recipe.program, Module):
+        raise RecipeError(
+            f"the program is {recipe.program!r:.100}: give a lmpipe.Module instance, "
+            "such as Tickets()"
+        )
+    if not recipe.program.predictors():
+        raise RecipeError(
+            f"{type(recipe.program).__name__} has no predictors: assign them in __init__, as in "
+            "self.answer = lmpipe.Predict(…)"
+        )
+    check_returns(recipe.program)
+    if not callable(recipe.metric):
+        raise RecipeError(f"the metric {recipe.metric!r:.100} is not callable")
     bind_metric(recipe.metric)  # checks its parameters
     optimizer = recipe.optimizer
     if isinstance(optimizer, str):

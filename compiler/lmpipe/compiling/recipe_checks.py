@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.shorten import short_repr
-from lmpipe.lm.lm import LM
 from lmpipe.modules.module import Module, first_member
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.race_rules import Racing
@@ -19,8 +18,6 @@ from lmpipe.serving.spec import ServerSpec
 if TYPE_CHECKING:
     from lmpipe.compiling.recipe import Recipe
 
-_LMS = ("student", "teacher", "proposer", "judge", "embedder")
-
 
 def check_parts(recipe: Recipe) -> None:
     """Check that the settings of a recipe are of the kinds that it declares.
@@ -28,11 +25,6 @@ def check_parts(recipe: Recipe) -> None:
     Raises:
         RecipeError: if one is not; the message shows what to write.
     """
-    for name in _LMS:
-        lm = getattr(recipe, name)
-        if not isinstance(lm, LM | None):
-            example = lm if isinstance(lm, str) else "openai/gpt-4o-mini"
-            raise _wrong(name, lm, f'an LM, such as LM("{example}"), or None')
     if not isinstance(recipe.budget, Budget):
         raise _wrong("budget", recipe.budget, "lmpipe.Budget(…), such as Budget(calls=2000)")
     if not isinstance(recipe.racing, Racing | None):
@@ -51,21 +43,12 @@ def _wrong(name: str, value: object, needed: str) -> RecipeError:
     return RecipeError(f"Recipe({name}={short_repr(value)}): {name} must be {needed}")
 
 
-def check_program(program: object) -> None:
-    """Check that something is a program that asks an LM and returns a result.
+def check_returns(program: Module) -> None:
+    """Check that a program returns a result.
 
     Raises:
-        RecipeError: if it is not.
+        RecipeError: if the code of its `forward` returns nothing.
     """
-    if not isinstance(program, Module):
-        raise RecipeError(
-            f"the program is {program!r:.100}: give a lmpipe.Module instance, such as Tickets()"
-        )
-    if not program.predictors():
-        raise RecipeError(
-            f"{type(program).__name__} has no predictors: assign them in __init__, as in "
-            "self.answer = lmpipe.Predict(…)"
-        )
     forward = getattr(type(first_member(program)), "forward", None)
     if forward is not None and _returns_nothing(forward):
         raise RecipeError(

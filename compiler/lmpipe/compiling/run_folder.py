@@ -14,7 +14,7 @@ import orjson
 
 from lmpipe.errors import ArtifactError
 from lmpipe.evaluation.results import Row
-from lmpipe.foundation.atomic_files import write_file
+from lmpipe.foundation.atomic_files import FolderLock, write_file
 from lmpipe.foundation.canonical_json import canonical_json, pretty_json
 from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
 from lmpipe.state.program_state import ProgramState
@@ -72,12 +72,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def open_run(root: Path, name: str, identity_hash: str) -> Path:
-    """Return the folder of a run: an unfinished one of the same recipe, or a new one."""
+def open_run(root: Path, name: str, identity_hash: str) -> tuple[Path, FolderLock]:
+    """Lock and return the folder of a run: an unfinished one of the same recipe, or a new one."""
     ending = f"-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}-{identity_hash[:8]}"
+    root.mkdir(parents=True, exist_ok=True)
     for folder in sorted(root.glob(f"*{ending}"), reverse=True):
-        if _unfinished(folder):
-            return folder
+        # A folder in which another process works has its lock.
+        if _unfinished(folder) and (lock := FolderLock.take(folder)):
+            return folder, lock
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for attempt in range(1000):
         folder = root / (f"{stamp}{f'.{attempt}' if attempt else ''}{ending}")
@@ -85,7 +87,8 @@ def open_run(root: Path, name: str, identity_hash: str) -> Path:
             folder.mkdir()
         except FileExistsError:
             continue
-        return folder
+        if lock := FolderLock.take(folder):
+            return folder, lock
     raise ArtifactError(f"cannot create a run folder in {root}: too many have the same name")
 
 
@@ -103,8 +106,9 @@ class RunWriter:
     so writes the same lines. `manifest` has the entries that are known at the start.
     """
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, lock: FolderLock, manifest: Mapping[str, Any]) -> None:
         self.folder = folder
+        self._lock = lock
         self.manifest = {"format": MANIFEST_FORMAT, **manifest}
         self._files: dict[str, IO[bytes]] = {}
         for stale in folder.glob("*.jsonl"):
@@ -124,10 +128,11 @@ class RunWriter:
         self.update(artifact=hashlib.sha256(data).hexdigest(), **changes)
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files and release the folder's lock."""
         for file in self._files.values():
             file.close()
         self._files.clear()
+        self._lock.release()
 
     def progress(self, progress: Progress) -> None:
         """Progress is not written."""

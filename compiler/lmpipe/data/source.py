@@ -11,7 +11,6 @@ from lmpipe.data.example import Example
 from lmpipe.data.reading import read_examples
 from lmpipe.data.splits import check_not_empty
 from lmpipe.errors import DataError
-from lmpipe.foundation.shorten import short_repr
 
 
 @dataclass(frozen=True)
@@ -83,17 +82,8 @@ def load_examples(name: str, data: Data) -> list[Example]:
     examples = list(data)
     check_not_empty(name, examples)
     for number, example in enumerate(examples, start=1):
-        _check_example(f"{name}: row {number}", example)
+        try:
+            _ = example.inputs
+        except DataError as error:
+            raise DataError(f"{name}: row {number}: {error}") from error
     return examples
-
-
-def _check_example(place: str, example: object) -> None:
-    if not isinstance(example, Example):
-        raise DataError(
-            f"{place} is a {type(example).__name__}: {short_repr(example)}; give "
-            "lmpipe.Example(**row).with_inputs(…)"
-        )
-    try:
-        _ = example.inputs
-    except DataError as error:
-        raise DataError(f"{place}: {error}") from error

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from lmpipe.data.example import Example
 from lmpipe.data.splits import check_not_empty
-from lmpipe.errors import CallError, DataError, InputError, LMRequestError, MetricError
+from lmpipe.errors import CallError, DataError, LMRequestError, MetricError
 from lmpipe.evaluation.results import Evaluation, Row, Totals
 from lmpipe.evaluation.score_row import Scorer, score_row
 from lmpipe.evaluation.stored_rows import RowWriter
@@ -244,7 +244,7 @@ def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _check_not_all_failed(totals: Totals) -> None:
-    """Raise if all rows failed in a way that no prompt can mend."""
+    """Raise if all rows failed in a way that the metric or the request causes, not the program."""
     rows, failed, first = len(totals.values), totals.failures, totals.first_failure
     if first is None or failed.total() < rows:
         return
@@ -252,11 +252,6 @@ def _check_not_all_failed(totals: Totals) -> None:
     if set(failed) == {"metric"}:
         raise MetricError(
             f"the metric raised on {all_rows}; on the first: {first.message}"
-            f"{source_line(first.raw)}"
-        )
-    if totals.code_errors == rows:
-        raise InputError(
-            f"the program raised on {all_rows}; on the first: {first.message}"
             f"{source_line(first.raw)}"
         )
     if totals.bad_calls == rows:

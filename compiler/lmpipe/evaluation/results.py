@@ -86,22 +86,12 @@ class Row:
         }
 
 
-def _is_code_error(message: str) -> bool:
-    """Whether an error of a program is one of its code, which no reply of an LM can avoid.
-
-    An attribute of None is not: the None may be the value of an output.
-    """
-    kinds = ("NameError: ", "ImportError: ", "ModuleNotFoundError: ", "AttributeError: ")
-    return message.startswith(kinds) and "'NoneType' object" not in message
-
-
 class Totals:
     """Scores, failures, parts, times and spend, added up row by row; 16 bytes for each row.
 
     Attributes:
         failures: how many rows failed, by kind.
         bad_calls: how many rows failed because a predictor was called with invalid inputs.
-        code_errors: how many rows failed because the program's code uses what does not exist.
         parts: the sums of the metric's parts.
     """
 
@@ -111,7 +101,6 @@ class Totals:
         self.failures: Counter[str] = Counter()
         self.first_failure: Failure | None = None
         self.bad_calls = 0
-        self.code_errors = 0
         self.parts: dict[str, float] = {}
         self.account = Account()
         for row in rows:
@@ -126,7 +115,6 @@ class Totals:
             self.failures[kind] += 1
             self.first_failure = self.first_failure or row.failure
             self.bad_calls += kind == "program" and message.startswith("CallError: ")
-            self.code_errors += kind == "program" and _is_code_error(message)
         for name, value in row.score.parts.items():
             self.parts[name] = self.parts.get(name, 0.0) + value
         if row.calls:
