@@ -25,7 +25,7 @@ def check(result: Any, *words: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["compile", "nowhere.py"], ["no such file: nowhere.py"]),
+        (["compile", "nowhere.py"], ["nowhere.py: no such file", "give the Python file"]),
         (["compile", "colours.py", "--train", "nowhere.jsonl"], ["nowhere.jsonl: no such file"]),
         (
             ["compile", "colours.py", "--optimizer", "random-serch"],

@@ -30,7 +30,9 @@ def test_sizes_are_drawn_by_the_seed() -> None:
 
 
 def test_asking_for_too_many_rows_is_an_error() -> None:
-    with pytest.raises(DataError, match="99 rows are needed, but there are only 40"):
+    with pytest.raises(
+        DataError, match="train_size=99: 99 rows are needed, but there are only 40 in train"
+    ):
         prepare(recipe(train_size=99))
 
 
@@ -65,6 +67,12 @@ def test_a_file_may_hold_several_recipes(tmp_path: Path) -> None:
     assert load_recipe(f"{file}:one").seed == 1
     with pytest.raises(RecipeError, match="no recipe called 'recipe'; it has one"):
         load_recipe(file)
+
+
+@pytest.mark.parametrize(("name", "words"), [("no.py", "no such file"), ("", "is a folder")])
+def test_a_missing_file_is_named_with_its_remedy(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=rf"{words}.*give the Python file of a program"):
+        load_recipe(tmp_path / name)
 
 
 def test_a_file_that_fails_is_a_recipe_error(tmp_path: Path) -> None:

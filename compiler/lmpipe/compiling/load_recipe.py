@@ -22,7 +22,8 @@ def load_recipe(target: str | Path) -> Recipe:
         file, name = str(target), "recipe"
     path = Path(file)
     if not path.is_file():
-        raise RecipeError(f"no such file: {path}")
+        problem = "is a folder" if path.is_dir() else f"no such file (in {Path.cwd()})"
+        raise RecipeError(f"{path}: {problem}; give the Python file of a program with a recipe")
     for folder in (str(path.resolve().parent), str(Path.cwd())):
         if folder not in sys.path:
             sys.path.insert(0, folder)

@@ -13,7 +13,7 @@ from lmpipe.compiling.recipe_checks import check_parts, check_returns
 from lmpipe.data.example import Example
 from lmpipe.data.source import Data, load_examples
 from lmpipe.data.splits import check_disjoint, fingerprint, sample_examples, shuffled, split_off
-from lmpipe.errors import RecipeError
+from lmpipe.errors import DataError, RecipeError
 from lmpipe.evaluation.evaluate import check_inputs
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_fields
@@ -285,13 +285,22 @@ def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]
         train = shuffled(train, recipe.seed)
         val, train = split_off(train, recipe.val_size or max(1, len(train) // 3))
     else:
-        val = sample_examples(load_examples("val", recipe.val), recipe.val_size, recipe.seed)
-    train = sample_examples(train, recipe.train_size, recipe.seed)
+        val = _sample(recipe, "val", load_examples("val", recipe.val))
+    train = _sample(recipe, "train", train)
     test: list[Example] = []
     if recipe.test is not None:
-        test = sample_examples(load_examples("test", recipe.test), recipe.test_size, recipe.seed)
+        test = _sample(recipe, "test", load_examples("test", recipe.test))
     check_disjoint(train=train, val=val, test=test)
     return train, val, test
+
+
+def _sample(recipe: Recipe, name: str, examples: list[Example]) -> list[Example]:
+    """Draw as many of a split's examples as the recipe says."""
+    size: int | None = getattr(recipe, f"{name}_size")
+    try:
+        return sample_examples(examples, size, recipe.seed)
+    except DataError as error:
+        raise DataError(f"{name}_size={size}: {error} in {name}") from error
 
 
 def _identity(
