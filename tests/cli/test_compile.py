@@ -259,6 +259,7 @@ class Waits(lmpipe.Module):
     async def forward(self, thing: str):
         print("waiting", file=sys.stderr, flush=True)
         await asyncio.Event().wait()
+        return await self.name.acall(thing=thing)
 recipe = recipe.replace(program=Waits())
 """
     command = [sys.executable, "-m", "lmpipe", "compile", write("waits.py", waiting)]

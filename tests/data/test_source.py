@@ -66,3 +66,15 @@ def test_an_empty_set_is_rejected() -> None:
 def test_data_of_another_kind_is_named_with_its_remedy(data: Any, words: str) -> None:
     with pytest.raises(DataError, match=words):
         load_examples("train", data)
+
+
+def test_a_source_may_have_optional_inputs(write: Write) -> None:
+    path = write("x.jsonl", '{"question": "a"}')
+    (example,) = Source(path, inputs=["question", "note"], optional=["note"]).read()
+    assert dict(example.inputs) == {"question": "a"}
+
+
+def test_plain_dicts_in_place_of_examples_are_refused() -> None:
+    rows: Any = [{"question": "q", "answer": "a"}]
+    with pytest.raises(DataError, match=r"train: row 1 is .*lmpipe\.Example\(\*\*row\)"):
+        load_examples("train", rows)

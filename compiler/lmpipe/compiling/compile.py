@@ -15,6 +15,7 @@ from lmpipe.compiling.declared_instructions import declared_instructions
 from lmpipe.compiling.final_test import run_test, score_on_train
 from lmpipe.compiling.notices import afind_notices, tell
 from lmpipe.compiling.plan import baselines
+from lmpipe.compiling.progress_watcher import ProgressWatcher
 from lmpipe.compiling.provisioning import provision
 from lmpipe.compiling.recipe import PreparedRecipe, Recipe, prepare
 from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_racing
@@ -23,8 +24,10 @@ from lmpipe.compiling.run_lock import sole_compile
 from lmpipe.compiling.run_weights import copy_weights
 from lmpipe.compiling.time_for_test import FinalTestTime
 from lmpipe.errors import BudgetExhaustedError, LmpipeError
+from lmpipe.evaluation.all_raised import check_not_all_raised
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.progress_bar import progress_bar
 from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Watcher, Watchers
@@ -43,6 +46,7 @@ async def acompile(
     concurrency: int = 64,
     origin: str = "",
     overrides: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
 ) -> Run:
     """Compile a program: search for the state that scores best, and test it once.
 
@@ -56,6 +60,8 @@ async def acompile(
         concurrency: the number of examples in flight; it does not change the result.
         origin: the file of the recipe, for the manifest.
         overrides: the changes to the recipe of that file, as JSON, for the manifest.
+        progress: whether to show progress: a bar on a terminal or in a notebook, elsewhere a line
+            every 15 seconds. By default only where there is a terminal or a notebook.
 
     Raises:
         InputError: if an argument or a part of the recipe is not valid, or the metric raises on
@@ -80,20 +86,28 @@ async def acompile(
         writer = RunWriter(folder, lock, manifest)
         for kind, message in notices.items():
             writer.note(kind, {"message": message})
-        return await _compile(prepared, writer, watchers, concurrency)
+        return await _compile(prepared, writer, watchers, concurrency, progress)
 
 
 # The same for callers without a running event loop.
-compile = blocking(acompile)
+compile = blocking(
+    acompile,
+    interrupted="the compile was stopped; the same call resumes it and repeats no paid call",
+)
 
 
 async def _compile(
-    prepared: PreparedRecipe, writer: RunWriter, watchers: Sequence[Watcher], concurrency: int
+    prepared: PreparedRecipe,
+    writer: RunWriter,
+    watchers: Sequence[Watcher],
+    concurrency: int,
+    progress: bool | None,
 ) -> Run:
     """Compile into a run folder; its manifest says how that ended."""
-    watching = Watchers([writer, *watchers])
     try:
-        with using(embedder=prepared.lms.embedder):
+        with using(embedder=prepared.lms.embedder), progress_bar(progress) as report:
+            shown = () if progress is False else (ProgressWatcher(report),)
+            watching = Watchers([writer, *watchers, *shown])
             async with provision(prepared, watching.note) as trainings:
                 return await _search(prepared, writer, watching, trainings, concurrency)
     except asyncio.CancelledError:
@@ -146,6 +160,7 @@ async def _search(
             test=test,
             validation_estimate=corrected_score(task.candidates, task.best, recipe.seed),
             racing=saved_by_racing(task.candidates),
+            proposals=task.proposals,
             account=ledger.account,
             stopped=stopped,
             seconds=ledger.elapsed,
@@ -179,6 +194,8 @@ async def _optimize(task: Task, prepared: PreparedRecipe) -> str:
     try:
         task.progress.phase = "baselines"
         await task.race(list(baselines(task.program.state()).items()))
+        tried = [row for candidate in task.candidates for row in candidate.evaluation.rows]
+        check_not_all_raised("the program as declared", tried)
         task.progress.phase = prepared.optimizer.name
         # An LM that needs constrained outputs needs them in the search too.
         result = await prepared.optimizer.optimize(task.starting_from(task.best.state))

@@ -17,10 +17,11 @@ from lmpipe.errors import DataError, RecipeError
 from lmpipe.evaluation.evaluate import check_inputs
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_fields
-from lmpipe.lm.lm import LM
+from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.price_list import price_of
 from lmpipe.metrics import AnyMetric, bind_metric, metric_calls, metric_fingerprint, metric_name
-from lmpipe.modules.module import Module, first_member
+from lmpipe.modules.binding import uncounted_uses
+from lmpipe.modules.module import Module, Predictor, first_member
 from lmpipe.optimize.by_name import optimizer_named
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.optimizer import Optimizer, Sizes
@@ -92,6 +93,7 @@ class Recipe:
             model that its server serves.
 
     Raises:
+        ConfigError: if an LM is neither an LM nor a name.
         RecipeError: if a number is out of range, or a part is of another kind.
     """
 
@@ -123,6 +125,8 @@ class Recipe:
         sizes = ("train_size", "val_size", "test_size")
         check_fields(self, "seed", "train_check", minimum=0, integer=True, error=RecipeError)
         check_fields(self, *sizes, minimum=1, integer=True, optional=True, error=RecipeError)
+        for role in ("student", "teacher", "proposer", "judge", "embedder"):
+            object.__setattr__(self, role, as_lm(getattr(self, role)))
         check_parts(self)
 
     def replace(self, **changes: Any) -> Recipe:
@@ -222,6 +226,7 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
             "self.answer = lmpipe.Predict(…)"
         )
     check_returns(recipe.program)
+    _check_uses(recipe)
     if not callable(recipe.metric):
         raise RecipeError(f"the metric {recipe.metric!r:.100} is not callable")
     bind_metric(recipe.metric)  # checks its parameters
@@ -256,6 +261,20 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
         test=tuple(test),
         identity=identity,
     )
+
+
+def _check_uses(recipe: Recipe) -> None:
+    """Refuse a limit on spend for a program whose maximum of LM calls is not known."""
+    budget = recipe.budget
+    if all(limit is None for limit in (budget.calls, budget.tokens, budget.usd)):
+        return
+    if uncounted := uncounted_uses(recipe.program, Predictor):
+        name = type(first_member(recipe.program)).__name__
+        raise RecipeError(
+            f"the budget ({budget}) relies on the maximum of LM calls of one run, but "
+            f"{', '.join(uncounted)} is used in a loop whose length is not known: set "
+            f"`max_calls = …` on the class {name}, retries included"
+        )
 
 
 def _check_prices(recipe: Recipe, lms: LMRoles) -> None:
