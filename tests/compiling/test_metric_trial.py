@@ -136,6 +136,12 @@ async def test_a_metric_that_reads_the_trace_or_an_output_without_labels_is_not_
     assert await try_metric(prepare(reasons)) == ""
 
 
+async def test_the_score_of_rows_without_labels_is_not_judged() -> None:
+    rows = [lmpipe.Example(thing=row.thing).with_inputs("thing") for row in things(20)]
+    made = recipe(train=rows, val=None, test=None, metric=lambda example, prediction: 0.0)
+    assert await try_metric(prepare(made)) == ""
+
+
 async def test_a_program_whose_result_is_not_known_is_not_judged() -> None:
     class Unknown(lmpipe.Module):
         def __init__(self) -> None:

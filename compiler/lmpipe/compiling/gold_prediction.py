@@ -23,10 +23,12 @@ class GoldPrediction:
 
     Args:
         value: the prediction.
+        labeled: whether a label gives at least one output.
         unlabeled: the outputs that were read although no label gives them, filled as they are.
     """
 
     value: Any
+    labeled: bool = True
     unlabeled: set[str] = field(default_factory=set)
 
 
@@ -76,7 +78,8 @@ class GoldPredictor:
         }
         unlabeled: set[str] = set()
         kind = _watched(self.signature, unlabeled)
-        return GoldPrediction(kind.model_construct(None, **example.inputs, **labels), unlabeled)
+        made = kind.model_construct(None, **example.inputs, **labels)
+        return GoldPrediction(made, bool(labels), unlabeled)
 
     def _bare(self, example: Example) -> GoldPrediction | None:
         assert self.output is not None

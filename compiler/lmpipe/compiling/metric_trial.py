@@ -80,7 +80,11 @@ async def try_metric(prepared: PreparedRecipe) -> str:
 async def _try(
     scorer: Scorer, place: str, example: Example, prediction: GoldPrediction
 ) -> _Tried | None:
-    """Score one row; None if that needs an output without a label, or the program's calls."""
+    """Score one row; None if nothing can be told from it.
+
+    That is so if the metric reads an output without a label, or the program's calls, and if it
+    scores a prediction without any label.
+    """
     score, error, trace = Score(1.0), None, _EmptyTrace()
     try:
         score = await scorer(example, prediction.value, trace, [])
@@ -88,7 +92,7 @@ async def _try(
         raise  # it asks an LM
     except Exception as raised:  # noqa: BLE001 - a metric may raise anything; it is reported
         error = raised
-    if prediction.unlabeled or trace.read:
+    if prediction.unlabeled or trace.read or (error is None and not prediction.labeled):
         return None
     return _Tried(place, example, score, error)
 
