@@ -48,8 +48,8 @@ class _EmptyTrace(Trace):
 async def try_metric(prepared: PreparedRecipe) -> str:
     """Score gold labels as if they were predictions.
 
-    A metric that asks an LM is not tried, and neither is one that reads the trace or outputs
-    without labels.
+    A metric that asks an LM is not tried. A row tells nothing if the metric reads the trace or an
+    output without a label on it.
 
     Returns:
         A warning if the metric raises on some rows, or scores gold labels below 1; or nothing.
@@ -62,19 +62,23 @@ async def try_metric(prepared: PreparedRecipe) -> str:
     if gold is None or metric_calls(metric):
         return ""
     scorer, deadline = Scorer(bind_metric(metric), max_calls=0), time.monotonic() + _SECONDS
-    tried: list[_Tried] = []
+    rows: list[_Tried | None] = []
     for place, example in _first_rows(prepared):
-        prediction = gold.predict(example, metric)
-        if prediction is not None and (row := await _try(scorer, place, example, prediction)):
-            tried.append(row)
+        if prediction := gold.predict(example, metric):
+            rows.append(await _try(scorer, place, example, prediction))
         if time.monotonic() > deadline:
             break
-    name, failed = metric_name(metric), [row for row in tried if row.error is not None]
-    if failed and len(failed) == len(tried) and gold.declared:
+    tried = [row for row in rows if row is not None]
+    failed = [row for row in tried if row.error is not None]
+    low = [row for row in tried if row.score.value < 1]
+    if not gold.declared and len(failed or low) == len(tried):
+        return ""  # the program returns something else than was guessed
+    name = metric_name(metric)
+    if failed and len(failed) == len(rows):
         raise MetricError(_failure(name, failed, len(tried))) from failed[0].error
     if failed:
         return _failure(name, failed, len(tried))
-    return _shortfall(name, tried)
+    return _shortfall(name, low, len(tried)) if low else ""
 
 
 async def _try(
@@ -114,15 +118,12 @@ def _failure(name: str, failed: list[_Tried], tried: int) -> str:
     )
 
 
-def _shortfall(name: str, tried: list[_Tried]) -> str:
-    low = [row for row in tried if row.score.value < 1]
-    if not low:
-        return ""
+def _shortfall(name: str, low: list[_Tried], tried: int) -> str:
     first = low[0]
     feedback = f" ({first.score.feedback})" if first.score.feedback else ""
     return (
         f"the metric {name!r} scores gold labels as the prediction below 1 on {len(low)} of "
-        f"{plural(len(tried), 'row')}; on {first.place}: {first.score.value:.3g}{feedback}; the "
+        f"{plural(tried, 'row')}; on {first.place}: {first.score.value:.3g}{feedback}; the "
         f"labels are {short_repr(dict(first.example.labels), 300)}; so no program can score 1: "
         "check the metric and the labels"
     )
