@@ -80,7 +80,12 @@ def test_the_dry_run_writes_nothing(cli: Cli, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "words"), [("calls=100000", "covers all of it"), ("calls=400", "may end first")]
+    ("budget", "words"),
+    [
+        ("calls=100000", "covers all of it"),
+        ("calls=400", "may end first"),
+        ("calls=100000,seconds=9", "limits the time, which is not known in advance"),
+    ],
 )
 def test_the_dry_run_says_whether_the_budget_covers_it(cli: Cli, budget: str, words: str) -> None:
     assert words in cli("compile", "colours.py", "--dry-run", "--budget", budget).stdout

@@ -251,6 +251,13 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
         say(console, "no budget: set one with --budget calls=2000,usd=1")
     elif plan["too_small"]:
         say(console, plan["too_small"], style="red")
+    elif plan["covered"] and "seconds" in given:
+        say(
+            console,
+            f"the budget ({limits}) limits the time, which is not known in advance: when the time "
+            "that is kept for the test is reached, the search stops, and the best state so far is "
+            "tested and saved",
+        )
     elif plan["covered"]:
         say(console, f"the budget ({limits}) covers all of it", style="green")
     else:
