@@ -9,6 +9,7 @@ from lmpipe.compiling.metric_trial import try_metric
 from lmpipe.compiling.recipe import LM_SOURCES, PreparedRecipe
 from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.optimize.engine.events import Watcher
+from lmpipe.optimize.engine.worst_case import own_lms
 
 
 class CompileWarning(UserWarning):
@@ -29,8 +30,9 @@ async def afind_notices(prepared: PreparedRecipe) -> dict[str, str]:
     Raises:
         MetricError: if the metric raises on all gold labels that it is tried on.
     """
-    notices = {}
-    if prepared.lm_source("student") == "default":
+    notices, program = {}, prepared.recipe.program
+    asks_student = len(own_lms(program)) < len(program.predictors())
+    if asks_student and prepared.lm_source("student") == "default":
         notices["student"] = f"{prepared.lms.student.model}, {LM_SOURCES['default']}"
     if warning := await try_metric(prepared):
         notices["metric"] = warning
