@@ -12,7 +12,8 @@ from typing import Any
 
 import orjson
 import pytest
-from helpers.world import NameColour, TwoSteps, answer, recipe, student
+from helpers.fake_server import FakeServer
+from helpers.world import NameColour, TwoSteps, answer, answer_body, recipe, student
 
 import lmpipe
 from lmpipe.compiling.declared_instructions import InstructionWarning
@@ -144,6 +145,22 @@ def test_the_manifest_has_the_spend_by_role_predictor_and_lm(tmp_path: Path) -> 
     first = orjson.loads(lines[0])
     assert first["spend"]["by_predictor"]["name"]["calls"] >= 14
     assert first["usd"] == first["spend"]["total"]["usd"] > 0
+
+
+@pytest.mark.parametrize("poison", ["\ud83d", 5, {"text": "red"}])
+def test_a_poisonous_reply_fails_its_rows_and_not_the_compile(tmp_path: Path, poison: Any) -> None:
+    def say(body: dict[str, Any]) -> Any:
+        return poison if "number 103" in str(body["messages"]) else answer_body(body)
+
+    with FakeServer(say) as server:
+        lm = lmpipe.LM("vllm/m", base_url=server.base_url)
+        made = recipe(student=lm, optimizer=lmpipe.LabeledFewShot(demos=2))
+        run = lmpipe.compile(made, runs=tmp_path)
+    assert manifest(run.path)["status"] == "done"
+    lines = [orjson.loads(line) for line in (run.path / "scores.jsonl").read_bytes().splitlines()]
+    failed = [line for line in lines if "number 103" in line["example"]["thing"]]
+    assert failed
+    assert all(line["failure"] for line in failed)
 
 
 def test_ctrl_c_leaves_the_status_interrupted(tmp_path: Path) -> None:

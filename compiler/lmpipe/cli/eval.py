@@ -167,6 +167,7 @@ def _print_json(
         "fresh_calls": evaluation.fresh_calls,
         "spend": {**evaluation.spend.to_json(), "fresh": evaluation.spend.total.fresh_json()},
         "latency": {"median": evaluation.latency(0.5), "p95": evaluation.latency(0.95)},
+        "waiting": {"median": evaluation.waiting(0.5), "p95": evaluation.waiting(0.95)},
         "compile": verdict,
     }
     typer.echo(orjson.dumps(summary, default=dict).decode())

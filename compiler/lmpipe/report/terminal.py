@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -26,6 +26,7 @@ from lmpipe.report.text import (
     count,
     difference_line,
     duration,
+    fresh_calls,
     money,
     percent,
     percent_range,
@@ -285,7 +286,8 @@ def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) ->
     for name, value in evaluation.parts.items():
         table.add_row(Text(f"  {name}", style="dim"), f"{value:.4g}")
     table.add_row("failures", tally(evaluation.failures))
-    table.add_row("LM calls", f"{count(evaluation.calls)} ({count(evaluation.fresh_calls)} fresh)")
+    calls = f"{count(evaluation.calls)} ({fresh_calls(evaluation.spend.total)})"
+    table.add_row("LM calls", calls)
     table.add_row(
         "tokens", f"{count(usage.prompt_tokens)} prompt, {count(usage.completion_tokens)} reply"
     )
@@ -293,14 +295,18 @@ def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) ->
         name for name, spend in evaluation.spend.by_lm.items() if spend.usd is None
     )
     table.add_row("dollars", unknown if evaluation.usd is None else money(evaluation.usd))
-    latency = "all replies came from the cache"
     if evaluation.fresh_calls:
-        median, p95 = duration(evaluation.latency(0.5)), duration(evaluation.latency(0.95))
-        latency = f"median {median}, p95 {p95}"
-    table.add_row("latency", latency)
+        table.add_row("latency", _quantiles(evaluation.latency))
+        table.add_row("waiting", f"{_quantiles(evaluation.waiting)}, for limits and retries")
+    else:
+        table.add_row("latency", "all replies came from the cache")
     say(console, title, style="bold")
     console.print(table)
     print_account(console, evaluation.spend)
+
+
+def _quantiles(of: Callable[[float], float]) -> str:
+    return f"median {duration(of(0.5))}, p95 {duration(of(0.95))}"
 
 
 def print_worst(console: Console, rows: Sequence[Row]) -> None:

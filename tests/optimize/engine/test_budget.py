@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lmpipe.errors import BudgetExhaustedError, RecipeError
@@ -99,3 +101,14 @@ def test_a_text_that_is_not_a_budget_is_refused(text: str) -> None:
 def test_a_budget_is_parsed_from_its_own_text() -> None:
     budget = Budget(calls=2000, usd=1.5, seconds=60)
     assert Budget.parse(str(budget)) == budget
+
+
+async def test_what_was_sent_again_counts_in_every_limit() -> None:
+    resent = replace(call(0.2), reply=Reply("", usage=Usage(10**6), attempts=3))
+    for budget in (Budget(calls=3), Budget(tokens=3 * 10**6), Budget(usd=0.6)):
+        ledger, worst = Ledger(budget), Spend(1, 10**6, 0.2)
+        await ledger.admit(worst)
+        ledger.settle(worst, [resent])
+        with pytest.raises(BudgetExhaustedError):
+            await ledger.admit(worst)
+    assert (ledger.total.calls, ledger.total.resent) == (1, 2)

@@ -17,7 +17,7 @@ from lmpipe.errors import BudgetExhaustedError, RecipeError
 from lmpipe.foundation.checks import check_fields
 from lmpipe.foundation.time_limits import within
 from lmpipe.lm.call import Call
-from lmpipe.lm.spend import Account, Spend, full_price
+from lmpipe.lm.spend import Account, Spend, full_price, spend_on_resent
 
 T = TypeVar("T")
 
@@ -27,7 +27,9 @@ class Budget:
     """The maximum that a compile may spend; None means no limit.
 
     Args:
-        calls: LM calls.
+        calls: LM calls. A request that was sent again, because the server had not answered it,
+            counts again in every limit: the server may have worked on it. So budgets are exceeded
+            by as much as is sent again while they end.
         tokens: prompt and completion tokens together.
         usd: US dollars, at the LMs' prices. Prompt tokens count in full even if the server had
             them in its prefix cache: cache hits depend on timing, and a budget must not.
@@ -178,7 +180,7 @@ class Ledger:
         tokens = sum(call.reply.usage.tokens for call in calls)
         actual = Spend(len(calls), tokens, full_price(calls))
         self.account.add(calls)
-        self._charged += replace(actual, usd=actual.usd or 0.0)
+        self._charged += replace(actual, usd=actual.usd or 0.0) + spend_on_resent(calls)
         self._reserved += worst * -1
         self._runs -= 1
         self._changed.set()
