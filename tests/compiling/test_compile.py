@@ -13,9 +13,10 @@ from typing import Any
 import orjson
 import pytest
 from helpers.fake_server import FakeServer
-from helpers.world import TwoSteps, answer, answer_body, recipe, student
+from helpers.world import NameColour, TwoSteps, answer, answer_body, recipe, student
 
 import lmpipe
+from lmpipe.compiling.declared_instructions import InstructionWarning
 from lmpipe.compiling.run_folder import RunWriter, open_run
 from lmpipe.errors import ArtifactError
 from lmpipe.lm.cache.cache import Cache
@@ -60,6 +61,14 @@ def test_load_runs_no_code_of_an_untrusted_folder(compiled: lmpipe.Run) -> None:
 
 def test_load_runs_the_file_of_a_trusted_folder(compiled: lmpipe.Run) -> None:
     assert lmpipe.load(compiled.path, trust=True).state() == compiled.state
+
+
+def test_load_warns_of_an_instruction_that_changed_since_the_compile(compiled: lmpipe.Run) -> None:
+    program = lmpipe.Predict(NameColour, instruction="Which colour has the thing?")
+    with pytest.warns(InstructionWarning, match="self: 'does' is 'has' now") as warned:
+        loaded = lmpipe.load(compiled.path, program)
+    assert loaded.state() == compiled.state
+    assert len(warned) == 1
 
 
 def test_load_refuses_another_program_and_shows_both_signatures(compiled: lmpipe.Run) -> None:
@@ -182,7 +191,7 @@ def test_an_optimizers_exception_leaves_the_status_failed(tmp_path: Path) -> Non
     assert manifest(folder)["error"] == "ZeroDivisionError: oh"
 
 
-def test_concurrent_compiles_of_one_recipe_have_separate_folders(tmp_path: Path) -> None:
+def test_a_folder_that_another_process_has_locked_is_not_continued(tmp_path: Path) -> None:
     first, held = open_run(tmp_path, "a name/with [signs]", "0" * 64)
     RunWriter(first, held, {})
     second, other = open_run(tmp_path, "a name/with [signs]", "0" * 64)

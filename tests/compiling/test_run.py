@@ -133,12 +133,6 @@ def test_two_long_names_with_the_same_beginning_have_different_folders(tmp_path:
     assert len(paths) == 2
 
 
-def test_runs_that_cannot_be_written_are_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "runs").write_text("in the way")
-    with pytest.raises(StorageError, match=f"{tmp_path / 'runs'} cannot be written"):
-        lmpipe.compile(recipe(), runs=tmp_path / "runs")
-
-
 def test_a_lock_that_is_a_symbolic_link_does_not_empty_its_target(tmp_path: Path) -> None:
     path = lmpipe.compile(recipe(), runs=tmp_path).path
     manifest = path / "manifest.json"

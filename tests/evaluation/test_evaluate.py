@@ -193,6 +193,23 @@ def test_an_invalid_input_from_another_predictor_is_a_failure_of_the_row() -> No
     assert result.failures == {"program": sum("sky" in row.thing for row in things(20))}
 
 
+def test_inputs_of_other_names_than_the_predictors_are_refused_before_any_call() -> None:
+    lm = lmpipe.ScriptedLM(lambda _: "## a\nb")
+    rows = [lmpipe.Example(question="x", a="b").with_inputs("question")]
+    with pytest.raises(DataError, match=r"(?s)missing 'q'.*inputs are question.*with_inputs"):
+        lmpipe.evaluate(lmpipe.Predict("q -> a"), rows, lambda example, prediction: 1.0, lm=lm)
+    assert not lm.requests
+
+
+def test_a_metric_that_raises_is_named_with_the_users_line() -> None:
+    def wrong(example: lmpipe.Example, prediction: Any) -> bool:
+        return bool(prediction.answer == example.score)  # the output is `score`
+
+    line = wrong.__code__.co_firstlineno + 1
+    with pytest.raises(MetricError, match=rf"no field 'answer'.* at .*test_evaluate\.py:{line}"):
+        lmpipe.evaluate(PROGRAM, examples(), wrong, lm=lmpipe.ScriptedLM(lambda _: "## score\n1"))
+
+
 METRIC = exact_match("score")
 
 

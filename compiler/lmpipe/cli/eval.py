@@ -125,7 +125,7 @@ def _evaluate(
         opened.program,
         examples,
         opened.recipe.metric,
-        lm=opened.recipe.student,
+        lm=opened.student,
         judge=opened.recipe.judge,
         concurrency=concurrency,
         save_to=out,
@@ -188,7 +188,7 @@ def _print(
 
     console = make_console()
     title = f"{opened.name}: {examples}, {plural(len(evaluation.rows), 'row')}, "
-    print_evaluation(console, evaluation, title=title + opened.recipe.student.model)
+    print_evaluation(console, evaluation, title=title + opened.student.model)
     if verdict and verdict["reproduced"]:
         say(console, "reproduces the compile's score exactly", style="green")
     elif verdict:

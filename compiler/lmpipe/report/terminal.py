@@ -12,6 +12,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from lmpipe.compiling.budget_floor import budget_problem
+from lmpipe.compiling.recipe import LM_SOURCES
 from lmpipe.compiling.server_specs import server_schedule
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.foundation.plural import plural
@@ -176,9 +178,11 @@ def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
         "name": prepared.name,
         "data": {name: len(getattr(prepared, name)) for name in ("train", "val", "test")},
         "student": lms.student.model,
+        "student_source": prepared.lm_source("student"),
         "teacher": lms.teacher.model,
         "proposer": lms.proposer.model if plan.asks else None,
         "judge": lms.judge.model if lms.judge else None,
+        "judge_source": prepared.lm_source("judge") if lms.judge else None,
         "embedder": lms.embedder.model if lms.embedder else None,
         "optimizer": {"name": prepared.optimizer.name, "settings": prepared.optimizer.settings()},
         "seed": prepared.recipe.seed,
@@ -204,6 +208,7 @@ def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
         },
         "servers": server_schedule(prepared),
         "budget": budget.to_json(),
+        "too_small": budget_problem(prepared),
         "covered": not over,
         "over": over,
     }
@@ -214,7 +219,7 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
     data = ", ".join(f"{name} {count(size)}" for name, size in plan["data"].items())
     say(console, f"plan for {plan['name']}: no LM was called, nothing was written", style="bold")
     say(console, f"  data       {data}")
-    say(console, f"  student    {plan['student']}")
+    say(console, f"  student    {_named(plan, 'student')}")
     if plan["teacher"] != plan["student"]:
         say(console, f"  teacher    {plan['teacher']}")
     if plan["proposer"] is not None:
@@ -222,7 +227,7 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
         say(console, f"  proposer   {plan['proposer']}, asked at most {asks}")
     if plan["judge"] is not None:
         calls = plural(plan["judge_calls_per_run"], "LM call")
-        say(console, f"  judge      {plan['judge']}, at most {calls} for each row")
+        say(console, f"  judge      {_named(plan, 'judge')}, at most {calls} for each row")
     if plan["embedder"] is not None:
         say(console, f"  embedder   {plan['embedder']}")
     settings = plan["optimizer"]["settings"]
@@ -257,6 +262,15 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
     limits = ", ".join(f"{name}={value:g}" for name, value in given.items())
     if not limits:
         say(console, "no budget: set one with --budget calls=2000,usd=1")
+    elif plan["too_small"]:
+        say(console, plan["too_small"], style="red")
+    elif plan["covered"] and "seconds" in given:
+        say(
+            console,
+            f"the budget ({limits}) limits the time, which is not known in advance: when the time "
+            "that is kept for the test is reached, the search stops, and the best state so far is "
+            "tested and saved",
+        )
     elif plan["covered"]:
         say(console, f"the budget ({limits}) covers all of it", style="green")
     else:
@@ -266,6 +280,12 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
             "search then stops, and the best state so far is tested and saved",
             style="yellow",
         )
+
+
+def _named(plan: Mapping[str, Any], role: str) -> str:
+    """Name the LM of a role, and say why it is used if the recipe does not name it."""
+    words = LM_SOURCES[plan[f"{role}_source"]]
+    return f"{plan[role]} ({words})" if words else str(plan[role])
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) -> None:
