@@ -11,7 +11,7 @@ from helpers.world import TwoSteps, answer, recipe, student
 import lmpipe
 from lmpipe.compiling.final_test import is_shown
 from lmpipe.compiling.recipe import prepare
-from lmpipe.errors import StorageError
+from lmpipe.errors import ArtifactError, StorageError
 from lmpipe.lm.request import Request
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.report.page import write_report
@@ -174,6 +174,17 @@ def test_a_link_to_a_run_folder_elsewhere_is_not_resumed(tmp_path: Path) -> None
     link.symlink_to(elsewhere)
     assert lmpipe.compile(recipe(), runs=tmp_path / "runs").path != link
     assert '"failed"' in manifest.read_text()
+
+
+@pytest.mark.parametrize(
+    "program",
+    [5, {"signatures": []}, {"instructions": {"": 5}}, {"instructions": 1}, {"folder": 1}],
+)
+def test_a_manifest_that_describes_no_program_is_refused(run: lmpipe.Run, program: object) -> None:
+    file = run.path / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "program": program}))
+    with pytest.raises(ArtifactError, match="does not describe a program"):
+        lmpipe.load(run.path, recipe().program)
 
 
 def test_a_finished_run_folder_keeps_no_reserve(run: lmpipe.Run) -> None:

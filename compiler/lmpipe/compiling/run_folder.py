@@ -50,9 +50,7 @@ def read_artifact(path: str | Path) -> Artifact:
             f"{folder} holds no finished compile (status: {manifest.get('status')}): run the same "
             "compile command again to resume it"
         )
-    program, overrides = manifest.get("program", {}), manifest.get("overrides", {})
-    described = program.get("signatures", {}) if isinstance(program, dict) else None
-    if not isinstance(described, dict) or not isinstance(overrides, dict):
+    if not _describes_program(manifest):
         raise ArtifactError(f"{folder / MANIFEST} is damaged: it does not describe a program")
     data = (folder / PROGRAM).read_bytes()
     if hashlib.sha256(data).hexdigest() != manifest.get("artifact"):
@@ -61,6 +59,20 @@ def read_artifact(path: str | Path) -> Artifact:
             "  restore the folder, or compile again"
         )
     return Artifact(folder, manifest, ProgramState.from_bytes(data, where=str(folder / PROGRAM)))
+
+
+def _describes_program(manifest: Mapping[str, Any]) -> bool:
+    """Whether what the loading of a program relies on has the right types."""
+    program = manifest.get("program", {})
+    if not isinstance(program, dict) or not isinstance(manifest.get("overrides", {}), dict):
+        return False
+    instructions = program.get("instructions", {})
+    return (
+        isinstance(program.get("signatures", {}), dict)
+        and isinstance(program.get("folder", ""), str)
+        and isinstance(instructions, dict)
+        and all(isinstance(text, str) for text in instructions.values())
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
