@@ -98,6 +98,7 @@ def test_json_text_refuses_other_objects() -> None:
         (float, "-.5", -0.5),
         (float, "1e-7", 1e-7),
         (float, "80%", 80.0),
+        (float, "1/2", 0.5),
         (
             decimal.Decimal,
             "1.100000000000000000000001",
@@ -124,7 +125,7 @@ def test_reading(annotation: Any, text: str, value: Any) -> None:
         (int, "3 or 4", "must be a whole number"),
         (int, "3-4", "must be a whole number"),
         (int, "2026-01-02", "must be a whole number"),
-        (float, "1/2", "must be a number"),
+        (float, "1/2/2024", "must be a number"),
         (float, "", "must be a number, got ''"),
         (list[int], "none at all", "must be JSON"),
         (list[int], "", "must be JSON"),
@@ -173,7 +174,6 @@ def test_a_choice_named_none_is_not_none() -> None:
         ('See [1]: {"a": [2]}', {"a": [2]}, False),
         ("There are none: []", [], False),
         ("{'a': 1,}", {"a": 1}, True),
-        ('{"a": "cut', {"a": "cut"}, True),
     ],
 )
 def test_json_is_found_in_prose(text: str, value: Any, repaired: bool) -> None:
