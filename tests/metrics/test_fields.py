@@ -59,7 +59,8 @@ def score(metric: Callable[..., Score], gold: Any, predicted: Any) -> Score:
         (["a", "b"], ["b", "a"], 0),
         ([1], [True], 0),
         ({"number": 1, "day": None, "items": []}, Order(number=1), 1),
-        ({"number": 1}, Order(number=1), 0),
+        ({"number": 1}, Order(number=1), 1),
+        ({"number": 1}, Order(number=1, items=["x"]), 0),
     ],
 )
 def test_exact_match(gold: Any, predicted: Any, value: float) -> None:

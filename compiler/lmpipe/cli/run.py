@@ -10,6 +10,7 @@ import typer
 
 from lmpipe.cli.failures import ExitCode, fail
 from lmpipe.cli.options import Json, LMOptions, RuntimeOptions, TargetOptions, with_option_groups
+from lmpipe.foundation.exact_json import dump_json
 
 if TYPE_CHECKING:
     from lmpipe.modules.module import Module
@@ -64,13 +65,11 @@ def _answer_one(program: Module, row: Mapping[str, Any], *, pretty: bool) -> Non
     if "error" in answer:
         fail(answer["error"], ExitCode.FAILED)
     option = orjson.OPT_INDENT_2 if pretty else 0
-    typer.echo(orjson.dumps(answer["result"], option=option).decode())
+    typer.echo(dump_json(answer["result"], option=option).decode())
 
 
 def _answer_all(program: Module, rows: Sequence[Mapping[str, Any]], concurrency: int) -> None:
     import asyncio
-
-    import orjson
 
     from lmpipe.lm.concurrency import loop
 
@@ -89,7 +88,7 @@ def _answer_all(program: Module, rows: Sequence[Mapping[str, Any]], concurrency:
                 answer = await task
                 if "error" in answer:
                     failed.append(f"row {number}: {answer['error']}")
-                typer.echo(orjson.dumps(answer.get("result", answer)).decode())
+                typer.echo(dump_json(answer.get("result", answer)).decode())
         finally:
             for task in tasks:
                 task.cancel()

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from itertools import islice
 
 _DASHES = "\\-\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"
 # A sign after a digit or a letter is a separator or an operator: "10-5" contains 10 and 5.
@@ -55,7 +55,7 @@ _NUMBER = rf"""
         (?:
             [eE](?P<exponent>[-+]?\d++)(?!\w)
           | [ ]?[x\u00d7*\u00b7][ ]?10(?:\^|\*\*)\{{?(?P<power>[-+]?\d++)\}}?
-          | (?P<words>(?:[ -]?(?i:{"|".join(_FACTORS)})(?i:s)?\b)++)
+          | (?P<words>(?:[ -]?(?i:{"|".join(_FACTORS)})(?i:s)?\b){{1,3}}+)
           | (?P<letter>(?(currency)[ ]?[kKmMbBtT]|[kKMB])n?|[mbt]n)(?!\w)
         )?+
     )
@@ -122,9 +122,10 @@ def last_number(text: str) -> Number | None:
     if negative and (number := _single(inside, negative=True)):
         return number
     for pattern in (_FREE_NUMBER, _ANY_NUMBER):
-        found = [number for _, number in _numbers(pattern, text) if number.value is not None]
-        if found:
-            return found[-1]
+        for match in reversed(list(pattern.finditer(text))):
+            number = _number(match)
+            if number is not None and number.value is not None:
+                return number
     return None
 
 
@@ -146,7 +147,7 @@ def _accounting(text: str) -> tuple[str, bool]:
 
 def _single(text: str, *, negative: bool = False) -> Number | None:
     """The only number in a text, if all digits of the text are part of it."""
-    found = list(_numbers(_ANY_NUMBER, text))
+    found = _first_two(text)
     if len(found) != 1:
         return None
     match, number = found[0]
@@ -165,7 +166,7 @@ def _result(text: str) -> Number | None:
     sides = _EQUALS.split(text)
     if len(sides) < 2 or not _CALCULATION.search(sides[-2].rpartition("\n")[2]):
         return None
-    found = list(_numbers(_ANY_NUMBER, sides[-1]))
+    found = _first_two(sides[-1])
     if len(found) != 1:
         return None
     match, number = found[0]
@@ -173,12 +174,17 @@ def _result(text: str) -> Number | None:
     return number if _OPENING.fullmatch(before) and _ENDING.fullmatch(after) else None
 
 
-def _numbers(pattern: re.Pattern[str], text: str) -> Iterator[tuple[re.Match[str], Number]]:
-    for match in pattern.finditer(text):
-        digits = _digits(match)
-        if digits is not None:
-            negative = bool(match["minus"]) or (match["sign"] or "+")[0] != "+"
-            yield match, Number(("-" if negative else "") + digits, bool(match["percent"]))
+def _first_two(text: str) -> list[tuple[re.Match[str], Number]]:
+    matches = ((match, _number(match)) for match in _ANY_NUMBER.finditer(text))
+    return list(islice(((match, number) for match, number in matches if number), 2))
+
+
+def _number(match: re.Match[str]) -> Number | None:
+    digits = _digits(match)
+    if digits is None:
+        return None
+    negative = bool(match["minus"]) or (match["sign"] or "+")[0] != "+"
+    return Number(("-" if negative else "") + digits, bool(match["percent"]))
 
 
 def _digits(match: re.Match[str]) -> str | None:
