@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import pydantic
-
 from lmpipe.layouts.find_json import Found, find_json
 from lmpipe.layouts.fit_schema import fit_schema
 from lmpipe.layouts.layout import LayoutError
@@ -59,12 +57,12 @@ def read_json_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
     found = find_json(text)
     if _takes_text(field.marked_schema) and not found.whole:
         found = Found(())
-    chosen = choose_json(found, partial(valid, field), partial(fitted, field))
+    chosen = choose_json(found, field.raw, partial(fitted, field))
     if chosen is not None:
         return chosen
-    for read in (valid, fitted):  # text, or a number or choice in a sentence
+    for read in (field.raw, partial(fitted, field)):  # text, or a number or choice in a sentence
         try:
-            return read(field, text), False
+            return read(text), False
         except ValueError:
             continue
     container = _CONTAINERS[field.shape.container]
@@ -98,18 +96,9 @@ def choose_json(found: Found, accept: Accept, fit: Accept) -> tuple[Any, bool] |
     return None
 
 
-def valid(field: FieldSpec, value: Any) -> Any:
-    """Check a value of a field; the raw value, or the typed one if only that can be validated."""
-    try:
-        field.type_adapter.validate_python(value)
-    except pydantic.ValidationError:
-        return field.typed(value)
-    return value
-
-
 def fitted(field: FieldSpec, value: Any) -> Any:
     """Check a value of a field after fitting it to the field's schema."""
-    return valid(field, fit_schema(value, field.marked_schema))
+    return field.raw(fit_schema(value, field.marked_schema))
 
 
 def _takes_text(schema: Mapping[str, Any]) -> bool:

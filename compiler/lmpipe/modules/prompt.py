@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmpipe.errors import CallError
-from lmpipe.layouts import Layout, layout_named, render_prefix
+from lmpipe.layouts import Layout, layout_named, render_prefix, user_text
 from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
@@ -67,7 +67,7 @@ class Prompt:
         The inputs are shown as `dump_inputs` returns them; the vector is their embedding, if
         demonstrations are chosen by it.
         """
-        question = Message("user", self._checked(self.layout.user(self.spec, shown)))
+        question = Message("user", self._checked(user_text(self.layout, self.spec, shown)))
         if self.neighbours is None:
             return (*self.prefix.messages, question)
         return (*self.prefix.messages, *self.neighbours.turns(shown, vector), question)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from lmpipe.errors import SignatureError
+from lmpipe.signatures.caller_scope import caller_scope
 from lmpipe.signatures.signature import Input, Output, Prediction, make_signature
 
 
@@ -21,7 +22,7 @@ def signature_from_function(function: Callable[..., Any]) -> type[Prediction]:
     if inspect.iscoroutinefunction(function):
         raise SignatureError(f"{name}: write it with `def`, not `async def`; await `{name}.acall`")
     try:
-        hints = get_type_hints(function, include_extras=True)
+        hints = _type_hints(function)
     except NameError as error:
         raise SignatureError(f"{name}: an annotation cannot be resolved: {error}") from error
     fields: dict[str, Any] = {}
@@ -40,3 +41,10 @@ def signature_from_function(function: Callable[..., Any]) -> type[Prediction]:
         )
     fields["result"] = (hints["return"], Output())
     return make_signature(name, function.__doc__, fields, module=function.__module__)
+
+
+def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError:  # a type that is declared in a function, beside this one
+        return get_type_hints(function, localns=dict(caller_scope()), include_extras=True)

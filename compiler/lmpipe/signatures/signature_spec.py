@@ -75,13 +75,20 @@ class FieldSpec:
         """
         if self._has_opaque_enums:
             value = find_members(value, self.marked_schema)
-        try:
-            return self.type_adapter.validate_python(value)
-        except pydantic.ValidationError as error:
-            try:
-                return self.type_adapter.validate_python(value, by_alias=True, by_name=True)
-            except pydantic.ValidationError:
-                raise error from None
+        if self._has_aliases:
+            return self.type_adapter.validate_python(value, by_alias=True, by_name=True)
+        return self.type_adapter.validate_python(value)
+
+    def raw(self, value: Any) -> Any:
+        """Check a JSON value of this field, and return what pydantic reads without hints.
+
+        That is the value itself, or the typed value if names in it have several spellings.
+
+        Raises:
+            ValidationError: if it is not valid; see pydantic.
+        """
+        typed = self.typed(value)
+        return typed if self._has_opaque_enums or self._has_aliases else value
 
     def dump(self, value: Any) -> Any:
         """Turn a value of this field into a JSON value, spelled as the schema says."""
@@ -113,6 +120,14 @@ class FieldSpec:
     @cached_property
     def _has_opaque_enums(self) -> bool:
         return has_opaque_enum(self.marked_schema)
+
+    @cached_property
+    def _has_aliases(self) -> bool:
+        return self.schema != _without_marks(
+            without_enums(
+                self.type_adapter.json_schema(by_alias=False, schema_generator=schema_generator())
+            )
+        )
 
     @cached_property
     def _has_own_spelling(self) -> bool:
@@ -234,7 +249,7 @@ class SignatureSpec:
 
     def _check_input(self, field: FieldSpec, value: Any) -> Any:
         try:
-            return field.type_adapter.validate_python(value)
+            return field.typed(value)
         except pydantic.ValidationError as error:
             raise CallError(
                 f"{self.name}: input {field.name!r} must be {field.type_name}, "
