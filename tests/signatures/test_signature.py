@@ -374,15 +374,12 @@ def test_values_are_dumped_with_the_keys_and_names_of_the_schema(
     value = field.typed(wrap(PERSON))
     assert field.dump(value) == wrap(PERSON)
     assert field.typed(field.dump(value)) == value
-    properties = (
-        field.marked_schema["$defs"]["Person"]["properties"] if "$defs" in field.schema else {}
-    )
-    assert list(properties) == list(PERSON)
+    assert list(field.schema["$defs"]["Person"]["properties"]) == list(PERSON)
 
 
 def test_an_enum_of_numbers_is_shown_and_dumped_by_name() -> None:
     [field] = made(a=(Rank, Output())).outputs
-    assert field.schema["enum"] == ["LOW", "HIGH"]
+    assert field.schema["$defs"]["Rank"]["enum"] == ["LOW", "HIGH"]
     assert field.shape.choices == ("LOW", "HIGH")
     assert field.dump(Rank.HIGH) == "HIGH"
     assert [field.typed(value) for value in ("HIGH", 2, Rank.HIGH)] == [Rank.HIGH] * 3
@@ -395,7 +392,7 @@ def test_an_enum_of_numbers_is_shown_and_dumped_by_name() -> None:
 
 def test_an_enum_of_texts_is_shown_and_dumped_by_value() -> None:
     [field] = made(a=(Colour, Output())).outputs
-    assert field.schema["enum" if "enum" in field.schema else "const"] in (["red"], "red")
+    assert field.shape.choices == ("red",)
     assert field.dump(Colour.RED) == "red"
 
 
