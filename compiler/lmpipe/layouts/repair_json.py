@@ -20,6 +20,7 @@ _WORDS: dict[Any, tuple[str, ...]] = {
     None: ("null", "None", "NULL", "none"),
 }
 _SPACE = re.compile(r"\s*")
+_NOT_BARE = re.compile(r"""[][{}:,"\n]""")
 _SCALAR = re.compile(r"[-+.\w]+")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
@@ -86,6 +87,8 @@ class _Speller:
     def _string(self, value: str) -> None:
         quote = self._next() if self._next() in _QUOTES else ""
         self._at += len(quote)
+        if not quote and (not value or _NOT_BARE.search(value)):
+            raise _MismatchError
         for char in value:
             self._character(char)
         if quote and self._text[self._at : self._at + 1] not in tuple(_QUOTES):
