@@ -63,16 +63,16 @@ _NUMBER = rf"""
 """
 _FREE_NUMBER = re.compile(rf"(?<![\w.]){_NUMBER}", re.VERBOSE)
 _ANY_NUMBER = re.compile(_NUMBER, re.VERBOSE)
-_IN_PARENTHESES = re.compile(rf"\s*(?P<before>{_CURRENCY})?\s*\((?P<inside>[^()]*)\)\s*")
+_IN_PARENTHESES = re.compile(rf"(?P<before>{_CURRENCY})?\s?\((?P<inside>[^()]*)\)")
 # Spaces separate thousands where a currency or decimals show that it is one number.
 _SPACED = re.compile(
-    rf"\s*(?:{_SIGN})?(?:(?:{_CURRENCY})\s?\d{{1,3}}(?: \d{{3}})++(?:[.,]\d{{1,2}})?+"
-    r"|\d{1,3}(?: \d{3})++[.,]\d{1,2})\s*(?:%|[^\W\d]+)?\s*"
+    rf"(?:{_SIGN})?(?:(?:{_CURRENCY})\s?\d{{1,3}}(?: \d{{3}})++(?:[.,]\d{{1,2}})?+"
+    r"|\d{1,3}(?: \d{3})++[.,]\d{1,2})\s?(?:%|[^\W\d]+)?"
 )
 _EQUALS = re.compile(r"(?<![<>!=~:≤≥])=(?![=>])")
-_CALCULATION = re.compile(rf"\d[^\d]*[+*/\u00d7\u00f7x^{_DASHES}][^\d]*\d")
+_CALCULATION = re.compile(rf"\d[^\d\n]{{0,40}}?[+*/\u00d7\u00f7x^{_DASHES}][^\d\n]{{0,40}}?\d")
 _OPENING = re.compile(r"[\s*_`$\\({\[]*")
-_ENDING = re.compile(r"[\s*_`.$)}\]]*(?:[^\W\d]+)?[\s*_`.$)}\]]*")
+_ENDING = re.compile(r"[\s*_`.$)}\]]*+(?:[^\W\d_]++)?[\s*_`.$)}\]]*+")
 # Where "5m" may be metres, minutes or millions.
 _AMBIGUOUS_UNIT = re.compile(r"[mbt]\b(?!/)")
 _MAX_DIGITS = 4000  # Python limits the digits of integers
@@ -105,7 +105,7 @@ def only_number(text: str) -> Number | None:
     That is the only number in the text, with all of its digits, or the result of the last
     calculation if nothing but a unit follows it. Returns None for any other text.
     """
-    text = _join_groups(text)
+    text = _join_groups(text.strip())
     inside, negative = _accounting(text)
     if negative:
         return _single(inside, negative=True)
@@ -117,7 +117,7 @@ def last_number(text: str) -> Number | None:
 
     Digits within a word are used only if there are no others.
     """
-    text = _join_groups(text)
+    text = _join_groups(text.strip())
     inside, negative = _accounting(text)
     if negative and (number := _single(inside, negative=True)):
         return number
