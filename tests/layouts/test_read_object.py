@@ -133,6 +133,8 @@ def test_values_in_json_are_read_as_outside_of_it(text: str, kind: Any, value: A
         ('{"a": ["x" "y"]}', list[str], "must be one JSON object"),
         ('{"a": 5 and "b": 6}', int, "must be one JSON object"),
         ('{"b": 5}', int, "the reply lacks 'a'"),
+        ('{"result": {"b": 5}}', dict[str, Any], "the reply lacks 'a'"),
+        ('{"error": "no text"}', str, "the reply lacks 'a'"),
         ('{"b": 5, "c": 6}', int | None, "the reply lacks 'a'"),
         ('{"a": "3 or 4"}', int, "'a' must be a whole number, got '3 or 4'"),
         ('{"a": "It is not billing."}', Literal["billing", "sales"], "must be one of billing"),

@@ -377,6 +377,18 @@ def test_values_are_dumped_with_the_keys_and_names_of_the_schema(
     assert list(field.schema["$defs"]["Person"]["properties"]) == list(PERSON)
 
 
+def test_a_field_whose_alias_is_a_path_is_shown_and_read_by_name() -> None:
+    class Deep(pydantic.BaseModel):
+        city: str = pydantic.Field(validation_alias=pydantic.AliasPath("place", "city"))
+
+    [field] = made(a=(Deep, Output())).outputs
+    assert list(field.schema["properties"]) == ["city"]
+    value = field.typed({"city": "Bern"})
+    assert value == field.typed({"place": {"city": "Bern"}})
+    assert field.dump(value) == {"city": "Bern"}
+    assert field.raw({"city": "Bern"}) == value
+
+
 def test_an_enum_of_numbers_is_shown_and_dumped_by_name() -> None:
     [field] = made(a=(Rank, Output())).outputs
     assert field.schema["$defs"]["Rank"]["enum"] == ["LOW", "HIGH"]

@@ -182,7 +182,7 @@ def _from_text(name: str, text: str, field: InputField) -> Any:
 
 def _validate(name: str, value: Any, field: InputField) -> Any:
     try:
-        return field.type_adapter.validate_python(value)
+        return field.type_adapter.validate_python(value, by_alias=True, by_name=True)
     except pydantic.ValidationError as error:
         raise CallError(
             f"input {name!r} must be {type_name(field.annotation)}, got {value!r:.200}: "

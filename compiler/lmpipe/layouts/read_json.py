@@ -14,7 +14,8 @@ from lmpipe.signatures.signature_spec import FieldSpec
 
 _CONTAINERS = {"object": dict, "array": list, "": object}
 
-_MOST_REPAIRS = 10
+_LEAST_COST = 1000
+_LONGEST_REPAIRS = 20_000  # characters of one reply; repairs are slow
 
 # Returns what a value is read as, or raises a ValueError if it is not what was asked for.
 Accept = Callable[[Any], Any]
@@ -84,8 +85,10 @@ def choose_json(found: Found, accept: Accept, fit: Accept) -> tuple[Any, bool] |
                 return read(value), repaired
             except ValueError:
                 continue
-    for text in found.broken[:_MOST_REPAIRS]:
-        value = repair_json(text)
+    left = _LONGEST_REPAIRS
+    for text in found.broken:
+        left -= max(len(text), _LEAST_COST)
+        value = repair_json(text) if left >= 0 else None
         if value is None:
             continue
         for read in (accept, fit):

@@ -100,12 +100,20 @@ def _unwrap_outputs(spec: SignatureSpec, value: Any) -> Any:
             value = rename_keys(value, properties)
             if value.keys() & properties.keys():
                 return value
-        if len(spec.outputs) == 1:
-            field = spec.outputs[0]  # the value alone
-            if field.shape.kind == "json":
-                try:
-                    return {field.name: fitted(field, value)}
-                except ValueError:
-                    pass
+        if len(spec.outputs) == 1 and _is_alone(spec.outputs[0], value):
+            return {spec.output_names[0]: value}
         value = unwrap(value)
     return value
+
+
+def _is_alone(field: FieldSpec, value: Any) -> bool:
+    """Whether a value is that of the only output, without the object around it.
+
+    A mapping with any keys may also be such an object with another key.
+    """
+    if not field.shape.container:
+        return False
+    try:
+        return not isinstance(field.typed(fitted(field, value)), Mapping)
+    except ValueError:
+        return False

@@ -75,7 +75,7 @@ class FieldSpec:
         """
         if self._has_opaque_enums:
             value = find_members(value, self.marked_schema)
-        if self._has_aliases:
+        if self._has_models:
             return self.type_adapter.validate_python(value, by_alias=True, by_name=True)
         return self.type_adapter.validate_python(value)
 
@@ -88,7 +88,14 @@ class FieldSpec:
             ValidationError: if it is not valid; see pydantic.
         """
         typed = self.typed(value)
-        return typed if self._has_opaque_enums or self._has_aliases else value
+        if self._has_opaque_enums or self._has_aliases:
+            return typed
+        if self._has_models:
+            try:
+                self.type_adapter.validate_python(value)
+            except pydantic.ValidationError:
+                return typed
+        return value
 
     def dump(self, value: Any) -> Any:
         """Turn a value of this field into a JSON value, spelled as the schema says."""
@@ -96,7 +103,7 @@ class FieldSpec:
             return value
         # A round trip leaves out computed fields, which an LM is not asked for.
         dumped = self.type_adapter.dump_python(value, mode="json", by_alias=False, round_trip=True)
-        if self._has_own_spelling:
+        if self._has_opaque_enums or self._has_models:
             dumped = respell(value, dumped)
         return sort_sets(dumped, self.schema) if self._has_sets else dumped
 
@@ -130,8 +137,8 @@ class FieldSpec:
         )
 
     @cached_property
-    def _has_own_spelling(self) -> bool:
-        return self._has_opaque_enums or b'"properties":' in canonical_json(self.schema)
+    def _has_models(self) -> bool:
+        return b'"properties":' in canonical_json(self.schema)
 
     @cached_property
     def shape(self) -> Shape:
