@@ -34,6 +34,10 @@ _FACTORS = {
     "crore": 10**7,
     "billion": 10**9,
     "trillion": 10**12,
+    "mio": 10**6,
+    "mln": 10**6,
+    "bln": 10**9,
+    "mrd": 10**9,
 }
 _LETTERS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 # Digits are possessive (`++`): a number is never read in part, and reading takes linear time.
@@ -56,7 +60,7 @@ _NUMBER = rf"""
             [eE](?P<exponent>[-+]?\d++)(?!\w)
           | [ ]?[x\u00d7*\u00b7][ ]?10(?:\^|\*\*)\{{?(?P<power>[-+]?\d++)\}}?
           | (?P<words>(?:[ -]?(?i:{"|".join(_FACTORS)})(?i:s)?\b){{1,3}}+)
-          | (?P<letter>(?(currency)[ ]?[kKmMbBtT]|[kKMB])n?|[mbt]n)(?!\w)
+          | (?P<letter>(?(currency)[ ]?[kKmMbBtT]|[kKMB])n?|[ ]?[mbt]n)(?!\w)
         )?+
     )
     (?P<percent>\s?(?:%|per\s?cent\b))?
@@ -73,8 +77,8 @@ _EQUALS = re.compile(r"(?<![<>!=~:≤≥])=(?![=>])")
 _CALCULATION = re.compile(rf"\d[^\d\n]{{0,40}}?[+*/\u00d7\u00f7x^{_DASHES}][^\d\n]{{0,40}}?\d")
 _OPENING = re.compile(r"[\s*_`$\\({\[]*")
 _ENDING = re.compile(r"[\s*_`.$)}\]]*+(?:[^\W\d_]++)?[\s*_`.$)}\]]*+")
-# Where "5m" may be metres, minutes or millions.
-_AMBIGUOUS_UNIT = re.compile(r"[mbt]\b(?!/)")
+# "5m" may be metres, minutes or millions, and "5 K" thousands or kelvins.
+_AMBIGUOUS_UNIT = re.compile(r"[mbtT]\b(?!/)|[ ][kKMBT]\b(?!/)")
 _MAX_DIGITS = 4000  # Python limits the digits of integers
 
 

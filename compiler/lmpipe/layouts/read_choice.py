@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from lmpipe.foundation.numbers import only_number
+
 _TRUE = {"yes", "true", "1"}
 _FALSE = {"no", "false", "0"}
 _LONGEST_SENTENCE = 200
@@ -13,6 +15,11 @@ _NEGATION = re.compile(
     r"\b(?:no|not|never|neither|nor|without|except|rather|instead)\b|n['\u2019]t\b"
 )
 _SENTENCE_END = re.compile(r"[.!?]\s+\S")
+# Words that sentences have for other reasons than to name a choice.
+_COMMON_WORDS = {
+    *("all", "an", "and", "any", "both", "for", "in", "is", "it", "no", "none", "not", "of", "on"),
+    *("only", "or", "other", "that", "the", "this", "to"),
+}
 _ANSWER = re.compile(r"[\W_]*(yes|no|true|false)\s?[,.;:!\u2014\u2013-]", re.IGNORECASE)
 _MISSING = object()
 
@@ -21,10 +28,13 @@ def find_choice(spellings: Mapping[str, Any], text: str) -> tuple[Any] | None:
     """Find the choice that a text names, as a tuple of its value; None if it names none or several.
 
     Case, quotes and punctuation around it do not matter. The text, or its first line, is a choice;
-    or it is one short sentence in which only one choice occurs, and no negation.
+    or it is one short sentence in which only one choice occurs, and no negation. A choice that is a
+    common word, a letter or a number must stand out in a sentence: "No, …", "The answer is B."
     """
     if text in spellings:
         return (spellings[text],)
+    if (number := only_number(text)) and number.text in spellings:
+        return (spellings[number.text],)
     folded: dict[str, Any] = {}
     for name, value in spellings.items():
         word = fold(name)
@@ -34,18 +44,35 @@ def find_choice(spellings: Mapping[str, Any], text: str) -> tuple[Any] | None:
     for word in (fold(text), fold(text.partition("\n")[0])):
         if folded.get(word, _MISSING) is not _MISSING:
             return (folded[word],)
-    return _in_sentence(folded, text)
-
-
-def _in_sentence(folded: Mapping[str, Any], text: str) -> tuple[Any] | None:
     text = text.strip()
     if len(text) > _LONGEST_SENTENCE or "\n" in text or _SENTENCE_END.search(text):
         return None
+    letters = {
+        name: value for name, value in spellings.items() if len(name) == 1 and name.isalpha()
+    }
+    opening = fold(re.split(r"[,;:!\u2014]", text, maxsplit=1)[0])
+    if opening in _COMMON_WORDS and folded.get(opening, _MISSING) is not _MISSING:
+        return (folded[opening],)
+    return _letter(letters, text) or _in_sentence(folded, text)
+
+
+def _letter(letters: Mapping[str, Any], text: str) -> tuple[Any] | None:
+    """Find the only capital letter of a sentence that is a choice; "A" and "I" may be words."""
+    found = set(re.findall(r"(?<![\w'\u2019])[A-Z](?![\w'\u2019])", text)) & letters.keys()
+    if len(found) != 1 or _NEGATION.search(text.casefold()):
+        return None
+    [letter] = found
+    is_word = letter == "I" or (letter == "A" and not re.search(r"\bA\W*$", text))
+    return None if is_word else (letters[letter],)
+
+
+def _in_sentence(folded: Mapping[str, Any], text: str) -> tuple[Any] | None:
     rest, found = _fold_marks(text), []
+    words = (word for word in folded if len(word.strip()) > 1 and not word.strip().isdecimal())
     # A long choice first: in "not urgent", "urgent" does not occur.
-    for word in sorted(filter(None, folded), key=len, reverse=True):
+    for word in sorted(words, key=len, reverse=True):
         pattern = rf"(?<!\w){re.escape(word)}(?!\w)"
-        if re.search(pattern, rest):
+        if word not in _COMMON_WORDS and re.search(pattern, rest):
             found.append(folded[word])
             rest = re.sub(pattern, "\n", rest)
     distinct = [value for place, value in enumerate(found) if value not in found[:place]]
