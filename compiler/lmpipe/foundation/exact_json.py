@@ -59,7 +59,7 @@ def _with_long_integers(value: Any) -> Any:
     """Copy a value, writing each integer that orjson refuses as a fragment of JSON."""
     if type(value) is int and not _MIN_INT <= value <= _MAX_INT:
         try:
-            return orjson.Fragment(str(value))
+            return orjson.Fragment(str(value))  # pyright: ignore[reportAttributeAccessIssue]
         except ValueError as error:
             raise TypeError(str(error)) from error
     if isinstance(value, Mapping):

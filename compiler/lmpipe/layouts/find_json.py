@@ -139,10 +139,10 @@ def _balanced(text: str, *, strings: bool) -> tuple[set[tuple[int, int]], set[in
             stack.append(match.start())
             open_at[mark] += 1
         elif open_at[_OPENING[mark]]:
-            opening = ""
-            while opening != _OPENING[mark]:
+            start = stack.pop()
+            while text[start] != _OPENING[mark]:  # those inside it do not close
+                open_at[text[start]] -= 1
                 start = stack.pop()
-                opening = text[start]
-                open_at[opening] -= 1
+            open_at[text[start]] -= 1
             spans.add((start, match.end()))
     return spans, set(stack)
