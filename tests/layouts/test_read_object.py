@@ -62,10 +62,6 @@ def test_the_first_object_that_fits_is_read_beside_other_braces(form: str) -> No
     assert reading == Reading({"a": Bill(total=5, note="a } b")})
 
 
-def test_an_odd_quote_in_braces_does_not_hide_the_object() -> None:
-    assert read('Set {"the} first: {"a": {"total": 5}}', a=Bill) == Reading({"a": Bill(total=5)})
-
-
 @pytest.mark.parametrize(
     ("text", "kind", "value"),
     [

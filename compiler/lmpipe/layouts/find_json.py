@@ -110,12 +110,12 @@ def _is_wrapping(part: str) -> bool:
 
 def _spans(text: str) -> list[tuple[int, int]]:
     """The spans of balanced braces and brackets, by their start, the longer first."""
-    exact, exact_open = _balanced(text, strings=True)
-    loose, loose_open = _balanced(text, strings=False)  # for text with an odd number of quotes
-    spans = sorted({*exact, *loose}, key=lambda span: (span[0], -span[1]))
-    unfinished = [at for at in exact_open & loose_open if _JSON_START.match(text, at)]
+    exact, never_closed = _balanced(text, strings=True)
+    loose, _ = _balanced(text, strings=False)  # for a value with an odd number of quotes
+    unfinished = [at for at in never_closed if _JSON_START.match(text, at)]
     limit = min(unfinished, default=len(text))
-    return [span for span in spans if span[0] < limit]
+    spans = sorted({*exact, *loose}, key=lambda span: (span[0], -span[1]))
+    return [span for span in spans if span[0] <= limit]
 
 
 def _balanced(text: str, *, strings: bool) -> tuple[set[tuple[int, int]], set[int]]:
