@@ -117,13 +117,12 @@ def only_number(text: str) -> Number | None:
 
 
 def last_number(text: str) -> Number | None:
-    """Read the last number of a text, or None if there is none.
+    """Read the only number of a text, else its last one; None if there is none.
 
     Digits within a word are used only if there are no others.
     """
-    text = _join_groups(text.strip())
-    inside, negative = _accounting(text)
-    if negative and (number := _single(inside, negative=True)):
+    number = only_number(text)
+    if number is not None and number.value is not None:
         return number
     for pattern in (_FREE_NUMBER, _ANY_NUMBER):
         for match in reversed(list(pattern.finditer(text))):

@@ -36,7 +36,8 @@ def find_json(text: str) -> Found:
     What is inside an object or array that does not end is left out: it is a part of a longer
     value.
     """
-    fenced, bare = _fenced(text), text.strip()
+    bare = text.strip()
+    fenced = _fenced(bare)
     only_fenced = bare.startswith("```") and bare.endswith("```")
     for content, whole in ((bare, True), (fenced, only_fenced)):
         if content:
@@ -87,10 +88,10 @@ def check_depth(value: Any, depth: int = 0) -> None:
 
 
 def _fenced(text: str) -> str:
-    """The content of the first code fence, or the empty string."""
-    start = text.find("```")
+    """The content of the first code fence that begins a line, or the empty string."""
+    start = 0 if text.startswith("```") else text.find("\n```") + 1
     end = text.find("```", start + 3)
-    if start < 0 or end < 0:
+    if not text.startswith("```", start) or end < 0:
         return ""
     content = text[start + 3 : end]
     return content.removeprefix("json").strip()
@@ -109,21 +110,20 @@ def _is_wrapping(part: str) -> bool:
 
 
 def _spans(text: str) -> list[tuple[int, int]]:
-    """The spans of balanced braces and brackets, by their start, the longer first."""
+    """The spans of balanced braces and brackets, by their start."""
     exact, never_closed = _balanced(text, strings=True)
     loose, _ = _balanced(text, strings=False)  # for a value with an odd number of quotes
     unfinished = [at for at in never_closed if _JSON_START.match(text, at)]
     limit = min(unfinished, default=len(text))
-    spans = sorted({*exact, *loose}, key=lambda span: (span[0], -span[1]))
-    return [span for span in spans if span[0] <= limit]
+    return sorted((start, end) for start, end in {**loose, **exact}.items() if start <= limit)
 
 
-def _balanced(text: str, *, strings: bool) -> tuple[set[tuple[int, int]], set[int]]:
-    """The spans of balanced braces and brackets, and the places of those that never close.
+def _balanced(text: str, *, strings: bool) -> tuple[dict[int, int], list[int]]:
+    """The ends of balanced braces and brackets by their start, and the places of the others.
 
     With `strings`, those inside double quotes are left out.
     """
-    spans: set[tuple[int, int]] = set()
+    ends: dict[int, int] = {}
     open_at: dict[str, int] = {"{": 0, "[": 0}  # how many are open
     stack: list[int] = []
     quoted = False
@@ -144,5 +144,5 @@ def _balanced(text: str, *, strings: bool) -> tuple[set[tuple[int, int]], set[in
                 open_at[text[start]] -= 1
                 start = stack.pop()
             open_at[text[start]] -= 1
-            spans.add((start, match.end()))
-    return spans, set(stack)
+            ends[start] = match.end()
+    return ends, stack
