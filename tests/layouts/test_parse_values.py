@@ -63,6 +63,7 @@ def read(annotation: Any, text: str) -> Any:
         (Any, True, "true"),
         (list[int] | None, None, "none"),
         (Rank, "HIGH", "HIGH"),
+        (Literal[Rank.HIGH], "HIGH", "HIGH"),
     ],
 )
 def test_spelling(annotation: Any, value: Any, text: str) -> None:
@@ -156,6 +157,8 @@ def test_a_number_is_read_whole_with_sign_magnitude_and_equation(
         (Rank, "high", Rank.HIGH),
         (Rank, "2", Rank.HIGH),
         (Rank | None, "The rank is LOW.", Rank.LOW),
+        (Literal[Rank.LOW, None], "LOW", Rank.LOW),
+        (list[Literal[Rank.HIGH]], '["HIGH"]', [Rank.HIGH]),
         (list[Rank], '["LOW", "HIGH"]', [Rank.LOW, Rank.HIGH]),
         (dict[Rank, int], '{"LOW": 1}', {Rank.LOW: 1}),
         (Literal[1, 2, 3], "The answer is 2.", 2),
@@ -191,6 +194,7 @@ def test_a_choice_is_read_by_name_or_value_and_inside_a_sentence(
         (Literal["A", "B", "C"], "It is a good answer."),
         (Literal["A", "B", "C"], "A good answer."),
         (Literal["A", "B", "C"], "A or B."),
+        (Literal[Rank.LOW], "HIGH"),
         (Literal["I", "II"], "Here I am not sure."),
         (Literal["yes", "no"], "There is no problem."),
         (Literal["billing", "other"], "It is something other."),

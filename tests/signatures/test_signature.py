@@ -402,6 +402,16 @@ def test_an_enum_of_numbers_is_shown_and_dumped_by_name() -> None:
     ]
 
 
+def test_a_literal_of_members_is_shown_and_dumped_by_name() -> None:
+    [field] = made(a=(Literal[Rank.HIGH, None], Output())).outputs
+    assert (field.shape.choices, field.shape.optional) == (("HIGH",), True)
+    assert [field.dump(field.typed(value)) for value in ("HIGH", Rank.HIGH, None)] == [
+        "HIGH",
+        "HIGH",
+        None,
+    ]
+
+
 def test_an_enum_of_texts_is_shown_and_dumped_by_value() -> None:
     [field] = made(a=(Colour, Output())).outputs
     assert field.shape.choices == ("red",)

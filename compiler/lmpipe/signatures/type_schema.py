@@ -38,6 +38,15 @@ def schema_generator() -> Any:
                 found |= {"enum": [member.name for member in enum], "type": "string"}
             return {**found, ENUM: enum}
 
+        def literal_schema(self, schema: Any) -> dict[str, Any]:
+            members = [value for value in schema["expected"] if value is not None]
+            kinds = {type(member) for member in members}
+            enum = kinds.pop() if len(kinds) == 1 else None
+            if enum is None or not issubclass(enum, Enum) or not is_opaque(enum):
+                return super().literal_schema(schema)
+            names = [value and value.name for value in schema["expected"]]
+            return {"enum": names, ENUM: enum}
+
     return SchemaGenerator
 
 

@@ -39,13 +39,14 @@ class Shape:
         """The values of a choice by the texts that stand for them, those that are shown first."""
         if self.enum is None:
             return {str(choice): choice for choice in self.choices}
-        members = self.enum.__members__
+        opaque = is_opaque(self.enum)
         by_name: dict[str, Any] = {
-            name: member if is_opaque(self.enum) else member.value
-            for name, member in members.items()
+            name: member if opaque else member.value
+            for name, member in self.enum.__members__.items()
+            if (member.name if opaque else member.value) in self.choices
         }
-        by_value = {str(member.value): by_name[member.name] for member in self.enum}
-        return {**by_name, **by_value} if is_opaque(self.enum) else {**by_value, **by_name}
+        by_value = {str(self.enum[name].value): value for name, value in by_name.items()}
+        return {**by_name, **by_value} if opaque else {**by_value, **by_name}
 
     @property
     def none(self) -> str:
