@@ -287,6 +287,15 @@ def test_a_function_that_cannot_be_read(function: Callable[..., Any], says: str)
     assert says in str(raised.value)
 
 
+def test_a_function_may_use_types_that_are_declared_beside_it_in_a_function() -> None:
+    class Local(pydantic.BaseModel):
+        size: int
+
+    def measure(text: str) -> Local: ...
+
+    assert spec_of(signature_from_function(measure)).outputs[0].annotation is Local
+
+
 # --- inputs
 
 
