@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -100,8 +101,24 @@ def choose_json(found: Found, accept: Accept, fit: Accept) -> tuple[Any, bool] |
 
 
 def fitted(field: FieldSpec, value: Any) -> Any:
-    """Check a value of a field after fitting it to the field's schema."""
-    return field.raw(fit_schema(value, field.marked_schema))
+    """Check a value of a field after fitting it to the field's schema.
+
+    Raises:
+        ValueError: if the result is not valid, or differs between the types of a union.
+    """
+    schema = field.marked_schema
+    options = schema.get("anyOf") or schema.get("oneOf") or [schema]
+    readings: list[tuple[Any, Any]] = []
+    for option in options:
+        fit = fit_schema(value, {**option, "$defs": schema.get("$defs", {})})
+        with suppress(ValueError):
+            raw = field.raw(fit)
+            typed = field.typed(raw)
+            if all(typed != other for other, _ in readings):
+                readings.append((typed, raw))
+    if len(readings) != 1:
+        raise ValueError(f"{len(readings)} readings")
+    return readings[0][1]
 
 
 def _takes_text(schema: Mapping[str, Any]) -> bool:
