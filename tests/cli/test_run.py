@@ -150,7 +150,7 @@ recipe = recipe.replace(program=shout, student=lmpipe.ScriptedLM(lambda r: "## r
     assert json.loads(cli("run", "function.py", "--input", "word=hey").stdout) == {"result": "HEY"}
 
 
-def test_a_judge_has_no_effect_and_is_reported(cli: Cli) -> None:
+def test_a_judge_is_refused_because_nothing_is_scored(cli: Cli) -> None:
     result = cli("run", "colours.py", "--input", "thing=sky number 1", "--judge", "vllm/judge")
-    assert result.exit_code == 0
-    assert "--judge has no effect here" in result.stderr
+    assert result.exit_code == 2
+    assert "--judge" in result.stderr

@@ -22,7 +22,7 @@ from lmpipe.errors import (
 from lmpipe.layouts import layout_names
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
 from lmpipe.lm.scripted import ScriptedLM
@@ -351,17 +351,6 @@ def test_retries_limit_the_corrections(retries: int) -> None:
     with lm_says(lambda request: "?") as lm, pytest.raises(OutputError):
         predictor(text="x")
     assert len(lm.requests) == predictor.calls_per_use == retries + 1
-
-
-class CutLM(ScriptedLM):
-    async def complete(self, request: Request) -> Reply:
-        return Reply("## te", finish="length")
-
-
-def test_the_error_says_that_a_reply_was_cut() -> None:
-    with using(lm=CutLM([], max_tokens=3), runtime=Runtime()), pytest.raises(OutputError) as raised:
-        Predict(Route)(ticket="x")
-    assert "cut at max_tokens=3" in str(raised.value)
 
 
 def test_json_too_deep_for_a_trace_is_unreadable() -> None:

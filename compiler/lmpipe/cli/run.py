@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmpipe.cli.failures import ExitCode, fail
-from lmpipe.cli.options import Json, LMOptions, RuntimeOptions, TargetOptions, with_option_groups
+from lmpipe.cli.options import (
+    Json,
+    ProgramLMOptions,
+    RuntimeOptions,
+    TargetOptions,
+    with_option_groups,
+)
 from lmpipe.foundation.exact_json import dump_json
 
 if TYPE_CHECKING:
@@ -28,7 +34,7 @@ def command(
             help="NAME=VALUE for each input, a JSON object, @FILE, or - for standard input.",
         ),
     ] = None,
-    lms: LMOptions,
+    lms: ProgramLMOptions,
     runtime: RuntimeOptions,
     json: Json = False,
 ) -> None:
@@ -43,11 +49,7 @@ def command(
 
     opened = open_target(where, lm_overrides(lms))
     inputs = read_inputs(input_ or (), input_fields(opened.program), stdin=sys.stdin)
-    if lms.judge is not None:
-        typer.echo(
-            "note: --judge has no effect here, because `lmpipe run` scores nothing", err=True
-        )
-    lm, embedder = opened.recipe.student, opened.recipe.embedder
+    lm, embedder = opened.student, opened.recipe.embedder
     with open_runtime(runtime), using(lm=lm, embedder=embedder):
         attach_servers(opened)
         if inputs.streamed:

@@ -177,6 +177,8 @@ class RunWriter:
                 "usage": call.reply.usage.to_json(),
                 "usd": call.usd,
                 "seconds": call.reply.seconds,
+                "waited": call.waited,
+                "attempts": call.reply.attempts,
                 "cached": call.reply.cached,
             }
             self._append("calls.jsonl", line)

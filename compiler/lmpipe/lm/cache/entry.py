@@ -32,7 +32,7 @@ def encode(key: str, request: Request, reply: Reply) -> bytes:
     """
     asked = request.messages[-1].content[:_MAX_ASKED] if request.messages else ""
     about = {"model": request.lm.model, "asked": asked, "sample": request.sample}
-    return _encode(key, reply, about)
+    return _encode(key, reply.to_json(), about)
 
 
 def decode(key: str, data: bytes) -> Reply | None:
@@ -56,15 +56,16 @@ def from_line(line: bytes) -> tuple[str, str, bytes]:
     match value := load_json(line):
         case {"key": str(key), "model": str(model), "reply": reply, "checksum": checksum}:
             about = {name: value.get(name) for name in ("model", "asked", "sample")}
-            data = _encode(key, Reply.from_json(reply), about)
+            Reply.from_json(reply)
+            data = _encode(key, reply, about)  # as it was: an earlier version may have written it
             if _checksum(data) == checksum:
                 return key, model, data
             raise ValueError("wrong checksum")
     raise ValueError("not an exported reply")
 
 
-def _encode(key: str, reply: Reply, about: dict[str, Any]) -> bytes:
-    body = b"%b\n%b" % (canonical_json(reply.to_json()), canonical_json(about))
+def _encode(key: str, reply: dict[str, Any], about: dict[str, Any]) -> bytes:
+    body = b"%b\n%b" % (canonical_json(reply), canonical_json(about))
     return _head(key, body) + body
 
 

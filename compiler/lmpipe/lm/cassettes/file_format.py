@@ -25,7 +25,8 @@ from lmpipe.foundation.exact_json import load_json
 from lmpipe.lm.cassettes.records import Record, read_record
 from lmpipe.lm.message import Constraint, Message, Role
 from lmpipe.lm.providers import weights_of
-from lmpipe.lm.request import Finish, Reply, Request
+from lmpipe.lm.reasoning import split_reasoning
+from lmpipe.lm.request import Finish, Reply, Request, read_extras
 from lmpipe.state.usage import Usage
 
 FORMAT = 1
@@ -171,7 +172,7 @@ def _dump_reply(reply: Reply) -> dict[str, Any]:
         line["finish"] = reply.finish
     if reply.fingerprint:
         line["fingerprint"] = reply.fingerprint
-    return line
+    return line | reply.extras()
 
 
 def read_cassette(
@@ -291,6 +292,17 @@ def _read_reply(value: dict[str, Any]) -> Reply:
     counts = usage.to_json().values()
     if not isinstance(text, str) or finish not in get_args(Finish):
         raise ValueError("its reply is not valid")
-    if not all(type(count) is int for count in counts):
+    if not all(type(count) is int and count >= 0 for count in counts):
         raise ValueError("the usage of its reply must be numbers of tokens")
-    return Reply(text, finish, usage, fingerprint=str(value.get("fingerprint", "")))
+    reasoning, refusal, attempts = read_extras(value)
+    if not reasoning:  # earlier versions recorded the thoughts with the text
+        reasoning, text = split_reasoning(text)
+    return Reply(
+        text,
+        finish,
+        usage,
+        fingerprint=str(value.get("fingerprint", "")),
+        reasoning=reasoning,
+        refusal=refusal,
+        attempts=attempts,
+    )
