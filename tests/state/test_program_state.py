@@ -490,5 +490,6 @@ def test_a_state_can_be_pickled_and_copied() -> None:
 def test_a_printed_demonstration_shows_plain_values() -> None:
     demo = Demo(inputs={"rows": [{"n": 1}]}, outputs={"a": {"b": [1, 2]}})
     assert repr(demo) == (
-        "Demo(inputs={'rows': [{'n': 1}]}, outputs={'a': {'b': [1, 2]}}, source='labeled')"
+        "Demo(inputs={'rows': [{'n': 1}]}, outputs={'a': {'b': [1, 2]}}, source='labeled', "
+        "example=None)"
     )
