@@ -315,6 +315,36 @@ def test_a_reply_that_stays_wrong_is_an_error_with_the_raw_text() -> None:
     assert repr("## stars\n6") in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("layout", "reply"),
+    [
+        ("chat", "## answer\nx"),
+        ("plain", "Answer: x"),
+        ("json", '{"answer": "x"}'),
+    ],
+)
+def test_an_output_that_may_be_none_and_is_left_out_is_none(layout: str, reply: str) -> None:
+    with lm_says([reply]):
+        result = Predict("question -> answer, note: str | None, n: int | None", layout=layout)(
+            question="?"
+        )
+    assert (result.answer, result.note, result.n) == ("x", None, None)
+
+
+def test_an_optional_input_may_be_left_out_of_a_call_that_retrieves() -> None:
+    predictor: Any = Predict("text, hint: str | None -> answer")
+    demo = Demo(inputs={"text": "a"}, outputs={"answer": "b"})
+    bound = predictor.bind(predictor.state().map(retrieval=Retrieval(pool=(demo,), k=1)))
+    with lm_says(["## answer\nx"]):
+        assert bound(text="a").answer == "x"
+
+
+def test_a_signature_without_inputs_is_called_without_arguments() -> None:
+    with lm_says(["## joke\nha"]) as lm:
+        assert Predict("-> joke")().joke == "ha"
+    assert all(message.content for message in lm.requests[0].messages)
+
+
 @pytest.mark.parametrize("retries", [0, 3])
 def test_retries_limit_the_corrections(retries: int) -> None:
     predictor = Predict(Rate, retries=retries)

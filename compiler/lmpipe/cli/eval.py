@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmpipe.cli.options import Json, LMOptions, RuntimeOptions, TargetOptions, with_option_groups
+from lmpipe.foundation.exact_json import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,7 +161,6 @@ def _compare(
 def _print_json(
     opened: OpenTarget, split: str, evaluation: Evaluation, verdict: dict[str, Any] | None
 ) -> None:
-    import orjson
 
     summary = {
         "target": opened.name,
@@ -172,7 +172,7 @@ def _print_json(
         "waiting": {"median": evaluation.waiting(0.5), "p95": evaluation.waiting(0.95)},
         "compile": verdict,
     }
-    typer.echo(orjson.dumps(summary, default=dict).decode())
+    typer.echo(dump_json(summary, default=dict).decode())
 
 
 def _print(

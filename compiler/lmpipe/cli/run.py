@@ -16,6 +16,7 @@ from lmpipe.cli.options import (
     TargetOptions,
     with_option_groups,
 )
+from lmpipe.foundation.exact_json import dump_json
 
 if TYPE_CHECKING:
     from lmpipe.modules.module import Module
@@ -66,13 +67,11 @@ def _answer_one(program: Module, row: Mapping[str, Any], *, pretty: bool) -> Non
     if "error" in answer:
         fail(answer["error"], ExitCode.FAILED)
     option = orjson.OPT_INDENT_2 if pretty else 0
-    typer.echo(orjson.dumps(answer["result"], option=option).decode())
+    typer.echo(dump_json(answer["result"], option=option).decode())
 
 
 def _answer_all(program: Module, rows: Sequence[Mapping[str, Any]], concurrency: int) -> None:
     import asyncio
-
-    import orjson
 
     from lmpipe.lm.concurrency import loop
 
@@ -91,7 +90,7 @@ def _answer_all(program: Module, rows: Sequence[Mapping[str, Any]], concurrency:
                 answer = await task
                 if "error" in answer:
                     failed.append(f"row {number}: {answer['error']}")
-                typer.echo(orjson.dumps(answer.get("result", answer)).decode())
+                typer.echo(dump_json(answer.get("result", answer)).decode())
         finally:
             for task in tasks:
                 task.cancel()

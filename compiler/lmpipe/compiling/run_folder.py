@@ -17,6 +17,7 @@ from lmpipe.errors import ArtifactError, LmpipeError, StorageError
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.atomic_files import FolderLock, write_file
 from lmpipe.foundation.canonical_json import canonical_json, pretty_json
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.line_file import LineFile
 from lmpipe.foundation.storing import storing
 from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
@@ -83,7 +84,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} is not a run folder: it has no {MANIFEST}; `lmpipe runs` lists run folders"
         )
     try:
-        manifest = orjson.loads(file.read_bytes())
+        manifest = load_json(file.read_bytes())
         version = manifest["format"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise ArtifactError(f"{file} is damaged: {error}") from error

@@ -25,7 +25,7 @@ from lmpipe.foundation.time_limits import within
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
 from lmpipe.lm.scope import scope
-from lmpipe.metrics import BoundMetric, Score
+from lmpipe.metrics import BoundMetric, Score, with_typed_labels
 from lmpipe.modules.module import Module, run_traced
 from lmpipe.settings import current_settings, using
 from lmpipe.state.trace import Trace
@@ -48,7 +48,11 @@ class Scorer:
     async def __call__(
         self, example: Example, prediction: Any, trace: Trace, calls: list[Call]
     ) -> Score:
-        """Score a prediction. LM calls have the role `judge` and are not in the program's trace."""
+        """Score a prediction. LM calls have the role `judge` and are not in the program's trace.
+
+        The metric gets the labels in the types of the prediction's outputs.
+        """
+        example = with_typed_labels(example, prediction)
         surrounding = scope(
             trace=None,
             lm=None,

@@ -11,6 +11,7 @@ from lmpipe.layouts.layout import (
     correction_turns,
     render_demo,
     render_prefix,
+    user_text,
 )
 from lmpipe.layouts.text_layouts import ChatLayout, PlainLayout
 
@@ -26,6 +27,7 @@ __all__ = [
     "layout_names",
     "render_demo",
     "render_prefix",
+    "user_text",
 ]
 
 _LAYOUTS: dict[str, Layout] = {

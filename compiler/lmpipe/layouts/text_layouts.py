@@ -25,7 +25,9 @@ def _describe(field: FieldSpec) -> str:
 
 def _read_fields(fields: Sequence[FieldSpec], texts: Mapping[str, str]) -> Reading:
     if len(texts) < len(fields):
-        missing = [field.name for field in fields if field.required and field.name not in texts]
+        # A text without any label is not a reply in which every output was left out.
+        absent = [field for field in fields if field.name not in texts]
+        missing = [field.name for field in absent if field.required or not texts]
         if missing:
             raise LayoutError(f"the reply lacks {', '.join(map(repr, missing))}")
     read = {f.name: read_value(f, texts[f.name]) for f in fields if f.name in texts}

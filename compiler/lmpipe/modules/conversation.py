@@ -106,7 +106,9 @@ class Conversation:
 
     def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:
         try:
-            return self.signature.model_validate({**inputs, **reading.values})
+            return self.signature.model_validate(
+                {**inputs, **self.spec.absent_outputs, **reading.values}
+            )
         except pydantic.ValidationError as error:
             # A validator of the class may refuse an input, which no retry can mend.
             if error.errors()[0]["loc"][:1] in {(name,) for name in self.spec.input_names}:

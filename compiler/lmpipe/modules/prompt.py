@@ -9,7 +9,7 @@ from typing import Any
 
 from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import CallError
-from lmpipe.layouts import Layout, layout_named, render_prefix
+from lmpipe.layouts import Layout, layout_named, render_prefix, user_text
 from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
@@ -88,7 +88,7 @@ class Prompt:
             example: the example that the program runs on; demonstrations that hold its answer
                 are left out.
         """
-        question = Message("user", self._checked(self.layout.user(self.spec, shown)))
+        question = Message("user", self._checked(user_text(self.layout, self.spec, shown)))
         prefix = self.prefix
         if example is not None and self.demos:
             prefix = self._prefix_without(self._withheld.places(shown, example))

@@ -75,7 +75,7 @@ class FieldReader:
         """Send an output that another one follows, which is complete, if it is valid."""
         with suppress(ValueError):
             raw = read_value(field, value)[0] if isinstance(value, str) else value
-            typed = field.type_adapter.validate_python(raw)
+            typed = field.typed(raw)
             self._send(field.name, _spelled(value), typed, done=True)
 
     def _send(self, name: str, text: str, value: Any, *, done: bool) -> None:

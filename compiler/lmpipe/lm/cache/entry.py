@@ -14,6 +14,7 @@ import orjson
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.lm.request import Reply, Request
 
 _FORMAT = b"lmpipe-reply-2 "
@@ -39,20 +40,20 @@ def decode(key: str, data: bytes) -> Reply | None:
     if data.startswith(_FIRST_FORMAT):
         return None
     reply, _, _ = _checked_body(key, data).partition(b"\n")
-    return Reply.from_json(orjson.loads(reply), cached=True)
+    return Reply.from_json(load_json(reply), cached=True)
 
 
 def to_line(key: str, data: bytes, *, stored: str) -> bytes:
     """Write an entry, and when it was stored, as one line of JSON."""
     reply, _, about = _checked_body(key, data).partition(b"\n")
-    value = {"key": key, **orjson.loads(about), "reply": orjson.loads(reply), "stored": stored}
+    value = {"key": key, **load_json(about), "reply": load_json(reply), "stored": stored}
     value["checksum"] = _checksum(data)
     return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def from_line(line: bytes) -> tuple[str, str, bytes]:
     """Read what `to_line` wrote; return the key, the LM's name and the entry."""
-    match value := orjson.loads(line):
+    match value := load_json(line):
         case {"key": str(key), "model": str(model), "reply": reply, "checksum": checksum}:
             about = {name: value.get(name) for name in ("model", "asked", "sample")}
             Reply.from_json(reply)

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import orjson
-
 from lmpipe.errors import CassetteError
 from lmpipe.foundation.canonical_json import canonical_json, digest
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.lm.cassettes.records import Record, read_record
 from lmpipe.lm.message import Constraint, Message, Role
 from lmpipe.lm.providers import weights_of
@@ -208,7 +207,7 @@ class _Reader:
 
     def read(self, number: int, line: bytes) -> None:
         try:
-            value = orjson.loads(line)
+            value = load_json(line)
             if not isinstance(value, dict):
                 raise ValueError("expected an object")
             if not self._begun:

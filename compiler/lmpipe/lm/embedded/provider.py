@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from lmpipe.errors import ConfigError, LMRequestError, LMUnavailableError
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.lm.embedded.default_weights import (
     DEFAULT_WEIGHTS_SHA256,
     default_weights,
@@ -152,7 +151,7 @@ def request_body(request: Request) -> dict[str, Any]:
     if constraint is not None and constraint.kind == "grammar":
         body["grammar"] = constraint.value
     elif constraint is not None:
-        schema = {"name": "reply", "schema": orjson.loads(constraint.value)}
+        schema = {"name": "reply", "schema": load_json(constraint.value)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return body
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from lmpipe.errors import ConfigError
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.lm.lm import LM, Structured
 from lmpipe.lm.message import Constraint
 from lmpipe.lm.request import Request
@@ -87,13 +86,13 @@ def _constraint(constraint: Constraint, structured: Structured) -> dict[str, Any
                 return {"grammar": constraint.value}
         return {}  # OpenAI's API has no field for grammars
     if structured == "vllm":
-        return {"structured_outputs": {"json": orjson.loads(constraint.value)}}
+        return {"structured_outputs": {"json": load_json(constraint.value)}}
     return {"response_format": json_schema_format(constraint)}
 
 
 def json_schema_format(constraint: Constraint) -> dict[str, Any]:
     """The `response_format` for a JSON schema; strict where OpenAI's rules allow it."""
-    schema = orjson.loads(constraint.value)
+    schema = load_json(constraint.value)
     reply = {"name": "reply", "strict": _allows_strict(schema), "schema": schema}
     return {"type": "json_schema", "json_schema": reply}
 

@@ -9,9 +9,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from lmpipe.errors import ConfigError, LMError, LMRequestError, RefusalError
+from lmpipe.foundation.exact_json import dump_json
 from lmpipe.foundation.redaction import public_url
 from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import HttpError, UrlError
@@ -167,7 +166,7 @@ class OpenAICompatibleProvider:
         """Post a body; returns the body of a successful answer."""
         try:
             response = await self._http.request(
-                "POST", path, orjson.dumps(body), timeout=self._timeout
+                "POST", path, dump_json(body), timeout=self._timeout
             )
         except HttpError as error:
             raise connection_error(server, error, self._timeout) from error
@@ -178,7 +177,7 @@ class OpenAICompatibleProvider:
     async def _post_streaming(
         self, server: Server, body: dict[str, Any], on_text: OnText, start: float
     ) -> list[Reply]:
-        sent, timeout = orjson.dumps(body), self._timeout
+        sent, timeout = dump_json(body), self._timeout
         async with self._http.stream("POST", _CHAT, sent, timeout=timeout) as response:
             if response.status != 200:
                 raise _status_error(server, response, await response.read(), body)
