@@ -16,7 +16,7 @@ from lmpipe.settings import using
 def echo(request: Request) -> str:
     """Reply with the instruction and the last input, so that tests see which call it was."""
     instruction = request.messages[0].content.partition("\n")[0]
-    return f"## answer\n{instruction} {request.messages[-1].content.rpartition(chr(10))[2]}"
+    return f"[[answer]]\n{instruction} {request.messages[-1].content.rpartition(chr(10))[2]}"
 
 
 @contextmanager

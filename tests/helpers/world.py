@@ -98,8 +98,8 @@ def answer_turns(turns: Sequence[str], *, constrained: bool) -> str:
 
 
 def _write(system: str, field: str, value: str) -> str:
-    if "## " in system:
-        return f"## {field}\n{value}"
+    if "[[" in system:
+        return f"[[{field}]]\n{value}"
     if "JSON object" in system:
         return f'{{"{field}": "{value}"}}'
     return value
@@ -115,7 +115,7 @@ def answer_trained(request: Request) -> str:
     if request.lm.adapter is None and not request.lm.name.startswith("ft:"):
         return answer(request)
     asked = request.messages[-1].content
-    return "## colour\n" + next(COLOURS[kind] for kind in COLOURS if kind in asked)
+    return "[[colour]]\n" + next(COLOURS[kind] for kind in COLOURS if kind in asked)
 
 
 def recipe(**changes: object) -> lmpipe.Recipe:
@@ -138,15 +138,15 @@ def recipe_of_all_weights(model: Path) -> lmpipe.Recipe:
     """Make a recipe, on a fake vLLM, whose student says red until its full weights are trained."""
     write_model(model)
     server = lmpipe.ServerSpec(
-        model=str(model), name="tiny", command=fake_command(), env={"FAKE_REPLY": "## colour\nred"}
+        model=str(model), name="tiny", command=fake_command(), env={"FAKE_REPLY": "[[colour]]\nred"}
     )
     return recipe(
         student=lmpipe.LM("vllm/tiny"),
-        teacher=lmpipe.ScriptedLM(lambda _: "## colour\ngreen"),
+        teacher=lmpipe.ScriptedLM(lambda _: "[[colour]]\ngreen"),
         servers=[server],
         train=GREENS[:8],
         val=GREENS[8:12],
         test=GREENS[12:],
         optimizer=lmpipe.BootstrapFinetune(training=lmpipe.TrainingSettings(full=True)),
-        trainer=ScriptedTrainer(reply="## colour\ngreen"),
+        trainer=ScriptedTrainer(reply="[[colour]]\ngreen"),
     )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.layouts import Layout, layout_named, layout_names
-from lmpipe.layouts.text_layouts import ChatLayout
+from lmpipe.layouts import ChatLayout
 from lmpipe.signatures.signature import Input, Output, Signature, spec_of
 
 

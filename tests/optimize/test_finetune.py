@@ -280,7 +280,7 @@ def test_a_metric_with_parts_judges_each_predictor_by_its_parts(tmp_path: Path) 
     compiled(tmp_path, trainer, program=TwoSteps(), metric=parts)
     (rows,) = trainer.rows
     assert rows
-    assert all("## words" in row["completion"][0]["content"] for row in rows)  # type: ignore[index]
+    assert all("[[words]]" in row["completion"][0]["content"] for row in rows)  # type: ignore[index]
 
 
 def test_demonstrations_found_by_embeddings_cannot_be_kept(tmp_path: Path) -> None:

@@ -302,7 +302,7 @@ def test_the_fixture_has_the_played_calls(project: pytest.Pytester, run: Run) ->
             ask("Who?")
             assert cassette.path.name == "test_one.jsonl"
             (call,) = cassette.played
-            assert call.request.messages[-1].content == "## question\\nWho?"
+            assert call.request.messages[-1].content == "[[question]]\\nWho?"
             assert cassette.unplayed == ()
         """
     )

@@ -68,7 +68,7 @@ def reply_in_layout(request: Request) -> str:
     system = request.messages[0].content
     if "JSON object" in system:
         return orjson.dumps(ANSWER).decode()
-    mark = "## {}\n{}" if "## " in system else "{}: {}"
+    mark = "[[{}]]\n{}" if "[[" in system else "{}: {}"
     return "\n".join(mark.format(name, value) for name, value in ANSWER.items())
 
 

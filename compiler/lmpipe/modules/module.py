@@ -89,7 +89,8 @@ class Module(Node):
         """
         from lmpipe.modules.stream import Stream
 
-        return Stream(lambda: self._acall(*args, **kwargs))
+        paths = {id(item): path for path, item in self.predictors().items() if item is not self}
+        return Stream(lambda: self._acall(*args, **kwargs), paths)
 
     @overload
     def batch(

@@ -1,0 +1,166 @@
+"""The `chat` layout: every field below a marker line of its own, `[[field]]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+from lmpipe.layouts.describe import describe, describe_inputs
+from lmpipe.layouts.grammar import TextLines, reply_grammar
+from lmpipe.layouts.layout import Part, Reading
+from lmpipe.layouts.near_misses import (
+    Label,
+    cut_at,
+    may_become_label,
+    partial_near_miss,
+    read_near_miss,
+)
+from lmpipe.layouts.parse_values import spell
+from lmpipe.layouts.text_values import (
+    escape,
+    missing_outputs,
+    read_texts,
+    trim,
+    unescape,
+)
+from lmpipe.lm.message import Constraint
+from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
+
+
+@dataclass(frozen=True)
+class ChatLayout:
+    """Writes every field below its own marker line, `[[field]]`; values may span lines.
+
+    A line of a value that looks like a marker has one more backslash before it. Values keep
+    everything but outer white space; the first line keeps its indentation.
+    """
+
+    name: str = "chat"
+
+    def system(self, spec: SignatureSpec, instruction: str) -> str:
+        outputs = "\n".join(f"- {field.name}: {describe(field)}" for field in spec.outputs)
+        form = "\n".join(f"[[{name}]]\n" for name in spec.output_names)
+        return (
+            f"{instruction}{describe_inputs(spec)}\n\nThe outputs:\n{outputs}\n\n"
+            f"Write each output below its marker, like this:\n\n{form}".rstrip("\n")
+        )
+
+    def user(self, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
+        return self._write(spec, spec.inputs, inputs)
+
+    def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
+        return self._write(spec, spec.outputs, outputs)
+
+    def _write(
+        self, spec: SignatureSpec, fields: Sequence[FieldSpec], values: Mapping[str, Any]
+    ) -> str:
+        parts = []
+        for field in fields:
+            if field.name in values:
+                parts.append(f"[[{field.name}]]\n{_spelled(spec, field, values[field.name])}")
+        return "\n\n".join(parts)
+
+    def read(self, spec: SignatureSpec, text: str) -> Reading:
+        texts = _cut_form(spec.output_names, text)
+        if texts is None:
+            labels, lines = _find_markers(spec.output_names, text)
+            texts = cut_at(labels, lines)
+            if not texts or missing_outputs(spec, texts):
+                return read_near_miss(spec, text, labels, _expected(spec))
+        if "\\[[" in text:
+            texts = {name: unescape(part, _markers(spec).is_marker) for name, part in texts.items()}
+        return read_texts(spec, texts)
+
+    def partial(self, spec: SignatureSpec, text: str) -> dict[str, Part]:
+        names, markers = spec.output_names, _markers(spec)
+        head, newline, last = text.rpartition("\n")
+        if markers.may_become_marker(last):
+            text = head + newline
+        labels, lines = _find_markers(names, text)
+        if labels:
+            texts = {
+                name: unescape(part, markers.is_marker)
+                for name, part in cut_at(labels, lines).items()
+            }
+        else:
+            if may_become_label(last):
+                text = head + newline
+            texts = partial_near_miss(names, text)
+        return {name: Part(trim(part)) for name, part in texts.items()}
+
+    def constraint(self, spec: SignatureSpec) -> Constraint:
+        markers = sorted(_markers(spec).lines)
+        labels = [
+            (("\n\n" if number else "") + f"[[{field.name}]]\n", field)
+            for number, field in enumerate(spec.outputs)
+        ]
+        return reply_grammar(
+            labels,
+            TextLines(markers, whole=True),
+            lambda field, value: trim(_spelled(spec, field, value)),
+        )
+
+
+def _spelled(spec: SignatureSpec, field: FieldSpec, value: Any) -> str:
+    text = spell(field, value)
+    return escape(text, _markers(spec).is_marker) if "[[" in text else text
+
+
+def _expected(spec: SignatureSpec) -> str:
+    markers = ", ".join(f"[[{name}]]" for name in spec.output_names)
+    plural = "s" if len(spec.outputs) > 1 else ""
+    return f"write the marker{plural} {markers}, each alone on its line, with its value below it"
+
+
+def _cut_form(names: tuple[str, ...], text: str) -> dict[str, str] | None:
+    """Cut a reply that has just the markers of the form, in order: the fast path."""
+    if text.count("\n[[") != len(names) - 1 or not text.startswith(f"[[{names[0]}]]\n"):
+        return None
+    texts, start = {}, len(names[0]) + 5
+    for name, following in pairwise(names):
+        marker = f"\n[[{following}]]\n"
+        end = text.find(marker, start - 1)
+        if end < 0:
+            return None
+        texts[name] = text[start:end]
+        start = end + len(marker)
+    texts[names[-1]] = text[start:]
+    return texts
+
+
+def _find_markers(names: tuple[str, ...], text: str) -> tuple[list[Label], list[str]]:
+    lines = text.split("\n")
+    by_marker = {f"[[{name}]]": name for name in names}
+    labels = [
+        Label(number, by_marker[marker], "", "", exact=True)
+        for number, line in enumerate(lines)
+        if line.startswith("[[") and (marker := line.rstrip(" \t\r")) in by_marker
+    ]
+    return labels, lines
+
+
+@dataclass(frozen=True)
+class _Markers:
+    """The marker lines of all fields of a signature."""
+
+    lines: frozenset[str]
+
+    def is_marker(self, line: str) -> bool:
+        return line.rstrip(" \t\r") in self.lines
+
+    def may_become_marker(self, line: str) -> bool:
+        """Whether an unfinished line may become a marker, or an escaped one."""
+        start = line.lstrip("\\").rstrip(" \t\r")
+        return any(marker.startswith(start) for marker in self.lines)
+
+
+def _markers(spec: SignatureSpec) -> _Markers:
+    return _markers_of(spec.input_names + spec.output_names)
+
+
+@lru_cache(maxsize=512)
+def _markers_of(names: tuple[str, ...]) -> _Markers:
+    return _Markers(frozenset(f"[[{name}]]" for name in names))
