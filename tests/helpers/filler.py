@@ -6,9 +6,8 @@ import re
 
 from lmpipe.lm.request import Request
 
-_CHAT = re.compile(r"^- (\w+): (.*)$", re.M)
+_OUTPUT = re.compile(r"^- (\w+): (.*)$", re.M)
 _JSON = re.compile(r'^- "(\w+)": (.*)$', re.M)
-_PLAIN = re.compile(r"^([\w ]+): (.*)$", re.M)
 _BARE = re.compile(r"^Reply with the [\w ]+ only: (.*)$", re.M)
 
 
@@ -21,10 +20,10 @@ def fill(request: Request) -> str:
         fields = ", ".join(f'"{name}": "{value(hint)}"' for name, hint in _JSON.findall(system))
         return f"{{{fields}}}"
     if "[[" in system:
-        fields = _CHAT.findall(system.partition("The outputs:")[2])
+        fields = _OUTPUT.findall(system.partition("The outputs are:")[2])
         return "\n\n".join(f"[[{name}]]\n{value(hint)}" for name, hint in fields)
-    form = system.partition("Reply in this form:")[2]
-    return "\n".join(f"{name}: {value(hint)}" for name, hint in _PLAIN.findall(form))
+    fields = _OUTPUT.findall(system.partition("The outputs are:")[2])
+    return "\n".join(f"{name}: {value(hint)}" for name, hint in fields)
 
 
 def value(hint: str) -> str:

@@ -73,11 +73,10 @@ def layout(request: pytest.FixtureRequest) -> Layout:
 
 # --- rendered replies
 
-# Text layouts cannot keep white space at the ends, or markers inside a value.
+# Text layouts cannot keep white space at the ends, or the word "none" as an optional text.
 words = st.text(
     st.characters(exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"], include_characters=" ")
 ).map(str.strip)
-lines = st.lists(words, min_size=1, max_size=3).map("\n".join).map(str.strip)
 not_none = words.filter(
     lambda text: (
         text.strip(" .\"'`").lower()
@@ -159,11 +158,44 @@ def test_a_reply_of_one_field_is_read_back_unchanged(layout: Layout, name: str) 
     check()
 
 
-@settings(max_examples=50)
-@given(st.fixed_dictionaries({"a": lines, "b": lines}))
-def test_the_chat_layout_keeps_lines(values: dict[str, str]) -> None:
-    chat, spec = layout_named("chat"), outputs_spec(a=str, b=str)
-    assert chat.read(spec, chat.assistant(spec, values)).values == values
+# Lines that look like a part of some layout, escaped or not, and of replies in general.
+odd_lines = st.sampled_from(
+    """[[a]] [[b]] [[question]] \\[[a]] \\\\[[b]] [[A]] [[a]]: [[[a]]] [[ [[a [[1,2],[3]] ##a # ## A: \\
+    a b A: b:x B:x \\A: \\\\B:x **A:** **a** - a: { } {"a":"x","b":"y"} ```python # a:1 ``` ~~~
+    [[a]]\r \r \u2028 \x85 $x_1$ \\[[x]\\] question: none [[reasoning]]""".split()
+    + ["", "", "## b", "# A", "a: 1", "B: 2", "Question: ?", "    x = 1", " ", "\t", "```json"]
+)
+anything = st.lists(odd_lines | st.text(max_size=4), max_size=6).map("\n".join)
+
+
+def kept(text: str) -> str:
+    """What the text layouts keep of a text: all but outer blank lines and spaces."""
+    text = text.rstrip()
+    inside = text.lstrip()
+    blank = text[: len(text) - len(inside)]
+    indentation = blank[len(blank.rstrip(" \t")) :]
+    return inside if indentation == " " else indentation + inside
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"], ["question_two", "a", "Long_name"]])
+@pytest.mark.parametrize("name", layout_names())
+def test_any_text_in_any_output_comes_back_whole(name: str, names: list[str]) -> None:
+    layout, spec = layout_named(name), outputs_spec(**dict.fromkeys(names, str))
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.fixed_dictionaries(dict.fromkeys(names, anything)))
+    def check(values: dict[str, str]) -> None:
+        found = layout.read(spec, layout.assistant(spec, values)).values
+        assert found == (values if name == "json" else {n: kept(v) for n, v in values.items()})
+
+    check()
+
+
+def test_the_first_line_of_code_keeps_its_indentation(layout: Layout) -> None:
+    for names in (["body"], ["body", "other"]):
+        spec = outputs_spec(**dict.fromkeys(names, str))
+        values = dict.fromkeys(names, "    x = 1\n    return x")
+        assert layout.read(spec, layout.assistant(spec, values)).values == values
 
 
 @settings(max_examples=50)
@@ -206,26 +238,30 @@ def test_the_chat_conversation() -> None:
         The inputs:
         - text: what the customer wrote
 
-        Reply in exactly this form:
+        The outputs are:
+        - team: who answers (one of billing, shipping)
+        - first_reply: text
 
-        ## team
-        <who answers (one of billing, shipping)>
+        The reply has this form:
 
-        ## first_reply
-        <text>
+        [[team]]
+        {team}
+
+        [[first_reply]]
+        {first_reply}
 
         [user]
-        ## text
+        [[text]]
         Where is it?
 
-        ## urgent
+        [[urgent]]
         no
 
         [assistant]
-        ## team
+        [[team]]
         shipping
 
-        ## first_reply
+        [[first_reply]]
         On its way.
 
         [assistant]
@@ -244,9 +280,14 @@ def test_the_plain_conversation() -> None:
             """
             [system]
             Route the ticket.
-            Reply in this form:
-            Team: <who answers (one of billing, shipping)>
-            First reply: <text>
+
+            The outputs are:
+            - team: who answers (one of billing, shipping)
+            - first_reply: text
+
+            The reply has this form:
+            Team: {team}
+            First reply: {first_reply}
 
             [user]
             Text: Where is it?
@@ -266,8 +307,9 @@ def test_the_json_conversation() -> None:
             """
             [system]
             Route the ticket.
-            Reply with one JSON object: {"team": <who answers (one of billing, shipping)>, """
-            + """"first_reply": <text>}
+            Reply with one JSON object with these keys:
+            - "team": who answers (one of "billing", "shipping")
+            - "first_reply": a string
 
             [user]
             {"text":"Where is it?","urgent":false}

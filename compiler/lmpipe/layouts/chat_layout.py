@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from lmpipe.layouts.describe import describe, describe_inputs
+from lmpipe.layouts.describe import describe_inputs, describe_outputs
 from lmpipe.layouts.grammar import TextLines, reply_grammar
 from lmpipe.layouts.layout import Part, Reading
 from lmpipe.layouts.near_misses import (
@@ -41,12 +41,10 @@ class ChatLayout:
     name: str = "chat"
 
     def system(self, spec: SignatureSpec, instruction: str) -> str:
-        outputs = "\n".join(f"- {field.name}: {describe(field)}" for field in spec.outputs)
-        form = "\n".join(f"[[{name}]]\n" for name in spec.output_names)
-        return (
-            f"{instruction}{describe_inputs(spec)}\n\nThe outputs:\n{outputs}\n\n"
-            f"Write each output below its marker, like this:\n\n{form}".rstrip("\n")
-        )
+        # LMs copy a form that holds the descriptions, and leave an empty one empty.
+        form = "\n\n".join(f"[[{name}]]\n{{{name}}}" for name in spec.output_names)
+        fields = f"{describe_inputs(spec)}{describe_outputs(spec)}"
+        return f"{instruction}{fields}\n\nThe reply has this form:\n\n{form}"
 
     def user(self, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
         return self._write(spec, spec.inputs, inputs)

@@ -39,6 +39,11 @@ def describe_inputs(spec: SignatureSpec) -> str:
     return f"\n\nThe inputs:{given}" if given else ""
 
 
+def describe_outputs(spec: SignatureSpec) -> str:
+    """Describe the outputs as a paragraph after the instruction."""
+    return "\n\nThe outputs are:" + "".join(f"\n- {f.name}: {describe(f)}" for f in spec.outputs)
+
+
 def _form(schema: Mapping[str, Any], shape: Shape, *, in_json: bool) -> str:
     none = "null" if in_json else shape.none
     plain = without_none(schema)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from lmpipe.layouts.describe import describe
+from lmpipe.layouts.describe import describe, describe_outputs
 from lmpipe.layouts.grammar import TextLines, reply_grammar
 from lmpipe.layouts.layout import Part, Reading
 from lmpipe.layouts.near_misses import (
@@ -43,8 +43,8 @@ class PlainLayout:
             asked = f"Reply with the {field.name.replace('_', ' ')} only: {describe(field)}"
             return f"{instruction}\n{asked}"
         labels = labels_of(spec.output_names).by_name
-        form = "\n".join(f"{labels[f.name]}: {describe(f)}" for f in spec.outputs)
-        return f"{instruction}\nReply in this form:\n{form}"
+        form = "\n".join(f"{labels[name]}: {{{name}}}" for name in spec.output_names)
+        return f"{instruction}{describe_outputs(spec)}\n\nThe reply has this form:\n{form}"
 
     def user(self, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
         return _lines(spec.inputs, inputs)
@@ -146,8 +146,12 @@ def _find_labels(names: tuple[str, ...], text: str) -> tuple[list[Label], list[s
 
 
 def _unescaped(names: tuple[str, ...], texts: Mapping[str, str]) -> Mapping[str, str]:
-    is_label = labels_of(names).is_label
-    return {name: unescape(text, is_label) for name, text in texts.items()}
+    """Undo the escapes in the further lines of values."""
+    is_label, values = labels_of(names).is_label, {}
+    for name, text in texts.items():
+        first, newline, more = text.partition("\n")
+        values[name] = first + newline + unescape(more, is_label)
+    return values
 
 
 def _bare(names: tuple[str, ...], text: str) -> str:
