@@ -17,6 +17,7 @@ from lmpipe.layouts.near_misses import (
     may_become_label,
     partial_near_miss,
     read_near_miss,
+    unwrap_fence,
 )
 from lmpipe.layouts.parse_values import spell
 from lmpipe.layouts.text_values import (
@@ -64,6 +65,7 @@ class ChatLayout:
     def read(self, spec: SignatureSpec, text: str) -> Reading:
         texts = _cut_form(spec.output_names, text)
         if texts is None:
+            text = unwrap_fence(spec.output_names, text)
             labels, lines = _find_markers(spec.output_names, text)
             texts = cut_at(labels, lines)
             if not texts or missing_outputs(spec, texts):

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import orjson
+
 from lmpipe.layouts.json_layout import JsonLayout
 from lmpipe.layouts.layout import LayoutError, Reading
 from lmpipe.layouts.text_values import lacks, missing_outputs, read_texts
@@ -132,6 +134,14 @@ def _outside_fences(lines: Sequence[str]) -> Iterator[int]:
     yield from held  # the last fence is not closed
 
 
+def unwrap_fence(names: tuple[str, ...], text: str) -> str:
+    """Return the inside of a code fence that wraps a whole reply, which begins with a label."""
+    lines = text.strip().split("\n")
+    if len(lines) < 3 or not lines[0].startswith("```") or lines[-1] != "```":
+        return text
+    return "\n".join(lines[1:-1]) if label_of(names, lines[1], STYLES) else text
+
+
 def alike(labels: Sequence[Label]) -> list[Label]:
     """Keep the labels that are written like the first one."""
     return [
@@ -250,12 +260,13 @@ def _only_text(spec: SignatureSpec) -> bool:
 
 
 def _read_object(spec: SignatureSpec, text: str) -> Reading | None:
-    """Read a JSON object of the outputs, or return None."""
+    """Read a JSON object of the outputs, if the reply has just one, or return None."""
+    whole = text[text.find("{") : text.rfind("}") + 1]
     try:
-        reading = JsonLayout().read(spec, text)
-    except LayoutError:
+        orjson.loads(whole)  # nothing is repaired: other readings may be better
+        return JsonLayout().read(spec, whole)
+    except ValueError:
         return None
-    return None if reading.repaired else reading
 
 
 def _read_unlabeled(spec: SignatureSpec, text: str, exact: Sequence[Label]) -> Reading | None:

@@ -20,6 +20,7 @@ from lmpipe.layouts.near_misses import (
     name_key,
     partial_near_miss,
     read_near_miss,
+    unwrap_fence,
 )
 from lmpipe.layouts.parse_values import spell
 from lmpipe.layouts.text_values import escape, missing_outputs, read_texts, trim, unescape
@@ -58,6 +59,7 @@ class PlainLayout:
     def read(self, spec: SignatureSpec, text: str) -> Reading:
         if len(spec.outputs) == 1:
             return read_texts(spec, {spec.output_names[0]: _bare(spec.output_names, text)})
+        text = unwrap_fence(spec.output_names, text)
         labels, lines = _find_labels(spec.output_names, text)
         texts = cut_at(labels, lines)
         if missing_outputs(spec, texts) or not texts:
