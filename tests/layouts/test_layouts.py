@@ -163,7 +163,21 @@ odd_lines = st.sampled_from(
     """[[a]] [[b]] [[question]] \\[[a]] \\\\[[b]] [[A]] [[a]]: [[[a]]] [[ [[a [[1,2],[3]] ##a # ## A: \\
     a b A: b:x B:x \\A: \\\\B:x **A:** **a** - a: { } {"a":"x","b":"y"} ```python # a:1 ``` ~~~
     [[a]]\r \r \u2028 \x85 $x_1$ \\[[x]\\] question: none [[reasoning]]""".split()
-    + ["", "", "## b", "# A", "a: 1", "B: 2", "Question: ?", "    x = 1", " ", "\t", "```json"]
+    + [
+        "",
+        "",
+        "## b",
+        "# A",
+        "a: 1",
+        "B: 2",
+        "Question: ?",
+        "    x = 1",
+        " [[a]]",
+        " b: 1",
+        " ",
+        "\t",
+        "```json",
+    ]
 )
 anything = st.lists(odd_lines | st.text(max_size=4), max_size=6).map("\n".join)
 

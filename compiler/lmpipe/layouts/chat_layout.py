@@ -48,19 +48,10 @@ class ChatLayout:
         return f"{instruction}{fields}\n\nThe reply has this form:\n\n{form}"
 
     def user(self, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
-        return self._write(spec, spec.inputs, inputs)
+        return _write(spec, spec.inputs, inputs)
 
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
-        return self._write(spec, spec.outputs, outputs)
-
-    def _write(
-        self, spec: SignatureSpec, fields: Sequence[FieldSpec], values: Mapping[str, Any]
-    ) -> str:
-        parts = []
-        for field in fields:
-            if field.name in values:
-                parts.append(f"[[{field.name}]]\n{_spelled(spec, field, values[field.name])}")
-        return "\n\n".join(parts)
+        return _write(spec, spec.outputs, outputs, trimmed=True)
 
     def read(self, spec: SignatureSpec, text: str) -> Reading:
         texts = _cut_form(spec.output_names, text)
@@ -100,12 +91,27 @@ class ChatLayout:
         return reply_grammar(
             labels,
             TextLines(markers, whole=True),
-            lambda field, value: trim(_spelled(spec, field, value)),
+            lambda field, value: _escaped(spec, trim(spell(field, value))),
         )
 
 
-def _spelled(spec: SignatureSpec, field: FieldSpec, value: Any) -> str:
-    text = spell(field, value)
+def _write(
+    spec: SignatureSpec,
+    fields: Sequence[FieldSpec],
+    values: Mapping[str, Any],
+    *,
+    trimmed: bool = False,
+) -> str:
+    parts = []
+    for field in fields:
+        if field.name in values:
+            text = spell(field, values[field.name])
+            text = _escaped(spec, trim(text) if trimmed else text)
+            parts.append(f"[[{field.name}]]\n{text}")
+    return "\n\n".join(parts)
+
+
+def _escaped(spec: SignatureSpec, text: str) -> str:
     return escape(text, _markers(spec).is_marker) if "[[" in text else text
 
 

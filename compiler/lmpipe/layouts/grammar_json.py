@@ -169,9 +169,7 @@ class JsonRules:
                 tail = self._rules.new(following)
             else:
                 starts.insert(0, own)
-                tail = self._rules.new(
-                    f"{following} | {tail}" if tail else f"( {following} )?"
-                )
+                tail = self._rules.new(f"{following} | {tail}" if tail else f"( {following} )?")
         inside = self._one_of(starts) + ("?" if all_optional else "")
         return self._rules.new(f'"{{" {_SPACE} {inside} {_SPACE} "}}"')
 
@@ -181,7 +179,9 @@ class JsonRules:
             scalars = [self.value({"type": k}) for k in ("string", "number", "boolean", "null")]
             json_list = self._repeated("[", "json", "]", 0, None)
             text = self.value({"type": "string"})
-            json_object = self._repeated("{", self._rules.new(self._pair(text, "json")), "}", 0, None)
+            json_object = self._repeated(
+                "{", self._rules.new(self._pair(text, "json")), "}", 0, None
+            )
             self._rules.add("json", " | ".join([json_object, json_list, *scalars]))
         return "json"
 
@@ -198,7 +198,9 @@ def integer_rule(schema: Schema, *, padded: bool = False) -> str:
         if listed:
             return " | ".join(quote(number) for number in listed)
     digits = 20 if low is None or high is None else len(str(max(abs(low), abs(high))))
-    sign = "" if low is not None and low >= 0 else '"-" ' if high is not None and high < 0 else '"-"? '
+    sign = (
+        "" if low is not None and low >= 0 else '"-" ' if high is not None and high < 0 else '"-"? '
+    )
     if padded:
         return f"{sign}[0-9]{{1,{digits}}}"
     return f'{sign}( "0" | [1-9] [0-9]{{0,{max(digits - 1, 1)}}} )'
@@ -215,12 +217,10 @@ def _whole_bounds(schema: Schema) -> tuple[int | None, int | None]:
 
 def number_rule(schema: Schema, *, padded: bool = False) -> str:
     """Write the body of a rule for numbers; of their bounds, it knows the sign."""
-    low = schema.get("minimum", schema.get("exclusiveMinimum"))
-    high = schema.get("maximum", schema.get("exclusiveMaximum"))
     sign = '"-"? '
-    if low is not None and low > 0:
-        sign = ""
-    elif high is not None and high < 0:
+    if schema.get("exclusiveMinimum", -1) >= 0 or schema.get("minimum", -1) > 0:
+        sign = ""  # a minimum of 0 admits -0.0
+    elif schema.get("exclusiveMaximum", 1) <= 0 or schema.get("maximum", 1) < 0:
         sign = '"-" '
     whole = "[0-9]{1,20}" if padded else '( "0" | [1-9] [0-9]{0,19} )'
     return f'{sign}{whole} ( "." [0-9]{{1,24}} )? ( [eE] [-+]? [0-9]{{1,3}} )?'

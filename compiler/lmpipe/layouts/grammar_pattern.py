@@ -22,6 +22,7 @@ _CATEGORIES = {
     "CATEGORY_WORD": [("0", "9"), ("A", "Z"), ("_", "_"), ("a", "z")],
     "CATEGORY_SPACE": [(" ", " ")],
 }
+_SIMPLE = frozenset({"LITERAL", "NOT_LITERAL", "ANY", "IN", "SUBPATTERN"})
 _SPECIAL = frozenset("\\^$.[]|(){}*+?")
 _ESCAPE = r'"\\" ( ["\\/bfnrt] | "u" [0-9a-fA-F]{4} )'
 _Ranges = list[tuple[str, str]]
@@ -78,7 +79,9 @@ class _Writer:
             case "IN":
                 return self._class(value)
             case "SUBPATTERN":
-                return self._group(self.sequence(list(value[3])))
+                inside = list(value[3])
+                is_branch = len(inside) == 1 and str(inside[0][0]) == "BRANCH"
+                return self.sequence(inside) if is_branch else self._group(self.sequence(inside))
             case "BRANCH":
                 return self._group("|".join(self.sequence(list(option)) for option in value[1]))
             case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
@@ -96,8 +99,12 @@ class _Writer:
         if low > LONGEST_COUNTED or (not endless and high > LONGEST_COUNTED):
             raise _UnsupportedError("a long repetition")
         marks = {(0, True): "*", (1, True): "+"}
-        mark = marks.get((low, endless)) or f"{{{low},{'' if endless else high}}}"
-        return self._group(self.sequence(list(items))) + mark
+        last = "" if endless else high
+        mark = marks.get((low, endless)) or (f"{{{low}}}" if low == last else f"{{{low},{last}}}")
+        parts = list(items)
+        body = self.sequence(parts)
+        simple = len(parts) == 1 and str(parts[0][0]) in _SIMPLE
+        return (body if simple else self._group(body)) + mark
 
     def _literal(self, char: str) -> str:
         if self._target == "regex":

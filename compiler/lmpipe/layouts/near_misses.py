@@ -145,9 +145,7 @@ def unwrap_fence(names: tuple[str, ...], text: str) -> str:
 def alike(labels: Sequence[Label]) -> list[Label]:
     """Keep the labels that are written like the first one."""
     return [
-        item
-        for item in labels
-        if item.dress == labels[0].dress and item.exact == labels[0].exact
+        item for item in labels if item.dress == labels[0].dress and item.exact == labels[0].exact
     ]
 
 

@@ -42,7 +42,9 @@ def partial_members(text: str, start: int) -> dict[str, Part]:
     with suppress(ValueError):
         for key, begin, end, kind in _spans(text, start):
             value = text[begin:end]
-            found[key] = Part(_content(value), "string") if kind == "string" else Part(value, "json")
+            found[key] = (
+                Part(_content(value), "string") if kind == "string" else Part(value, "json")
+            )
     return found
 
 

@@ -48,12 +48,12 @@ class PlainLayout:
         return f"{instruction}{describe_outputs(spec)}\n\nThe reply has this form:\n{form}"
 
     def user(self, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
-        return _lines(spec.inputs, inputs)
+        return _write(spec.inputs, inputs)
 
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         field = spec.outputs[0]
         if len(spec.outputs) > 1 or field.name not in outputs:
-            return _lines(spec.outputs, outputs)
+            return _write(spec.outputs, outputs, trimmed=True)
         return _spelled_bare(spec.output_names, field, outputs[field.name])
 
     def read(self, spec: SignatureSpec, text: str) -> Reading:
@@ -84,7 +84,9 @@ class PlainLayout:
         names = spec.output_names
         if len(names) == 1:
             return reply_grammar(
-                [("", spec.outputs[0])], TextLines(), lambda f, value: _spelled_bare(names, f, value)
+                [("", spec.outputs[0])],
+                TextLines(),
+                lambda f, value: _spelled_bare(names, f, value),
             )
         labels = labels_of(names)
         before = [
@@ -92,22 +94,25 @@ class PlainLayout:
             for number, field in enumerate(spec.outputs)
         ]
         lines = TextLines([f"{label}:" for label in labels.names])
-        return reply_grammar(before, lines, lambda f, value: _spelled(labels, f, value))
+        return reply_grammar(
+            before, lines, lambda f, value: _escaped(labels, trim(spell(f, value)))
+        )
 
 
-def _lines(fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> str:
+def _write(fields: Sequence[FieldSpec], values: Mapping[str, Any], *, trimmed: bool = False) -> str:
     labels = labels_of(tuple(field.name for field in fields))
     written = []
     for field in fields:
         if field.name in values:
-            text = _spelled(labels, field, values[field.name])
+            text = spell(field, values[field.name])
+            text = _escaped(labels, trim(text) if trimmed else text)
             written.append(f"{labels.by_name[field.name]}: {text}")
     return "\n".join(written)
 
 
-def _spelled(labels: _Labels, field: FieldSpec, value: Any) -> str:
+def _escaped(labels: _Labels, text: str) -> str:
     """Write a value after its label; only its further lines can look like a label."""
-    first, newline, more = spell(field, value).partition("\n")
+    first, newline, more = text.partition("\n")
     return first + newline + (escape(more, labels.is_label) if ":" in more else more)
 
 
