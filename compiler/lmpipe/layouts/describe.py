@@ -71,7 +71,7 @@ def _kind(
 
 
 def _bounds(schema: Mapping[str, Any]) -> list[str]:
-    words = [f"{says} {json_text(schema[key])}" for key, says in _BOUNDS.items() if key in schema]
+    words = [f"{says} {_bound(schema[key])}" for key, says in _BOUNDS.items() if key in schema]
     for low_key, high_key, noun in _SIZES:
         low, high = schema.get(low_key), schema.get(high_key)
         if low is not None and low == high:
@@ -82,3 +82,7 @@ def _bounds(schema: Mapping[str, Any]) -> list[str]:
         if high is not None:
             words.append(f"at most {plural(high, noun)}")
     return words
+
+
+def _bound(value: Any) -> str:
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
