@@ -60,6 +60,8 @@ def test_a_near_miss_of_the_form_is_read_where_one_reading_is_possible(
     [
         "[[patient_name]]\nAda\n\n## age\n36",
         "Ada\n\n[[age]]\n36",
+        "Ada\n\n**Age:** 36",
+        "Ada\nAge: 36",
         "```\n[[age]]\n36\n\n[[patient_name]]\nAda\n```",
     ],
 )
@@ -80,6 +82,7 @@ def test_a_reply_with_some_markers_is_read_where_one_reading_is_possible(text: s
         ('{"answer": "Paris"}', "Paris"),
         ("The city [[1]] of {x}: Paris", "The city [[1]] of {x}: Paris"),
         ("[[answer]]\n\n[[answer]]\nParis", "Paris"),
+        ("[[Paris]]", "Paris"),
     ],
 )
 def test_a_single_text_is_read_with_or_without_a_label(text: str, value: str) -> None:

@@ -195,9 +195,12 @@ def read_near_miss(
         if chosen is not None:
             return read_texts(spec, cut_at(chosen, lines))
         seen |= {item.name for item in labels}
-    reading = _read_unlabeled(spec, text, exact)
+    chosen = _with_text_before(spec, exact, lines)
+    if chosen is not None:
+        return read_texts(spec, cut_at(chosen, lines))
+    reading = None if exact else _read_unlabeled(spec, text)
     if reading is None:
-        raise lacks(missing_outputs(spec, seen) or missing_outputs(spec, ()), expected)
+        raise lacks(missing_outputs(spec, seen) or list(spec.output_names), expected)
     return reading
 
 
@@ -233,17 +236,32 @@ def _choose(
     if labels[0].dress == ":":
         labels = drop_repeats(labels)
     for chosen in (alike(labels), labels):
-        names = {item.name for item in chosen}
-        if missing_outputs(spec, names | known):
+        together = sorted([*chosen, *exact], key=lambda item: item.line)
+        complete = _with_text_before(spec, together, lines)
+        if complete is None:
             continue
-        if chosen is labels and len(names) < len(chosen):
-            break
-        if _only_text(spec) and not _begins(chosen[0], lines):
-            break
-        return sorted([*chosen, *exact], key=lambda item: item.line)
-    else:
+        repeated = chosen is labels and len({item.name for item in chosen}) < len(chosen)
+        if repeated or (_only_text(spec) and not _begins(chosen[0], lines)):
+            raise LayoutError(f"the reply can be read in more than one way: {expected}")
+        return complete
+    return None
+
+
+def _with_text_before(
+    spec: SignatureSpec, labels: Sequence[Label], lines: Sequence[str]
+) -> list[Label] | None:
+    """Complete the labels of a reply, or return None.
+
+    If they lack only the first output, and it is a text, it is what stands before them.
+    """
+    missing, first = missing_outputs(spec, {item.name for item in labels}), spec.outputs[0]
+    if not missing:
+        return list(labels)
+    if missing != [first.name] or first.shape.kind != "text" or not labels:
         return None
-    raise LayoutError(f"the reply can be read in more than one way: {expected}")
+    if not any(line.strip() for line in lines[: labels[0].line]):
+        return None
+    return [Label(-1, first.name, "", "", exact=False), *labels]
 
 
 def _begins(first: Label, lines: Sequence[str]) -> bool:
@@ -267,18 +285,12 @@ def _read_object(spec: SignatureSpec, text: str) -> Reading | None:
         return None
 
 
-def _read_unlabeled(spec: SignatureSpec, text: str, exact: Sequence[Label]) -> Reading | None:
-    """Read a reply in which some outputs have no label at all, or return None."""
-    lines = text.split("\n")
-    if len(spec.outputs) == 1 and not exact and text.strip():
-        return read_texts(spec, {spec.output_names[0]: text})
-    if not exact and "{" in text:
-        whole = _read_object(spec, text)
-        if whole is not None:
-            return whole
-    missing = missing_outputs(spec, {item.name for item in exact})
-    first = spec.outputs[0]
-    before = lines[: exact[0].line] if exact else []
-    if missing == [first.name] and first.shape.kind == "text" and any(map(str.strip, before)):
-        return read_texts(spec, {first.name: "\n".join(before), **cut_at(exact, lines)})
-    return None
+def _read_unlabeled(spec: SignatureSpec, text: str) -> Reading | None:
+    """Read a reply without labels, or return None."""
+    if len(spec.outputs) > 1:
+        return _read_object(spec, text) if "{" in text else None
+    value = text.strip()
+    filled = value.removeprefix("[[").removesuffix("]]")
+    if len(filled) == len(value) - 4 and not {"[", "]", "\n"} & set(filled):
+        text = filled  # a marker with the value in place of the name
+    return read_texts(spec, {spec.output_names[0]: text}) if value else None
