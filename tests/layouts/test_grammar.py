@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
-import itertools
 import json
 import os
 from pathlib import Path
@@ -300,19 +299,16 @@ def test_a_pattern_that_engines_do_not_know_is_translated_or_left_out(
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", VALUES)
-async def test_the_engine_takes_every_grammar(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_engine_takes_every_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("xllamacpp")
     home = os.environ.get("LMPIPE_REAL_HOME", str(Path.home() / ".cache" / "lmpipe"))
     monkeypatch.setenv("LMPIPE_HOME", home)
-    lm, provider = LM("local", max_tokens=60, context=1024), LocalProvider()
-    specs = outputs_spec(**{name: VALUES[name][0]}), outputs_spec(a=VALUES[name][0], b=str)
+    lm, provider = LM("local", max_tokens=2, context=1024), LocalProvider()
     try:
-        for spec, layout in itertools.product(specs, map(layout_named, layout_names())):
-            constraint = layout.constraint(spec)
-            request = make_request(lm, "Fill in the form.", constraint=constraint)
-            reply = await provider.complete(request)
-            if reply.finish == "stop":
-                layout.read(spec, reply.text)
+        for layout in map(layout_named, layout_names()):
+            for name, (kind, _) in VALUES.items():
+                constraint = layout.constraint(outputs_spec(**{name: kind}, b=str))
+                reply = await provider.complete(make_request(lm, "Go.", constraint=constraint))
+                assert reply.usage.completion_tokens, name  # an engine that refuses it raises
     finally:
         await provider.aclose()

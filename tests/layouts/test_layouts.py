@@ -256,7 +256,13 @@ def test_the_chat_conversation() -> None:
         - team: who answers (one of billing, shipping)
         - first_reply: text
 
-        The reply has this form:
+        A question and its reply have this form:
+
+        [[text]]
+        {text}
+
+        [[urgent]]
+        {urgent}
 
         [[team]]
         {team}

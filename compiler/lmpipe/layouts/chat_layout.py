@@ -42,13 +42,20 @@ class ChatLayout:
     name: str = "chat"
 
     def system(self, spec: SignatureSpec, instruction: str) -> str:
-        # LMs copy a form that holds the descriptions, and leave an empty one empty.
-        form = "\n\n".join(f"[[{name}]]\n{{{name}}}" for name in spec.output_names)
+        # LMs copy a form that holds the descriptions, leave an empty one empty, and small ones
+        # repeat the inputs if the form does not show where these end.
+        names = spec.input_names + spec.output_names
+        form = "\n\n".join(f"[[{name}]]\n{{{name}}}" for name in names)
         fields = f"{describe_inputs(spec)}{describe_outputs(spec)}"
-        return f"{instruction}{fields}\n\nThe reply has this form:\n\n{form}"
+        return f"{instruction}{fields}\n\nA question and its reply have this form:\n\n{form}"
 
     def user(self, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
         return _write(spec, spec.inputs, inputs)
+
+    def reminder(self, spec: SignatureSpec) -> str:
+        first, *others = (f"[[{name}]]" for name in spec.output_names)
+        then = "".join(f", then {marker}" for marker in others)
+        return f"\n\nReply with the outputs only, starting with the marker {first}{then}."
 
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         return _write(spec, spec.outputs, outputs, trimmed=True)

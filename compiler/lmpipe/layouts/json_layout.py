@@ -28,6 +28,9 @@ class JsonLayout:
     def user(self, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
         return json_text({name: inputs[name] for name in spec.input_names if name in inputs})
 
+    def reminder(self, spec: SignatureSpec) -> str:
+        return ""
+
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         return json_text({name: outputs[name] for name in spec.output_names if name in outputs})
 

@@ -57,6 +57,10 @@ class Layout(Protocol):
         """Write a user turn: the inputs of one example, as JSON values by name."""
         ...
 
+    def reminder(self, spec: SignatureSpec) -> str:
+        """Write the end of a user turn that no demonstration shows how to answer, or nothing."""
+        ...
+
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         """Write the reply that gives these outputs; missing ones are left out."""
         ...

@@ -50,6 +50,9 @@ class PlainLayout:
     def user(self, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
         return _write(spec.inputs, inputs)
 
+    def reminder(self, spec: SignatureSpec) -> str:
+        return ""
+
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         field = spec.outputs[0]
         if len(spec.outputs) > 1 or field.name not in outputs:

@@ -67,10 +67,13 @@ class Prompt:
         The inputs are shown as `dump_inputs` returns them; the vector is their embedding, if
         demonstrations are chosen by it.
         """
-        question = Message("user", self._checked(self.layout.user(self.spec, shown)))
-        if self.neighbours is None:
-            return (*self.prefix.messages, question)
-        return (*self.prefix.messages, *self.neighbours.turns(shown, vector), question)
+        turns = self.prefix.messages
+        if self.neighbours is not None:
+            turns = (*turns, *self.neighbours.turns(shown, vector))
+        text = self.layout.user(self.spec, shown)
+        if len(turns) == 1:
+            text += self.layout.reminder(self.spec)
+        return (*turns, Message("user", self._checked(text)))
 
     def _checked(self, text: str) -> str:
         try:
