@@ -113,8 +113,10 @@ def _format_label(body: Body, label: str) -> str:
     if schema:
         return json.dumps(dict.fromkeys(schema["properties"], label))
     system = body["messages"][0]["content"] if body["messages"][0]["role"] == "system" else ""
-    fields = dict.fromkeys(re.findall(r"\[\[(\w+)\]\]", system))
-    return "\n\n".join(f"[[{field}]]\n{label}" for field in fields) or label
+    if "[[" not in system:
+        return label
+    fields = re.findall(r"^- (\w+): ", system.partition("The outputs are:")[2], re.M)
+    return "\n\n".join(f"[[{field}]]\n{label}" for field in fields)
 
 
 class FakeApp:

@@ -13,7 +13,7 @@ from lmpipe.lm.request import Request
 
 WRONG = {"apple": "green", "grass": "blue", "sky": "red"}
 
-_ASKS_FOR_WORDS = re.compile(r'\[\[words\]\]|the words only|"words"')
+_ASKS_FOR_WORDS = re.compile(r'- words: |the words only|- "words": ')
 
 
 def instruction_of(request: Request) -> str:
