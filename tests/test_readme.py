@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -35,6 +36,19 @@ def test_the_python_examples_run_one_after_the_other(
         code = compile(source, str(file), "exec", dont_inherit=True)
         exec(code, {"__name__": "readme", "STUDENT": scripted})
     assert scripted.requests
+
+
+def test_typed_functions_have_a_body_that_type_checkers_accept() -> None:
+    functions = [
+        item
+        for block in blocks("python")
+        for item in ast.parse(block).body
+        if isinstance(item, ast.FunctionDef)
+        and any("lmpipe.predict" in ast.unparse(one) for one in item.decorator_list)
+    ]
+    assert functions
+    # The checkers' tests have the same body; mypy refuses `...` as one (empty-body).
+    assert [ast.unparse(item.body[-1]) for item in functions] == ["raise NotImplementedError"]
 
 
 @pytest.mark.parametrize("line", [line for block in blocks("sh") for line in block.splitlines()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,4 +82,64 @@ def test_retry_settings_are_checked(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5", True])
 def test_a_deadline_must_be_a_number_above_0(seconds: Any) -> None:
     with pytest.raises(ConfigError, match="deadline must be"), lmpipe.using(deadline=seconds):
+        pass
+
+
+INSIDE_A_BLOCK = """
+import lmpipe
+from lmpipe.lm.runtime import Runtime
+from lmpipe.settings import current_settings
+lmpipe.configure(lm="openai/first", cache=False)
+mine = current_settings().runtime
+with lmpipe.using(lm="openai/block", runtime=Runtime(), embedder="openai/e"):
+    lmpipe.configure(max_in_flight=3)
+    lmpipe.configure(embedder="openai/other")
+    print(current_settings().lm.model, current_settings().embedder.model)
+print(current_settings().lm.model, current_settings().embedder.model)
+print(current_settings().runtime.store is mine.store, current_settings().runtime.max_in_flight)
+"""
+
+
+def lines_of(script: str) -> list[str]:
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.splitlines()
+
+
+def test_configure_inside_a_block_does_not_make_the_block_permanent() -> None:
+    assert lines_of(INSIDE_A_BLOCK) == [
+        "openai/block openai/e",
+        "openai/first openai/other",
+        "True 3",
+    ]
+
+
+OTHER_CACHE = """
+import sys, lmpipe
+from lmpipe.settings import current_settings
+lmpipe.configure(max_in_flight=7, cache=False)
+lmpipe.configure(cache=sys.argv[0] + "-cache")
+print(current_settings().runtime.max_in_flight, current_settings().runtime.store is not None)
+lmpipe.configure(cache=False)
+print(current_settings().runtime.max_in_flight, current_settings().runtime.store is not None)
+"""
+
+
+def test_another_cache_keeps_the_other_settings_of_the_runtime(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(OTHER_CACHE)
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["7 True", "7 False"]
+
+
+def test_the_lm_of_a_block_may_be_a_name() -> None:
+    with lmpipe.using(lm="openai/m", embedder="openai/e") as settings:
+        assert (settings.lm, settings.embedder) == (lmpipe.LM("openai/m"), lmpipe.LM("openai/e"))
+
+
+@pytest.mark.parametrize("name", ["lm", "embedder"])
+def test_what_is_no_lm_is_refused(name: str) -> None:
+    options: dict[str, Any] = {name: 3}
+    with pytest.raises(ConfigError, match="not an LM: 3"), lmpipe.using(**options):
         pass

@@ -26,9 +26,24 @@ Every message names what was expected, what was found and what to do.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class LmpipeError(Exception):
     """The root of the tree; catch it to catch every error that lmpipe raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python would call the class with the message alone, and some take more: such an error,
+        # raised in a worker of a process pool, would never arrive.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(
+    kind: type[LmpipeError], args: tuple[object, ...], attributes: dict[str, Any]
+) -> LmpipeError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class InputError(LmpipeError):

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from lmpipe.errors import LMError
 from lmpipe.foundation.checks import check_number
-from lmpipe.lm.lm import LM
+from lmpipe.lm.lm import LM, as_lm
+from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.traffic import deadline as deadlines
 from lmpipe.lm.traffic.retry import RetryPolicy
@@ -129,13 +130,18 @@ def make_runtime(
     """
     check_number("make_runtime", "max_in_flight", max_in_flight, minimum=1, integer=True)
     check_number("make_runtime", "attempts", attempts, minimum=1, integer=True, optional=True)
-    from lmpipe.lm.cache.cache import Cache, default_cache_folder
-
-    store = None
-    if cache is not None and cache is not False:
-        store = Cache(default_cache_folder() if cache is True else Path(cache))
+    store = _open_store(cache)
     retry = RetryPolicy() if attempts is None else RetryPolicy(attempts=attempts)
     return Runtime(store=store, max_in_flight=max_in_flight, retry=retry, on_retry=on_retry)
+
+
+def _open_store(cache: Path | str | bool | None) -> ReplyStore | None:
+    """Open the cache in a folder; True is the default folder, False or None no cache."""
+    from lmpipe.lm.cache.cache import Cache, default_cache_folder
+
+    if cache is None or cache is False:
+        return None
+    return Cache(default_cache_folder() if cache is True else Path(cache))
 
 
 def configure(
@@ -148,31 +154,39 @@ def configure(
 ) -> None:
     """Set the defaults of this process; what is not given does not change.
 
+    Inside a `using` block, this sets what holds after the block.
+
     Args:
-        lm: the LM of predictors without their own; initially `LM("local")`.
+        lm: the LM of predictors without their own, or its name; initially `LM("local")`.
         cache: the cache's folder, True for the default folder, False for no cache.
         max_in_flight: the maximum number of requests in flight to one server, 1 or more.
         runtime: a runtime, which replaces the two above.
-        embedder: the embedding LM of programs whose demonstrations are chosen by embeddings.
+        embedder: the embedding LM of programs whose demonstrations are chosen by embeddings, or
+            its name.
 
     Raises:
-        ConfigError: if `max_in_flight` is not a whole number of 1 or more.
+        ConfigError: if `max_in_flight` is not a whole number of 1 or more, or an LM is neither an
+            LM nor a name.
     """
     check_number(
         "configure", "max_in_flight", max_in_flight, minimum=1, integer=True, optional=True
     )
     global _configured  # noqa: PLW0603 - `configure` is the one explicit global
-    settings = current_settings() if cache is None else _configured
-    settings = settings or Settings(LM("local"), Runtime())
+    settings = _configured
+    if settings is None:
+        unused = cache is not None or runtime is not None  # of the default cache
+        settings = Settings(LM("local"), Runtime()) if unused else _configure_defaults()
     if lm is not None:
-        settings = replace(settings, lm=LM(lm) if isinstance(lm, str) else lm)
+        settings = replace(settings, lm=as_lm(lm))
     if embedder is not None:
-        embedder = LM(embedder) if isinstance(embedder, str) else embedder
-        settings = replace(settings, embedder=embedder)
-    if runtime is None and cache is not None:
-        runtime = _keep(make_runtime(cache=cache, max_in_flight=max_in_flight or 64))
-    elif runtime is None and max_in_flight is not None:
-        runtime = _keep(settings.runtime.with_limit(max_in_flight))
+        settings = replace(settings, embedder=as_lm(embedder))
+    if runtime is None and (cache is not None or max_in_flight is not None):
+        runtime = settings.runtime
+        if cache is not None:
+            runtime = runtime.with_store(_open_store(cache))
+        if max_in_flight is not None:
+            runtime = runtime.with_limit(max_in_flight)
+        _keep(runtime)
     if runtime is not None:
         settings = replace(settings, runtime=runtime)
     with _lock:
@@ -182,26 +196,27 @@ def configure(
 @contextmanager
 def using(
     *,
-    lm: LM | None = None,
+    lm: LM | str | None = None,
     runtime: Runtime | None = None,
     deadline: float | None = None,
-    embedder: LM | None = None,
+    embedder: LM | str | None = None,
 ) -> Iterator[Settings]:
     """Change the settings for calls inside a `with` block, in this thread or task only.
 
     Args:
-        lm: the LM of predictors without their own.
+        lm: the LM of predictors without their own, or its name.
         runtime: carries out the calls.
         deadline: the maximum time for all LM calls of the block, in seconds from now, above 0.
             Once it has passed, calls in flight and all later ones raise `DeadlineError`. The
             earliest of nested deadlines holds.
-        embedder: the embedding LM of programs whose demonstrations are chosen by embeddings.
+        embedder: the embedding LM of programs whose demonstrations are chosen by embeddings, or
+            its name.
 
     Raises:
-        ConfigError: if the deadline is not a number above 0.
+        ConfigError: if the deadline is not a number above 0, or an LM is neither an LM nor a name.
     """
     check_number("using", "deadline", deadline, above=0, optional=True)
-    embedder = embedder or configured_embedder()
+    lm, embedder = as_lm(lm), as_lm(embedder) or configured_embedder()
     if lm is None or runtime is None:
         settings = current_settings()
         lm, runtime = lm or settings.lm, runtime or settings.runtime

@@ -144,3 +144,10 @@ def test_others_can_add_checks(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(checks, "CHECKS", [*checks.CHECKS, check])
     assert found(cli)["training"]["found"] == "trl 1.16"
+
+
+def test_optional_parts_are_not_called_missing(cli: Cli) -> None:
+    lines = cli("doctor").stdout.splitlines()
+    vllm_line = next(line for line in lines if "vLLM" in line)
+    assert "not installed (optional)" in vllm_line
+    assert not any(line.startswith("missing") for line in lines)

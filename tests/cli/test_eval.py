@@ -84,3 +84,24 @@ def test_other_examples_can_be_scored(cli: Cli, compiled: str, folder: Path) -> 
     (folder / "own.jsonl").write_text('{"thing": "sky number 1", "colour": "blue"}\n')
     result = cli("eval", compiled, "--trust", "--data", "own.jsonl", "--json")
     assert json.loads(result.stdout)["examples"] == 1
+
+
+LOOPING = """
+class Loop(TwoSteps):
+    def forward(self, thing: str):
+        for word in thing.split():
+            self.describe(thing=word)
+        return super().forward(thing)
+
+recipe = make(name="", program=Loop())
+"""
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line_without_the_librarys_code(
+    cli: Cli, write: Callable[..., str]
+) -> None:
+    result = cli("eval", write("loop.py", LOOPING))
+    assert result.exit_code == 0
+    (line,) = [line for line in result.stderr.splitlines() if "max_calls" in line]
+    assert line.startswith("warning: one run of Loop used describe")

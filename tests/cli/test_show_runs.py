@@ -119,6 +119,37 @@ def test_report_rewrites_the_page(cli: Cli, compiled: str, folder: Path) -> None
 
 def test_version(cli: Cli) -> None:
     assert f"lmpipe {lmpipe.__version__}" in cli("version").stdout
+    result = cli("--version")
+    assert (result.exit_code, result.stdout) == (0, cli("version").stdout)
+
+
+NESTED = """
+class Order(lmpipe.Signature):
+    \"\"\"Read the order.\"\"\"
+    thing: str = lmpipe.Input()
+    lines: list[dict[str, int]] = lmpipe.Output()
+    colour: str = lmpipe.Output()
+
+bare = lmpipe.Predict(Order)
+demo = lmpipe.Demo(inputs={"thing": "t"}, outputs={"lines": [{"n": 1}], "colour": "red"})
+program = bare.bind(bare.state().map(demos=(demo,), decoding={"stop": ["x"]}))
+recipe = make(name="", program=program)
+"""
+
+
+def test_show_prints_nested_values_plainly(cli: Cli, write: Callable[..., str]) -> None:
+    out = cli("show", write("nested.py", NESTED)).stdout
+    assert "lines=[{'n': 1}]" in out
+    assert "decoding     stop=['x']" in out
+    assert "mappingproxy" not in out
+
+
+def test_show_says_what_to_do_with_the_result(cli: Cli, compiled: str) -> None:
+    assert "better: the whole interval is above zero" in cli("show", compiled).stdout
+
+
+def test_compile_says_that_its_json_is_a_line_for_each_event(cli: Cli) -> None:
+    assert "JSON lines" in " ".join(cli("compile", "--help").stdout.split())
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -173,3 +175,30 @@ def test_concurrent_compiles_of_one_recipe_have_separate_folders(tmp_path: Path)
     again, lock = open_run(tmp_path, "a name/with [signs]", "0" * 64)
     lock.release()
     assert again == first
+
+
+def test_a_compile_from_python_shows_a_bar_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", shown)
+    lmpipe.compile(recipe(), runs=tmp_path / "shown")
+    assert "train: train, best so far 100.0%" in shown.getvalue()
+    assert "32/32" in shown.getvalue()
+    shown.truncate(0)
+    lmpipe.compile(recipe(), runs=tmp_path / "hidden", progress=False)
+    assert "best so far" not in shown.getvalue()
+
+
+def test_a_stopped_compile_says_how_to_resume(tmp_path: Path) -> None:
+    def interrupts(request: Request) -> str:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return answer(request)
+
+    with pytest.raises(KeyboardInterrupt, match="the same call resumes it"):
+        lmpipe.compile(recipe(student=lmpipe.ScriptedLM(interrupts)), runs=tmp_path, concurrency=1)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from helpers.world import recipe, student
+import io
+from typing import Any
+
+from helpers.world import TwoSteps, recipe, student
+from rich.console import Console
 
 import lmpipe
 from lmpipe.compiling.recipe import prepare
 from lmpipe.lm.spend import Spend
+from lmpipe.report.terminal import plan_json, print_plan
 
 
 def test_the_phases_are_in_their_order() -> None:
@@ -39,3 +44,17 @@ def test_every_phase_counts_its_examples() -> None:
 def test_without_test_examples_the_test_costs_nothing() -> None:
     plan = prepare(recipe(test=None)).plan()
     assert (plan.test.runs, plan.test.worst.calls) == (0, 0)
+
+
+def test_a_dry_run_says_that_a_loop_of_unknown_length_has_no_maximum() -> None:
+    class Loop(TwoSteps):
+        def forward(self, thing: str) -> Any:
+            for word in thing.split():
+                self.describe(thing=word)
+            return super().forward(thing)
+
+    plan = plan_json(prepare(recipe(program=Loop())))
+    assert plan["uncounted"] == ["Loop.describe"]
+    file = io.StringIO()
+    print_plan(Console(file=file, width=200), plan)
+    assert "these are not maximums: Loop.describe is used in a loop" in file.getvalue()

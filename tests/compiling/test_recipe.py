@@ -10,7 +10,7 @@ from helpers.world import recipe, things
 import lmpipe
 from lmpipe.compiling.load_recipe import load_recipe
 from lmpipe.compiling.recipe import prepare
-from lmpipe.errors import DataError, RecipeError
+from lmpipe.errors import ConfigError, DataError, RecipeError
 
 VLLM = {"base_url": "http://127.0.0.1:1/v1"}
 
@@ -138,3 +138,10 @@ def test_the_racing_rules_are_part_of_the_identity() -> None:
         {"risk": 0.1, "block": 5},
         False,
     ]
+
+
+@pytest.mark.parametrize("role", ["student", "teacher", "proposer", "judge", "embedder"])
+def test_the_lm_of_a_role_may_be_a_name(role: str) -> None:
+    assert getattr(recipe(**{role: "openai/m"}), role) == lmpipe.LM("openai/m")
+    with pytest.raises(ConfigError, match="not an LM: 7"):
+        recipe(**{role: 7})

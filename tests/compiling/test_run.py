@@ -114,3 +114,11 @@ def test_the_train_score_counts_in_the_budget(tmp_path: Path) -> None:
     lm = student()
     run = lmpipe.compile(recipe(student=lm, budget=Budget(calls=400)), runs=tmp_path)
     assert len(lm.requests) <= run.account.total.calls <= 400
+
+
+def test_a_run_prints_as_one_line_with_its_scores(run: lmpipe.Run) -> None:
+    shown = repr(run)
+    assert "\n" not in shown
+    assert len(shown) < 300
+    for word in (str(run.path), run.best.name, f"test {run.scores['compiled']:.1%}", "LM calls"):
+        assert word in shown

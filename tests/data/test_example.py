@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,10 +103,58 @@ def test_fields_cannot_be_deleted() -> None:
         del row.question
 
 
-@pytest.mark.parametrize("name", ["inputs", "labels", "values", "to_json", "__class__"])
-def test_a_field_cannot_hide_an_attribute(name: str) -> None:
-    with pytest.raises(DataError, match=f"field '{name}'.*rename"):
-        Example(**{name: 1})
+@pytest.mark.parametrize("name", ["inputs", "labels", "values", "items", "copy", "__class__"])
+def test_a_field_named_like_an_attribute_is_read_as_an_item(name: str) -> None:
+    row = Example(**{name: 1, "question": "q"}).with_inputs(name)
+    assert row[name] == 1
+    assert dict(row.inputs) == {name: 1}
+    assert dict(row.labels) == {"question": "q"}
+    assert copy.deepcopy(row) == row
+
+
+def test_a_row_is_read_like_a_mapping() -> None:
+    row = Example(question="q", answer="a").with_inputs("question")
+    assert list(row.keys()) == ["question", "answer"]
+    assert list(row.items()) == [("question", "q"), ("answer", "a")]
+    assert (row.get("answer"), row.get("other"), row.get("other", 1)) == ("a", None, 1)
+    assert dict(row) == {"question": "q", "answer": "a"}
+
+
+def test_a_copy_of_a_row_has_changed_and_added_fields() -> None:
+    row = Example(question="q", answer="a").with_inputs("question")
+    changed = row.copy(answer="b", hint="h")
+    assert dict(changed) == {"question": "q", "answer": "b", "hint": "h"}
+    assert list(changed.inputs) == ["question"]
+    assert row["answer"] == "a"
+
+
+def test_a_row_without_some_of_its_fields() -> None:
+    row = Example(question="q", context="c", answer="a").with_inputs("question", "context")
+    assert row.without("context") == Example(question="q", answer="a").with_inputs("question")
+    assert Example(a=1, b=2).without("b") == Example(a=1)
+    with pytest.raises(DataError, match=r"without\('contxt'\).*did you mean 'context'"):
+        row.without("contxt")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (np.int64(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.bool_(True), True),
+        (np.array(7), 7),
+        (np.str_("a"), "a"),
+    ],
+)
+def test_numbers_of_numpy_become_plain_numbers(given: Any, kept: Any) -> None:
+    row = Example(value=given)
+    assert (row.value, type(row.value)) == (kept, type(kept))
+    assert row == Example(value=kept)
+
+
+def test_arrays_of_numpy_are_lists_in_json() -> None:
+    row = Example(vector=np.array([[1, 2], [3, 4]]), inside={"n": np.int64(1)})
+    assert row.to_json() == {"vector": [[1, 2], [3, 4]], "inside": {"n": 1}}
 
 
 def test_a_field_may_be_called_self() -> None:

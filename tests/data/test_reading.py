@@ -65,3 +65,21 @@ def test_a_folder_is_rejected(tmp_path: Path) -> None:
 def test_files_have_no_splits(write: Write) -> None:
     with pytest.raises(DataError, match="split='train' is for data sets on the hub"):
         read(write("x.jsonl", '{"question":1}'), split="train")
+
+
+def test_a_row_may_lack_an_optional_input(write: Write) -> None:
+    path = write("x.jsonl", '{"question": "a", "note": "n"}\n{"question": "b"}\n')
+    rows = read(path, inputs=["question", "note"], optional=["note"])
+    assert [dict(row.inputs) for row in rows] == [{"question": "a", "note": "n"}, {"question": "b"}]
+
+
+def test_a_row_that_lacks_an_input_says_how_inputs_become_optional(write: Write) -> None:
+    path = write("x.jsonl", '{"question": "a", "note": "n"}\n{"question": "b"}\n')
+    with pytest.raises(DataError, match=r"x\.jsonl:2: .*no field 'note'.*optional=\['note'\]"):
+        read(path, inputs=["question", "note"])
+
+
+def test_an_input_may_not_be_named_as_a_text(write: Write) -> None:
+    path = write("x.jsonl", '{"question": "a"}')
+    with pytest.raises(DataError, match=r"optional is the text 'note'"):
+        read(path, inputs=["question"], optional="note")

@@ -51,3 +51,15 @@ def test_examples_in_memory_are_copied() -> None:
 def test_an_empty_set_is_rejected() -> None:
     with pytest.raises(DataError, match="train has no rows"):
         load_examples("train", [])
+
+
+def test_a_source_may_have_optional_inputs(write: Write) -> None:
+    path = write("x.jsonl", '{"question": "a"}')
+    (example,) = Source(path, inputs=["question", "note"], optional=["note"]).read()
+    assert dict(example.inputs) == {"question": "a"}
+
+
+def test_plain_dicts_in_place_of_examples_are_refused() -> None:
+    rows: Any = [{"question": "q", "answer": "a"}]
+    with pytest.raises(DataError, match=r"train: row 1 is .*lmpipe\.Example\(\*\*row\)"):
+        load_examples("train", rows)

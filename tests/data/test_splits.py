@@ -9,8 +9,10 @@ from helpers.rows import ROWS, row, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmpipe.data.example import Example
 from lmpipe.data.splits import (
     check_disjoint,
+    check_examples,
     check_not_empty,
     distinct_examples,
     fingerprint,
@@ -115,3 +117,15 @@ def test_fractions_that_sum_to_one_use_every_row_once(count: int, seed: int) -> 
 def test_invalid_splits_are_rejected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         split(rows(10), **{"seed": 0, **options})
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": "q"}, r"train: row 2 is .*Example\(\*\*row\)\.with_inputs"),
+        ("a question", r"train: row 2 is 'a question'.*with_inputs"),
+    ],
+)
+def test_rows_that_are_no_examples_are_refused_with_a_remedy(row: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        check_examples("train", [Example(question="q"), row])

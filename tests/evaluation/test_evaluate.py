@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import csv
 import inspect
+import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +17,19 @@ import pytest
 from helpers.world import things
 
 import lmpipe
-from lmpipe.errors import ConfigError, DataError, LMRequestError, MetricError
+from lmpipe.errors import (
+    CallError,
+    ConfigError,
+    DataError,
+    LMRequestError,
+    MetricError,
+)
 from lmpipe.evaluation.evaluate import RunOptions, run_pairs
 from lmpipe.evaluation.results import Evaluation, Failure, Row
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.request import Reply, Request
 from lmpipe.metrics import Score, exact_match
+from lmpipe.settings import configured_lm
 from lmpipe.state.trace import Trace
 
 PROGRAM = lmpipe.Predict("message -> score: int")
@@ -177,3 +188,91 @@ def test_an_invalid_input_from_another_predictor_is_a_failure_of_the_row() -> No
     lm = lmpipe.ScriptedLM(lambda request: "## colour\nred")
     result = lmpipe.evaluate(Chain(), things(20), any_colour, lm=lm)
     assert result.failures == {"program": sum("sky" in row.thing for row in things(20))}
+
+
+METRIC = exact_match("score")
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (
+            lambda message: 1,
+            r"the program is <function.*instance of a lmpipe\.Module.*@lmpipe\.predict",
+        ),
+        (lmpipe.Module, r"the program is the class Module: give an instance, Module\(\)"),
+        ("answer", "the program is 'answer'"),
+    ],
+)
+def test_what_is_no_program_is_refused_with_a_remedy(program: Any, message: str) -> None:
+    with pytest.raises(CallError, match=message):
+        lmpipe.evaluate(program, examples(), METRIC)
+
+
+def test_plain_dicts_as_data_are_refused_with_a_remedy() -> None:
+    rows: Any = [{"message": "no. 1", "score": 1}]
+    with pytest.raises(DataError, match=r"row 1 is .*lmpipe\.Example\(\*\*row\)\.with_inputs"):
+        lmpipe.evaluate(PROGRAM, rows, METRIC)
+    with pytest.raises(DataError, match=r"row 1 is .*lmpipe\.Example"):
+        lmpipe.evaluate(PROGRAM, iter(rows), METRIC)
+
+
+def test_the_lm_of_an_evaluation_may_be_a_name() -> None:
+    seen: list[str] = []
+
+    class Names(lmpipe.Module):
+        def forward(self, message: str) -> int:
+            seen.append(configured_lm().model)
+            return 1
+
+    lmpipe.evaluate(Names(), examples(1), lambda example, prediction: 1.0, lm="openai/m")
+    assert seen == ["openai/m"]
+    with pytest.raises(ConfigError, match="not an LM: 5"):
+        lmpipe.evaluate(PROGRAM, examples(1), METRIC, lm=5)  # type: ignore[arg-type]
+
+
+def test_an_evaluation_shows_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", shown)
+    lm = lmpipe.ScriptedLM(says_one)
+    lmpipe.evaluate(PROGRAM, examples(), METRIC, lm=lm)
+    assert "evaluating, score so far 33.3%" in shown.getvalue()
+    assert "3/3" in shown.getvalue()
+    shown.truncate(0)
+    lmpipe.evaluate(PROGRAM, examples(), METRIC, lm=lm, progress=False)
+    assert "evaluating" not in shown.getvalue()
+
+
+def test_an_evaluation_prints_as_one_line() -> None:
+    assert repr(evaluated()) == f"<Evaluation {evaluated()}>"
+    assert "\n" not in repr(evaluated())
+
+
+INTERRUPTED = """
+import asyncio, os, signal, lmpipe
+
+class Waits(lmpipe.Module):
+    async def forward(self, message: str) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+
+rows = [lmpipe.Example(message="m", score=1).with_inputs("message")]
+lmpipe.configure(cache=False)
+lmpipe.evaluate(Waits(), rows, lambda example, prediction: 1.0)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal")
+def test_ctrl_c_in_python_ends_with_one_message_and_few_lines(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED)
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    *frames, message = done.stderr.splitlines()
+    assert message.startswith("KeyboardInterrupt: the evaluation was stopped; replies that arrived")
+    assert len(frames) < 12

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from lmpipe.foundation.atomic_files import FolderLock, home_folder, open_atomic, write_file
+from lmpipe.foundation.atomic_files import (
+    FolderLock,
+    home_folder,
+    make_readable,
+    open_atomic,
+    write_file,
+)
 
 
 def test_a_file_is_replaced(tmp_path: Path) -> None:
@@ -59,3 +67,19 @@ def test_the_home_folder_follows_the_environment(
     monkeypatch.delenv("LMPIPE_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert home_folder() == tmp_path / "lmpipe"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+@pytest.mark.parametrize("mask", [0o077, 0o027, 0o002])
+def test_new_files_have_the_permissions_that_the_umask_allows(tmp_path: Path, mask: int) -> None:
+    private = tmp_path / "private"
+    private.touch(mode=0o600)
+    before = os.umask(mask)
+    try:
+        write_file(tmp_path / "new", b"data")
+        make_readable(private)
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "new", private):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "private"}

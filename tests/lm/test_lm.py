@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from typing import Any
+
 import pytest
 
 import lmpipe
 from lmpipe.errors import ConfigError
+from lmpipe.lm.lm import as_lm
 
 
 def test_secrets_in_parameters_and_urls_are_not_in_the_identity_or_repr() -> None:
@@ -73,3 +78,33 @@ def test_invalid_decoding_settings_are_refused(name: str, value: object) -> None
         lmpipe.LM("vllm/m", **{name: value})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=f"{name} must be"):
         lmpipe.LM("vllm/m").with_settings(**{name: value})
+
+
+def test_a_pickled_lm_keeps_its_key_and_settings() -> None:
+    lm = lmpipe.LM(
+        "openai/m", base_url="http://host/v1", api_key="sk-1", top_p=0.5, headers={"a": "b"}
+    )
+    again = pickle.loads(pickle.dumps(lm))
+    assert again == lm
+    assert (again.api_key, dict(again.params), dict(again.headers)) == (
+        "sk-1",
+        {"top_p": 0.5},
+        {"a": "b"},
+    )
+    with pytest.raises(TypeError):
+        again.params["top_p"] = 1
+
+
+def test_copies_of_an_lm_are_the_same_frozen_lm() -> None:
+    lm = lmpipe.LM("openai/m")
+    assert copy.copy(lm) is copy.deepcopy(lm) is lm
+
+
+def test_a_text_is_the_name_of_an_lm_and_nothing_else_is() -> None:
+    assert as_lm("openai/m") == as_lm(lmpipe.LM("openai/m")) == lmpipe.LM("openai/m")
+    assert as_lm(None) is None
+    wrong: Any = ["openai/m"]
+    with pytest.raises(
+        ConfigError, match=r"not an LM: \['openai/m'\]; give lmpipe.LM\(…\) or the name"
+    ):
+        as_lm(wrong)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from collections.abc import Callable
+from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lmpipe.data.example import Example
@@ -186,3 +190,39 @@ def test_a_score_is_json() -> None:
 )
 def test_every_metric_has_a_name(metric: Callable[..., Any], name: str) -> None:
     assert metric_name(metric) == name
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        (np.bool_(True), 1.0),
+        (np.bool_(False), 0.0),
+        (np.float32(0.5), 0.5),
+        (np.int64(1), 1.0),
+        (np.array(0.25), 0.25),
+        (np.array(True), 1.0),
+        (Decimal("0.75"), 0.75),
+    ],
+)
+async def test_scores_of_numpy_and_decimals_are_numbers(given: Any, value: float) -> None:
+    score = await call_metric(lambda example, prediction: given, ROW, None)
+    assert (score.value, type(score.value)) == (value, float)
+    parts = await call_metric(
+        lambda example, prediction: Score(given, parts={"p": given}), ROW, None
+    )
+    assert parts == Score(value, parts={"p": value})
+
+
+@pytest.mark.parametrize(
+    "given", [np.array([0.5]), np.array([0.1, 0.2]), Decimal("NaN"), Decimal("sNaN"), 10**400, "1"]
+)
+async def test_what_is_no_number_from_0_to_1_is_no_score(given: Any) -> None:
+    with pytest.raises(MetricError, match="expected True, False, a number"):
+        await call_metric(lambda example, prediction: given, ROW, None)
+
+
+def test_a_score_can_be_pickled_and_copied() -> None:
+    score = Score(0.5, "half", {"a": 0.5})
+    for again in (pickle.loads(pickle.dumps(score)), copy.deepcopy(score)):
+        assert again == score
+        assert dict(again.parts) == {"a": 0.5}

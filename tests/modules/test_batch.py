@@ -9,7 +9,7 @@ import pytest
 from helpers.echoing import AsyncOne, One, ask, echoing
 
 import lmpipe
-from lmpipe.errors import ConfigError
+from lmpipe.errors import CallError, ConfigError
 
 
 @pytest.mark.parametrize("program", [One("x"), AsyncOne(), ask("x")])
@@ -67,3 +67,16 @@ def test_batch_stops_at_the_first_error() -> None:
     with pytest.raises(ValueError, match="three"):
         program.batch({"n": n} for n in range(6))
     assert sorted(program.cancelled) == [0, 1, 2, 4, 5]
+
+
+def test_batch_takes_examples_and_passes_on_their_inputs() -> None:
+    rows = [lmpipe.Example(question=str(n), answer="gold").with_inputs("question") for n in (1, 2)]
+    with echoing():
+        answers = One("x").batch(rows)
+    assert len(answers) == 2
+
+
+def test_a_batch_of_something_else_says_what_a_row_is() -> None:
+    rows: Any = [{"question": "a"}, "b"]
+    with pytest.raises(CallError, match=r"batch: row 2 is 'b'; give each row as a mapping"):
+        One("x").batch(rows)

@@ -81,3 +81,23 @@ def test_numbers_are_checked_by_the_constructor(kind: Any, options: dict[str, An
 def test_a_misspelled_option_is_refused(kind: Any) -> None:
     with pytest.raises(SignatureError, match=rf"{kind.__name__} has no option 'layuot'.*'layout'"):
         kind(Route, layuot="plain")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("tools", "call the tools in the `forward`"),
+        ("n", r"samples\(n, …\)"),
+        ("stream", r"stream\(…\)"),
+        ("model", "lm=…"),
+        ("response_format", "constrained=True"),
+        ("demos", "compile the program"),
+        ("TOOLS", "call the tools"),
+        ("Temperature", "did you mean 'temperature'"),
+        ("TopK", "small letters"),
+    ],
+)
+def test_options_of_other_tools_are_refused_with_a_remedy(name: str, remedy: str) -> None:
+    options: dict[str, Any] = {name: []}
+    with pytest.raises(SignatureError, match=f"Predict has no option '{name}'.*{remedy}"):
+        Predict(Route, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from typing import Any
 
 import pytest
@@ -156,3 +157,16 @@ def test_a_scope_ends_with_its_block() -> None:
             One()("?")
         One()("?")
     assert len(trace.steps) == 1
+
+
+@pytest.mark.parametrize("name", ["max_call", "maxcalls", "MAX_CALLS"])
+def test_a_misspelled_setting_of_a_module_is_told(name: str) -> None:
+    with pytest.warns(UserWarning, match=f"Loop.{name} has no effect; .*`max_calls`"):
+        type("Loop", (lmpipe.Module,), {name: 3})
+
+
+@pytest.mark.parametrize("name", ["max_calls", "max_hops", "calls", "max_cells"])
+def test_other_attributes_of_a_module_are_not_mistaken_for_a_setting(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        type("Loop", (lmpipe.Module,), {name: 3})

@@ -21,6 +21,7 @@ from lmpipe.errors import (
 )
 from lmpipe.layouts import layout_names
 from lmpipe.lm.call import Call
+from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
@@ -488,3 +489,13 @@ def test_samples_need_a_number_of_1_or_more(n: Any) -> None:
 
 def test_a_predictor_shows_its_signature() -> None:
     assert repr(Predict(Route)) == "Predict(Route(ticket: str) -> (team: Team))"
+
+
+def test_the_lm_of_a_predictor_may_be_a_name() -> None:
+    assert Predict(Route, lm="openai/some-model").lm == LM("openai/some-model")
+
+
+def test_what_is_no_lm_is_refused() -> None:
+    wrong: Any = 5
+    with pytest.raises(ConfigError, match=r"not an LM: 5; give lmpipe.LM"):
+        Predict(Route, lm=wrong)

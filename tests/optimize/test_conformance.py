@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import threading
 from pathlib import Path
@@ -12,13 +13,16 @@ import orjson
 import pytest
 from helpers.optimizers import EVERY
 from helpers.proposing_lm import answer_or_propose, proposing_lm
+from helpers.secrets import HintedSecret, Secret, copying_lm, secret_of, secrets, showing_all
 from helpers.world import NameColour, TwoSteps, recipe, things
 
 import lmpipe
 from lmpipe.compiling.recipe import prepare
 from lmpipe.compiling.run_folder import read_artifact
 from lmpipe.lm.request import Reply, Request
+from lmpipe.metrics import exact_match
 from lmpipe.optimize.by_name import optimizer_names
+from lmpipe.optimize.engine.events import Candidate
 
 EMBEDDED = "knn by embeddings"
 
@@ -205,6 +209,103 @@ def test_a_predictor_may_be_called_many_times_in_a_run(tmp_path: Path, name: str
 
     run = lmpipe.compile(made(name, program=Often()), runs=tmp_path)
     assert run.test is not None
+
+
+def shows_demos(candidate: Candidate) -> bool:
+    states = candidate.state.predictors.values()
+    return any(state.demos or state.retrieval for state in states)
+
+
+@every
+def test_without_labels_and_passed_runs_no_candidate_is_named_after_demonstrations(
+    tmp_path: Path, name: str
+) -> None:
+    def never(example: lmpipe.Example, prediction: object) -> float:
+        return 0.0
+
+    def unlabeled(count: int, **options: int) -> list[lmpipe.Example]:
+        rows = things(count, **options)
+        return [lmpipe.Example(thing=row.thing).with_inputs("thing") for row in rows]
+
+    run = lmpipe.compile(
+        made(
+            name,
+            metric=never,
+            train=unlabeled(20),
+            val=unlabeled(16, seed=1, start=100),
+            test=None,
+        ),
+        runs=tmp_path,
+    )
+    assert not any(map(shows_demos, run.candidates))
+    assert not [c.name for c in run.candidates if re.search(r"[1-9]\d* (nearest )?demo", c.name)]
+
+
+@every
+def test_no_state_is_scored_as_two_candidates(tmp_path: Path, name: str) -> None:
+    run = lmpipe.compile(made(name, program=lmpipe.Predict(NameColour)), runs=tmp_path)
+    complete = [candidate.state.hash for candidate in run.candidates if candidate.complete]
+    assert len(complete) == len(set(complete))
+
+
+def scores_of(run: lmpipe.Run) -> list[float]:
+    """Return the scores of all rollouts, trials and candidates of a run."""
+    return [
+        orjson.loads(row)["score"]
+        for file in run.path.glob("*.jsonl")
+        if file.name in ("traces.jsonl", "scores.jsonl")
+        for row in file.read_text().splitlines()
+    ]
+
+
+def test_an_lm_that_copies_from_its_prompt_knows_what_a_demonstration_shows() -> None:
+    program = HintedSecret()
+    knowing = program.bind(showing_all(program, secrets(3)))
+    with lmpipe.using(lm=copying_lm()):
+        assert knowing(question="item 2?").answer == secret_of(2)
+        assert knowing(question="item 3?").answer == "unknown"
+
+
+@every
+def test_no_run_is_shown_the_answer_to_its_own_question(tmp_path: Path, name: str) -> None:
+    # The first rows are there twice: a double is the same example.
+    train = secrets(16) + secrets(4)
+    run = lmpipe.compile(
+        made(
+            name,
+            program=lmpipe.Predict(Secret),
+            student=copying_lm(),
+            train=train,
+            val=secrets(12, start=100),
+            test=None,
+            metric=exact_match("answer"),
+        ),
+        runs=tmp_path,
+    )
+    assert set(scores_of(run)) == {0.0}
+
+
+@every
+def test_no_step_is_shown_the_answer_by_demonstrations_that_the_user_gave(
+    tmp_path: Path, name: str
+) -> None:
+    program, train, val = HintedSecret(), secrets(12), secrets(12, start=100)
+    # They name no example, and their hints are not those of the runs.
+    knowing = program.bind(showing_all(program, [*train, *val]))
+    run = lmpipe.compile(
+        made(
+            name,
+            program=knowing,
+            teacher_program=knowing,
+            student=copying_lm(),
+            train=train,
+            val=val,
+            test=None,
+            metric=exact_match("answer"),
+        ),
+        runs=tmp_path,
+    )
+    assert set(scores_of(run)) == {0.0}
 
 
 class Stalling(lmpipe.ScriptedLM):

@@ -109,6 +109,56 @@ def test_tried_instructions_are_shown_with_scores_the_best_one_last(tmp_path: Pa
     assert shown[-1].endswith(":\n!")
 
 
+# The share of things that the program is right on, by the instructions of its two steps.
+PAIRS = {("d1", ""): 0.5, ("d2", ""): 0.4, ("d1", "n1"): 0.6, ("d1", "n2"): 0.3, ("d2", "n1"): 0.9}
+
+
+class Pairs(World):
+    """An LM for two steps of which each is only as good as it fits the other."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda asked, sample: f"{asked['step'][0]}{1 + len(self.asked) % 2}")
+
+    def _answer(self, request: Request) -> str:
+        system, question = request.messages[0].content, request.messages[-1].content
+        if '"instruction"' in system:
+            return super()._answer(request)
+        told = next((word for word in ("d1", "d2", "n1", "n2") if system.startswith(word)), "")
+        if "words" in system and "colour" not in system:
+            return f"## words\nsaid {told or 'nothing'}"
+        described = next((word for word in ("d1", "d2") if word in question), "")
+        number = int(question.split("number ")[1].split()[0])
+        kind = next(kind for kind in COLOURS if f"{kind} number" in question)
+        right = number % 10 < 10 * PAIRS.get((described, told), 0.2)
+        wrong = "green" if COLOURS[kind] == "red" else "red"
+        return f"## colour\n{COLOURS[kind] if right else wrong}"
+
+
+def test_instructions_are_scored_again_when_those_of_other_steps_have_changed(
+    tmp_path: Path,
+) -> None:
+    # At first `d1` is better than `d2`; beside `n1`, which comes later, it is worse.
+    world = Pairs()
+    run = compiled(
+        tmp_path,
+        world,
+        program=TwoSteps(),
+        metric=without_feedback,
+        optimizer=lmpipe.COPRO(breadth=2, depth=2),
+        racing=None,
+    )
+    assert [run.state[path].instruction for path in ("describe", "name")] == ["d2", "n1"]
+    assert run.best.score == pytest.approx(0.9)
+    second = [asked for asked in world.asked if asked["step"].startswith("describe")][-1]
+    assert second["tried"].endswith("score 90:\nd2")
+    assert "score 40" not in second["tried"]
+
+
+def test_scores_of_one_step_are_not_measured_again(tmp_path: Path) -> None:
+    run = compiled(tmp_path, World(climbs), metric=without_feedback)
+    assert not any(candidate.name.endswith("again") for candidate in run.candidates)
+
+
 def test_history_limits_the_instructions_that_are_shown(tmp_path: Path) -> None:
     world = World(lambda asked, sample: f"Another way, {len(world.asked)}.")
     compiled(tmp_path, world, optimizer=lmpipe.COPRO(breadth=3, depth=3, history=2))

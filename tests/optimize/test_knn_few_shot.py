@@ -94,7 +94,15 @@ def test_fixed_demonstrations_of_the_start_are_replaced() -> None:
 def test_each_number_of_demonstrations_is_a_candidate() -> None:
     task = search(k=(1, 3, 5))
     ks = [(c.name, c.state["self"].retrieval.k) for c in task.candidates]  # type: ignore[union-attr]
-    assert ks == [("1 nearest demos", 1), ("3 nearest demos", 3), ("5 nearest demos", 5)]
+    assert ks == [("1 nearest demo", 1), ("3 nearest demos", 3), ("5 nearest demos", 5)]
+
+
+def test_numbers_beyond_the_pool_are_one_candidate_named_after_the_pool() -> None:
+    task = search(train=things(3), k=(2, 4, 8))
+    assert [candidate.name for candidate in task.candidates] == [
+        "2 nearest demos",
+        "3 nearest demos",
+    ]
 
 
 @pytest.mark.parametrize("liked", [1, 3, 5])

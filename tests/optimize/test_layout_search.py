@@ -77,6 +77,13 @@ def test_candidate_names_say_what_is_tried() -> None:
     )
 
 
+def test_without_labels_no_candidate_is_named_after_demonstrations() -> None:
+    names = {candidate.name for candidate in search(program=TwoSteps()).candidates}
+    assert names == {
+        f"{layout}{words}" for layout in layout_names() for words in ("", ", constrained")
+    }
+
+
 def test_only_the_given_layouts_race() -> None:
     task = run_optimizer(lmpipe.LayoutSearch(layouts=("json",)))
     assert {candidate.state["self"].layout for candidate in task.candidates} == {"json"}

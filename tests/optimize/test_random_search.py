@@ -1,13 +1,24 @@
-"""RandomSearch: settings out of range are refused."""
+"""RandomSearch: what its candidates show, and how they are named."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from helpers.tasks import run_optimizer
+from helpers.world import TwoSteps
 
 import lmpipe
 from lmpipe.errors import InputError
+from lmpipe.optimize.shared.candidate_names import demos_words
+
+
+def test_candidate_names_say_how_many_demonstrations_each_step_really_shows() -> None:
+    # The data lack the words that `describe` writes, and only rollouts give `name` any.
+    task = run_optimizer(lmpipe.RandomSearch(candidates=6, bootstrapped=3), program=TwoSteps())
+    for candidate in task.candidates:
+        assert candidate.name.endswith(f", {demos_words(candidate.state)}")
+    assert any("for name" in candidate.name for candidate in task.candidates)
 
 
 @pytest.mark.parametrize(

@@ -95,10 +95,24 @@ def test_no_sample_comes_twice_in_a_search() -> None:
     assert samples == {1: 5, 2: 5, 3: 5, 4: 5, 5: 5}
 
 
-def test_a_small_training_set_is_one_mini_batch() -> None:
+@pytest.mark.parametrize("batch", [8, 100])
+def test_new_states_are_run_on_other_examples_than_they_were_learned_from(batch: int) -> None:
+    # A batch larger than half of the training set must not make the two the same.
     recorder = Recorder()
-    search(always(right=False), batch=100, samples=2, watchers=[recorder])
-    assert len(recorder.of("trial")) == 40 * (2 + 1)
+    search(always(right=False), batch=batch, samples=2, watchers=[recorder])
+    things = [row.example.thing for row in recorder.of("trial")]
+    size = min(batch, 20)
+    learned, other = set(things[: 2 * size]), set(things[2 * size :])
+    assert (len(learned), len(other)) == (size, size)
+    assert not learned & other
+
+
+def test_candidate_names_say_what_a_state_learned() -> None:
+    task, _ = search(right_every_second_time)
+    names = [candidate.name for candidate in task.candidates]
+    assert sorted(names) == ["ascent 1: as at the start", "ascent 2: new instruction"] or (
+        sorted(names) == ["ascent 1: new instruction", "ascent 2: as at the start"]
+    )
 
 
 def test_later_steps_build_on_better_states() -> None:

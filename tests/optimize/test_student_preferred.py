@@ -101,9 +101,17 @@ def test_labels_take_turns() -> None:
 def test_one_candidate_for_each_number_of_demonstrations_races() -> None:
     task = search(swayed({}), demos=(1, 2, 5))
     assert [(c.name, len(c.state["self"].demos)) for c in task.candidates] == [
-        ("the 1 demos that help most", 1),
+        ("the demo that helps most", 1),
         ("the 2 demos that help most", 2),
         ("the 5 demos that help most", 5),
+    ]
+
+
+def test_no_more_demonstrations_are_named_than_there_are() -> None:
+    task = search(swayed({}), demos=(2, 8, 16), demos_tried=3)
+    assert [candidate.name for candidate in task.candidates] == [
+        "the 2 demos that help most",
+        "the 3 demos that help most",
     ]
 
 

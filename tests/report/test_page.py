@@ -103,7 +103,7 @@ def test_the_page_shows_the_final_comparison(run: lmpipe.Run) -> None:
 def test_an_uncertain_result_comes_with_advice(tmp_path: Path) -> None:
     flat = lmpipe.ScriptedLM(lambda request: "## colour\nblue")
     run = lmpipe.compile(recipe(student=flat), runs=tmp_path)
-    assert "Not certain: the interval includes zero; keep the better baseline" in page_of(run).html
+    assert "Not certain: the interval includes zero; keep the declared program" in page_of(run).html
 
 
 def test_every_candidate_is_in_table_and_chart(run: lmpipe.Run) -> None:

@@ -113,14 +113,29 @@ def test_retries_are_reported(view: type[JsonLines | PlainLines]) -> None:
 def test_a_line_separates_its_own_runs_from_the_total_of_the_compile() -> None:
     file = io.StringIO()
     view = PlainLines(file)
-    view.progress(Progress("test", "compiled", 6, 6, None, "", Spend(233, 9000, 0, 0, 0)))
-    view.progress(Progress("train", "train", 1, 1, None, "", Spend(234, 9040, 0, 0, 0)))
+    for phase, step, runs, before, after in (
+        ("test", "compiled", 6, Spend(221, 8000, 0, 0, 0), Spend(233, 9000, 0, 0, 0)),
+        ("train", "train", 1, Spend(233, 9000, 0, 0, 0), Spend(234, 9040, 0, 0, 0)),
+    ):
+        view.progress(Progress(phase, step, 0, runs, None, "", before))
+        view.progress(Progress(phase, step, runs, runs, None, "", after))
     spend = "LM calls (0 fresh), {} tokens (0 fresh), $0.00]"
     assert file.getvalue().splitlines() == [
-        "test:",
-        f"  compiled: 6 runs  [total so far: 233 {spend.format('9,000')}",
-        "train:",
-        f"  train: 1 run  [total so far: 234 {spend.format('9,040')}",
+        f"test compiled: 6 runs, 12 LM calls  [total so far: 233 {spend.format('9,000')}",
+        f"train: 1 run, 1 LM call  [total so far: 234 {spend.format('9,040')}",
+    ]
+
+
+def test_plain_lines_tell_how_far_a_long_step_is_every_15_seconds() -> None:
+    file, now = io.StringIO(), [0.0]
+    view = PlainLines(file, clock=lambda: now[0])
+    for row in range(8):
+        now[0] = 6.0 * row
+        view.progress(Progress("search", "race of 3", row, 80, None, "", Spend()))
+    assert file.getvalue().splitlines() == [
+        "search:",
+        "  race of 3: 3 of 80",
+        "  race of 3: 6 of 80",
     ]
 
 

@@ -18,8 +18,9 @@ from lmpipe.lm.request import Reply
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.spend import Account, Spend
 from lmpipe.metrics import exact_match, judge
+from lmpipe.report.records import Test
 from lmpipe.report.terminal import plan_json, print_account, print_evaluation, print_plan
-from lmpipe.report.text import NOTHING, spend_line
+from lmpipe.report.text import NOTHING, spend_line, verdict_line
 from lmpipe.state.usage import Usage
 
 
@@ -101,3 +102,27 @@ def test_the_plan_shows_the_judge_and_an_unknown_price() -> None:
     print_plan(Console(file=file, width=200), plan)
     assert "judge      vllm/judge, at most 2 LM calls for each row" in file.getvalue()
     assert "price unknown" in file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("baseline", "interval", "advice"),
+    [
+        ("as declared", (-0.1, 0.2), "keep the declared program, or test on more examples"),
+        ("constrained", (-0.1, 0.2), "keep the better baseline (constrained), or test on more"),
+        ("as declared", (-0.3, -0.1), "worse: the whole interval is below zero; keep the declared"),
+    ],
+)
+def test_a_result_that_is_not_certainly_better_comes_with_advice(
+    baseline: str, interval: tuple[float, float], advice: str
+) -> None:
+    scores = {"score": 0.5, "interval": (0.4, 0.6), "examples": 40}
+    test = Test.model_validate(
+        {
+            "scores": {baseline: scores, "compiled": scores},
+            "baseline": baseline,
+            "difference": sum(interval) / 2,
+            "interval": interval,
+            "improved": False,
+        }
+    )
+    assert advice in verdict_line(test)

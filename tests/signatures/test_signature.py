@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import json
 import os
 import subprocess
 import sys
@@ -451,3 +452,29 @@ def test_constraints_in_annotations_hold() -> None:
 
 def test_predictions_are_signatures() -> None:
     assert issubclass(Prediction, Signature)
+
+
+class Summary(Signature):
+    """Summarize the passages."""
+
+    passages: list[str] = Input()
+    summary: str = Output()
+    sure: bool = Output()
+
+
+LONG = Summary(passages=["a very long passage"], summary="short", sure=True)
+
+
+@pytest.mark.parametrize("shown", [str(LONG), repr(LONG), LONG.model_dump_json()])
+def test_a_printed_result_has_its_outputs_and_not_its_inputs(shown: str) -> None:
+    assert "short" in shown
+    assert "passage" not in shown
+
+
+def test_a_result_is_a_dict_of_its_outputs_or_of_all_fields() -> None:
+    outputs = {"summary": "short", "sure": True}
+    fields = {"passages": ["a very long passage"], **outputs}
+    assert LONG.to_dict() == LONG.model_dump() == outputs
+    assert LONG.to_dict(inputs=True) == LONG.model_dump(inputs=True) == fields
+    assert json.loads(LONG.model_dump_json(inputs=True)) == fields
+    assert LONG.model_dump(include={"passages"}) == {"passages": ["a very long passage"]}

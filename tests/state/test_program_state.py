@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,14 @@ def test_the_hash_is_the_same_in_every_version() -> None:
     assert program_state(demos=(Demo(inputs={"q": 1}, outputs={"a": True}),)).hash == (
         "9c32ea50c6fc13e39112658e5567930cd49a0be56c44b336d61d6da75ff0fd69"
     )
+
+
+def test_a_demonstration_of_an_unknown_example_is_written_without_one() -> None:
+    known = Demo(inputs={"q": 1}, outputs={"a": True}, example="0123456789abcdef")
+    unknown = Demo(inputs={"q": 1}, outputs={"a": True})
+    assert "example" not in unknown.to_json()
+    assert known.hash != unknown.hash
+    assert Demo.model_validate(known.to_json()) == known
 
 
 def test_the_hash_of_a_retrieval_is_the_same_in_every_version() -> None:
@@ -457,3 +467,21 @@ def test_a_state_with_an_adapter_is_read_back() -> None:
     adapter = AdapterRef.of("self", SHA, "vllm/small")
     state = ProgramState(predictors={"self": BARE.replace(adapter=adapter)})
     assert ProgramState.from_bytes(state.to_bytes()) == state
+
+
+def test_a_state_can_be_pickled_and_copied() -> None:
+    demo = Demo(inputs={"rows": [{"n": 1}]}, outputs={"a": {"b": [1, 2]}})
+    learned = PredictorState(
+        instruction="Do.", demos=(demo,), decoding={"top_p": 0.5}, schema_hash="x"
+    )
+    state = ProgramState(predictors={"self": learned})
+    for again in (pickle.loads(pickle.dumps(state)), copy.deepcopy(state), copy.copy(state)):
+        assert again == state
+        assert again.to_bytes() == state.to_bytes()
+
+
+def test_a_printed_demonstration_shows_plain_values() -> None:
+    demo = Demo(inputs={"rows": [{"n": 1}]}, outputs={"a": {"b": [1, 2]}})
+    assert repr(demo) == (
+        "Demo(inputs={'rows': [{'n': 1}]}, outputs={'a': {'b': [1, 2]}}, source='labeled')"
+    )

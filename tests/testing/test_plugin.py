@@ -115,7 +115,7 @@ def test_without_a_recording_a_test_fails_and_shows_how_to_record(
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
     assert "the cassette cassettes/test_ask/test_one.jsonl does not exist" in text
-    assert "pytest test_ask.py::test_one --lm-record=rewrite" in text
+    assert "pytest test_ask.py::test_one --lm-record=once" in text
     assert server.stats()["requests"] == 0
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import orjson
 import pytest
+from helpers.secrets import Secret, secrets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -103,6 +104,29 @@ def test_the_prompt_equals_that_of_inference_byte_for_byte(
         assert orjson.dumps([turn.to_json() for turn in row.prompt]) == sent
 
     check()
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("kind", ["fixed", "near"])
+def test_no_prompt_of_a_row_shows_the_answer_of_its_own_example(kind: str, known: bool) -> None:
+    shown = tuple(
+        Demo(inputs={"question": row.question}, outputs={"answer": row.answer})
+        for row in secrets(4)
+    )
+    program = lmpipe.Predict(Secret)
+    changes: dict[str, Any] = (
+        {"demos": shown} if kind == "fixed" else {"retrieval": Retrieval(pool=shown, k=4)}
+    )
+    bound = program.bind(program.state().map(**changes))
+    lm = lmpipe.ScriptedLM(lambda request: "## answer\nan answer")
+    evaluation = evaluate(bound, secrets(4), exact_match("answer"), lm=lm)
+    traces = [row.trace for row in evaluation.rows]
+    if not known:  # as those that were read from a file
+        traces = [Trace(trace.steps) for trace in traces]
+    for example, row in zip(secrets(4), training_rows(bound, traces)["self"], strict=True):
+        prompt = "".join(turn.content for turn in row.prompt)
+        assert example.answer not in prompt
+        assert sum(other.answer in prompt for other in secrets(4)) == 3
 
 
 @pytest.mark.parametrize("layout", layout_names())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from lmpipe.cli import cache, doctor, export, report, run, runs, serve_lm, show, version
@@ -17,6 +19,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+@app.callback()
+def _options(
+    version_: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=version.print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
 
 app.command("compile")(compile_.command)
 app.command("eval")(eval_.command)

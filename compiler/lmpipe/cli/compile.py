@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmpipe.cli.failures import ExitCode, fail
-from lmpipe.cli.options import Json, LMOptions, RuntimeOptions, with_option_groups
+from lmpipe.cli.options import JsonLines, LMOptions, RuntimeOptions, with_option_groups
 
 if TYPE_CHECKING:
     from lmpipe.cli.overrides import Overrides
@@ -78,7 +78,7 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its maximum LM calls, then exit.")
     ] = False,
-    json: Json = False,
+    json: JsonLines = False,
     require_improvement: Annotated[
         bool, typer.Option("--require-improvement", help="Exit with 3 if the result is not better.")
     ] = False,
@@ -109,6 +109,7 @@ def command(
             concurrency=runtime.concurrency,
             origin=_origin(*split_target(file)),
             overrides=overrides.to_json(),
+            progress=False,  # the view shows it
         )
     _finish(run, json=json)
     if require_improvement and not (run.test and run.test.improved):
@@ -186,6 +187,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "test": run.test.to_json() if run.test else None,
         "overfitting": run.overfitting.to_json() if run.overfitting else None,
         "racing": {"saved": run.racing.runs, "of": run.racing.of},
+        "proposals": run.proposals.to_json(),
         "improved": bool(run.test and run.test.improved),
         "spend": {**run.account.to_json(), "fresh": run.account.total.fresh_json()},
         "stopped": run.stopped,

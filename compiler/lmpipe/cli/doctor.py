@@ -12,7 +12,7 @@ from lmpipe.cli.options import Json
 if TYPE_CHECKING:
     from lmpipe.cli.checks import CheckResult
 
-_STYLES = {"ok": "green", "missing": "yellow", "broken": "red"}
+_STYLES = {"ok": "green", "missing": "dim", "broken": "red"}
 
 
 def command(json: Json = False) -> None:
@@ -40,10 +40,14 @@ def command(json: Json = False) -> None:
 
 def _print(results: list[CheckResult]) -> None:
     from lmpipe.report.terminal import make_console, say
+    from lmpipe.report.text import NOTHING
 
     console = make_console()
     for result in results:
-        line = f"{result.status:<8}{result.name:<16}{result.found}"
-        say(console, line, style=_STYLES[result.status])
+        # Nothing is wrong if an optional part is not installed.
+        optional = result.status == "missing" and not result.required
+        status = NOTHING if optional else result.status
+        found = f"not installed (optional): {result.found}" if optional else result.found
+        say(console, f"{status:<8}{result.name:<16}{found}", style=_STYLES[result.status])
         for line in result.remedy.splitlines():
             say(console, f"{'':<24}{line.strip()}")

@@ -117,26 +117,18 @@ def _evaluate(
     *,
     quiet: bool,
 ) -> Evaluation:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from lmpipe.evaluation.evaluate import evaluate
-    from lmpipe.report.terminal import make_console
 
-    console = make_console(stderr=True)
-    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn())
-    hidden = quiet or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("", total=len(examples))
-        return evaluate(
-            opened.program,
-            examples,
-            opened.recipe.metric,
-            lm=opened.recipe.student,
-            judge=opened.recipe.judge,
-            concurrency=concurrency,
-            save_to=out,
-            on_row=lambda row: bar.advance(task),
-        )
+    return evaluate(
+        opened.program,
+        examples,
+        opened.recipe.metric,
+        lm=opened.recipe.student,
+        judge=opened.recipe.judge,
+        concurrency=concurrency,
+        save_to=out,
+        progress=not quiet,
+    )
 
 
 def _compare(

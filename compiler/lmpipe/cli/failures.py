@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from enum import IntEnum
 from typing import Any
 
@@ -26,7 +27,7 @@ class ExitCode(IntEnum):
 
 
 class CommandGroup(TyperGroup):
-    """Turns the errors of commands into a message on standard error and an exit code.
+    """Turns errors and warnings of commands into messages on standard error, and exit codes.
 
     `LMPIPE_DEBUG=1` shows their traceback instead.
     """
@@ -36,7 +37,9 @@ class CommandGroup(TyperGroup):
         if os.environ.get("LMPIPE_DEBUG") == "1":
             return super().invoke(ctx)
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
         except LmpipeError as error:
             code = exit_code(error)
             hint = RESUME if ctx.invoked_subcommand == "compile" else ""
@@ -48,6 +51,11 @@ class CommandGroup(TyperGroup):
             raise
         except OSError as error:
             fail(str(error), ExitCode.FAILED)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning without the line of the library that gives it."""
+    typer.echo(f"warning: {message}", err=True)
 
 
 def exit_code(error: LmpipeError) -> ExitCode:

@@ -87,6 +87,14 @@ CacheFolder = Annotated[
 ApiKeyEnv = Annotated[
     str | None, typer.Option(metavar="VAR", help="Environment variable with the API key.")
 ]
+JsonLines = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print JSON lines for machines: an event each as it happens, last `done` with the "
+        "result.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

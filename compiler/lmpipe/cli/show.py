@@ -54,7 +54,7 @@ def command(where: TargetOptions) -> None:
 
 def _show_scores(console: Console, manifest: Manifest) -> None:
     from lmpipe.report.terminal import say
-    from lmpipe.report.text import difference_line, percent, standing_line
+    from lmpipe.report.text import difference_line, percent, standing_line, verdict_line
     from lmpipe.report.view import compiled_last
 
     say(
@@ -83,6 +83,7 @@ def _show_scores(console: Console, manifest: Manifest) -> None:
         )
         say(console, f"test: {scores}")
         say(console, difference_line(test))
+        say(console, verdict_line(test))
     if manifest.overfitting:
         say(console, manifest.overfitting.sentence, style="yellow")
 
@@ -114,8 +115,7 @@ def _show(
         if line := weights_line(learned.adapter, learned.lm, trainings.get(path)):
             say(console, f"  weights      {line}")
         if learned.decoding:
-            settings = ", ".join(f"{key}={value}" for key, value in learned.decoding.items())
-            say(console, f"  decoding     {settings}")
+            say(console, f"  decoding     {_values(learned.decoding)}")
         say(console, "  instruction")
         for line in learned.instruction.splitlines() or [""]:
             say(console, f"    {line}")
@@ -152,8 +152,9 @@ def _list_demos(console: Console, demos: Sequence[Demo], described: Mapping[str,
 
 def _values(values: Mapping[str, Any]) -> str:
     from lmpipe.foundation.shorten import one_line
+    from lmpipe.state.program_state import to_plain
 
-    return ", ".join(f"{name}={one_line(value, 80)}" for name, value in values.items())
+    return ", ".join(f"{name}={one_line(to_plain(value), 80)}" for name, value in values.items())
 
 
 def _show_prompt(console: Console, program: Module, path: str, learned: PredictorState) -> None:

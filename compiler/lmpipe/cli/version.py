@@ -5,6 +5,13 @@ from __future__ import annotations
 import typer
 
 
+def print_version(wanted: bool) -> None:
+    """Print the version and exit, if the option was given."""
+    if wanted:
+        command()
+        raise typer.Exit
+
+
 def command() -> None:
     """Print the version."""
     import platform

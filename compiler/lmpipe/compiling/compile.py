@@ -12,14 +12,17 @@ from typing import Any
 from lmpipe.compiling.final_test import run_test, score_on_train
 from lmpipe.compiling.load_recipe import load_recipe
 from lmpipe.compiling.plan import baselines
+from lmpipe.compiling.progress_watcher import ProgressWatcher
 from lmpipe.compiling.provisioning import provision
 from lmpipe.compiling.recipe import PreparedRecipe, Recipe, prepare
 from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_racing
 from lmpipe.compiling.run_folder import Artifact, RunWriter, open_run, read_artifact
 from lmpipe.compiling.run_weights import adapters_of, attach_weights, copy_weights
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
+from lmpipe.evaluation.all_raised import check_not_all_raised
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.progress_bar import progress_bar
 from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Ledger
@@ -39,6 +42,7 @@ async def acompile(
     concurrency: int = 64,
     origin: str = "",
     overrides: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
 ) -> Run:
     """Compile a program: search for the state that scores best, and test it once.
 
@@ -51,6 +55,8 @@ async def acompile(
         concurrency: the number of examples in flight; it does not change the result.
         origin: the file of the recipe, for the manifest.
         overrides: the changes to the recipe of that file, as JSON, for the manifest.
+        progress: whether to show progress: a bar on a terminal or in a notebook, elsewhere a line
+            every 15 seconds. By default only where there is a terminal or a notebook.
 
     Raises:
         InputError: if an argument or a part of the recipe is not valid.
@@ -61,9 +67,10 @@ async def acompile(
     prepared = prepare(recipe)
     folder, lock = open_run(Path(runs), prepared.name, prepared.hash)
     writer = RunWriter(folder, lock, _first_manifest(prepared, origin, overrides or {}))
-    watching = Watchers([writer, *watchers])
     try:
-        with using(embedder=prepared.lms.embedder):
+        with using(embedder=prepared.lms.embedder), progress_bar(progress) as report:
+            shown = () if progress is False else (ProgressWatcher(report),)
+            watching = Watchers([writer, *watchers, *shown])
             async with provision(prepared, watching.note) as trainings:
                 run = await _search(prepared, writer, watching, trainings, concurrency)
     except asyncio.CancelledError:
@@ -79,7 +86,10 @@ async def acompile(
 
 
 # The same for callers without a running event loop.
-compile = blocking(acompile)
+compile = blocking(
+    acompile,
+    interrupted="the compile was stopped; the same call resumes it and repeats no paid call",
+)
 
 
 async def _search(
@@ -118,6 +128,7 @@ async def _search(
             test=test,
             validation_estimate=corrected_score(task.candidates, task.best, recipe.seed),
             racing=saved_by_racing(task.candidates),
+            proposals=task.proposals,
             account=ledger.account,
             stopped=stopped,
             seconds=time.monotonic() - started,
@@ -151,6 +162,8 @@ async def _optimize(task: Task, prepared: PreparedRecipe) -> str:
     try:
         task.progress.phase = "baselines"
         await task.race(list(baselines(task.program.state()).items()))
+        tried = [row for candidate in task.candidates for row in candidate.evaluation.rows]
+        check_not_all_raised("the program as declared", tried)
         task.progress.phase = prepared.optimizer.name
         # An LM that needs constrained outputs needs them in the search too.
         result = await prepared.optimizer.optimize(task.starting_from(task.best.state))

@@ -65,8 +65,8 @@ async def score_on_train(
 ) -> tuple[Evaluation | None, str]:
     """Score the result on training examples; return the score, or why it is missing.
 
-    Examples in its fixed demonstrations are left out, because their answers are in the prompt. A
-    retrieval never shows an example to itself.
+    Examples in its fixed demonstrations are left out: their runs are not shown those, and so would
+    not tell how good the whole prompt is.
     """
     state, most = task.best.state, prepared.recipe.train_check
     drawn = task.rng("train check").sample(prepared.train, len(prepared.train))

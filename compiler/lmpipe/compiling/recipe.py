@@ -16,10 +16,11 @@ from lmpipe.errors import DataError, RecipeError
 from lmpipe.evaluation.evaluate import check_inputs
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_fields
-from lmpipe.lm.lm import LM
+from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.price_list import price_of
 from lmpipe.metrics import AnyMetric, metric_calls, metric_fingerprint, metric_name
-from lmpipe.modules.module import Module, first_member
+from lmpipe.modules.binding import uncounted_uses
+from lmpipe.modules.module import Module, Predictor, first_member
 from lmpipe.optimize.by_name import optimizer_named
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.optimizer import Optimizer, Sizes
@@ -81,6 +82,7 @@ class Recipe:
             model that its server serves.
 
     Raises:
+        ConfigError: if an LM is neither an LM nor a name.
         RecipeError: if a number is out of range.
     """
 
@@ -112,6 +114,8 @@ class Recipe:
         sizes = ("train_size", "val_size", "test_size")
         check_fields(self, "seed", "train_check", minimum=0, integer=True, error=RecipeError)
         check_fields(self, *sizes, minimum=1, integer=True, optional=True, error=RecipeError)
+        for role in ("student", "teacher", "proposer", "judge", "embedder"):
+            object.__setattr__(self, role, as_lm(getattr(self, role)))
         if not isinstance(self.racing, Racing | None):
             raise RecipeError(
                 f"Recipe(racing={self.racing!r:.80}): racing must be lmpipe.Racing(…) or None"
@@ -205,6 +209,7 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
             f"{type(recipe.program).__name__} has no predictors: assign them in __init__, as in "
             "self.answer = lmpipe.Predict(…)"
         )
+    _check_uses(recipe)
     if not callable(recipe.metric):
         raise RecipeError(f"the metric {recipe.metric!r:.100} is not callable")
     optimizer = recipe.optimizer
@@ -228,6 +233,20 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
         _check_prices(recipe, lms)
     identity = _identity(recipe, optimizer, lms, {"train": train, "val": val, "test": test})
     return PreparedRecipe(recipe, optimizer, lms, tuple(train), tuple(val), tuple(test), identity)
+
+
+def _check_uses(recipe: Recipe) -> None:
+    """Refuse a limit on spend for a program whose maximum of LM calls is not known."""
+    budget = recipe.budget
+    if all(limit is None for limit in (budget.calls, budget.tokens, budget.usd)):
+        return
+    if uncounted := uncounted_uses(recipe.program, Predictor):
+        name = type(first_member(recipe.program)).__name__
+        raise RecipeError(
+            f"the budget ({budget}) relies on the maximum of LM calls of one run, but "
+            f"{', '.join(uncounted)} is used in a loop whose length is not known: set "
+            f"`max_calls = …` on the class {name}, retries included"
+        )
 
 
 def _check_prices(recipe: Recipe, lms: LMRoles) -> None:

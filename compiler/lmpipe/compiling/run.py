@@ -9,10 +9,12 @@ from typing import Any
 
 from lmpipe.evaluation.overfitting import Overfitting, find_overfitting
 from lmpipe.evaluation.results import Evaluation
+from lmpipe.foundation.plural import plural
 from lmpipe.foundation.statistics import Interval, out_of_bag_estimate
 from lmpipe.lm.spend import Account, Spend
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.events import Candidate
+from lmpipe.optimize.engine.proposer import Proposals
 from lmpipe.state.program_state import ProgramState
 
 
@@ -72,6 +74,7 @@ class Run:
         validation_estimate: the winner's validation score, corrected for being the best of many;
             see `statistics.out_of_bag_estimate`. None if the winner did not meet all examples.
         racing: the program runs that racing saved.
+        proposals: what became of the questions to the proposer.
         account: the spend, by role, predictor and LM.
         stopped: why the compile ended early; empty if it did not.
         seconds: wall time.
@@ -86,10 +89,19 @@ class Run:
     test: TestResult | None
     validation_estimate: float | None
     racing: Saved
+    proposals: Proposals
     account: Account
     stopped: str
     seconds: float
     path: Path
+
+    def __repr__(self) -> str:
+        tested = self.test.evaluations["compiled"].score if self.test else None
+        test = "not tested" if tested is None else f"test {tested:.1%}"
+        return (
+            f"<Run {self.path}: {self.best.name}, validation {self.best.score:.1%}, {test}, "
+            f"{plural(self.account.total.calls, 'LM call')}>"
+        )
 
     @property
     def spend(self) -> dict[str, Spend]:
@@ -132,6 +144,7 @@ class Run:
             "test": self.test.to_json() if self.test else None,
             "overfitting": overfitting.to_json() if overfitting else None,
             "racing": {"saved": self.racing.runs, "of": self.racing.of},
+            "proposals": self.proposals.to_json(),
             "spend": self.account.to_json(),
             "stopped": self.stopped,
             "seconds": self.seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
@@ -16,15 +16,14 @@ from lmpipe.foundation.canonical_json import canonical_json, digest
 class Example:
     """A frozen row of named values, some of which are the inputs of a program.
 
-    Fields are read as attributes (`row.answer`) or items (`row["answer"]`). The row cannot change,
-    but mutable objects in it are not copied. Two rows are equal if their values have the same
-    canonical JSON and the same fields are inputs.
+    Fields are read as items (`row["answer"]`) or attributes (`row.answer`); a field with the name
+    of an attribute of this class, such as `labels` or `items`, only as an item. The row cannot
+    change, but mutable objects in it are not copied. Two rows are equal if their values have the
+    same canonical JSON and the same fields are inputs.
 
     Args:
         values: JSON values, or values that pydantic can serialize: models, dates, enums, sets.
-
-    Raises:
-        DataError: if a field has the name of an attribute of this class.
+            Numbers of numpy become plain numbers.
     """
 
     __slots__ = ("_fingerprint", "_input_names", "_values")
@@ -34,14 +33,8 @@ class Example:
     _fingerprint: str | None
 
     def __init__(self, /, **values: Any) -> None:
-        taken = [name for name in values if hasattr(Example, name)]
-        if taken:
-            raise DataError(
-                f"a row cannot have a field {taken[0]!r}: Example has an attribute of that name; "
-                "rename the field, for example with read_examples(…, "
-                f"rename={{{taken[0]!r}: {'gold_' + taken[0].strip('_')!r}}})"
-            )
-        self._set(MappingProxyType(values), None)
+        plain = {name: plain_number(value) for name, value in values.items()}
+        self._set(MappingProxyType(plain), None)
 
     def _set(self, values: Mapping[str, Any], input_names: tuple[str, ...] | None) -> None:
         object.__setattr__(self, "_values", values)
@@ -85,6 +78,35 @@ class Example:
         """
         names = self._declared_inputs()
         return MappingProxyType({k: v for k, v in self._values.items() if k not in names})
+
+    def keys(self) -> KeysView[str]:
+        """Return the names of the fields in the order of the row."""
+        return self._values.keys()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return the fields in the order of the row."""
+        return self._values.items()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a field, or the default if the row lacks it."""
+        return self._values.get(name, default)
+
+    def copy(self, /, **changes: Any) -> Example:
+        """Return a row with some fields changed or added; an added field is not an input."""
+        return _rebuild({**self._values, **changes}, self._input_names)
+
+    def without(self, *names: str) -> Example:
+        """Return a row without some fields.
+
+        Raises:
+            DataError: if the row lacks one of the fields.
+        """
+        for name in names:
+            if name not in self._values:
+                raise DataError(f"without({name!r}): {missing_field(name, self._values)}")
+        kept = {name: value for name, value in self._values.items() if name not in names}
+        inputs = self._input_names
+        return _rebuild(kept, inputs and tuple(name for name in inputs if name not in names))
 
     def fingerprint(self) -> str:
         """Hash the values and the names of the inputs: 64 hexadecimal digits.
@@ -179,6 +201,16 @@ def _rebuild(values: dict[str, Any], input_names: tuple[str, ...] | None) -> Exa
     return row if input_names is None else row.with_inputs(*input_names)
 
 
+def is_array(value: object) -> bool:
+    """Whether a value is an array or a number of numpy, of which this imports nothing."""
+    return type(value).__module__ == "numpy" and hasattr(value, "tolist")
+
+
+def plain_number(value: Any) -> Any:
+    """Convert a number of numpy to one of Python; any other value stays."""
+    return value.tolist() if is_array(value) and value.shape == () else value
+
+
 def missing_field(name: str, names: Iterable[str]) -> str:
     """Write the message for a missing field: its nearest match, and the fields that exist."""
     names = list(names)
@@ -210,6 +242,8 @@ def jsonable(value: Any) -> Any:
         raise DataError(f"expected a JSON value, got the class {value.__name__}")
     if isinstance(value, Example):
         return value.to_json()
+    if is_array(value):
+        return jsonable(value.tolist())
     if hasattr(value, "model_dump"):
         return jsonable(value.model_dump())
     if dataclasses.is_dataclass(value):

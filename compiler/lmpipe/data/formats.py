@@ -21,6 +21,7 @@ from lmpipe.foundation.shorten import short_repr
 
 PlacedRow = tuple[str, dict[str, Any]]
 
+_MAX_CELL = 2**31 - 1  # characters; the largest limit that all platforms take
 _MAX_SHOWN = 80  # characters of a value in a message
 
 
@@ -61,6 +62,8 @@ def read_json(path: Path) -> Iterator[PlacedRow]:
 
 def read_csv(path: Path, *, delimiter: str = ",") -> Iterator[PlacedRow]:
     """Read delimited text whose first row names the fields; all values are strings."""
+    # By default, Python refuses longer values than 131,072 characters.
+    csv.field_size_limit(max(_MAX_CELL, csv.field_size_limit()))
     reader = csv.reader(_read_lines(path), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     last = 0

@@ -25,6 +25,7 @@ def read_examples(
     split: str | None = None,
     rename: Mapping[str, str] | None = None,
     required: Sequence[str] = (),
+    optional: Sequence[str] = (),
 ) -> list[Example]:
     """Read examples from a file or from a data set on the hub.
 
@@ -37,12 +38,14 @@ def read_examples(
         split: the split of a data set on the hub.
         rename: old field name → new field name, applied first.
         required: further fields that every row must have, such as those that the metric reads.
+        optional: the inputs that rows may lack: the program's default is used for them.
 
     Raises:
         DataError: if an argument, the file, a line or a row is not valid.
         ConfigError: if the source needs a package that is not installed.
     """
-    for name, value in (("inputs", inputs), ("required", required)):
+    lists = (("inputs", inputs), ("required", required), ("optional", optional))
+    for name, value in lists:
         if isinstance(value, str):
             raise DataError(f"{name} is the text {value!r}; give a list: {name}=[{value!r}]")
     check_number(
@@ -51,7 +54,8 @@ def read_examples(
     examples = []
     for place, row in islice(_read_rows(source, split), limit):
         try:
-            examples.append(_to_example(row, inputs, required, rename or {}))
+            example = _to_example(row, required, rename or {})
+            examples.append(with_present_inputs(example, inputs, optional))
         except DataError as error:
             raise DataError(f"{place}: {error}") from error
     check_not_empty(str(source), examples)
@@ -78,9 +82,20 @@ def _read_rows(source: str | Path, split: str | None) -> Iterator[PlacedRow]:
     return read_hub(str(source), split)
 
 
-def _to_example(
-    row: dict[str, Any], inputs: Sequence[str], required: Sequence[str], rename: Mapping[str, str]
+def with_present_inputs(
+    example: Example, inputs: Sequence[str], optional: Sequence[str]
 ) -> Example:
+    """Return the example with its inputs, except optional ones that it lacks."""
+    for name in inputs:
+        if name not in example and name not in optional:
+            raise DataError(
+                f"{missing_field(name, example)}; if the program has a default for it, add "
+                f"optional=[{name!r}]"
+            )
+    return example.with_inputs(*[name for name in inputs if name in example])
+
+
+def _to_example(row: dict[str, Any], required: Sequence[str], rename: Mapping[str, str]) -> Example:
     for old, new in rename.items():
         if old not in row:
             raise DataError(f"rename {old!r} to {new!r}: {missing_field(old, row)}")
@@ -89,7 +104,7 @@ def _to_example(
     if clash is not None:
         raise DataError(f"rename to {clash!r}: the row already has a field of that name")
     named = {rename.get(name, name): value for name, value in row.items()}
-    for name in (*inputs, *required):
+    for name in required:
         if name not in named:
             raise DataError(missing_field(name, named))
-    return Example(**named).with_inputs(*inputs)
+    return Example(**named)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lmpipe.data.example import Example
-from lmpipe.data.reading import read_examples
-from lmpipe.data.splits import check_not_empty
+from lmpipe.data.reading import read_examples, with_present_inputs
+from lmpipe.data.splits import check_examples, check_not_empty
 from lmpipe.errors import DataError
 
 
@@ -24,6 +24,7 @@ class Source:
         required: further fields that every row must have, such as those that the metric reads.
         rename: old field name → new field name.
         convert: maps the fields of a row as it was read to the fields of the example.
+        optional: the inputs that rows may lack: the program's default is used for them.
     """
 
     source: str | Path
@@ -32,6 +33,7 @@ class Source:
     required: Sequence[str] = ()
     rename: Mapping[str, str] | None = None
     convert: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    optional: Sequence[str] = ()
 
     def read(self) -> list[Example]:
         """Read the examples.
@@ -45,6 +47,7 @@ class Source:
             split=self.split,
             required=self.required,
             rename=self.rename,
+            optional=self.optional,
         )
         if self.convert is None:
             return examples
@@ -56,7 +59,7 @@ class Source:
         if not isinstance(row, dict):
             raise DataError(f"{place}: expected a dict of fields, got {type(row).__name__}")
         try:
-            return Example(**row).with_inputs(*self.inputs)
+            return with_present_inputs(Example(**row), self.inputs, self.optional)
         except DataError as error:
             raise DataError(f"{place}: {error}") from error
 
@@ -68,8 +71,9 @@ def load_examples(name: str, data: Data) -> list[Example]:
     """Read a set of examples, or copy one that is in memory; `name` is for error messages.
 
     Raises:
-        DataError: if it cannot be read or is empty.
+        DataError: if it cannot be read, is empty, or has other rows than examples.
     """
     examples = data.read() if isinstance(data, Source) else list(data)
     check_not_empty(name, examples)
+    check_examples(name, examples)
     return examples

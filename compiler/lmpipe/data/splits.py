@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, islice, pairwise
 
 from lmpipe.data.example import Example
+from lmpipe.data.identity import inputs_digest
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_number, check_numbers
@@ -87,6 +88,21 @@ def distinct_examples(examples: Sequence[Example]) -> list[Example]:
     return [examples[index] for index in _first_indices(examples).values()]
 
 
+def check_examples(name: str, examples: Iterable[object]) -> None:
+    """Check that all rows that a user gave are examples; `name` is for error messages.
+
+    Raises:
+        DataError: if one is not; says how to make one.
+    """
+    for number, row in enumerate(examples, start=1):
+        if isinstance(row, Example):
+            continue
+        remedy = "give lmpipe.Example(question=…, answer=…).with_inputs('question')"
+        if isinstance(row, Mapping):
+            remedy = "make it an example: lmpipe.Example(**row).with_inputs('…') with its inputs"
+        raise DataError(f"{name}: row {number} is {short_repr(row, 100)}; {remedy}")
+
+
 def check_not_empty(name: str, examples: Sequence[Example]) -> None:
     """Raise DataError if there are no examples; `name` says which."""
     if not examples:
@@ -118,5 +134,6 @@ def _first_indices(examples: Sequence[Example]) -> dict[str, int]:
     indices: dict[str, int] = {}
     for index, example in enumerate(examples):
         values = example.to_json()
-        indices.setdefault(digest({name: values[name] for name in example.inputs}), index)
+        inputs = {name: values[name] for name in example.inputs}
+        indices.setdefault(inputs_digest(inputs), index)
     return indices

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from lmpipe.data.example import Example
-from lmpipe.data.splits import check_not_empty
+from lmpipe.data.splits import check_examples, check_not_empty
 from lmpipe.errors import CallError, DataError, LMRequestError, MetricError
+from lmpipe.evaluation.all_raised import source_line
 from lmpipe.evaluation.results import Evaluation, Row, Totals
 from lmpipe.evaluation.score_row import Scorer, score_row
 from lmpipe.evaluation.stored_rows import RowWriter
+from lmpipe.evaluation.use_watch import UseWatch
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.progress_bar import Report, progress_bar
 from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency.loop import blocking
-from lmpipe.lm.lm import LM
+from lmpipe.lm.lm import LM, as_lm
 from lmpipe.metrics import AnyMetric, bind_metric
-from lmpipe.modules.module import Module, Predictor, first_member
+from lmpipe.modules.module import Module, Predictor, check_program, first_member
 from lmpipe.settings import current_settings, using
 
 DEFAULT_CONCURRENCY = 64
@@ -77,12 +80,13 @@ async def aevaluate(
     data: Iterable[Example],
     metric: AnyMetric,
     *,
-    lm: LM | None = None,
-    judge: LM | None = None,
+    lm: LM | str | None = None,
+    judge: LM | str | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
     on_row: Callable[[Row], None] | None = None,
     save_to: str | Path | None = None,
     row_timeout: float | None = None,
+    progress: bool | None = None,
 ) -> Evaluation:
     """Score a program on data.
 
@@ -90,8 +94,9 @@ async def aevaluate(
         program: the program.
         data: examples with inputs and labels; a generator is read as rows are needed.
         metric: scores a prediction.
-        lm: the program's LM, in place of the configured one.
-        judge: the LM of a metric that calls one; by default the configured LM, never `lm`.
+        lm: the program's LM or its name, in place of the configured one.
+        judge: the LM of a metric that calls one, or its name; by default the configured LM, never
+            `lm`.
         concurrency: the maximum number of examples in flight, 1 or more.
         on_row: called with each row when it ends.
         save_to: a `.jsonl` or `.csv` file to which the rows are written as they end, in the data's
@@ -99,44 +104,92 @@ async def aevaluate(
             The file gets its name when it is complete; until then it is `<name>.jsonl.part`.
         row_timeout: the maximum time that the program may take for one example, in seconds. A
             slower run is cancelled and is a failure of kind `deadline`.
+        progress: whether to show progress: a bar on a terminal or in a notebook, elsewhere a line
+            every 15 seconds. By default only where there is a terminal or a notebook.
 
     Raises:
-        ConfigError: if `concurrency` or `row_timeout` is out of range.
-        DataError: if the data are empty or do not match the program's inputs, or the rows cannot
-            be written.
+        CallError: if the program is not a module.
+        ConfigError: if `concurrency` or `row_timeout` is out of range, or an LM is neither an LM
+            nor a name.
+        DataError: if the data are empty, are not examples or do not match the program's inputs, or
+            the rows cannot be written.
         MetricError: if the metric returns an invalid score, or raises on every row.
         LMError: if the LM is still unavailable after all retries.
     """
     check_number("evaluate", "concurrency", concurrency, minimum=1, integer=True)
     check_number("evaluate", "row_timeout", row_timeout, above=0, optional=True)
+    check_program(program)
+    lm, judge = as_lm(lm), as_lm(judge)
     first, examples = _peek(data)
     check_inputs(program, first)
     bound = program.bind(program.state())
     settings = current_settings()
-    options = RunOptions(
-        concurrency=concurrency,
-        on_row=on_row,
-        judge=judge or (settings.lm if lm is not None else None),
-        row_timeout=row_timeout,
-        save_to=None if save_to is None else Path(save_to),
-    )
-    with using(lm=lm or settings.lm, runtime=settings.runtime):
+    watch = UseWatch(bound, _warn)
+    with (
+        using(lm=lm or settings.lm, runtime=settings.runtime),
+        progress_bar(progress) as report,
+    ):
+        shown = _ScoreSoFar(report, len(data) if isinstance(data, Sequence) else None)
+
+        def row_ended(row: Row) -> None:
+            shown.add(row)
+            watch.see(row)
+            if on_row is not None:
+                on_row(row)
+
+        options = RunOptions(
+            concurrency=concurrency,
+            on_row=row_ended,
+            judge=judge or (settings.lm if lm is not None else None),
+            row_timeout=row_timeout,
+            save_to=None if save_to is None else Path(save_to),
+        )
         return await run_pairs(((bound, example) for example in examples), metric, options)
 
 
+class _ScoreSoFar:
+    """Reports the mean score of the rows that ended; `total` is None for a generator's rows."""
+
+    def __init__(self, report: Report, total: int | None) -> None:
+        self._report, self._total = report, total
+        self._ended, self._sum = 0, 0.0
+        report("evaluating", 0, total)
+
+    def add(self, row: Row) -> None:
+        """Report a row that ended."""
+        self._ended += 1
+        self._sum += row.score.value
+        text = f"evaluating, score so far {self._sum / self._ended:.1%}"
+        self._report(text, self._ended, self._total)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
+
+
 # The same for callers without a running event loop.
-evaluate = blocking(aevaluate)
+evaluate = blocking(
+    aevaluate, interrupted="the evaluation was stopped; replies that arrived are in the cache"
+)
 
 
 def _peek(data: Iterable[Example]) -> tuple[Example, Iterable[Example]]:
     """Return the first row, and an iterable of all rows."""
     if isinstance(data, Sequence):
         check_not_empty("data", data)
+        check_examples("data", data)
         return data[0], data
     rows = iter(data)
     start = list(islice(rows, 1))
     check_not_empty("data", start)
-    return start[0], chain(start, rows)
+    check_examples("data", start)
+    return start[0], chain(start, _checked(rows))
+
+
+def _checked(rows: Iterable[Example]) -> Iterator[Example]:
+    for row in rows:
+        check_examples("data", [row])
+        yield row
 
 
 async def run_pairs(
@@ -251,18 +304,12 @@ def _check_not_all_failed(totals: Totals) -> None:
     if set(failed) == {"metric"}:
         raise MetricError(
             f"the metric raised on {all_rows}; on the first: {first.message}"
-            f"{_source_line(first.raw)}"
+            f"{source_line(first.raw)}"
         )
     if totals.bad_calls == rows:
         raise CallError(f"on {all_rows}: {first.message}")
     if set(failed) == {"request"}:
         raise LMRequestError(f"the LM refused {all_rows}: {first.message}")
-
-
-def _source_line(traceback: str) -> str:
-    """Return ` at FILE:LINE` for the end of a traceback, or the empty string."""
-    found = re.findall(r'File "(.+)", line (\d+)', traceback)
-    return f" at {found[-1][0]}:{found[-1][1]}" if found else ""
 
 
 def check_inputs(program: Module, example: Example) -> None:

@@ -211,6 +211,9 @@ class Evaluation:
         check_rows_file(Path(path))
         write_rows(Path(path), self.rows)
 
+    def __repr__(self) -> str:
+        return f"<Evaluation {self}>"
+
     def __str__(self) -> str:
         failures = ", ".join(f"{count} {kind}" for kind, count in self.failures.items())
         return (

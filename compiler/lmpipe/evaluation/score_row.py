@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lmpipe.data.example import Example
+from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import CallError, InputError, LMError, LMRequestError, OutputError
 from lmpipe.evaluation.results import Failure, Row
 from lmpipe.foundation.time_limits import within
@@ -47,6 +48,7 @@ class Scorer:
             role="judge",
             calls=calls,
             max_calls=self.max_calls,
+            example=None,
         )
         with surrounding:
             if self.lm is None:
@@ -77,7 +79,9 @@ async def score_row(
         InputError: if an argument is wrong for all rows, not just this one.
     """
     started = time.perf_counter()
-    prediction, trace, failure, score = None, Trace(), None, Score(0.0)
+    # The prompts of the run leave out demonstrations that hold this example's answer.
+    trace = Trace(example=ExampleIdentity.of(example))
+    prediction, failure, score = None, None, Score(0.0)
     try:
         running = run_traced(program, example.inputs, trace, calls=calls, **overrides)
         prediction = await within(

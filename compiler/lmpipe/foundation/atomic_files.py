@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,17 +33,31 @@ def write_file(path: Path, data: bytes) -> None:
 @contextmanager
 def open_atomic(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that replaces `path` when the block ends without an error."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = _temporary(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def make_readable(path: Path) -> None:
+    """Give a file that a library made private the permissions of any new file of the user."""
+    temporary = _temporary(path)
+    temporary.touch(exist_ok=False)
+    try:
+        path.chmod(stat.S_IMODE(temporary.stat().st_mode))
+    finally:
+        temporary.unlink()
+
+
+def _temporary(path: Path) -> Path:
+    """Name a file beside another; `tempfile` would make it readable by its owner only."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 def lock_file(file: IO[bytes]) -> bool:

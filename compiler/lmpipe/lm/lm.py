@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args, overload
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.canonical_json import canonical_json
@@ -23,6 +23,9 @@ Structured = Literal["auto", "vllm", "openai", "llamacpp", "none"]
 # Every field of an `LM` is in one of these; the cache key contains only the first.
 IN_KEY = ("model", "base_url", "temperature", "max_tokens", "structured", "params", "adapter")
 NOT_IN_KEY = ("replicas", "api_key", "headers", "tls", "context", "price", "timeout", "limits")
+
+# The fields that are read-only mappings, which cannot be pickled.
+_READ_ONLY = ("headers", "params")
 
 _ON_SERVERS = ("vllm", "openai", "scripted")
 
@@ -190,6 +193,22 @@ class LM:
     def __hash__(self) -> int:
         return hash((self.model, self.base_url, self.temperature, self.max_tokens))
 
+    def __copy__(self) -> Self:  # a frozen value may be shared
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state to pickle, with the key: worker processes of the user need it."""
+        state = self.__dict__ | {name: dict(getattr(self, name)) for name in _READ_ONLY}
+        state.pop("_identity_json", None)
+        return state
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        frozen = {name: MappingProxyType(state[name]) for name in _READ_ONLY}
+        self.__dict__.update({**state, **frozen})
+
     @property
     def provider(self) -> str:
         """The part of the model before the first slash: `local`, `vllm`, `openai`, …"""
@@ -292,6 +311,26 @@ class LM:
         for name, value in values.items():
             object.__setattr__(copy, name, value)
         return copy
+
+
+@overload
+def as_lm(given: LM | str) -> LM: ...
+@overload
+def as_lm(given: LM | str | None) -> LM | None: ...
+def as_lm(given: LM | str | None) -> LM | None:
+    """Return an LM, which may be given by its name; None stays.
+
+    Raises:
+        ConfigError: if it is anything else.
+    """
+    if isinstance(given, str):
+        return LM(given)
+    if given is not None and not isinstance(given, LM):
+        raise ConfigError(
+            f"not an LM: {given!r:.100}; give lmpipe.LM(…) or the name of a model, such as "
+            '"openai/gpt-4o-mini"'
+        )
+    return given
 
 
 def _check_decoding(temperature: float, max_tokens: int) -> None:

@@ -138,6 +138,12 @@ class Runtime:
         """Return a runtime with another limit and the same store, retries and servers."""
         return self._copy(max_in_flight, self.servers)
 
+    def with_store(self, store: ReplyStore | None) -> Runtime:
+        """Return a runtime with another store and the same limits, retries and servers."""
+        runtime = self._copy(self.max_in_flight, self.servers)
+        runtime.store = store
+        return runtime
+
     def with_servers(self, servers: Servers | None) -> Runtime:
         """Return a runtime with other servers and the same store, limits and retries."""
         return self._copy(self.max_in_flight, servers)

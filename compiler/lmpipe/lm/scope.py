@@ -9,6 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmpipe.data.identity import ExampleIdentity
     from lmpipe.lm.call import Call
     from lmpipe.lm.lm import LM
     from lmpipe.state.trace import Trace
@@ -65,6 +66,7 @@ class Scope:
     calls: list[Call] | None = None  # the list to which LM calls are added
     max_calls: int | None = None  # in this run
     listener: Listener | None = None
+    example: ExampleIdentity | None = None  # that the program runs on; its answer is never shown
     started: Iterator[int] = field(default_factory=count)  # counts LM calls; last, see `scope`
 
 

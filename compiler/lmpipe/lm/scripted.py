@@ -50,6 +50,10 @@ class ScriptedLM(LM):
     vectors: Callable[[str], Sequence[float]]
     requests: list[Request]
 
+    def __getstate__(self) -> dict[str, Any]:
+        # In another process, no request has reached it yet.
+        return {**super().__getstate__(), "requests": []}
+
     def identity(self) -> dict[str, Any]:
         script = self.script
         replies = [] if callable(script) else list(script)

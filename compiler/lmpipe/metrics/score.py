@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from numbers import Real
 from types import MappingProxyType
@@ -38,6 +39,9 @@ class Score:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", MappingProxyType(dict(self.parts)))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a read-only mapping cannot be pickled
+        return Score, (self.value, self.feedback, dict(self.parts))
 
     def to_json(self) -> dict[str, Any]:
         return {"value": self.value, "feedback": self.feedback, "parts": dict(self.parts)}
@@ -211,20 +215,34 @@ def to_score(result: Any, *, name: str, example: Example) -> Score:
     if isinstance(result, bool):
         return _RIGHT if result else _WRONG
     score = result if isinstance(result, Score) else Score(result)
-    value = score.value
-    if not isinstance(value, Real):
+    number = _as_float(score.value)
+    if number is None:
         raise _invalid(name, result, example, "return one of these on every code path")
-    number = float(value)
     if not math.isfinite(number):
         raise _invalid(name, result, example, "guard against division by zero")
     if not -_SLACK <= number <= 1 + _SLACK:
         raise _invalid(name, result, example, "divide by its maximum value")
-    if not all(isinstance(p, Real) and math.isfinite(float(p)) for p in score.parts.values()):
+    parts = {part: _as_float(value) for part, value in score.parts.items()}
+    finite = {
+        part: value for part, value in parts.items() if value is not None and math.isfinite(value)
+    }
+    if len(finite) < len(parts):
         raise _invalid(name, dict(score.parts), example, "parts must be finite numbers")
     if not isinstance(score.feedback, str):
         raise _invalid(name, score.feedback, example, "feedback must be text")
-    parts = {part: float(number) for part, number in score.parts.items()}
-    return Score(min(max(number, 0.0), 1.0), score.feedback, parts)
+    return Score(min(max(number, 0.0), 1.0), score.feedback, finite)
+
+
+def _as_float(value: Any) -> float | None:
+    """Convert a number to a float, also a decimal and a scalar of an array library; else None."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    if not isinstance(value, Real | Decimal):
+        return None
+    try:
+        return float(value)
+    except (OverflowError, ValueError):  # too large, or a signaling nan
+        return math.nan
 
 
 def _invalid(name: str, result: object, example: Example, remedy: str) -> MetricError:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+from lmpipe.data.example import Example
+from lmpipe.errors import CallError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
 
 T = TypeVar("T")
 
+Row: TypeAlias = Mapping[str, Any] | Example
+
 
 def run_batch(
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[Row],
     concurrency: int,
     *,
     run: Callable[..., Coroutine[Any, Any, Any]],
@@ -23,13 +27,13 @@ def run_batch(
     """Run a program on many rows of inputs; see `Module.batch`.
 
     Args:
-        rows: inputs by name, one mapping per run.
+        rows: inputs by name, one mapping or example per run.
         concurrency: the maximum number of runs in flight.
         run: runs the program on the inputs of one row.
         blocking: the same for a program that blocks its thread; used in place of `run`.
     """
     check_number("batch", "concurrency", concurrency, minimum=1, integer=True)
-    inputs = list(rows)
+    inputs = [_inputs(number, row) for number, row in enumerate(rows, start=1)]
     results: list[Any] = [None] * len(inputs)
     queue = deque(enumerate(inputs))
 
@@ -57,6 +61,17 @@ def run_batch(
         return loop.run_sync(run_all())
     except ExceptionGroup as group:
         raise group.exceptions[0] from group
+
+
+def _inputs(number: int, row: object) -> Mapping[str, Any]:
+    if isinstance(row, Example):
+        return row.inputs
+    if isinstance(row, Mapping):
+        return row
+    raise CallError(
+        f"batch: row {number} is {row!r:.100}; give each row as a mapping of its inputs by name, "
+        "or as an Example with inputs"
+    )
 
 
 def _drain(queue: deque[T]) -> Iterator[T]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from math import isfinite
 from typing import Any, TypeVar
 
 from lmpipe.errors import ArtifactError
+from lmpipe.modules.uses import uses_by_forward
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import ProgramState
 
@@ -102,8 +104,72 @@ def count_calls(value: Any, seen: set[int] | None = None, *, embeddings: bool = 
 
 
 def count_parts(value: Any, seen: set[int], *, embeddings: bool) -> int:
-    """Count the parts of a module or a container; see `count_calls`."""
-    return sum(count_calls(item, seen, embeddings=embeddings) for _, item in _parts(value))
+    """Count the parts of a module or a container; see `count_calls`.
+
+    A part counts as often as its module's `forward` uses it, at least once; if that is up to the
+    data, once.
+    """
+    return sum(
+        times * count_calls(item, seen, embeddings=embeddings)
+        for item, times in used_parts(value).values()
+    )
+
+
+def used_parts(value: Any) -> dict[str, tuple[Any, int]]:
+    """List what a module or a container holds, and how often one run uses it at most.
+
+    The keys are the labels that each part adds to a path.
+    """
+    uses = uses_by_forward(value) if isinstance(value, Node) else {}
+    found = {}
+    for label, item in _parts(value):
+        times = uses.get(label.removeprefix("."), 1)
+        found[label] = item, max(1, int(times)) if isfinite(times) else 1
+    return found
+
+
+def uncounted_uses(root: Any, leaf: type[Node]) -> list[str]:
+    """Name the parts that a program uses in loops whose length is up to the data.
+
+    Modules that declare `max_calls` are left out, and so is what leaves do inside.
+    """
+    found: list[str] = []
+    for _, node, _ in _walk_used(root, leaf, "", 1, set()):
+        if isinstance(node, leaf):
+            continue
+        uses = uses_by_forward(node)
+        parts = _attributes(node)
+        unknown = [name for name, times in uses.items() if not isfinite(times)]
+        held = [name for name in unknown if next(walk(parts.get(name), Node), None)]
+        found += [f"{type(node).__name__}.{name}" for name in held]
+    return found
+
+
+def walk_used(root: Any, leaf: type[L]) -> Iterator[tuple[str, L, int]]:
+    """Find leaves like `walk`, and how often one run uses each of them at most.
+
+    Those inside of modules that declare `max_calls` are left out: that counts all their calls.
+    """
+    for path, node, times in _walk_used(root, leaf, "", 1, set()):
+        if isinstance(node, leaf):
+            yield path, node, times
+
+
+def _walk_used(
+    value: Any, leaf: type[Any], path: str, times: int, seen: set[int]
+) -> Iterator[tuple[str, Node, int]]:
+    """Find the nodes of a program down to its leaves, and how often one run uses each."""
+    if not isinstance(value, _WITH_PARTS) or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, Node):
+        if getattr(value, "max_calls", None) is not None:
+            return
+        yield path, value, times
+        if isinstance(value, leaf):
+            return
+    for label, (item, each) in used_parts(value).items():
+        yield from _walk_used(item, leaf, (path + label).removeprefix("."), times * each, seen)
 
 
 def _parts(value: Any) -> Iterable[tuple[str, Any]]:

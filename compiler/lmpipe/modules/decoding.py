@@ -16,6 +16,29 @@ from lmpipe.state.program_state import AdapterRef, PredictorState
 # The temperature of further samples of an LM that decodes greedily: equal samples teach nothing.
 SAMPLE_TEMPERATURE = 0.7
 
+# Options of other tools and parameters of servers that a predictor does not pass on, and what to
+# use instead.
+_INSTEAD = {
+    "tools": "call the tools in the `forward` of a module",
+    "tool_choice": "call the tools in the `forward` of a module",
+    "functions": "call the functions in the `forward` of a module",
+    "function_call": "call the functions in the `forward` of a module",
+    "n": "call its method `samples(n, …)`",
+    "num_samples": "call its method `samples(n, …)`",
+    "stream": "call its method `stream(…)`",
+    "model": "write lm=…",
+    "messages": "write instruction=…; layouts write the messages",
+    "prompt": "write instruction=…; layouts write the messages",
+    "system": "write instruction=…; layouts write the messages",
+    "system_prompt": "write instruction=…; layouts write the messages",
+    "response_format": "declare the types of the outputs, and write constrained=True",
+    "response_model": "declare the types of the outputs in the signature",
+    "demos": "compile the program, or bind a state that has demonstrations",
+    "examples": "compile the program, or bind a state that has demonstrations",
+    "name": "a predictor has the name of the attribute that holds it",
+    "callbacks": "read the trace of a run, or call `stream`",
+}
+
 _OPTIONS = ("instruction", "layout", "constrained", "lm", "retries", "temperature", "max_tokens")
 
 
@@ -75,16 +98,24 @@ class Decoding:
 def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
     """Check the decoding settings that a predictor's constructor takes.
 
-    Any name may be a parameter of some server, except a misspelled option of the constructor.
+    Any name may be a parameter of some server, except a misspelled option of the constructor and
+    those that would change what a predictor sends or reads. No server has names with capitals.
 
     Raises:
-        SignatureError: if a name is almost that of an option.
+        SignatureError: if a name is almost that of an option, or cannot be a decoding setting.
         ConfigError: if a number is out of range.
     """
     for name in decoding:
-        near = difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.75)
+        if remedy := _INSTEAD.get(name.lower()):
+            raise SignatureError(f"{owner} has no option {name!r}: {remedy}")
+        near = difflib.get_close_matches(name.lower(), _OPTIONS, n=1, cutoff=0.75)
         if near and name not in _OPTIONS:
             raise SignatureError(f"{owner} has no option {name!r}; did you mean {near[0]!r}?")
+        if name != name.lower():
+            raise SignatureError(
+                f"{owner} has no option {name!r}, and decoding settings are written in small "
+                "letters"
+            )
     if "temperature" in decoding:
         check_number(owner, "temperature", decoding["temperature"], minimum=0)
     if "max_tokens" in decoding:

@@ -7,14 +7,16 @@ They share a file because they refer to each other: a module consists of predict
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
-from lmpipe.errors import ConfigError
+from lmpipe.errors import CallError, ConfigError, InputError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.scope import scope
-from lmpipe.modules.batch import run_batch
+from lmpipe.modules.batch import Row, run_batch
 from lmpipe.modules.binding import Node, check_fits, count_calls, count_parts, rebuild, walk
 from lmpipe.modules.voting import reduce_outcomes, reducer_named, run_members
 from lmpipe.signatures.signature_spec import SignatureSpec
@@ -52,12 +54,22 @@ class Module(Node):
 
     Attributes:
         max_calls: the maximum number of LM calls of one run. Set it on the class of a program
-            that calls a predictor more than once; the default is one call per predictor plus
-            its retries. Budgets and `--dry-run` rely on it, so a compile stops at a run that
-            makes more. Do not count requests to an embedder.
+            that uses a predictor in a loop whose length depends on the data; the default is
+            read from `forward`: the uses of each predictor, with their retries. Budgets and
+            `--dry-run` rely on it, so a compile with a budget stops at a run that makes more.
+            Do not count requests to an embedder.
     """
 
     max_calls: int | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in vars(cls):
+            if name != "max_calls" and get_close_matches(name.lower(), ["max_calls"], cutoff=0.9):
+                warnings.warn(
+                    f"{cls.__name__}.{name} has no effect; the setting of a module is `max_calls`",
+                    stacklevel=2,
+                )
 
     @overload
     def __call__(self: HasAsyncForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -97,22 +109,23 @@ class Module(Node):
     @overload
     def batch(
         self: HasAsyncForward[..., R],
-        rows: Iterable[Mapping[str, Any]],
+        rows: Iterable[Row],
         *,
         concurrency: int = 64,
     ) -> list[R]: ...
     @overload
     def batch(
-        self: HasForward[..., R], rows: Iterable[Mapping[str, Any]], *, concurrency: int = 64
+        self: HasForward[..., R], rows: Iterable[Row], *, concurrency: int = 64
     ) -> list[R]: ...
-    def batch(self: Any, rows: Iterable[Mapping[str, Any]], *, concurrency: int = 64) -> list[Any]:
+    def batch(self: Any, rows: Iterable[Row], *, concurrency: int = 64) -> list[Any]:
         """Run the program on many rows of inputs at once; results have the rows' order.
 
         Args:
-            rows: inputs by name, one mapping per run.
+            rows: inputs by name, one mapping per run; of an `Example`, its inputs.
             concurrency: the maximum number of runs in flight.
 
         Raises:
+            CallError: if a row is neither a mapping nor an `Example`.
             ConfigError: if the concurrency is not a whole number of 1 or more.
             Exception: the first error that a row raised; the other rows are cancelled.
         """
@@ -151,6 +164,7 @@ class Module(Node):
     def bind(self, state: ProgramState) -> Self:
         """Make a cheap copy that runs with a learned state; this program does not change.
 
+        Parts without predictors, such as a helper module with an index, are shared with the copy.
         If the state is an ensemble's, the result is an `Ensemble` of such copies. It is called
         like this program, and its other attributes are those of the first copy, so that type
         checkers may take it for one.
@@ -183,6 +197,12 @@ class Module(Node):
             for path, predictor in predictors.items()
         }
         return rebuild(self, bound)
+
+    def __copy__(self) -> Self:
+        # Whatever a subclass does for pickling, a copy shares all that the program holds.
+        result = object.__new__(type(self))
+        vars(result).update(vars(self))
+        return result
 
     def calls_per_run(self) -> int:
         """Count the maximum number of LM calls of one run, requests to an embedder included."""
@@ -324,6 +344,24 @@ class Ensemble(Module, Generic[P, R_co]):
         return sum(count_calls(item, set(seen), embeddings=embeddings) for item in distinct)
 
 
+def check_program(value: object, error: type[InputError] = CallError) -> None:
+    """Check that a user gave a program.
+
+    Raises:
+        InputError: if it is anything else, such as a plain function or a class.
+    """
+    if isinstance(value, Module):
+        return
+    if isinstance(value, type) and issubclass(value, Module):
+        raise error(
+            f"the program is the class {value.__name__}: give an instance, {value.__name__}()"
+        )
+    raise error(
+        f"the program is {value!r:.100}: give an instance of a lmpipe.Module; put plain code into "
+        "the `forward` of one, or let an LM answer a typed function with @lmpipe.predict"
+    )
+
+
 def first_member(program: Module) -> Module:
     """Return the first member of an ensemble, or any other program itself.
 
@@ -335,8 +373,11 @@ def first_member(program: Module) -> Module:
 async def run_traced(
     program: Module, inputs: Mapping[str, Any], trace: Trace, **overrides: Any
 ) -> Any:
-    """Run a program once into a trace; `overrides` are fields of `lm.scope.Scope`."""
-    with scope(trace=trace, **overrides):
+    """Run a program once, on the trace's example if it has one, and record its steps in the trace.
+
+    `overrides` are fields of `lm.scope.Scope`.
+    """
+    with scope(trace=trace, example=trace.example, **overrides):
         return await program._acall(**inputs)
 
 

@@ -20,7 +20,7 @@ from lmpipe.foundation.checks import check_number
 from lmpipe.layouts import LayoutError, correction_turns, layout_named, render_demo
 from lmpipe.layouts.layout import Reading
 from lmpipe.lm.concurrency import loop
-from lmpipe.lm.lm import LM
+from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.message import Message
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope, current_scope
@@ -39,6 +39,10 @@ from lmpipe.state.trace import Step
 if TYPE_CHECKING:
     from lmpipe.modules.stream import FieldReader
 
+# What a predictor keeps of its state, and of its signature, so as not to make it for every call.
+_OF_THE_STATE = ("_prompt", "_decoding")
+_MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_pools")
+
 _Conversation = Generator[Request, Reply, Any]
 
 # A signature class is a callable from its inputs to itself. The defaults are for a signature
@@ -55,13 +59,14 @@ class Predict(Predictor, Generic[P, R_co]):
         instruction: replaces the signature's docstring.
         layout: the prompt layout: `chat`, `plain` or `json`.
         constrained: constrain the reply to the outputs' types while decoding, if the server can.
-        lm: the LM of this predictor; replaces the run's LM.
+        lm: the LM of this predictor, or its name; replaces the run's LM.
         retries: how often the LM is asked to correct a reply that cannot be read, 0 or more.
         decoding: decoding settings that replace the LM's, such as `temperature=0.7`.
 
     Raises:
         SignatureError: if the signature is declared wrongly, or an option is misspelled.
-        ConfigError: if the layout is unknown or a number is out of range.
+        ConfigError: if the layout is unknown, a number is out of range, or the LM is neither an
+            LM nor a name.
     """
 
     def __init__(
@@ -71,14 +76,14 @@ class Predict(Predictor, Generic[P, R_co]):
         instruction: str | None = None,
         layout: str = "chat",
         constrained: bool = False,
-        lm: LM | None = None,
+        lm: LM | str | None = None,
         retries: int = 1,
         **decoding: Any,
     ) -> None:
         owner = type(self).__name__
         self.signature = self._prepare(_as_class(signature))
         self.path = self.signature.__name__
-        self.lm = lm
+        self.lm = as_lm(lm)
         self.retries = retries
         self._spec = spec_of(self.signature)
         self._pools = Pools(self._spec)  # shared by the copies that other states are bound to
@@ -100,6 +105,15 @@ class Predict(Predictor, Generic[P, R_co]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._spec})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: all but what can be made again."""
+        return {name: item for name, item in vars(self).items() if name not in _MADE_AGAIN}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self._spec = spec_of(self.signature)
+        self._pools = Pools(self._spec)
+
     @property
     def spec(self) -> SignatureSpec:
         return self._spec
@@ -114,7 +128,7 @@ class Predict(Predictor, Generic[P, R_co]):
     def with_state(self, state: PredictorState, path: str) -> Predict[P, R_co]:
         result = copy.copy(self)
         result.path, result._state = path, state
-        for cached in ("_prompt", "_decoding"):
+        for cached in _OF_THE_STATE:
             vars(result).pop(cached, None)
         return result
 
@@ -182,12 +196,13 @@ class Predict(Predictor, Generic[P, R_co]):
         """
         prompt, checked = self._prompt, self._spec.check_inputs(inputs)
         vector = self._embedded(checked) if prompt.embeds else None
-        return prompt.messages(prompt.dump_inputs(checked), vector)
+        example = current_scope().example
+        return prompt.opening(prompt.dump_inputs(checked), vector, example).messages
 
     def conversation(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         embeds = self._prompt.embeds
         vector = self._embedded(self._spec.check_inputs(dict(inputs))) if embeds else None
-        return self._prompt.messages(inputs, vector)
+        return self._prompt.opening(inputs, vector, current_scope().example).messages
 
     def reply(self, outputs: Mapping[str, Any]) -> str:
         prompt = self._prompt
@@ -274,11 +289,12 @@ class Predict(Predictor, Generic[P, R_co]):
         scope, prompt = current_scope(), self._prompt
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
         shown = prompt.dump_inputs(inputs)
-        messages = prompt.messages(shown, vector)
+        opening = prompt.opening(shown, vector, scope.example)
+        messages = opening.messages
         replies: list[Reply] = []
         for attempt in range(self.retries + 1):
             _check_calls(scope, self.path)
-            reply = yield Request(lm, messages, prompt.constraint, sample, prompt.prefix)
+            reply = yield Request(lm, messages, prompt.constraint, sample, opening.prefix)
             replies.append(reply)
             try:
                 reading = prompt.layout.read(self._spec, reply.text)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import CallError
 from lmpipe.layouts import Layout, layout_named, render_prefix
 from lmpipe.lm.cache_key import Prefix
@@ -13,8 +15,17 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.retrieval import Neighbours, Pools, inputs_text
+from lmpipe.modules.withheld import Withheld
 from lmpipe.signatures.signature_spec import SignatureSpec
-from lmpipe.state.program_state import PredictorState
+from lmpipe.state.program_state import Demo, PredictorState
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a conversation begins: all turns up to the question, of which `prefix` has the first."""
+
+    prefix: Prefix
+    messages: tuple[Message, ...]
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,8 @@ class Prompt:
     """What is the same for every call with one state, rendered once.
 
     Args:
-        prefix: the turns that every call starts with: system turn and fixed demonstrations.
+        demos: the fixed demonstrations.
+        prefix: the turns that calls start with: system turn and fixed demonstrations.
         constraint: the constraint on replies, or None.
         neighbours: chooses the demonstrations of each call, or None.
         embeds: whether they are chosen by an embedding of the call's inputs.
@@ -30,6 +42,7 @@ class Prompt:
 
     spec: SignatureSpec
     layout: Layout
+    demos: tuple[Demo, ...]
     prefix: Prefix
     constraint: Constraint | None
     neighbours: Neighbours | None = None
@@ -43,14 +56,14 @@ class Prompt:
         constraint = layout.constraint(spec) if state.constrained else None
         chosen = pools.neighbours(state.retrieval, layout) if state.retrieval else None
         embeds = chosen is not None and chosen.vectors is not None
-        return Prompt(spec, layout, prefix, constraint, chosen, embeds)
+        return Prompt(spec, layout, state.demos, prefix, constraint, chosen, embeds)
 
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Convert checked inputs to JSON values by name."""
         return {field.name: field.dump(inputs[field.name]) for field in self.spec.inputs}
 
     def embedding(self, path: str, inputs: Mapping[str, Any], configured: LM | None) -> Embedding:
-        """Make the request for the vector of checked inputs that `messages` needs.
+        """Make the request for the vector of checked inputs that `opening` needs.
 
         Raises:
             CallError: if an input is not valid Unicode text.
@@ -61,19 +74,43 @@ class Prompt:
         text = self._checked(inputs_text(self.spec, self.dump_inputs(inputs)))
         return Embedding.of(path, self.neighbours.vectors, text, configured)
 
-    def messages(self, shown: Mapping[str, Any], vector: str | None = None) -> tuple[Message, ...]:
+    def opening(
+        self,
+        shown: Mapping[str, Any],
+        vector: str | None = None,
+        example: ExampleIdentity | None = None,
+    ) -> Opening:
         """Render the messages that a call starts with.
 
-        The inputs are shown as `dump_inputs` returns them; the vector is their embedding, if
-        demonstrations are chosen by it.
+        Args:
+            shown: the inputs, as `dump_inputs` returns them.
+            vector: their embedding, if demonstrations are chosen by it.
+            example: the example that the program runs on; demonstrations that hold its answer
+                are left out.
         """
-        turns = self.prefix.messages
+        prefix = self.prefix
+        if example is not None and self.demos:
+            prefix = self._prefix_without(self._withheld.places(shown, example))
+        turns = prefix.messages
         if self.neighbours is not None:
-            turns = (*turns, *self.neighbours.turns(shown, vector))
+            turns = (*turns, *self.neighbours.turns(shown, vector, example))
         text = self.layout.user(self.spec, shown)
         if len(turns) == 1:
             text += self.layout.reminder(self.spec)
-        return (*turns, Message("user", self._checked(text)))
+        return Opening(prefix, (*turns, Message("user", self._checked(text))))
+
+    @cached_property
+    def _withheld(self) -> Withheld:
+        return Withheld(self.spec, self.demos)
+
+    def _prefix_without(self, places: Sequence[int]) -> Prefix:
+        """Return the prefix without the fixed demonstrations at some places."""
+        if not places:
+            return self.prefix
+        # One turn of the system, then two for each demonstration.
+        system, *turns = self.prefix.messages
+        kept = [turn for number, turn in enumerate(turns) if number // 2 not in places]
+        return Prefix((system, *kept))
 
     def _checked(self, text: str) -> str:
         try:

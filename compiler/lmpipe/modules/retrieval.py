@@ -15,16 +15,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-import pydantic
-
 from lmpipe.data.example import Example, jsonable
+from lmpipe.data.identity import ExampleIdentity
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.vectors import decode_bytes
 from lmpipe.layouts import Layout, render_demo
 from lmpipe.layouts.parse_values import spell
 from lmpipe.lm.message import Message
-from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
-from lmpipe.state.program_state import Demo, Retrieval, Vectors, to_plain
+from lmpipe.modules.withheld import Withheld, as_called
+from lmpipe.signatures.signature_spec import SignatureSpec
+from lmpipe.state.program_state import Demo, Retrieval, Vectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,8 +66,8 @@ class Pools:
 class Neighbours:
     """Finds the demonstrations that are nearest to a call's inputs; built once per state.
 
-    A demonstration whose inputs equal the call's is never shown: an example must not find its
-    own answer in the pool, or scores on the pool's own rows would be too high.
+    A demonstration that holds the call's answer, as `Withheld` finds it, is never shown: an
+    example must not find itself in the pool, or scores on the pool's own rows would be too high.
 
     Queries do not change it: the same inputs give the same demonstrations, from any thread and in
     any order of calls.
@@ -89,29 +89,42 @@ class Neighbours:
         self._labels = _labels(spec, retrieval.pool) if retrieval.balanced else None
         self._turns: dict[int, tuple[Message, Message]] = {}
 
-    def nearest(self, inputs: Mapping[str, Any], vector: str | None = None) -> tuple[Demo, ...]:
+    def nearest(
+        self,
+        inputs: Mapping[str, Any],
+        vector: str | None = None,
+        example: ExampleIdentity | None = None,
+    ) -> tuple[Demo, ...]:
         """Find the nearest demonstrations, in the order in which they are shown: nearest last.
 
         Demonstrations that are equally near are ranked in the pool's order. Inputs without a word
         in common with the pool are equally far from all of it. The inputs are JSON values with
-        defaults filled in; the vector is the embedding of their text, if the pool has vectors.
+        defaults filled in; the vector is the embedding of their text, if the pool has vectors; the
+        example is the one that the program runs on, if any.
         """
-        return tuple([self._pool.demos[place] for place in self._nearest(inputs, vector)])
+        return tuple([self._pool.demos[place] for place in self._nearest(inputs, vector, example)])
 
-    def turns(self, inputs: Mapping[str, Any], vector: str | None = None) -> tuple[Message, ...]:
+    def turns(
+        self,
+        inputs: Mapping[str, Any],
+        vector: str | None = None,
+        example: ExampleIdentity | None = None,
+    ) -> tuple[Message, ...]:
         """Render what `nearest` finds as earlier turns of the conversation."""
         turns: list[Message] = []
-        for place in self._nearest(inputs, vector):
+        for place in self._nearest(inputs, vector, example):
             if place not in self._turns:
                 demo = self._pool.demos[place]
                 self._turns[place] = render_demo(self._layout, self._spec, demo)
             turns += self._turns[place]
         return tuple(turns)
 
-    def _nearest(self, inputs: Mapping[str, Any], vector: str | None) -> list[int]:
+    def _nearest(
+        self, inputs: Mapping[str, Any], vector: str | None, example: ExampleIdentity | None
+    ) -> list[int]:
         if self._labels is None:
-            return self._pool.ranked(inputs, vector, self._k)[::-1]
-        ranked = self._pool.ranked(inputs, vector, len(self._labels))
+            return self._pool.ranked(inputs, vector, example, self._k)[::-1]
+        ranked = self._pool.ranked(inputs, vector, example, len(self._labels))
         return _balanced(ranked, self._k, self._labels)[::-1]
 
 
@@ -122,19 +135,25 @@ class _Pool:
         self, spec: SignatureSpec, demos: tuple[Demo, ...], vectors: Vectors | None
     ) -> None:
         self.demos, self._spec = demos, spec
-        inputs = [_as_called(spec, demo) for demo in demos]
-        self._places = _places(map(_key, inputs))
+        self._withheld = Withheld(spec, demos)
+        inputs = self._withheld.inputs
         # A pool with vectors needs no index of words.
         self._embedded = None if vectors is None else _VectorIndex(vectors)
         self._index = _Index([] if vectors else [_words(spec, values) for values in inputs])
 
-    def ranked(self, inputs: Mapping[str, Any], vector: str | None, count: int) -> list[int]:
-        """The positions of the nearest `count` demonstrations with other inputs, nearest first."""
-        equal = self._places.get(_key(inputs), ())
+    def ranked(
+        self,
+        inputs: Mapping[str, Any],
+        vector: str | None,
+        example: ExampleIdentity | None,
+        count: int,
+    ) -> list[int]:
+        """The positions of the nearest `count` demonstrations that may be shown, nearest first."""
+        without = self._withheld.places(inputs, example)
         if self._embedded is None:
-            return self._index.ranked(_words(self._spec, inputs), count, equal)
+            return self._index.ranked(_words(self._spec, inputs), count, without)
         assert vector is not None
-        return self._embedded.ranked(vector, count, equal)
+        return self._embedded.ranked(vector, count, without)
 
 
 class NearExamples:
@@ -275,7 +294,7 @@ def _labels(spec: SignatureSpec, pool: Sequence[Demo]) -> list[bytes] | None:
 
 def demo_text(spec: SignatureSpec, demo: Demo) -> str:
     """Write a demonstration's inputs as the text that is embedded."""
-    return inputs_text(spec, _as_called(spec, demo))
+    return inputs_text(spec, as_called(spec, demo))
 
 
 def inputs_text(spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
@@ -290,28 +309,3 @@ def _words(spec: SignatureSpec, inputs: Mapping[str, Any]) -> list[str]:
 
 def _split(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-
-
-def _key(inputs: Mapping[str, Any]) -> bytes:
-    try:
-        return canonical_json(inputs)
-    except TypeError:  # an integer of more than 64 bits
-        return repr(inputs).encode()
-
-
-def _as_called(spec: SignatureSpec, demo: Demo) -> dict[str, Any]:
-    """A demonstration's inputs as a call would have them, with defaults filled in."""
-    values: dict[str, Any] = {}
-    for field in spec.inputs:
-        if field.name in demo.inputs:
-            values[field.name] = _value(field, to_plain(demo.inputs[field.name]))
-        elif not field.required:
-            values[field.name] = field.dump(field.info.get_default(call_default_factory=True))
-    return values
-
-
-def _value(field: FieldSpec, value: Any) -> Any:
-    try:
-        return field.dump(field.type_adapter.validate_python(value))
-    except pydantic.ValidationError:
-        return value  # no call can have this value, but it can be shown

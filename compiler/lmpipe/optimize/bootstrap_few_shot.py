@@ -10,6 +10,7 @@ from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, che
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.draw_demos import (
     bootstrapped_demos,
+    distinct_demos,
     draw_from_pools,
     labeled_demos,
     merge_pools,
@@ -34,7 +35,8 @@ class BootstrapFewShot(DataclassSettings):
 
     Args:
         bootstrapped: the maximum number of demonstrations from rollouts, for each predictor.
-        labeled: labeled examples fill the demonstrations of each predictor up to this number.
+        labeled: the maximum number of demonstrations from labeled examples, for each predictor,
+            in addition to those from rollouts and with other inputs.
         rounds: the maximum number of samples of each example until one passes, 1 or more; the
             first sample is greedy.
         threshold: the score from which a rollout passes, 0 to 1.
@@ -62,17 +64,19 @@ class BootstrapFewShot(DataclassSettings):
         rng = task.rng("bootstrap")
         passed = await self.labeled_teacher_rollouts(task, rng, enough=self.bootstrapped)
         own = {
-            path: demos[: self.bootstrapped]
+            path: distinct_demos(demos)[: self.bootstrapped]
             for path, demos in bootstrapped_demos(passed, rng).items()
         }
-        labeled = draw_from_pools(task, pools, self.labeled, rng)
-        return with_demos(
-            task.start,
-            {
-                path: demos[: max(self.labeled, len(own.get(path, ())))]
-                for path, demos in merge_pools(own, labeled).items()
-            },
-        )
+        # Own ones come first in a merged pool; the rest has other inputs.
+        merged = merge_pools(own, pools)
+        others = {path: demos[len(own.get(path, ())) :] for path, demos in merged.items()}
+        labeled = draw_from_pools(task, others, self.labeled, rng)
+        shown = {
+            path: (*own.get(path, ()), *labeled.get(path, ()))
+            for path in task.predictors
+            if path in own or path in labeled
+        }
+        return with_demos(task.start, shown)
 
     async def labeled_teacher_rollouts(
         self, task: Task, rng: random.Random, *, enough: int

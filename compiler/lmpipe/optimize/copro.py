@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from lmpipe.evaluation.results import Row
+from lmpipe.optimize.engine.events import Candidate
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.proposer_text import (
@@ -41,14 +42,17 @@ class COPRO(DataclassSettings):
 
     The proposer is shown the instructions tried so far with their scores, the best one last, and
     failed runs with the metric's feedback. Each round starts from the best candidate so far; the
-    search ends early at a score of 1.
+    search ends early at a score of 1. When the instructions of the other predictors have changed
+    since a predictor's were scored, the best of those are scored again beside the new ones.
 
     Source: the coordinate ascent of DSPy's COPRO (part of the system of arXiv 2310.03714), with
     the proposals of OPRO (Yang et al., "Large language models as optimizers", arXiv 2309.03409,
     section 3).
 
     Cost: for each of `depth` rounds and each predictor, `breadth` questions to the proposer, at
-    most `breadth` runs of the program for each validation example, and `examples` more runs.
+    most `breadth` runs of the program for each validation example, and `examples` more runs. If
+    there are several predictors, after the first round at most `history - 1` more runs for each
+    validation example.
 
     Args:
         breadth: the number of instructions to propose for a predictor in each round, 1 or more.
@@ -57,7 +61,8 @@ class COPRO(DataclassSettings):
             and round.
         shown: the number of failed runs that a proposal is shown; each is shown others.
         history: the maximum number of scored instructions that a proposal is shown, 1 or more.
-        temperature: the proposer's sampling temperature, 0 or more.
+        temperature: the proposer's sampling temperature, 0 or more; None is that of the proposer
+            itself.
 
     Raises:
         RecipeError: if a number is out of range.
@@ -68,36 +73,32 @@ class COPRO(DataclassSettings):
     examples: int = 12
     shown: int = 3
     history: int = 6
-    temperature: float = 1.0
+    temperature: float | None = 1.0
     name: str = "copro"
 
     def __post_init__(self) -> None:
         counts = ("breadth", "depth", "history")
         check_settings(self, *counts, minimum=1, integer=True)
         check_settings(self, "examples", "shown", minimum=0, integer=True)
-        check_settings(self, "temperature", minimum=0)
+        check_settings(self, "temperature", minimum=0, optional=True)
 
     async def optimize(self, task: Task) -> ProgramState:
-        tried: dict[str, dict[str, float]] = {path: {} for path in task.predictors}
+        histories = {path: _History(path) for path in task.predictors}
         for depth in range(self.depth):
             for path in task.predictors:
                 if task.best.score >= 1:
                     return task.best.state
-                rng = task.rng(f"round {depth}, {path}")
+                rng, history = task.rng(f"round {depth}, {path}"), histories[path]
+                await history.score_again(task, self.history - 1)
                 best = task.best.state
-                tried[path][best[path].instruction] = task.best.score
+                history.add(task, task.best, f"{path}: the first instruction")
                 failed = await self._failed_rows(task, best, path, rng)
-                proposed = await self._propose(task, path, tried[path], failed, rng)
-                raced = await task.race(
-                    [
-                        (f"{path}: instruction {depth + 1}.{number}", state)
-                        for number, text in enumerate(proposed, start=1)
-                        if (state := with_instruction(best, path, text)) != best
-                    ]
-                )
-                for candidate in raced:
-                    score = task.estimate(candidate)
-                    tried[path][candidate.state[path].instruction] = score
+                proposed = await self._propose(task, history, failed, rng)
+                names = [f"{path}: instruction {depth + 1}.{n + 1}" for n in range(len(proposed))]
+                states = [with_instruction(best, path, text) for text in proposed]
+                raced = await task.race(list(zip(names, states, strict=True)))
+                for name, candidate in zip(names, raced, strict=True):
+                    history.add(task, candidate, name)
         return task.best.state
 
     async def _failed_rows(
@@ -113,30 +114,80 @@ class COPRO(DataclassSettings):
     async def _propose(
         self,
         task: Task,
-        path: str,
-        tried: Mapping[str, float],
+        history: _History,
         failed: Sequence[Row],
         rng: random.Random,
     ) -> list[str]:
         """Propose new, distinct instructions for a predictor."""
-        step, history = step_text(path, task.predictors[path]), self._history(tried)
+        path = history.path
+        step, tried = step_text(path, task.predictors[path]), history.text(self.history)
         shown = [rng.sample(failed, min(self.shown, len(failed))) for _ in range(self.breadth)]
         answers = await task.ask_all(
             ImproveOnScores,
             [
-                {"step": step, "tried": history, "failed": describe_rows(rows, path) or "none"}
+                {"step": step, "tried": tried, "failed": describe_rows(rows, path) or "none"}
                 for rows in shown
             ],
             temperature=self.temperature,
         )
         texts = [clean_instruction(answer.instruction) for answer in answers if answer]
-        return [text for text in dict.fromkeys(texts) if text and text not in tried]
-
-    def _history(self, tried: Mapping[str, float]) -> str:
-        best_last = sorted(tried, key=lambda text: tried[text])[-self.history :]
-        return "\n\n".join(f"score {100 * tried[text]:.0f}:\n{text}" for text in best_last)
+        return [text for text in dict.fromkeys(texts) if text and text not in history.names]
 
     def cost(self, sizes: Sizes) -> Cost:
         steps = self.depth * sizes.predictors
         failures = min(self.examples, sizes.train) if self.shown else 0
-        return Cost(steps * (self.breadth * sizes.val + failures), asks=steps * self.breadth)
+        again = 0
+        if sizes.predictors > 1:
+            tried = (self.breadth * depth for depth in range(self.depth))
+            again = sizes.predictors * sum(min(self.history - 1, count) for count in tried)
+        runs = steps * (self.breadth * sizes.val + failures) + again * sizes.val
+        return Cost(runs, asks=steps * self.breadth)
+
+
+@dataclass
+class _History:
+    """The instructions tried for one predictor.
+
+    Args:
+        path: the predictor.
+        names: the names of all of them, by text.
+        scores: the scores of those that were scored beside the same other instructions.
+        beside: the state with those other instructions, without this predictor's own.
+    """
+
+    path: str
+    names: dict[str, str] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    beside: ProgramState | None = None
+
+    def add(self, task: Task, candidate: Candidate, name: str) -> None:
+        """Add the instruction of a candidate with its score."""
+        text = candidate.state[self.path].instruction
+        self.names.setdefault(text, name)
+        self.scores[text] = task.estimate(candidate)
+
+    async def score_again(self, task: Task, most: int) -> None:
+        """If the other instructions have changed, score `most` of the best beside the new ones."""
+        beside = with_instruction(task.best.state, self.path, "")
+        if beside == self.beside:
+            return
+        old, own = self._best_last(), task.best.state[self.path].instruction
+        again = [text for text in reversed(old) if text != own][:most]
+        self.scores, self.beside = {}, beside
+        raced = await task.race(
+            [
+                (f"{self.names[text]}, again", with_instruction(task.best.state, self.path, text))
+                for text in again
+            ]
+        )
+        for candidate in raced:
+            self.add(task, candidate, candidate.name)
+
+    def text(self, most: int) -> str:
+        """Write up to `most` of them with their scores, the best one last."""
+        return "\n\n".join(
+            f"score {100 * self.scores[text]:.0f}:\n{text}" for text in self._best_last()[-most:]
+        )
+
+    def _best_last(self) -> list[str]:
+        return sorted(self.scores, key=lambda text: self.scores[text])

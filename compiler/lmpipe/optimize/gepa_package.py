@@ -14,6 +14,7 @@ from typing import Any
 from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.blocking_library import StepRunner, load_library, run_library
+from lmpipe.optimize.shared.candidate_names import changes_words
 from lmpipe.optimize.shared.proposer_text import clean_instruction, describe_rows, with_instruction
 from lmpipe.signatures.signature import Input, Output, Signature
 from lmpipe.signatures.signature_spec import spec_text
@@ -117,7 +118,8 @@ class GepaCallbacks:
             known = sorted(set(indices))
             rows = dict(zip(known, self._steps(self._task.peek(state, known)), strict=True))
         else:
-            evaluation = self._steps(self._task.evaluate(state, name=f"gepa {self._joined}"))
+            name = f"gepa {self._joined}: {changes_words(self._task.start, state)}"
+            evaluation = self._steps(self._task.evaluate(state, name=name))
             rows = {row.index: row for row in evaluation.rows}
             self._joined += 1
         return [rows[index] for index in indices]

@@ -10,6 +10,7 @@ from lmpipe.evaluation.results import Row
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.candidate_names import demos_words
 from lmpipe.optimize.shared.draw_demos import (
     bootstrapped_demos,
     draw_demos,
@@ -93,8 +94,13 @@ class InferRules(DataclassSettings):
                     ruled[number] = with_instruction(ruled[number], path, f"{old}\n\n{rules}")
         entries = []
         for number, state in enumerate(ruled, start=1):
-            shown = with_demos(state, draw_from_pools(task, pools, self.demos, rng))
-            entries += [(f"rules {number}", state), (f"rules {number}, {self.demos} demos", shown)]
+            drawn = draw_from_pools(task, pools, self.demos, rng)
+            rules = f"rules {number}" if state != task.start else "no rules"
+            if state != task.start:
+                entries.append((rules, state))
+            if drawn:
+                shown = with_demos(state, drawn)
+                entries.append((f"{rules}, {demos_words(shown)}", shown))
         await task.race(entries)
         return task.best.state
 

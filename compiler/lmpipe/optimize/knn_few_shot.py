@@ -10,6 +10,7 @@ from lmpipe.foundation.checks import check_numbers
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.candidate_names import demos_words
 from lmpipe.optimize.shared.draw_demos import (
     bootstrapped_demos,
     labeled_demos,
@@ -64,7 +65,7 @@ class KNNFewShot(DataclassSettings):
             start = start.map(constrained=self.constrained)
         embedded = await task.embed(pools)
         near = partial(with_retrieval, start, pools, balanced=self.balanced, embedded=embedded)
-        await task.race([(f"{k} nearest demos", near(k=k)) for k in self.k])
+        await task.race([(demos_words(state), state) for state in (near(k=k) for k in self.k)])
         return task.best.state
 
     async def _pools(self, task: Task) -> dict[str, list[Demo]]:

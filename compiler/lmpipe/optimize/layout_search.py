@@ -48,6 +48,7 @@ class LayoutSearch(DataclassSettings):
     async def optimize(self, task: Task) -> ProgramState:
         pools = labeled_demos(task.predictors, task.train)
         drawn = draw_from_pools(task, pools, self.demos, task.rng("demonstrations"))
+        with_and_without = (True, False) if drawn else (False,)
         plain = task.start.without_demos()
         await task.race(
             [
@@ -59,7 +60,7 @@ class LayoutSearch(DataclassSettings):
                 )
                 for layout in self.layouts
                 for constrained in (True, False)
-                for shown in (True, False)
+                for shown in with_and_without
             ]
         )
         return task.best.state

@@ -15,6 +15,7 @@ from lmpipe.optimize.bootstrap_few_shot import demos_of_best
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.mipro_space import Space
+from lmpipe.optimize.shared.candidate_names import demos_words
 from lmpipe.optimize.shared.demo_sets import demo_choices
 from lmpipe.optimize.shared.draw_demos import labeled_demos, merge_pools, with_retrieval
 from lmpipe.optimize.shared.grounded_proposals import (
@@ -60,7 +61,8 @@ class MIPROv2(DataclassSettings):
         layouts: prompt layouts to try besides the declared ones; if empty, those are kept.
         try_constrained: whether to try constrained outputs where the program declares free ones,
             and the reverse.
-        temperature: the proposer's sampling temperature for instructions, 0 or more.
+        temperature: the proposer's sampling temperature for instructions, 0 or more; None is
+            that of the proposer itself, as it always is for the description of the data.
 
     Raises:
         RecipeError: if a setting is out of range.
@@ -78,7 +80,7 @@ class MIPROv2(DataclassSettings):
     threshold: float = 1.0
     layouts: tuple[str, ...] = layout_names()
     try_constrained: bool = True
-    temperature: float = 1.0
+    temperature: float | None = 1.0
     name: str = "mipro"
 
     def __post_init__(self) -> None:
@@ -88,7 +90,7 @@ class MIPROv2(DataclassSettings):
         check_settings(self, *counts, minimum=1, integer=True)
         check_settings(self, "bootstrapped", minimum=0, integer=True)
         check_settings(self, "threshold", minimum=0, maximum=1)
-        check_settings(self, "temperature", minimum=0)
+        check_settings(self, "temperature", minimum=0, optional=True)
         for layout in self.layouts:
             layout_named(layout)
 
@@ -121,7 +123,7 @@ class MIPROv2(DataclassSettings):
         """Race the labeled examples nearest to each input: the best becomes the teacher."""
         k = max(1, 2 * self.demos // 3)
         near = with_retrieval(task.start, labeled, k=k, embedded=await task.embed(labeled))
-        await task.race([(f"{k} nearest demos", near)])
+        await task.race([(demos_words(near), near)])
 
     async def _space(self, task: Task, labeled: Mapping[str, Sequence[Demo]]) -> Space:
         rng = task.rng("proposals")

@@ -11,6 +11,7 @@ from lmpipe.optimize.bootstrap_few_shot import demos_of_best
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.pool_embeddings import PoolVectors
 from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.candidate_names import demos_words
 from lmpipe.optimize.shared.draw_demos import (
     distinct_demos,
     draw_demos,
@@ -117,12 +118,11 @@ class RandomSearch(DataclassSettings):
             rest = draw_demos(predictor.spec, pools[path], count, rng)
             chosen[path] = distinct_demos([*kept, *rest])[:count]
             rng.shuffle(chosen[path])
-        state = with_demos(task.start.map(layout=layout, constrained=constrained), chosen)
-        shown = f"{count} demos" if not near else f"{count} nearest demos"
-        if near and chosen:
-            shown = f"{count} demos, nearest for {', '.join(near)}"
-        name = f"{layout}{', constrained' if constrained else ''}, {shown}"
-        return name, with_retrieval(state, near, k=count, embedded=embedded)
+        state = task.start.map(layout=layout, constrained=constrained)
+        state = with_demos(state, {path: demos for path, demos in chosen.items() if demos})
+        state = with_retrieval(state, near, k=count, embedded=embedded)
+        name = f"{layout}{', constrained' if constrained else ''}, {demos_words(state)}"
+        return name, state
 
     def cost(self, sizes: Sizes) -> Cost:
         bootstrap = sizes.train if self.bootstrapped else 0

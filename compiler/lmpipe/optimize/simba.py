@@ -12,6 +12,7 @@ from lmpipe.data.example import Example
 from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.candidate_names import changes_words
 from lmpipe.optimize.shared.contrast import Contrast, add_advice, add_demonstration
 from lmpipe.state.program_state import ProgramState
 
@@ -24,9 +25,9 @@ class SIMBA(DataclassSettings):
     each. The examples whose scores differ most each make a new state: either the good run becomes
     its newest demonstration, or the proposer compares the two runs, and its advice is added to the
     instruction of each predictor. If no scores differ, runs that pass become demonstrations. New
-    states and the start are run on another mini-batch and join the pool. States are drawn from the
-    pool by the softmax of their lead over the start. Finally, the best of the pool race on
-    validation.
+    states and the start are run on a second mini-batch, of other examples, and join the pool.
+    States are drawn from the pool by the softmax of their lead over the start. Finally, the best
+    of the pool race on validation.
 
     Source: DSPy's SIMBA (stochastic introspective mini-batch ascent), which has no paper; advice
     from contrasting runs is that of Reflexion (arXiv 2303.11366, section 3).
@@ -37,7 +38,8 @@ class SIMBA(DataclassSettings):
 
     Args:
         steps: the number of mini-batches, 1 or more.
-        batch: the number of training examples in a mini-batch, 1 or more.
+        batch: the number of training examples in a mini-batch, 1 or more; of fewer than twice as
+            many examples, half.
         samples: the number of runs of each example, 2 or more.
         candidates_per_step: the number of states to make in a step, 1 or more.
         finalists: the number of states in the final race, 1 or more.
@@ -71,17 +73,21 @@ class SIMBA(DataclassSettings):
         rng = task.rng("ascent")
         # The leads of each state over the start, in score, on the mini-batches that both ran on.
         pool: dict[ProgramState, list[float]] = {task.start: [0.0]}
-        size = min(self.batch, len(task.train))
+        size = self._batch_size(len(task.train))
         for step in range(self.steps):
-            contrasts = await self._contrasts(task, pool, rng.sample(task.train, size), step, rng)
+            drawn = rng.sample(task.train, min(2 * size, len(task.train)))
+            contrasts = await self._contrasts(task, pool, drawn[:size], step, rng)
             made = await self._improve(task, pool, contrasts[: self.candidates_per_step], rng)
             # On other examples than it learned from, which would flatter a state.
-            start, *scored = await task.trial([task.start, *made], rng.sample(task.train, size))
+            start, *scored = await task.trial([task.start, *made], drawn[size:] or drawn)
             for state, evaluation in zip(made, scored, strict=True):
                 pool.setdefault(state, []).append(evaluation.score - start.score)
         ranked = sorted(pool, key=lambda state: -fmean(pool[state]))
         await task.race(
-            [(f"ascent {n}", state) for n, state in enumerate(ranked[: self.finalists], start=1)]
+            [
+                (f"ascent {number}: {changes_words(task.start, state)}", state)
+                for number, state in enumerate(ranked[: self.finalists], start=1)
+            ]
         )
         return task.best.state
 
@@ -135,8 +141,12 @@ class SIMBA(DataclassSettings):
         weights = [math.exp(fmean(scores) / self.sampling_temperature) for scores in pool.values()]
         return rng.choices(list(pool), weights)[0]
 
+    def _batch_size(self, train: int) -> int:
+        """The size of a mini-batch, which leaves other examples for the second one."""
+        return min(self.batch, (train + 1) // 2)
+
     def cost(self, sizes: Sizes) -> Cost:
-        batch, made = min(self.batch, sizes.train), self.candidates_per_step
+        batch, made = self._batch_size(sizes.train), self.candidates_per_step
         runs = self.steps * batch * (self.samples + made + 1) + self.finalists * sizes.val
         return Cost(runs, asks=self.steps * made * sizes.predictors)
 

@@ -69,11 +69,9 @@ class StudentPreferred(DataclassSettings):
         ranked = sorted(range(len(tried)), key=lambda number: -gains[number])
         demos = list(tried.values())
         best_first = _balanced(task, [demos[number] for number in ranked])
+        counts = dict.fromkeys(min(count, len(best_first)) for count in self.demos)
         await task.race(
-            [
-                (f"the {count} demos that help most", _showing(task, best_first[:count]))
-                for count in self.demos
-            ]
+            [(_name(count), _showing(task, best_first[:count])) for count in counts if count]
         )
         return task.best.state
 
@@ -113,6 +111,10 @@ class StudentPreferred(DataclassSettings):
     def cost(self, sizes: Sizes) -> Cost:
         students = self.demos_tried * self.neighbors + sizes.train
         return Cost(sizes.train + students + len(self.demos) * sizes.val)
+
+
+def _name(count: int) -> str:
+    return "the demo that helps most" if count == 1 else f"the {count} demos that help most"
 
 
 def _showing(task: Task, best_first: Sequence[_Demos]) -> ProgramState:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lmpipe.report import records
 from lmpipe.report.chart_layout import ScoreChart, score_chart
 from lmpipe.report.run_files import RunFiles
-from lmpipe.report.text import correction_line, count, percent, percent_range
+from lmpipe.report.text import correction_line, count, percent, percent_range, proposals_line
 from lmpipe.report.view import Cell, Column, Table, TableRow, cells, compiled_last, present
 
 
@@ -19,11 +19,13 @@ class Result:
         chart: the final comparison, if there was a test.
         sets: scores on train, validation and test side by side, if two or more are known.
         correction: the validation score, corrected for the selection, or the empty string.
+        proposals: how many proposals could not be used, or the empty string.
     """
 
     chart: ScoreChart | None
     sets: Table | None
     correction: str
+    proposals: str
 
 
 def make_header(run: RunFiles) -> dict[str, str]:
@@ -57,6 +59,7 @@ def make_result(run: RunFiles) -> Result:
         score_chart(test, compiled_last(test.scores)) if test else None,
         _sets(run.manifest, winner),
         _correction(run, winner),
+        _proposals(run.manifest),
     )
 
 
@@ -81,6 +84,11 @@ def _sets(manifest: records.Manifest, winner: records.Candidate | None) -> Table
     numbers = (Column(name, "number") for name in ("score", "95 % interval", "examples"))
     columns = (Column("compiled program on"), *numbers)
     return Table("Scores by data set", columns, rows) if len(rows) > 1 else None
+
+
+def _proposals(manifest: records.Manifest) -> str:
+    made = manifest.proposals
+    return proposals_line(**made.model_dump()) if made and made.unusable else ""
 
 
 def _correction(run: RunFiles, winner: records.Candidate | None) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -12,6 +13,7 @@ import orjson
 from lmpipe.errors import LMError
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
+from lmpipe.foundation.progress_bar import Heartbeat
 from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.spend import Spend
 from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
@@ -28,6 +30,10 @@ from lmpipe.weights.trainer import TrainingProgress
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+
+# The phases after the search: each of their steps is one line.
+_FINAL = ("test", "train")
 
 
 class ProgressView:
@@ -108,32 +114,51 @@ class JsonLines(ProgressView):
 
 
 class PlainLines(ProgressView):
-    """Writes a line for each phase and candidate, for pipes; to standard output by default."""
+    """Writes a line for each phase and candidate, for pipes; to standard output by default.
 
-    def __init__(self, file: TextIO | None = None) -> None:
-        self._file = file
+    Inside a long step it writes how far it is every 15 seconds, by the clock in seconds.
+    """
+
+    def __init__(
+        self, file: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lines = Heartbeat(file or sys.stdout, clock=clock)
         self._phase = ""
         self._first: float | None = None
         self._last: Progress | None = None
+        self._calls_before = 0  # this step
         # The step of the last training that was reported, and how many quarters of it.
         self._training = "", 0
 
     def write(self, line: str) -> None:
         """Write a line and flush the file."""
-        print(line, file=self._file, flush=True)
+        self._lines.write(line)
 
     def progress(self, progress: Progress) -> None:
         self._last = progress
+        final = progress.phase in _FINAL
         if progress.phase != self._phase:
             self._phase, self._training = progress.phase, ("", 0)
-            self.write(f"{progress.phase}:")
+            if not final:
+                self.write(f"{progress.phase}:")
+        if progress.done == 0:
+            self._calls_before = progress.spend.calls
         if progress.training is not None:
             self._train(progress, progress.training)
-        elif progress.done == progress.of and (
-            progress.phase in ("test", "train") or progress.step.startswith("rollouts")
-        ):
-            runs = plural(progress.of, "run")
-            self.write(f"  {progress.step}: {runs}  {_total_line(progress.spend)}")
+        elif progress.done == progress.of and (final or progress.step.startswith("rollouts")):
+            self._finish_step(progress)
+        elif progress.done:
+            self._lines.report(f"  {progress.step}", progress.done, progress.of)
+
+    def _finish_step(self, progress: Progress) -> None:
+        """Write how many runs and calls a step took."""
+        if progress.phase not in _FINAL:
+            name = f"  {progress.step}"
+        else:
+            name = " ".join(dict.fromkeys((progress.phase, progress.step)))
+        runs = plural(progress.of, "run")
+        calls = plural(progress.spend.calls - self._calls_before, "LM call")
+        self.write(f"{name}: {runs}, {calls}  {_total_line(progress.spend)}")
 
     def _train(self, progress: Progress, training: TrainingProgress) -> None:
         """Write a line when a training begins, and one for each quarter of it."""

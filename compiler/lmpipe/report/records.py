@@ -201,6 +201,14 @@ class Racing(_Record):
     of: Count
 
 
+class Proposals(_Record):
+    """How many questions the proposer was asked, and how many gave nothing."""
+
+    asked: Count
+    unusable: Count
+    first_error: str = ""
+
+
 class Overfitting(_Record):
     sentence: str
 
@@ -257,5 +265,6 @@ class Manifest(_Record):
     test: Test | None = None
     overfitting: Overfitting | None = None
     racing: Racing | None = None
+    proposals: Proposals | None = None
     spend: Spend | None = None
     weights: Mapping[str, Weights] = Field(default_factory=dict)

@@ -16,6 +16,8 @@ from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.spend import Account, Spend
+from lmpipe.modules.binding import uncounted_uses
+from lmpipe.modules.module import Predictor
 from lmpipe.report.text import (
     NOTHING,
     correction_line,
@@ -27,6 +29,7 @@ from lmpipe.report.text import (
     percent_range,
     points,
     points_range,
+    proposals_line,
     racing_line,
     spend_line,
     standing_line,
@@ -91,6 +94,8 @@ def print_run(console: Console, run: Run) -> None:
         say(console, f"it was {line}", style="yellow")
     if run.racing.runs:
         say(console, racing_line(run.racing.runs, run.racing.of))
+    if run.proposals.unusable:
+        say(console, proposals_line(**run.proposals.to_json()), style="yellow")
     if run.stopped:
         say(console, f"the search ended early: {run.stopped}", style="yellow")
     say(console, f"spent: {spend_line(run.account.total)} in {duration(run.seconds)}")
@@ -165,6 +170,7 @@ def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
         "optimizer": {"name": prepared.optimizer.name, "settings": prepared.optimizer.settings()},
         "seed": prepared.recipe.seed,
         "calls_per_run": plan.calls_per_run,
+        "uncounted": uncounted_uses(prepared.recipe.program, Predictor),
         "judge_calls_per_run": plan.judge_calls,
         "asks": plan.asks,
         "phases": [
@@ -222,6 +228,13 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
             "price unknown" if phase["usd"] is None else money(phase["usd"]),
         )
     console.print(table)
+    if plan["uncounted"]:
+        say(
+            console,
+            f"these are not maximums: {', '.join(plan['uncounted'])} is used in a loop whose "
+            "length is not known; set `max_calls = …` on the program's class",
+            style="yellow",
+        )
     say(console)
     for number, line in enumerate(plan["servers"]):
         say(console, ("servers    " if number == 0 else " " * 11) + line)

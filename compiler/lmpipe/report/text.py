@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmpipe.foundation.plural import plural
+from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.spend import Spend
 from lmpipe.weights.trainer import TrainingProgress
 
@@ -135,16 +136,14 @@ def difference_line(test: Test) -> str:
 def verdict_line(test: Test) -> str:
     """Say whether the compiled program is better, and what to do if that is not certain."""
     low, high = test.interval
+    kept = f"the better baseline ({test.baseline})"
+    if test.baseline == "as declared":
+        kept = "the declared program"
     if low > 0:
         return "better: the whole interval is above zero"
     if high < 0:
-        return (
-            f"worse: the whole interval is below zero; keep the better baseline ({test.baseline})"
-        )
-    return (
-        "not certain: the interval includes zero; "
-        f"keep the better baseline ({test.baseline}), or test on more examples"
-    )
+        return f"worse: the whole interval is below zero; keep {kept}"
+    return f"not certain: the interval includes zero; keep {kept}, or test on more examples"
 
 
 def standing_line(examples: int, of: int, *, stopped: bool) -> str:
@@ -169,6 +168,15 @@ def correction_line(score: float, estimate: float, candidates: int) -> str:
 def sentence(text: str) -> str:
     """Begin a text with a capital letter and end it with a full stop; the empty text stays."""
     return f"{text[0].upper()}{text[1:].removesuffix('.')}." if text else ""
+
+
+def proposals_line(asked: int, unusable: int, first_error: str) -> str:
+    """Say how many proposals could not be used, and what to do if none could."""
+    line = f"{count(unusable)} of {plural(asked, 'proposal')} could not be used: first error: "
+    line += one_line(first_error)
+    if unusable == asked:
+        line += "; nothing was proposed: check the proposer, or name another one (--proposer LM)"
+    return line
 
 
 def racing_line(saved: int, of: int) -> str:

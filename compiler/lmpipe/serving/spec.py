@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.checks import check_fields, check_numbers
@@ -113,6 +115,10 @@ class ServerSpec:
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     command: tuple[str, ...] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a read-only mapping cannot be pickled
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return partial(ServerSpec, **{**values, "env": dict(self.env)}), ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", MappingProxyType(dict(self.env)))

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from lmpipe.errors import SignatureError
+from lmpipe.signatures.made_classes import (
+    Origin,
+    find_by_name,
+    not_importable,
+    remember_origin,
+)
 from lmpipe.signatures.signature import Input, Output, Prediction, make_signature
 
 
@@ -39,4 +46,20 @@ def signature_from_function(function: Callable[..., Any]) -> type[Prediction]:
             f"{name}: needs a return annotation: it is the type of the LM's answer"
         )
     fields["result"] = (hints["return"], Output())
-    return make_signature(name, function.__doc__, fields, module=function.__module__)
+    signature = make_signature(name, function.__doc__, fields, module=function.__module__)
+
+    def origin() -> Origin:
+        # By its name: the annotations of a function may hold what cannot be pickled.
+        module, qualified_name = function.__module__, function.__qualname__
+        if inspect.unwrap(find_by_name(module, qualified_name)) is not function:
+            raise not_importable(module, qualified_name)
+        return signature_of_named, (module, qualified_name)
+
+    remember_origin(signature, origin)
+    return signature
+
+
+def signature_of_named(module: str, qualified_name: str) -> type[Prediction]:
+    """Make the signature of a function that can be imported; unpickling calls this."""
+    importlib.import_module(module)
+    return signature_from_function(inspect.unwrap(find_by_name(module, qualified_name)))

@@ -6,15 +6,19 @@ A signature is written as a class, as a string (`from_string`) or as a typed fun
 
 from __future__ import annotations
 
+import copyreg
 import inspect
+from collections.abc import Iterable
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 import pydantic
 from pydantic._internal._model_construction import ModelMetaclass
+from pydantic.fields import FieldInfo
 
 from lmpipe.errors import SignatureError
 from lmpipe.foundation.checks import check_number
+from lmpipe.signatures.made_classes import made_once, reduce_class, remember_origin
 from lmpipe.signatures.signature_spec import (
     DIRECTION,
     FieldSpec,
@@ -90,6 +94,9 @@ class SignatureMeta(ModelMetaclass):
     """Makes type checkers see a signature's inputs as the arguments of its predictors."""
 
 
+copyreg.pickle(SignatureMeta, reduce_class)  # type: ignore[arg-type]
+
+
 class Signature(pydantic.BaseModel, metaclass=SignatureMeta):
     """The base class of all signatures; the docstring of a subclass is its instruction.
 
@@ -102,6 +109,33 @@ class Signature(pydantic.BaseModel, metaclass=SignatureMeta):
     if TYPE_CHECKING:
         # Only results of ChainOfThought have it; see `modules/chain_of_thought.py`.
         reasoning: str = Output()
+
+    def to_dict(self, *, inputs: bool = False) -> dict[str, Any]:
+        """Return the outputs by name; with `inputs`, all fields."""
+        return {
+            name: getattr(self, name)
+            for name, info in type(self).model_fields.items()
+            if inputs or not _is_input(info)
+        }
+
+    def model_dump(self, *, inputs: bool = False, **options: Any) -> dict[str, Any]:
+        """Return the outputs like pydantic's `model_dump`; with `inputs`, all fields."""
+        return super().model_dump(**self._shown(options, inputs=inputs))
+
+    def model_dump_json(self, *, inputs: bool = False, **options: Any) -> str:
+        """Return the outputs like pydantic's `model_dump_json`; with `inputs`, all fields."""
+        return super().model_dump_json(**self._shown(options, inputs=inputs))
+
+    def _shown(self, options: dict[str, Any], *, inputs: bool) -> dict[str, Any]:
+        """Leave the inputs out, unless the options for pydantic choose fields."""
+        if inputs or options.get("include") is not None or options.get("exclude") is not None:
+            return options
+        fields = type(self).model_fields.items()
+        return {**options, "exclude": {name for name, info in fields if _is_input(info)}}
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        # The caller knows the inputs, which may be long: a printed result has its outputs.
+        yield from self.to_dict().items()
 
     if not TYPE_CHECKING:
         # Checkers must not see this, or misspelled fields would pass.
@@ -149,6 +183,11 @@ def result_to_json(value: Any) -> Any:
         spec = spec_of(type(value))
         return {field.name: field.dump(getattr(value, field.name)) for field in spec.outputs}
     return to_jsonable_python(value, fallback=str)
+
+
+def _is_input(info: FieldInfo) -> bool:
+    extra = info.json_schema_extra
+    return isinstance(extra, dict) and extra.get(DIRECTION) == "input"
 
 
 def _read_spec(signature: type[Signature]) -> SignatureSpec:
@@ -212,15 +251,20 @@ def with_reasoning(signature: type[S]) -> type[S]:
     """Make a subclass that asks for `reasoning` before the other outputs."""
     if "reasoning" in signature.model_fields:
         return signature
-    derived = pydantic.create_model(
-        signature.__name__,
-        __base__=signature,
-        __module__=signature.__module__,
-        __doc__=instruction_of(signature),
-        reasoning=(str, Output(desc="the steps that lead to the answer")),
-    )
-    type.__setattr__(derived, "__lmpipe_reasoning__", True)
-    return derived
+
+    def make() -> type[S]:
+        derived = pydantic.create_model(
+            signature.__name__,
+            __base__=signature,
+            __module__=signature.__module__,
+            __doc__=instruction_of(signature),
+            reasoning=(str, Output(desc="the steps that lead to the answer")),
+        )
+        type.__setattr__(derived, "__lmpipe_reasoning__", True)
+        remember_origin(derived, lambda: (with_reasoning, (signature,)))
+        return derived
+
+    return made_once((with_reasoning, signature), make)
 
 
 def make_signature(
@@ -236,9 +280,23 @@ def make_signature(
             raise SignatureError(
                 f"{name}: {field!r} cannot be a field: pydantic reserves such names; rename it"
             )
-    try:
-        return pydantic.create_model(
-            name, __base__=Prediction, __module__=module, __doc__=instruction, **fields
-        )
-    except (pydantic.errors.PydanticUserError, TypeError) as error:
-        raise SignatureError(f"{name}: {first_line(error)}") from error
+
+    def make() -> type[Prediction]:
+        try:
+            made = pydantic.create_model(
+                name, __base__=Prediction, __module__=module, __doc__=instruction, **fields
+            )
+        except (pydantic.errors.PydanticUserError, TypeError) as error:
+            raise SignatureError(f"{name}: {first_line(error)}") from error
+        remember_origin(made, lambda: (_make_again, (name, instruction, fields, module)))
+        return made
+
+    # Types that are equal may differ in the order of their choices, which prompts show.
+    described = tuple((field, kind, repr((kind, info))) for field, (kind, info) in fields.items())
+    return made_once((name, instruction, module, described), make)
+
+
+def _make_again(
+    name: str, instruction: str | None, fields: dict[str, Any], module: str
+) -> type[Prediction]:
+    return make_signature(name, instruction, fields, module=module)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -79,11 +79,28 @@ class _Value(BaseModel, frozen=True):
         # pydantic's method would copy the cached hash and skip validation.
         return self._changed(update or {})
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, to_plain(value) if isinstance(value, Mapping) else value
+
+    def __copy__(self) -> Self:  # a frozen value may be shared
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a read-only mapping cannot be pickled
+        return type(self).model_validate, (self.to_json(),)
+
     def __hash__(self) -> int:
         return hash(self.hash)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self.hash == other.hash
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class Demo(_Value, frozen=True):
@@ -94,11 +111,15 @@ class Demo(_Value, frozen=True):
         outputs: output values by field name, as JSON. A labeled demonstration may lack some
             (a `reasoning` that no data set holds).
         source: `labeled` (from the data) or `bootstrapped` (from a rollout that passed).
+        example: which example of the data it was made from, as `data.identity.inputs_digest`
+            says, so that a run on that example is not shown it; None if that is not known.
     """
 
     inputs: FrozenJson
     outputs: FrozenJson
     source: Literal["labeled", "bootstrapped"] = "labeled"
+    # Not written if None, so that states from before this field keep their hash and bytes.
+    example: str | None = pydantic.Field(default=None, exclude_if=_is_none)
 
 
 class Vectors(_Value, frozen=True):
@@ -128,10 +149,6 @@ class Vectors(_Value, frozen=True):
                 f"the size of a vector of {self.dimension} numbers"
             )
         return self
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class Retrieval(_Value, frozen=True):

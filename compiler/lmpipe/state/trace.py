@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmpipe.data.identity import ExampleIdentity
     from lmpipe.state.usage import Usage
 
 
@@ -43,9 +44,15 @@ class Step:
 
 @dataclass(slots=True)
 class Trace:
-    """The steps of one run, in the order in which they ended."""
+    """The steps of one run, in the order in which they ended.
+
+    Args:
+        steps: the predictor calls.
+        example: the example that the program ran on, if that is known.
+    """
 
     steps: list[Step] = field(default_factory=list)
+    example: ExampleIdentity | None = None
 
     def of(self, predictor: str) -> list[Step]:
         """List the steps of one predictor."""

@@ -9,7 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from lmpipe.errors import ConfigError
-from lmpipe.lm.cassettes.cassette import Cassette, Mode, RecordedCall, RecordedRequest
+from lmpipe.lm.cassettes.cassette import (
+    Cassette,
+    Mode,
+    RecordedCall,
+    RecordedRequest,
+    mode_to_record,
+)
 from lmpipe.lm.cassettes.layered_store import LayeredStore
 from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
@@ -44,7 +50,7 @@ def use_cassette(
         CassetteMissError: if a call is not recorded.
         CassetteError: if the file is damaged, or has calls that the block does not make.
     """
-    remedy = f'use_cassette("{path}", mode="rewrite")'
+    remedy = f'use_cassette("{path}", mode="{mode_to_record(path)}")'
     with (
         Cassette(path, mode=mode, remedy=remedy) as cassette,
         redirect_to_cassette(cassette, allowed_hosts),

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import lmpipe
-from lmpipe.lm.cassettes.cassette import Cassette, Mode
+from lmpipe.lm.cassettes.cassette import Cassette, Mode, mode_to_record
 from lmpipe.testing.network import block_network
 from lmpipe.testing.redirect import RejectLMs, redirect_stores, redirect_to_cassette
 
@@ -42,7 +42,7 @@ class CassetteTest:
         allowed_hosts: Sequence[str] = (),
     ) -> None:
         path = cassette_path(item, name)
-        remedy = f"{_command(item)} --lm-record=rewrite"
+        remedy = f"{_command(item)} --lm-record={mode_to_record(path)}"
         self.cassette = Cassette(path, mode=_mode(item, path, mode), remedy=remedy)
         self._item = item
         self._allow_unplayed = allow_unplayed

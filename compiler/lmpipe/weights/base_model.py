@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from lmpipe.errors import TrainingError
-from lmpipe.foundation.atomic_files import write_file
+from lmpipe.foundation.atomic_files import make_readable, write_file
 from lmpipe.foundation.canonical_json import pretty_json
 from lmpipe.lm.embedded.default_weights import default_weights, weights_folder, weights_sha256
 from lmpipe.weights.environment import install_lines, training_environment
@@ -89,8 +89,8 @@ def _convert(python: Path, source: Path, target: Path) -> None:
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise TrainingError(f"{source} cannot be converted to a Hugging Face folder: {last[0]}")
-    for file in target.iterdir():
-        file.chmod(0o644)  # safetensors makes its files private
+    for file in list(target.iterdir()):
+        make_readable(file)  # safetensors makes its files private
 
 
 def _move_into_place(made: Path, folder: Path, source: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from lmpipe.errors import ArtifactError, TrainingError
-from lmpipe.foundation.atomic_files import FolderLock, write_file
+from lmpipe.foundation.atomic_files import FolderLock, make_readable, write_file
 from lmpipe.foundation.canonical_json import digest, pretty_json
 from lmpipe.foundation.file_hash import file_sha256
 from lmpipe.weights.adapter import check_for_vllm, read_adapter
@@ -178,8 +178,8 @@ def install_result(
         write_file(result / RECORD, pretty_json(record))
         if (prepared.work / LOG).exists():
             shutil.copyfile(prepared.work / LOG, result / LOG)
-        for file in result.iterdir():
-            file.chmod(0o644)  # the server may run as another user
+        for file in list(result.iterdir()):
+            make_readable(file)  # the server may run as another user
         if target.exists():  # replaced by renaming, so that it is never half written
             shutil.rmtree(prepared.work / "replaced", ignore_errors=True)
             os.rename(target, prepared.work / "replaced")

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_choice
 from lmpipe.lm.message import Message
-from lmpipe.modules.module import Module
+from lmpipe.lm.scope import scope
+from lmpipe.modules.module import Module, Predictor
 from lmpipe.state.trace import Step, Trace
 
 RowFormat = Literal["hf", "openai"]
@@ -23,7 +25,8 @@ Runs = Sequence[Trace] | Mapping[str, Sequence[Trace]]
 class TrainingRow:
     """One conversation for a predictor to learn from.
 
-    The prompt is exactly what will be sent at inference. `rejected` is a worse reply to the same
+    The prompt is what will be sent at inference, without demonstrations that hold the answer:
+    from those, the predictor would learn to copy. `rejected` is a worse reply to the same
     prompt, for preference training; None for supervised training.
     """
 
@@ -74,8 +77,8 @@ def training_rows(program: Module, passed: Runs) -> dict[str, list[TrainingRow]]
 
     Every call of a predictor in a trace becomes a row of that predictor, so a predictor that is
     called in a loop learns from each call. The prompt is rendered as the program renders it with
-    its state. Equal rows are merged. Calls that failed, and replies that had to be repaired, are
-    left out.
+    its state when it runs on the run's example. Equal rows are merged. Calls that failed, and
+    replies that had to be repaired, are left out.
 
     The program is bound to the state that it will run with. The runs are of this program, or of
     another one with the same predictor paths.
@@ -83,8 +86,8 @@ def training_rows(program: Module, passed: Runs) -> dict[str, list[TrainingRow]]
     found: dict[str, list[TrainingRow]] = {}
     for path, predictor in program.predictors().items():
         rows = (
-            TrainingRow(predictor.conversation(step.inputs), predictor.reply(step.outputs))
-            for step in _steps(passed, path)
+            TrainingRow(_prompt(predictor, run, step), predictor.reply(step.outputs))
+            for run, step in _steps(passed, path)
             if not step.error and not step.repaired
         )
         found[path] = list(dict.fromkeys(rows))
@@ -105,8 +108,8 @@ def preference_rows(program: Module, passed: Runs, failed: Runs) -> dict[str, li
         preferred: dict[tuple[Message, ...], list[str]] = {}
         for row in supervised[path]:
             preferred.setdefault(row.prompt, []).append(row.completion)
-        for step in _steps(failed, path):
-            prompt = predictor.conversation(step.inputs)
+        for run, step in _steps(failed, path):
+            prompt = _prompt(predictor, run, step)
             better = preferred.get(prompt, ())
             # An unreadable reply is rejected as it was written: its form was wrong.
             reply = step.replies[-1] if step.error else predictor.reply(step.outputs)
@@ -116,9 +119,15 @@ def preference_rows(program: Module, passed: Runs, failed: Runs) -> dict[str, li
     return found
 
 
-def _steps(runs: Runs, path: str) -> Iterator[Step]:
-    """Yield a predictor's steps; the order within a run does not depend on timing."""
+def _prompt(predictor: Predictor, run: Trace, step: Step) -> tuple[Message, ...]:
+    with scope(example=run.example or ExampleIdentity()):
+        return predictor.conversation(step.inputs)
+
+
+def _steps(runs: Runs, path: str) -> Iterator[tuple[Trace, Step]]:
+    """Yield a predictor's steps, each with its run; their order does not depend on timing."""
     for run in runs.get(path, ()) if isinstance(runs, Mapping) else runs:
-        yield from sorted(
+        for step in sorted(
             run.of(path), key=lambda step: canonical_json([step.inputs, step.outputs])
-        )
+        ):
+            yield run, step

@@ -117,15 +117,70 @@ def test_the_plan_bounds_what_is_spent(tmp_path: Path) -> None:
     assert sum(spend.calls for spend in run.spend.values()) <= plan.total.calls
 
 
-def test_a_run_of_more_calls_than_planned_stops_the_compile(tmp_path: Path) -> None:
-    class Loop(TwoSteps):
-        def forward(self, thing: str):  # type: ignore[no-untyped-def]
-            for number in range(9):
-                self.describe(thing=f"{thing} {number}")
-            return super().forward(thing)
+class KnownLoop(TwoSteps):
+    def forward(self, thing: str):  # type: ignore[no-untyped-def]
+        for number in range(3):
+            self.describe(thing=f"{thing} {number}")
+        return super().forward(thing)
 
-    with pytest.raises(RecipeError, match="max_calls"):
-        lmpipe.compile(recipe(program=Loop()), runs=tmp_path)
+
+class UnknownLoop(TwoSteps):
+    def forward(self, thing: str):  # type: ignore[no-untyped-def]
+        for word in thing.split():
+            self.describe(thing=word)
+        return super().forward(thing)
+
+
+class HiddenLoop(TwoSteps):
+    """Uses a predictor in a way that its source does not tell."""
+
+    def forward(self, thing: str):  # type: ignore[no-untyped-def]
+        describe = self.describe
+        for word in thing.split():
+            describe(thing=word)
+        return super().forward(thing)
+
+
+LIMITED = lmpipe.Budget(calls=3000)
+
+
+def test_a_loop_of_known_length_is_counted_and_compiles_within_a_budget(tmp_path: Path) -> None:
+    made = recipe(program=KnownLoop(), budget=LIMITED)
+    assert prepare(made).plan().calls_per_run == 2 * (4 + 1)
+    run = lmpipe.compile(made, runs=tmp_path)
+    assert run.account.total.calls <= 3000
+
+
+def test_a_budget_for_a_loop_of_unknown_length_is_refused_before_any_call(tmp_path: Path) -> None:
+    lm = student()
+    made = recipe(program=UnknownLoop(), budget=LIMITED, student=lm)
+    with pytest.raises(RecipeError, match=r"UnknownLoop\.describe is used in a loop.*`max_calls"):
+        lmpipe.compile(made, runs=tmp_path)
+    assert lm.requests == []
+
+
+def test_a_use_that_no_source_tells_ends_a_compile_with_a_budget_at_the_first_run(
+    tmp_path: Path,
+) -> None:
+    lm = student()
+    made = recipe(program=HiddenLoop(), budget=LIMITED, student=lm)
+    with pytest.raises(RecipeError, match=r"max_calls = …"):
+        lmpipe.compile(made, runs=tmp_path, concurrency=1)
+    assert len(lm.requests) <= 2 * 8
+
+
+@pytest.mark.parametrize("program", [UnknownLoop(), HiddenLoop()])
+def test_without_a_budget_a_repeated_use_is_told_once_and_the_compile_goes_on(
+    tmp_path: Path, program: lmpipe.Module
+) -> None:
+    with pytest.warns(UserWarning, match="max_calls") as warned:
+        run = lmpipe.compile(recipe(program=program), runs=tmp_path)
+    assert len(warned) == 1
+    lines = (run.path / "events.jsonl").read_text().splitlines()
+    told = [line for line in lines if "repeated use" in line]
+    assert len(told) == 1
+    assert "max_calls" in told[0]
+    assert all("program" not in candidate.evaluation.failures for candidate in run.candidates)
 
 
 def test_an_outage_stops_the_compile_and_lowers_no_score(tmp_path: Path) -> None:

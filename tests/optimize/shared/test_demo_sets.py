@@ -68,6 +68,13 @@ def test_equal_sets_are_one_choice() -> None:
     assert len(shown) == len(set(shown)) <= 4
 
 
+def test_the_nearest_are_no_more_than_the_pool_has() -> None:
+    near = made(LABELED[:3], [], most=12)[1]
+    assert near.name == "3 nearest demos"
+    assert near.retrieval is not None
+    assert near.retrieval.k == 3
+
+
 def test_choices_have_distinct_names() -> None:
     names = [choice.name for choice in made(LABELED, OWN)]
     assert len(names) == len(set(names))

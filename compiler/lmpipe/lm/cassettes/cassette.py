@@ -33,6 +33,11 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 _Key = tuple[str, str]
 
 
+def mode_to_record(path: str | Path) -> Mode:
+    """Return the mode that records a cassette: for the first time, or again."""
+    return "rewrite" if Path(path).is_file() else "once"
+
+
 class Cassette:
     """Recorded LM calls that replay without an LM. Safe to share between threads.
 
@@ -65,7 +70,7 @@ class Cassette:
         self.misses: list[CassetteMissError] = []
         exists = self.path.is_file()
         self.recording = mode != "none" and not (mode == "once" and exists)
-        self._remedy = remedy or f'Cassette("{self.path}", mode="rewrite")'
+        self._remedy = remedy or f'Cassette("{self.path}", mode="{mode_to_record(self.path)}")'
         self._lock = threading.Lock()
         read = exists and mode != "rewrite"
         self._calls, recorded = read_cassette(self.path) if read else ({}, {})

@@ -161,15 +161,22 @@ def check_not_on_loop() -> None:
         )
 
 
-def blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+def blocking(
+    function: Callable[P, Coroutine[Any, Any, T]], *, interrupted: str = ""
+) -> Callable[P, T]:
     """Make a function that runs a coroutine function on lmpipe's loop and waits for its result.
 
-    The name drops its leading `a`: `evaluate = blocking(aevaluate)`.
+    The name drops its leading `a`: `evaluate = blocking(aevaluate)`. `interrupted` is what the
+    user is told after Ctrl-C.
     """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        return run_sync(function(*args, **kwargs))
+        try:
+            return run_sync(function(*args, **kwargs))
+        except KeyboardInterrupt:
+            # A new one: where the library was waiting tells the user nothing.
+            raise KeyboardInterrupt(interrupted) from None
 
     call.__name__ = call.__qualname__ = function.__name__.removeprefix("a")
     return call

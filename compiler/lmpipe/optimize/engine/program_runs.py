@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from lmpipe.data.example import Example
+from lmpipe.errors import RecipeError
 from lmpipe.evaluation.evaluate import RunOptions, run_pairs
-from lmpipe.evaluation.results import Evaluation
-from lmpipe.lm.lm import LM
+from lmpipe.evaluation.results import Evaluation, Row
+from lmpipe.evaluation.use_watch import UseWatch
+from lmpipe.lm.lm import LM, as_lm
 from lmpipe.metrics import AnyMetric, metric_calls
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Ledger, RunAdmission
@@ -17,7 +19,10 @@ from lmpipe.optimize.engine.roles import LMRoles
 from lmpipe.optimize.engine.worst_case import worst_run_of_any
 
 # If this many runs or more all fail in the same way, nothing works and the compile stops.
-_TELLING_RUNS = 8
+TELLING_RUNS = 8
+
+# The kind of the note on a program that makes more LM calls than plans count.
+REPEATED_USE = "repeated use"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +33,9 @@ class ProgramRunner:
     lms: LMRoles
     ledger: Ledger
     progress: ProgressReporter
+    note: Callable[..., None]
     concurrency: int
+    _told: list[str] = field(default_factory=list, init=False)
 
     async def run(
         self,
@@ -49,19 +56,43 @@ class ProgramRunner:
             all_rows: the number of examples there are of this kind, if `pairs` may be so few for
                 lack of more: then all of them failing is telling too.
         """
-        lm = lm or (self.lms.teacher if role == "teacher" else self.lms.student)
+        lm = as_lm(lm) or (self.lms.teacher if role == "teacher" else self.lms.student)
         programs = {id(program): program for program, _ in pairs}.values()
-        limit = max((item.calls_per_run() for item in programs), default=0)
+        # Without a limit on spend, nothing relies on the maximum of a run.
+        most = max((item.calls_per_run() for item in programs), default=0)
+        limit = most if self._limited else None
+        report, watches = self.progress.start_step(step, len(pairs)), self._watches(programs)
+
+        def row_ended(row: Row) -> None:
+            watches[id(pairs[row.index][0])].see(row)
+            report(row)
+
         judge = self.lms.judge
         worst = worst_run_of_any(programs, [lm], self.metric, judge, self.lms.embedder)
-        enough = _TELLING_RUNS if all_rows is None else min(_TELLING_RUNS, all_rows)
+        enough = TELLING_RUNS if all_rows is None else min(TELLING_RUNS, all_rows)
         options = RunOptions(
             concurrency=self.concurrency,
             scope={"lm": lm, "role": role, "sample": sample, "max_calls": limit},
             admission=RunAdmission(self.ledger, worst),
-            on_row=self.progress.start_step(step, len(pairs)),
+            on_row=row_ended,
             judge=judge,
             judge_calls=metric_calls(self.metric),
             may_all_fail=len(pairs) < enough,
         )
         return await self.ledger.within_time(run_pairs(pairs, self.metric, options))
+
+    @property
+    def _limited(self) -> bool:
+        """Whether the budget relies on the maximum of LM calls of each run."""
+        budget = self.ledger.budget
+        return any(limit is not None for limit in (budget.calls, budget.tokens, budget.usd))
+
+    def _watches(self, programs: Iterable[Module]) -> dict[int, UseWatch]:
+        def tell(message: str) -> None:
+            if self._limited:
+                raise RecipeError(message)
+            if not self._told:
+                self._told.append(message)
+                self.note(REPEATED_USE, message=message)
+
+        return {id(program): UseWatch(program, tell) for program in programs}

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from lmpipe.data.example import Example
 from lmpipe.errors import RecipeError
+from lmpipe.evaluation.all_raised import check_not_all_raised
 from lmpipe.evaluation.evaluate import DEFAULT_CONCURRENCY
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.foundation.checks import check_number
@@ -25,9 +26,9 @@ from lmpipe.modules.module import Module, Predictor
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Candidate, Rollout, Watcher
 from lmpipe.optimize.engine.pool_embeddings import PoolEmbedder, PoolVectors
-from lmpipe.optimize.engine.program_runs import ProgramRunner
+from lmpipe.optimize.engine.program_runs import TELLING_RUNS, ProgramRunner
 from lmpipe.optimize.engine.progress import ProgressReporter
-from lmpipe.optimize.engine.proposer import Proposer
+from lmpipe.optimize.engine.proposer import Proposals, Proposer
 from lmpipe.optimize.engine.race import Entry, Pair, Race
 from lmpipe.optimize.engine.race_rules import Racing, informative_first
 from lmpipe.optimize.engine.roles import LMRoles
@@ -98,7 +99,12 @@ class Task:
         self._scoreboard = Scoreboard(len(val), watcher)
         self.progress = ProgressReporter(watcher, self._scoreboard, ledger)
         self._runner = ProgramRunner(
-            metric=metric, lms=lms, ledger=ledger, progress=self.progress, concurrency=concurrency
+            metric=metric,
+            lms=lms,
+            ledger=ledger,
+            progress=self.progress,
+            note=self.note,
+            concurrency=concurrency,
         )
         self._race = Race(self._scoreboard, racing, self._score)
         self._proposer = Proposer(lms.proposer, ledger, self.note, concurrency=concurrency)
@@ -122,6 +128,11 @@ class Task:
     def candidates(self) -> Sequence[Candidate]:
         """All candidates so far, in the order in which they were scored."""
         return tuple(self._scoreboard.candidates)
+
+    @property
+    def proposals(self) -> Proposals:
+        """What became of the questions to the proposer so far."""
+        return self._proposer.proposals
 
     def starting_from(self, state: ProgramState, *, stage: str = "") -> Task:
         """Return this task for an optimizer that continues from what another one learned.
@@ -210,6 +221,9 @@ class Task:
             sample: the sample number.
             threshold: the score from which a rollout passes.
             lm: an LM in place of the recipe's teacher.
+
+        Raises:
+            RecipeError: if the recipe's teacher program raises on every example.
         """
         program = self._teacher_program or self.program.bind(state)
         async with self._turn:
@@ -221,6 +235,8 @@ class Task:
                 lm=lm,
                 all_rows=len(self.train),
             )
+        if self._teacher_program and len(examples) >= min(TELLING_RUNS, len(self.train)):
+            check_not_all_raised("the teacher program", evaluation.rows)
         rollouts = [
             Rollout(row, sample, row.failure is None and row.score.value >= threshold)
             for row in evaluation.rows
@@ -258,7 +274,9 @@ class Task:
             self._watcher.row("trial", row)
         return list(evaluation.rows)
 
-    async def ask(self, signature: type[S], *, temperature: float = 1.0, **inputs: Any) -> S | None:
+    async def ask(
+        self, signature: type[S], *, temperature: float | None = 1.0, **inputs: Any
+    ) -> S | None:
         """Ask the proposer one question; see `ask_all`."""
         (answer,) = await self.ask_all(signature, [inputs], temperature=temperature)
         return answer
@@ -268,7 +286,7 @@ class Task:
         signature: type[S],
         questions: Sequence[Mapping[str, Any]],
         *,
-        temperature: float = 1.0,
+        temperature: float | None = 1.0,
     ) -> list[S | None]:
         """Ask the proposer, the LM that writes what candidates are made of.
 
@@ -276,10 +294,15 @@ class Task:
 
         Args:
             questions: the inputs of each question.
-            temperature: the sampling temperature.
+            temperature: the sampling temperature; None is that of the proposer itself. An LM whose
+                own is None gets none.
 
         Returns:
-            An answer for each question; None if it cannot be parsed or the server refuses it.
+            An answer for each question; None if it cannot be parsed or the server refuses it. Both
+            are counted in `proposals`.
+
+        Raises:
+            LMRequestError: if the server has refused every question of this signature so far.
         """
         async with self._turn:
             asking = self._proposer.ask(signature, questions, temperature)

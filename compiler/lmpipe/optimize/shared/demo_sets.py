@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lmpipe.foundation.plural import plural
 from lmpipe.optimize.shared.draw_demos import distinct_demos, draw_demos
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, PredictorState, ProgramState, Retrieval, Vectors
@@ -53,10 +54,10 @@ def demo_choices(
         choices = [DemoChoice("demos as they are", start.demos, start.retrieval), none]
     pool = distinct_demos([*own, *labeled])
     if pool:
-        k = max(1, 2 * most // 3)
+        k = min(max(1, 2 * most // 3), len(pool))
         shuffled = tuple(rng.sample(pool, len(pool)))
         near = Retrieval(pool=shuffled, k=k, vectors=vectors(shuffled) if vectors else None)
-        choices.append(DemoChoice(f"{k} nearest demos", retrieval=near))
+        choices.append(DemoChoice(plural(k, "nearest demo"), retrieval=near))
     seen = {choice.demos for choice in choices}
     # A small pool has few distinct sets, so the number of draws is limited.
     for number in range(3 * count if pool else 0):
@@ -72,5 +73,5 @@ def demo_choices(
             demos = draw_demos(spec, distinct_demos(own), size, rng)
         if len(choices) < count and demos not in seen:
             seen.add(demos)
-            choices.append(DemoChoice(f"{len(demos)} demos (set {len(choices)})", demos))
+            choices.append(DemoChoice(f"{plural(len(demos), 'demo')} (set {len(choices)})", demos))
     return choices[:count]

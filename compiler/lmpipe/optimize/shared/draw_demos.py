@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lmpipe.data.example import Example
+from lmpipe.data.identity import ExampleIdentity
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.modules.module import Predictor
 from lmpipe.optimize.engine.events import Rollout
@@ -26,13 +27,18 @@ def labeled_demos(
     An example serves a predictor if it has all of its required inputs and at least one of its
     outputs, by name. Predictors in the middle of a pipeline usually have none.
     """
+    digests = [ExampleIdentity.of(example).digest or None for example in examples]
     return {
-        path: [demo for example in examples if (demo := _labeled_demo(predictor.spec, example))]
+        path: [
+            demo
+            for example, digest in zip(examples, digests, strict=True)
+            if (demo := _labeled_demo(predictor.spec, example, digest))
+        ]
         for path, predictor in predictors.items()
     }
 
 
-def _labeled_demo(spec: SignatureSpec, example: Example) -> Demo | None:
+def _labeled_demo(spec: SignatureSpec, example: Example, digest: str | None) -> Demo | None:
     values = example.to_json()
     if not all(f.name in values for f in spec.inputs if f.required):
         return None
@@ -40,7 +46,7 @@ def _labeled_demo(spec: SignatureSpec, example: Example) -> Demo | None:
     if not outputs:
         return None
     inputs = {name: values[name] for name in spec.input_names if name in values}
-    return Demo(inputs=inputs, outputs=outputs)
+    return Demo(inputs=inputs, outputs=outputs, example=digest)
 
 
 def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[str, list[Demo]]:
@@ -52,10 +58,17 @@ def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[
     for rollout in rollouts:
         if not rollout.passed:
             continue
+        identity = rollout.row.trace.example
+        digest = identity.digest if identity else ""
         by_predictor: dict[str, list[Demo]] = {}
         for step in rollout.row.trace.steps:
             if not step.error and not step.repaired:
-                demo = Demo(inputs=step.inputs, outputs=step.outputs, source="bootstrapped")
+                demo = Demo(
+                    inputs=step.inputs,
+                    outputs=step.outputs,
+                    source="bootstrapped",
+                    example=digest or None,
+                )
                 by_predictor.setdefault(step.predictor, []).append(demo)
         # Concurrent calls of one run end in any order; the choice must not depend on it.
         for path in sorted(by_predictor):
@@ -108,10 +121,11 @@ def merge_pools(
 def draw_from_pools(
     task: Task, pools: Mapping[str, Sequence[Demo]], count: int, rng: random.Random
 ) -> dict[str, tuple[Demo, ...]]:
-    """Draw up to `count` demonstrations for each predictor; see `draw_demos`."""
+    """Draw up to `count` demonstrations for each predictor that has any; see `draw_demos`."""
     return {
-        path: draw_demos(task.predictors[path].spec, pool, count, rng)
+        path: drawn
         for path, pool in pools.items()
+        if (drawn := draw_demos(task.predictors[path].spec, pool, count, rng))
     }
 
 
@@ -122,7 +136,10 @@ def with_labeled_demos(task: Task, count: int, rng: random.Random) -> ProgramSta
 
 
 def with_demos(state: ProgramState, demos: Mapping[str, Sequence[Demo]]) -> ProgramState:
-    """Return a copy of a state that shows these demonstrations, given by predictor path."""
+    """Return a copy of a state that shows these demonstrations, given by predictor path.
+
+    Predictors that are not given keep what they show.
+    """
     return state.update(
         {
             path: state[path].replace(demos=tuple(items), retrieval=None)
@@ -141,12 +158,15 @@ def with_retrieval(
 ) -> ProgramState:
     """Return a copy of a state that shows the `k` nearest demonstrations of each pool that has any.
 
-    If `balanced`, each label gets an equal share. Without vectors, similarity is by words.
+    Of a smaller pool, all are shown. If `balanced`, each label gets an equal share. Without
+    vectors, similarity is by words.
     """
     changed = {}
     for path, pool in pools.items():
         if pool:
             vectors = embedded(path, pool) if embedded else None
-            near = Retrieval(pool=tuple(pool), k=k, balanced=balanced, vectors=vectors)
+            # States that show the same are the same state.
+            most = min(k, len(pool))
+            near = Retrieval(pool=tuple(pool), k=most, balanced=balanced, vectors=vectors)
             changed[path] = state[path].replace(demos=(), retrieval=near)
     return state.update(changed)

@@ -71,7 +71,8 @@ async def summarize_data(task: Task, rng: random.Random) -> str:
         drawn[start : start + _EXAMPLES_SHOWN] for start in range(0, len(drawn), _EXAMPLES_SHOWN)
     ]
     questions = [{"examples": describe_examples(batch)} for batch in batches]
-    answers = await task.ask_all(SummarizeData, questions, temperature=0.0)
+    # A description needs no variety, so the proposer's own temperature is right.
+    answers = await task.ask_all(SummarizeData, questions, temperature=None)
     lines = [" ".join(answer.summary.split()) for answer in answers if answer]
     return "\n".join(dict.fromkeys(shorten(line, _SUMMARY_LENGTH) for line in lines if line))
 
@@ -84,7 +85,7 @@ async def propose_instructions(
     data: str,
     rows: Sequence[Row],
     rng: random.Random,
-    temperature: float = 1.0,
+    temperature: float | None = 1.0,
 ) -> list[str]:
     """Propose `count` instructions for one predictor, each from another tip and other runs.
 

@@ -1,0 +1,42 @@
+"""Tell a program that cannot run at all from one that runs badly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from lmpipe.errors import RecipeError
+from lmpipe.evaluation.results import Row
+from lmpipe.foundation.plural import plural
+
+# Other prompts may mend these failures: the LM's reply is at fault, not the program.
+_OF_THE_REPLY = ("output", "cut", "refusal")
+
+
+def check_not_all_raised(program: str, rows: Sequence[Row]) -> None:
+    """Check that a program ran on at least one row, or failed on one only for the LM's reply.
+
+    Args:
+        program: what the message calls the program.
+        rows: of its runs.
+
+    Raises:
+        RecipeError: if every run failed for another reason; the message has the first one.
+    """
+    failures = [row.failure for row in rows if row.failure is not None]
+    if not failures or len(failures) < len(rows):
+        return
+    if any(failure.kind in _OF_THE_REPLY for failure in failures):
+        return
+    first = failures[0]
+    raise RecipeError(
+        f"{program} failed in each of {plural(len(rows), 'run')}, so there is nothing to search; "
+        f"in the first: {first.message}{source_line(first.raw)}\n"
+        "  try it on one row: program(**example.inputs)"
+    )
+
+
+def source_line(traceback: str) -> str:
+    """Return ` at FILE:LINE` for the end of a traceback, or the empty string."""
+    found = re.findall(r'File "(.+)", line (\d+)', traceback)
+    return f" at {found[-1][0]}:{found[-1][1]}" if found else ""

@@ -1,0 +1,50 @@
+"""Name candidates by what they show and by what differs from the start."""
+
+from __future__ import annotations
+
+from lmpipe.foundation.plural import plural
+from lmpipe.state.program_state import PredictorState, ProgramState
+
+
+def demos_words(state: ProgramState) -> str:
+    """Say how many demonstrations a state shows, for each predictor if their numbers differ.
+
+    Returns:
+        Words such as `4 demos`, `1 nearest demo`, or `no demos for describe, 4 demos for name`.
+    """
+    shown = {path: _shown(learned) for path, learned in state.predictors.items()}
+    if len(set(shown.values())) == 1:
+        return next(iter(shown.values()))
+    return ", ".join(f"{words} for {path}" for path, words in shown.items())
+
+
+def changes_words(start: ProgramState, state: ProgramState) -> str:
+    """Say in what a state of the same program differs from the start: instructions, demonstrations.
+
+    Returns:
+        Words such as `new instruction for name, 2 demos`.
+    """
+    rewritten = [
+        path
+        for path, learned in state.predictors.items()
+        if learned.instruction != start[path].instruction
+    ]
+    words = []
+    if rewritten:
+        where = f" for {', '.join(rewritten)}" if len(state.predictors) > 1 else ""
+        words.append(f"new instruction{where}")
+    if _demos(state) != _demos(start):
+        words.append(demos_words(state))
+    return ", ".join(words) or "as at the start"
+
+
+def _shown(learned: PredictorState) -> str:
+    words = [plural(len(learned.demos), "demo")] if learned.demos else []
+    near = learned.retrieval
+    if near is not None and near.pool:
+        words.append(plural(min(near.k, len(near.pool)), "nearest demo"))
+    return " and ".join(words) or "no demos"
+
+
+def _demos(state: ProgramState) -> list[object]:
+    return [(learned.demos, learned.retrieval) for learned in state.predictors.values()]

@@ -1,0 +1,42 @@
+"""Which rows are the same example."""
+
+from __future__ import annotations
+
+import threading
+
+import lmpipe
+from lmpipe.data.identity import ExampleIdentity, inputs_digest
+
+
+def of(**values: object) -> ExampleIdentity:
+    return ExampleIdentity.of(lmpipe.Example(**values, label="x").with_inputs(*values))
+
+
+def test_rows_with_the_same_inputs_are_the_same_example_whatever_their_labels() -> None:
+    one, two = (
+        lmpipe.Example(a=1, b="x", label=label).with_inputs("a", "b") for label in ("yes", "no")
+    )
+    assert ExampleIdentity.of(one) == ExampleIdentity.of(two)
+    assert of(a=1, b="x") != of(a=2, b="x")
+    assert of(a=1) != of(b=1)
+
+
+def test_the_order_of_the_inputs_does_not_matter() -> None:
+    assert of(a=1, b=2) == of(b=2, a=1)
+
+
+def test_an_example_without_inputs_has_no_digest() -> None:
+    assert of() == ExampleIdentity()
+
+
+def test_an_example_that_cannot_be_written_as_json_has_no_digest() -> None:
+    assert of(lock=threading.Lock()) == ExampleIdentity()
+
+
+def test_numbers_and_texts_beyond_json_have_an_identity() -> None:
+    assert of(a=2**80) != of(a=2**80 + 1)
+    assert of(a="\ud83d") != of(a="\ud83e")
+
+
+def test_the_digest_has_sixteen_digits() -> None:
+    assert len(inputs_digest({"a": 1})) == 16

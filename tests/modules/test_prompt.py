@@ -1,0 +1,76 @@
+"""The prompt of a run on an example leaves out demonstrations that hold its answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from helpers.secrets import HintedSecret, Secret, copying_lm, secret_of, secrets, showing_all
+
+import lmpipe
+from lmpipe.data.identity import ExampleIdentity
+from lmpipe.lm.scope import scope
+from lmpipe.metrics import exact_match
+from lmpipe.state.program_state import Demo, Retrieval
+
+ROWS = secrets(4)
+DEMOS = tuple(
+    Demo(inputs={"question": row.question}, outputs={"answer": row.answer}) for row in ROWS
+)
+
+
+def showing(**changes: Any) -> Any:
+    program = lmpipe.Predict(Secret)
+    return program.bind(program.state().map(**changes))
+
+
+def contents(program: Any, example: lmpipe.Example, **inputs: str) -> str:
+    with scope(example=ExampleIdentity.of(example)):
+        return "\n".join(message.content for message in program.messages(**inputs))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"demos": DEMOS}, {"retrieval": Retrieval(pool=DEMOS, k=4)}], ids=["fixed", "near"]
+)
+def test_a_run_on_an_example_is_shown_all_demonstrations_but_its_own(
+    changes: dict[str, Any],
+) -> None:
+    shown = contents(showing(**changes), ROWS[1], question=ROWS[1].question)
+    assert [row.answer in shown for row in ROWS] == [True, False, True, True]
+
+
+def test_a_call_outside_an_evaluation_is_shown_all_fixed_demonstrations() -> None:
+    with lmpipe.using(lm=copying_lm()):
+        assert showing(demos=DEMOS)(question=ROWS[1].question).answer == ROWS[1].answer
+
+
+def test_a_later_steps_demonstration_of_the_same_example_is_left_out() -> None:
+    program = HintedSecret()
+    knowing: Any = program.bind(showing_all(program, ROWS))
+    shown = contents(knowing.secret, ROWS[2], question=ROWS[2].question, hint="another hint")
+    assert [row.answer in shown for row in ROWS] == [True, True, False, True]
+
+
+def test_evaluate_shows_no_row_its_own_answer() -> None:
+    bound = showing(demos=DEMOS)
+    result = lmpipe.evaluate(bound, ROWS, exact_match("answer"), lm=copying_lm())
+    assert result.score == 0.0
+
+
+def test_evaluate_shows_no_step_the_answer_of_its_row() -> None:
+    program = HintedSecret()
+    bound = program.bind(showing_all(program, ROWS))
+    result = lmpipe.evaluate(bound, ROWS, exact_match("answer"), lm=copying_lm())
+    assert result.score == 0.0
+
+
+def test_samples_on_an_example_are_not_shown_its_answer() -> None:
+    bound = showing(demos=DEMOS)
+    with lmpipe.using(lm=copying_lm()), scope(example=ExampleIdentity.of(ROWS[0])):
+        drawn = bound.samples(3, question=ROWS[0].question)
+    assert {item.answer for item in drawn} == {"unknown"}
+
+
+def test_equal_rows_with_other_labels_are_the_same_example() -> None:
+    twin = lmpipe.Example(question=ROWS[0].question, answer="elsewhere").with_inputs("question")
+    assert secret_of(0) not in contents(showing(demos=DEMOS), twin, question=twin.question)
