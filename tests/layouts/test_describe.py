@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import pytest
-from layouts.test_layouts import outputs_spec
+from layouts.test_layouts import Team, outputs_spec
+from pydantic import Field
 
 from lmpipe.layouts import layout_named, layout_names
 from lmpipe.layouts.describe import describe
-from pydantic import Field
 
 
 class Line(pydantic.BaseModel):
@@ -45,6 +45,7 @@ class Line(pydantic.BaseModel):
             "a whole number, at least 1, or null",
         ),
         (list[str], "a JSON list, each item a string", None),
+        (list[Team], 'a JSON list, each item one of "billing", "on hold"', None),
         (
             Annotated[list[Literal["a", "b"]], Field(min_length=2, max_length=2)],
             'a JSON list, each item one of "a", "b", exactly 2 items',

@@ -160,25 +160,14 @@ def test_a_reply_of_one_field_is_read_back_unchanged(layout: Layout, name: str) 
 
 # Lines that look like a part of some layout, escaped or not, and of replies in general.
 odd_lines = st.sampled_from(
-    """[[a]] [[b]] [[question]] \\[[a]] \\\\[[b]] [[A]] [[a]]: [[[a]]] [[ [[a [[1,2],[3]] ##a # ## A: \\
-    a b A: b:x B:x \\A: \\\\B:x **A:** **a** - a: { } {"a":"x","b":"y"} ```python # a:1 ``` ~~~
-    [[a]]\r \r \u2028 \x85 $x_1$ \\[[x]\\] question: none [[reasoning]]""".split()
-    + [
-        "",
-        "",
-        "## b",
-        "# A",
-        "a: 1",
-        "B: 2",
-        "Question: ?",
-        "    x = 1",
-        " [[a]]",
-        " b: 1",
-        " ",
-        "\t",
-        "```json",
+    [
+        "", "[[a]]", "[[b]]", "[[question]]", "\\[[a]]", "\\\\[[b]]", "[[A]]", "[[a]]: x", "[[[a]]]",
+        "[[", "[[a", "[[1,2],[3]]", " [[a]]", "[[a]] ", "[[a]]\r", "\\[[x]\\]", "##a", "#", "## b",
+        "# A", "a", "A:", "b: x", "B: x", "\\A: 1", "\\\\B: x", " b: 1", "Question: ?", "Question two: x",
+        "**A:** x", "**a**", "- a: x", "{", "}", '{"a":"x","b":"y"}', "```", "```python", "~~~", "none",
+        "    x = 1", " ", "\t", "\r", "\u2028", "\x85",
     ]
-)
+)  # fmt: skip
 anything = st.lists(odd_lines | st.text(max_size=4), max_size=6).map("\n".join)
 
 

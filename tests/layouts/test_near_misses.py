@@ -14,6 +14,7 @@ from layouts.test_layouts import anything, outputs_spec
 
 from lmpipe.layouts import LayoutError, layout_named, layout_names
 from lmpipe.layouts.parse_values import read_value
+from lmpipe.signatures.signature import Input, Output, Signature, spec_of
 
 chat = layout_named("chat")
 
@@ -181,8 +182,16 @@ def test_the_error_says_what_is_missing_and_what_was_expected(text: str, missing
     )
 
 
-def test_an_optional_output_may_be_missing_among_near_misses() -> None:
-    assert chat.read(outputs_spec(a=str, b=str), "## a\nx\n## b\ny").values == {"a": "x", "b": "y"}
+def test_an_output_with_a_default_may_be_missing_among_near_misses() -> None:
+    class Lenient(Signature):
+        question: str = Input()
+        answer: str = Output()
+        note: str = Output(default="")
+
+    for text in ("## Answer\nx", "[[answer]]\nx", "Sure!\n\n**Answer:** x", '{"answer": "x"}'):
+        assert chat.read(spec_of(Lenient), text).values == {"answer": "x"}
+    with pytest.raises(LayoutError, match="lacks 'answer'"):
+        chat.read(spec_of(Lenient), "I cannot do that.")
 
 
 @settings(max_examples=200, deadline=None)
@@ -198,8 +207,8 @@ def test_any_text_is_read_or_refused_without_another_error(text: str) -> None:
 
 _LENGTH = 100_000
 _UNITS = [
-    " ", "\t", "\n", "#", "# ", "[", "[[", "]", "*", "**", ":", "`", "```\n", "~", "\\", "\\[[a]]\n",
-    "[[a]]\n", "[[a]] ", "## a\n", "## a ", "**a", "a: ", "a: x\n", "-", "- ", "1", "1,", ",", ".",
+    " ", "\t", "\n", "#", "# ", "[", "[[", "]", "*", "**", ":", "`", "```\n", "~", "\\",
+    "\\[[a]]\n", "[[a]]\n", "[[a]] ", "## a\n", "## a ", "**a", "a: ", "a: x\n", "-", "- ", "1", "1,", ",", ".",
     "{", "}", "{}", "[]", '"', '\\"', '{"a":', '"a":1,', "e", "_", "\r\n", "\r", "null ", "(", "é",
 ]  # fmt: skip
 

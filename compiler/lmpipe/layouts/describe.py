@@ -59,7 +59,8 @@ def _kind(
     if shape.kind == "json":
         items = plain.get("items")
         if plain.get("type") == "array" and items and "prefixItems" not in plain:
-            each = shape_of({**items, "$defs": schema.get("$defs", {})})
+            items = {**items, "$defs": schema.get("$defs", {})}
+            each = shape_of(items)
             if each.kind != "json":
                 return f"a JSON list, each item {_form(items, each, in_json=True)}"
         return f"JSON of this schema: {json_text(schema)}"

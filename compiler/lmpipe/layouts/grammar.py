@@ -15,7 +15,7 @@ from lmpipe.layouts.grammar_json import FORMATS, JsonRules, integer_rule, number
 from lmpipe.layouts.grammar_pattern import pattern_rule, plain_pattern
 from lmpipe.layouts.parse_values import json_text, spell
 from lmpipe.lm.message import Constraint
-from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
+from lmpipe.signatures.signature_spec import FieldSpec
 from lmpipe.signatures.value_shape import without_none
 
 Spell = Callable[[FieldSpec, Any], str]

@@ -255,9 +255,11 @@ def _with_text_before(
     If they lack only the first output, and it is a text, it is what stands before them.
     """
     missing, first = missing_outputs(spec, {item.name for item in labels}), spec.outputs[0]
+    if not labels:
+        return None
     if not missing:
         return list(labels)
-    if missing != [first.name] or first.shape.kind != "text" or not labels:
+    if missing != [first.name] or first.shape.kind != "text":
         return None
     if not any(line.strip() for line in lines[: labels[0].line]):
         return None
