@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import datetime
+import enum
 from typing import Annotated, Any, Literal
 
 import pydantic
 import pytest
-from layouts.test_layouts import Team, outputs_spec
+from helpers.odd_texts import outputs_spec
 from pydantic import Field
 
 from lmpipe.layouts import layout_named, layout_names
 from lmpipe.layouts.describe import describe
+
+
+class Team(enum.Enum):
+    BILLING = "billing"
+    ON_HOLD = "on hold"
 
 
 class Line(pydantic.BaseModel):

@@ -14,14 +14,13 @@ import pydantic
 import pytest
 from helpers.fake_engine import make_request
 from helpers.gbnf import Grammar
+from helpers.odd_texts import odd_texts, outputs_spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from layouts.test_layouts import anything
 
 from lmpipe.layouts import JsonLayout, Layout, layout_named, layout_names
 from lmpipe.lm.embedded.provider import LocalProvider
 from lmpipe.lm.lm import LM
-from lmpipe.signatures.signature import Input, Output, Signature, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec
 
 
@@ -93,12 +92,6 @@ visits = st.builds(
 )
 
 
-def outputs_spec(**annotations: Any) -> SignatureSpec:
-    fields: dict[str, Any] = {name: (kind, Output()) for name, kind in annotations.items()}
-    made = pydantic.create_model("Made", __base__=Signature, question=(str, Input()), **fields)
-    return spec_of(made)
-
-
 def grammar_of(layout: Layout, spec: SignatureSpec) -> Grammar:
     constraint = layout.constraint(spec)
     assert constraint.kind == "grammar"
@@ -111,7 +104,7 @@ def layout(request: pytest.FixtureRequest) -> Layout:
 
 
 # An empty text is not admitted; otherwise small models write nothing.
-text = anything.filter(lambda value: value.strip())
+text = odd_texts.filter(lambda value: value.strip())
 line = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), min_size=1)
 line = line.filter(lambda value: value.strip())
 VALUES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {

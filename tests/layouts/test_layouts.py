@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pydantic
 import pytest
+from helpers.odd_texts import kept, odd_texts, outputs_spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,6 @@ from lmpipe.layouts import (
     render_prefix,
 )
 from lmpipe.signatures.signature import Input, Output, Signature, spec_of
-from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo
 
 
@@ -58,12 +58,6 @@ class Bare(Signature):
 
     question: str = Input()
     total_count: int = Output()
-
-
-def outputs_spec(**annotations: Any) -> SignatureSpec:
-    fields: dict[str, Any] = {name: (kind, Output()) for name, kind in annotations.items()}
-    made = pydantic.create_model("Made", __base__=Signature, question=(str, Input()), **fields)
-    return spec_of(made)
 
 
 @pytest.fixture(params=layout_names())
@@ -158,35 +152,13 @@ def test_a_reply_of_one_field_is_read_back_unchanged(layout: Layout, name: str) 
     check()
 
 
-# Lines that look like a part of some layout, escaped or not, and of replies in general.
-odd_lines = st.sampled_from(
-    [
-        "", "[[a]]", "[[b]]", "[[question]]", "\\[[a]]", "\\\\[[b]]", "[[A]]", "[[a]]: x", "[[[a]]]",
-        "[[", "[[a", "[[1,2],[3]]", " [[a]]", "[[a]] ", "[[a]]\r", "\\[[x]\\]", "##a", "#", "## b",
-        "# A", "a", "A:", "b: x", "B: x", "\\A: 1", "\\\\B: x", " b: 1", "Question: ?", "Question two: x",
-        "**A:** x", "**a**", "- a: x", "{", "}", '{"a":"x","b":"y"}', "```", "```python", "~~~", "none",
-        "    x = 1", " ", "\t", "\r", "\u2028", "\x85",
-    ]
-)  # fmt: skip
-anything = st.lists(odd_lines | st.text(max_size=4), max_size=6).map("\n".join)
-
-
-def kept(text: str) -> str:
-    """What the text layouts keep of a text: all but outer blank lines and spaces."""
-    text = text.rstrip()
-    inside = text.lstrip()
-    blank = text[: len(text) - len(inside)]
-    indentation = blank[len(blank.rstrip(" \t")) :]
-    return inside if indentation == " " else indentation + inside
-
-
 @pytest.mark.parametrize("names", [["a"], ["a", "b"], ["question_two", "a", "Long_name"]])
 @pytest.mark.parametrize("name", layout_names())
 def test_any_text_in_any_output_comes_back_whole(name: str, names: list[str]) -> None:
     layout, spec = layout_named(name), outputs_spec(**dict.fromkeys(names, str))
 
     @settings(max_examples=300, deadline=None)
-    @given(st.fixed_dictionaries(dict.fromkeys(names, anything)))
+    @given(st.fixed_dictionaries(dict.fromkeys(names, odd_texts)))
     def check(values: dict[str, str]) -> None:
         found = layout.read(spec, layout.assistant(spec, values)).values
         assert found == (values if name == "json" else {n: kept(v) for n, v in values.items()})
