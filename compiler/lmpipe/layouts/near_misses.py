@@ -195,13 +195,25 @@ def read_near_miss(
         if chosen is not None:
             return read_texts(spec, cut_at(chosen, lines))
         seen |= {item.name for item in labels}
-    chosen = _with_text_before(spec, exact, lines)
-    if chosen is not None:
-        return read_texts(spec, cut_at(chosen, lines))
+    broken = _break_at_markers(spec.output_names, text).split("\n")
+    inside = find_labels(spec.output_names, broken, brackets)
+    for found, parts in ((inside, broken), (exact, lines)):
+        chosen = _with_text_before(spec, found, parts)
+        if chosen is not None:
+            return read_texts(spec, cut_at(chosen, parts))
     reading = None if exact else _read_unlabeled(spec, text)
     if reading is None:
         raise lacks(missing_outputs(spec, seen) or list(spec.output_names), expected)
     return reading
+
+
+def _break_at_markers(names: tuple[str, ...], text: str) -> str:
+    """Give markers inside a line, such as `so it is [[answer]] 5`, lines of their own."""
+    for name in names:
+        marker = f"[[{name}]]"
+        if text.count(marker) == 1:
+            text = text.replace(marker, f"\n{marker}\n")
+    return text
 
 
 def may_become_label(line: str) -> bool:
