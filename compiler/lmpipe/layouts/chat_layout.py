@@ -10,15 +10,9 @@ from typing import Any
 
 from lmpipe.layouts.describe import describe_inputs, describe_outputs
 from lmpipe.layouts.grammar import TextLines, reply_grammar
+from lmpipe.layouts.labels import Label, cut_at, may_become_label, unwrap_fence
 from lmpipe.layouts.layout import Part, Reading
-from lmpipe.layouts.near_misses import (
-    Label,
-    cut_at,
-    may_become_label,
-    partial_near_miss,
-    read_near_miss,
-    unwrap_fence,
-)
+from lmpipe.layouts.near_misses import partial_near_miss, read_near_miss
 from lmpipe.layouts.parse_values import spell
 from lmpipe.layouts.text_values import (
     escape,

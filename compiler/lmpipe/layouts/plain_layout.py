@@ -9,8 +9,7 @@ from typing import Any
 
 from lmpipe.layouts.describe import describe, describe_outputs
 from lmpipe.layouts.grammar import TextLines, reply_grammar
-from lmpipe.layouts.layout import Part, Reading
-from lmpipe.layouts.near_misses import (
+from lmpipe.layouts.labels import (
     Label,
     bold,
     cut_at,
@@ -18,10 +17,10 @@ from lmpipe.layouts.near_misses import (
     label,
     label_of,
     name_key,
-    partial_near_miss,
-    read_near_miss,
     unwrap_fence,
 )
+from lmpipe.layouts.layout import Part, Reading
+from lmpipe.layouts.near_misses import partial_near_miss, read_near_miss
 from lmpipe.layouts.parse_values import spell
 from lmpipe.layouts.text_values import escape, missing_outputs, read_texts, trim, unescape
 from lmpipe.lm.message import Constraint
