@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import enum
 from typing import Annotated, Any, Literal
 
@@ -34,6 +35,7 @@ class Line(pydantic.BaseModel):
         (int | None, "a whole number, or none", "a whole number, or null"),
         (Annotated[int, Field(ge=1, le=5)], "a whole number, at least 1, at most 5", None),
         (Annotated[float, Field(gt=0, lt=1)], "a number, more than 0, less than 1", None),
+        (Annotated[decimal.Decimal, Field(ge=0, le=5)], "a number, at least 0, at most 5", None),
         (Annotated[int, Field(multiple_of=5)], "a whole number, a multiple of 5", None),
         (
             Annotated[str, Field(min_length=2, max_length=9)],

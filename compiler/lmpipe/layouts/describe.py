@@ -8,7 +8,7 @@ from typing import Any
 from lmpipe.foundation.plural import plural
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
-from lmpipe.signatures.value_shape import Shape, shape_of, without_none
+from lmpipe.signatures.value_shape import Shape, shape_of, value_schema
 
 _BOUNDS = {
     "minimum": "at least",
@@ -46,7 +46,7 @@ def describe_outputs(spec: SignatureSpec) -> str:
 
 def _form(schema: Mapping[str, Any], shape: Shape, *, in_json: bool) -> str:
     none = "null" if in_json else shape.none
-    plain = without_none(schema)
+    plain = value_schema(schema, shape)
     words = [_kind(schema, plain, shape, in_json=in_json)]
     if shape.kind != "choice" and not words[0].startswith("JSON of"):
         words += _bounds(plain)

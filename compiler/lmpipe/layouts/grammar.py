@@ -16,7 +16,7 @@ from lmpipe.layouts.grammar_pattern import pattern_rule, plain_pattern
 from lmpipe.layouts.parse_values import json_text, spell
 from lmpipe.lm.message import Constraint
 from lmpipe.signatures.signature_spec import FieldSpec
-from lmpipe.signatures.value_shape import without_none
+from lmpipe.signatures.value_shape import value_schema
 
 Spell = Callable[[FieldSpec, Any], str]
 
@@ -93,7 +93,7 @@ class TextLines:
 
 
 def _field(rules: Rules, field: FieldSpec, lines: TextLines, spelled: Spell, prefix: str) -> str:
-    shape, schema = field.shape, without_none(field.schema)
+    shape, schema = field.shape, value_schema(field.schema, field.shape)
     match shape.kind:
         case "choice":
             body = " | ".join(quote(spelled(field, choice)) for choice in shape.choices)

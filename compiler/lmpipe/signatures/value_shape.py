@@ -66,9 +66,14 @@ def shape_of(schema: Mapping[str, Any], annotation: Any = None) -> Shape:
     return _plain_shape(_resolve(schema, definitions))
 
 
-def without_none(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema of the values that are not None, if it is one option, resolved."""
+def value_schema(schema: Mapping[str, Any], shape: Shape) -> Mapping[str, Any]:
+    """Return the schema of the values that are not None, if it is one option, resolved.
+
+    Of a Decimal, it is the schema of its numbers.
+    """
     others = [option for option in schema.get("anyOf", ()) if option.get("type") != "null"]
+    if shape.kind == "number":
+        others = [option for option in others if option.get("type") == "number"]
     return _resolve(others[0] if len(others) == 1 else schema, schema.get("$defs", {}))
 
 
