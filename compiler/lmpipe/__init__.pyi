@@ -4,7 +4,7 @@ from . import errors as errors
 from . import metrics as metrics
 from .compiling.compile import acompile as acompile
 from .compiling.compile import compile as compile
-from .compiling.compile import load as load
+from .compiling.load_run import load as load
 from .compiling.recipe import Recipe as Recipe
 from .compiling.run import Run as Run
 from .data.example import Example as Example

@@ -13,6 +13,8 @@
     │   └── CassetteError            a cassette cannot be read, written or replayed
     │       └── CassetteMissError    a call to replay is not in the cassette
     ├── OutputError                  a reply cannot be read as the declared outputs
+    │   ├── CutError                 the reply ended at the token limit
+    │   └── RefusalError             the LM, or its provider, declined to answer
     ├── LMError                      a call to an LM failed
     │   ├── LMRequestError           the server refused the request; a retry cannot help
     │   ├── LMUnavailableError       the server is down or overloaded; a retry may help
@@ -103,6 +105,14 @@ class OutputError(LmpipeError):
         self.raw = raw
 
 
+class CutError(OutputError):
+    """A reply ended at the token limit, so it is no answer; `raw` is the part that came."""
+
+
+class RefusalError(OutputError):
+    """The LM, or its provider, declined to answer; `raw` is what it said."""
+
+
 class LMError(LmpipeError):
     """A call to an LM failed.
 
@@ -125,7 +135,26 @@ class LMRequestError(LMError):
 
 
 class LMUnavailableError(LMError):
-    """The server is down, overloaded, or closed the connection; a retry may help."""
+    """The server is down, overloaded, or closed the connection; a retry may help.
+
+    Args:
+        message: which LM, what happened, what to do.
+        status: the HTTP status, if the server sent one.
+        retry_after: the seconds that the server asked to wait, if it did.
+        sent: whether the server may have worked on the request, and may count it, though no
+            answer came.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        sent: bool = False,
+    ) -> None:
+        super().__init__(message, status=status, retry_after=retry_after)
+        self.sent = sent
 
 
 class DeadlineError(LMError):

@@ -36,6 +36,10 @@ class Settings:
     embedder: LM | None = None
 
 
+# The LM of calls for which nobody named one; the same object, so that this can be told from an
+# equal LM that was named.
+DEFAULT_LM = LM("local")
+
 _lock = threading.Lock()
 _configured: Settings | None = None
 _override: ContextVar[Settings | None] = ContextVar("lmpipe_settings", default=None)
@@ -92,7 +96,7 @@ def intercepting(intercept: Callable[[Runtime], None]) -> Iterator[None]:
 def configured_lm() -> LM:
     """Return the LM of the current settings, without making a runtime or a cache."""
     settings = _override.get() or _configured
-    return settings.lm if settings else LM("local")
+    return settings.lm if settings else DEFAULT_LM
 
 
 def configured_embedder() -> LM | None:
@@ -105,7 +109,7 @@ def _configure_defaults() -> Settings:
     global _configured  # noqa: PLW0603 - `configure` is the one explicit global
     with _lock:
         if _configured is None:
-            _configured = Settings(LM("local"), _keep(make_runtime()))
+            _configured = Settings(DEFAULT_LM, _keep(make_runtime()))
     return _configured
 
 
@@ -175,7 +179,7 @@ def configure(
     settings = _configured
     if settings is None:
         unused = cache is not None or runtime is not None  # of the default cache
-        settings = Settings(LM("local"), Runtime()) if unused else _configure_defaults()
+        settings = Settings(DEFAULT_LM, Runtime()) if unused else _configure_defaults()
     if lm is not None:
         settings = replace(settings, lm=as_lm(lm))
     if embedder is not None:

@@ -25,7 +25,7 @@ def check(result: Any, *words: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["compile", "nowhere.py"], ["no such file: nowhere.py"]),
+        (["compile", "nowhere.py"], ["nowhere.py: no such file", "give the Python file"]),
         (["compile", "colours.py", "--train", "nowhere.jsonl"], ["nowhere.jsonl: no such file"]),
         (
             ["compile", "colours.py", "--optimizer", "random-serch"],
@@ -82,12 +82,12 @@ def test_a_missing_field_is_named_with_its_line(cli: Cli, folder: Path) -> None:
         (
             "def broken(example, prediction): return float('nan')\n"
             "recipe = recipe.replace(metric=broken)",
-            ["metric 'broken' returned nan"],
+            ["metric 'broken' returned nan", "row 1 of train", "mend the metric"],
         ),
         (
             "def broken(example, prediction): raise ValueError('no such field')\n"
             "recipe = recipe.replace(metric=broken)",
-            ["the metric raised on every one of 14 rows", "ValueError: no such field"],
+            ["raised on every row; on row 1 of train", "ValueError: no such field", "wrong.py:"],
         ),
         ("recipe = recipe.replace(optimizer='opro')", ["unknown optimizer 'opro'"]),
     ],

@@ -80,10 +80,67 @@ def test_the_dry_run_writes_nothing(cli: Cli, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "words"), [("calls=100000", "covers all of it"), ("calls=400", "may end first")]
+    ("budget", "words"),
+    [
+        ("calls=100000", "covers all of it"),
+        ("calls=400", "may end first"),
+        ("calls=100000,seconds=9", "limits the time, which is not known in advance"),
+    ],
 )
 def test_the_dry_run_says_whether_the_budget_covers_it(cli: Cli, budget: str, words: str) -> None:
     assert words in cli("compile", "colours.py", "--dry-run", "--budget", budget).stdout
+
+
+def test_the_dry_run_says_that_a_budget_is_too_small(cli: Cli) -> None:
+    shown = cli("compile", "colours.py", "--dry-run", "--budget", "calls=3").stdout
+    assert "the budget (calls=3) is too small to score a first candidate" in shown
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("", "student    scripted/scripted\n"),
+        (
+            "lmpipe.configure(lm=lmpipe.LM('vllm/mine', base_url='http://127.0.0.1:9/v1'))\n"
+            "recipe = recipe.replace(student=None)",
+            "student    vllm/mine (the configured LM: the recipe names none)",
+        ),
+        (
+            "recipe = recipe.replace(student=None)",
+            "student    local (the embedded model: neither the recipe nor lmpipe.configure names",
+        ),
+    ],
+    ids=["the recipe's", "the configured one", "the embedded one"],
+)
+def test_the_dry_run_says_which_lm_is_the_student_and_who_named_it(
+    write: Write, folder: Path, lines: str, words: str
+) -> None:
+    write("colours.py", lines)
+    command = [sys.executable, "-m", "lmpipe", "compile", "colours.py", "--dry-run"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert words in done.stdout
+
+
+def test_the_manifest_says_who_named_the_student(cli: Cli, folder: Path) -> None:
+    cli("compile", "colours.py")
+    assert manifest(folder)["student_source"] == "recipe"
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["a compile", "a dry run"])
+def test_gold_labels_that_the_metric_scores_below_1_are_told(
+    cli: Cli, write: Write, options: list[str]
+) -> None:
+    half = "recipe = recipe.replace(metric=lambda example, prediction: 0.5)"
+    result = cli("compile", write("half.py", half), *options)
+    assert result.exit_code == 0
+    assert "scores gold labels as the prediction below 1 on 24 of 24 rows" in result.stdout
+
+
+def test_the_dry_run_refuses_a_metric_that_raises_on_gold_labels(cli: Cli, write: Write) -> None:
+    wrong = "recipe = recipe.replace(metric=lambda example, prediction: example.color)"
+    result = cli("compile", write("wrong.py", wrong), "--dry-run")
+    assert result.exit_code == 2
+    assert "raised on every row" in result.stderr
 
 
 def test_flags_replace_the_recipe_s_fields(cli: Cli, folder: Path) -> None:
@@ -207,6 +264,7 @@ class Waits(lmpipe.Module):
     async def forward(self, thing: str):
         print("waiting", file=sys.stderr, flush=True)
         await asyncio.Event().wait()
+        return await self.name.acall(thing=thing)
 recipe = recipe.replace(program=Waits())
 """
     command = [sys.executable, "-m", "lmpipe", "compile", write("waits.py", waiting)]

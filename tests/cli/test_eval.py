@@ -32,6 +32,59 @@ def test_the_program_can_be_given_as_a_file(cli: Cli, compiled: str) -> None:
     assert "reproduces" in result.stdout
 
 
+def test_a_changed_instruction_is_told_with_how_to_use_either(
+    cli: Cli, compiled: str, write: Write
+) -> None:
+    write(
+        "changed.py",
+        "class Named(NameColour):\n    'Which colour does it have?'\n"
+        "recipe = recipe.replace(program=lmpipe.Predict(Named))",
+    )
+    result = cli("eval", compiled, "--program", "changed.py")
+    assert result.exit_code == 0
+    assert "the declared instruction differs from the one that" in result.stderr
+    assert "self: 'the thing' is 'it' now" in result.stderr
+    assert "the run's instruction is used; to use the declared one, compile again" in result.stderr
+
+
+def test_an_unchanged_instruction_is_not_mentioned(cli: Cli, compiled: str) -> None:
+    assert "instruction" not in cli("eval", compiled, "--program", "colours.py").stderr
+
+
+def test_a_trusted_run_finds_its_program_from_any_folder(
+    cli: Cli, compiled: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "colours.py").write_text("1 / 0  # another program of this name\n")
+    monkeypatch.chdir(elsewhere)
+    assert "reproduces" in cli("eval", f"../{compiled}", "--trust").stdout
+
+
+def test_a_trusted_run_finds_its_data_from_any_folder(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f'{{"thing": "sky number {n}", "colour": "blue"}}\n' for n in range(900, 905)]
+    (folder / "mine.jsonl").write_text("".join(rows))
+    cli("compile", "colours.py", "--test", "mine.jsonl")
+    (run,) = (folder / "runs").iterdir()
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert "reproduces" in cli("eval", f"../runs/{run.name}", "--trust").stdout
+
+
+def test_a_program_that_cannot_be_found_can_be_named(
+    cli: Cli, compiled: str, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    moved = tmp_path_factory.mktemp("other") / "run"
+    (folder / compiled).rename(moved)
+    (folder / "colours.py").rename(folder / "renamed.py")
+    result = cli("eval", str(moved), "--trust")
+    assert result.exit_code == 2
+    assert "was compiled from colours.py" in result.stderr
+    assert "--program FILE" in result.stderr
+
+
 def test_a_changed_metric_is_named(cli: Cli, compiled: str, write: Write) -> None:
     write("colours.py", "recipe = recipe.replace(metric=lambda example, prediction: 0.5)")
     assert "metric changed since" in cli("eval", compiled, "--trust").stdout

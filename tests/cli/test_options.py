@@ -20,7 +20,7 @@ Write = Callable[[str, str], str]
 
 ASKING = ("compile", "eval", "run")
 SHARED = {
-    *("--student", "--judge", "--embedder", "--base-url", "--api-key-env", "--temperature"),
+    *("--student", "--embedder", "--base-url", "--api-key-env", "--temperature"),
     *("--max-tokens", "--context", "--rpm", "--tpm", "--timeout"),
     *("--concurrency", "--attempts", "--cache", "--record", "--replay"),
 }
@@ -39,6 +39,11 @@ recipe = recipe.replace(metric=sensible)
 def parameters(command: str) -> dict[str, Any]:
     found = get_command(app).commands[command]  # type: ignore[attr-defined]
     return {option: item for item in found.params for option in item.opts}
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_only_commands_that_score_have_a_judge(command: str) -> None:
+    assert ("--judge" in parameters(command)) == (command != "run")
 
 
 @pytest.mark.parametrize("command", ASKING)

@@ -39,6 +39,20 @@ def test_options_may_come_before_the_target(cli: Cli) -> None:
     assert cli("run", "--input", "thing=sky number 1", "colours.py").exit_code == 0
 
 
+def test_whole_numbers_of_any_size_keep_their_digits(cli: Cli, write: Write) -> None:
+    write(
+        "big.py",
+        """
+recipe = recipe.replace(
+    program=lmpipe.Predict("n: int -> m: int"),
+    student=lmpipe.ScriptedLM(lambda request: request.messages[-1].content.replace("n", "m", 1)),
+)
+""",
+    )
+    result = cli("run", "big.py", "--input", f'{{"n": {2**64 + 1}}}')
+    assert json.loads(result.stdout) == {"m": 2**64 + 1}
+
+
 @pytest.mark.parametrize("source", ["-", "@rows.jsonl"])
 def test_rows_of_standard_input_or_a_file_give_a_line_each(
     cli: Cli, compiled: str, folder: Path, source: str
@@ -136,7 +150,7 @@ recipe = recipe.replace(program=shout, student=lmpipe.ScriptedLM(lambda r: "## r
     assert json.loads(cli("run", "function.py", "--input", "word=hey").stdout) == {"result": "HEY"}
 
 
-def test_a_judge_has_no_effect_and_is_reported(cli: Cli) -> None:
+def test_a_judge_is_refused_because_nothing_is_scored(cli: Cli) -> None:
     result = cli("run", "colours.py", "--input", "thing=sky number 1", "--judge", "vllm/judge")
-    assert result.exit_code == 0
-    assert "--judge has no effect here" in result.stderr
+    assert result.exit_code == 2
+    assert "--judge" in result.stderr

@@ -12,9 +12,11 @@ from typing import Any
 
 import orjson
 import pytest
-from helpers.world import TwoSteps, answer, recipe, student
+from helpers.fake_server import FakeServer
+from helpers.world import NameColour, TwoSteps, answer, answer_body, recipe, student
 
 import lmpipe
+from lmpipe.compiling.declared_instructions import InstructionWarning
 from lmpipe.compiling.run_folder import RunWriter, open_run
 from lmpipe.errors import ArtifactError
 from lmpipe.lm.cache.cache import Cache
@@ -59,6 +61,14 @@ def test_load_runs_no_code_of_an_untrusted_folder(compiled: lmpipe.Run) -> None:
 
 def test_load_runs_the_file_of_a_trusted_folder(compiled: lmpipe.Run) -> None:
     assert lmpipe.load(compiled.path, trust=True).state() == compiled.state
+
+
+def test_load_warns_of_an_instruction_that_changed_since_the_compile(compiled: lmpipe.Run) -> None:
+    program = lmpipe.Predict(NameColour, instruction="Which colour has the thing?")
+    with pytest.warns(InstructionWarning, match="self: 'does' is 'has' now") as warned:
+        loaded = lmpipe.load(compiled.path, program)
+    assert loaded.state() == compiled.state
+    assert len(warned) == 1
 
 
 def test_load_refuses_another_program_and_shows_both_signatures(compiled: lmpipe.Run) -> None:
@@ -137,6 +147,22 @@ def test_the_manifest_has_the_spend_by_role_predictor_and_lm(tmp_path: Path) -> 
     assert first["usd"] == first["spend"]["total"]["usd"] > 0
 
 
+@pytest.mark.parametrize("poison", ["\ud83d", 5, {"text": "red"}])
+def test_a_poisonous_reply_fails_its_rows_and_not_the_compile(tmp_path: Path, poison: Any) -> None:
+    def say(body: dict[str, Any]) -> Any:
+        return poison if "number 103" in str(body["messages"]) else answer_body(body)
+
+    with FakeServer(say) as server:
+        lm = lmpipe.LM("vllm/m", base_url=server.base_url)
+        made = recipe(student=lm, optimizer=lmpipe.LabeledFewShot(demos=2))
+        run = lmpipe.compile(made, runs=tmp_path)
+    assert manifest(run.path)["status"] == "done"
+    lines = [orjson.loads(line) for line in (run.path / "scores.jsonl").read_bytes().splitlines()]
+    failed = [line for line in lines if "number 103" in line["example"]["thing"]]
+    assert failed
+    assert all(line["failure"] for line in failed)
+
+
 def test_ctrl_c_leaves_the_status_interrupted(tmp_path: Path) -> None:
     asked = 0
 
@@ -165,7 +191,7 @@ def test_an_optimizers_exception_leaves_the_status_failed(tmp_path: Path) -> Non
     assert manifest(folder)["error"] == "ZeroDivisionError: oh"
 
 
-def test_concurrent_compiles_of_one_recipe_have_separate_folders(tmp_path: Path) -> None:
+def test_a_folder_that_another_process_has_locked_is_not_continued(tmp_path: Path) -> None:
     first, held = open_run(tmp_path, "a name/with [signs]", "0" * 64)
     RunWriter(first, held, {})
     second, other = open_run(tmp_path, "a name/with [signs]", "0" * 64)

@@ -10,7 +10,9 @@ from helpers.world import recipe, things
 import lmpipe
 from lmpipe.compiling.load_recipe import load_recipe
 from lmpipe.compiling.recipe import prepare
+from lmpipe.data.splits import shuffled
 from lmpipe.errors import ConfigError, DataError, RecipeError
+from lmpipe.settings import DEFAULT_LM, using
 
 VLLM = {"base_url": "http://127.0.0.1:1/v1"}
 
@@ -28,7 +30,9 @@ def test_sizes_are_drawn_by_the_seed() -> None:
 
 
 def test_asking_for_too_many_rows_is_an_error() -> None:
-    with pytest.raises(DataError, match="99 rows are needed, but there are only 40"):
+    with pytest.raises(
+        DataError, match="train_size=99: 99 rows are needed, but there are only 40 in train"
+    ):
         prepare(recipe(train_size=99))
 
 
@@ -65,10 +69,16 @@ def test_a_file_may_hold_several_recipes(tmp_path: Path) -> None:
         load_recipe(file)
 
 
+@pytest.mark.parametrize(("name", "words"), [("no.py", "no such file"), ("", "is a folder")])
+def test_a_missing_file_is_named_with_its_remedy(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=rf"{words}.*give the Python file of a program"):
+        load_recipe(tmp_path / name)
+
+
 def test_a_file_that_fails_is_a_recipe_error(tmp_path: Path) -> None:
     file = tmp_path / "fails.py"
     file.write_text("import no_such_module_at_all\n")
-    with pytest.raises(RecipeError, match=r"fails\.py cannot be run: ModuleNotFoundError"):
+    with pytest.raises(RecipeError, match=r"fails\.py, line 1, cannot be run: ModuleNot"):
         load_recipe(file)
 
 
@@ -126,6 +136,60 @@ def test_a_number_out_of_range_is_an_error(name: str, value: object) -> None:
 def test_racing_must_be_rules() -> None:
     with pytest.raises(RecipeError, match="racing must be"):
         recipe(racing=True)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("copies", [2, 5, 11])
+def test_duplicate_rows_are_split_off_together(seed: int, copies: int) -> None:
+    given = [*things(13 - copies), *things(1) * (copies - 1)]
+    prepared = prepare(recipe(train=given, val=None, test=None, seed=seed))
+    parts = ({row.thing for row in prepared.train}, {row.thing for row in prepared.val})
+    assert not parts[0] & parts[1]
+    assert all(parts)
+    assert len(prepared.train) + len(prepared.val) == len(given)
+
+
+def test_a_split_without_duplicates_stays_as_it_was() -> None:
+    prepared = prepare(recipe(train=things(12), val=None, test=None, seed=3))
+    assert list(prepared.val) + list(prepared.train) == shuffled(things(12), 3)
+
+
+def test_rows_that_are_all_the_same_cannot_be_split() -> None:
+    with pytest.raises(DataError, match="all 9 training rows have the same inputs"):
+        prepare(recipe(train=things(1) * 9, val=None, test=None))
+
+
+def test_a_recipe_without_a_student_is_compiled_for_the_configured_lm() -> None:
+    configured = lmpipe.LM("vllm/configured", **VLLM)
+    with using(lm=configured):
+        prepared = prepare(recipe(student=None))
+    assert prepared.lms.student == prepared.lms.teacher == prepared.lms.proposer == configured
+    assert prepared.identity["student"] == configured.identity()
+    assert prepared.lm_source("student") == "configured"
+
+
+def test_the_student_of_a_recipe_is_not_the_configured_lm() -> None:
+    named = lmpipe.LM("vllm/named", **VLLM)
+    with using(lm=lmpipe.LM("vllm/configured", **VLLM)):
+        prepared = prepare(recipe(student=named))
+    assert prepared.lms.student == named
+    assert prepared.lm_source("student") == "recipe"
+
+
+def test_without_any_named_lm_the_student_is_the_embedded_one() -> None:
+    with using(lm=DEFAULT_LM):
+        prepared = prepare(recipe(student=None))
+    assert prepared.lms.student == lmpipe.LM("local")
+    assert prepared.lm_source("student") == "default"
+
+
+def test_a_judge_by_default_is_the_configured_lm_even_beside_a_student() -> None:
+    configured = lmpipe.LM("vllm/configured", **VLLM)
+    judged = lmpipe.metrics.judge(max_calls=1)(lambda example, prediction: 1.0)
+    with using(lm=configured):
+        prepared = prepare(recipe(metric=judged))
+    assert prepared.lms.judge == configured
+    assert prepared.lm_source("judge") == "configured"
 
 
 def test_the_racing_rules_are_part_of_the_identity() -> None:

@@ -35,6 +35,22 @@ def test_every_text_format_gives_the_same_rows(write: Write, name: str, content:
     assert read(write(name, content)) == ROWS
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", '{"question":"q","answer":%d}'),
+        ("rows.json", '[{"question":"q","answer":%d}]'),
+    ],
+)
+@pytest.mark.parametrize("number", [2**64, 2**64 + 1, -(2**63) - 1, 10**400])
+def test_whole_numbers_of_any_size_keep_their_digits(
+    write: Write, name: str, content: str, number: int
+) -> None:
+    [example] = read(write(name, content % number))
+    assert example.answer == number
+    assert type(example.answer) is int
+
+
 def test_csv_values_may_contain_separators_quotes_and_line_breaks(write: Write) -> None:
     path = write("rows.csv", 'question,answer\n"a, ""b""\nc",1\n')
     assert read(path)[0].question == 'a, "b"\nc'

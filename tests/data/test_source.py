@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from helpers.rows import ROWS, Write
 
+from lmpipe.data.example import Example
 from lmpipe.data.source import Source, load_examples
 from lmpipe.errors import DataError
 
@@ -51,6 +52,20 @@ def test_examples_in_memory_are_copied() -> None:
 def test_an_empty_set_is_rejected() -> None:
     with pytest.raises(DataError, match="train has no rows"):
         load_examples("train", [])
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("rows.jsonl", r"train is 'rows\.jsonl': give lmpipe\.Source\('rows\.jsonl', inputs="),
+        (3, "train is 3: give a list of examples"),
+        ([Example(q="a")], "train: row 1: which fields are inputs"),
+        (Source("no.jsonl", inputs=["q"]), r"train: no\.jsonl: no such file"),
+    ],
+)
+def test_data_of_another_kind_is_named_with_its_remedy(data: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        load_examples("train", data)
 
 
 def test_a_source_may_have_optional_inputs(write: Write) -> None:

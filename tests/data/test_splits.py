@@ -19,6 +19,7 @@ from lmpipe.data.splits import (
     sample_examples,
     shuffled,
     split,
+    split_off,
 )
 from lmpipe.errors import DataError
 
@@ -129,3 +130,22 @@ def test_invalid_splits_are_rejected(options: dict[str, Any], message: str) -> N
 def test_rows_that_are_no_examples_are_refused_with_a_remedy(row: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
         check_examples("train", [Example(question="q"), row])
+
+
+@pytest.mark.parametrize(
+    ("values", "count", "off"),
+    [
+        ("abcdef", 2, "ab"),
+        ("aabcd", 1, "b"),
+        ("aabcd", 3, "aab"),
+        ("aaab", 2, "b"),
+        ("aabb", 1, "aa"),
+    ],
+)
+def test_rows_with_the_same_inputs_are_split_off_together(
+    values: str, count: int, off: str
+) -> None:
+    rows = [Example(q=value).with_inputs("q") for value in values]
+    parts = ["".join(row.q for row in part) for part in split_off(rows, count)]
+    assert parts[0] == off
+    assert sorted("".join(parts)) == sorted(values)

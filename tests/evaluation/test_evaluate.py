@@ -9,11 +9,13 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from helpers.fake_server import FakeServer
 from helpers.world import things
 
 import lmpipe
@@ -26,6 +28,7 @@ from lmpipe.errors import (
 )
 from lmpipe.evaluation.evaluate import RunOptions, run_pairs
 from lmpipe.evaluation.results import Evaluation, Failure, Row
+from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.request import Reply, Request
 from lmpipe.metrics import Score, exact_match
@@ -190,6 +193,23 @@ def test_an_invalid_input_from_another_predictor_is_a_failure_of_the_row() -> No
     assert result.failures == {"program": sum("sky" in row.thing for row in things(20))}
 
 
+def test_inputs_of_other_names_than_the_predictors_are_refused_before_any_call() -> None:
+    lm = lmpipe.ScriptedLM(lambda _: "## a\nb")
+    rows = [lmpipe.Example(question="x", a="b").with_inputs("question")]
+    with pytest.raises(DataError, match=r"(?s)missing 'q'.*inputs are question.*with_inputs"):
+        lmpipe.evaluate(lmpipe.Predict("q -> a"), rows, lambda example, prediction: 1.0, lm=lm)
+    assert not lm.requests
+
+
+def test_a_metric_that_raises_is_named_with_the_users_line() -> None:
+    def wrong(example: lmpipe.Example, prediction: Any) -> bool:
+        return bool(prediction.answer == example.score)  # the output is `score`
+
+    line = wrong.__code__.co_firstlineno + 1
+    with pytest.raises(MetricError, match=rf"no field 'answer'.* at .*test_evaluate\.py:{line}"):
+        lmpipe.evaluate(PROGRAM, examples(), wrong, lm=lmpipe.ScriptedLM(lambda _: "## score\n1"))
+
+
 METRIC = exact_match("score")
 
 
@@ -276,3 +296,59 @@ def test_ctrl_c_in_python_ends_with_one_message_and_few_lines(tmp_path: Path) ->
     *frames, message = done.stderr.splitlines()
     assert message.startswith("KeyboardInterrupt: the evaluation was stopped; replies that arrived")
     assert len(frames) < 12
+
+
+def test_cut_and_refused_replies_are_failures_of_their_own_kinds() -> None:
+    def script(request: Request) -> str | Reply:
+        asked = request.messages[-1].content
+        if "no. 0" in asked:
+            return Reply("## score\n0", finish="length")
+        return Reply("", refusal="I would rather not.") if "no. 1" in asked else "## score\n2"
+
+    result = lmpipe.evaluate(
+        PROGRAM, examples(), exact_match("score"), lm=lmpipe.ScriptedLM(script)
+    )
+    assert result.failures == {"cut": 1, "refusal": 1}
+    assert result.summary()["failures"] == {"cut": 1, "refusal": 1}
+    cut, refused, good = result.rows
+    assert cut.failure is not None
+    assert (cut.failure.raw, cut.score.value, good.score.value) == ("## score\n0", 0.0, 1.0)
+    assert refused.failure is not None
+    assert refused.failure.raw == "I would rather not."
+    assert len(refused.calls) == 1
+
+
+def test_a_reply_that_is_no_text_fails_its_row_and_not_the_evaluation() -> None:
+    def say(body: dict[str, Any]) -> Any:
+        return 5 if "no. 1" in body["messages"][-1]["content"] else "## score\n0"
+
+    with FakeServer(say) as server:
+        lm = lmpipe.LM("vllm/m", base_url=server.base_url)
+        result = lmpipe.evaluate(PROGRAM, examples(), exact_match("score"), lm=lm)
+    assert result.failures == {"request": 1}
+    assert result.rows[0].score.value == 1.0
+
+
+def test_a_prompt_that_a_content_filter_refuses_fails_its_row_as_a_refusal() -> None:
+    flagged = {"error": {"code": "content_filter", "message": "flagged"}}
+    with FakeServer(lambda body: "## score\n0") as server:
+        server.fail(1, "400", body=flagged)
+        lm = lmpipe.LM("vllm/m", base_url=server.base_url)
+        result = lmpipe.evaluate(PROGRAM, examples(), exact_match("score"), lm=lm)
+    assert result.failures == {"refusal": 1}
+
+
+def waiting_call(waited: float, seconds: float) -> Call:
+    return Call("k", "x", "task", "m", None, Reply("", seconds=seconds), waited)
+
+
+def test_the_latency_of_a_row_is_without_waiting() -> None:
+    calls = (waiting_call(3.0, 1.0), waiting_call(4.0, 1.5))
+    rows = [replace(row(0, Score(1.0), 10.0), calls=calls)]
+    assert Evaluation(rows).latency() == 3.0
+    assert Evaluation(rows).waiting() == 7.0
+
+
+def test_calls_that_wait_at_the_same_time_leave_at_least_the_longest_call() -> None:
+    calls = (waiting_call(8.0, 1.0), waiting_call(8.0, 1.5))
+    assert Evaluation([replace(row(0, Score(1.0), 10.0), calls=calls)]).latency() == 1.5

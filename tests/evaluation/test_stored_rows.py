@@ -276,3 +276,15 @@ async def test_a_slow_row_holds_back_at_most_a_window_of_others(
     )
     assert ended.index(0) in (31, 32)
     assert len(result.rows) == 100
+
+
+def test_whole_numbers_of_any_size_are_read_back_with_all_their_digits(tmp_path: Path) -> None:
+    [row] = lmpipe.evaluate(
+        PROGRAM,
+        [lmpipe.Example(message="count", score=2**64 + 1).with_inputs("message")],
+        lmpipe.metrics.exact_match("score"),
+        lm=lmpipe.ScriptedLM([f"## score\n{2**64 + 1}"]),
+        save_to=tmp_path / "rows.jsonl",
+    ).rows
+    assert (row.score.value, row.example.score) == (1, 2**64 + 1)
+    assert row.prediction["score"] == 2**64 + 1

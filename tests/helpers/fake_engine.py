@@ -32,6 +32,7 @@ class FakeEngine:
         self.max_running = 0
         self.closed = False
         self.can_save = True
+        self.reasoning = ""
         self.error: Mapping[str, Any] | None = None
         self._lock = threading.Lock()
 
@@ -57,8 +58,9 @@ class FakeEngine:
         if on_piece is not None:
             for word in body["messages"][-1]["content"].split(" "):
                 on_piece(word + " ")
-        finish = "length" if body["max_tokens"] <= 1 else "stop"
-        return Completion(body["messages"][-1]["content"], finish, Usage(10, 2, 4))
+        finish = "length" if body.get("max_tokens", 8) <= 1 else "stop"
+        text = body["messages"][-1]["content"]
+        return Completion(text, finish, Usage(10, 2, 4), self.reasoning)
 
     def save(self, slot: int, name: str) -> int:
         if not self.can_save:
@@ -78,7 +80,7 @@ class FakeEngine:
     @property
     def computed(self) -> list[Mapping[str, Any]]:
         """The requests that only compute a prompt."""
-        return [body for body in self.bodies if body["max_tokens"] == 0]
+        return [body for body in self.bodies if body.get("max_tokens") == 0]
 
 
 def provider_of(engine: FakeEngine) -> LocalProvider:

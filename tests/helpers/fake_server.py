@@ -281,7 +281,7 @@ class FakeApp:
 
     def _completion(self, body: Body) -> dict[str, Any]:
         text = self.replier(body)
-        words = text.split(" ")
+        words = str(text).split(" ")
         limit = body.get("max_tokens") or len(words)
         prompt = sum(len(str(turn["content"]).split()) for turn in body["messages"])
         generated = min(len(words), limit)
@@ -295,7 +295,10 @@ class FakeApp:
             "choices": [
                 {
                     "index": index,
-                    "message": {"role": "assistant", "content": " ".join(words[:limit])},
+                    "message": {
+                        "role": "assistant",
+                        "content": " ".join(words[:limit]) if isinstance(text, str) else text,
+                    },
                     "finish_reason": "length" if len(words) > limit else "stop",
                 }
                 for index in range(drawn)

@@ -34,6 +34,15 @@ class Team(enum.Enum):
     ON_HOLD = "on hold"
 
 
+class Rank(enum.Enum):
+    LOW = enum.auto()
+    HIGH = enum.auto()
+
+
+class Person(pydantic.BaseModel):
+    full_name: str = pydantic.Field(alias="fullName")
+
+
 class Line(pydantic.BaseModel):
     product: str
     amount: int = 1
@@ -102,6 +111,9 @@ VALUES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "day": (datetime.date, st.dates()),
     "moment": (datetime.datetime, st.datetimes()),
     "team": (Team, st.sampled_from(Team)),
+    "rank": (Rank, st.sampled_from(Rank)),
+    "ranks": (dict[Rank, list[Rank]], st.dictionaries(st.sampled_from(Rank), st.just([Rank.LOW]))),
+    "person": (Person, st.builds(Person, fullName=st.text())),
     "maybe_team": (Team | None, st.none() | st.sampled_from(Team)),
     "word": (Literal["a", "b c", "none"], st.sampled_from(["a", "b c", "none"])),
     "mixed": (Literal["a", 1, None], st.sampled_from(["a", 1, None])),
@@ -302,6 +314,32 @@ def test_the_json_conversation() -> None:
     )
 
 
+def test_members_of_an_enum_of_numbers_are_shown_by_name(layout: Layout) -> None:
+    spec = outputs_spec(rank=Rank, ranks=list[Rank])
+    demo = Demo(inputs={"question": "?"}, outputs={"rank": 2, "ranks": ["LOW", 2]})
+    system, _, reply = (turn.content for turn in render_prefix(layout, spec, "Rank it.", [demo]))
+    assert "rank: one of LOW, HIGH" in system.replace('"', "")
+    assert 'each item one of "LOW", "HIGH"' in system
+    assert '["LOW","HIGH"]' in reply
+    assert layout.read(spec, reply).values == {"rank": Rank.HIGH, "ranks": [Rank.LOW, Rank.HIGH]}
+    assert '"LOW"' in layout.constraint(spec).value.replace("\\", "")
+
+
+def test_demonstrations_and_schemas_have_the_same_keys(layout: Layout) -> None:
+    spec = outputs_spec(who=Person)
+    for gold in ({"full_name": "Ada"}, {"fullName": "Ada"}):
+        demo = Demo(inputs={"question": "?"}, outputs={"who": gold})
+        system, _, reply = (turn.content for turn in render_prefix(layout, spec, "Find.", [demo]))
+        assert '"fullName"' in system
+        assert '{"fullName":"Ada"}' in reply
+
+
+def test_a_user_turn_without_inputs_is_not_empty(layout: Layout) -> None:
+    spec = spec_of(pydantic.create_model("Joke", __base__=Signature, joke=(str, Output())))
+    _, user, _ = render_prefix(layout, spec, "Tell one.", [Demo(inputs={}, outputs={"joke": "x"})])
+    assert user.content.strip()
+
+
 def test_the_plain_layout_asks_for_a_bare_single_value() -> None:
     plain, spec = layout_named("plain"), spec_of(Bare)
     assert plain.system(spec, "Count.") == (
@@ -405,6 +443,19 @@ def test_replies_that_do_not_follow_the_layout(name: str, text: str, says: str) 
     with pytest.raises(LayoutError) as raised:
         layout_named(name).read(spec_of(Ticket), text)
     assert says in str(raised.value)
+
+
+def test_an_output_that_may_be_none_may_be_missing(layout: Layout) -> None:
+    spec = outputs_spec(answer=str, note=str | None, count=int | None)
+    text = layout.assistant(spec, {"answer": "x"})
+    assert layout.read(spec, text).values == {"answer": "x"}
+
+
+@pytest.mark.parametrize("name", ["chat", "plain", "json"])
+def test_a_reply_without_any_output_is_not_a_reply_that_leaves_all_out(name: str) -> None:
+    spec = outputs_spec(note=str | None, count=int | None)
+    with pytest.raises(LayoutError, match="the reply"):
+        layout_named(name).read(spec, "I cannot do that.")
 
 
 def test_outputs_with_defaults_may_be_missing(layout: Layout) -> None:

@@ -24,6 +24,11 @@ class Colour(enum.Enum):
     BLUE = "blue"
 
 
+class Rank(enum.Enum):
+    LOW = enum.auto()
+    HIGH = enum.auto()
+
+
 def field(annotation: Any) -> FieldSpec:
     signature = pydantic.create_model(
         "Made", __base__=Signature, question=(str, Input()), answer=(annotation, Output())
@@ -57,6 +62,8 @@ def read(annotation: Any, text: str) -> Any:
         (Any, None, "null"),
         (Any, True, "true"),
         (list[int] | None, None, "none"),
+        (Rank, "HIGH", "HIGH"),
+        (Literal[Rank.HIGH], "HIGH", "HIGH"),
     ],
 )
 def test_spelling(annotation: Any, value: Any, text: str) -> None:
@@ -98,6 +105,7 @@ def test_json_text_refuses_other_objects() -> None:
         (float, "-.5", -0.5),
         (float, "1e-7", 1e-7),
         (float, "80%", 80.0),
+        (float, "1/2", 0.5),
         (
             decimal.Decimal,
             "1.100000000000000000000001",
@@ -115,6 +123,137 @@ def test_reading(annotation: Any, text: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("annotation", "text", "value"),
+    [
+        (float, "-$5.00", -5.0),
+        (int, "\u20135", -5),
+        (float, "(5.00)", -5.0),
+        (int, "minus 5", -5),
+        (int, "1.5 million", 1_500_000),
+        (float, "$2.3M", 2_300_000.0),
+        (int, "3k", 3000),
+        (float, "12_345.5", 12345.5),
+        (int, "18.00", 18),
+        (int, "2e3", 2000),
+        (float, "16 - 3 - 4 = 9\n9 * 2 = 18", 18.0),
+        (decimal.Decimal, "$1,234.50", decimal.Decimal("1234.50")),
+        (float | None, "(5.00)", -5.0),
+        (int | float, "1,234.5", 1234.5),
+    ],
+)
+def test_a_number_is_read_whole_with_sign_magnitude_and_equation(
+    annotation: Any, text: str, value: Any
+) -> None:
+    found = read(annotation, text)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "value"),
+    [
+        (Colour, "DARK_RED", Colour.DARK_RED),
+        (Colour, "It is blue.", Colour.BLUE),
+        (Rank, "HIGH", Rank.HIGH),
+        (Rank, "high", Rank.HIGH),
+        (Rank, "2", Rank.HIGH),
+        (Rank | None, "The rank is LOW.", Rank.LOW),
+        (Literal[Rank.LOW, None], "LOW", Rank.LOW),
+        (list[Literal[Rank.HIGH]], '["HIGH"]', [Rank.HIGH]),
+        (list[Rank], '["LOW", "HIGH"]', [Rank.LOW, Rank.HIGH]),
+        (dict[Rank, int], '{"LOW": 1}', {Rank.LOW: 1}),
+        (Literal[1, 2, 3], "The answer is 2.", 2),
+        (Literal[-1, 0, 1], "I choose \u20131.", -1),
+        (Literal["A", "B", "C"], "The answer is B.", "B"),
+        (Literal["A", "B", "C"], "I would choose A.", "A"),
+        (Literal["A", "B", "C"], "b", "B"),
+        (Literal["yes", "no"], "No, it can wait.", "no"),
+        (Literal["billing", "other"], "It is billing, among other things.", "billing"),
+        (Literal["billing", "sales"], "\u201cBilling\u201d.", "billing"),
+        (Literal["billing", "sales"], "I would say billing, since it is about money.", "billing"),
+        (Literal["urgent", "not urgent"], "This is not urgent.", "not urgent"),
+        (bool, "Yes, it is.", True),
+        (bool, "No.", False),
+    ],
+)
+def test_a_choice_is_read_by_name_or_value_and_inside_a_sentence(
+    annotation: Any, text: str, value: Any
+) -> None:
+    assert read(annotation, text) == value
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text"),
+    [
+        (Literal["billing", "sales"], "Not billing."),
+        (Literal["billing", "sales"], "It isn't billing."),
+        (Literal["billing", "sales"], "It may be billing or sales."),
+        (Literal["billing", "sales"], "I was told this. It is about billing."),
+        (Literal["billing", "sales"], "rebilling"),
+        (Literal["billing", "sales"], "billing " + "x" * 200),
+        (Literal["c", "C"], "It is c."),
+        (Literal["A", "B", "C"], "It is a good answer."),
+        (Literal["A", "B", "C"], "A good answer."),
+        (Literal["A", "B", "C"], "A or B."),
+        (Literal[Rank.LOW], "HIGH"),
+        (Literal["I", "II"], "Here I am not sure."),
+        (Literal["yes", "no"], "There is no problem."),
+        (Literal["billing", "other"], "It is something other."),
+        (Literal[1, 2, 3], "-2"),
+        (Literal[1, 2, 3], "2.5"),
+        (Literal[1, 2, 3], "2 or 3"),
+        (Literal["c", "C"], "c."),
+        (bool, "There is no doubt."),
+        (bool, "yes and no"),
+    ],
+)
+def test_a_sentence_that_may_mean_another_choice_is_refused(annotation: Any, text: str) -> None:
+    with pytest.raises(LayoutError, match="'answer' must be"):
+        read_value(field(annotation), text)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "value"),
+    [
+        (int | str, "about five", "about five"),
+        (int | str, "see [x]", "see [x]"),
+        (int | str, "5", 5),
+        (int | str, '"5"', "5"),
+        (int | str | None, "none", None),
+        (dict[str, int] | str, 'such as {"a": 1}', 'such as {"a": 1}'),
+        (dict[str, int] | str, '```json\n{"a": 1}\n```', {"a": 1}),
+        (Literal["a", "b"] | int, "b", "b"),
+        (Any, "plain words", "plain words"),
+        (Any, 'So: {"a": 1}', {"a": 1}),
+    ],
+)
+def test_a_type_that_takes_text_takes_it_without_quotes(
+    annotation: Any, text: str, value: Any
+) -> None:
+    found = read(annotation, text)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize("text", ["{a: b} is it.", "So: {a: b}"])
+def test_prose_after_json_is_not_taken_into_it(text: str) -> None:
+    assert read_value(field(dict[str, str]), text) == ({"a": "b"}, True)
+
+
+@pytest.mark.parametrize("text", ['{"a": {"b": 1}, "c": "cut', '["one", "two", "thr', '{"a": "cut'])
+def test_json_that_was_cut_is_not_completed(text: str) -> None:
+    with pytest.raises(LayoutError, match="must be JSON"):
+        read_value(field(dict[str, Any] if text.startswith("{") else list[str]), text)
+
+
+@pytest.mark.parametrize("kind", [dict[str, Any], list[str], int | str, Any])
+@pytest.mark.parametrize(
+    "text", ["{" * 20_000, "{x}" * 7000, "{'a': [" * 3000, "[" + "'" * 15_000 + "]", "## " * 9000]
+)
+def test_hostile_replies_are_read_or_refused_in_little_time(kind: Any, text: str) -> None:
+    with contextlib.suppress(LayoutError):
+        read_value(field(kind), text)  # took seconds when the time grew with the square
+
+
+@pytest.mark.parametrize(
     ("annotation", "text", "says"),
     [
         (Literal["billing", "shipping"], "sales", "must be one of billing, shipping, got 'sales'"),
@@ -124,7 +263,7 @@ def test_reading(annotation: Any, text: str, value: Any) -> None:
         (int, "3 or 4", "must be a whole number"),
         (int, "3-4", "must be a whole number"),
         (int, "2026-01-02", "must be a whole number"),
-        (float, "1/2", "must be a number"),
+        (float, "1/2/2024", "must be a number"),
         (float, "", "must be a number, got ''"),
         (list[int], "none at all", "must be JSON"),
         (list[int], "", "must be JSON"),
@@ -173,7 +312,6 @@ def test_a_choice_named_none_is_not_none() -> None:
         ('See [1]: {"a": [2]}', {"a": [2]}, False),
         ("There are none: []", [], False),
         ("{'a': 1,}", {"a": 1}, True),
-        ('{"a": "cut', {"a": "cut"}, True),
     ],
 )
 def test_json_is_found_in_prose(text: str, value: Any, repaired: bool) -> None:

@@ -108,3 +108,47 @@ def test_a_text_is_the_name_of_an_lm_and_nothing_else_is() -> None:
         ConfigError, match=r"not an LM: \['openai/m'\]; give lmpipe.LM\(…\) or the name"
     ):
         as_lm(wrong)
+
+
+def test_what_is_left_to_the_model_is_not_in_the_identity() -> None:
+    identity = lmpipe.LM("openai/m", temperature=None, max_tokens=None).identity()
+    assert not {"temperature", "max_tokens"} & identity.keys()
+
+
+def test_the_identity_of_a_plain_lm_is_as_it_was() -> None:
+    assert lmpipe.LM("openai/m").identity() == {
+        "model": "openai/m",
+        "base_url": None,
+        "temperature": 0.0,
+        "max_tokens": 512,
+        "structured": "auto",
+        "params": {},
+    }
+
+
+@pytest.mark.parametrize("name", ["temperature", "max_tokens"])
+def test_a_setting_can_be_left_to_the_model_and_taken_back(name: str) -> None:
+    lm = lmpipe.LM("openai/m").with_settings(**{name: None})
+    assert getattr(lm, name) is None
+    assert lm != lmpipe.LM("openai/m")
+    assert getattr(lm.with_settings(**{name: 1}), name) == 1
+
+
+def test_another_model_does_not_have_the_adapter_of_this_one() -> None:
+    lm = lmpipe.LM("vllm/a", base_url="http://x/v1", adapter="a-lora")
+    assert lm.with_model("vllm/b").adapter is None
+    assert lm.with_model("vllm/b").base_url == "http://x/v1"
+    assert lm.with_model("vllm/a").adapter == "a-lora"
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [
+        ({}, ("max_tokens", 512)),
+        ({"max_tokens": None}, None),
+        ({"max_completion_tokens": 4000}, ("max_completion_tokens", 4000)),
+        ({"max_completion_tokens": None}, ("max_tokens", 512)),
+    ],
+)
+def test_the_limit_of_a_reply_is_the_one_that_is_sent(settings: Any, limit: Any) -> None:
+    assert lmpipe.LM("openai/m", **settings).reply_limit == limit

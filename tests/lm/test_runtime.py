@@ -408,3 +408,31 @@ def test_samples_that_are_stored_are_not_drawn_again() -> None:
     assert [reply.text for reply in replies] == ["sample 0", "sample 1", "sample 2"]
     assert sorted(reply.cached for reply in replies) == [False, False, True]
     assert (len(lm.requests), len(calls)) == (3, 3)
+
+
+# --- waiting and sending again
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_call_tells_how_long_it_waited_beside_its_service(
+    monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    clock, calls = [0.0], list[Call]()
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def answer(request: Request) -> Reply:
+        clock[0] += 10.0
+        return Reply("x", seconds=4.0, attempts=2)
+
+    lm = ScriptedLM(answer)
+    runtime = Runtime(store=Memory())
+    asked = Request(lm, (Message("user", "hi"),))
+    with scope(calls=calls):
+        for _ in range(2):
+            if asynchronous:
+                await runtime.acomplete(asked)
+            else:
+                await asyncio.to_thread(runtime.complete, asked)
+    fresh, cached = calls
+    assert (fresh.waited, fresh.reply.seconds, fresh.resent) == (6.0, 4.0, 1)
+    assert (cached.waited, cached.reply.cached, cached.resent) == (0.0, True, 1)

@@ -12,7 +12,7 @@ import lmpipe
 from lmpipe.lm.call import Call
 from lmpipe.lm.prices import Price
 from lmpipe.lm.request import Reply
-from lmpipe.lm.spend import Account, Spend
+from lmpipe.lm.spend import Account, Spend, spend_on_resent
 from lmpipe.state.usage import Usage
 
 PRICES = {"a": Price(0.15, 0.6, 0.075), "b": Price(0.1, 0.3), "c": None}
@@ -99,3 +99,17 @@ def test_with_an_unknown_price_the_worst_case_is_unknown() -> None:
 
 def test_no_calls_cost_nothing_at_any_price() -> None:
     assert Spend.worst_case(0, [lmpipe.LM("vllm/b")]) == Spend()
+
+
+def test_what_was_sent_again_is_counted_for_fresh_calls() -> None:
+    reply = Reply("", usage=Usage(100, 10), attempts=3)
+    made = [Call("k", "x", "task", "a", None, one) for one in (reply, reply.as_cached())]
+    assert Account(made).total.resent == 2
+    assert (Account(made).total.calls, Account(made).total.fresh_calls) == (2, 1)
+
+
+def test_what_was_sent_again_costs_as_much_as_what_was_answered() -> None:
+    reply = Reply("", usage=Usage(100, 10), attempts=3)
+    again = spend_on_resent([Call("k", "x", "task", "b", PRICES["b"], reply), call()])
+    assert (again.calls, again.tokens) == (2, 220)
+    assert again.usd == pytest.approx(2 * (100 * 0.1 + 10 * 0.3) / 1e6)

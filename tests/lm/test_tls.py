@@ -50,7 +50,7 @@ def test_an_lm_with_unusable_files_is_named() -> None:
         open_provider(lm)
 
 
-@pytest.mark.parametrize("model", ["local", "anthropic/claude", "openai/gpt-4o-mini"])
+@pytest.mark.parametrize("model", ["local", "anthropic/claude"])
 def test_an_lm_that_lmpipe_does_not_connect_to_itself_takes_no_files(model: str) -> None:
     with pytest.raises(ConfigError, match=r"tls= is for"):
         lmpipe.LM(model, tls=lmpipe.TLS(ca=CA))

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field
+from pydantic.alias_generators import to_camel
 
 from lmpipe.data.example import Example
 from lmpipe.errors import MetricError
@@ -59,7 +60,8 @@ def score(metric: Callable[..., Score], gold: Any, predicted: Any) -> Score:
         (["a", "b"], ["b", "a"], 0),
         ([1], [True], 0),
         ({"number": 1, "day": None, "items": []}, Order(number=1), 1),
-        ({"number": 1}, Order(number=1), 0),
+        ({"number": 1}, Order(number=1), 1),
+        ({"number": 1}, Order(number=1, items=[Item(name="x")]), 0),
     ],
 )
 def test_exact_match(gold: Any, predicted: Any, value: float) -> None:
@@ -152,3 +154,70 @@ def test_field_accuracy_refuses_a_prediction_without_the_field() -> None:
 
 def test_the_name_of_field_accuracy_is_the_call_that_made_it() -> None:
     assert field_accuracy("x", "y").__name__ == "field_accuracy('x', 'y')"
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "value"),
+    [
+        (["Paris", "Lutetia"], "Paris", 1),
+        (["Paris", "Lutetia"], "Lutetia", 1),
+        (["Paris", "Lutetia"], "Lyon", 0),
+        (["billing", "sales"], Team.BILLING, 1),
+        (["1", "2"], 2, 1),
+        ([{"number": 1}, {"number": 2}], Order(number=2), 1),
+        ([], "", 0),
+        ([["a"], ["b"]], ["b"], 0),
+    ],
+)
+def test_exact_match_takes_any_of_several_gold_values(
+    gold: Any, predicted: Any, value: float
+) -> None:
+    assert score(exact_match("x"), gold, predicted).value == value
+
+
+class Person(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    full_name: str
+    home_town: str = Field(validation_alias=AliasChoices("town", "city"))
+    pin_code: int = Field(default=0, exclude=True)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def initials(self) -> str:
+        return "".join(word[0] for word in self.full_name.split())
+
+
+def person(name: str) -> Person:
+    return Person.model_validate({"fullName": name, "town": "Rome"})
+
+
+@pytest.mark.parametrize("metric", [exact_match, field_accuracy, set_f1])
+@pytest.mark.parametrize("keys", [("fullName", "city"), ("full_name", "home_town")])
+def test_a_right_model_has_a_full_score_whether_gold_has_aliases_or_names(
+    metric: Callable[..., Any], keys: tuple[str, str]
+) -> None:
+    gold = dict(zip(keys, ("Ada B", "Rome"), strict=True))
+    for right, wrong in [(gold, person("Eve")), ([gold, gold], [person("Eve"), person("Ada B")])]:
+        same = [person("Ada B")] * 2 if isinstance(right, list) else person("Ada B")
+        assert score(metric("x"), right, same).value == 1
+        assert score(metric("x"), right, wrong).value < 1
+
+
+def test_a_gold_list_equals_a_predicted_set_in_any_order() -> None:
+    assert score(exact_match("x"), ["b", "a"], {"a", "b"}).value == 1
+    assert score(exact_match("x"), ["b", "c"], {"a", "b"}).value == 0
+
+
+def test_a_gold_text_may_be_the_name_of_an_enums_member() -> None:
+    assert score(exact_match("x"), "BILLING", Team.BILLING).value == 1
+    assert score(exact_match("x"), ["BILLING"], [Team.BILLING]).value == 1
+
+
+@pytest.mark.parametrize("metric", [exact_match, field_accuracy])
+def test_integers_beyond_all_floats_are_compared_exactly(metric: Callable[..., Any]) -> None:
+    huge = 10**400
+    assert score(metric("x"), huge, huge).value == 1
+    assert score(metric("x"), str(huge), huge).value == 1
+    assert score(metric("x"), huge, huge + 1).value == 0
+    assert score(metric("x"), huge, 0.5).value == 0

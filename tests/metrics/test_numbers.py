@@ -46,6 +46,15 @@ from lmpipe.metrics import numeric_match, parse_number
         ("18 m2", 18),
         ("5kg", 5),
         ("USD100", 100),
+        ("-$5.00", -5.0),
+        ("\u20135", -5),
+        ("(5.00)", -5.0),
+        ("minus 5", -5),
+        ("1.5 million", 1_500_000),
+        ("$2.3M", 2_300_000),
+        ("3k", 3000),
+        ("12_345.5", 12345.5),
+        ("16 - 3 - 4 = 9\n9 * 2 = 18", 18),
         ("1e999", None),
         ("9" * 5000, None),
         ("none", None),
@@ -102,6 +111,23 @@ def value(gold: Any, predicted: Any, **options: Any) -> float:
     ],
 )
 def test_numeric_match(gold: Any, predicted: Any, score: float) -> None:
+    assert value(gold, predicted) == score
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "score"),
+    [
+        ([17, 18], "18 apples", 1),
+        ([17, "$18.00"], 18, 1),
+        ([17, 18], 19, 0),
+        (["50%"], 0.5, 1),
+        ([17, 18], None, 0),
+        ([None, 18], None, 1),
+    ],
+)
+def test_a_number_may_equal_any_of_several_gold_numbers(
+    gold: Any, predicted: Any, score: float
+) -> None:
     assert value(gold, predicted) == score
 
 

@@ -34,6 +34,15 @@ def test_decoding_settings_reach_the_lm() -> None:
     assert dict(lm.requests[0].lm.params) == {"top_p": 0.5}
 
 
+def test_a_predictor_leaves_the_temperature_to_the_model() -> None:
+    lm = answering("lm")
+    with using(lm=lm, runtime=Runtime()):
+        Predict(Route, temperature=None, max_tokens=None)(ticket="x")
+        Predict(Route, temperature=None).samples(2, ticket="x")
+    assert [request.lm.temperature for request in lm.requests] == [None] * 3
+    assert lm.requests[0].lm.max_tokens is None
+
+
 def test_a_predictors_lm_takes_precedence_over_the_runs() -> None:
     own, run, configured = answering("own"), answering("run"), answering("configured")
     with using(lm=configured, runtime=Runtime()):

@@ -22,7 +22,7 @@ from lmpipe.errors import (
 from lmpipe.layouts import layout_names
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
-from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
 from lmpipe.lm.scripted import ScriptedLM
@@ -315,23 +315,42 @@ def test_a_reply_that_stays_wrong_is_an_error_with_the_raw_text() -> None:
     assert repr("## stars\n6") in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("layout", "reply"),
+    [
+        ("chat", "## answer\nx"),
+        ("plain", "Answer: x"),
+        ("json", '{"answer": "x"}'),
+    ],
+)
+def test_an_output_that_may_be_none_and_is_left_out_is_none(layout: str, reply: str) -> None:
+    with lm_says([reply]):
+        result = Predict("question -> answer, note: str | None, n: int | None", layout=layout)(
+            question="?"
+        )
+    assert (result.answer, result.note, result.n) == ("x", None, None)
+
+
+def test_an_optional_input_may_be_left_out_of_a_call_that_retrieves() -> None:
+    predictor: Any = Predict("text, hint: str | None -> answer")
+    demo = Demo(inputs={"text": "a"}, outputs={"answer": "b"})
+    bound = predictor.bind(predictor.state().map(retrieval=Retrieval(pool=(demo,), k=1)))
+    with lm_says(["## answer\nx"]):
+        assert bound(text="a").answer == "x"
+
+
+def test_a_signature_without_inputs_is_called_without_arguments() -> None:
+    with lm_says(["## joke\nha"]) as lm:
+        assert Predict("-> joke")().joke == "ha"
+    assert all(message.content for message in lm.requests[0].messages)
+
+
 @pytest.mark.parametrize("retries", [0, 3])
 def test_retries_limit_the_corrections(retries: int) -> None:
     predictor = Predict(Rate, retries=retries)
     with lm_says(lambda request: "?") as lm, pytest.raises(OutputError):
         predictor(text="x")
     assert len(lm.requests) == predictor.calls_per_use == retries + 1
-
-
-class CutLM(ScriptedLM):
-    async def complete(self, request: Request) -> Reply:
-        return Reply("## te", finish="length")
-
-
-def test_the_error_says_that_a_reply_was_cut() -> None:
-    with using(lm=CutLM([], max_tokens=3), runtime=Runtime()), pytest.raises(OutputError) as raised:
-        Predict(Route)(ticket="x")
-    assert "cut at max_tokens=3" in str(raised.value)
 
 
 def test_json_too_deep_for_a_trace_is_unreadable() -> None:

@@ -103,13 +103,15 @@ class Size(enum.IntEnum):
         ([float("nan"), 2.0, 2.0], 2.0),
         ([None, 3, None], None),
         ([None, 3, 5], 3),
+        ([10**400, 3, 10**400 + 1], 10**400),
+        ([10**400, 0.5, None], 0.5),
         ([True, True, False], True),
         ([Size.SMALL, Size.LARGE, Size.LARGE, Size.SMALL], Size.SMALL),
         ([1, "x", "x"], "x"),
         ([[5], [1], [5]], [5]),
     ],
 )
-def test_per_field_takes_the_median_of_numbers(votes: list[Any], wins: Any) -> None:
+def test_per_field_takes_the_median_of_numbers_of_any_size(votes: list[Any], wins: Any) -> None:
     won = per_field(votes)
     assert (won, type(won)) == (wins, type(wins))
 

@@ -17,6 +17,7 @@ from helpers.secrets import HintedSecret, Secret, copying_lm, secret_of, secrets
 from helpers.world import NameColour, TwoSteps, recipe, things
 
 import lmpipe
+from lmpipe.compiling.notices import CompileWarning
 from lmpipe.compiling.recipe import prepare
 from lmpipe.compiling.run_folder import read_artifact
 from lmpipe.lm.request import Reply, Request
@@ -159,7 +160,8 @@ def test_a_metric_that_raises_on_some_rows_does_not_stop_the_compile(
         right = example.colour == prediction.colour  # type: ignore[attr-defined]
         return lmpipe.Score(float(right), feedback="" if right else "another colour, please")
 
-    run = lmpipe.compile(made(name, metric=touchy), runs=tmp_path)
+    with pytest.warns(CompileWarning, match="no sky, please"):
+        run = lmpipe.compile(made(name, metric=touchy), runs=tmp_path)
     sky = sum("sky" in example.thing for example in things(30, seed=1, start=100))
     assert run.best.evaluation.failures["metric"] == sky
 

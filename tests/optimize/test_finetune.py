@@ -14,6 +14,7 @@ from helpers.trainer import ScriptedTrainer, files
 from helpers.world import COLOURS, TwoSteps, answer, recipe, things
 
 import lmpipe
+from lmpipe.compiling.notices import CompileWarning
 from lmpipe.compiling.run_folder import read_manifest
 from lmpipe.errors import ConfigError, RecipeError
 from lmpipe.lm.cassettes.cassette import Cassette, Mode
@@ -277,7 +278,8 @@ def test_a_metric_with_parts_judges_each_predictor_by_its_parts(tmp_path: Path) 
         return lmpipe.Score(0.5, parts={"words": 1.0, "colour": 0.0})
 
     trainer = ScriptedTrainer()
-    compiled(tmp_path, trainer, program=TwoSteps(), metric=parts)
+    with pytest.warns(CompileWarning, match="below 1"):
+        compiled(tmp_path, trainer, program=TwoSteps(), metric=parts)
     (rows,) = trainer.rows
     assert rows
     assert all("[[words]]" in row["completion"][0]["content"] for row in rows)  # type: ignore[index]

@@ -11,16 +11,18 @@ from rich.console import Console
 
 import lmpipe
 from lmpipe.compiling.recipe import prepare
+from lmpipe.evaluation.results import Evaluation, Failure, Row
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
 from lmpipe.lm.prices import Price
 from lmpipe.lm.request import Reply
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.spend import Account, Spend
-from lmpipe.metrics import exact_match, judge
+from lmpipe.metrics import Score, exact_match, judge
 from lmpipe.report.records import Test
 from lmpipe.report.terminal import plan_json, print_account, print_evaluation, print_plan
 from lmpipe.report.text import NOTHING, spend_line, verdict_line
+from lmpipe.state.trace import Trace
 from lmpipe.state.usage import Usage
 
 
@@ -74,6 +76,25 @@ def test_an_unknown_price_is_a_dash_and_makes_the_sum_unknown() -> None:
 def test_a_spend_line_separates_free_from_unknown(usd: float | None, shown: str) -> None:
     line = spend_line(Spend(12, 3400, usd, 7, 900))
     assert line == f"12 LM calls (7 fresh), 3,400 tokens (900 fresh), {shown}"
+
+
+def test_a_spend_line_shows_what_was_sent_again() -> None:
+    line = spend_line(Spend(12, 3400, 0.0, 7, 900, resent=2))
+    assert line.startswith("12 LM calls (7 fresh, 2 sent again), ")
+
+
+def test_an_evaluation_shows_service_and_waiting_apart_and_failures_by_kind() -> None:
+    example = lmpipe.Example(thing="sky").with_inputs("thing")
+    made = Call("k", "x", "task", "m", None, Reply("", seconds=2.0, attempts=2), 5.0)
+    failure = Failure("cut", "the reply was cut", "")
+    row = Row(0, example, None, Score(0.0), failure, Trace(), (made,), 7.0)
+    file = io.StringIO()
+    print_evaluation(Console(file=file, width=200), Evaluation([row]), title="colours")
+    lines = [" ".join(line.split()) for line in file.getvalue().splitlines()]
+    assert "failures 1 cut" in lines
+    assert "LM calls 1 (1 fresh, 1 sent again)" in lines
+    assert "latency median 2.00 s, p95 2.00 s" in lines
+    assert "waiting median 5.00 s, p95 5.00 s, for limits and retries" in lines
 
 
 def test_an_evaluation_names_the_lm_without_a_price() -> None:

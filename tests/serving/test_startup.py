@@ -63,6 +63,12 @@ async def test_an_unknown_cause_shows_the_last_lines(spec: ServerSpec) -> None:
         await start_server(replace(spec, env={"FAKE_EXIT": "gremlins"}))
 
 
+async def test_terminal_escapes_of_a_log_reach_no_error(spec: ServerSpec) -> None:
+    with pytest.raises(ServerError, match="last lines:\n    gremlins") as caught:
+        await start_server(replace(spec, env={"FAKE_EXIT": "\x1b[31mgremlins\x1b[0m"}))
+    assert "\x1b" not in str(caught.value)
+
+
 async def test_a_missing_command_is_an_error(spec: ServerSpec) -> None:
     with pytest.raises(ServerError, match="/no/python: No such file"):
         await start_server(replace(spec, command=("/no/python",)))

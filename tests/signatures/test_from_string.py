@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 import enum
+import uuid
 import warnings
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, Literal
 
 import pydantic
@@ -12,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lmpipe
 from lmpipe.errors import SignatureError
 from lmpipe.signatures.from_string import signature_from_string
-from lmpipe.signatures.signature import spec_of
+from lmpipe.signatures.signature import Output, Signature, spec_of
 
 
 def output_type(annotation: str, **types: Any) -> Any:
@@ -52,6 +56,64 @@ def test_the_caller_may_pass_types() -> None:
     assert output_type("list[Team]", Team=Team) == list[Team]
 
 
+@pytest.mark.parametrize(
+    ("text", "annotation"),
+    [
+        ("List[str]", list[str]),
+        ("Dict[str, Tuple[int, ...]]", dict[str, tuple[int, ...]]),
+        ("FrozenSet[int]", frozenset[int]),
+        ("typing.List[typing.Literal['a']]", list[Literal["a"]]),
+        ("typing.Optional[datetime.date]", datetime.date | None),
+        ("Sequence[UUID]", Sequence[uuid.UUID]),
+    ],
+)
+def test_types_may_be_spelled_with_capitals_or_modules(text: str, annotation: Any) -> None:
+    spec = spec_of(signature_from_string(f"question -> answer: {text}"))
+    other = spec_of(
+        pydantic.create_model("Other", __base__=Signature, answer=(annotation, Output()))
+    )
+    assert spec.outputs[0].schema == other.outputs[0].schema
+
+
+class Invoice(pydantic.BaseModel):
+    total: int
+
+    class Line(pydantic.BaseModel):
+        text: str
+
+
+Pair = tuple[int, str]
+MODULE = ModuleType("billing")
+MODULE.Invoice = Invoice  # type: ignore[attr-defined]
+
+
+def test_types_of_the_callers_scope_are_known() -> None:
+    class Local(enum.Enum):
+        A = "a"
+
+    made = lmpipe.Predict("q -> a: Local, b: list[Invoice], c: Pair, d: Invoice.Line")
+    annotations = [field.annotation for field in made.spec.outputs]
+    assert annotations == [Local, list[Invoice], Pair, Invoice.Line]
+
+
+def test_a_types_name_means_the_built_in_type_unless_the_caller_passes_another() -> None:
+    date = Invoice  # a name in the caller's scope
+    assert output_type("date") is datetime.date
+    assert output_type("date", date=date) is Invoice
+
+
+@pytest.mark.parametrize("types", [{"billing": MODULE}, {"billing.Invoice": Invoice}])
+def test_dotted_names_are_looked_up_in_given_types(types: dict[str, Any]) -> None:
+    assert output_type("list[billing.Invoice]", **types) == list[Invoice]
+
+
+@pytest.mark.parametrize("text", ["-> joke", "->joke: str", " -> joke"])
+def test_there_may_be_no_inputs(text: str) -> None:
+    spec = spec_of(signature_from_string(text))
+    assert str(spec) == "Signature() -> (joke: str)"
+    assert spec.instruction == "Give `joke`."
+
+
 def test_instruction_and_name() -> None:
     signature = signature_from_string("a -> b", instruction="Do it.", name="Doer")
     assert spec_of(signature).instruction == "Do it."
@@ -74,7 +136,6 @@ def test_line_breaks_and_trailing_commas_are_allowed() -> None:
     [
         ("question", "write it as"),
         ("a -> b -> c", "write it as"),
-        ("-> b", "cannot read ''"),
         ("a ->", "cannot read ''"),
         ("a b -> c", "cannot read 'a b'"),
         ("class -> b", "cannot read 'class'"),
@@ -83,7 +144,10 @@ def test_line_breaks_and_trailing_commas_are_allowed() -> None:
         ("a): pass\ndef g(b -> c", "cannot read"),
         ("a -> b: Foo", "unknown type 'Foo'"),
         ("a -> b: list[Foo]", "types={'Foo': …}"),
-        ("a -> b: os.system", "is not a type"),
+        ("a -> b: os.system", "unknown type 'os'"),
+        ("a -> b: datetime.datetime.now", "'datetime.datetime.now' is not a type"),
+        ("a -> b: datetime.nope", "unknown type 'datetime.nope'"),
+        ("a -> b: output_type", "'output_type' is not a type"),
         ("a -> b: print('x')", "is not a type"),
         ("a -> b: int[str]", "is not a type"),
         ("a -> b: Optional[int, str]", "is not a type"),

@@ -295,7 +295,14 @@ def test_values_are_those_that_the_file_gives_back() -> None:
     assert dict(demo.inputs) == {"day": "2026-01-02", "x": None}
 
 
-@pytest.mark.parametrize("value", [{1, 2}, object(), {1: "a"}, 2**70])
+def test_whole_numbers_of_any_size_keep_their_digits_in_a_file() -> None:
+    demo = Demo(inputs={"x": 2**64 + 1}, outputs={"y": [-(2**63) - 1]})
+    made = ProgramState.from_bytes(program_state(demos=(demo,)).to_bytes())
+    [read] = next(iter(made.predictors.values())).demos
+    assert (read.inputs["x"], read.outputs["y"]) == (2**64 + 1, (-(2**63) - 1,))
+
+
+@pytest.mark.parametrize("value", [{1, 2}, object(), {1: "a"}])
 def test_values_other_than_json_are_refused(value: Any) -> None:
     with pytest.raises(pydantic.ValidationError):
         Demo(inputs={"x": value}, outputs={})
@@ -483,5 +490,6 @@ def test_a_state_can_be_pickled_and_copied() -> None:
 def test_a_printed_demonstration_shows_plain_values() -> None:
     demo = Demo(inputs={"rows": [{"n": 1}]}, outputs={"a": {"b": [1, 2]}})
     assert repr(demo) == (
-        "Demo(inputs={'rows': [{'n': 1}]}, outputs={'a': {'b': [1, 2]}}, source='labeled')"
+        "Demo(inputs={'rows': [{'n': 1}]}, outputs={'a': {'b': [1, 2]}}, source='labeled', "
+        "example=None)"
     )

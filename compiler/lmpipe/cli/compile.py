@@ -122,14 +122,19 @@ def command(
 def _print_plan(recipe: Recipe, *, json: bool) -> None:
     import orjson
 
+    from lmpipe.compiling.notices import find_notices
     from lmpipe.compiling.recipe import prepare
-    from lmpipe.report.terminal import make_console, plan_json, print_plan
+    from lmpipe.report.terminal import make_console, plan_json, print_plan, say
 
-    plan = plan_json(prepare(recipe))
+    prepared = prepare(recipe)
+    plan = {**plan_json(prepared), "notices": find_notices(prepared)}
     if json:
         typer.echo(orjson.dumps(plan).decode())
     else:
-        print_plan(make_console(), plan)
+        console = make_console()
+        print_plan(console, plan)
+        if metric := plan["notices"].get("metric"):
+            say(console, metric, style="yellow")
 
 
 def _view(recipe: Recipe, *, json: bool) -> ProgressView:

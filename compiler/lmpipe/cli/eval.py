@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmpipe.cli.options import Json, LMOptions, RuntimeOptions, TargetOptions, with_option_groups
+from lmpipe.foundation.exact_json import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +124,7 @@ def _evaluate(
         opened.program,
         examples,
         opened.recipe.metric,
-        lm=opened.recipe.student,
+        lm=opened.student,
         judge=opened.recipe.judge,
         concurrency=concurrency,
         save_to=out,
@@ -158,7 +159,6 @@ def _compare(
 def _print_json(
     opened: OpenTarget, split: str, evaluation: Evaluation, verdict: dict[str, Any] | None
 ) -> None:
-    import orjson
 
     summary = {
         "target": opened.name,
@@ -167,9 +167,10 @@ def _print_json(
         "fresh_calls": evaluation.fresh_calls,
         "spend": {**evaluation.spend.to_json(), "fresh": evaluation.spend.total.fresh_json()},
         "latency": {"median": evaluation.latency(0.5), "p95": evaluation.latency(0.95)},
+        "waiting": {"median": evaluation.waiting(0.5), "p95": evaluation.waiting(0.95)},
         "compile": verdict,
     }
-    typer.echo(orjson.dumps(summary, default=dict).decode())
+    typer.echo(dump_json(summary, default=dict).decode())
 
 
 def _print(
@@ -185,7 +186,7 @@ def _print(
 
     console = make_console()
     title = f"{opened.name}: {examples}, {plural(len(evaluation.rows), 'row')}, "
-    print_evaluation(console, evaluation, title=title + opened.recipe.student.model)
+    print_evaluation(console, evaluation, title=title + opened.student.model)
     if verdict and verdict["reproduced"]:
         say(console, "reproduces the compile's score exactly", style="green")
     elif verdict:

@@ -17,6 +17,7 @@ import orjson
 import pydantic
 
 from lmpipe.errors import CallError, DataError
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.modules.module import Module, Predictor, first_member
 from lmpipe.signatures.signature_spec import first_problem, type_name
 
@@ -105,7 +106,7 @@ def _from_lines(text: str, fields: Mapping[str, InputField], *, where: str) -> l
     """Read one JSON object a line, or a single object that spans several lines."""
     values: Iterable[tuple[str, Any]]
     try:
-        values = [(where, orjson.loads(text))]
+        values = [(where, load_json(text))]
     except orjson.JSONDecodeError:
         lines = enumerate(text.splitlines(), start=1)
         placed = ((f"{where}, line {number}", line) for number, line in lines if line.strip())
@@ -128,7 +129,7 @@ def _from_json(value: Any, fields: Mapping[str, InputField], *, where: str) -> d
 
 def _parse_json(text: str, *, where: str) -> Any:
     try:
-        return orjson.loads(text)
+        return load_json(text)
     except orjson.JSONDecodeError as error:
         raise DataError(
             f'{where}: expected JSON such as {{"question": "…"}}, got {text.strip()!r:.100} '
@@ -166,7 +167,7 @@ def _from_text(name: str, text: str, field: InputField) -> Any:
     if field.annotation is str or field.annotation is Any:
         return text
     try:
-        value = orjson.loads(text)
+        value = load_json(text)
     except orjson.JSONDecodeError:
         return _validate(name, text, field)
     try:
@@ -181,7 +182,7 @@ def _from_text(name: str, text: str, field: InputField) -> Any:
 
 def _validate(name: str, value: Any, field: InputField) -> Any:
     try:
-        return field.type_adapter.validate_python(value)
+        return field.type_adapter.validate_python(value, by_alias=True, by_name=True)
     except pydantic.ValidationError as error:
         raise CallError(
             f"input {name!r} must be {type_name(field.annotation)}, got {value!r:.200}: "

@@ -110,15 +110,12 @@ class TargetOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LMOptions:
-    """The LMs that a command asks, and how: the same on every command that asks one."""
+class ProgramLMOptions:
+    """The LMs that a program asks, and how: the same on every command that runs one."""
 
     student: Annotated[str | None, typer.Option(metavar="LM", help="LM that runs the program.")] = (
         None
     )
-    judge: Annotated[
-        str | None, typer.Option(metavar="LM", help="LM that the metric asks, if it asks one.")
-    ] = None
     embedder: Annotated[
         str | None, typer.Option(metavar="LM", help="Embedding LM that retrieves demonstrations.")
     ] = None
@@ -166,6 +163,15 @@ class LMOptions:
         typer.Option(
             metavar="SECONDS", parser=positive, help="Time limit of one request; 600 by default."
         ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMOptions(ProgramLMOptions):
+    """The LMs that a command asks that also scores what the program answers."""
+
+    judge: Annotated[
+        str | None, typer.Option(metavar="LM", help="LM that the metric asks, if it asks one.")
     ] = None
 
 

@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 
 import pydantic
 
-from lmpipe.cli.options import LMOptions
+from lmpipe.cli.options import LMOptions, ProgramLMOptions
 from lmpipe.compiling.recipe import Recipe
 from lmpipe.data.source import Data, Source
 from lmpipe.errors import ArtifactError, ConfigError, RecipeError
 from lmpipe.lm.lm import LM, without_password
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.race_rules import Racing
+from lmpipe.settings import configured_lm
 from lmpipe.signatures.signature_spec import first_problem
 from lmpipe.weights.trainer import Trainer
 
@@ -101,12 +102,15 @@ class Overrides:
         changed = self._with_rates(recipe.replace(**changes, **self._data(recipe)))
         if self.trainer is None:
             return changed
-        return changed.replace(trainer=trainer_named(self.trainer, changed.student))
+        return changed.replace(
+            trainer=trainer_named(self.trainer, changed.student or configured_lm())
+        )
 
     def _with_rates(self, recipe: Recipe) -> Recipe:
         if self.rates is None:
             return recipe
         limits = asdict(self.rates)
+        recipe = recipe.replace(student=recipe.student or configured_lm())
         lms = {role: lm for role in _ROLES if (lm := getattr(recipe, role)) is not None}
         return recipe.replace(**{role: lm.with_limits(**limits) for role, lm in lms.items()})
 
@@ -154,10 +158,11 @@ _ADAPTER = pydantic.TypeAdapter(Overrides)
 
 
 def lm_overrides(
-    options: LMOptions, *, teacher: str | None = None, proposer: str | None = None
+    options: ProgramLMOptions, *, teacher: str | None = None, proposer: str | None = None
 ) -> Overrides:
     """Return the changes that the LM options of a command line make."""
-    if not any((options.student, teacher, proposer, options.judge, options.embedder)):
+    judge = options.judge if isinstance(options, LMOptions) else None
+    if not any((options.student, teacher, proposer, judge, options.embedder)):
         _check_undescribed(options)
 
     def choose(model: str | None, *, decodes: bool = True) -> LMChoice | None:
@@ -177,13 +182,13 @@ def lm_overrides(
         student=choose(options.student),
         teacher=choose(teacher),
         proposer=choose(proposer),
-        judge=choose(options.judge),
+        judge=choose(judge),
         embedder=choose(options.embedder, decodes=False),
         rates=None if rates == RateOptions() else rates,
     )
 
 
-def _check_undescribed(options: LMOptions) -> None:
+def _check_undescribed(options: ProgramLMOptions) -> None:
     for name in ("base_url", "api_key_env", "temperature", "max_tokens", "context"):
         if getattr(options, name) not in (None, []):
             raise RecipeError(

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmpipe.cli.failures import ExitCode, fail
-from lmpipe.cli.options import Json, LMOptions, RuntimeOptions, TargetOptions, with_option_groups
+from lmpipe.cli.options import (
+    Json,
+    ProgramLMOptions,
+    RuntimeOptions,
+    TargetOptions,
+    with_option_groups,
+)
+from lmpipe.foundation.exact_json import dump_json
 
 if TYPE_CHECKING:
     from lmpipe.modules.module import Module
@@ -27,7 +34,7 @@ def command(
             help="NAME=VALUE for each input, a JSON object, @FILE, or - for standard input.",
         ),
     ] = None,
-    lms: LMOptions,
+    lms: ProgramLMOptions,
     runtime: RuntimeOptions,
     json: Json = False,
 ) -> None:
@@ -42,11 +49,7 @@ def command(
 
     opened = open_target(where, lm_overrides(lms))
     inputs = read_inputs(input_ or (), input_fields(opened.program), stdin=sys.stdin)
-    if lms.judge is not None:
-        typer.echo(
-            "note: --judge has no effect here, because `lmpipe run` scores nothing", err=True
-        )
-    lm, embedder = opened.recipe.student, opened.recipe.embedder
+    lm, embedder = opened.student, opened.recipe.embedder
     with open_runtime(runtime), using(lm=lm, embedder=embedder):
         attach_servers(opened)
         if inputs.streamed:
@@ -64,13 +67,11 @@ def _answer_one(program: Module, row: Mapping[str, Any], *, pretty: bool) -> Non
     if "error" in answer:
         fail(answer["error"], ExitCode.FAILED)
     option = orjson.OPT_INDENT_2 if pretty else 0
-    typer.echo(orjson.dumps(answer["result"], option=option).decode())
+    typer.echo(dump_json(answer["result"], option=option).decode())
 
 
 def _answer_all(program: Module, rows: Sequence[Mapping[str, Any]], concurrency: int) -> None:
     import asyncio
-
-    import orjson
 
     from lmpipe.lm.concurrency import loop
 
@@ -89,7 +90,7 @@ def _answer_all(program: Module, rows: Sequence[Mapping[str, Any]], concurrency:
                 answer = await task
                 if "error" in answer:
                     failed.append(f"row {number}: {answer['error']}")
-                typer.echo(orjson.dumps(answer.get("result", answer)).decode())
+                typer.echo(dump_json(answer.get("result", answer)).decode())
         finally:
             for task in tasks:
                 task.cancel()

@@ -13,13 +13,15 @@ import typer
 from lmpipe.cli.cassettes import open_cassette, using_cassette
 from lmpipe.cli.options import RuntimeOptions, TargetOptions
 from lmpipe.cli.overrides import Overrides
-from lmpipe.compiling.compile import bind_artifact, trusted_recipe
+from lmpipe.compiling.declared_instructions import changed_instructions
 from lmpipe.compiling.load_recipe import load_recipe
+from lmpipe.compiling.load_run import bind_artifact, origin_of, trusted_recipe, with_data_in
 from lmpipe.compiling.recipe import Recipe
 from lmpipe.compiling.run_folder import Artifact, read_artifact
 from lmpipe.compiling.run_weights import attach_weights
 from lmpipe.errors import RecipeError
 from lmpipe.lm.cassettes.layered_store import LayeredStore
+from lmpipe.lm.lm import LM
 from lmpipe.modules.module import Module
 from lmpipe.settings import configured_lm, current_settings, make_runtime, using
 
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 class OpenTarget:
     """A target that was opened, as the user named it.
 
-    The recipe has the changes of its compile and of this command. If the target is a run folder,
-    the program is bound to what was learned, and `artifact` is the folder.
+    The recipe has the changes of its compile and of this command. The program runs on `student`:
+    the recipe's, or else the configured LM. If the target is a run folder, the program is bound to
+    what was learned, and `artifact` is the folder.
     """
 
     name: str
@@ -41,11 +44,16 @@ class OpenTarget:
     artifact: Artifact | None
 
     @property
+    def student(self) -> LM:
+        """The LM that the program runs on."""
+        return self.recipe.student or configured_lm()
+
+    @property
     def has_compiled_lm(self) -> bool:
         """Whether the program runs on the LM that it was compiled for."""
         if self.artifact is None:
             return True
-        return bool(self.artifact.manifest.get("student") == self.recipe.student.identity())
+        return bool(self.artifact.manifest.get("student") == self.student.identity())
 
 
 def is_run_folder(target: str) -> bool:
@@ -81,13 +89,16 @@ def open_target(options: TargetOptions, changes: Overrides) -> OpenTarget:
         recipe = compiled_with.numbers().apply(load_recipe(str(options.program)))
     else:
         recipe = compiled_with.apply(trusted_recipe(artifact, trust=options.trust))
+        recipe = with_data_in(recipe, origin_of(artifact))
     recipe = changes.apply(recipe)
     program = bind_artifact(recipe.program, artifact)
     opened = OpenTarget(options.target, recipe, program, artifact)
+    if changed := changed_instructions(recipe.program, artifact):
+        typer.echo(f"warning: {changed}", err=True)
     if changes.student is None and not opened.has_compiled_lm:
         typer.echo(
             f"note: the run was compiled for {artifact.manifest['student']['model']}, but the "
-            f"program names {recipe.student.model}; choose the LM with --student",
+            f"program runs on {opened.student.model} here; choose the LM with --student",
             err=True,
         )
     return opened
@@ -101,7 +112,7 @@ def attach_servers(opened: OpenTarget) -> None:
         opened.artifact.path if opened.artifact else Path(),
         current_settings().runtime,
         servers=recipe.servers,
-        lms=[recipe.student, *filter(None, [recipe.judge, recipe.embedder])],
+        lms=[opened.student, *filter(None, [recipe.judge, recipe.embedder])],
     )
 
 

@@ -1,37 +1,41 @@
-"""`compile` a recipe into a run folder, and `load` the compiled program from it."""
+"""`compile` a recipe into a run folder."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmpipe.compiling.budget_floor import check_budget
+from lmpipe.compiling.declared_instructions import declared_instructions
 from lmpipe.compiling.final_test import run_test, score_on_train
-from lmpipe.compiling.load_recipe import load_recipe
+from lmpipe.compiling.notices import afind_notices, tell
 from lmpipe.compiling.plan import baselines
 from lmpipe.compiling.progress_watcher import ProgressWatcher
 from lmpipe.compiling.provisioning import provision
 from lmpipe.compiling.recipe import PreparedRecipe, Recipe, prepare
 from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_racing
-from lmpipe.compiling.run_folder import Artifact, RunWriter, open_run, read_artifact
-from lmpipe.compiling.run_weights import adapters_of, attach_weights, copy_weights
-from lmpipe.errors import ArtifactError, BudgetExhaustedError, LmpipeError
+from lmpipe.compiling.run_folder import RunWriter, open_run
+from lmpipe.compiling.run_lock import sole_compile
+from lmpipe.compiling.run_weights import copy_weights
+from lmpipe.compiling.time_for_test import FinalTestTime
+from lmpipe.errors import BudgetExhaustedError, LmpipeError
 from lmpipe.evaluation.all_raised import check_not_all_raised
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.progress_bar import progress_bar
 from lmpipe.lm.concurrency.loop import blocking
-from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Watcher, Watchers
 from lmpipe.optimize.engine.task import Task
-from lmpipe.serving.spec import ServerSpec
-from lmpipe.settings import configured_lm, current_settings, using
-from lmpipe.signatures.signature_spec import spec_text
-from lmpipe.weights.trainings import WEIGHTS, Trainings
+from lmpipe.settings import using
+from lmpipe.weights.trainings import Trainings
+
+_AFTER_IT = "this compile begins when that one ends, and takes its replies from the cache"
 
 
 async def acompile(
@@ -46,7 +50,8 @@ async def acompile(
 ) -> Run:
     """Compile a program: search for the state that scores best, and test it once.
 
-    After a crash the same call resumes: replies that were paid for come from the cache.
+    After a crash the same call resumes: replies that were paid for come from the cache. While
+    another process compiles the same recipe into the same folder, this waits for it.
 
     Args:
         recipe: the parts of the compile.
@@ -59,30 +64,29 @@ async def acompile(
             every 15 seconds. By default only where there is a terminal or a notebook.
 
     Raises:
-        InputError: if an argument or a part of the recipe is not valid.
-        BudgetExhaustedError: if the budget ended before the first candidate was scored.
+        InputError: if an argument or a part of the recipe is not valid, or the metric raises on
+            gold labels.
+        BudgetExhaustedError: if the budget cannot score a first candidate, or ended before
+            one was scored.
         LMError: if an LM is unavailable after all retries, or refuses; the same call resumes.
     """
     check_number("compile", "concurrency", concurrency, minimum=1, integer=True)
-    prepared = prepare(recipe)
-    folder, lock = open_run(Path(runs), prepared.name, prepared.hash)
-    writer = RunWriter(folder, lock, _first_manifest(prepared, origin, overrides or {}))
-    try:
-        with using(embedder=prepared.lms.embedder), progress_bar(progress) as report:
-            shown = () if progress is False else (ProgressWatcher(report),)
-            watching = Watchers([writer, *watchers, *shown])
-            async with provision(prepared, watching.note) as trainings:
-                run = await _search(prepared, writer, watching, trainings, concurrency)
-    except asyncio.CancelledError:
-        writer.update(status="interrupted")
-        raise
-    except Exception as error:
-        name = "" if isinstance(error, LmpipeError) else f"{type(error).__name__}: "
-        writer.update(status="failed", error=f"{name}{error}")
-        raise
-    finally:
-        writer.close()
-    return run
+    prepared, root = prepare(recipe), Path(runs)
+    check_budget(prepared)
+    notices = await afind_notices(prepared)
+    for kind, message in notices.items():
+        tell(watchers, kind, message)
+
+    def waiting() -> None:
+        tell(watchers, "waiting", f"this recipe is being compiled in {root} already; {_AFTER_IT}")
+
+    async with sole_compile(root, prepared.hash, waiting):
+        folder, lock = open_run(root, prepared.name, prepared.hash)
+        manifest = _first_manifest(prepared, folder, origin, overrides or {})
+        writer = RunWriter(folder, lock, manifest)
+        for kind, message in notices.items():
+            writer.note(kind, {"message": message})
+        return await _compile(prepared, writer, watchers, concurrency, progress)
 
 
 # The same for callers without a running event loop.
@@ -92,6 +96,31 @@ compile = blocking(
 )
 
 
+async def _compile(
+    prepared: PreparedRecipe,
+    writer: RunWriter,
+    watchers: Sequence[Watcher],
+    concurrency: int,
+    progress: bool | None,
+) -> Run:
+    """Compile into a run folder; its manifest says how that ended."""
+    try:
+        with using(embedder=prepared.lms.embedder), progress_bar(progress) as report:
+            shown = () if progress is False else (ProgressWatcher(report),)
+            watching = Watchers([writer, *watchers, *shown])
+            async with provision(prepared, watching.note) as trainings:
+                return await _search(prepared, writer, watching, trainings, concurrency)
+    except asyncio.CancelledError:
+        writer.update(status="interrupted")
+        raise
+    except Exception as error:
+        name = "" if isinstance(error, LmpipeError) else f"{type(error).__name__}: "
+        writer.update(status="failed", error=f"{name}{error}")
+        raise
+    finally:
+        writer.close()
+
+
 async def _search(
     prepared: PreparedRecipe,
     writer: RunWriter,
@@ -99,9 +128,13 @@ async def _search(
     trainings: Trainings | None,
     concurrency: int,
 ) -> Run:
-    started = time.monotonic()
     recipe, plan = prepared.recipe, prepared.plan()
-    ledger = Ledger(recipe.budget, started=started)
+    ledger = Ledger(recipe.budget)
+    ledger.withhold(plan.test.worst, "the final test")
+    states = len(baselines(recipe.program.state())) + 1
+    test_time = FinalTestTime(
+        ledger, states=states, examples=len(prepared.test), concurrency=concurrency
+    )
     task = Task(
         program=recipe.program,
         train=prepared.train,
@@ -110,13 +143,12 @@ async def _search(
         lms=prepared.lms,
         seed=recipe.seed,
         ledger=ledger,
-        watcher=watching,
+        watcher=Watchers([*watching.members, test_time]),
         teacher_program=recipe.teacher_program,
         racing=recipe.racing,
         trainings=trainings,
         concurrency=concurrency,
     )
-    ledger.withhold(plan.test.worst)
 
     def result(test: TestResult | None, train: Evaluation | None, stopped: str) -> Run:
         return Run(
@@ -131,14 +163,14 @@ async def _search(
             proposals=task.proposals,
             account=ledger.account,
             stopped=stopped,
-            seconds=time.monotonic() - started,
+            seconds=ledger.elapsed,
             path=writer.folder,
         )
 
     try:
         stopped = await _optimize(task, prepared)
         ledger.release()
-        test, untested = await run_test(task, prepared, ledger)
+        test, untested = await run_test(task, prepared, ledger, concurrency=concurrency)
         train, unchecked = await score_on_train(task, prepared, ledger)
     except asyncio.CancelledError:
         if task.scored:
@@ -177,71 +209,25 @@ async def _optimize(task: Task, prepared: PreparedRecipe) -> str:
 
 
 def _first_manifest(
-    prepared: PreparedRecipe, origin: str, overrides: Mapping[str, Any]
+    prepared: PreparedRecipe, folder: Path, origin: str, overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
     import lmpipe
 
     identity = dict(prepared.identity)
-    program = {**identity.pop("program"), "name": prepared.name, "file": origin}
+    program = {
+        **identity.pop("program"),
+        "instructions": declared_instructions(prepared.recipe.program),
+        "name": prepared.name,
+        "file": origin,
+    }
+    if origin and not Path(origin).is_absolute() and folder.resolve().is_relative_to(Path.cwd()):
+        program["folder"] = os.path.relpath(Path.cwd(), folder.resolve())
     return {
         **identity,
         "program": program,
+        "student_source": prepared.lm_source("student"),
         "overrides": dict(overrides),
         "recipe": prepared.hash,
         "versions": {"lmpipe": lmpipe.__version__, "python": platform.python_version()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-
-
-def load(path: str | Path, program: Module | None = None, *, trust: bool = False) -> Module:
-    """Load a compiled program from its run folder.
-
-    Args:
-        path: the run folder.
-        program: the program that was compiled.
-        trust: if `program` is not given, run the file that the manifest names to get it. Only for
-            folders that you trust: that file is code.
-
-    Raises:
-        ArtifactError: if the folder is damaged, belongs to another program, or its code would
-            have to run without `trust`.
-    """
-    artifact = read_artifact(path)
-    servers: Sequence[ServerSpec] = ()
-    lms = [configured_lm()]
-    if program is None:
-        recipe = trusted_recipe(artifact, trust=trust)
-        program, servers, lms = recipe.program, recipe.servers, [recipe.student, *lms]
-    bound = bind_artifact(program, artifact)
-    if (artifact.path / WEIGHTS).is_dir() or adapters_of(artifact.state):
-        runtime = current_settings().runtime
-        attach_weights(artifact.state, artifact.path, runtime, servers=servers, lms=lms)
-    return bound
-
-
-def bind_artifact(program: Module, artifact: Artifact) -> Module:
-    """Bind a program to the state in a run folder; the error for another shows both signatures."""
-    try:
-        return program.bind(artifact.state)
-    except ArtifactError as error:
-        signatures = artifact.manifest.get("program", {}).get("signatures", {})
-        learned = "\n".join(f"  {path}: {spec_text(item)}" for path, item in signatures.items())
-        raise ArtifactError(f"{error}\nit was learned for\n{learned}") from error
-
-
-def trusted_recipe(artifact: Artifact, *, trust: bool) -> Recipe:
-    """Load the recipe from the file that a manifest names, if the folder is trusted."""
-    file = str(artifact.manifest.get("program", {}).get("file", ""))
-    if not trust:
-        needed = f"run {file}, which it names" if file else "have its program"
-        raise ArtifactError(
-            f"{artifact.path} holds only data; to load it, lmpipe would have to {needed}\n"
-            "  pass the program, or trust the folder: load(path, program) or load(path, "
-            "trust=True); on the command line --program FILE or --trust"
-        )
-    if not file:
-        raise ArtifactError(
-            f"{artifact.path} was compiled from Python code that its manifest does not name: pass "
-            "the program"
-        )
-    return load_recipe(file)

@@ -23,13 +23,13 @@ _MIN_EXAMPLES = 8
 
 
 async def run_test(
-    task: Task, prepared: PreparedRecipe, ledger: Ledger
+    task: Task, prepared: PreparedRecipe, ledger: Ledger, *, concurrency: int
 ) -> tuple[TestResult | None, str]:
     """Run the final test, if there is one; return it, and why it is missing or incomplete."""
     if not prepared.test:
         return None, ""
     try:
-        test = await _test(task, prepared, ledger)
+        test = await _test(task, prepared, ledger, concurrency)
     except BudgetExhaustedError as error:
         task.note("budget exhausted", message=str(error))
         return None, f"{error}; the test was skipped"
@@ -39,18 +39,33 @@ async def run_test(
     return test, ""
 
 
-async def _test(task: Task, prepared: PreparedRecipe, ledger: Ledger) -> TestResult:
-    """Test the baselines and the result on the same examples, as many as the budget allows."""
+async def _test(
+    task: Task, prepared: PreparedRecipe, ledger: Ledger, concurrency: int
+) -> TestResult:
+    """Test the baselines and the result on the same examples, as many as the budget allows.
+
+    If it limits time, a block has no more examples than run at once, so that the blocks before the
+    last one count when the time is over.
+    """
     task.progress.phase = "test"
     states = {**baselines(task.program.state()), "compiled": task.best.state}
     distinct = {item.hash: (name, item) for name, item in reversed(states.items())}
     worst = sum((_worst(task, prepared, item) for _, item in distinct.values()), Spend())
     rows: dict[str, list[Row]] = {key: [] for key in distinct}
-    for first, block in _blocks_that_fit(prepared.test, worst, ledger):
-        for key, (name, item) in reversed(distinct.items()):
-            evaluation = await task.test(f"test {name}", item, block, first=first)
-            rows[key] += evaluation.rows
-    by_state = {key: Evaluation(tuple(found)) for key, found in rows.items()}
+    most = len(prepared.test) if ledger.budget.seconds is None else concurrency
+    for first, block in _blocks_that_fit(prepared.test, worst, ledger, most):
+        new: dict[str, Sequence[Row]] = {}
+        try:
+            for key, (name, item) in reversed(distinct.items()):
+                new[key] = (await task.test(f"test {name}", item, block, first=first)).rows
+        except BudgetExhaustedError as error:
+            if not first:
+                raise
+            task.note("budget exhausted", message=str(error))
+            break
+        for key, found in new.items():
+            rows[key] += found
+    by_state = {key: Evaluation(tuple(tested)) for key, tested in rows.items()}
     evaluations = {name: by_state[item.hash] for name, item in states.items()}
     names = [name for name in evaluations if name != "compiled"]
     baseline = max(names, key=lambda name: evaluations[name].score)
@@ -82,7 +97,7 @@ async def score_on_train(
         return None, note
     rows: list[Row] = []
     try:
-        for first, block in _blocks_that_fit(examples, worst, ledger):
+        for first, block in _blocks_that_fit(examples, worst, ledger, len(examples)):
             rows += (await task.test("train", state, block, first=first)).rows
     except BudgetExhaustedError as error:
         task.note("train score skipped", message=str(error))
@@ -108,17 +123,19 @@ def _worst(task: Task, prepared: PreparedRecipe, state: ProgramState) -> Spend:
 
 
 def _blocks_that_fit(
-    examples: Sequence[Example], worst: Spend, ledger: Ledger
+    examples: Sequence[Example], worst: Spend, ledger: Ledger, most: int
 ) -> Iterator[tuple[int, Sequence[Example]]]:
     """Yield as many examples as the budget allows, in blocks with the position of their first.
+
+    `most` is the maximum number of examples in a block.
 
     Raises:
         BudgetExhaustedError: if the budget allows none.
     """
     done = 0
     # Runs usually cost less than their worst case, so after a block the budget may allow more.
-    while done < len(examples) and (block := examples[done:][: ledger.room(worst)]):
+    while done < len(examples) and (block := examples[done:][:most][: ledger.room(worst)]):
         yield done, block
         done += len(block)
     if not done:
-        raise BudgetExhaustedError(f"the budget ({ledger.budget}) is used up")
+        raise BudgetExhaustedError(ledger.shortfall(worst))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from traceback import extract_tb
 
 from lmpipe.compiling.recipe import Recipe
 from lmpipe.errors import LmpipeError, RecipeError
@@ -21,7 +22,8 @@ def load_recipe(target: str | Path) -> Recipe:
         file, name = str(target), "recipe"
     path = Path(file)
     if not path.is_file():
-        raise RecipeError(f"no such file: {path}")
+        problem = "is a folder" if path.is_dir() else f"no such file (in {Path.cwd()})"
+        raise RecipeError(f"{path}: {problem}; give the Python file of a program with a recipe")
     for folder in (str(path.resolve().parent), str(Path.cwd())):
         if folder not in sys.path:
             sys.path.insert(0, folder)
@@ -36,7 +38,15 @@ def load_recipe(target: str | Path) -> Recipe:
     except LmpipeError:
         raise
     except Exception as error:
-        raise RecipeError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+        lines = [
+            frame.lineno
+            for frame in extract_tb(error.__traceback__)
+            if Path(frame.filename) == path.resolve()
+        ]
+        place = f", line {lines[-1]}," if lines else ""
+        raise RecipeError(
+            f"{path}{place} cannot be run: {type(error).__name__}: {error}"
+        ) from error
     recipe = getattr(module, name, None)
     if not isinstance(recipe, Recipe):
         names = [key for key, value in vars(module).items() if isinstance(value, Recipe)]

@@ -6,19 +6,20 @@ import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from lmpipe.compiling.plan import Phase, Plan, baselines
+from lmpipe.compiling.recipe_checks import check_parts, check_returns
 from lmpipe.data.example import Example
 from lmpipe.data.source import Data, load_examples
-from lmpipe.data.splits import check_disjoint, fingerprint, sample_examples, shuffled
+from lmpipe.data.splits import check_disjoint, fingerprint, sample_examples, shuffled, split_off
 from lmpipe.errors import DataError, RecipeError
 from lmpipe.evaluation.evaluate import check_inputs
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_fields
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.price_list import price_of
-from lmpipe.metrics import AnyMetric, metric_calls, metric_fingerprint, metric_name
+from lmpipe.metrics import AnyMetric, bind_metric, metric_calls, metric_fingerprint, metric_name
 from lmpipe.modules.binding import uncounted_uses
 from lmpipe.modules.module import Module, Predictor, first_member
 from lmpipe.optimize.by_name import optimizer_named
@@ -37,9 +38,17 @@ from lmpipe.optimize.engine.worst_case import (
 )
 from lmpipe.optimize.random_search import RandomSearch
 from lmpipe.serving.spec import ServerSpec
-from lmpipe.settings import configured_lm
+from lmpipe.settings import DEFAULT_LM, configured_lm
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainer import Trainer
+
+# Who named an LM: the recipe; `lmpipe.configure` or `using`; or nobody.
+LMSource: TypeAlias = Literal["recipe", "configured", "default"]
+LM_SOURCES: Mapping[LMSource, str] = {
+    "recipe": "",
+    "configured": "the configured LM: the recipe names none",
+    "default": "the embedded model: neither the recipe nor lmpipe.configure names an LM",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +63,15 @@ class Recipe:
         metric: `(example, prediction, trace | None) -> bool | float | Score`. A metric that asks
             an LM declares its maximum calls for one row by `@lmpipe.metrics.judge(max_calls=…)`.
         optimizer: an optimizer, or its name.
-        student: the LM that the compiled program will use.
+        student: the LM that the compiled program will use; the configured LM by default, and the
+            embedded model if none is configured.
         teacher: the LM of rollouts; the student by default.
         teacher_program: a program that makes the rollouts in place of `program`, such as a larger
             one that was compiled before. Its traces serve the predictors of `program` with the
             same path and signature.
         proposer: the LM that writes instructions; the teacher by default.
-        judge: the LM of a metric that asks one; the configured LM by default, never the student.
+        judge: the LM of a metric that asks one; the configured LM by default, even if the recipe
+            names a student.
         embedder: an embedding LM to find the demonstrations nearest to each input; by default
             they are found by words.
         budget: the maximum spend of the compile.
@@ -71,7 +82,7 @@ class Recipe:
             validation and test and so detect memorized answers; 0 for none.
         train_size: the number of examples to draw from `train`, 1 or more; all by default.
         val_size: the number of examples to draw from `val`, 1 or more; all by default, or a third
-            of `train` if `val` is split off.
+            of `train` if `val` is split off. Rows with the same inputs are split off together.
         test_size: the number of examples to draw from `test`, 1 or more; all by default.
         name: the name of the run; by default the name of the program's class.
         servers: how vLLM is started for LMs named `vllm/<model>` without a URL, by model name; an
@@ -83,7 +94,7 @@ class Recipe:
 
     Raises:
         ConfigError: if an LM is neither an LM nor a name.
-        RecipeError: if a number is out of range.
+        RecipeError: if a number is out of range, or a part is of another kind.
     """
 
     program: Module
@@ -92,7 +103,7 @@ class Recipe:
     val: Data | None = None
     test: Data | None = None
     optimizer: Optimizer | str = field(default_factory=RandomSearch)
-    student: LM = field(default_factory=lambda: LM("local"))
+    student: LM | None = None
     teacher: LM | None = None
     teacher_program: Module | None = None
     proposer: LM | None = None
@@ -116,27 +127,26 @@ class Recipe:
         check_fields(self, *sizes, minimum=1, integer=True, optional=True, error=RecipeError)
         for role in ("student", "teacher", "proposer", "judge", "embedder"):
             object.__setattr__(self, role, as_lm(getattr(self, role)))
-        if not isinstance(self.racing, Racing | None):
-            raise RecipeError(
-                f"Recipe(racing={self.racing!r:.80}): racing must be lmpipe.Racing(…) or None"
-            )
+        check_parts(self)
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a copy with some parts changed."""
         return dataclasses.replace(self, **changes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PreparedRecipe:
     """A recipe whose parts are read, checked and fingerprinted.
 
-    There is a judge only if the metric asks one. The test set may be empty. The identity is
-    everything that decides the result, as JSON without secrets.
+    There is a judge only if the metric asks one. The test set may be empty. `named` are the roles
+    whose LM the recipe names. The identity is everything that decides the result, as JSON without
+    secrets.
     """
 
     recipe: Recipe
     optimizer: Optimizer
     lms: LMRoles
+    named: frozenset[str]
     train: tuple[Example, ...]
     val: tuple[Example, ...]
     test: tuple[Example, ...]
@@ -151,6 +161,12 @@ class PreparedRecipe:
     def hash(self) -> str:
         """The hash of the identity."""
         return digest(self.identity)
+
+    def lm_source(self, role: Literal["student", "judge"]) -> LMSource:
+        """Say who named the LM of a role."""
+        if role in self.named:
+            return "recipe"
+        return "default" if getattr(self.lms, role) is DEFAULT_LM else "configured"
 
     @property
     def sizes(self) -> Sizes:
@@ -209,9 +225,11 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
             f"{type(recipe.program).__name__} has no predictors: assign them in __init__, as in "
             "self.answer = lmpipe.Predict(…)"
         )
+    check_returns(recipe.program)
     _check_uses(recipe)
     if not callable(recipe.metric):
         raise RecipeError(f"the metric {recipe.metric!r:.100} is not callable")
+    bind_metric(recipe.metric)  # checks its parameters
     optimizer = recipe.optimizer
     if isinstance(optimizer, str):
         optimizer = optimizer_named(optimizer)
@@ -221,9 +239,10 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
             check_inputs(recipe.program, part[0])
     if recipe.teacher_program is not None:
         check_inputs(recipe.teacher_program, train[0])
-    teacher = recipe.teacher or recipe.student
+    student = recipe.student or configured_lm()
+    teacher = recipe.teacher or student
     lms = LMRoles(
-        student=recipe.student,
+        student=student,
         teacher=teacher,
         proposer=recipe.proposer or teacher,
         judge=(recipe.judge or configured_lm()) if metric_calls(recipe.metric) else None,
@@ -232,7 +251,16 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
     if recipe.budget.usd is not None:
         _check_prices(recipe, lms)
     identity = _identity(recipe, optimizer, lms, {"train": train, "val": val, "test": test})
-    return PreparedRecipe(recipe, optimizer, lms, tuple(train), tuple(val), tuple(test), identity)
+    return PreparedRecipe(
+        recipe=recipe,
+        optimizer=optimizer,
+        lms=lms,
+        named=frozenset(role for role in ("student", "judge") if getattr(recipe, role) is not None),
+        train=tuple(train),
+        val=tuple(val),
+        test=tuple(test),
+        identity=identity,
+    )
 
 
 def _check_uses(recipe: Recipe) -> None:
@@ -274,21 +302,24 @@ def _splits(recipe: Recipe) -> tuple[list[Example], list[Example], list[Example]
     train = load_examples("train", recipe.train)
     if recipe.val is None:
         train = shuffled(train, recipe.seed)
-        count = recipe.val_size or max(1, len(train) // 3)
-        if count >= len(train):
-            raise DataError(
-                f"{len(train)} training rows cannot give {count} validation rows and leave any "
-                "to learn from: give more rows, or a separate val set"
-            )
-        val, train = train[:count], train[count:]
+        val, train = split_off(train, recipe.val_size or max(1, len(train) // 3))
     else:
-        val = sample_examples(load_examples("val", recipe.val), recipe.val_size, recipe.seed)
-    train = sample_examples(train, recipe.train_size, recipe.seed)
+        val = _sample(recipe, "val", load_examples("val", recipe.val))
+    train = _sample(recipe, "train", train)
     test: list[Example] = []
     if recipe.test is not None:
-        test = sample_examples(load_examples("test", recipe.test), recipe.test_size, recipe.seed)
+        test = _sample(recipe, "test", load_examples("test", recipe.test))
     check_disjoint(train=train, val=val, test=test)
     return train, val, test
+
+
+def _sample(recipe: Recipe, name: str, examples: list[Example]) -> list[Example]:
+    """Draw as many of a split's examples as the recipe says."""
+    size: int | None = getattr(recipe, f"{name}_size")
+    try:
+        return sample_examples(examples, size, recipe.seed)
+    except DataError as error:
+        raise DataError(f"{name}_size={size}: {error} in {name}") from error
 
 
 def _identity(

@@ -16,6 +16,7 @@ from lmpipe.errors import ArtifactError
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.atomic_files import FolderLock, write_file
 from lmpipe.foundation.canonical_json import canonical_json, pretty_json
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
 from lmpipe.state.program_state import ProgramState
 
@@ -61,7 +62,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} is not a run folder: it has no {MANIFEST}; `lmpipe runs` lists run folders"
         )
     try:
-        manifest = orjson.loads(file.read_bytes())
+        manifest = load_json(file.read_bytes())
         version = manifest["format"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise ArtifactError(f"{file} is damaged: {error}") from error
@@ -176,6 +177,8 @@ class RunWriter:
                 "usage": call.reply.usage.to_json(),
                 "usd": call.usd,
                 "seconds": call.reply.seconds,
+                "waited": call.waited,
+                "attempts": call.reply.attempts,
                 "cached": call.reply.cached,
             }
             self._append("calls.jsonl", line)

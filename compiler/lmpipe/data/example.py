@@ -26,11 +26,12 @@ class Example:
             Numbers of numpy become plain numbers.
     """
 
-    __slots__ = ("_fingerprint", "_input_names", "_values")
+    __slots__ = ("_fingerprint", "_input_names", "_source", "_values")
 
     _values: Mapping[str, Any]
     _input_names: tuple[str, ...] | None
     _fingerprint: str | None
+    _source: Example | None
 
     def __init__(self, /, **values: Any) -> None:
         plain = {name: plain_number(value) for name, value in values.items()}
@@ -40,6 +41,7 @@ class Example:
         object.__setattr__(self, "_values", values)
         object.__setattr__(self, "_input_names", input_names)
         object.__setattr__(self, "_fingerprint", None)
+        object.__setattr__(self, "_source", None)
 
     def with_inputs(self, *names: str) -> Example:
         """Return the same row with these fields as its inputs.
@@ -52,6 +54,16 @@ class Example:
                 raise DataError(f"with_inputs({name!r}): {missing_field(name, self._values)}")
         row = object.__new__(Example)
         row._set(self._values, tuple(name for name in self._values if name in names))
+        return row
+
+    def with_types(self, typed: Mapping[str, Any]) -> Example:
+        """Return the same row with some of its values in place of their JSON.
+
+        It is equal to this row: its JSON and its fingerprint are those of this row.
+        """
+        row = object.__new__(Example)
+        row._set(MappingProxyType({**self._values, **typed}), self._input_names)
+        object.__setattr__(row, "_source", self)
         return row
 
     @property
@@ -114,6 +126,8 @@ class Example:
         Raises:
             DataError: if a value is neither JSON nor serializable by pydantic.
         """
+        if self._source is not None:
+            return self._source.fingerprint()
         if self._fingerprint is None:
             names = None if self._input_names is None else sorted(self._input_names)
             try:
@@ -130,6 +144,8 @@ class Example:
         Raises:
             DataError: if a value is neither JSON nor serializable by pydantic.
         """
+        if self._source is not None:
+            return self._source.to_json()
         row = {}
         for name, value in self._values.items():
             try:

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from lmpipe.errors import ConfigError, DataError
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.shorten import short_repr
 
 PlacedRow = tuple[str, dict[str, Any]]
@@ -32,7 +33,7 @@ def read_jsonl(path: Path) -> Iterator[PlacedRow]:
             continue
         place = f"{path}:{number}"
         try:
-            row = orjson.loads(line)
+            row = load_json(line)
         except orjson.JSONDecodeError as error:
             raise DataError(
                 f"{place}: expected one JSON object, got {short_repr(line.strip(), _MAX_SHOWN)} "
@@ -47,7 +48,7 @@ def read_json(path: Path) -> Iterator[PlacedRow]:
     if not text.strip():
         return
     try:
-        rows = orjson.loads(text)
+        rows = load_json(text)
     except orjson.JSONDecodeError as error:
         raise DataError(
             f"{path}:{error.lineno}: is not JSON ({error.msg} at column {error.colno}); if the "

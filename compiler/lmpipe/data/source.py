@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,23 @@ def load_examples(name: str, data: Data) -> list[Example]:
     """Read a set of examples, or copy one that is in memory; `name` is for error messages.
 
     Raises:
-        DataError: if it cannot be read, is empty, or has other rows than examples.
+        DataError: if it cannot be read, is empty, or has other rows than examples with inputs.
     """
-    examples = data.read() if isinstance(data, Source) else list(data)
+    if isinstance(data, Source):
+        try:
+            return data.read()
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
+    if isinstance(data, str | Path):
+        raise DataError(f"{name} is {data!r}: give lmpipe.Source({str(data)!r}, inputs=[…])")
+    if not isinstance(data, Iterable):
+        raise DataError(f"{name} is {data!r:.80}: give a list of examples, or lmpipe.Source(…)")
+    examples = list(data)
     check_not_empty(name, examples)
     check_examples(name, examples)
+    for number, example in enumerate(examples, start=1):
+        try:
+            _ = example.inputs
+        except DataError as error:
+            raise DataError(f"{name}: row {number}: {error}") from error
     return examples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, islice, pairwise
 
@@ -83,6 +84,42 @@ def sample_examples(examples: list[Example], size: int | None, seed: int) -> lis
     return shuffled(examples, seed)[:size]
 
 
+def split_off(examples: Sequence[Example], count: int) -> tuple[list[Example], list[Example]]:
+    """Split off the first `count` examples; those with the same inputs stay on one side.
+
+    Examples that do not fit with all their duplicates are skipped, so there may be fewer.
+
+    Returns:
+        The examples that were split off, and the others, both in the order given and not empty.
+
+    Raises:
+        DataError: if there are too few examples, or all have the same inputs.
+    """
+    if count >= len(examples):
+        raise DataError(
+            f"{len(examples)} training rows cannot give {count} validation rows and leave any "
+            "to learn from: give more rows, or a separate val set"
+        )
+    keys = [_inputs_key(example) for example in examples]
+    sizes = Counter(keys)
+    if len(sizes) == 1:
+        raise DataError(
+            f"all {len(examples)} training rows have the same inputs, so none can be split off "
+            "for validation: give other rows, or a separate val set"
+        )
+    chosen, left = set[str](), count
+    for key, size in sizes.items():  # in the order of first occurrence
+        if size <= left:
+            chosen.add(key)
+            left -= size
+    if not chosen:
+        chosen = {min(sizes, key=sizes.__getitem__)}
+    parts: tuple[list[Example], list[Example]] = [], []
+    for key, example in zip(keys, examples, strict=True):
+        parts[key not in chosen].append(example)
+    return parts
+
+
 def distinct_examples(examples: Sequence[Example]) -> list[Example]:
     """Keep the first of all examples that have the same inputs."""
     return [examples[index] for index in _first_indices(examples).values()]
@@ -133,7 +170,11 @@ def _first_indices(examples: Sequence[Example]) -> dict[str, int]:
     """Map the hash of each example's inputs to the first index where they occur."""
     indices: dict[str, int] = {}
     for index, example in enumerate(examples):
-        values = example.to_json()
-        inputs = {name: values[name] for name in example.inputs}
-        indices.setdefault(inputs_digest(inputs), index)
+        indices.setdefault(_inputs_key(example), index)
     return indices
+
+
+def _inputs_key(example: Example) -> str:
+    """Hash the inputs of an example."""
+    values = example.to_json()
+    return inputs_digest({name: values[name] for name in example.inputs})

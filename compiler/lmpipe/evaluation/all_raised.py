@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from lmpipe.errors import RecipeError
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
+from lmpipe.foundation.source_line import source_line
 
 # Other prompts may mend these failures: the LM's reply is at fault, not the program.
 _OF_THE_REPLY = ("output", "cut", "refusal")
@@ -34,9 +34,3 @@ def check_not_all_raised(program: str, rows: Sequence[Row]) -> None:
         f"in the first: {first.message}{source_line(first.raw)}\n"
         "  try it on one row: program(**example.inputs)"
     )
-
-
-def source_line(traceback: str) -> str:
-    """Return ` at FILE:LINE` for the end of a traceback, or the empty string."""
-    found = re.findall(r'File "(.+)", line (\d+)', traceback)
-    return f" at {found[-1][0]}:{found[-1][1]}" if found else ""

@@ -15,17 +15,18 @@ from typing import Any, Protocol
 from lmpipe.data.example import Example
 from lmpipe.data.splits import check_examples, check_not_empty
 from lmpipe.errors import CallError, DataError, LMRequestError, MetricError
-from lmpipe.evaluation.all_raised import source_line
 from lmpipe.evaluation.results import Evaluation, Row, Totals
 from lmpipe.evaluation.score_row import Scorer, score_row
 from lmpipe.evaluation.stored_rows import RowWriter
 from lmpipe.evaluation.use_watch import UseWatch
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.progress_bar import Report, progress_bar
+from lmpipe.foundation.source_line import source_line
 from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.metrics import AnyMetric, bind_metric
+from lmpipe.modules.function import PredictFunction
 from lmpipe.modules.module import Module, Predictor, check_program, first_member
 from lmpipe.settings import current_settings, using
 
@@ -319,7 +320,16 @@ def check_inputs(program: Module, example: Example) -> None:
         DataError: if it does not; the message shows both.
     """
     declared = first_member(program)
+    if isinstance(declared, PredictFunction):
+        declared = declared.predict
     if isinstance(declared, Predictor):
+        try:
+            declared.spec.check_inputs(dict(example.inputs))
+        except CallError as error:
+            raise DataError(
+                f"the examples do not match the program: {error}\n  the examples' inputs are "
+                f"{', '.join(example.inputs)}\n  choose inputs with with_inputs(…) or inputs=[…]"
+            ) from error
         return
     forward: Any = declared.forward  # type: ignore[attr-defined]
     signature = inspect.signature(forward)

@@ -21,7 +21,7 @@ from lmpipe.signatures.signature import result_to_json
 from lmpipe.state.trace import Trace
 from lmpipe.state.usage import Usage
 
-FailureKind = Literal["output", "program", "metric", "request", "deadline"]
+FailureKind = Literal["output", "cut", "refusal", "program", "metric", "request", "deadline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,13 @@ class Failure:
     An unavailable LM stops the evaluation; it does not fail the example.
 
     Args:
-        kind: `output` (no reply could be parsed), `program` (the program's code raised), `metric`
-            (the metric raised), `request` (the LM refused this request, for example because it is
-            too long) or `deadline` (the row took longer than its `row_timeout`).
+        kind: `output` (no reply could be parsed), `cut` (the reply ended at the limit of tokens),
+            `refusal` (the LM declined to answer), `program` (the program's code raised), `metric`
+            (the metric raised), `request` (the LM's server refused this request, for example
+            because it is too long) or `deadline` (the row took longer than its `row_timeout`).
         message: the error in one line.
-        raw: the text of the reply for `output`, the traceback for `program` and `metric`.
+        raw: the text of the reply for `output`, `cut` and `refusal`, the traceback for `program`
+            and `metric`.
     """
 
     kind: FailureKind
@@ -55,7 +57,7 @@ class Row:
         failure: why the row failed, or None.
         trace: the predictor calls of the program.
         calls: the LM calls, including those of the metric.
-        seconds: the wall time of the row.
+        seconds: the wall time of the row, with waiting for the LMs' limits.
     """
 
     index: int
@@ -72,6 +74,19 @@ class Row:
         """The texts of the LM's replies, in order."""
         return tuple(reply for step in self.trace.steps for reply in step.replies)
 
+    def times(self) -> tuple[float, float]:
+        """Return how long the row took without waiting for limits and retries, and its waits.
+
+        Both are in seconds. Calls that waited at the same time count their waits separately, so
+        for a program that makes several at once the first is at least the longest call.
+        """
+        waited = longest = 0.0
+        for call in self.calls:
+            if not call.reply.cached:
+                waited += call.waited
+                longest = max(longest, call.reply.seconds)
+        return max(self.seconds - waited, longest), waited
+
     def to_json(self) -> dict[str, Any]:
         """Return the row for files, without times: equal replies give equal rows."""
         return {
@@ -87,7 +102,7 @@ class Row:
 
 
 class Totals:
-    """Scores, failures, parts, times and spend, added up row by row; 16 bytes for each row.
+    """Scores, failures, parts, times and spend, added up row by row; 24 bytes for each row.
 
     Attributes:
         failures: how many rows failed, by kind.
@@ -97,7 +112,8 @@ class Totals:
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self.values = array("d")
-        self.seconds = array("d")
+        self.service = array("d")
+        self.waited = array("d")
         self.failures: Counter[str] = Counter()
         self.first_failure: Failure | None = None
         self.bad_calls = 0
@@ -109,7 +125,9 @@ class Totals:
     def add(self, row: Row) -> None:
         """Add the next row."""
         self.values.append(row.score.value)
-        self.seconds.append(row.seconds)
+        service, waited = row.times()
+        self.service.append(service)
+        self.waited.append(waited)
         if row.failure is not None:
             kind, message = row.failure.kind, row.failure.message
             self.failures[kind] += 1
@@ -193,11 +211,17 @@ class Evaluation:
     def latency(self, share: float = 0.5) -> float:
         """Return the time within which this share of the examples ended, in seconds.
 
+        It does not include waiting for the LMs' limits and for retries, which depends on how many
+        examples run at a time; see `waiting`.
+
         Args:
             share: the quantile, in [0, 1]; 0.5 is the median.
         """
-        times = sorted(self._totals.seconds)
-        return times[min(int(share * len(times)), len(times) - 1)]
+        return _quantile(self._totals.service, share)
+
+    def waiting(self, share: float = 0.5) -> float:
+        """Return for how long this share of the examples waited at most; see `latency`."""
+        return _quantile(self._totals.waited, share)
 
     def save(self, path: str | Path) -> None:
         """Write the rows to a file, one line each.
@@ -234,3 +258,8 @@ class Evaluation:
             "tokens": self.usage.tokens,
             "usd": self.usd,  # null: the price is unknown
         }
+
+
+def _quantile(times: Sequence[float], share: float) -> float:
+    ordered = sorted(times)
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]

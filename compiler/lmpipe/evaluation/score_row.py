@@ -10,13 +10,21 @@ from typing import Any, Literal
 
 from lmpipe.data.example import Example
 from lmpipe.data.identity import ExampleIdentity
-from lmpipe.errors import CallError, InputError, LMError, LMRequestError, OutputError
-from lmpipe.evaluation.results import Failure, Row
+from lmpipe.errors import (
+    CallError,
+    CutError,
+    InputError,
+    LMError,
+    LMRequestError,
+    OutputError,
+    RefusalError,
+)
+from lmpipe.evaluation.results import Failure, FailureKind, Row
 from lmpipe.foundation.time_limits import within
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
 from lmpipe.lm.scope import scope
-from lmpipe.metrics import BoundMetric, Score
+from lmpipe.metrics import BoundMetric, Score, with_typed_labels
 from lmpipe.modules.module import Module, run_traced
 from lmpipe.settings import current_settings, using
 from lmpipe.state.trace import Trace
@@ -39,7 +47,11 @@ class Scorer:
     async def __call__(
         self, example: Example, prediction: Any, trace: Trace, calls: list[Call]
     ) -> Score:
-        """Score a prediction. LM calls have the role `judge` and are not in the program's trace."""
+        """Score a prediction. LM calls have the role `judge` and are not in the program's trace.
+
+        The metric gets the labels in the types of the prediction's outputs.
+        """
+        example = with_typed_labels(example, prediction)
         surrounding = scope(
             trace=None,
             lm=None,
@@ -116,8 +128,17 @@ def _failure(kind: Literal["program", "metric"], error: Exception) -> Failure:
     if isinstance(error, LMError | InputError) and not about_row:
         raise error
     if kind == "program" and isinstance(error, OutputError):
-        return Failure("output", str(error), error.raw)
+        return Failure(_output_kind(error), str(error), error.raw)
     if kind == "program" and isinstance(error, LMRequestError):
         return Failure("request", str(error))
     text = "".join(traceback.format_exception(error))
     return Failure(kind, f"{type(error).__name__}: {error}", text)
+
+
+def _output_kind(error: OutputError) -> FailureKind:
+    match error:
+        case CutError():
+            return "cut"
+        case RefusalError():
+            return "refusal"
+    return "output"

@@ -19,6 +19,7 @@ from lmpipe.data.example import Example
 from lmpipe.errors import DataError
 from lmpipe.evaluation.results import Failure, Row
 from lmpipe.evaluation.row_files import check_rows_file, json_line, write_rows
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.metrics import Score
 from lmpipe.state.trace import Trace
 
@@ -76,7 +77,7 @@ class StoredRows(Sequence[Row]):
             self._file.seek(start)
             line = self._file.read(self._ends[number] - start)
         try:
-            return _row(orjson.loads(line), self._inputs[after - 1][1])
+            return _row(load_json(line), self._inputs[after - 1][1])
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise DataError(
                 f"{self._file.name}: row {number + 1} cannot be read back: {error}; the file was "

@@ -7,15 +7,16 @@ UTF-8, null for NaN.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from lmpipe.foundation.exact_json import dump_json
+
 
 def canonical_json(value: Any) -> bytes:
     """Encode a JSON value canonically; raise a TypeError if it is not a JSON value."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=_plain)
+    return dump_json(value, option=orjson.OPT_SORT_KEYS)
 
 
 def pretty_json(value: Any, *, sort_keys: bool = True) -> bytes:
@@ -26,15 +27,9 @@ def pretty_json(value: Any, *, sort_keys: bool = True) -> bytes:
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     if sort_keys:
         options |= orjson.OPT_SORT_KEYS
-    return orjson.dumps(value, option=options, default=_plain)
+    return dump_json(value, option=options)
 
 
 def digest(value: Any) -> str:
     """Hash a JSON value: SHA-256 of its canonical encoding, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"not a JSON value: {type(value).__name__}")

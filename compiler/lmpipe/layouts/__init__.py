@@ -12,6 +12,7 @@ from lmpipe.layouts.layout import (
     correction_turns,
     render_demo,
     render_prefix,
+    user_text,
 )
 from lmpipe.layouts.plain_layout import PlainLayout
 
@@ -27,6 +28,7 @@ __all__ = [
     "layout_names",
     "render_demo",
     "render_prefix",
+    "user_text",
 ]
 
 _LAYOUTS: dict[str, Layout] = {

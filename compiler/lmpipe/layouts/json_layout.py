@@ -8,9 +8,10 @@ from typing import Any
 
 from lmpipe.layouts.describe import describe
 from lmpipe.layouts.grammar import schema_constraint
-from lmpipe.layouts.layout import LayoutError, Part, Reading
-from lmpipe.layouts.parse_values import json_text, read_json
+from lmpipe.layouts.layout import Part, Reading
+from lmpipe.layouts.parse_values import json_text
 from lmpipe.layouts.partial_json import partial_members
+from lmpipe.layouts.read_object import read_object
 from lmpipe.lm.message import Constraint
 from lmpipe.signatures.signature_spec import SignatureSpec
 
@@ -35,14 +36,7 @@ class JsonLayout:
         return json_text({name: outputs[name] for name in spec.output_names if name in outputs})
 
     def read(self, spec: SignatureSpec, text: str) -> Reading:
-        value, repaired = read_json("the reply", text, "object")
-        if not isinstance(value, dict):
-            raise LayoutError(f"the reply must be one JSON object, got {text[:100]!r}")
-        missing = [f.name for f in spec.outputs if f.required and f.name not in value]
-        if missing:
-            raise LayoutError(f"the reply lacks {', '.join(map(repr, missing))}")
-        known = {name: value[name] for name in spec.output_names if name in value}
-        return Reading(known, repaired)
+        return read_object(spec, text)
 
     def partial(self, spec: SignatureSpec, text: str) -> dict[str, Part]:
         start = text.find("{")

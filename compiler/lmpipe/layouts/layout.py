@@ -14,6 +14,8 @@ from lmpipe.lm.message import Constraint, Message
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 from lmpipe.state.program_state import Demo, to_plain
 
+_NO_INPUTS = "Go ahead."
+
 
 class LayoutError(ValueError):
     """A reply does not follow its layout, or a value in it has the wrong type."""
@@ -101,9 +103,14 @@ def render_demo(layout: Layout, spec: SignatureSpec, demo: Demo) -> tuple[Messag
     """Render a demonstration as two earlier turns: its inputs and the reply."""
     inputs, outputs = _normalize(spec.inputs, demo.inputs), _normalize(spec.outputs, demo.outputs)
     return (
-        Message("user", layout.user(spec, inputs)),
+        Message("user", user_text(layout, spec, inputs)),
         Message("assistant", layout.assistant(spec, outputs)),
     )
+
+
+def user_text(layout: Layout, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
+    """Write the text of a user turn, which servers refuse if it is empty."""
+    return layout.user(spec, inputs) or _NO_INPUTS
 
 
 def _normalize(fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, get_args, overload
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_choice, check_fields, check_number
+from lmpipe.lm.parameters import meant_option
 from lmpipe.lm.prices import Price
 from lmpipe.lm.tls import TLS
 
@@ -70,8 +71,9 @@ class LM:
     Examples:
         `LM("local")` is the embedded model, `LM("local/<file>.gguf")` another weights file,
         `LM("vllm/<model>", base_url="http://127.0.0.1:8000/v1")` a model on a vLLM server,
-        `LM("openai/<model>", base_url=…)` a model on any OpenAI-compatible server, and
-        `LM("<provider>/<model>")` any model that litellm knows by that name.
+        `LM("openai/<model>", base_url=…)` a model on any OpenAI-compatible server,
+        `LM("openai/<model>")` one of OpenAI's own (or of the server that `OPENAI_BASE_URL`
+        names), and `LM("<provider>/<model>")` any model that litellm knows by that name.
 
     Args:
         model: `<provider>/<model>`, or `local`.
@@ -82,8 +84,8 @@ class LM:
         api_key: sent to the server; never cached, recorded, logged or shown.
         headers: additional HTTP headers; as secret as the key.
         tls: certificate files for an `https` server: authorities and a client certificate.
-        temperature: 0 is greedy decoding.
-        max_tokens: maximum tokens of a reply.
+        temperature: 0 is greedy decoding; None leaves it to the model.
+        max_tokens: maximum tokens of a reply; None leaves it to the server.
         context: maximum tokens of a call, prompt and reply. Token and dollar budgets reserve as
             much for a call until its size is known.
         price: US dollars per million tokens as (prompt, completion) or (prompt, completion,
@@ -93,11 +95,12 @@ class LM:
         structured: how the server takes constraints: `vllm` (`structured_outputs`), `openai`
             (`response_format`), `llamacpp` (`response_format` and `grammar`) or `none`; `auto`
             detects the server.
-        params: other decoding parameters, passed to the server unchanged (JSON values).
+        params: other decoding parameters, passed to the server unchanged (JSON values). None
+            leaves out a parameter that lmpipe would send, such as `seed` or `stream_options`.
         adapter: the name of a LoRA adapter to use.
 
     Raises:
-        ConfigError: if a value is out of range or not a JSON value.
+        ConfigError: if a value is out of range or not a JSON value, or an argument is misspelled.
     """
 
     model: str
@@ -106,8 +109,8 @@ class LM:
     api_key: str | None = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     tls: TLS | None = field(repr=False)
-    temperature: float
-    max_tokens: int
+    temperature: float | None
+    max_tokens: int | None
     context: int
     price: Price | None
     timeout: float
@@ -124,8 +127,8 @@ class LM:
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         tls: TLS | None = None,
-        temperature: float = 0.0,
-        max_tokens: int = DEFAULT_MAX_TOKENS,
+        temperature: float | None = 0.0,
+        max_tokens: int | None = DEFAULT_MAX_TOKENS,
         context: int = DEFAULT_CONTEXT,
         price: Price | Sequence[float] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
@@ -141,6 +144,9 @@ class LM:
         check_number("LM", "timeout", timeout, above=0)
         check_choice("LM", "structured", structured, get_args(Structured))
         headers = {**(headers or {}), **params.pop("extra_headers", {})}  # litellm's name
+        for name in params:
+            if meant := meant_option(name, (*IN_KEY, *NOT_IN_KEY)):
+                raise ConfigError(f"LM({model!r}) has no option {name!r}; did you mean {meant!r}?")
         addresses = [base_url] if isinstance(base_url, str) else list(base_url or ())
         addresses = list(dict.fromkeys(address.rstrip("/") for address in addresses if address))
         if len(addresses) > 1 and model.partition("/")[0] not in _ON_SERVERS:
@@ -148,10 +154,10 @@ class LM:
                 f"LM({model!r}): several addresses are for OpenAI-compatible servers: name the "
                 'model "vllm/…" or "openai/…", or give one base_url'
             )
-        if tls is not None and not _takes_tls(model, base_url=bool(addresses)):
+        if tls is not None and model.partition("/")[0] not in _ON_SERVERS:
             raise ConfigError(
                 f"LM({model!r}): tls= is for OpenAI-compatible servers: name the model "
-                '"vllm/…", or "openai/…" with base_url='
+                '"vllm/…" or "openai/…"'
             )
         try:
             canonical_json(params)
@@ -164,7 +170,7 @@ class LM:
             "api_key": api_key,
             "headers": MappingProxyType(headers),
             "tls": tls,
-            "temperature": float(temperature),
+            "temperature": None if temperature is None else float(temperature),
             "max_tokens": max_tokens,
             "context": context,
             "price": None if price is None else Price.of(price),
@@ -224,16 +230,30 @@ class LM:
 
         Secrets are left out: headers, keys and a password in the URL.
         """
+        decoding = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         return {
             "model": self.model,
             "base_url": without_password(self.base_url),
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
+            # What is not sent is left out; so is an unset adapter, as in older cache keys.
+            **{name: value for name, value in decoding.items() if value is not None},
             "structured": self.structured,
             "params": without_secrets(self.params),
-            # Left out if unset, so that older cache keys stay valid.
             **({"adapter": self.adapter} if self.adapter else {}),
         }
+
+    @property
+    def reply_limit(self) -> tuple[str, int] | None:
+        """The parameter that limits a reply, and the maximum tokens; None if none is sent."""
+        for name in ("max_completion_tokens", "max_tokens"):
+            limit = self.params.get(name, self.max_tokens if name == "max_tokens" else None)
+            if isinstance(limit, int):
+                return name, limit
+        return None
+
+    @property
+    def sent_params(self) -> dict[str, Any]:
+        """The `params` that are sent: those that are not None."""
+        return {name: value for name, value in self.params.items() if value is not None}
 
     @property
     def identity_json(self) -> bytes:
@@ -266,11 +286,16 @@ class LM:
         return self._changed(changes)
 
     def with_model(self, model: str) -> LM:
-        """Return another model, on the same server if the provider is the same."""
+        """Return another model, on the same server if the provider is the same.
+
+        It has no adapter: one is made for one model.
+        """
+        if model == self.model:
+            return self
         other = LM(model)
         if other.provider != self.provider:
             return other
-        return self._changed({"model": model})
+        return self._changed({"model": model, "adapter": None})
 
     def at(self, base_url: str, *, api_key: str | None = None) -> LM:
         """Return the same LM at another URL, with its current key unless another is given."""
@@ -293,13 +318,18 @@ class LM:
     def with_settings(self, **settings: Any) -> LM:
         """Return a copy with other decoding settings; unknown names become `params`.
 
+        None leaves a setting out of requests.
+
         Raises:
             ConfigError: if a value is out of range.
         """
         temperature = settings.pop("temperature", self.temperature)
         max_tokens = settings.pop("max_tokens", self.max_tokens)
         _check_decoding(temperature, max_tokens)
-        known: dict[str, Any] = {"temperature": float(temperature), "max_tokens": max_tokens}
+        known: dict[str, Any] = {
+            "temperature": None if temperature is None else float(temperature),
+            "max_tokens": max_tokens,
+        }
         if settings:
             known["params"] = MappingProxyType({**self.params, **settings})
         return self._changed(known)
@@ -333,15 +363,9 @@ def as_lm(given: LM | str | None) -> LM | None:
     return given
 
 
-def _check_decoding(temperature: float, max_tokens: int) -> None:
-    check_number("LM", "temperature", temperature, minimum=0)
-    check_number("LM", "max_tokens", max_tokens, minimum=1, integer=True)
-
-
-def _takes_tls(model: str, *, base_url: bool) -> bool:
-    """Return whether lmpipe connects to the LM's server itself."""
-    provider = model.partition("/")[0]
-    return provider in _ON_SERVERS and (provider != "openai" or base_url)
+def _check_decoding(temperature: float | None, max_tokens: int | None) -> None:
+    check_number("LM", "temperature", temperature, minimum=0, optional=True)
+    check_number("LM", "max_tokens", max_tokens, minimum=1, integer=True, optional=True)
 
 
 def without_secrets(value: Any) -> Any:

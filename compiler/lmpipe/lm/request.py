@@ -7,18 +7,17 @@ other reply.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from lmpipe.lm.cache_key import Prefix, cache_key, hash_messages
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.reasoning import split_reasoning
 from lmpipe.state.usage import Usage
 
-if TYPE_CHECKING:
-    pass
-
-Finish = Literal["stop", "length", "other"]
+Finish = Literal["stop", "length", "tool_calls", "content_filter", "other"]
 _FINISHES = frozenset(get_args(Finish))
 
 
@@ -85,11 +84,16 @@ class Reply:
     """An LM's reply to one request.
 
     Args:
-        finish: why it stopped; `length` means that `max_tokens` was reached.
+        text: the answer, without the LM's thoughts.
+        finish: why it stopped; `length` means that it was cut at the limit of tokens.
         usage: the tokens that the server counted.
-        seconds: the duration of the fresh call.
+        seconds: how long the server took for the fresh call, without waiting before it was sent.
         fingerprint: the server's description of itself (version, weights), for the records.
         cached: whether this copy came from a cache or a cassette.
+        reasoning: the LM's thoughts before the answer, if it shows them.
+        refusal: why the LM, or its provider, declined to answer, in its words; else empty.
+        attempts: how often the request was sent: more than once if the server received it but
+            did not answer, and may have counted it.
     """
 
     text: str
@@ -98,6 +102,9 @@ class Reply:
     seconds: float = 0.0
     fingerprint: str = ""
     cached: bool = False
+    reasoning: str = ""
+    refusal: str = ""
+    attempts: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Return everything except `cached`, which describes the copy."""
@@ -107,7 +114,19 @@ class Reply:
             "usage": self.usage.to_json(),
             "seconds": self.seconds,
             "fingerprint": self.fingerprint,
+            **self.extras(),
         }
+
+    def extras(self) -> dict[str, Any]:
+        """Return what few replies have, as JSON; it is stored only if there is any."""
+        extras: dict[str, Any] = {}
+        if self.reasoning:
+            extras["reasoning"] = self.reasoning
+        if self.refusal:
+            extras["refusal"] = self.refusal
+        if self.attempts != 1:
+            extras["attempts"] = self.attempts
+        return extras
 
     @staticmethod
     def from_json(value: Any, *, cached: bool = False) -> Reply:
@@ -126,11 +145,35 @@ class Reply:
             and type(prompt) is type(completion) is type(cached_prompt) is int
         ):
             raise ValueError("not a stored reply")
+        if prompt < 0 or completion < 0 or cached_prompt < 0:
+            raise ValueError("not a stored reply: a number of tokens is negative")
         usage = Usage(prompt, completion, cached_prompt)
-        return Reply(text, finish, usage, float(seconds), fingerprint, cached)
+        reasoning, refusal, attempts = "", "", 1
+        if len(value) > _USUAL_PARTS:
+            reasoning, refusal, attempts = read_extras(value)
+        if not reasoning:  # earlier versions stored the thoughts with the text
+            reasoning, text = split_reasoning(text)
+        return Reply(
+            text, finish, usage, float(seconds), fingerprint, cached, reasoning, refusal, attempts
+        )
 
     def as_cached(self) -> Reply:
         """Return this reply marked as cached."""
         if self.cached:
             return self
-        return Reply(self.text, self.finish, self.usage, self.seconds, self.fingerprint, True)
+        return Reply(
+            self.text, self.finish, self.usage, self.seconds, self.fingerprint, True,
+            self.reasoning, self.refusal, self.attempts,
+        )  # fmt: skip
+
+
+_USUAL_PARTS = 5  # of a stored reply
+
+
+def read_extras(value: Mapping[str, Any]) -> tuple[str, str, int]:
+    """Read what `Reply.extras` wrote, or raise a ValueError."""
+    reasoning, refusal = value.get("reasoning", ""), value.get("refusal", "")
+    attempts = value.get("attempts", 1)
+    if not (type(reasoning) is type(refusal) is str and type(attempts) is int and attempts > 0):
+        raise ValueError("not a stored reply")
+    return reasoning, refusal, attempts

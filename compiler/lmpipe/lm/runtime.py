@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 
 from lmpipe.errors import LMError
@@ -14,7 +15,7 @@ from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.price_list import price_of
-from lmpipe.lm.providers import Provider, open_provider, weights_of
+from lmpipe.lm.providers import Provider, open_provider, source_of
 from lmpipe.lm.providers.base import OnText, Servers, is_served
 from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
@@ -64,30 +65,30 @@ class Runtime:
         """
         loop.check_not_on_loop()
         check_deadline()
-        key = request.key(weights_of(request.lm))
-        reply = self.store.get(key, request) if self.store is not None else None
+        key = request.key(source_of(request.lm))
+        reply, started = self._get(key, request), time.perf_counter()
         if reply is None:
             reply = loop.run_sync(
                 before_deadline(self._fresh, key, request, on_text, look_again=True)
             )
         if on_text is not None:
             on_text(reply.text)
-        return self._account(key, request, reply, label)
+        return self._account(key, request, reply, label, started)
 
     async def acomplete(
         self, request: Request, *, label: str = "", on_text: OnText | None = None
     ) -> Reply:
         """Make one LM call from a coroutine on any event loop; see `complete`."""
         check_deadline()
-        key = request.key(weights_of(request.lm))
-        reply = self.store.get(key, request) if self.store is not None else None
+        key = request.key(source_of(request.lm))
+        reply, started = self._get(key, request), time.perf_counter()
         if reply is None:
             on_loop = loop.on_loop()
             fresh = before_deadline(self._fresh, key, request, on_text, look_again=not on_loop)
             reply = await (fresh if on_loop else loop.bridge(fresh))
         if on_text is not None:
             on_text(reply.text)
-        return self._account(key, request, reply, label)
+        return self._account(key, request, reply, label, started)
 
     async def acomplete_samples(
         self, requests: Sequence[Request], *, label: str = ""
@@ -97,7 +98,8 @@ class Runtime:
         Those that are not stored are sent as one request if the server can draw several samples.
         """
         check_deadline()
-        keys = [request.key(weights_of(request.lm)) for request in requests]
+        started = time.perf_counter()
+        keys = [request.key(source_of(request.lm)) for request in requests]
         wanted = dict(zip(keys, requests, strict=True))
         stored = self._stored(wanted)
         missing = {key: request for key, request in wanted.items() if key not in stored}
@@ -106,7 +108,7 @@ class Runtime:
 
         async def answer(key: str, request: Request) -> Reply:
             if key in stored:
-                return self._account(key, request, stored[key], label)
+                return self._account(key, request, stored[key], label, started)
             return await self.acomplete(request, label=label)
 
         return list(await asyncio.gather(*map(answer, keys, requests)))
@@ -118,7 +120,8 @@ class Runtime:
         ConfigError if the LM cannot embed texts.
         """
         check_deadline()
-        wanted = {request.key(weights_of(request.lm)): request for request in requests}
+        started = time.perf_counter()
+        wanted = {request.key(source_of(request.lm)): request for request in requests}
         found = self._stored(wanted)
         missing = {key: request for key, request in wanted.items() if key not in found}
         if missing:
@@ -128,11 +131,12 @@ class Runtime:
             usage=sum((reply.usage for reply in found.values()), Usage()),
             seconds=max((reply.seconds for reply in found.values()), default=0.0),
             cached=all(reply.cached for reply in found.values()),
+            attempts=max((reply.attempts for reply in found.values()), default=1),
         )
         name = hashlib.sha256("".join(wanted).encode()).hexdigest()
         if requests:
-            self._account(name, requests[0], together, label)
-        return [found[request.key(weights_of(request.lm))] for request in requests]
+            self._account(name, requests[0], together, label, started)
+        return [found[request.key(source_of(request.lm))] for request in requests]
 
     def with_limit(self, max_in_flight: int) -> Runtime:
         """Return a runtime with another limit and the same store, retries and servers."""
@@ -175,11 +179,14 @@ class Runtime:
         if self.store is not None:
             self.store.close()
 
+    def _get(self, key: str, request: Request) -> Reply | None:
+        return self.store.get(key, request) if self.store is not None else None
+
     def _stored(self, requests: Mapping[str, Request]) -> dict[str, Reply]:
         return {
             key: reply
             for key, request in requests.items()
-            if self.store is not None and (reply := self.store.get(key, request)) is not None
+            if (reply := self._get(key, request)) is not None
         }
 
     async def _fresh(
@@ -198,7 +205,7 @@ class Runtime:
             if reply is not None:
                 return reply.as_cached()
         # An identical request may have finished before this coroutine started on the loop.
-        if look_again and self.store is not None and (reply := self.store.get(key, request)):
+        if look_again and (reply := self._get(key, request)) is not None:
             return reply
         reply_coming = self._endpoint(request.lm).ask(request, on_text=on_text)
         (reply,) = await self._send({key: request}, _as_tuple(reply_coming))
@@ -282,11 +289,16 @@ class Runtime:
         assert self.servers is not None
         return ServedProvider(lm, self.servers)
 
-    def _account(self, key: str, request: Request, reply: Reply, label: str) -> Reply:
+    def _account(
+        self, key: str, request: Request, reply: Reply, label: str, started: float
+    ) -> Reply:
+        """Add a call, begun when `time.perf_counter()` was `started`, to the scope's calls."""
         scope = current_scope()
         if scope.calls is not None:
-            lm, role = request.lm, "embedder" if request.embeds else scope.role
-            scope.calls.append(Call(key, label, role, lm.model, price_of(lm), reply))
+            lm, role, waited = request.lm, "embedder" if request.embeds else scope.role, 0.0
+            if not reply.cached:
+                waited = max(0.0, time.perf_counter() - started - reply.seconds)
+            scope.calls.append(Call(key, label, role, lm.model, price_of(lm), reply, waited))
         return reply
 
 

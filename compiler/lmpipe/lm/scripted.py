@@ -11,10 +11,13 @@ from lmpipe.errors import LMRequestError
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.vectors import encode_vector
 from lmpipe.lm.lm import LM
+from lmpipe.lm.reasoning import split_reasoning
 from lmpipe.lm.request import Reply, Request
 from lmpipe.state.usage import Usage
 
 _DIMENSIONS = 64
+
+Script = Callable[[Request], str | Reply] | Sequence[str | Reply]
 
 
 class ScriptedLM(LM):
@@ -23,8 +26,9 @@ class ScriptedLM(LM):
     As an embedder it returns vectors that are more similar the more words two texts share.
 
     Args:
-        script: a function from the request to the reply's text, or the replies in order. A
-            function of the request alone makes runs repeatable at any concurrency.
+        script: a function from the request to the reply, or the replies in order. A reply is a
+            text, or a `Reply` that was cut or refused. A function of the request alone makes
+            runs repeatable at any concurrency.
         vectors: a function from a text to its vector, to replace the default vectors.
         name: distinguishes the scripted LMs of one test.
         settings: the other arguments of `LM`.
@@ -35,7 +39,7 @@ class ScriptedLM(LM):
 
     def __init__(
         self,
-        script: Callable[[Request], str] | Sequence[str] = (),
+        script: Script = (),
         *,
         name: str = "scripted",
         vectors: Callable[[str], Sequence[float]] | None = None,
@@ -46,7 +50,7 @@ class ScriptedLM(LM):
         object.__setattr__(self, "vectors", vectors or _bag_of_words)
         object.__setattr__(self, "requests", [])
 
-    script: Callable[[Request], str] | Sequence[str]
+    script: Script
     vectors: Callable[[str], Sequence[float]]
     requests: list[Request]
 
@@ -56,7 +60,7 @@ class ScriptedLM(LM):
 
     def identity(self) -> dict[str, Any]:
         script = self.script
-        replies = [] if callable(script) else list(script)
+        replies = [] if callable(script) else [_plain(reply) for reply in script]
         return {**super().identity(), "script": digest(replies)}
 
     async def complete(
@@ -65,16 +69,20 @@ class ScriptedLM(LM):
         """Reply to a request, like a provider."""
         self.requests.append(request)
         if callable(self.script):
-            text = self.script(request)
+            scripted = self.script(request)
         elif len(self.requests) <= len(self.script):
-            text = self.script[len(self.requests) - 1]
+            scripted = self.script[len(self.requests) - 1]
         else:
             raise LMRequestError(
                 f"the script of {self.model} ended after {len(self.script)} replies: add replies, "
                 "or use a function as the script"
             )
+        if isinstance(scripted, Reply):
+            return scripted
         prompt = sum(len(message.content.split()) for message in request.messages)
-        return Reply(text, usage=Usage(prompt, len(text.split())))
+        reasoning, answer = split_reasoning(scripted)
+        usage = Usage(prompt, len(scripted.split()))
+        return Reply(answer, usage=usage, reasoning=reasoning)
 
     async def stream(self, request: Request, on_text: Callable[[str], None]) -> Reply:
         """Reply like `complete`, and pass on the text word by word."""
@@ -95,6 +103,10 @@ class ScriptedLM(LM):
 
     async def aclose(self) -> None:
         """Do nothing: there is nothing to release."""
+
+
+def _plain(reply: str | Reply) -> Any:
+    return reply if isinstance(reply, str) else reply.to_json()
 
 
 def _bag_of_words(text: str) -> list[float]:

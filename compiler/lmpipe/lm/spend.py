@@ -26,6 +26,8 @@ class Spend:
         usd: their cost in US dollars; None if the price of one of the LMs is unknown.
         fresh_calls: the number of calls that reached an LM; their tokens and cost follow.
         usage: the tokens by kind; zero in a worst case.
+        resent: how often the requests of fresh calls were sent again, because the server had not
+            answered them; a provider may count them.
     """
 
     calls: int = 0
@@ -35,6 +37,7 @@ class Spend:
     fresh_tokens: int = 0
     fresh_usd: float | None = 0.0
     usage: Usage = field(default_factory=Usage)
+    resent: int = 0
 
     def __add__(self, other: Spend) -> Spend:
         return Spend(
@@ -45,6 +48,7 @@ class Spend:
             self.fresh_tokens + other.fresh_tokens,
             _plus(self.fresh_usd, other.fresh_usd),
             self.usage + other.usage,
+            self.resent + other.resent,
         )
 
     def __mul__(self, times: int) -> Spend:
@@ -91,8 +95,9 @@ class _Line:
     fresh_tokens: int = 0
     fresh_money: int = 0
     fresh_unpriced: int = 0
+    resent: int = 0
 
-    def add(self, usage: Usage, money: int | None, *, fresh: bool) -> None:
+    def add(self, usage: Usage, money: int | None, *, fresh: bool, resent: int = 0) -> None:
         self.calls += 1
         self.prompt += usage.prompt_tokens
         self.completion += usage.completion_tokens
@@ -103,6 +108,7 @@ class _Line:
             self.money += money
         if fresh:
             self.fresh_calls += 1
+            self.resent += resent
             self.fresh_tokens += usage.tokens
             if money is None:
                 self.fresh_unpriced += 1
@@ -122,6 +128,7 @@ class _Line:
             fresh_tokens=self.fresh_tokens,
             fresh_usd=None if self.fresh_unpriced else self.fresh_money / _PARTS,
             usage=Usage(self.prompt, self.completion, self.cached),
+            resent=self.resent,
         )
 
 
@@ -137,13 +144,13 @@ class Account:
         """Add calls to the totals."""
         for call in calls:
             key = (call.role, call.label, call.lm)
-            line = self._lines.get(key)
-            if line is None:
-                line = self._lines[key] = _Line()
+            own = self._lines.get(key)
+            if own is None:
+                own = self._lines[key] = _Line()
             reply, usd = call.reply, call.usd
             money = None if usd is None else round(usd * _PARTS)
-            line.add(reply.usage, money, fresh=not reply.cached)
-            self._total.add(reply.usage, money, fresh=not reply.cached)
+            for line in (own, self._total):
+                line.add(reply.usage, money, fresh=not reply.cached, resent=call.resent)
 
     def merge(self, other: Account) -> None:
         """Add the totals of another account."""
@@ -206,6 +213,20 @@ def full_price(calls: Iterable[Call]) -> float | None:
             return None
         money += round(call.price.full_cost(call.reply.usage) * _PARTS)
     return money / _PARTS
+
+
+def spend_on_resent(calls: Iterable[Call]) -> Spend:
+    """Return what the requests that were sent again may have cost beside their replies.
+
+    Each is counted like the attempt that was answered. An unknown price counts as 0.
+    """
+    spent = Spend()
+    for call in calls:
+        if call.resent:
+            usage = call.reply.usage
+            usd = 0.0 if call.price is None else call.price.full_cost(usage)
+            spent += Spend(1, usage.tokens, usd) * call.resent
+    return spent
 
 
 def _plus(one: float | None, other: float | None) -> float | None:

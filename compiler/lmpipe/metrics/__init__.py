@@ -17,6 +17,7 @@ from lmpipe.metrics.score import (
     metric_name,
 )
 from lmpipe.metrics.text import contains, normalize_text, normalized_match, token_f1
+from lmpipe.metrics.typed_gold import with_typed_labels
 
 __all__ = [
     "AnyMetric",
@@ -45,4 +46,5 @@ __all__ = [
     "set_f1",
     "token_f1",
     "weighted",
+    "with_typed_labels",
 ]

@@ -12,6 +12,7 @@ from lmpipe.data.example import Example, missing_field
 from lmpipe.errors import MetricError
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.metrics.score import Score
+from lmpipe.metrics.typed_gold import typed_like
 
 # Takes the gold value and the predicted one; returns a score in [0, 1] and feedback.
 Compare: TypeAlias = Callable[[Any, Any], tuple[float, str]]
@@ -58,7 +59,10 @@ class FieldMetric:
         return Score(value, "; ".join(feedback), values)
 
     def pairs(self, example: Example, prediction: Any) -> Iterator[tuple[str, Any, Any]]:
-        """Yield the name of each field, its gold value and its predicted value."""
+        """Yield the name of each field, its gold value and its predicted value.
+
+        A gold value that is JSON gets the type of the prediction, if it is valid for it.
+        """
         for name in self.fields:
             gold = self.gold or name
             if gold not in example:
@@ -66,7 +70,8 @@ class FieldMetric:
                     f"{self!r}: {missing_field(gold, example)}; if the gold value has another "
                     'name, set gold="…"'
                 )
-            yield name, example[gold], self._predicted(prediction, name)
+            predicted = self._predicted(prediction, name)
+            yield name, typed_like(example[gold], predicted), predicted
 
     def _predicted(self, prediction: Any, name: str) -> Any:
         """Read a field of a prediction: a signature, another object, a mapping, or a value."""

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,10 @@ _TRUTH = {"true": True, "false": False}
 def exact_match(*fields: str, gold: str | None = None) -> FieldMetric:
     """Score 1 if all fields are equal.
 
-    Enums, dates and models are compared as JSON, as they are in a data file. A gold text, which is
-    all that a CSV has, equals the number or boolean that it spells.
+    Enums, dates and models are compared as JSON, as they are in a data file; a gold model may have
+    its fields' names or aliases as keys. A gold text, which is all that a CSV has, equals the
+    number or boolean that it spells. If the gold value is a list and the prediction is not, the
+    prediction may equal any item of the list.
 
     Args:
         fields: the fields to compare.
@@ -79,7 +82,9 @@ class FieldAccuracy(FieldMetric):
 
 def _compare_exactly(gold: Any, predicted: Any) -> tuple[float, str]:
     gold, predicted = jsonable(gold), jsonable(predicted)
-    return verdict(gold, predicted, right=_same(gold, predicted))
+    several = isinstance(gold, list) and not isinstance(predicted, list)
+    right = any(_same(one, predicted) for one in gold) if several else _same(gold, predicted)
+    return verdict(gold, predicted, right=right)
 
 
 def _same(gold: Any, predicted: Any) -> bool:
@@ -97,11 +102,10 @@ def _parse_scalar(text: str) -> bool | float | int | None:
     word = text.strip().lower().replace(",", "")
     if word in _TRUTH:
         return _TRUTH[word]
-    for kind in (int, float):
-        try:
-            number = kind(word)
-        except ValueError:
-            continue
+    with suppress(ValueError):
+        return int(word)
+    with suppress(ValueError):
+        number = float(word)
         return number if math.isfinite(number) else None
     return None
 
@@ -173,5 +177,12 @@ def _same_leaf(gold: Any, predicted: Any) -> bool:
     if isinstance(gold, bool) or isinstance(predicted, bool):
         return gold is predicted
     if isinstance(gold, int | float) and isinstance(predicted, int | float):
-        return gold == predicted or math.isclose(gold, predicted, rel_tol=1e-6, abs_tol=1e-9)
+        return gold == predicted or _is_close(gold, predicted)
     return bool(gold == predicted)
+
+
+def _is_close(gold: float, predicted: float) -> bool:
+    try:
+        return math.isclose(gold, predicted, rel_tol=1e-6, abs_tol=1e-9)
+    except OverflowError:  # of integers that exceed the largest float
+        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from functools import partial
 from typing import Any
@@ -11,23 +10,9 @@ from typing import Any
 from lmpipe.data.example import jsonable
 from lmpipe.errors import MetricError
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.numbers import last_number
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.metrics.field_metric import FieldMetric, verdict
-
-# A sign after a digit or a letter is a separator: "10-5" contains 10 and 5.
-_SIGN = r"(?:(?<![\w.)])[-+\u2212])?"
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
-_NUMBER = rf"""
-    (?P<sign>{_SIGN}) [$€£¥]? (?P<minus>(?<=[$€£¥])[-\u2212])?
-    (?:
-        (?<!/) (?:(?P<whole>\d+)[ ]+)? (?P<top>\d+) \s?/\s? (?P<bottom>\d+) (?![\d/])
-      | (?P<value>(?:{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?!\w))?)
-    )
-    (?P<percent>\s?(?:%|percent\b))?
-"""
-_FREE_NUMBER = re.compile(rf"(?<![\w.]){_NUMBER}", re.VERBOSE)
-_ANY_NUMBER = re.compile(_NUMBER, re.VERBOSE)
-
 
 # Allows for rounding of a difference that equals the tolerance.
 _SLACK = 1 + 1e-9
@@ -36,11 +21,12 @@ _MAX_FLOAT = sys.float_info.max
 
 
 def parse_number(text: str) -> float | int | None:
-    """Parse the number in a text: "$1,234.50", "18 apples", "-3", "1 1/2", "2e-3", "50%".
+    """Parse the number in a text: "$1,234.50", "18 apples", "-3", "1 1/2", "2e-3", "50%", "2.3M".
 
     The last of several numbers is used, since answers that show their work end with the result. A
     percentage is the number before the percent sign. Digits within a word are used only if there
-    are no others.
+    are no others. An amount in parentheses and nothing else, "(5.00)", is negative, as in
+    accounting.
 
     Returns:
         An int if the text spells one, else a float; None if the text has no number.
@@ -54,7 +40,8 @@ def numeric_match(
     """Score 1 if the numbers of all fields are equal, up to a tolerance.
 
     Numbers in texts are parsed by `parse_number`. If only one side is a percentage, "50%" equals
-    both 50 and 0.5. Rounding errors of floats (1 in 10⁹) are ignored.
+    both 50 and 0.5. Rounding errors of floats (1 in 10⁹) are ignored. If the gold value is a list,
+    the number may equal any item of it.
 
     Args:
         fields: the fields to compare.
@@ -84,6 +71,11 @@ def _compare_numbers(
     gold: Any, predicted: Any, *, tolerance: float, relative: float
 ) -> tuple[float, str]:
     gold, predicted = jsonable(gold), jsonable(predicted)
+    if isinstance(gold, list) and gold and not isinstance(predicted, list):
+        compared = [
+            _compare_numbers(one, predicted, tolerance=tolerance, relative=relative) for one in gold
+        ]
+        return verdict(gold, predicted, right=any(value for value, _ in compared))
     if gold is None or predicted is None:
         return verdict(gold, predicted, right=gold is predicted)
     (expected, gold_percent), (got, percent) = _number_in(gold), _number_in(predicted)
@@ -113,25 +105,8 @@ def _number_in(value: Any) -> tuple[float | int | None, bool]:
 
 
 def _parse(text: str) -> tuple[float | int | None, bool]:
-    for pattern in (_FREE_NUMBER, _ANY_NUMBER):
-        found = [(_value(match), bool(match["percent"])) for match in pattern.finditer(text)]
-        known = [(number, percent) for number, percent in found if number is not None]
-        if known:
-            return known[-1]
-    return None, False
-
-
-def _value(match: re.Match[str]) -> float | int | None:
-    sign = -1 if match["minus"] or match["sign"] in ("-", "\u2212") else 1
-    if match["top"]:
-        bottom = float(match["bottom"])
-        if not bottom:
-            return None
-        value = sign * (float(match["whole"] or 0) + float(match["top"]) / bottom)
-        return value if math.isfinite(value) else None
-    digits = match["value"].replace(",", "")
-    value = float(digits)
-    if not math.isfinite(value):
-        return None
-    # Longer digit strings exceed Python's limit for parsing integers.
-    return sign * (int(digits) if digits.isdecimal() and len(digits) < 300 else value)
+    """Return the number in a text, if it fits a float, and whether it is a percentage."""
+    number = last_number(text)
+    if number is None or number.value is None or abs(number.value) > _MAX_FLOAT:
+        return None, False
+    return number.value, number.percent

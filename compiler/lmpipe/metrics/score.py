@@ -17,6 +17,7 @@ from lmpipe.errors import MetricError
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.lm.concurrency import loop
+from lmpipe.metrics.offloading import Offloaded
 from lmpipe.modules.module import Module
 
 # A weighted mean may exceed 1 by a rounding error.
@@ -78,8 +79,9 @@ def bind_metric(metric: AnyMetric) -> BoundMetric:
     """Give a metric a uniform call, inspecting its parameters once.
 
     Exceptions of the metric are passed on unchanged. A metric with a method `acall` is called
-    through that. A metric that is not async but declares LM calls (`max_calls`) runs in a thread,
-    since it waits for replies.
+    through that. A metric that is not async runs in threads while it is slow, and always if it
+    declares LM calls (`max_calls`), since it then waits for replies. So it may be called in several
+    threads at once.
 
     Raises:
         MetricError: if it does not take (example, prediction) or (example, prediction, trace). The
@@ -87,13 +89,17 @@ def bind_metric(metric: AnyMetric) -> BoundMetric:
     """
     name = metric_name(metric)
     call = with_trace(getattr(metric, "acall", metric))
-    waits = metric_calls(metric) > 0 and not hasattr(metric, "acall") and not _is_async(metric)
+    is_async = hasattr(metric, "acall") or _is_async(metric)
+    waits = metric_calls(metric) > 0 and not is_async
+    offloaded = Offloaded(call)
 
     async def bound(example: Example, prediction: Any, trace: Any = None, /) -> Score:
         if waits:
             result = await loop.in_thread(call, example, prediction, trace)
-        else:
+        elif is_async:
             result = call(example, prediction, trace)
+        else:
+            result = await offloaded(example, prediction, trace)
         if inspect.isawaitable(result):
             result = await result
         return to_score(result, name=name, example=example)

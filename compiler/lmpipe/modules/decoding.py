@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from lmpipe.errors import ConfigError, SignatureError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.lm import LM
+from lmpipe.lm.parameters import meant_option
 from lmpipe.lm.scope import Scope
 from lmpipe.settings import current_settings
 from lmpipe.state.program_state import AdapterRef, PredictorState
@@ -108,15 +108,15 @@ def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
     for name in decoding:
         if remedy := _INSTEAD.get(name.lower()):
             raise SignatureError(f"{owner} has no option {name!r}: {remedy}")
-        near = difflib.get_close_matches(name.lower(), _OPTIONS, n=1, cutoff=0.75)
-        if near and name not in _OPTIONS:
-            raise SignatureError(f"{owner} has no option {name!r}; did you mean {near[0]!r}?")
+        if meant := meant_option(name, _OPTIONS):
+            raise SignatureError(f"{owner} has no option {name!r}; did you mean {meant!r}?")
         if name != name.lower():
             raise SignatureError(
                 f"{owner} has no option {name!r}, and decoding settings are written in small "
                 "letters"
             )
     if "temperature" in decoding:
-        check_number(owner, "temperature", decoding["temperature"], minimum=0)
+        check_number(owner, "temperature", decoding["temperature"], minimum=0, optional=True)
     if "max_tokens" in decoding:
-        check_number(owner, "max_tokens", decoding["max_tokens"], minimum=1, integer=True)
+        value = decoding["max_tokens"]
+        check_number(owner, "max_tokens", value, minimum=1, integer=True, optional=True)

@@ -1,29 +1,24 @@
-"""`Predict`: one typed question to an LM.
-
-The conversation with the LM is a generator that yields requests and receives replies, so that
-sync and async calls run the same code.
-"""
+"""`Predict`: one typed question to an LM."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
-import pydantic
 from typing_extensions import ParamSpec, TypeVar
 
-from lmpipe.errors import CallError, OutputError, RecipeError, SignatureError
+from lmpipe.errors import CallError, LMRequestError, OutputError, SignatureError
 from lmpipe.foundation.checks import check_number
-from lmpipe.layouts import LayoutError, correction_turns, layout_named, render_demo
-from lmpipe.layouts.layout import Reading
+from lmpipe.layouts import layout_named, render_demo
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.message import Message
-from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.scope import Scope, current_scope
+from lmpipe.lm.request import Reply
+from lmpipe.lm.scope import current_scope
+from lmpipe.modules.conversation import Conversation, Conversing, check_calls
 from lmpipe.modules.decoding import Decoding, check_decoding
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.module import Predictor
@@ -32,9 +27,8 @@ from lmpipe.modules.retrieval import Pools
 from lmpipe.settings import current_settings
 from lmpipe.signatures.from_string import signature_from_string
 from lmpipe.signatures.signature import Prediction, Signature, spec_of
-from lmpipe.signatures.signature_spec import SignatureSpec, first_problem
+from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, PredictorState
-from lmpipe.state.trace import Step
 
 if TYPE_CHECKING:
     from lmpipe.modules.stream import FieldReader
@@ -42,8 +36,6 @@ if TYPE_CHECKING:
 # What a predictor keeps of its state, and of its signature, so as not to make it for every call.
 _OF_THE_STATE = ("_prompt", "_decoding")
 _MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_pools")
-
-_Conversation = Generator[Request, Reply, Any]
 
 # A signature class is a callable from its inputs to itself. The defaults are for a signature
 # string, of which type checkers know neither inputs nor outputs.
@@ -60,7 +52,8 @@ class Predict(Predictor, Generic[P, R_co]):
         layout: the prompt layout: `chat`, `plain` or `json`.
         constrained: constrain the reply to the outputs' types while decoding, if the server can.
         lm: the LM of this predictor, or its name; replaces the run's LM.
-        retries: how often the LM is asked to correct a reply that cannot be read, 0 or more.
+        retries: how often the LM is asked again, 0 or more: to correct a reply that cannot be
+            read, or with more room for one that was cut at the limit of tokens.
         decoding: decoding settings that replace the LM's, such as `temperature=0.7`.
 
     Raises:
@@ -137,7 +130,8 @@ class Predict(Predictor, Generic[P, R_co]):
 
         Raises:
             CallError: if an input is missing, unknown or has the wrong type.
-            OutputError: if no reply could be read as the outputs.
+            OutputError: if no reply could be read as the outputs; a CutError if it was cut at the
+                limit of tokens, and a RefusalError if the LM declined to answer.
             LMError: if the LM cannot be reached or refuses the request.
         """
         result: R_co = self._run(self._inputs(args, kwargs), current_scope().sample)
@@ -228,7 +222,10 @@ class Predict(Predictor, Generic[P, R_co]):
         runtime, on_text = current_settings().runtime, reader.on_text if reader else None
         request = next(conversation)
         while True:
-            reply = runtime.complete(request, label=self.path, on_text=on_text)
+            try:
+                reply = runtime.complete(request, label=self.path, on_text=on_text)
+            except LMRequestError as error:
+                _throw(conversation, error)
             try:
                 request = conversation.send(reply)
             except StopIteration as done:
@@ -244,7 +241,7 @@ class Predict(Predictor, Generic[P, R_co]):
         )
         return await self._finish(conversation, reply, reader)
 
-    async def _finish(self, conversation: _Conversation, reply: Reply, reader: Any = None) -> Any:
+    async def _finish(self, conversation: Conversing, reply: Reply, reader: Any = None) -> Any:
         """Hold a conversation from its first reply to its end."""
         runtime, on_text = current_settings().runtime, reader.on_text if reader else None
         while True:
@@ -252,7 +249,10 @@ class Predict(Predictor, Generic[P, R_co]):
                 request = conversation.send(reply)
             except StopIteration as done:
                 return done.value
-            reply = await runtime.acomplete(request, label=self.path, on_text=on_text)
+            try:
+                reply = await runtime.acomplete(request, label=self.path, on_text=on_text)
+            except LMRequestError as error:
+                _throw(conversation, error)
 
     def _embedded(self, inputs: dict[str, Any]) -> str:
         """The vector of a call's inputs, which chooses its demonstrations."""
@@ -264,7 +264,7 @@ class Predict(Predictor, Generic[P, R_co]):
         return asked.read(await runtime.acomplete(asked.request, label=self.path))
 
     def _embedding(self, inputs: dict[str, Any]) -> Embedding:
-        _check_calls(current_scope(), self.path)
+        check_calls(current_scope(), self.path)
         return self._prompt.embedding(self.path, inputs, current_settings().embedder)
 
     def _reader(self) -> FieldReader | None:
@@ -284,77 +284,19 @@ class Predict(Predictor, Generic[P, R_co]):
         *,
         sampling: bool = False,
         vector: str | None = None,
-    ) -> _Conversation:
-        """Yield requests and receive replies until one can be read, or raise OutputError."""
-        scope, prompt = current_scope(), self._prompt
+    ) -> Conversing:
+        scope = current_scope()
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
-        shown = prompt.dump_inputs(inputs)
-        opening = prompt.opening(shown, vector, scope.example)
-        messages = opening.messages
-        replies: list[Reply] = []
-        for attempt in range(self.retries + 1):
-            _check_calls(scope, self.path)
-            reply = yield Request(lm, messages, prompt.constraint, sample, opening.prefix)
-            replies.append(reply)
-            try:
-                reading = prompt.layout.read(self._spec, reply.text)
-                result = self._validate(inputs, reading)
-            except (LayoutError, pydantic.ValidationError) as error:
-                problem = _problem(error, reply, lm)
-                if attempt < self.retries:
-                    messages = (*messages, *correction_turns(reply.text, problem))
-                    if reader is not None:
-                        reader.restart()
-                    continue
-                self._record(scope, shown, {}, replies, error=problem)
-                raise OutputError(
-                    f"{self.path}: {problem} (asked {attempt + 1} times)\n"
-                    f"  signature: {self._spec}\n  reply: {reply.text!r:.500}",
-                    raw=reply.text,
-                ) from error
-            if scope.trace is not None or reader is not None:
-                outputs = {f.name: f.dump(getattr(result, f.name)) for f in self._spec.outputs}
-                self._record(scope, shown, outputs, replies, repaired=reading.repaired)
-                if reader is not None:
-                    reader.finish(result, outputs)
-            return result
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:
-        try:
-            return self.signature.model_validate({**inputs, **reading.values})
-        except pydantic.ValidationError as error:
-            # A validator of the class may refuse an input, which no retry can mend.
-            if error.errors()[0]["loc"][:1] in {(name,) for name in self._spec.input_names}:
-                raise CallError(
-                    f"{self.path}: input {first_problem(error)}\n  signature: {self._spec}"
-                ) from error
-            raise
-
-    def _record(
-        self,
-        scope: Scope,
-        inputs: dict[str, Any],
-        outputs: dict[str, Any],
-        replies: list[Reply],
-        *,
-        repaired: bool = False,
-        error: str = "",
-    ) -> None:
-        if scope.trace is None:
-            return
-        step = Step(
-            predictor=self.path,
-            inputs=inputs,
-            outputs=outputs,
-            replies=tuple([reply.text for reply in replies]),
-            usage=sum([reply.usage for reply in replies[1:]], replies[0].usage),
-            seconds=sum([reply.seconds for reply in replies if not reply.cached]),
-            cached=all(reply.cached for reply in replies),
-            repaired=repaired,
-            error=error,
+        conversation = Conversation(
+            self.signature, self._spec, self.path, self._prompt, self.retries, scope, reader
         )
-        scope.trace.steps.append(step)
+        return conversation.hold(inputs, lm, sample, vector)
+
+
+def _throw(conversation: Conversing, error: LMRequestError) -> NoReturn:
+    """Raise the error of a refused request, or what the conversation makes of it."""
+    conversation.throw(error)
+    raise error
 
 
 def _as_class(signature: Any) -> type[Signature]:
@@ -366,22 +308,3 @@ def _as_class(signature: Any) -> type[Signature]:
         f"not a signature: {signature!r:.100}; give a lmpipe.Signature subclass or a string such "
         'as "question -> answer", or decorate a typed function with lmpipe.predict'
     )
-
-
-def _problem(error: LayoutError | pydantic.ValidationError, reply: Reply, lm: LM) -> str:
-    text = first_problem(error) if isinstance(error, pydantic.ValidationError) else str(error)
-    if reply.finish == "length":
-        text += f"; the reply was cut at max_tokens={lm.max_tokens}"
-    return text
-
-
-def _check_calls(scope: Scope, path: str) -> None:
-    # Counted as they start, because calls may be in flight together.
-    if scope.max_calls is not None and next(scope.started) >= scope.max_calls:
-        by_metric = scope.role == "judge"
-        what = "the metric, on one row," if by_metric else "one run of the program"
-        where = "metric, by @lmpipe.metrics.judge" if by_metric else "program's class"
-        raise RecipeError(
-            f"{path}: {what} made more than {scope.max_calls} LM calls, the maximum that the plan "
-            f"and the budget rely on: set `max_calls = …` on the {where}"
-        )

@@ -9,7 +9,7 @@ from typing import Any
 
 from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import CallError
-from lmpipe.layouts import Layout, layout_named, render_prefix
+from lmpipe.layouts import Layout, layout_named, render_prefix, user_text
 from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
@@ -94,7 +94,7 @@ class Prompt:
         turns = prefix.messages
         if self.neighbours is not None:
             turns = (*turns, *self.neighbours.turns(shown, vector, example))
-        text = self.layout.user(self.spec, shown)
+        text = user_text(self.layout, self.spec, shown)
         if len(turns) == 1:
             text += self.layout.reminder(self.spec)
         return Opening(prefix, (*turns, Message("user", self._checked(text))))

@@ -9,8 +9,9 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, Self, TypeVar
 
 from lmpipe.layouts.layout import Layout, Part
-from lmpipe.layouts.parse_values import json_text, read_json
+from lmpipe.layouts.parse_values import json_text
 from lmpipe.layouts.partial_json import partial_value
+from lmpipe.layouts.read_json import read_json
 from lmpipe.layouts.text_values import read_text
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.scope import Listener, Partial, scope
@@ -75,7 +76,7 @@ class FieldReader:
     def _complete(self, field: FieldSpec, part: Part) -> None:
         """Send an output that another one follows, which is complete, if it is valid."""
         with suppress(ValueError):
-            typed = field.type_adapter.validate_python(_raw(field, part))
+            typed = field.typed(_raw(field, part))
             self._send(field.name, part.text, typed, done=True)
 
     def _send(self, name: str, text: str, value: Any, *, done: bool) -> None:

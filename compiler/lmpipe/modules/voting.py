@@ -156,4 +156,4 @@ def _vote(values: Sequence[Any]) -> int:
 def _is_number(value: Any) -> bool:
     # The numbers of an enumeration are names, and True is not one more than False.
     number = isinstance(value, Real) and not isinstance(value, bool | Enum)
-    return number and not math.isnan(value)
+    return number and (isinstance(value, int) or not math.isnan(value))

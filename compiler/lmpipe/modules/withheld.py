@@ -71,12 +71,12 @@ def as_called(spec: SignatureSpec, demo: Demo) -> dict[str, Any]:
         if field.name in demo.inputs:
             values[field.name] = _value(field, to_plain(demo.inputs[field.name]))
         elif not field.required:
-            values[field.name] = field.dump(field.info.get_default(call_default_factory=True))
+            values[field.name] = field.dump(field.default())
     return values
 
 
 def _value(field: FieldSpec, value: Any) -> Any:
     try:
-        return field.dump(field.type_adapter.validate_python(value))
+        return field.dump(field.typed(value))
     except pydantic.ValidationError:
         return value  # no call can have this value, but it can be shown

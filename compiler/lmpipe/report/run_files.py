@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from lmpipe.compiling.run_folder import MANIFEST, PROGRAM, read_manifest
 from lmpipe.errors import ArtifactError
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.report import records
 from lmpipe.signatures.signature_spec import first_problem
 from lmpipe.state.program_state import ProgramState
@@ -87,7 +88,7 @@ def read_lines(path: Path, *, torn: bool = True) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                value = orjson.loads(line)
+                value = load_json(line)
             except orjson.JSONDecodeError as error:
                 if torn and not line.endswith(b"\n"):
                     return

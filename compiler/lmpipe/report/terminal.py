@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lmpipe.compiling.budget_floor import budget_problem
+from lmpipe.compiling.recipe import LM_SOURCES
 from lmpipe.compiling.server_specs import server_schedule
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.foundation.plural import plural
@@ -24,6 +26,7 @@ from lmpipe.report.text import (
     count,
     difference_line,
     duration,
+    fresh_calls,
     money,
     percent,
     percent_range,
@@ -163,9 +166,11 @@ def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
         "name": prepared.name,
         "data": {name: len(getattr(prepared, name)) for name in ("train", "val", "test")},
         "student": lms.student.model,
+        "student_source": prepared.lm_source("student"),
         "teacher": lms.teacher.model,
         "proposer": lms.proposer.model if plan.asks else None,
         "judge": lms.judge.model if lms.judge else None,
+        "judge_source": prepared.lm_source("judge") if lms.judge else None,
         "embedder": lms.embedder.model if lms.embedder else None,
         "optimizer": {"name": prepared.optimizer.name, "settings": prepared.optimizer.settings()},
         "seed": prepared.recipe.seed,
@@ -191,6 +196,7 @@ def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
         },
         "servers": server_schedule(prepared),
         "budget": budget.to_json(),
+        "too_small": budget_problem(prepared),
         "covered": not over,
         "over": over,
     }
@@ -201,7 +207,7 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
     data = ", ".join(f"{name} {count(size)}" for name, size in plan["data"].items())
     say(console, f"plan for {plan['name']}: no LM was called, nothing was written", style="bold")
     say(console, f"  data       {data}")
-    say(console, f"  student    {plan['student']}")
+    say(console, f"  student    {_named(plan, 'student')}")
     if plan["teacher"] != plan["student"]:
         say(console, f"  teacher    {plan['teacher']}")
     if plan["proposer"] is not None:
@@ -209,7 +215,7 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
         say(console, f"  proposer   {plan['proposer']}, asked at most {asks}")
     if plan["judge"] is not None:
         calls = plural(plan["judge_calls_per_run"], "LM call")
-        say(console, f"  judge      {plan['judge']}, at most {calls} for each row")
+        say(console, f"  judge      {_named(plan, 'judge')}, at most {calls} for each row")
     if plan["embedder"] is not None:
         say(console, f"  embedder   {plan['embedder']}")
     settings = plan["optimizer"]["settings"]
@@ -244,6 +250,15 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
     limits = ", ".join(f"{name}={value:g}" for name, value in given.items())
     if not limits:
         say(console, "no budget: set one with --budget calls=2000,usd=1")
+    elif plan["too_small"]:
+        say(console, plan["too_small"], style="red")
+    elif plan["covered"] and "seconds" in given:
+        say(
+            console,
+            f"the budget ({limits}) limits the time, which is not known in advance: when the time "
+            "that is kept for the test is reached, the search stops, and the best state so far is "
+            "tested and saved",
+        )
     elif plan["covered"]:
         say(console, f"the budget ({limits}) covers all of it", style="green")
     else:
@@ -253,6 +268,12 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
             "search then stops, and the best state so far is tested and saved",
             style="yellow",
         )
+
+
+def _named(plan: Mapping[str, Any], role: str) -> str:
+    """Name the LM of a role, and say why it is used if the recipe does not name it."""
+    words = LM_SOURCES[plan[f"{role}_source"]]
+    return f"{plan[role]} ({words})" if words else str(plan[role])
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) -> None:
@@ -265,7 +286,8 @@ def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) ->
     for name, value in evaluation.parts.items():
         table.add_row(Text(f"  {name}", style="dim"), f"{value:.4g}")
     table.add_row("failures", tally(evaluation.failures))
-    table.add_row("LM calls", f"{count(evaluation.calls)} ({count(evaluation.fresh_calls)} fresh)")
+    calls = f"{count(evaluation.calls)} ({fresh_calls(evaluation.spend.total)})"
+    table.add_row("LM calls", calls)
     table.add_row(
         "tokens", f"{count(usage.prompt_tokens)} prompt, {count(usage.completion_tokens)} reply"
     )
@@ -273,14 +295,18 @@ def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) ->
         name for name, spend in evaluation.spend.by_lm.items() if spend.usd is None
     )
     table.add_row("dollars", unknown if evaluation.usd is None else money(evaluation.usd))
-    latency = "all replies came from the cache"
     if evaluation.fresh_calls:
-        median, p95 = duration(evaluation.latency(0.5)), duration(evaluation.latency(0.95))
-        latency = f"median {median}, p95 {p95}"
-    table.add_row("latency", latency)
+        table.add_row("latency", _quantiles(evaluation.latency))
+        table.add_row("waiting", f"{_quantiles(evaluation.waiting)}, for limits and retries")
+    else:
+        table.add_row("latency", "all replies came from the cache")
     say(console, title, style="bold")
     console.print(table)
     print_account(console, evaluation.spend)
+
+
+def _quantiles(of: Callable[[float], float]) -> str:
+    return f"median {duration(of(0.5))}, p95 {duration(of(0.95))}"
 
 
 def print_worst(console: Console, rows: Sequence[Row]) -> None:

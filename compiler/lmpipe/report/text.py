@@ -55,9 +55,15 @@ def spend_line(spend: Spend) -> str:
     """Describe spend in one line: calls and tokens, how many of each reached an LM, dollars."""
     dollars = "price unknown" if spend.usd is None else money(spend.usd)
     return (
-        f"{plural(spend.calls, 'LM call')} ({count(spend.fresh_calls)} fresh), "
+        f"{plural(spend.calls, 'LM call')} ({fresh_calls(spend)}), "
         f"{plural(spend.tokens, 'token')} ({count(spend.fresh_tokens)} fresh), {dollars}"
     )
+
+
+def fresh_calls(spend: Spend) -> str:
+    """Describe how many calls reached an LM, and how many of them had to be sent again."""
+    again = f", {count(spend.resent)} sent again" if spend.resent else ""
+    return f"{count(spend.fresh_calls)} fresh{again}"
 
 
 def duration(seconds: float) -> str:

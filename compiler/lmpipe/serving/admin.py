@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from lmpipe.errors import ConfigError, ServerError
+from lmpipe.foundation.printable import printable
 from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import HttpError, UrlError
 from lmpipe.lm.http.response import Response
@@ -72,4 +73,4 @@ def _error_message(body: bytes) -> str:
         message = error.get("message", "") if isinstance(error, dict) else str(error)
     except (ValueError, AttributeError):
         message = body.decode(errors="replace")
-    return " ".join(str(message).split())[:500]
+    return printable(" ".join(str(message).split()))[:500]

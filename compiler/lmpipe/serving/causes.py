@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from lmpipe.errors import ServerError
+from lmpipe.foundation.printable import printable
 from lmpipe.serving.find import how_to_install
 from lmpipe.serving.process import GuardedProcess
 from lmpipe.serving.spec import LORA_RANKS, ServerSpec
@@ -76,7 +77,7 @@ def explain(lines: Sequence[str], exit_status: int | None) -> tuple[str, str] | 
 
 def server_error(spec: ServerSpec, what: str, process: GuardedProcess) -> ServerError:
     """Build the error for a server that did not start or died."""
-    lines, exit_status = process.last_lines(), process.exit_status
+    lines, exit_status = [printable(line) for line in process.last_lines()], process.exit_status
     known = explain(lines, exit_status)
     tail = tuple(line[:_MAX_LINE_LENGTH] for line in lines[-_MAX_LINES:])
     message = f"the server of {spec.model} {what}"

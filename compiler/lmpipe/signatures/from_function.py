@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from lmpipe.errors import SignatureError
+from lmpipe.signatures.caller_scope import caller_scope
 from lmpipe.signatures.made_classes import (
     Origin,
     find_by_name,
@@ -28,7 +29,7 @@ def signature_from_function(function: Callable[..., Any]) -> type[Prediction]:
     if inspect.iscoroutinefunction(function):
         raise SignatureError(f"{name}: write it with `def`, not `async def`; await `{name}.acall`")
     try:
-        hints = get_type_hints(function, include_extras=True)
+        hints = _type_hints(function)
     except NameError as error:
         raise SignatureError(f"{name}: an annotation cannot be resolved: {error}") from error
     fields: dict[str, Any] = {}
@@ -63,3 +64,10 @@ def signature_of_named(module: str, qualified_name: str) -> type[Prediction]:
     """Make the signature of a function that can be imported; unpickling calls this."""
     importlib.import_module(module)
     return signature_from_function(inspect.unwrap(find_by_name(module, qualified_name)))
+
+
+def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError:  # a type that is declared in a function, beside this one
+        return get_type_hints(function, localns=dict(caller_scope()), include_extras=True)

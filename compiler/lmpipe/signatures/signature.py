@@ -166,7 +166,7 @@ def spec_of(signature: type[Signature]) -> SignatureSpec:
     """Read a signature class; the spec is cached on the class.
 
     Raises:
-        SignatureError: if a field has no direction, or inputs or outputs are missing.
+        SignatureError: if a field has no direction, or outputs are missing.
     """
     spec = signature.__dict__.get("__lmpipe_spec__")
     if spec is None:
@@ -214,11 +214,10 @@ def _read_spec(signature: type[Signature]) -> SignatureSpec:
             )
         field = FieldSpec(name, info.annotation, info.description or "", info)
         (inputs if direction == "input" else outputs).append(field)
-    if not inputs or not outputs:
-        missing = "input" if not inputs else "output"
+    if not outputs:
         raise SignatureError(
-            f"{signature.__name__} has no {missing} field: a signature needs at least one "
-            "lmpipe.Input() and one lmpipe.Output()"
+            f"{signature.__name__} has no output field: a signature needs at least one "
+            "lmpipe.Output()"
         )
     if len({field.name.casefold() for field in outputs}) < len(outputs):
         raise SignatureError(
@@ -244,7 +243,8 @@ def instruction_of(signature: type[Signature]) -> str:
         extra = info.json_schema_extra
         if isinstance(extra, dict) and extra.get(DIRECTION) in named:
             named[str(extra[DIRECTION])].append(f"`{name}`")
-    return f"Given {', '.join(named['input'])}, give {', '.join(named['output'])}."
+    given, wanted = (", ".join(named[direction]) for direction in ("input", "output"))
+    return f"Given {given}, give {wanted}." if given else f"Give {wanted}."
 
 
 def with_reasoning(signature: type[S]) -> type[S]:

@@ -13,6 +13,13 @@ from pydantic.fields import FieldInfo
 
 from lmpipe.errors import CallError, SignatureError
 from lmpipe.foundation.canonical_json import canonical_json, digest
+from lmpipe.signatures.type_schema import (
+    find_members,
+    has_opaque_enum,
+    respell,
+    schema_generator,
+    without_enums,
+)
 from lmpipe.signatures.value_shape import Shape, shape_of, sort_sets
 
 # The key of a field's direction in pydantic's `json_schema_extra`.
@@ -33,7 +40,14 @@ class FieldSpec:
 
     @cached_property
     def required(self) -> bool:
-        return self.info.is_required()
+        """Whether a value must be given: there is no default, and None is not allowed."""
+        return self.info.is_required() and not self.shape.optional
+
+    def default(self) -> Any:
+        """The value of a field that is left out: its default, or None."""
+        if self.info.is_required():
+            return None
+        return self.info.get_default(call_default_factory=True)
 
     @cached_property
     def takes_any_text(self) -> bool:
@@ -51,19 +65,58 @@ class FieldSpec:
         """The type as people write it: `str`, `Literal['billing', 'shipping']`, `list[int]`."""
         return type_name(self.annotation)
 
+    def typed(self, value: Any) -> Any:
+        """Turn a JSON value into a value of this field.
+
+        Models may have their fields' names or aliases as keys.
+
+        Raises:
+            ValidationError: if it is not valid; see pydantic.
+        """
+        if self._has_opaque_enums:
+            value = find_members(value, self.marked_schema)
+        if self._has_models:
+            return self.type_adapter.validate_python(value, by_alias=True, by_name=True)
+        return self.type_adapter.validate_python(value)
+
+    def raw(self, value: Any) -> Any:
+        """Check a JSON value of this field, and return what pydantic reads without hints.
+
+        That is the value itself, or the typed value if names in it have several spellings.
+
+        Raises:
+            ValidationError: if it is not valid; see pydantic.
+        """
+        typed = self.typed(value)
+        if self._has_opaque_enums or self._has_aliases:
+            return typed
+        if self._has_models:
+            try:
+                self.type_adapter.validate_python(value)
+            except pydantic.ValidationError:
+                return typed
+        return value
+
     def dump(self, value: Any) -> Any:
-        """Turn a value of this field into a JSON value."""
+        """Turn a value of this field into a JSON value, spelled as the schema says."""
         if type(value) is str:
             return value
-        dumped = self.type_adapter.dump_python(value, mode="json")
+        # A round trip leaves out computed fields, which an LM is not asked for.
+        dumped = self.type_adapter.dump_python(value, mode="json", by_alias=False, round_trip=True)
+        if self._has_opaque_enums or self._has_models:
+            dumped = respell(value, dumped)
         return sort_sets(dumped, self.schema) if self._has_sets else dumped
 
     def normalize(self, value: Any) -> Any:
-        """Restore the declared order of the keys of a JSON value, which states keep sorted."""
-        if self.shape.kind != "json":
+        """Spell a JSON value as the schema says, with keys in declared order.
+
+        States keep their keys sorted, and data may have values and names where the schema has
+        names and aliases.
+        """
+        if self.shape.kind != "json" and not self._has_opaque_enums:
             return value
         try:
-            return self.dump(self.type_adapter.validate_python(value))
+            return self.dump(self.typed(value))
         except pydantic.ValidationError:
             return value
 
@@ -72,15 +125,37 @@ class FieldSpec:
         return b'"uniqueItems":true' in canonical_json(self.schema)
 
     @cached_property
+    def _has_opaque_enums(self) -> bool:
+        return has_opaque_enum(self.marked_schema)
+
+    @cached_property
+    def _has_aliases(self) -> bool:
+        return self.schema != _without_marks(
+            without_enums(
+                self.type_adapter.json_schema(by_alias=False, schema_generator=schema_generator())
+            )
+        )
+
+    @cached_property
+    def _has_models(self) -> bool:
+        return b'"properties":' in canonical_json(self.schema)
+
+    @cached_property
     def shape(self) -> Shape:
         """How a value is written in a prompt."""
-        return shape_of(self.schema, self.annotation)
+        return shape_of(self.marked_schema, self.annotation)
 
     @cached_property
     def schema(self) -> dict[str, Any]:
         """The JSON schema of one value."""
+        schema: dict[str, Any] = without_enums(self.marked_schema)
+        return schema
+
+    @cached_property
+    def marked_schema(self) -> dict[str, Any]:
+        """The JSON schema of one value, in which enums are marked with their class."""
         try:
-            schema = self.type_adapter.json_schema()
+            schema = self.type_adapter.json_schema(schema_generator=schema_generator())
         except pydantic.errors.PydanticUserError as error:
             raise SignatureError(
                 f"field {self.name!r}: {self.type_name} has no JSON schema, so an LM cannot "
@@ -118,12 +193,20 @@ class SignatureSpec:
         return tuple(field.name for field in self.inputs)
 
     @cached_property
+    def absent_outputs(self) -> dict[str, None]:
+        """None for each output that has no default and may be None: an LM may leave it out."""
+        optional = (field for field in self.outputs if not field.required)
+        return {field.name: None for field in optional if field.info.is_required()}
+
+    @cached_property
     def output_schema(self) -> dict[str, Any]:
         """The JSON schema of an object with all outputs."""
         # Made together, because two types of the same name need two definitions.
         schemas, shared = pydantic.TypeAdapter.json_schemas(
-            (field.name, "validation", field.type_adapter) for field in self.outputs
+            ((field.name, "validation", field.type_adapter) for field in self.outputs),
+            schema_generator=schema_generator(),
         )
+        schemas, shared = without_enums(schemas), without_enums(shared)
         properties = {
             field.name: _without_marks(schemas[field.name, "validation"]) for field in self.outputs
         }
@@ -166,14 +249,14 @@ class SignatureSpec:
             elif field.required:
                 break
             else:
-                values[field.name] = field.info.get_default(call_default_factory=True)
+                values[field.name] = field.default()
         if len(values) < len(self.inputs) or not given.keys() <= values.keys():
             raise CallError(self._mismatch(given))
         return values
 
     def _check_input(self, field: FieldSpec, value: Any) -> Any:
         try:
-            return field.type_adapter.validate_python(value)
+            return field.typed(value)
         except pydantic.ValidationError as error:
             raise CallError(
                 f"{self.name}: input {field.name!r} must be {field.type_name}, "

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.signatures.type_schema import ENUM, is_opaque
 
 Kind = Literal["text", "date", "choice", "integer", "number", "boolean", "json"]
 
@@ -19,7 +21,8 @@ class Shape:
 
     Args:
         optional: whether None is allowed.
-        choices: the values of a `choice`.
+        choices: the values of a `choice`, as they are shown.
+        enum: the enum that has these choices, or None.
         max_length: the maximum number of characters of a `text`, or None.
         container: `object` or `array` if a `json` value must be one, else the empty string.
     """
@@ -29,6 +32,21 @@ class Shape:
     choices: tuple[Any, ...] = ()
     max_length: int | None = None
     container: str = ""
+    enum: type[Enum] | None = None
+
+    @property
+    def spellings(self) -> dict[str, Any]:
+        """The values of a choice by the texts that stand for them, those that are shown first."""
+        if self.enum is None:
+            return {str(choice): choice for choice in self.choices}
+        opaque = is_opaque(self.enum)
+        by_name: dict[str, Any] = {
+            name: member if opaque else member.value
+            for name, member in self.enum.__members__.items()
+            if (member.name if opaque else member.value) in self.choices
+        }
+        by_value = {str(self.enum[name].value): value for name, value in by_name.items()}
+        return {**by_name, **by_value} if opaque else {**by_value, **by_name}
 
     @property
     def none(self) -> str:
@@ -84,10 +102,11 @@ def _resolve(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mappi
 
 def _plain_shape(schema: Mapping[str, Any]) -> Shape:
     if "const" in schema:
-        return Shape("choice", choices=(schema["const"],))
+        return Shape("choice", choices=(schema["const"],), enum=schema.get(ENUM))
     if "enum" in schema:
         choices = tuple(value for value in schema["enum"] if value is not None)
-        return Shape("choice", len(choices) < len(schema["enum"]), choices)
+        optional = len(choices) < len(schema["enum"])
+        return Shape("choice", optional, choices, enum=schema.get(ENUM))
     match schema.get("type"):
         case "string" if schema.get("format") == "date":
             return Shape("date")

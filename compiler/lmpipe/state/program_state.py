@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
 
 from lmpipe.errors import ArtifactError
 from lmpipe.foundation.canonical_json import canonical_json, digest, pretty_json
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.vectors import decode_bytes
 
 STATE_FORMAT = 1
@@ -46,7 +47,7 @@ def _as_json(value: Mapping[str, Any]) -> Any:
     # The same value that a file gives back: keys sorted, dates as text, no NaN. Otherwise a state
     # in memory and the same state loaded could show an LM different demonstrations.
     try:
-        return orjson.loads(canonical_json(to_plain(value)))
+        return load_json(canonical_json(to_plain(value)))
     except TypeError as error:
         raise ValueError(str(error)) from error
 
@@ -330,7 +331,7 @@ class ProgramState(_Value, frozen=True):
             ArtifactError: if it is damaged, was edited by hand or has a later format.
         """
         try:
-            value = orjson.loads(data)
+            value = load_json(data)
             content, stated, version = value["state"], value["hash"], value["format"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise _unreadable(where, error) from error

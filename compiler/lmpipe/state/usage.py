@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_HIGHEST = 2**53  # a higher count is no number of tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -16,14 +18,16 @@ class Usage:
     cached_prompt_tokens: int = 0
 
     @staticmethod
-    def from_openai(value: Mapping[str, Any] | None) -> Usage:
-        """Read the `usage` of a response in OpenAI's format."""
-        usage = value or {}
-        details = usage.get("prompt_tokens_details") or {}
+    def from_openai(value: Any) -> Usage:
+        """Read the `usage` of a response in OpenAI's format; what is no count is 0: unknown."""
+        if not isinstance(value, Mapping):
+            return Usage()
+        details = value.get("prompt_tokens_details")
+        cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
         return Usage(
-            int(usage.get("prompt_tokens") or 0),
-            int(usage.get("completion_tokens") or 0),
-            int(details.get("cached_tokens") or 0),
+            token_count(value.get("prompt_tokens")),
+            token_count(value.get("completion_tokens")),
+            token_count(cached),
         )
 
     @property
@@ -44,3 +48,10 @@ class Usage:
             "completion_tokens": self.completion_tokens,
             "cached_prompt_tokens": self.cached_prompt_tokens,
         }
+
+
+def token_count(value: object) -> int:
+    """Read a number of tokens; 0 if it is none, such as a negative number."""
+    if isinstance(value, int | float) and 0 <= value <= _HIGHEST:
+        return int(value)
+    return 0

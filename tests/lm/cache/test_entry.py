@@ -35,7 +35,9 @@ def test_an_encoded_reply_is_decoded_as_it_was(key: str, request: Request, reply
 
 
 def test_every_field_of_a_reply_is_stored() -> None:
-    assert {field.name for field in dataclasses.fields(Reply)} == {*REPLY.to_json(), "cached"}
+    reply = dataclasses.replace(REPLY, reasoning="hm", refusal="no", attempts=2)
+    assert {field.name for field in dataclasses.fields(Reply)} == {*reply.to_json(), "cached"}
+    assert decode(KEY, encode(KEY, REQUEST, reply)) == reply.as_cached()
     assert {field.name for field in dataclasses.fields(Usage)} == set(Usage().to_json())
 
 
@@ -51,6 +53,14 @@ def test_any_changed_byte_is_noticed(reply: Reply, place: int, flip: int) -> Non
 def test_an_entry_that_is_cut_short_is_noticed(length: int) -> None:
     with pytest.raises(ValueError, match=r"wrong checksum|not a stored reply"):
         decode(KEY, ENTRY[:length])
+
+
+def test_an_exported_reply_with_thoughts_in_its_text_is_imported() -> None:
+    reply = Reply("<think>hm</think>\n\nParis")  # as earlier versions stored it
+    line = to_line(KEY, encode(KEY, REQUEST, reply), stored=NOW)
+    found = decode(KEY, from_line(line)[2])
+    assert found is not None
+    assert (found.text, found.reasoning) == ("Paris", "hm")
 
 
 @given(key=texts, request=requests, reply=replies)

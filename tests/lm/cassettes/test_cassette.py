@@ -120,6 +120,17 @@ def test_samples_are_recorded_separately(path: Path) -> None:
     assert found.text == "sample 1"
 
 
+def test_whole_numbers_of_any_size_are_recorded_with_all_their_digits(path: Path) -> None:
+    requests = [asking("a", lm=LM("vllm/m", top_k=2**64 + n)) for n in (0, 1)]
+    with Cassette(path, mode="rewrite") as cassette:
+        for request in requests:
+            cassette.put(request.key(), request, Reply(str(request.lm.params["top_k"])))
+    replayed = Cassette(path)
+    found = [replayed.get(request.key(), request) for request in requests]
+    assert [reply and reply.text for reply in found] == [str(2**64), str(2**64 + 1)]
+    assert str(2**64 + 1) in path.read_text()
+
+
 def test_two_servers_with_one_model_are_distinguished(path: Path) -> None:
     here, there = (asking("a", lm=LM("vllm/m", base_url=f"http://{x}/v1")) for x in ("a", "b"))
     with Cassette(path, mode="once") as cassette:

@@ -33,6 +33,42 @@ async def test_a_reply_cut_at_max_tokens_finishes_with_length(lm: LM) -> None:
     assert (await provider_of(FakeEngine()).complete(make_request(short, "x"))).finish == "length"
 
 
+async def test_thoughts_are_the_replys_reasoning_and_not_streamed(lm: LM) -> None:
+    shown: list[str] = []
+    request = make_request(lm, "<think>Lyon? no</think>\n\nParis it is")
+    reply = await provider_of(FakeEngine()).stream(request, shown.append)
+    assert (reply.text, reply.reasoning) == ("Paris it is", "Lyon? no")
+    assert shown
+    assert all("Paris it is ".startswith(text) for text in shown)
+
+
+async def test_thoughts_that_the_engine_tells_apart_are_the_replys_reasoning(lm: LM) -> None:
+    engine = FakeEngine()
+    engine.reasoning = "Lyon? no"
+    reply = await provider_of(engine).complete(make_request(lm, "Paris"))
+    assert (reply.text, reply.reasoning) == ("Paris", "Lyon? no")
+
+
+async def test_waiting_for_a_slot_is_not_service(lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    engine = FakeEngine(slots=1)
+    engine.gate.clear()
+    provider = provider_of(engine)
+    replies = [asyncio.ensure_future(provider.complete(make_request(lm, text))) for text in "ab"]
+    await until(lambda: engine.running == 1)
+    clock[0] = 100.0
+    engine.gate.set()
+    assert [reply.seconds for reply in await asyncio.gather(*replies)] == [100.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["temperature", "max_tokens"])
+async def test_a_setting_that_is_none_is_left_to_the_engine(lm: LM, name: str) -> None:
+    engine = FakeEngine()
+    await provider_of(engine).complete(make_request(lm.with_settings(**{name: None}), "x"))
+    assert name not in engine.bodies[0]
+
+
 async def test_decoding_settings_reach_the_engine(lm: LM) -> None:
     engine = FakeEngine()
     request = make_request(lm.with_settings(temperature=0.5, top_p=0.9), "x", sample=3)

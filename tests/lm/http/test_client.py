@@ -226,6 +226,14 @@ async def test_the_error_for_an_invalid_response_is_short() -> None:
     assert len(str(caught.value)) < 300
 
 
+async def test_terminal_escapes_of_an_invalid_response_reach_no_error() -> None:
+    answer = b"\x1b[31mHTTP/1.1 \x1b]0;title\x07 200\r\n\r\n"
+    async with serving(answering(answer)) as server, client(server.url) as http:
+        with pytest.raises(ProtocolError) as caught:
+            await ask(http)
+    assert not {"\x1b", "\x07"} & set(str(caught.value))
+
+
 @pytest.mark.parametrize("answer", [b"SSH-2.0-x\r\n", b""])
 async def test_errors_do_not_carry_the_headers(answer: bytes) -> None:
     headers = {"Authorization": "Bearer sk-secret"}

@@ -1,13 +1,9 @@
-"""Embeddings from OpenAI-compatible servers and through litellm."""
+"""Embeddings from OpenAI-compatible servers."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +17,6 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
 from lmpipe.lm.providers.base import ServedAt
 from lmpipe.lm.providers.embedding import read_embeddings, vector_replies
-from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
 from lmpipe.lm.providers.openai_reply import Server
 from lmpipe.lm.request import Reply, Request, embedding_request
 from lmpipe.lm.runtime import Runtime
@@ -130,47 +125,3 @@ def test_an_answer_that_is_not_a_list_of_vectors_is_an_error(body: str) -> None:
     server = Server("openai/embedder", "http://127.0.0.1:1/v1")
     with pytest.raises(LMUnavailableError, match="not answer with the embeddings of 1 texts"):
         read_embeddings(server, body.encode(), asked("tea"), 0.0)
-
-
-class StubLiteLLM(ModuleType):
-    """A stub of litellm: records its calls, and answers or raises."""
-
-    def __init__(self, response: Any) -> None:
-        super().__init__("litellm")
-        error = type("BadRequestError", (Exception,), {"status_code": 400})
-        self.exceptions = SimpleNamespace(BadRequestError=error)
-        self.response = response
-        self.calls: list[dict[str, Any]] = []
-
-    async def aembedding(self, **arguments: Any) -> Any:
-        self.calls.append(arguments)
-        if isinstance(self.response, Exception):
-            raise self.response
-        return self.response
-
-
-def through_litellm(
-    monkeypatch: pytest.MonkeyPatch, response: Any, request: Request
-) -> tuple[StubLiteLLM, list[Reply]]:
-    stub = StubLiteLLM(response)
-    monkeypatch.setitem(sys.modules, "litellm", stub)
-    return stub, asyncio.run(LiteLLMProvider().embed(request))
-
-
-def test_hosted_models_are_reached_through_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = [{"index": 1, "embedding": [0.0, 1.0]}, {"index": 0, "embedding": [1.0, 0.0]}]
-    response = SimpleNamespace(data=data, usage=SimpleNamespace(prompt_tokens=4))
-    request = asked("tea", "cup", model="voyage/v", api_key=KEY, dimensions=2)
-    stub, replies = through_litellm(monkeypatch, response, request)
-    assert [decode_vector(reply.text) for reply in replies] == [[1.0, 0.0], [0.0, 1.0]]
-    assert sum(reply.usage.prompt_tokens for reply in replies) == 4
-    (sent,) = stub.calls
-    assert (sent["model"], sent["input"], sent["dimensions"]) == ("voyage/v", ["tea", "cup"], 2)
-    assert (sent["api_key"], sent["max_retries"]) == (KEY, 0)
-    assert not {"messages", "temperature", "max_tokens"} & sent.keys()
-
-
-def test_an_answer_of_litellm_without_vectors_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    response = SimpleNamespace(data=json.loads('[{"index": 0}]'), usage=None)
-    with pytest.raises(LMUnavailableError, match="not answer with the embeddings of 1 texts"):
-        through_litellm(monkeypatch, response, asked("tea", model="voyage/v"))

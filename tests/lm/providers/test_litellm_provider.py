@@ -1,261 +1,341 @@
-"""The litellm provider against a stub of litellm."""
+"""The provider for hosted LMs: the real litellm, against local servers."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import subprocess
 import sys
 import traceback
-from types import ModuleType, SimpleNamespace
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from aiohttp import web
+from helpers.embeddings import decode_vector
+from helpers.fake_server import FakeServer, Serving
 
-from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
+from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError, RefusalError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
 from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
 from lmpipe.lm.providers.openai_body import json_schema_format
-from lmpipe.lm.request import Request
+from lmpipe.lm.request import Reply, Request
 from lmpipe.state.usage import Usage
 
-SCHEMA = Constraint("json_schema", json.dumps({"type": "object", "properties": {}}))
+SCHEMA = Constraint("json_schema", '{"properties":{},"type":"object"}')
 GRAMMAR = Constraint("grammar", 'root ::= "yes"\n')
+CLAUDE = "anthropic/claude-3-5-sonnet-20241022"
+
+needs_litellm = pytest.mark.usefixtures("_litellm")
+
+# What litellm itself does is not under test.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-class StubError(Exception):
-    """An error like those that litellm raises."""
-
-    def __init__(
-        self, message: str = "no", status: int | None = None, headers: Any = None, own: Any = None
-    ) -> None:
-        super().__init__(message)
-        self.status_code = status
-        self.litellm_response_headers = headers
-        self.response = SimpleNamespace(headers=own or {})
+@pytest.fixture(scope="module")
+def _litellm() -> None:
+    pytest.importorskip("litellm")
 
 
-ERRORS = {
-    name: type(name, (StubError,), {})
-    for name in (
-        "RateLimitError",
-        "APIConnectionError",
-        "Timeout",
-        "ServiceUnavailableError",
-        "InternalServerError",
-        "BadGatewayError",
-        "APIError",
-        "AuthenticationError",
-        "BadRequestError",
-        "ContextWindowExceededError",
-        "NotFoundError",
-    )
-}
+@pytest.fixture
+def server(_litellm: None) -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        yield server
 
 
-class StubLiteLLM(ModuleType):
-    """A stub of litellm: records its calls, and answers or raises."""
+class Anthropic:
+    """A server with Anthropic's API that refuses what it does not know."""
+
+    known = ("model", "messages", "max_tokens", "temperature", "stream", "top_p", "system")
 
     def __init__(self) -> None:
-        super().__init__("litellm")
-        self.exceptions = SimpleNamespace(**ERRORS)
-        self.calls: list[dict[str, Any]] = []
-        self.error: Exception | None = None
-        self.response: Any = completion()
-        self.schema_models: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.url = ""
 
-    async def acompletion(self, **arguments: Any) -> Any:
-        self.calls.append(arguments)
-        if self.error:
-            raise self.error
-        return self.response
-
-    def supports_response_schema(self, model: str) -> bool:
-        return model in self.schema_models
-
-
-def completion(**changes: Any) -> Any:
-    message = SimpleNamespace(content="hello")
-    usage = SimpleNamespace(
-        prompt_tokens=5,
-        completion_tokens=2,
-        prompt_tokens_details=SimpleNamespace(cached_tokens=3),
-    )
-    values = {
-        "choices": [SimpleNamespace(message=message, finish_reason="length")],
-        "usage": usage,
-        "system_fingerprint": "fp",
-    }
-    return SimpleNamespace(**{**values, **changes})
+    async def messages(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.bodies.append(body)
+        if unknown := sorted(body.keys() - {*self.known}):
+            message = f"{unknown[0]}: Extra inputs are not permitted"
+            error = {"type": "invalid_request_error", "message": message}
+            return web.json_response({"type": "error", "error": error}, status=400)
+        return web.json_response(
+            {
+                "id": "msg_1",
+                "type": "message",
+                "role": "assistant",
+                "model": body["model"],
+                "content": [{"type": "text", "text": "hello"}],
+                "stop_reason": "end_turn",
+                "usage": {"input_tokens": 5, "output_tokens": 2},
+            }
+        )
 
 
 @pytest.fixture
-def litellm(monkeypatch: pytest.MonkeyPatch) -> StubLiteLLM:
-    stub = StubLiteLLM()
-    monkeypatch.setitem(sys.modules, "litellm", stub)
-    return stub
-
-
-@pytest.fixture
-def no_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "litellm", None)
+async def anthropic(_litellm: None) -> AsyncIterator[Anthropic]:
+    served, app = Anthropic(), web.Application()
+    app.router.add_post("/v1/messages", served.messages)
+    serving = Serving(app)
+    served.url = f"http://127.0.0.1:{await serving.start()}"
+    yield served
+    await serving.stop()
 
 
 def request(
-    model: str = "openai/m", *, constraint: Constraint | None = None, **settings: Any
+    url: str,
+    model: str = "hosted_vllm/m",
+    *,
+    constraint: Constraint | None = None,
+    sample: int = 0,
+    **settings: Any,
 ) -> Request:
-    return Request(LM(model, **settings), (Message("user", "hi"),), constraint)
+    lm = LM(model, **{"base_url": url, "api_key": "sk-own", **settings})
+    return Request(lm, (Message("user", "hi"),), constraint, sample)
 
 
-async def arguments(litellm: StubLiteLLM, asked: Request) -> dict[str, Any]:
-    await LiteLLMProvider().complete(asked)
-    return litellm.calls[-1]
+async def complete(asked: Request) -> Reply:
+    return await LiteLLMProvider().complete(asked)
 
 
-async def error_of(litellm: StubLiteLLM, error: Exception, **settings: Any) -> LMError:
-    litellm.error = error
+async def sent_body(server: FakeServer, **settings: Any) -> dict[str, Any]:
+    await complete(request(server.base_url, **settings))
+    return server.bodies[-1]
+
+
+async def error_of(server: FakeServer, **settings: Any) -> LMError:
     with pytest.raises(LMError) as caught:
-        await LiteLLMProvider().complete(request(**settings))
+        await complete(request(server.base_url, **settings))
     return caught.value
 
 
-async def test_messages_and_settings_are_passed(litellm: StubLiteLLM) -> None:
-    passed = await arguments(litellm, request("groq/llama", max_tokens=7, top_p=0.5))
-    assert passed["model"] == "groq/llama"
-    assert passed["messages"] == [{"role": "user", "content": "hi"}]
-    assert (passed["temperature"], passed["max_tokens"], passed["top_p"]) == (0.0, 7, 0.5)
+# --- requests
 
 
-async def test_litellm_must_not_retry_or_drop_parameters(litellm: StubLiteLLM) -> None:
-    passed = await arguments(litellm, request())
-    assert (passed["num_retries"], passed["max_retries"]) == (0, 0)
-    assert passed["drop_params"] is False
+async def test_messages_and_settings_are_passed(server: FakeServer) -> None:
+    body = await sent_body(server, max_tokens=7, top_p=0.5)
+    assert body["model"] == "m"
+    assert body["messages"] == [{"role": "user", "content": "hi"}]
+    assert (body["temperature"], body["max_tokens"], body["top_p"]) == (0.0, 7, 0.5)
 
 
-async def test_a_reply_that_drips_in_times_out(
-    litellm: StubLiteLLM, monkeypatch: pytest.MonkeyPatch
+async def test_litellm_does_not_retry(server: FakeServer) -> None:
+    server.fail(9, "500")
+    assert isinstance(await error_of(server), LMUnavailableError)
+    assert server.stats()["requests"] == 1
+
+
+async def test_litellm_does_not_drop_what_the_lm_has(anthropic: Anthropic) -> None:
+    with pytest.raises(LMRequestError, match=r"logit_bias.*logit_bias=None\) leaves it out"):
+        await complete(request(anthropic.url, CLAUDE, logit_bias={"5": 1}))
+    assert not anthropic.bodies
+
+
+async def test_the_key_is_passed(server: FakeServer) -> None:
+    await sent_body(server, api_key="sk-secret")
+    assert server.headers[-1]["Authorization"] == "Bearer sk-secret"
+
+
+async def test_without_a_key_litellm_reads_the_environment(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def drips(**arguments: Any) -> Any:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(litellm, "acompletion", drips)
-    with pytest.raises(LMUnavailableError, match=r"did not answer within 0\.01 seconds"):
-        await LiteLLMProvider().complete(request(timeout=0.01))
+    monkeypatch.setenv("HOSTED_VLLM_API_KEY", "sk-env")
+    await sent_body(server, api_key=None)
+    assert server.headers[-1]["Authorization"] == "Bearer sk-env"
 
 
-async def test_key_and_address_are_passed(litellm: StubLiteLLM) -> None:
-    passed = await arguments(litellm, request(api_key="sk", base_url="http://x/v1"))
-    assert (passed["api_key"], passed["api_base"]) == ("sk", "http://x/v1")
+async def test_headers_are_passed(server: FakeServer) -> None:
+    await sent_body(server, headers={"X-Team": "a"})
+    assert {name.title(): value for name, value in server.headers[-1].items()}["X-Team"] == "a"
 
 
-async def test_without_a_key_litellm_reads_the_environment(litellm: StubLiteLLM) -> None:
-    assert not {"api_key", "api_base", "seed"} & (await arguments(litellm, request())).keys()
+@pytest.mark.parametrize("name", ["temperature", "max_tokens", "seed", "top_p"])
+async def test_a_parameter_that_is_none_is_not_sent(server: FakeServer, name: str) -> None:
+    assert name not in await sent_body(server, **{"temperature": 0.5, name: None})
 
 
-async def test_sampling_passes_the_requests_seed(litellm: StubLiteLLM) -> None:
-    asked = request(temperature=1.0)
-    assert (await arguments(litellm, asked))["seed"] == asked.seed()
+async def test_sampling_passes_the_requests_seed(server: FakeServer) -> None:
+    asked = request(server.base_url, temperature=1.0, sample=3)
+    await complete(asked)
+    assert server.bodies[-1]["seed"] == asked.seed()
 
 
-async def test_a_schema_is_sent_to_models_that_support_one(litellm: StubLiteLLM) -> None:
-    litellm.schema_models = ["openai/m"]
-    passed = await arguments(litellm, request(constraint=SCHEMA))
-    assert passed["response_format"] == json_schema_format(SCHEMA)
+async def test_a_model_that_takes_no_seed_can_be_sampled(anthropic: Anthropic) -> None:
+    reply = await complete(request(anthropic.url, CLAUDE, temperature=1.0, sample=3))
+    assert (reply.text, reply.finish, reply.usage) == ("hello", "stop", Usage(5, 2))
+    assert "seed" not in anthropic.bodies[-1]
+
+
+async def test_a_schema_is_sent_to_models_that_support_one(server: FakeServer) -> None:
+    body = await sent_body(server, model="openai/gpt-4o-mini", constraint=SCHEMA)
+    assert body["response_format"] == json_schema_format(SCHEMA)
 
 
 @pytest.mark.parametrize("constraint", [SCHEMA, GRAMMAR])
 async def test_no_constraint_is_sent_to_other_models(
-    litellm: StubLiteLLM, constraint: Constraint
+    server: FakeServer, constraint: Constraint
 ) -> None:
-    assert "response_format" not in await arguments(litellm, request(constraint=constraint))
+    body = await sent_body(server, model="openai/unknown", constraint=constraint)
+    assert "response_format" not in body
 
 
-async def test_a_reply_is_read(litellm: StubLiteLLM) -> None:
-    reply = await LiteLLMProvider().complete(request())
-    assert (reply.text, reply.finish) == ("hello", "length")
-    assert (reply.usage, reply.fingerprint) == (Usage(5, 2, 3), "fp")
+# --- replies
 
 
-async def test_a_reply_with_missing_fields_is_read(litellm: StubLiteLLM) -> None:
-    choice = SimpleNamespace(message=SimpleNamespace(content=None), finish_reason="tool_calls")
-    litellm.response = SimpleNamespace(choices=[choice])
-    reply = await LiteLLMProvider().complete(request())
-    assert (reply.text, reply.finish, reply.usage) == ("", "other", Usage())
+async def test_a_reply_is_read(server: FakeServer) -> None:
+    reply = await complete(request(server.base_url))
+    assert reply.text.startswith("reply ")
+    assert (reply.finish, reply.usage, reply.fingerprint) == ("stop", Usage(1, 2, 0), "fake-1")
 
 
-async def test_a_reply_without_choices_is_retryable(litellm: StubLiteLLM) -> None:
-    litellm.response = completion(choices=[])
-    with pytest.raises(LMUnavailableError, match="without choices"):
-        await LiteLLMProvider().complete(request())
+async def test_a_cut_reply_is_marked(server: FakeServer) -> None:
+    assert (await complete(request(server.base_url, max_tokens=1))).finish == "length"
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("message", "finish", "expected"),
     [
-        "RateLimitError",
-        "APIConnectionError",
-        "Timeout",
-        "ServiceUnavailableError",
-        "InternalServerError",
-        "BadGatewayError",
+        ({"content": "x", "reasoning_content": "hm"}, "stop", ("x", "hm", "", "stop")),
+        ({"content": "<think>hm</think>\n\nx"}, "stop", ("x", "hm", "", "stop")),
+        ({"content": None, "refusal": "no"}, "stop", ("", "", "no", "stop")),
+        ({"content": None, "tool_calls": None}, "tool_calls", ("", "", "", "tool_calls")),
     ],
 )
-async def test_these_errors_are_retryable(litellm: StubLiteLLM, name: str) -> None:
-    assert isinstance(await error_of(litellm, ERRORS[name]()), LMUnavailableError)
+async def test_what_is_no_answer_is_told(
+    server: FakeServer, message: dict[str, Any], finish: str, expected: tuple[str, ...]
+) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
+    body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+    server.fail(1, "200", body=body)
+    reply = await complete(request(server.base_url))
+    assert (reply.text, reply.reasoning, reply.refusal, reply.finish) == expected
+    assert reply.usage == Usage()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "APIError",
-        "AuthenticationError",
-        "BadRequestError",
-        "ContextWindowExceededError",
-        "NotFoundError",
-    ],
-)
-async def test_these_errors_are_refusals(litellm: StubLiteLLM, name: str) -> None:
-    error = await error_of(litellm, ERRORS[name](status=400))
+async def test_wrong_token_counts_are_unknown(server: FakeServer) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": -5, "completion_tokens": -5, "total_tokens": -10}
+    body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+    server.fail(1, "200", body={**body, "usage": usage})
+    assert (await complete(request(server.base_url))).usage == Usage()
+
+
+async def test_a_reply_is_streamed_with_its_usage(server: FakeServer) -> None:
+    shown: list[str] = []
+    asked = request(server.base_url)
+    reply = await LiteLLMProvider().stream(asked, shown.append)
+    assert shown[-1] == reply.text
+    assert len(shown) > 1
+    assert reply.usage == Usage(1, 2, 0)
+
+
+@needs_litellm
+async def test_thoughts_are_not_streamed() -> None:
+    shown: list[str] = []
+    with FakeServer(lambda body: "<think>Lyon ? no </think>\n\nParis it is") as server:
+        reply = await LiteLLMProvider().stream(request(server.base_url), shown.append)
+    assert (reply.text, reply.reasoning) == ("Paris it is", "Lyon ? no")
+    assert all("Paris it is".startswith(text) for text in shown)
+
+
+async def embed(server: FakeServer, **settings: Any) -> list[Reply]:
+    lm = LM("hosted_vllm/m", base_url=server.base_url, api_key="sk-own", **settings)
+    texts = (Message("embed", "tea"), Message("embed", "a banana"))
+    return await LiteLLMProvider().embed(Request(lm, texts))
+
+
+async def test_texts_are_embedded_in_their_order(server: FakeServer) -> None:
+    replies = await embed(server, dimensions=3)
+    first, second = (decode_vector(reply.text) for reply in replies)
+    assert first[1] > 0.9 > second[1] > second[2] > first[2]
+    assert sum(reply.usage.prompt_tokens for reply in replies) == 3
+    (sent,) = server.bodies
+    assert (sent["model"], sent["input"], sent["dimensions"]) == ("m", ["tea", "a banana"], 3)
+    assert not {"messages", "temperature", "max_tokens"} & sent.keys()
+
+
+async def test_an_answer_without_vectors_is_an_error(server: FakeServer) -> None:
+    server.fail(1, "200", body={"object": "list", "model": "m", "data": [{"index": 0}]})
+    with pytest.raises(LMUnavailableError, match="not answer with the embeddings of 2 texts"):
+        await embed(server)
+
+
+# --- errors
+
+
+@pytest.mark.parametrize("status", ["408", "429", "500", "502", "503"])
+async def test_these_statuses_are_retryable(server: FakeServer, status: str) -> None:
+    server.fail(1, status)
+    assert isinstance(await error_of(server), LMUnavailableError)
+
+
+@pytest.mark.parametrize("status", ["400", "401", "404", "422"])
+async def test_these_statuses_are_refusals(server: FakeServer, status: str) -> None:
+    server.fail(1, status)
+    error = await error_of(server)
     assert isinstance(error, LMRequestError)
-    assert error.status == 400
+    assert error.status == int(status)
 
 
-@pytest.mark.parametrize("status", [409, 500, 529])
-async def test_a_plain_api_error_is_classified_by_its_status(
-    litellm: StubLiteLLM, status: int
-) -> None:
-    error = await error_of(litellm, ERRORS["APIError"](status=status))
+@needs_litellm
+async def test_a_server_that_is_away_is_retryable() -> None:
+    with FakeServer() as server:
+        address = server.base_url
+    with pytest.raises(LMUnavailableError):
+        await complete(request(address))
+
+
+async def test_a_reply_that_drips_in_times_out(server: FakeServer) -> None:
+    server.fail(1, "drip")
+    error = await error_of(server, timeout=0.5)
     assert isinstance(error, LMUnavailableError)
+    assert "did not answer within 0.5 seconds" in str(error)
 
 
-async def test_other_errors_than_litellms_pass_through(litellm: StubLiteLLM) -> None:
-    litellm.error = ZeroDivisionError("a bug")
-    with pytest.raises(ZeroDivisionError):
-        await LiteLLMProvider().complete(request())
+async def test_retry_after_is_kept(server: FakeServer) -> None:
+    server.fail(1, "429", retry_after=7)
+    assert (await error_of(server)).retry_after == 7.0
 
 
-@pytest.mark.parametrize("place", ["headers", "own"])
-async def test_retry_after_is_kept(litellm: StubLiteLLM, place: str) -> None:
-    error = ERRORS["RateLimitError"]("slow down", 429, **{place: {"retry-after": "7"}})
-    assert (await error_of(litellm, error)).retry_after == 7.0
+async def test_the_message_contains_the_model_and_the_error(server: FakeServer) -> None:
+    server.fail(1, "404")
+    error = await error_of(server)
+    assert str(error).startswith("hosted_vllm/m through litellm: ")
+    assert "told to answer 404" in str(error)
 
 
-async def test_the_message_contains_the_model_and_the_error(litellm: StubLiteLLM) -> None:
-    error = await error_of(litellm, ERRORS["NotFoundError"]("no such model"))
-    assert str(error).startswith("openai/m through litellm: no such model. Check")
+async def test_a_refused_parameter_is_named_with_the_setting_that_leaves_it_out(
+    server: FakeServer,
+) -> None:
+    server.fail(1, "400", body={"error": {"message": "unsupported value: temperature"}})
+    assert "temperature=None) leaves it out" in str(await error_of(server))
 
 
-async def test_the_key_is_in_no_error(litellm: StubLiteLLM) -> None:
-    said = ERRORS["AuthenticationError"]("sk-secret is wrong")
-    error = await error_of(litellm, said, api_key="sk-secret")
+async def test_a_prompt_that_a_content_filter_refuses_is_a_refusal(server: FakeServer) -> None:
+    message = "Invalid prompt: flagged as potentially violating our usage policy."
+    error = {"code": "invalid_prompt", "message": message}
+    server.fail(1, "400", body={"error": error})
+    with pytest.raises(RefusalError, match="declined to answer"):
+        await complete(request(server.base_url, "openai/gpt-4o-mini"))
+
+
+async def test_the_key_is_in_no_error(server: FakeServer) -> None:
+    server.fail(1, "401", body={"error": {"message": "sk-secret is wrong"}})
+    error = await error_of(server, api_key="sk-secret")
     assert "sk-secret" not in "".join(traceback.format_exception(error))
 
 
-@pytest.mark.usefixtures("no_litellm")
-async def test_a_missing_litellm_says_how_to_install_it() -> None:
+async def test_terminal_escapes_of_a_provider_reach_no_error(server: FakeServer) -> None:
+    server.fail(1, "400", body={"error": {"message": "\x1b[31mred\x1b[0m"}})
+    assert "\x1b" not in str(await error_of(server))
+
+
+# --- without litellm
+
+
+async def test_a_missing_litellm_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "litellm", None)
     with pytest.raises(ConfigError, match=r"pip install 'lmpipe\[litellm\]'"):
-        await LiteLLMProvider().complete(request())
+        await complete(request("http://127.0.0.1:1/v1"))
 
 
 def test_importing_the_provider_does_not_import_litellm() -> None:

@@ -20,6 +20,7 @@ from helpers.fake_server import FakeServer
 from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.providers import open_provider, source_of
 from lmpipe.lm.providers.openai_body import json_schema_format
 from lmpipe.lm.providers.openai_compatible import (
     OpenAICompatibleProvider,
@@ -124,6 +125,58 @@ async def test_max_completion_tokens_replaces_max_tokens(
     body = await sent_body(provider, server, model="openai/o", max_completion_tokens=9)
     assert body["max_completion_tokens"] == 9
     assert "max_tokens" not in body
+
+
+@pytest.mark.parametrize("name", ["temperature", "max_tokens"])
+async def test_a_setting_that_is_none_is_not_sent(
+    provider: Providers, server: FakeServer, name: str
+) -> None:
+    settings: dict[str, Any] = {name: None}
+    assert name not in await sent_body(provider, server, model="openai/m", **settings)
+
+
+@pytest.mark.parametrize("name", ["seed", "top_p", "stream_options", "max_completion_tokens"])
+async def test_a_parameter_that_is_none_is_not_sent(
+    provider: Providers, server: FakeServer, name: str
+) -> None:
+    settings: dict[str, Any] = {name: None}
+    assert name not in await sent_body(provider, server, temperature=0.7, **settings)
+
+
+async def test_without_a_temperature_no_seed_is_sent_unless_the_lm_has_one(
+    provider: Providers, server: FakeServer
+) -> None:
+    assert "seed" not in await sent_body(provider, server, temperature=None)
+    assert "seed" in await sent_body(provider, server, temperature=None, seed=5)
+
+
+async def test_samples_are_not_seeded_if_the_seed_is_none(server: FakeServer) -> None:
+    server.draws_samples = False
+    asked = request(server, temperature=0.7, seed=None)
+    provider = OpenAICompatibleProvider(asked.lm)
+    await provider.samples(asked, 3)
+    await provider.aclose()
+    assert not any("seed" in body for body in server.bodies)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sent"),
+    [
+        ({}, {"include_usage": True}),
+        ({"stream_options": None}, None),
+        ({"stream_options": {"include_usage": False}}, {"include_usage": False}),
+    ],
+)
+async def test_stream_options_are_sent_with_streams_as_the_lm_says(
+    server: FakeServer, settings: dict[str, Any], sent: Any
+) -> None:
+    asked = request(server, **settings)
+    provider = OpenAICompatibleProvider(asked.lm)
+    await provider.stream(asked, lambda _: None)
+    await provider.complete(asked)
+    await provider.aclose()
+    assert server.bodies[0].get("stream_options") == sent
+    assert "stream_options" not in server.bodies[1]
 
 
 async def test_greedy_decoding_sends_no_seed(provider: Providers, server: FakeServer) -> None:
@@ -233,8 +286,47 @@ async def test_vllm_needs_an_address(provider: Providers) -> None:
 
 async def test_openai_needs_a_key(provider: Providers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(ConfigError, match="set OPENAI_API_KEY"):
         await provider.complete(Request(LM("openai/m"), (Message("user", "hi"),)))
+
+
+@pytest.fixture
+def openai(monkeypatch: pytest.MonkeyPatch, server: FakeServer) -> FakeServer:
+    """A server in the place of OpenAI's, where litellm cannot be imported."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url + "/")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
+    monkeypatch.setitem(sys.modules, "litellm", None)
+    return server
+
+
+async def ask_openai(lm: LM) -> Reply:
+    opened = open_provider(lm)
+    try:
+        return await opened.complete(Request(lm, (Message("user", "hi"),)))
+    finally:
+        await opened.aclose()
+
+
+async def test_a_model_of_openai_is_asked_without_litellm(openai: FakeServer) -> None:
+    reply = await ask_openai(LM("openai/gpt-4o-mini"))
+    assert reply.text.startswith("reply ")
+    assert openai.bodies[0]["model"] == "gpt-4o-mini"
+    assert openai.headers[0]["Authorization"] == "Bearer sk-env"
+
+
+async def test_a_key_of_the_lm_goes_before_the_one_in_the_environment(openai: FakeServer) -> None:
+    await ask_openai(LM("openai/gpt-4o-mini", api_key="sk-own"))
+    assert openai.headers[0]["Authorization"] == "Bearer sk-own"
+
+
+def test_replies_of_another_server_in_openais_place_have_other_cache_keys(
+    openai: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = LM("openai/gpt-4o-mini")
+    local, elsewhere = source_of(lm), source_of(LM("openai/m", base_url="http://x/v1"))
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    assert local != source_of(lm) == elsewhere == ""
 
 
 @pytest.mark.parametrize(
@@ -287,8 +379,8 @@ async def test_a_reply_that_was_cut_is_marked(provider: Providers, server: FakeS
 @pytest.mark.parametrize(
     ("choice", "text", "finish"),
     [
-        ({"message": {"content": None}, "finish_reason": "content_filter"}, "", "other"),
-        ({"message": {}, "finish_reason": "tool_calls"}, "", "other"),
+        ({"message": {"content": None}, "finish_reason": "abort"}, "", "other"),
+        ({"message": {}, "finish_reason": "stop"}, "", "stop"),
         ({"message": {"content": "x"}}, "x", "other"),
         (
             {"message": {"content": [{"type": "text", "text": "a"}, {"text": "b"}]}},
@@ -315,7 +407,6 @@ async def test_replies_with_missing_fields_are_read(
     [
         {"choices": [{}]},
         {"choices": [{"message": "text"}]},
-        {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": "many"}},
         {"choices": None},
         {"error": {"message": "upstream is away"}},
         [],

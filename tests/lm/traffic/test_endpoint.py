@@ -260,6 +260,19 @@ async def test_an_unavailable_server_is_retried() -> None:
 
 
 @scenario
+async def test_a_reply_tells_how_often_its_request_was_sent() -> None:
+    world = World(retry=RetryPolicy(attempts=4))
+    world.server.errors = [
+        LMUnavailableError("it closed the connection", sent=True),
+        LMUnavailableError("no connection"),
+        LMUnavailableError("no answer in time", sent=True),
+    ]
+    reply = await world.ask()
+    assert (reply.attempts, len(world.server.asked)) == (3, 4)
+    assert (await world.ask()).attempts == 1
+
+
+@scenario
 async def test_a_server_that_stays_away_is_an_error() -> None:
     world = World()
     world.server.dead = True

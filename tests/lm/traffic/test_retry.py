@@ -180,6 +180,8 @@ NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
         ("inf", None),
         ("nan", None),
         ("soon", None),
+        ("Sun, 01 Nov 99999 12:00:30 GMT", None),
+        ("Sun, 01 Nov 2026 12:00:30 +99999999999999", None),
         ("", None),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lmpipe.errors import BudgetExhaustedError, RecipeError
@@ -65,6 +67,29 @@ async def test_an_unknown_price_is_allowed_if_the_budget_does_not_limit_dollars(
     assert (ledger.total.calls, ledger.total.usd) == (2, None)
 
 
+async def test_a_refusal_says_what_is_spent_withheld_and_needed() -> None:
+    ledger = Ledger(Budget(calls=90))
+    ledger.withhold(Spend(20, 0, None), "the final test")
+    await ledger.admit(Spend(69, 0, None))
+    ledger.settle(Spend(69, 0, None), [call(None)] * 69)
+    with pytest.raises(
+        BudgetExhaustedError,
+        match=r"69 calls of 90 calls are spent, 20 calls are withheld for the final test, and the "
+        r"next step may need 2 calls",
+    ):
+        await ledger.admit(Spend(2, 0, None))
+
+
+async def test_a_refusal_for_lack_of_money_is_in_dollars() -> None:
+    ledger = Ledger(Budget(usd=1.0))
+    with pytest.raises(BudgetExhaustedError, match=r"\$0 of \$1 are spent.* may need \$1\.25"):
+        await ledger.admit(Spend(1, 2, 1.25))
+
+
+def test_the_whole_room_of_a_budget_is_counted_despite_rounding() -> None:
+    assert Ledger(Budget(usd=0.6)).room(Spend(1, 1, 0.1)) == 6
+
+
 @pytest.mark.parametrize(
     "text", ["calls=0", "calls=-5", "usd=nan", "usd=inf", "tokens=1.5", "eur=3"]
 )
@@ -76,3 +101,14 @@ def test_a_text_that_is_not_a_budget_is_refused(text: str) -> None:
 def test_a_budget_is_parsed_from_its_own_text() -> None:
     budget = Budget(calls=2000, usd=1.5, seconds=60)
     assert Budget.parse(str(budget)) == budget
+
+
+async def test_what_was_sent_again_counts_in_every_limit() -> None:
+    resent = replace(call(0.2), reply=Reply("", usage=Usage(10**6), attempts=3))
+    for budget in (Budget(calls=3), Budget(tokens=3 * 10**6), Budget(usd=0.6)):
+        ledger, worst = Ledger(budget), Spend(1, 10**6, 0.2)
+        await ledger.admit(worst)
+        ledger.settle(worst, [resent])
+        with pytest.raises(BudgetExhaustedError):
+            await ledger.admit(worst)
+    assert (ledger.total.calls, ledger.total.resent) == (1, 2)

@@ -15,6 +15,7 @@ from helpers.world import TwoSteps, recipe, student
 from rich.console import Console
 
 import lmpipe
+from lmpipe.compiling.notices import CompileWarning
 from lmpipe.compiling.run_folder import read_manifest
 from lmpipe.errors import LMRequestError
 from lmpipe.lm.concurrency import loop
@@ -81,7 +82,8 @@ def compiled(tmp_path: Path, name: str, proposer: lmpipe.LM) -> lmpipe.Run:
         optimizer=PROPOSING[name],
         metric=half_right,
     )
-    return lmpipe.compile(made, runs=tmp_path)
+    with pytest.warns(CompileWarning, match="below 1"):
+        return lmpipe.compile(made, runs=tmp_path)
 
 
 def test_refused_and_unreadable_proposals_are_counted_with_the_first_error() -> None:

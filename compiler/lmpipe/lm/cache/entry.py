@@ -14,6 +14,7 @@ import orjson
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.lm.request import Reply, Request
 
 _FORMAT = b"lmpipe-reply-2 "
@@ -31,7 +32,7 @@ def encode(key: str, request: Request, reply: Reply) -> bytes:
     """
     asked = request.messages[-1].content[:_MAX_ASKED] if request.messages else ""
     about = {"model": request.lm.model, "asked": asked, "sample": request.sample}
-    return _encode(key, reply, about)
+    return _encode(key, reply.to_json(), about)
 
 
 def decode(key: str, data: bytes) -> Reply | None:
@@ -39,31 +40,32 @@ def decode(key: str, data: bytes) -> Reply | None:
     if data.startswith(_FIRST_FORMAT):
         return None
     reply, _, _ = _checked_body(key, data).partition(b"\n")
-    return Reply.from_json(orjson.loads(reply), cached=True)
+    return Reply.from_json(load_json(reply), cached=True)
 
 
 def to_line(key: str, data: bytes, *, stored: str) -> bytes:
     """Write an entry, and when it was stored, as one line of JSON."""
     reply, _, about = _checked_body(key, data).partition(b"\n")
-    value = {"key": key, **orjson.loads(about), "reply": orjson.loads(reply), "stored": stored}
+    value = {"key": key, **load_json(about), "reply": load_json(reply), "stored": stored}
     value["checksum"] = _checksum(data)
     return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def from_line(line: bytes) -> tuple[str, str, bytes]:
     """Read what `to_line` wrote; return the key, the LM's name and the entry."""
-    match value := orjson.loads(line):
+    match value := load_json(line):
         case {"key": str(key), "model": str(model), "reply": reply, "checksum": checksum}:
             about = {name: value.get(name) for name in ("model", "asked", "sample")}
-            data = _encode(key, Reply.from_json(reply), about)
+            Reply.from_json(reply)
+            data = _encode(key, reply, about)  # as it was: an earlier version may have written it
             if _checksum(data) == checksum:
                 return key, model, data
             raise ValueError("wrong checksum")
     raise ValueError("not an exported reply")
 
 
-def _encode(key: str, reply: Reply, about: dict[str, Any]) -> bytes:
-    body = b"%b\n%b" % (canonical_json(reply.to_json()), canonical_json(about))
+def _encode(key: str, reply: dict[str, Any], about: dict[str, Any]) -> bytes:
+    body = b"%b\n%b" % (canonical_json(reply), canonical_json(about))
     return _head(key, body) + body
 
 

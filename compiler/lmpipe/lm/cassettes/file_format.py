@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import orjson
-
 from lmpipe.errors import CassetteError
 from lmpipe.foundation.canonical_json import canonical_json, digest
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.lm.cassettes.records import Record, read_record
 from lmpipe.lm.message import Constraint, Message, Role
 from lmpipe.lm.providers import weights_of
-from lmpipe.lm.request import Finish, Reply, Request
+from lmpipe.lm.reasoning import split_reasoning
+from lmpipe.lm.request import Finish, Reply, Request, read_extras
 from lmpipe.state.usage import Usage
 
 FORMAT = 1
@@ -172,7 +172,7 @@ def _dump_reply(reply: Reply) -> dict[str, Any]:
         line["finish"] = reply.finish
     if reply.fingerprint:
         line["fingerprint"] = reply.fingerprint
-    return line
+    return line | reply.extras()
 
 
 def read_cassette(
@@ -207,7 +207,7 @@ class _Reader:
 
     def read(self, number: int, line: bytes) -> None:
         try:
-            value = orjson.loads(line)
+            value = load_json(line)
             if not isinstance(value, dict):
                 raise ValueError("expected an object")
             if not self._begun:
@@ -292,6 +292,17 @@ def _read_reply(value: dict[str, Any]) -> Reply:
     counts = usage.to_json().values()
     if not isinstance(text, str) or finish not in get_args(Finish):
         raise ValueError("its reply is not valid")
-    if not all(type(count) is int for count in counts):
+    if not all(type(count) is int and count >= 0 for count in counts):
         raise ValueError("the usage of its reply must be numbers of tokens")
-    return Reply(text, finish, usage, fingerprint=str(value.get("fingerprint", "")))
+    reasoning, refusal, attempts = read_extras(value)
+    if not reasoning:  # earlier versions recorded the thoughts with the text
+        reasoning, text = split_reasoning(text)
+    return Reply(
+        text,
+        finish,
+        usage,
+        fingerprint=str(value.get("fingerprint", "")),
+        reasoning=reasoning,
+        refusal=refusal,
+        attempts=attempts,
+    )

@@ -26,11 +26,16 @@ class EngineStopped(Exception):  # noqa: N818 - a signal, not an error
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A reply of the engine, with the engine's finish reason."""
+    """A reply of the engine, with the engine's finish reason.
+
+    `seconds` is the time in a slot, and `reasoning` the thoughts that the engine tells apart.
+    """
 
     text: str
     finish: str
     usage: Usage
+    reasoning: str = ""
+    seconds: float = 0.0
 
 
 class Engine(Protocol):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from lmpipe.errors import ConfigError, LMRequestError, LMUnavailableError
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.lm.embedded.default_weights import (
     DEFAULT_WEIGHTS_SHA256,
     default_weights,
@@ -22,9 +20,9 @@ from lmpipe.lm.embedded.slots import SlotScheduler
 from lmpipe.lm.embedded.xllamacpp_engine import XllamacppEngine
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
-from lmpipe.lm.request import Finish, Reply, Request
-
-_FINISHES: Mapping[str, Finish] = {"stop": "stop", "length": "length"}
+from lmpipe.lm.providers.openai_message import make_reply
+from lmpipe.lm.reasoning import StreamedText
+from lmpipe.lm.request import Reply, Request
 
 # llama.cpp cuts unlikely tokens off by default; a reply must depend only on the LM's settings.
 _SAMPLING = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0}
@@ -56,11 +54,11 @@ class LocalProvider:
 
     async def stream(self, request: Request, on_text: OnText) -> Reply:
         """Like `complete`; `on_text` gets the text so far whenever it has grown."""
-        loop, pieces = asyncio.get_running_loop(), list[str]()
+        loop, text = asyncio.get_running_loop(), StreamedText()
 
         def append(piece: str) -> None:
-            pieces.append(piece)
-            on_text("".join(pieces))
+            if shown := text.add(piece):
+                on_text(shown)
 
         def on_piece(piece: str) -> None:
             loop.call_soon_threadsafe(append, piece)
@@ -80,7 +78,6 @@ class LocalProvider:
         lm = request.lm
         body = request_body(request)
         slots, sha256 = await self._open_slots(lm)
-        start = time.perf_counter()
         try:
             completion = await slots.run(body, request.messages, on_piece, seconds=lm.timeout)
         except EngineError as error:
@@ -94,12 +91,13 @@ class LocalProvider:
             raise LMUnavailableError(
                 f"{lm.model}: the engine was closed before it replied; try again"
             ) from error
-        return Reply(
-            text=completion.text,
-            finish=_FINISHES.get(completion.finish, "other"),
-            usage=completion.usage,
-            seconds=time.perf_counter() - start,
+        return make_reply(
+            completion.text,
+            completion.finish,
+            completion.usage,
+            seconds=completion.seconds,
             fingerprint=f"{slots.engine.version} {sha256[:12]}",
+            reasoning=completion.reasoning,
         )
 
     async def _open_slots(self, lm: LM) -> tuple[SlotScheduler, str]:
@@ -148,11 +146,12 @@ def request_body(request: Request) -> dict[str, Any]:
         # Derived from the LM's own seed, if any, and the sample: each sample needs its own.
         "seed": request.seed(),
     }
+    body = {name: value for name, value in body.items() if value is not None}
     constraint = request.constraint
     if constraint is not None and constraint.kind == "grammar":
         body["grammar"] = constraint.value
     elif constraint is not None:
-        schema = {"name": "reply", "schema": orjson.loads(constraint.value)}
+        schema = {"name": "reply", "schema": load_json(constraint.value)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return body
 

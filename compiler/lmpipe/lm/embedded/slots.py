@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -141,7 +142,7 @@ class SlotScheduler:
             self._seen.popitem(last=False)
 
     async def _answer(self, call: _Call, slot: int, *, restore: bool, compute: bool) -> None:
-        engine, stop = self.engine, call.stop
+        engine, stop, start = self.engine, call.stop, time.perf_counter()
         body = {**call.body, "id_slot": slot, "cache_prompt": True}
         try:
             if restore:
@@ -152,7 +153,7 @@ class SlotScheduler:
                 cached = first.usage.cached_prompt_tokens
                 reply = replace(reply, usage=replace(reply.usage, cached_prompt_tokens=cached))
             if not call.reply.done():
-                call.reply.set_result(reply)
+                call.reply.set_result(replace(reply, seconds=time.perf_counter() - start))
         except Exception as error:  # noqa: BLE001 - passed on to the caller
             self._contents[slot] = ()
             if not call.reply.done():

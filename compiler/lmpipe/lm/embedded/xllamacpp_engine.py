@@ -164,6 +164,7 @@ class _Server:
 
 def _join_chunks(chunks: list[Mapping[str, Any]]) -> Completion:
     text: list[str] = []
+    reasoning: list[str] = []
     finish = ""
     usage: Mapping[str, Any] = {}
     for chunk in chunks:
@@ -171,13 +172,14 @@ def _join_chunks(chunks: list[Mapping[str, Any]]) -> Completion:
             raise EngineError(chunk["error"])
         usage = chunk.get("usage") or usage
         text.append(_text_of(chunk))
+        reasoning.append(_text_of(chunk, "reasoning_content"))
         for choice in chunk.get("choices", ()):
             finish = choice.get("finish_reason") or finish
-    return Completion("".join(text), finish, Usage.from_openai(usage))
+    return Completion("".join(text), finish, Usage.from_openai(usage), "".join(reasoning))
 
 
-def _text_of(chunk: Mapping[str, Any]) -> str:
-    return "".join(choice["delta"].get("content") or "" for choice in chunk.get("choices", ()))
+def _text_of(chunk: Mapping[str, Any], name: str = "content") -> str:
+    return "".join(choice["delta"].get(name) or "" for choice in chunk.get("choices", ()))
 
 
 def _import_xllamacpp() -> Any:

@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDict
 from yarl import URL
 
+from lmpipe.foundation.printable import printable
 from lmpipe.lm.http.address import Address
 from lmpipe.lm.http.errors import (
     CertificateError,
@@ -184,7 +185,8 @@ class Session:
             case aiohttp.InvalidURL():
                 return ConnectError(f"{self._address.host} is not a host name or an IP address")
             case aiohttp.ClientResponseError():
-                return ProtocolError(f"it sent an invalid HTTP response: {error.message[:_SHOWN]}")
+                said = printable(error.message[:_SHOWN])
+                return ProtocolError(f"it sent an invalid HTTP response: {said}")
             case aiohttp.ClientPayloadError() if isinstance(cause, ContentEncodingError):
                 return ProtocolError("it sent a compressed body that cannot be decompressed")
             case aiohttp.ClientPayloadError():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from lmpipe.errors import ConfigError
-from lmpipe.lm.lm import LM
+from lmpipe.lm.lm import LM, without_password
 from lmpipe.lm.providers.base import Provider
 from lmpipe.lm.scripted import ScriptedLM
 
-__all__ = ["Provider", "open_provider", "weights_of"]
+__all__ = ["Provider", "open_provider", "source_of", "weights_of"]
 
 
 def open_provider(lm: LM, address: str | None = None) -> Provider:
@@ -22,7 +24,7 @@ def open_provider(lm: LM, address: str | None = None) -> Provider:
         from lmpipe.lm.embedded.provider import LocalProvider
 
         return LocalProvider()
-    if lm.provider == "vllm" or (lm.provider == "openai" and lm.base_url):
+    if lm.provider == "vllm" or (lm.provider == "openai" and (lm.name or lm.base_url)):
         from lmpipe.lm.providers.openai_compatible import OpenAICompatibleProvider
 
         return OpenAICompatibleProvider(lm, address)
@@ -43,3 +45,13 @@ def weights_of(lm: LM) -> str:
     from lmpipe.lm.embedded.provider import weights_id
 
     return weights_id(lm)
+
+
+def source_of(lm: LM) -> str:
+    """What else identifies the model in cache keys: its weights, or where the environment puts it.
+
+    An LM of OpenAI without a `base_url` is on the server that `OPENAI_BASE_URL` names, if any.
+    """
+    if lm.provider == "openai" and lm.base_url is None:
+        return without_password(os.environ.get("OPENAI_BASE_URL")) or ""
+    return weights_of(lm)

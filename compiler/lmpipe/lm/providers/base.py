@@ -23,9 +23,10 @@ class Provider(Protocol):
         Raises:
             LMUnavailableError: If a retry may help: no connection, 429, 5xx, half a body, no
                 whole reply within the LM's timeout. Its `status` is None if the server did not
-                answer at all.
+                answer at all; its `sent` tells whether the server may have worked on it.
             LMRequestError: If a retry cannot help: any other 4xx, an unknown model, a prompt that
                 is too long.
+            RefusalError: If a content filter refuses the prompt.
         """
         ...
 

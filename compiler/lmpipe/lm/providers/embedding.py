@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
-import orjson
-
 from lmpipe.errors import LMUnavailableError
 from lmpipe.foundation.vectors import encode_vector
 from lmpipe.lm.providers.openai_reply import Server
+from lmpipe.lm.providers.server_json import read_json
 from lmpipe.lm.request import Reply, Request
 from lmpipe.state.usage import Usage
 
@@ -25,16 +24,17 @@ def read_embeddings(server: Server, body: bytes, request: Request, seconds: floa
     Raises an LMUnavailableError if it is not a list with one vector per text.
     """
     try:
-        value = orjson.loads(body)
+        value = read_json(body)
         entries = sorted(value["data"], key=lambda entry: entry["index"])
         vectors = [entry["embedding"] for entry in entries]
-        tokens = int((value.get("usage") or {}).get("prompt_tokens") or 0)
+        tokens = Usage.from_openai(value.get("usage")).prompt_tokens
         return vector_replies(request, vectors, tokens=tokens, seconds=seconds)
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise LMUnavailableError(
             f"{server} did not answer with the embeddings of {len(request.messages)} texts: "
             f"{server.excerpt(body)!r}. Check that it serves an embedding model and that base_url "
-            "is its address, up to /v1"
+            "is its address, up to /v1",
+            sent=True,
         ) from error
 
 

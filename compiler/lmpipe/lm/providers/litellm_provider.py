@@ -10,14 +10,34 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-from lmpipe.errors import ConfigError, LMError, LMRequestError, LMUnavailableError
+from lmpipe.errors import (
+    ConfigError,
+    LMError,
+    LMRequestError,
+    LMUnavailableError,
+    RefusalError,
+)
+from lmpipe.foundation.printable import printable
+from lmpipe.foundation.unicode_text import valid_unicode
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.embedding import texts_of, vector_replies
-from lmpipe.lm.providers.openai_body import json_schema_format
-from lmpipe.lm.request import Finish, Reply, Request
+from lmpipe.lm.providers.openai_body import json_schema_format, sent_decoding, stream_fields
+from lmpipe.lm.providers.openai_message import (
+    ContentError,
+    content_of,
+    make_reply,
+    reasoning_of,
+    refusal_of,
+)
+from lmpipe.lm.providers.openai_reply import content_error, leave_out_advice, refused
+from lmpipe.lm.reasoning import StreamedText
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.traffic.retry import parse_retry_after
-from lmpipe.state.usage import Usage
+from lmpipe.state.usage import Usage, token_count
+
+# What lmpipe adds to requests: samples are seeded, and streams report their usage.
+_ADDED = frozenset({"seed", "stream_options"})
 
 _UNAVAILABLE = (
     "RateLimitError",
@@ -27,6 +47,7 @@ _UNAVAILABLE = (
     "InternalServerError",
     "BadGatewayError",
 )
+_UNANSWERED = ("Timeout", "BadGatewayError")  # the provider may have worked on the request
 
 
 class LiteLLMProvider:
@@ -40,6 +61,7 @@ class LiteLLMProvider:
     def __init__(self) -> None:
         self._litellm: Any = None
         self._takes_schema: dict[str, bool] = {}
+        self._supported: dict[str, frozenset[str]] = {}
 
     async def complete(self, request: Request) -> Reply:
         """Send one request; see `Provider.complete`. Without litellm it raises a ConfigError."""
@@ -62,7 +84,7 @@ class LiteLLMProvider:
         if on_text is None:
             response = await self._await_answer(lm, litellm.acompletion(**arguments))
         else:
-            arguments |= {"stream": True, "stream_options": {"include_usage": True}}
+            arguments |= self._only_supported(lm, stream_fields(lm))
             response = await self._await_answer(lm, _stream(litellm, arguments, on_text))
         return _read_reply(lm, response, time.perf_counter() - start)
 
@@ -81,8 +103,11 @@ class LiteLLMProvider:
         except TimeoutError as error:
             raise LMUnavailableError(
                 f"{lm.model} through litellm did not answer within "
-                f"{lm.timeout:g} seconds. If this lasts, check the provider's status"
+                f"{lm.timeout:g} seconds. If this lasts, check the provider's status",
+                sent=True,
             ) from error
+        except ContentError as error:
+            raise content_error(f"{lm.model} through litellm", error) from error
         except Exception as error:
             mapped = _map_error(self._litellm, lm, error)
             if mapped is None:
@@ -97,16 +122,21 @@ class LiteLLMProvider:
         arguments: dict[str, Any] = {
             **_common(lm),
             "messages": [message.to_json() for message in request.messages],
-            "temperature": lm.temperature,
+            **self._only_supported(lm, sent_decoding(request)),
         }
-        if "max_completion_tokens" not in lm.params:
-            arguments["max_tokens"] = lm.max_tokens
-        if lm.temperature > 0:
-            arguments["seed"] = request.seed()
+        arguments.pop("stream_options", None)  # only for streams
         constraint = request.constraint
         if constraint and constraint.kind == "json_schema" and self._takes_json_schema(lm.model):
             arguments["response_format"] = json_schema_format(constraint)
         return arguments
+
+    def _only_supported(self, lm: LM, sent: dict[str, Any]) -> dict[str, Any]:
+        """Leave out what lmpipe itself adds, if litellm does not list it for the model."""
+        if lm.model not in self._supported:
+            listed = self._litellm.get_supported_openai_params(model=lm.model)
+            self._supported[lm.model] = frozenset(_ADDED if listed is None else listed)
+        left_out = _ADDED - self._supported[lm.model] - lm.params.keys()
+        return {name: value for name, value in sent.items() if name not in left_out}
 
     def _takes_json_schema(self, model: str) -> bool:
         if model not in self._takes_schema:
@@ -117,7 +147,7 @@ class LiteLLMProvider:
 def _common(lm: LM) -> dict[str, Any]:
     """The arguments of every litellm call."""
     arguments: dict[str, Any] = {
-        **lm.params,
+        **lm.sent_params,
         "model": lm.model,
         "timeout": lm.timeout,
         "drop_params": False,  # a dropped parameter would still be in the cache key
@@ -149,16 +179,20 @@ def _import_litellm() -> Any:
 
 async def _stream(litellm: Any, arguments: dict[str, Any], on_text: OnText) -> Any:
     """Assemble the whole response from a stream of chunks."""
-    text, finish, usage, fingerprint = "", None, None, None
+    finish, usage, fingerprint = None, None, None
+    text, shown, reasoning, refusal = StreamedText(), "", "", ""
     async for chunk in await litellm.acompletion(**arguments):
         usage = getattr(chunk, "usage", None) or usage
         fingerprint = getattr(chunk, "system_fingerprint", None) or fingerprint
         for choice in chunk.choices or ():
             finish = getattr(choice, "finish_reason", None) or finish
-            if piece := getattr(choice.delta, "content", None):
-                text += piece
-                on_text(text)
-    message = SimpleNamespace(content=text)
+            piece = _fields(choice.delta)
+            reasoning += reasoning_of(piece)
+            refusal += refusal_of(piece)
+            if (content := content_of(piece)) and (now := text.add(content)) != shown:
+                shown = now
+                on_text(valid_unicode(shown))
+    message = {"content": text.text, "reasoning_content": reasoning, "refusal": refusal}
     choice = SimpleNamespace(message=message, finish_reason=finish)
     return SimpleNamespace(choices=[choice], usage=usage, system_fingerprint=fingerprint)
 
@@ -166,27 +200,45 @@ async def _stream(litellm: Any, arguments: dict[str, Any], on_text: OnText) -> A
 def _read_reply(lm: LM, response: Any, seconds: float) -> Reply:
     if not getattr(response, "choices", None):
         raise LMUnavailableError(
-            f"{lm.model} answered without choices. If this lasts, check the provider's status"
+            f"{lm.model} answered without choices. If this lasts, check the provider's status",
+            sent=True,
         )
     choice = response.choices[0]
-    finishes: dict[Any, Finish] = {"stop": "stop", "length": "length"}
+    message = _fields(choice.message)
+    try:
+        return make_reply(
+            content_of(message),
+            choice.finish_reason,
+            _usage(response),
+            seconds=seconds,
+            fingerprint=str(getattr(response, "system_fingerprint", None) or ""),
+            reasoning=reasoning_of(message),
+            refusal=refusal_of(message),
+        )
+    except ContentError as error:
+        raise content_error(f"{lm.model} through litellm", error) from error
+
+
+def _fields(message: Any) -> dict[str, Any]:
+    """The parts of a message or a piece of one, which may be missing or an object's attributes."""
+    if isinstance(message, dict):
+        return message
+    names = ("content", "reasoning_content", "reasoning", "refusal")
+    return {name: getattr(message, name, None) for name in names}
+
+
+def _usage(response: Any) -> Usage:
     usage = getattr(response, "usage", None)
     details = getattr(usage, "prompt_tokens_details", None)
-    return Reply(
-        text=choice.message.content or "",
-        finish=finishes.get(choice.finish_reason, "other"),
-        usage=Usage(
-            int(getattr(usage, "prompt_tokens", None) or 0),
-            int(getattr(usage, "completion_tokens", None) or 0),
-            int(getattr(details, "cached_tokens", None) or 0),
-        ),
-        seconds=seconds,
-        fingerprint=getattr(response, "system_fingerprint", None) or "",
+    return Usage(
+        token_count(getattr(usage, "prompt_tokens", None)),
+        token_count(getattr(usage, "completion_tokens", None)),
+        token_count(getattr(details, "cached_tokens", None)),
     )
 
 
 def _read_vectors(request: Request, response: Any, seconds: float) -> list[Reply]:
-    tokens = int(getattr(getattr(response, "usage", None), "prompt_tokens", None) or 0)
+    tokens = _usage(response).prompt_tokens
     try:
         entries = sorted(map(dict, response.data), key=lambda entry: entry.get("index") or 0)
         vectors = [entry["embedding"] for entry in entries]
@@ -194,11 +246,12 @@ def _read_vectors(request: Request, response: Any, seconds: float) -> list[Reply
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise LMUnavailableError(
             f"{request.lm.model} did not answer with the embeddings of {len(request.messages)} "
-            "texts: check that it is an embedding model"
+            "texts: check that it is an embedding model",
+            sent=True,
         ) from error
 
 
-def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | None:
+def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | RefusalError | None:
     """Translate one of litellm's errors; None for any other error."""
     known = {
         name: kind
@@ -209,6 +262,8 @@ def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | None:
         return None
     status = getattr(error, "status_code", None)
     message = f"{lm.model} through litellm: {_message(error, lm.api_key)}"
+    if type(error).__name__ == "ContentPolicyViolationError":
+        return refused(f"{lm.model} through litellm", _message(error, lm.api_key))
     unavailable = tuple(known[name] for name in _UNAVAILABLE if name in known)
     retryable = isinstance(status, int) and (status in (408, 409, 429) or status >= 500)
     if retryable or isinstance(error, unavailable):
@@ -216,11 +271,16 @@ def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | None:
             f"{message}. If this lasts, check the provider's status and your rate limits",
             status=status,
             retry_after=_retry_after(error),
+            sent=type(error).__name__ in _UNANSWERED,
         )
-    return LMRequestError(
-        f"{message}. Check the api_key, the model's name and the parameters",
-        status=status,
-    )
+    advice = "Check the api_key, the model's name and the parameters"
+    advice += leave_out_advice(lm.model, message, _optional(lm))
+    return LMRequestError(f"{message}. {advice}", status=status)
+
+
+def _optional(lm: LM) -> list[str]:
+    """The parameters of a request that can be left out."""
+    return list(dict.fromkeys(("temperature", "max_tokens", *sorted(_ADDED), *lm.sent_params)))
 
 
 def _retry_after(error: Exception) -> float | None:
@@ -234,7 +294,7 @@ def _retry_after(error: Exception) -> float | None:
 
 
 def _message(error: Exception, key: str | None) -> str:
-    text = str(error)
+    text = printable(str(error))
     return (text.replace(key, "[api key]") if key else text)[:500]
 
 

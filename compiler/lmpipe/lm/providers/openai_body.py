@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from lmpipe.errors import ConfigError
-from lmpipe.lm.lm import Structured
+from lmpipe.foundation.exact_json import load_json
+from lmpipe.lm.lm import LM, Structured
 from lmpipe.lm.message import Constraint
 from lmpipe.lm.request import Request
 
 # vLLM fills in missing parameters from the model's generation config, which is not in the cache
 # key. These values have no effect on decoding.
 _VLLM_DEFAULTS = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+
+# The fields without which a request has no meaning; all others can be left out.
+NEEDED = ("model", "messages", "input", "stream", "n")
 
 
 def request_body(request: Request, structured: Structured) -> dict[str, Any]:
@@ -33,16 +35,39 @@ def request_body(request: Request, structured: Structured) -> dict[str, Any]:
         **lm.params,
         "model": lm.adapter or lm.name,
         "messages": [message.to_json() for message in request.messages],
-        "temperature": lm.temperature,
+        **sent_decoding(request),
     }
-    if "max_completion_tokens" not in lm.params:
-        body["max_tokens"] = lm.max_tokens
-    if lm.temperature > 0:
-        # Each sample needs its own seed; this one is derived from the LM's seed, if it has one.
-        body["seed"] = request.seed()
+    body.pop("stream_options", None)  # only for streams
+    if None in body.values():  # what is None is left to the server
+        body = {name: value for name, value in body.items() if value is not None}
     if request.constraint is not None:
         body.update(_constraint(request.constraint, structured))
     return body
+
+
+def sent_decoding(request: Request) -> dict[str, Any]:
+    """The temperature, limit and seed of a request, as far as they are sent."""
+    lm, sent = request.lm, dict[str, Any]()
+    if lm.temperature is not None:
+        sent["temperature"] = lm.temperature
+    if lm.max_tokens is not None and lm.params.get("max_completion_tokens") is None:
+        sent["max_tokens"] = lm.max_tokens
+    if _is_seeded(lm):
+        sent["seed"] = request.seed()
+    return sent
+
+
+def _is_seeded(lm: LM) -> bool:
+    """Whether samples get a seed: each its own, derived from the LM's seed if it has one."""
+    if lm.params.get("seed", ...) is None:
+        return False
+    return "seed" in lm.params if lm.temperature is None else lm.temperature > 0
+
+
+def stream_fields(lm: LM) -> dict[str, Any]:
+    """The fields that ask for a stream, with its usage at the end unless the LM says otherwise."""
+    options = lm.params.get("stream_options", {"include_usage": True})
+    return {"stream": True} if options is None else {"stream": True, "stream_options": options}
 
 
 def takes(structured: Structured, constraint: Constraint | None) -> bool:
@@ -61,13 +86,13 @@ def _constraint(constraint: Constraint, structured: Structured) -> dict[str, Any
                 return {"grammar": constraint.value}
         return {}  # OpenAI's API has no field for grammars
     if structured == "vllm":
-        return {"structured_outputs": {"json": orjson.loads(constraint.value)}}
+        return {"structured_outputs": {"json": load_json(constraint.value)}}
     return {"response_format": json_schema_format(constraint)}
 
 
 def json_schema_format(constraint: Constraint) -> dict[str, Any]:
     """The `response_format` for a JSON schema; strict where OpenAI's rules allow it."""
-    schema = orjson.loads(constraint.value)
+    schema = load_json(constraint.value)
     reply = {"name": "reply", "strict": _allows_strict(schema), "schema": schema}
     return {"type": "json_schema", "json_schema": reply}
 

@@ -6,17 +6,24 @@ import asyncio
 import os
 import time
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
-from lmpipe.errors import ConfigError, LMRequestError
+from lmpipe.errors import ConfigError, LMError, LMRequestError, RefusalError
+from lmpipe.foundation.exact_json import dump_json
 from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import HttpError, UrlError
+from lmpipe.lm.http.response import Response, StreamedResponse
 from lmpipe.lm.lm import LM, Structured, without_password
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.embedding import read_embeddings, texts_of
-from lmpipe.lm.providers.openai_body import request_body, takes
+from lmpipe.lm.providers.openai_body import (
+    NEEDED,
+    request_body,
+    sent_decoding,
+    stream_fields,
+    takes,
+)
 from lmpipe.lm.providers.openai_reply import (
     Server,
     StreamedReply,
@@ -25,9 +32,11 @@ from lmpipe.lm.providers.openai_reply import (
     server_of,
     status_error,
 )
+from lmpipe.lm.providers.server_json import read_json
 from lmpipe.lm.request import Reply, Request
 
 OPENAI_URL = "https://api.openai.com/v1"
+
 _CHAT = "/chat/completions"
 _EMBEDDINGS = "/embeddings"
 
@@ -66,6 +75,8 @@ class OpenAICompatibleProvider:
         except ConfigError as error:
             raise ConfigError(f"LM({lm.model!r}): {error}") from None
         self._servers: dict[str, Server] = {}  # by model, for messages
+        # Models whose last streamed reply began with thoughts that their template had opened.
+        self._thinking: set[str] = set()
         self._structured: Structured = "auto"
         self._proven = False  # whether the server has accepted a constraint
         self._detecting = asyncio.Lock()
@@ -78,8 +89,9 @@ class OpenAICompatibleProvider:
         """Draw several samples in one request. Raises like `complete`."""
         replies = await self._complete(request, {"n": n})
         if len(replies) < n:  # a server without support for `n` sends one
+            seeded = "seed" in sent_decoding(request)
             more = (
-                self._complete(request, {"seed": request.seed() + i})
+                self._complete(request, {"seed": request.seed() + i} if seeded else {})
                 for i in range(len(replies), n)
             )
             replies += [reply for (reply, *_) in await asyncio.gather(*more)]
@@ -87,15 +99,15 @@ class OpenAICompatibleProvider:
 
     async def stream(self, request: Request, on_text: OnText) -> Reply:
         """Like `complete`; also reports the text as it arrives."""
-        changes = {"stream": True, "stream_options": {"include_usage": True}}
-        return (await self._complete(request, changes, on_text))[0]
+        return (await self._complete(request, stream_fields(request.lm), on_text))[0]
 
     async def embed(self, request: Request) -> list[Reply]:
         """Embed a request's texts. Raises like `complete`."""
         lm, server, start = request.lm, self._server(request.lm), time.perf_counter()
         # Decoding settings do not apply to embeddings.
         wanted = {"model": lm.name, "input": texts_of(request)}
-        sent = {"encoding_format": "float", **lm.params, **wanted}
+        given = {"encoding_format": "float", **lm.params, **wanted}
+        sent = {name: value for name, value in given.items() if value is not None}
         body = await self._post_bytes(server, _EMBEDDINGS, sent)
         return read_embeddings(server, body, request, time.perf_counter() - start)
 
@@ -143,7 +155,7 @@ class OpenAICompatibleProvider:
         start = time.perf_counter()
         if on_text is not None:
             try:
-                return await self._post_streaming(server, orjson.dumps(body), on_text, start)
+                return await self._post_streaming(server, body, on_text, start)
             except HttpError as error:
                 raise connection_error(server, error, self._timeout) from error
         content = await self._post_bytes(server, _CHAT, body)
@@ -153,28 +165,38 @@ class OpenAICompatibleProvider:
         """Post a body; returns the body of a successful answer."""
         try:
             response = await self._http.request(
-                "POST", path, orjson.dumps(body), timeout=self._timeout
+                "POST", path, dump_json(body), timeout=self._timeout
             )
         except HttpError as error:
             raise connection_error(server, error, self._timeout) from error
         if response.status != 200:
-            raise status_error(server, response.status, response.headers, response.body)
+            raise _status_error(server, response, response.body, body)
         return response.body
 
     async def _post_streaming(
-        self, server: Server, body: bytes, on_text: OnText, start: float
+        self, server: Server, body: dict[str, Any], on_text: OnText, start: float
     ) -> list[Reply]:
-        async with self._http.stream("POST", _CHAT, body, timeout=self._timeout) as response:
+        sent, timeout = dump_json(body), self._timeout
+        async with self._http.stream("POST", _CHAT, sent, timeout=timeout) as response:
             if response.status != 200:
-                content = await response.read()
-                raise status_error(server, response.status, response.headers, content)
+                raise _status_error(server, response, await response.read(), body)
             if response.media_type == "text/event-stream":
-                streamed = StreamedReply(server, on_text)
-                async for line in response.lines():
-                    streamed.take(line)
-                return [streamed.reply(time.perf_counter() - start)]
+                return [await self._read_stream(server, response, on_text, start)]
             content = await response.read()
         return read_replies(server, content, time.perf_counter() - start)
+
+    async def _read_stream(
+        self, server: Server, response: StreamedResponse, on_text: OnText, start: float
+    ) -> Reply:
+        streamed = StreamedReply(server, on_text, thinking=server.model in self._thinking)
+        async for line in response.lines():
+            streamed.take(line)
+        reply = streamed.reply(time.perf_counter() - start)
+        if streamed.opened_by_template:
+            self._thinking.add(server.model)
+        else:
+            self._thinking.discard(server.model)
+        return reply
 
     def _server(self, lm: LM) -> Server:
         server = self._servers.get(lm.model)
@@ -190,7 +212,7 @@ class OpenAICompatibleProvider:
             return lm.structured
         if lm.provider == "vllm":
             return "vllm"
-        if lm.base_url is None:
+        if self._url == OPENAI_URL:
             return "openai"
         async with self._detecting:
             if self._structured == "auto":
@@ -203,7 +225,7 @@ class OpenAICompatibleProvider:
             response = await self._http.request("GET", "/models", timeout=self._timeout)
             if response.status != 200:
                 raise status_error(server, response.status, response.headers, response.body)
-            models = orjson.loads(response.body)["data"]
+            models = read_json(response.body)["data"]
             owners = {str(model.get("owned_by")) for model in models}
         except HttpError as error:
             raise connection_error(server, error, self._timeout) from error
@@ -211,6 +233,14 @@ class OpenAICompatibleProvider:
             return "openai"  # no list of models; if this is wrong, the server will refuse
         known: list[Structured] = [_OWNERS[owner] for owner in owners if owner in _OWNERS]
         return known[0] if known else "openai"
+
+
+def _status_error(
+    server: Server, response: Response | StreamedResponse, content: bytes, sent: Mapping[str, Any]
+) -> LMError | RefusalError:
+    """The error for a status other than 200, which names the refused fields of what was sent."""
+    optional = [name for name in sent if name not in NEEDED]
+    return status_error(server, response.status, response.headers, content, optional)
 
 
 def _endpoint(lm: LM, address: str | None) -> tuple[str, str]:
@@ -221,11 +251,13 @@ def _endpoint(lm: LM, address: str | None) -> tuple[str, str]:
             f"LM({lm.model!r}) has no base_url: give the server's address, such as "
             f'LM({lm.model!r}, base_url="http://127.0.0.1:8000/v1")'
         )
-    # The key in the environment is for OpenAI: never send it to another server.
+    # The key in the environment is for the address in the environment, or OpenAI's: never send
+    # it to another server.
+    url = (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
     key = (lm.api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
-    if not key:
+    if not key and url == OPENAI_URL:
         raise ConfigError(
             f"LM({lm.model!r}) has no key: set OPENAI_API_KEY or pass api_key=, or pass base_url= "
             "for a self-hosted server"
         )
-    return OPENAI_URL, key
+    return url, key

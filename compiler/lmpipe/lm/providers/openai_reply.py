@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
-
-from lmpipe.errors import LMError, LMRequestError, LMUnavailableError
+from lmpipe.errors import LMError, LMRequestError, LMUnavailableError, RefusalError
+from lmpipe.foundation.printable import printable
+from lmpipe.foundation.unicode_text import valid_unicode
 from lmpipe.lm.http.client import CONNECT_TIMEOUT
 from lmpipe.lm.http.errors import (
     CertificateError,
@@ -21,13 +23,26 @@ from lmpipe.lm.http.errors import (
 )
 from lmpipe.lm.lm import LM, without_password
 from lmpipe.lm.providers.base import OnText
-from lmpipe.lm.request import Finish, Reply
+from lmpipe.lm.providers.openai_message import (
+    ContentError,
+    content_of,
+    make_reply,
+    reasoning_of,
+    refusal_of,
+)
+from lmpipe.lm.providers.server_json import read_json
+from lmpipe.lm.reasoning import StreamedText
+from lmpipe.lm.request import Reply
 from lmpipe.lm.traffic.retry import parse_retry_after
 from lmpipe.state.usage import Usage
 
-_FINISHES: Mapping[Any, Finish] = {"stop": "stop", "length": "length"}
 _SHORTEST_SECRET = 4  # characters; shorter ones are not secret, and occur in common words
 _EXCERPT = 500  # characters
+# A gateway got no answer from the server behind it, which may have worked on the request.
+_FROM_GATEWAYS = (502, 504)
+# The codes of errors with which content filters refuse a prompt.
+_FILTERED = ("content_filter", "content_policy_violation", "invalid_prompt")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SEARCHED = 2**16  # bytes of an answer that an excerpt is made from
 
 
@@ -43,8 +58,8 @@ class Server:
         return f"{self.model} at {without_password(self.url)}"
 
     def excerpt(self, text: bytes) -> str:
-        """The beginning of what the server sent, without secrets."""
-        shown = text[:_SEARCHED].decode("utf-8", "replace")
+        """The beginning of what the server sent, without secrets and what a terminal obeys."""
+        shown = printable(text[:_SEARCHED].decode("utf-8", "replace"))
         for secret in self.secrets:
             shown = shown.replace(secret, "[secret]")
         # Cut after secrets are replaced, so that no part of one is left at the end.
@@ -63,37 +78,44 @@ def read_replies(server: Server, body: bytes, seconds: float) -> list[Reply]:
     """Parse a completion, which took so many seconds, into one reply per choice.
 
     Only the first reply's usage counts the prompt's tokens, so that the sum over all is right.
-    Raises an LMUnavailableError if the body is not a completion.
+    Raises an LMUnavailableError if the body is not a completion, and an LMRequestError if it is one
+    of something else than text.
     """
     try:
-        value = orjson.loads(body)
+        value = read_json(body)
         choices = sorted(value["choices"], key=lambda choice: choice.get("index") or 0)
         if not choices:
             raise LookupError("no choices")
-        usage = Usage.from_openai(value.get("usage"))
-        shares = _shares(usage, len(choices))
+        shares = _shares(Usage.from_openai(value.get("usage")), len(choices))
         fingerprint = str(value.get("system_fingerprint") or "")
         return [
-            Reply(
-                text=_content(choice["message"].get("content")),
-                finish=_FINISHES.get(choice.get("finish_reason"), "other"),
-                usage=share,
+            make_reply(
+                content_of(choice["message"]),
+                choice.get("finish_reason"),
+                share,
                 seconds=seconds,
                 fingerprint=fingerprint,
+                reasoning=reasoning_of(choice["message"]),
+                refusal=refusal_of(choice["message"]),
             )
             for choice, share in zip(choices, shares, strict=True)
         ]
+    except ContentError as error:
+        raise content_error(server, error) from error
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise LMUnavailableError(
             f"{server} did not answer with a chat completion: {server.excerpt(body)!r}. Check "
-            "that base_url is the address of an OpenAI-compatible server, up to /v1"
+            "that base_url is the address of an OpenAI-compatible server, up to /v1",
+            sent=True,
         ) from error
 
 
-def _content(content: Any) -> str:
-    if isinstance(content, list):
-        return "".join(part.get("text", "") for part in content)
-    return content or ""
+def content_error(server: object, error: ContentError) -> LMRequestError:
+    """The error for a completion of something else than text, which a retry cannot mend."""
+    return LMRequestError(
+        f"{server} answered with a completion that cannot be used: {printable(str(error))}. Check "
+        "that the model is a chat model, and see the server's log"
+    )
 
 
 def _shares(usage: Usage, n: int) -> list[Usage]:
@@ -106,20 +128,26 @@ def _shares(usage: Usage, n: int) -> list[Usage]:
 
 
 class StreamedReply:
-    """A reply that arrives as server-sent events."""
+    """A reply that arrives as server-sent events.
 
-    def __init__(self, server: Server, on_text: OnText) -> None:
+    `thinking` says whether it begins with thoughts that the chat template has opened.
+    """
+
+    def __init__(self, server: Server, on_text: OnText, *, thinking: bool = False) -> None:
         self._server = server
         self._on_text = on_text
-        self._text = ""
+        self._text = StreamedText(thinking=thinking)
+        self._shown = ""
+        self._reasoning = ""
+        self._refusal = ""
         self._finish: Any = None
         self._ended = False
         self._usage = Usage()
         self._fingerprint = ""
 
     def take(self, line: bytes) -> None:
-        """Take one line; raise an LMUnavailableError if it is not a piece of a completion."""
-        line = line.strip()
+        """Take one line; raise an LMError if it is not a piece of a completion of text."""
+        line = line.removeprefix(_BYTE_ORDER_MARK).strip()
         if not line.startswith(b"data:"):
             return
         data = line[5:].strip()
@@ -127,7 +155,7 @@ class StreamedReply:
             self._ended = True
             return
         try:
-            value = orjson.loads(data)
+            value = read_json(data)
             if value.get("error"):
                 raise ValueError("the server reports an error")
             if value.get("usage"):
@@ -135,40 +163,72 @@ class StreamedReply:
             self._fingerprint = str(value.get("system_fingerprint") or self._fingerprint)
             for choice in value.get("choices") or ():
                 self._finish = choice.get("finish_reason") or self._finish
-                self._add(_content((choice.get("delta") or {}).get("content")))
+                self._add(choice.get("delta") or {})
+        except ContentError as error:
+            raise content_error(self._server, error) from error
         except (ValueError, TypeError, AttributeError, LookupError) as error:
             raise LMUnavailableError(
                 f"{self._server} sent {self._server.excerpt(data)!r} in a stream, which is not a "
-                "piece of a completion. If this lasts, see its log"
+                "piece of a completion. If this lasts, see its log",
+                sent=True,
             ) from error
 
-    def _add(self, piece: str) -> None:
-        if piece:
-            self._text += piece
-            self._on_text(self._text)
+    def _add(self, piece: Mapping[str, Any]) -> None:
+        if text := content_of(piece):
+            shown = self._text.add(text)
+            if shown != self._shown:
+                self._shown = shown
+                self._on_text(valid_unicode(shown))
+        self._reasoning += reasoning_of(piece)
+        self._refusal += refusal_of(piece)
+
+    @property
+    def opened_by_template(self) -> bool:
+        """Whether the reply began with thoughts that the chat template had opened."""
+        return self._text.opened_by_template
 
     def reply(self, seconds: float) -> Reply:
         """Return the reply; raise an LMUnavailableError if the stream ended before it did."""
         if not self._ended and self._finish is None:
             raise LMUnavailableError(
-                f"{self._server} ended a stream after {len(self._text)} characters, before the "
-                "reply ended. If this lasts, see its log"
+                f"{self._server} ended a stream after {len(self._text.text)} characters, before "
+                "the reply ended. If this lasts, see its log",
+                sent=True,
             )
-        finish = _FINISHES.get(self._finish, "other")
-        return Reply(self._text, finish, self._usage, seconds, self._fingerprint)
+        return make_reply(
+            self._text.text,
+            self._finish,
+            self._usage,
+            seconds=seconds,
+            fingerprint=self._fingerprint,
+            reasoning=self._reasoning,
+            refusal=self._refusal,
+        )
 
 
-def status_error(server: Server, status: int, headers: Mapping[str, str], body: bytes) -> LMError:
-    """The error for a status other than 200."""
-    message = f"{server} answered {status}: {_message(server, body)}"
+def status_error(
+    server: Server,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    optional: Collection[str] = (),
+) -> LMError | RefusalError:
+    """The error for a status other than 200; `optional` are sent fields that can be left out."""
+    said = _message(server, body)
+    if 400 <= status < 500 and _error_code(body) in _FILTERED:
+        return refused(server, said)
+    message = f"{server} answered {status}: {said}"
     if status in (408, 409, 429) or status >= 500:
         wait = parse_retry_after(headers.get("Retry-After"))
         advice = "lower max_in_flight or raise the rate limit" if status == 429 else "see its log"
         return LMUnavailableError(
-            f"{message}. If this lasts, {advice}", status=status, retry_after=wait
+            f"{message}. If this lasts, {advice}",
+            status=status,
+            retry_after=wait,
+            sent=status in _FROM_GATEWAYS,
         )
     if 300 <= status < 400:
-        target = headers.get("Location", "")
+        target = printable(headers.get("Location", ""))
         message = f"{server} redirects to {target}, which is not followed: set base_url to it"
         return LMRequestError(message, status=status)
     advice = {
@@ -176,7 +236,36 @@ def status_error(server: Server, status: int, headers: Mapping[str, str], body: 
         403: "Check the api_key and its permissions",
         404: "Check the model's name, and that base_url is the address up to /v1",
     }.get(status, "Check the request: its parameters, its length and its schema")
+    if status in (400, 422):
+        advice += leave_out_advice(server.model, said, optional)
     return LMRequestError(f"{message}. {advice}", status=status)
+
+
+def refused(server: object, said: str) -> RefusalError:
+    """The error for a request that the provider's content filter refused, in its words."""
+    return RefusalError(
+        f"{server} declined to answer: {said}. Change the input or the instruction, or ask another "
+        "LM",
+        raw=said,
+    )
+
+
+def _error_code(body: bytes) -> object:
+    """The server's code for an error."""
+    try:
+        return read_json(body)["error"]["code"]
+    except (ValueError, TypeError, LookupError):
+        return None
+
+
+def leave_out_advice(model: str, said: str, optional: Collection[str]) -> str:
+    """How to leave out the optional parameters that an error message names; empty if none."""
+    named = [name for name in optional if re.search(rf"\b{re.escape(name)}\b", said)]
+    if not named:
+        return ""
+    what = " and ".join(named)
+    settings = ", ".join(f"{name}=None" for name in named)
+    return f". If the model does not take {what}: LM({model!r}, {settings}) leaves it out"
 
 
 def connection_error(server: Server, error: HttpError, timeout: float) -> LMError:
@@ -199,17 +288,23 @@ def connection_error(server: Server, error: HttpError, timeout: float) -> LMErro
     else:
         what = f"did not send a whole answer ({error or type(error).__name__})"
     return LMUnavailableError(
-        f"{server} {what}: check that it is running and that base_url is right"
+        f"{server} {what}: check that it is running and that base_url is right",
+        sent=not isinstance(error, ConnectTimeoutError | ConnectError),
     )
 
 
 def _message(server: Server, body: bytes) -> str:
     """The server's error message, which servers put in several places."""
     try:
-        value = orjson.loads(body)
+        value = read_json(body)
     except ValueError:
         return server.excerpt(body)
     for name in ("error", "detail", "message"):
         if isinstance(value, dict) and value.get(name):
             value = value[name]
-    return server.excerpt(value.encode() if isinstance(value, str) else orjson.dumps(value))
+    text = (
+        value
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    )
+    return server.excerpt(text.encode("utf-8", "replace"))

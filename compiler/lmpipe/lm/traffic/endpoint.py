@@ -6,12 +6,12 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from typing import Any, Generic, TypeVar
 
-from lmpipe.errors import ConfigError, LMError, LMUnavailableError
+from lmpipe.errors import ConfigError, LMError, LMUnavailableError, RefusalError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers import Provider, open_provider
 from lmpipe.lm.providers.base import (
@@ -142,16 +142,17 @@ class Endpoint:
             except LMUnavailableError as failure:
                 error = failure
                 call.started = call.started or now
+                call.unanswered += failure.sent
                 tried.append(lease.replica)
                 self._note_failure(lease, failure, attempt)
-            except LMError:
+            except (LMError, RefusalError):
                 lease.answered()  # a refusal is an answer
                 raise
             else:
                 lease.answered()
                 if self._meter is not None:
                     self._learn(lease, call, reply)
-                return reply
+                return _count_attempts(reply, call.unanswered) if call.unanswered else reply
             finally:
                 lease.end()
                 if self._queue:
@@ -241,6 +242,7 @@ class _Call(Generic[T]):
     send: Callable[[Provider, Request], Awaitable[T]]
     samples: int
     started: float = 0.0  # the time of the first attempt, if it failed
+    unanswered: int = 0  # attempts that the server may have worked on, though no answer came
 
 
 @dataclass(eq=False, slots=True)
@@ -251,6 +253,14 @@ class _Waiting:
     tokens: float
     tried: list[Replica]
     lease: asyncio.Future[Lease | None]
+
+
+def _count_attempts(reply: T, unanswered: int) -> T:
+    """Note in a reply, or the first of several, how often its request was sent."""
+    if isinstance(reply, Reply):
+        return replace(reply, attempts=reply.attempts + unanswered)
+    first, *others = reply
+    return [replace(first, attempts=first.attempts + unanswered), *others]
 
 
 def _complete(provider: Provider, request: Request) -> Awaitable[Reply]:

@@ -91,7 +91,10 @@ async def with_retries(
 def _final_error(error: LMUnavailableError, attempts: int, seconds: float) -> LMUnavailableError:
     tries = "1 attempt" if attempts == 1 else f"{attempts} attempts in {seconds:.1f} seconds"
     return LMUnavailableError(
-        f"{error} ({tries})", status=error.status, retry_after=error.retry_after
+        f"{error} ({tries})",
+        status=error.status,
+        retry_after=error.retry_after,
+        sent=error.sent,
     )
 
 
@@ -107,7 +110,7 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> floa
     except ValueError:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import inf
 
-from lmpipe.lm.lm import Limits
+from lmpipe.lm.lm import DEFAULT_MAX_TOKENS, Limits
 from lmpipe.lm.request import Request
 from lmpipe.lm.traffic.retry import MAX_RETRY_AFTER
 from lmpipe.state.usage import Usage
@@ -60,7 +60,9 @@ class TokenMeter:
 
     def estimate(self, request: Request, samples: int = 1) -> float:
         """Estimate the tokens of the prompt and of the completions."""
-        completion = self._completion if self._replies else request.lm.max_tokens
+        limit = request.lm.reply_limit
+        unknown = limit[1] if limit else DEFAULT_MAX_TOKENS
+        completion = self._completion if self._replies else unknown
         per_character = self._prompt / max(self._characters, 1.0)
         return _characters(request) * per_character + completion * samples
 

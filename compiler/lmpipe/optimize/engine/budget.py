@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from lmpipe.errors import BudgetExhaustedError, RecipeError
 from lmpipe.foundation.checks import check_fields
 from lmpipe.foundation.time_limits import within
 from lmpipe.lm.call import Call
-from lmpipe.lm.spend import Account, Spend, full_price
+from lmpipe.lm.spend import Account, Spend, full_price, spend_on_resent
 
 T = TypeVar("T")
 
@@ -27,11 +27,14 @@ class Budget:
     """The maximum that a compile may spend; None means no limit.
 
     Args:
-        calls: LM calls.
+        calls: LM calls. A request that was sent again, because the server had not answered it,
+            counts again in every limit: the server may have worked on it. So budgets are exceeded
+            by as much as is sent again while they end.
         tokens: prompt and completion tokens together.
         usd: US dollars, at the LMs' prices. Prompt tokens count in full even if the server had
             them in its prefix cache: cache hits depend on timing, and a budget must not.
-        seconds: wall time; the only limit that is not deterministic.
+        seconds: wall time, some of which is kept for the final test; the only limit that is not
+            deterministic.
 
     Raises:
         RecipeError: if a limit is not above 0.
@@ -82,43 +85,72 @@ class Budget:
 class Ledger:
     """What one compile has spent and reserved, checked against its budget.
 
-    `started` is `time.monotonic()` at the start of the compile; now if None.
+    The compile starts when the ledger is made; `clock` returns the time in seconds.
     """
 
-    def __init__(self, budget: Budget, *, started: float | None = None) -> None:
+    def __init__(self, budget: Budget, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.budget = budget
+        self.clock = clock
         self.account = Account()
         # Spend as the budget counts it: at full price, without prefix-cache discounts.
         self._charged = Spend()
         self._withheld = Spend()
+        self._withheld_seconds = 0.0
+        self._withheld_for = ""
         self._reserved = Spend()
         self._runs = 0
         self._changed = asyncio.Event()
-        self._started = time.monotonic() if started is None else started
+        self._started = clock()
+
+    @property
+    def elapsed(self) -> float:
+        """The wall time since the start of the compile, in seconds."""
+        return self.clock() - self._started
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Return the wall time left, in seconds, without what is withheld; None if unlimited."""
+        if self.budget.seconds is None:
+            return None
+        return self.budget.seconds - self._withheld_seconds - self.elapsed
 
     @property
     def total(self) -> Spend:
         """The spend of all roles together."""
         return self.account.total
 
-    def withhold(self, worst: Spend) -> None:
-        """Withhold a later phase's worst case, but at most half of the budget."""
+    def withhold(self, worst: Spend, purpose: str) -> None:
+        """Withhold a later phase's worst case, but at most half of the budget.
+
+        `purpose` names the phase in messages, such as `the final test`.
+        """
         capped = {
             name: min(value, cap / 2 if name == "usd" else cap // 2)
             for name, cap, value in self._limits(worst)
         }
         self._withheld = replace(worst, **capped)
+        self._withheld_for = purpose
+
+    def withhold_seconds(self, seconds: float) -> None:
+        """Withhold wall time for the same phase, but at most half of the budget.
+
+        It holds for steps that start later; once all is released, it has no effect.
+        """
+        if self.budget.seconds is not None and self._withheld_for:
+            self._withheld_seconds = min(seconds, self.budget.seconds / 2)
 
     def release(self) -> None:
         """Release what was withheld, for the phase that it was withheld for."""
         self._withheld = Spend()
+        self._withheld_seconds = 0.0
+        self._withheld_for = ""
 
     def room(self, worst: Spend) -> int | None:
         """Count the runs with this worst case that still fit; None if the budget limits none."""
         spent, room = self._charged, []
         for name, cap, each in self._limits(worst):
             if each > 0:
-                room.append(max(0, int((cap - _rounded(getattr(spent, name))) / each)))
+                room.append(max(0, int(_rounded((cap - getattr(spent, name)) / each))))
         return min(room, default=None)
 
     async def admit(self, worst: Spend) -> None:
@@ -127,14 +159,12 @@ class Ledger:
         Raises:
             BudgetExhaustedError: if it does not fit with nothing in flight, or the time is over.
         """
-        while problem := self._excess(self._charged + self._withheld + self._reserved + worst):
+        while problem := self.shortfall(worst):
             if not self._runs:
-                raise BudgetExhaustedError(
-                    f"the budget ({self.budget}) is used up: the next run may need {problem}"
-                )
+                raise BudgetExhaustedError(problem)
             self._changed.clear()
             await self._changed.wait()
-        if (left := self._seconds_left()) is not None and left <= 0:
+        if (left := self.seconds_left) is not None and left <= 0:
             raise self._time_is_over()
         self._reserved += worst
         self._runs += 1
@@ -150,7 +180,7 @@ class Ledger:
         tokens = sum(call.reply.usage.tokens for call in calls)
         actual = Spend(len(calls), tokens, full_price(calls))
         self.account.add(calls)
-        self._charged += replace(actual, usd=actual.usd or 0.0)
+        self._charged += replace(actual, usd=actual.usd or 0.0) + spend_on_resent(calls)
         self._reserved += worst * -1
         self._runs -= 1
         self._changed.set()
@@ -169,18 +199,34 @@ class Ledger:
                     "metric asks an LM, name that LM as the recipe's judge"
                 )
 
+    def shortfall(self, worst: Spend) -> str:
+        """Say why the next spend, with this worst case, does not fit; empty if it does."""
+        planned = self._charged + self._withheld + self._reserved + worst
+        for name, cap, value in self._limits(planned):
+            if _rounded(value) <= cap:
+                continue
+            spent, withheld, needed = (
+                _rounded(getattr(spend, name))
+                for spend in (self._charged + self._reserved, self._withheld, worst)
+            )
+            parts = [f"{_amount(name, spent)} of {_amount(name, cap)} are spent"]
+            if withheld:
+                parts.append(f"{_amount(name, withheld)} are withheld for {self._withheld_for}")
+            return (
+                f"the budget ({self.budget}) is used up: {', '.join(parts)}, and the next step "
+                f"may need {_amount(name, needed)}"
+            )
+        return ""
+
     async def within_time(self, running: Awaitable[T]) -> T:
         """Wait for a result, or raise a BudgetExhaustedError when the wall time is over."""
-        return await within(self._seconds_left(), running, late=self._time_is_over)
-
-    def _seconds_left(self) -> float | None:
-        """Return the wall time left, in seconds; None if it is not limited."""
-        if self.budget.seconds is None:
-            return None
-        return self.budget.seconds - (time.monotonic() - self._started)
+        return await within(self.seconds_left, running, late=self._time_is_over)
 
     def _time_is_over(self) -> BudgetExhaustedError:
-        return BudgetExhaustedError(f"the budget ({self.budget}) is used up: time is over")
+        why = "time is over"
+        if self._withheld_seconds:
+            why = f"the last {self._withheld_seconds:.3g} s are withheld for {self._withheld_for}"
+        return BudgetExhaustedError(f"the budget ({self.budget}) is used up: {why}")
 
     def _limits(self, spend: Spend) -> Iterator[tuple[str, Any, Any]]:
         """Yield the name of each limit but time, the limit, and what a spend has of it."""
@@ -188,17 +234,15 @@ class Ledger:
             if (cap := getattr(self.budget, name)) is not None:
                 yield name, cap, getattr(spend, name)
 
-    def _excess(self, spend: Spend) -> str:
-        """Name the first limit that a spend exceeds; empty if there is none."""
-        for name, cap, value in self._limits(spend):
-            if _rounded(value) > cap:
-                return f"{value:g} {name} of {cap:g}"
-        return ""
-
 
 def _rounded(value: float) -> float:
     """Drop the last bits of a sum of money: they depend on the order of the additions."""
     return round(value, 9)
+
+
+def _amount(limit: str, value: float) -> str:
+    """Write an amount of what a limit counts: `1,200 tokens`, `$0.5`."""
+    return f"${value:g}" if limit == "usd" else f"{value:,.0f} {limit}"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from lmpipe.data.example import Example
 from lmpipe.errors import RecipeError
@@ -11,7 +12,7 @@ from lmpipe.evaluation.evaluate import RunOptions, run_pairs
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.evaluation.use_watch import UseWatch
 from lmpipe.lm.lm import LM, as_lm
-from lmpipe.metrics import AnyMetric, metric_calls
+from lmpipe.metrics import AnyMetric, BoundMetric, bind_metric, metric_calls
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Ledger, RunAdmission
 from lmpipe.optimize.engine.progress import ProgressReporter
@@ -79,7 +80,12 @@ class ProgramRunner:
             judge_calls=metric_calls(self.metric),
             may_all_fail=len(pairs) < enough,
         )
-        return await self.ledger.within_time(run_pairs(pairs, self.metric, options))
+        return await self.ledger.within_time(run_pairs(pairs, self._bound_metric, options))
+
+    @cached_property
+    def _bound_metric(self) -> BoundMetric:
+        """The metric, bound once: what is learned about its speed holds for the whole compile."""
+        return bind_metric(self.metric)
 
     @property
     def _limited(self) -> bool:

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from lmpipe.data.example import Example
 from lmpipe.evaluation.results import Row
+from lmpipe.foundation.exact_json import dump_json
 from lmpipe.foundation.shorten import shorten
 from lmpipe.modules.module import Predictor
 from lmpipe.signatures.signature_spec import spec_text
@@ -104,7 +103,7 @@ def _line(values: Mapping[str, Any]) -> str:
     short = {
         name: _cut(value) if isinstance(value, str) else value for name, value in values.items()
     }
-    return shorten(orjson.dumps(to_plain(short), default=str).decode(), 4 * _MAX_VALUE)
+    return shorten(dump_json(to_plain(short), default=str).decode(), 4 * _MAX_VALUE)
 
 
 def _cut(text: str) -> str:

@@ -1,0 +1,95 @@
+"""One choice of a chat completion in OpenAI's format, as a reply or as a piece of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lmpipe.foundation.shorten import short_repr
+from lmpipe.foundation.unicode_text import valid_unicode
+from lmpipe.lm.reasoning import split_reasoning
+from lmpipe.lm.request import Finish, Reply
+from lmpipe.state.usage import Usage
+
+_FINISHES: Mapping[str, Finish] = {
+    "stop": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+}
+_REASONING = ("reasoning_content", "reasoning")  # the fields of different servers
+
+
+class ContentError(ValueError):
+    """A choice holds something else than text."""
+
+
+def finish_of(reason: object) -> Finish:
+    """Read a `finish_reason`."""
+    return _FINISHES.get(reason, "other") if isinstance(reason, str) else "other"
+
+
+def content_of(message: Mapping[str, Any]) -> str:
+    """The text of a message or of a piece of one; raises a ContentError if it is no text."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return "".join(_text(part, "text") for part in content)
+    return _text(message, "content")
+
+
+def reasoning_of(message: Mapping[str, Any]) -> str:
+    """The thoughts in a message or in a piece of one, if the server sends them apart."""
+    for name in _REASONING:
+        if isinstance(thoughts := message.get(name), str) and thoughts:
+            return thoughts
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part.get("thinking") for part in content if isinstance(part, Mapping)]
+        return "".join(content_of({"content": part}) for part in parts)
+    return ""
+
+
+def refusal_of(message: Mapping[str, Any]) -> str:
+    """Why the LM declined to answer, in a message or in a piece of one."""
+    return _text(message, "refusal")
+
+
+def make_reply(
+    text: str,
+    reason: object,
+    usage: Usage,
+    *,
+    seconds: float,
+    fingerprint: str,
+    reasoning: str = "",
+    refusal: str = "",
+) -> Reply:
+    """Make a reply of what a server sent: valid Unicode, with the thoughts apart."""
+    finish = finish_of(reason)
+    thoughts, answer = split_reasoning(valid_unicode(text))
+    if reasoning:  # the server split it off and left the space between
+        answer = answer.lstrip()
+    if finish == "content_filter" and not refusal:
+        refusal = "the provider's content filter stopped the reply"
+    return Reply(
+        answer,
+        finish,
+        usage,
+        seconds,
+        fingerprint,
+        reasoning=valid_unicode(reasoning).strip() or thoughts,
+        refusal=valid_unicode(refusal),
+    )
+
+
+def _text(part: Any, name: str) -> str:
+    value = part.get(name) if isinstance(part, Mapping) else part
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    raise ContentError(f"its {name} is {short_repr(value, 100)}, not text")

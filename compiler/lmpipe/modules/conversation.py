@@ -1,0 +1,185 @@
+"""One call of a predictor: the requests to its LM, and what is made of the replies.
+
+A conversation is a generator that yields requests and receives replies, so that sync and async
+calls run the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from lmpipe.errors import CallError, LMRequestError, OutputError, RecipeError
+from lmpipe.layouts import LayoutError, correction_turns
+from lmpipe.layouts.layout import Reading
+from lmpipe.lm.lm import LM
+from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.scope import Scope
+from lmpipe.modules.prompt import Prompt
+from lmpipe.modules.unanswered import (
+    cut_error,
+    is_cut,
+    refusal_error,
+    refuses_limit,
+    what_came_instead,
+    with_more_room,
+)
+from lmpipe.signatures.signature import Signature
+from lmpipe.signatures.signature_spec import SignatureSpec, first_problem
+from lmpipe.state.trace import Step
+
+if TYPE_CHECKING:
+    from lmpipe.modules.stream import FieldReader
+
+Conversing = Generator[Request, Reply, Any]
+
+# In a correction, the turn of a reply without text: some servers refuse an empty one.
+_NO_ANSWER = "(no answer)"
+
+
+@dataclass(eq=False, slots=True)  # not frozen: one is made for each call
+class Conversation:
+    """One call of the predictor at a path, and how its replies are read and recorded.
+
+    `reader` streams the outputs, if somebody listens.
+    """
+
+    signature: type[Signature]
+    spec: SignatureSpec
+    path: str
+    prompt: Prompt
+    retries: int
+    scope: Scope
+    reader: FieldReader | None = None
+
+    def hold(self, inputs: dict[str, Any], lm: LM, sample: int, vector: str | None) -> Conversing:
+        """Yield requests and receive replies until one can be read, or raise OutputError."""
+        prompt = self.prompt
+        shown = prompt.dump_inputs(inputs)
+        opening = prompt.opening(shown, vector, self.scope.example)
+        messages = opening.messages
+        replies: list[Reply] = []
+        cut: OutputError | None = None  # of the last reply
+        for attempt in range(1, self.retries + 2):
+            check_calls(self.scope, self.path)
+            try:
+                reply = yield Request(lm, messages, prompt.constraint, sample, opening.prefix)
+            except LMRequestError as error:
+                if cut is not None and refuses_limit(error):
+                    raise self._failed(shown, replies, cut) from error
+                raise
+            replies.append(reply)
+            cut = None
+            if reply.refusal:
+                raise self._failed(shown, replies, refusal_error(self.path, reply))
+            if is_cut(reply, prompt.layout):
+                larger = with_more_room(lm, messages, reply)
+                cut = cut_error(self.path, reply, lm, asked=attempt, has_room=larger is not None)
+                if larger is None or attempt > self.retries:
+                    raise self._failed(shown, replies, cut)
+                lm = larger
+            else:
+                try:
+                    result, repaired = self._read(inputs, reply)
+                except (LayoutError, pydantic.ValidationError) as error:
+                    if attempt > self.retries:
+                        unread = self._output_error(error, reply, asked=attempt)
+                        raise self._failed(shown, replies, unread) from error
+                    corrected = correction_turns(reply.text or _NO_ANSWER, _problem(error))
+                    messages = (*messages, *corrected)
+                else:
+                    self._succeeded(shown, replies, result, repaired=repaired)
+                    return result
+            if self.reader is not None:
+                self.reader.restart()
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _read(self, inputs: dict[str, Any], reply: Reply) -> tuple[Signature, bool]:
+        """Read the outputs of a reply, and whether they had to be repaired."""
+        if instead := what_came_instead(reply):
+            raise LayoutError(instead)
+        reading = self.prompt.layout.read(self.spec, reply.text)
+        return self._validate(inputs, reading), reading.repaired
+
+    def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:
+        try:
+            return self.signature.model_validate(
+                {**inputs, **self.spec.absent_outputs, **reading.values}
+            )
+        except pydantic.ValidationError as error:
+            # A validator of the class may refuse an input, which no retry can mend.
+            if error.errors()[0]["loc"][:1] in {(name,) for name in self.spec.input_names}:
+                raise CallError(
+                    f"{self.path}: input {first_problem(error)}\n  signature: {self.spec}"
+                ) from error
+            raise
+
+    def _output_error(self, error: Exception, reply: Reply, *, asked: int) -> OutputError:
+        return OutputError(
+            f"{self.path}: {_problem(error)} (asked {asked} times)\n"
+            f"  signature: {self.spec}\n  reply: {reply.text!r:.500}",
+            raw=reply.text,
+        )
+
+    def _succeeded(
+        self, inputs: dict[str, Any], replies: list[Reply], result: Signature, *, repaired: bool
+    ) -> None:
+        """Record the call, and stream the rest of its outputs."""
+        if self.scope.trace is None and self.reader is None:
+            return
+        outputs = {f.name: f.dump(getattr(result, f.name)) for f in self.spec.outputs}
+        self._record(inputs, outputs, replies, repaired=repaired)
+        if self.reader is not None:
+            self.reader.finish(result, outputs)
+
+    def _failed(
+        self, inputs: dict[str, Any], replies: list[Reply], error: OutputError
+    ) -> OutputError:
+        """Record the call as failed; return its error."""
+        problem = str(error).partition("\n")[0].removeprefix(f"{self.path}: ")
+        self._record(inputs, {}, replies, error=problem)
+        return error
+
+    def _record(
+        self,
+        inputs: dict[str, Any],
+        outputs: dict[str, Any],
+        replies: list[Reply],
+        *,
+        repaired: bool = False,
+        error: str = "",
+    ) -> None:
+        if self.scope.trace is None:
+            return
+        step = Step(
+            predictor=self.path,
+            inputs=inputs,
+            outputs=outputs,
+            replies=tuple([reply.text for reply in replies]),
+            usage=sum([reply.usage for reply in replies[1:]], replies[0].usage),
+            seconds=sum([reply.seconds for reply in replies if not reply.cached]),
+            cached=all(reply.cached for reply in replies),
+            repaired=repaired,
+            error=error,
+        )
+        self.scope.trace.steps.append(step)
+
+
+def _problem(error: Exception) -> str:
+    return first_problem(error) if isinstance(error, pydantic.ValidationError) else str(error)
+
+
+def check_calls(scope: Scope, path: str) -> None:
+    """Count a call, and raise a RecipeError if the run may make no more."""
+    # Counted as they start, because calls may be in flight together.
+    if scope.max_calls is not None and next(scope.started) >= scope.max_calls:
+        by_metric = scope.role == "judge"
+        what = "the metric, on one row," if by_metric else "one run of the program"
+        where = "metric, by @lmpipe.metrics.judge" if by_metric else "program's class"
+        raise RecipeError(
+            f"{path}: {what} made more than {scope.max_calls} LM calls, the maximum that the plan "
+            f"and the budget rely on: set `max_calls = …` on the {where}"
+        )

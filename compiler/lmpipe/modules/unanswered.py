@@ -1,0 +1,102 @@
+"""Replies that are no answer: cut at the limit of tokens, refused, or without text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from lmpipe.errors import CutError, LMRequestError, RefusalError
+from lmpipe.foundation.shorten import one_line
+from lmpipe.layouts.layout import Layout
+from lmpipe.lm.lm import LM
+from lmpipe.lm.message import Message
+from lmpipe.lm.request import Reply
+
+# HTTP statuses of a server that does not take a limit as high as the one that it got.
+_REFUSES_LIMIT = (400, 413, 422)
+
+
+def is_cut(reply: Reply, layout: Layout) -> bool:
+    """Whether a reply ended at the limit of tokens, before its end.
+
+    A JSON object that is complete may be followed by spaces up to the limit.
+    """
+    if reply.finish != "length":
+        return False
+    return layout.name != "json" or not _is_object(reply.text)
+
+
+def with_more_room(lm: LM, messages: Sequence[Message], reply: Reply) -> LM | None:
+    """The LM with up to twice the room for its reply; None if its context has no more.
+
+    Budgets rely on it that prompt and reply together fit the context.
+    """
+    limit = lm.reply_limit
+    if limit is None:
+        return None
+    name, tokens = limit
+    # A token has at least one byte, if the server did not count the prompt's.
+    prompt = reply.usage.prompt_tokens or sum(len(turn.content.encode()) for turn in messages)
+    larger = min(2 * tokens, lm.context - prompt)
+    return lm.with_settings(**{name: larger}) if larger > tokens else None
+
+
+def refuses_limit(error: LMRequestError) -> bool:
+    """Whether a server may have refused a request because of its limit of tokens."""
+    return error.status in _REFUSES_LIMIT
+
+
+def cut_error(path: str, reply: Reply, lm: LM, *, asked: int, has_room: bool) -> CutError:
+    """The error for a cut reply of this LM, after so many questions.
+
+    `has_room` says whether its context has room for a longer reply.
+    """
+    limit = lm.reply_limit
+    if limit is None:
+        where = "at the server's own limit of tokens"
+        remedy = "set a higher one with LM(…, max_tokens=…)"
+    elif has_room:
+        where, remedy = f"at {limit[0]}={limit[1]}", f"raise it with LM(…, {limit[0]}=…)"
+    else:
+        where = f"at {limit[0]}={limit[1]}"
+        remedy = (
+            f"prompt and reply fill the LM's context of {lm.context} tokens: shorten the prompt, "
+            "or give the true context with LM(…, context=…)"
+        )
+    if reply.reasoning and not reply.text:
+        where += ", while the LM was thinking"
+    times = f" (asked {asked} times, with more room each time)" if asked > 1 else ""
+    return CutError(
+        f"{path}: the reply was cut {where}{times}; {remedy}, or ask for shorter outputs\n"
+        f"  reply: {reply.text!r:.500}",
+        raw=reply.text,
+    )
+
+
+def refusal_error(path: str, reply: Reply) -> RefusalError:
+    """The error for a question that the LM or its provider declined to answer."""
+    said = one_line(reply.refusal)
+    return RefusalError(
+        f"{path}: the LM declined to answer: {said}. Change the input or the instruction, or ask "
+        "another LM",
+        raw=reply.refusal,
+    )
+
+
+def what_came_instead(reply: Reply) -> str:
+    """Say what a reply has in place of an answer; empty if it has text, or nothing else."""
+    if reply.text.strip():
+        return ""
+    if reply.finish == "tool_calls":
+        return "the LM called a tool in place of an answer"
+    if reply.reasoning:
+        return f"the LM sent no answer, only {len(reply.reasoning)} characters of reasoning"
+    return ""
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
