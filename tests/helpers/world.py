@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -90,7 +91,9 @@ def answer_turns(turns: Sequence[str], *, constrained: bool) -> str:
     # An instruction that the world's proposer wrote helps like three demonstrations.
     demos = (len(turns) - 2) // 2 + (3 if "Look at the thing well" in system else 0)
     kind = next((kind for kind in COLOURS if kind in question), "sky")
-    dice = int(hashlib.sha256(question.encode()).hexdigest()[:4], 16) % 20
+    # The dice do not depend on the words in which the layout reminds of its form.
+    thrown = re.sub(r"\[\[(\w+)\]\]", r"## \1", question.partition("\n\nReply with")[0])
+    dice = int(hashlib.sha256(thrown.encode()).hexdigest()[:4], 16) % 20
     if dice >= 18 and demos < 2 and not constrained:
         return "I would rather not say."
     right = dice < 5 + 2 * demos + (2 if constrained else 0)
