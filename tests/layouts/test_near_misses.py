@@ -226,7 +226,7 @@ def _read_or_refuse(read: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b"]], ids=len)
-@pytest.mark.parametrize("name", ["chat", "plain"])
+@pytest.mark.parametrize("name", layout_names())
 def test_a_long_reply_of_any_repeated_text_is_read_in_linear_time(
     name: str, names: list[str]
 ) -> None:
@@ -240,14 +240,12 @@ def test_a_long_reply_of_any_repeated_text_is_read_in_linear_time(
                 layout.partial(spec, text)
 
 
-@pytest.mark.parametrize("kind", [str, str | None, int, float, bool, Literal["a", "b"]])
+@pytest.mark.parametrize("kind", [str, str | None, int, float, bool, Literal["a", "b"], list[int]])
 def test_a_long_value_of_any_repeated_text_is_read_in_linear_time(kind: Any) -> None:
     field = outputs_spec(a=kind).outputs[0]
     with time_limit(60):
         for unit in _UNITS:
-            for start, end in FRAMES:
-                text = start + unit * (_LENGTH // len(unit)) + end
-                _read_or_refuse(partial(read_value, field, text))
+            _read_or_refuse(partial(read_value, field, unit * (_LENGTH // len(unit))))
 
 
 def test_the_beginning_of_a_long_json_object_is_read_in_linear_time() -> None:
