@@ -38,7 +38,7 @@ def reply_texts() -> tuple[str, str]:
         f"[[ ## reasoning ## ]]\n{_REASONING}\n\n[[ ## answer ## ]]\nCity {_PLACE}\n\n"
         "[[ ## completed ## ]]"
     )
-    lmpipe = f"## reasoning\n{_REASONING}{{}}\n\n## answer\nCity {_PLACE}"
+    lmpipe = f"[[reasoning]]\n{_REASONING}{{}}\n\n[[answer]]\nCity {_PLACE}"
     padding = "." * (len(dspy) - len(lmpipe) + len("{}"))
     return dspy, lmpipe.format(padding)
 

@@ -19,7 +19,7 @@ import diskcache
 import orjson
 from harness import INSTRUCTION, MAX_TOKENS, Settings, answer, demonstrations, main
 
-_FORM = "\n\nReply in exactly this form:\n\n## reasoning\n<text>\n\n## answer\n<text>"
+_FORM = "\n\nReply in exactly this form:\n\n[[reasoning]]\n<text>\n\n[[answer]]\n<text>"
 _HEADERS = {"Content-Type": "application/json", "Authorization": "Bearer x"}
 
 
@@ -106,8 +106,8 @@ class BareSide:
         self.cache = diskcache.Cache(settings.cache) if settings.cache else None
         self.prefix = [{"role": "system", "content": INSTRUCTION + _FORM}]
         for demo in demonstrations() if settings.demos else []:
-            text = f"## reasoning\n{demo['reasoning']}\n\n## answer\n{demo['answer']}"
-            self.prefix.append({"role": "user", "content": f"## question\n{demo['question']}"})
+            text = f"[[reasoning]]\n{demo['reasoning']}\n\n[[answer]]\n{demo['answer']}"
+            self.prefix.append({"role": "user", "content": f"[[question]]\n{demo['question']}"})
             self.prefix.append({"role": "assistant", "content": text})
 
     async def ask(self, text: str) -> str:
@@ -143,7 +143,7 @@ class BareSide:
         await self.client.aclose()
 
     def _body(self, text: str) -> bytes:
-        turn = {"role": "user", "content": f"## question\n{text}"}
+        turn = {"role": "user", "content": f"[[question]]\n{text}"}
         return orjson.dumps(
             {
                 "model": "stub",

@@ -106,7 +106,7 @@ def _lm_inside() -> lmpipe.LM:
     def reply(request: Any) -> str:
         lm.requests.clear()
         number = int(request.messages[-1].content.rstrip("?").rsplit(" ", 1)[1])
-        return f"## reasoning\nEach country has one capital.\n\n## answer\n{answer(number)}"
+        return f"[[reasoning]]\nEach country has one capital.\n\n[[answer]]\n{answer(number)}"
 
     lm = lmpipe.ScriptedLM(reply)
     return lm

@@ -38,9 +38,9 @@ def ask(stub: http.client.HTTPConnection, system: str, question: str) -> str:
 def test_the_stub_answers_in_the_format_of_the_prompt(
     stub: http.client.HTTPConnection,
 ) -> None:
-    lmpipe = ask(stub, "## answer", "country number 0000042?")
+    lmpipe = ask(stub, "[[answer]]", "country number 0000042?")
     dspy = ask(stub, "[[ ## answer ## ]]", "country number 0000042?")
-    assert (lmpipe.splitlines()[-2:], len(lmpipe)) == (["## answer", "City 0000042"], len(dspy))
+    assert (lmpipe.splitlines()[-2:], len(lmpipe)) == (["[[answer]]", "City 0000042"], len(dspy))
     assert "[[ ## answer ## ]]\nCity 0000042\n" in dspy
 
 

@@ -36,7 +36,7 @@ def careful(request):
     system = request.messages[0].content
     if "JSON object" in system:
         return '{"colour": "' + right + '"}'
-    return "## colour\\n" + right if "## " in system else right
+    return "## colour\\n" + right if "[[" in system else right
 
 recipe = recipe.replace(
     program=TwoSteps(), optimizer=Three(), student=lmpipe.ScriptedLM(careful)

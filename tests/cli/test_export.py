@@ -35,7 +35,7 @@ def test_passed_rollouts_become_rows(cli: Cli, folder: Path) -> None:
     found = rows(exported)
     assert out.splitlines()[0] == f"rows/self.jsonl: {len(found)} rows"
     assert [turn["role"] for turn in found[0]["prompt"]] == ["system", "user"]
-    assert found[0]["completion"][0]["content"].startswith("## colour")
+    assert found[0]["completion"][0]["content"].startswith("[[colour]]")
 
 
 def test_openai_rows_are_conversations(cli: Cli, folder: Path) -> None:

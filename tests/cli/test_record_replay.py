@@ -114,7 +114,7 @@ def test_eval_and_run_replay_too(cli: Cli, recorded: str, folder: Path) -> None:
     evaluated = cli("eval", run, "--trust", "--replay", "all.jsonl", "--json")
     assert evaluated.exit_code == 0, evaluated.output
     assert '"reproduced":true' in evaluated.stdout
-    thing = re.search(r"## thing\\n(.*? number \d+)", (folder / "all.jsonl").read_text())
+    thing = re.search(r"\[\[thing\]\]\\n(.*? number \d+)", (folder / "all.jsonl").read_text())
     assert thing
     answered = cli("run", recorded, "--replay", "all.jsonl", "--input", f"thing={thing[1]}")
     assert answered.exit_code == 0, answered.output

@@ -31,7 +31,7 @@ def examples(numbers: list[int]) -> list[lmpipe.Example]:
 
 def says(request: Request) -> str:
     """A number or nonsense, depending on the message."""
-    number = int(request.messages[-1].content.rsplit(" ", 1)[-1].split()[0])
+    number = int(request.messages[-1].content.partition("message ")[2].split()[0])
     return "nonsense" if number % 7 == 3 else f"## score\n{number % 3}"
 
 

@@ -16,7 +16,13 @@ from lmpipe.settings import using
 def echo(request: Request) -> str:
     """Reply with the instruction and the last input, so that tests see which call it was."""
     instruction = request.messages[0].content.partition("\n")[0]
-    return f"## answer\n{instruction} {request.messages[-1].content.rpartition(chr(10))[2]}"
+    return f"[[answer]]\n{instruction} {last_input(request)}"
+
+
+def last_input(request: Request) -> str:
+    """Return the value of the last input, without the reminder of the reply's form after it."""
+    question = request.messages[-1].content.partition("\n\nReply with the outputs only")[0]
+    return question.rpartition("\n")[2]
 
 
 @contextmanager

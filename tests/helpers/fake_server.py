@@ -69,7 +69,7 @@ def make_replier(replies: str | Replier) -> Replier:
         replies: A function; or `hash` (a different text for each body); or `echo` (the last
             message); or `classify:billing=refund|invoice,shipping` (the first label with a keyword
             in the last message, by default its name, else a label by hash; as JSON if a schema is
-            sent, and under `## field` markers if the system message asks for them); or the path of
+            sent, and under `[[field]]` markers if the system message asks for them); or the path of
             a JSON file `[[regular expression, reply], …]`, of which the first match in the last
             message answers.
     """
@@ -113,8 +113,10 @@ def _format_label(body: Body, label: str) -> str:
     if schema:
         return json.dumps(dict.fromkeys(schema["properties"], label))
     system = body["messages"][0]["content"] if body["messages"][0]["role"] == "system" else ""
-    fields = re.findall(r"^## (\w+)$", system, re.M)
-    return "\n\n".join(f"## {field}\n{label}" for field in fields) or label
+    if "[[" not in system:
+        return label
+    fields = re.findall(r"^- (\w+): ", system.partition("The outputs are:")[2], re.M)
+    return "\n\n".join(f"[[{field}]]\n{label}" for field in fields)
 
 
 class FakeApp:

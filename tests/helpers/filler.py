@@ -6,9 +6,8 @@ import re
 
 from lmpipe.lm.request import Request
 
-_CHAT = re.compile(r"^## (\w+)\n<(.*)>$", re.M)
-_JSON = re.compile(r'"(\w+)": <([^>]*)>')
-_PLAIN = re.compile(r"^([\w ]+): <(.*)>$", re.M)
+_OUTPUT = re.compile(r"^- (\w+): (.*)$", re.M)
+_JSON = re.compile(r'^- "(\w+)": (.*)$', re.M)
 _BARE = re.compile(r"^Reply with the [\w ]+ only: (.*)$", re.M)
 
 
@@ -20,14 +19,16 @@ def fill(request: Request) -> str:
     if "JSON object" in system:
         fields = ", ".join(f'"{name}": "{value(hint)}"' for name, hint in _JSON.findall(system))
         return f"{{{fields}}}"
-    if fields := _CHAT.findall(system):
-        return "\n\n".join(f"## {name}\n{value(hint)}" for name, hint in fields)
-    return "\n".join(f"{name}: {value(hint)}" for name, hint in _PLAIN.findall(system))
+    if "[[" in system:
+        fields = _OUTPUT.findall(system.partition("The outputs are:")[2])
+        return "\n\n".join(f"[[{name}]]\n{value(hint)}" for name, hint in fields)
+    fields = _OUTPUT.findall(system.partition("The outputs are:")[2])
+    return "\n".join(f"{name}: {value(hint)}" for name, hint in fields)
 
 
 def value(hint: str) -> str:
     """A value for a hint such as `one of red, green`."""
-    if choice := re.search(r"one of ([^,)]+)", hint):
+    if choice := re.search(r'one of "?([^,)"]+)', hint):
         return choice.group(1)
     if "yes or no" in hint:
         return "yes"

@@ -128,4 +128,5 @@ def _tokens(source: str) -> Iterable[tuple[str, str]]:
 
 
 def _unescape(text: str) -> str:
-    return re.sub(r"\\(.)", lambda match: {"n": "\n", "t": "\t"}.get(match[1], match[1]), text)
+    names = {"n": "\n", "t": "\t", "r": "\r"}
+    return re.sub(r"\\(.)", lambda match: names.get(match[1], match[1]), text)

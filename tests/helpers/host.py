@@ -66,7 +66,7 @@ class Host:
         """Reply as the test world's LM does; a tuned model replies green."""
         self.models.append(body["model"])
         tuned = body["model"].startswith("ft:")
-        text = "## colour\ngreen" if tuned else answer_body(body)
+        text = "[[colour]]\ngreen" if tuned else answer_body(body)
         choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         return {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}
 

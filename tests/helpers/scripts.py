@@ -13,7 +13,7 @@ from lmpipe.lm.request import Request
 
 WRONG = {"apple": "green", "grass": "blue", "sky": "red"}
 
-_ASKS_FOR_WORDS = re.compile(r'## words\n|the words only|\{"words"')
+_ASKS_FOR_WORDS = re.compile(r'- words: |the words only|- "words": ')
 
 
 def instruction_of(request: Request) -> str:
@@ -60,14 +60,14 @@ def in_layout(request: Request, field: str, value: str) -> str:
     """Write one output in the layout that a request asks for."""
     layout = layout_of(request)
     if layout == "chat":
-        return f"## {field}\n{value}"
+        return f"[[{field}]]\n{value}"
     return orjson.dumps({field: value}).decode() if layout == "json" else value
 
 
 def layout_of(request: Request) -> str:
     """Return the name of a request's layout."""
     system = instruction_of(request)
-    if "\n## " in system:
+    if "[[" in system:
         return "chat"
     return "json" if "JSON object" in system else "plain"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -90,7 +91,9 @@ def answer_turns(turns: Sequence[str], *, constrained: bool) -> str:
     # An instruction that the world's proposer wrote helps like three demonstrations.
     demos = (len(turns) - 2) // 2 + (3 if "Look at the thing well" in system else 0)
     kind = next((kind for kind in COLOURS if kind in question), "sky")
-    dice = int(hashlib.sha256(question.encode()).hexdigest()[:4], 16) % 20
+    # The dice do not depend on the words in which the layout reminds of its form.
+    thrown = re.sub(r"\[\[(\w+)\]\]", r"## \1", question.partition("\n\nReply with")[0])
+    dice = int(hashlib.sha256(thrown.encode()).hexdigest()[:4], 16) % 20
     if dice >= 18 and demos < 2 and not constrained:
         return "I would rather not say."
     right = dice < 5 + 2 * demos + (2 if constrained else 0)
@@ -98,8 +101,8 @@ def answer_turns(turns: Sequence[str], *, constrained: bool) -> str:
 
 
 def _write(system: str, field: str, value: str) -> str:
-    if "## " in system:
-        return f"## {field}\n{value}"
+    if "[[" in system:
+        return f"[[{field}]]\n{value}"
     if "JSON object" in system:
         return f'{{"{field}": "{value}"}}'
     return value
@@ -115,7 +118,7 @@ def answer_trained(request: Request) -> str:
     if request.lm.adapter is None and not request.lm.name.startswith("ft:"):
         return answer(request)
     asked = request.messages[-1].content
-    return "## colour\n" + next(COLOURS[kind] for kind in COLOURS if kind in asked)
+    return "[[colour]]\n" + next(COLOURS[kind] for kind in COLOURS if kind in asked)
 
 
 def recipe(**changes: object) -> lmpipe.Recipe:
@@ -138,15 +141,15 @@ def recipe_of_all_weights(model: Path) -> lmpipe.Recipe:
     """Make a recipe, on a fake vLLM, whose student says red until its full weights are trained."""
     write_model(model)
     server = lmpipe.ServerSpec(
-        model=str(model), name="tiny", command=fake_command(), env={"FAKE_REPLY": "## colour\nred"}
+        model=str(model), name="tiny", command=fake_command(), env={"FAKE_REPLY": "[[colour]]\nred"}
     )
     return recipe(
         student=lmpipe.LM("vllm/tiny"),
-        teacher=lmpipe.ScriptedLM(lambda _: "## colour\ngreen"),
+        teacher=lmpipe.ScriptedLM(lambda _: "[[colour]]\ngreen"),
         servers=[server],
         train=GREENS[:8],
         val=GREENS[8:12],
         test=GREENS[12:],
         optimizer=lmpipe.BootstrapFinetune(training=lmpipe.TrainingSettings(full=True)),
-        trainer=ScriptedTrainer(reply="## colour\ngreen"),
+        trainer=ScriptedTrainer(reply="[[colour]]\ngreen"),
     )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pydantic
 import pytest
+from helpers.odd_texts import kept, odd_texts, outputs_spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,6 @@ from lmpipe.layouts import (
     render_prefix,
 )
 from lmpipe.signatures.signature import Input, Output, Signature, spec_of
-from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo
 
 
@@ -69,12 +69,6 @@ class Bare(Signature):
     total_count: int = Output()
 
 
-def outputs_spec(**annotations: Any) -> SignatureSpec:
-    fields: dict[str, Any] = {name: (kind, Output()) for name, kind in annotations.items()}
-    made = pydantic.create_model("Made", __base__=Signature, question=(str, Input()), **fields)
-    return spec_of(made)
-
-
 @pytest.fixture(params=layout_names())
 def layout(request: pytest.FixtureRequest) -> Layout:
     return layout_named(request.param)
@@ -82,11 +76,10 @@ def layout(request: pytest.FixtureRequest) -> Layout:
 
 # --- rendered replies
 
-# Text layouts cannot keep white space at the ends, or markers inside a value.
+# Text layouts cannot keep white space at the ends, or the word "none" as an optional text.
 words = st.text(
     st.characters(exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"], include_characters=" ")
 ).map(str.strip)
-lines = st.lists(words, min_size=1, max_size=3).map("\n".join).map(str.strip)
 not_none = words.filter(
     lambda text: (
         text.strip(" .\"'`").lower()
@@ -171,11 +164,25 @@ def test_a_reply_of_one_field_is_read_back_unchanged(layout: Layout, name: str) 
     check()
 
 
-@settings(max_examples=50)
-@given(st.fixed_dictionaries({"a": lines, "b": lines}))
-def test_the_chat_layout_keeps_lines(values: dict[str, str]) -> None:
-    chat, spec = layout_named("chat"), outputs_spec(a=str, b=str)
-    assert chat.read(spec, chat.assistant(spec, values)).values == values
+@pytest.mark.parametrize("names", [["a"], ["a", "b"], ["question_two", "a", "Long_name"]])
+@pytest.mark.parametrize("name", layout_names())
+def test_any_text_in_any_output_comes_back_whole(name: str, names: list[str]) -> None:
+    layout, spec = layout_named(name), outputs_spec(**dict.fromkeys(names, str))
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.fixed_dictionaries(dict.fromkeys(names, odd_texts)))
+    def check(values: dict[str, str]) -> None:
+        found = layout.read(spec, layout.assistant(spec, values)).values
+        assert found == (values if name == "json" else {n: kept(v) for n, v in values.items()})
+
+    check()
+
+
+def test_the_first_line_of_code_keeps_its_indentation(layout: Layout) -> None:
+    for names in (["body"], ["body", "other"]):
+        spec = outputs_spec(**dict.fromkeys(names, str))
+        values = dict.fromkeys(names, "    x = 1\n    return x")
+        assert layout.read(spec, layout.assistant(spec, values)).values == values
 
 
 @settings(max_examples=50)
@@ -218,26 +225,36 @@ def test_the_chat_conversation() -> None:
         The inputs:
         - text: what the customer wrote
 
-        Reply in exactly this form:
+        The outputs are:
+        - team: who answers (one of billing, shipping)
+        - first_reply: text
 
-        ## team
-        <who answers (one of billing, shipping)>
+        A question and its reply have this form:
 
-        ## first_reply
-        <text>
+        [[text]]
+        {text}
+
+        [[urgent]]
+        {urgent}
+
+        [[team]]
+        {team}
+
+        [[first_reply]]
+        {first_reply}
 
         [user]
-        ## text
+        [[text]]
         Where is it?
 
-        ## urgent
+        [[urgent]]
         no
 
         [assistant]
-        ## team
+        [[team]]
         shipping
 
-        ## first_reply
+        [[first_reply]]
         On its way.
 
         [assistant]
@@ -256,9 +273,14 @@ def test_the_plain_conversation() -> None:
             """
             [system]
             Route the ticket.
-            Reply in this form:
-            Team: <who answers (one of billing, shipping)>
-            First reply: <text>
+
+            The outputs are:
+            - team: who answers (one of billing, shipping)
+            - first_reply: text
+
+            The reply has this form:
+            Team: {team}
+            First reply: {first_reply}
 
             [user]
             Text: Where is it?
@@ -278,8 +300,9 @@ def test_the_json_conversation() -> None:
             """
             [system]
             Route the ticket.
-            Reply with one JSON object: {"team": <who answers (one of billing, shipping)>, """
-            + """"first_reply": <text>}
+            Reply with one JSON object with these keys:
+            - "team": who answers (one of "billing", "shipping")
+            - "first_reply": a string
 
             [user]
             {"text":"Where is it?","urgent":false}
@@ -295,8 +318,8 @@ def test_members_of_an_enum_of_numbers_are_shown_by_name(layout: Layout) -> None
     spec = outputs_spec(rank=Rank, ranks=list[Rank])
     demo = Demo(inputs={"question": "?"}, outputs={"rank": 2, "ranks": ["LOW", 2]})
     system, _, reply = (turn.content for turn in render_prefix(layout, spec, "Rank it.", [demo]))
-    assert "LOW, HIGH" in system
-    assert '"enum":["LOW","HIGH"]' in system
+    assert "rank: one of LOW, HIGH" in system.replace('"', "")
+    assert 'each item one of "LOW", "HIGH"' in system
     assert '["LOW","HIGH"]' in reply
     assert layout.read(spec, reply).values == {"rank": Rank.HIGH, "ranks": [Rank.LOW, Rank.HIGH]}
     assert '"LOW"' in layout.constraint(spec).value.replace("\\", "")

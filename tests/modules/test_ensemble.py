@@ -39,7 +39,7 @@ def script(request: Request) -> str:
     if word == "down":
         raise LMUnavailableError("down")
     if word == "bad":
-        return "nothing"
+        return ""
     reasoning = f"## reasoning\n{len(request.messages[-1].content)}\n\n"
     return (reasoning if "reasoning" in request.messages[0].content else "") + (
         f"## answer\n{word}" if "answer" in request.messages[0].content else f"## result\n{word}"

@@ -53,7 +53,8 @@ def test_defaults_are_shown_to_the_lm() -> None:
     lm = ScriptedLM(["## result\nbilling"])
     with using(lm=lm, runtime=Runtime()):
         route("x")
-    assert lm.requests[0].messages[-1].content == "## ticket\nx\n\n## urgent\nno"
+    question = lm.requests[0].messages[-1].content
+    assert question.startswith("[[ticket]]\nx\n\n[[urgent]]\nno\n\nReply with")
 
 
 def test_models_and_options() -> None:

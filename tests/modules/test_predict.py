@@ -207,7 +207,7 @@ def test_demonstrations_are_earlier_turns() -> None:
     predictor = Predict(Route)
     turns = predictor.bind(predictor.state().map(demos=(demo,))).messages(ticket="x")
     assert [turn.role for turn in turns] == ["system", "user", "assistant", "user"]
-    assert turns[2].content == "## team\nshipping"
+    assert turns[2].content == "[[team]]\nshipping"
 
 
 def test_a_constrained_predictor_sends_its_constraint() -> None:
@@ -280,7 +280,7 @@ def test_the_lm_is_asked_to_correct_an_unreadable_reply() -> None:
     reply, complaint = second.messages[len(first.messages) :]
     assert (reply.role, reply.content) == ("assistant", "Sales, I think.")
     assert complaint.role == "user"
-    assert "lacks 'team'" in complaint.content
+    assert "'team' must be one of billing, shipping" in complaint.content
 
 
 def test_the_lm_is_asked_to_correct_a_value_out_of_bounds() -> None:
@@ -429,7 +429,7 @@ def test_a_failed_call_is_traced_with_its_error() -> None:
     (step,) = trace.steps
     assert step.outputs == {}
     assert step.replies == ("?", "!")
-    assert "lacks 'team'" in step.error
+    assert "'team' must be one of billing, shipping" in step.error
 
 
 def test_repaired_json_is_marked() -> None:

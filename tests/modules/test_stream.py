@@ -11,9 +11,11 @@ from helpers.fake_server import FakeServer
 
 import lmpipe
 from lmpipe.errors import ConfigError, LMUnavailableError, OutputError
+from lmpipe.layouts import layout_named
 from lmpipe.lm.runtime import Runtime
-from lmpipe.lm.scope import Partial, scope
+from lmpipe.lm.scope import Listener, Partial, scope
 from lmpipe.lm.traffic.retry import RetryPolicy
+from lmpipe.modules.stream import FieldReader
 from lmpipe.settings import using
 from lmpipe.state.trace import Trace
 
@@ -109,6 +111,64 @@ def test_the_value_of_an_incomplete_list_is_its_beginning() -> None:
         ["late", "angry customer"],
         ["late", "angry customer"],
     ]
+
+
+@pytest.mark.parametrize("layout", ["chat", "plain", "json"])
+def test_deltas_of_lists_and_objects_add_up_to_the_text(layout: str) -> None:
+    class Lists(lmpipe.Signature):
+        """List."""
+
+        question: str = lmpipe.Input()
+        items: list[dict[str, float]] = lmpipe.Output()
+        either: int | str = lmpipe.Output()
+        note: str = lmpipe.Output()
+
+    spec = lmpipe.Predict(Lists).spec
+    values = {"items": [{"a": 1.5}, {"b c": -20}], "either": 12, "note": "so [1, 2]"}
+    reply = layout_named(layout).assistant(spec, values)
+    for script in (reply, reply.replace(",", ", ")):
+        with using(lm=lmpipe.ScriptedLM([script])):
+            pieces = list(lmpipe.Predict(Lists, layout=layout).stream(question="x"))
+        for name in ("items", "either", "note"):
+            own = [p for p in pieces if p.field == name]
+            assert "".join(p.delta for p in own) == own[-1].text
+            assert own[-1].done
+
+
+@pytest.mark.parametrize("layout", ["chat", "json"])
+def test_unfinished_numbers_are_not_told_as_values(layout: str) -> None:
+    class Numbers(lmpipe.Signature):
+        """Count."""
+
+        question: str = lmpipe.Input()
+        counts: list[int] = lmpipe.Output()
+        flags: dict[str, bool] = lmpipe.Output()
+        total: int = lmpipe.Output()
+
+    values = {"counts": [1234, 5678], "flags": {"a": True}, "total": 6912}
+    spec, layout_ = lmpipe.Predict(Numbers).spec, layout_named(layout)
+    reply, seen = layout_.assistant(spec, values), dict[str, list[Any]]()
+    listener = Listener(lambda piece: seen.setdefault(piece.field, []).append(piece.value))
+    reader = FieldReader(spec, layout_, "p", listener)
+    for end in range(len(reply) + 1):
+        reader.on_text(reply[:end])
+    assert all(value in ([], [1234], [1234, 5678]) for value in seen["counts"])
+    assert all(value in (None, {}, {"a": True}) for value in seen["flags"])
+    assert all(value is None for value in seen.get("total", []))
+
+
+def test_pieces_of_an_unbound_program_carry_the_paths_of_its_predictors() -> None:
+    class Two(lmpipe.Module):
+        def __init__(self) -> None:
+            self.first = lmpipe.Predict("question -> answer")
+            self.others = [lmpipe.Predict("question -> answer")]
+
+        def forward(self, question: str) -> str:
+            return str(self.others[0](question=self.first(question=question).answer).answer)
+
+    with using(lm=lmpipe.ScriptedLM(["one", "two"])):
+        pieces = list(Two().stream(question="x"))
+    assert {p.predictor for p in pieces} == {"first", "others[0]"}
 
 
 def test_an_output_is_done_when_the_next_one_begins() -> None:

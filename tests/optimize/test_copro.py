@@ -55,7 +55,7 @@ class World:
         if '"instruction"' in system:
             self.asked.append(orjson.loads(request.messages[1].content))
             return self._reply(self._write(self.asked[-1], request.sample))
-        if "few words" in system or "## words" in system:
+        if "few words" in system or "- words: " in system:
             return "## words\na thing in a few words"
         kind = next(kind for kind in COLOURS if f"{kind} number" in question)
         known = list(COLOURS)[: 3 if _CLUE in system else 1 + system.count("!")]

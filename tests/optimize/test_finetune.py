@@ -29,7 +29,7 @@ from lmpipe.weights.training_store import adapters_folder
 def right(request: Request) -> str:
     asked = request.messages[-1].content
     kind = next(kind for kind in COLOURS if kind in asked)
-    return f"## colour\n{COLOURS[kind]}"
+    return f"[[colour]]\n{COLOURS[kind]}"
 
 
 def trained_student(*good: str) -> Callable[[Request], str]:
@@ -40,9 +40,9 @@ def trained_student(*good: str) -> Callable[[Request], str]:
         if adapter is None:
             return answer(request)
         if not adapter.startswith(good):
-            return "nonsense"
+            return ""
         if "few words" in request.messages[0].content:
-            return "## words\nwell described"
+            return "[[words]]\nwell described"
         return right(request)
 
     return script
@@ -135,7 +135,7 @@ def test_predictors_may_share_one_adapter(tmp_path: Path) -> None:
 def test_more_samples_give_more_rows(tmp_path: Path) -> None:
     def varied(request: Request) -> str:
         # Further samples of a greedy LM have a temperature.
-        return right(request) if request.lm.temperature or request.lm.adapter else "## colour\nred"
+        return right(request) if request.lm.temperature or request.lm.adapter else "[[colour]]\nred"
 
     sizes = []
     for samples in (1, 2):
@@ -152,7 +152,7 @@ def test_more_samples_give_more_rows(tmp_path: Path) -> None:
 
 def test_preference_training_pairs_passed_and_failed_replies(tmp_path: Path) -> None:
     def wavering(request: Request) -> str:
-        return right(request) if request.lm.temperature or request.lm.adapter else "## colour\nred"
+        return right(request) if request.lm.temperature or request.lm.adapter else "[[colour]]\nred"
 
     trainer = ScriptedTrainer()
     compiled(
@@ -162,7 +162,7 @@ def test_preference_training_pairs_passed_and_failed_replies(tmp_path: Path) -> 
         optimizer=lmpipe.BootstrapFinetune(samples=2, training=TrainingSettings(method="dpo")),
     )
     assert trainer.rows[0]
-    assert all(row["rejected"][0]["content"] == "## colour\nred" for row in trainer.rows[0])  # type: ignore[index]
+    assert all(row["rejected"][0]["content"] == "[[colour]]\nred" for row in trainer.rows[0])  # type: ignore[index]
 
 
 def test_without_passed_runs_nothing_is_trained(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_a_metric_with_parts_judges_each_predictor_by_its_parts(tmp_path: Path) 
         compiled(tmp_path, trainer, program=TwoSteps(), metric=parts)
     (rows,) = trainer.rows
     assert rows
-    assert all("## words" in row["completion"][0]["content"] for row in rows)  # type: ignore[index]
+    assert all("[[words]]" in row["completion"][0]["content"] for row in rows)  # type: ignore[index]
 
 
 def test_demonstrations_found_by_embeddings_cannot_be_kept(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def needs_clue(request: Request) -> str:
     }
     if "JSON object" in text:
         return orjson.dumps({field: values[field]}).decode()
-    return f"## {field}\n{values[field]}" if "## " in text else values[field]
+    return f"[[{field}]]\n{values[field]}" if "[[" in text else values[field]
 
 
 def compiled(runs: Path, **changes: Any) -> lmpipe.Run:
@@ -143,7 +143,7 @@ class TwoTricks:
 
     def _answer(self, request: Request) -> str:
         system, question = request.messages[0].content, request.messages[-1].content
-        if "## words" in system:
+        if "- words: " in system:
             # The words tell the second step whether the first one knows its trick.
             return f"## words\n{'peeled' if 'peel it' in system else 'plain'}"
         tricks = {"apple": "peeled" in question, "grass": "mow it" in system}

@@ -49,7 +49,7 @@ def written(request: Request, field: str, value: str) -> str:
     system = request.messages[0].content
     if "JSON object" in system:
         return orjson.dumps({field: value}).decode()
-    return f"## {field}\n{value}" if "## " in system else value
+    return f"[[{field}]]\n{value}" if "[[" in system else value
 
 
 def needs_clue(request: Request) -> str:
@@ -208,7 +208,7 @@ def test_the_nearest_demonstrations_are_a_choice(tmp_path: Path) -> None:
 def test_the_layout_that_suits_the_lm_is_found(tmp_path: Path) -> None:
     def only_plain(request: Request) -> str:
         system = request.messages[0].content
-        fits = "## " not in system and "JSON object" not in system
+        fits = "[[" not in system and "JSON object" not in system
         return colour_of(request) if fits else "I would rather not say."
 
     run = compiled(tmp_path, student=lmpipe.ScriptedLM(only_plain))

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.fake_server import FakeServer
@@ -30,7 +31,11 @@ def ask(question, **settings):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
-    server = FakeServer(lambda body: f"## answer\n{len(body['messages'][-1]['content'])} letters")
+    def count(body: dict[str, Any]) -> str:
+        question = body["messages"][-1]["content"].partition("\n\nReply with")[0]
+        return f"[[answer]]\n{len(question)} letters"
+
+    server = FakeServer(count)
     with server:
         monkeypatch.setenv("URL", server.base_url)
         yield server
@@ -45,7 +50,7 @@ def project(pytester: pytest.Pytester, server: FakeServer) -> pytest.Pytester:
 
         @pytest.mark.cassette
         def test_one():
-            assert ask("Who?") == "16 letters"
+            assert ask("Who?") == "17 letters"
         """
     )
     return pytester
@@ -118,7 +123,7 @@ def test_a_miss_shows_the_line_of_the_test_without_the_library(
     project: pytest.Pytester, run: Run
 ) -> None:
     text = run().stdout.str()
-    assert 'assert ask("Who?") == "16 letters"' in text
+    assert 'assert ask("Who?") == "17 letters"' in text
     assert "runtime.py" not in text
 
 
@@ -302,7 +307,7 @@ def test_the_fixture_has_the_played_calls(project: pytest.Pytester, run: Run) ->
             ask("Who?")
             assert cassette.path.name == "test_one.jsonl"
             (call,) = cassette.played
-            assert call.request.messages[-1].content == "## question\\nWho?"
+            assert call.request.messages[-1].content.startswith("[[question]]\\nWho?\\n")
             assert cassette.unplayed == ()
         """
     )
@@ -350,7 +355,7 @@ def test_a_failing_test_keeps_its_recording(
 ) -> None:
     test = project.path / "test_ask.py"
     text = test.read_text()
-    test.write_text(text.replace("16 letters", "wrong"))
+    test.write_text(text.replace("17 letters", "wrong"))
     run("--lm-record=once").assert_outcomes(failed=1)
     test.write_text(text)
     run().assert_outcomes(passed=1)

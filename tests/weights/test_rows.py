@@ -69,7 +69,7 @@ def reply_in_layout(request: Request) -> str:
     system = request.messages[0].content
     if "JSON object" in system:
         return orjson.dumps(ANSWER).decode()
-    mark = "## {}\n{}" if "## " in system else "{}: {}"
+    mark = "[[{}]]\n{}" if "[[" in system else "{}: {}"
     return "\n".join(mark.format(name, value) for name, value in ANSWER.items())
 
 
@@ -173,8 +173,8 @@ class Loop(lmpipe.Module):
 def talk(request: Request) -> str:
     asked = request.messages[-1].content
     if "text" in asked:
-        return "## label\n" + ("good" if "sun" in asked else "bad")
-    return f"## word\nw{len(asked.split())}"
+        return "[[label]]\n" + ("good" if "sun" in asked else "bad")
+    return f"[[word]]\nw{len(asked.split())}"
 
 
 def topics(*words: str) -> list[lmpipe.Example]:
@@ -187,7 +187,7 @@ def test_every_call_in_a_loop_is_a_row_of_its_predictor() -> None:
     assert len(rows["say"]) == 3
     assert len(rows["judge"]) == 1
     assert all("word" in row.completion for row in rows["say"])
-    assert rows["judge"][0].completion == "## label\ngood"
+    assert rows["judge"][0].completion == "[[label]]\ngood"
 
 
 def test_equal_rows_are_merged() -> None:
@@ -198,25 +198,25 @@ def test_equal_rows_are_merged() -> None:
 
 def test_failed_calls_give_no_rows() -> None:
     program = Loop()
-    runs = run(program, lmpipe.ScriptedLM(lambda _: "nonsense"), *topics("sun"))
+    runs = run(program, lmpipe.ScriptedLM(lambda _: ""), *topics("sun"))
     assert runs[0].steps[0].error
     assert training_rows(program, runs) == {"say": [], "judge": []}
 
 
 def test_a_retried_reply_is_a_row_with_the_first_prompt() -> None:
     program = lmpipe.Predict(Judge)
-    lm = lmpipe.ScriptedLM(["what?", "## label\ngood"])
+    lm = lmpipe.ScriptedLM(["what?", "[[label]]\ngood"])
     row = lmpipe.Example(text="a", label="good").with_inputs("text")
     (learned,) = training_rows(program, run(program, lm, row))["self"]
     assert learned.prompt == lm.requests[0].messages
-    assert learned.completion == "## label\ngood"
+    assert learned.completion == "[[label]]\ngood"
 
 
 def test_rows_use_the_students_layout() -> None:
     teacher = lmpipe.Predict(Judge)
     rows = run(
         teacher,
-        lmpipe.ScriptedLM(["## label\ngood"]),
+        lmpipe.ScriptedLM(["[[label]]\ngood"]),
         lmpipe.Example(text="a", label="good").with_inputs("text"),
     )
     student = teacher.bind(teacher.state().map(layout="json"))
@@ -232,19 +232,19 @@ def judged(*replies: str) -> list[Trace]:
 
 
 def test_a_failed_reply_is_paired_with_a_passed_one() -> None:
-    good, bad, unreadable = judged("## label\ngood", "## label\nbad", "well")
+    good, bad, unreadable = judged("[[label]]\ngood", "[[label]]\nbad", "well")
     (first, second) = preference_rows(lmpipe.Predict(Judge), [good], [bad, unreadable])["self"]
-    assert (first.completion, first.rejected) == ("## label\ngood", "## label\nbad")
-    assert (second.completion, second.rejected) == ("## label\ngood", "well")
+    assert (first.completion, first.rejected) == ("[[label]]\ngood", "[[label]]\nbad")
+    assert (second.completion, second.rejected) == ("[[label]]\ngood", "well")
 
 
 def test_a_reply_that_passed_once_is_not_rejected() -> None:
-    good, again = judged("## label\ngood", "## label\ngood")
+    good, again = judged("[[label]]\ngood", "[[label]]\ngood")
     assert preference_rows(lmpipe.Predict(Judge), [good], [again]) == {"self": []}
 
 
 def test_without_passed_replies_there_are_no_pairs() -> None:
-    (bad,) = judged("## label\nbad")
+    (bad,) = judged("[[label]]\nbad")
     assert preference_rows(lmpipe.Predict(Judge), [], [bad]) == {"self": []}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lmpipe.errors import ConfigError
+from lmpipe.layouts.chat_layout import ChatLayout
 from lmpipe.layouts.json_layout import JsonLayout
 from lmpipe.layouts.layout import (
     Layout,
@@ -13,7 +14,7 @@ from lmpipe.layouts.layout import (
     render_prefix,
     user_text,
 )
-from lmpipe.layouts.text_layouts import ChatLayout, PlainLayout
+from lmpipe.layouts.plain_layout import PlainLayout
 
 __all__ = [
     "ChatLayout",

@@ -1,69 +1,144 @@
 """Grammars (GBNF) that constrain a reply to its layout while it is decoded.
 
-Both llama.cpp and vLLM (`structured_outputs.grammar`) take them.
+They admit every valid value as the layout writes it. Text may span lines, but no line of it is a
+label of the layout. Text that is not bounded by its type ends with the reply or at the next label;
+only the limit on tokens bounds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from lmpipe.layouts.gbnf import LONGEST_COUNTED, Rules, char_set, counted, quote
+from lmpipe.layouts.grammar_json import FORMATS, JsonRules, integer_rule, number_rule
+from lmpipe.layouts.grammar_pattern import pattern_rule, plain_pattern
+from lmpipe.layouts.parse_values import json_text, spell
 from lmpipe.lm.message import Constraint
 from lmpipe.signatures.signature_spec import FieldSpec
-from lmpipe.signatures.value_shape import Shape
+from lmpipe.signatures.value_shape import value_schema
 
-# Engines unroll a counted repetition, so longer ones are left unbounded.
-_LONGEST_COUNTED = 200
-
-_JSON_RULES = r"""
-json ::= object | array | string | number | "true" | "false" | "null"
-object ::= "{" space ( pair ( "," space pair )* )? "}"
-pair ::= string ":" space json space
-array ::= "[" space ( json space ( "," space json space )* )? "]"
-string ::= "\"" ( [^"\\\x00-\x1f] | "\\" ["\\/bfnrt] | "\\u" [0-9a-fA-F]{4} )* "\""
-number ::= "-"? [0-9]+ ( "." [0-9]+ )? ( [eE] [-+]? [0-9]+ )?
-space ::= " "?
-"""
+Spell = Callable[[FieldSpec, Any], str]
 
 
-def reply_grammar(parts: Sequence[str | FieldSpec]) -> Constraint:
-    """Write the grammar of a reply made of fixed text and field values, in this order."""
-    root, rules, needs_json = [], [], False
-    for index, part in enumerate(parts):
-        if isinstance(part, str):
-            root.append(_quote(part))
-            continue
-        rule = f"field-{index}"  # Python names may hold letters that rule names may not
-        root.append(rule)
-        rules.append(f"{rule} ::= {_value(part.shape)}")
-        needs_json = needs_json or part.shape.kind == "json"
-    text = f"root ::= {' '.join(root)}\n" + "\n".join(rules)
-    return Constraint("grammar", text + (_JSON_RULES if needs_json else "\n"))
+def reply_grammar(
+    labels: Sequence[tuple[str, FieldSpec]], lines: TextLines, spelled: Spell = spell
+) -> Constraint:
+    """Write the grammar of a reply.
+
+    Args:
+        labels: the outputs in order, each after the fixed text before it.
+        lines: the lines that text may have.
+        spelled: writes a value as the layout does.
+    """
+    rules = Rules()
+    rules.add("root", "")
+    root = []
+    for number, (label, field) in enumerate(labels):
+        body = _field(rules, field, lines, spelled, f"f{number}")
+        # Python names may hold letters that rule names may not.
+        root += [quote(label)] * bool(label) + [rules.add(f"field-{number}", body)]
+    rules.add("root", " ".join(root))
+    return Constraint("grammar", rules.text())
 
 
-def _value(shape: Shape) -> str:
-    body = _plain_value(shape)
-    return f'"{shape.none}" | {body}' if shape.optional else body
+class TextLines:
+    """The lines that text in a layout may have: all but labels.
+
+    Args:
+        labels: the labels.
+        whole: whether a label is a whole line, but for blanks at its end, or begins one.
+    """
+
+    def __init__(self, labels: Sequence[str] = (), *, whole: bool = False) -> None:
+        self._labels = labels
+        self._whole = whole
+
+    def text(self, rules: Rules) -> str:
+        """Add the rules for text of any length, and return its expression."""
+        if not self._labels:
+            return r"[^\n] ( [^\n] | [\n] )*"
+        line = self._rest(rules, "")
+        return rules.add("text", rf"{line} ( [\n]+ {line} )*")
+
+    def bounded(self, rules: Rules, low: int, high: int | None) -> str:
+        """Add the rules for text with bounds, and return its expression."""
+        if not self._labels:
+            char = r"( [^\n] | [\n] )"
+        elif self._whole:
+            # Lines that begin like a marker are left out, because lines cannot be counted.
+            char = rules.add("char-of-text", r'[^\n] | [\n]+ ( [^\n\[] | "[" [^\n\[] )')
+        else:
+            char = r"[^\n]"
+        return counted(char, max(low, 1), high)
+
+    def _rest(self, rules: Rules, start: str) -> str:
+        """Add the rule for lines after a start that labels share; one rule per letter."""
+        name = f"line-{len(start)}-{sorted(self._labels).index(self._like(start)[0])}"
+        if name in rules:
+            return name
+        rules.add(name, "")
+        following = sorted({label[len(start)] for label in self._like(start) if label != start})
+        options = [char_set(["\n", *following], negated=True) + r" [^\n]*"]
+        for char in following:
+            longer = start + char
+            if longer not in self._labels:
+                options.append(f"{quote(char)} {self._rest(rules, longer)}?")
+            elif self._whole:
+                options.append(rf"{quote(char)} [ \t\r]* [^ \t\r\n] [^\n]*")
+        return rules.add(name, " | ".join(options))
+
+    def _like(self, start: str) -> list[str]:
+        return [label for label in sorted(self._labels) if label.startswith(start)]
 
 
-def _plain_value(shape: Shape) -> str:
+def _field(rules: Rules, field: FieldSpec, lines: TextLines, spelled: Spell, prefix: str) -> str:
+    shape, schema = field.shape, value_schema(field.schema, field.shape)
     match shape.kind:
         case "choice":
-            return " | ".join(_quote(str(choice)) for choice in shape.choices)
-        case "integer":
-            return '"-"? [0-9]{1,20}'
-        case "number":
-            return '"-"? [0-9]{1,20} ( "." [0-9]{1,24} )? ( "e" [-+]? [0-9]{1,3} )?'
+            body = " | ".join(quote(spelled(field, choice)) for choice in shape.choices)
         case "boolean":
-            return '"yes" | "no"'
+            body = " | ".join(quote(spelled(field, value)) for value in (True, False))
+        case "integer":
+            body = integer_rule(schema, padded=True)
+        case "number":
+            body = number_rule(schema, padded=True)
         case "date":
-            return '[0-9]{4} "-" [0-9]{2} "-" [0-9]{2}'
+            body = FORMATS["date"]
         case "json":
-            return "json"
-    longest = shape.max_length
-    count = f"{{1,{longest}}}" if longest and longest <= _LONGEST_COUNTED else "+"
-    return rf"[^\n]{count}"
+            body = JsonRules(rules, field.schema.get("$defs", {}), prefix).value(schema)
+        case _:
+            body = _text(rules, schema, lines)
+    return f"{quote(spelled(field, None))} | {body}" if shape.optional else body
 
 
-def _quote(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
+def _text(rules: Rules, schema: Mapping[str, Any], lines: TextLines) -> str:
+    if schema.get("format") in FORMATS:
+        return FORMATS[schema["format"]]
+    pattern = schema.get("pattern")
+    body = pattern_rule(pattern, in_json=False) if pattern is not None else None
+    if body is not None:
+        return body
+    low, high = schema.get("minLength", 0), schema.get("maxLength")
+    if low <= 1 and (high is None or high > LONGEST_COUNTED):
+        return lines.text(rules)
+    return lines.bounded(rules, low, high)
+
+
+def schema_constraint(schema: Mapping[str, Any]) -> Constraint:
+    """Make the constraint to a JSON object of a schema.
+
+    Patterns are written with constructs that engines know. Those that cannot be are left out:
+    they are told in words and checked after decoding.
+    """
+    return Constraint("json_schema", json_text(_plain_patterns(schema)))
+
+
+def _plain_patterns(schema: Any) -> Any:
+    if isinstance(schema, Mapping):
+        changed = {key: _plain_patterns(item) for key, item in schema.items()}
+        if isinstance(changed.get("pattern"), str):
+            pattern = plain_pattern(changed.pop("pattern"))
+            changed |= {"pattern": pattern} if pattern is not None else {}
+        return changed
+    return [_plain_patterns(item) for item in schema] if isinstance(schema, list) else schema

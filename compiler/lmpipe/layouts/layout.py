@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from lmpipe.lm.message import Constraint, Message
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
@@ -29,6 +29,20 @@ class Reading:
     repaired: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What there is of one output in the beginning of a reply.
+
+    Args:
+        text: the text so far.
+        form: how it gives the value: `text` as the text layouts write it, the content of a
+            JSON `string`, or other `json`.
+    """
+
+    text: str
+    form: Literal["text", "string", "json"] = "text"
+
+
 class Layout(Protocol):
     """A way to write a signature, its demonstrations and its inputs as a conversation."""
 
@@ -45,6 +59,10 @@ class Layout(Protocol):
         """Write a user turn: the inputs of one example, as JSON values by name."""
         ...
 
+    def reminder(self, spec: SignatureSpec) -> str:
+        """Write the end of a user turn that no demonstration shows how to answer, or nothing."""
+        ...
+
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         """Write the reply that gives these outputs; missing ones are left out."""
         ...
@@ -57,11 +75,12 @@ class Layout(Protocol):
         """
         ...
 
-    def partial(self, spec: SignatureSpec, text: str) -> dict[str, Any]:
+    def partial(self, spec: SignatureSpec, text: str) -> dict[str, Part]:
         """Parse the beginning of a reply: what there is of each output so far.
 
         All outputs in the result but the last one are complete. Text that may become the label
-        of the next output is left out. Never raises.
+        of the next output is left out, so that texts of a reply in the layout's form only grow.
+        Never raises.
         """
         ...
 

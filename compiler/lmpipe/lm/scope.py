@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, fields
 from itertools import count
@@ -43,9 +43,14 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Receives outputs while they are written, from any thread; numbers the calls of the run."""
+    """Receives outputs while they are written, from any thread; numbers the calls of the run.
+
+    `paths` has the paths of the program's predictors by their `id`; a program that is not bound
+    to a state does not name its predictors itself.
+    """
 
     notify: Callable[[Partial], None]
+    paths: Mapping[int, str] = field(default_factory=dict)
     calls: Iterator[int] = field(default_factory=count)
 
 

@@ -101,7 +101,10 @@ class Module(Node):
         """
         from lmpipe.modules.stream import Stream
 
-        return Stream(lambda: self._acall(*args, **kwargs))
+        # Of a predictor with several paths, as in an ensemble of equal members, the first one.
+        found = reversed(self.predictors().items())
+        paths = {id(item): path for path, item in found if item is not self}
+        return Stream(lambda: self._acall(*args, **kwargs), paths)
 
     @overload
     def batch(

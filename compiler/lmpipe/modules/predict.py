@@ -273,7 +273,8 @@ class Predict(Predictor, Generic[P, R_co]):
             return None
         from lmpipe.modules.stream import FieldReader
 
-        return FieldReader(self._spec, self._prompt.layout, self.path, listener)
+        path = listener.paths.get(id(self), self.path)
+        return FieldReader(self._spec, self._prompt.layout, path, listener)
 
     def _converse(
         self,

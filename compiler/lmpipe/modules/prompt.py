@@ -88,14 +88,16 @@ class Prompt:
             example: the example that the program runs on; demonstrations that hold its answer
                 are left out.
         """
-        question = Message("user", self._checked(user_text(self.layout, self.spec, shown)))
         prefix = self.prefix
         if example is not None and self.demos:
             prefix = self._prefix_without(self._withheld.places(shown, example))
-        if self.neighbours is None:
-            return Opening(prefix, (*prefix.messages, question))
-        near = self.neighbours.turns(shown, vector, example)
-        return Opening(prefix, (*prefix.messages, *near, question))
+        turns = prefix.messages
+        if self.neighbours is not None:
+            turns = (*turns, *self.neighbours.turns(shown, vector, example))
+        text = user_text(self.layout, self.spec, shown)
+        if len(turns) == 1:
+            text += self.layout.reminder(self.spec)
+        return Opening(prefix, (*turns, Message("user", self._checked(text))))
 
     @cached_property
     def _withheld(self) -> Withheld:

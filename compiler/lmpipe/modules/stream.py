@@ -8,8 +8,11 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Self, TypeVar
 
-from lmpipe.layouts.layout import Layout
-from lmpipe.layouts.parse_values import json_text, read_value
+from lmpipe.layouts.layout import Layout, Part
+from lmpipe.layouts.parse_values import json_text
+from lmpipe.layouts.partial_json import partial_value
+from lmpipe.layouts.read_json import read_json
+from lmpipe.layouts.text_values import read_text
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.scope import Listener, Partial, scope
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
@@ -42,12 +45,12 @@ class FieldReader:
             self.restart()  # the request was retried
         self._length = len(text)
         found = self._layout.partial(self._spec, text)
-        for position, (name, value) in enumerate(found.items()):
+        for position, (name, part) in enumerate(found.items()):
             if name in self._done:
                 continue
-            self._write(self._fields[name], value)
+            self._write(self._fields[name], part)
             if position < len(found) - 1:
-                self._complete(self._fields[name], value)
+                self._complete(self._fields[name], part)
 
     def restart(self) -> None:
         """Forget the reply so far: the LM starts another one."""
@@ -66,17 +69,15 @@ class FieldReader:
                 text = self._sent.get(name) or _spelled(shown.get(name))
                 self._send(name, text, getattr(result, name), done=True)
 
-    def _write(self, field: FieldSpec, value: Any) -> None:
-        text = _spelled(value)
-        if text != self._sent.get(field.name, ""):
-            self._send(field.name, text, _partial_value(field, value), done=False)
+    def _write(self, field: FieldSpec, part: Part) -> None:
+        if part.text != self._sent.get(field.name, ""):
+            self._send(field.name, part.text, _partial_value(field, part), done=False)
 
-    def _complete(self, field: FieldSpec, value: Any) -> None:
+    def _complete(self, field: FieldSpec, part: Part) -> None:
         """Send an output that another one follows, which is complete, if it is valid."""
         with suppress(ValueError):
-            raw = read_value(field, value)[0] if isinstance(value, str) else value
-            typed = field.typed(raw)
-            self._send(field.name, _spelled(value), typed, done=True)
+            typed = field.typed(_raw(field, part))
+            self._send(field.name, part.text, typed, done=True)
 
     def _send(self, name: str, text: str, value: Any, *, done: bool) -> None:
         before = self._sent.get(name, "")
@@ -93,20 +94,24 @@ def _spelled(value: Any) -> str:
     return value if isinstance(value, str) else json_text(value)
 
 
-def _partial_value(field: FieldSpec, value: Any) -> Any:
+def _raw(field: FieldSpec, part: Part) -> Any:
+    match part.form:
+        case "string":
+            return part.text
+        case "json":
+            return read_json(field.name, part.text)[0]
+    return read_text(field, part.text)[0]
+
+
+def _partial_value(field: FieldSpec, part: Part) -> Any:
     """The value of an incomplete output: text, or the part of a list or object that is there."""
     if field.shape.kind == "text":
-        return value
+        return None if part.form == "json" else part.text
     if field.shape.kind != "json":
         return None
-    if not isinstance(value, str):
-        return value
-    from pydantic_core import from_json
-
-    try:
-        return from_json(value, allow_partial="trailing-strings")
-    except ValueError:
-        return None
+    if part.form == "string":
+        return None if field.shape.container else part.text
+    return partial_value(part.text)
 
 
 class Stream(Generic[R_co]):
@@ -117,14 +122,18 @@ class Stream(Generic[R_co]):
     leaving a `with` block.
     """
 
-    def __init__(self, run: Callable[[], Coroutine[Any, Any, R_co]]) -> None:
+    def __init__(
+        self, run: Callable[[], Coroutine[Any, Any, R_co]], paths: Mapping[int, str]
+    ) -> None:
+        """Start a run; `paths` has the path of each predictor in the program by its `id`."""
+        self._paths = paths
         self._pieces: SimpleQueue[Any] = SimpleQueue()
         self._wake: Callable[[], object] | None = None
         self._future = loop.submit(self._listened(run))
         self._future.add_done_callback(lambda _: self._put(_END))
 
     async def _listened(self, run: Callable[[], Coroutine[Any, Any, R_co]]) -> R_co:
-        with scope(listener=Listener(self._put)):
+        with scope(listener=Listener(self._put, self._paths)):
             return await run()
 
     @property

@@ -84,6 +84,17 @@ def shape_of(schema: Mapping[str, Any], annotation: Any = None) -> Shape:
     return _plain_shape(_resolve(schema, definitions))
 
 
+def value_schema(schema: Mapping[str, Any], shape: Shape) -> Mapping[str, Any]:
+    """Return the schema of the values that are not None, if it is one option, resolved.
+
+    Of a Decimal, it is the schema of its numbers.
+    """
+    others = [option for option in schema.get("anyOf", ()) if option.get("type") != "null"]
+    if shape.kind == "number":
+        others = [option for option in others if option.get("type") == "number"]
+    return _resolve(others[0] if len(others) == 1 else schema, schema.get("$defs", {}))
+
+
 def _resolve(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
     reference = schema.get("$ref")
     return definitions[reference.rpartition("/")[2]] if reference else schema

@@ -1,0 +1,89 @@
+"""Tell an LM in words what the fields of a signature are, with the bounds of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lmpipe.foundation.plural import plural
+from lmpipe.layouts.parse_values import json_text
+from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
+from lmpipe.signatures.value_shape import Shape, shape_of, value_schema
+
+_BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "more than",
+    "maximum": "at most",
+    "exclusiveMaximum": "less than",
+    "multipleOf": "a multiple of",
+    "pattern": "matching the regular expression",
+}
+# The bounds of a size: the keys of its minimum and maximum, and what is counted.
+_SIZES = (
+    ("minLength", "maxLength", "character"),
+    ("minItems", "maxItems", "item"),
+    ("minProperties", "maxProperties", "key"),
+)
+_JSON_WORDS = {"text": "a string", "date": "a string as YYYY-MM-DD", "boolean": "true or false"}
+
+
+def describe(field: FieldSpec, *, in_json: bool = False) -> str:
+    """Describe the values of a field, written as text or inside a JSON object."""
+    form = _form(field.schema, field.shape, in_json=in_json)
+    return f"{field.desc} ({form})" if field.desc else form
+
+
+def describe_inputs(spec: SignatureSpec) -> str:
+    """Describe the inputs that have a description, as a paragraph after the instruction."""
+    given = "".join(f"\n- {field.name}: {field.desc}" for field in spec.inputs if field.desc)
+    return f"\n\nThe inputs:{given}" if given else ""
+
+
+def describe_outputs(spec: SignatureSpec) -> str:
+    """Describe the outputs as a paragraph after the instruction."""
+    return "\n\nThe outputs are:" + "".join(f"\n- {f.name}: {describe(f)}" for f in spec.outputs)
+
+
+def _form(schema: Mapping[str, Any], shape: Shape, *, in_json: bool) -> str:
+    none = "null" if in_json else shape.none
+    plain = value_schema(schema, shape)
+    words = [_kind(schema, plain, shape, in_json=in_json)]
+    if shape.kind != "choice" and not words[0].startswith("JSON of"):
+        words += _bounds(plain)
+    return ", ".join(words) + (f", or {none}" if shape.optional else "")
+
+
+def _kind(
+    schema: Mapping[str, Any], plain: Mapping[str, Any], shape: Shape, *, in_json: bool
+) -> str:
+    if shape.kind == "json":
+        items = plain.get("items")
+        if plain.get("type") == "array" and items and "prefixItems" not in plain:
+            items = {**items, "$defs": schema.get("$defs", {})}
+            each = shape_of(items)
+            if each.kind != "json":
+                return f"a JSON list, each item {_form(items, each, in_json=True)}"
+        return f"JSON of this schema: {json_text(schema)}"
+    if in_json and shape.kind == "choice":
+        return f"one of {', '.join(json_text(choice) for choice in shape.choices)}"
+    if in_json and shape.kind in _JSON_WORDS:
+        return _JSON_WORDS[shape.kind]
+    return Shape(shape.kind, choices=shape.choices).hint()
+
+
+def _bounds(schema: Mapping[str, Any]) -> list[str]:
+    words = [f"{says} {_bound(schema[key])}" for key, says in _BOUNDS.items() if key in schema]
+    for low_key, high_key, noun in _SIZES:
+        low, high = schema.get(low_key), schema.get(high_key)
+        if low is not None and low == high:
+            words.append(f"exactly {plural(low, noun)}")
+            continue
+        if low is not None:
+            words.append(f"at least {plural(low, noun)}")
+        if high is not None:
+            words.append(f"at most {plural(high, noun)}")
+    return words
+
+
+def _bound(value: Any) -> str:
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -1,0 +1,158 @@
+"""Read replies that almost follow a text layout, where only one reading is possible.
+
+Lines inside a code fence are no labels, and neither are lines that only resemble the labels before
+them, such as a heading inside a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from lmpipe.layouts.json_layout import JsonLayout
+from lmpipe.layouts.labels import (
+    STYLES,
+    Label,
+    alike,
+    brackets,
+    cut_at,
+    drop_repeats,
+    find_labels,
+)
+from lmpipe.layouts.layout import LayoutError, Reading
+from lmpipe.layouts.text_values import lacks, missing_outputs, read_texts
+from lmpipe.signatures.signature_spec import SignatureSpec
+
+
+def read_near_miss(
+    spec: SignatureSpec, text: str, exact: Sequence[Label], expected: str
+) -> Reading:
+    """Read a reply that lacks some outputs in the layout's own form.
+
+    Args:
+        spec: the signature.
+        text: the reply.
+        exact: the labels in the layout's own form that are there.
+        expected: what the reply should look like, for the error.
+
+    Raises:
+        LayoutError: if it cannot be read, or in more than one way.
+    """
+    whole = _read_object(spec, text) if not exact and text.lstrip()[:1] in ("{", "`") else None
+    if whole is not None:
+        return whole
+    lines, seen = text.split("\n"), {item.name for item in exact}
+    for style in STYLES:
+        labels = find_labels(spec.output_names, lines, style)
+        chosen = _choose(spec, labels, exact, lines, expected)
+        if chosen is not None:
+            return read_texts(spec, cut_at(chosen, lines))
+        seen |= {item.name for item in labels}
+    broken = _break_at_markers(spec.output_names, text).split("\n")
+    inside = find_labels(spec.output_names, broken, brackets)
+    for found, parts in ((inside, broken), (exact, lines)):
+        chosen = _with_text_before(spec, found, parts)
+        if chosen is not None:
+            return read_texts(spec, cut_at(chosen, parts))
+    reading = None if exact else _read_unlabeled(spec, text)
+    if reading is None:
+        raise lacks(missing_outputs(spec, seen) or list(spec.output_names), expected)
+    return reading
+
+
+def _break_at_markers(names: tuple[str, ...], text: str) -> str:
+    """Give markers inside a line, such as `so it is [[answer]] 5`, lines of their own."""
+    for name in names:
+        marker = f"[[{name}]]"
+        if text.count(marker) == 1:
+            text = text.replace(marker, f"\n{marker}\n")
+    return text
+
+
+def partial_near_miss(names: tuple[str, ...], text: str) -> dict[str, str]:
+    """Cut the beginning of a reply at labels of the first style that it has."""
+    lines = text.split("\n")
+    for style in STYLES:
+        labels = find_labels(names, lines, style)
+        if labels:
+            labels = drop_repeats(labels) if labels[0].dress == ":" else labels
+            return cut_at(alike(labels), lines)
+    return {}
+
+
+def _choose(
+    spec: SignatureSpec,
+    labels: Sequence[Label],
+    exact: Sequence[Label],
+    lines: Sequence[str],
+    expected: str,
+) -> list[Label] | None:
+    """Choose the labels at which a reply is cut, if all outputs that it lacks have one."""
+    known = {item.name for item in exact}
+    labels = [item for item in labels if item.name not in known]
+    if not labels:
+        return None
+    if labels[0].dress == ":":
+        labels = drop_repeats(labels)
+    for chosen in (alike(labels), labels):
+        together = sorted([*chosen, *exact], key=lambda item: item.line)
+        complete = _with_text_before(spec, together, lines)
+        if complete is None:
+            continue
+        repeated = chosen is labels and len({item.name for item in chosen}) < len(chosen)
+        if repeated or (_only_text(spec) and not _begins(chosen[0], lines)):
+            raise LayoutError(f"the reply can be read in more than one way: {expected}")
+        return complete
+    return None
+
+
+def _with_text_before(
+    spec: SignatureSpec, labels: Sequence[Label], lines: Sequence[str]
+) -> list[Label] | None:
+    """Complete the labels of a reply, or return None.
+
+    If they lack only the first output, and it is a text, it is what stands before them.
+    """
+    missing, first = missing_outputs(spec, {item.name for item in labels}), spec.outputs[0]
+    if not labels:
+        return None
+    if not missing:
+        return list(labels)
+    if missing != [first.name] or first.shape.kind != "text":
+        return None
+    if not any(line.strip() for line in lines[: labels[0].line]):
+        return None
+    return [Label(-1, first.name, "", "", exact=False), *labels]
+
+
+def _begins(first: Label, lines: Sequence[str]) -> bool:
+    """Whether a label begins a reply, or cannot be a line of a longer text."""
+    if first.exact and first.dress != ":":
+        return True
+    return not any(line.strip() for line in lines[: first.line])
+
+
+def _only_text(spec: SignatureSpec) -> bool:
+    return len(spec.outputs) == 1 and spec.outputs[0].shape.kind == "text"
+
+
+def _read_object(spec: SignatureSpec, text: str) -> Reading | None:
+    """Read a JSON object of the outputs, if the reply has just one, or return None."""
+    whole = text[text.find("{") : text.rfind("}") + 1]
+    try:
+        orjson.loads(whole)  # nothing is repaired: other readings may be better
+        return JsonLayout().read(spec, whole)
+    except ValueError:
+        return None
+
+
+def _read_unlabeled(spec: SignatureSpec, text: str) -> Reading | None:
+    """Read a reply without labels, or return None."""
+    if len(spec.outputs) > 1:
+        return _read_object(spec, text) if "{" in text else None
+    value = text.strip()
+    filled = value.removeprefix("[[").removesuffix("]]")
+    if len(filled) == len(value) - 4 and not {"[", "]", "\n"} & set(filled):
+        text = filled  # a marker with the value in place of the name
+    return read_texts(spec, {spec.output_names[0]: text}) if value else None

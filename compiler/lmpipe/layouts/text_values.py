@@ -1,0 +1,84 @@
+"""Values inside a text: their outer white space, and lines of theirs that look like a label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from lmpipe.layouts.layout import LayoutError, Reading
+from lmpipe.layouts.parse_values import read_value
+from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
+
+IsLabel = Callable[[str], bool]
+
+
+def trim(text: str) -> str:
+    """Drop blank lines at the start, white space at the end, and one single leading space.
+
+    Deeper indentation of the first line is kept, because code may begin with it.
+    """
+    text = text.rstrip()
+    if not text[:1].isspace():
+        return text
+    body = text.lstrip()
+    blank = text[: len(text) - len(body)]
+    indentation = blank[len(blank.rstrip(" \t")) :]
+    return body if indentation == " " else indentation + body
+
+
+def escape(text: str, is_label: IsLabel) -> str:
+    """Write one more backslash before every line that looks like a label, escaped or not."""
+    return "\n".join(
+        "\\" + line if is_label(line.lstrip("\\")) else line for line in text.split("\n")
+    )
+
+
+def unescape(text: str, is_label: IsLabel) -> str:
+    """Undo `escape`."""
+    if "\\" not in text:
+        return text
+    return "\n".join(
+        line[1:] if line.startswith("\\") and is_label(line.lstrip("\\")) else line
+        for line in text.split("\n")
+    )
+
+
+def read_texts(spec: SignatureSpec, texts: Mapping[str, str]) -> Reading:
+    """Read the values of the outputs from their texts.
+
+    Raises:
+        LayoutError: if a text does not hold such a value.
+    """
+    values, any_repaired = {}, False
+    for field in spec.outputs:
+        if field.name not in texts:
+            continue
+        values[field.name], repaired = read_text(field, texts[field.name])
+        any_repaired = any_repaired or repaired
+    return Reading(values, any_repaired)
+
+
+def read_text(field: FieldSpec, text: str) -> tuple[Any, bool]:
+    """Read a value from its text in a text layout.
+
+    Returns:
+        The raw value, and whether its JSON had to be repaired.
+
+    Raises:
+        LayoutError: if the text does not hold such a value.
+    """
+    if field.shape.kind != "text":
+        return read_value(field, text)
+    if field.shape.optional and read_value(field, text)[0] is None:
+        return None, False
+    return trim(text), False
+
+
+def missing_outputs(spec: SignatureSpec, found: Collection[str]) -> list[str]:
+    """List the required outputs that a reply lacks."""
+    return [f.name for f in spec.outputs if f.name not in found and f.required]
+
+
+def lacks(missing: list[str], expected: str) -> LayoutError:
+    """Make the error for a reply without some outputs."""
+    return LayoutError(f"the reply lacks {', '.join(map(repr, missing))}: {expected}")

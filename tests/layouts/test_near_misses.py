@@ -1,0 +1,256 @@
+"""Replies that almost follow the form of a text layout."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import pytest
+from helpers.odd_texts import odd_texts, outputs_spec
+from helpers.time_limit import time_limit
+from hypothesis import given, settings
+
+from lmpipe.layouts import LayoutError, layout_named, layout_names
+from lmpipe.layouts.parse_values import read_value
+from lmpipe.signatures.signature import Input, Output, Signature, spec_of
+
+chat = layout_named("chat")
+
+TWO = {"patient_name": "Ada", "age": "36"}
+two_outputs = outputs_spec(patient_name=str, age=int)
+report = outputs_spec(report=str)
+
+
+@pytest.mark.parametrize("name", ["chat", "plain"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[patient_name]]\nAda\n[[age]]\n36",
+        "[[Patient Name]]\nAda\n\n[[Age]]\n36",
+        "[[patient_name]] Ada\n[[age]] 36",
+        "[[patient_name]: Ada\n[[age]: 36",
+        "[[patient_name\nAda\n\n[[age\n36",
+        "[[ ## patient_name ## ]]\nAda\n\n[[ ## age ## ]]\n36\n\n[[ ## completed ## ]]",
+        "## patient_name\nAda\n\n## age\n36",
+        "## Patient Name\nAda\n\n## Age\n36",
+        "### Patient-Name:\nAda\n\n### Age:\n36",
+        "# patient_name: Ada\n# age: 36",
+        "## **Patient name**\nAda\n\n## **Age**\n36",
+        "**patient_name**\nAda\n\n**age**\n36",
+        "**Patient name:** Ada\n**Age:** 36",
+        "**Patient name**: Ada\n**Age**: 36",
+        "patient_name: Ada\nage: 36",
+        "- Patient name: Ada\n- Age: 36",
+        "Sure!\n\n## patient_name\nAda\n\n## age\n36",
+        "```\n[[patient_name]]\nAda\n\n[[age]]\n36\n```",
+        '{"patient_name": "Ada", "age": "36"}',
+        '```json\n{"patient_name": "Ada", "age": "36"}\n```',
+        'Here it is: {"patient_name": "Ada", "age": "36"}',
+    ],
+)
+def test_a_near_miss_of_the_form_is_read_where_one_reading_is_possible(
+    name: str, text: str
+) -> None:
+    assert layout_named(name).read(two_outputs, text).values == TWO
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[patient_name]]\nAda\n\n## age\n36",
+        "Ada\n\n[[age]]\n36",
+        "Ada\n\n**Age:** 36",
+        "Ada [[age]]36",
+        "[[patient_name]]\nAda [[age]] 36",
+        "The name is [[patient_name]] Ada [[age]] 36",
+        "Ada\nAge: 36",
+        "```\n[[age]]\n36\n\n[[patient_name]]\nAda\n```",
+    ],
+)
+def test_a_reply_with_some_markers_is_read_where_one_reading_is_possible(text: str) -> None:
+    assert chat.read(two_outputs, text).values == TWO
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Paris", "Paris"),
+        ("Paris.\n\nIt is big.", "Paris.\n\nIt is big."),
+        ("## answer: Paris", "Paris"),
+        ("**answer** \nParis", "Paris"),
+        ("Answer: Paris", "Paris"),
+        ("Sure!\n\n[[answer]]\nParis", "Paris"),
+        ("Sure!\n\n## answer\nParis", "Paris"),
+        ('{"answer": "Paris"}', "Paris"),
+        ("The city [[1]] of {x}: Paris", "The city [[1]] of {x}: Paris"),
+        ("[[answer]]\n\n[[answer]]\nParis", "Paris"),
+        ("[[Paris]]", "Paris"),
+    ],
+)
+def test_a_single_text_is_read_with_or_without_a_label(text: str, value: str) -> None:
+    assert chat.read(outputs_spec(answer=str), text).values == {"answer": value}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "value"),
+    [
+        (int, "42", "42"),
+        (Literal["billing", "sales"], "billing", "billing"),
+        (list[int], "[1, 2]", [1, 2]),
+        (dict[str, int], '{"x": 1}', {"x": 1}),
+        (dict[str, int], '{"answer": {"x": 1}}', {"x": 1}),
+    ],
+)
+def test_a_bare_value_of_a_single_output_is_read(annotation: Any, text: str, value: Any) -> None:
+    assert chat.read(outputs_spec(answer=annotation), text).values == {"answer": value}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "# Report\n\nAll fine.",
+        "## Report\n\nAll fine.",
+        "REPORT: fine",
+        "**Report**\n\nAll fine.",
+        "```python\n# Report\nx = 1\n```",
+        "Report: fine\nreport: again",
+        "Before.\n\n### report\nAfter.",
+    ],
+)
+@pytest.mark.parametrize("marker", ["[[report]]", "## report"])
+def test_a_heading_inside_a_value_is_not_taken_for_a_marker(marker: str, body: str) -> None:
+    assert chat.read(report, f"{marker}\n{body}").values == {"report": body}
+
+
+@pytest.mark.parametrize("fence", ["```", "~~~", "````"])
+def test_a_comment_in_a_code_fence_is_not_taken_for_a_marker(fence: str) -> None:
+    spec = outputs_spec(solution=str, notes=str)
+    code = f"{fence}python\n# Solution\n## notes\n# notes\nx = 1\n{fence}"
+    for text in (f"## solution\n{code}\n\n## notes\nnone", f"# Solution\n{code}\n# Notes\nnone"):
+        assert chat.read(spec, text).values == {"solution": code, "notes": "none"}
+
+
+def test_a_label_that_is_repeated_inside_a_plain_value_is_text() -> None:
+    spec, plain = outputs_spec(title=str, summary=str), layout_named("plain")
+    found = plain.read(spec, "Title: X\nSummary: a\nTitle: again").values
+    assert found == {"title": "X", "summary": "a\nTitle: again"}
+
+
+def test_a_form_that_is_written_twice_is_read_once() -> None:
+    spec = outputs_spec(title=str, summary=str)
+    for name, form in (
+        ("plain", "Title: X\nSummary: a"),
+        ("chat", "[[title]]\nX\n\n[[summary]]\na"),
+        ("chat", "## title\nX\n\n## summary\na"),
+    ):
+        found = layout_named(name).read(spec, f"{form}\n\n{form}").values
+        assert found == {"title": "X", "summary": "a"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Well.\n\n# Report\n\nAll fine.",
+        "Well.\nReport: all fine.",
+        "Well.\n**Report:** all fine.",
+    ],
+)
+def test_a_reply_with_two_readings_is_refused(text: str) -> None:
+    with pytest.raises(LayoutError) as raised:
+        chat.read(report, text)
+    assert str(raised.value) == (
+        "the reply can be read in more than one way: "
+        "write the marker [[report]], each alone on its line, with its value below it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("", "'patient_name', 'age'"),
+        ("Ada", "'patient_name', 'age'"),
+        ("[[patient_name]]\nAda", "'age'"),
+        ("## patient_name\nAda", "'age'"),
+        ("[[age]]\n36", "'patient_name'"),
+    ],
+)
+def test_the_error_says_what_is_missing_and_what_was_expected(text: str, missing: str) -> None:
+    with pytest.raises(LayoutError) as raised:
+        chat.read(two_outputs, text)
+    assert str(raised.value) == (
+        f"the reply lacks {missing}: write the markers [[patient_name]], [[age]], each alone on "
+        "its line, with its value below it"
+    )
+
+
+def test_an_output_with_a_default_may_be_missing_among_near_misses() -> None:
+    class Lenient(Signature):
+        question: str = Input()
+        answer: str = Output()
+        note: str = Output(default="")
+
+    for text in ("## Answer\nx", "[[answer]]\nx", "Sure!\n\n**Answer:** x", '{"answer": "x"}'):
+        assert chat.read(spec_of(Lenient), text).values == {"answer": "x"}
+    with pytest.raises(LayoutError, match="lacks 'answer'"):
+        chat.read(spec_of(Lenient), "I cannot do that.")
+
+
+@settings(max_examples=200, deadline=None)
+@given(odd_texts)
+def test_any_text_is_read_or_refused_without_another_error(text: str) -> None:
+    for name in layout_names():
+        for spec in (two_outputs, report, outputs_spec(a=str, b=dict[str, int])):
+            with contextlib.suppress(LayoutError):
+                layout_named(name).read(spec, text)
+
+
+# --- the time of reading
+
+_LENGTH = 100_000
+_UNITS = [
+    *(" ", "\t", "\n", "#", "# ", "[", "[[", "]", "*", "**", ":", "`", "```\n", "~", "\\"),
+    *("\\[[a]]\n", "[[a]]\n", "[[a]] ", "## a\n", "## a ", "**a", "a: ", "a: x\n", "-", "- "),
+    *("1", "1,", ",", ".", "{", "}", "{}", "[]", '"', '\\"', '{"a":', '"a":1,', "e", "_"),
+    *("\r\n", "\r", "null ", "(", "é"),
+]
+
+
+FRAMES = [("", ""), ("[[a]]\n", "x"), ("## a", "x"), ('{"a": "', '"}')]
+
+
+def _read_or_refuse(read: Callable[[], object]) -> None:
+    with contextlib.suppress(LayoutError):
+        read()
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]], ids=len)
+@pytest.mark.parametrize("name", layout_names())
+def test_a_long_reply_of_any_repeated_text_is_read_in_linear_time(
+    name: str, names: list[str]
+) -> None:
+    # A reader that backtracks takes seconds or minutes for one of these.
+    layout, spec = layout_named(name), outputs_spec(**dict.fromkeys(names, str))
+    with time_limit(60):
+        for unit in _UNITS:
+            for start, end in FRAMES:
+                text = start + unit * (_LENGTH // len(unit)) + end
+                _read_or_refuse(partial(layout.read, spec, text))
+                layout.partial(spec, text)
+
+
+@pytest.mark.parametrize("kind", [str, str | None, int, float, bool, Literal["a", "b"], list[int]])
+def test_a_long_value_of_any_repeated_text_is_read_in_linear_time(kind: Any) -> None:
+    field = outputs_spec(a=kind).outputs[0]
+    with time_limit(60):
+        for unit in _UNITS:
+            _read_or_refuse(partial(read_value, field, unit * (_LENGTH // len(unit))))
+
+
+def test_the_beginning_of_a_long_json_object_is_read_in_linear_time() -> None:
+    layout, spec = layout_named("json"), outputs_spec(a=str, b=list[str])
+    with time_limit(60):
+        for unit in _UNITS:
+            for start, end in FRAMES:
+                layout.partial(spec, start + unit * (_LENGTH // len(unit)) + end)
