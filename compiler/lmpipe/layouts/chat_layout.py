@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from lmpipe.layouts.describe import describe_inputs, describe_outputs
+from lmpipe.layouts.describe import describe_inputs, describe_outputs, describe_type
 from lmpipe.layouts.grammar import TextLines, reply_grammar
 from lmpipe.layouts.labels import Label, cut_at, may_become_label, unwrap_fence
 from lmpipe.layouts.layout import Part, Reading
@@ -47,7 +47,8 @@ class ChatLayout:
         return _write(spec, spec.inputs, inputs)
 
     def reminder(self, spec: SignatureSpec) -> str:
-        first, *others = (f"[[{name}]]" for name in spec.output_names)
+        # Small LMs forget the choices by the end of a question.
+        first, *others = (_reminder(field) for field in spec.outputs)
         then = "".join(f", then {marker}" for marker in others)
         return f"\n\nReply with the outputs only, starting with the marker {first}{then}."
 
@@ -94,6 +95,11 @@ class ChatLayout:
             TextLines(markers, whole=True),
             lambda field, value: _escaped(spec, trim(spell(field, value))),
         )
+
+
+def _reminder(field: FieldSpec) -> str:
+    kind = describe_type(field)
+    return f"[[{field.name}]]" + (f", which must be {kind}" if kind else "")
 
 
 def _write(

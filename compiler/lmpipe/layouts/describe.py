@@ -24,6 +24,8 @@ _SIZES = (
     ("minItems", "maxItems", "item"),
     ("minProperties", "maxProperties", "key"),
 )
+# Characters. A question ends with it, so no server can reuse its tokens from an earlier call.
+_LONGEST_REMINDER = 400
 _JSON_WORDS = {"text": "a string", "date": "a string as YYYY-MM-DD", "boolean": "true or false"}
 
 
@@ -42,6 +44,12 @@ def describe_inputs(spec: SignatureSpec) -> str:
 def describe_outputs(spec: SignatureSpec) -> str:
     """Describe the outputs as a paragraph after the instruction."""
     return "\n\nThe outputs are:" + "".join(f"\n- {f.name}: {describe(f)}" for f in spec.outputs)
+
+
+def describe_type(field: FieldSpec) -> str:
+    """Name the type of a field in a few words; empty for text, JSON and long lists of choices."""
+    words = "" if field.shape.kind in ("text", "json") else field.shape.hint()
+    return words if len(words) <= _LONGEST_REMINDER else ""
 
 
 def _form(schema: Mapping[str, Any], shape: Shape, *, in_json: bool) -> str:
