@@ -18,6 +18,10 @@ from lmpipe.lm.message import Constraint
 from lmpipe.signatures.signature_spec import FieldSpec
 from lmpipe.signatures.value_shape import value_schema
 
+# Characters. Shorter text is held to one line: names, titles and numbers have no line breaks, and
+# small LMs fill them with other fields if they may.
+_LONGEST_LINE = 80
+
 Spell = Callable[[FieldSpec, Any], str]
 
 
@@ -63,6 +67,8 @@ class TextLines:
 
     def bounded(self, rules: Rules, low: int, high: int | None) -> str:
         """Add the rules for text with bounds, and return its expression."""
+        if high is not None and high <= _LONGEST_LINE:
+            return self._line(low, high)
         if not self._labels:
             char = r"( [^\n] | [\n] )"
         elif self._whole:
@@ -71,6 +77,16 @@ class TextLines:
         else:
             char = r"[^\n]"
         return counted(char, max(low, 1), high)
+
+    def _line(self, low: int, high: int) -> str:
+        """Return the expression for one line with bounds; it does not begin like a marker."""
+        if not (self._labels and self._whole):
+            return counted(r"[^\n]", max(low, 1), high)
+        rest = counted(r"[^\n]", max(low - 1, 0), high - 1)
+        after = counted(r"[^\n]", max(low - 2, 0), high - 2) if high > 1 else ""
+        optional = "?" if low <= 1 else ""
+        bracket = rf'"[" ( [^\n\[] {after} ){optional}' if high > 1 else '"["'
+        return rf"[^\n\[] {rest} | {bracket}"
 
     def _rest(self, rules: Rules, start: str) -> str:
         """Add the rule for lines after a start that labels share; one rule per letter."""

@@ -218,10 +218,10 @@ def _whole_bounds(schema: Schema) -> tuple[int | None, int | None]:
 
 def number_rule(schema: Schema, *, padded: bool = False) -> str:
     """Write the body of a rule for numbers; of their bounds, it knows the sign."""
-    sign = '"-"? '
-    if schema.get("exclusiveMinimum", -1) >= 0 or schema.get("minimum", -1) > 0:
-        sign = ""  # a minimum of 0 admits -0.0
+    sign, zero = '"-"? ', ""
+    if schema.get("exclusiveMinimum", -1) >= 0 or schema.get("minimum", -1) >= 0:
+        sign, zero = "", ' | "-0.0"' if schema.get("minimum") == 0 else ""
     elif schema.get("exclusiveMaximum", 1) <= 0 or schema.get("maximum", 1) < 0:
         sign = '"-" '
     whole = "[0-9]{1,20}" if padded else '( "0" | [1-9] [0-9]{0,19} )'
-    return f'{sign}{whole} ( "." [0-9]{{1,24}} )? ( [eE] [-+]? [0-9]{{1,3}} )?'
+    return f'{sign}{whole} ( "." [0-9]{{1,24}} )? ( [eE] [-+]? [0-9]{{1,3}} )?{zero}'
