@@ -19,10 +19,12 @@ class ProgressWatcher:
     It warns of a program that uses a predictor more often than plans and budgets count.
     """
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report | None) -> None:
         self._report = report
 
     def progress(self, progress: Progress) -> None:
+        if self._report is None:
+            return
         text = f"{progress.phase}: {one_line(progress.step, 40)}"
         if progress.best is not None:
             text += f", best so far {progress.best:.1%}"
