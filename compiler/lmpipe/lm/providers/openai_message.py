@@ -34,7 +34,7 @@ def finish_of(reason: object) -> Finish:
 
 
 def content_of(message: Mapping[str, Any]) -> str:
-    """The text of a message or of a piece of one; raises a ContentError if it is no text."""
+    """The text of a message or of a piece of one; a ContentError if it is something else."""
     content = message.get("content")
     if isinstance(content, list):
         return "".join(_text(part, "text") for part in content)
