@@ -107,7 +107,7 @@ class OutputError(LmpipeError):
 
 
 class CutError(OutputError):
-    """A reply ended at the token limit, so it is no answer; `raw` is the part that came."""
+    """A reply was cut at the token limit; `raw` is the part that came."""
 
 
 class RefusalError(OutputError):

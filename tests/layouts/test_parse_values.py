@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.layouts.layout import LayoutError
-from lmpipe.layouts.parse_values import json_text, read_json, read_value, spell
+from lmpipe.layouts.parse_values import json_text, read_value, spell
+from lmpipe.layouts.read_json import read_json
 from lmpipe.signatures.signature import Input, Output, Signature, spec_of
 from lmpipe.signatures.signature_spec import FieldSpec
 

@@ -37,7 +37,8 @@ async def test_slow_sync_metrics_do_not_hold_up_the_event_loop() -> None:
         return turns.wait(timeout=60)
 
     metric = bind_metric(waits)
-    assert (await metric(ROW, None)).value == 1
+    for _ in range(2):
+        assert (await metric(ROW, None)).value == 1
     scoring = [asyncio.ensure_future(metric(ROW, None)) for _ in range(8)]
     await asyncio.sleep(0)
     turns.set()
@@ -57,7 +58,21 @@ async def test_a_fast_metric_runs_on_the_event_loop() -> None:
     assert threads == {threading.get_ident()}
 
 
-async def test_a_metric_that_was_slow_once_returns_to_the_event_loop() -> None:
+async def test_one_slow_call_such_as_an_interrupted_one_does_not_move_a_metric_to_threads() -> None:
+    threads = []
+
+    def function(work: bool) -> None:
+        threads.append(threading.get_ident())
+        if work:
+            slow()
+
+    call = Offloaded(function)
+    await call(True)
+    await call(False)
+    assert threads == [threading.get_ident()] * 2
+
+
+async def test_a_metric_that_was_slow_for_a_while_returns_to_the_event_loop() -> None:
     threads = []
 
     def function(work: bool) -> None:
@@ -66,12 +81,13 @@ async def test_a_metric_that_was_slow_once_returns_to_the_event_loop() -> None:
             slow()
 
     call, here = Offloaded(function), threading.get_ident()
-    await call(True)
+    for _ in range(2):
+        await call(True)
     while True:  # a busy machine may make a call look slow again
         await call(False)
         if threads[-1] == here:
             break
-    assert threads[1] != here
+    assert threads[2] != here
 
 
 async def test_threads_have_the_context_of_the_caller() -> None:
@@ -82,7 +98,8 @@ async def test_threads_have_the_context_of_the_caller() -> None:
 
     call = Offloaded(function)
     WHO.set("the caller")
-    await call(True)
+    for _ in range(2):
+        await call(True)
     assert await call(True) == "the caller"
 
 
@@ -93,11 +110,11 @@ async def test_exceptions_in_threads_are_those_on_the_event_loop(error: Exceptio
         raise error
 
     call, found = Offloaded(function), []
-    for _ in range(2):
+    for _ in range(3):
         with pytest.raises(Exception, match=r"no|a|end") as raised:
             await call()
         found.append(type(raised.value))
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
 
 
 def test_an_evaluation_scores_slow_metrics_at_the_same_time() -> None:
@@ -112,8 +129,8 @@ def test_an_evaluation_scores_slow_metrics_at_the_same_time() -> None:
 
     program = lmpipe.Predict("q -> a")
     lm = lmpipe.ScriptedLM(lambda _: "## a\nb")
-    rows = [ROW] * 5
-    # The first row is scored on the event loop; the other four meet, each in its own thread.
+    rows = [ROW] * 6
+    # The first two rows are scored on the event loop; the other four meet, each in a thread.
     evaluation = lmpipe.evaluate(program, rows, meets, lm=lm)
     assert evaluation.score == 1
     assert not together.broken

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmpipe.cli.failures import ExitCode
+from lmpipe.cli.failures import ExitCode, say_error
 from lmpipe.cli.options import CacheFolder, Json
 from lmpipe.foundation.plural import plural
-from lmpipe.foundation.printable import printable
 
 if TYPE_CHECKING:
     from lmpipe.lm.cache.upkeep import CacheStats
@@ -102,8 +101,7 @@ def prune(
     left = upkeep.stats(folder)
     typer.echo(f"dropped {_replies(dropped)}; {_replies(left.replies)} left in {folder}")
     if model is not None and not dropped and model not in left.models and left.models:
-        known = printable(", ".join(left.models))
-        typer.echo(f"  no replies of {model}; the cache has {known}", err=True)
+        say_error(f"  no replies of {model}; the cache has {', '.join(left.models)}")
 
 
 @app.command("clear")
@@ -153,8 +151,7 @@ def export(
     typer.echo(f"exported {_replies(written)} from {folder} to {to}", err=True)
     if damaged:
         number = plural(len(damaged), "entry that is", "entries that are")
-        first = printable(", ".join(damaged[:3]))
-        typer.echo(f"  left out {number} damaged or old: {first}", err=True)
+        say_error(f"  left out {number} damaged or old: {', '.join(damaged[:3])}")
 
 
 @app.command("import")

@@ -161,7 +161,6 @@ def _compare(
 def _print_json(
     opened: OpenTarget, split: str, evaluation: Evaluation, verdict: dict[str, Any] | None
 ) -> None:
-
     summary = {
         "target": opened.name,
         "split": split,

@@ -49,23 +49,29 @@ class CommandGroup(TyperGroup):
                 return super().invoke(ctx)
         except LmpipeError as error:
             code = exit_code(error)
-            hint = RESUME if ctx.invoked_subcommand == "compile" else ""
-            fail(str(error), code, hint=hint if code == ExitCode.FAILED else "")
+            fail(str(error), code, hint=_hint(ctx) if code == ExitCode.FAILED else "")
         except KeyboardInterrupt:
-            hint = RESUME if ctx.invoked_subcommand == "compile" else ""
-            fail("interrupted", ExitCode.INTERRUPTED, hint=hint)
+            fail("interrupted", ExitCode.INTERRUPTED, hint=_hint(ctx))
         except Terminated:
-            hint = RESUME if ctx.invoked_subcommand == "compile" else ""
-            fail("terminated", ExitCode.TERMINATED, hint=hint)
+            fail("terminated", ExitCode.TERMINATED, hint=_hint(ctx))
         except BrokenPipeError:
             raise
         except OSError as error:
             fail(str(error), ExitCode.FAILED)
 
 
+def _hint(ctx: Any) -> str:
+    return RESUME if ctx.invoked_subcommand == "compile" else ""
+
+
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning without the line of the library that gives it."""
-    typer.echo(f"warning: {message}", err=True)
+    say_error(f"warning: {message}")
+
+
+def say_error(text: str) -> None:
+    """Write a text on standard error, without what a terminal would obey."""
+    typer.echo(printable(text), err=True)
 
 
 def exit_code(error: LmpipeError) -> ExitCode:
@@ -80,7 +86,7 @@ def exit_code(error: LmpipeError) -> ExitCode:
 def fail(message: str, code: ExitCode, *, hint: str = "") -> None:
     """Print a message and exit with a code."""
     label = "" if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) else "error: "
-    typer.echo(printable(f"{label}{message}"), err=True)
+    say_error(f"{label}{message}")
     if hint:
-        typer.echo(f"  {hint}", err=True)
+        say_error(f"  {hint}")
     raise typer.Exit(int(code))

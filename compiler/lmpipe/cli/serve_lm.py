@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmpipe.cli.failures import say_error
 from lmpipe.cli.options import ApiKeyEnv, positive
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def command(
         args=tuple(vllm.args),
     )
     if not spec.is_loopback and spec.api_key is None:
-        _say(f"anyone who can reach {host} can use this server: set a key with --api-key-env")
+        say_error(f"anyone who can reach {host} can use this server: set a key with --api-key-env")
     asyncio.run(_serve(spec, start_timeout, api_key_env))
 
 
@@ -108,7 +109,7 @@ async def _serve(spec: ServerSpec, start_timeout: float, key_variable: str | Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end.set)
-    starting = asyncio.create_task(start_server(spec, on_progress=_say, timeout=start_timeout))
+    starting = asyncio.create_task(start_server(spec, on_progress=say_error, timeout=start_timeout))
     ending = asyncio.create_task(end.wait())
     try:
         await asyncio.wait({starting, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -123,7 +124,7 @@ async def _serve(spec: ServerSpec, start_timeout: float, key_variable: str | Non
                 await asyncio.wait({ending}, timeout=_POLL_SECONDS)
             if not ending.done():
                 raise server.failure()
-            _say("stopping")
+            say_error("stopping")
     finally:
         ending.cancel()
 
@@ -136,11 +137,5 @@ def _announce(server: VLLMServer, key_variable: str | None) -> None:
     key = f', api_key=os.environ["{key_variable}"]' if key_variable else ""
     typer.echo(f"serving {server.name} at {server.base_url}")
     typer.echo(f'  lmpipe.LM("vllm/{server.name}", base_url="{server.base_url}"{key})')
-    _say(f"log: {server.log}")
-    _say("Ctrl-C stops it")
-
-
-def _say(text: str) -> None:
-    from lmpipe.foundation.printable import printable
-
-    typer.echo(printable(text), err=True)
+    say_error(f"log: {server.log}")
+    say_error("Ctrl-C stops it")

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from lmpipe.cli.cassettes import open_cassette, using_cassette
+from lmpipe.cli.failures import say_error
 from lmpipe.cli.options import RuntimeOptions, TargetOptions
 from lmpipe.cli.overrides import Overrides
 from lmpipe.compiling.declared_instructions import changed_instructions
@@ -20,7 +19,6 @@ from lmpipe.compiling.recipe import Recipe
 from lmpipe.compiling.run_folder import Artifact, read_artifact
 from lmpipe.compiling.run_weights import attach_weights
 from lmpipe.errors import RecipeError
-from lmpipe.foundation.printable import printable
 from lmpipe.lm.cassettes.layered_store import LayeredStore
 from lmpipe.lm.lm import LM
 from lmpipe.modules.module import Module
@@ -97,13 +95,11 @@ def open_target(options: TargetOptions, changes: Overrides) -> OpenTarget:
     program = bind_artifact(recipe.program, artifact)
     opened = OpenTarget(options.target, recipe, program, artifact)
     if changed := changed_instructions(recipe.program, artifact):
-        typer.echo(printable(f"warning: {changed}"), err=True)
+        say_error(f"warning: {changed}")
     if changes.student is None and not opened.has_compiled_lm:
-        compiled_for = printable(str(artifact.manifest["student"]["model"]))
-        typer.echo(
-            f"note: the run was compiled for {compiled_for}, but the program runs on "
-            f"{opened.student.model} here; choose the LM with --student",
-            err=True,
+        say_error(
+            f"note: the run was compiled for {artifact.manifest['student']['model']}, but the "
+            f"program runs on {opened.student.model} here; choose the LM with --student"
         )
     return opened
 

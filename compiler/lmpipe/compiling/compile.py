@@ -132,27 +132,8 @@ async def _search(
     trainings: Trainings | None,
     concurrency: int,
 ) -> Run:
-    recipe, plan = prepared.recipe, prepared.plan()
-    ledger = Ledger(recipe.budget)
-    ledger.withhold(plan.test.worst, "the final test")
-    states = len(baselines(recipe.program.state())) + 1
-    test_time = FinalTestTime(
-        ledger, states=states, examples=len(prepared.test), concurrency=concurrency
-    )
-    task = Task(
-        program=recipe.program,
-        train=prepared.train,
-        val=prepared.val,
-        metric=recipe.metric,
-        lms=prepared.lms,
-        seed=recipe.seed,
-        ledger=ledger,
-        watcher=Watchers([*watching.members, test_time]),
-        teacher_program=recipe.teacher_program,
-        racing=recipe.racing,
-        trainings=trainings,
-        concurrency=concurrency,
-    )
+    recipe, ledger = prepared.recipe, Ledger(prepared.recipe.budget)
+    task = _make_task(prepared, ledger, watching, trainings, concurrency)
 
     def result(test: TestResult | None, train: Evaluation | None, stopped: str) -> Run:
         return Run(
@@ -191,6 +172,36 @@ async def _search(
     weights = copy_weights(run.state, trainings, writer.folder)
     writer.finish(run.state, status="done", **run.to_json(), **weights)
     return run
+
+
+def _make_task(
+    prepared: PreparedRecipe,
+    ledger: Ledger,
+    watching: Watchers,
+    trainings: Trainings | None,
+    concurrency: int,
+) -> Task:
+    """Make the task of the search, in which spend and time are withheld for the final test."""
+    recipe = prepared.recipe
+    ledger.withhold(prepared.plan().test.worst, "the final test")
+    states = len(baselines(recipe.program.state())) + 1
+    test_time = FinalTestTime(
+        ledger, states=states, examples=len(prepared.test), concurrency=concurrency
+    )
+    return Task(
+        program=recipe.program,
+        train=prepared.train,
+        val=prepared.val,
+        metric=recipe.metric,
+        lms=prepared.lms,
+        seed=recipe.seed,
+        ledger=ledger,
+        watcher=Watchers([*watching.members, test_time]),
+        teacher_program=recipe.teacher_program,
+        racing=recipe.racing,
+        trainings=trainings,
+        concurrency=concurrency,
+    )
 
 
 async def _optimize(task: Task, prepared: PreparedRecipe) -> str:

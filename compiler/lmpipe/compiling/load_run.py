@@ -42,11 +42,9 @@ def load(path: str | Path, program: Module | None = None, *, trust: bool = False
     lms = [configured_lm()]
     if program is None:
         recipe = trusted_recipe(artifact, trust=trust)
-        program, servers, lms = (
-            recipe.program,
-            recipe.servers,
-            [*filter(None, [recipe.student]), *lms],
-        )
+        program, servers = recipe.program, recipe.servers
+        if recipe.student is not None:
+            lms.insert(0, recipe.student)
     bound = bind_artifact(program, artifact)
     if changed := changed_instructions(program, artifact):
         warnings.warn(changed, InstructionWarning, stacklevel=2)

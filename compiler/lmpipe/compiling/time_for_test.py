@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.budget import Ledger
-from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
+from lmpipe.optimize.engine.events import Progress, WatcherBase
 
 # The compiled program's prompts are longer than those that were measured first.
 _MARGIN = 1.5
@@ -24,7 +21,7 @@ class _Step:
     fresh_calls: int
 
 
-class FinalTestTime:
+class FinalTestTime(WatcherBase):
     """A watcher that measures the steps of the search, and withholds the time of the final test.
 
     The test is estimated from the highest rate of runs of any step so far: small steps do not use
@@ -66,15 +63,3 @@ class FinalTestTime:
         blocks = math.ceil(self._examples / self._concurrency)
         one_state = max(self._examples / self._rate, blocks * self._shortest)
         self._ledger.withhold_seconds(_MARGIN * self._states * one_state)
-
-    def candidate(self, candidate: Candidate, *, best: bool) -> None:
-        """Candidates are not measured."""
-
-    def rollout(self, rollout: Rollout) -> None:
-        """Rollouts are not measured."""
-
-    def row(self, subject: str, row: Row) -> None:
-        """Rows are counted by `progress`."""
-
-    def note(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Notes are not measured."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from lmpipe.data.example import Example, jsonable
@@ -14,20 +15,17 @@ from lmpipe.foundation.canonical_json import canonical_json
 _DIGITS = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class ExampleIdentity:
     """The identity of an example: its inputs, and nothing else.
 
-    Every row of an evaluation has one, so the hash is only computed where it is needed.
+    Every row of an evaluation has one, so its key and digest are computed only when they are read.
 
     Args:
-        key: the inputs with their names, as `inputs_key` writes them; empty if there are none, or
-            some that cannot be written as JSON.
-        names: the names of the inputs; none if the key is empty.
+        inputs: the inputs as JSON values by name; none if one cannot be written as JSON.
     """
 
-    key: bytes = b""
-    names: tuple[str, ...] = field(default=(), compare=False)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def of(example: Example) -> ExampleIdentity:
@@ -39,12 +37,28 @@ class ExampleIdentity:
             }
         except DataError:
             return ExampleIdentity()
-        return ExampleIdentity(inputs_key(inputs), tuple(inputs)) if inputs else ExampleIdentity()
+        return ExampleIdentity(inputs)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the inputs."""
+        return tuple(self.inputs)
+
+    @cached_property
+    def key(self) -> bytes:
+        """The inputs with their names, as `inputs_key` writes them; empty if there are none."""
+        return inputs_key(self.inputs) if self.inputs else b""
 
     @property
     def digest(self) -> str:
-        """The hash of the inputs, as `inputs_digest` computes it; empty if the key is."""
+        """The hash of the inputs, as `inputs_digest` computes it; empty if there are none."""
         return _digest(self.key) if self.key else ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ExampleIdentity) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
 
 def inputs_digest(inputs: Mapping[str, Any]) -> str:

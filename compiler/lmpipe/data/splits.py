@@ -100,7 +100,7 @@ def split_off(examples: Sequence[Example], count: int) -> tuple[list[Example], l
             f"{len(examples)} training rows cannot give {count} validation rows and leave any "
             "to learn from: give more rows, or a separate val set"
         )
-    keys = [_inputs_key(example) for example in examples]
+    keys = [_digest_of_inputs(example) for example in examples]
     sizes = Counter(keys)
     if len(sizes) == 1:
         raise DataError(
@@ -170,11 +170,11 @@ def _first_indices(examples: Sequence[Example]) -> dict[str, int]:
     """Map the hash of each example's inputs to the first index where they occur."""
     indices: dict[str, int] = {}
     for index, example in enumerate(examples):
-        indices.setdefault(_inputs_key(example), index)
+        indices.setdefault(_digest_of_inputs(example), index)
     return indices
 
 
-def _inputs_key(example: Example) -> str:
+def _digest_of_inputs(example: Example) -> str:
     """Hash the inputs of an example."""
     values = example.to_json()
     return inputs_digest({name: values[name] for name in example.inputs})

@@ -130,10 +130,12 @@ async def aevaluate(
         using(lm=lm or settings.lm, runtime=settings.runtime),
         progress_bar(progress) as report,
     ):
-        shown = _ScoreSoFar(report, len(data) if isinstance(data, Sequence) else None)
+        total = len(data) if isinstance(data, Sequence) else None
+        shown = None if report is None else _ScoreSoFar(report, total)
 
         def row_ended(row: Row) -> None:
-            shown.add(row)
+            if shown is not None:
+                shown.add(row)
             watch.see(row)
             if on_row is not None:
                 on_row(row)

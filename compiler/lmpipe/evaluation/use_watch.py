@@ -29,7 +29,7 @@ class UseWatch:
 
     def see(self, row: Row) -> None:
         """Look at a row that ended."""
-        if self._told:
+        if self._told or len(row.trace.steps) < 2:  # each is used at least once
             return
         seen = Counter(step.predictor for step in row.trace.steps)
         more = {path: n for path, n in seen.items() if n > self._used.get(path, (n, 0))[0]}

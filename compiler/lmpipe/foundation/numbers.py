@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from functools import cache
 from itertools import islice
 
 _DASHES = "\\-\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"
@@ -65,8 +66,6 @@ _NUMBER = rf"""
     )
     (?P<percent>\s?(?:%|per\s?cent\b))?
 """
-_FREE_NUMBER = re.compile(rf"(?<![\w.]){_NUMBER}", re.VERBOSE)
-_ANY_NUMBER = re.compile(_NUMBER, re.VERBOSE)
 _IN_PARENTHESES = re.compile(rf"(?P<before>{_CURRENCY})?\s?\((?P<inside>[^()]*)\)")
 # Spaces separate thousands where a currency or decimals show that it is one number.
 _SPACED = re.compile(
@@ -80,6 +79,18 @@ _ENDING = re.compile(r"[\s*_`.$)}\]]*+(?:[^\W\d_]++)?[\s*_`.$)}\]]*+")
 # "5m" may be metres, minutes or millions, and "5 K" thousands or kelvins.
 _AMBIGUOUS_UNIT = re.compile(r"[mbtT]\b(?!/)|[ ][kKMBT]\b(?!/)")
 _MAX_DIGITS = 4000  # Python limits the digits of integers
+
+
+# Compiled when they are first used, because that takes milliseconds.
+@cache
+def _any_number() -> re.Pattern[str]:
+    return re.compile(_NUMBER, re.VERBOSE)
+
+
+@cache
+def _free_number() -> re.Pattern[str]:
+    """A number that is not a part of a word."""
+    return re.compile(rf"(?<![\w.]){_NUMBER}", re.VERBOSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +135,7 @@ def last_number(text: str) -> Number | None:
     number = only_number(text)
     if number is not None and number.value is not None:
         return number
-    for pattern in (_FREE_NUMBER, _ANY_NUMBER):
+    for pattern in (_free_number(), _any_number()):
         for match in reversed(list(pattern.finditer(text))):
             number = _number(match)
             if number is not None and number.value is not None:
@@ -143,7 +154,7 @@ def _join_groups(text: str) -> str:
 def _accounting(text: str) -> tuple[str, bool]:
     """The amount in parentheses, which is negative, if that is all there is."""
     match = _IN_PARENTHESES.fullmatch(text)
-    if not match or not _ANY_NUMBER.fullmatch(match["inside"].strip()):
+    if not match or not _any_number().fullmatch(match["inside"].strip()):
         return text, False
     return (match["before"] or "") + match["inside"].strip(), True
 
@@ -178,7 +189,7 @@ def _result(text: str) -> Number | None:
 
 
 def _first_two(text: str) -> list[tuple[re.Match[str], Number]]:
-    matches = ((match, _number(match)) for match in _ANY_NUMBER.finditer(text))
+    matches = ((match, _number(match)) for match in _any_number().finditer(text))
     return list(islice(((match, number) for match, number in matches if number), 2))
 
 

@@ -22,8 +22,10 @@ Report = Callable[[str, int, int | None], None]
 
 
 @contextmanager
-def progress_bar(shown: bool | None) -> Iterator[Report]:
-    """Show progress while a block runs; the block calls the function as work gets done.
+def progress_bar(shown: bool | None) -> Iterator[Report | None]:
+    """Show progress while a block runs, which calls the function as work gets done.
+
+    There is no function if nothing is shown.
 
     Args:
         shown: False shows nothing, None shows progress on a terminal and in a notebook, and True
@@ -31,7 +33,7 @@ def progress_bar(shown: bool | None) -> Iterator[Report]:
     """
     terminal, notebook = sys.stderr.isatty(), _in_notebook()
     if shown is False or (shown is None and not terminal and not notebook):
-        yield lambda text, done, total: None
+        yield None
     elif terminal or (notebook and importlib.util.find_spec("ipywidgets") is not None):
         with _live() as bar:
             yield _on_bar(bar)

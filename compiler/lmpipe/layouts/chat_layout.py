@@ -113,13 +113,16 @@ def _write(
     for field in fields:
         if field.name in values:
             text = spell(field, values[field.name])
-            text = _escaped(spec, trim(text) if trimmed else text)
+            if trimmed:
+                text = trim(text)
+            if "[[" in text:
+                text = _escaped(spec, text)
             parts.append(f"[[{field.name}]]\n{text}")
     return "\n\n".join(parts)
 
 
 def _escaped(spec: SignatureSpec, text: str) -> str:
-    return escape(text, _markers(spec).is_marker) if "[[" in text else text
+    return escape(text, _markers(spec).is_marker)
 
 
 def _expected(spec: SignatureSpec) -> str:

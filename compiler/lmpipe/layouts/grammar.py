@@ -144,8 +144,8 @@ def _text(rules: Rules, schema: Mapping[str, Any], lines: TextLines) -> str:
 def schema_constraint(schema: Mapping[str, Any]) -> Constraint:
     """Make the constraint to a JSON object of a schema.
 
-    Patterns are written with constructs that engines know. Those that cannot be are left out:
-    they are told in words and checked after decoding.
+    Patterns are written with constructs that engines know. Others are left out: the
+    prompt describes them, and they are checked after decoding.
     """
     return Constraint("json_schema", json_text(_plain_patterns(schema)))
 

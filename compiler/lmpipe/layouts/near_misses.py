@@ -1,6 +1,6 @@
 """Read replies that almost follow a text layout, where only one reading is possible.
 
-Lines inside a code fence are no labels, and neither are lines that only resemble the labels before
+Lines inside a code fence are not labels, and neither are lines that only resemble the labels before
 them, such as a heading inside a report.
 """
 

@@ -9,11 +9,9 @@ from lmpipe.foundation.exact_json import dump_json
 from lmpipe.foundation.numbers import only_number
 from lmpipe.layouts.layout import LayoutError
 from lmpipe.layouts.read_choice import find_choice, find_truth
-from lmpipe.layouts.read_json import read_json, read_json_value
+from lmpipe.layouts.read_json import read_json_value
 from lmpipe.signatures.signature_spec import FieldSpec
 from lmpipe.signatures.value_shape import Shape
-
-__all__ = ["json_text", "read_json", "read_value", "spell"]
 
 _NONE = {"none", "null", "n/a", "nil", "-", ""}
 _MOST_DIGITS = 400  # of a whole number that is written with an exponent

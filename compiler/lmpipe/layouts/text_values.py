@@ -51,10 +51,14 @@ def read_texts(spec: SignatureSpec, texts: Mapping[str, str]) -> Reading:
     """
     values, any_repaired = {}, False
     for field in spec.outputs:
-        if field.name not in texts:
+        text = texts.get(field.name)
+        if text is None:
             continue
-        values[field.name], repaired = read_text(field, texts[field.name])
-        any_repaired = any_repaired or repaired
+        if field.takes_any_text:  # most outputs
+            values[field.name] = trim(text)
+        else:
+            values[field.name], repaired = read_text(field, text)
+            any_repaired = any_repaired or repaired
     return Reading(values, any_repaired)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lmpipe.foundation.canonical_json import canonical_json
+import orjson
 
 Role = Literal["system", "user", "assistant", "embed"]
 
@@ -22,7 +22,8 @@ class Message:
 
     def line(self) -> bytes:
         """Encode the turn as one line of canonical JSON."""
-        return canonical_json({"content": self.content, "role": self.role}) + b"\n"
+        line = {"content": self.content, "role": self.role}  # the keys are sorted
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
 @dataclass(frozen=True, slots=True)

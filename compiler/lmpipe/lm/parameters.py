@@ -18,7 +18,7 @@ _KNOWN = frozenset(
     include_stop_str_in_output length_penalty min_p min_tokens priority prompt_logprobs
     repetition_penalty skip_special_tokens spaces_between_special_tokens stop_token_ids
     structured_outputs thinking_token_budget top_k truncate_prompt_tokens use_beam_search
-    dry_multiplier dynatemp_exponent dynatemp_range grammar ignore_eos json_schema min_keep
+    dry_multiplier dynatemp_exponent dynatemp_range grammar json_schema min_keep
     mirostat mirostat_eta mirostat_tau n_keep n_predict n_probs repeat_last_n repeat_penalty
     samplers thinking_budget_tokens typical_p xtc_probability xtc_threshold
     api_version extra_body extra_headers safety_settings thinking

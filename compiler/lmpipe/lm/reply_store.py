@@ -8,7 +8,10 @@ from lmpipe.lm.request import Reply, Request
 
 
 class ReplyStore(Protocol):
-    """A store of replies, such as a cache or a cassette. Its methods are called from any thread."""
+    """A store of replies, such as a cache or a cassette. Its methods are called from any thread.
+
+    A store that records may have a `failure`: the StorageError after which it is not complete.
+    """
 
     def get(self, key: str, request: Request) -> Reply | None:
         """Return the stored reply to a request, or None."""

@@ -12,15 +12,16 @@ from typing import Any
 
 # A slower call holds up all LM calls noticeably; a thread costs a tenth of this.
 _SLOW_SECONDS = 1e-3
-# How many calls run in threads after a slow one. A fast function that was interrupted once is so
-# soon back on the loop.
+# A fast function may be interrupted, but hardly twice within so many calls.
+_CALLS_WATCHED = 16
+# How many calls then run in threads, so that a function that is fast again returns to the loop.
 _CALLS_IN_THREADS = 64
 # More threads that compute would take the event loop's turns.
 _THREADS = 8
 
 
 class Offloaded:
-    """A sync function that is awaited; after a slow call, the next ones run in a few threads.
+    """A sync function that is awaited; after two slow calls, the next ones run in a few threads.
 
     A thread has the caller's context. Several threads may run the function at the same time.
     """
@@ -28,6 +29,7 @@ class Offloaded:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self._calls_in_threads = 0
+        self._calls_watched = 0  # of those after a slow call
         self._threads: ThreadPoolExecutor | None = None
 
     async def __call__(self, *args: Any) -> Any:
@@ -46,7 +48,13 @@ class Offloaded:
         except StopIteration as error:  # a future cannot carry it
             raise RuntimeError(f"StopIteration: {error}") from error
         finally:
-            if time.perf_counter() - started > _SLOW_SECONDS:
-                self._calls_in_threads = _CALLS_IN_THREADS
-            elif self._calls_in_threads:
-                self._calls_in_threads -= 1
+            slow = time.perf_counter() - started > _SLOW_SECONDS
+            if slow or self._calls_watched or self._calls_in_threads:
+                self._count(slow=slow)
+
+    def _count(self, *, slow: bool) -> None:
+        if slow and self._calls_watched:
+            self._calls_in_threads = _CALLS_IN_THREADS
+        elif self._calls_in_threads:
+            self._calls_in_threads -= 1
+        self._calls_watched = _CALLS_WATCHED if slow else max(0, self._calls_watched - 1)

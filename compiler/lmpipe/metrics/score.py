@@ -228,19 +228,21 @@ def to_score(result: Any, *, name: str, example: Example) -> Score:
         raise _invalid(name, result, example, "guard against division by zero")
     if not -_SLACK <= number <= 1 + _SLACK:
         raise _invalid(name, result, example, "divide by its maximum value")
-    parts = {part: _as_float(value) for part, value in score.parts.items()}
-    finite = {
-        part: value for part, value in parts.items() if value is not None and math.isfinite(value)
-    }
-    if len(finite) < len(parts):
-        raise _invalid(name, dict(score.parts), example, "parts must be finite numbers")
+    parts: dict[str, float] = {}
+    for part, given in score.parts.items():
+        value = _as_float(given)
+        if value is None or not math.isfinite(value):
+            raise _invalid(name, dict(score.parts), example, "parts must be finite numbers")
+        parts[part] = value
     if not isinstance(score.feedback, str):
         raise _invalid(name, score.feedback, example, "feedback must be text")
-    return Score(min(max(number, 0.0), 1.0), score.feedback, finite)
+    return Score(min(max(number, 0.0), 1.0), score.feedback, parts)
 
 
 def _as_float(value: Any) -> float | None:
     """Convert a number to a float, also a decimal and a scalar of an array library; else None."""
+    if type(value) is float:
+        return value
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()
     if not isinstance(value, Real | Decimal):

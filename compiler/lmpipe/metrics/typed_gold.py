@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
@@ -19,6 +20,8 @@ def typed_like(gold: Any, predicted: Any) -> Any:
     Models may have their fields' names or aliases as keys, and members of enums their names or
     values. What is not valid stays as it is.
     """
+    if isinstance(gold, str):
+        return _member(gold, type(predicted)) if isinstance(predicted, Enum) else gold
     if isinstance(gold, Mapping):
         if isinstance(predicted, pydantic.BaseModel) or dataclasses.is_dataclass(predicted):
             return _validated(type(predicted), gold)
@@ -36,10 +39,13 @@ def typed_like(gold: Any, predicted: Any) -> Any:
         if isinstance(predicted, set | frozenset):
             return _as_set(gold, predicted)
         return [typed_like(item, predicted) for item in gold]  # several right values
-    if isinstance(predicted, Enum) and isinstance(gold, str):
-        by_value = any(member.value == gold for member in type(predicted))
-        return gold if by_value else type(predicted).__members__.get(gold, gold)
     return gold
+
+
+def _member(name: str, enum: type[Enum]) -> Any:
+    """Return the member of a name; a value of a member stays as it is."""
+    by_value = any(member.value == name for member in enum)
+    return name if by_value else enum.__members__.get(name, name)
 
 
 def _as_set(gold: list[Any] | tuple[Any, ...], predicted: set[Any] | frozenset[Any]) -> Any:
@@ -66,13 +72,14 @@ def with_typed_labels(example: Example, prediction: Any) -> Example:
     """
     if not isinstance(prediction, Signature):
         return example
-    typed, labels = {}, example.labels
+    typed, inputs = {}, None
     for field in spec_of(type(prediction)).outputs:
-        label = labels.get(field.name)
+        label = example.get(field.name)
         if label is None or (type(label) is str and field.takes_any_text):
             continue
-        try:
-            typed[field.name] = field.typed(label)
-        except pydantic.ValidationError:
+        inputs = example.inputs if inputs is None else inputs
+        if field.name in inputs:
             continue
+        with suppress(pydantic.ValidationError):
+            typed[field.name] = field.typed(label)
     return example.with_types(typed) if typed else example

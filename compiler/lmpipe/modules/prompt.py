@@ -20,7 +20,7 @@ from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, PredictorState
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)  # not frozen: one is made for each call
 class Opening:
     """How a conversation begins: all turns up to the question, of which `prefix` has the first."""
 
@@ -96,8 +96,12 @@ class Prompt:
             turns = (*turns, *self.neighbours.turns(shown, vector, example))
         text = user_text(self.layout, self.spec, shown)
         if len(turns) == 1:
-            text += self.layout.reminder(self.spec)
+            text += self._reminder
         return Opening(prefix, (*turns, Message("user", self._checked(text))))
+
+    @cached_property
+    def _reminder(self) -> str:
+        return self.layout.reminder(self.spec)
 
     @cached_property
     def _withheld(self) -> Withheld:

@@ -1,4 +1,4 @@
-"""Replies that are no answer: cut at the limit of tokens, refused, or without text."""
+"""Replies without an answer: cut at the limit of tokens, refused, or without text."""
 
 from __future__ import annotations
 

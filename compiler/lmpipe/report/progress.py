@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import orjson
 
 from lmpipe.errors import LMError
-from lmpipe.evaluation.results import Row
+from lmpipe.foundation.exact_json import dump_json
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.progress_bar import Heartbeat
 from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.spend import Spend
-from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
+from lmpipe.optimize.engine.events import Candidate, Progress, WatcherBase
 from lmpipe.report.text import (
     NOTHING,
     percent,
@@ -36,32 +36,14 @@ if TYPE_CHECKING:
 _FINAL = ("test", "train")
 
 
-class ProgressView:
-    """The base class of the views: a `Watcher` that is also a context manager.
-
-    Its methods do nothing; a view overrides those for the events that it shows.
-    """
+class ProgressView(WatcherBase):
+    """The base class of the views: a watcher that is also a context manager."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         return None
-
-    def progress(self, progress: Progress) -> None:
-        """Handle the start of a step or the end of a row."""
-
-    def candidate(self, candidate: Candidate, *, best: bool) -> None:
-        """Handle a candidate that was scored."""
-
-    def rollout(self, rollout: Rollout) -> None:
-        """Handle a rollout; `progress` counts them."""
-
-    def row(self, subject: str, row: Row) -> None:
-        """Handle a row; the run folder has them all."""
-
-    def note(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Handle any other event."""
 
     def retry(self, attempt: int, wait: float, error: LMError) -> None:
         """Handle a failed attempt, numbered from 1, that is retried after `wait` seconds."""
@@ -76,7 +58,7 @@ class JsonLines(ProgressView):
 
     def emit(self, event: str, **data: Any) -> None:
         """Write one event."""
-        line = orjson.dumps({"event": event, **data}, default=str, option=orjson.OPT_SORT_KEYS)
+        line = dump_json({"event": event, **data}, default=str, option=orjson.OPT_SORT_KEYS)
         print(line.decode(), file=self._file, flush=True)
 
     def progress(self, progress: Progress) -> None:

@@ -235,17 +235,7 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
     say(console, f"  optimizer  {plan['optimizer']['name']}" + (f" ({shown})" if shown else ""))
     say(console, f"  seed       {plan['seed']}")
     say(console)
-    right = ("runs", "LM calls, at most", "tokens, at most", "dollars, at most")
-    table = make_table("phase", *right, right=right)
-    for phase in [*plan["phases"], {"phase": "all", **plan["total"]}]:
-        table.add_row(
-            Text(phase["phase"], style="bold" if phase["phase"] == "all" else ""),
-            count(phase["runs"]),
-            count(phase["calls"]),
-            count(phase["tokens"]),
-            "price unknown" if phase["usd"] is None else money(phase["usd"]),
-        )
-    console.print(table)
+    _print_phases(console, plan)
     if plan["uncounted"]:
         say(
             console,
@@ -258,6 +248,25 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
         say(console, ("servers    " if number == 0 else " " * 11) + line)
     if plan["servers"]:
         say(console)
+    _print_budget(console, plan)
+
+
+def _print_phases(console: Console, plan: Mapping[str, Any]) -> None:
+    right = ("runs", "LM calls, at most", "tokens, at most", "dollars, at most")
+    table = make_table("phase", *right, right=right)
+    for phase in [*plan["phases"], {"phase": "all", **plan["total"]}]:
+        table.add_row(
+            Text(phase["phase"], style="bold" if phase["phase"] == "all" else ""),
+            count(phase["runs"]),
+            count(phase["calls"]),
+            count(phase["tokens"]),
+            "price unknown" if phase["usd"] is None else money(phase["usd"]),
+        )
+    console.print(table)
+
+
+def _print_budget(console: Console, plan: Mapping[str, Any]) -> None:
+    """Say whether the budget covers the plan."""
     given = {name: value for name, value in plan["budget"].items() if value is not None}
     limits = ", ".join(f"{name}={value:g}" for name, value in given.items())
     if not limits:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_HIGHEST = 2**53  # a higher count is no number of tokens
+_NUMBER = (int, float)
+_HIGHEST = 2**53  # a higher number cannot be a count of tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +19,11 @@ class Usage:
 
     @staticmethod
     def from_openai(value: Any) -> Usage:
-        """Read the `usage` of a response in OpenAI's format; what is no count is 0: unknown."""
-        if not isinstance(value, Mapping):
+        """Read the `usage` of a response in OpenAI's format; a count that is not valid is 0."""
+        if not isinstance(value, dict):
             return Usage()
         details = value.get("prompt_tokens_details")
-        cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
+        cached = details.get("cached_tokens") if isinstance(details, dict) else 0
         return Usage(
             token_count(value.get("prompt_tokens")),
             token_count(value.get("completion_tokens")),
@@ -51,7 +51,7 @@ class Usage:
 
 
 def token_count(value: object) -> int:
-    """Read a number of tokens; 0 if it is none, such as a negative number."""
-    if isinstance(value, int | float) and 0 <= value <= _HIGHEST:
+    """Read a count of tokens; 0 if it is not valid, such as a negative number."""
+    if isinstance(value, _NUMBER) and 0 <= value <= _HIGHEST:
         return int(value)
     return 0

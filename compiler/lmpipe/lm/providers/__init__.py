@@ -49,11 +49,14 @@ def weights_of(lm: LM) -> str:
 
 
 def source_of(lm: LM) -> str:
-    """What else identifies the model in cache keys: its weights, or where the environment puts it.
+    """Return what else identifies a model in cache keys: its weights, or its server's address.
 
-    An LM of OpenAI without a `base_url` is on the server that `OPENAI_BASE_URL` names, if any.
+    That address is the one in `OPENAI_BASE_URL`, for an LM of OpenAI without a `base_url`.
     """
-    if lm.provider == "openai" and lm.base_url is None:
-        url = os.environ.get("OPENAI_BASE_URL")
-        return public_url(url) if url else ""
-    return weights_of(lm)
+    provider = lm.provider
+    if provider == "local":
+        return weights_of(lm)
+    if provider != "openai" or lm.base_url is not None:
+        return ""
+    url = os.environ.get("OPENAI_BASE_URL")
+    return public_url(url) if url else ""

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from lmpipe.errors import LMUnavailableError
 from lmpipe.foundation.vectors import encode_vector
 from lmpipe.lm.providers.openai_reply import Server
-from lmpipe.lm.providers.server_json import read_json
+from lmpipe.lm.providers.server_json import read_server_json
 from lmpipe.lm.request import Reply, Request
 from lmpipe.state.usage import Usage
 
@@ -24,7 +24,7 @@ def read_embeddings(server: Server, body: bytes, request: Request, seconds: floa
     Raises an LMUnavailableError if it is not a list with one vector per text.
     """
     try:
-        value = read_json(body)
+        value = read_server_json(body)
         entries = sorted(value["data"], key=lambda entry: entry["index"])
         vectors = [entry["embedding"] for entry in entries]
         tokens = Usage.from_openai(value.get("usage")).prompt_tokens

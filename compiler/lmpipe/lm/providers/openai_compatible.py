@@ -33,7 +33,7 @@ from lmpipe.lm.providers.openai_reply import (
     server_of,
     status_error,
 )
-from lmpipe.lm.providers.server_json import read_json
+from lmpipe.lm.providers.server_json import read_server_json
 from lmpipe.lm.request import Reply, Request
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -226,7 +226,7 @@ class OpenAICompatibleProvider:
             response = await self._http.request("GET", "/models", timeout=self._timeout)
             if response.status != 200:
                 raise status_error(server, response.status, response.headers, response.body)
-            models = read_json(response.body)["data"]
+            models = read_server_json(response.body)["data"]
             owners = {str(model.get("owned_by")) for model in models}
         except HttpError as error:
             raise connection_error(server, error, self._timeout) from error

@@ -34,7 +34,7 @@ def finish_of(reason: object) -> Finish:
 
 
 def content_of(message: Mapping[str, Any]) -> str:
-    """The text of a message or of a piece of one; raises a ContentError if it is no text."""
+    """The text of a message or of a piece of one; a ContentError if it is something else."""
     content = message.get("content")
     if isinstance(content, list):
         return "".join(_text(part, "text") for part in content)
@@ -48,7 +48,7 @@ def reasoning_of(message: Mapping[str, Any]) -> str:
             return thoughts
     content = message.get("content")
     if isinstance(content, list):
-        parts = [part.get("thinking") for part in content if isinstance(part, Mapping)]
+        parts = [part.get("thinking") for part in content if isinstance(part, dict)]
         return "".join(content_of({"content": part}) for part in parts)
     return ""
 
@@ -87,7 +87,7 @@ def make_reply(
 
 
 def _text(part: Any, name: str) -> str:
-    value = part.get(name) if isinstance(part, Mapping) else part
+    value = part.get(name) if isinstance(part, dict) else part
     if isinstance(value, str):
         return value
     if value is None:

@@ -30,7 +30,7 @@ from lmpipe.lm.providers.openai_message import (
     reasoning_of,
     refusal_of,
 )
-from lmpipe.lm.providers.server_json import read_json
+from lmpipe.lm.providers.server_json import read_server_json
 from lmpipe.lm.reasoning import StreamedText
 from lmpipe.lm.request import Reply
 from lmpipe.lm.traffic.retry import parse_retry_after
@@ -80,7 +80,7 @@ def read_replies(server: Server, body: bytes, seconds: float) -> list[Reply]:
     of something else than text.
     """
     try:
-        value = read_json(body)
+        value = read_server_json(body)
         choices = sorted(value["choices"], key=lambda choice: choice.get("index") or 0)
         if not choices:
             raise LookupError("no choices")
@@ -153,7 +153,7 @@ class StreamedReply:
             self._ended = True
             return
         try:
-            value = read_json(data)
+            value = read_server_json(data)
             if value.get("error"):
                 raise ValueError("the server reports an error")
             if value.get("usage"):
@@ -251,7 +251,7 @@ def refused(server: object, said: str) -> RefusalError:
 def _error_code(body: bytes) -> object:
     """The server's code for an error."""
     try:
-        return read_json(body)["error"]["code"]
+        return read_server_json(body)["error"]["code"]
     except (ValueError, TypeError, LookupError):
         return None
 
@@ -294,7 +294,7 @@ def connection_error(server: Server, error: HttpError, timeout: float) -> LMErro
 def _message(server: Server, body: bytes) -> str:
     """The server's error message, which servers put in several places."""
     try:
-        value = read_json(body)
+        value = read_server_json(body)
     except ValueError:
         return server.excerpt(body)
     for name in ("error", "detail", "message"):

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 
-def read_json(data: bytes) -> Any:
-    """Parse JSON; raise a ValueError if it is none.
+def read_server_json(data: bytes) -> Any:
+    """Parse JSON, or raise a ValueError.
 
     A byte order mark, NaN, bytes that are not UTF-8, and halves of characters are accepted:
     they may be in a part that nobody reads.

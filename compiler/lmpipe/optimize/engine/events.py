@@ -138,6 +138,25 @@ class Watcher(Protocol):
         ...
 
 
+class WatcherBase:
+    """A `Watcher` whose methods do nothing; subclasses override those for events that they use."""
+
+    def progress(self, progress: Progress) -> None:
+        """Handle the start of a step or the end of a row."""
+
+    def candidate(self, candidate: Candidate, *, best: bool) -> None:
+        """Handle a candidate that was scored."""
+
+    def rollout(self, rollout: Rollout) -> None:
+        """Handle a rollout; `progress` counts them."""
+
+    def row(self, subject: str, row: Row) -> None:
+        """Handle a row; the run folder has them all."""
+
+    def note(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Handle any other event."""
+
+
 @dataclass
 class Watchers:
     """Several watchers as one."""
