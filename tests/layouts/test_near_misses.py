@@ -101,6 +101,7 @@ def test_a_single_text_is_read_with_or_without_a_label(text: str, value: str) ->
         (list[int], "[1, 2]", [1, 2]),
         (dict[str, int], '{"x": 1}', {"x": 1}),
         (dict[str, int], '{"answer": {"x": 1}}', {"x": 1}),
+        (list[list[int]], "[[1, 2]]", [[1, 2]]),
     ],
 )
 def test_a_bare_value_of_a_single_output_is_read(annotation: Any, text: str, value: Any) -> None:
@@ -130,6 +131,26 @@ def test_a_comment_in_a_code_fence_is_not_taken_for_a_marker(fence: str) -> None
     code = f"{fence}python\n# Solution\n## notes\n# notes\nx = 1\n{fence}"
     for text in (f"## solution\n{code}\n\n## notes\nnone", f"# Solution\n{code}\n# Notes\nnone"):
         assert chat.read(spec, text).values == {"solution": code, "notes": "none"}
+
+
+@pytest.mark.parametrize(
+    "code", ["```python\n# report\nx = 1\n```", "```yaml\nreport: 5\nname: x\n```"]
+)
+def test_a_reply_that_is_code_keeps_its_fence_and_its_first_comment(code: str) -> None:
+    assert chat.read(report, code).values == {"report": code}
+
+
+def test_a_question_that_follows_the_answer_is_not_part_of_it() -> None:
+    again = "[[question]]\nAnd then?"
+    for text in (
+        f"[[report]]\nAll fine.\n\n{again}",
+        f"[[report]]\nAll fine.\n\n{again}\n\n[[report]]\nMore.",
+        f"{again}\n\n[[report]]\nAll fine.",
+    ):
+        assert chat.read(report, text).values == {"report": "All fine."}
+        assert {name: part.text for name, part in chat.partial(report, text).items()} == {
+            "report": "All fine."
+        }
 
 
 def test_a_label_that_is_repeated_inside_a_plain_value_is_text() -> None:
@@ -162,7 +183,7 @@ def test_a_reply_with_two_readings_is_refused(text: str) -> None:
         chat.read(report, text)
     assert str(raised.value) == (
         "the reply can be read in more than one way: "
-        "write the marker [[report]], each alone on its line, with its value below it"
+        "write the marker [[report]] alone on its line, with the value below it"
     )
 
 

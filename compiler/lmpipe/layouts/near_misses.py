@@ -153,6 +153,7 @@ def _read_unlabeled(spec: SignatureSpec, text: str) -> Reading | None:
         return _read_object(spec, text) if "{" in text else None
     value = text.strip()
     filled = value.removeprefix("[[").removesuffix("]]")
-    if len(filled) == len(value) - 4 and not {"[", "]", "\n"} & set(filled):
+    is_marker = len(filled) == len(value) - 4 and not {"[", "]", "\n"} & set(filled)
+    if is_marker and spec.outputs[0].shape.kind != "json":
         text = filled  # a marker with the value in place of the name
     return read_texts(spec, {spec.output_names[0]: text}) if value else None
