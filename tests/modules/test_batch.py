@@ -80,3 +80,10 @@ def test_a_batch_of_something_else_says_what_a_row_is() -> None:
     rows: Any = [{"question": "a"}, "b"]
     with pytest.raises(CallError, match=r"batch: row 2 is 'b'; give each row as a mapping"):
         One("x").batch(rows)
+
+
+def test_a_batch_of_one_row_without_a_list_says_so() -> None:
+    row = lmpipe.Example(question="a").with_inputs("question")
+    for rows in (row, {"question": "a"}):
+        with pytest.raises(CallError, match=r"question.* is one row; give a list of rows"):
+            One("x").batch(rows)  # type: ignore[arg-type]

@@ -323,6 +323,13 @@ def test_a_reply_that_stays_wrong_is_an_error_with_the_raw_text() -> None:
         ("json", '{"answer": "x"}'),
     ],
 )
+def test_an_error_says_how_often_the_lm_was_asked_if_more_than_once() -> None:
+    for retries, times in ((0, ""), (1, " (asked 2 times)")):
+        with lm_says(lambda _: "never"), pytest.raises(OutputError) as raised:
+            Predict("question -> answer: int", retries=retries)(question="?")
+        assert str(raised.value).partition("\n")[0].endswith(f"got 'never'{times}")
+
+
 def test_an_output_that_may_be_none_and_is_left_out_is_none(layout: str, reply: str) -> None:
     with lm_says([reply]):
         result = Predict("question -> answer, note: str | None, n: int | None", layout=layout)(
@@ -355,7 +362,7 @@ def test_retries_limit_the_corrections(retries: int) -> None:
 
 def test_json_too_deep_for_a_trace_is_unreadable() -> None:
     deep = "## answer\n" + '{"a":' * 300 + "1" + "}" * 300
-    with lm_says([deep, deep]), pytest.raises(OutputError, match="must be JSON"):
+    with lm_says([deep, deep]), pytest.raises(OutputError, match="must be a JSON object"):
         Predict("question -> answer: dict")(question="?")
 
 
