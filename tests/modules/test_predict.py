@@ -323,13 +323,6 @@ def test_a_reply_that_stays_wrong_is_an_error_with_the_raw_text() -> None:
         ("json", '{"answer": "x"}'),
     ],
 )
-def test_an_error_says_how_often_the_lm_was_asked_if_more_than_once() -> None:
-    for retries, times in ((0, ""), (1, " (asked 2 times)")):
-        with lm_says(lambda _: "never"), pytest.raises(OutputError) as raised:
-            Predict("question -> answer: int", retries=retries)(question="?")
-        assert str(raised.value).partition("\n")[0].endswith(f"got 'never'{times}")
-
-
 def test_an_output_that_may_be_none_and_is_left_out_is_none(layout: str, reply: str) -> None:
     with lm_says([reply]):
         result = Predict("question -> answer, note: str | None, n: int | None", layout=layout)(
@@ -358,6 +351,13 @@ def test_retries_limit_the_corrections(retries: int) -> None:
     with lm_says(lambda request: "?") as lm, pytest.raises(OutputError):
         predictor(text="x")
     assert len(lm.requests) == predictor.calls_per_use == retries + 1
+
+
+def test_an_error_says_how_often_the_lm_was_asked_if_more_than_once() -> None:
+    for retries, times in ((0, ""), (1, " (asked 2 times)")):
+        with lm_says(lambda _: "never"), pytest.raises(OutputError) as raised:
+            Predict("question -> answer: int", retries=retries)(question="?")
+        assert str(raised.value).partition("\n")[0].endswith(f"got 'never'{times}")
 
 
 def test_json_too_deep_for_a_trace_is_unreadable() -> None:
