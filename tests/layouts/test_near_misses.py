@@ -48,6 +48,7 @@ report = outputs_spec(report=str)
         '{"patient_name": "Ada", "age": "36"}',
         '```json\n{"patient_name": "Ada", "age": "36"}\n```',
         'Here it is: {"patient_name": "Ada", "age": "36"}',
+        "<patient_name>Ada</patient_name>\n<age>\n36\n</age>",
     ],
 )
 def test_a_near_miss_of_the_form_is_read_where_one_reading_is_possible(
@@ -87,6 +88,9 @@ def test_a_reply_with_some_markers_is_read_where_one_reading_is_possible(text: s
         ("The city [[1]] of {x}: Paris", "The city [[1]] of {x}: Paris"),
         ("[[answer]]\n\n[[answer]]\nParis", "Paris"),
         ("[[Paris]]", "Paris"),
+        ("<answer>\nParis\n</answer>", "Paris"),
+        ("<answer>Paris</answer> it is", "<answer>Paris</answer> it is"),
+        ("[[answer]]\n<answer>Paris</answer>", "<answer>Paris</answer>"),
     ],
 )
 def test_a_single_text_is_read_with_or_without_a_label(text: str, value: str) -> None:
