@@ -83,7 +83,8 @@ def test_a_batch_of_something_else_says_what_a_row_is() -> None:
 
 
 def test_a_batch_of_one_row_without_a_list_says_so() -> None:
-    row = lmpipe.Example(question="a").with_inputs("question")
-    for rows in (row, {"question": "a"}):
+    program = One("x")
+    single: list[Any] = [lmpipe.Example(question="a"), {"question": "a"}]
+    for row in single:
         with pytest.raises(CallError, match=r"question.* is one row; give a list of rows"):
-            One("x").batch(rows)  # type: ignore[arg-type]
+            program.batch(row)

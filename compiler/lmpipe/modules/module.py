@@ -172,7 +172,13 @@ class Module(Node):
         Raises:
             ArtifactError: if the state was learned for other predictors or signatures; the
                 message shows what differs.
+            CallError: if it is not a state.
         """
+        if not isinstance(state, ProgramState):
+            raise CallError(
+                f"bind takes a ProgramState, got {state!r:.100}; a run has `run.state`, "
+                "and a program `program.state()`"
+            )
         predictors = self.predictors()
         specs = {path: predictor.spec for path, predictor in predictors.items()}
         if state.reduce is None:
