@@ -175,10 +175,7 @@ class Module(Node):
             CallError: if it is not a state.
         """
         if not isinstance(state, ProgramState):
-            raise CallError(
-                f"bind takes a ProgramState, got {state!r:.100}; a run has `run.state`, "
-                "and a program `program.state()`"
-            )
+            raise CallError(f"bind takes a ProgramState, such as run.state; got {state!r:.100}")
         predictors = self.predictors()
         specs = {path: predictor.spec for path, predictor in predictors.items()}
         if state.reduce is None:
