@@ -157,6 +157,13 @@ def test_a_question_that_follows_the_answer_is_not_part_of_it() -> None:
         }
 
 
+def test_a_question_is_not_part_of_an_answer_without_a_marker() -> None:
+    again = "[[question]]\nAnd then?"
+    assert chat.read(report, f"All fine.\n\n{again}").values == {"report": "All fine."}
+    with pytest.raises(LayoutError, match="lacks 'report'"):
+        chat.read(report, again)
+
+
 def test_a_label_that_is_repeated_inside_a_plain_value_is_text() -> None:
     spec, plain = outputs_spec(title=str, summary=str), layout_named("plain")
     found = plain.read(spec, "Title: X\nSummary: a\nTitle: again").values

@@ -165,6 +165,11 @@ def _read_unlabeled(spec: SignatureSpec, text: str) -> Reading | None:
     """Read a reply without labels, or return None."""
     if len(spec.outputs) > 1:
         return _read_object(spec, text) if "{" in text else None
+    lines = text.split("\n")
+    for item in find_labels(spec.input_names, lines, brackets):
+        if item.exact and not item.rest:  # a question of the LM's own follows
+            text = "\n".join(lines[: item.line])
+            break
     value = text.strip()
     filled = value.removeprefix("[[").removesuffix("]]")
     is_marker = len(filled) == len(value) - 4 and not {"[", "]", "\n"} & set(filled)
