@@ -163,7 +163,8 @@ def _read_object(spec: SignatureSpec, text: str) -> Reading | None:
 
 def _read_unlabeled(spec: SignatureSpec, text: str) -> Reading | None:
     """Read a reply without labels, or return None."""
-    if len(spec.outputs) > 1:
+    only, *others = spec.outputs
+    if others:
         return _read_object(spec, text) if "{" in text else None
     lines = text.split("\n")
     for item in find_labels(spec.input_names, lines, brackets):
@@ -173,6 +174,6 @@ def _read_unlabeled(spec: SignatureSpec, text: str) -> Reading | None:
     value = text.strip()
     filled = value.removeprefix("[[").removesuffix("]]")
     is_marker = len(filled) == len(value) - 4 and not {"[", "]", "\n"} & set(filled)
-    if is_marker and spec.outputs[0].shape.kind != "json":
+    if is_marker and only.shape.kind != "json":
         text = filled  # a marker with the value in place of the name
-    return read_texts(spec, {spec.output_names[0]: text}) if value else None
+    return read_texts(spec, {only.name: text}) if value else None
