@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, RootModel
 
 from lmpipe.data.example import Example
 from lmpipe.errors import DataError
@@ -216,6 +216,33 @@ def test_typed_values_become_json() -> None:
         "team": "billing",
         "order": {"number": 1, "tags": ["a", "b"]},
     }
+
+
+class Card(BaseModel):
+    owner: str
+    pin: int = Field(exclude=True)
+
+
+class Purse(BaseModel):
+    cards: list[Card]
+    spare: Card | None = Field(default=None, exclude=True)
+    by_name: dict[str, Card] = {}
+
+
+def test_fields_that_a_model_excludes_from_its_dumps_are_kept_at_any_depth() -> None:
+    one, two = Card(owner="Ada", pin=1), Card(owner="Bo", pin=2)
+    row = Example(
+        purse=Purse(cards=[one], spare=two, by_name={"b": two}), card=RootModel[Card](one)
+    )
+    assert row.to_json() == {
+        "purse": {
+            "cards": [{"owner": "Ada", "pin": 1}],
+            "spare": {"owner": "Bo", "pin": 2},
+            "by_name": {"b": {"owner": "Bo", "pin": 2}},
+        },
+        "card": {"owner": "Ada", "pin": 1},
+    }
+    assert Example(card=one) != Example(card=Card(owner="Ada", pin=3))
 
 
 def test_nan_becomes_null() -> None:

@@ -132,6 +132,13 @@ def test_rows_that_are_no_examples_are_refused_with_a_remedy(row: object, messag
         check_examples("train", [Example(question="q"), row])
 
 
+@pytest.mark.parametrize("row", [Example(question="q"), {"question": "q"}])
+def test_one_row_without_a_list_is_refused(row: object) -> None:
+    rows: Any = row
+    with pytest.raises(DataError, match=r"train: .*'q'.* is one row; give a list of examples"):
+        check_examples("train", rows)
+
+
 @pytest.mark.parametrize(
     ("values", "count", "off"),
     [

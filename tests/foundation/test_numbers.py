@@ -31,6 +31,11 @@ def only(text: str) -> str | None:
         ("(5.00)", "-5.00"),
         ("$(5.00)", "-5.00"),
         ("($1,234.50)", "-1234.50"),
+        ("(5.00) USD", "-5.00"),
+        ("(5)%", "-5"),
+        ("Answer - 5", "5"),
+        ("- **5**", "5"),
+        ("\\(5\\)", "5"),
         ("(see 5)", "5"),
     ],
 )
@@ -106,6 +111,13 @@ def test_numbers_keep_all_digits(text: str, number: str) -> None:
         "9 * 2 = 18 after 3 days",
         "1/0",
         "five",
+        "- 5",
+        "\u2212 5",
+        "- $5.00",
+        "$ - 5",
+        "Answer: - 5",
+        "-(5)",
+        "5.00-",
         "",
     ],
 )
@@ -173,6 +185,9 @@ def test_factors_are_exact(units: int, places: int) -> None:
         "1 hundred" + " hundred" * 30_000,
         "'1" * 100_000,
         "1_111" * 40_000,
+        "-" + " " * 200_000 + "1",
+        "1" + " " * 200_000 + "-",
+        "$ " * 100_000 + "- 1",
     ],
 )
 def test_long_texts_are_read_in_linear_time(text: str) -> None:

@@ -48,6 +48,7 @@ report = outputs_spec(report=str)
         '{"patient_name": "Ada", "age": "36"}',
         '```json\n{"patient_name": "Ada", "age": "36"}\n```',
         'Here it is: {"patient_name": "Ada", "age": "36"}',
+        "<patient_name>Ada</patient_name>\n<age>\n36\n</age>",
     ],
 )
 def test_a_near_miss_of_the_form_is_read_where_one_reading_is_possible(
@@ -87,6 +88,9 @@ def test_a_reply_with_some_markers_is_read_where_one_reading_is_possible(text: s
         ("The city [[1]] of {x}: Paris", "The city [[1]] of {x}: Paris"),
         ("[[answer]]\n\n[[answer]]\nParis", "Paris"),
         ("[[Paris]]", "Paris"),
+        ("<answer>\nParis\n</answer>", "Paris"),
+        ("<answer>Paris</answer> it is", "<answer>Paris</answer> it is"),
+        ("[[answer]]\n<answer>Paris</answer>", "<answer>Paris</answer>"),
     ],
 )
 def test_a_single_text_is_read_with_or_without_a_label(text: str, value: str) -> None:
@@ -101,6 +105,7 @@ def test_a_single_text_is_read_with_or_without_a_label(text: str, value: str) ->
         (list[int], "[1, 2]", [1, 2]),
         (dict[str, int], '{"x": 1}', {"x": 1}),
         (dict[str, int], '{"answer": {"x": 1}}', {"x": 1}),
+        (list[list[int]], "[[1, 2]]", [[1, 2]]),
     ],
 )
 def test_a_bare_value_of_a_single_output_is_read(annotation: Any, text: str, value: Any) -> None:
@@ -130,6 +135,33 @@ def test_a_comment_in_a_code_fence_is_not_taken_for_a_marker(fence: str) -> None
     code = f"{fence}python\n# Solution\n## notes\n# notes\nx = 1\n{fence}"
     for text in (f"## solution\n{code}\n\n## notes\nnone", f"# Solution\n{code}\n# Notes\nnone"):
         assert chat.read(spec, text).values == {"solution": code, "notes": "none"}
+
+
+@pytest.mark.parametrize(
+    "code", ["```python\n# report\nx = 1\n```", "```yaml\nreport: 5\nname: x\n```"]
+)
+def test_a_reply_that_is_code_keeps_its_fence_and_its_first_comment(code: str) -> None:
+    assert chat.read(report, code).values == {"report": code}
+
+
+def test_a_question_that_follows_the_answer_is_not_part_of_it() -> None:
+    again = "[[question]]\nAnd then?"
+    for text in (
+        f"[[report]]\nAll fine.\n\n{again}",
+        f"[[report]]\nAll fine.\n\n{again}\n\n[[report]]\nMore.",
+        f"{again}\n\n[[report]]\nAll fine.",
+    ):
+        assert chat.read(report, text).values == {"report": "All fine."}
+        assert {name: part.text for name, part in chat.partial(report, text).items()} == {
+            "report": "All fine."
+        }
+
+
+def test_a_question_is_not_part_of_an_answer_without_a_marker() -> None:
+    again = "[[question]]\nAnd then?"
+    assert chat.read(report, f"All fine.\n\n{again}").values == {"report": "All fine."}
+    with pytest.raises(LayoutError, match="lacks 'report'"):
+        chat.read(report, again)
 
 
 def test_a_label_that_is_repeated_inside_a_plain_value_is_text() -> None:
@@ -162,7 +194,7 @@ def test_a_reply_with_two_readings_is_refused(text: str) -> None:
         chat.read(report, text)
     assert str(raised.value) == (
         "the reply can be read in more than one way: "
-        "write the marker [[report]], each alone on its line, with its value below it"
+        "write the marker [[report]] alone on its line, with the value below it"
     )
 
 

@@ -241,7 +241,7 @@ def test_prose_after_json_is_not_taken_into_it(text: str) -> None:
 
 @pytest.mark.parametrize("text", ['{"a": {"b": 1}, "c": "cut', '["one", "two", "thr', '{"a": "cut'])
 def test_json_that_was_cut_is_not_completed(text: str) -> None:
-    with pytest.raises(LayoutError, match="must be JSON"):
+    with pytest.raises(LayoutError, match="must be a JSON"):
         read_value(field(dict[str, Any] if text.startswith("{") else list[str]), text)
 
 
@@ -266,8 +266,8 @@ def test_hostile_replies_are_read_or_refused_in_little_time(kind: Any, text: str
         (int, "2026-01-02", "must be a whole number"),
         (float, "1/2/2024", "must be a number"),
         (float, "", "must be a number, got ''"),
-        (list[int], "none at all", "must be JSON"),
-        (list[int], "", "must be JSON"),
+        (list[int], "none at all", "must be a JSON list"),
+        (list[int], "", "must be a JSON list"),
     ],
 )
 def test_the_error_says_what_cannot_be_read(annotation: Any, text: str, says: str) -> None:

@@ -54,6 +54,8 @@ def read(text: str, **annotations: Any) -> Reading:
         '{}\n(The form is {{"a": {{"total": 0}}}}.)',
         '```json\n{}\n```\nor:\n```json\n{{"a": {{"total": 0}}}}\n```',
         'In {{"b": 1}} nothing is right. {}',
+        '```json\n{{"b": 1}}\n```\nis wrong. Right is:\n```json\n{}\n```',
+        '```json\n{{"b": 1}}\n```\nis wrong. Right is: {}',
         "{{{}}}",
     ],
 )

@@ -204,6 +204,17 @@ def test_a_right_model_has_a_full_score_whether_gold_has_aliases_or_names(
         assert score(metric("x"), right, wrong).value < 1
 
 
+@pytest.mark.parametrize("metric", [exact_match, field_accuracy, set_f1])
+def test_a_field_that_a_model_excludes_from_its_dumps_is_compared(
+    metric: Callable[..., Any],
+) -> None:
+    gold = {"fullName": "Ada B", "town": "Rome", "pinCode": 7}
+    right, wrong = Person.model_validate(gold), Person.model_validate({**gold, "pinCode": 8})
+    for label in (gold, right):
+        assert score(metric("x"), label, right).value == 1
+        assert score(metric("x"), label, wrong).value < 1
+
+
 def test_a_gold_list_equals_a_predicted_set_in_any_order() -> None:
     assert score(exact_match("x"), ["b", "a"], {"a", "b"}).value == 1
     assert score(exact_match("x"), ["b", "c"], {"a", "b"}).value == 0

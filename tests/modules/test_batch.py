@@ -80,3 +80,11 @@ def test_a_batch_of_something_else_says_what_a_row_is() -> None:
     rows: Any = [{"question": "a"}, "b"]
     with pytest.raises(CallError, match=r"batch: row 2 is 'b'; give each row as a mapping"):
         One("x").batch(rows)
+
+
+def test_a_batch_of_one_row_without_a_list_says_so() -> None:
+    program = One("x")
+    single: list[Any] = [lmpipe.Example(question="a"), {"question": "a"}]
+    for row in single:
+        with pytest.raises(CallError, match=r"question.* is one row; give a list of rows"):
+            program.batch(row)

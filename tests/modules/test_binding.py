@@ -11,7 +11,7 @@ import pytest
 from helpers.echoing import One, Parent, ask, echoing
 
 import lmpipe
-from lmpipe.errors import ArtifactError, ConfigError
+from lmpipe.errors import ArtifactError, CallError, ConfigError
 from lmpipe.state.program_state import ProgramState, Retrieval, Vectors, ensemble_state
 
 
@@ -259,6 +259,14 @@ def test_the_error_of_a_foreign_state_shows_what_differs() -> None:
     )
     with pytest.raises(ArtifactError, match="more: in the state, not in the program"):
         One().bind(Other().state())
+
+
+def test_what_is_no_state_is_refused() -> None:
+    program = One()
+    wrong: list[Any] = [program.state, program.state().to_json(), "runs/one"]
+    for given in wrong:
+        with pytest.raises(CallError, match="bind takes a ProgramState"):
+            program.bind(given)
 
 
 # --- calls per run

@@ -353,9 +353,16 @@ def test_retries_limit_the_corrections(retries: int) -> None:
     assert len(lm.requests) == predictor.calls_per_use == retries + 1
 
 
+def test_an_error_says_how_often_the_lm_was_asked_if_more_than_once() -> None:
+    for retries, times in ((0, ""), (1, " (asked 2 times)")):
+        with lm_says(lambda _: "never"), pytest.raises(OutputError) as raised:
+            Predict("question -> answer: int", retries=retries)(question="?")
+        assert str(raised.value).partition("\n")[0].endswith(f"got 'never'{times}")
+
+
 def test_json_too_deep_for_a_trace_is_unreadable() -> None:
     deep = "## answer\n" + '{"a":' * 300 + "1" + "}" * 300
-    with lm_says([deep, deep]), pytest.raises(OutputError, match="must be JSON"):
+    with lm_says([deep, deep]), pytest.raises(OutputError, match="must be a JSON object"):
         Predict("question -> answer: dict")(question="?")
 
 

@@ -263,10 +263,29 @@ def jsonable(value: Any) -> Any:
     if is_array(value):
         return jsonable(value.tolist())
     if hasattr(value, "model_dump"):
-        return jsonable(value.model_dump())
+        return jsonable(_with_excluded(value, value.model_dump()))
     if dataclasses.is_dataclass(value):
         return {f.name: jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
     return _by_pydantic(value)
+
+
+def _with_excluded(value: Any, dumped: Any) -> Any:
+    """Add the fields that models exclude from their dumps: an LM is asked for them, too."""
+    if getattr(type(value), "__pydantic_root_model__", False):
+        return _with_excluded(value.root, dumped)
+    if isinstance(dumped, list | tuple) and isinstance(value, list | tuple):
+        return [_with_excluded(item, one) for item, one in zip(value, dumped, strict=False)]
+    if not isinstance(dumped, dict):
+        return dumped
+    if isinstance(value, Mapping):
+        pairs = zip(value.values(), dumped.items(), strict=False)
+        return {key: _with_excluded(item, one) for item, (key, one) in pairs}
+    fields = getattr(type(value), "__pydantic_fields__", {})
+    excluded = {name: getattr(value, name) for name, info in fields.items() if info.exclude}
+    return {
+        **{key: _with_excluded(getattr(value, key, None), one) for key, one in dumped.items()},
+        **excluded,
+    }
 
 
 def _by_pydantic(value: Any) -> Any:

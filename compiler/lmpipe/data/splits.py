@@ -131,6 +131,8 @@ def check_examples(name: str, examples: Iterable[object]) -> None:
     Raises:
         DataError: if one is not; says how to make one.
     """
+    if isinstance(examples, Example | Mapping):
+        raise DataError(f"{name}: {short_repr(examples, 100)} is one row; give a list of examples")
     for number, row in enumerate(examples, start=1):
         if isinstance(row, Example):
             continue

@@ -15,10 +15,10 @@ from fractions import Fraction
 from functools import cache
 from itertools import islice
 
-_DASHES = "\\-\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"
+_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d-"  # the hyphen last, for [...]
 # A sign after a digit or a letter is a separator or an operator: "10-5" contains 10 and 5.
 _SIGN = (
-    rf"(?<![\w.)])[{_DASHES}+]"
+    rf"(?<![\w.)])[+{_DASHES}]"
     r"|(?<![\w.)])(?<![\d%)]\s)(?i:minus|negative)\s{1,3}"
 )
 _CURRENCY = (
@@ -66,7 +66,10 @@ _NUMBER = rf"""
     )
     (?P<percent>\s?(?:%|per\s?cent\b))?
 """
-_IN_PARENTHESES = re.compile(rf"(?P<before>{_CURRENCY})?\s?\((?P<inside>[^()]*)\)")
+_IN_PARENTHESES = re.compile(
+    rf"(?P<before>{_CURRENCY})?\s?\((?P<inside>[^()]*)\)(?P<after>\s?(?:{_CURRENCY}|%))?"
+)
+_ENDS_WITH_CURRENCY = re.compile(rf"(?:{_CURRENCY})\Z")
 # Spaces separate thousands where a currency or decimals show that it is one number.
 _SPACED = re.compile(
     rf"(?:{_SIGN})?(?:(?:{_CURRENCY})\s?\d{{1,3}}(?: \d{{3}})++(?:[.,]\d{{1,2}})?+"
@@ -156,7 +159,7 @@ def _accounting(text: str) -> tuple[str, bool]:
     match = _IN_PARENTHESES.fullmatch(text)
     if not match or not _any_number().fullmatch(match["inside"].strip()):
         return text, False
-    return (match["before"] or "") + match["inside"].strip(), True
+    return (match["before"] or "") + match["inside"].strip() + (match["after"] or ""), True
 
 
 def _single(text: str, *, negative: bool = False) -> Number | None:
@@ -170,9 +173,23 @@ def _single(text: str, *, negative: bool = False) -> Number | None:
         return None
     if not match["letter"] and _AMBIGUOUS_UNIT.match(text, match.end()):
         return None
+    if not negative and _may_be_negative(text[: match.start()], text[match.end() :]):
+        return None
     if negative and not number.text.startswith("-"):
         return Number("-" + number.text, number.percent)
     return number
+
+
+def _may_be_negative(before: str, after: str) -> bool:
+    """Whether a dash apart from a number may be its sign: "- 5", "$ - 5", "-(5)", "5.00-"."""
+    if after.strip() and after.strip() in _DASHES:
+        return True
+    start = before.rstrip().removesuffix("(").rstrip()
+    if not start or start[-1] not in _DASHES:
+        return False
+    start = start[:-1].rstrip()
+    start = _ENDS_WITH_CURRENCY.sub("", start[-8:]).rstrip()
+    return not start or start[-1] in ":="
 
 
 def _result(text: str) -> Number | None:

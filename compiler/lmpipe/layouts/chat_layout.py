@@ -59,8 +59,7 @@ class ChatLayout:
         texts = _cut_form(spec.output_names, text)
         if texts is None:
             text = unwrap_fence(spec.output_names, text)
-            labels, lines = _find_markers(spec.output_names, text)
-            texts = cut_at(labels, lines)
+            labels, texts = _cut_at_markers(spec, text)
             if not texts or missing_outputs(spec, texts):
                 return read_near_miss(spec, text, labels, _expected(spec))
         if "\\[[" in text:
@@ -72,12 +71,9 @@ class ChatLayout:
         head, newline, last = text.rpartition("\n")
         if markers.may_become_marker(last):
             text = head + newline
-        labels, lines = _find_markers(names, text)
+        labels, texts = _cut_at_markers(spec, text)
         if labels:
-            texts = {
-                name: unescape(part, markers.is_marker)
-                for name, part in cut_at(labels, lines).items()
-            }
+            texts = {name: unescape(part, markers.is_marker) for name, part in texts.items()}
         else:
             if may_become_label(last):
                 text = head + newline
@@ -127,8 +123,9 @@ def _escaped(spec: SignatureSpec, text: str) -> str:
 
 def _expected(spec: SignatureSpec) -> str:
     markers = ", ".join(f"[[{name}]]" for name in spec.output_names)
-    plural = "s" if len(spec.outputs) > 1 else ""
-    return f"write the marker{plural} {markers}, each alone on its line, with its value below it"
+    if len(spec.outputs) == 1:
+        return f"write the marker {markers} alone on its line, with the value below it"
+    return f"write the markers {markers}, each alone on its line, with its value below it"
 
 
 def _cut_form(names: tuple[str, ...], text: str) -> dict[str, str] | None:
@@ -147,15 +144,21 @@ def _cut_form(names: tuple[str, ...], text: str) -> dict[str, str] | None:
     return texts
 
 
-def _find_markers(names: tuple[str, ...], text: str) -> tuple[list[Label], list[str]]:
+def _cut_at_markers(spec: SignatureSpec, text: str) -> tuple[list[Label], dict[str, str]]:
+    """Find the markers of outputs in a reply, and cut it there.
+
+    Markers of inputs end a text too: LMs repeat the question, or go on with another one.
+    """
     lines = text.split("\n")
-    by_marker = {f"[[{name}]]": name for name in names}
+    by_marker = {f"[[{name}]]": name for name in spec.input_names + spec.output_names}
     labels = [
         Label(number, by_marker[marker], "", "", exact=True)
         for number, line in enumerate(lines)
         if line.startswith("[[") and (marker := line.rstrip(" \t\r")) in by_marker
     ]
-    return labels, lines
+    outputs = set(spec.output_names)
+    texts = {name: part for name, part in cut_at(labels, lines).items() if name in outputs}
+    return [label for label in labels if label.name in outputs], texts
 
 
 @dataclass(frozen=True)

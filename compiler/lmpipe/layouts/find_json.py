@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,24 +32,26 @@ class Found:
 
 
 def find_json(text: str) -> Found:
-    """Find the outermost JSON values in a text: itself, what is fenced, or in braces or brackets.
+    """Find the outermost JSON values in a text: itself, or those in braces or brackets.
 
-    What is inside an object or array that does not end is left out: it is a part of a longer
-    value.
+    That of the first code fence goes before the others. What is inside an object or array that
+    does not end is left out: it is a part of a longer value.
     """
-    bare = text.strip()
-    fenced = _fenced(bare)
-    only_fenced = bare.startswith("```") and bare.endswith("```")
-    for content, whole in ((bare, True), (fenced, only_fenced)):
-        if content:
-            try:
-                return Found((read_shallow(content),), whole=whole)
-            except (ValueError, RecursionError):
-                continue
+    text = text.strip()
+    with suppress(ValueError, RecursionError):
+        return Found((read_shallow(text),), whole=True)
     values, broken = [], []
+    opened, closed = _fence(text)
+    try:
+        content = text[opened:closed].strip("`").removeprefix("json")
+        values.append(read_shallow(content.strip()))
+    except (ValueError, RecursionError):
+        opened = closed = 0
+    if values and closed - opened == len(text):
+        return Found(tuple(values), whole=True)
     done, cost_left = 0, 4 * len(text) + 10_000  # of parsing parts of parts
     for start, end in _spans(text):
-        if start < done or cost_left < end - start:
+        if start < done or cost_left < end - start or opened <= start < closed:
             continue
         cost_left -= end - start
         part = text[start:end]
@@ -87,14 +90,11 @@ def check_depth(value: Any, depth: int = 0) -> None:
             check_depth(item, depth + 1)
 
 
-def _fenced(text: str) -> str:
-    """The content of the first code fence that begins a line, or the empty string."""
+def _fence(text: str) -> tuple[int, int]:
+    """The span of the first code fence that begins a line, or (0, 0)."""
     start = 0 if text.startswith("```") else text.find("\n```") + 1
     end = text.find("```", start + 3)
-    if not text.startswith("```", start) or end < 0:
-        return ""
-    content = text[start + 3 : end]
-    return content.removeprefix("json").strip()
+    return (start, end + 3) if text.startswith("```", start) and end >= 0 else (0, 0)
 
 
 def _is_wrapping(part: str) -> bool:

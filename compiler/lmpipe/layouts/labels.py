@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _LONGEST_NAME = 200
+# What follows the backticks of a fence around a whole reply. A fence of code is part of a value.
+_FENCES_OF_TEXT = ("", "md", "markdown", "txt", "text", "plain", "plaintext")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +128,11 @@ def _outside_fences(lines: Sequence[str]) -> Iterator[int]:
 
 
 def unwrap_fence(names: tuple[str, ...], text: str) -> str:
-    """Return the inside of a code fence that wraps a whole reply, which begins with a label."""
+    """Return the inside of a fence that wraps a whole reply, which begins with a label."""
     lines = text.strip().split("\n")
     if len(lines) < 3 or not lines[0].startswith("```") or lines[-1] != "```":
+        return text
+    if lines[0][3:].strip().lower() not in _FENCES_OF_TEXT:
         return text
     return "\n".join(lines[1:-1]) if label_of(names, lines[1], STYLES) else text
 

@@ -42,6 +42,8 @@ def read_near_miss(
     whole = _read_object(spec, text) if not exact and text.lstrip()[:1] in ("{", "`") else None
     if whole is not None:
         return whole
+    if tagged := _between_tags(spec.output_names, text):
+        return read_texts(spec, tagged)
     lines, seen = text.split("\n"), {item.name for item in exact}
     for style in STYLES:
         labels = find_labels(spec.output_names, lines, style)
@@ -59,6 +61,18 @@ def read_near_miss(
     if reading is None:
         raise lacks(missing_outputs(spec, seen) or list(spec.output_names), expected)
     return reading
+
+
+def _between_tags(names: tuple[str, ...], text: str) -> dict[str, str]:
+    """The texts between `<name>` and `</name>`, if the reply has nothing but all of these."""
+    texts, rest = dict[str, str](), text.strip()
+    for name in names:
+        inside, closing, after = rest.partition(f"</{name}>")
+        if not closing or not inside.startswith(f"<{name}>"):
+            return {}
+        texts[name] = inside.removeprefix(f"<{name}>")
+        rest = after.lstrip()
+    return {} if rest else texts
 
 
 def _break_at_markers(names: tuple[str, ...], text: str) -> str:
@@ -149,10 +163,17 @@ def _read_object(spec: SignatureSpec, text: str) -> Reading | None:
 
 def _read_unlabeled(spec: SignatureSpec, text: str) -> Reading | None:
     """Read a reply without labels, or return None."""
-    if len(spec.outputs) > 1:
+    only, *others = spec.outputs
+    if others:
         return _read_object(spec, text) if "{" in text else None
+    lines = text.split("\n")
+    for item in find_labels(spec.input_names, lines, brackets):
+        if item.exact and not item.rest:  # a question of the LM's own follows
+            text = "\n".join(lines[: item.line])
+            break
     value = text.strip()
     filled = value.removeprefix("[[").removesuffix("]]")
-    if len(filled) == len(value) - 4 and not {"[", "]", "\n"} & set(filled):
+    is_marker = len(filled) == len(value) - 4 and not {"[", "]", "\n"} & set(filled)
+    if is_marker and only.shape.kind != "json":
         text = filled  # a marker with the value in place of the name
-    return read_texts(spec, {spec.output_names[0]: text}) if value else None
+    return read_texts(spec, {only.name: text}) if value else None

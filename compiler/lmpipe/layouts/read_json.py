@@ -41,7 +41,7 @@ def read_json(name: str, text: str, container: str = "") -> tuple[Any, bool]:
 
     chosen = choose_json(find_json(text), accept, accept)
     if chosen is None:
-        raise _no_json(name, text)
+        raise _no_json(name, text, container)
     return chosen
 
 
@@ -67,10 +67,10 @@ def read_json_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
             return read(text), False
         except ValueError:
             continue
-    container = _CONTAINERS[field.shape.container]
-    invalid = [value for value in found.values if isinstance(value, container)]
+    container = field.shape.container
+    invalid = [value for value in found.values if isinstance(value, _CONTAINERS[container])]
     if not invalid:
-        raise _no_json(field.name, text)
+        raise _no_json(field.name, text, container)
     return invalid[0], False  # its validation says what is wrong
 
 
@@ -128,5 +128,6 @@ def _takes_text(schema: Mapping[str, Any]) -> bool:
     return any(o.get("type") == "string" and o.keys() <= plain for o in options)
 
 
-def _no_json(name: str, text: str) -> LayoutError:
-    return LayoutError(f"{name!r} must be JSON, got {text[:100]!r}")
+def _no_json(name: str, text: str, container: str) -> LayoutError:
+    kind = {"object": "a JSON object", "array": "a JSON list", "": "JSON"}[container]
+    return LayoutError(f"{name!r} must be {kind}, got {text[:100]!r}")

@@ -33,6 +33,8 @@ def run_batch(
         blocking: the same for a program that blocks its thread; used in place of `run`.
     """
     check_number("batch", "concurrency", concurrency, minimum=1, integer=True)
+    if isinstance(rows, Example | Mapping):
+        raise CallError(f"batch: {rows!r:.100} is one row; give a list of rows")
     inputs = [_inputs(number, row) for number, row in enumerate(rows, start=1)]
     results: list[Any] = [None] * len(inputs)
     queue = deque(enumerate(inputs))

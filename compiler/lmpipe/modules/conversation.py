@@ -118,8 +118,9 @@ class Conversation:
             raise
 
     def _output_error(self, error: Exception, reply: Reply, *, asked: int) -> OutputError:
+        times = f" (asked {asked} times)" if asked > 1 else ""
         return OutputError(
-            f"{self.path}: {_problem(error)} (asked {asked} times)\n"
+            f"{self.path}: {_problem(error)}{times}\n"
             f"  signature: {self.spec}\n  reply: {reply.text!r:.500}",
             raw=reply.text,
         )

@@ -172,7 +172,10 @@ class Module(Node):
         Raises:
             ArtifactError: if the state was learned for other predictors or signatures; the
                 message shows what differs.
+            CallError: if it is not a state.
         """
+        if not isinstance(state, ProgramState):
+            raise CallError(f"bind takes a ProgramState, such as run.state; got {state!r:.100}")
         predictors = self.predictors()
         specs = {path: predictor.spec for path, predictor in predictors.items()}
         if state.reduce is None:

@@ -76,7 +76,7 @@ def cut_error(path: str, reply: Reply, lm: LM, *, asked: int, has_room: bool) ->
 
 def refusal_error(path: str, reply: Reply) -> RefusalError:
     """The error for a question that the LM or its provider declined to answer."""
-    said = one_line(reply.refusal)
+    said = one_line(reply.refusal).removesuffix(".")
     return RefusalError(
         f"{path}: the LM declined to answer: {said}. Change the input or the instruction, or ask "
         "another LM",

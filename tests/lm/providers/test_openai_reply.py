@@ -255,6 +255,12 @@ async def test_a_refusal_for_another_reason_names_no_parameter() -> None:
         assert "=None" not in str(await error_of(server))
 
 
+async def test_a_servers_sentence_ends_with_one_full_stop() -> None:
+    with FakeServer() as server:
+        server.fail(1, "400", body={"error": "The prompt is too long."})
+        assert "The prompt is too long. Check" in str(await error_of(server))
+
+
 @pytest.mark.parametrize("code", ["content_filter", "content_policy_violation", "invalid_prompt"])
 async def test_a_prompt_that_a_content_filter_refuses_is_a_refusal(code: str) -> None:
     with FakeServer() as server:

@@ -220,7 +220,7 @@ def status_error(
         wait = parse_retry_after(headers.get("Retry-After"))
         advice = "lower max_in_flight or raise the rate limit" if status == 429 else "see its log"
         return LMUnavailableError(
-            f"{message}. If this lasts, {advice}",
+            f"{message.removesuffix('.')}. If this lasts, {advice}",
             status=status,
             retry_after=wait,
             sent=status in _FROM_GATEWAYS,
@@ -236,14 +236,14 @@ def status_error(
     }.get(status, "Check the request: its parameters, its length and its schema")
     if status in (400, 422):
         advice += leave_out_advice(server.model, said, optional)
-    return LMRequestError(f"{message}. {advice}", status=status)
+    return LMRequestError(f"{message.removesuffix('.')}. {advice}", status=status)
 
 
 def refused(server: object, said: str) -> RefusalError:
     """The error for a request that the provider's content filter refused, in its words."""
     return RefusalError(
-        f"{server} declined to answer: {said}. Change the input or the instruction, or ask another "
-        "LM",
+        f"{server} declined to answer: {said.removesuffix('.')}. Change the input or the "
+        "instruction, or ask another LM",
         raw=said,
     )
 
