@@ -100,8 +100,10 @@ def _parse_side(
         f"{text!r}: cannot read {side.strip()!r}: fields are names or `name: type`, "
         "separated by commas"
     )
-    if not side.strip() and direction is Input:
-        return []
+    if not side.strip():
+        if direction is Input:
+            return []
+        raise SignatureError(f"{text!r}: no outputs: name at least one field after `->`")
     try:
         body = ast.parse(f"def f(*, {side.strip().rstrip(',')}): ...").body
     except SyntaxError:
