@@ -13,6 +13,8 @@ _OPENING = {"}": "{", "]": "["}
 # What JSON has after its first brace or bracket; prose seldom does.
 _JSON_START = re.compile(r"""\{\s*(?:["'}]|\w+\s?:)|\[\s*["'{\[\]0-9-]""")
 _DEEPEST = 100
+# Each value may be checked against the outputs' types, which is slow.
+_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ def find_json(text: str) -> Found:
     """Find the outermost JSON values in a text: itself, what is fenced, or in braces or brackets.
 
     What is inside an object or array that does not end is left out: it is a part of a longer
-    value.
+    value. So is what comes after the first thousand values.
     """
     bare = text.strip()
     fenced = _fenced(bare)
@@ -48,6 +50,8 @@ def find_json(text: str) -> Found:
     values, broken = [], []
     done, cost_left = 0, 4 * len(text) + 10_000  # of parsing parts of parts
     for start, end in _spans(text):
+        if len(values) + len(broken) == _MOST:
+            break
         if start < done or cost_left < end - start:
             continue
         cost_left -= end - start
