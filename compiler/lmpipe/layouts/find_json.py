@@ -47,7 +47,8 @@ def find_json(text: str) -> Found:
                 return Found((read_shallow(content),), whole=whole)
             except (ValueError, RecursionError):
                 continue
-    values, broken = [], []
+    values: list[Any] = []
+    broken: list[str] = []
     done, cost_left = 0, 4 * len(text) + 10_000  # of parsing parts of parts
     for start, end in _spans(text):
         if len(values) + len(broken) == _MOST:
