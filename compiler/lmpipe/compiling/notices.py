@@ -31,8 +31,8 @@ def warn_of_unusable(proposals: Proposals) -> None:
     """Warn the caller of a compile if the proposer was asked and nothing could be used."""
     if proposals.unusable and proposals.unusable == proposals.asked:
         warnings.warn(
-            f"proposer: none of its {plural(proposals.asked, 'answer')} could be used, so nothing "
-            f"was proposed: check the proposer, or name another one; the first error: "
+            f"proposer: none of its answers could be used (asked {plural(proposals.asked, 'time')}), "
+            "so nothing was proposed: check the proposer, or name another one; the first error: "
             f"{one_line(proposals.first_error)}",
             CompileWarning,
             stacklevel=2,
