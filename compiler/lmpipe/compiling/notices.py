@@ -31,9 +31,9 @@ def warn_of_unusable(proposals: Proposals) -> None:
     """Warn the caller of a compile if the proposer was asked and nothing could be used."""
     if proposals.unusable and proposals.unusable == proposals.asked:
         warnings.warn(
-            f"proposer: none of its answers could be used (asked {plural(proposals.asked, 'time')}), "
-            "so nothing was proposed: check the proposer, or name another one; the first error: "
-            f"{one_line(proposals.first_error)}",
+            "proposer: none of its answers could be used "
+            f"(asked {plural(proposals.asked, 'time')}), so nothing was proposed: check the "
+            f"proposer, or name another one; the first error: {one_line(proposals.first_error)}",
             CompileWarning,
             stacklevel=2,
         )
