@@ -163,6 +163,37 @@ def test_a_poisonous_reply_fails_its_rows_and_not_the_compile(tmp_path: Path, po
     assert all(line["failure"] for line in failed)
 
 
+class Odd(lmpipe.Module):
+    """Returns half a character for one thing, and raises one for another."""
+
+    def __init__(self) -> None:
+        self.ask = lmpipe.Predict("thing -> colours: list[str]")
+
+    def forward(self, thing: str) -> Any:
+        found = self.ask(thing=thing)
+        if "number 103" in thing:
+            found.colours.append("\udcff")
+        if "number 104" in thing:
+            raise ValueError("\udcff")
+        return found
+
+
+def test_half_a_character_in_a_result_or_an_error_does_not_stop_a_compile(tmp_path: Path) -> None:
+    made = recipe(
+        program=Odd(),
+        student=lmpipe.ScriptedLM(lambda request: '[[colours]]\n["\\ud83d", "red"]'),
+        metric=lambda example, prediction, trace=None: lmpipe.Score(0.5, "\udcff"),
+        optimizer=lmpipe.LabeledFewShot(demos=2),
+    )
+    run = lmpipe.compile(made, runs=tmp_path)
+    assert manifest(run.path)["status"] == "done"
+    lines = [orjson.loads(line) for line in (run.path / "scores.jsonl").read_bytes().splitlines()]
+    said = {line["example"]["thing"].partition("number ")[2]: line for line in lines}
+    assert said["102"]["prediction"] == {"colours": ["\ufffd", "red"]}
+    assert said["103"]["prediction"] == {"colours": ["\ufffd", "red", "\ufffd"]}
+    assert said["104"]["failure"]["message"] == "ValueError: \ufffd"
+
+
 def test_ctrl_c_leaves_the_status_interrupted(tmp_path: Path) -> None:
     asked = 0
 

@@ -36,6 +36,20 @@ def test_a_program_that_raises_on_every_row_stops_the_compile_with_the_first_err
         lmpipe.compile(recipe(program=Broken(), student=student), runs=tmp_path)
 
 
+def test_a_program_that_raises_wherever_it_gets_a_readable_reply_stops_the_compile(
+    tmp_path: Path,
+) -> None:
+    def sometimes(request: Request) -> str:
+        asked = "".join(message.content for message in request.messages)
+        return "{" if "sky" in asked else "## colour\nred"
+
+    said = r"each of \d+ runs \(\d+ of them for an LM's reply\).*ZeroDivisionError: the broken line"
+    with pytest.raises(RecipeError, match=said):
+        lmpipe.compile(
+            recipe(program=Broken(), student=lmpipe.ScriptedLM(sometimes)), runs=tmp_path
+        )
+
+
 def test_a_program_that_raises_on_some_rows_is_compiled(tmp_path: Path) -> None:
     student = lmpipe.ScriptedLM(lambda request: "## colour\nred")
     run = lmpipe.compile(recipe(program=Broken(only="sky"), student=student), runs=tmp_path)

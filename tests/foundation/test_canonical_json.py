@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmpipe.foundation.canonical_json import canonical_json, digest, pretty_json
+from lmpipe.foundation.canonical_json import canonical_json, digest, pretty_json, record_json
 
 objects = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.integers(-9, 9))
 
@@ -38,3 +38,9 @@ def test_read_only_mappings_are_encoded() -> None:
 def test_other_objects_are_rejected() -> None:
     with pytest.raises(TypeError):
         canonical_json({"a": object()})
+
+
+def test_a_record_with_half_a_character_is_written_with_a_replacement() -> None:
+    assert record_json({"a": "x\ud83d", "b": 2**70}) == '{"a":"x\ufffd","b":%d}'.encode() % 2**70
+    with pytest.raises(TypeError):
+        record_json({"a": object()})

@@ -63,3 +63,7 @@ def test_any_text_can_be_searched(text: str) -> None:
 def test_long_texts_are_searched_in_linear_time(text: str) -> None:
     found = find_json(text)  # would take minutes in quadratic time
     assert found.values == ()
+
+
+def test_of_very_many_values_only_the_first_are_looked_at() -> None:
+    assert len(find_json("{} " * 5000).values) == 1000

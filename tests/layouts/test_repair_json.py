@@ -25,6 +25,18 @@ def test_a_repair_that_the_text_spells_is_accepted(text: str, value: Any) -> Non
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'["\ud83d", 1]', ["\ufffd", 1]),
+        (r'{"\ude00": "a\ud83d"}', {"\ufffd": "a\ufffd"}),
+        (r'{"a": "\ud83d\ude00",}', {"a": "😀"}),
+    ],
+)
+def test_half_a_character_in_json_becomes_the_replacement_character(text: str, value: Any) -> None:
+    assert repair_json(text) == value
+
+
+@pytest.mark.parametrize(
     "text",
     [
         '[1, "some"thing with quotes"]',

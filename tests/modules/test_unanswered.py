@@ -183,6 +183,12 @@ def test_a_refusal_is_an_error_of_its_own_that_is_not_asked_again() -> None:
     assert len(lm.requests) == 1
 
 
+def test_what_a_server_says_in_a_refusal_is_safe_to_print() -> None:
+    refusal = Reply("", refusal="I \x1b]0;owned\x07must \x1b[31mnot.")
+    with lm_says([refusal]), pytest.raises(RefusalError, match="declined to answer: I must not"):
+        Predict("q -> a")(q="?")
+
+
 def test_text_before_the_content_filter_is_no_answer() -> None:
     filtered = Reply("## a\nWell,", finish="content_filter", refusal="the content filter")
     with lm_says([filtered]), pytest.raises(RefusalError):

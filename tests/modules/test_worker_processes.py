@@ -96,3 +96,12 @@ def test_an_evaluation_can_be_pickled_and_copied(copied: Callable[[Any], Any]) -
     again = copied(evaluation)
     assert (again.score, again.calls, len(again.rows)) == (1.0, 1, 1)
     assert again.rows[0].prediction == evaluation.rows[0].prediction
+
+
+@pytest.mark.parametrize("copied", [through_pickle, copy.deepcopy])
+def test_combined_metrics_can_be_pickled_and_copied(copied: Callable[[Any], Any]) -> None:
+    exact, near = lmpipe.metrics.exact_match("a"), lmpipe.metrics.contains("a")
+    metric = lmpipe.metrics.weighted((3, exact), (1, lmpipe.metrics.any_of(exact, near)))
+    again = copied(metric)
+    assert again == metric
+    assert again(lmpipe.Example(a="x"), {"a": "x y"}).value == 0.25

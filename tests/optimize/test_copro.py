@@ -184,6 +184,7 @@ def test_the_predictor_that_matters_gets_the_instruction(tmp_path: Path) -> None
     assert _CLUE in run.state["name"].instruction
 
 
+@pytest.mark.filterwarnings("ignore:proposer")
 @pytest.mark.parametrize("useless", ["", "  ", "Which colour does the thing have?"])
 def test_useless_proposals_do_not_become_candidates(tmp_path: Path, useless: str) -> None:
     run = compiled(tmp_path, World(lambda asked, sample: useless))

@@ -22,6 +22,7 @@ from helpers.world import (
 )
 
 import lmpipe
+from lmpipe.compiling.notices import CompileWarning
 from lmpipe.errors import ConfigError, InputError
 from lmpipe.lm.request import Request
 from lmpipe.optimize.engine.events import Candidate
@@ -173,7 +174,8 @@ def test_each_predictor_gets_its_own_proposals(tmp_path: Path) -> None:
 
 
 def test_without_parseable_proposals_the_search_continues(tmp_path: Path) -> None:
-    run = compiled(tmp_path, student=student(), proposer=proposer(lambda request: "{"))
+    with pytest.warns(CompileWarning, match="none of its"):
+        run = compiled(tmp_path, student=student(), proposer=proposer(lambda request: "{"))
     assert {one.state["self"].instruction for one in run.candidates} == {NameColour.__doc__}
     assert len(tried(run)) > 3
 

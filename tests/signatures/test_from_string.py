@@ -136,7 +136,7 @@ def test_line_breaks_and_trailing_commas_are_allowed() -> None:
     [
         ("question", "write it as"),
         ("a -> b -> c", "write it as"),
-        ("a ->", "cannot read ''"),
+        ("a ->", "no outputs"),
         ("a b -> c", "cannot read 'a b'"),
         ("class -> b", "cannot read 'class'"),
         ("a, **rest -> b", "cannot read"),

@@ -23,6 +23,7 @@ from lmpipe.signatures.signature import (
     Prediction,
     Signature,
     instruction_of,
+    result_to_json,
     spec_of,
     with_reasoning,
 )
@@ -587,3 +588,12 @@ def test_a_result_is_a_dict_of_its_outputs_or_of_all_fields() -> None:
     assert LONG.to_dict(inputs=True) == LONG.model_dump(inputs=True) == fields
     assert json.loads(LONG.model_dump_json(inputs=True)) == fields
     assert LONG.model_dump(include={"passages"}) == {"passages": ["a very long passage"]}
+
+
+ENDLESS: list[Any] = []
+ENDLESS.append(ENDLESS)
+
+
+@pytest.mark.parametrize("value", [b"\xff", {"a": b"\xff"}, ENDLESS])
+def test_a_result_that_json_cannot_hold_becomes_its_representation(value: Any) -> None:
+    assert result_to_json(value) in (repr(value), "[[[[[[[...]]]]]]]")

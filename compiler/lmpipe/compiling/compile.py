@@ -13,7 +13,7 @@ from typing import Any
 from lmpipe.compiling.budget_floor import check_budget
 from lmpipe.compiling.declared_instructions import declared_instructions
 from lmpipe.compiling.final_test import run_test, score_on_train
-from lmpipe.compiling.notices import afind_notices, tell
+from lmpipe.compiling.notices import afind_notices, tell, warn_of_unusable
 from lmpipe.compiling.plan import baselines
 from lmpipe.compiling.progress_watcher import ProgressWatcher
 from lmpipe.compiling.provisioning import provision
@@ -89,7 +89,10 @@ async def acompile(
         writer = RunWriter(folder, lock, manifest)
         for kind, message in notices.items():
             writer.note(kind, {"message": message})
-        return await _compile(prepared, writer, watchers, concurrency, progress)
+        run = await _compile(prepared, writer, watchers, concurrency, progress)
+    if not watchers:  # they were notified of each one
+        warn_of_unusable(run.proposals)
+    return run
 
 
 # The same for callers without a running event loop. SIGTERM saves the best candidate, as Ctrl-C.

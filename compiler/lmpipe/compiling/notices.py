@@ -7,8 +7,11 @@ from collections.abc import Sequence
 
 from lmpipe.compiling.metric_trial import try_metric
 from lmpipe.compiling.recipe import LM_SOURCES, PreparedRecipe
+from lmpipe.foundation.plural import plural
+from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.optimize.engine.events import Watcher
+from lmpipe.optimize.engine.proposer import Proposals
 from lmpipe.optimize.engine.worst_case import own_lms
 
 
@@ -22,6 +25,18 @@ def tell(watchers: Sequence[Watcher], kind: str, message: str) -> None:
         watcher.note(kind, {"message": message})
     if not watchers:
         warnings.warn(f"{kind}: {message}", CompileWarning, stacklevel=2)
+
+
+def warn_of_unusable(proposals: Proposals) -> None:
+    """Warn the caller of a compile if the proposer was asked and nothing could be used."""
+    if proposals.unusable and proposals.unusable == proposals.asked:
+        warnings.warn(
+            "proposer: none of its answers could be used "
+            f"(asked {plural(proposals.asked, 'time')}), so nothing was proposed: check the "
+            f"proposer, or name another one; the first error: {one_line(proposals.first_error)}",
+            CompileWarning,
+            stacklevel=2,
+        )
 
 
 async def afind_notices(prepared: PreparedRecipe) -> dict[str, str]:

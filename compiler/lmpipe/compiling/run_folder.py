@@ -16,7 +16,7 @@ import orjson
 from lmpipe.errors import ArtifactError, LmpipeError, StorageError
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.atomic_files import FolderLock, write_file
-from lmpipe.foundation.canonical_json import canonical_json, pretty_json
+from lmpipe.foundation.canonical_json import pretty_json, record_json
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.line_file import LineFile
 from lmpipe.foundation.storing import storing
@@ -235,4 +235,4 @@ class RunWriter:
     def _append(self, name: str, value: Any) -> None:
         if name not in self._files:
             self._files[name] = LineFile(self.folder / name)
-        self._files[name].append(canonical_json(value))
+        self._files[name].append(record_json(value))

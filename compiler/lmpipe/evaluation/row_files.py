@@ -10,7 +10,8 @@ from typing import IO, Any, Protocol
 
 from lmpipe.errors import DataError
 from lmpipe.foundation.atomic_files import open_atomic
-from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.canonical_json import canonical_json, record_json
+from lmpipe.foundation.unicode_text import with_valid_texts
 
 # The columns that every CSV has; an example's field of the same name gets a prefix.
 _COLUMNS = ("index", "prediction", "score", "feedback", "failure", "message")
@@ -47,7 +48,7 @@ def write_rows(path: Path, rows: Sequence[WritableRow]) -> None:
 
 def json_line(row: WritableRow) -> bytes:
     """Return a row as one line of a JSONL file."""
-    return canonical_json(row.to_json()) + b"\n"
+    return record_json(row.to_json()) + b"\n"
 
 
 def _write_csv(file: IO[bytes], rows: Sequence[WritableRow]) -> None:
@@ -55,7 +56,7 @@ def _write_csv(file: IO[bytes], rows: Sequence[WritableRow]) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.DictWriter(text, ["index", *fields, *_COLUMNS[1:]])
     writer.writeheader()
-    writer.writerows(_flatten(row.to_json()) for row in rows)
+    writer.writerows(_flatten(with_valid_texts(row.to_json())) for row in rows)
     text.detach()  # flushes; the caller closes the file
 
 

@@ -12,11 +12,23 @@ from typing import Any
 import orjson
 
 from lmpipe.foundation.exact_json import dump_json
+from lmpipe.foundation.unicode_text import with_valid_texts
 
 
 def canonical_json(value: Any) -> bytes:
     """Encode a JSON value canonically; raise a TypeError if it is not a JSON value."""
     return dump_json(value, option=orjson.OPT_SORT_KEYS)
+
+
+def record_json(value: Any) -> bytes:
+    """Encode a record of what happened like `canonical_json`, with valid Unicode in its texts.
+
+    What a program returns, or an exception says, may hold halves of characters.
+    """
+    try:
+        return canonical_json(value)
+    except TypeError:
+        return canonical_json(with_valid_texts(value))
 
 
 def pretty_json(value: Any, *, sort_keys: bool = True) -> bytes:

@@ -14,6 +14,8 @@ _OPENING = {"}": "{", "]": "["}
 # What JSON has after its first brace or bracket; prose seldom does.
 _JSON_START = re.compile(r"""\{\s*(?:["'}]|\w+\s?:)|\[\s*["'{\[\]0-9-]""")
 _DEEPEST = 100
+# Each value may be checked against the outputs' types, which is slow.
+_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,14 @@ def find_json(text: str) -> Found:
     """Find the outermost JSON values in a text: itself, or those in braces or brackets.
 
     That of the first code fence goes before the others. What is inside an object or array that
-    does not end is left out: it is a part of a longer value.
+    does not end is left out: it is a part of a longer value. So is what comes after the first
+    thousand values.
     """
     text = text.strip()
     with suppress(ValueError, RecursionError):
         return Found((read_shallow(text),), whole=True)
-    values, broken = [], []
+    values: list[Any] = []
+    broken: list[str] = []
     opened, closed = _fence(text)
     try:
         content = text[opened:closed].strip("`").removeprefix("json")
@@ -51,6 +55,8 @@ def find_json(text: str) -> Found:
         return Found(tuple(values), whole=True)
     done, cost_left = 0, 4 * len(text) + 10_000  # of parsing parts of parts
     for start, end in _spans(text):
+        if len(values) + len(broken) >= _MOST:
+            break
         if start < done or cost_left < end - start or opened <= start < closed:
             continue
         cost_left -= end - start

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from lmpipe.foundation.unicode_text import with_valid_texts
 from lmpipe.layouts.find_json import check_depth
 
 # The time of a repair grows faster than the text.
@@ -38,7 +39,8 @@ def repair_json(text: str) -> Any:
         return None
     if not isinstance(value, dict | list):
         return None
-    return value if _Speller(text).spells(value) else None
+    # Only a repair reads half a character, such as "\\ud83d": strict JSON has none.
+    return with_valid_texts(value) if _Speller(text).spells(value) else None
 
 
 class _MismatchError(Exception):

@@ -52,6 +52,10 @@ class CombinedMetric:
         object.__setattr__(self, "_calls", tuple(with_trace(m) for m in self.metrics))
         object.__setattr__(self, "_bound", tuple(bind_metric(m) for m in self.metrics))
 
+    def __reduce__(self) -> tuple[type[CombinedMetric], tuple[Any, ...]]:
+        # What binds the metrics is made again by the constructor.
+        return CombinedMetric, (self.name, self.metrics, self.weights, self.join)
+
     def __call__(self, example: Example, prediction: Any, trace: Any = None) -> Score:
         """Score one prediction.
 

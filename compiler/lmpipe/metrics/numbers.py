@@ -86,6 +86,8 @@ def _compare_numbers(
         )
     if got is None:
         return 0.0, f"expected the number {expected}, got {short_repr(predicted)} without a number"
+    if max(abs(expected), abs(got)) > _MAX_FLOAT:
+        return verdict(gold, predicted, right=expected == got)
     pairs = [(expected, got)]
     if gold_percent != percent:
         pairs.append((expected / 100, got) if gold_percent else (expected, got / 100))
@@ -101,7 +103,7 @@ def _number_in(value: Any) -> tuple[float | int | None, bool]:
         return _parse(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None, False
-    return (value if abs(value) <= _MAX_FLOAT else None), False
+    return (value if isinstance(value, int) or math.isfinite(value) else None), False
 
 
 def _parse(text: str) -> tuple[float | int | None, bool]:

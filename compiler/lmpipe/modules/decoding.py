@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmpipe.errors import ConfigError, SignatureError
+from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.shorten import short_repr
 from lmpipe.lm.lm import LM
 from lmpipe.lm.parameters import meant_option
 from lmpipe.lm.scope import Scope
@@ -36,6 +38,8 @@ _INSTEAD = {
     "demos": "compile the program, or bind a state that has demonstrations",
     "examples": "compile the program, or bind a state that has demonstrations",
     "name": "a predictor has the name of the attribute that holds it",
+    "types": "write signature_from_string('…', types=…) in place of the string",
+    "custom_types": "write signature_from_string('…', types=…) in place of the string",
     "callbacks": "read the trace of a run, or call `stream`",
 }
 
@@ -99,10 +103,12 @@ def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
     """Check the decoding settings that a predictor's constructor takes.
 
     Any name may be a parameter of some server, except a misspelled option of the constructor and
-    those that would change what a predictor sends or reads. No server has names with capitals.
+    those that would change what a predictor sends or reads. No server has names with capitals, and
+    all take JSON.
 
     Raises:
-        SignatureError: if a name is almost that of an option, or cannot be a decoding setting.
+        SignatureError: if a name is almost that of an option, or a name or a value cannot be
+            those of a decoding setting.
         ConfigError: if a number is out of range.
     """
     for name in decoding:
@@ -115,6 +121,13 @@ def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
                 f"{owner} has no option {name!r}, and decoding settings are written in small "
                 "letters"
             )
+        try:
+            canonical_json(decoding[name])
+        except TypeError:
+            raise SignatureError(
+                f"{owner} has no option {name!r}, and a decoding setting must be JSON, not "
+                f"{short_repr(decoding[name])}"
+            ) from None
     if "temperature" in decoding:
         check_number(owner, "temperature", decoding["temperature"], minimum=0, optional=True)
     if "max_tokens" in decoding:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import orjson
 
 from lmpipe.errors import CutError, LMRequestError, RefusalError
+from lmpipe.foundation.printable import printable
 from lmpipe.foundation.shorten import one_line
 from lmpipe.layouts.layout import Layout
 from lmpipe.lm.lm import LM
@@ -76,7 +77,7 @@ def cut_error(path: str, reply: Reply, lm: LM, *, asked: int, has_room: bool) ->
 
 def refusal_error(path: str, reply: Reply) -> RefusalError:
     """The error for a question that the LM or its provider declined to answer."""
-    said = one_line(reply.refusal).removesuffix(".")
+    said = one_line(printable(reply.refusal)).removesuffix(".")
     return RefusalError(
         f"{path}: the LM declined to answer: {said}. Change the input or the instruction, or ask "
         "another LM",

@@ -100,8 +100,10 @@ def _parse_side(
         f"{text!r}: cannot read {side.strip()!r}: fields are names or `name: type`, "
         "separated by commas"
     )
-    if not side.strip() and direction is Input:
-        return []
+    if not side.strip():
+        if direction is Input:
+            return []
+        raise SignatureError(f"{text!r}: no outputs: name at least one field after `->`")
     try:
         body = ast.parse(f"def f(*, {side.strip().rstrip(',')}): ...").body
     except SyntaxError:
@@ -155,7 +157,7 @@ def _look_up(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
             return getattr(owner, node.attr)
     raise SignatureError(
         f"{text!r}: unknown type {name!r}: use a built-in type, define it where the signature is "
-        f"made, or pass types={{{name!r}: …}}"
+        f"made, or give signature_from_string types={{{name!r}: …}}"
     )
 
 

@@ -176,13 +176,21 @@ def spec_of(signature: type[Signature]) -> SignatureSpec:
 
 
 def result_to_json(value: Any) -> Any:
-    """Turn a program's result into JSON; a signature instance becomes an object of its outputs."""
+    """Turn a program's result into JSON; a signature instance becomes an object of its outputs.
+
+    What JSON cannot hold, such as bytes that are no text, becomes its representation.
+    """
+    import reprlib
+
     from pydantic_core import to_jsonable_python
 
     if isinstance(value, Signature):
         spec = spec_of(type(value))
         return {field.name: field.dump(getattr(value, field.name)) for field in spec.outputs}
-    return to_jsonable_python(value, fallback=str)
+    try:
+        return to_jsonable_python(value, fallback=str)
+    except (ValueError, RecursionError):
+        return reprlib.repr(value)  # which is not deep either
 
 
 def _is_input(info: FieldInfo) -> bool:

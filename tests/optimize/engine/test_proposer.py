@@ -134,7 +134,8 @@ def test_a_compile_whose_proposals_are_all_refused_stops_with_the_error(
 
 @proposing
 def test_a_compile_whose_proposals_are_all_unreadable_says_so(tmp_path: Path, name: str) -> None:
-    run = compiled(tmp_path, name, ScriptedProposer(lambda asked: None).lm)
+    with pytest.warns(CompileWarning, match="none of its .* could be used.*must be one JSON"):
+        run = compiled(tmp_path, name, ScriptedProposer(lambda asked: None).lm)
     made = read_manifest(run.path)["proposals"]
     assert made["asked"] == made["unusable"] > 0
     words = f"{made['unusable']} of {made['asked']} proposal"
@@ -173,13 +174,9 @@ def test_the_summary_of_the_data_uses_the_proposers_own_temperature(tmp_path: Pa
 
 def test_a_program_of_several_steps_counts_the_proposals_of_all(tmp_path: Path) -> None:
     proposer = ScriptedProposer(lambda asked: None)
-    run = lmpipe.compile(
-        recipe(
-            program=TwoSteps(),
-            student=student(),
-            proposer=proposer.lm,
-            optimizer=PROPOSING["copro"],
-        ),
-        runs=tmp_path,
+    made = recipe(
+        program=TwoSteps(), student=student(), proposer=proposer.lm, optimizer=PROPOSING["copro"]
     )
+    with pytest.warns(CompileWarning, match="asked 8 times"):
+        run = lmpipe.compile(made, runs=tmp_path)
     assert run.proposals.asked == len(proposer.asked) == 8
