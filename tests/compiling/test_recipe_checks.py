@@ -21,6 +21,7 @@ from lmpipe.errors import MetricError, RecipeError
         ("optimizer", 7, "optimizer must be an optimizer or its name"),
         ("servers", lmpipe.ServerSpec(model="m"), "servers must be a list of lmpipe.ServerSpec"),
         ("racing", True, "racing must be lmpipe.Racing"),
+        ("name", 5, "name must be text"),
     ],
 )
 def test_a_part_of_another_kind_is_named_with_its_remedy(name: str, value: Any, words: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from lmpipe.errors import CallError, LMRequestError, OutputError, RecipeError
+from lmpipe.foundation.plural import plural
 from lmpipe.layouts import LayoutError, correction_turns
 from lmpipe.layouts.layout import Reading
 from lmpipe.lm.lm import LM
@@ -119,7 +120,7 @@ class Conversation:
 
     def _output_error(self, error: Exception, reply: Reply, *, asked: int) -> OutputError:
         return OutputError(
-            f"{self.path}: {_problem(error)} (asked {asked} times)\n"
+            f"{self.path}: {_problem(error)} (asked {plural(asked, 'time')})\n"
             f"  signature: {self.spec}\n  reply: {reply.text!r:.500}",
             raw=reply.text,
         )
