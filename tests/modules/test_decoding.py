@@ -86,6 +86,11 @@ def test_numbers_are_checked_by_the_constructor(kind: Any, options: dict[str, An
         kind(Route, **options)
 
 
+def test_a_setting_that_is_not_json_is_refused_by_the_constructor() -> None:
+    with pytest.raises(ConfigError, match=r"Predict\(logit_bias=<object.*must be JSON values"):
+        Predict(Route, logit_bias=object())
+
+
 @pytest.mark.parametrize("kind", [Predict, ChainOfThought])
 def test_a_misspelled_option_is_refused(kind: Any) -> None:
     with pytest.raises(SignatureError, match=rf"{kind.__name__} has no option 'layuot'.*'layout'"):
@@ -101,6 +106,7 @@ def test_a_misspelled_option_is_refused(kind: Any) -> None:
         ("model", "lm=…"),
         ("response_format", "constrained=True"),
         ("demos", "compile the program"),
+        ("types", "lmpipe.signature_from_string"),
         ("TOOLS", "call the tools"),
         ("Temperature", "did you mean 'temperature'"),
         ("TopK", "small letters"),

@@ -235,6 +235,13 @@ def missing_field(name: str, names: Iterable[str]) -> str:
     return f"the row has no field {name!r}{hint} (its fields: {', '.join(names) or 'none'})"
 
 
+def hidden_fields_hint(row: Example) -> str:
+    """Say how fields are read that have the name of an attribute, such as `items`; else nothing."""
+    items = [f"example[{name!r}]" for name in row if hasattr(Example, name)]
+    named = "a field that is named like an attribute of Example is read as"
+    return f"{named} {', '.join(items)}" if items else ""
+
+
 def jsonable(value: Any) -> Any:
     """Convert a value to JSON values, in the same way in every process.
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmpipe.errors import ConfigError, SignatureError
+from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.shorten import short_repr
 from lmpipe.lm.lm import LM
 from lmpipe.lm.parameters import meant_option
 from lmpipe.lm.scope import Scope
@@ -36,6 +38,7 @@ _INSTEAD = {
     "demos": "compile the program, or bind a state that has demonstrations",
     "examples": "compile the program, or bind a state that has demonstrations",
     "name": "a predictor has the name of the attribute that holds it",
+    "types": "pass types=… to lmpipe.signature_from_string, and its result to the predictor",
     "callbacks": "read the trace of a run, or call `stream`",
 }
 
@@ -103,9 +106,9 @@ def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
 
     Raises:
         SignatureError: if a name is almost that of an option, or cannot be a decoding setting.
-        ConfigError: if a number is out of range.
+        ConfigError: if a number is out of range, or a value is not JSON.
     """
-    for name in decoding:
+    for name, value in decoding.items():
         if remedy := _INSTEAD.get(name.lower()):
             raise SignatureError(f"{owner} has no option {name!r}: {remedy}")
         if meant := meant_option(name, _OPTIONS):
@@ -115,6 +118,13 @@ def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
                 f"{owner} has no option {name!r}, and decoding settings are written in small "
                 "letters"
             )
+        try:
+            canonical_json(value)
+        except TypeError as error:
+            raise ConfigError(
+                f"{owner}({name}={short_repr(value)}): decoding settings must be JSON values: "
+                f"{error}"
+            ) from None
     if "temperature" in decoding:
         check_number(owner, "temperature", decoding["temperature"], minimum=0, optional=True)
     if "max_tokens" in decoding:
