@@ -91,6 +91,12 @@ def test_a_setting_that_is_not_json_is_refused_by_the_constructor() -> None:
         Predict(Route, logit_bias=object())
 
 
+@pytest.mark.parametrize("name", ["base_url", "timeout", "api_key", "x-api-key", "token"])
+def test_settings_of_an_lm_and_secrets_are_refused_because_states_are_stored(name: str) -> None:
+    with pytest.raises(SignatureError, match=rf"no option '{name}': write lm=lmpipe\.LM\("):
+        Predict(Route, **{name: "sk-secret"})
+
+
 @pytest.mark.parametrize("kind", [Predict, ChainOfThought])
 def test_a_misspelled_option_is_refused(kind: Any) -> None:
     with pytest.raises(SignatureError, match=rf"{kind.__name__} has no option 'layuot'.*'layout'"):
@@ -106,6 +112,8 @@ def test_a_misspelled_option_is_refused(kind: Any) -> None:
         ("model", "lm=…"),
         ("response_format", "constrained=True"),
         ("demos", "compile the program"),
+        ("cache", r"lmpipe\.configure"),
+        ("max_calls", "on the class of the module"),
         ("types", "lmpipe.signature_from_string"),
         ("TOOLS", "call the tools"),
         ("Temperature", "did you mean 'temperature'"),

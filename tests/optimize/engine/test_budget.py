@@ -74,7 +74,7 @@ async def test_a_refusal_says_what_is_spent_withheld_and_needed() -> None:
     ledger.settle(Spend(69, 0, None), [call(None)] * 69)
     with pytest.raises(
         BudgetExhaustedError,
-        match=r"69 calls of 90 calls are spent, 20 calls are withheld for the final test, and the "
+        match=r"69 of 90 calls are spent, 20 calls are withheld for the final test, and the "
         r"next step may need 2 calls",
     ):
         await ledger.admit(Spend(2, 0, None))

@@ -209,7 +209,8 @@ class Ledger:
                 _rounded(getattr(spend, name))
                 for spend in (self._charged + self._reserved, self._withheld, worst)
             )
-            parts = [f"{_amount(name, spent)} of {_amount(name, cap)} are spent"]
+            shown = f"${spent:g}" if name == "usd" else f"{spent:,.0f}"
+            parts = [f"{shown} of {_amount(name, cap)} are spent"]
             if withheld:
                 parts.append(f"{_amount(name, withheld)} are withheld for {self._withheld_for}")
             return (
