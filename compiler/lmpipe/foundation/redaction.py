@@ -31,7 +31,7 @@ _ALWAYS = re.compile(
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _SECRET_WORDS = _words(
     """
-    secret secrets password passwd passphrase pwd credential credentials authorization auth
+    secret secrets password passwords passwd pgpassword passphrase pwd webhook credential credentials authorization auth
     bearer apikey cookie jwt
     """
 )
@@ -72,7 +72,7 @@ def is_secret_name(name: str) -> bool:
     if words[-1:] == ["token"]:
         return len(words) == 1 or words[-2] not in _TOKENIZER_WORDS
     owners = pairwise(words)
-    return any(word == "key" and owner in _KEY_OWNERS for owner, word in owners)
+    return any(word in ("key", "keys") and owner in _KEY_OWNERS for owner, word in owners)
 
 
 def without_secrets(value: Any, secrets: Iterable[str] = ()) -> Any:

@@ -39,7 +39,7 @@ _INSTEAD = {
     "demos": "compile the program, or bind a state that has demonstrations",
     "examples": "compile the program, or bind a state that has demonstrations",
     "name": "a predictor has the name of the attribute that holds it",
-    "cache": "write lmpipe.configure(cache=…), or `with lmpipe.using(cache=…):`",
+    "cache": "write lmpipe.configure(cache=…)",
     "max_calls": "set it on the class of the module",
     "max_call": "set `max_calls` on the class of the module",
     "types": "pass types=… to lmpipe.signature_from_string, and its result to the predictor",
