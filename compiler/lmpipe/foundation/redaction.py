@@ -31,8 +31,8 @@ _ALWAYS = re.compile(
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _SECRET_WORDS = _words(
     """
-    secret secrets password passwords passwd pgpassword passphrase pwd webhook credential credentials authorization auth
-    bearer apikey cookie jwt
+    secret secrets password passwords passwd pgpassword passphrase pwd credential credentials
+    authorization auth bearer apikey cookie jwt webhook
     """
 )
 # A token is a secret, unless it is one of a tokenizer.
