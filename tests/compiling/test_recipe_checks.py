@@ -61,3 +61,9 @@ def test_other_programs_are_not_refused_for_what_they_return(program: lmpipe.Mod
 def test_a_metric_with_other_parameters_is_refused_before_any_call() -> None:
     with pytest.raises(MetricError, match=r"a metric takes \(example, prediction\)"):
         prepare(recipe(metric=lambda prediction: 1.0))
+
+
+def test_a_program_in_place_of_a_recipe_is_one_clear_error() -> None:
+    program: Any = TwoSteps()
+    with pytest.raises(RecipeError, match=r"expected a recipe.*lmpipe\.Recipe\(program=…"):
+        lmpipe.compile(program)
