@@ -37,7 +37,8 @@ def changed_instructions(program: Module, artifact: Artifact) -> str:
     }
     if not changed:
         return ""
-    own = next(path for path in state.predictors if state.declared_path(path) in changed)
+    first = next(iter(changed))
+    own = next((path for path in state.predictors if state.declared_path(path) == first), first)
     return "\n".join(
         [
             f"the declared instruction differs from the one that {artifact.path} was compiled "
