@@ -93,8 +93,9 @@ def test_a_setting_that_is_not_json_is_refused_by_the_constructor() -> None:
 
 @pytest.mark.parametrize("name", ["base_url", "timeout", "api_key", "x-api-key", "token"])
 def test_settings_of_an_lm_and_secrets_are_refused_because_states_are_stored(name: str) -> None:
+    options: dict[str, Any] = {name: "sk-secret"}
     with pytest.raises(SignatureError, match=rf"no option '{name}': write lm=lmpipe\.LM\("):
-        Predict(Route, **{name: "sk-secret"})
+        Predict(Route, **options)
 
 
 @pytest.mark.parametrize("kind", [Predict, ChainOfThought])
