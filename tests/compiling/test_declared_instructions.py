@@ -32,6 +32,16 @@ def test_the_first_difference_is_shown_with_its_predictor() -> None:
     assert "runs/one" in told
 
 
+def test_the_remedy_that_is_told_gives_the_declared_instruction() -> None:
+    old = declaring("as it was")
+    made = artifact(old.state(), {"self": "as it was"})
+    remedy = "program.bind(state.update({'self': state['self'].replace(instruction=…)}))"
+    assert remedy in changed_instructions(declaring("as it is now"), made)
+    state = old.state()
+    bound = old.bind(state.update({"self": state["self"].replace(instruction="as it is now")}))
+    assert bound.state()["self"].instruction == "as it is now"
+
+
 @pytest.mark.parametrize("now", ["as it was", "as it was learned"])
 def test_an_instruction_as_it_was_or_as_it_was_learned_is_not_told(now: str) -> None:
     learned = declaring("as it was learned").state()

@@ -155,3 +155,16 @@ async def test_a_program_whose_result_is_not_known_is_not_judged() -> None:
 
     # It does not return what its predictor returns, so the metric cannot be tried.
     assert await try_metric(prepare(recipe(program=Unknown(), metric=of_list, train=GREENS))) == ""
+
+
+def test_a_field_that_a_row_hides_behind_a_method_is_told_how_to_read() -> None:
+    rows = [lmpipe.Example(text=f"t{n}", items=["a"]).with_inputs("text") for n in range(6)]
+    made = lmpipe.Recipe(
+        program=lmpipe.Predict("text -> items: list[str]"),
+        train=rows[:4],
+        test=rows[4:],
+        metric=lambda example, prediction: set(example.items) == set(prediction.items),
+        student=lmpipe.ScriptedLM(['["a"]']),
+    )
+    with pytest.raises(MetricError, match=r"is read as example\['items'\]"):
+        lmpipe.compile(made)

@@ -21,6 +21,7 @@ from lmpipe.errors import MetricError, RecipeError
         ("optimizer", 7, "optimizer must be an optimizer or its name"),
         ("servers", lmpipe.ServerSpec(model="m"), "servers must be a list of lmpipe.ServerSpec"),
         ("racing", True, "racing must be lmpipe.Racing"),
+        ("name", 5, "name must be text"),
     ],
 )
 def test_a_part_of_another_kind_is_named_with_its_remedy(name: str, value: Any, words: str) -> None:
@@ -60,3 +61,9 @@ def test_other_programs_are_not_refused_for_what_they_return(program: lmpipe.Mod
 def test_a_metric_with_other_parameters_is_refused_before_any_call() -> None:
     with pytest.raises(MetricError, match=r"a metric takes \(example, prediction\)"):
         prepare(recipe(metric=lambda prediction: 1.0))
+
+
+def test_a_program_in_place_of_a_recipe_is_one_clear_error() -> None:
+    program: Any = TwoSteps()
+    with pytest.raises(RecipeError, match=r"expected a recipe.*lmpipe\.Recipe\(program=…"):
+        lmpipe.compile(program)

@@ -292,5 +292,5 @@ def test_a_value_that_is_nested_too_deeply_is_a_data_error() -> None:
     deep: list[object] = []
     for _ in range(5000):
         deep = [deep]
-    with pytest.raises(DataError, match="field 'a' is nested too deeply"):
+    with pytest.raises(DataError, match="field 'a': the value is nested too deeply"):
         Example(a=deep).fingerprint()

@@ -40,3 +40,10 @@ def test_numbers_and_texts_beyond_json_have_an_identity() -> None:
 
 def test_the_digest_has_sixteen_digits() -> None:
     assert len(inputs_digest({"a": 1})) == 16
+
+
+def test_inputs_that_are_nested_too_deeply_have_no_digest() -> None:
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    assert of(a=deep) == ExampleIdentity()

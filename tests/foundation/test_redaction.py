@@ -20,6 +20,7 @@ SECRET_NAMES = """
     api_key apiKey APIKEY x-api-key api-key key token auth bearer passwd password authToken
     client_secret Authorization Ocp-Apim-Subscription-Key X-Token refresh_token cookie
     vertex_credentials OPENAI_API_KEY HF_TOKEN GITHUB_TOKEN AWS_SECRET_ACCESS_KEY AWS_ACCESS_KEY_ID
+    OPENAI_API_KEYS PGPASSWORD SLACK_WEBHOOK_URL
 """
 ORDINARY_NAMES = """
     max_tokens min_tokens max_completion_tokens token_budget thinking_token_budget eos_token

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from lmpipe.errors import ConfigError, LMRequestError
@@ -24,7 +26,7 @@ def test_replies_come_in_order() -> None:
 def test_a_script_that_is_too_short_is_an_error() -> None:
     lm = ScriptedLM(["a"])
     ask(lm)
-    with pytest.raises(LMRequestError, match="ended after 1 replies"):
+    with pytest.raises(LMRequestError, match="ended after 1 reply: add"):
         ask(lm)
 
 
@@ -64,3 +66,17 @@ def test_it_takes_the_settings_of_an_lm() -> None:
     assert ScriptedLM([], max_tokens=7).max_tokens == 7
     with pytest.raises(ConfigError):
         ScriptedLM([], temperature=-1)
+
+
+@pytest.mark.parametrize("script", ["hello", [5]])
+def test_a_script_that_is_no_list_of_replies_is_refused(script: Any) -> None:
+    with pytest.raises(ConfigError, match=r"ScriptedLM\(.*\): give a list of replies"):
+        ScriptedLM(script)
+
+
+def test_a_reply_that_is_no_text_is_refused_with_what_was_given() -> None:
+    def script(request: Request) -> Any:
+        return 5
+
+    with pytest.raises(LMRequestError, match="the script of scripted/scripted gave 5: give a text"):
+        ask(ScriptedLM(script))

@@ -86,6 +86,18 @@ def test_numbers_are_checked_by_the_constructor(kind: Any, options: dict[str, An
         kind(Route, **options)
 
 
+def test_a_setting_that_is_not_json_is_refused_by_the_constructor() -> None:
+    with pytest.raises(ConfigError, match=r"Predict\(logit_bias=<object.*must be JSON values"):
+        Predict(Route, logit_bias=object())
+
+
+@pytest.mark.parametrize("name", ["base_url", "timeout", "api_key", "x-api-key", "token"])
+def test_settings_of_an_lm_and_secrets_are_refused_because_states_are_stored(name: str) -> None:
+    options: dict[str, Any] = {name: "sk-secret"}
+    with pytest.raises(SignatureError, match=rf"no option '{name}': write lm=lmpipe\.LM\("):
+        Predict(Route, **options)
+
+
 @pytest.mark.parametrize("kind", [Predict, ChainOfThought])
 def test_a_misspelled_option_is_refused(kind: Any) -> None:
     with pytest.raises(SignatureError, match=rf"{kind.__name__} has no option 'layuot'.*'layout'"):
@@ -101,7 +113,9 @@ def test_a_misspelled_option_is_refused(kind: Any) -> None:
         ("model", "lm=…"),
         ("response_format", "constrained=True"),
         ("demos", "compile the program"),
-        ("types", r"signature_from_string\('…', types=…\)"),
+        ("cache", r"lmpipe\.configure"),
+        ("max_calls", "on the class of the module"),
+        ("types", "lmpipe.signature_from_string"),
         ("TOOLS", "call the tools"),
         ("Temperature", "did you mean 'temperature'"),
         ("TopK", "small letters"),

@@ -9,6 +9,7 @@ from helpers.secrets import HintedSecret, Secret, copying_lm, secret_of, secrets
 
 import lmpipe
 from lmpipe.data.identity import ExampleIdentity
+from lmpipe.errors import CallError
 from lmpipe.lm.scope import scope
 from lmpipe.metrics import exact_match
 from lmpipe.state.program_state import Demo, Retrieval
@@ -74,3 +75,12 @@ def test_samples_on_an_example_are_not_shown_its_answer() -> None:
 def test_equal_rows_with_other_labels_are_the_same_example() -> None:
     twin = lmpipe.Example(question=ROWS[0].question, answer="elsewhere").with_inputs("question")
     assert secret_of(0) not in contents(showing(demos=DEMOS), twin, question=twin.question)
+
+
+def test_an_input_that_is_nested_too_deeply_is_one_clear_error() -> None:
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    program = lmpipe.Predict("places: list -> city", lm=lmpipe.ScriptedLM(["Lyon"]))
+    with pytest.raises(CallError, match="input 'places' cannot be written as JSON"):
+        program(places=deep)

@@ -127,6 +127,17 @@ def test_uses_and_calls_are_read_from_forward(
     assert uncounted_uses(program, Predictor) == []
 
 
+class Recursion(Parts):
+    def forward(self, q: str) -> Any:
+        return self.b(q=self.ask(q))
+
+    def ask(self, q: str) -> Any:
+        return q if len(q) > 3 else self.shorten(self.a(q=q).a)
+
+    def shorten(self, q: str) -> Any:
+        return self.ask(q[1:])
+
+
 class WhileLoop(Parts):
     def forward(self, q: str) -> Any:
         while not self.a(q=q).a:
@@ -159,6 +170,7 @@ class NestedFunction(Parts):
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
+        (Recursion, ["Recursion.a"]),
         (WhileLoop, ["WhileLoop.a", "WhileLoop.b"]),
         (DataLoop, ["DataLoop.a"]),
         (Gathered, ["Gathered.a"]),

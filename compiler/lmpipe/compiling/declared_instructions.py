@@ -30,21 +30,23 @@ def changed_instructions(program: Module, artifact: Artifact) -> str:
     learned = {
         (state.declared_path(path), item.instruction) for path, item in state.predictors.items()
     }
-    changed = [
-        f"  {path}: {_difference(compiled[path], now)}"
+    changed = {
+        path: _difference(compiled[path], now)
         for path, now in declared_instructions(program).items()
         if path in compiled and compiled[path] != now and (path, now) not in learned
-    ]
+    }
     if not changed:
         return ""
+    first = next(iter(changed))
+    own = next((path for path in state.predictors if state.declared_path(path) == first), first)
     return "\n".join(
         [
             f"the declared instruction differs from the one that {artifact.path} was compiled "
             "from:",
-            *changed,
+            *(f"  {path}: {difference}" for path, difference in changed.items()),
             "  the run's instruction is used; to use the declared one, compile again, or set it in "
-            "Python: state = program.state(); program.bind(state.replace(NAME=state[NAME].replace("
-            "instruction=…)))",
+            f"Python: state = program.state(); program.bind(state.update({{{own!r}: "
+            f"state[{own!r}].replace(instruction=…)}}))",
         ]
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lmpipe.compiling.gold_prediction import GoldPrediction, GoldPredictor
 from lmpipe.compiling.recipe import PreparedRecipe
-from lmpipe.data.example import Example
+from lmpipe.data.example import Example, hidden_fields_hint
 from lmpipe.errors import ConfigError, MetricError, RecipeError
 from lmpipe.evaluation.score_row import Scorer
 from lmpipe.foundation.plural import plural
@@ -115,6 +115,7 @@ def _failure(name: str, failed: list[_Tried], tried: int) -> str:
         f"the metric {name!r} was tried on gold labels as the prediction, and raised on {rows}; on "
         f"{first.place}: {type(error).__name__}: {error}{where}; the labels are "
         f"{short_repr(dict(first.example.labels), 300)}; mend the metric or the data"
+        f"{_hint(first.example)}"
     )
 
 
@@ -125,5 +126,10 @@ def _shortfall(name: str, low: list[_Tried], tried: int) -> str:
         f"the metric {name!r} scores gold labels as the prediction below 1 on {len(low)} of "
         f"{plural(tried, 'row')}; on {first.place}: {first.score.value:.3g}{feedback}; the "
         f"labels are {short_repr(dict(first.example.labels), 300)}; so no program can score 1: "
-        "check the metric and the labels"
+        f"check the metric and the labels{_hint(first.example)}"
     )
+
+
+def _hint(example: Example) -> str:
+    hint = hidden_fields_hint(example)
+    return f" ({hint})" if hint else ""

@@ -215,6 +215,12 @@ class PreparedRecipe:
 
 def prepare(recipe: Recipe) -> PreparedRecipe:
     """Read and check all parts of a recipe: its program, metric, examples, LMs and budget."""
+    given: object = recipe
+    if not isinstance(given, Recipe):
+        raise RecipeError(
+            f"expected a recipe, got {given!r:.100}: write lmpipe.compile(lmpipe.Recipe("
+            "program=…, train=…, metric=…))"
+        )
     if not isinstance(recipe.program, Module):
         raise RecipeError(
             f"the program is {recipe.program!r:.100}: give a lmpipe.Module instance, "

@@ -34,6 +34,9 @@ def check_parts(recipe: Recipe) -> None:
         raise _wrong("optimizer", optimizer, f"an instance, such as {optimizer.__name__}()")
     if not isinstance(optimizer, str) and not callable(getattr(optimizer, "optimize", None)):
         raise _wrong("optimizer", optimizer, "an optimizer or its name, such as 'gepa'")
+    name: Any = recipe.name
+    if not isinstance(name, str):
+        raise _wrong("name", name, "text")
     servers = recipe.servers
     if not isinstance(servers, list | tuple) or not all(isinstance(s, ServerSpec) for s in servers):
         raise _wrong("servers", servers, "a list of lmpipe.ServerSpec(…)")

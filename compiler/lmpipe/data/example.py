@@ -152,8 +152,6 @@ class Example:
                 row[name] = jsonable(value)
             except DataError as error:
                 raise DataError(f"field {name!r}: {error}") from error
-            except RecursionError:
-                raise DataError(f"field {name!r} is nested too deeply; give it as text") from None
         return row
 
     def _declared_inputs(self) -> tuple[str, ...]:
@@ -237,6 +235,13 @@ def missing_field(name: str, names: Iterable[str]) -> str:
     return f"the row has no field {name!r}{hint} (its fields: {', '.join(names) or 'none'})"
 
 
+def hidden_fields_hint(row: Example) -> str:
+    """Say how fields are read that have the name of an attribute, such as `items`; else nothing."""
+    items = [f"example[{name!r}]" for name in row if hasattr(Example, name)]
+    named = "a field that is named like an attribute of Example is read as"
+    return f"{named} {', '.join(items)}" if items else ""
+
+
 def jsonable(value: Any) -> Any:
     """Convert a value to JSON values, in the same way in every process.
 
@@ -244,28 +249,35 @@ def jsonable(value: Any) -> Any:
     which JSON does not have, become null.
 
     Raises:
-        DataError: if it is neither JSON nor serializable by pydantic.
+        DataError: if it is neither JSON nor serializable by pydantic, or nested too deeply.
     """
+    try:
+        return _jsonable(value)
+    except RecursionError:
+        raise DataError("the value is nested too deeply; give it as text") from None
+
+
+def _jsonable(value: Any) -> Any:
     if value is None or type(value) in (str, int, bool):
         return value
     if type(value) is float:
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {k if type(k) is str else str(jsonable(k)): jsonable(v) for k, v in value.items()}
+        return {k if type(k) is str else str(_jsonable(k)): _jsonable(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
+        return [_jsonable(item) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted((jsonable(item) for item in value), key=canonical_json)
+        return sorted((_jsonable(item) for item in value), key=canonical_json)
     if isinstance(value, type):
         raise DataError(f"expected a JSON value, got the class {value.__name__}")
     if isinstance(value, Example):
         return value.to_json()
     if is_array(value):
-        return jsonable(value.tolist())
+        return _jsonable(value.tolist())
     if hasattr(value, "model_dump"):
-        return jsonable(_with_excluded(value, value.model_dump()))
+        return _jsonable(_with_excluded(value, value.model_dump()))
     if dataclasses.is_dataclass(value):
-        return {f.name: jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: _jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
     return _by_pydantic(value)
 
 

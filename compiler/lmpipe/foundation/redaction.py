@@ -31,8 +31,8 @@ _ALWAYS = re.compile(
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _SECRET_WORDS = _words(
     """
-    secret secrets password passwd passphrase pwd credential credentials authorization auth
-    bearer apikey cookie jwt
+    secret secrets password passwords passwd pgpassword passphrase pwd credential credentials
+    authorization auth bearer apikey cookie jwt webhook
     """
 )
 # A token is a secret, unless it is one of a tokenizer.
@@ -72,7 +72,7 @@ def is_secret_name(name: str) -> bool:
     if words[-1:] == ["token"]:
         return len(words) == 1 or words[-2] not in _TOKENIZER_WORDS
     owners = pairwise(words)
-    return any(word == "key" and owner in _KEY_OWNERS for owner, word in owners)
+    return any(word in ("key", "keys") and owner in _KEY_OWNERS for owner, word in owners)
 
 
 def without_secrets(value: Any, secrets: Iterable[str] = ()) -> Any:

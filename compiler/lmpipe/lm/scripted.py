@@ -7,8 +7,10 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lmpipe.errors import LMRequestError
+from lmpipe.errors import ConfigError, LMRequestError
 from lmpipe.foundation.canonical_json import digest
+from lmpipe.foundation.plural import plural
+from lmpipe.foundation.shorten import short_repr
 from lmpipe.foundation.vectors import encode_vector
 from lmpipe.lm.lm import LM
 from lmpipe.lm.reasoning import split_reasoning
@@ -28,10 +30,14 @@ class ScriptedLM(LM):
     Args:
         script: a function from the request to the reply, or the replies in order. A reply is a
             text, or a `Reply` that was cut or refused. A function of the request alone makes
-            runs repeatable at any concurrency.
+            runs repeatable at any concurrency. Caches know a function by `name`: give another name
+            after changing it.
         vectors: a function from a text to its vector, to replace the default vectors.
         name: distinguishes the scripted LMs of one test.
         settings: the other arguments of `LM`.
+
+    Raises:
+        ConfigError: if the script is neither a function nor a list of replies.
 
     Attributes:
         requests: the requests that reached the LM; cached ones do not.
@@ -45,6 +51,11 @@ class ScriptedLM(LM):
         vectors: Callable[[str], Sequence[float]] | None = None,
         **settings: Any,
     ) -> None:
+        if not callable(script) and (isinstance(script, str) or not all(map(_is_reply, script))):
+            raise ConfigError(
+                f"ScriptedLM({short_repr(script, 100)}): give a list of replies, each a text or a "
+                "Reply, or a function from the request to the reply"
+            )
         super().__init__(f"scripted/{name}", **settings)
         object.__setattr__(self, "script", script)
         object.__setattr__(self, "vectors", vectors or _bag_of_words)
@@ -74,11 +85,17 @@ class ScriptedLM(LM):
             scripted = self.script[len(self.requests) - 1]
         else:
             raise LMRequestError(
-                f"the script of {self.model} ended after {len(self.script)} replies: add replies, "
-                "or use a function as the script"
+                f"the script of {self.model} ended after "
+                f"{plural(len(self.script), 'reply', 'replies')}: add replies, or use a function "
+                "as the script"
             )
         if isinstance(scripted, Reply):
             return scripted
+        if not isinstance(scripted, str):
+            raise LMRequestError(
+                f"the script of {self.model} gave {short_repr(scripted, 100)}: give a text or a "
+                "Reply"
+            )
         prompt = sum(len(message.content.split()) for message in request.messages)
         reasoning, answer = split_reasoning(scripted)
         usage = Usage(prompt, len(scripted.split()))
@@ -103,6 +120,10 @@ class ScriptedLM(LM):
 
     async def aclose(self) -> None:
         """Do nothing: there is nothing to release."""
+
+
+def _is_reply(value: object) -> bool:
+    return isinstance(value, str | Reply)
 
 
 def _plain(reply: str | Reply) -> Any:

@@ -42,7 +42,7 @@ class FieldMetric:
         if not self.fields or not all(isinstance(field, str) for field in self.fields):
             raise MetricError(
                 f'{self.name} needs names of fields, such as {self.name}("answer"); '
-                f"got {self.fields}"
+                f"got {short_repr(self.fields, 100)}"
             )
         if self.gold is not None and len(self.fields) > 1:
             raise MetricError(

@@ -8,6 +8,7 @@ from typing import Any
 from lmpipe.errors import ConfigError, SignatureError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.redaction import is_secret_name
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.lm.lm import LM
 from lmpipe.lm.parameters import meant_option
@@ -38,10 +39,18 @@ _INSTEAD = {
     "demos": "compile the program, or bind a state that has demonstrations",
     "examples": "compile the program, or bind a state that has demonstrations",
     "name": "a predictor has the name of the attribute that holds it",
-    "types": "write signature_from_string('…', types=…) in place of the string",
-    "custom_types": "write signature_from_string('…', types=…) in place of the string",
+    "cache": "write lmpipe.configure(cache=…)",
+    "max_calls": "set it on the class of the module",
+    "max_call": "set `max_calls` on the class of the module",
+    "types": "pass types=… to lmpipe.signature_from_string, and its result to the predictor",
     "callbacks": "read the trace of a run, or call `stream`",
 }
+
+# Settings of an LM that are no decoding settings: a state is stored, and must hold no secret.
+_OF_LM = (
+    *("base_url", "api_key", "headers", "extra_headers", "tls", "context", "price", "timeout"),
+    *("limits", "structured", "adapter"),
+)
 
 _OPTIONS = ("instruction", "layout", "constrained", "lm", "retries", "temperature", "max_tokens")
 
@@ -107,12 +116,11 @@ def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
     all take JSON.
 
     Raises:
-        SignatureError: if a name is almost that of an option, or a name or a value cannot be
-            those of a decoding setting.
-        ConfigError: if a number is out of range.
+        SignatureError: if a name is almost that of an option, or cannot be a decoding setting.
+        ConfigError: if a number is out of range, or a value is not JSON.
     """
-    for name in decoding:
-        if remedy := _INSTEAD.get(name.lower()):
+    for name, value in decoding.items():
+        if remedy := _instead(name):
             raise SignatureError(f"{owner} has no option {name!r}: {remedy}")
         if meant := meant_option(name, _OPTIONS):
             raise SignatureError(f"{owner} has no option {name!r}; did you mean {meant!r}?")
@@ -122,14 +130,21 @@ def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
                 "letters"
             )
         try:
-            canonical_json(decoding[name])
-        except TypeError:
-            raise SignatureError(
-                f"{owner} has no option {name!r}, and a decoding setting must be JSON, not "
-                f"{short_repr(decoding[name])}"
+            canonical_json(value)
+        except TypeError as error:
+            raise ConfigError(
+                f"{owner}({name}={short_repr(value)}): decoding settings must be JSON values: "
+                f"{error}"
             ) from None
     if "temperature" in decoding:
         check_number(owner, "temperature", decoding["temperature"], minimum=0, optional=True)
     if "max_tokens" in decoding:
         value = decoding["max_tokens"]
         check_number(owner, "max_tokens", value, minimum=1, integer=True, optional=True)
+
+
+def _instead(name: str) -> str:
+    """Say what to use instead of a setting that a predictor does not take; else nothing."""
+    if name.lower() in _OF_LM or is_secret_name(name):
+        return f"write lm=lmpipe.LM(…, {name}=…)"
+    return _INSTEAD.get(name.lower(), "")

@@ -16,7 +16,7 @@ from lmpipe.lm.message import Constraint, Message
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.retrieval import Neighbours, Pools, inputs_text
 from lmpipe.modules.withheld import Withheld
-from lmpipe.signatures.signature_spec import SignatureSpec
+from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 from lmpipe.state.program_state import Demo, PredictorState
 
 
@@ -59,8 +59,21 @@ class Prompt:
         return Prompt(spec, layout, state.demos, prefix, constraint, chosen, embeds)
 
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Convert checked inputs to JSON values by name."""
-        return {field.name: field.dump(inputs[field.name]) for field in self.spec.inputs}
+        """Convert checked inputs to JSON values by name.
+
+        Raises:
+            CallError: if one cannot be written as JSON, as when it is nested too deeply.
+        """
+        return {field.name: self._dump(field, inputs[field.name]) for field in self.spec.inputs}
+
+    def _dump(self, field: FieldSpec, value: Any) -> Any:
+        try:
+            return field.dump(value)
+        except (ValueError, RecursionError) as error:
+            raise CallError(
+                f"{self.spec.name}: input {field.name!r} cannot be written as JSON: {error}\n"
+                f"  signature: {self.spec}"
+            ) from error
 
     def embedding(self, path: str, inputs: Mapping[str, Any], configured: LM | None) -> Embedding:
         """Make the request for the vector of checked inputs that `opening` needs.

@@ -47,7 +47,11 @@ class _Reader:
         parsed = _parse(inspect.unwrap(function))
         if parsed is None or not parsed.args.args:
             return {}
-        return _Body(self, function, parsed.args.args[0].arg).block(parsed.body)
+        found = _Body(self, function, parsed.args.args[0].arg).block(parsed.body)
+        marker = _calls_itself(self.reading[-1])
+        if marker not in found:
+            return found
+        return _times({name: number for name, number in found.items() if name != marker}, inf)
 
     def inherited(self, name: str, caller: Any) -> Uses:
         """Count what `super().name(…)` uses in the method `caller`."""
@@ -63,8 +67,8 @@ class _Reader:
         method = getattr(type(self.module), name, None)
         if not inspect.isfunction(method):
             return {name: 1}
-        if name in self.reading:  # how often it calls itself is up to the data
-            return {}
+        if name in self.reading:
+            return {_calls_itself(name): 1}
         return _Reader(self.module, (*self.reading, name)).method(method)
 
 
@@ -180,6 +184,11 @@ def _parse(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
     except (OSError, TypeError, SyntaxError, ValueError):  # there is no source, or it is strange
         return None
     return parsed if isinstance(parsed, ast.FunctionDef | ast.AsyncFunctionDef) else None
+
+
+def _calls_itself(method: str) -> str:
+    """The mark of a method that calls itself: how often it does so is up to the data."""
+    return f"{method}()"  # no part has such a name
 
 
 def _ends(statements: Sequence[ast.stmt]) -> bool:

@@ -157,7 +157,7 @@ def _look_up(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
             return getattr(owner, node.attr)
     raise SignatureError(
         f"{text!r}: unknown type {name!r}: use a built-in type, define it where the signature is "
-        f"made, or give signature_from_string types={{{name!r}: …}}"
+        f"made, or pass types={{{name!r}: …}} to lmpipe.signature_from_string"
     )
 
 

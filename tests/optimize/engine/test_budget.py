@@ -74,7 +74,7 @@ async def test_a_refusal_says_what_is_spent_withheld_and_needed() -> None:
     ledger.settle(Spend(69, 0, None), [call(None)] * 69)
     with pytest.raises(
         BudgetExhaustedError,
-        match=r"69 calls of 90 calls are spent, 20 calls are withheld for the final test, and the "
+        match=r"69 of 90 calls are spent, 20 calls are withheld for the final test, and the "
         r"next step may need 2 calls",
     ):
         await ledger.admit(Spend(2, 0, None))
@@ -112,3 +112,15 @@ async def test_what_was_sent_again_counts_in_every_limit() -> None:
         with pytest.raises(BudgetExhaustedError):
             await ledger.admit(worst)
     assert (ledger.total.calls, ledger.total.resent) == (1, 2)
+
+
+@pytest.mark.parametrize(("budget", "limit"), [(Budget(tokens=10), "tokens"), (Budget(usd=1), "1")])
+async def test_calls_whose_tokens_the_server_did_not_count_are_charged_their_maximum(
+    budget: Budget, limit: str
+) -> None:
+    ledger, worst = Ledger(budget), Spend(2, 8, 0.8)
+    await ledger.admit(worst)
+    ledger.settle(worst, [replace(call(0.1), reply=Reply("", usage=Usage()))] * 2)
+    with pytest.raises(BudgetExhaustedError, match=rf"{limit} are spent, 2 calls without a count"):
+        await ledger.admit(worst)
+    assert ledger.total.tokens == 0

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from lmpipe.errors import BudgetExhaustedError, RecipeError
 from lmpipe.foundation.checks import check_fields
+from lmpipe.foundation.plural import plural
 from lmpipe.foundation.time_limits import within
 from lmpipe.lm.call import Call
 from lmpipe.lm.spend import Account, Spend, full_price, spend_on_resent
@@ -30,7 +31,8 @@ class Budget:
         calls: LM calls. A request that was sent again, because the server had not answered it,
             counts again in every limit: the server may have worked on it. So budgets are exceeded
             by as much as is sent again while they end.
-        tokens: prompt and completion tokens together.
+        tokens: prompt and completion tokens together. A call whose tokens the server did not
+            count counts as its maximum, here and in dollars.
         usd: US dollars, at the LMs' prices. Prompt tokens count in full even if the server had
             them in its prefix cache: cache hits depend on timing, and a budget must not.
         seconds: wall time, some of which is kept for the final test; the only limit that is not
@@ -98,6 +100,7 @@ class Ledger:
         self._withheld_seconds = 0.0
         self._withheld_for = ""
         self._reserved = Spend()
+        self._uncounted = 0  # calls whose tokens the server did not count
         self._runs = 0
         self._changed = asyncio.Event()
         self._started = clock()
@@ -181,6 +184,7 @@ class Ledger:
         actual = Spend(len(calls), tokens, full_price(calls))
         self.account.add(calls)
         self._charged += replace(actual, usd=actual.usd or 0.0) + spend_on_resent(calls)
+        self._charged += self._charge_uncounted(worst, calls)
         self._reserved += worst * -1
         self._runs -= 1
         self._changed.set()
@@ -199,6 +203,15 @@ class Ledger:
                     "metric asks an LM, name that LM as the recipe's judge"
                 )
 
+    def _charge_uncounted(self, worst: Spend, calls: Sequence[Call]) -> Spend:
+        """Return the maximum of the calls without tokens: no limit would ever end them."""
+        uncounted = [call for call in calls if not call.reply.usage.tokens]
+        if not uncounted or not worst.calls:
+            return Spend()
+        self._uncounted += len(uncounted)
+        each = Spend(0, worst.tokens // worst.calls, (worst.usd or 0.0) / worst.calls)
+        return each * sum(1 + call.resent for call in uncounted)
+
     def shortfall(self, worst: Spend) -> str:
         """Say why the next spend, with this worst case, does not fit; empty if it does."""
         planned = self._charged + self._withheld + self._reserved + worst
@@ -209,9 +222,15 @@ class Ledger:
                 _rounded(getattr(spend, name))
                 for spend in (self._charged + self._reserved, self._withheld, worst)
             )
-            parts = [f"{_amount(name, spent)} of {_amount(name, cap)} are spent"]
+            shown = f"${spent:g}" if name == "usd" else f"{spent:,.0f}"
+            parts = [f"{shown} of {_amount(name, cap)} are spent"]
             if withheld:
                 parts.append(f"{_amount(name, withheld)} are withheld for {self._withheld_for}")
+            if self._uncounted and name != "calls":
+                number = plural(self._uncounted, "call")
+                parts.append(
+                    f"{number} without a count of tokens by the server are counted as their maximum"
+                )
             return (
                 f"the budget ({self.budget}) is used up: {', '.join(parts)}, and the next step "
                 f"may need {_amount(name, needed)}"
