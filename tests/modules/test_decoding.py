@@ -125,8 +125,3 @@ def test_options_of_other_tools_are_refused_with_a_remedy(name: str, remedy: str
     options: dict[str, Any] = {name: []}
     with pytest.raises(SignatureError, match=f"Predict has no option '{name}'.*{remedy}"):
         Predict(Route, **options)
-
-
-def test_a_decoding_setting_that_is_not_json_is_refused() -> None:
-    with pytest.raises(SignatureError, match=r"no option 'verbosity'.* must be JSON, not <object"):
-        Predict(Route, verbosity=object())

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from lmpipe.errors import CallError, LMRequestError, OutputError, RecipeError
-from lmpipe.foundation.plural import plural
 from lmpipe.layouts import LayoutError, correction_turns
 from lmpipe.layouts.layout import Reading
 from lmpipe.lm.lm import LM
@@ -119,8 +118,9 @@ class Conversation:
             raise
 
     def _output_error(self, error: Exception, reply: Reply, *, asked: int) -> OutputError:
+        times = f" (asked {asked} times)" if asked > 1 else ""
         return OutputError(
-            f"{self.path}: {_problem(error)} (asked {plural(asked, 'time')})\n"
+            f"{self.path}: {_problem(error)}{times}\n"
             f"  signature: {self.spec}\n  reply: {reply.text!r:.500}",
             raw=reply.text,
         )
