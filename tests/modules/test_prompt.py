@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers.secrets import HintedSecret, Secret, copying_lm, secret_of, secrets, showing_all
+from helpers.hidden_answers import HintedSecret, Secret, copying_lm, secret_of, secrets, showing_all
 
 import lmpipe
 from lmpipe.data.identity import ExampleIdentity

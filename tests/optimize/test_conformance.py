@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 import pytest
+from helpers.hidden_answers import HintedSecret, Secret, copying_lm, secret_of, secrets, showing_all
 from helpers.optimizers import EVERY
 from helpers.proposing_lm import answer_or_propose, proposing_lm
-from helpers.secrets import HintedSecret, Secret, copying_lm, secret_of, secrets, showing_all
 from helpers.world import NameColour, TwoSteps, recipe, things
 
 import lmpipe

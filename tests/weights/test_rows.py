@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import orjson
 import pytest
-from helpers.secrets import Secret, secrets
+from helpers.hidden_answers import Secret, secrets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
