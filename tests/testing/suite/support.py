@@ -48,6 +48,8 @@ DEMOS = {
     "The package is lost.": "shipping",
     "I cannot log in to the app.": "technical",
     "I need another invoice.": "billing",
+    "When will my order arrive?": "shipping",
+    "The screen of the app stays black.": "technical",
 }
 
 route = lmpipe.Predict(RouteTicket, constrained=True, max_tokens=8)
@@ -59,5 +61,5 @@ few_shot = route.bind(
         ]
     )
 )
-wants_refund = lmpipe.ChainOfThought(Refund, constrained=True, max_tokens=64)
+wants_refund = lmpipe.Predict(Refund, constrained=True, max_tokens=8)
 desk = Desk()
