@@ -71,5 +71,5 @@ def test_a_changed_word_of_the_prompt_fails_with_the_nearest_recording(
     done = replay()
     assert done.returncode == 1
     assert "3 failed, 3 passed" in done.stdout
-    assert "nearest of 2 recordings, 97 % alike" in done.stdout
+    assert "nearest of 2 recordings, 98 % alike" in done.stdout
     assert "Route a support ticket to the [-team-] {+group+} that should answer it." in done.stdout
