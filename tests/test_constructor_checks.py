@@ -31,6 +31,7 @@ NOT_CHECKED = {
     ("Evaluation", "seconds"): "a result, made by lmpipe",
     ("Run", "seconds"): "a result, made by lmpipe",
     ("Run", "validation_estimate"): "a result, made by lmpipe",
+    ("Stream", "paths"): "made by lmpipe",
     ("Score", "value"): "checked when the metric returns it, with the metric's name and the row",
     ("Score", "parts"): "checked like Score.value",
     ("LM", "price"): "a Price or a tuple, checked by Price",

@@ -89,12 +89,12 @@ def test_keys_in_the_query_and_parameters_by_any_usual_name_are_not_in_the_ident
         auth="hush",
         passwd="hush",
         extra_body={"x-api-key": "hush", "note": "for sesame-1234", "top_k": 5},
-        webhook="https://me:hush@host/hook",
+        callback="https://me:hush@host/hook",
     )
     assert lm.identity()["base_url"] == "https://host/v1?api-version=2"
     assert lm.identity()["params"] == {
         "extra_body": {"note": "for [secret]", "top_k": 5},
-        "webhook": "https://host/hook",
+        "callback": "https://host/hook",
     }
     assert "hush" not in repr(lm)
     assert set(lm.secrets) == {"sesame-1234", "hush", "me:hush"}
