@@ -177,14 +177,15 @@ def test_unparseable_replies_do_not_stop_the_compile(tmp_path: Path, name: str) 
     assert run.test is not None
 
 
+def unlabeled(count: int, **options: int) -> list[lmpipe.Example]:
+    rows = things(count, **options)
+    return [lmpipe.Example(thing=row.thing).with_inputs("thing") for row in rows]
+
+
 @every
 def test_labels_are_not_needed_if_the_metric_does_not_use_them(tmp_path: Path, name: str) -> None:
     def named(example: lmpipe.Example, prediction: object) -> bool:
         return str(prediction.colour) in ("red", "blue")  # type: ignore[attr-defined]
-
-    def unlabeled(count: int, **options: int) -> list[lmpipe.Example]:
-        rows = things(count, **options)
-        return [lmpipe.Example(thing=row.thing).with_inputs("thing") for row in rows]
 
     run = lmpipe.compile(
         made(
@@ -224,10 +225,6 @@ def test_without_labels_and_passed_runs_no_candidate_is_named_after_demonstratio
 ) -> None:
     def never(example: lmpipe.Example, prediction: object) -> float:
         return 0.0
-
-    def unlabeled(count: int, **options: int) -> list[lmpipe.Example]:
-        rows = things(count, **options)
-        return [lmpipe.Example(thing=row.thing).with_inputs("thing") for row in rows]
 
     run = lmpipe.compile(
         made(

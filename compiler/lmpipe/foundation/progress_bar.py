@@ -25,7 +25,7 @@ Report = Callable[[str, int, int | None], None]
 def progress_bar(shown: bool | None) -> Iterator[Report | None]:
     """Show progress while a block runs, which calls the function as work gets done.
 
-    There is no function if nothing is shown.
+    Yields None if nothing is shown.
 
     Args:
         shown: False shows nothing, None shows progress on a terminal and in a notebook, and True

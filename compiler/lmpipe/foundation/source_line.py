@@ -13,7 +13,7 @@ _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "p
 def source_line(traceback: str) -> str:
     """Return ` at FILE:LINE` of the last line of a traceback that is not lmpipe's; else nothing.
 
-    A line in an installed package is only named if there is no other.
+    A line in an installed package is named only if all lines are in one.
     """
     found = re.findall(r'File "([^<].*)", line (\d+)', traceback)
     others = [(file, line) for file, line in found if not Path(file).is_relative_to(_LIBRARY)]

@@ -13,7 +13,7 @@ from typing import Any
 from lmpipe.foundation.numbers import only_number
 from lmpipe.layouts.find_json import read_shallow
 from lmpipe.layouts.read_choice import find_choice, find_truth
-from lmpipe.signatures.type_schema import each_item
+from lmpipe.signatures.type_schema import each_item, resolve
 from lmpipe.signatures.value_shape import shape_of
 
 _SCALARS = ("integer", "number", "boolean", "string")
@@ -108,15 +108,9 @@ def _unwrap_array(value: Any) -> Any:
     return inside if isinstance(inside, list) else value
 
 
-def _resolve(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    while isinstance(schema, Mapping) and "$ref" in schema:
-        schema = definitions[schema["$ref"].rpartition("/")[2]]
-    return schema
-
-
 def _options(schema: Any, definitions: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The schemas of the types that a value may have, other than null."""
-    schema = _resolve(schema, definitions)
+    schema = resolve(schema, definitions)
     if not isinstance(schema, Mapping):
         return []
     options = schema.get("anyOf") or schema.get("oneOf")

@@ -70,15 +70,21 @@ def has_opaque_enum(schema: Any) -> bool:
     return isinstance(schema, list) and any(map(has_opaque_enum, schema))
 
 
+def resolve(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """Follow a schema's references to its definitions; a schema without one stays."""
+    while isinstance(schema, Mapping) and "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
 def find_members(value: Any, schema: Mapping[str, Any]) -> Any:
     """Replace the names of members of enums in a JSON value by the members."""
     definitions = schema.get("$defs", {})
 
     def find(value: Any, schema: Any) -> Any:
+        schema = resolve(schema, definitions)
         if not isinstance(schema, Mapping):
             return value
-        if "$ref" in schema:
-            return find(value, definitions[schema["$ref"].rpartition("/")[2]])
         for option in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
             value = find(value, option)
         if isinstance(value, str):

@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from lmpipe.foundation.canonical_json import canonical_json
-from lmpipe.signatures.type_schema import ENUM, is_opaque
+from lmpipe.signatures.type_schema import ENUM, is_opaque, resolve
 
 Kind = Literal["text", "date", "choice", "integer", "number", "boolean", "json"]
 
@@ -78,10 +78,10 @@ def shape_of(schema: Mapping[str, Any], annotation: Any = None) -> Shape:
         others = [option for option in options if option.get("type") != "null"]
         optional = len(others) < len(options)
         if len(others) == 1:
-            found = _plain_shape(_resolve(others[0], definitions))
+            found = _plain_shape(resolve(others[0], definitions))
             return replace(found, optional=optional or found.optional)
         return Shape("number" if _is_decimal(annotation) else "json", optional)
-    return _plain_shape(_resolve(schema, definitions))
+    return _plain_shape(resolve(schema, definitions))
 
 
 def value_schema(schema: Mapping[str, Any], shape: Shape) -> Mapping[str, Any]:
@@ -92,12 +92,10 @@ def value_schema(schema: Mapping[str, Any], shape: Shape) -> Mapping[str, Any]:
     others = [option for option in schema.get("anyOf", ()) if option.get("type") != "null"]
     if shape.kind == "number":
         others = [option for option in others if option.get("type") == "number"]
-    return _resolve(others[0] if len(others) == 1 else schema, schema.get("$defs", {}))
-
-
-def _resolve(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    reference = schema.get("$ref")
-    return definitions[reference.rpartition("/")[2]] if reference else schema
+    found: Mapping[str, Any] = resolve(
+        others[0] if len(others) == 1 else schema, schema.get("$defs", {})
+    )
+    return found
 
 
 def _plain_shape(schema: Mapping[str, Any]) -> Shape:
@@ -133,10 +131,9 @@ def sort_sets(value: Any, schema: Mapping[str, Any]) -> Any:
     definitions = schema.get("$defs", {})
 
     def sort(value: Any, schema: Any) -> Any:
+        schema = resolve(schema, definitions)
         if not isinstance(schema, Mapping):
             return value
-        if "$ref" in schema:
-            return sort(value, definitions[schema["$ref"].rpartition("/")[2]])
         for option in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
             value = sort(value, option)
         if isinstance(value, dict):
