@@ -167,7 +167,7 @@ def _show_prompt(console: Console, program: Module, path: str, learned: Predicto
     say(console, "  prompt, before the inputs of a call")
     for message in render_prefix(layout, predictor.spec, learned.instruction, learned.demos):
         say(console, f"    [{message.role}]", style="bold")
-        for line in message.content.splitlines():
+        for line in message.text.splitlines():
             say(console, f"      {line}")
     if learned.retrieval is not None:
         say(console, "    [the demonstrations of the pool that are nearest to the inputs]")

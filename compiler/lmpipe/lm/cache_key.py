@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.lm.lm import LM
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 # Every field of a `Request` is in one of these; the cache key contains only the first.
-IN_KEY = ("lm", "messages", "constraint", "sample")
+IN_KEY = ("lm", "messages", "constraint", "sample", "tools", "tool_choice")
 NOT_IN_KEY = ("prefix",)
 
 _MAX_KNOWN = 64
@@ -26,6 +27,7 @@ def cache_key(
     constraint: Constraint | None,
     sample: int,
     *,
+    tools: Mapping[str, Any],
     prefix: Prefix | None,
     weights: str,
 ) -> str:
@@ -37,6 +39,8 @@ def cache_key(
         for message in messages[len(prefix.messages) :]:
             hashed.update(message.line())
     hashed.update(b"%d" % sample)
+    if tools:
+        hashed.update(b"\n" + canonical_json(tools))
     return hashed.hexdigest()
 
 

@@ -3,27 +3,58 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 
-Role = Literal["system", "user", "assistant", "embed"]
+from lmpipe.lm.parts import Part, TextPart, ToolResult
+
+Role = Literal["system", "user", "assistant", "tool", "embed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Args:
+        role: who speaks; a turn of the role `tool` holds one tool result.
+        content: a text, or parts in order.
+    """
 
     role: Role
-    content: str
+    content: str | tuple[Part, ...]
 
-    def to_json(self) -> dict[str, str]:
-        return {"role": self.role, "content": self.content}
+    @property
+    def text(self) -> str:
+        """The text of the turn, without its other parts."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(map(_text_of, self.content))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"role": self.role, "content": self._json_content()}
 
     def line(self) -> bytes:
         """Encode the turn as one line of canonical JSON."""
-        line = {"content": self.content, "role": self.role}  # the keys are sorted
-        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+        if isinstance(self.content, str):
+            line = {"content": self.content, "role": self.role}  # the keys are sorted
+            return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+        option = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS
+        return orjson.dumps(self.to_json(), option=option)
+
+    def _json_content(self) -> Any:
+        if isinstance(self.content, str):
+            return self.content
+        return [part.to_json() for part in self.content]
+
+
+def _text_of(part: Part) -> str:
+    if isinstance(part, TextPart):
+        return part.text
+    if isinstance(part, ToolResult):
+        content = part.content
+        return content if isinstance(content, str) else "".join(map(_text_of, content))
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ other reply.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from lmpipe.lm.cache_key import Prefix, cache_key, hash_messages
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.parts import ToolCall, ToolSpec
 from lmpipe.lm.reasoning import split_reasoning
 from lmpipe.state.usage import Usage
 
@@ -28,6 +29,8 @@ class Request:
     Args:
         messages: the conversation, system turn first.
         sample: the number of this sample, from 0; each sample has a separate cache entry.
+        tools: the tools that the LM may call.
+        tool_choice: `auto`, `required`, `none` or a tool's name; empty leaves it to the server.
         prefix: the first turns of the messages, if other requests begin with them too.
     """
 
@@ -35,6 +38,8 @@ class Request:
     messages: tuple[Message, ...]
     constraint: Constraint | None = None
     sample: int = 0
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str = ""
     prefix: Prefix | None = field(default=None, compare=False, repr=False)
 
     def key(self, weights: str = "") -> str:
@@ -47,6 +52,7 @@ class Request:
             self.messages,
             self.constraint,
             self.sample,
+            tools=self.tools_json(),
             prefix=self.prefix,
             weights=weights,
         )
@@ -70,7 +76,14 @@ class Request:
             "messages": [message.to_json() for message in self.messages],
             "constraint": self.constraint.to_json() if self.constraint else None,
             "sample": self.sample,
+            **self.tools_json(),
         }
+
+    def tools_json(self) -> dict[str, Any]:
+        """Return the tools and how one is chosen, as JSON; empty if there are none."""
+        if not self.tools:
+            return {}
+        return {"tools": [tool.to_json() for tool in self.tools], "tool_choice": self.tool_choice}
 
 
 def embedding_request(lm: LM, text: str) -> Request:
@@ -94,6 +107,9 @@ class Reply:
         refusal: why the LM, or its provider, declined to answer, in its words; else empty.
         attempts: how often the request was sent: more than once if the server received it but
             did not answer, and may have counted it.
+        tool_calls: the calls of tools that the LM asks for, in order.
+        signature: what the provider needs to recognise the thoughts in a later turn.
+        logprobs: the tokens of the answer with their log probabilities, as JSON, if asked for.
     """
 
     text: str
@@ -105,6 +121,9 @@ class Reply:
     reasoning: str = ""
     refusal: str = ""
     attempts: int = 1
+    tool_calls: tuple[ToolCall, ...] = ()
+    signature: str = ""
+    logprobs: tuple[Mapping[str, Any], ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return everything except `cached`, which describes the copy."""
@@ -126,6 +145,12 @@ class Reply:
             extras["refusal"] = self.refusal
         if self.attempts != 1:
             extras["attempts"] = self.attempts
+        if self.tool_calls:
+            extras["tool_calls"] = [call.to_json()["tool_call"] for call in self.tool_calls]
+        if self.signature:
+            extras["signature"] = self.signature
+        if self.logprobs is not None:
+            extras["logprobs"] = list(self.logprobs)
         return extras
 
     @staticmethod
@@ -148,32 +173,47 @@ class Reply:
         if prompt < 0 or completion < 0 or cached_prompt < 0:
             raise ValueError("not a stored reply: a number of tokens is negative")
         usage = Usage(prompt, completion, cached_prompt)
-        reasoning, refusal, attempts = "", "", 1
-        if len(value) > _USUAL_PARTS:
-            reasoning, refusal, attempts = read_extras(value)
-        if not reasoning:  # earlier versions stored the thoughts with the text
+        extras = read_extras(value) if len(value) > _USUAL_PARTS else {}
+        if not extras.get("reasoning"):  # earlier versions stored the thoughts with the text
             reasoning, text = split_reasoning(text)
-        return Reply(
-            text, finish, usage, float(seconds), fingerprint, cached, reasoning, refusal, attempts
-        )
+            if reasoning:
+                extras["reasoning"] = reasoning
+        return Reply(text, finish, usage, float(seconds), fingerprint, cached, **extras)
 
     def as_cached(self) -> Reply:
         """Return this reply marked as cached."""
-        if self.cached:
-            return self
-        return Reply(
-            self.text, self.finish, self.usage, self.seconds, self.fingerprint, True,
-            self.reasoning, self.refusal, self.attempts,
-        )  # fmt: skip
+        return self if self.cached else replace(self, cached=True)
 
 
 _USUAL_PARTS = 5  # of a stored reply
 
 
-def read_extras(value: Mapping[str, Any]) -> tuple[str, str, int]:
-    """Read what `Reply.extras` wrote, or raise a ValueError."""
-    reasoning, refusal = value.get("reasoning", ""), value.get("refusal", "")
-    attempts = value.get("attempts", 1)
-    if not (type(reasoning) is type(refusal) is str and type(attempts) is int and attempts > 0):
+def read_extras(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what `Reply.extras` wrote as arguments of `Reply`, or raise a ValueError."""
+    extras = {name: value[name] for name in _EXTRAS if name in value}
+    if not all(type(extras[name]) is kind for name, kind in _EXTRAS.items() if name in extras):
         raise ValueError("not a stored reply")
-    return reasoning, refusal, attempts
+    if extras.get("attempts", 1) < 1:
+        raise ValueError("not a stored reply")
+    if "tool_calls" in extras:
+        extras["tool_calls"] = tuple(map(_read_tool_call, extras["tool_calls"]))
+    if "logprobs" in extras:
+        extras["logprobs"] = tuple(extras["logprobs"])
+    return extras
+
+
+_EXTRAS: Mapping[str, type] = {
+    "reasoning": str,
+    "refusal": str,
+    "attempts": int,
+    "tool_calls": list,
+    "signature": str,
+    "logprobs": list,
+}
+
+
+def _read_tool_call(value: Any) -> ToolCall:
+    match value:
+        case {"id": str(call_id), "name": str(name), "arguments": str(arguments)}:
+            return ToolCall(call_id, name, arguments)
+    raise ValueError("not a stored reply")

@@ -96,7 +96,7 @@ class ScriptedLM(LM):
                 f"the script of {self.model} gave {short_repr(scripted, 100)}: give a text or a "
                 "Reply"
             )
-        prompt = sum(len(message.content.split()) for message in request.messages)
+        prompt = sum(len(message.text.split()) for message in request.messages)
         reasoning, answer = split_reasoning(scripted)
         usage = Usage(prompt, len(scripted.split()))
         return Reply(answer, usage=usage, reasoning=reasoning)
@@ -112,7 +112,7 @@ class ScriptedLM(LM):
     async def embed(self, request: Request) -> list[Reply]:
         """Return one reply with a vector per text; each word counts as a token."""
         self.requests.append(request)
-        texts = [message.content for message in request.messages]
+        texts = [message.text for message in request.messages]
         return [
             Reply(encode_vector(self.vectors(text)), usage=Usage(len(text.split())))
             for text in texts

@@ -66,7 +66,9 @@ class Conversation:
         for attempt in range(1, self.retries + 2):
             check_calls(self.scope, self.path)
             try:
-                reply = yield Request(lm, messages, prompt.constraint, sample, opening.prefix)
+                reply = yield Request(
+                    lm, messages, prompt.constraint, sample, prefix=opening.prefix
+                )
             except LMRequestError as error:
                 if cut is not None and refuses_limit(error):
                     raise self._failed(shown, replies, cut) from error

@@ -38,7 +38,7 @@ def with_more_room(lm: LM, messages: Sequence[Message], reply: Reply) -> LM | No
         return None
     name, tokens = limit
     # A token has at least one byte, if the server did not count the prompt's.
-    prompt = reply.usage.prompt_tokens or sum(len(turn.content.encode()) for turn in messages)
+    prompt = reply.usage.prompt_tokens or sum(len(turn.text.encode()) for turn in messages)
     larger = min(2 * tokens, lm.context - prompt)
     return lm.with_settings(**{name: larger}) if larger > tokens else None
 

@@ -73,7 +73,7 @@ def _count(calls: Collection[RecordedCall]) -> str:
 
 
 def _excerpt(request: RecordedRequest, longest: int = 200) -> str:
-    return one_line(request.messages[-1].content, longest) if request.messages else ""
+    return one_line(request.messages[-1].text, longest) if request.messages else ""
 
 
 def _nearest(
@@ -83,7 +83,7 @@ def _nearest(
     turn_words = cache(lambda text: frozenset(text.split()))
 
     def words(of: RecordedRequest) -> frozenset[str]:
-        return frozenset().union(*(turn_words(message.content) for message in of.messages))
+        return frozenset().union(*(turn_words(message.text) for message in of.messages))
 
     def overlap(call: RecordedCall) -> float:
         theirs = words(call.request)
@@ -110,7 +110,7 @@ def _similarity(first: RecordedRequest, second: RecordedRequest) -> float:
     """Return the similarity of two prompts: 0 if they share no word, 1 if they are the same."""
     if first.messages == second.messages:
         return 1.0
-    texts = [" ".join(m.content for m in request.messages) for request in (first, second)]
+    texts = [" ".join(m.text for m in request.messages) for request in (first, second)]
     words = [Counter(text.split()) for text in texts]
     total = sum(bag.total() for bag in words)
     return 2 * (words[0] & words[1]).total() / total if total else 0.0
@@ -131,7 +131,7 @@ def _message_lines(recorded: Sequence[Message], request: Sequence[Message]) -> I
             yield f"{_label(one, index, of)}{gone}"
             if was and now and was.role != now.role:
                 yield f"  role [-{was.role}-] {{+{now.role}+}}"
-            lines = changed_lines(was.content if was else "", now.content if now else "")
+            lines = changed_lines(was.text if was else "", now.text if now else "")
             yield from (f"  {line}" for line in lines)
 
 

@@ -74,7 +74,7 @@ class RecordedRequest:
         return digest(
             [
                 {name: value for name, value in self.lm.items() if name != "base_url"},
-                [[message.role, message.content] for message in self.messages],
+                [[message.role, message.to_json()["content"]] for message in self.messages],
                 [self.constraint.kind, self.constraint.value] if self.constraint else None,
                 self.sample,
             ]
@@ -141,7 +141,7 @@ def dump_call(call: RecordedCall, shared: set[Message | Constraint] | None = Non
 def _sort_key(call: RecordedCall) -> tuple[Any, ...]:
     request = call.request
     constraint = [request.constraint.kind, request.constraint.value] if request.constraint else []
-    conversation = [(message.role, message.content) for message in request.messages]
+    conversation = [(message.role, message.text) for message in request.messages]
     return conversation, canonical_json(request.lm), constraint, request.sample
 
 
@@ -150,12 +150,12 @@ def _parts(request: RecordedRequest) -> Iterable[Message | Constraint]:
 
 
 def _length(part: Message | Constraint) -> int:
-    return len(part.content if isinstance(part, Message) else part.value)
+    return len(part.text if isinstance(part, Message) else part.value)
 
 
-def _to_json(part: Message | Constraint) -> dict[str, str]:
+def _to_json(part: Message | Constraint) -> dict[str, Any]:
     if isinstance(part, Message):
-        return {part.role: part.content}
+        return {part.role: part.to_json()["content"]}
     return {part.kind: part.value}
 
 
@@ -294,15 +294,9 @@ def _read_reply(value: dict[str, Any]) -> Reply:
         raise ValueError("its reply is not valid")
     if not all(type(count) is int and count >= 0 for count in counts):
         raise ValueError("the usage of its reply must be numbers of tokens")
-    reasoning, refusal, attempts = read_extras(value)
-    if not reasoning:  # earlier versions recorded the thoughts with the text
+    extras = read_extras(value)
+    if not extras.get("reasoning"):  # earlier versions recorded the thoughts with the text
         reasoning, text = split_reasoning(text)
-    return Reply(
-        text,
-        finish,
-        usage,
-        fingerprint=str(value.get("fingerprint", "")),
-        reasoning=reasoning,
-        refusal=refusal,
-        attempts=attempts,
-    )
+        if reasoning:
+            extras["reasoning"] = reasoning
+    return Reply(text, finish, usage, fingerprint=str(value.get("fingerprint", "")), **extras)

@@ -205,12 +205,12 @@ def _shared(held: Sequence[Message], messages: Sequence[Message]) -> int:
     for ours, theirs in zip(held, messages, strict=False):
         if ours != theirs:
             break
-        shared += len(ours.content)
+        shared += len(ours.text)
     return shared
 
 
 def _length(messages: Sequence[Message]) -> int:
-    return sum(len(message.content) for message in messages)
+    return sum(len(message.text) for message in messages)
 
 
 async def _in_daemon_thread(function: Callable[[], T]) -> T:

@@ -15,7 +15,7 @@ from lmpipe.state.usage import Usage
 
 def texts_of(request: Request) -> list[str]:
     """The texts to embed."""
-    return [message.content for message in request.messages]
+    return [message.text for message in request.messages]
 
 
 def read_embeddings(server: Server, body: bytes, request: Request, seconds: float) -> list[Reply]:

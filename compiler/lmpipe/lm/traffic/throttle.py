@@ -76,7 +76,7 @@ class TokenMeter:
 
 
 def _characters(request: Request) -> int:
-    return sum(len(message.content) for message in request.messages)
+    return sum(len(message.text) for message in request.messages)
 
 
 class Throttle:
