@@ -17,6 +17,19 @@ _LINES = [
     *("##a", "#", "## b", "# A", "a", "A:", "b: x", "B: x", "\\A: 1", "\\\\B: x", " b: 1"),
     *("Question: ?", "Question two: x", "**A:** x", "**a**", "- a: x", "{", "}"),
     *('{"a":"x","b":"y"}', "```", "```python", "~~~", "none", "    x = 1"),
+    *("<a>", "</a>", "<b>", "</b> ", "<A>", "\\</a>", "\\\\<b>", " </a>", "x </a> y", "<a>x</a>"),
+    *(
+        "</question>",
+        "<a/>",
+        "<",
+        "<a",
+        "</",
+        "<![CDATA[",
+        "\\<![CDATA[x",
+        "]]>",
+        "&lt;",
+        "<!-- -->",
+    ),
     *(" ", "\t", "\r", "\u2028", "\x85"),
 ]
 odd_texts = st.lists(st.sampled_from(_LINES) | st.text(max_size=4), max_size=6).map("\n".join)

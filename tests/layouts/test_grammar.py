@@ -98,7 +98,7 @@ def grammar_of(layout: Layout, spec: SignatureSpec) -> Grammar:
     return Grammar.parse(constraint.value)
 
 
-@pytest.fixture(params=["chat", "plain"])
+@pytest.fixture(params=["chat", "plain", "xml"])
 def layout(request: pytest.FixtureRequest) -> Layout:
     return layout_named(request.param)
 
@@ -253,20 +253,25 @@ def test_the_json_layout_is_constrained_by_the_schema_in_its_order() -> None:
 def test_the_grammar_holds_values_to_their_schema_and_bounds(
     annotation: Any, inside: list[str], outside: list[str]
 ) -> None:
-    for layout, start in (("plain", ""), ("chat", "[[answer]]\n")):
+    forms = {"plain": "{}", "chat": "[[answer]]\n{}", "xml": "<answer>\n{}\n</answer>"}
+    for layout, form in forms.items():
         grammar = grammar_of(layout_named(layout), outputs_spec(answer=annotation))
-        assert [value for value in inside if not grammar.matches(start + value)] == []
-        assert [value for value in outside if grammar.matches(start + value)] == []
+        before, after = form.split("{}")
+        assert [value for value in inside if not grammar.matches(before + value + after)] == []
+        assert [value for value in outside if grammar.matches(before + value + after)] == []
 
 
 def test_text_may_span_lines_but_has_no_label_of_its_layout() -> None:
     spec = outputs_spec(a=str, b=str)
-    chat, plain = (grammar_of(layout_named(name), spec) for name in ("chat", "plain"))
+    chat, plain, xml = (grammar_of(layout_named(n), spec) for n in ("chat", "plain", "xml"))
     assert chat.matches("[[a]]\nx\n\ny\n[[1, 2]]\n\\[[b]]\n[[b]] y\n\n[[b]]\nz")
     assert not chat.matches("[[a]]\nx\n[[a]]\n\n[[b]]\nz")
     assert not chat.matches("[[a]]\nx\n\n[[b]]\nz\n[[question]] ")
     assert plain.matches("A: x\n\nBut: y\n\\B: x\nB: z")
     assert not plain.matches("A: x\nB: y\nA: z")
+    assert xml.matches("<a>\nx\n\n<i>y</i>\n\\</b>\n</b> y\n</a>\n\n<b>\nz\n</b>")
+    assert not xml.matches("<a>\nx\n</a>\ny\n</a>\n\n<b>\nz\n</b>")
+    assert not xml.matches("<a>\nx\n</a>\n\n<b>\nz\n<question> \n</b>")
 
 
 @pytest.mark.parametrize(

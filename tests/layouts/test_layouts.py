@@ -451,7 +451,7 @@ def test_an_output_that_may_be_none_may_be_missing(layout: Layout) -> None:
     assert layout.read(spec, text).values == {"answer": "x"}
 
 
-@pytest.mark.parametrize("name", ["chat", "plain", "json"])
+@pytest.mark.parametrize("name", layout_names())
 def test_a_reply_without_any_output_is_not_a_reply_that_leaves_all_out(name: str) -> None:
     spec = outputs_spec(note=str | None, count=int | None)
     with pytest.raises(LayoutError, match="the reply"):
@@ -491,5 +491,5 @@ def test_layouts_are_found_by_name() -> None:
 
 
 def test_the_error_of_an_unknown_layout_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"unknown prompt layout 'xml'.*chat, plain, json"):
-        layout_named("xml")
+    with pytest.raises(ConfigError, match=r"unknown prompt layout 'yaml'.*chat, plain, json"):
+        layout_named("yaml")

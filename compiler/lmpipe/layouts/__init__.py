@@ -15,6 +15,7 @@ from lmpipe.layouts.layout import (
     user_text,
 )
 from lmpipe.layouts.plain_layout import PlainLayout
+from lmpipe.layouts.xml_layout import XmlLayout
 
 __all__ = [
     "ChatLayout",
@@ -23,6 +24,7 @@ __all__ = [
     "LayoutError",
     "PlainLayout",
     "Reading",
+    "XmlLayout",
     "correction_turns",
     "layout_named",
     "layout_names",
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 _LAYOUTS: dict[str, Layout] = {
-    layout.name: layout for layout in (ChatLayout(), PlainLayout(), JsonLayout())
+    layout.name: layout for layout in (ChatLayout(), PlainLayout(), JsonLayout(), XmlLayout())
 }
 
 

@@ -5,25 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lmpipe.foundation.plural import plural
+from lmpipe.layouts.bounds import bounds_in_words
 from lmpipe.layouts.parse_values import json_text
+from lmpipe.layouts.schema_notation import schema_notation
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 from lmpipe.signatures.value_shape import Shape, shape_of, value_schema
 
-_BOUNDS = {
-    "minimum": "at least",
-    "exclusiveMinimum": "more than",
-    "maximum": "at most",
-    "exclusiveMaximum": "less than",
-    "multipleOf": "a multiple of",
-    "pattern": "matching the regular expression",
-}
-# The bounds of a size: the keys of its minimum and maximum, and what is counted.
-_SIZES = (
-    ("minLength", "maxLength", "character"),
-    ("minItems", "maxItems", "item"),
-    ("minProperties", "maxProperties", "key"),
-)
 # Characters. A question ends with it, so no server can reuse its tokens from an earlier call.
 _LONGEST_REMINDER = 400
 _JSON_WORDS = {"text": "a string", "date": "a string as YYYY-MM-DD", "boolean": "true or false"}
@@ -57,7 +44,7 @@ def _form(schema: Mapping[str, Any], shape: Shape, *, in_json: bool) -> str:
     plain = value_schema(schema, shape)
     words = [_kind(schema, plain, shape, in_json=in_json)]
     if shape.kind != "choice" and not words[0].startswith("JSON of"):
-        words += _bounds(plain)
+        words += bounds_in_words(plain)
     return ", ".join(words) + (f", or {none}" if shape.optional else "")
 
 
@@ -65,13 +52,7 @@ def _kind(
     schema: Mapping[str, Any], plain: Mapping[str, Any], shape: Shape, *, in_json: bool
 ) -> str:
     if shape.kind == "json":
-        items = plain.get("items")
-        if plain.get("type") == "array" and items and "prefixItems" not in plain:
-            items = {**items, "$defs": schema.get("$defs", {})}
-            each = shape_of(items)
-            if each.kind != "json":
-                return f"a JSON list, each item {_form(items, each, in_json=True)}"
-        return f"JSON of this schema: {json_text(schema)}"
+        return _json_kind(schema, plain)
     if in_json and shape.kind == "choice":
         return f"one of {', '.join(json_text(choice) for choice in shape.choices)}"
     if in_json and shape.kind in _JSON_WORDS:
@@ -79,19 +60,18 @@ def _kind(
     return Shape(shape.kind, choices=shape.choices).hint()
 
 
-def _bounds(schema: Mapping[str, Any]) -> list[str]:
-    words = [f"{says} {_bound(schema[key])}" for key, says in _BOUNDS.items() if key in schema]
-    for low_key, high_key, noun in _SIZES:
-        low, high = schema.get(low_key), schema.get(high_key)
-        if low is not None and low == high:
-            words.append(f"exactly {plural(low, noun)}")
-            continue
-        if low is not None:
-            words.append(f"at least {plural(low, noun)}")
-        if high is not None:
-            words.append(f"at most {plural(high, noun)}")
-    return words
-
-
-def _bound(value: Any) -> str:
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+def _json_kind(schema: Mapping[str, Any], plain: Mapping[str, Any]) -> str:
+    """Describe values that are written as JSON; `plain` is the schema of those other than null."""
+    plain, definitions = {**plain, "$defs": schema.get("$defs", {})}, schema.get("$defs", {})
+    if not plain.keys() - {"title", "$defs"}:
+        return "any JSON value"
+    items = plain.get("items")
+    if plain.get("type") == "array" and items and "prefixItems" not in plain:
+        items = {**items, "$defs": definitions}
+        each = shape_of(items)
+        if each.kind != "json":
+            return f"a JSON list, each item {_form(items, each, in_json=True)}"
+    if "anyOf" in plain:
+        plain["anyOf"] = [option for option in plain["anyOf"] if option.get("type") != "null"]
+    form = schema_notation(plain)
+    return f"JSON of this form: {form}" if form else f"JSON of this schema: {json_text(schema)}"

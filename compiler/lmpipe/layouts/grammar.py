@@ -26,7 +26,11 @@ Spell = Callable[[FieldSpec, Any], str]
 
 
 def reply_grammar(
-    labels: Sequence[tuple[str, FieldSpec]], lines: TextLines, spelled: Spell = spell
+    labels: Sequence[tuple[str, FieldSpec]],
+    lines: TextLines,
+    spelled: Spell = spell,
+    *,
+    end: str = "",
 ) -> Constraint:
     """Write the grammar of a reply.
 
@@ -34,6 +38,7 @@ def reply_grammar(
         labels: the outputs in order, each after the fixed text before it.
         lines: the lines that text may have.
         spelled: writes a value as the layout does.
+        end: the fixed text after the last output.
     """
     rules = Rules()
     rules.add("root", "")
@@ -42,7 +47,7 @@ def reply_grammar(
         body = _field(rules, field, lines, spelled, f"f{number}")
         # Python names may hold letters that rule names may not.
         root += [quote(label)] * bool(label) + [rules.add(f"field-{number}", body)]
-    rules.add("root", " ".join(root))
+    rules.add("root", " ".join(root + [quote(end)] * bool(end)))
     return Constraint("grammar", rules.text())
 
 
@@ -51,7 +56,8 @@ class TextLines:
 
     Args:
         labels: the labels.
-        whole: whether a label is a whole line, but for blanks at its end, or begins one.
+        whole: whether a label is a whole line, but for blanks at its end, or begins one. Labels
+            that are whole lines begin with the same character.
     """
 
     def __init__(self, labels: Sequence[str] = (), *, whole: bool = False) -> None:
@@ -72,21 +78,31 @@ class TextLines:
         if not self._labels:
             char = r"( [^\n] | [\n] )"
         elif self._whole:
-            # Lines that begin like a marker are left out, because lines cannot be counted.
-            char = rules.add("char-of-text", r'[^\n] | [\n]+ ( [^\n\[] | "[" [^\n\[] )')
+            # Lines that begin like a label are left out, because lines cannot be counted.
+            first, second = self._beginnings()
+            other, after = char_set(["\n", first], negated=True), char_set(second, negated=True)
+            char = rules.add("char-of-text", rf"[^\n] | [\n]+ ( {other} | {quote(first)} {after} )")
         else:
             char = r"[^\n]"
         return counted(char, max(low, 1), high)
 
     def _line(self, low: int, high: int) -> str:
-        """Return the expression for one line with bounds; it does not begin like a marker."""
+        """Return the expression for one line with bounds; it does not begin like a label."""
         if not (self._labels and self._whole):
             return counted(r"[^\n]", max(low, 1), high)
         rest = counted(r"[^\n]", max(low - 1, 0), high - 1)
         after = counted(r"[^\n]", max(low - 2, 0), high - 2) if high > 1 else ""
         optional = "?" if low <= 1 else ""
-        bracket = rf'"[" ( [^\n\[] {after} ){optional}' if high > 1 else '"["'
-        return rf"[^\n\[] {rest} | {bracket}"
+        first, second = self._beginnings()
+        other, start = char_set(["\n", first], negated=True), quote(first)
+        if high > 1:
+            start += f" ( {char_set(second, negated=True)} {after} ){optional}"
+        return f"{other} {rest} | {start}"
+
+    def _beginnings(self) -> tuple[str, list[str]]:
+        """The first character of all labels, and what a line must not have after it."""
+        (first,) = {label[0] for label in self._labels}
+        return first, sorted({"\n", *(label[1] for label in self._labels)})
 
     def _rest(self, rules: Rules, start: str) -> str:
         """Add the rule for lines after a start that labels share; one rule per letter."""

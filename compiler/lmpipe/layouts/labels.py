@@ -77,7 +77,8 @@ STYLES: tuple[Style, ...] = (brackets, heading, bold, label)
 
 
 @lru_cache(maxsize=512)
-def _by_key(names: tuple[str, ...]) -> Mapping[str, str]:
+def names_by_key(names: tuple[str, ...]) -> Mapping[str, str]:
+    """Index names by their folded spelling, if no two of them have the same."""
     keys = [name_key(name) for name in names]
     return {key: name for key, name in zip(keys, names, strict=True) if keys.count(key) == 1}
 
@@ -94,7 +95,7 @@ def label_of(names: tuple[str, ...], line: str, styles: Sequence[Style]) -> Labe
         parts = style(text)
         if parts is None or not 0 < len(parts[0]) <= _LONGEST_NAME:
             continue
-        name = _by_key(names).get(name_key(parts[0]))
+        name = names_by_key(names).get(name_key(parts[0]))
         if name is not None:
             return Label(0, name, parts[1], parts[2], parts[0] == name)
     return None
