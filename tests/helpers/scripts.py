@@ -27,7 +27,7 @@ def question_of(request: Request) -> str:
 
 def demos_of(request: Request) -> list[tuple[str, str]]:
     """Return the demonstrations of a request: inputs and outputs as the layout wrote them."""
-    turns = [message.content for message in request.messages[1:-1]]
+    turns = [message.content for message in request.messages[1:-1] if message.role != "tool"]
     return list(zip(turns[::2], turns[1::2], strict=True))
 
 
@@ -50,6 +50,8 @@ def number_of(request: Request) -> int:
 
 def reply_to(request: Request, *, right: bool) -> str:
     """Reply in the request's layout: a right or wrong colour, or words for a step that asks so."""
+    if "Copy from it the values" in instruction_of(request):  # the second of two steps
+        return orjson.dumps({"colour": question_of(request)}).decode()
     if _ASKS_FOR_WORDS.search(instruction_of(request)):
         return in_layout(request, "words", "a thing of some colour")
     kind = kind_of(request)
@@ -58,17 +60,25 @@ def reply_to(request: Request, *, right: bool) -> str:
 
 def in_layout(request: Request, field: str, value: str) -> str:
     """Write one output in the layout that a request asks for."""
-    layout = layout_of(request)
-    if layout == "chat":
-        return f"[[{field}]]\n{value}"
-    return orjson.dumps({field: value}).decode() if layout == "json" else value
+    match layout_of(request):
+        case "chat":
+            return f"[[{field}]]\n{value}"
+        case "xml":
+            return f"<{field}>\n{value}\n</{field}>"
+        case "json" | "tools":
+            return orjson.dumps({field: value}).decode()
+    return value
 
 
 def layout_of(request: Request) -> str:
     """Return the name of a request's layout."""
     system = instruction_of(request)
+    if request.tools:
+        return "tools"
     if "[[" in system:
         return "chat"
+    if "<" in system:
+        return "xml"
     return "json" if "JSON object" in system else "plain"
 
 

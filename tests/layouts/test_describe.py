@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import pytest
+from helpers.layouts import TEXT_LAYOUTS
 from helpers.odd_texts import outputs_spec
 from pydantic import Field
 
-from lmpipe.layouts import layout_named, layout_names
+from lmpipe.layouts import layout_named
 from lmpipe.layouts.describe import describe
 
 
@@ -93,7 +94,7 @@ def test_a_type_that_the_notation_cannot_write_is_told_as_its_schema() -> None:
     assert describe(field) == 'JSON of this schema: {"if":{},"properties":{},"type":"object"}'
 
 
-@pytest.mark.parametrize("name", layout_names())
+@pytest.mark.parametrize("name", TEXT_LAYOUTS)
 def test_bounds_are_told_once_in_every_layout(name: str) -> None:
     for names in (["stars"], ["stars", "other"]):
         kinds = dict.fromkeys(names, Annotated[int, Field(ge=1, le=5)])
@@ -101,7 +102,7 @@ def test_bounds_are_told_once_in_every_layout(name: str) -> None:
         assert system.count("at least 1, at most 5") == len(names)
 
 
-@pytest.mark.parametrize("name", layout_names())
+@pytest.mark.parametrize("name", TEXT_LAYOUTS)
 def test_the_form_holds_no_description_that_an_lm_could_copy(name: str) -> None:
     spec = outputs_spec(label=Literal["a", "b"], why=str)
     system = layout_named(name).system(spec, "Sort it.")

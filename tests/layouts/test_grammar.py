@@ -14,11 +14,12 @@ import pydantic
 import pytest
 from helpers.fake_engine import make_request
 from helpers.gbnf import Grammar
+from helpers.layouts import TEXT_LAYOUTS
 from helpers.odd_texts import odd_texts, outputs_spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lmpipe.layouts import JsonLayout, Layout, layout_named, layout_names
+from lmpipe.layouts import JsonLayout, Layout, layout_named
 from lmpipe.lm.embedded.provider import LocalProvider
 from lmpipe.lm.lm import LM
 from lmpipe.signatures.signature_spec import SignatureSpec
@@ -94,6 +95,7 @@ visits = st.builds(
 
 def grammar_of(layout: Layout, spec: SignatureSpec) -> Grammar:
     constraint = layout.constraint(spec)
+    assert constraint is not None
     assert constraint.kind == "grammar"
     return Grammar.parse(constraint.value)
 
@@ -303,9 +305,10 @@ async def test_the_engine_takes_every_grammar(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("LMPIPE_HOME", home)
     lm, provider = LM("local", max_tokens=2, context=1024), LocalProvider()
     try:
-        for layout in map(layout_named, layout_names()):
+        for layout in map(layout_named, TEXT_LAYOUTS):
             for name, (kind, _) in VALUES.items():
                 constraint = layout.constraint(outputs_spec(**{name: kind}, b=str))
+                assert constraint is not None
                 reply = await provider.complete(make_request(lm, "Go.", constraint=constraint))
                 assert reply.usage.completion_tokens, name  # an engine that refuses it raises
     finally:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pydantic
 import pytest
+from helpers.layouts import TEXT_LAYOUTS
 from helpers.odd_texts import kept, odd_texts, outputs_spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -69,7 +70,7 @@ class Bare(Signature):
     total_count: int = Output()
 
 
-@pytest.fixture(params=layout_names())
+@pytest.fixture(params=TEXT_LAYOUTS)
 def layout(request: pytest.FixtureRequest) -> Layout:
     return layout_named(request.param)
 
@@ -165,7 +166,7 @@ def test_a_reply_of_one_field_is_read_back_unchanged(layout: Layout, name: str) 
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b"], ["question_two", "a", "Long_name"]])
-@pytest.mark.parametrize("name", layout_names())
+@pytest.mark.parametrize("name", TEXT_LAYOUTS)
 def test_any_text_in_any_output_comes_back_whole(name: str, names: list[str]) -> None:
     layout, spec = layout_named(name), outputs_spec(**dict.fromkeys(names, str))
 
@@ -451,7 +452,7 @@ def test_an_output_that_may_be_none_may_be_missing(layout: Layout) -> None:
     assert layout.read(spec, text).values == {"answer": "x"}
 
 
-@pytest.mark.parametrize("name", layout_names())
+@pytest.mark.parametrize("name", TEXT_LAYOUTS)
 def test_a_reply_without_any_output_is_not_a_reply_that_leaves_all_out(name: str) -> None:
     spec = outputs_spec(note=str | None, count=int | None)
     with pytest.raises(LayoutError, match="the reply"):

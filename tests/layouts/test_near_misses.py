@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 import pytest
+from helpers.layouts import TEXT_LAYOUTS
 from helpers.odd_texts import odd_texts, outputs_spec
 from helpers.time_limit import time_limit
 from hypothesis import given, settings
@@ -258,7 +259,7 @@ def _read_or_refuse(read: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b"]], ids=len)
-@pytest.mark.parametrize("name", layout_names())
+@pytest.mark.parametrize("name", TEXT_LAYOUTS)
 def test_a_long_reply_of_any_repeated_text_is_read_in_linear_time(
     name: str, names: list[str]
 ) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from helpers.layouts import TEXT_LAYOUTS
 from helpers.odd_texts import kept, odd_texts, outputs_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmpipe.layouts import Layout, layout_named, layout_names
+from lmpipe.layouts import Layout, layout_named
 from lmpipe.signatures.signature import Input, Output, Signature, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec
 
@@ -27,7 +28,7 @@ class Bare(Signature):
     answer: str = Output()
 
 
-layouts = pytest.mark.parametrize("layout", [layout_named(name) for name in layout_names()])
+layouts = pytest.mark.parametrize("layout", [layout_named(name) for name in TEXT_LAYOUTS])
 
 
 def texts(layout: Layout, spec: SignatureSpec, reply: str) -> dict[str, str]:

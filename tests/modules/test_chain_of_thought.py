@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from helpers.layouts import ONE_STEP_LAYOUTS, TEXT_LAYOUTS, reply_of
 
-from lmpipe.layouts import layout_names
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.modules import ChainOfThought, Predict
@@ -23,12 +23,14 @@ REPLIES = {
     "chat": "## reasoning\n1 and 2\nmake 3\n\n## total\n3",
     "plain": "Reasoning: 1 and 2\nmake 3\nTotal: 3",
     "json": '{"reasoning": "1 and 2\\nmake 3", "total": 3}',
+    "xml": "<reasoning>\n1 and 2\nmake 3\n</reasoning>\n<total>3</total>",
+    "tools": '{"reasoning": "1 and 2\\nmake 3", "total": 3}',
 }
 
 
-@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize("layout", ONE_STEP_LAYOUTS)
 def test_the_result_has_the_reasoning(layout: str) -> None:
-    with using(lm=ScriptedLM([REPLIES[layout]]), runtime=Runtime()):
+    with using(lm=ScriptedLM([reply_of(layout, REPLIES[layout])]), runtime=Runtime()):
         result = ChainOfThought(Add, layout=layout)(numbers=[1, 2])
     assert isinstance(result, Add)
     assert (result.reasoning, result.total) == ("1 and 2\nmake 3", 3)
@@ -45,7 +47,7 @@ async def test_acall() -> None:
         assert (await ChainOfThought(Add).acall(numbers=[1])).reasoning
 
 
-@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize("layout", TEXT_LAYOUTS)
 def test_reasoning_is_asked_for_before_the_answer(layout: str) -> None:
     system = ChainOfThought(Add, layout=layout).messages(numbers=[1])[0].content.lower()
     assert system.index("reasoning") < system.index("total", system.index("add up") + 6)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pydantic
 import pytest
+from helpers.layouts import ONE_STEP_LAYOUTS, as_reply
 
 from lmpipe.errors import (
     CallError,
@@ -19,7 +20,6 @@ from lmpipe.errors import (
     RecipeError,
     SignatureError,
 )
-from lmpipe.layouts import layout_names
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Request
@@ -99,7 +99,7 @@ async def test_acall_returns_the_same() -> None:
         assert (await Predict(Route).acall(ticket="x")).team is Team.BILLING
 
 
-@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize("layout", ONE_STEP_LAYOUTS)
 @pytest.mark.parametrize("constrained", [False, True])
 def test_types_that_people_use(layout: str, constrained: bool) -> None:
     predictor = Predict(Everything, layout=layout, constrained=constrained)
@@ -115,8 +115,8 @@ def test_types_that_people_use(layout: str, constrained: bool) -> None:
     shown = predictor.bind(
         predictor.state().map(demos=(Demo(inputs={"text": "x"}, outputs=wanted),))
     )
-    reply = shown.messages(text="?")[2].content  # the demonstration, as the LM should answer
-    with lm_says([reply]):
+    turn = shown.messages(text="?")[2]  # the demonstration, as the LM should answer
+    with lm_says([as_reply(turn)]):
         result = predictor(text="two teas")
     assert result.lines == [Line(product="tea", amount=2)]
     assert result.by_shop == {"a": 1}
@@ -264,8 +264,8 @@ def test_anything_but_a_signature_is_refused(signature: Any) -> None:
 
 
 def test_an_unknown_layout_is_refused_by_the_constructor() -> None:
-    with pytest.raises(ConfigError, match="unknown prompt layout 'xml'"):
-        Predict(Route, layout="xml")
+    with pytest.raises(ConfigError, match="unknown prompt layout 'yaml'"):
+        Predict(Route, layout="yaml")
 
 
 # --- replies that cannot be used

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import pytest
+from helpers.layouts import TEXT_LAYOUTS
 
 from lmpipe.errors import CutError, LMRequestError, OutputError, RefusalError
-from lmpipe.layouts import layout_names
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
@@ -19,7 +19,12 @@ from lmpipe.settings import using
 from lmpipe.state.trace import Trace
 from lmpipe.state.usage import Usage
 
-WHOLE = {"chat": "## a\nParis", "plain": "A: Paris", "json": '{"a": "Paris"}'}
+WHOLE = {
+    "chat": "## a\nParis",
+    "plain": "A: Paris",
+    "json": '{"a": "Paris"}',
+    "xml": "<a>Paris</a>",
+}
 
 
 def cut(text: str = "## a\nPar", *, prompt: int = 10, reasoning: str = "") -> Reply:
@@ -36,7 +41,7 @@ def lm_says(script: Any, **settings: Any) -> Iterator[ScriptedLM]:
 # --- cut replies
 
 
-@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize("layout", TEXT_LAYOUTS)
 def test_a_cut_reply_is_no_answer_in_any_layout(layout: str) -> None:
     script = [cut(WHOLE[layout]), cut(WHOLE[layout])]
     if layout == "json":
@@ -198,7 +203,7 @@ def test_text_before_the_content_filter_is_no_answer() -> None:
 # --- replies without text
 
 
-@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize("layout", TEXT_LAYOUTS)
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
@@ -218,7 +223,7 @@ def test_the_error_says_what_came_instead_of_an_answer(
 # --- thoughts
 
 
-@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize("layout", TEXT_LAYOUTS)
 @pytest.mark.parametrize("opening", ["<think>", ""])
 def test_an_answer_in_the_thoughts_is_not_the_answer(layout: str, opening: str) -> None:
     draft = WHOLE[layout].replace("Paris", "Lyon")

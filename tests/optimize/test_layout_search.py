@@ -12,11 +12,13 @@ from helpers.world import NameColour, TwoSteps
 
 import lmpipe
 from lmpipe.errors import ConfigError, RecipeError
-from lmpipe.layouts import layout_names
+from lmpipe.layouts.suited_layouts import TRIED_LAYOUTS, layouts_for
 from lmpipe.lm.request import Request
 from lmpipe.optimize.engine.optimizer import Sizes
 from lmpipe.optimize.engine.task import Task
-from lmpipe.state.program_state import Retrieval
+from lmpipe.state.program_state import PredictorState, Retrieval
+
+TRIED = layouts_for(lmpipe.ScriptedLM())[:TRIED_LAYOUTS]
 
 
 def search(
@@ -33,7 +35,11 @@ def search(
     return run_optimizer(lmpipe.LayoutSearch(demos=demos), student=student, **changes)
 
 
-@pytest.mark.parametrize("liked", layout_names())
+def states_of(task: Task) -> list[PredictorState]:
+    return [candidate.state["self"] for candidate in task.candidates]
+
+
+@pytest.mark.parametrize("liked", TRIED)
 def test_the_layout_that_suits_the_lm_is_found(liked: str) -> None:
     best = search(lambda request: layout_of(request) == liked).best
     assert (best.state["self"].layout, best.score) == (liked, 1.0)
@@ -58,7 +64,7 @@ def test_all_combinations_race_once() -> None:
     ]
     assert sorted(made) == sorted(
         (layout, constrained, demos)
-        for layout in layout_names()
+        for layout in TRIED
         for constrained in (True, False)
         for demos in (0, 2)
     )
@@ -79,14 +85,27 @@ def test_candidate_names_say_what_is_tried() -> None:
 
 def test_without_labels_no_candidate_is_named_after_demonstrations() -> None:
     names = {candidate.name for candidate in search(program=TwoSteps()).candidates}
-    assert names == {
-        f"{layout}{words}" for layout in layout_names() for words in ("", ", constrained")
-    }
+    assert names == {f"{layout}{words}" for layout in TRIED for words in ("", ", constrained")}
 
 
 def test_only_the_given_layouts_race() -> None:
     task = run_optimizer(lmpipe.LayoutSearch(layouts=("json",)))
     assert {candidate.state["self"].layout for candidate in task.candidates} == {"json"}
+
+
+def test_layouts_that_are_named_race_on_any_lm() -> None:
+    layouts = ("xml", "tools", "two-step")
+    student = lmpipe.ScriptedLM(lambda request: reply_to(request, right=True))
+    task = run_optimizer(lmpipe.LayoutSearch(layouts=layouts, demos=2), student=student)
+    made = {(state.layout, state.constrained, len(state.demos)) for state in states_of(task)}
+    assert made == {
+        (layout, constrained, demos)
+        for layout in layouts
+        for constrained in (True, False)
+        for demos in (0, 2)
+        if not (constrained and layout == "tools")
+    }
+    assert all(candidate.score == 1.0 for candidate in task.candidates)
 
 
 def test_all_candidates_with_demonstrations_show_the_same() -> None:
@@ -97,7 +116,7 @@ def test_all_candidates_with_demonstrations_show_the_same() -> None:
 def test_all_predictors_of_a_program_get_the_same_layout() -> None:
     task = search(program=TwoSteps())
     # The data lack the field between the steps, so no candidate has demonstrations.
-    assert len(task.candidates) == 2 * len(layout_names())
+    assert len(task.candidates) == 2 * len(TRIED)
     assert all(
         candidate.state["describe"].layout == candidate.state["name"].layout
         for candidate in task.candidates

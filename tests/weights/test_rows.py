@@ -8,14 +8,14 @@ from typing import Any, Literal
 import orjson
 import pytest
 from helpers.hidden_answers import Secret, secrets
+from helpers.layouts import TEXT_LAYOUTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
 import lmpipe
-from lmpipe.errors import ConfigError, DataError
+from lmpipe.errors import ConfigError, DataError, RecipeError
 from lmpipe.evaluation.evaluate import evaluate
-from lmpipe.layouts import layout_names
 from lmpipe.lm.request import Request
 from lmpipe.metrics import exact_match
 from lmpipe.state.program_state import Demo, Retrieval
@@ -69,7 +69,8 @@ def reply_in_layout(request: Request) -> str:
     system = request.messages[0].content
     if "JSON object" in system:
         return orjson.dumps(ANSWER).decode()
-    mark = "[[{}]]\n{}" if "[[" in system else "{}: {}"
+    marks = {"[[": "[[{}]]\n{}", "<": "<{0}>\n{1}\n</{0}>"}
+    mark = next((mark for start, mark in marks.items() if start in system), "{}: {}")
     return "\n".join(mark.format(name, value) for name, value in ANSWER.items())
 
 
@@ -82,7 +83,7 @@ def example(values: dict[str, Any], label: str = "left") -> lmpipe.Example:
     return lmpipe.Example(**values, label=label).with_inputs("text", "parts", "weight")
 
 
-@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize("layout", TEXT_LAYOUTS)
 @pytest.mark.parametrize(
     "shown",
     [{}, {"demos": SHOWN}, {"retrieval": Retrieval(pool=SHOWN, k=2)}],
@@ -129,7 +130,7 @@ def test_no_prompt_of_a_row_shows_the_answer_of_its_own_example(kind: str, known
         assert sum(other.answer in prompt for other in secrets(4)) == 3
 
 
-@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize("layout", TEXT_LAYOUTS)
 def test_the_completion_parses_to_the_recorded_outputs(layout: str) -> None:
     program = lmpipe.Predict(Sort)
     program = program.bind(program.state().map(layout=layout))
@@ -139,6 +140,13 @@ def test_the_completion_parses_to_the_recorded_outputs(layout: str) -> None:
     again = lmpipe.ScriptedLM([row.completion])
     (read,) = run(program, again, example(values))
     assert read.steps[0].outputs == rows[0].steps[0].outputs == ANSWER
+
+
+@pytest.mark.parametrize("layout", ["tools", "two-step"])
+def test_replies_that_are_not_one_text_are_not_trained(layout: str) -> None:
+    program = lmpipe.Predict(Sort, layout=layout)
+    with pytest.raises(RecipeError, match=f"self: the layout '{layout}'.*chat, plain, json"):
+        training_rows(program, [Trace(())])
 
 
 class Say(lmpipe.Signature):

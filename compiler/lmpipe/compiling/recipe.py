@@ -30,6 +30,7 @@ from lmpipe.optimize.engine.roles import LMRoles
 from lmpipe.optimize.engine.worst_case import (
     embedder_of,
     embedding_everywhere,
+    extractors,
     judge_lms,
     own_lms,
     worst_ask,
@@ -285,7 +286,7 @@ def _check_uses(recipe: Recipe) -> None:
 
 def _check_prices(recipe: Recipe, lms: LMRoles) -> None:
     """Refuse LMs without a known price, which a budget in dollars could not limit."""
-    own = own_lms(recipe.program).items()
+    own = [*own_lms(recipe.program).items(), *extractors(recipe.program).items()]
     problems = {
         **{f"{path} uses {lm.model} without a price": lm for path, lm in own},
         **{f"the price of {lm.model} is unknown": lm for lm in _role_lms(recipe, lms)},

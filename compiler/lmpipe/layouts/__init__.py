@@ -12,9 +12,12 @@ from lmpipe.layouts.layout import (
     correction_turns,
     render_demo,
     render_prefix,
+    reply_text,
     user_text,
 )
 from lmpipe.layouts.plain_layout import PlainLayout
+from lmpipe.layouts.tools_layout import ToolsLayout
+from lmpipe.layouts.two_step_layout import TwoStepLayout
 from lmpipe.layouts.xml_layout import XmlLayout
 
 __all__ = [
@@ -24,18 +27,23 @@ __all__ = [
     "LayoutError",
     "PlainLayout",
     "Reading",
+    "ToolsLayout",
+    "TwoStepLayout",
     "XmlLayout",
     "correction_turns",
     "layout_named",
     "layout_names",
     "render_demo",
     "render_prefix",
+    "reply_text",
     "user_text",
 ]
 
-_LAYOUTS: dict[str, Layout] = {
-    layout.name: layout for layout in (ChatLayout(), PlainLayout(), JsonLayout(), XmlLayout())
-}
+_ALL: tuple[Layout, ...] = (
+    *(ChatLayout(), PlainLayout(), JsonLayout(), XmlLayout()),
+    *(ToolsLayout(), TwoStepLayout()),
+)
+_LAYOUTS = {layout.name: layout for layout in _ALL}
 
 
 def layout_named(name: str) -> Layout:

@@ -11,7 +11,7 @@ from typing import Any
 from lmpipe.layouts.describe import describe_inputs, describe_outputs, describe_type
 from lmpipe.layouts.grammar import TextLines, reply_grammar
 from lmpipe.layouts.labels import Label, cut_at, may_become_label, unwrap_fence
-from lmpipe.layouts.layout import Part, Reading
+from lmpipe.layouts.layout import Part, Reading, TextLayout
 from lmpipe.layouts.near_misses import partial_near_miss, read_near_miss
 from lmpipe.layouts.parse_values import spell
 from lmpipe.layouts.text_values import (
@@ -26,7 +26,7 @@ from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 
 @dataclass(frozen=True)
-class ChatLayout:
+class ChatLayout(TextLayout):
     """Writes every field below its own marker line, `[[field]]`; values may span lines.
 
     A line of a value that looks like a marker has one more backslash before it. Values keep

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmpipe.layouts.describe import describe
 from lmpipe.layouts.grammar import schema_constraint
-from lmpipe.layouts.layout import Part, Reading
+from lmpipe.layouts.layout import Part, Reading, TextLayout
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.layouts.partial_json import partial_members
 from lmpipe.layouts.read_object import read_object
@@ -17,7 +17,7 @@ from lmpipe.signatures.signature_spec import SignatureSpec
 
 
 @dataclass(frozen=True)
-class JsonLayout:
+class JsonLayout(TextLayout):
     """Writes inputs as one JSON object and outputs as another; values keep all they have."""
 
     name: str = "json"

@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.parts import ToolSpec
+from lmpipe.lm.request import Reply
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 from lmpipe.state.program_state import Demo, to_plain
 
 _NO_INPUTS = "Go ahead."
+# In a correction, the turn of a reply without text: some servers refuse an empty one.
+_NO_ANSWER = "(no answer)"
 
 
 class LayoutError(ValueError):
@@ -84,9 +88,41 @@ class Layout(Protocol):
         """
         ...
 
-    def constraint(self, spec: SignatureSpec) -> Constraint:
-        """Describe the replies that can be read without error."""
+    def constraint(self, spec: SignatureSpec) -> Constraint | None:
+        """Describe the replies that can be read without error; None if a tool's schema does."""
         ...
+
+    def tools(self, spec: SignatureSpec) -> tuple[ToolSpec, ...]:
+        """The tools of which the LM has to call one; none if a reply is a text."""
+        ...
+
+    def answer(self, reply: Reply) -> str:
+        """Return the text of a reply that `read` takes."""
+        ...
+
+    def reply_turns(self, spec: SignatureSpec, text: str) -> tuple[Message, ...]:
+        """Write a reply, as `assistant` wrote it, as earlier turns of a conversation."""
+        ...
+
+    def correction(self, reply: Reply, problem: str) -> tuple[Message, ...]:
+        """Write the turns that show an LM its unreadable reply and what is wrong with it."""
+        ...
+
+
+class TextLayout:
+    """What all layouts share whose replies are texts."""
+
+    def tools(self, spec: SignatureSpec) -> tuple[ToolSpec, ...]:
+        return ()
+
+    def answer(self, reply: Reply) -> str:
+        return reply.text
+
+    def reply_turns(self, spec: SignatureSpec, text: str) -> tuple[Message, ...]:
+        return (Message("assistant", text),)
+
+    def correction(self, reply: Reply, problem: str) -> tuple[Message, ...]:
+        return correction_turns(reply.text or _NO_ANSWER, problem)
 
 
 def render_prefix(
@@ -99,13 +135,18 @@ def render_prefix(
     return tuple(messages)
 
 
-def render_demo(layout: Layout, spec: SignatureSpec, demo: Demo) -> tuple[Message, Message]:
-    """Render a demonstration as two earlier turns: its inputs and the reply."""
-    inputs, outputs = _normalize(spec.inputs, demo.inputs), _normalize(spec.outputs, demo.outputs)
+def render_demo(layout: Layout, spec: SignatureSpec, demo: Demo) -> tuple[Message, ...]:
+    """Render a demonstration as earlier turns: its inputs and the reply."""
+    inputs = _normalize(spec.inputs, demo.inputs)
     return (
         Message("user", user_text(layout, spec, inputs)),
-        Message("assistant", layout.assistant(spec, outputs)),
+        *layout.reply_turns(spec, reply_text(layout, spec, demo.outputs)),
     )
+
+
+def reply_text(layout: Layout, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
+    """Write the reply that gives these outputs, as JSON values."""
+    return layout.assistant(spec, _normalize(spec.outputs, outputs))
 
 
 def user_text(layout: Layout, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:

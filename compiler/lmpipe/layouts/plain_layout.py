@@ -19,7 +19,7 @@ from lmpipe.layouts.labels import (
     name_key,
     unwrap_fence,
 )
-from lmpipe.layouts.layout import Part, Reading
+from lmpipe.layouts.layout import Part, Reading, TextLayout
 from lmpipe.layouts.near_misses import partial_near_miss, read_near_miss
 from lmpipe.layouts.parse_values import spell
 from lmpipe.layouts.text_values import escape, missing_outputs, read_texts, trim, unescape
@@ -28,7 +28,7 @@ from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 
 @dataclass(frozen=True)
-class PlainLayout:
+class PlainLayout(TextLayout):
     """Writes short `Field: value` lines; a single output is the bare value. For small models.
 
     A line of a value that looks like a label has one more backslash before it. Values keep
@@ -55,7 +55,7 @@ class PlainLayout:
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         field = spec.outputs[0]
         if len(spec.outputs) > 1 or field.name not in outputs:
-            return _write(spec.outputs, outputs, trimmed=True)
+            return write_labeled(spec.outputs, outputs)
         return _spelled_bare(spec.output_names, field, outputs[field.name])
 
     def read(self, spec: SignatureSpec, text: str) -> Reading:
@@ -99,6 +99,11 @@ class PlainLayout:
         return reply_grammar(
             before, lines, lambda f, value: _escaped(labels, trim(spell(f, value)))
         )
+
+
+def write_labeled(fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> str:
+    """Write the values that there are, each after its label."""
+    return _write(fields, values, trimmed=True)
 
 
 def _write(fields: Sequence[FieldSpec], values: Mapping[str, Any], *, trimmed: bool = False) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lmpipe.layouts.describe import describe_inputs, describe_outputs, describe_type
 from lmpipe.layouts.grammar import TextLines, reply_grammar
-from lmpipe.layouts.layout import LayoutError, Part, Reading
+from lmpipe.layouts.layout import LayoutError, Part, Reading, TextLayout
 from lmpipe.layouts.near_misses import partial_near_miss, read_near_miss
 from lmpipe.layouts.parse_values import spell
 from lmpipe.layouts.read_elements import read_elements
@@ -20,7 +20,7 @@ from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 
 @dataclass(frozen=True)
-class XmlLayout:
+class XmlLayout(TextLayout):
     """Writes every field between tags of its name, which stand on lines of their own.
 
     A line of a value that is such a tag, or begins a CDATA section, has one more backslash before

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from lmpipe.errors import CallError, LMRequestError, OutputError, RecipeError
-from lmpipe.layouts import LayoutError, correction_turns
+from lmpipe.layouts import LayoutError
 from lmpipe.layouts.layout import Reading
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope
-from lmpipe.modules.prompt import Prompt
+from lmpipe.modules.prompt import Opening, Prompt
 from lmpipe.modules.unanswered import (
     cut_error,
     is_cut,
+    no_tools_error,
     refusal_error,
     refuses_limit,
+    refuses_tools,
     what_came_instead,
     with_more_room,
 )
@@ -36,15 +38,13 @@ if TYPE_CHECKING:
 
 Conversing = Generator[Request, Reply, Any]
 
-# In a correction, the turn of a reply without text: some servers refuse an empty one.
-_NO_ANSWER = "(no answer)"
-
 
 @dataclass(eq=False, slots=True)  # not frozen: one is made for each call
 class Conversation:
     """One call of the predictor at a path, and how its replies are read and recorded.
 
-    `reader` streams the outputs, if somebody listens.
+    `reader` streams the outputs, if somebody listens. `extractor` is the LM that reads the outputs
+    from a free text; if None, the LM that wrote it.
     """
 
     signature: type[Signature]
@@ -54,22 +54,34 @@ class Conversation:
     retries: int
     scope: Scope
     reader: FieldReader | None = None
+    extractor: LM | None = None
 
     def hold(self, inputs: dict[str, Any], lm: LM, sample: int, vector: str | None) -> Conversing:
         """Yield requests and receive replies until one can be read, or raise OutputError."""
         prompt = self.prompt
         shown = prompt.dump_inputs(inputs)
         opening = prompt.opening(shown, vector, self.scope.example)
-        messages = opening.messages
         replies: list[Reply] = []
+        if prompt.extraction is not None:
+            opening = yield from self._first_step(shown, opening, replies, lm, sample)
+            lm = self.extractor or lm
+        messages = opening.messages
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
             check_calls(self.scope, self.path)
             try:
                 reply = yield Request(
-                    lm, messages, prompt.constraint, sample, prefix=opening.prefix
+                    lm,
+                    messages,
+                    prompt.constraint,
+                    sample,
+                    tools=prompt.tools,
+                    tool_choice=prompt.tool_choice,
+                    prefix=opening.prefix,
                 )
             except LMRequestError as error:
+                if prompt.tools and refuses_tools(error):
+                    raise no_tools_error(self.path, error) from error
                 if cut is not None and refuses_limit(error):
                     raise self._failed(shown, replies, cut) from error
                 raise
@@ -90,8 +102,7 @@ class Conversation:
                     if attempt > self.retries:
                         unread = self._output_error(error, reply, asked=attempt)
                         raise self._failed(shown, replies, unread) from error
-                    corrected = correction_turns(reply.text or _NO_ANSWER, _problem(error))
-                    messages = (*messages, *corrected)
+                    messages = (*messages, *prompt.layout.correction(reply, _problem(error)))
                 else:
                     self._succeeded(shown, replies, result, repaired=repaired)
                     return result
@@ -99,11 +110,47 @@ class Conversation:
                 self.reader.restart()
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    def _first_step(
+        self,
+        shown: dict[str, Any],
+        opening: Opening,
+        replies: list[Reply],
+        lm: LM,
+        sample: int,
+    ) -> Generator[Request, Reply, Opening]:
+        """Ask for a free text; return the question for the outputs in it."""
+        if self.reader is not None:
+            self.reader.pause()  # the text holds no outputs yet
+        for attempt in range(1, self.retries + 2):
+            check_calls(self.scope, self.path)
+            reply = yield Request(lm, opening.messages, None, sample, prefix=opening.prefix)
+            replies.append(reply)
+            if reply.refusal:
+                raise self._failed(shown, replies, refusal_error(self.path, reply))
+            if reply.finish == "length":
+                larger = with_more_room(lm, opening.messages, reply)
+                if larger is None or attempt > self.retries:
+                    has_room = larger is not None
+                    cut = cut_error(self.path, reply, lm, asked=attempt, has_room=has_room)
+                    raise self._failed(shown, replies, cut)
+                lm = larger
+            elif reply.text.strip():
+                break
+            elif attempt > self.retries:
+                empty = LayoutError(what_came_instead(reply) or "the reply is empty")
+                raise self._failed(
+                    shown, replies, self._output_error(empty, reply, asked=attempt)
+                ) from empty
+        if self.reader is not None:
+            self.reader.resume()
+        return self.prompt.second_opening(replies[-1].text)
+
     def _read(self, inputs: dict[str, Any], reply: Reply) -> tuple[Signature, bool]:
         """Read the outputs of a reply, and whether they had to be repaired."""
-        if instead := what_came_instead(reply):
+        answer = self.prompt.layout.answer(reply)
+        if not answer and (instead := what_came_instead(reply)):
             raise LayoutError(instead)
-        reading = self.prompt.layout.read(self.spec, reply.text)
+        reading = self.prompt.layout.read(self.spec, answer)
         return self._validate(inputs, reading), reading.repaired
 
     def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:
@@ -121,10 +168,11 @@ class Conversation:
 
     def _output_error(self, error: Exception, reply: Reply, *, asked: int) -> OutputError:
         times = f" (asked {asked} times)" if asked > 1 else ""
+        answer = self.prompt.layout.answer(reply)
         return OutputError(
             f"{self.path}: {_problem(error)}{times}\n"
-            f"  signature: {self.spec}\n  reply: {reply.text!r:.500}",
-            raw=reply.text,
+            f"  signature: {self.spec}\n  reply: {answer!r:.500}",
+            raw=answer,
         )
 
     def _succeeded(
@@ -161,7 +209,7 @@ class Conversation:
             predictor=self.path,
             inputs=inputs,
             outputs=outputs,
-            replies=tuple([reply.text for reply in replies]),
+            replies=tuple([self.prompt.layout.answer(reply) for reply in replies]),
             usage=sum([reply.usage for reply in replies[1:]], replies[0].usage),
             seconds=sum([reply.seconds for reply in replies if not reply.cached]),
             cached=all(reply.cached for reply in replies),

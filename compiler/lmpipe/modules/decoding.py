@@ -52,7 +52,10 @@ _OF_LM = (
     *("limits", "structured", "adapter"),
 )
 
-_OPTIONS = ("instruction", "layout", "constrained", "lm", "retries", "temperature", "max_tokens")
+_OPTIONS = (
+    *("instruction", "layout", "constrained", "lm", "extractor", "retries"),
+    *("temperature", "max_tokens"),
+)
 
 
 class Decoding:

@@ -12,7 +12,7 @@ from typing_extensions import ParamSpec, TypeVar
 
 from lmpipe.errors import CallError, LMRequestError, OutputError, SignatureError
 from lmpipe.foundation.checks import check_number
-from lmpipe.layouts import layout_named, render_demo
+from lmpipe.layouts import layout_named, reply_text
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.message import Message
@@ -28,7 +28,7 @@ from lmpipe.settings import current_settings
 from lmpipe.signatures.from_string import signature_from_string
 from lmpipe.signatures.signature import Prediction, Signature, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec
-from lmpipe.state.program_state import Demo, PredictorState
+from lmpipe.state.program_state import PredictorState
 
 if TYPE_CHECKING:
     from lmpipe.modules.stream import FieldReader
@@ -49,9 +49,11 @@ class Predict(Predictor, Generic[P, R_co]):
     Args:
         signature: a `Signature` class, or a string such as `"question -> answer: int"`.
         instruction: replaces the signature's docstring.
-        layout: the prompt layout: `chat`, `plain` or `json`.
+        layout: the prompt layout: `chat`, `plain`, `json`, `xml`, `tools` or `two-step`.
         constrained: constrain the reply to the outputs' types while decoding, if the server can.
         lm: the LM of this predictor, or its name; replaces the run's LM.
+        extractor: the LM, or its name, that reads the outputs from the free text of the layout
+            `two-step`; if None, the LM that wrote it.
         retries: how often the LM is asked again, 0 or more: to correct a reply that cannot be
             read, or with more room for one that was cut at the limit of tokens.
         decoding: decoding settings that replace the LM's, such as `temperature=0.7`.
@@ -70,6 +72,7 @@ class Predict(Predictor, Generic[P, R_co]):
         layout: str = "chat",
         constrained: bool = False,
         lm: LM | str | None = None,
+        extractor: LM | str | None = None,
         retries: int = 1,
         **decoding: Any,
     ) -> None:
@@ -77,6 +80,7 @@ class Predict(Predictor, Generic[P, R_co]):
         self.signature = self._prepare(_as_class(signature))
         self.path = self.signature.__name__
         self.lm = as_lm(lm)
+        self.extractor = as_lm(extractor)
         self.retries = retries
         self._spec = spec_of(self.signature)
         self._pools = Pools(self._spec)  # shared by the copies that other states are bound to
@@ -113,7 +117,7 @@ class Predict(Predictor, Generic[P, R_co]):
 
     @property
     def calls_per_use(self) -> int:
-        return 1 + self.retries
+        return (1 + self.retries) * (2 if self._state.layout == "two-step" else 1)
 
     def state_of(self) -> PredictorState:
         return self._state
@@ -199,8 +203,7 @@ class Predict(Predictor, Generic[P, R_co]):
         return self._prompt.opening(inputs, vector, current_scope().example).messages
 
     def reply(self, outputs: Mapping[str, Any]) -> str:
-        prompt = self._prompt
-        return render_demo(prompt.layout, self._spec, Demo(inputs={}, outputs=outputs))[1].text
+        return reply_text(self._prompt.layout, self._spec, outputs)
 
     def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if args:
@@ -288,7 +291,14 @@ class Predict(Predictor, Generic[P, R_co]):
         scope = current_scope()
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
         conversation = Conversation(
-            self.signature, self._spec, self.path, self._prompt, self.retries, scope, reader
+            self.signature,
+            self._spec,
+            self.path,
+            self._prompt,
+            self.retries,
+            scope,
+            reader,
+            self.extractor,
         )
         return conversation.hold(inputs, lm, sample, vector)
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import CallError
-from lmpipe.layouts import Layout, layout_named, render_prefix, user_text
+from lmpipe.layouts import Layout, TwoStepLayout, layout_named, render_prefix, user_text
 from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.parts import ToolSpec
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.retrieval import Neighbours, Pools, inputs_text
 from lmpipe.modules.withheld import Withheld
@@ -36,8 +37,11 @@ class Prompt:
         demos: the fixed demonstrations.
         prefix: the turns that calls start with: system turn and fixed demonstrations.
         constraint: the constraint on replies, or None.
+        tools: the tools that the LM has to call; none if it replies with text.
         neighbours: chooses the demonstrations of each call, or None.
         embeds: whether they are chosen by an embedding of the call's inputs.
+        extraction: the turn that asks for the outputs in the LM's free text; None if the LM writes
+            them itself.
     """
 
     spec: SignatureSpec
@@ -45,8 +49,10 @@ class Prompt:
     demos: tuple[Demo, ...]
     prefix: Prefix
     constraint: Constraint | None
+    tools: tuple[ToolSpec, ...] = ()
     neighbours: Neighbours | None = None
     embeds: bool = False
+    extraction: Prefix | None = None
 
     @staticmethod
     def of(spec: SignatureSpec, state: PredictorState, pools: Pools) -> Prompt:
@@ -56,7 +62,25 @@ class Prompt:
         constraint = layout.constraint(spec) if state.constrained else None
         chosen = pools.neighbours(state.retrieval, layout) if state.retrieval else None
         embeds = chosen is not None and chosen.vectors is not None
-        return Prompt(spec, layout, state.demos, prefix, constraint, chosen, embeds)
+        extraction = None
+        if isinstance(layout, TwoStepLayout):
+            extraction = Prefix((layout.extraction(spec, state.instruction),))
+        return Prompt(
+            spec,
+            layout,
+            state.demos,
+            prefix,
+            constraint,
+            layout.tools(spec),
+            neighbours=chosen,
+            embeds=embeds,
+            extraction=extraction,
+        )
+
+    @cached_property
+    def tool_choice(self) -> str:
+        """The tool that the LM has to call; empty if it replies with text."""
+        return self.tools[0].name if self.tools else ""
 
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Convert checked inputs to JSON values by name.
@@ -112,6 +136,11 @@ class Prompt:
             text += self._reminder
         return Opening(prefix, (*turns, Message("user", self._checked(text))))
 
+    def second_opening(self, text: str) -> Opening:
+        """Render the question for the outputs in a free text."""
+        assert self.extraction is not None
+        return Opening(self.extraction, (*self.extraction.messages, Message("user", text)))
+
     @cached_property
     def _reminder(self) -> str:
         return self.layout.reminder(self.spec)
@@ -124,9 +153,10 @@ class Prompt:
         """Return the prefix without the fixed demonstrations at some places."""
         if not places:
             return self.prefix
-        # One turn of the system, then two for each demonstration.
+        # One turn of the system, then as many for each demonstration.
         system, *turns = self.prefix.messages
-        kept = [turn for number, turn in enumerate(turns) if number // 2 not in places]
+        each = len(turns) // len(self.demos)
+        kept = [turn for number, turn in enumerate(turns) if number // each not in places]
         return Prefix((system, *kept))
 
     def _checked(self, text: str) -> str:

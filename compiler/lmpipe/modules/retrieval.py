@@ -87,7 +87,7 @@ class Neighbours:
         self._pool = indexed or _Pool(spec, retrieval.pool, retrieval.vectors)
         self.vectors = retrieval.vectors
         self._labels = _labels(spec, retrieval.pool) if retrieval.balanced else None
-        self._turns: dict[int, tuple[Message, Message]] = {}
+        self._turns: dict[int, tuple[Message, ...]] = {}
 
     def nearest(
         self,

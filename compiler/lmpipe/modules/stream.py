@@ -36,11 +36,14 @@ class FieldReader:
         self._call = next(listener.calls)
         self._attempt = 0
         self._length = 0
+        self._paused = False
         self._sent: dict[str, str] = {}
         self._done: set[str] = set()
 
     def on_text(self, text: str) -> None:
         """Receive all the text that has arrived so far."""
+        if self._paused:
+            return
         if len(text) < self._length:
             self.restart()  # the request was retried
         self._length = len(text)
@@ -51,6 +54,14 @@ class FieldReader:
             self._write(self._fields[name], part)
             if position < len(found) - 1:
                 self._complete(self._fields[name], part)
+
+    def pause(self) -> None:
+        """Leave out all text until `resume`: it holds no outputs."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Read the text that arrives from now on."""
+        self._paused = False
 
     def restart(self) -> None:
         """Forget the reply so far: the LM starts another one."""

@@ -9,6 +9,7 @@ import orjson
 from lmpipe.errors import CutError, LMRequestError, RefusalError
 from lmpipe.foundation.printable import printable
 from lmpipe.foundation.shorten import one_line
+from lmpipe.layouts import layout_names
 from lmpipe.layouts.layout import Layout
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
@@ -16,6 +17,7 @@ from lmpipe.lm.request import Reply
 
 # HTTP statuses of a server that does not take a limit as high as the one that it got.
 _REFUSES_LIMIT = (400, 413, 422)
+_REFUSES_TOOLS = (400, 404, 422, 501)
 
 
 def is_cut(reply: Reply, layout: Layout) -> bool:
@@ -25,7 +27,7 @@ def is_cut(reply: Reply, layout: Layout) -> bool:
     """
     if reply.finish != "length":
         return False
-    return layout.name != "json" or not _is_object(reply.text)
+    return layout.name not in ("json", "tools") or not _is_object(layout.answer(reply))
 
 
 def with_more_room(lm: LM, messages: Sequence[Message], reply: Reply) -> LM | None:
@@ -46,6 +48,21 @@ def with_more_room(lm: LM, messages: Sequence[Message], reply: Reply) -> LM | No
 def refuses_limit(error: LMRequestError) -> bool:
     """Whether a server may have refused a request because of its limit of tokens."""
     return error.status in _REFUSES_LIMIT
+
+
+def refuses_tools(error: LMRequestError) -> bool:
+    """Whether a server may have refused a request because it takes no tools."""
+    return error.status in _REFUSES_TOOLS and "tool" in str(error).casefold()
+
+
+def no_tools_error(path: str, error: LMRequestError) -> LMRequestError:
+    """The error for a server that takes no tools, or none that has to be called."""
+    others = ", ".join(name for name in layout_names() if name != "tools")
+    return LMRequestError(
+        f"{path}: the layout 'tools' needs a server that takes tools and lets a request choose "
+        f"one: choose another layout ({others})\n  {error}",
+        status=error.status,
+    )
 
 
 def cut_error(path: str, reply: Reply, lm: LM, *, asked: int, has_room: bool) -> CutError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lmpipe.errors import RecipeError
-from lmpipe.layouts import layout_named, layout_names
+from lmpipe.layouts import layout_named
+from lmpipe.layouts.suited_layouts import TRIED_LAYOUTS, UNCONSTRAINED_LAYOUTS, tried_layouts
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.draw_demos import draw_from_pools, labeled_demos, with_demos
@@ -22,10 +23,10 @@ class LayoutSearch(DataclassSettings):
     Source: Sclar et al., "Quantifying language models' sensitivity to spurious features in prompt
     design" (arXiv 2310.11324).
 
-    Cost: at most `4 * len(layouts)` runs of the program for each validation example.
+    Cost: at most 4 runs of the program for each layout and validation example.
 
     Args:
-        layouts: names of the prompt layouts to try.
+        layouts: names of the prompt layouts to try; if None, the three that suit the LM best.
         demos: the number of labeled demonstrations, 1 or more; all candidates that show
             demonstrations show the same ones.
 
@@ -34,15 +35,15 @@ class LayoutSearch(DataclassSettings):
         ConfigError: if a layout has an unknown name.
     """
 
-    layouts: tuple[str, ...] = layout_names()
+    layouts: tuple[str, ...] | None = None
     demos: int = 4
     name: str = "layout"
 
     def __post_init__(self) -> None:
         check_settings(self, "demos", minimum=1, integer=True)
-        if not self.layouts:
+        if self.layouts is not None and not self.layouts:
             raise RecipeError("LayoutSearch(layouts=()): needs one layout or more")
-        for layout in self.layouts:
+        for layout in self.layouts or ():
             layout_named(layout)
 
     async def optimize(self, task: Task) -> ProgramState:
@@ -58,12 +59,14 @@ class LayoutSearch(DataclassSettings):
                         layout=layout, constrained=constrained
                     ),
                 )
-                for layout in self.layouts
+                for layout in tried_layouts(self.layouts, task.student)
                 for constrained in (True, False)
+                if not (constrained and layout in UNCONSTRAINED_LAYOUTS)
                 for shown in with_and_without
             ]
         )
         return task.best.state
 
     def cost(self, sizes: Sizes) -> Cost:
-        return Cost(4 * len(self.layouts) * sizes.val)
+        layouts = TRIED_LAYOUTS if self.layouts is None else len(self.layouts)
+        return Cost(4 * layouts * sizes.val)

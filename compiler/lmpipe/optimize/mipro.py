@@ -10,7 +10,8 @@ from typing import get_args
 
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_choice
-from lmpipe.layouts import layout_named, layout_names
+from lmpipe.layouts import layout_named
+from lmpipe.layouts.suited_layouts import tried_layouts
 from lmpipe.optimize.bootstrap_few_shot import demos_of_best
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
@@ -58,7 +59,8 @@ class MIPROv2(DataclassSettings):
         demos: the maximum number of demonstrations for each predictor.
         bootstrapped: the maximum number of them that come from passed rollouts.
         threshold: the score from which a rollout passes, 0 to 1.
-        layouts: prompt layouts to try besides the declared ones; if empty, those are kept.
+        layouts: prompt layouts to try besides the declared ones: if None, the three that suit the
+            LM best; if empty, the declared ones are kept.
         try_constrained: whether to try constrained outputs where the program declares free ones,
             and the reverse.
         temperature: the proposer's sampling temperature for instructions, 0 or more; None is
@@ -78,7 +80,7 @@ class MIPROv2(DataclassSettings):
     demos: int = 12
     bootstrapped: int = 4
     threshold: float = 1.0
-    layouts: tuple[str, ...] = layout_names()
+    layouts: tuple[str, ...] | None = None
     try_constrained: bool = True
     temperature: float | None = 1.0
     name: str = "mipro"
@@ -91,7 +93,7 @@ class MIPROv2(DataclassSettings):
         check_settings(self, "bootstrapped", minimum=0, integer=True)
         check_settings(self, "threshold", minimum=0, maximum=1)
         check_settings(self, "temperature", minimum=0, optional=True)
-        for layout in self.layouts:
+        for layout in self.layouts or ():
             layout_named(layout)
 
     def _sizes(self) -> list[int]:
@@ -145,7 +147,8 @@ class MIPROv2(DataclassSettings):
             for path, predictor in task.predictors.items()
         }
         start = task.start
-        layouts = [layout for layout in self.layouts if start.map(layout=layout) != start]
+        suited = tried_layouts(self.layouts, task.student)
+        layouts = [layout for layout in suited if start.map(layout=layout) != start]
         tried = (True, False) if self.try_constrained else ()
         constrained = [choice for choice in tried if start.map(constrained=choice) != start]
         return Space(start, instructions, demos, layouts, constrained)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lmpipe.errors import RecipeError
-from lmpipe.layouts import layout_named, layout_names
+from lmpipe.layouts import layout_named
+from lmpipe.layouts.suited_layouts import tried_layouts
 from lmpipe.optimize.bootstrap_few_shot import demos_of_best
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.pool_embeddings import PoolVectors
@@ -45,7 +46,7 @@ class RandomSearch(DataclassSettings):
         threshold: the score from which a rollout passes, 0 to 1.
         retrieval_share: the share of predictors that show the demonstrations nearest to each
             input, in place of fixed ones, 0 to 1.
-        layouts: names of the prompt layouts to try.
+        layouts: names of the prompt layouts to try; if None, the three that suit the LM best.
         constrained_share: the share of candidates whose outputs are constrained, 0 to 1.
 
     Raises:
@@ -58,7 +59,7 @@ class RandomSearch(DataclassSettings):
     bootstrapped: int = 4
     threshold: float = 1.0
     retrieval_share: float = 0.35
-    layouts: tuple[str, ...] = layout_names()
+    layouts: tuple[str, ...] | None = None
     constrained_share: float = 0.75
     name: str = "random-search"
 
@@ -67,9 +68,9 @@ class RandomSearch(DataclassSettings):
         check_settings(self, "candidates", "demos", minimum=1, integer=True)
         check_settings(self, "bootstrapped", minimum=0, integer=True)
         check_settings(self, *shares, minimum=0, maximum=1)
-        if not self.layouts:
+        if self.layouts is not None and not self.layouts:
             raise RecipeError("RandomSearch(layouts=()): needs one layout or more")
-        for layout in self.layouts:
+        for layout in self.layouts or ():
             layout_named(layout)
 
     async def optimize(self, task: Task) -> ProgramState:
@@ -104,7 +105,8 @@ class RandomSearch(DataclassSettings):
     ) -> tuple[str, ProgramState]:
         rng = task.rng(f"candidate {number}")
         # Layouts take turns, so that each is tried with several sets of demonstrations.
-        layout = self.layouts[number % len(self.layouts)]
+        layouts = tried_layouts(self.layouts, task.student)
+        layout = layouts[number % len(layouts)]
         constrained = rng.random() < self.constrained_share
         count = rng.randint(max(1, self.demos // 3), self.demos)
         chosen: dict[str, list[Demo]] = {}

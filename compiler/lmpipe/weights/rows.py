@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from lmpipe.data.identity import ExampleIdentity
-from lmpipe.errors import DataError
+from lmpipe.errors import DataError, RecipeError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_choice
+from lmpipe.layouts import layout_names
 from lmpipe.lm.message import Message
 from lmpipe.lm.scope import scope
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.state.trace import Step, Trace
 
 RowFormat = Literal["hf", "openai"]
+
+# Layouts whose replies are no text in a form, by the one to train in their place.
+UNTRAINED_LAYOUTS = {"tools": "json", "two-step": "chat"}
 
 # Runs to learn from: one list for all predictors, or one for each predictor path.
 Runs = Sequence[Trace] | Mapping[str, Sequence[Trace]]
@@ -82,9 +86,13 @@ def training_rows(program: Module, passed: Runs) -> dict[str, list[TrainingRow]]
 
     The program is bound to the state that it will run with. The runs are of this program, or of
     another one with the same predictor paths.
+
+    Raises:
+        RecipeError: if a predictor's layout is `tools` or `two-step`.
     """
     found: dict[str, list[TrainingRow]] = {}
     for path, predictor in program.predictors().items():
+        _check_layout(path, predictor)
         rows = (
             TrainingRow(_prompt(predictor, run, step), predictor.reply(step.outputs))
             for run, step in _steps(passed, path)
@@ -117,6 +125,16 @@ def preference_rows(program: Module, passed: Runs, failed: Runs) -> dict[str, li
                 rows.setdefault(TrainingRow(prompt, better[0], reply))
         found[path] = list(rows)
     return found
+
+
+def _check_layout(path: str, predictor: Predictor) -> None:
+    layout = predictor.state_of().layout
+    if layout in UNTRAINED_LAYOUTS:
+        trained = ", ".join(name for name in layout_names() if name not in UNTRAINED_LAYOUTS)
+        raise RecipeError(
+            f"{path}: the layout {layout!r} cannot be trained, because its replies are not texts "
+            f"in one form: choose one of {trained}"
+        )
 
 
 def _prompt(predictor: Predictor, run: Trace, step: Step) -> tuple[Message, ...]:

@@ -88,6 +88,7 @@ class Task:
         self.program = program
         self.predictors: Mapping[str, Predictor] = program.predictors()
         self.start = program.state()
+        self.student = lms.student
         self.train = tuple(train)
         self.val = tuple(val)
         self._seed = seed

@@ -35,7 +35,8 @@ def worst_run(
     """
     embeddings = program.embeddings_per_run()
     calls = program.calls_per_run() - embeddings
-    worst = Spend.worst_case(calls, [*lms, *own_lms(program).values()])
+    own = [*own_lms(program).values(), *extractors(program).values()]
+    worst = Spend.worst_case(calls, [*lms, *own])
     if embedder is not None:  # without an embedder, a program that needs one makes no call
         worst += Spend.worst_case(embeddings, [embedder])
     return worst + Spend.worst_case(metric_calls(metric), judge_lms(metric, judge))
@@ -93,5 +94,14 @@ def judge_lms(metric: AnyMetric, judge: LM | None) -> list[LM]:
 
 def own_lms(program: Module) -> dict[str, LM]:
     """Return the LMs of the predictors that have their own, by path."""
-    own = {path: getattr(item, "lm", None) for path, item in program.predictors().items()}
+    return _lms_of(program, "lm")
+
+
+def extractors(program: Module) -> dict[str, LM]:
+    """Return the LMs that read the outputs from another LM's free text, by predictor path."""
+    return _lms_of(program, "extractor")
+
+
+def _lms_of(program: Module, name: str) -> dict[str, LM]:
+    own = {path: getattr(item, name, None) for path, item in program.predictors().items()}
     return {path: lm for path, lm in own.items() if isinstance(lm, LM)}

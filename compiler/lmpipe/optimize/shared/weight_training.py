@@ -11,7 +11,12 @@ from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.weight_gate import gate_weights
 from lmpipe.state.program_state import ProgramState
 from lmpipe.state.trace import Trace
-from lmpipe.weights.rows import TrainingRow, preference_rows, training_rows
+from lmpipe.weights.rows import (
+    UNTRAINED_LAYOUTS,
+    TrainingRow,
+    preference_rows,
+    training_rows,
+)
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainings import Weights
 
@@ -28,8 +33,9 @@ async def train_and_gate(
     """Train weights on rollouts, keep those that help, and return the best state so far.
 
     A predictor learns from runs that score `threshold` or more. If `shared`, one set of weights is
-    trained for all predictors.
+    trained for all predictors. Predictors with a layout that cannot be trained get another one.
     """
+    start = _with_trained_layouts(start)
     seed = (training.seed + task.rng("training").getrandbits(31)) % 2**32
     training = replace(training, seed=seed)
     rows = _make_rows(task, start, rollouts, training, threshold)
@@ -46,6 +52,16 @@ async def train_and_gate(
     if weights:
         await gate_weights(task, start, weights)
     return task.best.state
+
+
+def _with_trained_layouts(state: ProgramState) -> ProgramState:
+    return state.update(
+        {
+            path: item.replace(layout=UNTRAINED_LAYOUTS[item.layout])
+            for path, item in state.predictors.items()
+            if item.layout in UNTRAINED_LAYOUTS
+        }
+    )
 
 
 def _make_rows(

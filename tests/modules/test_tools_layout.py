@@ -1,0 +1,90 @@
+"""Predictors with the layout `tools`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import lmpipe
+from lmpipe.errors import CutError, LMRequestError, OutputError
+from lmpipe.lm.parts import ToolCall
+from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.scope import scope
+from lmpipe.settings import using
+from lmpipe.state.program_state import Demo
+from lmpipe.state.trace import Trace
+
+
+def call(arguments: str, **reply: Any) -> Reply:
+    return Reply(
+        "", **{"finish": "tool_calls", **reply}, tool_calls=(ToolCall("1", "t", arguments),)
+    )
+
+
+def asked(script: Any, **options: Any) -> tuple[Any, list[Request]]:
+    lm = lmpipe.ScriptedLM(script)
+    with using(lm=lm, runtime=Runtime()):
+        return lmpipe.Predict("q -> a: int", layout="tools", **options)(q="?"), lm.requests
+
+
+def test_the_outputs_are_those_of_the_call() -> None:
+    result, (request,) = asked([call('{"a": 5}')])
+    assert result.a == 5
+    assert request.tool_choice == request.tools[0].name
+    assert request.constraint is None
+
+
+def test_constrained_outputs_are_left_to_the_tool() -> None:
+    _, (request,) = asked([call('{"a": 5}')], constrained=True)
+    assert request.constraint is None
+
+
+def test_a_wrong_call_is_corrected() -> None:
+    result, (_, second) = asked([call('{"a": "many"}'), call('{"a": 5}')])
+    assert result.a == 5
+    assert [turn.role for turn in second.messages] == ["system", "user", "assistant", "tool"]
+
+
+def test_the_error_shows_the_arguments() -> None:
+    with pytest.raises(OutputError, match="many") as raised:
+        asked([call('{"a": "many"}')], retries=0)
+    assert raised.value.raw == '{"a": "many"}'
+
+
+def test_a_cut_call_is_no_answer() -> None:
+    with pytest.raises(CutError):
+        asked([call('{"a": 1', finish="length")], retries=0)
+
+
+def test_a_complete_call_at_the_limit_of_tokens_is_an_answer() -> None:
+    assert asked([call('{"a": 1}', finish="length")], retries=0)[0].a == 1
+
+
+def test_the_trace_has_the_arguments() -> None:
+    trace = Trace()
+    with scope(trace=trace):
+        asked([call('{"a": 5}')])
+    assert trace.steps[0].replies == ('{"a": 5}',)
+
+
+def test_demonstrations_that_are_withheld_leave_no_turn_behind() -> None:
+    demos = [Demo(inputs={"q": str(n)}, outputs={"a": n}) for n in range(3)]
+    program = lmpipe.Predict("q -> a: int", layout="tools")
+    program = program.bind(program.state().map(demos=tuple(demos)))
+    lm = lmpipe.ScriptedLM(lambda request: call('{"a": 1}'))
+    example = lmpipe.Example(q="1", a=1).with_inputs("q")
+    lmpipe.evaluate(program, [example], lmpipe.metrics.exact_match("a"), lm=lm)
+    (request,) = lm.requests
+    roles = [turn.role for turn in request.messages]
+    assert roles == ["system", *["user", "assistant", "tool"] * 2, "user"]
+
+
+def test_a_server_without_tools_is_told_with_other_layouts() -> None:
+    def refuse(request: Request) -> Reply:
+        raise LMRequestError("tools are not supported", status=400)
+
+    with pytest.raises(LMRequestError, match=r"layout 'tools'.*chat, plain, json, xml") as raised:
+        asked(refuse)
+    assert "tools are not supported" in str(raised.value)
