@@ -48,8 +48,8 @@ def _value(element: Any, schema: Any, definitions: Mapping[str, Any], depth: int
     children = list(element)
     text = (element.text or "").strip()
     if not children:
-        empty = {"array": [], "object": {}}.get(schema.get("type", ""), "")
-        return text or empty
+        empty: dict[str, Any] = {"array": [], "object": {}}
+        return text or empty.get(schema.get("type", ""), "")
     if text or any((child.tail or "").strip() for child in children):
         raise ValueError("text between elements")
     if schema.get("type") == "array":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lmpipe.layouts.labels import name_key, names_by_key
@@ -22,7 +22,7 @@ class Elements:
         unclosed: the names whose text has no closing tag.
     """
 
-    texts: Mapping[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     doubtful: tuple[str, ...] = ()
     unclosed: tuple[str, ...] = ()
 
