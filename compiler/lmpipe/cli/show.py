@@ -11,6 +11,7 @@ from lmpipe.cli.options import TargetOptions, with_option_groups
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lmpipe.lm.message import Message
     from lmpipe.modules.module import Module
     from lmpipe.report.records import Manifest, Training
     from lmpipe.state.program_state import Demo, PredictorState, ProgramState
@@ -157,6 +158,16 @@ def _values(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={one_line(to_plain(value), 80)}" for name, value in values.items())
 
 
+def _turn_text(message: Message) -> str:
+    """The text of a turn, with the arguments of the tools that it calls."""
+    from lmpipe.lm.parts import ToolCall
+
+    if isinstance(message.content, str):
+        return message.content
+    calls = [f"{c.name}({c.arguments})" for c in message.content if isinstance(c, ToolCall)]
+    return "\n".join(filter(None, [message.text, *calls]))
+
+
 def _show_prompt(console: Console, program: Module, path: str, learned: PredictorState) -> None:
     """Print the prompt of a call, with placeholders for its inputs."""
     from lmpipe.layouts import layout_named, render_prefix
@@ -167,7 +178,7 @@ def _show_prompt(console: Console, program: Module, path: str, learned: Predicto
     say(console, "  prompt, before the inputs of a call")
     for message in render_prefix(layout, predictor.spec, learned.instruction, learned.demos):
         say(console, f"    [{message.role}]", style="bold")
-        for line in message.text.splitlines():
+        for line in _turn_text(message).splitlines():
             say(console, f"      {line}")
     if learned.retrieval is not None:
         say(console, "    [the demonstrations of the pool that are nearest to the inputs]")

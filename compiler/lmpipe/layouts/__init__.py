@@ -16,6 +16,7 @@ from lmpipe.layouts.layout import (
     user_text,
 )
 from lmpipe.layouts.plain_layout import PlainLayout
+from lmpipe.layouts.suited_layouts import layouts_for
 from lmpipe.layouts.tools_layout import ToolsLayout
 from lmpipe.layouts.two_step_layout import TwoStepLayout
 from lmpipe.layouts.xml_layout import XmlLayout
@@ -33,6 +34,7 @@ __all__ = [
     "correction_turns",
     "layout_named",
     "layout_names",
+    "layouts_for",
     "render_demo",
     "render_prefix",
     "reply_text",
