@@ -14,12 +14,14 @@ import pytest
 from helpers.hidden_answers import HintedSecret, Secret, copying_lm, secret_of, secrets, showing_all
 from helpers.optimizers import EVERY
 from helpers.proposing_lm import answer_or_propose, proposing_lm
+from helpers.scripts import demos_of, reply_to
 from helpers.world import NameColour, TwoSteps, recipe, things
 
 import lmpipe
 from lmpipe.compiling.notices import CompileWarning
 from lmpipe.compiling.recipe import prepare
 from lmpipe.compiling.run_folder import read_artifact
+from lmpipe.evaluation.results import Row
 from lmpipe.lm.request import Reply, Request
 from lmpipe.metrics import exact_match
 from lmpipe.optimize.by_name import optimizer_names
@@ -91,6 +93,31 @@ def test_the_result_is_loaded_and_answers(tmp_path: Path, name: str) -> None:
     with lmpipe.using(lm=proposing_lm(), embedder=embedder()):
         answered = loaded(thing="apple number 7")
     assert answered.colour in ("red", "green", "blue")
+
+
+@pytest.mark.parametrize("layout", ["xml", "tools", "two-step"])
+@every
+def test_programs_of_any_layout_are_compiled(tmp_path: Path, name: str, layout: str) -> None:
+    def answer(request: Request) -> str:
+        return reply_to(request, right=len(demos_of(request)) > 1 or "7" in str(request.messages))
+
+    student = lmpipe.ScriptedLM(answer)
+    program = lmpipe.Predict(NameColour, layout=layout)
+    lms = {"student": student, "proposer": proposing_lm()}
+    data = {
+        "train": things(12),
+        "val": things(8, seed=1, start=100),
+        "test": things(8, seed=2, start=200),
+    }
+    run = lmpipe.compile(made(name, program=program, **lms, **data), runs=tmp_path)
+    assert not any(row.failure for candidate in run.candidates for row in rows_of(candidate))
+    with lmpipe.using(lm=student, embedder=embedder()):
+        answered = lmpipe.load(run.path, program)(thing="apple number 7")
+    assert answered.colour == "red"
+
+
+def rows_of(candidate: Candidate) -> list[Row]:
+    return [row for row in candidate.evaluation.rows if row is not None]
 
 
 @every

@@ -121,26 +121,31 @@ class Conversation:
         """Ask for a free text; return the question for the outputs in it."""
         if self.reader is not None:
             self.reader.pause()  # the text holds no outputs yet
+        cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
             check_calls(self.scope, self.path)
-            reply = yield Request(lm, opening.messages, None, sample, prefix=opening.prefix)
+            try:
+                reply = yield Request(lm, opening.messages, None, sample, prefix=opening.prefix)
+            except LMRequestError as error:
+                if cut is not None and refuses_limit(error):
+                    raise self._failed(shown, replies, cut) from error
+                raise
             replies.append(reply)
+            cut = None
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
             if reply.finish == "length":
                 larger = with_more_room(lm, opening.messages, reply)
+                cut = cut_error(self.path, reply, lm, asked=attempt, has_room=larger is not None)
                 if larger is None or attempt > self.retries:
-                    has_room = larger is not None
-                    cut = cut_error(self.path, reply, lm, asked=attempt, has_room=has_room)
                     raise self._failed(shown, replies, cut)
                 lm = larger
             elif reply.text.strip():
                 break
             elif attempt > self.retries:
                 empty = LayoutError(what_came_instead(reply) or "the reply is empty")
-                raise self._failed(
-                    shown, replies, self._output_error(empty, reply, asked=attempt)
-                ) from empty
+                unread = self._output_error(empty, reply, asked=attempt)
+                raise self._failed(shown, replies, unread)
         if self.reader is not None:
             self.reader.resume()
         return self.prompt.second_opening(replies[-1].text)
@@ -148,7 +153,7 @@ class Conversation:
     def _read(self, inputs: dict[str, Any], reply: Reply) -> tuple[Signature, bool]:
         """Read the outputs of a reply, and whether they had to be repaired."""
         answer = self.prompt.layout.answer(reply)
-        if not answer and (instead := what_came_instead(reply)):
+        if not answer.strip() and (instead := what_came_instead(reply)):
             raise LayoutError(instead)
         reading = self.prompt.layout.read(self.spec, answer)
         return self._validate(inputs, reading), reading.repaired

@@ -88,7 +88,6 @@ class Task:
         self.program = program
         self.predictors: Mapping[str, Predictor] = program.predictors()
         self.start = program.state()
-        self.student = lms.student
         self.train = tuple(train)
         self.val = tuple(val)
         self._seed = seed
@@ -124,6 +123,11 @@ class Task:
     def scored(self) -> bool:
         """Whether there is a best candidate yet."""
         return self._scoreboard.best is not None
+
+    @property
+    def student(self) -> LM:
+        """The LM that the program will run on."""
+        return self._runner.lms.student
 
     @property
     def candidates(self) -> Sequence[Candidate]:
