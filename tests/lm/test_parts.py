@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
 from typing import Any
@@ -74,7 +75,7 @@ def test_a_key_in_the_url_of_a_medium_is_not_shown() -> None:
 
 def test_a_medium_that_was_pickled_is_the_same() -> None:
     part = picture()
-    assert pickle.loads(pickle.dumps(part)) == part  # noqa: S301 - our own bytes
+    assert pickle.loads(pickle.dumps(part)) == part
 
 
 @pytest.mark.parametrize(
@@ -94,15 +95,24 @@ def test_a_medium_that_was_pickled_is_the_same() -> None:
     ],
 )
 def test_what_is_no_part_is_a_value_error(value: Any) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"\S"):
         read_part(value, lambda _: PNG)
 
 
-@given(st.recursive(st.none() | st.text() | st.integers(), lambda s: st.lists(s) | st.dictionaries(
-    st.sampled_from(["text", "image", "tool_call", "tool_result", "reasoning", "content", "id"]), s
-)))
+@given(
+    st.recursive(
+        st.none() | st.text() | st.integers(),
+        lambda s: (
+            st.lists(s)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["text", "image", "tool_call", "tool_result", "reasoning", "content", "id"]
+                ),
+                s,
+            )
+        ),
+    )
+)
 def test_reading_a_part_never_crashes(value: Any) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         read_part(value, lambda _: PNG)
-    except ValueError:
-        pass

@@ -79,7 +79,7 @@ class Usage:
         Raises a ValueError if a name is unknown, or a count is not a whole number of 0 or more.
         """
         if not value.keys() <= _COUNTS or not all(map(_is_count, value.values())):
-            raise ValueError("the usage must be numbers of tokens")
+            raise ValueError(f"not a usage in numbers of tokens: {value!r:.200}")
         return Usage(**value)
 
 
