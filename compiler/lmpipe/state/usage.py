@@ -33,16 +33,16 @@ class Usage:
         """Read the `usage` of a response in OpenAI's format; a count that is not valid is 0."""
         if not isinstance(value, dict):
             return Usage()
-        prompt, completion = (
-            value.get("prompt_tokens_details"),
-            value.get("completion_tokens_details"),
-        )
+        prompt = _details(value, "prompt_tokens_details")
+        completion = _details(value, "completion_tokens_details")
+        # The names of different servers.
+        written = prompt.get("cache_write_tokens") or prompt.get("cache_creation_tokens")
         return Usage(
             token_count(value.get("prompt_tokens")),
             token_count(value.get("completion_tokens")),
-            token_count(prompt.get("cached_tokens")) if isinstance(prompt, dict) else 0,
-            token_count(completion.get("reasoning_tokens")) if isinstance(completion, dict) else 0,
-            token_count(value.get("cache_creation_input_tokens")),
+            token_count(prompt.get("cached_tokens")),
+            token_count(completion.get("reasoning_tokens")),
+            token_count(written or value.get("cache_creation_input_tokens")),
         )
 
     @property
@@ -81,6 +81,11 @@ class Usage:
         if not value.keys() <= _COUNTS or not all(map(_is_count, value.values())):
             raise ValueError(f"not a usage in numbers of tokens: {value!r:.200}")
         return Usage(**value)
+
+
+def _details(value: dict[str, Any], name: str) -> Mapping[str, Any]:
+    details = value.get(name)
+    return details if isinstance(details, dict) else {}
 
 
 _COUNTS = frozenset(Usage.__slots__)

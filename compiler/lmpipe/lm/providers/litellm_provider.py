@@ -177,8 +177,9 @@ def _common(lm: LM) -> dict[str, Any]:
 
 
 def _import_litellm() -> Any:
-    # Without this, importing litellm downloads a price list.
+    # Without these, litellm downloads a price list, and a list of Anthropic's headers.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
     try:
         litellm: Any = import_module("litellm")
     except ImportError as error:
@@ -194,14 +195,14 @@ async def _stream(
     litellm: Any, arguments: dict[str, Any], on_text: OnText
 ) -> tuple[StreamedMessage, Usage, str]:
     """Assemble a reply from a stream of chunks; returns its usage and fingerprint too."""
-    message, usage, fingerprint = StreamedMessage(on_text), Usage(), ""
+    message, fingerprint = StreamedMessage(on_text), ""
+    usage: Usage | None = None
     async for chunk in await litellm.acompletion(**arguments):
-        if getattr(chunk, "usage", None):
-            usage = _usage(chunk)
+        usage = _usage(chunk) or usage
         fingerprint = str(getattr(chunk, "system_fingerprint", None) or fingerprint)
         for choice in chunk.choices or ():
             message.add(_choice(choice, "delta"))
-    return message, usage, fingerprint
+    return message, usage or Usage(), fingerprint
 
 
 def _read_reply(lm: LM, response: Any, seconds: float) -> Reply:
@@ -212,7 +213,7 @@ def _read_reply(lm: LM, response: Any, seconds: float) -> Reply:
         )
     fingerprint = str(getattr(response, "system_fingerprint", None) or "")
     choice, usage = _choice(response.choices[0], "message"), _usage(response)
-    return read_choice(choice, usage, seconds=seconds, fingerprint=fingerprint)
+    return read_choice(choice, usage or Usage(), seconds=seconds, fingerprint=fingerprint)
 
 
 @contextmanager
@@ -246,13 +247,18 @@ def _plain(value: Any) -> Any:
     return value.model_dump() if hasattr(value, "model_dump") else value
 
 
-def _usage(response: Any) -> Usage:
-    usage = getattr(response, "usage", None)
-    return Usage.from_openai(_plain(usage)) if usage else Usage()
+def _usage(response: Any) -> Usage | None:
+    """The usage of a response, or of a chunk of a stream, if it has one.
+
+    For providers without `stream_options`, litellm hides it in the last chunk.
+    """
+    hidden = getattr(response, "_hidden_params", None) or {}
+    usage = getattr(response, "usage", None) or hidden.get("usage")
+    return Usage.from_openai(_plain(usage)) if usage else None
 
 
 def _read_vectors(request: Request, response: Any, seconds: float) -> list[Reply]:
-    tokens = _usage(response).prompt_tokens
+    tokens = (_usage(response) or Usage()).prompt_tokens
     try:
         entries = sorted(map(dict, response.data), key=lambda entry: entry.get("index") or 0)
         vectors = [entry["embedding"] for entry in entries]
