@@ -33,16 +33,20 @@ class Usage:
         """Read the `usage` of a response in OpenAI's format; a count that is not valid is 0."""
         if not isinstance(value, dict):
             return Usage()
-        prompt = _details(value, "prompt_tokens_details")
-        completion = _details(value, "completion_tokens_details")
-        # The names of different servers.
-        written = prompt.get("cache_write_tokens") or prompt.get("cache_creation_tokens")
+        cached = reasoning = 0
+        written = value.get("cache_creation_input_tokens")
+        if isinstance(details := value.get("prompt_tokens_details"), dict):
+            cached = token_count(details.get("cached_tokens"))
+            for name in _WRITTEN:
+                written = written or details.get(name)
+        if isinstance(details := value.get("completion_tokens_details"), dict):
+            reasoning = token_count(details.get("reasoning_tokens"))
         return Usage(
             token_count(value.get("prompt_tokens")),
             token_count(value.get("completion_tokens")),
-            token_count(prompt.get("cached_tokens")),
-            token_count(completion.get("reasoning_tokens")),
-            token_count(written or value.get("cache_creation_input_tokens")),
+            cached,
+            reasoning,
+            token_count(written) if written else 0,
         )
 
     @property
@@ -83,10 +87,8 @@ class Usage:
         return Usage(**value)
 
 
-def _details(value: dict[str, Any], name: str) -> Mapping[str, Any]:
-    details = value.get(name)
-    return details if isinstance(details, dict) else {}
-
+# Where different servers count what they wrote to their cache.
+_WRITTEN = ("cache_write_tokens", "cache_creation_tokens")
 
 _COUNTS = frozenset(Usage.__slots__)
 
