@@ -28,10 +28,12 @@ def is_cut(reply: Reply, layout: Layout) -> bool:
     return layout.name != "json" or not _is_object(reply.text)
 
 
-def with_more_room(lm: LM, messages: Sequence[Message], reply: Reply) -> LM | None:
+def with_more_room(
+    lm: LM, messages: Sequence[Message], reply: Reply, *, budgeted: bool = False
+) -> LM | None:
     """The LM with up to twice the room for its reply; None if its context has no more.
 
-    Budgets rely on it that prompt and reply together fit the context.
+    A budget relies on it that prompt and reply together fit what it reserves for a call.
     """
     limit = lm.reply_limit
     if limit is None:
@@ -39,7 +41,7 @@ def with_more_room(lm: LM, messages: Sequence[Message], reply: Reply) -> LM | No
     name, tokens = limit
     # A token has at least one byte, if the server did not count the prompt's.
     prompt = reply.usage.prompt_tokens or sum(len(turn.text.encode()) for turn in messages)
-    larger = min(2 * tokens, lm.context - prompt)
+    larger = min(2 * tokens, (lm.reserved if budgeted else lm.context) - prompt)
     return lm.with_settings(**{name: larger}) if larger > tokens else None
 
 

@@ -32,7 +32,9 @@ from lmpipe.lm.providers.openai_message import (
     refusal_of,
 )
 from lmpipe.lm.providers.openai_reply import content_error, leave_out_advice, refused
+from lmpipe.lm.providers.reasoning_fields import litellm_reasoning
 from lmpipe.lm.reasoning import StreamedText
+from lmpipe.lm.refusals import refused_parameters
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.traffic.retry import parse_retry_after
 from lmpipe.state.usage import Usage, token_count
@@ -123,6 +125,7 @@ class LiteLLMProvider:
     def _arguments(self, request: Request) -> dict[str, Any]:
         lm = request.lm
         arguments: dict[str, Any] = {
+            **litellm_reasoning(lm),
             **_common(lm),
             "messages": [message.to_json() for message in request.messages],
             **self._only_supported(lm, sent_decoding(request)),
@@ -278,12 +281,16 @@ def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | RefusalError
         )
     advice = "Check the api_key, the model's name and the parameters"
     advice += leave_out_advice(lm.model, message, _optional(lm))
-    return LMRequestError(f"{message}. {advice}", status=status)
+    named = refused_parameters(message, _optional(lm)) if status in (400, 422) else {}
+    return LMRequestError(f"{message}. {advice}", status=status, refused=named)
 
 
 def _optional(lm: LM) -> list[str]:
     """The parameters of a request that can be left out."""
-    return list(dict.fromkeys(("temperature", "max_tokens", *sorted(_ADDED), *lm.sent_params)))
+    limits = ("max_tokens", "max_completion_tokens", "response_format")
+    thoughts = () if lm.reasoning is None else ("reasoning", *litellm_reasoning(lm))
+    added = ("temperature", *limits, *thoughts, *sorted(_ADDED))
+    return list(dict.fromkeys((*added, *lm.sent_params)))
 
 
 def _retry_after(error: Exception) -> float | None:

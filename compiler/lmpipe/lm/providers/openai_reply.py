@@ -32,6 +32,7 @@ from lmpipe.lm.providers.openai_message import (
 )
 from lmpipe.lm.providers.server_json import read_server_json
 from lmpipe.lm.reasoning import StreamedText
+from lmpipe.lm.refusals import refused_parameters
 from lmpipe.lm.request import Reply
 from lmpipe.lm.traffic.retry import parse_retry_after
 from lmpipe.state.usage import Usage
@@ -234,9 +235,11 @@ def status_error(
         403: "Check the api_key and its permissions",
         404: "Check the model's name, and that base_url is the address up to /v1",
     }.get(status, "Check the request: its parameters, its length and its schema")
+    named: Mapping[str, str] = {}
     if status in (400, 422):
         advice += leave_out_advice(server.model, said, optional)
-    return LMRequestError(f"{message.removesuffix('.')}. {advice}", status=status)
+        named = refused_parameters(said, optional)
+    return LMRequestError(f"{message.removesuffix('.')}. {advice}", status=status, refused=named)
 
 
 def refused(server: object, said: str) -> RefusalError:
