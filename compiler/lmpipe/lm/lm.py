@@ -398,7 +398,9 @@ class LM:
         other = LM(model)
         if other.provider != self.provider:
             return other
-        return self._changed({"model": model, "adapter": None})
+        changed = self._changed({"model": other.model, "adapter": None})
+        tell_left_out(model, changed._settled.left_out)
+        return changed
 
     def at(self, base_url: str, *, api_key: str | None = None) -> LM:
         """Return the same LM at another URL, with its current key unless another is given."""
@@ -433,9 +435,8 @@ class LM:
         if settings:
             changes["params"] = MappingProxyType({**self.params, **settings})
         changed = self._changed(changes)
-        tell_left_out(
-            self.model, {k: why for k, why in changed._settled.left_out.items() if k in given}
-        )
+        left_out = changed._settled.left_out
+        tell_left_out(self.model, {name: why for name, why in left_out.items() if name in given})
         return changed
 
     def with_takes(self, takes: Mapping[str, bool]) -> LM:

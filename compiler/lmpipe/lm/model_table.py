@@ -209,7 +209,7 @@ def _openai_takes(thinks: Thinking, entry: Mapping[str, Any]) -> dict[str, bool]
 
 
 def _thinking(entry: Mapping[str, Any], name: str, *, openai: bool) -> Thinking:
-    if not entry.get("supports_reasoning"):
+    if not entry.get("supports_reasoning") or _OPENAI_CHAT.match(name):
         return "never"
     if entry.get("thinking_always_on"):
         return "always"
