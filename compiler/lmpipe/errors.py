@@ -141,6 +141,7 @@ class LMRequestError(LMError):
         retry_after: the seconds that the server asked to wait, if it did.
         refused: the parameters that the model does not take, if the server says that it is because
             of them: each with the one to send in its place, or empty.
+        guess: whether the server does not say so, but they may be why.
     """
 
     def __init__(
@@ -150,9 +151,11 @@ class LMRequestError(LMError):
         status: int | None = None,
         retry_after: float | None = None,
         refused: Mapping[str, str] | None = None,
+        guess: bool = False,
     ) -> None:
         super().__init__(message, status=status, retry_after=retry_after)
         self.refused = dict(refused or {})
+        self.guess = guess
 
 
 class LMUnavailableError(LMError):

@@ -17,7 +17,7 @@ from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.cache.upkeep import clear
 from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.cassettes.layered_store import LayeredStore
-from lmpipe.lm.defaults import ParameterWarning
+from lmpipe.lm.defaults import ParameterWarning, StructuredOutputsWarning
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
 from lmpipe.lm.request import Reply, Request
@@ -110,12 +110,41 @@ def test_the_parameter_that_the_server_names_instead_is_sent(server: FakeServer)
     assert "max_tokens" not in server.bodies[-1]
 
 
-def test_a_refused_constraint_is_left_out_and_not_in_the_key(server: FakeServer) -> None:
-    refusing(server, "response_format")
-    asked, calls = request(server, constraint=SCHEMA, structured="openai"), []
-    with pytest.warns(UserWarning), scope(calls=calls):
-        one_runtime().complete(asked)
-    assert "response_format" not in server.bodies[-1]
+def told_nothing(name: str) -> tuple[int, Any]:
+    """The error of a server that does not say what it refuses."""
+    return 400, {"error": {"message": "bad request"}}
+
+
+@pytest.mark.parametrize("answer", [openai_style, pydantic_style, told_nothing])
+def test_a_constraint_that_the_server_refuses_is_left_out_and_not_in_the_key(
+    server: FakeServer, answer: Any
+) -> None:
+    refusing(server, "response_format", answer=answer)
+    runtime, calls = one_runtime(), list[Any]()
+    asked = request(server, constraint=SCHEMA)
+    with pytest.warns(StructuredOutputsWarning, match="only parsing"), scope(calls=calls):
+        runtime.complete(asked)
+    ask(runtime, request(server, constraint=SCHEMA, text="again"))
+    assert ["response_format" in body for body in server.bodies] == [True, False, False]
+    assert calls[0].key == request(server).key()
+
+
+def test_a_request_that_is_wrong_without_the_constraint_too_is_refused(server: FakeServer) -> None:
+    server.fail(2, "400")
+    runtime, asked = one_runtime(), request(server, constraint=SCHEMA)
+    with pytest.raises(LMRequestError):
+        runtime.complete(asked)
+    runtime.complete(asked)
+    assert "response_format" in server.bodies[-1]
+
+
+def test_a_server_that_has_taken_a_constraint_is_not_asked_without_one(server: FakeServer) -> None:
+    runtime = one_runtime()
+    runtime.complete(request(server, constraint=SCHEMA))
+    server.fail(1, "400")
+    with pytest.raises(LMRequestError):
+        runtime.complete(request(server, constraint=SCHEMA, text="again"))
+    assert server.stats()["requests"] == 2
 
 
 @pytest.mark.parametrize(
@@ -168,16 +197,16 @@ def test_the_key_of_the_call_has_what_was_sent(server: FakeServer) -> None:
     assert calls[0].key == request(server, temperature=None).key() != asked.key()
 
 
-def test_samples_stay_different_without_temperature_and_seed(server: FakeServer) -> None:
-    refusing(server, "temperature", "seed", "n")
-    runtime, calls = one_runtime(), []
+def test_samples_stay_different_without_temperature_and_n(server: FakeServer) -> None:
+    refusing(server, "temperature", "n")
+    runtime, calls = one_runtime(), list[Any]()
     asked = [request(server, temperature=0.7, sample=number) for number in range(3)]
-    server.refuses = lambda body: openai_style("temperature") if "temperature" in body else None
     with scope(calls=calls), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore", ParameterWarning)
         asyncio.run(runtime.acomplete_samples(asked))
     assert len({call.key for call in calls}) == 3
-    assert "temperature" not in server.bodies[-1]
+    assert server.stats()["ok"] == 3
+    assert not {"temperature", "n"} & server.bodies[-1].keys()
 
 
 def test_a_stream_is_repeated_without_stream_options(server: FakeServer) -> None:

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from lmpipe.lm.refusals import refused_parameters
 
-SENT = ("model", "messages", "temperature", "max_tokens", "seed", "stream_options", "top_p", "n")
+SENT = (
+    *("model", "messages", "temperature", "max_tokens", "seed", "stream_options", "top_p", "n"),
+    "response_format",
+)
 
 
 @pytest.mark.parametrize(
@@ -54,10 +57,12 @@ SENT = ("model", "messages", "temperature", "max_tokens", "seed", "stream_option
             {"temperature": ""},
         ),
         ("Unrecognized request argument supplied: top_p", {"top_p": ""}),
+        ("Unsupported parameter: 'n' is not supported with this model.", {"n": ""}),
         # not refused: a value out of range, something else, or what a request needs
         ("temperature must be between 0 and 1", {}),
         ("max_tokens is too large: 9. This model supports at most 5 completion tokens.", {}),
         ("max_tokens: 128000 > 64000, which is the maximum allowed number of output tokens", {}),
+        ("Invalid schema for response_format 'reply': 'oneOf' is not permitted.", {}),
         ("This model does not support image inputs. temperature was 0.", {}),
         ("The model `gpt-9` does not exist or you do not have access to it.", {}),
         ("messages: Extra inputs are not permitted", {}),
@@ -71,4 +76,4 @@ def test_the_refused_parameters_are_found(said: str, refused: dict[str, str]) ->
 
 @given(st.text(max_size=300))
 def test_any_message_names_only_what_was_sent(said: str) -> None:
-    assert refused_parameters(said, SENT).keys() <= set(SENT) - {"model", "messages", "n"}
+    assert refused_parameters(said, SENT).keys() <= set(SENT) - {"model", "messages"}

@@ -41,6 +41,10 @@ class ParameterWarning(UserWarning):
     """A model does not take a parameter: requests are sent without it."""
 
 
+class StructuredOutputsWarning(ParameterWarning):
+    """A server does not take constraints: only parsing enforces the format of replies."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """The settings of an LM that depend on its model, as they were given or not."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from lmpipe.errors import LMRequestError
-from lmpipe.lm.defaults import ParameterWarning
+from lmpipe.lm.defaults import ParameterWarning, StructuredOutputsWarning
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.reasoning_fields import litellm_reasoning, reasoning_fields
 from lmpipe.lm.reply_store import NoteStore, ReplyStore
@@ -44,6 +44,17 @@ class Lessons:
         if taught is lm and (constrained or request.constraint is None):
             return request
         return replace(request, lm=taught, constraint=request.constraint if constrained else None)
+
+    def change(self, request: Request, error: LMRequestError) -> Request | None:
+        """Return the request to send in place of a refused one, or None; see `learn`.
+
+        A guess is not learned yet: it has to be tried.
+        """
+        if not error.refused:
+            return None
+        if not error.guess:
+            return self.learn(request, error)
+        return None if request.constraint is None else replace(request, constraint=None)
 
     def learn(self, request: Request, error: LMRequestError) -> Request | None:
         """Learn from a refusal; return the request to send in its place, or None.
@@ -122,10 +133,15 @@ def _tell(lm: LM, lesson: Mapping[str, bool], error: LMRequestError) -> None:
     refused = sorted(name for name, taken in lesson.items() if not taken)
     instead = sorted(name for name, taken in lesson.items() if taken)
     what = " and ".join(refused) + (f", but {' and '.join(instead)}" if instead else "")
-    warnings.warn(
-        f"{error}\n  From now on, requests to {lm.model} are sent without {' and '.join(refused)}."
-        f" It does not take {what}: LM({lm.model!r}, takes={dict(sorted(lesson.items()))}) says so"
-        " from the start",
-        ParameterWarning,
-        stacklevel=2,
+    message = (
+        f"{error}\n  {lm.model} does not take {what}: requests to it are sent accordingly from now "
+        f"on. LM({lm.model!r}, takes={dict(sorted(lesson.items()))}) says so from the start"
     )
+    if "response_format" in refused:
+        message += (
+            ". Without a constraint, only parsing enforces the format of replies; if the server "
+            "takes constraints in another form, declare it: LM(…, structured=…)"
+        )
+        warnings.warn(message, StructuredOutputsWarning, stacklevel=2)
+    else:
+        warnings.warn(message, ParameterWarning, stacklevel=2)

@@ -22,7 +22,7 @@ from collections.abc import Collection
 from lmpipe.lm.parameters import KNOWN
 
 # Fields without which a request has another meaning: they are never left out.
-_NEEDED = frozenset(("model", "messages", "input", "stream", "n", "tools", "tool_choice"))
+_NEEDED = frozenset(("model", "messages", "input", "stream", "tools", "tool_choice"))
 
 _REFUSES = re.compile(
     r"not support|n't support|unsupported|not permitted|not allowed|extra[_ ]forbidden"
@@ -33,10 +33,10 @@ _REFUSES = re.compile(
     r"|additional properties",
     re.IGNORECASE,
 )
-# A value that is out of range is the caller's mistake.
+# A value that is out of range, or a schema with something unusual in it, is another matter.
 _ABOUT_VALUE = re.compile(
     r"must be (?:greater|less|between|at least|at most|in\b)|too (?:large|long|high|low|small)"
-    r"|out of range|greater than or equal|less than or equal|exceed|maximum (?:context|allowed)",
+    r"|out of range|schema|greater than or equal|less than or equal|exceed|maximum (?:context|allowed)",
     re.IGNORECASE,
 )
 _REPLACEMENT = re.compile(r"\buse\s+['\"`]?(\w+)['\"`]?\s+instead", re.IGNORECASE)

@@ -117,7 +117,10 @@ class Runtime:
                 stored |= await loop.bridge(before_deadline(self._draw, missing))
                 break
             except LMRequestError as error:
-                if self._learn(next(iter(missing.values())), error) is None:
+                first = next(iter(missing.values()))
+                if error.guess:
+                    break  # one by one, so that one request tries it
+                if self._lessons_here().change(first, error) is None:
                     raise
 
         async def answer(key: str, request: Request) -> Reply:
@@ -207,10 +210,6 @@ class Runtime:
         """Return a request without what its model is known to refuse."""
         return self._lessons_here().apply(request)
 
-    def _learn(self, request: Request, error: LMRequestError) -> Request | None:
-        """Return the request to send in place of a refused one, if the refusal says what to do."""
-        return self._lessons_here().learn(request, error) if error.refused else None
-
     def _lessons_here(self) -> Lessons:
         lessons = self._lessons
         if lessons.store is not self.store:  # a replay knows what its own store knows
@@ -224,16 +223,21 @@ class Runtime:
 
         That is another request than the given one if the server refused a parameter of it.
         """
+        guessed: tuple[Request, LMRequestError] | None = None
         while True:
             try:
                 reply = await self._fresh_once(key, request, on_text, look_again=look_again)
             except LMRequestError as error:
-                changed = self._learn(request, error)
+                changed = self._lessons_here().change(request, error)
                 if changed is None:
                     raise
+                if error.guess:
+                    guessed = request, error
                 request, look_again = changed, True
                 key = request.key(source_of(request.lm))
             else:
+                if guessed is not None:
+                    self._lessons_here().learn(*guessed)
                 return key, request, reply
 
     async def _fresh_once(
@@ -263,7 +267,8 @@ class Runtime:
         free = {key: item for key, item in requests.items() if key not in self._in_flight}
         first = next(iter(requests.values()))
         endpoint = self._endpoint(first.lm)
-        if len(free) < 2 or first.lm.temperature == 0 or not endpoint.draws_samples:
+        singly = first.lm.temperature == 0 or first.lm.accepts("n") is False
+        if len(free) < 2 or singly or not endpoint.draws_samples:
             return {}
         replies = await self._send(free, endpoint.samples(next(iter(free.values())), len(free)))
         return dict(zip(free, replies, strict=False))

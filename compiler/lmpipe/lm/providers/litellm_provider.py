@@ -31,8 +31,13 @@ from lmpipe.lm.providers.openai_message import (
     reasoning_of,
     refusal_of,
 )
-from lmpipe.lm.providers.openai_reply import content_error, leave_out_advice, refused
-from lmpipe.lm.providers.reasoning_fields import litellm_reasoning
+from lmpipe.lm.providers.openai_reply import (
+    content_error,
+    leave_out_advice,
+    refused,
+    suspect_constraint,
+)
+from lmpipe.lm.providers.reasoning_fields import litellm_reasoning, with_reasoning
 from lmpipe.lm.reasoning import StreamedText
 from lmpipe.lm.refusals import refused_parameters
 from lmpipe.lm.request import Reply, Request
@@ -67,6 +72,7 @@ class LiteLLMProvider:
         self._litellm: Any = None
         self._takes_schema: dict[str, bool] = {}
         self._supported: dict[str, frozenset[str]] = {}
+        self._proven: set[str] = set()  # models that have accepted a constraint
 
     async def complete(self, request: Request) -> Reply:
         """Send one request; see `Provider.complete`. Without litellm it raises a ConfigError."""
@@ -86,11 +92,20 @@ class LiteLLMProvider:
     async def _ask(self, request: Request, on_text: OnText | None) -> Reply:
         lm, litellm = request.lm, await self._load()
         arguments, start = self._arguments(request), time.perf_counter()
-        if on_text is None:
-            response = await self._await_answer(lm, litellm.acompletion(**arguments))
-        else:
+        if on_text is not None:
             arguments |= self._only_supported(lm, stream_fields(lm))
-            response = await self._await_answer(lm, _stream(litellm, arguments, on_text))
+        constrained = "response_format" in arguments and request.constraint is not None
+        try:
+            if on_text is None:
+                response = await self._await_answer(lm, litellm.acompletion(**arguments))
+            else:
+                response = await self._await_answer(lm, _stream(litellm, arguments, on_text))
+        except LMRequestError as error:
+            if constrained and lm.model not in self._proven:
+                suspect_constraint(error)
+            raise
+        if constrained:
+            self._proven.add(lm.model)
         return _read_reply(lm, response, time.perf_counter() - start)
 
     async def _load(self) -> Any:
@@ -125,8 +140,7 @@ class LiteLLMProvider:
     def _arguments(self, request: Request) -> dict[str, Any]:
         lm = request.lm
         arguments: dict[str, Any] = {
-            **litellm_reasoning(lm),
-            **_common(lm),
+            **with_reasoning(litellm_reasoning(lm), _common(lm)),
             "messages": [message.to_json() for message in request.messages],
             **self._only_supported(lm, sent_decoding(request)),
         }

@@ -37,6 +37,7 @@ from lmpipe.lm.request import Reply
 from lmpipe.lm.traffic.retry import parse_retry_after
 from lmpipe.state.usage import Usage
 
+_REFUSALS = (400, 422, 501)  # statuses of requests that are refused for what they hold
 _EXCERPT = 500  # characters
 # A gateway got no answer from the server behind it, which may have worked on the request.
 _FROM_GATEWAYS = (502, 504)
@@ -242,6 +243,15 @@ def status_error(
     return LMRequestError(f"{message.removesuffix('.')}. {advice}", status=status, refused=named)
 
 
+def suspect_constraint(error: LMRequestError) -> None:
+    """Mark a refusal that names no parameter: the request may have been refused for its constraint.
+
+    The server has not accepted any constraint yet.
+    """
+    if error.status in _REFUSALS and not error.refused:
+        error.refused, error.guess = {"response_format": ""}, True
+
+
 def refused(server: object, said: str) -> RefusalError:
     """The error for a request that the provider's content filter refused, in its words."""
     return RefusalError(
@@ -261,12 +271,13 @@ def _error_code(body: bytes) -> object:
 
 def leave_out_advice(model: str, said: str, optional: Collection[str]) -> str:
     """How to leave out the optional parameters that an error message names; empty if none."""
-    named = [name for name in optional if re.search(rf"\b{re.escape(name)}\b", said)]
+    settings = [name for name in optional if name != "n"]  # lmpipe alone sends it
+    named = [name for name in settings if re.search(rf"\b{re.escape(name)}\b", said)]
     if not named:
         return ""
     what = " and ".join(named)
-    settings = ", ".join(f"{name}=None" for name in named)
-    return f". If the model does not take {what}: LM({model!r}, {settings}) leaves it out"
+    left_out = ", ".join(f"{name}=None" for name in named)
+    return f". If the model does not take {what}: LM({model!r}, {left_out}) leaves it out"
 
 
 def connection_error(server: Server, error: HttpError, timeout: float) -> LMError:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from lmpipe.lm.lm import LM
 from lmpipe.lm.model_table import facts_of
 
+# Fields that hold others.
+_JOINED = ("chat_template_kwargs", "extra_body")
 # The level that comes nearest to a budget of tokens, for models that know levels alone.
 _LEVELS = ((2048, "low"), (8192, "medium"))
 
@@ -23,6 +26,8 @@ def reasoning_fields(lm: LM) -> dict[str, Any]:
         return {}
     if facts_of(lm.model, lm.base_url).openai:
         return _taken(lm, {"reasoning_effort": level_of(reasoning)})
+    if (urlsplit(lm.base_url or "").hostname or "").endswith("openrouter.ai"):
+        return _taken(lm, _openrouter(reasoning))
     thinks = reasoning != "none"
     fields: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": thinks}}
     if isinstance(reasoning, int):
@@ -39,9 +44,18 @@ def litellm_reasoning(lm: LM) -> dict[str, Any]:
     facts = facts_of(lm.model, lm.base_url)
     if reasoning is None or (reasoning == "none" and facts.thinks == "never"):
         return {}
+    if lm.provider == "openrouter":
+        return _taken(lm, {"extra_body": _openrouter(reasoning)})
     if isinstance(reasoning, str) or facts.openai:
         return _taken(lm, {"reasoning_effort": level_of(reasoning)})
     return _taken(lm, {"thinking": {"type": "enabled", "budget_tokens": reasoning}})
+
+
+def _openrouter(reasoning: str | int) -> dict[str, Any]:
+    """The field of OpenRouter, which translates it for each of its providers."""
+    if isinstance(reasoning, int):
+        return {"reasoning": {"max_tokens": reasoning}}
+    return {"reasoning": {"enabled": False} if reasoning == "none" else {"effort": reasoning}}
 
 
 def _taken(lm: LM, fields: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +72,7 @@ def level_of(reasoning: str | int) -> str:
 def with_reasoning(fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Join fields and the parameters that a user gave, which take precedence."""
     both = {**fields, **given}
-    template = "chat_template_kwargs"
-    if isinstance(fields.get(template), dict) and isinstance(given.get(template), Mapping):
-        both[template] = {**fields[template], **given[template]}
+    for name in _JOINED:
+        if isinstance(fields.get(name), Mapping) and isinstance(given.get(name), Mapping):
+            both[name] = {**fields[name], **given[name]}
     return both
