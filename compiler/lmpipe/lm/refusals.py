@@ -36,7 +36,8 @@ _REFUSES = re.compile(
 # A value that is out of range, or a schema with something unusual in it, is another matter.
 _ABOUT_VALUE = re.compile(
     r"must be (?:greater|less|between|at least|at most|in\b)|too (?:large|long|high|low|small)"
-    r"|out of range|schema|greater than or equal|less than or equal|exceed|maximum (?:context|allowed)",
+    r"|out of range|schema|greater than or equal|less than or equal|exceed"
+    r"|maximum (?:context|allowed)",
     re.IGNORECASE,
 )
 _REPLACEMENT = re.compile(r"\buse\s+['\"`]?(\w+)['\"`]?\s+instead", re.IGNORECASE)
