@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request
 
-# Called with all the text so far, each time that more arrives.
+# Called with all the text so far, each time that more arrives; see also `ThoughtsListener`.
 OnText = Callable[[str], None]
 
 

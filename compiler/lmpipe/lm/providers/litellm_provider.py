@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 from lmpipe.errors import (
     ConfigError,
@@ -19,33 +19,37 @@ from lmpipe.errors import (
 )
 from lmpipe.foundation.printable import printable
 from lmpipe.foundation.redaction import is_secret_name, redact
-from lmpipe.foundation.unicode_text import valid_unicode
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.embedding import texts_of, vector_replies
 from lmpipe.lm.providers.openai_body import json_schema_format, sent_decoding, stream_fields
-from lmpipe.lm.providers.openai_message import (
-    ContentError,
-    content_of,
-    make_reply,
-    reasoning_of,
-    refusal_of,
-)
+from lmpipe.lm.providers.openai_message import ContentError, read_choice
 from lmpipe.lm.providers.openai_reply import (
     content_error,
     leave_out_advice,
     refused,
     suspect_constraint,
 )
+from lmpipe.lm.providers.openai_turns import openai_turns, tool_fields
 from lmpipe.lm.providers.reasoning_fields import litellm_reasoning, with_reasoning
-from lmpipe.lm.reasoning import StreamedText
+from lmpipe.lm.providers.streamed_message import StreamedMessage
 from lmpipe.lm.refusals import refused_parameters
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.traffic.retry import parse_retry_after
-from lmpipe.state.usage import Usage, token_count
+from lmpipe.state.usage import Usage
 
 # What lmpipe adds to requests: samples are seeded, and streams report their usage.
 _ADDED = frozenset({"seed", "stream_options"})
+
+_MESSAGE_FIELDS = (
+    "content",
+    "reasoning_content",
+    "reasoning",
+    "thinking_blocks",
+    "refusal",
+    "tool_calls",
+    "function_call",
+)
 
 _SHORTEST_KEY = 8  # characters; a shorter variable, such as `1`, is a switch
 
@@ -91,22 +95,33 @@ class LiteLLMProvider:
 
     async def _ask(self, request: Request, on_text: OnText | None) -> Reply:
         lm, litellm = request.lm, await self._load()
-        arguments, start = self._arguments(request), time.perf_counter()
-        if on_text is not None:
-            arguments |= self._only_supported(lm, stream_fields(lm))
+        arguments = self._arguments(request)
         constrained = "response_format" in arguments and request.constraint is not None
         try:
-            if on_text is None:
-                response = await self._await_answer(lm, litellm.acompletion(**arguments))
-            else:
-                response = await self._await_answer(lm, _stream(litellm, arguments, on_text))
+            reply = await self._answer(lm, litellm, arguments, on_text)
         except LMRequestError as error:
             if constrained and lm.model not in self._proven:
                 suspect_constraint(error)
             raise
         if constrained:
             self._proven.add(lm.model)
-        return _read_reply(lm, response, time.perf_counter() - start)
+        return reply
+
+    async def _answer(
+        self, lm: LM, litellm: Any, arguments: dict[str, Any], on_text: OnText | None
+    ) -> Reply:
+        start = time.perf_counter()
+        if on_text is None:
+            response = await self._await_answer(lm, litellm.acompletion(**arguments))
+            with _reading(lm):
+                return _read_reply(lm, response, time.perf_counter() - start)
+        arguments |= self._only_supported(lm, stream_fields(lm))
+        message, usage, fingerprint = await self._await_answer(
+            lm, _stream(litellm, arguments, on_text)
+        )
+        seconds = time.perf_counter() - start
+        with _reading(lm):
+            return message.reply(usage, seconds=seconds, fingerprint=fingerprint)
 
     async def _load(self) -> Any:
         if self._litellm is None:
@@ -141,8 +156,9 @@ class LiteLLMProvider:
         lm = request.lm
         arguments: dict[str, Any] = {
             **with_reasoning(litellm_reasoning(lm), _common(lm)),
-            "messages": [message.to_json() for message in request.messages],
+            "messages": openai_turns(request, "litellm"),
             **self._only_supported(lm, sent_decoding(request)),
+            **tool_fields(request),
         }
         arguments.pop("stream_options", None)  # only for streams
         constraint = request.constraint
@@ -184,8 +200,9 @@ def _common(lm: LM) -> dict[str, Any]:
 
 
 def _import_litellm() -> Any:
-    # Without this, importing litellm downloads a price list.
+    # Without these, litellm downloads a price list, and a list of Anthropic's headers.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
     try:
         litellm: Any = import_module("litellm")
     except ImportError as error:
@@ -197,24 +214,18 @@ def _import_litellm() -> Any:
     return litellm
 
 
-async def _stream(litellm: Any, arguments: dict[str, Any], on_text: OnText) -> Any:
-    """Assemble the whole response from a stream of chunks."""
-    finish, usage, fingerprint = None, None, None
-    text, shown, reasoning, refusal = StreamedText(), "", "", ""
+async def _stream(
+    litellm: Any, arguments: dict[str, Any], on_text: OnText
+) -> tuple[StreamedMessage, Usage, str]:
+    """Assemble a reply from a stream of chunks; returns its usage and fingerprint too."""
+    message, fingerprint = StreamedMessage(on_text), ""
+    usage: Usage | None = None
     async for chunk in await litellm.acompletion(**arguments):
-        usage = getattr(chunk, "usage", None) or usage
-        fingerprint = getattr(chunk, "system_fingerprint", None) or fingerprint
+        usage = _usage(chunk) or usage
+        fingerprint = str(getattr(chunk, "system_fingerprint", None) or fingerprint)
         for choice in chunk.choices or ():
-            finish = getattr(choice, "finish_reason", None) or finish
-            piece = _fields(choice.delta)
-            reasoning += reasoning_of(piece)
-            refusal += refusal_of(piece)
-            if (content := content_of(piece)) and (now := text.add(content)) != shown:
-                shown = now
-                on_text(valid_unicode(shown))
-    message = {"content": text.text, "reasoning_content": reasoning, "refusal": refusal}
-    choice = SimpleNamespace(message=message, finish_reason=finish)
-    return SimpleNamespace(choices=[choice], usage=usage, system_fingerprint=fingerprint)
+            message.add(_choice(choice, "delta"))
+    return message, usage or Usage(), fingerprint
 
 
 def _read_reply(lm: LM, response: Any, seconds: float) -> Reply:
@@ -223,42 +234,54 @@ def _read_reply(lm: LM, response: Any, seconds: float) -> Reply:
             f"{lm.model} answered without choices. If this lasts, check the provider's status",
             sent=True,
         )
-    choice = response.choices[0]
-    message = _fields(choice.message)
+    fingerprint = str(getattr(response, "system_fingerprint", None) or "")
+    choice, usage = _choice(response.choices[0], "message"), _usage(response)
+    return read_choice(choice, usage or Usage(), seconds=seconds, fingerprint=fingerprint)
+
+
+@contextmanager
+def _reading(lm: LM) -> Iterator[None]:
+    """Translate the errors of reading what litellm gave."""
     try:
-        return make_reply(
-            content_of(message),
-            choice.finish_reason,
-            _usage(response),
-            seconds=seconds,
-            fingerprint=str(getattr(response, "system_fingerprint", None) or ""),
-            reasoning=reasoning_of(message),
-            refusal=refusal_of(message),
-        )
+        yield
     except ContentError as error:
         raise content_error(f"{lm.model} through litellm", error) from error
+    except ValueError as error:
+        raise LMUnavailableError(
+            f"{lm.model} answered with {error}. If this lasts, check the provider's status",
+            sent=True,
+        ) from error
 
 
-def _fields(message: Any) -> dict[str, Any]:
-    """The parts of a message or a piece of one, which may be missing or an object's attributes."""
-    if isinstance(message, dict):
-        return message
-    names = ("content", "reasoning_content", "reasoning", "refusal")
-    return {name: getattr(message, name, None) for name in names}
+def _choice(choice: Any, name: Literal["message", "delta"]) -> dict[str, Any]:
+    """A choice, or a piece of one, as JSON; litellm's objects lack the fields that did not come."""
+    message = getattr(choice, name)
+    return {
+        name: {field: _plain(getattr(message, field, None)) for field in _MESSAGE_FIELDS},
+        "finish_reason": getattr(choice, "finish_reason", None),
+        "logprobs": _plain(getattr(choice, "logprobs", None)),
+    }
 
 
-def _usage(response: Any) -> Usage:
-    usage = getattr(response, "usage", None)
-    details = getattr(usage, "prompt_tokens_details", None)
-    return Usage(
-        token_count(getattr(usage, "prompt_tokens", None)),
-        token_count(getattr(usage, "completion_tokens", None)),
-        token_count(getattr(details, "cached_tokens", None)),
-    )
+def _plain(value: Any) -> Any:
+    """A value of litellm's as JSON."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.model_dump() if hasattr(value, "model_dump") else value
+
+
+def _usage(response: Any) -> Usage | None:
+    """The usage of a response, or of a chunk of a stream, if it has one.
+
+    For providers without `stream_options`, litellm hides it in the last chunk.
+    """
+    hidden = getattr(response, "_hidden_params", None) or {}
+    usage = getattr(response, "usage", None) or hidden.get("usage")
+    return Usage.from_openai(_plain(usage)) if usage else None
 
 
 def _read_vectors(request: Request, response: Any, seconds: float) -> list[Reply]:
-    tokens = _usage(response).prompt_tokens
+    tokens = (_usage(response) or Usage()).prompt_tokens
     try:
         entries = sorted(map(dict, response.data), key=lambda entry: entry.get("index") or 0)
         vectors = [entry["embedding"] for entry in entries]
