@@ -139,6 +139,15 @@ def test_an_lm_with_other_settings_keeps_its_price() -> None:
     )
 
 
+def test_prompt_tokens_that_are_written_to_the_prefix_cache_have_a_separate_price() -> None:
+    usage = Usage(1000, 100, 600, cache_write_tokens=300)
+    price = Price(2.0, 10.0, 0.5, 2.5)
+    assert price.cost(usage) == pytest.approx((100 * 2 + 600 * 0.5 + 300 * 2.5 + 1000) / 1e6)
+    assert price.full_cost(usage) == pytest.approx((1000 * 2 + 1000) / 1e6)
+    assert Price(2.0, 10.0).cost(usage) == price.full_cost(usage)
+    assert price.to_json() == [2.0, 10.0, 0.5, 2.5]
+
+
 def test_prompt_tokens_in_the_prefix_cache_have_a_separate_price() -> None:
     usage = Usage(1000, 100, cached_prompt_tokens=600)
     assert Price(2.0, 10.0, 0.5).cost(usage) == pytest.approx((400 * 2 + 600 * 0.5 + 1000) / 1e6)

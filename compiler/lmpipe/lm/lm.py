@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.canonical_json import canonical_json
-from lmpipe.foundation.checks import check_choice, check_fields, check_number
+from lmpipe.foundation.checks import check_choice, check_number
 from lmpipe.foundation.redaction import (
     public_url,
     secrets_in,
@@ -28,6 +28,7 @@ from lmpipe.lm.defaults import (
     settle,
     tell_left_out,
 )
+from lmpipe.lm.limits import Limits
 from lmpipe.lm.model_table import full_name
 from lmpipe.lm.parameters import meant_option
 from lmpipe.lm.prices import Price
@@ -58,32 +59,6 @@ _DERIVED = (*_ASKED, "_settled", "_identity_json")
 _WITHOUT_PROVIDER = ("local", "vllm", "openai", "scripted")
 
 _ON_SERVERS = ("vllm", "openai", "scripted")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The rate limits of each server of an LM; None is unlimited.
-
-    Requests are spread evenly: the allowance of a minute is never sent as one burst.
-
-    Args:
-        in_flight: maximum number of requests in flight; by default the limit of the runtime.
-            While a server reports that it is overloaded, the limit is lower.
-        rpm: maximum requests per minute.
-        tpm: maximum tokens per minute, prompt and completion. The tokens of a request are
-            estimated from earlier ones, and corrected when the reply arrives.
-
-    Raises:
-        ConfigError: if a limit is not above 0.
-    """
-
-    in_flight: int | None = None
-    rpm: float | None = None
-    tpm: float | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self, "in_flight", minimum=1, integer=True, optional=True)
-        check_fields(self, "rpm", "tpm", above=0, optional=True)
 
 
 @dataclass(frozen=True, init=False, eq=False)

@@ -86,7 +86,6 @@ class ModelFacts:
         thinks: whether it thinks before it answers.
         openai: whether it has the rules of OpenAI's models that think.
         responses: whether it is asked through OpenAI's Responses API alone.
-        marks_prefix: whether its provider caches a prompt's prefix only where it is marked.
         takes: what it takes or refuses, by name; what is not in it is not known.
     """
 
@@ -96,7 +95,6 @@ class ModelFacts:
     thinks: Thinking = "never"
     openai: bool = False
     responses: bool = False
-    marks_prefix: bool = False
     takes: Mapping[str, bool] = field(default_factory=lambda: _NO_FACTS)
 
 
@@ -128,7 +126,9 @@ def facts_of(model: str, base_url: str | None = None) -> ModelFacts:
         takes |= {"temperature": False, "top_p": False}
     if openai or (direct and _OPENAI_CHAT.match(last)):
         takes |= _openai_takes(thinks, entry)
-    claude = "claude" in last
+    # Other providers cache prefixes without marks, or with a store of their own.
+    if "claude" in last and entry.get("supports_prompt_caching"):
+        takes["prefix_marks"] = True
     return ModelFacts(
         listed=True,
         context=_tokens(entry, "max_input_tokens") or _tokens(entry, "max_tokens"),
@@ -136,7 +136,6 @@ def facts_of(model: str, base_url: str | None = None) -> ModelFacts:
         thinks=thinks,
         openai=openai,
         responses=entry.get("mode") == "responses",
-        marks_prefix=claude and bool(entry.get("supports_prompt_caching")),
         takes=MappingProxyType(takes),
     )
 
@@ -231,7 +230,7 @@ def _guessed(provider: str, name: str) -> ModelFacts:
         return ModelFacts(thinks="by_default")
     if _OPEN_THINKS.search(name) and not _OPEN_ANSWERS.search(name):
         return ModelFacts(thinks="by_default")
-    return ModelFacts(marks_prefix=name.startswith("claude-") and provider not in SELF_HOSTED)
+    return ModelFacts()
 
 
 def _is_elsewhere(provider: str, base_url: str | None) -> bool:

@@ -60,10 +60,15 @@ class Price:
 
     def cost(self, usage: Usage) -> float:
         """Return the cost of tokens in US dollars."""
-        if self.cached is None or not usage.cached_prompt_tokens:
+        if not usage.cached_prompt_tokens and not usage.cache_write_tokens:
             return self.full_cost(usage)
         cached = min(usage.cached_prompt_tokens, usage.prompt_tokens)
-        prompt = (usage.prompt_tokens - cached) * self.prompt + cached * self.cached
+        written = min(usage.cache_write_tokens, usage.prompt_tokens - cached)
+        prompt = (
+            (usage.prompt_tokens - cached - written) * self.prompt
+            + cached * (self.prompt if self.cached is None else self.cached)
+            + written * (self.prompt if self.written is None else self.written)
+        )
         return (prompt + usage.completion_tokens * self.completion) / 1e6
 
     def full_cost(self, usage: Usage) -> float:

@@ -30,7 +30,8 @@ from lmpipe.lm.providers.openai_reply import (
     refused,
     suspect_constraint,
 )
-from lmpipe.lm.providers.openai_turns import openai_turns, tool_fields
+from lmpipe.lm.providers.openai_turns import tool_fields
+from lmpipe.lm.providers.prefix_marks import marked_turns
 from lmpipe.lm.providers.reasoning_fields import litellm_reasoning, with_reasoning
 from lmpipe.lm.providers.streamed_message import StreamedMessage
 from lmpipe.lm.refusals import refused_parameters
@@ -156,7 +157,7 @@ class LiteLLMProvider:
         lm = request.lm
         arguments: dict[str, Any] = {
             **with_reasoning(litellm_reasoning(lm), _common(lm)),
-            "messages": openai_turns(request, "litellm"),
+            "messages": marked_turns(request),
             **self._only_supported(lm, sent_decoding(request)),
             **tool_fields(request),
         }
