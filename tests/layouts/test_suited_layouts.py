@@ -30,5 +30,11 @@ def test_all_suited_layouts_are_known_and_different(model: str) -> None:
     assert set(suited) <= set(layout_names())
 
 
+def test_tools_are_left_out_where_the_lm_takes_none() -> None:
+    lm = lmpipe.LM("openai/gpt-5.1", takes={"tools": False})
+    assert "tools" not in layouts_for(lm)
+    assert "tools" in layouts_for(lmpipe.LM("openai/gpt-5.1"))
+
+
 def test_layouts_that_are_named_are_tried_on_any_lm() -> None:
     assert tried_layouts(("tools",), lmpipe.LM("local")) == ("tools",)

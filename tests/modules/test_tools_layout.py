@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import lmpipe
-from lmpipe.errors import CutError, LMRequestError, OutputError
+from lmpipe.errors import ConfigError, CutError, LMRequestError, OutputError
 from lmpipe.lm.parts import ToolCall
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
@@ -88,3 +88,15 @@ def test_a_server_without_tools_is_told_with_other_layouts() -> None:
     with pytest.raises(LMRequestError, match=r"layout 'tools'.*chat, plain, json, xml") as raised:
         asked(refuse)
     assert "tools are not supported" in str(raised.value)
+
+
+def test_an_lm_that_takes_no_tools_is_not_asked() -> None:
+    lm = lmpipe.ScriptedLM([call('{"a": 5}')], takes={"tools": False})
+    with (
+        using(lm=lm, runtime=Runtime()),
+        pytest.raises(
+            ConfigError, match=r"scripted/scripted does not: choose another layout \(chat"
+        ),
+    ):
+        lmpipe.Predict("q -> a: int", layout="tools")(q="?")
+    assert not lm.requests

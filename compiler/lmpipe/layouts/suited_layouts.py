@@ -26,7 +26,10 @@ def layouts_for(lm: LM) -> tuple[str, ...]:
     provider, _, model = lm.model.partition("/")
     if provider in _OWN_SERVERS:
         return _OWN
-    return _CLAUDE if "claude" in (model or provider).casefold() else _HOSTED
+    suited = _CLAUDE if "claude" in model.casefold() else _HOSTED
+    if lm.accepts("tools") is False:
+        return tuple(name for name in suited if name != "tools")
+    return suited
 
 
 def tried_layouts(chosen: tuple[str, ...] | None, lm: LM) -> tuple[str, ...]:

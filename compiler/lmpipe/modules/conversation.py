@@ -20,6 +20,7 @@ from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope
 from lmpipe.modules.prompt import Opening, Prompt
 from lmpipe.modules.unanswered import (
+    check_tools,
     cut_error,
     is_cut,
     no_tools_error,
@@ -59,6 +60,8 @@ class Conversation:
     def hold(self, inputs: dict[str, Any], lm: LM, sample: int, vector: str | None) -> Conversing:
         """Yield requests and receive replies until one can be read, or raise OutputError."""
         prompt = self.prompt
+        if prompt.tools:
+            check_tools(self.path, lm)
         shown = prompt.dump_inputs(inputs)
         opening = prompt.opening(shown, vector, self.scope.example)
         replies: list[Reply] = []

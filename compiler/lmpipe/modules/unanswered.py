@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from lmpipe.errors import CutError, LMRequestError, RefusalError
+from lmpipe.errors import ConfigError, CutError, LMRequestError, RefusalError
 from lmpipe.foundation.printable import printable
 from lmpipe.foundation.shorten import one_line
 from lmpipe.layouts import layout_names
@@ -21,6 +21,9 @@ _GROWTH, _GROWTH_IN_THOUGHTS = 2, 8
 # HTTP statuses of a server that does not take a limit as high as the one that it got.
 _REFUSES_LIMIT = (400, 413, 422)
 _REFUSES_TOOLS = (400, 404, 422, 501)
+_ANOTHER_LAYOUT = (
+    f"choose another layout ({', '.join(name for name in layout_names() if name != 'tools')})"
+)
 
 
 def is_cut(reply: Reply, layout: Layout) -> bool:
@@ -64,12 +67,20 @@ def refuses_tools(error: LMRequestError) -> bool:
 
 def no_tools_error(path: str, error: LMRequestError) -> LMRequestError:
     """The error for a server that takes no tools, or none that has to be called."""
-    others = ", ".join(name for name in layout_names() if name != "tools")
     return LMRequestError(
         f"{path}: the layout 'tools' needs a server that takes tools and lets a request choose "
-        f"one: choose another layout ({others})\n  {error}",
+        f"one: {_ANOTHER_LAYOUT}\n  {error}",
         status=error.status,
     )
+
+
+def check_tools(path: str, lm: LM) -> None:
+    """Raise a ConfigError if an LM is known to take no tools."""
+    if lm.accepts("tools") is False:
+        raise ConfigError(
+            f"{path}: the layout 'tools' needs an LM that takes tools, and {lm.model} does not: "
+            f"{_ANOTHER_LAYOUT}, or LM(…, takes={{'tools': True}}) if it does"
+        )
 
 
 def cut_error(path: str, reply: Reply, lm: LM, *, asked: int, has_room: bool) -> CutError:
