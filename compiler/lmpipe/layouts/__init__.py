@@ -10,9 +10,11 @@ from lmpipe.layouts.layout import (
     LayoutError,
     Reading,
     correction_turns,
+    has_replies,
+    history_turns,
     render_demo,
     render_prefix,
-    user_text,
+    user_content,
 )
 from lmpipe.layouts.plain_layout import PlainLayout
 
@@ -24,11 +26,13 @@ __all__ = [
     "PlainLayout",
     "Reading",
     "correction_turns",
+    "has_replies",
+    "history_turns",
     "layout_named",
     "layout_names",
     "render_demo",
     "render_prefix",
-    "user_text",
+    "user_content",
 ]
 
 _LAYOUTS: dict[str, Layout] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lmpipe.foundation.plural import plural
@@ -75,8 +76,9 @@ def _kind(
     if in_json and shape.kind == "choice":
         return f"one of {', '.join(json_text(choice) for choice in shape.choices)}"
     if in_json and shape.kind in _JSON_WORDS:
-        return _JSON_WORDS[shape.kind]
-    return Shape(shape.kind, choices=shape.choices).hint()
+        of = f" of {shape.words}" if shape.words else ""
+        return _JSON_WORDS[shape.kind] + of
+    return replace(shape, optional=False).hint()
 
 
 def _bounds(schema: Mapping[str, Any]) -> list[str]:

@@ -200,7 +200,7 @@ class Predict(Predictor, Generic[P, R_co]):
 
     def reply(self, outputs: Mapping[str, Any]) -> str:
         prompt = self._prompt
-        return render_demo(prompt.layout, self._spec, Demo(inputs={}, outputs=outputs))[1].text
+        return render_demo(prompt.layout, self._spec, Demo(inputs={}, outputs=outputs))[-1].text
 
     def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if args:

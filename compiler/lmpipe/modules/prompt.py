@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import CallError
-from lmpipe.layouts import Layout, layout_named, render_prefix, user_text
+from lmpipe.layouts import (
+    Layout,
+    has_replies,
+    history_turns,
+    layout_named,
+    render_demo,
+    user_content,
+)
 from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.parts import Part, TextPart
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.retrieval import Neighbours, Pools, inputs_text
 from lmpipe.modules.withheld import Withheld
@@ -33,7 +42,11 @@ class Prompt:
     """What is the same for every call with one state, rendered once.
 
     Args:
+        spec: the signature.
+        asked: the signature with the outputs that the LM is asked to write: without a reasoning
+            that it gives by itself.
         demos: the fixed demonstrations.
+        turns: of each of them.
         prefix: the turns that calls start with: system turn and fixed demonstrations.
         constraint: the constraint on replies, or None.
         neighbours: chooses the demonstrations of each call, or None.
@@ -41,22 +54,37 @@ class Prompt:
     """
 
     spec: SignatureSpec
+    asked: SignatureSpec
     layout: Layout
     demos: tuple[Demo, ...]
+    turns: tuple[tuple[Message, ...], ...]
     prefix: Prefix
     constraint: Constraint | None
     neighbours: Neighbours | None = None
     embeds: bool = False
 
     @staticmethod
-    def of(spec: SignatureSpec, state: PredictorState, pools: Pools) -> Prompt:
+    def of(
+        spec: SignatureSpec,
+        state: PredictorState,
+        pools: Pools,
+        *,
+        asked: SignatureSpec | None = None,
+    ) -> Prompt:
         """Render the prompt of a state; the indexed pools may be shared with other states."""
-        layout = layout_named(state.layout)
-        prefix = Prefix(render_prefix(layout, spec, state.instruction, state.demos))
-        constraint = layout.constraint(spec) if state.constrained else None
-        chosen = pools.neighbours(state.retrieval, layout) if state.retrieval else None
+        layout, asked = layout_named(state.layout), asked or spec
+        system = Message("system", layout.system(asked.written, state.instruction))
+        turns = tuple([render_demo(layout, asked, demo) for demo in state.demos])
+        constraint = layout.constraint(asked.written) if state.constrained else None
+        chosen = pools.neighbours(state.retrieval, layout, asked) if state.retrieval else None
         embeds = chosen is not None and chosen.vectors is not None
-        return Prompt(spec, layout, state.demos, prefix, constraint, chosen, embeds)
+        prefix = Prefix((system, *chain.from_iterable(turns)))
+        return Prompt(spec, asked, layout, state.demos, turns, prefix, constraint, chosen, embeds)
+
+    @property
+    def form(self) -> SignatureSpec:
+        """The signature as the layout writes it."""
+        return self.asked.written
 
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Convert checked inputs to JSON values by name.
@@ -107,14 +135,23 @@ class Prompt:
         turns = prefix.messages
         if self.neighbours is not None:
             turns = (*turns, *self.neighbours.turns(shown, vector, example))
-        text = user_text(self.layout, self.spec, shown)
-        if len(turns) == 1:
-            text += self._reminder
-        return Opening(prefix, (*turns, Message("user", self._checked(text))))
+        reminder = self._reminder if len(turns) == 1 else ""
+        if self.asked.histories:
+            turns = (
+                *turns,
+                *map(self._checked_turn, history_turns(self.layout, self.asked, shown)),
+            )
+            reminder = "" if has_replies(self.asked, shown) else reminder
+        content = user_content(self.layout, self.asked, shown)
+        if isinstance(content, str):
+            return Opening(prefix, (*turns, Message("user", self._checked(content + reminder))))
+        if reminder:
+            content = _with_text(content, reminder)
+        return Opening(prefix, (*turns, self._checked_turn(Message("user", content))))
 
     @cached_property
     def _reminder(self) -> str:
-        return self.layout.reminder(self.spec)
+        return self.layout.reminder(self.form)
 
     @cached_property
     def _withheld(self) -> Withheld:
@@ -124,10 +161,12 @@ class Prompt:
         """Return the prefix without the fixed demonstrations at some places."""
         if not places:
             return self.prefix
-        # One turn of the system, then two for each demonstration.
-        system, *turns = self.prefix.messages
-        kept = [turn for number, turn in enumerate(turns) if number // 2 not in places]
-        return Prefix((system, *kept))
+        kept = [turns for number, turns in enumerate(self.turns) if number not in places]
+        return Prefix((self.prefix.messages[0], *chain.from_iterable(kept)))
+
+    def _checked_turn(self, message: Message) -> Message:
+        self._checked(message.text)
+        return message
 
     def _checked(self, text: str) -> str:
         try:
@@ -138,3 +177,11 @@ class Prompt:
                 "clean it, for example by text.encode(errors='replace').decode()"
             ) from error
         return text
+
+
+def _with_text(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
+    """Add a text at the end of the parts of a message."""
+    last = parts[-1]
+    if isinstance(last, TextPart):
+        return (*parts[:-1], TextPart(last.text + text))
+    return (*parts, TextPart(text))
