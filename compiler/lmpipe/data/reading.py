@@ -10,6 +10,7 @@ from typing import Any
 
 from lmpipe.data.example import Example, missing_field
 from lmpipe.data.formats import FILE_READERS, PlacedRow, read_hub
+from lmpipe.data.media_rows import with_media
 from lmpipe.data.splits import check_not_empty
 from lmpipe.errors import DataError
 from lmpipe.foundation.checks import check_number
@@ -30,6 +31,9 @@ def read_examples(
     optional: Sequence[str] = (),
 ) -> list[Example]:
     """Read examples from a file or from a data set on the hub.
+
+    A value such as `{"image": {"path": "photos/1.png"}}` (or `audio`, or `file`) is read from that
+    file, whose path is relative to the data file.
 
     Args:
         source: a `.jsonl`, `.json` (a list of objects), `.csv`, `.tsv` or `.parquet` file in
@@ -53,11 +57,12 @@ def read_examples(
     check_number(
         "read_examples", "limit", limit, minimum=1, integer=True, optional=True, error=DataError
     )
+    folder = Path(source).expanduser().parent
     examples = []
     for place, row in islice(_read_rows(source, split), limit):
         try:
             _check_depth(row)
-            example = _to_example(row, required, rename or {})
+            example = _to_example(with_media(row, folder), required, rename or {})
             examples.append(with_present_inputs(example, inputs, optional))
         except DataError as error:
             raise DataError(f"{place}: {error}") from error

@@ -180,6 +180,18 @@ def without_bytes(value: Any) -> Any:
     return map_media(value, describe_medium)
 
 
+def with_hashes(value: Any) -> Any:
+    """Copy a JSON value for the records of a run: the bytes of media are named by their hash."""
+    return map_media(value, lambda kind, content: {kind: _with_hash(content)})
+
+
+def _with_hash(content: Mapping[str, Any]) -> dict[str, Any]:
+    if "data" not in content:
+        return dict(content)
+    kept = {name: item for name, item in content.items() if name != "data"}
+    return {**kept, "sha256": hashlib.sha256(decode_data(content["data"])).hexdigest()}
+
+
 def describe_medium(kind: MediaKind, content: Mapping[str, Any]) -> str:
     """Describe a medium in one line, such as `<image image/png, 1,024 bytes, 9f86d081>`."""
     if "url" in content:

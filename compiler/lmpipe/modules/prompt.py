@@ -12,6 +12,8 @@ from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import CallError
 from lmpipe.layouts import (
     Layout,
+    LayoutError,
+    Reading,
     has_replies,
     history_turns,
     layout_named,
@@ -22,6 +24,7 @@ from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
 from lmpipe.lm.parts import Part, TextPart
+from lmpipe.lm.request import Reply
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.retrieval import Neighbours, Pools, inputs_text
 from lmpipe.modules.withheld import Withheld
@@ -43,14 +46,16 @@ class Prompt:
 
     Args:
         spec: the signature.
-        asked: the signature with the outputs that the LM is asked to write: without a reasoning
-            that it gives by itself.
+        asked: the signature with the outputs that the LM is asked to write: all of them, but the
+            `thought` if it is `native`.
         demos: the fixed demonstrations.
         turns: of each of them.
         prefix: the turns that calls start with: system turn and fixed demonstrations.
         constraint: the constraint on replies, or None.
         neighbours: chooses the demonstrations of each call, or None.
         embeds: whether they are chosen by an embedding of the call's inputs.
+        thought: the output that the LM's thoughts may be; empty if there is none.
+        native: whether they are, so that the LM is not asked to write it.
     """
 
     spec: SignatureSpec
@@ -62,6 +67,8 @@ class Prompt:
     constraint: Constraint | None
     neighbours: Neighbours | None = None
     embeds: bool = False
+    thought: str = ""
+    native: bool = False
 
     @staticmethod
     def of(
@@ -69,22 +76,50 @@ class Prompt:
         state: PredictorState,
         pools: Pools,
         *,
-        asked: SignatureSpec | None = None,
+        thought: str = "",
+        native: bool = False,
     ) -> Prompt:
         """Render the prompt of a state; the indexed pools may be shared with other states."""
-        layout, asked = layout_named(state.layout), asked or spec
+        layout = layout_named(state.layout)
+        asked = spec.without_output(thought) if native else spec
         system = Message("system", layout.system(asked.written, state.instruction))
         turns = tuple([render_demo(layout, asked, demo) for demo in state.demos])
-        constraint = layout.constraint(asked.written) if state.constrained else None
         chosen = pools.neighbours(state.retrieval, layout, asked) if state.retrieval else None
-        embeds = chosen is not None and chosen.vectors is not None
-        prefix = Prefix((system, *chain.from_iterable(turns)))
-        return Prompt(spec, asked, layout, state.demos, turns, prefix, constraint, chosen, embeds)
+        return Prompt(
+            spec,
+            asked,
+            layout,
+            state.demos,
+            turns,
+            prefix=Prefix((system, *chain.from_iterable(turns))),
+            constraint=layout.constraint(asked.written) if state.constrained else None,
+            neighbours=chosen,
+            embeds=chosen is not None and chosen.vectors is not None,
+            thought=thought,
+            native=native,
+        )
 
     @property
     def form(self) -> SignatureSpec:
         """The signature as the layout writes it."""
         return self.asked.written
+
+    def read(self, reply: Reply) -> Reading:
+        """Read the outputs of a reply, with the LM's thoughts if they are one.
+
+        Raises:
+            LayoutError: if it does not follow the layout.
+        """
+        if not self.native:
+            try:
+                return self.layout.read(self.form, reply.text)
+            except LayoutError:
+                # An LM that has thought may not write down its reasoning again.
+                if not (self.thought and reply.reasoning):
+                    raise
+        reading = self.layout.read(self._without_thought, reply.text)
+        values = {self.thought: reply.reasoning, **reading.values}
+        return Reading(values, reading.repaired)
 
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Convert checked inputs to JSON values by name.
@@ -148,6 +183,10 @@ class Prompt:
         if reminder:
             content = _with_text(content, reminder)
         return Opening(prefix, (*turns, self._checked_turn(Message("user", content))))
+
+    @cached_property
+    def _without_thought(self) -> SignatureSpec:
+        return self.form.without_output(self.thought)
 
     @cached_property
     def _reminder(self) -> str:

@@ -90,6 +90,10 @@ def _check_bounds(owner: str, options: dict[str, Any]) -> None:
             raise SignatureError(f"{owner}({low}={least!r}, {high}={most!r}): no value fits both")
 
 
+# The output that ChainOfThought adds.
+REASONING = "reasoning"
+
+
 @dataclass_transform(kw_only_default=True, field_specifiers=(Input, Output))
 class SignatureMeta(ModelMetaclass):
     """Makes type checkers see a signature's inputs as the arguments of its predictors."""

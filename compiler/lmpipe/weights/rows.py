@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from lmpipe.data.identity import ExampleIdentity
-from lmpipe.errors import DataError
+from lmpipe.errors import DataError, RecipeError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_choice
 from lmpipe.lm.message import Message
 from lmpipe.lm.scope import scope
 from lmpipe.modules.module import Module, Predictor
+from lmpipe.signatures.field_types.parts import holds, is_medium
 from lmpipe.state.trace import Step, Trace
 
 RowFormat = Literal["hf", "openai"]
@@ -120,6 +121,12 @@ def preference_rows(program: Module, passed: Runs, failed: Runs) -> dict[str, li
 
 
 def _prompt(predictor: Predictor, run: Trace, step: Step) -> tuple[Message, ...]:
+    media = [field for field in predictor.spec.inputs if holds(field.annotation, is_medium)]
+    if any(step.inputs.get(field.name) for field in media):
+        raise RecipeError(
+            f"{predictor.path}: its inputs hold images, sounds or files, and weights are trained "
+            "on text: compile this program with an optimizer of prompts"
+        )
     with scope(example=run.example or ExampleIdentity()):
         return predictor.conversation(step.inputs)
 
