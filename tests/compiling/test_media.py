@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.pictures import colour_of, png
@@ -80,7 +81,7 @@ def test_the_demonstrations_help(run: lmpipe.Run) -> None:
 def test_the_loaded_program_sends_the_images(run: lmpipe.Run) -> None:
     lm = lmpipe.ScriptedLM(imitating)
     with lmpipe.using(lm=lm):
-        loaded = lmpipe.load(run.path, lmpipe.Predict(NameColour))
+        loaded: Any = lmpipe.load(run.path, lmpipe.Predict(NameColour))
         assert loaded(picture=lmpipe.Image.of(png(0, 0, 255, side=90))).colour == "blue"
     assert len(images_in(lm.requests[0])) > 1
 

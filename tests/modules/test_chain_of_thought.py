@@ -55,7 +55,7 @@ async def test_acall() -> None:
 
 @pytest.mark.parametrize("layout", layout_names())
 def test_reasoning_is_asked_for_before_the_answer(layout: str) -> None:
-    system = ChainOfThought(Add, layout=layout).messages(numbers=[1])[0].content.lower()
+    system = ChainOfThought(Add, layout=layout).messages(numbers=[1])[0].text.lower()
     assert system.index("reasoning") < system.index("total", system.index("add up") + 6)
 
 
@@ -69,7 +69,7 @@ def test_its_states_do_not_fit_predict() -> None:
     assert ChainOfThought(Add).spec.schema_hash == ChainOfThought(Add).spec.schema_hash
 
 
-THINKING = {"reasoning_effort": "high"}
+THINKING: dict[str, Any] = {"reasoning_effort": "high"}
 BARE = {"chat": "[[total]]\n3", "plain": "3", "json": '{"total": 3}'}
 
 

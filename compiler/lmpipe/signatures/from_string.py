@@ -20,7 +20,7 @@ from typing import Any, Literal, Optional, Union, get_origin
 
 from lmpipe.errors import SignatureError
 from lmpipe.signatures.caller_scope import caller_scope
-from lmpipe.signatures.field_types.code import Code
+from lmpipe.signatures.field_types.code import Code, code_in
 from lmpipe.signatures.field_types.document import Document
 from lmpipe.signatures.field_types.history import History
 from lmpipe.signatures.field_types.media import Audio, File, Image
@@ -150,7 +150,7 @@ def _resolve(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
         case ast.Subscript(value=base, slice=ast.Constant(value=str(language))) if (
             _resolve(base, text, known) is Code
         ):
-            return Code[language]
+            return code_in(language)
         case ast.Subscript(value=base, slice=ast.Tuple(elts=items)):
             return _resolve(base, text, known)[tuple(_resolve(item, text, known) for item in items)]
         case ast.Subscript(value=base, slice=part):

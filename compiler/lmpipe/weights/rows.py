@@ -124,7 +124,7 @@ def _prompt(predictor: Predictor, run: Trace, step: Step) -> tuple[Message, ...]
     media = [field for field in predictor.spec.inputs if holds(field.annotation, is_medium)]
     if any(step.inputs.get(field.name) for field in media):
         raise RecipeError(
-            f"{predictor.path}: its inputs hold images, sounds or files, and weights are trained "
+            f"{step.predictor}: its inputs hold images, sounds or files, and weights are trained "
             "on text: compile this program with an optimizer of prompts"
         )
     with scope(example=run.example or ExampleIdentity()):

@@ -59,16 +59,8 @@ class _CodeMeta(type):
 
 copyreg.pickle(_CodeMeta, reduce_class)  # type: ignore[arg-type]
 
-if TYPE_CHECKING:
 
-    class _Text(str, Generic[L]):
-        __slots__ = ()
-
-else:
-    _Text = str
-
-
-class Code(_Text[L] if TYPE_CHECKING else str, metaclass=_CodeMeta):  # type: ignore[misc]
+class _Code(str, metaclass=_CodeMeta):
     """A text that is code, in any language or in one: `Code["python"]`.
 
     Type checkers want `Code[Literal["python"]]`, which is the same. Of a text with one fenced
@@ -86,7 +78,7 @@ class Code(_Text[L] if TYPE_CHECKING else str, metaclass=_CodeMeta):  # type: ig
             raise TypeError(
                 f"Code takes the name of one language, as in Code['python'], not {language!r}"
             )
-        return _code_in(named[0].lower())
+        return code_in(named[0].lower())
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
@@ -110,10 +102,28 @@ class Code(_Text[L] if TYPE_CHECKING else str, metaclass=_CodeMeta):  # type: ig
         return type(self), (str(self),)
 
 
+if TYPE_CHECKING:
+
+    class Code(str, Generic[L]):
+        """A text that is code, in any language or in one."""
+
+        language: ClassVar[str]
+
+        @classmethod
+        def words(cls) -> str:
+            """Say what it is to an LM."""
+            ...
+
+else:
+    _Code.__name__ = _Code.__qualname__ = "Code"
+    Code = _Code
+
+
 @cache
-def _code_in(language: str) -> type[Code]:
-    made = _CodeMeta(f"Code[{language!r}]", (Code,), {"language": language, "__slots__": ()})
-    remember_origin(made, lambda: (_code_in, (language,)))
+def code_in(language: str) -> Any:
+    """Return the type of code in a language; equal names give one type."""
+    made = _CodeMeta(f"Code[{language!r}]", (_Code,), {"language": language, "__slots__": ()})
+    remember_origin(made, lambda: (code_in, (language,)))
     return made
 
 

@@ -36,9 +36,10 @@ class Tool(pydantic.BaseModel):
         """
         name = getattr(function, "__name__", type(function).__name__)
         try:
-            schema = pydantic.TypeAdapter(function).json_schema()
-        except pydantic.errors.PydanticUserError as error:
-            raise SignatureError(f"the tool {name}: {str(error).partition(chr(10))[0]}") from error
+            schema = pydantic.TypeAdapter[Any](function).json_schema()
+        except (pydantic.errors.PydanticUserError, NameError) as error:
+            problem = str(error).partition("\n")[0]
+            raise SignatureError(f"the tool {name} cannot be described: {problem}") from error
         if schema.get("type") != "object":
             raise SignatureError(f"the tool {name} has parameters without names: name each one")
         return cls(name=name, description=inspect.getdoc(function) or "", parameters=schema)
