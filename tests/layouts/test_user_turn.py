@@ -146,6 +146,12 @@ def test_demonstrations_have_images(layout: str) -> None:
     assert [p for p in media if isinstance(p, MediaPart)] == [part(RED), part(BLUE)]
 
 
+def test_no_input_can_look_like_an_image() -> None:
+    words = " ".join(f"medium{'x' * length}q0q" for length in range(200))
+    content = last("plain", title=words, photo=RED, question="Q")
+    assert content[:2] == (TextPart(f"Title: {words}\nPhoto: "), part(RED))
+
+
 def test_a_file_and_a_url_become_parts() -> None:
     program = lmpipe.Predict("paper: File, photo: Image -> answer", layout="plain")
     url = "https://example.org/a.png"

@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -34,17 +33,10 @@ def content_with_parts(
     layout: Layout, spec: SignatureSpec, inputs: Mapping[str, Any]
 ) -> str | tuple[Part, ...]:
     """Write the inputs of a user turn as parts of a message; as text if they hold no medium."""
-    for attempt in count():
-        marks = _Marks(f"medium{'x' * attempt}")
-        values = {**inputs}
-        for item in spec.fields_with_parts:
-            if values.get(item.name) is not None:
-                values[item.name] = _marked(item, values[item.name], marks)
-        text = layout.user(spec, values)
-        found = marks.pattern.findall(text)
-        if sorted(found) == sorted(map(str, range(len(marks.media)))):
-            break
-        assert attempt < _MOST_ATTEMPTS, f"the layout {layout.name} drops or repeats an input"
+    text, values, marks = _write(layout, spec, inputs, _Marks())
+    if not marks.are_all_in(text):  # an input has a word that looks like a mark
+        text, values, marks = _write(layout, spec, inputs, _Marks.unlike(text))
+        assert marks.are_all_in(text), f"the layout {layout.name} drops or repeats an input"
     if not marks.media:
         return text
     inside = {value for value in values.values() if type(value) is Written}
@@ -53,7 +45,15 @@ def content_with_parts(
     return _parts(text, marks, named)
 
 
-_MOST_ATTEMPTS = 8
+def _write(
+    layout: Layout, spec: SignatureSpec, inputs: Mapping[str, Any], marks: _Marks
+) -> tuple[str, dict[str, Any], _Marks]:
+    """Write the inputs with marks in place of media; return them, as written, as well."""
+    values = {**inputs}
+    for item in spec.fields_with_parts:
+        if values.get(item.name) is not None:
+            values[item.name] = _marked(item, values[item.name], marks)
+    return layout.user(spec, values), values, marks
 
 
 @dataclass
@@ -66,9 +66,15 @@ class _Marks:
         nested: the numbers of those inside of a JSON value.
     """
 
-    stem: str
+    stem: str = "medium"
     media: list[Medium] = field(default_factory=list)
     nested: set[int] = field(default_factory=set)
+
+    @staticmethod
+    def unlike(text: str) -> _Marks:
+        """Make marks that are not in a text."""
+        runs = re.findall(r"medium(x*)q", text)
+        return _Marks(f"medium{'x' * (1 + max(map(len, runs), default=0))}")
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -87,6 +93,11 @@ class _Marks:
             self.add(part, nested=nested) if isinstance(part, Medium) else part for part in parts
         )
 
+    def are_all_in(self, text: str) -> bool:
+        """Whether a text has each mark once, and no others."""
+        found = sorted(map(int, self.pattern.findall(text)))
+        return found == list(range(len(self.media)))
+
     def numbers(self, text: str) -> set[int]:
         """The numbers of the marks in a text."""
         return set(map(int, self.pattern.findall(text)))
@@ -99,7 +110,7 @@ def _marked(item: FieldSpec, value: Any, marks: _Marks) -> Any:
             typed = item.typed(value)
         except pydantic.ValidationError:
             typed = None  # a demonstration may have a value that no call can have
-        if has_parts(typed):
+        if typed is not None and has_parts(typed):
             return Written(marks.write(typed.to_parts(), nested=False))
         value = _write_nested(typed, value, lambda parts: marks.write(parts, nested=True))
     if medium := _medium(value):

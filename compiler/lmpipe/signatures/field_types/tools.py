@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pydantic
 from pydantic import ConfigDict, Field
@@ -36,7 +36,8 @@ class Tool(pydantic.BaseModel):
         """
         name = getattr(function, "__name__", type(function).__name__)
         try:
-            schema = pydantic.TypeAdapter[Any](function).json_schema()
+            adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(cast("Any", function))
+            schema = adapter.json_schema()
         except (pydantic.errors.PydanticUserError, NameError) as error:
             problem = str(error).partition("\n")[0]
             raise SignatureError(f"the tool {name} cannot be described: {problem}") from error
