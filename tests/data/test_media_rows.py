@@ -81,3 +81,16 @@ def test_other_objects_with_a_path_stay(folder: Path) -> None:
     value = {"image": {"path": "a.png"}, "size": 3}
     (row,) = read(write(folder, {"photo": value}))
     assert row.photo == value
+
+
+def test_paths_are_left_as_they_are_when_asked(folder: Path) -> None:
+    value = {"image": {"path": "none.png"}}
+    path = write(folder, {"photo": value})
+    (row,) = lmpipe.read_examples(path, inputs=["photo"], media=False)
+    assert row.photo == value
+
+
+def test_labels_are_not_read(folder: Path) -> None:
+    value = {"file": {"path": "none.py"}}
+    (row,) = read(write(folder, {"photo": "x", "change": value}))
+    assert row.change == value

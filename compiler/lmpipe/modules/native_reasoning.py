@@ -11,10 +11,9 @@ _OFF = ("none", "off", "disabled", "", 0, False)
 
 
 def thinks(lm: LM) -> bool:
-    """Whether an LM is told to think, so that its replies come with their reasoning."""
-    asked = getattr(lm, "reasoning", None)
-    if asked is not None:
-        return asked not in _OFF
+    """Whether an LM thinks, so that its replies come with their reasoning."""
+    if getattr(lm, "thinks", False):
+        return True
     return any(_is_on(name, lm.params[name]) for name in _SETTINGS if name in lm.params)
 
 
@@ -36,4 +35,4 @@ def _is_on(name: str, value: Any) -> bool:
         return value.get("enable_thinking") is True or value.get("thinking") is True
     if name == "thinking":
         return value.get("type") in ("enabled", "adaptive")
-    return value.get("enabled", True) is not False and value.get("effort") not in ("none",)
+    return value.get("enabled", True) is not False and value.get("effort") != "none"
