@@ -98,6 +98,7 @@ class Medium(pydantic.BaseModel):
             MediaError: if it cannot be read, is larger, or is of another kind.
         """
         import urllib.request
+        from http.client import HTTPException
 
         if not url.startswith(_FETCHED):
             raise MediaError(f"{url!r:.200} is not an http or https URL")
@@ -105,7 +106,7 @@ class Medium(pydantic.BaseModel):
             with urllib.request.urlopen(url, timeout=timeout) as response:  # noqa: S310 - checked
                 data = response.read(max_bytes + 1)
                 said = response.headers.get_content_type()
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise MediaError(f"{url:.200}: cannot be fetched: {error}") from error
         check_size(cls.kind, url, len(data), max_bytes)
         return cls._made({"data": data, "media_type": said})
