@@ -103,7 +103,7 @@ class Conversation:
         """Read the outputs of a reply, and whether they had to be repaired."""
         if instead := what_came_instead(reply):
             raise LayoutError(instead)
-        reading = self.prompt.read(reply)
+        reading = self.prompt.read(reply.text, reply.reasoning)
         return self._validate(inputs, reading), reading.repaired
 
     def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:

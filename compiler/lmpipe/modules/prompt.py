@@ -24,7 +24,6 @@ from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
 from lmpipe.lm.parts import Part, TextPart
-from lmpipe.lm.request import Reply
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.retrieval import Neighbours, Pools, inputs_text
 from lmpipe.modules.withheld import Withheld
@@ -104,21 +103,21 @@ class Prompt:
         """The signature as the layout writes it."""
         return self.asked.written
 
-    def read(self, reply: Reply) -> Reading:
-        """Read the outputs of a reply, with the LM's thoughts if they are one.
+    def read(self, text: str, thoughts: str) -> Reading:
+        """Read the outputs of a reply, of which the LM's thoughts may be one.
 
         Raises:
             LayoutError: if it does not follow the layout.
         """
         if not self.native:
             try:
-                return self.layout.read(self.form, reply.text)
+                return self.layout.read(self.form, text)
             except LayoutError:
                 # An LM that has thought may not write down its reasoning again.
-                if not (self.thought and reply.reasoning):
+                if not (self.thought and thoughts):
                     raise
-        reading = self.layout.read(self._without_thought, reply.text)
-        values = {self.thought: reply.reasoning, **reading.values}
+        reading = self.layout.read(self._without_thought, text)
+        values = {self.thought: thoughts, **reading.values}
         return Reading(values, reading.repaired)
 
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
