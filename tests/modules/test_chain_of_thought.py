@@ -70,12 +70,16 @@ def test_its_states_do_not_fit_predict() -> None:
 
 
 THINKING: dict[str, Any] = {"reasoning_effort": "high"}
-BARE = {"chat": "[[total]]\n3", "plain": "3", "json": '{"total": 3}'}
+
+
+def bare(layout: str) -> str:
+    """A reply with the total alone."""
+    return Predict(Add, layout=layout).reply({"total": 3})
 
 
 @pytest.mark.parametrize("layout", layout_names())
 def test_the_thoughts_of_an_lm_that_thinks_are_the_reasoning(layout: str) -> None:
-    lm = ScriptedLM([Reply(BARE[layout], reasoning="1 and 2 make 3")], **THINKING)
+    lm = ScriptedLM([Reply(bare(layout), reasoning="1 and 2 make 3")], **THINKING)
     with using(lm=lm, runtime=Runtime()):
         result = ChainOfThought(Add, layout=layout)(numbers=[1, 2])
     assert (result.reasoning, result.total) == ("1 and 2 make 3", 3)
@@ -111,7 +115,7 @@ def test_native_reasoning_is_turned_on_and_off(native: bool, settings: dict[str,
 
 @pytest.mark.parametrize("layout", layout_names())
 def test_thoughts_fill_in_a_reasoning_that_was_asked_for_and_not_written(layout: str) -> None:
-    lm = ScriptedLM([Reply(BARE[layout], reasoning="hm")])
+    lm = ScriptedLM([Reply(bare(layout), reasoning="hm")])
     with using(lm=lm, runtime=Runtime()):
         result = ChainOfThought(Add, layout=layout)(numbers=[1, 2])
     assert (result.reasoning, result.total, len(lm.requests)) == ("hm", 3, 1)
