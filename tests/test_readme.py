@@ -38,6 +38,15 @@ def test_the_python_examples_run_one_after_the_other(
     assert scripted.requests
 
 
+def test_the_examples_about_types_for_fields_run() -> None:
+    text = (ROOT / "docs" / "fields.md").read_text(encoding="utf-8")
+    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
+    scripted = lmpipe.ScriptedLM(fill)
+    with lmpipe.using(lm=scripted):
+        exec(compile(source, "fields.md", "exec", dont_inherit=True), {"__name__": "fields"})
+    assert [len(request.messages) for request in scripted.requests] == [2, 2, 4]
+
+
 def test_typed_functions_have_a_body_that_type_checkers_accept() -> None:
     functions = [
         item

@@ -48,6 +48,15 @@ from .optimize.student_preferred import StudentPreferred as StudentPreferred
 from .serving.spec import ServerSpec as ServerSpec
 from .settings import configure as configure
 from .settings import using as using
+from .signatures.field_types.code import Code as Code
+from .signatures.field_types.document import Document as Document
+from .signatures.field_types.history import History as History
+from .signatures.field_types.media import Audio as Audio
+from .signatures.field_types.media import File as File
+from .signatures.field_types.media import Image as Image
+from .signatures.field_types.parts import HasParts as HasParts
+from .signatures.field_types.tools import Tool as Tool
+from .signatures.field_types.tools import ToolCalls as ToolCalls
 from .signatures.from_string import signature_from_string as signature_from_string
 from .signatures.signature import Input as Input
 from .signatures.signature import Output as Output

@@ -5,6 +5,7 @@
     │   ├── SignatureError           a signature is declared wrongly
     │   ├── CallError                a call has wrong, missing or unknown inputs
     │   ├── DataError                a data file or row is wrong
+    │   ├── MediaError               an image, a sound or a file cannot be used
     │   ├── MetricError              a metric returns something else than a score, or always fails
     │   ├── RecipeError              a recipe is incomplete or contradicts itself
     │   ├── ArtifactError            a run folder or state is damaged, foreign or untrusted
@@ -64,6 +65,10 @@ class CallError(InputError):
 
 class DataError(InputError):
     """A data file or row is wrong; the message names the file and the line."""
+
+
+class MediaError(InputError, ValueError):
+    """An image, a sound or a file cannot be read, is too large, or is something else."""
 
 
 class MetricError(InputError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.pictures import png
 
 Cli = Callable[..., Any]
 Write = Callable[[str, str], str]
@@ -154,3 +155,41 @@ def test_a_judge_is_refused_because_nothing_is_scored(cli: Cli) -> None:
     result = cli("run", "colours.py", "--input", "thing=sky number 1", "--judge", "vllm/judge")
     assert result.exit_code == 2
     assert "--judge" in result.stderr
+
+
+SEEING = """
+def seeing(request):
+    (image,) = [part for part in request.messages[-1].content if hasattr(part, "sha256")]
+    return f"[[seen]]\\n{image.media_type}"
+recipe = recipe.replace(
+    program=lmpipe.Predict("photo: Image -> seen"), student=lmpipe.ScriptedLM(seeing)
+)
+"""
+
+
+@pytest.mark.parametrize(
+    "value", ["photo=red.png", '{"photo": {"image": {"path": "red.png"}}}', "@rows/one.json"]
+)
+def test_an_image_is_read_from_its_path(cli: Cli, write: Write, folder: Path, value: str) -> None:
+    write("seeing.py", SEEING)
+    (folder / "red.png").write_bytes(png())
+    (folder / "rows").mkdir()
+    (folder / "rows/one.json").write_text('{"photo": {"image": {"path": "../red.png"}}}')
+    result = cli("run", "seeing.py", "--input", value)
+    assert json.loads(result.stdout) == {"seen": "image/png"}
+
+
+@pytest.mark.parametrize(
+    ("value", "stdin", "words"),
+    [
+        ("photo=none.png", "", "input 'photo': none.png: an image cannot be read"),
+        ('{"photo": {"image": {"path": "none.png"}}}', "", "--input: none.png: an image cannot"),
+        ("-", '{"photo": {"image": {"path": "red.png"}}}', "read only from a data file"),
+    ],
+)
+def test_an_image_that_cannot_be_read_is_bad_input(
+    cli: Cli, write: Write, value: str, stdin: str, words: str
+) -> None:
+    write("seeing.py", SEEING)
+    result = cli("run", "seeing.py", "--input", value, stdin=stdin)
+    assert (result.exit_code, words in result.stderr) == (2, True), result.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Generic, TypeVar, assert_type
+from typing import Any, Generic, Literal, TypeVar, assert_type
 
 import lmpipe
 from lmpipe.lm.scope import Partial
@@ -48,6 +48,37 @@ class AsyncAnswer(lmpipe.Module):
         assert_type(results, list[AnswerFromContext])
         assert_type((await self.query.acall(question="x")).query, str)
         return {result.question: result.answer for result in results}
+
+
+class Look(lmpipe.Signature):
+    """Describe the photo in code."""
+
+    photo: lmpipe.Image = lmpipe.Input()
+    earlier: lmpipe.History = lmpipe.Input(default=lmpipe.History())
+    code: lmpipe.Code[Literal["python"]] = lmpipe.Output()
+    calls: lmpipe.ToolCalls = lmpipe.Output()
+
+
+class Slide:
+    def to_parts(self) -> tuple[str, lmpipe.Image]:
+        return "A slide: ", lmpipe.Image.of("slide.png")
+
+
+def field_types() -> None:
+    program = lmpipe.ChainOfThought(Look, native_reasoning=True)
+    result = program(photo=lmpipe.Image.of("a.png"), earlier=lmpipe.History.of({"code": "x"}))
+    assert_type(result, Look)
+    assert_type(result.photo, lmpipe.Image)
+    assert_type(result.photo.data, bytes)
+    assert_type(lmpipe.Audio.fetch("https://example.org/a.wav"), lmpipe.Audio)
+    assert_type(result.earlier.add(result), lmpipe.History)
+    assert_type([call.name for call in result.calls], list[str])
+    text: str = result.code
+    show(Slide(), lmpipe.Document(text=text), result.photo)
+
+
+def show(*values: lmpipe.HasParts) -> None:
+    """Takes anything that says what parts show it."""
 
 
 T = TypeVar("T")

@@ -43,6 +43,21 @@ class NoForward(lmpipe.Module):
     pass
 
 
+class Look(lmpipe.Signature):
+    """Look at the photo."""
+
+    photo: lmpipe.Image = lmpipe.Input()
+    answer: str = lmpipe.Output()
+
+
+def media() -> None:
+    lmpipe.Predict(Look)(photo="a.png")  # E
+    lmpipe.Predict(Look)(photo=lmpipe.Audio.of("a.wav"))  # E
+    lmpipe.ChainOfThought(Look, native_reasoning="yes")  # E
+    shown: lmpipe.HasParts = lmpipe.Predict(Look)  # E
+    print(shown)
+
+
 def predictors() -> None:
     predictor = lmpipe.Predict(Route)
     predictor(tiket="x")  # E

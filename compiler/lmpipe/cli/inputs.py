@@ -16,10 +16,13 @@ from typing import Any, TextIO, get_type_hints
 import orjson
 import pydantic
 
-from lmpipe.errors import CallError, DataError
+from lmpipe.data.media_rows import with_media
+from lmpipe.errors import CallError, DataError, MediaError
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.modules.module import Module, Predictor, first_member
+from lmpipe.signatures.field_types.parts import is_medium
 from lmpipe.signatures.signature_spec import first_problem, type_name
+from lmpipe.signatures.value_shape import plain_type
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,13 @@ def read_inputs(
     (text,) = whole
     if text.lstrip().startswith("{"):
         value = _parse_json(text, where="--input")
-        return InputRows([_from_json(value, fields, where="--input")], streamed=False)
+        row = _from_json(value, fields, where="--input", folder=Path())
+        return InputRows([row], streamed=False)
     if text == "-":
         return InputRows(_from_lines(stdin.read(), fields, where="standard input"), streamed=True)
     if text.startswith("@"):
-        rows = _from_lines(_read_file(Path(text[1:])), fields, where=text[1:])
+        file = Path(text[1:])
+        rows = _from_lines(_read_file(file), fields, where=text[1:], folder=file.parent)
         return InputRows(rows, streamed=True)
     raise CallError(f"--input {text!r:.50}: expected NAME=VALUE, a JSON object, @FILE or -")
 
@@ -102,7 +107,9 @@ def _from_pairs(pairs: Sequence[str], fields: Mapping[str, InputField]) -> dict[
     return {name: _from_text(name, text, fields[name]) for name, text in texts.items()}
 
 
-def _from_lines(text: str, fields: Mapping[str, InputField], *, where: str) -> list[dict[str, Any]]:
+def _from_lines(
+    text: str, fields: Mapping[str, InputField], *, where: str, folder: Path | None = None
+) -> list[dict[str, Any]]:
     """Read one JSON object a line, or a single object that spans several lines."""
     values: Iterable[tuple[str, Any]]
     try:
@@ -111,20 +118,24 @@ def _from_lines(text: str, fields: Mapping[str, InputField], *, where: str) -> l
         lines = enumerate(text.splitlines(), start=1)
         placed = ((f"{where}, line {number}", line) for number, line in lines if line.strip())
         values = ((place, _parse_json(line, where=place)) for place, line in placed)
-    rows = [_from_json(value, fields, where=place) for place, value in values]
+    rows = [_from_json(value, fields, where=place, folder=folder) for place, value in values]
     if not rows:
         raise DataError(f"{where} is empty: expected one JSON object per line")
     return rows
 
 
-def _from_json(value: Any, fields: Mapping[str, InputField], *, where: str) -> dict[str, Any]:
+def _from_json(
+    value: Any, fields: Mapping[str, InputField], *, where: str, folder: Path | None
+) -> dict[str, Any]:
+    """Read a JSON object; paths of images in it are relative to the folder, if it has any."""
     if not isinstance(value, dict):
         raise CallError(f"{where}: expected a JSON object with the inputs {_expected(fields)}")
     try:
         _check_names(value, fields)
-        return {name: _validate(name, item, fields[name]) for name, item in value.items()}
-    except CallError as error:
-        raise CallError(f"{where}: {error}") from error
+        row = value if folder is None else with_media(value, folder)
+        return {name: _validate(name, item, fields[name]) for name, item in row.items()}
+    except (CallError, DataError) as error:
+        raise type(error)(f"{where}: {error}") from error
 
 
 def _parse_json(text: str, *, where: str) -> Any:
@@ -166,6 +177,12 @@ def _from_text(name: str, text: str, field: InputField) -> Any:
     """Parse the text of one input: a string as it is, any other type as JSON."""
     if field.annotation is str or field.annotation is Any:
         return text
+    kind = plain_type(field.annotation)
+    if is_medium(kind) and not text.lstrip().startswith("{"):
+        try:
+            return kind.of(text)  # a path, which whoever calls the command may read
+        except MediaError as error:
+            raise CallError(f"input {name!r}: {error}") from error
     try:
         value = load_json(text)
     except orjson.JSONDecodeError:

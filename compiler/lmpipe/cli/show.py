@@ -152,10 +152,12 @@ def _list_demos(console: Console, demos: Sequence[Demo], described: Mapping[str,
 
 
 def _values(values: Mapping[str, Any]) -> str:
+    from lmpipe.foundation.media import without_bytes
     from lmpipe.foundation.shorten import one_line
     from lmpipe.state.program_state import to_plain
 
-    return ", ".join(f"{name}={one_line(to_plain(value), 80)}" for name, value in values.items())
+    shown = without_bytes(to_plain(values))
+    return ", ".join(f"{name}={one_line(value, 80)}" for name, value in shown.items())
 
 
 def _turn_text(message: Message) -> str:
@@ -173,16 +175,16 @@ def _show_prompt(console: Console, program: Module, path: str, learned: Predicto
     from lmpipe.layouts import layout_named, render_prefix
     from lmpipe.report.terminal import say
 
-    predictor = program.predictors()[path]
+    spec = program.predictors()[path].spec
     layout = layout_named(learned.layout)
     say(console, "  prompt, before the inputs of a call")
-    for message in render_prefix(layout, predictor.spec, learned.instruction, learned.demos):
+    for message in render_prefix(layout, spec, learned.instruction, learned.demos):
         say(console, f"    [{message.role}]", style="bold")
         for line in _turn_text(message).splitlines():
             say(console, f"      {line}")
     if learned.retrieval is not None:
         say(console, "    [the demonstrations of the pool that are nearest to the inputs]")
-    shown = {name: f"<{name}>" for name in predictor.spec.input_names}
+    shown = {name: f"<{name}>" for name in spec.written.input_names}
     say(console, "    [user]", style="bold")
-    for line in layout.user(predictor.spec, shown).splitlines():
+    for line in layout.user(spec.written, shown).splitlines():
         say(console, f"      {line}")

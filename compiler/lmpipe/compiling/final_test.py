@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from lmpipe.compiling.plan import baselines
 from lmpipe.compiling.recipe import PreparedRecipe
 from lmpipe.compiling.run import TestResult
-from lmpipe.data.example import Example
+from lmpipe.data.example import Example, jsonable
 from lmpipe.errors import BudgetExhaustedError
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.foundation.canonical_json import canonical_json
@@ -107,7 +107,7 @@ async def score_on_train(
 
 def is_shown(example: Example, state: ProgramState) -> bool:
     """Whether an example's inputs are among the fixed demonstrations of a state."""
-    inputs = canonical_json(dict(example.inputs))
+    inputs = canonical_json(jsonable(example.inputs))
     for learned in state.predictors.values():
         for demo in learned.demos:
             shown = {name: demo.inputs[name] for name in example.inputs if name in demo.inputs}

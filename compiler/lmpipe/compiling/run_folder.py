@@ -19,6 +19,7 @@ from lmpipe.foundation.atomic_files import FolderLock, write_file
 from lmpipe.foundation.canonical_json import pretty_json, record_json
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.line_file import LineFile
+from lmpipe.foundation.media import with_hashes
 from lmpipe.foundation.storing import storing
 from lmpipe.optimize.engine.events import Candidate, Progress, Rollout
 from lmpipe.state.program_state import ProgramState
@@ -28,6 +29,8 @@ PROGRAM = "program.json"
 MANIFEST_FORMAT = 1
 
 _RESERVE, _RESERVED = ".reserve", 2**16  # bytes
+# Files of what happened, which may hold each image many times.
+_WITHOUT_BYTES = ("scores.jsonl", "traces.jsonl")
 _MAX_NAME = 80  # characters of a recipe's name in a folder's name
 
 
@@ -235,4 +238,7 @@ class RunWriter:
     def _append(self, name: str, value: Any) -> None:
         if name not in self._files:
             self._files[name] = LineFile(self.folder / name)
-        self._files[name].append(record_json(value))
+        line = record_json(value)
+        if name in _WITHOUT_BYTES and b'"data":"' in line:
+            line = record_json(with_hashes(value))
+        self._files[name].append(line)

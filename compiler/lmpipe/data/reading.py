@@ -10,6 +10,7 @@ from typing import Any
 
 from lmpipe.data.example import Example, missing_field
 from lmpipe.data.formats import FILE_READERS, PlacedRow, read_hub
+from lmpipe.data.media_rows import with_media
 from lmpipe.data.splits import check_not_empty
 from lmpipe.errors import DataError
 from lmpipe.foundation.checks import check_number
@@ -28,8 +29,12 @@ def read_examples(
     rename: Mapping[str, str] | None = None,
     required: Sequence[str] = (),
     optional: Sequence[str] = (),
+    media: bool = True,
 ) -> list[Example]:
     """Read examples from a file or from a data set on the hub.
+
+    In an input, a value such as `{"image": {"path": "photos/1.png"}}` (or `audio`, or `file`) is
+    read from that file, whose path is relative to the data file.
 
     Args:
         source: a `.jsonl`, `.json` (a list of objects), `.csv`, `.tsv` or `.parquet` file in
@@ -41,6 +46,7 @@ def read_examples(
         rename: old field name → new field name, applied first.
         required: further fields that every row must have, such as those that the metric reads.
         optional: the inputs that rows may lack: the program's default is used for them.
+        media: whether paths of images, sounds and files are read; False leaves them as they are.
 
     Raises:
         DataError: if an argument, the file, a line or a row is not valid.
@@ -53,11 +59,14 @@ def read_examples(
     check_number(
         "read_examples", "limit", limit, minimum=1, integer=True, optional=True, error=DataError
     )
+    folder = Path(source).expanduser().parent
     examples = []
     for place, row in islice(_read_rows(source, split), limit):
         try:
             _check_depth(row)
             example = _to_example(row, required, rename or {})
+            if media:
+                example = _with_media(example, inputs, folder)
             examples.append(with_present_inputs(example, inputs, optional))
         except DataError as error:
             raise DataError(f"{place}: {error}") from error
@@ -83,6 +92,16 @@ def _read_rows(source: str | Path, split: str | None) -> Iterator[PlacedRow]:
         what = "is a folder; give a file in it" if path.is_dir() else "no such file"
         raise DataError(f"{path}: {what} (in {Path.cwd()})")
     return read_hub(str(source), split)
+
+
+def _with_media(example: Example, inputs: Sequence[str], folder: Path) -> Example:
+    """Read the images of the inputs of an example."""
+    given = {name: example[name] for name in inputs if isinstance(example.get(name), list | dict)}
+    try:
+        read = with_media(given, folder) if given else given
+    except DataError as error:
+        raise DataError(f"{error}; media=False leaves such values as they are") from error
+    return example if read == given else example.copy(**read)
 
 
 def _check_depth(row: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ class Source:
         rename: old field name → new field name.
         convert: maps the fields of a row as it was read to the fields of the example.
         optional: the inputs that rows may lack: the program's default is used for them.
+        media: whether paths of images, sounds and files are read; False leaves them as they are.
     """
 
     source: str | Path
@@ -34,6 +35,7 @@ class Source:
     rename: Mapping[str, str] | None = None
     convert: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     optional: Sequence[str] = ()
+    media: bool = True
 
     def read(self) -> list[Example]:
         """Read the examples.
@@ -48,6 +50,7 @@ class Source:
             required=self.required,
             rename=self.rename,
             optional=self.optional,
+            media=self.media,
         )
         if self.convert is None:
             return examples

@@ -10,10 +10,12 @@ from lmpipe.layouts.layout import (
     LayoutError,
     Reading,
     correction_turns,
+    has_replies,
+    history_turns,
     render_demo,
     render_prefix,
     reply_text,
-    user_text,
+    user_content,
 )
 from lmpipe.layouts.plain_layout import PlainLayout
 from lmpipe.layouts.suited_layouts import layouts_for
@@ -32,13 +34,15 @@ __all__ = [
     "TwoStepLayout",
     "XmlLayout",
     "correction_turns",
+    "has_replies",
+    "history_turns",
     "layout_named",
     "layout_names",
     "layouts_for",
     "render_demo",
     "render_prefix",
     "reply_text",
-    "user_text",
+    "user_content",
 ]
 
 _ALL: tuple[Layout, ...] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lmpipe.layouts.bounds import bounds_in_words
@@ -56,8 +57,9 @@ def _kind(
     if in_json and shape.kind == "choice":
         return f"one of {', '.join(json_text(choice) for choice in shape.choices)}"
     if in_json and shape.kind in _JSON_WORDS:
-        return _JSON_WORDS[shape.kind]
-    return Shape(shape.kind, choices=shape.choices).hint()
+        of = f" of {shape.words}" if shape.words else ""
+        return _JSON_WORDS[shape.kind] + of
+    return replace(shape, optional=False).hint()
 
 
 def _json_kind(schema: Mapping[str, Any], plain: Mapping[str, Any]) -> str:

@@ -6,14 +6,19 @@ earlier turns), so that servers can reuse the prefix from one call to the next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import pydantic
+
+from lmpipe.errors import CallError
 from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.parts import Part as MessagePart
 from lmpipe.lm.parts import ToolSpec
 from lmpipe.lm.request import Reply
-from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
+from lmpipe.signatures.field_types.history import is_message
+from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec, first_problem
 from lmpipe.state.program_state import Demo, to_plain
 
 _NO_INPUTS = "Go ahead."
@@ -129,29 +134,83 @@ def render_prefix(
     layout: Layout, spec: SignatureSpec, instruction: str, demos: Sequence[Demo]
 ) -> tuple[Message, ...]:
     """Render the turns that are the same for every call: system turn and demonstrations."""
-    messages = [Message("system", layout.system(spec, instruction))]
+    messages = [Message("system", layout.system(spec.written, instruction))]
     for demo in demos:
         messages += render_demo(layout, spec, demo)
     return tuple(messages)
 
 
 def render_demo(layout: Layout, spec: SignatureSpec, demo: Demo) -> tuple[Message, ...]:
-    """Render a demonstration as earlier turns: its inputs and the reply."""
+    """Render a demonstration as earlier turns: its inputs and the reply, after its history."""
     inputs = _normalize(spec.inputs, demo.inputs)
     return (
-        Message("user", user_text(layout, spec, inputs)),
-        *layout.reply_turns(spec, reply_text(layout, spec, demo.outputs)),
+        *(history_turns(layout, spec, inputs) if spec.histories else ()),
+        Message("user", user_content(layout, spec, inputs)),
+        *layout.reply_turns(spec.written, reply_text(layout, spec, demo.outputs)),
     )
 
 
 def reply_text(layout: Layout, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
     """Write the reply that gives these outputs, as JSON values."""
-    return layout.assistant(spec, _normalize(spec.outputs, outputs))
+    return layout.assistant(spec.written, _normalize(spec.outputs, outputs))
 
 
-def user_text(layout: Layout, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
-    """Write the text of a user turn, which servers refuse if it is empty."""
-    return layout.user(spec, inputs) or _NO_INPUTS
+def user_content(
+    layout: Layout, spec: SignatureSpec, inputs: Mapping[str, Any]
+) -> str | tuple[MessagePart, ...]:
+    """Write the content of a user turn, which servers refuse if it is empty."""
+    if spec.fields_with_parts:
+        from lmpipe.layouts.user_turn import content_with_parts  # few signatures need it
+
+        return content_with_parts(layout, spec.written, inputs) or _NO_INPUTS
+    return layout.user(spec.written, inputs) or _NO_INPUTS
+
+
+def history_turns(
+    layout: Layout, spec: SignatureSpec, inputs: Mapping[str, Any]
+) -> tuple[Message, ...]:
+    """Write the earlier turns of the conversation that are among the inputs of a question.
+
+    Raises:
+        CallError: if a turn is neither a message nor has an output of the signature.
+    """
+    turns: list[Message] = []
+    for number, turn in enumerate(_turns_in(spec, inputs), start=1):
+        if is_message(turn):
+            turns.append(Message(turn["role"], turn["content"]))
+            continue
+        given = {name: turn[name] for name in spec.written.input_names if name in turn}
+        outputs = {name: turn[name] for name in spec.output_names if name in turn}
+        if problem := _problem_of(turn, spec, outputs):
+            raise CallError(
+                f"{spec.name}: turn {number} of the history {problem}: give fields of the "
+                f"signature, or a role and a content\n  signature: {spec}"
+            )
+        turns += render_demo(layout, spec.written, Demo(inputs=given, outputs=outputs))
+    return tuple(turns)
+
+
+def _problem_of(turn: Mapping[str, Any], spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
+    """Say what is wrong with a turn of a history; empty if nothing is."""
+    strange = turn.keys() - {field.name for field in spec.fields}
+    if strange:
+        return f"has an unknown {min(strange)!r}"
+    for field in (field for field in spec.fields_with_parts if field.name in turn):
+        try:
+            field.typed(turn[field.name])
+        except pydantic.ValidationError as error:
+            return f"has a wrong {field.name!r} ({first_problem(error)})"
+    return "" if outputs else "has no output"
+
+
+def has_replies(spec: SignatureSpec, inputs: Mapping[str, Any]) -> bool:
+    """Whether the history among the inputs shows a reply in the form of the layout."""
+    return not all(map(is_message, _turns_in(spec, inputs)))
+
+
+def _turns_in(spec: SignatureSpec, inputs: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for name in spec.histories:
+        yield from (inputs.get(name) or {}).get("turns", ())
 
 
 def _normalize(fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> dict[str, Any]:

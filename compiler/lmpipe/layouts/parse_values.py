@@ -17,12 +17,18 @@ _NONE = {"none", "null", "n/a", "nil", "-", ""}
 _MOST_DIGITS = 400  # of a whole number that is written with an exponent
 
 
+class Written(str):
+    """The text of a value that text layouts write as it is, though its type is one of JSON."""
+
+    __slots__ = ()
+
+
 def spell(field: FieldSpec, value: Any) -> str:
     """Write a JSON value of a field as text."""
     shape = field.shape
     if value is None and (shape.optional or shape.kind != "json"):
         return shape.none
-    if shape.kind == "json":
+    if shape.kind == "json" and type(value) is not Written:
         return json_text(value)
     if shape.kind == "choice" or isinstance(value, str):
         return str(value)

@@ -65,9 +65,10 @@ class Conversation:
         shown = prompt.dump_inputs(inputs)
         opening = prompt.opening(shown, vector, self.scope.example)
         replies: list[Reply] = []
+        thinking: Reply | None = None  # the one whose thoughts lead to the outputs, if not the last
         if prompt.extraction is not None:
             opening = yield from self._first_step(shown, opening, replies, lm, sample)
-            lm = self.extractor or lm
+            thinking, lm = replies[-1], self.extractor or lm
         messages = opening.messages
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
@@ -102,7 +103,7 @@ class Conversation:
                 lm = larger
             else:
                 try:
-                    result, repaired = self._read(inputs, reply)
+                    result, repaired = self._read(inputs, reply, (thinking or reply).reasoning)
                 except (LayoutError, pydantic.ValidationError) as error:
                     if attempt > self.retries:
                         unread = self._output_error(error, reply, asked=attempt)
@@ -155,12 +156,12 @@ class Conversation:
             self.reader.resume()
         return self.prompt.second_opening(replies[-1].text)
 
-    def _read(self, inputs: dict[str, Any], reply: Reply) -> tuple[Signature, bool]:
+    def _read(self, inputs: dict[str, Any], reply: Reply, thoughts: str) -> tuple[Signature, bool]:
         """Read the outputs of a reply, and whether they had to be repaired."""
         answer = self.prompt.layout.answer(reply)
         if not answer.strip() and (instead := what_came_instead(reply)):
             raise LayoutError(instead)
-        reading = self.prompt.layout.read(self.spec, answer)
+        reading = self.prompt.read(answer, thoughts)
         return self._validate(inputs, reading), reading.repaired
 
     def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:

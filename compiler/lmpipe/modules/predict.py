@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lmpipe.modules.stream import FieldReader
 
 # What a predictor keeps of its state, and of its signature, so as not to make it for every call.
-_OF_THE_STATE = ("_prompt", "_decoding")
+_OF_THE_STATE = ("_prompt", "_native_prompt", "_decoding")
 _MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_pools")
 
 # A signature class is a callable from its inputs to itself. The defaults are for a signature
@@ -192,18 +192,19 @@ class Predict(Predictor, Generic[P, R_co]):
         Raises:
             CallError: if an input is missing, unknown or has the wrong type.
         """
-        prompt, checked = self._prompt, self._spec.check_inputs(inputs)
+        prompt, checked = self._prompt_now(), self._spec.check_inputs(inputs)
         vector = self._embedded(checked) if prompt.embeds else None
         example = current_scope().example
         return prompt.opening(prompt.dump_inputs(checked), vector, example).messages
 
     def conversation(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
-        embeds = self._prompt.embeds
-        vector = self._embedded(self._spec.check_inputs(dict(inputs))) if embeds else None
-        return self._prompt.opening(inputs, vector, current_scope().example).messages
+        prompt = self._prompt_now()
+        vector = self._embedded(self._spec.check_inputs(dict(inputs))) if prompt.embeds else None
+        return prompt.opening(inputs, vector, current_scope().example).messages
 
     def reply(self, outputs: Mapping[str, Any]) -> str:
-        return reply_text(self._prompt.layout, self._spec, outputs)
+        prompt = self._prompt_now()
+        return reply_text(prompt.layout, prompt.asked, outputs)
 
     def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if args:
@@ -213,6 +214,14 @@ class Predict(Predictor, Generic[P, R_co]):
     @cached_property
     def _prompt(self) -> Prompt:
         return Prompt.of(self._spec, self._state, self._pools)
+
+    def _prompt_for(self, lm: LM) -> Prompt:
+        """Hook for subclasses: return the prompt for an LM."""
+        return self._prompt
+
+    def _prompt_now(self) -> Prompt:
+        """Hook for subclasses: return the prompt for the LM that would answer a call."""
+        return self._prompt
 
     @cached_property
     def _decoding(self) -> Decoding:
@@ -290,11 +299,14 @@ class Predict(Predictor, Generic[P, R_co]):
     ) -> Conversing:
         scope = current_scope()
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
+        prompt = self._prompt_for(lm)
+        if reader is not None:
+            reader.reads(prompt.form)
         conversation = Conversation(
             self.signature,
             self._spec,
             self.path,
-            self._prompt,
+            prompt,
             self.retries,
             scope,
             reader,

@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import CallError
-from lmpipe.layouts import Layout, TwoStepLayout, layout_named, render_prefix, user_text
+from lmpipe.layouts import (
+    Layout,
+    LayoutError,
+    Reading,
+    TwoStepLayout,
+    has_replies,
+    history_turns,
+    layout_named,
+    render_demo,
+    user_content,
+)
 from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
-from lmpipe.lm.parts import ToolSpec
+from lmpipe.lm.parts import Part, TextPart, ToolSpec
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.retrieval import Neighbours, Pools, inputs_text
 from lmpipe.modules.withheld import Withheld
@@ -34,7 +45,11 @@ class Prompt:
     """What is the same for every call with one state, rendered once.
 
     Args:
+        spec: the signature.
+        asked: the signature with the outputs that the LM is asked to write: all of them, but the
+            `thought` if it is `native`.
         demos: the fixed demonstrations.
+        turns: of each of them.
         prefix: the turns that calls start with: system turn and fixed demonstrations.
         constraint: the constraint on replies, or None.
         tools: the tools that the LM has to call; none if it replies with text.
@@ -42,45 +57,81 @@ class Prompt:
         embeds: whether they are chosen by an embedding of the call's inputs.
         extraction: the turn that asks for the outputs in the LM's free text; None if the LM writes
             them itself.
+        thought: the output that the LM's thoughts may be; empty if there is none.
+        native: whether they are, so that the LM is not asked to write it.
     """
 
     spec: SignatureSpec
+    asked: SignatureSpec
     layout: Layout
     demos: tuple[Demo, ...]
+    turns: tuple[tuple[Message, ...], ...]
     prefix: Prefix
     constraint: Constraint | None
     tools: tuple[ToolSpec, ...] = ()
     neighbours: Neighbours | None = None
     embeds: bool = False
     extraction: Prefix | None = None
+    thought: str = ""
+    native: bool = False
 
     @staticmethod
-    def of(spec: SignatureSpec, state: PredictorState, pools: Pools) -> Prompt:
+    def of(
+        spec: SignatureSpec,
+        state: PredictorState,
+        pools: Pools,
+        *,
+        thought: str = "",
+        native: bool = False,
+    ) -> Prompt:
         """Render the prompt of a state; the indexed pools may be shared with other states."""
         layout = layout_named(state.layout)
-        prefix = Prefix(render_prefix(layout, spec, state.instruction, state.demos))
-        constraint = layout.constraint(spec) if state.constrained else None
-        chosen = pools.neighbours(state.retrieval, layout) if state.retrieval else None
-        embeds = chosen is not None and chosen.vectors is not None
-        extraction = None
-        if isinstance(layout, TwoStepLayout):
-            extraction = Prefix((layout.extraction(spec, state.instruction),))
+        asked = spec.without_output(thought) if native else spec
+        system = Message("system", layout.system(asked.written, state.instruction))
+        turns = tuple([render_demo(layout, asked, demo) for demo in state.demos])
+        chosen = pools.neighbours(state.retrieval, layout, asked) if state.retrieval else None
         return Prompt(
             spec,
+            asked,
             layout,
             state.demos,
-            prefix,
-            constraint,
-            layout.tools(spec),
+            turns,
+            prefix=Prefix((system, *chain.from_iterable(turns))),
+            constraint=layout.constraint(asked.written) if state.constrained else None,
             neighbours=chosen,
-            embeds=embeds,
-            extraction=extraction,
+            tools=layout.tools(asked.written),
+            embeds=chosen is not None and chosen.vectors is not None,
+            extraction=_extraction(layout, asked.written, state.instruction),
+            thought=thought,
+            native=native,
         )
+
+    @property
+    def form(self) -> SignatureSpec:
+        """The signature as the layout writes it."""
+        return self.asked.written
 
     @cached_property
     def tool_choice(self) -> str:
         """The tool that the LM has to call; empty if it replies with text."""
         return self.tools[0].name if self.tools else ""
+
+    def read(self, text: str, thoughts: str) -> Reading:
+        """Read the outputs of a reply, of which the LM's thoughts may be one.
+
+        Raises:
+            LayoutError: if it does not follow the layout.
+        """
+        if not self.native:
+            try:
+                return self.layout.read(self.form, text)
+            except LayoutError:
+                # An LM that has thought may not write down its reasoning again.
+                if not (self.thought and thoughts):
+                    raise
+        reading = self.layout.read(self._without_thought, text)
+        values = {self.thought: thoughts, **reading.values}
+        return Reading(values, reading.repaired)
 
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Convert checked inputs to JSON values by name.
@@ -131,10 +182,23 @@ class Prompt:
         turns = prefix.messages
         if self.neighbours is not None:
             turns = (*turns, *self.neighbours.turns(shown, vector, example))
-        text = user_text(self.layout, self.spec, shown)
-        if len(turns) == 1:
-            text += self._reminder
-        return Opening(prefix, (*turns, Message("user", self._checked(text))))
+        reminder = self._reminder if len(turns) == 1 else ""
+        if self.asked.histories:
+            turns = (
+                *turns,
+                *map(self._checked_turn, history_turns(self.layout, self.asked, shown)),
+            )
+            reminder = "" if has_replies(self.asked, shown) else reminder
+        content = user_content(self.layout, self.asked, shown)
+        if isinstance(content, str):
+            return Opening(prefix, (*turns, Message("user", self._checked(content + reminder))))
+        if reminder:
+            content = _with_text(content, reminder)
+        return Opening(prefix, (*turns, self._checked_turn(Message("user", content))))
+
+    @cached_property
+    def _without_thought(self) -> SignatureSpec:
+        return self.form.without_output(self.thought)
 
     def second_opening(self, text: str) -> Opening:
         """Render the question for the outputs in a free text."""
@@ -143,7 +207,7 @@ class Prompt:
 
     @cached_property
     def _reminder(self) -> str:
-        return self.layout.reminder(self.spec)
+        return self.layout.reminder(self.form)
 
     @cached_property
     def _withheld(self) -> Withheld:
@@ -153,11 +217,12 @@ class Prompt:
         """Return the prefix without the fixed demonstrations at some places."""
         if not places:
             return self.prefix
-        # One turn of the system, then as many for each demonstration.
-        system, *turns = self.prefix.messages
-        each = len(turns) // len(self.demos)
-        kept = [turn for number, turn in enumerate(turns) if number // each not in places]
-        return Prefix((system, *kept))
+        kept = [turns for number, turns in enumerate(self.turns) if number not in places]
+        return Prefix((self.prefix.messages[0], *chain.from_iterable(kept)))
+
+    def _checked_turn(self, message: Message) -> Message:
+        self._checked(message.text)
+        return message
 
     def _checked(self, text: str) -> str:
         try:
@@ -168,3 +233,18 @@ class Prompt:
                 "clean it, for example by text.encode(errors='replace').decode()"
             ) from error
         return text
+
+
+def _with_text(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
+    """Add a text at the end of the parts of a message."""
+    last = parts[-1]
+    if isinstance(last, TextPart):
+        return (*parts[:-1], TextPart(last.text + text))
+    return (*parts, TextPart(text))
+
+
+def _extraction(layout: Layout, spec: SignatureSpec, instruction: str) -> Prefix | None:
+    """The turn that asks for the outputs in a free text, if the layout has one."""
+    if not isinstance(layout, TwoStepLayout):
+        return None
+    return Prefix((layout.extraction(spec, instruction),))

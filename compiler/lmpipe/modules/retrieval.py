@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lmpipe.data.example import Example, jsonable
 from lmpipe.data.identity import ExampleIdentity
 from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.media import without_media
 from lmpipe.foundation.vectors import decode_bytes
 from lmpipe.layouts import Layout, render_demo
 from lmpipe.layouts.parse_values import spell
@@ -57,10 +58,15 @@ class Pools:
         self._spec = spec
         self._indexed = lru_cache(_MAX_KEPT)(partial(_Pool, spec))
 
-    def neighbours(self, retrieval: Retrieval, layout: Layout) -> Neighbours:
-        """Return the neighbour search of a state with this retrieval and layout."""
+    def neighbours(
+        self, retrieval: Retrieval, layout: Layout, asked: SignatureSpec | None = None
+    ) -> Neighbours:
+        """Return the neighbour search of a state with this retrieval and layout.
+
+        `asked` is the signature with the outputs that demonstrations show, if not all.
+        """
         indexed = self._indexed(retrieval.pool, retrieval.vectors)
-        return Neighbours(self._spec, retrieval, layout, indexed)
+        return Neighbours(asked or self._spec, retrieval, layout, indexed)
 
 
 class Neighbours:
@@ -299,8 +305,11 @@ def demo_text(spec: SignatureSpec, demo: Demo) -> str:
 
 def inputs_text(spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
     """Join inputs, given as JSON values by name, to one text."""
-    given = (field for field in spec.inputs if field.name in inputs)
-    return " ".join(spell(field, inputs[field.name]) for field in given)
+    given = [field for field in spec.inputs if field.name in inputs]
+    if spec.fields_with_parts:  # the bytes of media have no words
+        inputs = without_media(inputs)
+        given = [field for field in given if inputs[field.name] or not field.may_have_parts]
+    return " ".join([spell(field, inputs[field.name]) for field in given])
 
 
 def _words(spec: SignatureSpec, inputs: Mapping[str, Any]) -> list[str]:

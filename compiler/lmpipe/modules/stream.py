@@ -29,7 +29,7 @@ class FieldReader:
         self, spec: SignatureSpec, layout: Layout, predictor: str, listener: Listener
     ) -> None:
         self._fields = {field.name: field for field in spec.outputs}
-        self._spec = spec
+        self._form = spec
         self._layout = layout
         self._predictor = predictor
         self._listener = listener
@@ -40,6 +40,10 @@ class FieldReader:
         self._sent: dict[str, str] = {}
         self._done: set[str] = set()
 
+    def reads(self, form: SignatureSpec) -> None:
+        """Say what the LM is asked to write, if that is not the whole signature."""
+        self._form = form
+
     def on_text(self, text: str) -> None:
         """Receive all the text that has arrived so far."""
         if self._paused:
@@ -47,7 +51,7 @@ class FieldReader:
         if len(text) < self._length:
             self.restart()  # the request was retried
         self._length = len(text)
-        found = self._layout.partial(self._spec, text)
+        found = self._layout.partial(self._form, text)
         for position, (name, part) in enumerate(found.items()):
             if name in self._done:
                 continue

@@ -16,6 +16,7 @@ from lmpipe.compiling.budget_floor import budget_problem
 from lmpipe.compiling.recipe import LM_SOURCES
 from lmpipe.compiling.server_specs import server_schedule
 from lmpipe.evaluation.results import Evaluation, Row
+from lmpipe.foundation.media import without_bytes
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.printable import printable
 from lmpipe.foundation.shorten import one_line
@@ -336,7 +337,7 @@ def print_worst(console: Console, rows: Sequence[Row]) -> None:
         say(console)
         say(console, f"row {row.index + 1}: {percent(row.score.value)}", style="bold")
         values: dict[str, Any] = {
-            "inputs": result_to_json(dict(row.example.inputs)),
+            "inputs": without_bytes(result_to_json(dict(row.example.inputs))),
             "gold": result_to_json(dict(row.example.labels)),
             "prediction": result_to_json(row.prediction),
         }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.media import without_bytes
 from lmpipe.foundation.shorten import shorten
 from lmpipe.state.program_state import to_plain
 
@@ -59,7 +60,9 @@ def cells(*values: str | Cell) -> tuple[Cell, ...]:
 
 def value_text(value: Any, limit: int = 1500) -> str:
     """Write a JSON value as text: strings as they are, all else as JSON; `limit` in characters."""
-    text = value if isinstance(value, str) else canonical_json(to_plain(value)).decode()
+    text = (
+        value if isinstance(value, str) else canonical_json(without_bytes(to_plain(value))).decode()
+    )
     return shorten(text, limit)
 
 

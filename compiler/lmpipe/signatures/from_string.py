@@ -20,7 +20,14 @@ from typing import Any, Literal, Optional, Union, get_origin
 
 from lmpipe.errors import SignatureError
 from lmpipe.signatures.caller_scope import caller_scope
+from lmpipe.signatures.field_types.code import Code, code_in
+from lmpipe.signatures.field_types.document import Document
+from lmpipe.signatures.field_types.history import History
+from lmpipe.signatures.field_types.media import Audio, File, Image
+from lmpipe.signatures.field_types.tools import Tool, ToolCalls
 from lmpipe.signatures.signature import Input, Output, Prediction, make_signature
+
+_FIELD_TYPES = (Audio, Code, Document, File, History, Image, Tool, ToolCalls)
 
 _TYPES: dict[str, Any] = {
     "str": str,
@@ -57,6 +64,7 @@ _TYPES: dict[str, Any] = {
     "datetime.timedelta": datetime.timedelta,
     "decimal.Decimal": decimal.Decimal,
     "uuid.UUID": uuid.UUID,
+    **{kind.__name__: kind for kind in _FIELD_TYPES},
 }
 
 
@@ -139,6 +147,10 @@ def _resolve(node: ast.expr, text: str, known: Mapping[str, Any]) -> Any:
         case ast.Subscript(value=base, slice=part) if _is_literal(base):
             items = part.elts if isinstance(part, ast.Tuple) else [part]
             return Literal[tuple(_literal(item, text) for item in items)]
+        case ast.Subscript(value=base, slice=ast.Constant(value=str(language))) if (
+            _resolve(base, text, known) is Code
+        ):
+            return code_in(language)
         case ast.Subscript(value=base, slice=ast.Tuple(elts=items)):
             return _resolve(base, text, known)[tuple(_resolve(item, text, known) for item in items)]
         case ast.Subscript(value=base, slice=part):

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from lmpipe.errors import SignatureError
 from lmpipe.foundation.checks import check_number
+from lmpipe.signatures.field_types.parts import holds, is_medium
 from lmpipe.signatures.made_classes import made_once, reduce_class, remember_origin
 from lmpipe.signatures.signature_spec import (
     DIRECTION,
@@ -87,6 +88,10 @@ def _check_bounds(owner: str, options: dict[str, Any]) -> None:
             fits = False
         if not fits:
             raise SignatureError(f"{owner}({low}={least!r}, {high}={most!r}): no value fits both")
+
+
+# The output that ChainOfThought adds.
+REASONING = "reasoning"
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(Input, Output))
@@ -221,6 +226,8 @@ def _read_spec(signature: type[Signature]) -> SignatureSpec:
                 "should see"
             )
         field = FieldSpec(name, info.annotation, info.description or "", info)
+        if direction == "output":
+            _check_output(signature.__name__, field)
         (inputs if direction == "input" else outputs).append(field)
     if not outputs:
         raise SignatureError(
@@ -237,6 +244,15 @@ def _read_spec(signature: type[Signature]) -> SignatureSpec:
     return SignatureSpec(
         signature.__name__, instruction_of(signature), tuple(inputs), tuple(outputs)
     )
+
+
+def _check_output(owner: str, field: FieldSpec) -> None:
+    """Raise a SignatureError for an output of which an LM, which writes text, has no values."""
+    if field.is_history or holds(field.annotation, is_medium):
+        raise SignatureError(
+            f"{owner}.{field.name} is an output of the type {field.type_name}, but an LM replies "
+            "with text: make it an input, or ask for text such as a description or a URL"
+        )
 
 
 def instruction_of(signature: type[Signature]) -> str:

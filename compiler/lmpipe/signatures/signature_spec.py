@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -13,6 +13,9 @@ from pydantic.fields import FieldInfo
 
 from lmpipe.errors import CallError, SignatureError
 from lmpipe.foundation.canonical_json import canonical_json, digest
+from lmpipe.foundation.shorten import short_repr
+from lmpipe.signatures.field_types.history import History
+from lmpipe.signatures.field_types.parts import has_parts, holds
 from lmpipe.signatures.type_schema import (
     find_members,
     has_opaque_enum,
@@ -20,7 +23,7 @@ from lmpipe.signatures.type_schema import (
     schema_generator,
     without_enums,
 )
-from lmpipe.signatures.value_shape import Shape, shape_of, sort_sets
+from lmpipe.signatures.value_shape import Shape, plain_type, shape_of, sort_sets
 
 # The key of a field's direction in pydantic's `json_schema_extra`.
 DIRECTION = "lmpipe"
@@ -59,6 +62,16 @@ class FieldSpec:
         """Validates one value, including its constraints, and dumps it."""
         constrained: Any = Annotated[self.annotation, self.info]
         return pydantic.TypeAdapter(constrained)
+
+    @cached_property
+    def may_have_parts(self) -> bool:
+        """Whether its values may hold media, or others that are shown as parts of a message."""
+        return holds(self.annotation, has_parts)
+
+    @cached_property
+    def is_history(self) -> bool:
+        """Whether its values are earlier turns of the conversation."""
+        return plain_type(self.annotation) is History
 
     @cached_property
     def type_name(self) -> str:
@@ -184,6 +197,11 @@ class SignatureSpec:
         """The first output with a fixed set of values; demonstrations are balanced by it."""
         return next((field.name for field in self.outputs if field.shape.kind == "choice"), None)
 
+    @property
+    def fields(self) -> tuple[FieldSpec, ...]:
+        """The inputs, then the outputs."""
+        return self.inputs + self.outputs
+
     @cached_property
     def output_names(self) -> tuple[str, ...]:
         return tuple(field.name for field in self.outputs)
@@ -191,6 +209,29 @@ class SignatureSpec:
     @cached_property
     def input_names(self) -> tuple[str, ...]:
         return tuple(field.name for field in self.inputs)
+
+    @cached_property
+    def fields_with_parts(self) -> tuple[FieldSpec, ...]:
+        """The inputs that may hold media; most signatures have none."""
+        return tuple(field for field in self.inputs if field.may_have_parts)
+
+    @cached_property
+    def histories(self) -> tuple[str, ...]:
+        """The inputs that are earlier turns of the conversation."""
+        return tuple(field.name for field in self.inputs if field.is_history)
+
+    @cached_property
+    def written(self) -> SignatureSpec:
+        """The signature as a layout writes it: without histories, which are turns of their own."""
+        if not self.histories:
+            return self
+        shown = tuple(field for field in self.inputs if field.name not in self.histories)
+        return replace(self, inputs=shown)
+
+    def without_output(self, name: str) -> SignatureSpec:
+        """The signature without one of its outputs."""
+        kept = tuple(field for field in self.outputs if field.name != name)
+        return replace(self, outputs=kept)
 
     @cached_property
     def absent_outputs(self) -> dict[str, None]:
@@ -260,7 +301,7 @@ class SignatureSpec:
         except pydantic.ValidationError as error:
             raise CallError(
                 f"{self.name}: input {field.name!r} must be {field.type_name}, "
-                f"got {value!r:.200}: {first_problem(error)}\n  signature: {self}"
+                f"got {_shown(value)}: {first_problem(error)}\n  signature: {self}"
             ) from error
 
     def _mismatch(self, given: Mapping[str, Any]) -> str:
@@ -270,6 +311,13 @@ class SignatureSpec:
             hint = " (an output: the LM fills it in)" if name in self.output_names else ""
             problems.append(f"unknown {name!r}{hint}")
         return f"{self.name}: {'; '.join(problems)}\n  signature: {self}"
+
+
+def _shown(value: Any) -> str:
+    """Show a wrong value in an error; bytes are only counted."""
+    if isinstance(value, bytes | bytearray):
+        return f"{len(value):,} bytes"
+    return short_repr(value)
 
 
 def spec_text(described: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.signatures.field_types.code import Code
 from lmpipe.signatures.type_schema import ENUM, is_opaque, resolve
 
 Kind = Literal["text", "date", "choice", "integer", "number", "boolean", "json"]
@@ -33,6 +34,7 @@ class Shape:
     max_length: int | None = None
     container: str = ""
     enum: type[Enum] | None = None
+    words: str = ""
 
     @property
     def spellings(self) -> dict[str, Any]:
@@ -56,7 +58,7 @@ class Shape:
     def hint(self) -> str:
         """Describe the form to the LM."""
         words = {
-            "text": "text",
+            "text": self.words or "text",
             "date": "a date as YYYY-MM-DD",
             "integer": "a whole number",
             "number": "a number",
@@ -70,8 +72,16 @@ class Shape:
 def shape_of(schema: Mapping[str, Any], annotation: Any = None) -> Shape:
     """Derive the shape of a field from the JSON schema of its values.
 
-    The annotation tells a Decimal, which has an ambiguous schema.
+    The annotation tells a Decimal, which has an ambiguous schema, and what language code is in.
     """
+    shape = _shape_of(schema, annotation)
+    code = plain_type(annotation) if shape.kind == "text" else None
+    if isinstance(code, type) and issubclass(code, Code):
+        return replace(shape, words=code.words())
+    return shape
+
+
+def _shape_of(schema: Mapping[str, Any], annotation: Any) -> Shape:
     definitions = schema.get("$defs", {})
     options = schema.get("anyOf")
     if options:
@@ -118,12 +128,17 @@ def _plain_shape(schema: Mapping[str, Any]) -> Shape:
 
 
 def _is_decimal(annotation: Any) -> bool:
+    return plain_type(annotation) is Decimal
+
+
+def plain_type(annotation: Any) -> Any:
+    """Return the type of the values that are not None."""
     if get_origin(annotation) in (Union, UnionType):
         options = [option for option in get_args(annotation) if option is not type(None)]
         annotation = options[0] if len(options) == 1 else None
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
-    return annotation is Decimal
+    return annotation
 
 
 def sort_sets(value: Any, schema: Mapping[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from lmpipe.layouts import layout_names
 from lmpipe.lm.message import Message
 from lmpipe.lm.scope import scope
 from lmpipe.modules.module import Module, Predictor
+from lmpipe.signatures.field_types.parts import holds, is_medium
 from lmpipe.state.trace import Step, Trace
 
 RowFormat = Literal["hf", "openai"]
@@ -138,6 +139,12 @@ def _check_layout(path: str, predictor: Predictor) -> None:
 
 
 def _prompt(predictor: Predictor, run: Trace, step: Step) -> tuple[Message, ...]:
+    media = [field for field in predictor.spec.inputs if holds(field.annotation, is_medium)]
+    if any(step.inputs.get(field.name) for field in media):
+        raise RecipeError(
+            f"{step.predictor}: its inputs hold images, sounds or files, and weights are trained "
+            "on text: compile this program with an optimizer of prompts"
+        )
     with scope(example=run.example or ExampleIdentity()):
         return predictor.conversation(step.inputs)
 

@@ -9,6 +9,7 @@ from typing import Any
 from lmpipe.data.example import Example
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.exact_json import dump_json
+from lmpipe.foundation.media import without_bytes
 from lmpipe.foundation.shorten import shorten
 from lmpipe.modules.module import Predictor
 from lmpipe.signatures.signature_spec import spec_text
@@ -103,7 +104,8 @@ def _line(values: Mapping[str, Any]) -> str:
     short = {
         name: _cut(value) if isinstance(value, str) else value for name, value in values.items()
     }
-    return shorten(dump_json(to_plain(short), default=str).decode(), 4 * _MAX_VALUE)
+    shown = without_bytes(to_plain(short))  # of images and the like
+    return shorten(dump_json(shown, default=str).decode(), 4 * _MAX_VALUE)
 
 
 def _cut(text: str) -> str:

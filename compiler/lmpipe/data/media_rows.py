@@ -1,0 +1,59 @@
+"""Read the images, sounds and files that a row of data names by their paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmpipe.errors import DataError, MediaError
+from lmpipe.foundation.media import (
+    MEDIA_KINDS,
+    MediaKind,
+    checked_media_type,
+    decode_data,
+    medium_json,
+    read_medium,
+)
+
+
+def with_media(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a row with the content of media in place of their paths.
+
+    A value such as `{"image": {"path": "photos/1.png"}}`, also inside of lists and objects,
+    becomes the image itself, so that a row is known by what its images show and not by where they
+    are. Paths are relative to `folder`.
+
+    Raises:
+        DataError: if a file cannot be read, is too large, or is of another kind.
+    """
+    return {
+        name: _read(value, folder) if isinstance(value, Mapping | list) else value
+        for name, value in row.items()
+    }
+
+
+def _read(value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_read(item, folder) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if len(value) == 1:
+        for kind in MEDIA_KINDS:
+            content = value.get(kind)
+            if isinstance(content, Mapping) and content.keys() & {"path", "data"}:
+                return _medium(kind, content, folder)
+    return {key: _read(item, folder) for key, item in value.items()}
+
+
+def _medium(kind: MediaKind, content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    about = {name: str(item) for name, item in content.items() if name not in ("path", "data")}
+    name = str(content.get("path", ""))
+    try:
+        data = read_medium(kind, folder / name) if name else decode_data(str(content["data"]))
+        said = about.get("media_type", "")
+        about["media_type"] = checked_media_type(kind, data, said, name)
+    except MediaError as error:
+        place = f"{name}: " if name and name not in str(error) else ""
+        raise DataError(f"{place}{error}") from error
+    return medium_json(kind, data, about)

@@ -1,0 +1,201 @@
+"""Images, sounds and files: their types by their first bytes, and their form in JSON.
+
+In JSON, a medium is an object with one key, its kind: `{"image": {"media_type": "image/png",
+"data": "<base64>"}}`, or `{"image": {"url": "https://…"}}`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import mimetypes
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from lmpipe.errors import MediaError
+
+MediaKind = Literal["image", "audio", "file"]
+MEDIA_KINDS: tuple[MediaKind, ...] = ("image", "audio", "file")
+
+# Providers take 20 to 50 MB in one request; base64 adds a third.
+MAX_BYTES = 32 * 2**20
+
+_NOUNS = {"image": "an image", "audio": "a sound", "file": "a file"}
+_KNOWN = {
+    "image": "PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC or AVIF",
+    "audio": "WAV, MP3, Ogg, FLAC, M4A, AAC, AIFF or WebM",
+}
+
+# What files of a type begin with.
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"ID3", "audio/mpeg"),
+    (b"\xff\xfb", "audio/mpeg"),
+    (b"\xff\xf3", "audio/mpeg"),
+    (b"\xff\xf2", "audio/mpeg"),
+    (b"\xff\xf1", "audio/aac"),
+    (b"\xff\xf9", "audio/aac"),
+    (b"OggS", "audio/ogg"),
+    (b"fLaC", "audio/flac"),
+    (b"\x1aE\xdf\xa3", "audio/webm"),
+    (b"%PDF-", "application/pdf"),
+)
+# Containers name their content at the eighth byte.
+_IN_CONTAINER: Mapping[tuple[bytes, bytes], str] = {
+    (b"RIFF", b"WEBP"): "image/webp",
+    (b"RIFF", b"WAVE"): "audio/wav",
+    (b"FORM", b"AIFF"): "audio/aiff",
+    (b"ftyp", b"heic"): "image/heic",
+    (b"ftyp", b"heix"): "image/heic",
+    (b"ftyp", b"mif1"): "image/heif",
+    (b"ftyp", b"avif"): "image/avif",
+    (b"ftyp", b"M4A "): "audio/mp4",
+}
+
+
+def media_type_of(data: bytes, name: str = "") -> str:
+    """Find the MIME type of bytes, also by the name of their file; empty if it is unknown."""
+    for start, found in _MAGIC:
+        if data.startswith(start):
+            return found
+    if data.startswith(b"BM") and data[6:10] == bytes(4):
+        return "image/bmp"
+    outer = b"ftyp" if data[4:8] == b"ftyp" else data[:4]
+    if found := _IN_CONTAINER.get((outer, data[8:12]), ""):
+        return found
+    # An instance of its own knows no types of this machine, so the result is the same everywhere.
+    return mimetypes.MimeTypes().guess_type(name)[0] or "" if name else ""
+
+
+def checked_media_type(kind: MediaKind, data: bytes, given: str = "", name: str = "") -> str:
+    """Return the MIME type of a medium: what its bytes say, or else what is given.
+
+    Raises:
+        MediaError: if there are no bytes, or they are known or said to be of another kind.
+    """
+    if not data:
+        raise MediaError(f"{_NOUNS[kind]} of 0 bytes: give one with content")
+    found = media_type_of(data, name) or given
+    if kind == "file":
+        return found or _text_or_bytes(data)
+    if not found.startswith(f"{kind}/"):
+        what = f"the bytes are {found}" if found else f"the bytes begin with {data[:8]!r}"
+        raise MediaError(
+            f"not {_NOUNS[kind]}: {what}; give {_KNOWN[kind]}, or say what it is with media_type=…"
+        )
+    return found
+
+
+def _text_or_bytes(data: bytes) -> str:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return "application/octet-stream"
+    return "text/plain"
+
+
+def read_medium(kind: MediaKind, path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """Read the bytes of a medium from a file.
+
+    Raises:
+        MediaError: if the file cannot be read, or is larger than `max_bytes`.
+    """
+    path = path.expanduser()
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise MediaError(
+            f"{path}: {_NOUNS[kind]} cannot be read: {error.strerror} (in {Path.cwd()})"
+        ) from error
+    check_size(kind, str(path), len(data), max_bytes)
+    return data
+
+
+def check_size(kind: MediaKind, place: str, size: int, max_bytes: int) -> None:
+    """Raise a MediaError if a medium is larger than `max_bytes`."""
+    if size > max_bytes:
+        raise MediaError(
+            f"{place}: {_NOUNS[kind]} of more than {max_bytes:,} bytes, the limit; make it "
+            "smaller, or raise the limit with max_bytes=…"
+        )
+
+
+def medium_json(kind: MediaKind, data: bytes, about: Mapping[str, str]) -> dict[str, Any]:
+    """Write a medium as JSON; `about` holds its type, URL and the like, by name."""
+    content = {name: value for name, value in about.items() if value}
+    if data:
+        content["data"] = base64.b64encode(data).decode()
+    return {kind: content}
+
+
+def medium_in(value: Any) -> tuple[MediaKind, Mapping[str, Any]] | None:
+    """Return the kind and the content of a JSON value that is a medium, else None."""
+    if isinstance(value, Mapping) and len(value) == 1:
+        for kind in MEDIA_KINDS:
+            content = value.get(kind)
+            if isinstance(content, Mapping) and ("data" in content or "url" in content):
+                return kind, content
+    return None
+
+
+def decode_data(data: str) -> bytes:
+    """Decode the bytes of a medium in JSON.
+
+    Raises:
+        MediaError: if the text is not base64.
+    """
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MediaError(f"the data of a medium are not base64: {error}") from error
+
+
+def map_media(value: Any, change: Callable[[MediaKind, Mapping[str, Any]], Any]) -> Any:
+    """Copy a JSON value with every medium in it replaced by what `change` makes of it."""
+    found = medium_in(value)
+    if found is not None:
+        return change(*found)
+    if isinstance(value, Mapping):
+        return {key: map_media(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [map_media(item, change) for item in value]
+    return value
+
+
+def without_media(value: Any) -> Any:
+    """Copy a JSON value with None in place of every medium."""
+    return map_media(value, lambda kind, content: None)
+
+
+def without_bytes(value: Any) -> Any:
+    """Copy a JSON value for people or LMs to read: media are described, their bytes left out."""
+    return map_media(value, describe_medium)
+
+
+def with_hashes(value: Any) -> Any:
+    """Copy a JSON value for the records of a run: the bytes of media are named by their hash."""
+    return map_media(value, lambda kind, content: {kind: _with_hash(content)})
+
+
+def _with_hash(content: Mapping[str, Any]) -> dict[str, Any]:
+    if "data" not in content:
+        return dict(content)
+    kept = {name: item for name, item in content.items() if name != "data"}
+    return {**kept, "sha256": hashlib.sha256(decode_data(content["data"])).hexdigest()}
+
+
+def describe_medium(kind: MediaKind, content: Mapping[str, Any]) -> str:
+    """Describe a medium in one line, such as `<image image/png, 1,024 bytes, 9f86d081>`."""
+    if "url" in content:
+        return f"<{kind} at {content['url']}>"
+    data = decode_data(content["data"])
+    digits = hashlib.sha256(data).hexdigest()[:8]
+    return f"<{kind} {content.get('media_type', '')}, {len(data):,} bytes, {digits}>"
