@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from helpers.layouts import ONE_STEP_LAYOUTS
 from helpers.recording_server import recording
 
 from lmpipe.errors import CutError
-from lmpipe.layouts import layout_named, layout_names
+from lmpipe.layouts import layout_named
 from lmpipe.lm.lm import LM
 from lmpipe.lm.runtime import Runtime
 from lmpipe.modules import Predict
@@ -24,7 +25,7 @@ FORMS = {
     "reasoning": ("reasoning", "", ""),
 }
 
-layouts = pytest.mark.parametrize("layout", layout_names())
+layouts = pytest.mark.parametrize("layout", ONE_STEP_LAYOUTS)
 forms = pytest.mark.parametrize("form", FORMS)
 ways = pytest.mark.parametrize("way", ["whole", "streamed"])
 

@@ -118,6 +118,15 @@ def test_a_first_reply_that_is_no_answer(reply: Reply, error: type[Exception]) -
         count(retries=0)(question="How many?")
 
 
+def test_the_thoughts_of_the_first_step_are_the_reasoning() -> None:
+    first = Reply(FREE, reasoning="2 + 3")
+    program = lmpipe.ChainOfThought(Count, layout="two-step", native_reasoning=True)
+    lm = says(first, Reply('{"total": 5}', reasoning="I copy it."))
+    with using(lm=lm, runtime=Runtime()):
+        result = program(question="How many?")
+    assert (result.reasoning, result.total) == ("2 + 3", 5)
+
+
 def test_both_replies_are_in_the_trace() -> None:
     trace = Trace()
     with using(lm=says(FREE, '{"total": 5}'), runtime=Runtime()), scope(trace=trace):

@@ -6,7 +6,7 @@ calls run the same code.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from lmpipe.errors import CallError, LMRequestError, OutputError, RecipeError
 from lmpipe.layouts import LayoutError
 from lmpipe.layouts.layout import Reading
 from lmpipe.lm.lm import LM
+from lmpipe.lm.message import Message
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope
 from lmpipe.modules.prompt import Opening, Prompt
@@ -94,13 +95,7 @@ class Conversation:
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
             if is_cut(reply, prompt.layout):
-                # The calls of a run are limited where a budget counts on their worst case.
-                budgeted = self.scope.max_calls is not None
-                larger = with_more_room(lm, messages, reply, budgeted=budgeted)
-                cut = cut_error(self.path, reply, lm, asked=attempt, has_room=larger is not None)
-                if larger is None or attempt > self.retries:
-                    raise self._failed(shown, replies, cut)
-                lm = larger
+                lm, cut = self._with_room(lm, messages, shown, replies, attempt)
             else:
                 try:
                     result, repaired = self._read(inputs, reply, (thinking or reply).reasoning)
@@ -141,11 +136,7 @@ class Conversation:
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
             if reply.finish == "length":
-                larger = with_more_room(lm, opening.messages, reply)
-                cut = cut_error(self.path, reply, lm, asked=attempt, has_room=larger is not None)
-                if larger is None or attempt > self.retries:
-                    raise self._failed(shown, replies, cut)
-                lm = larger
+                lm, cut = self._with_room(lm, opening.messages, shown, replies, attempt)
             elif reply.text.strip():
                 break
             elif attempt > self.retries:
@@ -155,6 +146,27 @@ class Conversation:
         if self.reader is not None:
             self.reader.resume()
         return self.prompt.second_opening(replies[-1].text)
+
+    def _with_room(
+        self,
+        lm: LM,
+        messages: Sequence[Message],
+        shown: dict[str, Any],
+        replies: list[Reply],
+        attempt: int,
+    ) -> tuple[LM, OutputError]:
+        """Give the LM more room after a cut reply; return it, and the error of that reply.
+
+        Raises:
+            CutError: if there is no more room, or no more attempt.
+        """
+        # The calls of a run are limited where a budget counts on their worst case.
+        budgeted = self.scope.max_calls is not None
+        larger = with_more_room(lm, messages, replies[-1], budgeted=budgeted)
+        cut = cut_error(self.path, replies[-1], lm, asked=attempt, has_room=larger is not None)
+        if larger is None or attempt > self.retries:
+            raise self._failed(shown, replies, cut)
+        return larger, cut
 
     def _read(self, inputs: dict[str, Any], reply: Reply, thoughts: str) -> tuple[Signature, bool]:
         """Read the outputs of a reply, and whether they had to be repaired."""
