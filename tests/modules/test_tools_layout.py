@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from helpers.recording_server import recording
 
 import lmpipe
 from lmpipe.errors import ConfigError, CutError, LMRequestError, OutputError
@@ -15,6 +16,8 @@ from lmpipe.lm.scope import scope
 from lmpipe.settings import using
 from lmpipe.state.program_state import Demo
 from lmpipe.state.trace import Trace
+
+ARGUMENTS = '{"a": 5}'
 
 
 def call(arguments: str, **reply: Any) -> Reply:
@@ -100,3 +103,33 @@ def test_an_lm_that_takes_no_tools_is_not_asked() -> None:
     ):
         lmpipe.Predict("q -> a: int", layout="tools")(q="?")
     assert not lm.requests
+
+
+async def test_the_request_forces_the_call_and_the_reply_is_read() -> None:
+    message = {
+        "tool_calls": [{"id": "1", "function": {"name": "Signature", "arguments": ARGUMENTS}}]
+    }
+    whole = {"choices": [{"message": message, "finish_reason": "tool_calls"}]}
+    async with recording(whole) as server:
+        lm = lmpipe.LM("openai/m", base_url=f"{server.url}/v1")
+        with using(lm=lm, runtime=Runtime()):
+            result = await lmpipe.Predict("q -> a: int", layout="tools").acall(q="?")
+    assert result.a == 5
+    (tool,) = server.body["tools"]
+    assert tool["function"]["parameters"]["properties"]["a"]["type"] == "integer"
+    assert server.body["tool_choice"] == {"type": "function", "function": {"name": "Signature"}}
+
+
+async def test_a_streamed_call_is_read() -> None:
+    deltas = [{"tool_calls": [{"index": 0, "id": "1", "function": {"name": "Signature"}}]}]
+    deltas += [
+        {"tool_calls": [{"index": 0, "function": {"arguments": char}}]} for char in ARGUMENTS
+    ]
+    chunks = [{"choices": [{"delta": delta}]} for delta in deltas]
+    end = {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}
+    async with recording([*chunks, end]) as server:
+        lm = lmpipe.LM("openai/m", base_url=f"{server.url}/v1")
+        with using(lm=lm, runtime=Runtime()):
+            stream = lmpipe.Predict("q -> a: int", layout="tools").stream(q="?")
+            pieces = [piece async for piece in stream]
+    assert (pieces[-1].field, pieces[-1].value, pieces[-1].done) == ("a", 5, True)
