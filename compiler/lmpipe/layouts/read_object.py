@@ -9,7 +9,7 @@ from lmpipe.layouts.find_json import find_json
 from lmpipe.layouts.fit_schema import rename_keys, unwrap
 from lmpipe.layouts.layout import LayoutError, Reading
 from lmpipe.layouts.parse_values import read_value
-from lmpipe.layouts.read_json import choose_json, fitted
+from lmpipe.layouts.read_json import checked, choose_json, fitted
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 _Outputs = tuple[dict[str, Any], bool]
@@ -65,7 +65,7 @@ def _read_output(field: FieldSpec, value: Any, *, fit: bool) -> tuple[Any, bool]
     if (text := _as_text(field, value)) is not None:
         return read_value(field, text)
     try:
-        return field.raw(value), False
+        return checked(field, value), False
     except ValueError:
         if not fit:
             raise

@@ -33,6 +33,7 @@ class Shape:
     max_length: int | None = None
     container: str = ""
     enum: type[Enum] | None = None
+    format: str = ""
 
     @property
     def spellings(self) -> dict[str, Any]:
@@ -109,7 +110,9 @@ def _plain_shape(schema: Mapping[str, Any]) -> Shape:
         case "string" if schema.get("format") == "date":
             return Shape("date")
         case "string":
-            return Shape("text", max_length=schema.get("maxLength"))
+            return Shape(
+                "text", max_length=schema.get("maxLength"), format=schema.get("format", "")
+            )
         case "integer" | "number" | "boolean" as kind:
             return Shape(kind)
         case "object" | "array" as container:
