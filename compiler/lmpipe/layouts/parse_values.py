@@ -12,7 +12,7 @@ from lmpipe.foundation.exact_json import dump_json
 from lmpipe.foundation.numbers import only_number
 from lmpipe.layouts.layout import LayoutError
 from lmpipe.layouts.read_json import read_json_value
-from lmpipe.layouts.read_scalar import is_moment, read_scalar
+from lmpipe.layouts.read_scalar import form_of, is_moment, read_scalar
 from lmpipe.signatures.signature_spec import FieldSpec
 from lmpipe.signatures.value_shape import Shape
 
@@ -68,7 +68,7 @@ def read_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
         value = read_scalar(shape, text)
     except ValueError:
         raise LayoutError(
-            f"{field.name!r} must be {_form(shape)}, got {_shown(shape, text)!r}"
+            f"{field.name!r} must be {form_of(shape)}, got {_shown(shape, text)!r}"
         ) from None
     return (_as_share(field, text, value) if shape.kind == "number" else value), False
 
@@ -88,13 +88,15 @@ def _read_text(field: FieldSpec, text: str) -> str:
 
 
 def _forms(shape: Shape, text: str) -> Iterator[str]:
-    yield text
+    if shape.format != "path":  # any text is a path, but few paths have quotes
+        yield text
     if fenced := _FENCE.fullmatch(text):
         text = fenced[1].strip()
         yield text
     while len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
         text = text[1:-1].strip()
         yield text
+    yield text
     if text.endswith("."):
         yield text[:-1]
     if shape.format in _ONE_WORD and len(text) <= _LONGEST_SENTENCE:
@@ -119,11 +121,6 @@ def _as_share(field: FieldSpec, text: str, digits: str) -> str:
             field.typed(form)
             return form
     return digits
-
-
-def _form(shape: Shape) -> str:
-    words = {"date-time": "a date and time", "time": "a time of day", "duration": "a duration"}
-    return words.get(shape.format) or shape.hint()
 
 
 def _shown(shape: Shape, text: str) -> str:

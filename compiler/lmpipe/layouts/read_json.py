@@ -75,8 +75,7 @@ def read_json_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
     invalid = [value for value in found.values if isinstance(value, _CONTAINERS[container])]
     if not invalid:
         raise _no_json(field.name, text, container)
-    with suppress(pydantic.ValidationError):
-        checked(field, invalid[0])
+    refuse_guessed(field, invalid[0])
     return invalid[0], False  # its validation says what is wrong
 
 
@@ -132,6 +131,20 @@ def checked(field: FieldSpec, value: Any) -> Any:
     raw = field.raw(value)
     refuse_guesses(value, field.marked_schema)
     return raw
+
+
+def refuse_guessed(field: FieldSpec, value: Any) -> None:
+    """Refuse a value if pydantic would take it for something that it is not.
+
+    Raises:
+        LayoutError: if so.
+    """
+    try:
+        checked(field, value)
+    except pydantic.ValidationError:
+        pass  # it is refused anyway
+    except ValueError as error:
+        raise LayoutError(f"{field.name!r} must be {field.type_name}: {error}") from None
 
 
 def fitted(field: FieldSpec, value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Read dates and times of day as people write them: "March 5th, 2024", "5 Mar 2024 at 3:30 pm".
 
-Only what has one reading is read: not "05/03/2024", "March 5", "3:30" or "15:30 IST". Results are in
-the form of ISO 8601.
+Only what has one reading is read: not "05/03/2024", "March 5", "3:30" or "15:30 IST". Results are
+in the form of ISO 8601.
 """
 
 from __future__ import annotations

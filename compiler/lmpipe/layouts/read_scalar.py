@@ -59,9 +59,15 @@ def read_scalar(shape: Shape, text: str) -> Any:
     return text
 
 
+def form_of(shape: Shape) -> str:
+    """Name what a text must be, for errors."""
+    words = {"date-time": "a date and time", "time": "a time of day", "duration": "a duration"}
+    return words.get(shape.format) or shape.hint()
+
+
 def _known(value: Any, shape: Shape, text: str) -> Any:
     if value is None:
-        raise ValueError(f"not {shape.hint()}: {text[:100]!r}")
+        raise ValueError(f"{text[:100]!r} is not {form_of(shape)}")
     return value
 
 
