@@ -169,6 +169,8 @@ def _unwrap_array(value: Any) -> Any:
 
 def _fit_text(text: str, options: list[_Schema]) -> Any:
     """Read a text as the only type of a union that it can have, if no type takes all texts."""
+    if " or " in text:
+        return text
     readings: dict[Any, Any] = {}
     for option in options:
         shape = shape_of(option)

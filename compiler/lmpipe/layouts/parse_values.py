@@ -88,17 +88,20 @@ def _read_text(field: FieldSpec, text: str) -> str:
 
 
 def _forms(shape: Shape, text: str) -> Iterator[str]:
-    if shape.format != "path":  # any text is a path, but few paths have quotes
-        yield text
+    if shape.format == "path":  # any text is a path, but few paths have quotes
+        yield text.strip("\"'`")
+    yield text
     if fenced := _FENCE.fullmatch(text):
         text = fenced[1].strip()
         yield text
-    while len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
-        text = text[1:-1].strip()
+    while text:
+        if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+            text = text[1:-1].strip()
+        elif text.endswith("."):
+            text = text[:-1]
+        else:
+            break
         yield text
-    yield text
-    if text.endswith("."):
-        yield text[:-1]
     if shape.format in _ONE_WORD and len(text) <= _LONGEST_SENTENCE:
         yield from _only_word(text)
 

@@ -156,6 +156,8 @@ def fitted(field: FieldSpec, value: Any) -> Any:
     schema = field.marked_schema
     options = schema.get("anyOf") or schema.get("oneOf") or [schema]
     readings: list[tuple[Any, Any]] = []
+    if len(options) > 1 and isinstance(value, str) and " or " in value:
+        raise ValueError("a text that names several values")
     for option in [schema] if "discriminator" in schema else options:
         fit = fit_schema(value, {**option, "$defs": schema.get("$defs", {})})
         with suppress(ValueError):

@@ -12,6 +12,7 @@ from typing import Any
 from lmpipe.foundation.numbers import only_number
 from lmpipe.layouts.find_json import read_shallow
 from lmpipe.layouts.read_scalar import is_moment, read_scalar
+from lmpipe.layouts.repair_json import repair_json
 from lmpipe.signatures.type_schema import resolve
 from lmpipe.signatures.value_shape import shape_of
 
@@ -25,7 +26,7 @@ _LONGEST_ROW = 5000  # characters of values with commas
 _BARE = re.compile(
     r"(?:(?:minus|negative)\s)?[^\w\s]{0,3}(?:[A-Z]{0,3}[$\u20ac\u00a3\u00a5])?[\d.]"
 )
-_PAIRS = {"(": ")", "[": "]", "{": "}"}
+_PAIRS = {"(": ")", "{": "}"}
 
 
 def read_list(
@@ -93,21 +94,33 @@ def _row(text: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -
     if len(text) > _LONGEST_ROW:
         return None
     row = text.strip(" \t\r\n`*.")
-    if row[:1] in _PAIRS and row.endswith(_PAIRS[row[0]]):
+    if row[:1] in _PAIRS and row.endswith(_PAIRS[row[0]]) and not re.search(r"[({:]", row[1:]):
         row = row[1:-1].strip()
-    if only_number(row) is not None:
+    places = schema.get("prefixItems", ())
+    if only_number(row) is not None and not (places and any(map(str.isalpha, row))):
         return None  # "1,234" is one number, or two
-    try:
-        values = read_shallow(f"[{row}]")
-    except ValueError:
-        values = None
-    if isinstance(values, list) and len(values) > 1:
+    if (values := _quoted_row(row)) is not None:
         return values
+    if any(mark in row for mark in "[]{}"):
+        return None  # JSON that was cut, or is wrong
     for comma in (_SPACED_COMMA, _ANY_COMMA):
         parts = [part for part in comma.split(row) if part]
         if len(parts) > 1:
             return parts if _are_items(parts, schema, definitions) else None
     return None
+
+
+def _quoted_row(row: str) -> list[Any] | None:
+    """The values of a row that is a JSON list without its brackets."""
+    values: Any = None
+    try:
+        values = read_shallow(f"[{row}]")
+    except ValueError:
+        if "'" in row:  # texts without quotes may be one text with commas
+            values = repair_json(f"[{row}]")
+            texts = [one for one in values or () if isinstance(one, str)]
+            values = values if all(f"'{one}'" in row for one in texts) else None
+    return values if isinstance(values, list) and len(values) > 1 else None
 
 
 def _are_items(parts: list[str], schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> bool:

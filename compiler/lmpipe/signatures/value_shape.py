@@ -117,6 +117,8 @@ def _plain_shape(schema: Mapping[str, Any]) -> Shape:
             return Shape(kind)
         case "object" | "array" as container:
             return Shape("json", container=container)
+        case "null":
+            return Shape("json", optional=True)
     return Shape("json")
 
 
