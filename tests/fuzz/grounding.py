@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import pydantic
@@ -27,7 +28,11 @@ _MOST_DIGITS = 15  # of a float
 
 def missing_parts(value: Any, text: str) -> Iterator[str]:
     """Yield the parts of a value whose digits or words are not in a text."""
+    seen = set[tuple[type, Any]]()
     for part in _parts(value):
+        if (type(part), part) in seen:
+            continue
+        seen.add((type(part), part))
         if not _is_in(part, text):
             yield repr(part)
 
@@ -79,17 +84,22 @@ def _has_number(value: int | float | Decimal, text: str) -> bool:
     shown = format(Decimal(str(value)), "f").replace(".", "").lstrip("-").strip("0")
     if isinstance(value, float) and len(digits) > _MOST_DIGITS:
         return True
-    return shown in digits or bool(_COMPUTED.search(_plain(text, keep="%/"))) or _has_vulgar(text)
+    return shown in digits or _is_computed(text)
 
 
-def _has_vulgar(text: str) -> bool:
-    return any(unicodedata.category(char) == "No" for char in text)
+@lru_cache(maxsize=1)
+def _is_computed(text: str) -> bool:
+    """Whether a text may have numbers whose digits are not all that they have."""
+    vulgar = any(unicodedata.category(char) == "No" for char in text)
+    return vulgar or bool(_COMPUTED.search(_plain(text, keep="%/")))
 
 
+@lru_cache(maxsize=1)
 def _digits(text: str) -> str:
     return "".join(str(unicodedata.decimal(char)) for char in text if char.isdecimal())
 
 
+@lru_cache(maxsize=8)
 def _plain(text: str, *, keep: str = "") -> str:
     """Only the letters and digits of a text, without case and escapes."""
     text = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)

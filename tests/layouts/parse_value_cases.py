@@ -526,6 +526,8 @@ REFUSED: list[tuple[Any, str]] = [
     (list[int], "[1, 2, ...]"),
     (list[dt.datetime], '["2024"]'),
     (list[dt.date], '["05/03/2024"]'),
+    (list[dt.datetime], "[1, 2]"),
+    (list[dt.timedelta], "[90]"),
     (Words, "red, green"),
     (Words, "red\ngreen"),
     (Words, "- red\ngreen"),

@@ -22,6 +22,7 @@ _FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
 # Formats of texts without white space, which may be the only one of their kind in a sentence.
 _ONE_WORD = {"uuid", "uri", "email", "ipv4", "ipv6", "ipvanyaddress"}
 _LONGEST_SENTENCE = 1000
+_MOST_MARKS = 4  # around a text: quotes and a full stop
 
 
 def spell(field: FieldSpec, value: Any) -> str:
@@ -94,7 +95,7 @@ def _forms(shape: Shape, text: str) -> Iterator[str]:
     if fenced := _FENCE.fullmatch(text):
         text = fenced[1].strip()
         yield text
-    while text:
+    for _ in range(_MOST_MARKS):
         if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
             text = text[1:-1].strip()
         elif text.endswith("."):

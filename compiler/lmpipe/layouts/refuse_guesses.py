@@ -1,6 +1,6 @@
 """Refuse JSON values that pydantic would take for something that they are not.
 
-It reads `true` as the number 1, and the text "2024" as a date, counting seconds from 1970.
+It reads `true` as the number 1, and 2024 or "2024" as a time, counting seconds from 1970.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def _check(value: Any, schema: Any, definitions: Mapping[str, Any]) -> None:
     if isinstance(value, bool):
         if options and all(option.get("type") in _NUMBERS for option in options):
             raise ValueError(f"{str(value).lower()} is not a number")
-    elif isinstance(value, str):
+    elif isinstance(value, str | int | float):
         shapes = [shape_of(option) for option in options]
         if len(shapes) == 1 and is_moment(shapes[0]):
-            read_scalar(shapes[0], value)
+            read_scalar(shapes[0], str(value))
     elif len(options) == 1 and isinstance(value, dict):
         known, rest = options[0].get("properties", {}), options[0].get("additionalProperties")
         for key, item in value.items():
