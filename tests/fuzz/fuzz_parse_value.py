@@ -98,7 +98,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--every", type=int, default=1, help="read long texts as every n-th type; 0: none")
+    parser.add_argument(
+        "--every", type=int, default=1, help="read long texts as every n-th type; 0: none"
+    )
     options = parser.parse_args()
     counts, slowest = Counter[str](), (0.0, "")
     end = time.monotonic() + 60 * options.minutes

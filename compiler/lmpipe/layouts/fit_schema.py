@@ -20,6 +20,7 @@ from lmpipe.signatures.type_schema import ENUM, each_item, resolve
 from lmpipe.signatures.value_shape import Shape, shape_of
 
 _SCALARS = ("integer", "number", "boolean", "string")
+_WHOLE = re.compile(r"-?\d{1,400}", re.ASCII)
 _NOT_LETTERS = re.compile(r"[\W_]+")
 _Schema = Mapping[str, Any]
 
@@ -182,8 +183,17 @@ def _fit_text(text: str, options: list[_Schema]) -> Any:
             reading = read_scalar(shape, text)
             # An integer and a float of one text are one reading, though one has an exponent.
             number = shape.kind in ("integer", "number")
-            readings.setdefault(Decimal(reading) if number else (shape.kind, reading), reading)
+            readings.setdefault(
+                Decimal(reading) if number else (shape.kind, reading),
+                _whole(reading) if number else reading,
+            )
     return next(iter(readings.values())) if len(readings) == 1 else text
+
+
+def _whole(reading: Any) -> Any:
+    """Digits as an integer: beside other types, their text may be taken for a date."""
+    is_whole = isinstance(reading, str) and _WHOLE.fullmatch(reading)
+    return int(reading) if is_whole else reading
 
 
 def _fit_scalar(value: Any, shape: Shape) -> Any:
@@ -198,9 +208,10 @@ def _fit_scalar(value: Any, shape: Shape) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return read_scalar(shape, value)
+        reading = read_scalar(shape, value)
     except ValueError:
         return value
+    return _whole(reading) if shape.kind == "integer" else reading
 
 
 def _letters(key: str) -> str:

@@ -162,7 +162,7 @@ def _find_time(text: str) -> tuple[str, str] | None:
         return None
     [match] = matches
     time = _valid_time(match)
-    return time and (time, text[: match.start()] + " " + text[match.end() :])
+    return (time, text[: match.start()] + " " + text[match.end() :]) if time else None
 
 
 def _valid_time(match: re.Match[str]) -> str | None:

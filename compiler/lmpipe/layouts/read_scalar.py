@@ -73,8 +73,10 @@ def _known(value: Any, shape: Shape, text: str) -> Any:
 
 def _number(shape: Shape, text: str) -> str | None:
     number = only_number(text)
-    if number is None or "e" not in number.text:
-        return number and number.text
+    if number is None:
+        return None
+    if "e" not in number.text:
+        return number.text
     if shape.kind == "integer":
         exact = Decimal(number.text)
         if exact.adjusted() < _MOST_DIGITS and exact == exact.to_integral_value():

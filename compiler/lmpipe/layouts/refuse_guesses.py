@@ -6,12 +6,13 @@ It reads `true` as the number 1, and 2024 or "2024" as a time, counting seconds 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from lmpipe.layouts.fit_schema import options_of
 from lmpipe.layouts.read_scalar import is_moment, read_scalar
 from lmpipe.signatures.type_schema import each_item
-from lmpipe.signatures.value_shape import shape_of
+from lmpipe.signatures.value_shape import Shape, shape_of
 
 _NUMBERS = {"integer", "number"}
 
@@ -32,8 +33,10 @@ def _check(value: Any, schema: Any, definitions: Mapping[str, Any]) -> None:
             raise ValueError(f"{str(value).lower()} is not a number")
     elif isinstance(value, str | int | float):
         shapes = [shape_of(option) for option in options]
-        if len(shapes) == 1 and is_moment(shapes[0]):
-            read_scalar(shapes[0], str(value))
+        moments = [shape for shape in shapes if is_moment(shape)]
+        own = ("text", "choice") if isinstance(value, str) else ("integer", "number", "choice")
+        if moments and not any(s.kind in own for s in shapes if not is_moment(s)):
+            _check_moment(str(value), moments)
     elif len(options) == 1 and isinstance(value, dict):
         known, rest = options[0].get("properties", {}), options[0].get("additionalProperties")
         for key, item in value.items():
@@ -41,3 +44,13 @@ def _check(value: Any, schema: Any, definitions: Mapping[str, Any]) -> None:
     elif len(options) == 1 and isinstance(value, list):
         for item, one in zip(value, each_item(options[0], value), strict=True):
             _check(item, one, definitions)
+
+
+def _check_moment(text: str, moments: list[Shape]) -> None:
+    """Check that a text is a date, time or duration of one of some kinds."""
+    *others, last = moments
+    for shape in others:
+        with suppress(ValueError):
+            read_scalar(shape, text)
+            return
+    read_scalar(last, text)
