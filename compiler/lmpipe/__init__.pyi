@@ -14,6 +14,8 @@ from .data.splits import split as split
 from .evaluation.evaluate import aevaluate as aevaluate
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.results import Evaluation as Evaluation
+from .layouts.parsed_value import ParsedValue as ParsedValue
+from .layouts.parsed_value import parse_value as parse_value
 from .lm.lm import LM as LM
 from .lm.lm import Limits as Limits
 from .lm.scripted import ScriptedLM as ScriptedLM

@@ -71,7 +71,6 @@ def test_its_states_do_not_fit_predict() -> None:
     assert ChainOfThought(Add).spec.schema_hash == ChainOfThought(Add).spec.schema_hash
 
 
-ONE_STEP = [name for name in layout_names() if name != "two-step"]
 THINKING: dict[str, Any] = {"reasoning_effort": "high"}
 
 

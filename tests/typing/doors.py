@@ -44,6 +44,16 @@ def count(text: str, *, words: list[str]) -> dict[str, int]:
     raise NotImplementedError
 
 
+# --- values from text
+
+
+def values() -> None:
+    assert_type(lmpipe.parse_value("5", int), int)
+    assert_type(lmpipe.parse_value("1, 2", list[int], strict=True), list[int])
+    assert_type(lmpipe.ParsedValue.read("5", Place).value, Place)
+    assert_type(lmpipe.ParsedValue.read("5", Place).coercions, tuple[str, ...])
+
+
 # --- the class
 
 

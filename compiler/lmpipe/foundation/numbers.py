@@ -15,6 +15,8 @@ from fractions import Fraction
 from functools import cache
 from itertools import islice
 
+from lmpipe.foundation.number_words import has_number_word, number_in_words
+
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d-"  # the hyphen last, for [...]
 # A sign after a digit or a letter is a separator or an operator: "10-5" contains 10 and 5.
 _SIGN = (
@@ -81,6 +83,26 @@ _OPENING = re.compile(r"[\s*_`$\\({\[]*")
 _ENDING = re.compile(r"[\s*_`.$)}\]]*+(?:[^\W\d_]++)?[\s*_`.$)}\]]*+")
 # "5m" may be metres, minutes or millions, and "5 K" thousands or kelvins.
 _AMBIGUOUS_UNIT = re.compile(r"[mbtT]\b(?!/)|[ ][kKMBT]\b(?!/)")
+_VULGAR = {
+    **{"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5"},
+    **{
+        "⅗": "3/5",
+        "⅘": "4/5",
+        "⅙": "1/6",
+        "⅚": "5/6",
+        "⅛": "1/8",
+        "⅜": "3/8",
+        "⅝": "5/8",
+        "⅞": "7/8",
+    },
+}
+_VULGAR_FRACTION = re.compile(rf"\s?([{''.join(_VULGAR)}])")
+# Before a number: "not 5", "< 5", "x5"; a quoted line of Markdown begins with ">".
+_NOT_IT = re.compile(r"(?:\b(?:not|never|isn['\u2019]t)\s{1,3}|[<≤≥≠]=?\s?|>=\s?|[A-Za-z])\Z")
+# Beside a number: "5 or six", "five to 10".
+_MORE_BEFORE = re.compile(r"(\w+)[\s-]{1,3}(?:or|and|to|through|plus|minus|times)\s{1,3}\Z")
+_MORE_AFTER = re.compile(r"\s{1,3}(?:or|and|to|through|plus|minus|times)\s{1,3}(\w+)")
+_PART_AFTER = re.compile(r"\s{1,3}and\s{1,3}(?:a|one)\s{1,3}(?:half|third|quarter)")
 _MAX_DIGITS = 4000  # Python limits the digits of integers
 
 
@@ -121,12 +143,15 @@ def only_number(text: str) -> Number | None:
     """Read the number of a text that can mean only one.
 
     That is the only number in the text, with all of its digits, or the result of the last
-    calculation if nothing but a unit follows it. Returns None for any other text.
+    calculation if nothing but a unit follows it, or one in words if there is nothing else: "five".
+    Returns None for any other text.
     """
-    text = _join_groups(text.strip())
+    text = _join_groups(_VULGAR_FRACTION.sub(lambda match: f" {_VULGAR[match[1]]}", text).strip())
     inside, negative = _accounting(text)
     if negative:
         return _single(inside, negative=True)
+    if words := number_in_words(text):
+        return Number(words)
     return _single(text) or _result(text)
 
 
@@ -173,11 +198,22 @@ def _single(text: str, *, negative: bool = False) -> Number | None:
         return None
     if not match["letter"] and _AMBIGUOUS_UNIT.match(text, match.end()):
         return None
+    if _means_another(text, match.start(), match.end()):
+        return None
     if not negative and _may_be_negative(text[: match.start()], text[match.end() :]):
         return None
     if negative and not number.text.startswith("-"):
         return Number("-" + number.text, number.percent)
     return number
+
+
+def _means_another(text: str, start: int, end: int) -> bool:
+    """Whether the words beside a number say that it is not the one, or one of several."""
+    before = text[max(0, start - 40) : start]
+    if _NOT_IT.search(before) or text[end : end + 1] == "+" or _PART_AFTER.match(text, end):
+        return True
+    beside = (_MORE_BEFORE.search(before), _MORE_AFTER.match(text, end))
+    return any(has_number_word(match[1]) for match in beside if match)
 
 
 def _may_be_negative(before: str, after: str) -> bool:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
 from lmpipe.foundation.exact_json import dump_json
 from lmpipe.foundation.numbers import only_number
 from lmpipe.layouts.layout import LayoutError
-from lmpipe.layouts.read_choice import find_choice, find_truth
 from lmpipe.layouts.read_json import read_json_value
+from lmpipe.layouts.read_scalar import form_of, is_moment, read_scalar
 from lmpipe.signatures.signature_spec import FieldSpec
 from lmpipe.signatures.value_shape import Shape
 
 _NONE = {"none", "null", "n/a", "nil", "-", ""}
-_MOST_DIGITS = 400  # of a whole number that is written with an exponent
+_QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019", "<": ">"}
+_FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
+# Formats of texts without white space, which may be the only one of their kind in a sentence.
+_ONE_WORD = {"uuid", "uri", "email", "ipv4", "ipv6", "ipvanyaddress"}
+_LONGEST_SENTENCE = 1000
+_MOST_MARKS = 4  # around a text: quotes and a full stop
 
 
 class Written(str):
@@ -55,20 +63,21 @@ def read_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
         LayoutError: if the text does not hold such a value.
     """
     shape, text = field.shape, text.strip()
-    if shape.kind == "text" and not shape.optional:
+    if field.takes_any_text:
         return text, False
     if shape.optional and _is_none(shape, text):
         return None, False
-    match shape.kind:
-        case "choice":
-            return _read_choice(field, shape, text), False
-        case "boolean":
-            return _read_boolean(field, text), False
-        case "integer" | "number":
-            return _read_number(field, text), False
-        case "json":
-            return read_json_value(field, text)
-    return text, False
+    if shape.kind == "json":
+        return read_json_value(field, text)
+    if shape.kind == "text" and not is_moment(shape):
+        return _read_text(field, text), False
+    try:
+        value = read_scalar(shape, text)
+    except ValueError:
+        raise LayoutError(
+            f"{field.name!r} must be {form_of(shape)}, got {_shown(shape, text)!r}"
+        ) from None
+    return (_as_share(field, text, value) if shape.kind == "number" else value), False
 
 
 def _is_none(shape: Shape, text: str) -> bool:
@@ -76,30 +85,53 @@ def _is_none(shape: Shape, text: str) -> bool:
     return word in _NONE and word not in {str(choice).lower() for choice in shape.choices}
 
 
-def _read_choice(field: FieldSpec, shape: Shape, text: str) -> Any:
-    found = find_choice(shape.spellings, text)
-    if found is None:
-        raise _wrong(field, text.partition("\n")[0])
-    return found[0]
+def _read_text(field: FieldSpec, text: str) -> str:
+    """The first form of a text that is valid: itself, or without what LMs write around values."""
+    for form in _forms(field.shape, text):
+        with suppress(ValueError):
+            field.typed(form)
+            return form
+    return text  # its validation says what is wrong
 
 
-def _read_boolean(field: FieldSpec, text: str) -> bool:
-    truth = find_truth(text)
-    if truth is None:
-        raise _wrong(field, text)
-    return truth
+def _forms(shape: Shape, text: str) -> Iterator[str]:
+    if shape.format == "path":  # any text is a path, but few paths have quotes
+        yield text.strip("\"'`")
+    yield text
+    if fenced := _FENCE.fullmatch(text):
+        text = fenced[1].strip()
+        yield text
+    for _ in range(_MOST_MARKS):
+        if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+            text = text[1:-1].strip()
+        elif text.endswith("."):
+            text = text[:-1]
+        else:
+            break
+        yield text
+    if shape.format in _ONE_WORD and len(text) <= _LONGEST_SENTENCE:
+        yield from _only_word(text)
 
 
-def _read_number(field: FieldSpec, text: str) -> str:
+def _only_word(text: str) -> Iterator[str]:
+    words = {word.strip(" .,;:!\"'`*()[]<>") for word in text.split()}
+    marked = [word for word in words if re.search(r"[\w-][.:@-][\w/-]", word)]
+    if len(marked) == 1:
+        yield marked[0]
+
+
+def _as_share(field: FieldSpec, text: str, digits: str) -> str:
+    """A percentage of a number that can be no more than 1, such as "80%", as that number."""
     number = only_number(text)
-    if number is None:
-        raise _wrong(field, text)
-    if field.shape.kind == "integer" and "e" in number.text:
-        exact = Decimal(number.text)
-        if exact.adjusted() < _MOST_DIGITS and exact == exact.to_integral_value():
-            return format(exact, "f")
-    return number.text
+    if number is None or not number.percent:
+        return digits
+    share = format(Decimal(digits) / 100, "f")
+    for form in (digits, share):
+        with suppress(ValueError):
+            field.typed(form)
+            return form
+    return digits
 
 
-def _wrong(field: FieldSpec, text: str) -> LayoutError:
-    return LayoutError(f"{field.name!r} must be {field.shape.hint()}, got {text[:100]!r}")
+def _shown(shape: Shape, text: str) -> str:
+    return (text.partition("\n")[0] if shape.kind == "choice" else text)[:100]

@@ -8,8 +8,8 @@ from typing import Any
 
 from lmpipe.foundation.numbers import only_number
 
-_TRUE = {"yes", "true", "1"}
-_FALSE = {"no", "false", "0"}
+_TRUE = {"yes", "true", "1", "y", "t", "on"}
+_FALSE = {"no", "false", "0", "n", "f", "off"}
 _LONGEST_SENTENCE = 200
 _NEGATION = re.compile(
     r"\b(?:no|not|never|neither|nor|without|except|rather|instead)\b|n['\u2019]t\b"
@@ -21,6 +21,13 @@ _COMMON_WORDS = {
     *("only", "or", "other", "that", "the", "this", "to"),
 }
 _ANSWER = re.compile(r"[\W_]*(yes|no|true|false)\s?[,.;:!\u2014\u2013-]", re.IGNORECASE)
+_IS = re.compile(
+    r"(?:(?:so|thus|hence|therefore|yes|no),? )?(?:the )?(?:final |correct )?"
+    r"(?:answer|statement|claim|result|value|it|this|that)(?: is:?|'s|:)"
+    r"\s+\W{0,3}(yes|no|true|false)",
+)
+# "Yes and no", "No, yes": both.
+_BOTH = re.compile(r"\W*(?:(?:and|or|but|/)\W+)?(?:also )?(?:yes|no|true|false)\W*")
 _MISSING = object()
 
 
@@ -41,9 +48,12 @@ def find_choice(spellings: Mapping[str, Any], text: str) -> tuple[Any] | None:
         # Choices that differ only in case or punctuation must be spelled exactly.
         same = word not in folded or folded[word] is value or folded[word] == value
         folded[word] = value if same else _MISSING
-    for word in (fold(text), fold(text.partition("\n")[0])):
-        if folded.get(word, _MISSING) is not _MISSING:
-            return (folded[word],)
+    first, *others = (fold(line) for line in text.strip().split("\n"))
+    for word in (fold(text), first):
+        chosen = folded.get(word, _MISSING)
+        if chosen is not _MISSING:
+            again = (folded.get(line.removeprefix("or "), chosen) for line in others)
+            return (chosen,) if all(one == chosen for one in again) else None
     text = text.strip()
     if len(text) > _LONGEST_SENTENCE or "\n" in text or _SENTENCE_END.search(text):
         return None
@@ -82,12 +92,25 @@ def _in_sentence(folded: Mapping[str, Any], text: str) -> tuple[Any] | None:
 
 
 def find_truth(text: str) -> bool | None:
-    """Find yes or no: a text that is one of their words, or that starts with one and a comma."""
+    """Find yes or no: a text that is one of their words, that starts with one and a comma, or
+    that says "The answer is no." and nothing else.
+    """
     word = fold(text)
     if word not in _TRUE | _FALSE:
-        answer = _ANSWER.match(text) if len(text) <= _LONGEST_SENTENCE else None
-        word = answer[1].lower() if answer else ""
+        word = _truth_in_sentence(text) if len(text) <= _LONGEST_SENTENCE else ""
     return word in _TRUE if word in _TRUE | _FALSE else None
+
+
+def _truth_in_sentence(text: str) -> str:
+    """The word for yes or no in a sentence, or nothing."""
+    if answer := _ANSWER.match(text):
+        rest = text[answer.end() :].casefold()
+        says = _IS.fullmatch(fold(rest))
+        word = answer[1].lower()
+        differs = says is not None and (says[1] in _TRUE) != (word in _TRUE)
+        return "" if differs or _BOTH.fullmatch(rest) else word
+    says = _IS.fullmatch(fold(text))
+    return says[1] if says else ""
 
 
 def fold(text: str) -> str:

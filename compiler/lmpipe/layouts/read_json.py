@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import pydantic
+
 from lmpipe.layouts.find_json import Found, find_json
-from lmpipe.layouts.fit_schema import fit_schema
+from lmpipe.layouts.fit_schema import fit_schema, options_of
 from lmpipe.layouts.layout import LayoutError
+from lmpipe.layouts.read_list import read_list
+from lmpipe.layouts.refuse_guesses import refuse_guesses
 from lmpipe.layouts.repair_json import repair_json
 from lmpipe.signatures.signature_spec import FieldSpec
 
@@ -59,19 +63,37 @@ def read_json_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
     found = find_json(text)
     if _takes_text(field.marked_schema) and not found.whole:
         found = Found(())
-    chosen = choose_json(found, field.raw, partial(fitted, field))
+    accept, fit = partial(checked, field), partial(fitted, field)
+    lists = [] if found.whole else _lists(field, text)
+    several = [items for items in lists if len(items) > 1]
+    chosen = _first_valid(several, accept, fit) or choose_json(found, accept, fit)
+    if chosen is None:  # text, or a number or choice in a sentence, or a list of one line
+        chosen = _first_valid([text, *lists], accept, fit)
     if chosen is not None:
         return chosen
-    for read in (field.raw, partial(fitted, field)):  # text, or a number or choice in a sentence
-        try:
-            return read(text), False
-        except ValueError:
-            continue
     container = field.shape.container
     invalid = [value for value in found.values if isinstance(value, _CONTAINERS[container])]
     if not invalid:
         raise _no_json(field.name, text, container)
+    refuse_guessed(field, invalid[0])
     return invalid[0], False  # its validation says what is wrong
+
+
+def _lists(field: FieldSpec, text: str) -> list[list[Any]]:
+    """The lists that a text may be, if the field takes one kind of list."""
+    schema = field.marked_schema
+    definitions = schema.get("$defs", {})
+    arrays = [one for one in options_of(schema, definitions) if one.get("type") == "array"]
+    return list(read_list(text, arrays[0], definitions)) if len(arrays) == 1 else []
+
+
+def _first_valid(values: Sequence[Any], accept: Accept, fit: Accept) -> tuple[Any, bool] | None:
+    """The first value that is accepted or can be made to fit, as what it is read; it is no JSON."""
+    for value in values:
+        for read in (accept, fit):
+            with suppress(ValueError):
+                return read(value), False
+    return None
 
 
 def choose_json(found: Found, accept: Accept, fit: Accept) -> tuple[Any, bool] | None:
@@ -100,6 +122,31 @@ def choose_json(found: Found, accept: Accept, fit: Accept) -> tuple[Any, bool] |
     return None
 
 
+def checked(field: FieldSpec, value: Any) -> Any:
+    """Check a value of a field, and return what pydantic reads without hints.
+
+    Raises:
+        ValueError: if it is not valid, or pydantic would take it for something that it is not.
+    """
+    raw = field.raw(value)
+    refuse_guesses(value, field.marked_schema)
+    return raw
+
+
+def refuse_guessed(field: FieldSpec, value: Any) -> None:
+    """Refuse a value if pydantic would take it for something that it is not.
+
+    Raises:
+        LayoutError: if so.
+    """
+    try:
+        checked(field, value)
+    except pydantic.ValidationError:
+        pass  # it is refused anyway
+    except ValueError as error:
+        raise LayoutError(f"{field.name!r} must be {field.type_name}: {error}") from None
+
+
 def fitted(field: FieldSpec, value: Any) -> Any:
     """Check a value of a field after fitting it to the field's schema.
 
@@ -109,10 +156,12 @@ def fitted(field: FieldSpec, value: Any) -> Any:
     schema = field.marked_schema
     options = schema.get("anyOf") or schema.get("oneOf") or [schema]
     readings: list[tuple[Any, Any]] = []
-    for option in options:
+    if len(options) > 1 and isinstance(value, str) and " or " in value:
+        raise ValueError("a text that names several values")
+    for option in [schema] if "discriminator" in schema else options:
         fit = fit_schema(value, {**option, "$defs": schema.get("$defs", {})})
         with suppress(ValueError):
-            raw = field.raw(fit)
+            raw = checked(field, fit)
             typed = field.typed(raw)
             if all(typed != other for other, _ in readings):
                 readings.append((typed, raw))

@@ -9,7 +9,7 @@ from lmpipe.layouts.find_json import find_json
 from lmpipe.layouts.fit_schema import rename_keys, unwrap
 from lmpipe.layouts.layout import LayoutError, Reading
 from lmpipe.layouts.parse_values import read_value
-from lmpipe.layouts.read_json import choose_json, fitted
+from lmpipe.layouts.read_json import checked, choose_json, fitted, refuse_guessed
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 _Outputs = tuple[dict[str, Any], bool]
@@ -65,7 +65,7 @@ def _read_output(field: FieldSpec, value: Any, *, fit: bool) -> tuple[Any, bool]
     if (text := _as_text(field, value)) is not None:
         return read_value(field, text)
     try:
-        return field.raw(value), False
+        return checked(field, value), False
     except ValueError:
         if not fit:
             raise
@@ -80,15 +80,18 @@ def _as_text(field: FieldSpec, value: Any) -> str | None:
     return str(value) if kind == "choice" and type(value) is int else None
 
 
-def _read_invalid(spec: SignatureSpec, value: dict[str, Any]) -> Reading:
+def _read_invalid(spec: SignatureSpec, found: dict[str, Any]) -> Reading:
     """Read an object that is not valid; the error, or the validation of a value, says why."""
-    known = {name: value[name] for name in spec.output_names if name in value}
+    known = {name: found[name] for name in spec.output_names if name in found}
     missing = [f.name for f in spec.outputs if (f.required or not known) and f.name not in known]
     if missing:
         raise LayoutError(f"the reply lacks {', '.join(map(repr, missing))}")
     for field in spec.outputs:
-        if (text := _as_text(field, known.get(field.name))) is not None:
+        value = known.get(field.name)
+        if (text := _as_text(field, value)) is not None:
             read_value(field, text)
+        elif field.name in known:
+            refuse_guessed(field, value)
     return Reading(known)
 
 

@@ -1,4 +1,4 @@
-"""Repair JSON that is almost right: single quotes, trailing commas, `True`, quotes in a text.
+"""Repair JSON that is almost right: single quotes, trailing commas, `True`, comments, odd quotes.
 
 A repair is accepted only if the text spells it: all keys and values stand in the text, in order,
 with the punctuation of JSON between them and nothing else.
@@ -7,10 +7,13 @@ with the punctuation of JSON between them and nothing else.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+from lmpipe.foundation.exact_json import dump_json
 from lmpipe.foundation.unicode_text import with_valid_texts
-from lmpipe.layouts.find_json import check_depth
+from lmpipe.layouts.find_json import check_depth, read_shallow
 
 # The time of a repair grows faster than the text.
 _LONGEST = 16_000
@@ -20,6 +23,12 @@ _WORDS: dict[Any, tuple[str, ...]] = {
     False: ("false", "False", "FALSE"),
     None: ("null", "None", "NULL", "none"),
 }
+_TRIPLE_QUOTED = re.compile(r"""(\"{3}|'{3})((?:(?!\1).)*+)\1""", re.DOTALL)
+_STRING_OR_COMMENT = re.compile(
+    r"""(?P<string>"[^"\\]*+(?:\\.[^"\\]*+)*+"|'[^'\\]*+(?:\\.[^'\\]*+)*+')"""
+    r"|//[^\n]*|/\*(?:(?!\*/).)*+\*/|\#[^\n]*",
+    re.DOTALL,
+)
 _SPACE = re.compile(r"\s*")
 _NOT_BARE = re.compile(r"""[][{}:,"\n]""")
 _SCALAR = re.compile(r"[-+.\w]+")
@@ -30,6 +39,27 @@ def repair_json(text: str) -> Any:
     """Repair the text of an object or array; None if that would drop or invent anything."""
     if len(text) > _LONGEST:
         return None
+    plainer = list(_plainer(text))
+    for form in plainer:
+        with suppress(ValueError, RecursionError):
+            return read_shallow(form)
+    for form in (text, *plainer):
+        value = _repair(form)
+        if value is not None:
+            return value
+    return None
+
+
+def _plainer(text: str) -> Iterator[str]:
+    """The text without what JSON never has, if it has any: comments and texts in triple quotes."""
+    if '"""' in text or "'''" in text:
+        text = _TRIPLE_QUOTED.sub(lambda match: dump_json(match[2]).decode(), text)
+        yield text
+    if "//" in text or "/*" in text or "#" in text:
+        yield _STRING_OR_COMMENT.sub(lambda match: match["string"] or " ", text)
+
+
+def _repair(text: str) -> Any:
     import json_repair
 
     try:

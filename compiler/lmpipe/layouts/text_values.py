@@ -71,11 +71,9 @@ def read_text(field: FieldSpec, text: str) -> tuple[Any, bool]:
     Raises:
         LayoutError: if the text does not hold such a value.
     """
-    if field.shape.kind != "text":
-        return read_value(field, text)
-    if field.shape.optional and read_value(field, text)[0] is None:
-        return None, False
-    return trim(text), False
+    value, repaired = read_value(field, text)
+    kept = field.shape.kind == "text" and value == text.strip()
+    return (trim(text) if kept else value), repaired
 
 
 def missing_outputs(spec: SignatureSpec, found: Collection[str]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from decimal import Decimal
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 import pydantic
 from pydantic.fields import FieldInfo
 
-# Marks the schema of an enum with its class; `without_enums` removes it.
+# Marks the schema of an enum with its class, and the numbers of a Decimal, whose schema is else
+# that of `float | str`; `without_enums` removes it.
 ENUM = "x-lmpipe-enum"
 
 
@@ -37,6 +39,13 @@ def schema_generator() -> Any:
                 found = {key: found[key] for key in ("title", "description") if key in found}
                 found |= {"enum": [member.name for member in enum], "type": "string"}
             return {**found, ENUM: enum}
+
+        def decimal_schema(self, schema: Any) -> dict[str, Any]:
+            found = super().decimal_schema(schema)
+            for option in found.get("anyOf", ()):
+                if option.get("type") == "number":
+                    option[ENUM] = Decimal
+            return found
 
         def literal_schema(self, schema: Any) -> dict[str, Any]:
             members = [value for value in schema["expected"] if value is not None]
@@ -65,7 +74,7 @@ def has_opaque_enum(schema: Any) -> bool:
     """Whether values of a schema may hold members of enums that are shown by name."""
     if isinstance(schema, dict):
         enum = schema.get(ENUM)
-        here = isinstance(enum, type) and is_opaque(enum)
+        here = isinstance(enum, type) and issubclass(enum, Enum) and is_opaque(enum)
         return here or any(has_opaque_enum(item) for item in schema.values())
     return isinstance(schema, list) and any(map(has_opaque_enum, schema))
 

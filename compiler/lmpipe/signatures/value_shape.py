@@ -35,6 +35,7 @@ class Shape:
     container: str = ""
     enum: type[Enum] | None = None
     words: str = ""
+    format: str = ""
 
     @property
     def spellings(self) -> dict[str, Any]:
@@ -119,11 +120,15 @@ def _plain_shape(schema: Mapping[str, Any]) -> Shape:
         case "string" if schema.get("format") == "date":
             return Shape("date")
         case "string":
-            return Shape("text", max_length=schema.get("maxLength"))
+            return Shape(
+                "text", max_length=schema.get("maxLength"), format=schema.get("format", "")
+            )
         case "integer" | "number" | "boolean" as kind:
             return Shape(kind)
         case "object" | "array" as container:
             return Shape("json", container=container)
+        case "null":
+            return Shape("json", optional=True)
     return Shape("json")
 
 
