@@ -170,12 +170,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.calls:
         plan = [replace(one, calls=options.calls) for one in plan]
     rows: list[Row] = []
+    failed: list[str] = []
     with tempfile.TemporaryDirectory() as folder, stub_server() as url:
         sides = Sides(pythons, Path(folder), options.source.resolve())
         trial_calls = 100 if options.quick else 300
         benchmark = Benchmark(sides, url, rounds=rounds, trial_calls=trial_calls)
         for measurement in chosen(options.only, plan):
-            rows += benchmark.measure(measurement)
+            try:
+                rows += benchmark.measure(measurement)
+            except SystemExit as error:  # the others are worth having
+                failed.append(f"{measurement.name}: {error}")
         if chosen(options.only, [Measurement("import", "import", ())]):
             _say("import: fresh processes")
             costs = measure_imports(sides, 3 * rounds)
@@ -191,6 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_profile(profiles)
     write_json(options.json, rows, {"rounds": rounds, "measurements": benchmark.details})
     print(f"\nwrote all rounds to {options.json}")
+    if failed:
+        raise SystemExit("\n".join(["these measurements failed:", *failed]))
 
 
 if __name__ == "__main__":

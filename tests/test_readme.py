@@ -88,3 +88,8 @@ def test_the_first_commands_are_targets_of_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^ {4}make ([\w-]+)", README, re.M):
         assert f"\n{target}:" in makefile
+
+
+def test_it_says_that_effects_of_a_program_happen_in_every_rollout() -> None:
+    (said,) = re.findall(r"^- \*\*Side effects are real\.\*\*.*?(?=^- |^$)", README, re.M | re.S)
+    assert "hundreds of times" in " ".join(said.split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import platform
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -105,7 +106,8 @@ def _lm_inside() -> lmpipe.LM:
 
     def reply(request: Any) -> str:
         lm.requests.clear()
-        number = int(request.messages[-1].content.rstrip("?").rsplit(" ", 1)[1])
+        asked = re.findall(r"country number (\d+)", request.messages[-1].content)
+        number = int(asked[-1])
         return f"[[reasoning]]\nEach country has one capital.\n\n[[answer]]\n{answer(number)}"
 
     lm = lmpipe.ScriptedLM(reply)

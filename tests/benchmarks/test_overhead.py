@@ -53,9 +53,9 @@ def test_the_stub_counts_requests(stub: http.client.HTTPConnection) -> None:
 
 def test_a_tiny_run_writes_the_table_and_every_round(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    options = ["--no-dspy", "--rounds=1", "--calls=10", "--only=sync-1", f"--json={out}"]
+    options = ["--no-dspy", "--rounds=1", "--calls=10", "--only=sync-1", "--only=memory-10k"]
     done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "overhead.py"), *options],
+        [sys.executable, str(BENCHMARKS / "overhead.py"), *options, f"--json={out}"],
         check=False,
         capture_output=True,
         text=True,
@@ -64,3 +64,4 @@ def test_a_tiny_run_writes_the_table_and_every_round(tmp_path: Path) -> None:
     assert "sync forward, 1 in flight" in done.stdout
     found = json.loads(out.read_text(encoding="utf-8"))
     assert found["measurements"]["sync-1"]["rounds"]["lmpipe"][0]["asked"] == 10
+    assert found["measurements"]["memory-10k"]["rounds"]["lmpipe"][0]["calls"] == 10
