@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -18,6 +19,13 @@ from lmpipe.foundation.redaction import (
 )
 from lmpipe.lm.parameters import meant_option
 from lmpipe.lm.prices import Price
+from lmpipe.lm.text_form import (
+    TextForm,
+    check_key_variable,
+    is_named,
+    parse_text_form,
+    takes_text_form,
+)
 from lmpipe.lm.tls import TLS
 
 DEFAULT_MAX_TOKENS = 512
@@ -28,7 +36,17 @@ Structured = Literal["auto", "vllm", "openai", "llamacpp", "none"]
 
 # Every field of an `LM` is in one of these; the cache key contains only the first.
 IN_KEY = ("model", "base_url", "temperature", "max_tokens", "structured", "params", "adapter")
-NOT_IN_KEY = ("replicas", "api_key", "headers", "tls", "context", "price", "timeout", "limits")
+NOT_IN_KEY = (
+    "replicas",
+    "api_key",
+    "api_key_env",
+    "headers",
+    "tls",
+    "context",
+    "price",
+    "timeout",
+    "limits",
+)
 
 # The fields that are read-only mappings, which cannot be pickled.
 _READ_ONLY = ("headers", "params")
@@ -72,14 +90,19 @@ class LM:
         `LM("openai/<model>", base_url=…)` a model on any OpenAI-compatible server,
         `LM("openai/<model>")` one of OpenAI's own (or of the server that `OPENAI_BASE_URL`
         names), and `LM("<provider>/<model>")` any model that litellm knows by that name.
+        `LM("vllm/<model>@http://127.0.0.1:8000/v1#key=MY_KEY")` has the address, and the
+        environment variable with the key, in its name; `LM("judge")` is the LM of that name in the
+        table `[lms]` of `lmpipe.toml`.
 
     Args:
-        model: `<provider>/<model>`, or `local`.
+        model: `<provider>/<model>`, or `local`; with addresses and `#key=VARIABLE` if wanted; or a
+            name in the project's table of LMs, whose settings the other arguments replace.
         base_url: the server's URL, up to and including `/v1`, or several URLs of replicas. Cache
             keys contain only the first, so replicas can be added and removed. Requests with the
             same instruction and demonstrations go to the same replica if its load allows it;
             requests of a failing replica go to the others.
         api_key: sent to the server; never cached, recorded, logged or shown.
+        api_key_env: the environment variable with the key, in place of `api_key`.
         headers: additional HTTP headers; as secret as the key.
         tls: certificate files for an `https` server: authorities and a client certificate.
         temperature: 0 is greedy decoding; None leaves it to the model.
@@ -105,6 +128,7 @@ class LM:
     base_url: str | None
     replicas: tuple[str, ...]
     api_key: str | None = field(repr=False)
+    api_key_env: str | None
     headers: Mapping[str, str] = field(repr=False)
     tls: TLS | None = field(repr=False)
     temperature: float | None
@@ -117,12 +141,14 @@ class LM:
     params: Mapping[str, Any]
     adapter: str | None
 
+    @takes_text_form
     def __init__(
         self,
         model: str,
         *,
         base_url: str | Sequence[str] | None = None,
         api_key: str | None = None,
+        api_key_env: str | None = None,
         headers: Mapping[str, str] | None = None,
         tls: TLS | None = None,
         temperature: float | None = 0.0,
@@ -141,6 +167,9 @@ class LM:
         check_number("LM", "context", context, minimum=1, integer=True)
         check_number("LM", "timeout", timeout, above=0)
         check_choice("LM", "structured", structured, get_args(Structured))
+        if api_key_env is not None:
+            check_key_variable(f"LM({model!r}, api_key_env=…)", api_key_env)
+            api_key = api_key or os.environ.get(api_key_env)
         headers = {**(headers or {}), **params.pop("extra_headers", {})}  # litellm's name
         for name in params:
             if meant := meant_option(name, (*IN_KEY, *NOT_IN_KEY)):
@@ -166,6 +195,7 @@ class LM:
             "base_url": addresses[0] if addresses else None,
             "replicas": tuple(addresses[1:]),
             "api_key": api_key,
+            "api_key_env": api_key_env,
             "headers": MappingProxyType(headers),
             "tls": tls,
             "temperature": None if temperature is None else float(temperature),
@@ -193,6 +223,13 @@ class LM:
     def __repr__(self) -> str:
         shown = {**self.identity(), "context": self.context, "price": self.price}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
+
+    def __str__(self) -> str:
+        """Its text form, with its addresses and the variable of its key, without secrets."""
+        known = (self.api_key or "",)
+        addresses = (self.base_url, *self.replicas)
+        shown = tuple(public_url(address, known) for address in addresses if address)
+        return str(TextForm(self.model, shown, self.api_key_env))
 
     def __hash__(self) -> int:
         return hash((self.model, self.base_url, self.temperature, self.max_tokens))
@@ -298,14 +335,24 @@ class LM:
     def with_model(self, model: str) -> LM:
         """Return another model, on the same server if the provider is the same.
 
-        It has no adapter: one is made for one model.
+        It has no adapter: one is made for one model. A name in the project's table of LMs stands
+        for that LM, with its own server and settings.
+
+        Raises:
+            ConfigError: if the model's name has an address or a key: a learned state, which others
+                may have written, must not say where data and keys are sent.
         """
         if model == self.model:
             return self
+        if parse_text_form(model).settings:
+            raise ConfigError(
+                f"{model}: the state of a program names a model, and must not say where it is "
+                "served: give the predictor lm=…, or name the LM in the table [lms] of lmpipe.toml"
+            )
         other = LM(model)
-        if other.provider != self.provider:
+        if other.provider != self.provider or is_named(model):
             return other
-        return self._changed({"model": model, "adapter": None})
+        return self._changed({"model": other.model, "adapter": None})
 
     def at(self, base_url: str, *, api_key: str | None = None) -> LM:
         """Return the same LM at another URL, with its current key unless another is given."""

@@ -26,6 +26,11 @@ _KNOWN = frozenset(
 )
 
 
+def is_known_parameter(name: str) -> bool:
+    """Whether some server that lmpipe knows takes a parameter of this name."""
+    return name in _KNOWN
+
+
 def meant_option(name: str, options: Collection[str]) -> str | None:
     """Return the option that a parameter's name misspells, or None if it misspells none."""
     if name in options or name in _KNOWN:
