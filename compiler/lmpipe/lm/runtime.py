@@ -15,7 +15,7 @@ from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.price_list import price_of
-from lmpipe.lm.providers import Provider, open_provider, source_of
+from lmpipe.lm.providers import Provider, fetch_weights, open_provider, source_of
 from lmpipe.lm.providers.base import OnText, Servers, is_served
 from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
@@ -80,6 +80,7 @@ class Runtime:
     ) -> Reply:
         """Make one LM call from a coroutine on any event loop; see `complete`."""
         check_deadline()
+        await fetch_weights(request.lm)
         key = request.key(source_of(request.lm))
         reply, started = self._get(key, request), time.perf_counter()
         if reply is None:
@@ -98,6 +99,8 @@ class Runtime:
         Those that are not stored are sent as one request if the server can draw several samples.
         """
         check_deadline()
+        if requests:
+            await fetch_weights(requests[0].lm)
         started = time.perf_counter()
         keys = [request.key(source_of(request.lm)) for request in requests]
         wanted = dict(zip(keys, requests, strict=True))
