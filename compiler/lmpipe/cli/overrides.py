@@ -186,7 +186,7 @@ def lm_overrides(
         )
 
     rates = RateOptions(rpm=options.rpm, tpm=options.tpm, timeout=options.timeout)
-    choices = {
+    choices: dict[str, Any] = {
         "student": choose(options.student),
         "teacher": choose(teacher),
         "proposer": choose(proposer),
