@@ -13,9 +13,12 @@ import re
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _LIST = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/(?P<what>tree|revision)/(?P<revision>[^/]+)")
@@ -53,6 +56,15 @@ class HubServer:
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def use(self, monkeypatch: pytest.MonkeyPatch, *, cache: Path) -> None:
+        """Set HF_ENDPOINT and HF_HUB_CACHE, which huggingface_hub reads when it is imported."""
+        from huggingface_hub import constants
+
+        template = f"{self.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "ENDPOINT", self.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
 
     def __enter__(self) -> HubServer:
         self._thread.start()

@@ -44,17 +44,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     repos = {REPO: FILES, "team/single": {"sub/only.gguf": SMALL}, "team/gated": FILES}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hub_weights, "_found", {})
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     with HubServer(repos, gated=("team/gated",)) as server:
-        point_to(server.endpoint, monkeypatch)
+        server.use(monkeypatch, cache=tmp_path / "hub")
         yield server
-
-
-def point_to(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set HF_ENDPOINT, which huggingface_hub reads when it is imported."""
-    template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
