@@ -166,6 +166,7 @@ A = '[lms.a]\nmodel = "vllm/m"\n'
         (A + 'headers = { x-api-key = "sesame" }', r"\[lms\.a\]: headers: this file must not"),
         (A + 'params = { auth_token = "sesame" }', r"\[lms\.a\]: auth_token: this file must not"),
         (A + 'base_url = "http://a:sesame@h/v1"', r"\[lms\.a\]: base_url: this file must not"),
+        (A + "params = { limits = 3 }", r"\[lms\.a\]: params must not have limits: write it"),
         (A + "params = 3", r"\[lms\.a\]: params must be a table"),
         (A + "limits = 3", r"\[lms\.a\]: limits = 3: expected a table with some of in_flight, rpm"),
         (A + "limits = { rmp = 3 }", r"\[lms\.a\]: limits = .*some of in_flight, rpm"),

@@ -156,6 +156,8 @@ def _read_entry(entry: Any, names: Mapping[str, Any]) -> NamedLM:
     params = given.get("params", {})
     if not isinstance(params, dict):
         raise ConfigError(f"params must be a table of parameters, not {params!r:.80}")
+    if known := sorted(params.keys() & {"model", *given, *_options()}):
+        raise ConfigError(f"params must not have {known[0]}: write it beside params")
     settings = {
         **{name: _value(name, given[name]) for name in given if name not in ("model", "params")},
         **{name: _not_secret(name, value) for name, value in params.items()},

@@ -73,7 +73,7 @@ def weights_sha256(path: Path) -> str:
     That of weights in several files is the SHA-256 of theirs.
     """
     try:
-        found = [file_sha256(path.with_name(part)) for part in parts_of(path.name)]
+        found = [file_sha256(path.parent / part) for part in parts_of(path.name)]
     except OSError as error:
         raise ConfigError(
             f"the weights file {error.filename or path} cannot be read "

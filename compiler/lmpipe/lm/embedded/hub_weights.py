@@ -7,7 +7,9 @@ without a network. Its settings apply: HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OF
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from lmpipe.errors import ConfigError
+from lmpipe.lm.embedded.default_weights import weights_sha256
 from lmpipe.lm.embedded.split_weights import parts_of
 
 # As the hub allows them: no two dashes or dots in a row, and none at the ends.
@@ -23,6 +26,7 @@ _SHOWN = 20  # files in an error
 
 # Where the weights of a name were found; they are asked for at every call.
 _found: dict[HubName, Path] = {}
+_looking = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,52 +99,62 @@ def hub_weights(name: HubName) -> Path:
         ConfigError: if huggingface_hub is not installed or cannot get the file, or the name means
             no file or several.
     """
-    path = found_weights(name)
-    if path is None:
-        hub = _import_hub(name)
-        path = _cached(hub, name) or _fetch(hub, name)
-        _found[name] = path
+    with _looking:
+        path = found_weights(name)
+        if path is None:
+            hub = _import_hub(name)
+            path = _cached(hub, name) or _fetch(hub, name)
+            weights_sha256(path)  # takes seconds, so here, where no event loop waits for it
+            _found[name] = path
     return path
 
 
 def _fetch(hub: Any, name: HubName) -> Path:
+    api, wanted = hub.HfApi(), {"revision": name.revision}
+    with _explained(hub, name):
+        files = api.list_repo_files(name.repo, **wanted)
+    parts = parts_of(name.choose(files))
+    with _explained(hub, name):
+        fetched = [api.hf_hub_download(name.repo, part, **wanted) for part in parts]
+    return Path(fetched[0])
+
+
+@contextmanager
+def _explained(hub: Any, name: HubName) -> Iterator[None]:
+    """Raise the hub's errors as ConfigErrors that say what to do."""
     import httpx
 
-    api = hub.HfApi()
+    errors, a_path = hub.errors, 'LM("local/<path of a .gguf file>")'
+    page = f"{hub.constants.ENDPOINT}/{name.repo}"
     try:
-        files = api.list_repo_files(name.repo, revision=name.revision)
-        file = name.choose(files)
-        fetched = [
-            api.hf_hub_download(name.repo, part, revision=name.revision) for part in parts_of(file)
-        ]
-    except hub.errors.GatedRepoError as error:
+        yield
+    except errors.GatedRepoError as error:
         raise ConfigError(
-            f"{name.repo} is a gated repository: accept its terms at {_page(hub, name)}, then log "
-            "in with `hf auth login` or set HF_TOKEN"
+            f"{name.repo} is a gated repository: accept its terms at {page}, then log in with "
+            "`hf auth login` or set HF_TOKEN"
         ) from error
-    except hub.errors.RepositoryNotFoundError as error:
+    except errors.RepositoryNotFoundError as error:
         raise ConfigError(
             f"the hub has no repository {name.repo}, or it is private (log in with `hf auth login` "
             f"or set HF_TOKEN), and there is no file {name.repo}/{name.file} in this folder: "
-            f'correct the name, or write LM("local/<path of a .gguf file>")'
+            f"correct the name, or write {a_path}"
         ) from error
-    except hub.errors.RevisionNotFoundError as error:
+    except errors.RevisionNotFoundError as error:
         raise ConfigError(
             f"{name.repo} has no revision {name.revision}: name a branch, a tag or a commit, or "
             "leave it out"
         ) from error
-    except (hub.errors.LocalEntryNotFoundError, ConnectionError, httpx.TransportError) as error:
+    except (errors.LocalEntryNotFoundError, ConnectionError, httpx.TransportError) as error:
         raise ConfigError(
             f"{name.file} of {name} is not in the cache of huggingface_hub, and the hub cannot be "
             f"reached ({error}): download it once while online, with `hf download {name.repo} …`, "
-            'or give the path of the file: LM("local/<path of a .gguf file>")'
+            f"or write {a_path}"
         ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{name.file} of {name} cannot be downloaded ({error}): try again, or download it "
-            'yourself and write LM("local/<path of a .gguf file>")'
+            f"yourself and write {a_path}"
         ) from error
-    return Path(fetched[0])
 
 
 def _cached(hub: Any, name: HubName) -> Path | None:
@@ -173,10 +187,6 @@ def _cached_files(hub: Any, name: HubName) -> list[str]:
         if wanted in (revision.commit_hash, *revision.refs)
         for file in revision.files
     ]
-
-
-def _page(hub: Any, name: HubName) -> str:
-    return f"{hub.constants.ENDPOINT}/{name.repo}"
 
 
 def _import_hub(name: HubName) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_PART = re.compile(r"(?P<stem>.*)-\d{5}-of-(?P<count>\d{5})\.gguf", re.DOTALL)
+_PART = re.compile(r"(?P<stem>.*)-\d{5}-of-(?P<count>(?!00000)\d{5})\.gguf", re.DOTALL)
 
 
 def parts_of(file: str) -> list[str]:
@@ -13,4 +13,4 @@ def parts_of(file: str) -> list[str]:
     if part is None:
         return [file]
     count = int(part["count"])
-    return [f"{part['stem']}-{n:05}-of-{count:05}.gguf" for n in range(1, count + 1)] or [file]
+    return [f"{part['stem']}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1)]
