@@ -115,7 +115,7 @@ def test_no_file_above_the_root_of_the_repository_is_read(folder: Path) -> None:
     assert project_table() is None
 
 
-def test_no_file_is_read_in_a_folder_above_in_which_anyone_may_write(folder: Path) -> None:
+def test_no_file_is_read_in_a_folder_above_that_all_users_share(folder: Path) -> None:
     write(folder, TABLE)
     folder.chmod(0o1777)
     assert project_table() is None

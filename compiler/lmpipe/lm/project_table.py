@@ -72,8 +72,8 @@ class ProjectTable:
 def project_table() -> ProjectTable | None:
     """Find the table of LMs that is nearest to the current folder, upwards.
 
-    The search ends at the repository's root. It ignores folders above the current one in which
-    anyone may write, such as /tmp: what they name is not the user's.
+    The search ends at the repository's root, and below a folder above the current one that is
+    shared by all users, such as /tmp: what its files say may not be the user's.
 
     Raises:
         ConfigError: if its file is not valid.
@@ -95,7 +95,7 @@ def _folders() -> Iterator[Path]:
     except OSError:  # it was deleted
         return
     for folder in (here, *here.parents):
-        if folder != here and folder.stat().st_mode & stat.S_IWOTH:
+        if folder != here and folder.stat().st_mode & stat.S_ISVTX:
             return
         yield folder
         if any((folder / name).exists() for name in _REPOSITORY):
