@@ -89,6 +89,12 @@ def project_table() -> ProjectTable | None:
     return None
 
 
+def names_in_table() -> str:
+    """List the names of the table and its file, for an error; empty if there is no table."""
+    table = project_table()
+    return f" ({table.file} has {', '.join(table.entries)})" if table else ""
+
+
 def _folders() -> Iterator[Path]:
     try:
         here = Path.cwd()

@@ -37,22 +37,16 @@ def open_provider(lm: LM, address: str | None = None) -> Provider:
 
         return OpenAICompatibleProvider(lm, address)
     if not lm.name:
+        from lmpipe.lm.project_table import names_in_table
+
         raise ConfigError(
             f'LM({lm.model!r}) does not name a provider: write "<provider>/<model>", such as '
             '"openai/gpt-4o-mini" or "vllm/Qwen/Qwen2.5-7B-Instruct", or "local", or a name in the '
-            f"table [lms] of your project's lmpipe.toml{_named_lms()}"
+            f"table [lms] of your project's lmpipe.toml{names_in_table()}"
         )
     from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
 
     return LiteLLMProvider()
-
-
-def _named_lms() -> str:
-    """List the names in the project's table of LMs, if there is one."""
-    from lmpipe.lm.project_table import project_table
-
-    table = project_table()
-    return f" ({table.file} has {', '.join(table.entries)})" if table else ""
 
 
 def weights_of(lm: LM) -> str:
