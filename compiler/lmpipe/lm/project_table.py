@@ -29,7 +29,7 @@ from typing import Any
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.redaction import is_secret_name, secrets_in
 from lmpipe.lm.lm import LM, Limits
-from lmpipe.lm.parameters import is_known_parameter
+from lmpipe.lm.parameters import KNOWN
 from lmpipe.lm.prices import Price
 from lmpipe.lm.text_form import parse_text_form
 from lmpipe.lm.tls import TLS
@@ -180,7 +180,7 @@ def _value(name: str, value: Any) -> Any:
     options = _options()
     if name not in ("api_key_env", *options):
         _not_secret(name, value)
-    if name not in options and not is_known_parameter(name):
+    if name not in options and name not in KNOWN:
         near = difflib.get_close_matches(name, options, n=1)
         meant = f"did you mean {near[0]!r}?" if near else f"an LM has {', '.join(options)}."
         raise ConfigError(
