@@ -138,6 +138,10 @@ def test_nothing_is_given_twice(text: str, argument: dict[str, str]) -> None:
         LM(text, **argument)
 
 
+def test_no_other_address_is_none() -> None:
+    assert str(LM(f"{QWEN}@{URL}#key=K", base_url=None, api_key_env=None)) == f"{QWEN}@{URL}#key=K"
+
+
 def test_a_key_in_place_of_its_variable_is_refused_and_not_shown() -> None:
     with pytest.raises(ConfigError, match="name of the environment variable") as raised:
         LM("openai/m", api_key_env="sk-sesame")

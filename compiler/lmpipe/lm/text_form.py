@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _ADDRESS = re.compile(r"@(?=https?://)", re.IGNORECASE)
 _NEXT_ADDRESS = re.compile(r"\s*,\s*(?=https?://)", re.IGNORECASE)
 _SETTING = re.compile(r"#(?=\w+=)")
+_PLACE = ("base_url", "api_key_env")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -45,7 +46,7 @@ class TextForm:
     @property
     def settings(self) -> dict[str, Any]:
         """What it says beside the model, as arguments of `LM`."""
-        given = {"base_url": self.base_urls, "api_key_env": self.api_key_env}
+        given = dict(zip(_PLACE, (self.base_urls, self.api_key_env), strict=True))
         return {name: value for name, value in given.items() if value}
 
     def __str__(self) -> str:
@@ -149,6 +150,8 @@ def is_named(model: str) -> bool:
 def _in_full(text: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the model of a text, and all arguments of `LM`."""
     form = parse_text_form(text)
+    # None is no other address, but a parameter that is None is left out.
+    given = {k: value for k, value in given.items() if value is not None or k not in _PLACE}
     if twice := sorted(form.settings.keys() & given.keys()):
         raise ConfigError(f"LM({str(form)!r}, {twice[0]}=…) gives {twice[0]} twice: remove one")
     given = {**form.settings, **given}
