@@ -23,6 +23,8 @@ HEAVY = {
     "dspy",
     "gepa",
     "gguf",
+    "httpx",
+    "huggingface_hub",
     "jinja2",
     "json_repair",
     "litellm",

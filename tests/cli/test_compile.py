@@ -103,7 +103,7 @@ def test_the_dry_run_says_that_a_budget_is_too_small(cli: Cli) -> None:
         (
             "lmpipe.configure(lm=lmpipe.LM('vllm/mine', base_url='http://127.0.0.1:9/v1'))\n"
             "recipe = recipe.replace(student=None)",
-            "student    vllm/mine (the configured LM: the recipe names none)",
+            "student    vllm/mine@http://127.0.0.1:9/v1 (the configured LM: the recipe names none)",
         ),
         (
             "recipe = recipe.replace(student=None)",
@@ -305,7 +305,7 @@ recipe = recipe.replace(optimizer=Asks())
     file = write("asks.py", asks)
     arguments = ("--proposer", "vllm/big", "--base-url", "http://127.0.0.1:9/v1")
     out = cli("compile", file, "--dry-run", *arguments).stdout
-    assert "proposer   vllm/big, asked at most 7 times" in out
+    assert "proposer   vllm/big@http://127.0.0.1:9/v1, asked at most 7 times" in out
 
 
 def test_the_proposer_is_remembered_without_its_key(cli: Cli, folder: Path) -> None:

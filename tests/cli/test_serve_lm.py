@@ -34,8 +34,7 @@ def test_it_serves_until_a_signal_stops_it(
     first, second = process.stdout.readline(), process.stdout.readline()
     assert first.startswith("serving tiny at http://127.0.0.1:")
     address = first.split()[-1]
-    key = 'api_key=os.environ["MY_KEY"]'
-    assert second.strip() == f'lmpipe.LM("vllm/tiny", base_url="{address}", {key})'
+    assert second.strip() == f'lmpipe.LM("vllm/tiny@{address}#key=MY_KEY")'
     process.send_signal(number)
     rest, said = process.communicate(timeout=60)
     assert (rest, process.returncode) == ("", 0)

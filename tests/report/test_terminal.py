@@ -121,7 +121,10 @@ def test_the_plan_shows_the_judge_and_an_unknown_price() -> None:
     plan = plan_json(prepare(recipe(metric=metric, judge=own, student=student(price=(1, 1)))))
     file = io.StringIO()
     print_plan(Console(file=file, width=200), plan)
-    assert "judge      vllm/judge, at most 2 LM calls for each row" in file.getvalue()
+    assert (
+        "judge      vllm/judge@http://127.0.0.1:1/v1, at most 2 LM calls for each row"
+        in file.getvalue()
+    )
     assert "price unknown" in file.getvalue()
 
 

@@ -131,6 +131,29 @@ async def check_embedded() -> CheckResult:
     return CheckResult("embedded model", "ok", f"xllamacpp {version}, {state}")
 
 
+async def check_named_lms() -> CheckResult:
+    """Check the project's table of LMs, and that their keys are set."""
+    from lmpipe.errors import ConfigError
+    from lmpipe.lm.lm import LM
+    from lmpipe.lm.project_table import project_table
+
+    try:
+        table = project_table()
+        if table is None:
+            return CheckResult("named LMs", "ok", "none: no lmpipe.toml here or above has a table")
+        lms = {name: LM(name) for name in table.entries}
+    except ConfigError as error:
+        return CheckResult("named LMs", "broken", str(error), "correct the file")
+    found = ", ".join(f"{name} = {lm}" for name, lm in lms.items())
+    unset = sorted({lm.api_key_env for lm in lms.values() if lm.api_key_env and not lm.api_key})
+    return CheckResult(
+        "named LMs",
+        "broken" if unset else "ok",
+        f"{found}, of {table.file}",
+        "\n".join(f"export {variable}=…" for variable in unset),
+    )
+
+
 async def check_vllm() -> CheckResult:
     """Check vLLM, whichever environment has it."""
     from lmpipe.errors import ConfigError
@@ -190,6 +213,7 @@ CHECKS: list[Callable[[], Awaitable[CheckResult]]] = [
     check_libraries,
     check_home,
     check_embedded,
+    check_named_lms,
     check_vllm,
     check_training,
     check_gpus,

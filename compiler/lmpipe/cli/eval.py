@@ -186,8 +186,9 @@ def _print(
     from lmpipe.report.text import percent
 
     console = make_console()
-    title = f"{opened.name}: {examples}, {plural(len(evaluation.rows), 'row')}, "
-    print_evaluation(console, evaluation, title=title + opened.student.model)
+    rows = plural(len(evaluation.rows), "row")
+    title = f"{opened.name}: {examples}, {rows}, {opened.student}"
+    print_evaluation(console, evaluation, title=title)
     if verdict and verdict["reproduced"]:
         say(console, "reproduces the compile's score exactly", style="green")
     elif verdict:

@@ -122,7 +122,9 @@ class ProgramLMOptions:
     base_url: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="URL", help="Server of the LMs named here, up to /v1; repeat it for replicas."
+            metavar="URL",
+            help="Server of the LMs named here without an address, up to /v1; repeat it for "
+            "replicas. LM@URL gives one LM its own.",
         ),
     ] = None
     api_key_env: ApiKeyEnv = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,8 +28,9 @@ _FORBID_UNKNOWN = pydantic.ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, kw_only=True)
 class LMChoice:
-    """An LM that the command line names; None leaves a default of `LM`.
+    """An LM that the command line names; None leaves what the name says, or a default of `LM`.
 
+    The name may have the LM's address and key variable, or be one in the project's table of LMs.
     Its API key stays in the environment, in the variable `api_key_env`.
     """
 
@@ -44,13 +45,16 @@ class LMChoice:
 
     def lm(self) -> LM:
         """Create the LM."""
-        given = {
+        given: dict[str, Any] = {
             name: value
             for name in ("temperature", "max_tokens", "context")
             if (value := getattr(self, name)) is not None
         }
-        key = None if self.api_key_env is None else read_key(self.api_key_env)
-        return LM(self.model, base_url=self.base_urls, api_key=key, **given)
+        if self.base_urls:
+            given["base_url"] = self.base_urls
+        if self.api_key_env is not None:
+            given["api_key"] = read_key(self.api_key_env)
+        return LM(self.model, **given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,24 +173,44 @@ def lm_overrides(
     def choose(model: str | None, *, decodes: bool = True) -> LMChoice | None:
         if not model:
             return None
+        # A key must not be sent to another server than the one it is given with.
+        own = LM(model)
+        elsewhere = own.base_url is not None
         return LMChoice(
             model=model,
-            base_urls=tuple(options.base_url or ()),
-            api_key_env=options.api_key_env,
+            base_urls=() if elsewhere else tuple(options.base_url or ()),
+            api_key_env=None if elsewhere or own.api_key_env else options.api_key_env,
             temperature=options.temperature if decodes else None,
             max_tokens=options.max_tokens if decodes else None,
             context=options.context,
         )
 
     rates = RateOptions(rpm=options.rpm, tpm=options.tpm, timeout=options.timeout)
-    return Overrides(
-        student=choose(options.student),
-        teacher=choose(teacher),
-        proposer=choose(proposer),
-        judge=choose(judge),
-        embedder=choose(options.embedder, decodes=False),
-        rates=None if rates == RateOptions() else rates,
-    )
+    choices: dict[str, Any] = {
+        "student": choose(options.student),
+        "teacher": choose(teacher),
+        "proposer": choose(proposer),
+        "judge": choose(judge),
+        "embedder": choose(options.embedder, decodes=False),
+    }
+    _check_used(options, list(filter(None, choices.values())))
+    return Overrides(**choices, rates=None if rates == RateOptions() else rates)
+
+
+def _check_used(options: ProgramLMOptions, choices: Sequence[LMChoice]) -> None:
+    """Raise a RecipeError if the shared address or key is given, but is for none of the LMs."""
+    if not choices:
+        return
+    if options.base_url and not any(choice.base_urls for choice in choices):
+        raise RecipeError(
+            "--base-url is the server of the LMs that are named without an address, but all named "
+            "here have their own: leave it out"
+        )
+    if options.api_key_env and not any(choice.api_key_env for choice in choices):
+        raise RecipeError(
+            "--api-key-env is for the LMs that are named without an address or a key, but all "
+            f"named here have their own: write #key={options.api_key_env} after the LM's address"
+        )
 
 
 def _check_undescribed(options: ProgramLMOptions) -> None:

@@ -130,12 +130,13 @@ async def _serve(spec: ServerSpec, start_timeout: float, key_variable: str | Non
 
 
 def _announce(server: VLLMServer, key_variable: str | None) -> None:
+    from lmpipe.lm.text_form import TextForm
     from lmpipe.serving.spec import KEY_VARIABLE
 
     if server.api_key:
         key_variable = key_variable or KEY_VARIABLE
-    key = f', api_key=os.environ["{key_variable}"]' if key_variable else ""
+    lm = TextForm(f"vllm/{server.name}", (server.base_url,), key_variable)
     typer.echo(f"serving {server.name} at {server.base_url}")
-    typer.echo(f'  lmpipe.LM("vllm/{server.name}", base_url="{server.base_url}"{key})')
+    typer.echo(f'  lmpipe.LM("{lm}")')
     say_error(f"log: {server.log}")
     say_error("Ctrl-C stops it")

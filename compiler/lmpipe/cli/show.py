@@ -61,7 +61,7 @@ def _show_scores(console: Console, manifest: Manifest) -> None:
     say(
         console,
         f"{manifest.program.name}, compiled by {manifest.optimizer.name} for "
-        f"{manifest.student.model}, seed {manifest.seed}",
+        f"{manifest.student}, seed {manifest.seed}",
         style="bold",
     )
     best, test = manifest.best, manifest.test

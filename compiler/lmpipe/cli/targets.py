@@ -83,7 +83,7 @@ def open_target(options: TargetOptions, changes: Overrides) -> OpenTarget:
         recipe = changes.apply(load_recipe(options.target))
         return OpenTarget(options.target, recipe, recipe.program, None)
     artifact = read_artifact(options.target)
-    parse_manifest(artifact.manifest, artifact.path)  # what follows relies on its fields
+    manifest = parse_manifest(artifact.manifest, artifact.path)  # what follows relies on it
     compiled_with = Overrides.from_json(artifact.manifest.get("overrides", {}))
     if options.program is not None:
         # An untrusted folder must not send data or keys to a server of its choice.
@@ -98,8 +98,8 @@ def open_target(options: TargetOptions, changes: Overrides) -> OpenTarget:
         say_error(f"warning: {changed}")
     if changes.student is None and not opened.has_compiled_lm:
         say_error(
-            f"note: the run was compiled for {artifact.manifest['student']['model']}, but the "
-            f"program runs on {opened.student.model} here; choose the LM with --student"
+            f"note: the run was compiled for {manifest.student}, but the program "
+            f"runs on {opened.student} here; choose the LM with --student"
         )
     return opened
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -32,6 +33,13 @@ from lmpipe.lm.limits import Limits
 from lmpipe.lm.model_table import full_name
 from lmpipe.lm.parameters import meant_option
 from lmpipe.lm.prices import Price
+from lmpipe.lm.text_form import (
+    TextForm,
+    check_key_variable,
+    is_named,
+    parse_text_form,
+    takes_text_form,
+)
 from lmpipe.lm.tls import TLS
 
 __all__ = ["BY_MODEL", "DEFAULT_CONTEXT", "DEFAULT_MAX_TOKENS", "LM", "Limits", "as_lm"]
@@ -46,7 +54,8 @@ IN_KEY = (
     "adapter",
 )
 NOT_IN_KEY = (
-    *("replicas", "api_key", "headers", "tls", "context", "price", "timeout", "limits", "takes"),
+    *("replicas", "api_key", "api_key_env", "headers", "tls", "context", "price", "timeout"),
+    *("limits", "takes"),
 )
 
 # The fields that are read-only mappings, which cannot be pickled.
@@ -72,14 +81,20 @@ class LM:
         `LM("openai/<model>")` one of OpenAI's own (or of the server that `OPENAI_BASE_URL`
         names), and `LM("<provider>/<model>")` any model that litellm knows by that name.
         `LM("gpt-5.1")` and `LM("claude-opus-4-5")` are found in litellm's table of models.
+        `LM("vllm/<model>@http://127.0.0.1:8000/v1#key=MY_KEY")` has the address, and the
+        environment variable with the key, in its name; `LM("judge")` is the LM of that name in the
+        table `[lms]` of `lmpipe.toml`.
 
     Args:
-        model: `<provider>/<model>`, `local`, or the name of a model that litellm lists.
+        model: `<provider>/<model>`, `local`, or the name of a model that litellm lists; with
+            addresses and `#key=VARIABLE` if wanted. Or a name in the project's table of LMs, whose
+            settings the other arguments replace.
         base_url: the server's URL, up to and including `/v1`, or several URLs of replicas. Cache
             keys contain only the first, so replicas can be added and removed. Requests with the
             same instruction and demonstrations go to the same replica if its load allows it;
             requests of a failing replica go to the others.
         api_key: sent to the server; never cached, recorded, logged or shown.
+        api_key_env: the environment variable with the key, in place of `api_key`.
         headers: additional HTTP headers; as secret as the key.
         tls: certificate files for an `https` server: authorities and a client certificate.
         temperature: 0 is greedy decoding; None leaves it to the model. By default 0, but not
@@ -118,6 +133,7 @@ class LM:
     base_url: str | None
     replicas: tuple[str, ...]
     api_key: str | None = field(repr=False)
+    api_key_env: str | None
     headers: Mapping[str, str] = field(repr=False)
     tls: TLS | None = field(repr=False)
     temperature: float | None
@@ -132,12 +148,14 @@ class LM:
     takes: Mapping[str, bool]
     adapter: str | None
 
+    @takes_text_form
     def __init__(
         self,
         model: str,
         *,
         base_url: str | Sequence[str] | None = None,
         api_key: str | None = None,
+        api_key_env: str | None = None,
         headers: Mapping[str, str] | None = None,
         tls: TLS | None = None,
         temperature: float | ByModel | None = BY_MODEL,
@@ -161,6 +179,9 @@ class LM:
         check_takes(model, takes or {})
         check_number("LM", "timeout", timeout, above=0)
         check_choice("LM", "structured", structured, get_args(Structured))
+        if api_key_env is not None:
+            check_key_variable(f"LM({model!r}, api_key_env=…)", api_key_env)
+            api_key = api_key or os.environ.get(api_key_env)
         headers = {**(headers or {}), **params.pop("extra_headers", {})}  # litellm's name
         for name in params:
             if meant := meant_option(name, (*IN_KEY, *NOT_IN_KEY)):
@@ -186,6 +207,7 @@ class LM:
             "base_url": addresses[0] if addresses else None,
             "replicas": tuple(addresses[1:]),
             "api_key": api_key,
+            "api_key_env": api_key_env,
             "headers": MappingProxyType(headers),
             "tls": tls,
             "price": None if price is None else Price.of(price),
@@ -226,6 +248,13 @@ class LM:
     def __repr__(self) -> str:
         shown = {**self.identity(), "context": self.context, "price": self.price}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
+
+    def __str__(self) -> str:
+        """Its text form, with its addresses and the variable of its key, without secrets."""
+        known = (self.api_key or "",)
+        addresses = (self.base_url, *self.replicas)
+        shown = tuple(public_url(address, known) for address in addresses if address)
+        return str(TextForm(self.model, shown, self.api_key_env))
 
     def __hash__(self) -> int:
         return hash((self.model, self.base_url, self.temperature, self.max_tokens))
@@ -366,12 +395,22 @@ class LM:
     def with_model(self, model: str) -> LM:
         """Return another model, on the same server if the provider is the same.
 
-        It has no adapter: one is made for one model.
+        It has no adapter: one is made for one model. A name in the project's table of LMs stands
+        for that LM, with its own server and settings.
+
+        Raises:
+            ConfigError: if the model's name has an address or a key: a learned state, which others
+                may have written, must not say where data and keys are sent.
         """
         if model == self.model:
             return self
+        if parse_text_form(model).settings:
+            raise ConfigError(
+                f"{model}: the state of a program names a model, and must not say where it is "
+                "served: give the predictor lm=…, or name the LM in the table [lms] of lmpipe.toml"
+            )
         other = LM(model)
-        if other.provider != self.provider:
+        if other.provider != self.provider or is_named(model):
             return other
         changed = self._changed({"model": other.model, "adapter": None})
         tell_left_out(model, changed._settled.left_out)

@@ -16,7 +16,13 @@ from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lessons import Lessons
 from lmpipe.lm.lm import LM
 from lmpipe.lm.model_table import price_of
-from lmpipe.lm.providers import Provider, needs_responses, open_provider, source_of
+from lmpipe.lm.providers import (
+    Provider,
+    fetch_weights,
+    needs_responses,
+    open_provider,
+    source_of,
+)
 from lmpipe.lm.providers.base import OnText, Servers, is_served
 from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
@@ -84,6 +90,7 @@ class Runtime:
     ) -> Reply:
         """Make one LM call from a coroutine on any event loop; see `complete`."""
         check_deadline()
+        await fetch_weights(request.lm)
         request = self._as_taken(request)
         key = request.key(source_of(request.lm))
         reply, started = self._get(key, request), time.perf_counter()
@@ -104,6 +111,8 @@ class Runtime:
         Those that are not stored are sent as one request if the server can draw several samples.
         """
         check_deadline()
+        if requests:
+            await fetch_weights(requests[0].lm)
         started = time.perf_counter()
         while True:
             requests = [self._as_taken(request) for request in requests]

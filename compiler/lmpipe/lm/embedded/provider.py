@@ -1,4 +1,4 @@
-"""The provider of `LM("local")` and `LM("local/<path of a .gguf file>")`, in this process."""
+"""The provider of `LM("local")` and `LM("local/<weights>")`, in this process."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lmpipe.lm.embedded.default_weights import (
     weights_sha256,
 )
 from lmpipe.lm.embedded.engine import Engine, EngineError, EngineStopped, OnPiece
+from lmpipe.lm.embedded.hub_weights import HubName, found_weights, hub_weights
 from lmpipe.lm.embedded.slots import SlotScheduler
 from lmpipe.lm.embedded.xllamacpp_engine import XllamacppEngine
 from lmpipe.lm.lm import LM
@@ -127,7 +128,13 @@ def weights_id(lm: LM) -> str:
 
     The default weights need not be downloaded, so that recorded calls replay without them.
     """
-    return weights_sha256(Path(lm.name).expanduser()) if lm.name else DEFAULT_WEIGHTS_SHA256
+    return weights_sha256(_weights_path(lm)) if lm.name else DEFAULT_WEIGHTS_SHA256
+
+
+def has_weights(lm: LM) -> bool:
+    """Whether the file of an LM's weights is known, so that `weights_id` need not look for it."""
+    hub_name = _hub_name(lm)
+    return hub_name is None or found_weights(hub_name) is not None
 
 
 def request_body(request: Request) -> dict[str, Any]:
@@ -158,7 +165,17 @@ def request_body(request: Request) -> dict[str, Any]:
 
 
 def _weights_path(lm: LM) -> Path:
-    return Path(lm.name).expanduser() if lm.name else default_weights()
+    if not lm.name:
+        return default_weights()
+    hub_name = _hub_name(lm)
+    return Path(lm.name).expanduser() if hub_name is None else hub_weights(hub_name)
+
+
+def _hub_name(lm: LM) -> HubName | None:
+    """Return the name of an LM's weights on the hub; None if it is a path, or has none."""
+    if not lm.name or Path(lm.name).expanduser().exists():
+        return None
+    return HubName.parse(lm.name)
 
 
 def _request_error(lm: LM, error: EngineError, engine: Engine) -> LMRequestError:

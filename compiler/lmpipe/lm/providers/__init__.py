@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from lmpipe.errors import ConfigError
@@ -11,15 +12,28 @@ from lmpipe.lm.model_table import facts_of
 from lmpipe.lm.providers.base import Provider
 from lmpipe.lm.scripted import ScriptedLM
 
-__all__ = ["Provider", "needs_responses", "open_provider", "source_of", "weights_of"]
+__all__ = [
+    "Provider",
+    "fetch_weights",
+    "needs_responses",
+    "open_provider",
+    "source_of",
+    "weights_of",
+]
 
 
 def open_provider(lm: LM, address: str | None = None) -> Provider:
     """Make the provider for an LM, importing only what it needs.
 
     `address` is that of the replica to reach; the LM's `base_url` by default. Raises a
-    ConfigError if the LM's name has no provider, or its settings cannot be used.
+    ConfigError if the LM's name has no provider, its key is missing, or its settings cannot be
+    used.
     """
+    if lm.api_key_env is not None and not lm.api_key:
+        raise ConfigError(
+            f"{lm}: the environment variable {lm.api_key_env}, which has its key, is not set or "
+            f"empty: run `export {lm.api_key_env}=…` first"
+        )
     if isinstance(lm, ScriptedLM):
         return lm
     if lm.provider == "local":
@@ -32,9 +46,12 @@ def open_provider(lm: LM, address: str | None = None) -> Provider:
 
         return OpenAICompatibleProvider(lm, address)
     if not lm.name:
+        from lmpipe.lm.project_table import names_in_table
+
         raise ConfigError(
             f'LM({lm.model!r}) does not name a provider: write "<provider>/<model>", such as '
-            '"openai/gpt-4o-mini" or "vllm/Qwen/Qwen2.5-7B-Instruct", or "local"'
+            '"openai/gpt-4o-mini" or "vllm/Qwen/Qwen2.5-7B-Instruct", or "local", or a name in the '
+            f"table [lms] of your project's lmpipe.toml{names_in_table()}"
         )
     from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
 
@@ -53,6 +70,19 @@ def weights_of(lm: LM) -> str:
     from lmpipe.lm.embedded.provider import weights_id
 
     return weights_id(lm)
+
+
+async def fetch_weights(lm: LM) -> None:
+    """Download the weights of an embedded LM that its name finds on the hub, if not done yet.
+
+    `weights_of` would do so too, but keep the event loop from all other work.
+    """
+    if lm.provider != "local" or not lm.name:
+        return
+    from lmpipe.lm.embedded.provider import has_weights, weights_id
+
+    if not has_weights(lm):
+        await asyncio.to_thread(weights_id, lm)
 
 
 def source_of(lm: LM) -> str:
