@@ -30,6 +30,7 @@ OTHER_LM: dict[str, Any] = {
     "base_url": "http://other:1/v1",
     "replicas": ["http://host:1/v1", "http://host:2/v1"],
     "api_key": "sk-other",
+    "api_key_env": "OTHER_KEY",
     "headers": {"X-Token": "other"},
     "tls": TLS(ca="other.pem"),
     "temperature": 0.5,

@@ -12,7 +12,6 @@ from lmpipe.errors import ConfigError
 from lmpipe.lm.lm import LM, Limits
 from lmpipe.lm.prices import Price
 from lmpipe.lm.project_table import project_table
-from lmpipe.lm.providers import open_provider
 
 TABLE = """
 [lms]
@@ -140,7 +139,7 @@ def test_a_name_that_the_table_does_not_have_is_reported_with_those_that_it_has(
 ) -> None:
     file = write(folder, TABLE)
     with pytest.raises(ConfigError, match=rf"{file} has cheap, judge, student"):
-        open_provider(LM("chaep"))
+        LM("chaep")
 
 
 def test_a_state_may_choose_an_lm_of_the_table(folder: Path) -> None:

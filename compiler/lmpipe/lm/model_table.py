@@ -150,13 +150,16 @@ def full_name(model: str) -> str:
         return f"{provider}/{model}"
     import difflib
 
+    from lmpipe.lm.project_table import names_in_table  # it imports `LM`
+
     known = [name for name, entry in _table().items() if "/" not in name and _answers(entry)]
     near = difflib.get_close_matches(model, known, n=3, cutoff=0.6)
     hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
     listed = "litellm lists no such model" if known else "litellm, which lists models, is missing"
     raise ConfigError(
         f"LM({model!r}) does not name a provider, and {listed}{hint or '.'} Write "
-        '"<provider>/<model>", such as "openai/gpt-5.1" or "vllm/Qwen/Qwen3-8B", or "local"'
+        '"<provider>/<model>", such as "openai/gpt-5.1" or "vllm/Qwen/Qwen3-8B", or "local", or a '
+        f"name in the table [lms] of your project's lmpipe.toml{names_in_table()}"
     )
 
 

@@ -46,12 +46,9 @@ def open_provider(lm: LM, address: str | None = None) -> Provider:
 
         return OpenAICompatibleProvider(lm, address)
     if not lm.name:
-        from lmpipe.lm.project_table import names_in_table
-
         raise ConfigError(
             f'LM({lm.model!r}) does not name a provider: write "<provider>/<model>", such as '
-            '"openai/gpt-4o-mini" or "vllm/Qwen/Qwen2.5-7B-Instruct", or "local", or a name in the '
-            f"table [lms] of your project's lmpipe.toml{names_in_table()}"
+            '"openai/gpt-4o-mini" or "vllm/Qwen/Qwen2.5-7B-Instruct", or "local"'
         )
     from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
 
