@@ -134,6 +134,18 @@ def test_budgets_reserve_the_context_that_was_given_else_prompt_and_room() -> No
     assert LM("openai/gpt-4o-mini", context=50000).reserved == 50000
 
 
+def test_budgets_reserve_the_room_of_a_hosted_model_that_is_not_listed() -> None:
+    lm = LM("together_ai/Qwen/Qwen3-8B-private")
+    assert lm.thinks
+    assert lm.reserved == lm.context == 8192 + 16384
+
+
+def test_a_tuned_model_has_the_settings_of_the_model_that_was_tuned() -> None:
+    pytest.importorskip("litellm")
+    tuned = LM("openai/ft:gpt-4o-mini-2024-07-18:my-org::id")
+    assert (tuned.max_tokens, tuned.context) == (4096, 128000)
+
+
 def test_a_pickled_lm_has_the_same_settings() -> None:
     lm = LM("openai/o3", reasoning="low", takes={"seed": False}, context=9999)
     again = pickle.loads(pickle.dumps(lm))

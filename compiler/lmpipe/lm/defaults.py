@@ -121,7 +121,11 @@ def settle(model: str, base_url: str | None, asked: Asked, declared: Mapping[str
     if takes.get(name) is False:
         limit = None
     self_hosted = _is_self_hosted(model, base_url, facts)
-    usual = _THINKING_CONTEXT if thinks and self_hosted else DEFAULT_CONTEXT
+    usual = DEFAULT_CONTEXT
+    if thinks and self_hosted:
+        usual = _THINKING_CONTEXT
+    elif not self_hosted and limit is not None:
+        usual = _PROMPT + limit
     context = facts.context or usual if asked.context is BY_MODEL else asked.context
     if asked.context is BY_MODEL and limit is not None:
         reserved = min(context, _PROMPT + limit)

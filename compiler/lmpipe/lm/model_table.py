@@ -253,6 +253,9 @@ def _entry_of(model: str, elsewhere: bool) -> Mapping[str, Any] | None:
         return found
     if elsewhere:
         return None
+    if name.startswith("ft:"):  # ft:<model>:<organisation>:<suffix>:<id>
+        base = name.split(":")[1]
+        return table.get(f"ft:{base}") or table.get(base)
     if provider in ("openrouter", "litellm_proxy", "azure", "azure_ai", "bedrock"):
         parts = name.split("/")
         names = ["/".join(parts[start:]) for start in range(len(parts))]
