@@ -107,6 +107,18 @@ def test_thoughts_that_cannot_be_switched_off_are_an_error(model: str) -> None:
         LM(model, reasoning="none")
 
 
+def test_no_thoughts_of_a_model_that_does_not_think_change_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lm = LM("openai/m", reasoning="none", takes={"reasoning": False})
+    assert lm == LM("openai/m")
+
+
+def test_thoughts_that_leave_no_room_for_an_answer_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="2000 tokens of thoughts leave no room"):
+        LM("anthropic/claude-opus-4-5", reasoning=2000, max_tokens=2000)
+
+
 @pytest.mark.parametrize("reasoning", ["much", 0, -1, True, 1.5])
 def test_an_invalid_level_is_refused(reasoning: Any) -> None:
     with pytest.raises(ConfigError, match="reasoning must be"):
