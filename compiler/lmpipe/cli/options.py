@@ -143,6 +143,14 @@ class ProgramLMOptions:
             "LMs and for those that think.",
         ),
     ] = None
+    reasoning: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL",
+            help="How much the LMs named here think: none, minimal, low, medium, high, xhigh, max, "
+            "or the most tokens of thoughts; by default as much as the model does.",
+        ),
+    ] = None
     context: Annotated[
         int | None,
         typer.Option(
