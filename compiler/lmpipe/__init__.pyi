@@ -16,8 +16,9 @@ from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.results import Evaluation as Evaluation
 from .layouts.parsed_value import ParsedValue as ParsedValue
 from .layouts.parsed_value import parse_value as parse_value
+from .lm.defaults import ParameterWarning as ParameterWarning
+from .lm.limits import Limits as Limits
 from .lm.lm import LM as LM
-from .lm.lm import Limits as Limits
 from .lm.scripted import ScriptedLM as ScriptedLM
 from .lm.tls import TLS as TLS
 from .metrics.score import Metric as Metric
