@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from layouts.parse_value_cases import READ, REFUSED, Bill, Box, Order, Person, Rank
 
 import lmpipe
-from lmpipe.errors import OutputError, SignatureError
+from lmpipe.errors import CallError, OutputError, SignatureError
 from lmpipe.layouts import LayoutError, layout_named
 from lmpipe.metrics import parse_number
 from lmpipe.signatures.signature import spec_of
@@ -132,6 +132,7 @@ def test_what_is_written_as_asked_has_no_coercions(annotation: Any, text: str) -
         (Bill, '{"total": "5"}', "total: Input should be a valid integer"),
         (Order, '{"lines": [{"total": "$5"}], "team": "sales", "paid": true}',
          "lines[0].total: '$5' read as 5"),
+        (dict[Rank, int], '{"LOW": "5"}', "5"),
         (list[int], '["5"]', "0: Input should be a valid integer"),
         (Bill, '{"Total": 5}', "{'Total': 5} read as {'total': 5}"),
     ],
@@ -168,6 +169,11 @@ def test_a_refusal_gives_its_reason(annotation: Any, text: str, says: str) -> No
 def test_a_type_without_a_json_schema_is_refused() -> None:
     with pytest.raises(SignatureError, match="range has no JSON schema"):
         lmpipe.parse_value("5", range)
+
+
+def test_only_a_text_is_read() -> None:
+    with pytest.raises(CallError, match="must be a str, got 5"):
+        lmpipe.parse_value(5, int)  # type: ignore[call-overload]
 
 
 def test_a_type_that_cannot_be_hashed_is_read() -> None:

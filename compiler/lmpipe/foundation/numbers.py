@@ -25,7 +25,7 @@ _SIGN = (
 )
 _CURRENCY = (
     r"(?:[A-Z]{1,3})?[$€£¥₹₩₽₺₫₴฿₿₦₪]"
-    r"|(?:USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|CNY|INR)(?![A-Za-z])"
+    r"|(?:USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|CNY|INR)(?![A-Za-z])|(?<![A-Za-z])R[sp]\.?(?![A-Za-z])"
 )
 _SPACES = "\u00a0\u202f\u2009"
 _FACTORS = {
