@@ -416,6 +416,8 @@ READ: list[tuple[Any, str, Any]] = [
     (int | str, "5", 5),
     (int | str, '"5"', "5"),
     (int | str, "about five", "about five"),
+    (int | str, "true", "true"),
+    (int | str, "[true]", "[true]"),
     (str | int | None, "none", None),
     (list[int] | int, "5", 5),
     (list[int] | int, "[5]", [5]),

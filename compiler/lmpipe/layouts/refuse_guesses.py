@@ -75,7 +75,7 @@ def _rule(options: Sequence[Mapping[str, Any]]) -> _Rule:
     kinds = {shape.kind for shape in shapes if not is_moment(shape)}
     return _Rule(
         only=options[0] if len(options) == 1 else {},
-        takes_truth=not shapes or not kinds <= {"integer", "number"},
+        takes_truth=not shapes or bool(kinds & {"boolean", "choice", "json"}),
         of_texts=() if kinds & {"text", "choice"} else moments,
         of_numbers=() if kinds & {"integer", "number", "choice"} else moments,
     )
