@@ -554,6 +554,10 @@ REFUSED: list[tuple[Any, str]] = [
     (Pet, '{"kind": "cow", "lives": 9}'),
     (Pet, '{"lives": 9}'),
     (Bill | Person, '{"x": 1}'),
+    (Bill | Person, '{"total": true}'),
+    (Owner, '{"pet": {"kind": "cat", "lives": true}}'),
+    (list[Rank], "[true]"),
+    (list[int] | int, "[true]"),
     (Literal["a", "b"] | int, "a or 7"),
     (Bill, "{" * 20_000),
 ]

@@ -5,9 +5,10 @@ It reads `true` as the number 1, and 2024 or "2024" as a time, counting seconds 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lmpipe.layouts.fit_schema import options_of
@@ -30,13 +31,13 @@ class _Rule:
     """What values of a schema may be.
 
     Args:
-        only: its only type, if it has one.
+        options: the schemas of its types.
         takes_truth: whether `true` may be a value.
         of_texts: the kinds of dates and times that a text must be, if no type takes it as it is.
         of_numbers: the same of a number.
     """
 
-    only: Mapping[str, Any]
+    options: Sequence[Mapping[str, Any]]
     takes_truth: bool
     of_texts: tuple[Shape, ...]
     of_numbers: tuple[Shape, ...]
@@ -54,19 +55,26 @@ class _Checker:
         if rule is None:
             rule = self._rules[id(schema)] = _rule(options_of(schema, self._definitions))
         if isinstance(value, str):
-            _check_moment(value, rule.of_texts)
+            if rule.of_texts:
+                _check_moment(value, rule.of_texts)
         elif isinstance(value, bool):
             if not rule.takes_truth:
                 raise ValueError(f"{str(value).lower()} is not a number or a time")
         elif isinstance(value, int | float):
-            _check_moment(str(value), rule.of_numbers)
-        elif isinstance(value, dict):
-            known, rest = rule.only.get("properties", {}), rule.only.get("additionalProperties")
-            for key, item in value.items():
-                self.check(item, known.get(key, rest))
-        elif isinstance(value, list):
-            for item, one in zip(value, each_item(rule.only, value), strict=True):
+            if rule.of_numbers:
+                _check_moment(str(value), rule.of_numbers)
+        elif isinstance(value, dict | list):
+            same = _likeliest(value, rule.options)
+            _first_passed([partial(self._check_items, value, option) for option in same])
+
+    def _check_items(self, value: dict[str, Any] | list[Any], option: Mapping[str, Any]) -> None:
+        if isinstance(value, list):
+            for item, one in zip(value, each_item(option, value), strict=True):
                 self.check(item, one)
+            return
+        known, rest = option.get("properties", {}), option.get("additionalProperties")
+        for key, item in value.items():
+            self.check(item, known.get(key, rest))
 
 
 def _rule(options: Sequence[Mapping[str, Any]]) -> _Rule:
@@ -74,18 +82,44 @@ def _rule(options: Sequence[Mapping[str, Any]]) -> _Rule:
     moments = tuple(shape for shape in shapes if is_moment(shape))
     kinds = {shape.kind for shape in shapes if not is_moment(shape)}
     return _Rule(
-        only=options[0] if len(options) == 1 else {},
-        takes_truth=not shapes or bool(kinds & {"boolean", "choice", "json"}),
+        options,
+        takes_truth=not shapes or any(map(_takes_truth, shapes)),
         of_texts=() if kinds & {"text", "choice"} else moments,
         of_numbers=() if kinds & {"integer", "number", "choice"} else moments,
     )
 
 
+def _likeliest(value: Any, options: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The types that a list or object may have: of objects, those that know most of its keys."""
+    if isinstance(value, list):
+        return [option for option in options if option.get("type") == "array"]
+    objects = [option for option in options if option.get("type") == "object"]
+    if len(objects) < 2:
+        return objects
+    known = [len(value.keys() & option.get("properties", {}).keys()) for option in objects]
+    return [each for each, count in zip(objects, known, strict=True) if count == max(known)]
+
+
+def _takes_truth(shape: Shape) -> bool:
+    if shape.kind == "choice":
+        return any(isinstance(choice, bool) for choice in shape.spellings.values())
+    return shape.kind == "boolean" or (shape.kind == "json" and not shape.container)
+
+
 def _check_moment(text: str, moments: Sequence[Shape]) -> None:
     """Check that a text is a date, time or duration of one of some kinds, if there are any."""
-    for shape in moments[:-1]:
+    _first_passed([partial(read_scalar, shape, text) for shape in moments])
+
+
+def _first_passed(checks: Sequence[Callable[[], Any]]) -> None:
+    """Make checks until one passes.
+
+    Raises:
+        ValueError: the error of the last one, if all fail.
+    """
+    for check in checks[:-1]:
         with suppress(ValueError):
-            read_scalar(shape, text)
+            check()
             return
-    if moments:
-        read_scalar(moments[-1], text)
+    if checks:
+        checks[-1]()

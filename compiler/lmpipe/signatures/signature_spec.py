@@ -57,8 +57,12 @@ class FieldSpec:
 
     @cached_property
     def takes_numbers_or_times(self) -> bool:
-        """Whether pydantic may read a part of a value as a number or a time that it is not."""
-        return bool(_NUMBER_OR_TIME.search(canonical_json(self.schema)))
+        """Whether pydantic may read a part of a value as a number or a time that it is not.
+
+        The members of an enum may be numbers.
+        """
+        named = _NUMBER_OR_TIME.search(canonical_json(self.schema))
+        return bool(named) or self._has_opaque_enums
 
     @cached_property
     def type_adapter(self) -> pydantic.TypeAdapter[Any]:
