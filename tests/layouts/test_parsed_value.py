@@ -166,6 +166,22 @@ def test_a_refusal_gives_its_reason(annotation: Any, text: str, says: str) -> No
     assert says in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("annotation", "text"),
+    [
+        (float, "1e999"),
+        (float, "9" * 400),
+        (list[float], "[1, 1e999]"),
+        (Box[float], '{"item": "1e999"}'),
+    ],
+)
+def test_a_number_that_no_float_can_hold_is_not_taken_for_infinity(
+    annotation: Any, text: str
+) -> None:
+    with pytest.raises(OutputError, match="the value"):
+        lmpipe.parse_value(text, annotation)
+
+
 def test_a_type_without_a_json_schema_is_refused() -> None:
     with pytest.raises(SignatureError, match="range has no JSON schema"):
         lmpipe.parse_value("5", range)

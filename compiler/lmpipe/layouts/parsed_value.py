@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +26,7 @@ from lmpipe.signatures.type_schema import find_members, has_opaque_enum
 from lmpipe.signatures.value_shape import Shape
 
 _NAME = "the value"
+_HUGE = re.compile(r"[eE]\+?\d{3}|\d{309}", re.ASCII)
 T = TypeVar("T")
 
 
@@ -124,7 +127,10 @@ def _read(field: FieldSpec, text: str) -> tuple[Any, Any]:
         raise CallError(f"the text to read must be a str, got {short_repr(text)}")
     try:
         raw, _ = read_value(field, text)
-        return raw, field.typed(raw)
+        value = field.typed(raw)
+        if _HUGE.search(text) and _overflows(field.type_adapter.dump_python(value)):
+            raise LayoutError(f"{_NAME} has a number that is too large, got {short_repr(text)}")
+        return raw, value
     except LayoutError as error:
         raise OutputError(str(error).replace(repr(_NAME), _NAME), raw=text) from None
     except pydantic.ValidationError as error:
@@ -132,6 +138,15 @@ def _read(field: FieldSpec, text: str) -> tuple[Any, Any]:
             f"{_NAME} must be {field.type_name}, got {short_repr(text)}: {first_problem(error)}",
             raw=text,
         ) from error
+
+
+def _overflows(dumped: Any) -> bool:
+    """Whether a dumped value has a number that is infinite, because a float cannot hold it."""
+    if isinstance(dumped, dict):
+        return any(map(_overflows, dumped.values()))
+    if isinstance(dumped, list | tuple | set | frozenset):
+        return any(map(_overflows, dumped))
+    return isinstance(dumped, float) and math.isinf(dumped)
 
 
 def _coercions(field: FieldSpec, text: str, raw: Any, value: Any) -> Iterator[str]:
