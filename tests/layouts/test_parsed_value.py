@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from layouts.parse_value_cases import READ, REFUSED, Bill, Box, Order, Person, Rank
 
 import lmpipe
-from lmpipe.errors import OutputError, SignatureError
+from lmpipe.errors import CallError, OutputError, SignatureError
 from lmpipe.layouts import LayoutError, layout_named
 from lmpipe.metrics import parse_number
 from lmpipe.signatures.signature import spec_of
@@ -132,6 +132,7 @@ def test_what_is_written_as_asked_has_no_coercions(annotation: Any, text: str) -
         (Bill, '{"total": "5"}', "total: Input should be a valid integer"),
         (Order, '{"lines": [{"total": "$5"}], "team": "sales", "paid": true}',
          "lines[0].total: '$5' read as 5"),
+        (dict[Rank, int], '{"LOW": "5"}', "1: Input should be a valid integer"),
         (list[int], '["5"]', "0: Input should be a valid integer"),
         (Bill, '{"Total": 5}', "{'Total': 5} read as {'total': 5}"),
     ],
@@ -154,7 +155,7 @@ def test_what_had_to_be_interpreted_is_told_and_can_be_refused(
         (dt.timedelta, "5", "the value must be a duration, got '5'"),
         (Literal["a", "b"], "c", "the value must be one of a, b, got 'c'"),
         (list[int], "nothing", "the value must be a JSON list, got 'nothing'"),
-        (list[int], "[true]", "the value must be list[int]: true is not a number"),
+        (list[int], "[true]", "the value must be list[int]: true is not a number or a time"),
         (Bill, '{"total": "x"}', 'the value must be Bill, got \'{"total": "x"}\': total:'),
         (uuid.UUID, "123", "the value must be UUID, got '123'"),
     ],
@@ -165,9 +166,30 @@ def test_a_refusal_gives_its_reason(annotation: Any, text: str, says: str) -> No
     assert says in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("annotation", "text"),
+    [
+        (float, "1e999"),
+        (float, "9" * 400),
+        (list[float], "[1, 1e999]"),
+        (Box[float], '{"item": "1e999"}'),
+    ],
+)
+def test_a_number_that_no_float_can_hold_is_not_taken_for_infinity(
+    annotation: Any, text: str
+) -> None:
+    with pytest.raises(OutputError, match="the value"):
+        lmpipe.parse_value(text, annotation)
+
+
 def test_a_type_without_a_json_schema_is_refused() -> None:
     with pytest.raises(SignatureError, match="range has no JSON schema"):
         lmpipe.parse_value("5", range)
+
+
+def test_only_a_text_is_read() -> None:
+    with pytest.raises(CallError, match="must be a str, got 5"):
+        lmpipe.parse_value(5, int)  # type: ignore[call-overload]
 
 
 def test_a_type_that_cannot_be_hashed_is_read() -> None:

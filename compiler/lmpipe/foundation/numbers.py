@@ -25,7 +25,7 @@ _SIGN = (
 )
 _CURRENCY = (
     r"(?:[A-Z]{1,3})?[$€£¥₹₩₽₺₫₴฿₿₦₪]"
-    r"|(?:USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|CNY|INR)(?![A-Za-z])"
+    r"|(?:USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|CNY|INR)(?![A-Za-z])|(?<![A-Za-z])R[sp]\.?(?![A-Za-z])"
 )
 _SPACES = "\u00a0\u202f\u2009"
 _FACTORS = {
@@ -146,13 +146,16 @@ def only_number(text: str) -> Number | None:
     calculation if nothing but a unit follows it, or one in words if there is nothing else: "five".
     Returns None for any other text.
     """
-    text = _join_groups(_VULGAR_FRACTION.sub(lambda match: f" {_VULGAR[match[1]]}", text).strip())
+    if not text.isascii():
+        text = _VULGAR_FRACTION.sub(lambda match: f" {_VULGAR[match[1]]}", text)
+    text = _join_groups(text.strip())
     inside, negative = _accounting(text)
     if negative:
         return _single(inside, negative=True)
-    if words := number_in_words(text):
+    number = _single(text) or _result(text)
+    if number is None and (words := number_in_words(text)):
         return Number(words)
-    return _single(text) or _result(text)
+    return number
 
 
 def last_number(text: str) -> Number | None:

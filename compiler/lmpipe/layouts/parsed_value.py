@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,8 +11,9 @@ from typing import Any, Generic, TypeVar, overload
 
 import pydantic
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
-from lmpipe.errors import OutputError
+from lmpipe.errors import CallError, OutputError
 from lmpipe.foundation.exact_json import dump_json
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.layouts.find_json import read_shallow
@@ -19,10 +22,11 @@ from lmpipe.layouts.layout import LayoutError
 from lmpipe.layouts.parse_values import read_value, spell
 from lmpipe.layouts.read_json import checked
 from lmpipe.signatures.signature_spec import FieldSpec, first_problem
-from lmpipe.signatures.type_schema import has_opaque_enum
+from lmpipe.signatures.type_schema import find_members, has_opaque_enum
 from lmpipe.signatures.value_shape import Shape
 
 _NAME = "the value"
+_HUGE = re.compile(r"[eE]\+?\d{3}|\d{309}", re.ASCII)
 T = TypeVar("T")
 
 
@@ -58,6 +62,7 @@ class ParsedValue(Generic[T]):
         Raises:
             OutputError: if the text does not hold one such value, or may hold several.
             SignatureError: if pydantic has no JSON schema of the type.
+            CallError: if the text is not a str.
         """
         field = _field(annotation)
         raw, value = _read(field, text)
@@ -87,6 +92,7 @@ def parse_value(text: str, annotation: Any, *, strict: bool = False) -> Any:
     Raises:
         OutputError: if the text does not hold one such value, or may hold several.
         SignatureError: if pydantic has no JSON schema of the type.
+        CallError: if the text is not a str.
     """
     if not strict:
         return _read(_field(annotation), text)[1]
@@ -117,9 +123,14 @@ _cached_field = lru_cache(maxsize=256)(_new_field)
 
 def _read(field: FieldSpec, text: str) -> tuple[Any, Any]:
     """Read a text as a raw value and as a typed one."""
+    if not isinstance(text, str):
+        raise CallError(f"the text to read must be a str, got {short_repr(text)}")
     try:
         raw, _ = read_value(field, text)
-        return raw, field.typed(raw)
+        value = field.typed(raw)
+        if _HUGE.search(text) and _overflows(field.type_adapter.dump_python(value)):
+            raise LayoutError(f"{_NAME} has a number that is too large, got {short_repr(text)}")
+        return raw, value
     except LayoutError as error:
         raise OutputError(str(error).replace(repr(_NAME), _NAME), raw=text) from None
     except pydantic.ValidationError as error:
@@ -127,6 +138,15 @@ def _read(field: FieldSpec, text: str) -> tuple[Any, Any]:
             f"{_NAME} must be {field.type_name}, got {short_repr(text)}: {first_problem(error)}",
             raw=text,
         ) from error
+
+
+def _overflows(dumped: Any) -> bool:
+    """Whether a dumped value has a number that is infinite, because a float cannot hold it."""
+    if isinstance(dumped, dict):
+        return any(map(_overflows, dumped.values()))
+    if isinstance(dumped, list | tuple | set | frozenset):
+        return any(map(_overflows, dumped))
+    return isinstance(dumped, float) and math.isinf(dumped)
 
 
 def _coercions(field: FieldSpec, text: str, raw: Any, value: Any) -> Iterator[str]:
@@ -181,13 +201,14 @@ def _differences(found: Any, fit: Any, place: str = "") -> list[str]:
 
 def _conversions(field: FieldSpec, found: Any) -> list[str]:
     """Tell which parts of a valid JSON value have another type, such as "5" for a number."""
-    if has_opaque_enum(field.marked_schema):
-        return []  # pydantic does not know the names by which they are told
+    if has_opaque_enum(field.marked_schema):  # pydantic knows the values of their members only
+        found = to_jsonable_python(find_members(found, field.marked_schema))
     try:
         field.type_adapter.validate_json(dump_json(found), strict=True, by_alias=True, by_name=True)
     except pydantic.ValidationError as error:
         return [
             f"{'.'.join(map(str, one['loc'])) or short_repr(one['input'])}: {one['msg']}"
             for one in error.errors(include_url=False, include_context=False)
+            if "[key]" not in one["loc"]  # JSON has only texts as keys
         ]
     return []

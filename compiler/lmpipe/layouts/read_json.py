@@ -129,7 +129,8 @@ def checked(field: FieldSpec, value: Any) -> Any:
         ValueError: if it is not valid, or pydantic would take it for something that it is not.
     """
     raw = field.raw(value)
-    refuse_guesses(value, field.marked_schema)
+    if field.takes_numbers_or_times:
+        refuse_guesses(value, field.marked_schema)
     return raw
 
 

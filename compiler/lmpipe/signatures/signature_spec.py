@@ -25,6 +25,7 @@ from lmpipe.signatures.type_schema import (
 )
 from lmpipe.signatures.value_shape import Shape, plain_type, shape_of, sort_sets
 
+_NUMBER_OR_TIME = re.compile(rb'"(?:integer|number|date|date-time|time|duration)"')
 # The key of a field's direction in pydantic's `json_schema_extra`.
 DIRECTION = "lmpipe"
 
@@ -56,6 +57,15 @@ class FieldSpec:
     def takes_any_text(self) -> bool:
         """Whether every string is a valid value, so that strings need no validation."""
         return self.annotation is str and not self.info.metadata
+
+    @cached_property
+    def takes_numbers_or_times(self) -> bool:
+        """Whether pydantic may read a part of a value as a number or a time that it is not.
+
+        The members of an enum may be numbers.
+        """
+        named = _NUMBER_OR_TIME.search(canonical_json(self.schema))
+        return bool(named) or self._has_opaque_enums
 
     @cached_property
     def type_adapter(self) -> pydantic.TypeAdapter[Any]:
