@@ -71,6 +71,11 @@ def test_a_wrong_image_is_an_error_of_its_line(folder: Path, content: Any, probl
         read(write(folder, {"photo": {"image": content}}))
 
 
+def test_the_repr_of_a_row_has_no_bytes(folder: Path) -> None:
+    (row,) = read(write(folder, {"photo": {"image": {"path": "a.png"}}}))
+    assert f"<image image/png, {len(PNG)} bytes" in repr(row)
+
+
 def test_a_url_is_not_read(folder: Path) -> None:
     value = {"image": {"url": "https://example.org/a.png"}}
     (row,) = read(write(folder, {"photo": value}))

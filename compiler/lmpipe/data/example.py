@@ -11,6 +11,7 @@ from typing import Any
 
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import canonical_json, digest
+from lmpipe.foundation.media import medium_in, without_bytes
 
 
 class Example:
@@ -206,7 +207,11 @@ class Example:
         return _rebuild, (dict(self._values), self._input_names)
 
     def __repr__(self) -> str:
-        row = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
+        shown = (
+            (name, without_bytes(value) if medium_in(value) else value)
+            for name, value in self._values.items()
+        )
+        row = ", ".join(f"{name}={value!r}" for name, value in shown)
         if self._input_names is None:
             return f"Example({row})"
         return f"Example({row}).with_inputs({', '.join(map(repr, self._input_names))})"

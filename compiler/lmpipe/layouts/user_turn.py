@@ -20,7 +20,7 @@ from lmpipe.foundation.media import MediaKind, medium_in
 from lmpipe.layouts.parse_values import Written, json_text
 from lmpipe.lm.parts import MediaPart, Part, TextPart
 from lmpipe.signatures.field_types.media import Audio, File, Image, Medium
-from lmpipe.signatures.field_types.parts import has_parts, holds, is_medium
+from lmpipe.signatures.field_types.parts import has_parts
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class _Marks:
 
 def _marked(item: FieldSpec, value: Any, marks: _Marks) -> Any:
     """Replace what a JSON value of a field shows as parts by texts with marks."""
-    if _has_other_parts(item):
+    if item.may_show_itself:
         try:
             typed = item.typed(value)
         except pydantic.ValidationError:
@@ -116,11 +116,6 @@ def _marked(item: FieldSpec, value: Any, marks: _Marks) -> Any:
     if medium := _medium(value):
         return Written(marks.add(medium, nested=False))
     return _mark_media(value, marks)
-
-
-def _has_other_parts(item: FieldSpec) -> bool:
-    """Whether values of a field may hold others than media that say what parts they are."""
-    return holds(item.annotation, lambda kind: has_parts(kind) and not is_medium(kind))
 
 
 def _mark_media(value: Any, marks: _Marks) -> Any:
