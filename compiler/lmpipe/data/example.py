@@ -11,7 +11,7 @@ from typing import Any
 
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import canonical_json, digest
-from lmpipe.foundation.media import medium_in, without_bytes
+from lmpipe.foundation.media import is_pil, medium_in, pil_json, without_bytes
 
 
 class Example:
@@ -283,6 +283,8 @@ def _jsonable(value: Any) -> Any:
         return _jsonable(_with_excluded(value, value.model_dump()))
     if dataclasses.is_dataclass(value):
         return {f.name: _jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if is_pil(value):
+        return pil_json(value)
     return _by_pydantic(value)
 
 

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import mimetypes
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -129,6 +130,25 @@ def check_size(kind: MediaKind, place: str, size: int, max_bytes: int) -> None:
             f"{place}: {_NOUNS[kind]} of more than {max_bytes:,} bytes, the limit; make it "
             "smaller, or raise the limit with max_bytes=…"
         )
+
+
+def is_pil(value: object) -> bool:
+    """Whether a value is an image of PIL, of which this imports nothing."""
+    return type(value).__module__.partition(".")[0] == "PIL" and hasattr(value, "save")
+
+
+def png_of(image: Any) -> bytes:
+    """Write an image of PIL as PNG, which keeps its pixels."""
+    buffer = BytesIO()
+    if image.mode not in ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"):
+        image = image.convert("RGB")
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def pil_json(image: Any) -> dict[str, Any]:
+    """Write an image of PIL as a medium in JSON."""
+    return medium_json("image", png_of(image), {"media_type": "image/png"})
 
 
 def medium_json(kind: MediaKind, data: bytes, about: Mapping[str, str]) -> dict[str, Any]:

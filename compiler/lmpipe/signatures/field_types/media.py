@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import unquote_to_bytes
@@ -20,7 +19,9 @@ from lmpipe.foundation.media import (
     check_size,
     checked_media_type,
     decode_data,
+    is_pil,
     medium_json,
+    png_of,
     read_medium,
 )
 from lmpipe.foundation.shorten import shorten
@@ -235,8 +236,8 @@ def _source(kind: MediaKind, source: Any, max_bytes: int) -> dict[str, Any]:
     if isinstance(source, bytes | bytearray | memoryview):
         check_size(kind, "data", len(source), max_bytes)
         return {"data": bytes(source)}
-    if type(source).__module__.partition(".")[0] == "PIL" and hasattr(source, "save"):
-        data = _png(source)
+    if kind == "image" and is_pil(source):
+        data = png_of(source)
         check_size(kind, "the image", len(data), max_bytes)
         return {"data": data}
     raise MediaError(
@@ -257,15 +258,6 @@ def _from_data_url(kind: MediaKind, url: str, max_bytes: int) -> dict[str, Any]:
             raise MediaError(f"the data: URL is not base64: {error}") from error
     media_type = about.removesuffix(";base64").partition(";")[0]
     return {"data": data, "media_type": media_type}
-
-
-def _png(image: Any) -> bytes:
-    """Write an image of PIL as PNG, which keeps its pixels."""
-    buffer = BytesIO()
-    if image.mode not in ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"):
-        image = image.convert("RGB")
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def _is_url(text: str) -> bool:
