@@ -13,6 +13,7 @@ import pydantic
 from pydantic import ConfigDict, Field, model_serializer, model_validator
 
 from lmpipe.errors import MediaError
+from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.media import (
     MAX_BYTES,
     MediaKind,
@@ -69,11 +70,13 @@ class Medium(pydantic.BaseModel):
                 file is read now; a URL is passed to the LM's provider, which fetches it.
             media_type: its MIME type, if its bytes do not tell.
             name: the file's name, for providers that show it to the model.
-            max_bytes: the largest size.
+            max_bytes: the largest size, 1 or more.
 
         Raises:
             MediaError: if it cannot be read, is larger, or is of another kind.
+            ConfigError: if a number is out of range.
         """
+        check_number(f"{cls.__name__}.of", "max_bytes", max_bytes, minimum=1, integer=True)
         if isinstance(source, str) and not _is_url(source):
             source = Path(source)
         given = _source(cls.kind, source, max_bytes)
@@ -101,6 +104,9 @@ class Medium(pydantic.BaseModel):
         import urllib.request
         from http.client import HTTPException
 
+        owner = f"{cls.__name__}.fetch"
+        check_number(owner, "max_bytes", max_bytes, minimum=1, integer=True)
+        check_number(owner, "timeout", timeout, above=0)
         if not url.startswith(_FETCHED):
             raise MediaError(f"{url!r:.200} is not an http or https URL")
         try:
