@@ -54,6 +54,11 @@ def test_an_image_of_a_path_has_its_bytes(photo: Path) -> None:
     assert lmpipe.Image.of(str(photo)).data == PNG
 
 
+def test_a_type_that_the_bytes_do_not_tell_is_given(tmp_path: Path) -> None:
+    (tmp_path / "new").write_bytes(b"a new format")
+    assert lmpipe.Image.of(tmp_path / "new", media_type="image/jxl").media_type == "image/jxl"
+
+
 def test_images_of_the_same_content_are_equal(photo: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.png"
     copy.write_bytes(PNG)

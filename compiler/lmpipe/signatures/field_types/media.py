@@ -21,6 +21,7 @@ from lmpipe.foundation.media import (
     checked_media_type,
     decode_data,
     is_pil,
+    media_type_of,
     medium_json,
     png_of,
     read_medium,
@@ -238,7 +239,7 @@ def _source(kind: MediaKind, source: Any, max_bytes: int) -> dict[str, Any]:
         return {"url": source}
     if isinstance(source, Path):
         data = read_medium(kind, source, max_bytes)
-        return {"data": data, "media_type": checked_media_type(kind, data, "", source.name)}
+        return {"data": data, "media_type": media_type_of(data, source.name)}
     if isinstance(source, bytes | bytearray | memoryview):
         check_size(kind, "data", len(source), max_bytes)
         return {"data": bytes(source)}
