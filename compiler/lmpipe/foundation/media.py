@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import mimetypes
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -74,8 +73,12 @@ def media_type_of(data: bytes, name: str = "") -> str:
     outer = b"ftyp" if data[4:8] == b"ftyp" else data[:4]
     if found := _IN_CONTAINER.get((outer, data[8:12]), ""):
         return found
+    if not name:
+        return ""
+    import mimetypes
+
     # An instance of its own knows no types of this machine, so the result is the same everywhere.
-    return mimetypes.MimeTypes().guess_type(name)[0] or "" if name else ""
+    return mimetypes.MimeTypes().guess_type(name)[0] or ""
 
 
 def checked_media_type(kind: MediaKind, data: bytes, given: str = "", name: str = "") -> str:

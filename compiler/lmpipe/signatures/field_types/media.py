@@ -46,7 +46,9 @@ class Medium(pydantic.BaseModel):
         ValidationError: if it has neither bytes nor a URL, or the bytes are of another kind.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, defer_build=True, extra="forbid", hide_input_in_errors=True
+    )
 
     kind: ClassVar[MediaKind]
 
