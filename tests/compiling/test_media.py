@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from helpers.pictures import colour_of, png
+from typer.testing import CliRunner
 
 import lmpipe
+from lmpipe.cli import app
 from lmpipe.lm.parts import MediaPart
 from lmpipe.lm.request import Request
 from lmpipe.metrics import exact_match
@@ -120,3 +122,8 @@ def test_records_have_no_bytes_of_images(run: lmpipe.Run, name: str) -> None:
 def test_the_report_has_no_bytes_of_images(run: lmpipe.Run) -> None:
     text = write_report(run.path).read_text(encoding="utf-8")
     assert ("image/png" in text, _PNG in text) == (True, False)
+
+
+def test_the_listing_of_what_was_learned_has_no_bytes_of_images(run: lmpipe.Run) -> None:
+    shown = CliRunner().invoke(app, ["show", str(run.path)]).stdout
+    assert ("<image image/png" in shown, _PNG in shown) == (True, False), shown

@@ -15,7 +15,7 @@ from lmpipe.errors import CallError, SignatureError
 from lmpipe.foundation.canonical_json import canonical_json, digest
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.signatures.field_types.history import History
-from lmpipe.signatures.field_types.parts import has_parts, holds
+from lmpipe.signatures.field_types.parts import has_parts, holds, is_medium
 from lmpipe.signatures.type_schema import (
     find_members,
     has_opaque_enum,
@@ -77,6 +77,11 @@ class FieldSpec:
     def may_have_parts(self) -> bool:
         """Whether its values may hold media, or others that are shown as parts of a message."""
         return holds(self.annotation, has_parts)
+
+    @cached_property
+    def may_show_itself(self) -> bool:
+        """Whether its values may hold others than media that say what parts they are."""
+        return holds(self.annotation, lambda kind: has_parts(kind) and not is_medium(kind))
 
     @cached_property
     def is_history(self) -> bool:
