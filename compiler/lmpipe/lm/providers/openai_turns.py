@@ -20,8 +20,8 @@ from lmpipe.lm.providers.thinking_blocks import thinking_blocks
 from lmpipe.lm.request import Request
 
 # What may differ from OpenAI's own server: `vllm` takes audio at URLs and thoughts of earlier
-# turns, `litellm` files at URLs and, for some providers, thoughts.
-Dialect = Literal["openai", "vllm", "litellm"]
+# turns, `llamacpp` such thoughts, `litellm` files at URLs and, for some providers, thoughts.
+Dialect = Literal["openai", "vllm", "llamacpp", "litellm"]
 
 # The providers of litellm that want the thoughts of earlier turns back as text.
 _TAKE_THOUGHTS = ("deepseek", "moonshot", "hosted_vllm", "mistral")
@@ -188,10 +188,10 @@ def _thoughts(
     text = "\n".join(part.text for part in thoughts)
     if dialect == "vllm":  # earlier versions take the second name
         return {"reasoning": text, "reasoning_content": text}
-    if dialect != "litellm":
+    if dialect == "openai":
         return {}
     provider = request.lm.provider
-    if provider in _TAKE_THOUGHTS:
+    if dialect == "llamacpp" or provider in _TAKE_THOUGHTS:
         return {"reasoning_content": text}
     blocks = [block for part in thoughts for block in thinking_blocks(part)]
     return {"thinking_blocks": blocks} if blocks and provider in _TAKE_SIGNED else {}
