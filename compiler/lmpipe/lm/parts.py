@@ -209,7 +209,7 @@ def _read_result(content: Any, media: Media) -> str | tuple[TextPart | MediaPart
     return read
 
 
-def _text(value: Mapping[str, Any], name: str) -> str:
+def _text(value: Mapping[Any, Any], name: str) -> str:
     text = value.get(name, "")
     if not isinstance(text, str):
         raise ValueError(f"its {name} is not a text")

@@ -383,3 +383,11 @@ async def test_a_request_without_a_connection_was_not_sent() -> None:
     with pytest.raises(LMUnavailableError) as caught:
         await ask(address)
     assert not caught.value.sent
+
+
+async def test_bytes_that_a_server_repeats_reach_no_error() -> None:
+    said = {"error": {"message": "cannot read data:image/png;base64,c2VjcmV0IHBpY3R1cmU= (url)"}}
+    with FakeServer() as server:
+        server.fail(1, "400", body=said)
+        message = str(await error_of(server))
+    assert "cannot read data:image/png;base64,… (url)" in message
