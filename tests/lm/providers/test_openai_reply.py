@@ -228,6 +228,24 @@ async def test_a_listener_is_told_the_thoughts(deltas: list[dict[str, Any]]) -> 
     assert listener.heard[-1] == ("text", "Paris")
 
 
+async def test_a_listener_is_told_the_calls_of_tools_as_they_arrive() -> None:
+    heard: list[tuple[ToolCall, ...]] = []
+
+    class Calls:
+        def __call__(self, text: str) -> None: ...
+
+        def tool_calls(self, calls: tuple[ToolCall, ...]) -> None:
+            heard.append(calls)
+
+    pieces = [
+        {"id": "1", "index": 0, "function": {"name": "look", "arguments": '{"at": '}},
+        {"index": 0, "function": {"arguments": '"a"}'}},
+    ]
+    deltas: list[dict[str, Any]] = [{"tool_calls": [piece]} for piece in pieces]
+    await stream_raw(*lines_of(*deltas, finish="tool_calls"), on_text=Calls())
+    assert [call.arguments for (call,) in heard] == ['{"at": ', '{"at": "a"}']
+
+
 async def test_the_log_probabilities_of_a_reply_are_read() -> None:
     token = {"token": "a", "logprob": -0.5, "top_logprobs": []}
     choice = {"message": {"content": "a"}, "logprobs": {"content": [token]}}
