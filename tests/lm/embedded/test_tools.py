@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,6 +60,25 @@ def test_a_chosen_tool_is_the_only_form(lm: LM) -> None:
     schema = body(lm, "time")["response_format"]["json_schema"]["schema"]
     assert schema["properties"]["name"] == {"const": "time"}
     assert schema["properties"]["arguments"]["properties"] == {"city": {"type": "string"}}
+
+
+def test_the_definitions_of_each_tool_stay_its_own(lm: LM) -> None:
+    def tool(name: str, kind: str) -> ToolSpec:
+        schema = {
+            "$defs": {"Place": {"type": kind}},
+            "properties": {"at": {"$ref": "#/$defs/Place"}},
+        }
+        return ToolSpec(name, "", json.dumps(schema))
+
+    tools = (tool("a", "string"), tool("b", "object"))
+    asked = Request(lm, (Message("user", "hi"),), tools=tools, tool_choice="required")
+    schema = request_body(asked)["response_format"]["json_schema"]["schema"]
+    assert schema["$defs"] == {"a.Place": {"type": "string"}, "b.Place": {"type": "object"}}
+    arguments = [form["properties"]["arguments"] for form in schema["anyOf"]]
+    assert [one["properties"]["at"]["$ref"] for one in arguments] == [
+        "#/$defs/a.Place",
+        "#/$defs/b.Place",
+    ]
 
 
 def test_a_request_without_tools_has_no_fields_of_tools(lm: LM) -> None:

@@ -19,7 +19,8 @@ from lmpipe.lm.providers.openai_turns import tool_fields
 from lmpipe.lm.request import Request
 
 # What models write around calls: the tags of chat templates, and fences of code.
-_AROUND = re.compile(r"</?tool_call>|^```(?:json)?\s*$|^```$", re.MULTILINE)
+_AROUND = re.compile(r"</?tool_call>|^```(?:json)?\s*$", re.MULTILINE)
+_DEFINED = "#/$defs/"
 _FREE_CHOICES = ("", "auto", "none")
 
 
@@ -29,8 +30,11 @@ def tool_body(request: Request) -> dict[str, Any]:
     if not fields or request.tool_choice in _FREE_CHOICES:
         return fields
     tools = [tool for tool in request.tools if request.tool_choice in ("required", tool.name)]
-    schemas = [_call_schema(tool) for tool in tools]
+    definitions: dict[str, Any] = {}
+    schemas = [_call_schema(tool, definitions) for tool in tools]
     schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    if definitions:
+        schema["$defs"] = definitions
     form = {"type": "json_schema", "json_schema": {"name": "call", "schema": schema}}
     return {"tools": fields["tools"], "tool_choice": "auto", "response_format": form}
 
@@ -40,13 +44,30 @@ def is_forced(request: Request) -> bool:
     return bool(request.tools) and request.tool_choice not in _FREE_CHOICES
 
 
-def _call_schema(tool: ToolSpec) -> dict[str, Any]:
+def _call_schema(tool: ToolSpec, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a call; what its parameters define is added to the definitions of all."""
+    parameters = _with_own_names(load_json(tool.parameters), tool.name)
+    for name, defined in parameters.pop("$defs", {}).items():
+        definitions[f"{tool.name}.{name}"] = defined
     return {
         "type": "object",
-        "properties": {"name": {"const": tool.name}, "arguments": load_json(tool.parameters)},
+        "properties": {"name": {"const": tool.name}, "arguments": parameters},
         "required": ["name", "arguments"],
         "additionalProperties": False,
     }
+
+
+def _with_own_names(schema: Any, tool: str) -> Any:
+    """Put the tool's name before those that a schema refers to, which other tools may use too."""
+    if isinstance(schema, list):
+        return [_with_own_names(item, tool) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    renamed = {key: _with_own_names(value, tool) for key, value in schema.items()}
+    reference = renamed.get("$ref")
+    if isinstance(reference, str) and reference.startswith(_DEFINED):
+        renamed["$ref"] = f"{_DEFINED}{tool}.{reference.removeprefix(_DEFINED)}"
+    return renamed
 
 
 def calls_in_text(text: str, tools: Sequence[ToolSpec]) -> tuple[ToolCall, ...]:

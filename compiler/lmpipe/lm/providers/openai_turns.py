@@ -63,6 +63,8 @@ def openai_turns(request: Request, dialect: Dialect = "openai") -> list[dict[str
         elif message.role == "tool":
             results = [part for part in message.content if isinstance(part, ToolResult)]
             turns += [_tool_turn(result, media) for result in results]
+        elif all(isinstance(part, TextPart) for part in message.content):
+            turns.append({"role": message.role, "content": message.text})
         else:
             content = _contents(message.content, request, dialect)
             turns.append({"role": message.role, "content": content})
@@ -72,7 +74,10 @@ def openai_turns(request: Request, dialect: Dialect = "openai") -> list[dict[str
 
 
 def tool_fields(request: Request) -> dict[str, Any]:
-    """The tools of a request, and how one of them is chosen; empty if it has none."""
+    """The tools of a request, and how one of them is chosen; empty if it has none.
+
+    Raises a ConfigError if the chosen one is not among them.
+    """
     if not request.tools:
         return {}
     tools = [
@@ -90,6 +95,11 @@ def tool_fields(request: Request) -> dict[str, Any]:
     if not choice:
         return {"tools": tools}
     if choice not in ("auto", "required", "none"):
+        if choice not in [tool.name for tool in request.tools]:
+            raise ConfigError(
+                f"tool_choice={choice!r} names no tool of the request: give the name of one of "
+                f"{', '.join(tool.name for tool in request.tools)}; or auto, required or none"
+            )
         choice = {"type": "function", "function": {"name": choice}}
     return {"tools": tools, "tool_choice": choice}
 
