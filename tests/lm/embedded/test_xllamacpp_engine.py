@@ -95,8 +95,13 @@ async def test_a_json_schema_constrains_the_reply(local: LM) -> None:
 
 
 async def test_a_required_tool_is_called(local: LM) -> None:
-    parameters = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}}
-    parameters |= {"required": ["city"], "additionalProperties": False}
+    parameters = {
+        "$defs": {"City": {"type": "string", "maxLength": 20}},
+        "type": "object",
+        "properties": {"city": {"$ref": "#/$defs/City"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
     tool = ToolSpec("weather", "Tell the weather of a city.", json.dumps(parameters))
     asked = make_request(local.with_settings(max_tokens=60), "How is the weather in Paris?")
     (reply,) = await complete(replace(asked, tools=(tool,), tool_choice="weather"))

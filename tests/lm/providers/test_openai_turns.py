@@ -174,7 +174,7 @@ def test_how_a_tool_is_chosen(choice: str, sent: Any) -> None:
 def test_a_choice_of_no_tool_is_refused() -> None:
     tool = ToolSpec("look", "Look.", "{}")
     asked = Request(OPENAI, (Message("user", "hi"),), tools=(tool,), tool_choice="find")
-    with pytest.raises(ConfigError, match="'find' names no tool of the request.* look"):
+    with pytest.raises(ConfigError, match=r"'find' names no tool of the request.* look"):
         request_body(asked, "none")
 
 
