@@ -56,6 +56,8 @@ class FakeEngine:
         if self.error is not None:
             raise EngineError(self.error)
         if on_piece is not None:
+            if self.reasoning:
+                on_piece("", self.reasoning)
             for word in body["messages"][-1]["content"].split(" "):
                 on_piece(word + " ", "")
         finish = "length" if body.get("max_tokens", 8) <= 1 else "stop"

@@ -32,7 +32,7 @@ def tool_body(request: Request) -> dict[str, Any]:
     tools = [tool for tool in request.tools if request.tool_choice in ("required", tool.name)]
     definitions: dict[str, Any] = {}
     schemas = [_call_schema(tool, definitions) for tool in tools]
-    schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    schema: dict[str, Any] = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
     if definitions:
         schema["$defs"] = definitions
     form = {"type": "json_schema", "json_schema": {"name": "call", "schema": schema}}
