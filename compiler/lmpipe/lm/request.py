@@ -52,7 +52,7 @@ class Request:
             self.messages,
             self.constraint,
             self.sample,
-            tools=self.tools_json(),
+            tools=self.tools_json() if self.tools else None,
             prefix=self.prefix,
             weights=weights,
         )

@@ -13,7 +13,7 @@ from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.foundation.vectors import encode_vector
-from lmpipe.lm.listener import ThoughtsListener
+from lmpipe.lm.listener import ThoughtsListener, ToolCallsListener
 from lmpipe.lm.lm import LM
 from lmpipe.lm.reasoning import split_reasoning
 from lmpipe.lm.request import Reply, Request
@@ -109,6 +109,8 @@ class ScriptedLM(LM):
         reply = await self.complete(request)
         if reply.reasoning and isinstance(on_text, ThoughtsListener):
             on_text.thoughts(reply.reasoning)
+        if reply.tool_calls and isinstance(on_text, ToolCallsListener):
+            on_text.tool_calls(reply.tool_calls)
         for end in re.finditer(r"\s+", reply.text):
             on_text(reply.text[: end.end()])
         on_text(reply.text)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lmpipe.errors import (
     ConfigError,
@@ -19,6 +19,7 @@ from lmpipe.errors import (
 )
 from lmpipe.foundation.printable import printable
 from lmpipe.foundation.redaction import is_secret_name, redact
+from lmpipe.foundation.shorten import without_data_urls
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.embedding import texts_of, vector_replies
@@ -38,6 +39,8 @@ from lmpipe.lm.refusals import refused_parameters
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.traffic.retry import parse_retry_after
 from lmpipe.state.usage import Usage
+
+T = TypeVar("T")
 
 # What lmpipe adds to requests: samples are seeded, and streams report their usage.
 _ADDED = frozenset({"seed", "stream_options"})
@@ -131,7 +134,7 @@ class LiteLLMProvider:
             self._litellm = await asyncio.to_thread(_import_litellm)
         return self._litellm
 
-    async def _await_answer(self, lm: LM, asked: Awaitable[Any]) -> Any:
+    async def _await_answer(self, lm: LM, asked: Awaitable[T]) -> T:
         """Await litellm within the LM's timeout, and translate its errors."""
         try:
             # litellm's timeout applies to each read: a body could drip in without end.
@@ -346,7 +349,7 @@ def _message(error: Exception, lm: LM) -> str:
     # litellm also takes keys from the environment.
     named = (value for name, value in os.environ.items() if is_secret_name(name))
     keys = (value for value in named if len(value) >= _SHORTEST_KEY)
-    return redact(printable(str(error)), (*lm.secrets, *keys))[:500]
+    return redact(without_data_urls(printable(str(error))), (*lm.secrets, *keys))[:500]
 
 
 def _without_secrets(error: Exception, lm: LM) -> Exception | None:
