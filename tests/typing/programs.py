@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Generic, TypeVar, assert_type
 
 import lmpipe
-from lmpipe.lm.scope import Partial
+from lmpipe.lm.stream_events import Partial
 from lmpipe.modules import Ensemble
 from lmpipe.state.program_state import ensemble_state
 

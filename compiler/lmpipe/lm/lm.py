@@ -16,6 +16,7 @@ from lmpipe.foundation.redaction import (
     secrets_in_url,
     without_secrets,
 )
+from lmpipe.lm.ask import DirectCalls
 from lmpipe.lm.parameters import meant_option
 from lmpipe.lm.prices import Price
 from lmpipe.lm.tls import TLS
@@ -63,7 +64,7 @@ class Limits:
 
 
 @dataclass(frozen=True, init=False, eq=False)
-class LM:
+class LM(DirectCalls):
     """A language model: where it is, and how it decodes.
 
     Examples:
@@ -72,6 +73,7 @@ class LM:
         `LM("openai/<model>", base_url=…)` a model on any OpenAI-compatible server,
         `LM("openai/<model>")` one of OpenAI's own (or of the server that `OPENAI_BASE_URL`
         names), and `LM("<provider>/<model>")` any model that litellm knows by that name.
+        `lm("…")` asks it directly and returns a `Reply`.
 
     Args:
         model: `<provider>/<model>`, or `local`.

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
-from lmpipe.errors import CallError, LMRequestError, OutputError, RecipeError
+from lmpipe.errors import CallError, LMRequestError, OutputError
 from lmpipe.layouts import LayoutError, correction_turns
 from lmpipe.layouts.layout import Reading
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.scope import Scope
+from lmpipe.lm.scope import Scope, check_calls
 from lmpipe.modules.prompt import Prompt
+from lmpipe.modules.result_usage import set_charges
 from lmpipe.modules.unanswered import (
     cut_error,
     is_cut,
@@ -65,6 +66,8 @@ class Conversation:
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
             check_calls(self.scope, self.path)
+            if self.reader is not None:
+                self.reader.asked(lm.model)
             try:
                 reply = yield Request(
                     lm, messages, prompt.constraint, sample, prefix=opening.prefix
@@ -74,6 +77,8 @@ class Conversation:
                     raise self._failed(shown, replies, cut) from error
                 raise
             replies.append(reply)
+            if self.reader is not None:
+                self.reader.replied(reply)
             cut = None
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
@@ -82,7 +87,7 @@ class Conversation:
                 cut = cut_error(self.path, reply, lm, asked=attempt, has_room=larger is not None)
                 if larger is None or attempt > self.retries:
                     raise self._failed(shown, replies, cut)
-                lm = larger
+                lm, problem = larger, "the reply was cut at the limit of tokens"
             else:
                 try:
                     result, repaired = self._read(inputs, reply)
@@ -90,13 +95,15 @@ class Conversation:
                     if attempt > self.retries:
                         unread = self._output_error(error, reply, asked=attempt)
                         raise self._failed(shown, replies, unread) from error
-                    corrected = correction_turns(reply.text or _NO_ANSWER, _problem(error))
+                    problem = _problem(error)
+                    corrected = correction_turns(reply.text or _NO_ANSWER, problem)
                     messages = (*messages, *corrected)
                 else:
                     self._succeeded(shown, replies, result, repaired=repaired)
+                    self._note_charges(lm, replies, result)
                     return result
             if self.reader is not None:
-                self.reader.restart()
+                self.reader.ask_again(problem)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _read(self, inputs: dict[str, Any], reply: Reply) -> tuple[Signature, bool]:
@@ -136,7 +143,12 @@ class Conversation:
         outputs = {f.name: f.dump(getattr(result, f.name)) for f in self.spec.outputs}
         self._record(inputs, outputs, replies, repaired=repaired)
         if self.reader is not None:
-            self.reader.finish(result, outputs)
+            self.reader.finish(result, outputs, replies)
+
+    def _note_charges(self, lm: LM, replies: list[Reply], result: Signature) -> None:
+        path, role = self.path, self.scope.role
+        charges = [(path, role, lm, one.usage, one.cached, one.attempts) for one in replies]
+        set_charges(result, tuple(charges))
 
     def _failed(
         self, inputs: dict[str, Any], replies: list[Reply], error: OutputError
@@ -173,16 +185,3 @@ class Conversation:
 
 def _problem(error: Exception) -> str:
     return first_problem(error) if isinstance(error, pydantic.ValidationError) else str(error)
-
-
-def check_calls(scope: Scope, path: str) -> None:
-    """Count a call, and raise a RecipeError if the run may make no more."""
-    # Counted as they start, because calls may be in flight together.
-    if scope.max_calls is not None and next(scope.started) >= scope.max_calls:
-        by_metric = scope.role == "judge"
-        what = "the metric, on one row," if by_metric else "one run of the program"
-        where = "metric, by @lmpipe.metrics.judge" if by_metric else "program's class"
-        raise RecipeError(
-            f"{path}: {what} made more than {scope.max_calls} LM calls, the maximum that the plan "
-            f"and the budget rely on: set `max_calls = …` on the {where}"
-        )

@@ -10,14 +10,27 @@ import inspect
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from lmpipe.errors import CallError, ConfigError, InputError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
+from lmpipe.lm.metering import metering
 from lmpipe.lm.scope import scope
 from lmpipe.modules.batch import Row, run_batch
 from lmpipe.modules.binding import Node, check_fits, count_calls, count_parts, rebuild, walk
+from lmpipe.modules.result_usage import with_charges
 from lmpipe.modules.voting import reduce_outcomes, reducer_named, run_members
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import PredictorState, ProgramState, member_states
@@ -62,6 +75,9 @@ class Module(Node):
 
     max_calls: int | None = None
 
+    # Whether a run counts its LM calls for its result; a predictor knows them anyway.
+    _metered: ClassVar[bool] = True
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name in vars(cls):
@@ -78,8 +94,8 @@ class Module(Node):
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the program and return what `forward` returns."""
         if _is_async(self):
-            return loop.run_sync(self.forward(*args, **kwargs))
-        return self.forward(*args, **kwargs)
+            return loop.run_sync(self._acall(*args, **kwargs))
+        return self._call(*args, **kwargs) if self._metered else self.forward(*args, **kwargs)
 
     @overload
     async def acall(self: HasAsyncForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -130,14 +146,23 @@ class Module(Node):
             Exception: the first error that a row raised; the other rows are cancelled.
         """
         blocks = type(self)._acall is Module._acall and not _is_async(self)
-        blocking = self.forward if blocks else None
+        blocking = self._call if blocks else None
         return run_batch(rows, concurrency, run=self._acall, blocking=blocking)
+
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a sync `forward`; its result knows the LM calls of the run."""
+        with metering() as charges:
+            result = self.forward(*args, **kwargs)  # type: ignore[attr-defined]
+        return with_charges(result, charges)
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
         forward: Callable[..., Any] = self.forward  # type: ignore[attr-defined]
-        if _is_async(self):
-            return await forward(*args, **kwargs)
-        return await loop.in_thread(forward, *args, **kwargs)
+        with metering() as charges:
+            if _is_async(self):
+                result = await forward(*args, **kwargs)
+            else:
+                result = await loop.in_thread(forward, *args, **kwargs)
+        return with_charges(result, charges)
 
     def predictors(self) -> dict[str, Predictor]:
         """Find every predictor by its attribute path, in the order of declaration.
@@ -324,9 +349,11 @@ class Ensemble(Module, Generic[P, R_co]):
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
         distinct = {id(member): member for member in self.members}
-        ran = await run_members([item._acall for item in distinct.values()], args, kwargs)
+        with metering() as charges:
+            ran = await run_members([item._acall for item in distinct.values()], args, kwargs)
         outcomes = dict(zip(distinct, ran, strict=True))
-        return reduce_outcomes(self.reduce, [outcomes[id(member)] for member in self.members])
+        ballot = [outcomes[id(member)] for member in self.members]
+        return with_charges(reduce_outcomes(self.reduce, ballot), charges)
 
     def predictors(self) -> dict[str, Predictor]:
         """Find every member's predictors; `members[1].query` is one path."""

@@ -16,13 +16,15 @@ from lmpipe.layouts import layout_named, render_demo
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.message import Message
+from lmpipe.lm.metering import metering
 from lmpipe.lm.request import Reply
-from lmpipe.lm.scope import current_scope
-from lmpipe.modules.conversation import Conversation, Conversing, check_calls
+from lmpipe.lm.scope import check_calls, current_scope
+from lmpipe.modules.conversation import Conversation, Conversing
 from lmpipe.modules.decoding import Decoding, check_decoding
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.module import Predictor
 from lmpipe.modules.prompt import Prompt
+from lmpipe.modules.result_usage import charges_of, with_charges
 from lmpipe.modules.retrieval import Pools
 from lmpipe.settings import current_settings
 from lmpipe.signatures.from_string import signature_from_string
@@ -91,6 +93,13 @@ class Predict(Predictor, Generic[P, R_co]):
             schema_hash=self._spec.schema_hash,
         )
 
+    # Its own `forward` notes on each result what it took; that of a subclass may do anything.
+    _metered = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._metered = cls.forward is not Predict.forward
+
     def _prepare(self, signature: type[Signature]) -> type[Signature]:
         """Hook for subclasses: change the signature before it is read."""
         return signature
@@ -134,13 +143,23 @@ class Predict(Predictor, Generic[P, R_co]):
                 limit of tokens, and a RefusalError if the LM declined to answer.
             LMError: if the LM cannot be reached or refuses the request.
         """
-        result: R_co = self._run(self._inputs(args, kwargs), current_scope().sample)
-        return result
+        inputs, sample = self._inputs(args, kwargs), current_scope().sample
+        if not self._prompt.embeds:
+            result: R_co = self._run(inputs, sample)
+            return result
+        with metering() as charges:  # the embedder's call is one too
+            result = self._run(inputs, sample)
+        return with_charges(result, charges)
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
-        if type(self).forward is not Predict.forward:  # a subclass has its own `forward`
+        if self._metered:
             return await super()._acall(*args, **kwargs)
-        return await self._arun(self._inputs(args, kwargs), current_scope().sample)
+        inputs, sample = self._inputs(args, kwargs), current_scope().sample
+        if not self._prompt.embeds:
+            return await self._arun(inputs, sample)
+        with metering() as charges:
+            result = await self._arun(inputs, sample)
+        return with_charges(result, charges)
 
     def samples(self, n: int, /, *args: P.args, **kwargs: P.kwargs) -> list[R_co]:
         """Ask for numbered samples; those that cannot be read are left out.
@@ -163,7 +182,8 @@ class Predict(Predictor, Generic[P, R_co]):
         check_number("samples", "n", n, minimum=1, integer=True)
         inputs, first = self._inputs(args, kwargs), current_scope().sample * n
         numbers = range(first, first + n)
-        vector = await self._aembedded(inputs) if self._prompt.embeds else None
+        with metering() as embedded:
+            vector = await self._aembedded(inputs) if self._prompt.embeds else None
         conversations = [
             self._converse(inputs, number, sampling=True, vector=vector) for number in numbers
         ]
@@ -178,6 +198,8 @@ class Predict(Predictor, Generic[P, R_co]):
         good: list[Any] = [item for item in drawn if not isinstance(item, BaseException)]
         if errors and (not good or not isinstance(errors[0], OutputError)):
             raise errors[0]
+        if embedded:
+            with_charges(good[0], (*embedded, *charges_of(good[0])))
         return good
 
     def messages(self, **inputs: Any) -> tuple[Message, ...]:
@@ -219,11 +241,13 @@ class Predict(Predictor, Generic[P, R_co]):
         reader = self._reader()
         vector = self._embedded(inputs) if self._prompt.embeds else None
         conversation = self._converse(inputs, sample, reader, vector=vector)
-        runtime, on_text = current_settings().runtime, reader.on_text if reader else None
-        request = next(conversation)
+        runtime, request = current_settings().runtime, next(conversation)
+        on_retry = reader.on_retry if reader else None
         while True:
             try:
-                reply = runtime.complete(request, label=self.path, on_text=on_text)
+                reply = runtime.complete(
+                    request, label=self.path, on_text=reader, on_retry=on_retry
+                )
             except LMRequestError as error:
                 _throw(conversation, error)
             try:
@@ -236,21 +260,26 @@ class Predict(Predictor, Generic[P, R_co]):
         vector = await self._aembedded(inputs) if self._prompt.embeds else None
         conversation = self._converse(inputs, sample, reader, vector=vector)
         request = next(conversation)
+        on_retry = reader.on_retry if reader else None
         reply = await current_settings().runtime.acomplete(
-            request, label=self.path, on_text=reader.on_text if reader else None
+            request, label=self.path, on_text=reader, on_retry=on_retry
         )
         return await self._finish(conversation, reply, reader)
 
-    async def _finish(self, conversation: Conversing, reply: Reply, reader: Any = None) -> Any:
+    async def _finish(
+        self, conversation: Conversing, reply: Reply, reader: FieldReader | None = None
+    ) -> Any:
         """Hold a conversation from its first reply to its end."""
-        runtime, on_text = current_settings().runtime, reader.on_text if reader else None
+        runtime, on_retry = current_settings().runtime, reader.on_retry if reader else None
         while True:
             try:
                 request = conversation.send(reply)
             except StopIteration as done:
                 return done.value
             try:
-                reply = await runtime.acomplete(request, label=self.path, on_text=on_text)
+                reply = await runtime.acomplete(
+                    request, label=self.path, on_text=reader, on_retry=on_retry
+                )
             except LMRequestError as error:
                 _throw(conversation, error)
 

@@ -8,7 +8,7 @@ from lmpipe.errors import ConfigError
 from lmpipe.foundation.redaction import public_url
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import Provider
-from lmpipe.lm.scripted import ScriptedLM
+from lmpipe.lm.scripted import ScriptedLM, ScriptedProvider
 
 __all__ = ["Provider", "open_provider", "source_of", "weights_of"]
 
@@ -20,7 +20,7 @@ def open_provider(lm: LM, address: str | None = None) -> Provider:
     ConfigError if the LM's name has no provider, or its settings cannot be used.
     """
     if isinstance(lm, ScriptedLM):
-        return lm
+        return ScriptedProvider(lm)
     if lm.provider == "local":
         from lmpipe.lm.embedded.provider import LocalProvider
 

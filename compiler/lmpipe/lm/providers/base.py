@@ -7,11 +7,26 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from lmpipe.errors import LMError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request
 
 # Called with all the text so far, each time that more arrives.
 OnText = Callable[[str], None]
+
+# Called before a wait with the attempt's number, the wait in seconds and the error.
+OnRetry = Callable[[int, float, LMError], None]
+
+
+@runtime_checkable
+class ThoughtsListener(Protocol):
+    """An `OnText` that is also told the LM's thoughts, where it shows them."""
+
+    def __call__(self, text: str) -> None:
+        """Take all the text so far."""
+
+    def thoughts(self, text: str) -> None:
+        """Take all the thoughts so far, each time that more arrive."""
 
 
 class Provider(Protocol):
