@@ -83,13 +83,15 @@ def _read(given: object) -> Message:
             f'{short_repr(given, 100)} is not a message: give {{"role": "user", "content": "…"}}'
         )
     role: Any = "system" if given["role"] == "developer" else given["role"]
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise ValueError(f"the role {role!r:.50} is none of {', '.join(sorted(_ROLES))}")
     content = given.get("content")
     if role == "tool":
         return Message("tool", (_tool_result(given, content),))
     thoughts = given.get("reasoning_content")
     calls = given.get("tool_calls") or ()
+    if not isinstance(calls, list | tuple):
+        raise ValueError(f"its tool_calls are {short_repr(calls, 100)}: give a list")
     if isinstance(content, str) and not calls and not thoughts:
         return Message(role, content)
     parts = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lmpipe.errors import LMError
 from lmpipe.lm.concurrency.pieces import PieceStream
 from lmpipe.lm.current import current_settings
 from lmpipe.lm.request import Reply, Request
@@ -39,7 +40,8 @@ class ReplyStream(PieceStream[TextPiece, Reply]):
         runtime = current_settings().runtime
 
         async def ask(put: Callable[[TextPiece], None]) -> Reply:
-            return await runtime.acomplete(request, on_text=_Reader(put))
+            reader = _Reader(put)
+            return await runtime.acomplete(request, on_text=reader, on_retry=reader.on_retry)
 
         super().__init__(ask)
 
@@ -58,12 +60,13 @@ class _Reader:
     def thoughts(self, text: str) -> None:
         self._take(text, thoughts=True)
 
+    def on_retry(self, attempt: int, wait: float, error: LMError) -> None:
+        """Take another reply from its start."""
+        self._attempt += 1
+        self._seen = {True: "", False: ""}
+
     def _take(self, text: str, *, thoughts: bool) -> None:
         seen = self._seen[thoughts]
-        if len(text) < len(seen):  # the request was sent again
-            self._attempt += 1
-            self._seen = {True: "", False: ""}
-            seen = ""
         if text != seen:
             self._seen[thoughts] = text
             delta = text[len(seen) :] if text.startswith(seen) else text
