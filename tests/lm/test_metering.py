@@ -238,5 +238,5 @@ def test_it_prints_a_line_for_each_lm() -> None:
         scripted("dear", price=(1, 2, 0.5))("a")
     assert str(usage) == (
         "scripted/dear: 1 call (1 fresh), 12 tokens: 10 prompt (4 of them cached), 2 completion; "
-        "$0.0000"
+        "$0.000012"
     )

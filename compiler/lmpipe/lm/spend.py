@@ -61,7 +61,7 @@ class Spend:
         prompt = f"{usage.prompt_tokens:,} prompt"
         if usage.cached_prompt_tokens:
             prompt += f" ({usage.cached_prompt_tokens:,} of them cached)"
-        usd = "unknown price" if self.usd is None else f"${self.usd:,.4f}"
+        usd = "unknown price" if self.usd is None else f"${self.usd:,.6f}"
         completion = f"{usage.completion_tokens:,} completion"
         return (
             f"{plural(self.calls, 'call')} ({self.fresh_calls:,} fresh), "
