@@ -221,7 +221,7 @@ def test_threads_add_and_read_at_once() -> None:
 
     def add() -> None:
         for _ in range(5000):
-            history.add(request, Reply("yes"), "p", "task")
+            history.add(0.0, request, Reply("yes"), "p", "task")
         done.set()
 
     threads = [threading.Thread(target=add) for _ in range(3)]

@@ -25,7 +25,7 @@ class CallRecord:
     """One of the last LM calls.
 
     Args:
-        at: when it ended, in seconds since 1970.
+        at: when it began, in seconds since 1970.
         request: what was asked; in place of a medium, a text tells its kind and size.
         reply: what came; None if the call failed.
         error: why it failed.
@@ -61,23 +61,36 @@ class History:
         self.everything = number > 0
 
     def add(
-        self, request: Request, reply: Reply | None, label: str, role: str, *, error: str = ""
+        self,
+        started: float,
+        request: Request,
+        reply: Reply | None,
+        label: str,
+        role: str,
+        error: str = "",
     ) -> None:
-        """Add a call that has ended: with a reply, or with an error."""
-        for message in request.messages:
-            if type(message.content) is not str:
-                request = _without_media(request)  # which may be large
-                break
-        # Every call comes here, so no record is made of it before it is read.
-        self._calls.append((time.time(), request, reply, error, label, role))
+        """Add a call that has ended: with a reply, or with an error.
+
+        It began when `time.perf_counter()` was `started`.
+        """
+        # Every call comes here, so no record is made of it before it is read. The media of its
+        # last turn may be large; those of earlier turns are the program's own.
+        if type(request.messages[-1].content) is not str:
+            request = _without_media(request)
+        self._calls.append((started, request, reply, error, label, role))
 
     def last(self, number: int) -> tuple[CallRecord, ...]:
         """Return the last calls, the latest at the end."""
-        calls = list(self._calls.copy())
-        return tuple(CallRecord(*call) for call in calls[max(0, len(calls) - number) :])
+        calls, since_1970 = list(self._calls.copy()), time.time() - time.perf_counter()
+        return tuple(
+            CallRecord(since_1970 + started, _without_media(request), *others)
+            for started, request, *others in calls[max(0, len(calls) - number) :]
+        )
 
 
 def _without_media(request: Request) -> Request:
+    if all(isinstance(message.content, str) for message in request.messages):
+        return request
     return replace(request, messages=tuple(map(_in_text, request.messages)))
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from lmpipe.lm.spend import Account, Spend
 
@@ -17,22 +17,9 @@ if TYPE_CHECKING:
     from lmpipe.lm.spend import Charge
 
 
-class Meter:
-    """Receives the charges of the LM calls of a block, and passes them on to the one around it."""
-
-    __slots__ = ("_outer", "_receive")
-
-    def __init__(self, receive: Callable[[Charge], object], outer: Meter | None) -> None:
-        self._receive = receive
-        self._outer = outer
-
-    def add(self, charge: Charge) -> None:
-        """Count an LM call."""
-        meter: Meter | None = self
-        while meter is not None:
-            meter._receive(charge)
-            meter = meter._outer
-
+# What receives the charges of a block, and the meter of the block around it. A plain tuple,
+# because every run of a program makes one.
+Meter: TypeAlias = "tuple[Callable[[Charge], object], Meter | None]"
 
 _METER: ContextVar[Meter | None] = ContextVar("lmpipe_meter", default=None)
 
@@ -51,7 +38,7 @@ class metering:  # noqa: N801 - used like a function
 
     def __enter__(self) -> list[Charge]:
         charges: list[Charge] = []
-        self._token = _METER.set(Meter(charges.append, _METER.get()))
+        self._token = _METER.set((charges.append, _METER.get()))
         return charges
 
     def __exit__(self, *error: object) -> None:
@@ -94,7 +81,7 @@ def track_usage() -> Iterator[TrackedUsage]:
         `usage.by_predictor["<path>"]`, `usage.by_role`; `print(usage)` shows a line for each LM.
     """
     tracked = TrackedUsage()
-    token = _METER.set(Meter(lambda charge: tracked.charge((charge,)), _METER.get()))
+    token = _METER.set((lambda charge: tracked.charge((charge,)), _METER.get()))
     try:
         yield tracked
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import orjson
 
@@ -23,8 +23,6 @@ from lmpipe.lm.parts import (
     ToolResult,
     ToolSpec,
 )
-
-_ROLES = frozenset(get_args(Role)) - {"embed"}
 
 
 def read_messages(given: object) -> tuple[Message, ...]:
@@ -82,9 +80,7 @@ def _read(given: object) -> Message:
         raise ValueError(
             f'{short_repr(given, 100)} is not a message: give {{"role": "user", "content": "…"}}'
         )
-    role: Any = "system" if given["role"] == "developer" else given["role"]
-    if not isinstance(role, str) or role not in _ROLES:
-        raise ValueError(f"the role {role!r:.50} is none of {', '.join(sorted(_ROLES))}")
+    role = _role(given["role"])
     content = given.get("content")
     if role == "tool":
         return Message("tool", (_tool_result(given, content),))
@@ -102,6 +98,15 @@ def _read(given: object) -> Message:
     if not parts:
         raise ValueError("it has no content")
     return Message(role, tuple(parts))
+
+
+def _role(given: object) -> Role:
+    match given:
+        case "developer":  # OpenAI's name of it for models that think
+            return "system"
+        case "system" | "user" | "assistant" | "tool":
+            return given
+    raise ValueError(f"the role {given!r:.50} is none of system, user, assistant, tool")
 
 
 def _tool_result(given: Mapping[str, Any], content: object) -> ToolResult:

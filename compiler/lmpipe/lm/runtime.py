@@ -88,7 +88,7 @@ class Runtime:
                 )
                 reply = loop.run_sync(fresh)
             except _FAILURES as error:
-                self._note_failed(request, error, label)
+                self._note_failed(request, error, label, started)
                 raise
         if on_text is not None:
             on_text(reply.text)
@@ -114,7 +114,7 @@ class Runtime:
             try:
                 reply = await (fresh if on_loop else loop.bridge(fresh))
             except _FAILURES as error:
-                self._note_failed(request, error, label)
+                self._note_failed(request, error, label, started)
                 raise
         if on_text is not None:
             on_text(reply.text)
@@ -339,15 +339,18 @@ class Runtime:
                 waited = max(0.0, time.perf_counter() - started - reply.seconds)
             scope.calls.append(Call(key, label, role, lm.model, price_of(lm), reply, waited))
         if (meter := current_meter()) is not None:
-            meter.add((label, role, lm, reply.usage, reply.cached, reply.attempts))
+            charge = (label, role, lm, reply.usage, reply.cached, reply.attempts)
+            while meter is not None:
+                receive, meter = meter
+                receive(charge)
         if scope.calls is None or self.history.everything:
-            self.history.add(request, reply, label, role)
+            self.history.add(started, request, reply, label, role)
         return reply
 
-    def _note_failed(self, request: Request, error: Exception, label: str) -> None:
+    def _note_failed(self, request: Request, error: Exception, label: str, started: float) -> None:
         scope = current_scope()
         if scope.calls is None or self.history.everything:
-            self.history.add(request, None, label, scope.role, error=str(error))
+            self.history.add(started, request, None, label, scope.role, str(error))
 
 
 async def _as_tuple(reply: Awaitable[Reply]) -> tuple[Reply]:

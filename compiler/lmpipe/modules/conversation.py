@@ -146,9 +146,13 @@ class Conversation:
             self.reader.finish(result, outputs, replies)
 
     def _note_charges(self, lm: LM, replies: list[Reply], result: Signature) -> None:
-        path, role = self.path, self.scope.role
-        charges = [(path, role, lm, one.usage, one.cached, one.attempts) for one in replies]
-        set_charges(result, tuple(charges))
+        path, role, reply = self.path, self.scope.role, replies[-1]
+        charge = (path, role, lm, reply.usage, reply.cached, reply.attempts)
+        if len(replies) == 1:
+            set_charges(result, (charge,))
+            return
+        others = [(path, role, lm, one.usage, one.cached, one.attempts) for one in replies[:-1]]
+        set_charges(result, (*others, charge))
 
     def _failed(
         self, inputs: dict[str, Any], replies: list[Reply], error: OutputError

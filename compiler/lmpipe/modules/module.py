@@ -10,6 +10,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -427,4 +428,8 @@ def _is_async(module: Any) -> bool:
         raise ConfigError(
             f"{type(module).__name__} has no forward method: define `def forward(self, …)`"
         ) from None
-    return inspect.iscoroutinefunction(forward)
+    return _is_coroutine_function(forward)
+
+
+# Every call of a program asks, and the answer takes longer than a look-up.
+_is_coroutine_function = lru_cache(maxsize=1024)(inspect.iscoroutinefunction)
