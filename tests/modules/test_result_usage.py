@@ -155,6 +155,13 @@ def test_the_call_of_an_embedder_counts(how: str) -> None:
     assert set(usage_of(result).by_role) == {"task", "embedder"}
 
 
+def test_samples_share_one_call_of_an_embedder() -> None:
+    predictor = retrieving()
+    with using(embedder=scripted_embedder()), lmpipe.track_usage() as usage:
+        samples = predictor.samples(3, question="b")
+    assert sum(calls(sample) for sample in samples) == usage.total.calls == 4
+
+
 def test_the_usage_is_no_part_of_the_result(tmp_path: Path) -> None:
     with using(runtime=Runtime(store=Cache(tmp_path))):
         ask = lmpipe.Predict(Ask)

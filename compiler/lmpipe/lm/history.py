@@ -83,8 +83,8 @@ class History:
         """Return the last calls, the latest at the end."""
         calls, since_1970 = list(self._calls.copy()), time.time() - time.perf_counter()
         return tuple(
-            CallRecord(since_1970 + started, _without_media(request), *others)
-            for started, request, *others in calls[max(0, len(calls) - number) :]
+            CallRecord(since_1970 + started, _without_media(request), reply, error, label, role)
+            for started, request, reply, error, label, role in calls[max(0, len(calls) - number) :]
         )
 
 

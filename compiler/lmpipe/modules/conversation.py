@@ -6,7 +6,7 @@ calls run the same code.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from lmpipe.layouts.layout import Reading
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope, check_calls
+from lmpipe.lm.spend import Charge
 from lmpipe.modules.prompt import Prompt
 from lmpipe.modules.result_usage import set_charges
 from lmpipe.modules.unanswered import (
@@ -56,8 +57,18 @@ class Conversation:
     scope: Scope
     reader: FieldReader | None = None
 
-    def hold(self, inputs: dict[str, Any], lm: LM, sample: int, vector: str | None) -> Conversing:
-        """Yield requests and receive replies until one can be read, or raise OutputError."""
+    def hold(
+        self,
+        inputs: dict[str, Any],
+        lm: LM,
+        sample: int,
+        vector: str | None,
+        embedding: Sequence[Charge] = (),
+    ) -> Conversing:
+        """Yield requests and receive replies until one can be read, or raise OutputError.
+
+        `embedding` is what it took to get the vector.
+        """
         prompt = self.prompt
         shown = prompt.dump_inputs(inputs)
         opening = prompt.opening(shown, vector, self.scope.example)
@@ -100,7 +111,8 @@ class Conversation:
                     messages = (*messages, *corrected)
                 else:
                     self._succeeded(shown, replies, result, repaired=repaired)
-                    self._note_charges(lm, replies, result)
+                    charges = self._charges(lm, replies)
+                    set_charges(result, (*embedding, *charges) if embedding else charges)
                     return result
             if self.reader is not None:
                 self.reader.ask_again(problem)
@@ -145,14 +157,13 @@ class Conversation:
         if self.reader is not None:
             self.reader.finish(result, outputs, replies)
 
-    def _note_charges(self, lm: LM, replies: list[Reply], result: Signature) -> None:
+    def _charges(self, lm: LM, replies: list[Reply]) -> tuple[Charge, ...]:
         path, role, reply = self.path, self.scope.role, replies[-1]
-        charge = (path, role, lm, reply.usage, reply.cached, reply.attempts)
+        last = (path, role, lm, reply.usage, reply.cached, reply.attempts)
         if len(replies) == 1:
-            set_charges(result, (charge,))
-            return
+            return (last,)
         others = [(path, role, lm, one.usage, one.cached, one.attempts) for one in replies[:-1]]
-        set_charges(result, (*others, charge))
+        return (*others, last)
 
     def _failed(
         self, inputs: dict[str, Any], replies: list[Reply], error: OutputError

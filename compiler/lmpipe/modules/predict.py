@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -24,7 +24,6 @@ from lmpipe.modules.decoding import Decoding, check_decoding
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.module import Predictor
 from lmpipe.modules.prompt import Prompt
-from lmpipe.modules.result_usage import charges_of, with_charges
 from lmpipe.modules.retrieval import Pools
 from lmpipe.settings import current_settings
 from lmpipe.signatures.from_string import signature_from_string
@@ -33,11 +32,15 @@ from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, PredictorState
 
 if TYPE_CHECKING:
+    from lmpipe.lm.spend import Charge
     from lmpipe.modules.stream import FieldReader
 
 # What a predictor keeps of its state, and of its signature, so as not to make it for every call.
 _OF_THE_STATE = ("_prompt", "_decoding")
 _MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_pools")
+
+# The vector of a call's inputs, and what it took.
+Embedded: TypeAlias = "tuple[str, Sequence[Charge]]"
 
 # A signature class is a callable from its inputs to itself. The defaults are for a signature
 # string, of which type checkers know neither inputs nor outputs.
@@ -143,23 +146,13 @@ class Predict(Predictor, Generic[P, R_co]):
                 limit of tokens, and a RefusalError if the LM declined to answer.
             LMError: if the LM cannot be reached or refuses the request.
         """
-        inputs, sample = self._inputs(args, kwargs), current_scope().sample
-        if not self._prompt.embeds:
-            result: R_co = self._run(inputs, sample)
-            return result
-        with metering() as charges:  # the embedder's call is one too
-            result = self._run(inputs, sample)
-        return with_charges(result, charges)
+        result: R_co = self._run(self._inputs(args, kwargs), current_scope().sample)
+        return result
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
-        if self._metered:
+        if self._metered:  # a subclass has its own `forward`
             return await super()._acall(*args, **kwargs)
-        inputs, sample = self._inputs(args, kwargs), current_scope().sample
-        if not self._prompt.embeds:
-            return await self._arun(inputs, sample)
-        with metering() as charges:
-            result = await self._arun(inputs, sample)
-        return with_charges(result, charges)
+        return await self._arun(self._inputs(args, kwargs), current_scope().sample)
 
     def samples(self, n: int, /, *args: P.args, **kwargs: P.kwargs) -> list[R_co]:
         """Ask for numbered samples; those that cannot be read are left out.
@@ -182,10 +175,13 @@ class Predict(Predictor, Generic[P, R_co]):
         check_number("samples", "n", n, minimum=1, integer=True)
         inputs, first = self._inputs(args, kwargs), current_scope().sample * n
         numbers = range(first, first + n)
-        with metering() as embedded:
-            vector = await self._aembedded(inputs) if self._prompt.embeds else None
+        embedded = await self._aembedded(inputs) if self._prompt.embeds else None
+        later = embedded and (embedded[0], ())  # the first sample has the embedder's call
         conversations = [
-            self._converse(inputs, number, sampling=True, vector=vector) for number in numbers
+            self._converse(
+                inputs, number, sampling=True, embedded=embedded if number == first else later
+            )
+            for number in numbers
         ]
         requests = [next(conversation) for conversation in conversations]
         replies = await current_settings().runtime.acomplete_samples(requests, label=self.path)
@@ -198,8 +194,6 @@ class Predict(Predictor, Generic[P, R_co]):
         good: list[Any] = [item for item in drawn if not isinstance(item, BaseException)]
         if errors and (not good or not isinstance(errors[0], OutputError)):
             raise errors[0]
-        if embedded:
-            with_charges(good[0], (*embedded, *charges_of(good[0])))
         return good
 
     def messages(self, **inputs: Any) -> tuple[Message, ...]:
@@ -211,13 +205,13 @@ class Predict(Predictor, Generic[P, R_co]):
             CallError: if an input is missing, unknown or has the wrong type.
         """
         prompt, checked = self._prompt, self._spec.check_inputs(inputs)
-        vector = self._embedded(checked) if prompt.embeds else None
+        vector = self._embedded(checked)[0] if prompt.embeds else None
         example = current_scope().example
         return prompt.opening(prompt.dump_inputs(checked), vector, example).messages
 
     def conversation(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         embeds = self._prompt.embeds
-        vector = self._embedded(self._spec.check_inputs(dict(inputs))) if embeds else None
+        vector = self._embedded(self._spec.check_inputs(dict(inputs)))[0] if embeds else None
         return self._prompt.opening(inputs, vector, current_scope().example).messages
 
     def reply(self, outputs: Mapping[str, Any]) -> str:
@@ -239,8 +233,8 @@ class Predict(Predictor, Generic[P, R_co]):
 
     def _run(self, inputs: dict[str, Any], sample: int) -> Any:
         reader = self._reader()
-        vector = self._embedded(inputs) if self._prompt.embeds else None
-        conversation = self._converse(inputs, sample, reader, vector=vector)
+        embedded = self._embedded(inputs) if self._prompt.embeds else None
+        conversation = self._converse(inputs, sample, reader, embedded=embedded)
         runtime, request = current_settings().runtime, next(conversation)
         on_retry = reader.on_retry if reader else None
         while True:
@@ -257,8 +251,8 @@ class Predict(Predictor, Generic[P, R_co]):
 
     async def _arun(self, inputs: dict[str, Any], sample: int) -> Any:
         reader = self._reader()
-        vector = await self._aembedded(inputs) if self._prompt.embeds else None
-        conversation = self._converse(inputs, sample, reader, vector=vector)
+        embedded = await self._aembedded(inputs) if self._prompt.embeds else None
+        conversation = self._converse(inputs, sample, reader, embedded=embedded)
         request = next(conversation)
         on_retry = reader.on_retry if reader else None
         reply = await current_settings().runtime.acomplete(
@@ -283,14 +277,18 @@ class Predict(Predictor, Generic[P, R_co]):
             except LMRequestError as error:
                 _throw(conversation, error)
 
-    def _embedded(self, inputs: dict[str, Any]) -> str:
-        """The vector of a call's inputs, which chooses its demonstrations."""
-        asked = self._embedding(inputs)
-        return asked.read(current_settings().runtime.complete(asked.request, label=self.path))
-
-    async def _aembedded(self, inputs: dict[str, Any]) -> str:
+    def _embedded(self, inputs: dict[str, Any]) -> Embedded:
+        """The vector of a call's inputs, which chooses its demonstrations, and its charge."""
         asked, runtime = self._embedding(inputs), current_settings().runtime
-        return asked.read(await runtime.acomplete(asked.request, label=self.path))
+        with metering() as charges:
+            reply = runtime.complete(asked.request, label=self.path)
+        return asked.read(reply), charges
+
+    async def _aembedded(self, inputs: dict[str, Any]) -> Embedded:
+        asked, runtime = self._embedding(inputs), current_settings().runtime
+        with metering() as charges:
+            reply = await runtime.acomplete(asked.request, label=self.path)
+        return asked.read(reply), charges
 
     def _embedding(self, inputs: dict[str, Any]) -> Embedding:
         check_calls(current_scope(), self.path)
@@ -312,14 +310,15 @@ class Predict(Predictor, Generic[P, R_co]):
         reader: FieldReader | None = None,
         *,
         sampling: bool = False,
-        vector: str | None = None,
+        embedded: Embedded | None = None,
     ) -> Conversing:
         scope = current_scope()
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
         conversation = Conversation(
             self.signature, self._spec, self.path, self._prompt, self.retries, scope, reader
         )
-        return conversation.hold(inputs, lm, sample, vector)
+        vector, charges = embedded or (None, ())
+        return conversation.hold(inputs, lm, sample, vector, charges)
 
 
 def _throw(conversation: Conversing, error: LMRequestError) -> NoReturn:

@@ -25,12 +25,6 @@ def with_charges(result: T, charges: Sequence[Charge]) -> T:
     return result
 
 
-def charges_of(result: Signature) -> tuple[Charge, ...]:
-    """Return the charges noted on a result; raise an AttributeError if there are none."""
-    charges: tuple[Charge, ...] = _SLOT.__get__(result)
-    return charges
-
-
 def usage_of(result: object) -> Account:
     """Return the LM calls that a result took, with tokens and dollars.
 
@@ -52,7 +46,7 @@ def usage_of(result: object) -> Account:
             "run the program in `with lmpipe.track_usage() as usage:`"
         )
     try:
-        charges = charges_of(result)
+        charges: tuple[Charge, ...] = _SLOT.__get__(result)
     except AttributeError:
         raise CallError(
             f"usage_of({result!r:.100}): its usage is not known: it is a copy, was pickled, or was "
