@@ -208,16 +208,28 @@ def test_a_stream_can_be_read_in_a_coroutine() -> None:
     assert asyncio.run(read()) == ("echo hello", "echo hello")
 
 
-def test_a_stream_that_breaks_off_starts_again_as_another_attempt() -> None:
-    with FakeServer(lambda body: "one two three four") as server:
-        server.cut_streams = 1
-        runtime = Runtime(retry=RetryPolicy(attempts=2, base=0))
-        with using(runtime=runtime):
-            pieces = list(lmpipe.LM("vllm/fake", base_url=server.base_url).stream("count"))
-        runtime.close()
-    assert {piece.attempt for piece in pieces} == {0, 1}
-    last = "".join(piece.delta for piece in pieces if piece.attempt == 1)
-    assert last == "one two three four"
+class Breaking(lmpipe.ScriptedLM):
+    """An LM whose connection is lost once, after some text."""
+
+    async def complete_in_pieces(self, request: Request, on_text: Any) -> Reply:
+        reply = await super().complete_in_pieces(request, on_text)
+        if len(self.requests) == 1:
+            raise LMUnavailableError("connection lost", sent=True)
+        return reply
+
+
+@pytest.mark.parametrize(
+    ("script", "deltas"),
+    [
+        (["one two", "one two three"], [(0, "one "), (0, "two"), (0, " three")]),
+        (["uno", "one two"], [(0, "uno"), (1, "one "), (1, "two")]),
+    ],
+    ids=["the same text goes on", "another text starts again"],
+)
+def test_after_a_lost_connection(script: list[str], deltas: list[tuple[int, str]]) -> None:
+    with using(runtime=Runtime(retry=RetryPolicy(attempts=2, base=0))):
+        pieces = list(Breaking(script).stream("count"))
+    assert [(piece.attempt, piece.delta) for piece in pieces] == deltas
 
 
 def test_the_error_of_a_stream_is_raised_at_its_end() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from helpers.fake_server import FakeServer
+from helpers.world import recipe
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,6 +144,13 @@ def test_an_evaluation_inside_the_block_counts() -> None:
         result = lmpipe.evaluate(Two(), examples, lambda e, p: p.answer == e.answer)
     assert usage.total.calls == result.calls == 40
     assert usage.total.usage == result.usage
+
+
+def test_a_compile_inside_the_block_counts(tmp_path: Path) -> None:
+    with track_usage() as usage:
+        run = lmpipe.compile(recipe(), runs=tmp_path)
+    assert usage.total.calls == run.account.total.calls > 0
+    assert usage.by_lm == run.account.by_lm
 
 
 def test_samples_count() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lmpipe.errors import LMError
 from lmpipe.lm.concurrency.pieces import PieceStream
 from lmpipe.lm.current import current_settings
 from lmpipe.lm.request import Reply, Request
@@ -19,7 +18,8 @@ class TextPiece:
         text: the text received so far.
         delta: the text received since the last piece.
         thoughts: whether they are those of the LM's thoughts, which come before the answer.
-        attempt: the number of the attempt, from 0; after a lost connection the text starts again.
+        attempt: the number of the attempt, from 0; after a lost connection the LM may write another
+            text.
     """
 
     text: str
@@ -40,8 +40,7 @@ class ReplyStream(PieceStream[TextPiece, Reply]):
         runtime = current_settings().runtime
 
         async def ask(put: Callable[[TextPiece], None]) -> Reply:
-            reader = _Reader(put)
-            return await runtime.acomplete(request, on_text=reader, on_retry=reader.on_retry)
+            return await runtime.acomplete(request, on_text=_Reader(put))
 
         super().__init__(ask)
 
@@ -60,14 +59,11 @@ class _Reader:
     def thoughts(self, text: str) -> None:
         self._take(text, thoughts=True)
 
-    def on_retry(self, attempt: int, wait: float, error: LMError) -> None:
-        """Take another reply from its start."""
-        self._attempt += 1
-        self._seen = {True: "", False: ""}
-
     def _take(self, text: str, *, thoughts: bool) -> None:
-        seen = self._seen[thoughts]
-        if text != seen:
+        if not text.startswith(self._seen[thoughts]):  # the request was sent again
+            self._attempt += 1
+            self._seen = {True: "", False: ""}
+        delta = text[len(self._seen[thoughts]) :]
+        if delta:
             self._seen[thoughts] = text
-            delta = text[len(seen) :] if text.startswith(seen) else text
             self._put(TextPiece(text, delta, thoughts, self._attempt))
