@@ -223,8 +223,9 @@ class Breaking(lmpipe.ScriptedLM):
     [
         (["one two", "one two three"], [(0, "one "), (0, "two"), (0, " three")]),
         (["uno", "one two"], [(0, "uno"), (1, "one "), (1, "two")]),
+        (["one two", "one"], [(0, "one "), (0, "two"), (1, "one")]),
     ],
-    ids=["the same text goes on", "another text starts again"],
+    ids=["the same text goes on", "another text starts again", "a shorter one too"],
 )
 def test_after_a_lost_connection(script: list[str], deltas: list[tuple[int, str]]) -> None:
     with using(runtime=Runtime(retry=RetryPolicy(attempts=2, base=0))):

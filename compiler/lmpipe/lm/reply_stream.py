@@ -40,7 +40,10 @@ class ReplyStream(PieceStream[TextPiece, Reply]):
         runtime = current_settings().runtime
 
         async def ask(put: Callable[[TextPiece], None]) -> Reply:
-            return await runtime.acomplete(request, on_text=_Reader(put))
+            reader = _Reader(put)
+            reply = await runtime.acomplete(request, on_text=reader)
+            reader.end(reply.text)
+            return reply
 
         super().__init__(ask)
 
@@ -59,11 +62,21 @@ class _Reader:
     def thoughts(self, text: str) -> None:
         self._take(text, thoughts=True)
 
+    def end(self, text: str) -> None:
+        """Receive the whole answer, which may be shorter than what an earlier attempt sent."""
+        if text != self._seen[False]:
+            self._start_again()
+            self._take(text, thoughts=False)
+
     def _take(self, text: str, *, thoughts: bool) -> None:
-        if not text.startswith(self._seen[thoughts]):  # the request was sent again
-            self._attempt += 1
-            self._seen = {True: "", False: ""}
+        if self._seen[thoughts].startswith(text):  # sent again, and the same so far
+            return
+        if not text.startswith(self._seen[thoughts]):
+            self._start_again()
         delta = text[len(self._seen[thoughts]) :]
-        if delta:
-            self._seen[thoughts] = text
-            self._put(TextPiece(text, delta, thoughts, self._attempt))
+        self._seen[thoughts] = text
+        self._put(TextPiece(text, delta, thoughts, self._attempt))
+
+    def _start_again(self) -> None:
+        self._attempt += 1
+        self._seen = {True: "", False: ""}
