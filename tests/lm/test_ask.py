@@ -138,6 +138,7 @@ def test_what_is_no_prompt_is_refused(given: Any, message: str) -> None:
         ({"temprature": 1}, "no setting 'temprature'; did you mean 'temperature'"),
         ({"temperature": -1}, r"LM\(temperature=-1\)"),
         ({"base_url": "http://x"}, "takes base_url= when it is made"),
+        ({"structured": "none"}, "takes structured= when it is made"),
         ({"sample": -1}, r"LM\(sample=-1\)"),
     ],
 )
@@ -221,7 +222,7 @@ class Breaking(lmpipe.ScriptedLM):
 @pytest.mark.parametrize(
     ("script", "deltas"),
     [
-        (["one two", "one two three"], [(0, "one "), (0, "two"), (0, " three")]),
+        (["one two", "one two three"], [(0, "one "), (0, "two"), (0, " "), (0, "three")]),
         (["uno", "one two"], [(0, "uno"), (1, "one "), (1, "two")]),
         (["one two", "one"], [(0, "one "), (0, "two"), (1, "one")]),
     ],

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from lmpipe.lm.reply_stream import ReplyStream
     from lmpipe.lm.request import Reply, Request
 
-# Arguments of `LM` that a call cannot change, and those that it takes.
-_OF_THE_LM = frozenset(
-    {"model", "base_url", "api_key", "headers", "tls", "context", "price", "timeout", "limits"}
-)
+# Names that an argument of a call may misspell.
 _IN_A_CALL = ("messages", "tools", "tool_choice", "sample", "temperature", "max_tokens")
 
 # What an LM is asked: a text is one user turn; a mapping is a turn in OpenAI's format.
@@ -226,8 +223,10 @@ def _request(
 
 
 def _checked_settings(lm: LM, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    from lmpipe.lm.lm import NOT_IN_KEY
+
     for name in settings:
-        if name in _OF_THE_LM:
+        if name in (*NOT_IN_KEY, "model", "base_url", "structured", "adapter"):
             raise ConfigError(
                 f"LM({lm.model!r}) takes {name}= when it is made, not in a call: LM(…, {name}=…)"
             )

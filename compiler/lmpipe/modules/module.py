@@ -96,7 +96,9 @@ class Module(Node):
         """Run the program and return what `forward` returns."""
         if _is_async(self):
             return loop.run_sync(self._acall(*args, **kwargs))
-        return self._call(*args, **kwargs) if self._metered else self.forward(*args, **kwargs)
+        return (
+            self._call_forward(*args, **kwargs) if self._metered else self.forward(*args, **kwargs)
+        )
 
     @overload
     async def acall(self: HasAsyncForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -147,10 +149,10 @@ class Module(Node):
             Exception: the first error that a row raised; the other rows are cancelled.
         """
         blocks = type(self)._acall is Module._acall and not _is_async(self)
-        blocking = self._call if blocks else None
+        blocking = self._call_forward if blocks else None
         return run_batch(rows, concurrency, run=self._acall, blocking=blocking)
 
-    def _call(self, *args: Any, **kwargs: Any) -> Any:
+    def _call_forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run a sync `forward`; its result knows the LM calls of the run."""
         with metering() as charges:
             result = self.forward(*args, **kwargs)  # type: ignore[attr-defined]

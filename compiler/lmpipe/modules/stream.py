@@ -83,7 +83,7 @@ class FieldReader:
 
     def replied(self, reply: Reply) -> None:
         """Tell what a whole reply has beside its text."""
-        if reply.reasoning:
+        if reply.reasoning and not self._thoughts:  # its provider does not stream them
             self.thoughts(reply.reasoning)
         for call in reply.tool_calls:
             called = ToolCalled(**self._place, name=call.name, arguments=call.arguments)
