@@ -81,6 +81,17 @@ def test_thoughts_are_told_before_the_answer() -> None:
     assert kinds(events) == ["asked", "replying", "thinking", "partial", "finished"]
 
 
+def test_thoughts_that_were_streamed_are_not_told_again() -> None:
+    class Spaced(lmpipe.ScriptedLM):
+        async def complete_in_pieces(self, request: Any, on_text: Any) -> Reply:
+            on_text.thoughts("hm ")
+            return Reply(REPLY, reasoning="hm")
+
+    with using(lm=Spaced([])):
+        events = list(lmpipe.Predict(Route).stream(ticket="x").events())
+    assert [event.text for event in events if isinstance(event, Thinking)] == ["hm "]
+
+
 def test_an_unreadable_reply_is_asked_for_again_with_the_reason() -> None:
     events = events_of(["no idea", REPLY])
     (retrying,) = [event for event in events if isinstance(event, Retrying)]

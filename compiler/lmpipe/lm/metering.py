@@ -9,13 +9,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from lmpipe.lm.spend import Account, Spend
-
-if TYPE_CHECKING:
-    from lmpipe.lm.spend import Charge
-
+from lmpipe.lm.spend import Account, Charge, Spend
 
 # What receives the charges of a block, and the meter of the block around it. A plain tuple,
 # because every run of a program makes one.
@@ -76,7 +72,7 @@ def track_usage() -> Iterator[TrackedUsage]:
     a call counts in each. Tasks that the block starts count too, and so do threads that run in a
     copy of its context (`contextvars.copy_context().run`), as those of `asyncio.to_thread` do.
 
-    Returns:
+    Yields:
         The usage, which grows while the block runs: `usage.total`, `usage.by_lm["<model>"]`,
         `usage.by_predictor["<path>"]`, `usage.by_role`; `print(usage)` shows a line for each LM.
     """
