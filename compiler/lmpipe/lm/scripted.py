@@ -12,6 +12,7 @@ from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.foundation.vectors import encode_vector
+from lmpipe.lm.listener import ThoughtsListener
 from lmpipe.lm.lm import LM
 from lmpipe.lm.reasoning import split_reasoning
 from lmpipe.lm.request import Reply, Request
@@ -101,8 +102,6 @@ class ScriptedLM(LM):
 
     async def complete_in_pieces(self, request: Request, on_text: Callable[[str], None]) -> Reply:
         """Reply like `complete`, and pass on the thoughts and the text word by word."""
-        from lmpipe.lm.providers.base import ThoughtsListener
-
         reply = await self.complete(request)
         if reply.reasoning and isinstance(on_text, ThoughtsListener):
             for thoughts in _growing(reply.reasoning):

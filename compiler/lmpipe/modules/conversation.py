@@ -74,6 +74,7 @@ class Conversation:
         opening = prompt.opening(shown, vector, self.scope.example)
         messages = opening.messages
         replies: list[Reply] = []
+        charges: list[Charge] = list(embedding)
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
             check_calls(self.scope, self.path)
@@ -88,6 +89,9 @@ class Conversation:
                     raise self._failed(shown, replies, cut) from error
                 raise
             replies.append(reply)
+            charges.append(
+                (self.path, self.scope.role, lm, reply.usage, reply.cached, reply.attempts)
+            )
             if self.reader is not None:
                 self.reader.replied(reply)
             cut = None
@@ -111,8 +115,7 @@ class Conversation:
                     messages = (*messages, *corrected)
                 else:
                     self._succeeded(shown, replies, result, repaired=repaired)
-                    charges = self._charges(lm, replies)
-                    set_charges(result, (*embedding, *charges) if embedding else charges)
+                    set_charges(result, tuple(charges))
                     return result
             if self.reader is not None:
                 self.reader.ask_again(problem)
@@ -156,14 +159,6 @@ class Conversation:
         self._record(inputs, outputs, replies, repaired=repaired)
         if self.reader is not None:
             self.reader.finish(result, outputs, replies)
-
-    def _charges(self, lm: LM, replies: list[Reply]) -> tuple[Charge, ...]:
-        path, role, reply = self.path, self.scope.role, replies[-1]
-        last = (path, role, lm, reply.usage, reply.cached, reply.attempts)
-        if len(replies) == 1:
-            return (last,)
-        others = [(path, role, lm, one.usage, one.cached, one.attempts) for one in replies[:-1]]
-        return (*others, last)
 
     def _failed(
         self, inputs: dict[str, Any], replies: list[Reply], error: OutputError

@@ -18,17 +18,6 @@ OnText = Callable[[str], None]
 OnRetry = Callable[[int, float, LMError], None]
 
 
-@runtime_checkable
-class ThoughtsListener(Protocol):
-    """An `OnText` that is also told the LM's thoughts, where it shows them."""
-
-    def __call__(self, text: str) -> None:
-        """Take all the text so far."""
-
-    def thoughts(self, text: str) -> None:
-        """Take all the thoughts so far, each time that more arrive."""
-
-
 class Provider(Protocol):
     """One way to reach LMs. Runs on the runtime's event loop and does not retry."""
 
