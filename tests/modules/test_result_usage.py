@@ -190,6 +190,11 @@ def test_a_plain_value_points_to_track_usage(result: object) -> None:
         usage_of(result)
 
 
+def test_a_reply_points_to_its_own_usage() -> None:
+    with pytest.raises(CallError, match=r"its tokens are in reply\.usage"):
+        usage_of(lmpipe.ScriptedLM(["yes"])("hello"))
+
+
 def test_a_program_that_fails_leaves_its_calls_to_the_block_around() -> None:
     lm = lmpipe.ScriptedLM(lambda request: "what?")
     with using(lm=lm), lmpipe.track_usage() as usage, pytest.raises(OutputError):
