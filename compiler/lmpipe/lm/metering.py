@@ -19,13 +19,13 @@ Meter: TypeAlias = "tuple[Callable[[Charge], object], Meter | None]"
 
 _METER: ContextVar[Meter | None] = ContextVar("lmpipe_meter", default=None)
 
-current_meter = _METER.get
+current_meter, set_meter, reset_meter = _METER.get, _METER.set, _METER.reset
 
 
 class metering:  # noqa: N801 - used like a function
     """Collect the charges of the LM calls of a `with` block in a list.
 
-    Every run of a program has one, so this is a class, which is faster than a generator.
+    This is a class because that is faster than a generator. `Module.__call__` does the same inline.
     """
 
     __slots__ = ("_token",)

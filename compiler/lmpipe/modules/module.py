@@ -27,7 +27,7 @@ from typing import (
 from lmpipe.errors import CallError, ConfigError, InputError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
-from lmpipe.lm.metering import metering
+from lmpipe.lm.metering import current_meter, metering, reset_meter, set_meter
 from lmpipe.lm.scope import scope
 from lmpipe.modules.batch import Row, run_batch
 from lmpipe.modules.binding import Node, check_fits, count_calls, count_parts, rebuild, walk
@@ -39,6 +39,7 @@ from lmpipe.state.trace import Trace
 
 if TYPE_CHECKING:
     from lmpipe.lm.message import Message
+    from lmpipe.lm.spend import Charge
     from lmpipe.modules.stream import Stream
 
 P = ParamSpec("P")
@@ -96,9 +97,15 @@ class Module(Node):
         """Run the program and return what `forward` returns."""
         if _is_async(self):
             return loop.run_sync(self._acall(*args, **kwargs))
-        return (
-            self._call_forward(*args, **kwargs) if self._metered else self.forward(*args, **kwargs)
-        )
+        if not self._metered:
+            return self.forward(*args, **kwargs)
+        charges: list[Charge] = []
+        token = set_meter((charges.append, current_meter()))
+        try:
+            result = self.forward(*args, **kwargs)
+        finally:
+            reset_meter(token)
+        return with_charges(result, charges)
 
     @overload
     async def acall(self: HasAsyncForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -149,14 +156,8 @@ class Module(Node):
             Exception: the first error that a row raised; the other rows are cancelled.
         """
         blocks = type(self)._acall is Module._acall and not _is_async(self)
-        blocking = self._call_forward if blocks else None
+        blocking = self if blocks else None
         return run_batch(rows, concurrency, run=self._acall, blocking=blocking)
-
-    def _call_forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a sync `forward`; its result knows the LM calls of the run."""
-        with metering() as charges:
-            result = self.forward(*args, **kwargs)  # type: ignore[attr-defined]
-        return with_charges(result, charges)
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
         forward: Callable[..., Any] = self.forward  # type: ignore[attr-defined]
