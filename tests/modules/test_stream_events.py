@@ -121,6 +121,24 @@ def test_an_unavailable_server_is_told_with_the_wait() -> None:
     assert retrying.wait == 0.01
 
 
+def test_a_replica_that_is_away_is_told_before_another_is_asked() -> None:
+    runtime = Runtime(retry=RetryPolicy(attempts=1))
+    with FakeServer(lambda body: REPLY) as server:
+        gone = "http://127.0.0.1:9/v1"
+        lm = lmpipe.LM("vllm/fake", base_url=[gone, server.base_url])
+        with using(lm=lm, runtime=runtime):
+            told = [
+                event
+                for number in range(8)  # some of these instructions go to the first replica
+                for event in lmpipe.Predict(Route, instruction=f"{number}")
+                .stream(ticket="x")
+                .events()
+                if isinstance(event, Retrying)
+            ]
+        runtime.close()
+    assert [event.wait for event in told] == [0.0]
+
+
 def test_the_tools_that_an_lm_calls_are_told() -> None:
     call = ToolCall("c1", "search", '{"q":"x"}')
     events = events_of([Reply(REPLY, tool_calls=(call,))])

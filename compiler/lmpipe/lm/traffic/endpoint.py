@@ -154,7 +154,7 @@ class Endpoint:
                 call.started = call.started or now
                 call.unanswered += failure.sent
                 tried.append(lease.replica)
-                self._note_failure(lease, failure, attempt)
+                self._note_failure(call, lease, failure, attempt)
             except (LMError, RefusalError):
                 lease.answered()  # a refusal is an answer
                 raise
@@ -235,15 +235,17 @@ class Endpoint:
             self._meter.learn(call.request, usage, call.samples)
             lease.took(usage.tokens, self._now())
 
-    def _note_failure(self, lease: Lease, error: LMUnavailableError, attempt: int) -> None:
+    def _note_failure(
+        self, call: _Call[Any], lease: Lease, error: LMUnavailableError, attempt: int
+    ) -> None:
         """Note what a failure says about the replica."""
         now = self._now()
         if error.status in _OVERLOADED:
             lease.overloaded(error.retry_after, now)
         elif error.status is not None:
             lease.broken(now)
-        elif lease.lost(now) and len(self._replicas.all) > 1 and self._on_retry is not None:
-            self._on_retry(attempt, 0.0, error)
+        elif lease.lost(now) and len(self._replicas.all) > 1:
+            self._tell_retry(call.on_retry, attempt, 0.0, error)
 
 
 @dataclass(eq=False, slots=True)
