@@ -36,6 +36,8 @@ NOT_CHECKED = {
     ("Run", "seconds"): "a result, made by lmpipe",
     ("Run", "validation_estimate"): "a result, made by lmpipe",
     ("Stream", "paths"): "made by lmpipe",
+    ("Reply", "seconds"): "a result, made by a provider or a script",
+    ("Reply", "attempts"): "a result, made by a provider or a script",
     ("Score", "value"): "checked when the metric returns it, with the metric's name and the row",
     ("Score", "parts"): "checked like Score.value",
     ("LM", "price"): "a Price or a tuple, checked by Price",

@@ -125,6 +125,9 @@ class Reply:
     signature: str = ""
     logprobs: tuple[Mapping[str, Any], ...] | None = None
 
+    def __str__(self) -> str:
+        return self.text
+
     def to_json(self) -> dict[str, Any]:
         """Return everything except `cached`, which describes the copy."""
         return {
