@@ -1,0 +1,47 @@
+"""Azure's form of OpenAI's API: deployments in the path, another key header, other errors.
+
+Source: learn.microsoft.com/azure/ai-services/openai/reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+from helpers.provider_servers.openai_chat import ChatServer
+from helpers.provider_servers.server import Body, RefusedError
+
+
+class AzureServer(ChatServer):
+    """`POST /openai/deployments/<deployment>/chat/completions?api-version=…`.
+
+    A deployment has the name of its model.
+    """
+
+    base_path = ""
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        router.add_post("/openai/deployments/{deployment}/chat/completions", self.chat)
+
+    def check_key(self, headers: Mapping[str, str]) -> None:
+        if headers.get("api-key") != self.key:
+            # learn.microsoft.com/answers/questions/1193991 quotes it.
+            message = (
+                "Access denied due to invalid subscription key or wrong API endpoint. Make sure to "
+                "provide a valid key for an active subscription and use a correct regional API "
+                "endpoint for your resource."
+            )
+            raise RefusedError(401, {"error": {"code": "401", "message": message}})
+
+    def model_of(self, request: web.Request, body: Body) -> str:
+        if "api-version" not in request.query:
+            raise RefusedError(404, {"error": {"code": "404", "message": "Resource not found"}})
+        deployment = request.match_info["deployment"]
+        if deployment.startswith("no-"):
+            # learn.microsoft.com/answers/questions/1466024 quotes it.
+            message = (
+                "The API deployment for this resource does not exist. If you created the "
+                "deployment within the last 5 minutes, please wait a moment and try again."
+            )
+            raise RefusedError(404, {"error": {"code": "DeploymentNotFound", "message": message}})
+        return deployment

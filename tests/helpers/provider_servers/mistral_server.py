@@ -1,0 +1,132 @@
+"""Mistral's chat API, which refuses every field that it does not know.
+
+Sources: docs.mistral.ai/api (`additionalProperties: false`), and public issues that quote the
+errors, such as github.com/langchain-ai/langchain-azure/issues/82 and
+github.com/partITech/php-mistral/issues/76.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from helpers.provider_servers.model import Answer, Question
+from helpers.provider_servers.openai_chat import ChatServer
+from helpers.provider_servers.server import Body, RefusedError, names
+
+_KNOWN = names(
+    """
+    model messages temperature top_p max_tokens stream stop random_seed response_format tools
+    tool_choice presence_penalty frequency_penalty n prediction parallel_tool_calls prompt_mode
+    safe_prompt metadata reasoning_effort prompt_cache_key guardrails
+    """
+)
+_IN_MESSAGES = {
+    "system": {"role", "content"},
+    "user": {"role", "content"},
+    "assistant": {"role", "content", "tool_calls", "prefix"},
+    "tool": {"role", "content", "tool_call_id", "name"},
+}
+_CALL_ID = "callnr001"  # nine letters and digits
+
+
+class MistralServer(ChatServer):
+    """`POST /v1/chat/completions` of Mistral."""
+
+    def check_key(self, headers: Mapping[str, str]) -> None:
+        if headers.get("Authorization") != f"Bearer {self.key}":
+            # github.com/mistralai/client-python/issues/94 quotes it.
+            raise RefusedError(401, {"message": "Unauthorized", "request_id": "1"})
+
+    def thinks(self, body: Body, model: str) -> bool:
+        return model.startswith("magistral")
+
+    def check(self, body: Body, model: str) -> None:
+        for name in sorted(body.keys() - _KNOWN):
+            raise _extra(["body", name], body[name])
+        for number, message in enumerate(body["messages"]):
+            role = message["role"]
+            for name in sorted(message.keys() - _IN_MESSAGES[role]):
+                raise _extra(["body", "messages", number, role, name], message[name])
+        if not re.match(r"(mistral|magistral|ministral|codestral|open-mi)", model):
+            raise _invalid(f"Invalid model: {model}", 1500)
+        _check_messages(body["messages"])
+
+    def completion(
+        self, model: str, question: Question, said: Answer, usage: dict[str, Any]
+    ) -> dict[str, Any]:
+        whole = super().completion(model, question, said, usage)
+        message = whole["choices"][0]["message"]
+        for call in message.get("tool_calls") or ():
+            call["id"] = _CALL_ID
+        if said.thoughts:
+            message["content"] = [*_thinking(said.thoughts), {"type": "text", "text": said.text}]
+        return whole
+
+    def chunks(
+        self, model: str, said: Answer, usage: dict[str, Any] | None
+    ) -> Iterator[dict[str, Any]]:
+        # Mistral sends the usage with the last chunk, without being asked.
+        base = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": model}
+        if said.thoughts:
+            delta = {"content": _thinking(said.thoughts)}
+            yield {**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+        *chunks, last = super().chunks(model, said, None)
+        for chunk in chunks:
+            for call in chunk["choices"][0]["delta"].get("tool_calls") or ():
+                call["id"] = _CALL_ID
+            yield chunk
+        counted = {name: count for name, count in (usage or {}).items() if "details" not in name}
+        yield {**last, "usage": counted or _NO_USAGE}
+
+
+_NO_USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+
+
+def _thinking(thoughts: str) -> list[dict[str, Any]]:
+    # docs.mistral.ai/capabilities/reasoning: a chunk of the content.
+    return [{"type": "thinking", "thinking": [{"type": "text", "text": thoughts}]}]
+
+
+def _extra(loc: list[str | int], given: Any) -> RefusedError:
+    detail = {"type": "extra_forbidden", "loc": loc, "msg": "Extra inputs are not permitted"}
+    return RefusedError(
+        422,
+        {
+            "object": "error",
+            "message": {"detail": [{**detail, "input": given}]},
+            "type": "invalid_request_error",
+            "param": None,
+            "code": None,
+        },
+    )
+
+
+def _invalid(message: str, code: int) -> RefusedError:
+    about = {"type": "invalid_request_error", "param": None, "code": str(code)}
+    return RefusedError(400, {"object": "error", "message": message, **about})
+
+
+def _check_messages(messages: list[dict[str, Any]]) -> None:
+    before = ""
+    for message in messages:
+        role = message["role"]
+        if role == "system" and before not in ("", "system"):
+            # github.com/langgenius/dify/issues/13063
+            raise _invalid(f"Unexpected role 'system' after role '{before}'", 3230)
+        for call in message.get("tool_calls") or ():
+            if not re.fullmatch(r"[a-zA-Z0-9]{9}", call["id"]):
+                # github.com/langchain-ai/langchain/issues/20198
+                raise _invalid(
+                    f"Tool call id was {call['id']} but must be a-z, A-Z, 0-9, with a length of 9.",
+                    3280,
+                )
+        before = role
+    if before not in ("user", "tool"):
+        # github.com/BerriAI/litellm/issues/9115
+        raise _invalid(
+            "Expected last role User or Tool (or Assistant with prefix True) for serving but got "
+            f"{before}",
+            3230,
+        )
