@@ -58,7 +58,7 @@ def check_messages(body: Body, *, thinking: bool) -> str:
     if not messages:
         return "messages: at least one message is required"
     if messages[0]["role"] != "user":
-        # github.com/BerriAI/litellm/issues/3676
+        # docs.claude.com/en/api/messages; github.com/livekit/agents/pull/669
         return 'messages: first message must use the "user" role'
     waiting: list[str] = []  # tool calls without a result
     for number, message in enumerate(messages):
@@ -66,11 +66,11 @@ def check_messages(body: Body, *, thinking: bool) -> str:
             return f"messages.{number}.role: Input should be 'user' or 'assistant'"
         blocks = blocks_of(message["content"])
         if any(block["type"] == "text" and not block["text"].strip() for block in blocks):
-            # github.com/anthropics/claude-code/issues/1178
+            # github.com/stackblitz/bolt.new/issues/7426
             return "messages: text content blocks must be non-empty"
         answered = {b["tool_use_id"] for b in blocks if b["type"] == "tool_result"}
         if missing := [call for call in waiting if call not in answered]:
-            # github.com/anthropics/claude-code/issues/473
+            # github.com/Kilo-Org/kilocode/issues/5163
             return (
                 f"messages.{number}: `tool_use` ids were found without `tool_result` blocks "
                 f"immediately after: {', '.join(missing)}. Each `tool_use` block must have a "
@@ -79,7 +79,7 @@ def check_messages(body: Body, *, thinking: bool) -> str:
         waiting = [block["id"] for block in blocks if block["type"] == "tool_use"]
         for place, block in enumerate(blocks):
             if block["type"] == "thinking" and block.get("signature") != SIGNATURE:
-                # github.com/anthropics/claude-code/issues/10199
+                # litellm/llms/anthropic/common_utils.py quotes it
                 return f"messages.{number}.content.{place}: Invalid `signature` in `thinking` block"
     return _fault_of_marks(body) or _fault_of_thoughts(messages, thinking)
 
@@ -109,7 +109,7 @@ def _fault_of_thoughts(messages: list[Mapping[str, Any]], thinking: bool) -> str
 def _fault_of_marks(body: Body) -> str:
     marks = sum("cache_control" in block for block in _all_blocks(body))
     if marks > _MOST_MARKS:
-        # github.com/BerriAI/litellm/issues/11119
+        # github.com/continuedev/continue/pull/6937
         return (
             f"A maximum of {_MOST_MARKS} blocks with cache_control may be provided. Found {marks}."
         )

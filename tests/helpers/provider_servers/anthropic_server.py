@@ -54,7 +54,7 @@ class AnthropicServer(ProviderServer):
 
     def check_key(self, headers: Mapping[str, str]) -> None:
         if headers.get("x-api-key") != self.key:
-            # docs.claude.com/en/api/errors; github.com/anthropics/claude-code/issues/5577
+            # docs.claude.com/en/api/errors: authentication_error
             raise anthropic_error("invalid x-api-key", status=401, kind="authentication_error")
         if "anthropic-version" not in headers:
             raise anthropic_error("anthropic-version: header is required")
@@ -88,7 +88,7 @@ class AnthropicServer(ProviderServer):
 def check(body: Body) -> None:
     """Refuse what Anthropic refuses."""
     if unknown := sorted(body.keys() - _KNOWN):
-        # github.com/BerriAI/litellm/issues/5395 and others quote it, for many fields.
+        # pydantic's words, as in github.com/langchain-ai/langchain-azure/issues/82
         raise anthropic_error(f"{unknown[0]}: Extra inputs are not permitted")
     if "max_tokens" not in body:
         raise anthropic_error("max_tokens: Field required")
@@ -97,7 +97,7 @@ def check(body: Body) -> None:
     if room is None:
         raise anthropic_error(f"model: {model}", status=404, kind="not_found_error")
     if limit > room:
-        # github.com/cline/cline/issues/1983
+        # github.com/OpenHands/OpenHands/issues/11090
         raise anthropic_error(
             f"max_tokens: {limit} > {room}, which is the maximum allowed number of output tokens "
             f"for {model}"
@@ -113,7 +113,7 @@ def _check_sampling(body: Body) -> None:
     if not 0 <= body.get("temperature", 1) <= 1:
         raise anthropic_error("temperature: range: 0..1")
     if "temperature" in body and "top_p" in body:
-        # github.com/langchain-ai/langchain/issues/33835
+        # github.com/fwdai/reticle/issues/7
         raise anthropic_error(
             "`temperature` and `top_p` cannot both be specified for this model. Please use only "
             "one."
@@ -148,7 +148,7 @@ def _check_thinking(body: Body) -> None:
                 f"{_LEAST_BUDGET}"
             )
         if body["max_tokens"] <= budget:
-            # github.com/cline/cline/issues/2114
+            # docs.claude.com/…/extended-thinking: less than max_tokens
             raise anthropic_error(
                 "`max_tokens` must be greater than `thinking.budget_tokens`. Please consult our "
                 "documentation at https://docs.claude.com/en/docs/build-with-claude/"
@@ -164,7 +164,7 @@ def _check_thinking(body: Body) -> None:
     if "top_k" in body:
         raise anthropic_error("`top_k` must be unset when thinking is enabled.")
     if (body.get("tool_choice") or {}).get("type") in ("any", "tool"):
-        # docs.claude.com/…/extended-thinking: «isn't compatible with … forced tool use».
+        # github.com/can1357/oh-my-pi/issues/341
         raise anthropic_error("Thinking may not be enabled when tool_choice forces tool use.")
 
 

@@ -25,7 +25,7 @@ class AzureServer(ChatServer):
 
     def check_key(self, headers: Mapping[str, str]) -> None:
         if headers.get("api-key") != self.key:
-            # learn.microsoft.com/answers/questions/1193991 quotes it.
+            # learn.microsoft.com/azure/ai-services/authentication
             message = (
                 "Access denied due to invalid subscription key or wrong API endpoint. Make sure to "
                 "provide a valid key for an active subscription and use a correct regional API "
@@ -38,7 +38,7 @@ class AzureServer(ChatServer):
             raise RefusedError(404, {"error": {"code": "404", "message": "Resource not found"}})
         deployment = request.match_info["deployment"]
         if deployment.startswith("no-"):
-            # learn.microsoft.com/answers/questions/1466024 quotes it.
+            # litellm/litellm_core_utils/exception_mapping_utils.py names the code
             message = (
                 "The API deployment for this resource does not exist. If you created the "
                 "deployment within the last 5 minutes, please wait a moment and try again."

@@ -50,7 +50,7 @@ class BedrockServer(ProviderServer):
         if authorization.startswith("Bearer"):
             message = "Authentication failed: Please make sure your API Key is valid."
             raise _error(message, status=403, kind="AccessDeniedException")
-        # docs.aws.amazon.com/IAM/latest/UserGuide: UnrecognizedClientException
+        # litellm/litellm_core_utils/exception_mapping_utils.py quotes it
         message = "The security token included in the request is invalid."
         raise _error(message, status=403, kind="UnrecognizedClientException")
 
@@ -83,7 +83,7 @@ def _check(body: Body, model: str) -> None:
     if not _MODELS.match(model):
         raise _error("The provided model identifier is invalid.")
     if model.startswith("anthropic.claude-opus-4-5"):
-        # github.com/aws-samples/bedrock-chat and others: newer models need an inference profile
+        # docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
         raise _error(
             f"Invocation of model ID {model} with on-demand throughput isn\u2019t supported. Retry "
             "your request with the ID or ARN of an inference profile that contains this model."
@@ -105,7 +105,7 @@ def _check_fields(body: Body, model: str) -> None:
     fields = body.get("additionalModelRequestFields", {})
     if "amazon.nova" in model:
         if unknown := sorted(fields.keys() - {"inferenceConfig"}):
-            # github.com/BerriAI/litellm/issues/7416
+            # github.com/BerriAI/litellm/issues/7416 quotes it
             raise _model_error(
                 f"Malformed input request: #: extraneous key [{unknown[0]}] is not permitted, "
                 "please reformat your input and try again."
@@ -139,12 +139,13 @@ def _check_messages(body: Body) -> None:
     before = ""
     for number, message in enumerate(body["messages"]):
         if not before and message["role"] != "user":
-            # github.com/langchain-ai/langchain-aws/issues/136
+            # github.com/langgenius/dify/issues/12340
             raise _error(
                 "A conversation must start with a user message. Try again with a conversation that "
                 "starts with a user message."
             )
         if message["role"] == before:
+            # github.com/langchain-ai/langchain-aws/issues/130
             raise _error(
                 "A conversation must alternate between user and assistant roles. Make sure the "
                 "conversation alternates between user and assistant roles and try again."
@@ -152,7 +153,7 @@ def _check_messages(body: Body) -> None:
         before = message["role"]
         for place, block in enumerate(message["content"]):
             if "text" in block and not block["text"].strip():
-                # github.com/BerriAI/litellm/issues/9053
+                # github.com/earendil-works/pi/issues/4975
                 raise _error(
                     f"The text field in the ContentBlock object at messages.{number}.content."
                     f"{place} is blank. Add text to the text field, and try again."

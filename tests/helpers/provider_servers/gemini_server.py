@@ -62,7 +62,7 @@ class GeminiServer(ProviderServer):
 
     def check_key(self, headers: Mapping[str, str]) -> None:
         if headers.get("x-goog-api-key") != self.key:
-            # github.com/google-gemini/gemini-cli/issues/1667
+            # litellm/litellm_core_utils/exception_mapping_utils.py quotes it
             raise _error("API key not valid. Please pass a valid API key.")
 
     async def generate(self, request: web.Request) -> web.StreamResponse:
@@ -89,7 +89,7 @@ class GeminiServer(ProviderServer):
 
 def _check(body: Body, model: str) -> None:
     if model not in _BUDGETS:
-        # github.com/google-gemini/gemini-cli/issues/4535
+        # ai.google.dev/gemini-api/docs/troubleshooting: NOT_FOUND
         raise _error(
             f"models/{model} is not found for API version v1beta, or is not supported for "
             "generateContent. Call ListModels to see the list of available models and their "
@@ -110,18 +110,18 @@ def _check(body: Body, model: str) -> None:
                 _check_schema(declared["parameters"], place)
     _check_thinking(config.get("thinkingConfig", {}), model)
     if body.get("tools") and config.get("responseMimeType") == "application/json":
-        # github.com/googleapis/python-genai/issues/58
+        # github.com/googleapis/python-genai/issues/867
         raise _error(
             "Function calling with a response mime type: 'application/json' is unsupported"
         )
-    if "presencePenalty" in config or "frequencyPenalty" in config:
-        # github.com/BerriAI/litellm/issues/14000: for the models that think
+    if config.get("presencePenalty") or config.get("frequencyPenalty"):
+        # github.com/google-gemini/cookbook/issues/1290
         raise _error("Penalty is not enabled for this model")
     if not body.get("contents"):
         raise _error("* GenerateContentRequest.contents: contents is not specified\n")
     for content in body["contents"]:
         if content.get("role", "user") not in ("user", "model"):
-            # discuss.ai.google.dev/t/…/3075
+            # ai.google.dev/api/caching#Content: the role is user or model
             raise _error("Please use a valid role: user, model.")
 
 

@@ -36,7 +36,7 @@ class MistralServer(ChatServer):
 
     def check_key(self, headers: Mapping[str, str]) -> None:
         if headers.get("Authorization") != f"Bearer {self.key}":
-            # github.com/mistralai/client-python/issues/94 quotes it.
+            # docs.mistral.ai/api: 401
             raise RefusedError(401, {"message": "Unauthorized", "request_id": "1"})
 
     def thinks(self, body: Body, model: str) -> bool:
@@ -103,30 +103,42 @@ def _extra(loc: list[str | int], given: Any) -> RefusedError:
     )
 
 
-def _invalid(message: str, code: int) -> RefusedError:
-    about = {"type": "invalid_request_error", "param": None, "code": str(code)}
+def _invalid(message: str, code: int, *, kind: str = "invalid_request_error") -> RefusedError:
+    about = {"type": kind, "param": None, "code": str(code), "raw_status_code": 400}
     return RefusedError(400, {"object": "error", "message": message, **about})
+
+
+# Which roles may follow a role; github.com/charmbracelet/crush/issues/279 and
+# github.com/NousResearch/hermes-agent/issues/20154 quote the error.
+_AFTER = {
+    "": ("system", "user", "assistant"),
+    "system": ("system", "user", "assistant"),
+    "user": ("user", "assistant"),
+    "assistant": ("user", "tool"),
+    "tool": ("tool", "assistant"),
+}
 
 
 def _check_messages(messages: list[dict[str, Any]]) -> None:
     before = ""
     for message in messages:
         role = message["role"]
-        if role == "system" and before not in ("", "system"):
-            # github.com/langgenius/dify/issues/13063
-            raise _invalid(f"Unexpected role 'system' after role '{before}'", 3230)
+        if role not in _AFTER[before]:
+            wrong = f"Unexpected role '{role}' after role '{before}'"
+            raise _invalid(wrong, 3230, kind="invalid_request_message_order")
         for call in message.get("tool_calls") or ():
             if not re.fullmatch(r"[a-zA-Z0-9]{9}", call["id"]):
-                # github.com/langchain-ai/langchain/issues/20198
-                raise _invalid(
-                    f"Tool call id was {call['id']} but must be a-z, A-Z, 0-9, with a length of 9.",
-                    3280,
+                # github.com/nearai/ironclaw/issues/1241
+                wrong = (
+                    f"Tool call id was {call['id']} but must be a-z, A-Z, 0-9, with a length of 9."
                 )
+                raise _invalid(wrong, 3280, kind="invalid_function_call")
         before = role
     if before not in ("user", "tool"):
-        # github.com/BerriAI/litellm/issues/9115
+        # github.com/huggingface/smolagents/issues/757
         raise _invalid(
             "Expected last role User or Tool (or Assistant with prefix True) for serving but got "
             f"{before}",
             3230,
+            kind="invalid_request_message_order",
         )

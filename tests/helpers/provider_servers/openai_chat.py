@@ -153,7 +153,7 @@ class ChatServer(ProviderServer):
     def check(self, body: Body, model: str) -> None:
         """Refuse what OpenAI refuses."""
         if unknown := sorted(body.keys() - _KNOWN):
-            # github.com/openai/openai-python/issues/1469: "Unrecognized request argument supplied".
+            # the API takes only the fields of its reference
             raise openai_error(f"Unrecognized request argument supplied: {unknown[0]}")
         if not MODELS.match(model):
             raise openai_error(
@@ -225,7 +225,7 @@ def check_messages(body: Body) -> None:
     before: Mapping[str, Any] = {}
     for number, message in enumerate(messages):
         if message["role"] == "tool" and not (before.get("tool_calls") or before["role"] == "tool"):
-            # community.openai.com/t/…/565769
+            # platform.openai.com/docs/guides/function-calling: after the call, its output
             raise openai_error(
                 "Invalid parameter: messages with role 'tool' must be a response to a preceeding "
                 "message with 'tool_calls'.",

@@ -55,7 +55,7 @@ class OpenAIServer(ChatServer):
 
 def _check(body: Body) -> None:
     if unknown := sorted(body.keys() - _KNOWN):
-        # github.com/openai/openai-python/issues/2245: "Unknown parameter: '…'."
+        # litellm/llms/openai/responses/transformation.py: «Unknown parameter»
         raise openai_error(
             f"Unknown parameter: '{unknown[0]}'.", param=unknown[0], code="unknown_parameter"
         )
@@ -78,7 +78,7 @@ def _check(body: Body) -> None:
     if THINKING.match(model):
         for name in ("temperature", "top_p"):
             if name in body:
-                # github.com/openai/codex/issues/1384 and others quote it for o-models.
+                # github.com/OpenHands/software-agent-sdk/issues/1837
                 raise openai_error(
                     f"Unsupported parameter: '{name}' is not supported with this model.", param=name
                 )

@@ -40,7 +40,7 @@ class OpenRouterServer(ChatServer):
         if not authorization:
             raise _error(401, "No auth credentials found")
         if authorization != f"Bearer {self.key}":
-            # github.com/OpenRouterTeam/ai-sdk-provider/issues/… quote «User not found.»
+            # openrouter.ai/docs/api-reference/errors: 401
             raise _error(401, "User not found.")
 
     async def models(self, request: web.Request) -> web.Response:
