@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+import pytest
 from helpers.provider_servers.anthropic_server import AnthropicServer
 from helpers.provider_servers.azure_server import AzureServer
 from helpers.provider_servers.bedrock_server import BedrockServer
@@ -17,6 +19,8 @@ from helpers.provider_servers.server import ProviderServer
 from helpers.provider_servers.vllm_server import LlamaCppServer, SGLangServer, VLLMServer
 
 import lmpipe
+
+Test = TypeVar("Test", bound=Callable[..., object])
 
 QWEN3 = "Qwen/Qwen3-8B"
 CODER = "Qwen/Qwen2.5-Coder-1.5B-Instruct"
@@ -62,3 +66,21 @@ EVERY = (
     Provider("llama.cpp", f"openai/{CODER}", lambda: LlamaCppServer(CODER), local=True),
 )
 BY_MODEL = {provider.model: provider for provider in EVERY}
+
+
+def covers(feature: str, *, but: tuple[str, ...] = ()) -> Callable[[Test], Test]:
+    """Run a test with every provider, and say which feature it shows to work.
+
+    Args:
+        feature: the name of the feature.
+        but: the models with which it is not tested.
+    """
+    assert set(but) <= BY_MODEL.keys()
+    providers = [provider for provider in EVERY if provider.model not in but]
+
+    def mark(test: Test) -> Test:
+        test.feature = feature  # type: ignore[attr-defined]
+        names = [provider.model for provider in providers]
+        return pytest.mark.parametrize("provider", providers, ids=names)(test)
+
+    return mark

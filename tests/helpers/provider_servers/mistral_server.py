@@ -8,10 +8,10 @@ github.com/partITech/php-mistral/issues/76.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from helpers.provider_servers.model import Answer, Question
+from helpers.provider_servers.model import Answer
 from helpers.provider_servers.openai_chat import ChatServer
 from helpers.provider_servers.server import Body, RefusedError, names
 
@@ -34,6 +34,8 @@ _CALL_ID = "callnr001"  # nine letters and digits
 class MistralServer(ChatServer):
     """`POST /v1/chat/completions` of Mistral."""
 
+    seed_field = "random_seed"
+
     def check_key(self, headers: Mapping[str, str]) -> None:
         if headers.get("Authorization") != f"Bearer {self.key}":
             # docs.mistral.ai/api: 401
@@ -54,14 +56,16 @@ class MistralServer(ChatServer):
         _check_messages(body["messages"])
 
     def completion(
-        self, model: str, question: Question, said: Answer, usage: dict[str, Any]
+        self, model: str, said: Sequence[Answer], usage: dict[str, Any]
     ) -> dict[str, Any]:
-        whole = super().completion(model, question, said, usage)
-        message = whole["choices"][0]["message"]
-        for call in message.get("tool_calls") or ():
-            call["id"] = _CALL_ID
-        if said.thoughts:
-            message["content"] = [*_thinking(said.thoughts), {"type": "text", "text": said.text}]
+        whole = super().completion(model, said, usage)
+        for answer, choice in zip(said, whole["choices"], strict=True):
+            message = choice["message"]
+            for call in message.get("tool_calls") or ():
+                call["id"] = _CALL_ID
+            if answer.thoughts:
+                text = {"type": "text", "text": answer.text}
+                message["content"] = [*_thinking(answer.thoughts), text]
         return whole
 
     def chunks(

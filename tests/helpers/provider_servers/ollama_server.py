@@ -27,6 +27,7 @@ class OllamaServer(ChatServer):
 
     base_path = ""
     reasoning_field = "reasoning"
+    draws_samples = False
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         super().add_routes(router)

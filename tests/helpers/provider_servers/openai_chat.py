@@ -7,11 +7,12 @@ models (…/docs/guides/reasoning), and public issues that quote the errors.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
-from helpers.provider_servers.model import Answer, Question, words_of
+from helpers.provider_servers.model import Answer, words_of
 from helpers.provider_servers.openai_messages import (
     finish_of,
     message_of,
@@ -63,6 +64,10 @@ class ChatServer(ProviderServer):
     """`POST /v1/chat/completions` and `/v1/models`."""
 
     base_path = "/v1"
+    # The field in which the thoughts are shown; OpenAI shows none.
+    reasoning_field: str | None = None
+    seed_field = "seed"
+    draws_samples = True  # whether it takes `n`
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_post("/v1/chat/completions", self.chat)
@@ -90,15 +95,19 @@ class ChatServer(ProviderServer):
         self.record(request, body)
         thinks = self.thinks(body, model)
         sample = self.sample_number(body, greedy=body.get("temperature") == 0)
-        question = question_of(body, sample=body.get("seed") or sample)
+        question = question_of(body, sample=body.get(self.seed_field) or sample)
         limit = body.get("max_completion_tokens", body.get("max_tokens"))
-        said = self.say(question, thinks=thinks, limit=limit)
+        drawn = body.get("n", 1) if self.draws_samples else 1
+        said = [
+            self.say(replace(question, sample=question.sample + i), thinks=thinks, limit=limit)
+            for i in range(drawn)
+        ]
         usage = usage_of(question, said, cached=self.knows_prefix(question.turns[0]))
         if body.get("stream"):
             with_usage = (body.get("stream_options") or {}).get("include_usage", False)
-            chunks = self.chunks(model, said, usage if with_usage else None)
+            chunks = self.chunks(model, said[0], usage if with_usage else None)
             return await send_events(request, [*map(data_event, chunks), b"data: [DONE]\n\n"])
-        return web.json_response(self.completion(model, question, said, usage))
+        return web.json_response(self.completion(model, said, usage))
 
     def model_of(self, request: web.Request, body: Body) -> str:
         return str(body["model"])
@@ -110,20 +119,23 @@ class ChatServer(ProviderServer):
         effort = body.get("reasoning_effort", "none" if _NEW_GPT_5.match(model) else "medium")
         return effort != "none"
 
-    # What the API shows of the thoughts: OpenAI nothing, other servers a field.
-    reasoning_field: str | None = None
-
     def completion(
-        self, model: str, question: Question, said: Answer, usage: dict[str, Any]
+        self, model: str, said: Sequence[Answer], usage: dict[str, Any]
     ) -> dict[str, Any]:
-        message = message_of(said, reasoning=self.reasoning_field)
-        choice = {"index": 0, "message": message, "finish_reason": finish_of(said)}
+        choices = [
+            {
+                "index": index,
+                "message": message_of(answer, reasoning=self.reasoning_field),
+                "finish_reason": finish_of(answer),
+            }
+            for index, answer in enumerate(said)
+        ]
         return {
             "id": "chatcmpl-1",
             "object": "chat.completion",
             "created": 1,
             "model": model,
-            "choices": [choice],
+            "choices": choices,
             "usage": usage,
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from helpers.provider_servers.model import Answer, Question, tokens
@@ -62,14 +62,14 @@ def finish_of(said: Answer) -> str:
     return "tool_calls" if said.tool else "stop"
 
 
-def usage_of(question: Question, said: Answer, *, cached: bool) -> dict[str, Any]:
+def usage_of(question: Question, said: Sequence[Answer], *, cached: bool) -> dict[str, Any]:
     """Count tokens as OpenAI does: completion tokens include those of the thoughts."""
-    prompt = tokens(question.prompt)
-    details = {"cached_tokens": tokens(question.turns[0]) if cached else 0}
+    prompt, completion = tokens(question.prompt), sum(answer.tokens for answer in said)
+    thoughts = sum(answer.thought_tokens for answer in said)
     return {
         "prompt_tokens": prompt,
-        "completion_tokens": said.tokens,
-        "total_tokens": prompt + said.tokens,
-        "prompt_tokens_details": details,
-        "completion_tokens_details": {"reasoning_tokens": said.thought_tokens},
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": tokens(question.turns[0]) if cached else 0},
+        "completion_tokens_details": {"reasoning_tokens": thoughts},
     }

@@ -6,11 +6,11 @@ Source: openrouter.ai/docs (parameters, reasoning tokens, errors).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
-from helpers.provider_servers.model import Answer, Question
+from helpers.provider_servers.model import Answer
 from helpers.provider_servers.openai_chat import ChatServer
 from helpers.provider_servers.openai_messages import schema_of
 from helpers.provider_servers.server import Body, RefusedError
@@ -85,10 +85,10 @@ class OpenRouterServer(ChatServer):
             raise RefusedError(400, {"error": error})
 
     def completion(
-        self, model: str, question: Question, said: Answer, usage: dict[str, Any]
+        self, model: str, said: Sequence[Answer], usage: dict[str, Any]
     ) -> dict[str, Any]:
         usage = {**usage, "cost": 0.001}
-        return {**super().completion(model, question, said, usage), "provider": "Fake"}
+        return {**super().completion(model, said, usage), "provider": "Fake"}
 
 
 def _error(status: int, message: str) -> RefusedError:

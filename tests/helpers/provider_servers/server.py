@@ -58,6 +58,7 @@ class ProviderServer(InThread, ABC):
         self.key = key
         self.received: list[Received] = []  # the requests that were not refused
         self.refused: list[RefusedError] = []
+        self.questions: list[Question] = []  # those that the model was asked
         self._asked: Counter[str] = Counter()  # how often, by hash
         self._prefixes: set[str] = set()
         self.add_routes(self.app.router)
@@ -102,7 +103,8 @@ class ProviderServer(InThread, ABC):
         return known
 
     def say(self, question: Question, *, thinks: bool, limit: int | None) -> Answer:
-        """The model's answer; tests replace it."""
+        """The model's answer."""
+        self.questions.append(question)
         return answer(question, thinks=thinks, limit=limit)
 
     @web.middleware

@@ -85,6 +85,7 @@ class LlamaCppServer(VLLMServer):
     """llama.cpp's server: schemas in `response_format`, grammars in `grammar`."""
 
     owner = "llamacpp"
+    draws_samples = False
 
     def check_key(self, headers: Mapping[str, str]) -> None:
         if headers.get("Authorization") != f"Bearer {self.key}":
