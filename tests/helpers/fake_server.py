@@ -379,10 +379,10 @@ class InThread:
     def __init__(self, app: web.Application, port: int = 0) -> None:
         self.app = app
         self.port = port
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._serving = Serving(self.app)
         self.port = self._run(self._serving.start(self.port))
