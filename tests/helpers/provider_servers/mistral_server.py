@@ -55,6 +55,9 @@ class MistralServer(ChatServer):
             raise _invalid(f"Invalid model: {model}", 1500)
         _check_messages(body["messages"])
 
+    def streams_usage(self, body: Body) -> bool:
+        return True  # with the last chunk, without being asked
+
     def completion(
         self, model: str, said: Sequence[Answer], usage: dict[str, Any]
     ) -> dict[str, Any]:
@@ -71,7 +74,6 @@ class MistralServer(ChatServer):
     def chunks(
         self, model: str, said: Answer, usage: dict[str, Any] | None
     ) -> Iterator[dict[str, Any]]:
-        # Mistral sends the usage with the last chunk, without being asked.
         base = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": model}
         if said.thoughts:
             delta = {"content": _thinking(said.thoughts)}
@@ -82,10 +84,7 @@ class MistralServer(ChatServer):
                 call["id"] = _CALL_ID
             yield chunk
         counted = {name: count for name, count in (usage or {}).items() if "details" not in name}
-        yield {**last, "usage": counted or _NO_USAGE}
-
-
-_NO_USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        yield {**last, "usage": counted}
 
 
 def _thinking(thoughts: str) -> list[dict[str, Any]]:

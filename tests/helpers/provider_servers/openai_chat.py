@@ -104,8 +104,7 @@ class ChatServer(ProviderServer):
         ]
         usage = usage_of(question, said, cached=self.knows_prefix(question.turns[0]))
         if body.get("stream"):
-            with_usage = (body.get("stream_options") or {}).get("include_usage", False)
-            chunks = self.chunks(model, said[0], usage if with_usage else None)
+            chunks = self.chunks(model, said[0], usage if self.streams_usage(body) else None)
             return await send_events(request, [*map(data_event, chunks), b"data: [DONE]\n\n"])
         return web.json_response(self.completion(model, said, usage))
 
@@ -118,6 +117,9 @@ class ChatServer(ProviderServer):
         # gpt-5.1 and later do not think unless asked (…/docs/models/gpt-5.1: the default is none).
         effort = body.get("reasoning_effort", "none" if _NEW_GPT_5.match(model) else "medium")
         return effort != "none"
+
+    def streams_usage(self, body: Body) -> bool:
+        return bool((body.get("stream_options") or {}).get("include_usage"))
 
     def completion(
         self, model: str, said: Sequence[Answer], usage: dict[str, Any]

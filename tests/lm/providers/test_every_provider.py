@@ -16,6 +16,9 @@ from helpers.world import recipe, things
 
 import lmpipe
 from lmpipe.errors import LMRequestError
+from lmpipe.lm.message import Message
+from lmpipe.lm.providers import open_provider
+from lmpipe.lm.request import Request
 from lmpipe.metrics import exact_match
 
 # What litellm itself does is not under test.
@@ -77,6 +80,16 @@ def test_a_reply_is_streamed(lm: lmpipe.LM) -> None:
     shown = [partial.text for partial in stream]
     assert len(shown) > 2
     assert shown[-1] == stream.result.answer
+
+
+@covers("stream")
+async def test_a_stream_counts_its_usage(lm: lmpipe.LM) -> None:
+    asked = Request(lm, (Message("user", "Why is it so?"),))
+    provider = open_provider(lm)
+    reply = await provider.stream(asked, lambda text: None)
+    await provider.aclose()
+    assert reply.usage.prompt_tokens == 4
+    assert reply.usage.completion_tokens > 5
 
 
 @covers("structured")

@@ -37,8 +37,8 @@ from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.traffic.retry import parse_retry_after
 from lmpipe.state.usage import Usage, token_count
 
-# What lmpipe adds to requests: samples are seeded, and streams report their usage.
-_ADDED = frozenset({"seed", "stream_options"})
+# Providers whose models take schemas, although litellm's table lists few of them.
+_TAKE_SCHEMAS = frozenset({"ollama", "ollama_chat", "openrouter"})
 
 _SHORTEST_KEY = 8  # characters; a shorter variable, such as `1`, is a switch
 
@@ -64,7 +64,7 @@ class LiteLLMProvider:
     def __init__(self) -> None:
         self._litellm: Any = None
         self._takes_schema: dict[str, bool] = {}
-        self._supported: dict[str, frozenset[str]] = {}
+        self._takes_seed: dict[str, bool] = {}
 
     async def complete(self, request: Request) -> Reply:
         """Send one request; see `Provider.complete`. Without litellm it raises a ConfigError."""
@@ -87,7 +87,8 @@ class LiteLLMProvider:
         if on_text is None:
             response = await self._await_answer(lm, litellm.acompletion(**arguments))
         else:
-            arguments |= self._only_supported(lm, stream_fields(lm))
+            # Where a provider takes no stream_options, litellm counts the usage without them.
+            arguments |= stream_fields(lm)
             response = await self._await_answer(lm, _stream(litellm, arguments, on_text))
         return _read_reply(lm, response, time.perf_counter() - start)
 
@@ -134,16 +135,18 @@ class LiteLLMProvider:
         return arguments
 
     def _only_supported(self, lm: LM, sent: dict[str, Any]) -> dict[str, Any]:
-        """Leave out what lmpipe itself adds, if litellm does not list it for the model."""
-        if lm.model not in self._supported:
+        """Leave out the seed that lmpipe adds, if litellm does not list it for the model."""
+        if lm.model not in self._takes_seed:
             listed = self._litellm.get_supported_openai_params(model=lm.model)
-            self._supported[lm.model] = frozenset(_ADDED if listed is None else listed)
-        left_out = _ADDED - self._supported[lm.model] - lm.params.keys()
-        return {name: value for name, value in sent.items() if name not in left_out}
+            self._takes_seed[lm.model] = listed is None or "seed" in listed
+        if self._takes_seed[lm.model] or "seed" in lm.params:
+            return sent
+        return {name: value for name, value in sent.items() if name != "seed"}
 
     def _takes_json_schema(self, model: str) -> bool:
         if model not in self._takes_schema:
-            self._takes_schema[model] = bool(self._litellm.supports_response_schema(model=model))
+            listed = bool(self._litellm.supports_response_schema(model=model))
+            self._takes_schema[model] = listed or model.partition("/")[0] in _TAKE_SCHEMAS
         return self._takes_schema[model]
 
 
@@ -167,8 +170,9 @@ def _common(lm: LM) -> dict[str, Any]:
 
 
 def _import_litellm() -> Any:
-    # Without this, importing litellm downloads a price list.
+    # Without these, litellm downloads a price list, and a list of headers for Anthropic.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
     try:
         litellm: Any = import_module("litellm")
     except ImportError as error:
@@ -283,7 +287,9 @@ def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | RefusalError
 
 def _optional(lm: LM) -> list[str]:
     """The parameters of a request that can be left out."""
-    return list(dict.fromkeys(("temperature", "max_tokens", *sorted(_ADDED), *lm.sent_params)))
+    return list(
+        dict.fromkeys(("temperature", "max_tokens", "seed", "stream_options", *lm.sent_params))
+    )
 
 
 def _retry_after(error: Exception) -> float | None:
