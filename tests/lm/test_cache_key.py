@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+from helpers.parts import messages as part_messages
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,10 +16,13 @@ from lmpipe.lm import lm as lm_room
 from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM, Limits
 from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.parts import MediaPart, ToolSpec
 from lmpipe.lm.request import Request
 from lmpipe.lm.tls import TLS
 
 MESSAGES = (Message("system", "be brief"), Message("user", "hi"))
+
+TOOL = ToolSpec("look", "Look it up.", "{}")
 
 # Another value for every field of an LM.
 OTHER_LM: dict[str, Any] = {
@@ -44,6 +48,8 @@ OTHER_REQUEST: dict[str, Any] = {
     "messages": (Message("user", "hi"),),
     "constraint": Constraint("grammar", 'root ::= "a"'),
     "sample": 1,
+    "tools": (TOOL,),
+    "tool_choice": "required",
     "prefix": Prefix(MESSAGES[:1]),
 }
 
@@ -80,7 +86,38 @@ def test_a_field_of_the_lm_outside_the_key_does_not_change_it(name: str) -> None
 
 @pytest.mark.parametrize("name", cache_key_file.IN_KEY)
 def test_a_field_of_the_request_in_the_key_changes_it(name: str) -> None:
-    assert key(**{name: OTHER_REQUEST[name]}) != key()
+    tools = {"tools": (TOOL,)} if name == "tool_choice" else {}  # without tools nothing is chosen
+    assert key(**tools, **{name: OTHER_REQUEST[name]}) != key(**tools)
+
+
+def test_the_key_of_a_request_of_text_is_the_same_as_before() -> None:
+    sent = LM("openai/m", base_url="http://host:1/v1", top_p=0.5, temperature=0.0, max_tokens=512)
+    messages = (Message("system", "be brief"), Message("user", "hé"))
+    request = Request(sent, messages, Constraint("grammar", 'root ::= "a"'), 2)
+    assert request.key("w") == "17d772afe1d5268cd6661f13a57163fbf88a43a5e823128987a55bbb18578c5c"
+
+
+def test_a_picture_is_in_the_key_by_its_bytes() -> None:
+    one, other = (
+        (Message("user", (MediaPart("image", "image/png", data),)),) for data in (b"1", b"2")
+    )
+    assert key(messages=one) != key(messages=other)
+
+
+def test_a_picture_under_another_name_has_the_same_key() -> None:
+    one, other = (
+        (Message("user", (MediaPart("image", "image/png", b"1", name=name),)),)
+        for name in ("a.png", "b.png")
+    )
+    assert key(messages=one) == key(messages=other)
+
+
+def test_the_name_of_a_file_is_in_the_key_as_lms_are_told_it() -> None:
+    one, other = (
+        (Message("user", (MediaPart("file", "application/pdf", b"1", name=name),)),)
+        for name in ("a.pdf", "b.pdf")
+    )
+    assert key(messages=one) != key(messages=other)
 
 
 @pytest.mark.parametrize("name", cache_key_file.NOT_IN_KEY)
@@ -94,7 +131,9 @@ def test_the_hash_of_local_weights_is_in_the_key() -> None:
 
 
 roles = st.sampled_from(["system", "user", "assistant"])
-turns = st.lists(st.builds(Message, roles, st.text()), min_size=1, max_size=5).map(tuple)
+turns = st.lists(st.builds(Message, roles, st.text()) | part_messages, min_size=1, max_size=5).map(
+    tuple
+)
 constraints = st.none() | st.builds(
     Constraint, st.sampled_from(["grammar", "json_schema"]), st.text()
 )
@@ -106,7 +145,7 @@ def test_a_prefix_does_not_change_the_key(
 ) -> None:
     shared = messages[: data.draw(st.integers(0, len(messages)))]
     plain = Request(lm(), messages, constraint, sample)
-    quick = Request(lm(), messages, constraint, sample, Prefix(shared))
+    quick = Request(lm(), messages, constraint, sample, prefix=Prefix(shared))
     assert (quick.key(), quick.key("w"), quick.seed()) == (
         plain.key(),
         plain.key("w"),

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import orjson
 
-from lmpipe.lm.parts import Part, TextPart, ToolResult
+from lmpipe.lm.parts import Part, TextPart, ToolResult, show_part
 
 Role = Literal["system", "user", "assistant", "tool", "embed"]
 
@@ -30,6 +30,13 @@ class Message:
         if isinstance(self.content, str):
             return self.content
         return "".join(map(_text_of, self.content))
+
+    @property
+    def shown(self) -> str:
+        """The turn for people: its text, and its other parts in angle brackets."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(map(show_part, self.content))
 
     def to_json(self) -> dict[str, Any]:
         return {"role": self.role, "content": self._json_content()}

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from lmpipe.errors import InputError
+from lmpipe.foundation.redaction import public_url
 
 MediaKind = Literal["image", "audio", "file"]
 
@@ -33,8 +37,13 @@ class MediaPart:
         media_type: its MIME type, such as `image/png`; may be empty for a URL.
         data: its bytes; empty if it has a URL.
         url: where the LM's provider finds it; lmpipe does not fetch it.
-        name: the file's name, which some providers show to the model.
+        name: the name of a file, which LMs are told; that of an image or a sound is dropped,
+            because no LM sees it.
         detail: how closely an image is looked at, if the provider takes that: `low` or `high`.
+
+    Raises:
+        InputError: If it has neither bytes nor a URL, or both, or bytes of no MIME type, or a
+            `data:` URL.
     """
 
     kind: MediaKind
@@ -43,11 +52,30 @@ class MediaPart:
     url: str = ""
     name: str = ""
     detail: str = ""
+    _sha256: str = field(default="", init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.url[:5].lower() == "data:":  # its bytes would be shown, and stored as text
+            raise InputError(
+                f"the {self.kind} has a data: URL: decode it, and give its bytes as data="
+            )
+        if bool(self.data) == bool(self.url):
+            found = "both" if self.data else "neither"
+            raise InputError(f"give the {self.kind} data or a url: it has {found}")
+        if self.data and not self.media_type:
+            raise InputError(
+                f"the {self.kind} has no media_type: give the MIME type of its bytes, such as "
+                "image/png"
+            )
+        if self.kind != "file":
+            object.__setattr__(self, "name", "")
 
     @property
     def sha256(self) -> str:
         """The hash of its bytes, in hexadecimal; empty for a URL."""
-        return hashlib.sha256(self.data).hexdigest() if self.data else ""
+        if self.data and not self._sha256:
+            object.__setattr__(self, "_sha256", hashlib.sha256(self.data).hexdigest())
+        return self._sha256
 
     @property
     def base64(self) -> str:
@@ -131,6 +159,100 @@ class ReasoningPart:
 
 Part = TextPart | MediaPart | ToolCall | ToolResult | ReasoningPart
 
+# The bytes with a hash.
+Media = Callable[[str], bytes]
+
+
+def read_part(value: Any, media: Media) -> Part:
+    """Read what the `to_json` of a part wrote; `media` finds the bytes of a medium.
+
+    Raises a ValueError if it is not a part.
+    """
+    match value:
+        case {"text": str(text), **rest} if not rest:
+            return TextPart(text)
+        case {"tool_call": {"id": str(call_id), "name": str(name), "arguments": str(arguments)}}:
+            return ToolCall(call_id, name, arguments)
+        case {"tool_result": {"call_id": str(call_id), "content": content, **rest}}:
+            return ToolResult(call_id, _read_result(content, media), rest.get("is_error") is True)
+        case {"reasoning": {"text": str(text), **rest}}:
+            return ReasoningPart(text, _text(rest, "signature"))
+    if isinstance(value, dict) and len(value) == 1:
+        ((kind, about),) = value.items()
+        if kind in get_args(MediaKind) and isinstance(about, dict):
+            return _read_medium(kind, about, media)
+    raise ValueError("not a part of a message")
+
+
+def _read_medium(kind: MediaKind, about: Mapping[str, Any], media: Media) -> MediaPart:
+    sha256 = _text(about, "sha256")
+    try:
+        return MediaPart(
+            kind,
+            _text(about, "media_type"),
+            data=media(sha256) if sha256 else b"",
+            url=_text(about, "url"),
+            name=_text(about, "name"),
+            detail=_text(about, "detail"),
+        )
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+def _read_result(content: Any, media: Media) -> str | tuple[TextPart | MediaPart, ...]:
+    if isinstance(content, str):
+        return content
+    parts = [read_part(part, media) for part in content] if isinstance(content, list) else []
+    read = tuple(part for part in parts if isinstance(part, TextPart | MediaPart))
+    if not read or len(read) != len(parts):
+        raise ValueError("not the result of a tool")
+    return read
+
+
+def _text(value: Mapping[str, Any], name: str) -> str:
+    text = value.get(name, "")
+    if not isinstance(text, str):
+        raise ValueError(f"its {name} is not a text")
+    return text
+
+
+def media_in(content: str | tuple[Part, ...]) -> list[MediaPart]:
+    """Return the media among some parts, also those in results of tools, in order."""
+    if isinstance(content, str):
+        return []
+    found: list[MediaPart] = []
+    for part in content:
+        if isinstance(part, MediaPart):
+            found.append(part)
+        elif isinstance(part, ToolResult):
+            found += media_in(part.content)
+    return found
+
+
+def show_part(part: Part) -> str:
+    """Write a part for people: a medium as its type and size, such as `<image/png, 12 kB>`."""
+    match part:
+        case TextPart(text=text):
+            return text
+        case MediaPart(url=url) if url:
+            return f"<{part.kind} at {public_url(url)}>"
+        case MediaPart():
+            name = f"{part.name}: " if part.name else ""
+            detail = f", detail {part.detail}" if part.detail else ""
+            size = _size(len(part.data))
+            return f"<{name}{part.media_type}, {size}, {part.sha256[:12]}{detail}>"
+        case ToolCall(name=name, arguments=arguments):
+            return f"<call of {name}: {arguments}>"
+        case ToolResult(content=content):
+            shown = content if isinstance(content, str) else "".join(map(show_part, content))
+            return f"<{'error' if part.is_error else 'result'} of a tool: {shown}>"
+        case ReasoningPart(text=text):
+            return f"<thoughts: {text}>"
+
+
+def _size(count: int) -> str:
+    return f"{count} bytes" if count < 1000 else f"{count / 1000:.0f} kB"
+
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
@@ -152,3 +274,8 @@ class ToolSpec:
             "description": self.description,
             "parameters": self.parameters,
         }
+
+    @property
+    def shown(self) -> str:
+        """The tool for people."""
+        return f"{self.name}: {self.description}\n{self.parameters}"

@@ -73,6 +73,13 @@ class StreamedText:
         return "" if self._thinks else _whole(self.text)
 
     @property
+    def thoughts(self) -> str:
+        """The thoughts so far."""
+        if self._closed or (self._thinks and _OPENING.match(self.text)):
+            return split_reasoning(self.text)[0]
+        return self.text.strip() if self._thinks else ""
+
+    @property
     def opened_by_template(self) -> bool:
         """Whether the text begins with thoughts that have only a closing tag."""
         if not self._closed or _OPENING.match(self.text):

@@ -8,7 +8,7 @@ other reply.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from lmpipe.lm.cache_key import Prefix, cache_key, hash_messages
@@ -172,20 +172,38 @@ class Reply:
             raise ValueError("not a stored reply")
         if prompt < 0 or completion < 0 or cached_prompt < 0:
             raise ValueError("not a stored reply: a number of tokens is negative")
-        usage = Usage(prompt, completion, cached_prompt)
+        counts = Usage(prompt, completion, cached_prompt)
+        if len(usage) > _USUAL_COUNTS:
+            counts = Usage.from_json(usage)
         extras = read_extras(value) if len(value) > _USUAL_PARTS else {}
         if not extras.get("reasoning"):  # earlier versions stored the thoughts with the text
             reasoning, text = split_reasoning(text)
             if reasoning:
                 extras["reasoning"] = reasoning
-        return Reply(text, finish, usage, float(seconds), fingerprint, cached, **extras)
+        return Reply(text, finish, counts, float(seconds), fingerprint, cached, **extras)
 
     def as_cached(self) -> Reply:
         """Return this reply marked as cached."""
-        return self if self.cached else replace(self, cached=True)
+        if self.cached:
+            return self
+        return Reply(  # three times as fast as `replace`
+            self.text,
+            self.finish,
+            self.usage,
+            self.seconds,
+            self.fingerprint,
+            True,
+            self.reasoning,
+            self.refusal,
+            self.attempts,
+            self.tool_calls,
+            self.signature,
+            self.logprobs,
+        )
 
 
-_USUAL_PARTS = 5  # of a stored reply
+# Of a stored reply and its usage; few have more.
+_USUAL_PARTS, _USUAL_COUNTS = 5, 3
 
 
 def read_extras(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,6 +217,8 @@ def read_extras(value: Mapping[str, Any]) -> dict[str, Any]:
         extras["tool_calls"] = tuple(map(_read_tool_call, extras["tool_calls"]))
     if "logprobs" in extras:
         extras["logprobs"] = tuple(extras["logprobs"])
+        if not all(isinstance(token, dict) for token in extras["logprobs"]):
+            raise ValueError("not a stored reply")
     return extras
 
 

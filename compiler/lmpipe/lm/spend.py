@@ -89,6 +89,8 @@ class _Line:
     prompt: int = 0
     completion: int = 0
     cached: int = 0
+    reasoning: int = 0
+    cache_writes: int = 0
     money: int = 0
     unpriced: int = 0
     fresh_calls: int = 0
@@ -102,6 +104,8 @@ class _Line:
         self.prompt += usage.prompt_tokens
         self.completion += usage.completion_tokens
         self.cached += usage.cached_prompt_tokens
+        self.reasoning += usage.reasoning_tokens
+        self.cache_writes += usage.cache_write_tokens
         if money is None:
             self.unpriced += 1
         else:
@@ -127,7 +131,9 @@ class _Line:
             fresh_calls=self.fresh_calls,
             fresh_tokens=self.fresh_tokens,
             fresh_usd=None if self.fresh_unpriced else self.fresh_money / _PARTS,
-            usage=Usage(self.prompt, self.completion, self.cached),
+            usage=Usage(
+                self.prompt, self.completion, self.cached, self.reasoning, self.cache_writes
+            ),
             resent=self.resent,
         )
 

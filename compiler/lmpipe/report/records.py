@@ -103,6 +103,8 @@ class Tokens(_Record):
     completion_tokens: Count
     cached_prompt_tokens: Count
     usd: Dollars | None
+    reasoning_tokens: Count = 0
+    cache_write_tokens: Count = 0
 
 
 class Spend(_Record):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lmpipe.lm.cache.entry import decode, encode, from_line, to_line
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
+from lmpipe.lm.parts import MediaPart, TextPart, ToolCall
 from lmpipe.lm.request import Reply, Request
 from lmpipe.state.usage import Usage
 
@@ -35,10 +36,50 @@ def test_an_encoded_reply_is_decoded_as_it_was(key: str, request: Request, reply
 
 
 def test_every_field_of_a_reply_is_stored() -> None:
-    reply = dataclasses.replace(REPLY, reasoning="hm", refusal="no", attempts=2)
+    reply = dataclasses.replace(
+        REPLY,
+        usage=Usage(5, 4, 3, 2, 1),
+        reasoning="hm",
+        refusal="no",
+        attempts=2,
+        tool_calls=(ToolCall("1", "look", "{}"),),
+        signature="c2ln",
+        logprobs=({"token": "a", "logprob": -0.5},),
+    )
     assert {field.name for field in dataclasses.fields(Reply)} == {*reply.to_json(), "cached"}
     assert decode(KEY, encode(KEY, REQUEST, reply)) == reply.as_cached()
-    assert {field.name for field in dataclasses.fields(Usage)} == set(Usage().to_json())
+    assert {field.name for field in dataclasses.fields(Usage)} == set(reply.usage.to_json())
+
+
+def test_a_usual_reply_is_stored_in_the_same_bytes_as_before() -> None:
+    request = Request(LM("vllm/m"), (Message("user", "hi"),))
+    reply = Reply("hé", "length", Usage(3, 2, 1), 0.5, "v1")
+    assert encode("k", request, reply) == (
+        b"lmpipe-reply-2 2893614f0baa6fe2610db3992ff7c7718abb0c4578399cfb91d903cfe14f6c15\n"
+        b'{"fingerprint":"v1","finish":"length","seconds":0.5,"text":"h\xc3\xa9","usage":'
+        b'{"cached_prompt_tokens":1,"completion_tokens":2,"prompt_tokens":3}}\n'
+        b'{"asked":"hi","model":"vllm/m","sample":0}'
+    )
+
+
+@pytest.mark.parametrize(
+    "extras",
+    [
+        {"tool_calls": [{"id": "1", "name": "f"}]},
+        {"tool_calls": {}},
+        {"logprobs": ["a"]},
+        {"signature": 1},
+    ],
+)
+def test_a_part_of_a_reply_in_another_form_is_refused(extras: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="not a stored reply"):
+        Reply.from_json({**REPLY.to_json(), **extras})
+
+
+def test_a_medium_is_stored_as_its_type_and_size() -> None:
+    picture = MediaPart("image", "image/png", b"secret bytes")
+    request = Request(LM("vllm/m"), (Message("user", (TextPart("Look: "), picture)),))
+    assert b"Look: <image/png, 12 bytes" in encode(KEY, request, REPLY)
 
 
 @given(reply=replies, place=st.integers(0), flip=st.integers(1, 255))

@@ -8,19 +8,24 @@ from pathlib import Path
 
 import orjson
 import pytest
+from helpers.parts import messages as part_messages
+from helpers.parts import tools
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.errors import CassetteError
 from lmpipe.lm.cassettes.file_format import RecordedCall, RecordedRequest, dump_calls, read_cassette
+from lmpipe.lm.cassettes.media_folder import MediaFolder
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.parts import ToolCall, ToolSpec
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.state.usage import Usage
 
 text = st.sampled_from(["", "a", "b\n", "é\x00 ☃", '{"', "shared " * 10, "shared " * 70])
 messages = st.builds(Message, st.sampled_from(["system", "user", "assistant"]), text)
+messages |= part_messages
 constraints = st.builds(Constraint, st.sampled_from(["json_schema", "grammar"]), text)
 lms = st.builds(
     LM,
@@ -36,9 +41,20 @@ requests = st.builds(
     st.lists(messages, min_size=1, max_size=4).map(tuple),
     st.none() | constraints,
     st.integers(0, 3),
+    tools,
+    st.sampled_from(["", "required", "look"]),
 )
-usages = st.builds(Usage, *[st.integers(0, 9)] * 3)
-replies = st.builds(Reply, text, st.sampled_from(["stop", "length", "other"]), usages)
+usages = st.builds(Usage, *[st.integers(0, 9)] * 5)
+replies = st.builds(
+    Reply,
+    text,
+    st.sampled_from(["stop", "length", "other"]),
+    usages,
+    reasoning=st.sampled_from(["", "hm"]),
+    tool_calls=st.sampled_from([(), (ToolCall("1", "look", '{"a": 1}'),)]),
+    signature=st.sampled_from(["", "c2ln"]),
+    logprobs=st.sampled_from([None, ({"token": "a", "logprob": -0.5},)]),
+)
 calls = st.builds(
     lambda request, reply: RecordedCall(RecordedRequest.of(request), reply), requests, replies
 )
@@ -62,6 +78,7 @@ def test_what_is_written_is_read_back(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "written.jsonl"
     path.write_bytes(dump_calls(recorded))
+    MediaFolder(path).add(m for call in recorded for m in call.request.messages)
     found = list(read_cassette(path)[0].values())
     assert len(found) == len(recorded)
     assert all(call in recorded for call in found)
@@ -213,6 +230,30 @@ def test_an_incomplete_last_line_is_ignored_on_request(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     path.write_bytes(dump_calls([call()]) + b'{"lm":{"mod')
     assert len(read_cassette(path, torn=True)[0]) == 1
+
+
+def test_a_call_of_text_is_written_and_named_as_before() -> None:
+    sent = LM("openai/m", base_url="http://host:1/v1", top_p=0.5, temperature=0.0, max_tokens=512)
+    messages = (Message("system", "be brief"), Message("user", "hé"))
+    asked = RecordedRequest.of(Request(sent, messages, Constraint("grammar", 'root ::= "a"'), 2))
+    assert asked.id() == "fd02df8a87a0f0d148883209060006aa4e464c4ff8f292b06ef47f7f92762d99"
+    assert dump_calls([RecordedCall(asked, Reply("a"))]).decode() == (
+        '{"cassette":1}\n{"constraint":{"grammar":"root ::= \\"a\\""},"lm":{"base_url":'
+        '"http://host:1/v1","max_tokens":512,"model":"openai/m","params":{"top_p":0.5},'
+        '"temperature":0.0},"messages":[{"system":"be brief"},{"user":"hé"}],"reply":{"text":"a"},'
+        '"sample":2}\n'
+    )
+
+
+def test_tools_that_calls_share_are_written_once() -> None:
+    tool = ToolSpec("look", "Look it up in the encyclopedia.", '{"type":"object"}')
+    recorded = [
+        RecordedCall(
+            RecordedRequest({"model": "m"}, (Message("user", q),), tools=(tool,)), Reply("a")
+        )
+        for q in "ab"
+    ]
+    assert dump_calls(recorded).count(b"encyclopedia") == 1
 
 
 def test_shared_parts_are_plain_json_lines(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from helpers.provider_servers.every import Provider, covers
@@ -17,11 +19,19 @@ from helpers.world import recipe, things
 import lmpipe
 from lmpipe.errors import LMRequestError
 from lmpipe.lm.message import Message
+from lmpipe.lm.parts import MediaPart, TextPart, ToolResult, ToolSpec
 from lmpipe.lm.providers import open_provider
-from lmpipe.lm.request import Request
+from lmpipe.lm.request import Reply, Request
 from lmpipe.metrics import exact_match
 
 # What litellm itself does is not under test.
+# A picture of one pixel.
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
+NOT_FORCED: tuple[str, ...] = ("ollama_chat/llama3.1",)  # its API has no tool_choice
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -109,6 +119,61 @@ def test_a_wrong_key_is_told(provider: Provider, server: ProviderServer) -> None
         lmpipe.Predict(Tell, lm=lm)(question="Why?")
     assert caught.value.status in (400, 401, 403)
     assert "9876543210" not in str(caught.value)
+
+
+LOOK_UP = ToolSpec(
+    "look_up", "Look a word up.", '{"type":"object","properties":{"word":{"type":"string"}}}'
+)
+
+
+async def ask(lm: lmpipe.LM, *messages: Message, **asked: Any) -> Reply:
+    provider = open_provider(lm)
+    try:
+        return await provider.complete(Request(lm, messages, **asked))
+    finally:
+        await provider.aclose()
+
+
+@covers("tools")
+async def test_a_tool_is_called_and_its_result_understood(
+    server: ProviderServer, lm: lmpipe.LM
+) -> None:
+    question = Message("user", "Use look_up for the word.")
+    called = await ask(lm, question, tools=(LOOK_UP,))
+    (call,) = called.tool_calls
+    assert (called.finish, call.name) == ("tool_calls", "look_up")
+    assert "word" in json.loads(call.arguments)
+    calls = Message("assistant", (*called.parts, call))
+    result = Message("tool", (ToolResult(call.id, "it means so"),))
+    answered = await ask(lm, question, calls, result, tools=(LOOK_UP,))
+    assert "it means so" in server.questions[-1].prompt
+    assert answered.text
+    assert not answered.tool_calls
+
+
+@covers("tools")
+async def test_a_tool_call_is_streamed(lm: lmpipe.LM) -> None:
+    asked = Request(lm, (Message("user", "Use look_up for the word."),), tools=(LOOK_UP,))
+    provider = open_provider(lm)
+    reply = await provider.stream(asked, lambda text: None)
+    await provider.aclose()
+    (call,) = reply.tool_calls
+    assert call.name == "look_up"
+    assert "word" in json.loads(call.arguments)
+
+
+@covers("tools", but=NOT_FORCED)
+async def test_a_tool_can_be_forced(server: ProviderServer, lm: lmpipe.LM) -> None:
+    reply = await ask(lm, Message("user", "hi"), tools=(LOOK_UP,), tool_choice="look_up")
+    assert [call.name for call in reply.tool_calls] == ["look_up"]
+
+
+@covers("images")
+async def test_an_image_arrives(server: ProviderServer, lm: lmpipe.LM) -> None:
+    image = MediaPart("image", "image/png", PIXEL)
+    reply = await ask(lm, Message("user", (TextPart("What is it?"), image)))
+    assert server.questions[-1].media == 1
+    assert "after a look at 1 media" in reply.text
 
 
 OPTIMIZERS = {

@@ -30,7 +30,7 @@ def encode(key: str, request: Request, reply: Reply) -> bytes:
 
     Raises a TypeError if a text is not valid Unicode.
     """
-    asked = request.messages[-1].text[:_MAX_ASKED] if request.messages else ""
+    asked = request.messages[-1].shown[:_MAX_ASKED] if request.messages else ""
     about = {"model": request.lm.model, "asked": asked, "sample": request.sample}
     return _encode(key, reply.to_json(), about)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -18,6 +18,7 @@ from lmpipe.lm.cassettes.file_format import (
     dump_calls,
     read_cassette,
 )
+from lmpipe.lm.cassettes.media_folder import MediaFolder
 from lmpipe.lm.cassettes.records import (
     Record,
     Records,
@@ -25,6 +26,7 @@ from lmpipe.lm.cassettes.records import (
     explain_missing_record,
     record_key,
 )
+from lmpipe.lm.message import Message
 from lmpipe.lm.request import Reply, Request
 
 __all__ = ["MODES", "Cassette", "Mode", "RecordedCall", "RecordedRequest"]
@@ -44,7 +46,8 @@ class Cassette:
     """Recorded LM calls that replay without an LM. Safe to share between threads.
 
     New calls are appended to `<path>.part`, which becomes the cassette when it is closed. After a
-    kill, the next recording continues from that file.
+    kill, the next recording continues from that file. The bytes of images, sounds and files lie in
+    `<path>.media/`.
 
     Args:
         path: the file.
@@ -61,7 +64,7 @@ class Cassette:
         failure: the first error of writing, after which the recording is not complete, or None.
 
     Raises:
-        CassetteError: if the file is damaged.
+        CassetteError: if the file is damaged, or a file of its media is missing.
         StorageError: if it cannot be written; `<path>.part` keeps what was recorded before.
         ConfigError: if the mode does not exist.
     """
@@ -78,7 +81,8 @@ class Cassette:
         self._remedy = remedy or f'Cassette("{self.path}", mode="{mode_to_record(self.path)}")'
         self._lock = threading.Lock()
         read = exists and mode != "rewrite"
-        self._calls, recorded = read_cassette(self.path) if read else ({}, {})
+        self._media = MediaFolder(self.path)
+        self._calls, recorded = read_cassette(self.path, media=self._media) if read else ({}, {})
         self._records = Records(recorded)
         self._by_id: dict[str, list[RecordedCall]] = {}
         self._fresh: dict[_Key, RecordedCall] = {}
@@ -87,7 +91,9 @@ class Cassette:
         self._part: LineFile | None = None
         self._closed = False
         if self.recording and self._part_path.is_file():
-            self._fresh, self._records.fresh = read_cassette(self._part_path, torn=True)
+            self._fresh, self._records.fresh = read_cassette(
+                self._part_path, media=self._media, torn=True
+            )
 
     @property
     def played(self) -> tuple[RecordedCall, ...]:
@@ -135,7 +141,7 @@ class Cassette:
                 return
             self._fresh[call_key] = self._played[call_key] = call
             self._unanswered.discard(call_key)
-            self._append(dump_call(call))
+            self._append(dump_call(call), request.messages)
 
     def get_record(self, kind: str, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return the recorded value about a subject, or None if it has to be made; like `get`."""
@@ -195,6 +201,7 @@ class Cassette:
                     elif not any_recorded:
                         self.path.unlink(missing_ok=True)
                     self._part_path.unlink(missing_ok=True)
+                    self._media.keep_only(m for call in calls for m in call.request.messages)
             finally:
                 self._close_part()
 
@@ -250,10 +257,12 @@ class Cassette:
     def _part_path(self) -> Path:
         return self.path.with_name(f"{self.path.name}.part")
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, line: bytes, messages: Sequence[Message] = ()) -> None:
+        """Append a line; the media of its messages are stored first."""
         try:
             if self._part is None:
                 self._part = self._open_part()
+            self._media.add(messages)
             self._part.append(line)
         except StorageError as error:
             self.failure = self.failure or error

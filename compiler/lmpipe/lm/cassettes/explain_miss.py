@@ -60,7 +60,11 @@ def _nearest_lines(request: RecordedRequest, calls: Collection[RecordedCall]) ->
         yield f"  no similar call among {_count(calls)}; its last turn:"
         yield f"    {_excerpt(request)}"
         return
-    same = "the same prompt" if similarity == 1 else f"{min(similarity, 0.99) * 100:.0f} % alike"
+    same = (
+        "the same prompt"
+        if request.messages == nearest.request.messages
+        else f"{min(similarity, 0.99) * 100:.0f} % alike"
+    )
     yield f"  nearest of {_count(calls)}, {same}: [-recorded-] {{+requested now+}}"
     yield from (
         f"    {line}" for line in _message_lines(nearest.request.messages, request.messages)
@@ -73,7 +77,7 @@ def _count(calls: Collection[RecordedCall]) -> str:
 
 
 def _excerpt(request: RecordedRequest, longest: int = 200) -> str:
-    return one_line(request.messages[-1].text, longest) if request.messages else ""
+    return one_line(request.messages[-1].shown, longest) if request.messages else ""
 
 
 def _nearest(
@@ -83,7 +87,7 @@ def _nearest(
     turn_words = cache(lambda text: frozenset(text.split()))
 
     def words(of: RecordedRequest) -> frozenset[str]:
-        return frozenset().union(*(turn_words(message.text) for message in of.messages))
+        return frozenset().union(*(turn_words(message.shown) for message in of.messages))
 
     def overlap(call: RecordedCall) -> float:
         theirs = words(call.request)
@@ -110,7 +114,7 @@ def _similarity(first: RecordedRequest, second: RecordedRequest) -> float:
     """Return the similarity of two prompts: 0 if they share no word, 1 if they are the same."""
     if first.messages == second.messages:
         return 1.0
-    texts = [" ".join(m.text for m in request.messages) for request in (first, second)]
+    texts = [" ".join(m.shown for m in request.messages) for request in (first, second)]
     words = [Counter(text.split()) for text in texts]
     total = sum(bag.total() for bag in words)
     return 2 * (words[0] & words[1]).total() / total if total else 0.0
@@ -131,7 +135,10 @@ def _message_lines(recorded: Sequence[Message], request: Sequence[Message]) -> I
             yield f"{_label(one, index, of)}{gone}"
             if was and now and was.role != now.role:
                 yield f"  role [-{was.role}-] {{+{now.role}+}}"
-            lines = changed_lines(was.text if was else "", now.text if now else "")
+            old, new = was.shown if was else "", now.shown if now else ""
+            if was and now and old == new:  # such as the name of a tool call
+                old, new = was.line().decode(), now.line().decode()
+            lines = changed_lines(old, new)
             yield from (f"  {line}" for line in lines)
 
 
@@ -156,6 +163,12 @@ def _setting_lines(recorded: RecordedRequest, request: RecordedRequest) -> Itera
     if first and second and first.kind == second.kind and first != second:
         yield "constraint"
         yield from (f"  {line}" for line in changed_lines(first.value, second.value))
+    theirs = {tool.name: tool for tool in recorded.tools}
+    for tool in request.tools:
+        other = theirs.get(tool.name)
+        if other is not None and other != tool:
+            yield f"tool {tool.name}"
+            yield from (f"  {line}" for line in changed_lines(other.shown, tool.shown))
 
 
 def _flat(request: RecordedRequest) -> Mapping[str, Any]:
@@ -164,4 +177,7 @@ def _flat(request: RecordedRequest) -> Mapping[str, Any]:
     settings["sample"] = request.sample
     constraint = request.constraint
     settings["constraint"] = constraint.kind.replace("_", " ") if constraint else "none"
+    if request.tools:
+        settings["tools"] = ", ".join(tool.name for tool in request.tools)
+        settings["tool_choice"] = request.tool_choice or "not set"
     return settings

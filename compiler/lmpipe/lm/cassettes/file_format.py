@@ -7,8 +7,9 @@
      "reply": {"text": "billing", "usage": {"completion_tokens": 3, "prompt_tokens": 41}}}
 
 (each on one line). Unset settings, the finish "stop" and the sample 0 are left out. Turns and
-constraints that several calls share are written once, before the first of these calls. Results
-other than LM replies are lines with `record`; see `records`.
+constraints that several calls share are written once, before the first of these calls, and so are
+tools. Media are named by their hash; `media_folder` has their bytes. Results other than LM replies
+are lines with `record`; see `records`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from typing import Any, get_args
 from lmpipe.errors import CassetteError
 from lmpipe.foundation.canonical_json import canonical_json, digest
 from lmpipe.foundation.exact_json import load_json
+from lmpipe.lm.cassettes.media_folder import MediaFolder
 from lmpipe.lm.cassettes.records import Record, read_record
 from lmpipe.lm.message import Constraint, Message, Role
+from lmpipe.lm.parts import Media, ToolSpec, read_part
 from lmpipe.lm.providers import weights_of
 from lmpipe.lm.reasoning import split_reasoning
 from lmpipe.lm.request import Finish, Reply, Request, read_extras
@@ -39,6 +42,9 @@ _UNSET: tuple[Any, ...] = (None, "", "auto", {}, [])
 _MIN_SHARED = 40
 _MIN_SHARED_LAST = 400
 
+# What several calls can share.
+_Shared = Message | Constraint | tuple[ToolSpec, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
@@ -51,13 +57,22 @@ class RecordedRequest:
     messages: tuple[Message, ...]
     constraint: Constraint | None = None
     sample: int = 0
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str = ""
 
     @staticmethod
     def of(request: Request) -> RecordedRequest:
         """Convert a request."""
         settings = {**request.lm.identity(), "weights": weights_of(request.lm)[:12]}
         lm = {name: value for name, value in settings.items() if value not in _UNSET}
-        return RecordedRequest(lm, request.messages, request.constraint, request.sample)
+        return RecordedRequest(
+            lm,
+            request.messages,
+            request.constraint,
+            request.sample,
+            request.tools,
+            request.tool_choice if request.tools else "",
+        )
 
     @property
     def base_url(self) -> str:
@@ -71,14 +86,15 @@ class RecordedRequest:
 
     def id(self) -> str:
         """Hash everything except the server's URL, so that recordings replay at any address."""
-        return digest(
-            [
-                {name: value for name, value in self.lm.items() if name != "base_url"},
-                [[message.role, message.to_json()["content"]] for message in self.messages],
-                [self.constraint.kind, self.constraint.value] if self.constraint else None,
-                self.sample,
-            ]
-        )
+        parts = [
+            {name: value for name, value in self.lm.items() if name != "base_url"},
+            [[message.role, message.to_json()["content"]] for message in self.messages],
+            [self.constraint.kind, self.constraint.value] if self.constraint else None,
+            self.sample,
+        ]
+        if self.tools:
+            parts.append([_tools_json(self.tools), self.tool_choice])
+        return digest(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +120,15 @@ def dump_calls(calls: Iterable[RecordedCall], records: Iterable[Record] = ()) ->
         for part in _parts(call.request):
             if part in shared and part not in written:
                 written.add(part)
-                kind = "message" if isinstance(part, Message) else "constraint"
-                lines.append(canonical_json({"shared": _part_id(part), kind: _to_json(part)}))
+                lines.append(
+                    canonical_json({"shared": _part_id(part), _kind(part): _to_json(part)})
+                )
         lines.append(dump_call(call, shared))
     lines += sorted(record.line() for record in records)
     return b"\n".join(lines) + b"\n"
 
 
-def dump_call(call: RecordedCall, shared: set[Message | Constraint] | None = None) -> bytes:
+def dump_call(call: RecordedCall, shared: set[_Shared] | None = None) -> bytes:
     """Encode one call, with references to the `shared` parts.
 
     Raises a CassetteError if the reply is not valid Unicode.
@@ -130,6 +147,11 @@ def dump_call(call: RecordedCall, shared: set[Message | Constraint] | None = Non
         line["constraint"] = _part_id(request.constraint) if known else _to_json(request.constraint)
     if request.sample:
         line["sample"] = request.sample
+    if request.tools:
+        known = request.tools in names
+        line["tools"] = _part_id(request.tools) if known else _to_json(request.tools)
+        if request.tool_choice:
+            line["tool_choice"] = request.tool_choice
     try:
         return canonical_json(line)
     except TypeError as error:
@@ -142,24 +164,47 @@ def _sort_key(call: RecordedCall) -> tuple[Any, ...]:
     request = call.request
     constraint = [request.constraint.kind, request.constraint.value] if request.constraint else []
     conversation = [(message.role, message.text) for message in request.messages]
-    return conversation, canonical_json(request.lm), constraint, request.sample
+    parts = [message.line() for message in request.messages if not isinstance(message.content, str)]
+    tools = canonical_json([_tools_json(request.tools), request.tool_choice])
+    return conversation, canonical_json(request.lm), constraint, request.sample, parts, tools
 
 
-def _parts(request: RecordedRequest) -> Iterable[Message | Constraint]:
-    return (*request.messages, request.constraint) if request.constraint else request.messages
+def _parts(request: RecordedRequest) -> Iterable[_Shared]:
+    parts: list[_Shared] = [*request.messages]
+    if request.constraint is not None:
+        parts.append(request.constraint)
+    if request.tools:
+        parts.append(request.tools)
+    return parts
 
 
-def _length(part: Message | Constraint) -> int:
-    return len(part.text if isinstance(part, Message) else part.value)
+def _kind(part: _Shared) -> str:
+    if isinstance(part, tuple):
+        return "tools"
+    return "message" if isinstance(part, Message) else "constraint"
 
 
-def _to_json(part: Message | Constraint) -> dict[str, Any]:
+def _length(part: _Shared) -> int:
+    if isinstance(part, Constraint):
+        return len(part.value)
+    if isinstance(part, Message) and isinstance(part.content, str):
+        return len(part.content)
+    return len(canonical_json(_to_json(part)))
+
+
+def _to_json(part: _Shared) -> Any:
+    if isinstance(part, tuple):
+        return _tools_json(part)
     if isinstance(part, Message):
         return {part.role: part.to_json()["content"]}
     return {part.kind: part.value}
 
 
-def _part_id(part: Message | Constraint) -> str:
+def _tools_json(tools: tuple[ToolSpec, ...]) -> list[dict[str, str]]:
+    return [tool.to_json() for tool in tools]
+
+
+def _part_id(part: _Shared) -> str:
     return digest(_to_json(part))[:12]
 
 
@@ -176,12 +221,13 @@ def _dump_reply(reply: Reply) -> dict[str, Any]:
 
 
 def read_cassette(
-    path: Path, *, torn: bool = False
+    path: Path, *, media: MediaFolder | None = None, torn: bool = False
 ) -> tuple[dict[tuple[str, str], RecordedCall], dict[str, Record]]:
     """Read a cassette: calls by the request's id and the server's URL, and records by key.
 
-    The last line of a `torn` file may be incomplete because the process was killed. Raises a
-    CassetteError if a line is damaged, or two lines have different replies to one request.
+    `media` has the bytes of its media, by default those beside it. The last line of a `torn` file
+    may be incomplete because the process was killed. Raises a CassetteError if a line is damaged,
+    a medium is missing, or two lines have different replies to one request.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -189,7 +235,7 @@ def read_cassette(
         raise CassetteError(f"the cassette {path} cannot be read: {error.strerror}") from error
     if torn:
         lines = lines[:-1]
-    reader = _Reader(path)
+    reader = _Reader(path, media or MediaFolder(path))
     for number, line in enumerate(lines, start=1):
         if line.strip():
             reader.read(number, line)
@@ -197,13 +243,14 @@ def read_cassette(
 
 
 class _Reader:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, media: MediaFolder) -> None:
         self.calls: dict[tuple[str, str], RecordedCall] = {}
         self.records: dict[str, Record] = {}
         self._path = path
         self._begun = False
         self._places: dict[tuple[str, str], int] = {}
-        self._shared: dict[str, Message | Constraint] = {}
+        self._shared: dict[str, _Shared] = {}
+        self._media = media
 
     def read(self, number: int, line: bytes) -> None:
         try:
@@ -213,7 +260,7 @@ class _Reader:
             if not self._begun:
                 self._check_head(value)
             elif "shared" in value:
-                self._shared[value["shared"]] = _read_shared(value)
+                self._shared[value["shared"]] = self._read_shared(value)
             elif "record" in value:
                 self._add_record(read_record(value))
             else:
@@ -243,12 +290,26 @@ class _Reader:
         lm, sample = value["lm"], value.get("sample", 0)
         if not isinstance(lm, dict) or not isinstance(lm["model"], str) or type(sample) is not int:
             raise ValueError("not a recorded call")
-        messages = tuple(self._part(part, _read_message) for part in value["messages"])
+        messages = tuple(self._part(part, self._read_message) for part in value["messages"])
         constraint = value.get("constraint")
         if constraint is not None:
             constraint = self._part(constraint, _read_constraint)
-        request = RecordedRequest(lm, messages, constraint, sample)
+        tools = self._part(value["tools"], _read_tools) if "tools" in value else ()
+        choice = value.get("tool_choice", "")
+        if not isinstance(choice, str):
+            raise ValueError("its tool_choice is not a text")
+        request = RecordedRequest(lm, messages, constraint, sample, tools, choice)
         return RecordedCall(request, _read_reply(value["reply"]))
+
+    def _read_shared(self, value: dict[str, Any]) -> _Shared:
+        if "message" in value:
+            return self._read_message(value["message"])
+        if "tools" in value:
+            return _read_tools(value["tools"])
+        return _read_constraint(value["constraint"])
+
+    def _read_message(self, value: dict[Any, Any]) -> Message:
+        return _read_message(value, self._media.read)
 
     def _part(self, value: Any, read: Any) -> Any:
         if not isinstance(value, str):
@@ -266,17 +327,26 @@ class _Reader:
         self._places.setdefault(key, number)
 
 
-def _read_shared(value: dict[str, Any]) -> Message | Constraint:
-    if "message" in value:
-        return _read_message(value["message"])
-    return _read_constraint(value["constraint"])
-
-
-def _read_message(value: dict[Any, Any]) -> Message:
+def _read_message(value: dict[Any, Any], media: Media) -> Message:
     ((role, content),) = value.items()
-    if role not in get_args(Role) or not isinstance(content, str):
+    if role not in get_args(Role):
         raise ValueError(f"unknown role {role!r}")
-    return Message(role, content)
+    if isinstance(content, str):
+        return Message(role, content)
+    if not isinstance(content, list):
+        raise ValueError("the content of a message is neither a text nor parts")
+    return Message(role, tuple([read_part(part, media) for part in content]))
+
+
+def _read_tools(value: Any) -> tuple[ToolSpec, ...]:
+    return tuple([_read_tool(tool) for tool in value])
+
+
+def _read_tool(value: Any) -> ToolSpec:
+    match value:
+        case {"name": str(name), "description": str(about), "parameters": str(parameters)}:
+            return ToolSpec(name, about, parameters)
+    raise ValueError("not a tool")
 
 
 def _read_constraint(value: dict[Any, Any]) -> Constraint:
@@ -288,12 +358,9 @@ def _read_constraint(value: dict[Any, Any]) -> Constraint:
 
 def _read_reply(value: dict[str, Any]) -> Reply:
     text, finish = value["text"], value.get("finish", "stop")
-    usage = Usage(**value.get("usage", {}))
-    counts = usage.to_json().values()
+    usage = Usage.from_json(value.get("usage", {}))
     if not isinstance(text, str) or finish not in get_args(Finish):
         raise ValueError("its reply is not valid")
-    if not all(type(count) is int and count >= 0 for count in counts):
-        raise ValueError("the usage of its reply must be numbers of tokens")
     extras = read_extras(value)
     if not extras.get("reasoning"):  # earlier versions recorded the thoughts with the text
         reasoning, text = split_reasoning(text)

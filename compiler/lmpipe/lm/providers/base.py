@@ -14,6 +14,17 @@ from lmpipe.lm.request import Reply, Request
 OnText = Callable[[str], None]
 
 
+@runtime_checkable
+class ThoughtsListener(Protocol):
+    """An `OnText` that is also told the LM's thoughts, where it shows them."""
+
+    def __call__(self, text: str) -> None:
+        """Take all the text so far."""
+
+    def thoughts(self, text: str) -> None:
+        """Take all the thoughts so far, each time that more arrive."""
+
+
 class Provider(Protocol):
     """One way to reach LMs. Runs on the runtime's event loop and does not retry."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 from lmpipe.errors import (
     ConfigError,
@@ -19,26 +19,30 @@ from lmpipe.errors import (
 )
 from lmpipe.foundation.printable import printable
 from lmpipe.foundation.redaction import is_secret_name, redact
-from lmpipe.foundation.unicode_text import valid_unicode
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.embedding import texts_of, vector_replies
 from lmpipe.lm.providers.openai_body import json_schema_format, sent_decoding, stream_fields
-from lmpipe.lm.providers.openai_message import (
-    ContentError,
-    content_of,
-    make_reply,
-    reasoning_of,
-    refusal_of,
-)
+from lmpipe.lm.providers.openai_message import ContentError, read_choice
 from lmpipe.lm.providers.openai_reply import content_error, leave_out_advice, refused
-from lmpipe.lm.reasoning import StreamedText
+from lmpipe.lm.providers.openai_turns import openai_turns, tool_fields
+from lmpipe.lm.providers.streamed_message import StreamedMessage
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.traffic.retry import parse_retry_after
-from lmpipe.state.usage import Usage, token_count
+from lmpipe.state.usage import Usage
 
 # Providers whose models take schemas, although litellm's table lists few of them.
 _TAKE_SCHEMAS = frozenset({"ollama", "ollama_chat", "openrouter"})
+
+_MESSAGE_FIELDS = (
+    "content",
+    "reasoning_content",
+    "reasoning",
+    "thinking_blocks",
+    "refusal",
+    "tool_calls",
+    "function_call",
+)
 
 _SHORTEST_KEY = 8  # characters; a shorter variable, such as `1`, is a switch
 
@@ -86,11 +90,16 @@ class LiteLLMProvider:
         arguments, start = self._arguments(request), time.perf_counter()
         if on_text is None:
             response = await self._await_answer(lm, litellm.acompletion(**arguments))
-        else:
-            # Where a provider takes no stream_options, litellm counts the usage without them.
-            arguments |= stream_fields(lm)
-            response = await self._await_answer(lm, _stream(litellm, arguments, on_text))
-        return _read_reply(lm, response, time.perf_counter() - start)
+            with _reading(lm):
+                return _read_reply(lm, response, time.perf_counter() - start)
+        # Where a provider takes no stream_options, litellm counts the usage without them.
+        arguments |= stream_fields(lm)
+        message, usage, fingerprint = await self._await_answer(
+            lm, _stream(litellm, arguments, on_text)
+        )
+        seconds = time.perf_counter() - start
+        with _reading(lm):
+            return message.reply(usage, seconds=seconds, fingerprint=fingerprint)
 
     async def _load(self) -> Any:
         if self._litellm is None:
@@ -125,8 +134,9 @@ class LiteLLMProvider:
         lm = request.lm
         arguments: dict[str, Any] = {
             **_common(lm),
-            "messages": [message.to_json() for message in request.messages],
+            "messages": openai_turns(request, "litellm"),
             **self._only_supported(lm, sent_decoding(request)),
+            **tool_fields(request),
         }
         arguments.pop("stream_options", None)  # only for streams
         constraint = request.constraint
@@ -184,24 +194,18 @@ def _import_litellm() -> Any:
     return litellm
 
 
-async def _stream(litellm: Any, arguments: dict[str, Any], on_text: OnText) -> Any:
-    """Assemble the whole response from a stream of chunks."""
-    finish, usage, fingerprint = None, None, None
-    text, shown, reasoning, refusal = StreamedText(), "", "", ""
+async def _stream(
+    litellm: Any, arguments: dict[str, Any], on_text: OnText
+) -> tuple[StreamedMessage, Usage, str]:
+    """Assemble a reply from a stream of chunks; returns its usage and fingerprint too."""
+    message, usage, fingerprint = StreamedMessage(on_text), Usage(), ""
     async for chunk in await litellm.acompletion(**arguments):
-        usage = getattr(chunk, "usage", None) or usage
-        fingerprint = getattr(chunk, "system_fingerprint", None) or fingerprint
+        if getattr(chunk, "usage", None):
+            usage = _usage(chunk)
+        fingerprint = str(getattr(chunk, "system_fingerprint", None) or fingerprint)
         for choice in chunk.choices or ():
-            finish = getattr(choice, "finish_reason", None) or finish
-            piece = _fields(choice.delta)
-            reasoning += reasoning_of(piece)
-            refusal += refusal_of(piece)
-            if (content := content_of(piece)) and (now := text.add(content)) != shown:
-                shown = now
-                on_text(valid_unicode(shown))
-    message = {"content": text.text, "reasoning_content": reasoning, "refusal": refusal}
-    choice = SimpleNamespace(message=message, finish_reason=finish)
-    return SimpleNamespace(choices=[choice], usage=usage, system_fingerprint=fingerprint)
+            message.add(_choice(choice, "delta"))
+    return message, usage, fingerprint
 
 
 def _read_reply(lm: LM, response: Any, seconds: float) -> Reply:
@@ -210,38 +214,45 @@ def _read_reply(lm: LM, response: Any, seconds: float) -> Reply:
             f"{lm.model} answered without choices. If this lasts, check the provider's status",
             sent=True,
         )
-    choice = response.choices[0]
-    message = _fields(choice.message)
+    fingerprint = str(getattr(response, "system_fingerprint", None) or "")
+    choice, usage = _choice(response.choices[0], "message"), _usage(response)
+    return read_choice(choice, usage, seconds=seconds, fingerprint=fingerprint)
+
+
+@contextmanager
+def _reading(lm: LM) -> Iterator[None]:
+    """Translate the errors of reading what litellm gave."""
     try:
-        return make_reply(
-            content_of(message),
-            choice.finish_reason,
-            _usage(response),
-            seconds=seconds,
-            fingerprint=str(getattr(response, "system_fingerprint", None) or ""),
-            reasoning=reasoning_of(message),
-            refusal=refusal_of(message),
-        )
+        yield
     except ContentError as error:
         raise content_error(f"{lm.model} through litellm", error) from error
+    except ValueError as error:
+        raise LMUnavailableError(
+            f"{lm.model} answered with {error}. If this lasts, check the provider's status",
+            sent=True,
+        ) from error
 
 
-def _fields(message: Any) -> dict[str, Any]:
-    """The parts of a message or a piece of one, which may be missing or an object's attributes."""
-    if isinstance(message, dict):
-        return message
-    names = ("content", "reasoning_content", "reasoning", "refusal")
-    return {name: getattr(message, name, None) for name in names}
+def _choice(choice: Any, name: Literal["message", "delta"]) -> dict[str, Any]:
+    """A choice, or a piece of one, as JSON; litellm's objects lack the fields that did not come."""
+    message = getattr(choice, name)
+    return {
+        name: {field: _plain(getattr(message, field, None)) for field in _MESSAGE_FIELDS},
+        "finish_reason": getattr(choice, "finish_reason", None),
+        "logprobs": _plain(getattr(choice, "logprobs", None)),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A value of litellm's as JSON."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.model_dump() if hasattr(value, "model_dump") else value
 
 
 def _usage(response: Any) -> Usage:
     usage = getattr(response, "usage", None)
-    details = getattr(usage, "prompt_tokens_details", None)
-    return Usage(
-        token_count(getattr(usage, "prompt_tokens", None)),
-        token_count(getattr(usage, "completion_tokens", None)),
-        token_count(getattr(details, "cached_tokens", None)),
-    )
+    return Usage.from_openai(_plain(usage)) if usage else Usage()
 
 
 def _read_vectors(request: Request, response: Any, seconds: float) -> list[Reply]:

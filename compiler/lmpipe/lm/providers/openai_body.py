@@ -8,6 +8,7 @@ from lmpipe.errors import ConfigError
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.lm.lm import LM, Structured
 from lmpipe.lm.message import Constraint
+from lmpipe.lm.providers.openai_turns import openai_turns, tool_fields
 from lmpipe.lm.request import Request
 
 # vLLM fills in missing parameters from the model's generation config, which is not in the cache
@@ -15,7 +16,7 @@ from lmpipe.lm.request import Request
 _VLLM_DEFAULTS = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
 # The fields without which a request has no meaning; all others can be left out.
-NEEDED = ("model", "messages", "input", "stream", "n")
+NEEDED = ("model", "messages", "input", "stream", "n", "tools", "tool_choice")
 
 
 def request_body(request: Request, structured: Structured) -> dict[str, Any]:
@@ -34,8 +35,9 @@ def request_body(request: Request, structured: Structured) -> dict[str, Any]:
         **(_VLLM_DEFAULTS if lm.provider == "vllm" else {}),
         **lm.params,
         "model": lm.adapter or lm.name,
-        "messages": [message.to_json() for message in request.messages],
+        "messages": openai_turns(request, "vllm" if lm.provider == "vllm" else "openai"),
         **sent_decoding(request),
+        **tool_fields(request),
     }
     body.pop("stream_options", None)  # only for streams
     if None in body.values():  # what is None is left to the server

@@ -7,6 +7,9 @@ from typing import Any
 
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.foundation.unicode_text import valid_unicode
+from lmpipe.lm.parts import ToolCall
+from lmpipe.lm.providers.thinking_blocks import signature_of
+from lmpipe.lm.providers.tool_calls import tool_calls_of
 from lmpipe.lm.reasoning import split_reasoning
 from lmpipe.lm.request import Finish, Reply
 from lmpipe.state.usage import Usage
@@ -58,6 +61,36 @@ def refusal_of(message: Mapping[str, Any]) -> str:
     return _text(message, "refusal")
 
 
+def logprobs_of(choice: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The tokens with their log probabilities in a choice or in a piece of one."""
+    logprobs = choice.get("logprobs")
+    tokens = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    return tuple(tokens or ())
+
+
+def read_choice(
+    choice: Mapping[str, Any], usage: Usage, *, seconds: float, fingerprint: str
+) -> Reply:
+    """Read a whole choice. Raises a ContentError if it holds something else than text and calls.
+
+    Other errors of Python mean that it is not a choice.
+    """
+    message = choice["message"]
+    reasoning = reasoning_of(message)
+    return make_reply(
+        content_of(message),
+        choice.get("finish_reason"),
+        usage,
+        seconds=seconds,
+        fingerprint=fingerprint,
+        reasoning=reasoning,
+        refusal=refusal_of(message),
+        tool_calls=tool_calls_of(message),
+        signature=signature_of(message.get("thinking_blocks") or (), reasoning.strip()),
+        logprobs=logprobs_of(choice) or None,
+    )
+
+
 def make_reply(
     text: str,
     reason: object,
@@ -67,9 +100,14 @@ def make_reply(
     fingerprint: str,
     reasoning: str = "",
     refusal: str = "",
+    tool_calls: tuple[ToolCall, ...] = (),
+    signature: str = "",
+    logprobs: tuple[Mapping[str, Any], ...] | None = None,
 ) -> Reply:
     """Make a reply of what a server sent: valid Unicode, with the thoughts apart."""
     finish = finish_of(reason)
+    if tool_calls and finish in ("stop", "other"):
+        finish = "tool_calls"  # some servers say that the LM stopped
     thoughts, answer = split_reasoning(valid_unicode(text))
     if reasoning:  # the server split it off and left the space between
         answer = answer.lstrip()
@@ -83,6 +121,9 @@ def make_reply(
         fingerprint,
         reasoning=valid_unicode(reasoning).strip() or thoughts,
         refusal=valid_unicode(refusal),
+        tool_calls=tool_calls,
+        signature=signature,
+        logprobs=logprobs,
     )
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from lmpipe.errors import LMError, LMRequestError, LMUnavailableError, RefusalError
 from lmpipe.foundation.printable import printable
 from lmpipe.foundation.redaction import public_url, redact, secrets_in_url
-from lmpipe.foundation.unicode_text import valid_unicode
 from lmpipe.lm.http.client import CONNECT_TIMEOUT
 from lmpipe.lm.http.errors import (
     CertificateError,
@@ -23,15 +21,9 @@ from lmpipe.lm.http.errors import (
 )
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
-from lmpipe.lm.providers.openai_message import (
-    ContentError,
-    content_of,
-    make_reply,
-    reasoning_of,
-    refusal_of,
-)
+from lmpipe.lm.providers.openai_message import ContentError, read_choice
 from lmpipe.lm.providers.server_json import read_server_json
-from lmpipe.lm.reasoning import StreamedText
+from lmpipe.lm.providers.streamed_message import StreamedMessage
 from lmpipe.lm.request import Reply
 from lmpipe.lm.traffic.retry import parse_retry_after
 from lmpipe.state.usage import Usage
@@ -87,15 +79,7 @@ def read_replies(server: Server, body: bytes, seconds: float) -> list[Reply]:
         shares = _shares(Usage.from_openai(value.get("usage")), len(choices))
         fingerprint = str(value.get("system_fingerprint") or "")
         return [
-            make_reply(
-                content_of(choice["message"]),
-                choice.get("finish_reason"),
-                share,
-                seconds=seconds,
-                fingerprint=fingerprint,
-                reasoning=reasoning_of(choice["message"]),
-                refusal=refusal_of(choice["message"]),
-            )
+            read_choice(choice, share, seconds=seconds, fingerprint=fingerprint)
             for choice, share in zip(choices, shares, strict=True)
         ]
     except ContentError as error:
@@ -121,8 +105,10 @@ def _shares(usage: Usage, n: int) -> list[Usage]:
     if n == 1:
         return [usage]
     each, rest = divmod(usage.completion_tokens, n)
-    first = Usage(usage.prompt_tokens, each + rest, usage.cached_prompt_tokens)
-    return [first, *(Usage(0, each) for _ in range(n - 1))]
+    thoughts, more_thoughts = divmod(usage.reasoning_tokens, n)
+    first = replace(usage, completion_tokens=each + rest, reasoning_tokens=thoughts + more_thoughts)
+    other = Usage(completion_tokens=each, reasoning_tokens=thoughts)
+    return [first] + [other] * (n - 1)
 
 
 class StreamedReply:
@@ -133,12 +119,7 @@ class StreamedReply:
 
     def __init__(self, server: Server, on_text: OnText, *, thinking: bool = False) -> None:
         self._server = server
-        self._on_text = on_text
-        self._text = StreamedText(thinking=thinking)
-        self._shown = ""
-        self._reasoning = ""
-        self._refusal = ""
-        self._finish: Any = None
+        self._message = StreamedMessage(on_text, thinking=thinking)
         self._ended = False
         self._usage = Usage()
         self._fingerprint = ""
@@ -160,8 +141,7 @@ class StreamedReply:
                 self._usage = Usage.from_openai(value["usage"])
             self._fingerprint = str(value.get("system_fingerprint") or self._fingerprint)
             for choice in value.get("choices") or ():
-                self._finish = choice.get("finish_reason") or self._finish
-                self._add(choice.get("delta") or {})
+                self._message.add(choice)
         except ContentError as error:
             raise content_error(self._server, error) from error
         except (ValueError, TypeError, AttributeError, LookupError) as error:
@@ -171,37 +151,26 @@ class StreamedReply:
                 sent=True,
             ) from error
 
-    def _add(self, piece: Mapping[str, Any]) -> None:
-        if text := content_of(piece):
-            shown = self._text.add(text)
-            if shown != self._shown:
-                self._shown = shown
-                self._on_text(valid_unicode(shown))
-        self._reasoning += reasoning_of(piece)
-        self._refusal += refusal_of(piece)
-
     @property
     def opened_by_template(self) -> bool:
         """Whether the reply began with thoughts that the chat template had opened."""
-        return self._text.opened_by_template
+        return self._message.text.opened_by_template
 
     def reply(self, seconds: float) -> Reply:
         """Return the reply; raise an LMUnavailableError if the stream ended before it did."""
-        if not self._ended and self._finish is None:
+        if not self._ended and self._message.finish is None:
+            length = len(self._message.text.text)
             raise LMUnavailableError(
-                f"{self._server} ended a stream after {len(self._text.text)} characters, before "
+                f"{self._server} ended a stream after {length} characters, before "
                 "the reply ended. If this lasts, see its log",
                 sent=True,
             )
-        return make_reply(
-            self._text.text,
-            self._finish,
-            self._usage,
-            seconds=seconds,
-            fingerprint=self._fingerprint,
-            reasoning=self._reasoning,
-            refusal=self._refusal,
-        )
+        try:
+            return self._message.reply(self._usage, seconds=seconds, fingerprint=self._fingerprint)
+        except ValueError as error:
+            raise LMUnavailableError(
+                f"{self._server} streamed {error}. If this lasts, see its log", sent=True
+            ) from error
 
 
 def status_error(
