@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from helpers.world import recipe, things
 import lmpipe
 from lmpipe.errors import LMRequestError
 from lmpipe.lm.message import Message
-from lmpipe.lm.parts import MediaPart, TextPart, ToolResult, ToolSpec
+from lmpipe.lm.parts import MediaPart, ReasoningPart, TextPart, ToolResult, ToolSpec
 from lmpipe.lm.providers import open_provider
 from lmpipe.lm.request import Reply, Request
 from lmpipe.metrics import exact_match
@@ -52,7 +53,8 @@ class Sort(lmpipe.Signature):
 
 @pytest.fixture
 def server(provider: Provider) -> Iterator[ProviderServer]:
-    pytest.importorskip("litellm")
+    if find_spec("litellm") is None:
+        pytest.skip("litellm is not installed")
     with provider.server() as server:
         yield server
 
@@ -134,6 +136,13 @@ async def ask(lm: lmpipe.LM, *messages: Message, **asked: Any) -> Reply:
         await provider.aclose()
 
 
+def turn_of(reply: Reply) -> Message:
+    """A reply as a turn of the conversation that goes on."""
+    thoughts = [ReasoningPart(reply.reasoning, reply.signature)] if reply.reasoning else []
+    texts = [TextPart(reply.text)] if reply.text else []
+    return Message("assistant", (*thoughts, *texts, *reply.tool_calls))
+
+
 @covers("tools")
 async def test_a_tool_is_called_and_its_result_understood(
     server: ProviderServer, lm: lmpipe.LM
@@ -143,9 +152,8 @@ async def test_a_tool_is_called_and_its_result_understood(
     (call,) = called.tool_calls
     assert (called.finish, call.name) == ("tool_calls", "look_up")
     assert "word" in json.loads(call.arguments)
-    calls = Message("assistant", (*called.parts, call))
     result = Message("tool", (ToolResult(call.id, "it means so"),))
-    answered = await ask(lm, question, calls, result, tools=(LOOK_UP,))
+    answered = await ask(lm, question, turn_of(called), result, tools=(LOOK_UP,))
     assert "it means so" in server.questions[-1].prompt
     assert answered.text
     assert not answered.tool_calls
