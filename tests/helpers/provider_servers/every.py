@@ -84,3 +84,19 @@ def covers(feature: str, *, but: tuple[str, ...] = ()) -> Callable[[Test], Test]
         return pytest.mark.parametrize("provider", providers, ids=names)(test)
 
     return mark
+
+
+def covers_real(feature: str, title: str) -> Callable[[Test], Test]:
+    """Say which feature a test with a real LM, which `make test-real` runs, shows to work.
+
+    Args:
+        feature: the name of the feature.
+        title: the server and its model, for people.
+    """
+
+    def mark(test: Test) -> Test:
+        test.feature = feature  # type: ignore[attr-defined]
+        test.title = title  # type: ignore[attr-defined]
+        return test
+
+    return mark
