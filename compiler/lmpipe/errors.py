@@ -29,6 +29,7 @@ Every message names what was expected, what was found and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -132,7 +133,29 @@ class LMError(LmpipeError):
 
 
 class LMRequestError(LMError):
-    """The server refused this request; a retry cannot help."""
+    """The server refused this request; a retry cannot help.
+
+    Args:
+        message: which LM, what happened, what to do.
+        status: the HTTP status, if the server sent one.
+        retry_after: the seconds that the server asked to wait, if it did.
+        refused: the parameters that the model does not take, if the server says that it is because
+            of them: each with the one to send in its place, or empty.
+        guess: whether the server does not say so, but they may be why.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        refused: Mapping[str, str] | None = None,
+        guess: bool = False,
+    ) -> None:
+        super().__init__(message, status=status, retry_after=retry_after)
+        self.refused = dict(refused or {})
+        self.guess = guess
 
 
 class LMUnavailableError(LMError):

@@ -132,6 +132,8 @@ class FakeApp:
         self.bodies: list[Body] = []
         self.headers: list[dict[str, str]] = []
         self.failures: list[Failure] = []
+        # What a body is refused for, as a status and the JSON of the answer.
+        self.refuses: Callable[[Body], tuple[int, Any] | None] = lambda body: None
         self.cut_streams = 0  # the number of next streams to break off after one piece
         self.models_asked = 0
         self.adapters: list[dict[str, str]] = []
@@ -193,6 +195,9 @@ class FakeApp:
             if failure is not None and failure.mode != "ok":
                 self.counts[failure.mode] += 1
                 return await self._fail_request(request, failure, body)
+            if (refusal := self.refuses(body)) is not None:
+                self.counts[str(refusal[0])] += 1
+                return web.json_response(refusal[1], status=refusal[0])
             self.counts["ok"] += 1
             completion = self._completion(body)
             if body.get("stream"):

@@ -34,12 +34,14 @@ OTHER_LM: dict[str, Any] = {
     "tls": TLS(ca="other.pem"),
     "temperature": 0.5,
     "max_tokens": 7,
+    "reasoning": "high",
     "context": 99,
     "price": (1.0, 2.0),
     "timeout": 5.0,
     "limits": Limits(rpm=5),
     "structured": "none",
     "params": {"top_p": 0.5},
+    "takes": {"tools": True},
     "adapter": "route-0123456789abcdef",
 }
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.errors import ConfigError
-from lmpipe.lm import price_list
+from lmpipe.lm import model_table
 from lmpipe.lm.lm import LM
-from lmpipe.lm.price_list import price_of
+from lmpipe.lm.model_table import price_of
 from lmpipe.lm.prices import Price
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.state.usage import Usage
@@ -44,10 +44,10 @@ TABLE = {
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
     """Makes each test search the installed packages again."""
-    for known in (price_list._known, price_list._table):
+    for known in (model_table._listed_price, model_table._table, model_table.facts_of):
         known.cache_clear()
     yield
-    for known in (price_list._known, price_list._table):
+    for known in (model_table._listed_price, model_table._table, model_table.facts_of):
         known.cache_clear()
 
 
@@ -118,7 +118,7 @@ def test_without_litellm_no_price_is_known(monkeypatch: pytest.MonkeyPatch) -> N
     ("price", "match"),
     [
         ((1,), "dollars per million tokens"),
-        ((1, 2, 3, 4), "dollars per million tokens"),
+        ((1, 2, 3, 4, 5), "dollars per million tokens"),
         ("12", "dollars per million tokens"),
         (12, "dollars per million tokens"),
         ((-1, 2), "prompt must be 0 or more"),
@@ -137,6 +137,15 @@ def test_an_lm_with_other_settings_keeps_its_price() -> None:
     assert (
         lm.with_settings(temperature=0.5).price == lm.with_model("vllm/n").price == Price(1, 2, 0.5)
     )
+
+
+def test_prompt_tokens_that_are_written_to_the_prefix_cache_have_a_separate_price() -> None:
+    usage = Usage(1000, 100, 600, cache_write_tokens=300)
+    price = Price(2.0, 10.0, 0.5, 2.5)
+    assert price.cost(usage) == pytest.approx((100 * 2 + 600 * 0.5 + 300 * 2.5 + 1000) / 1e6)
+    assert price.full_cost(usage) == pytest.approx((1000 * 2 + 1000) / 1e6)
+    assert Price(2.0, 10.0).cost(usage) == price.full_cost(usage)
+    assert price.to_json() == [2.0, 10.0, 0.5, 2.5]
 
 
 def test_prompt_tokens_in_the_prefix_cache_have_a_separate_price() -> None:

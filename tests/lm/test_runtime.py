@@ -293,11 +293,6 @@ def test_a_refused_request_is_not_retried() -> None:
     assert len(lm.requests) == 1
 
 
-def test_a_model_without_a_provider_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="does not name a provider"):
-        Runtime(retry=once()).complete(request(LM("gpt-4o")))
-
-
 async def test_a_blocking_call_on_the_loop_is_refused() -> None:
     async def blocks() -> None:
         Runtime().complete(request(ScriptedLM(["a"])))

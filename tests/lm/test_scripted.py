@@ -8,7 +8,8 @@ import pytest
 
 from lmpipe.errors import ConfigError, LMRequestError
 from lmpipe.lm.message import Message
-from lmpipe.lm.request import Request
+from lmpipe.lm.parts import MediaPart, TextPart, ToolCall
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
 
@@ -80,3 +81,32 @@ def test_a_reply_that_is_no_text_is_refused_with_what_was_given() -> None:
 
     with pytest.raises(LMRequestError, match="the script of scripted/scripted gave 5: give a text"):
         ask(ScriptedLM(script))
+
+
+def test_a_picture_has_no_tokens() -> None:
+    lm = ScriptedLM(["one"])
+    picture = MediaPart("image", "image/png", b"png png png")
+    request = Request(lm, (Message("user", (TextPart("hello there"), picture)),))
+    assert Runtime().complete(request).usage.prompt_tokens == 2
+
+
+def test_a_scripted_tool_call_ends_the_reply() -> None:
+    call = ToolCall("1", "look", "{}")
+    lm = ScriptedLM([Reply("I look.", tool_calls=(call,))])
+    reply = Runtime().complete(Request(lm, (Message("user", "hi"),)))
+    assert (reply.finish, reply.tool_calls) == ("tool_calls", (call,))
+
+
+def test_a_listener_is_told_the_thoughts_before_the_text() -> None:
+    heard: list[tuple[str, str]] = []
+
+    class Listener:
+        def __call__(self, text: str) -> None:
+            heard.append(("text", text))
+
+        def thoughts(self, text: str) -> None:
+            heard.append(("thoughts", text))
+
+    request = Request(ScriptedLM(["<think>hm</think>Paris"]), (Message("user", "hi"),))
+    Runtime().complete(request, on_text=Listener())
+    assert heard[:2] == [("thoughts", "hm"), ("text", "Paris")]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from lmpipe.errors import ConfigError, SignatureError
+from lmpipe.lm.defaults import ParameterWarning
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
 from lmpipe.lm.scripted import ScriptedLM
@@ -41,6 +42,28 @@ def test_a_predictor_leaves_the_temperature_to_the_model() -> None:
         Predict(Route, temperature=None).samples(2, ticket="x")
     assert [request.lm.temperature for request in lm.requests] == [None] * 3
     assert lm.requests[0].lm.max_tokens is None
+
+
+def test_samples_of_a_model_without_temperature_are_drawn_with_a_note() -> None:
+    lm = ScriptedLM(lambda request: "## team\nbilling", takes={"temperature": False})
+    with using(lm=lm, runtime=Runtime()), pytest.warns(ParameterWarning, match="by itself"):
+        Predict(Route).samples(3, ticket="x")
+    assert [request.lm.temperature for request in lm.requests] == [None] * 3
+    assert len({request.key() for request in lm.requests}) == 3
+
+
+def test_a_predictors_temperature_is_left_out_where_the_model_refuses_it() -> None:
+    lm = ScriptedLM(lambda request: "## team\nbilling", takes={"temperature": False})
+    with using(lm=lm, runtime=Runtime()), pytest.warns(ParameterWarning, match="temperature"):
+        Predict(Route, temperature=0.3)(ticket="x")
+    assert lm.requests[0].lm.temperature is None
+
+
+def test_a_predictor_can_say_how_much_the_model_thinks() -> None:
+    lm = answering("lm")
+    with using(lm=lm, runtime=Runtime()):
+        Predict(Route, reasoning="high")(ticket="x")
+    assert lm.requests[0].lm.reasoning == "high"
 
 
 def test_a_predictors_lm_takes_precedence_over_the_runs() -> None:

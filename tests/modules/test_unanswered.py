@@ -10,11 +10,13 @@ import pytest
 
 from lmpipe.errors import CutError, LMRequestError, OutputError, RefusalError
 from lmpipe.layouts import layout_names
+from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.modules import Predict
+from lmpipe.modules.unanswered import with_more_room
 from lmpipe.settings import using
 from lmpipe.state.trace import Trace
 from lmpipe.state.usage import Usage
@@ -69,6 +71,26 @@ def test_a_cut_reply_that_is_streamed_is_no_answer() -> None:
         stream = Predict("q -> a").stream(q="?")
         with pytest.raises(CutError):
             list(stream)
+
+
+def test_a_reply_that_is_cut_in_its_thoughts_gets_eight_times_the_room() -> None:
+    script = [cut("", reasoning="Let me think"), WHOLE["chat"]]
+    with lm_says(script, max_tokens=100) as lm:
+        assert Predict("q -> a")(q="?").a == "Paris"
+    assert [request.lm.max_tokens for request in lm.requests] == [100, 800]
+
+
+def test_under_a_budget_a_reply_gets_only_the_room_that_is_reserved_for_it() -> None:
+    pytest.importorskip("litellm")  # its table has the context
+    lm = LM("openai/o3", max_tokens=9000)
+    assert lm.reserved == 8192 + 9000
+    reply = cut(prompt=1000)
+    larger = with_more_room(lm, (), reply)
+    assert larger is not None
+    assert larger.max_tokens == 18000
+    budgeted = with_more_room(lm, (), reply, budgeted=True)
+    assert budgeted is not None
+    assert budgeted.max_tokens == lm.reserved - 1000
 
 
 def test_a_cut_reply_is_asked_again_with_twice_the_room_and_the_same_question() -> None:

@@ -18,7 +18,7 @@ from lmpipe.evaluation.evaluate import check_inputs
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_fields
 from lmpipe.lm.lm import LM, as_lm
-from lmpipe.lm.price_list import price_of
+from lmpipe.lm.model_table import price_of
 from lmpipe.metrics import AnyMetric, bind_metric, metric_calls, metric_fingerprint, metric_name
 from lmpipe.modules.binding import uncounted_uses
 from lmpipe.modules.module import Module, Predictor, first_member

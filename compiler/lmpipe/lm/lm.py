@@ -5,61 +5,60 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.canonical_json import canonical_json
-from lmpipe.foundation.checks import check_choice, check_fields, check_number
+from lmpipe.foundation.checks import check_choice, check_number
 from lmpipe.foundation.redaction import (
     public_url,
     secrets_in,
     secrets_in_url,
     without_secrets,
 )
+from lmpipe.lm.defaults import (
+    BY_MODEL,
+    DEFAULT_CONTEXT,
+    DEFAULT_MAX_TOKENS,
+    Asked,
+    ByModel,
+    ReasoningLevel,
+    Settled,
+    check_takes,
+    settle,
+    tell_left_out,
+)
+from lmpipe.lm.limits import Limits
+from lmpipe.lm.model_table import full_name
 from lmpipe.lm.parameters import meant_option
 from lmpipe.lm.prices import Price
 from lmpipe.lm.tls import TLS
 
-DEFAULT_MAX_TOKENS = 512
-DEFAULT_CONTEXT = 8192
+__all__ = ["BY_MODEL", "DEFAULT_CONTEXT", "DEFAULT_MAX_TOKENS", "LM", "Limits", "as_lm"]
+
 DEFAULT_TIMEOUT = 600.0
 
 Structured = Literal["auto", "vllm", "openai", "llamacpp", "none"]
 
 # Every field of an `LM` is in one of these; the cache key contains only the first.
-IN_KEY = ("model", "base_url", "temperature", "max_tokens", "structured", "params", "adapter")
-NOT_IN_KEY = ("replicas", "api_key", "headers", "tls", "context", "price", "timeout", "limits")
+IN_KEY = (
+    *("model", "base_url", "temperature", "max_tokens", "reasoning", "structured", "params"),
+    "adapter",
+)
+NOT_IN_KEY = (
+    *("replicas", "api_key", "headers", "tls", "context", "price", "timeout", "limits", "takes"),
+)
 
 # The fields that are read-only mappings, which cannot be pickled.
-_READ_ONLY = ("headers", "params")
+_READ_ONLY = ("headers", "params", "takes")
+# What depends on the model unless it is given.
+_ASKED = ("temperature", "max_tokens", "context", "reasoning")
+# What `_set` and `identity_json` derive from the other fields.
+_DERIVED = (*_ASKED, "_settled", "_identity_json")
+# Without a provider in their name.
+_WITHOUT_PROVIDER = ("local", "vllm", "openai", "scripted")
 
 _ON_SERVERS = ("vllm", "openai", "scripted")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The rate limits of each server of an LM; None is unlimited.
-
-    Requests are spread evenly: the allowance of a minute is never sent as one burst.
-
-    Args:
-        in_flight: maximum number of requests in flight; by default the limit of the runtime.
-            While a server reports that it is overloaded, the limit is lower.
-        rpm: maximum requests per minute.
-        tpm: maximum tokens per minute, prompt and completion. The tokens of a request are
-            estimated from earlier ones, and corrected when the reply arrives.
-
-    Raises:
-        ConfigError: if a limit is not above 0.
-    """
-
-    in_flight: int | None = None
-    rpm: float | None = None
-    tpm: float | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self, "in_flight", minimum=1, integer=True, optional=True)
-        check_fields(self, "rpm", "tpm", above=0, optional=True)
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -72,9 +71,10 @@ class LM:
         `LM("openai/<model>", base_url=…)` a model on any OpenAI-compatible server,
         `LM("openai/<model>")` one of OpenAI's own (or of the server that `OPENAI_BASE_URL`
         names), and `LM("<provider>/<model>")` any model that litellm knows by that name.
+        `LM("gpt-5.1")` and `LM("claude-opus-4-5")` are found in litellm's table of models.
 
     Args:
-        model: `<provider>/<model>`, or `local`.
+        model: `<provider>/<model>`, `local`, or the name of a model that litellm lists.
         base_url: the server's URL, up to and including `/v1`, or several URLs of replicas. Cache
             keys contain only the first, so replicas can be added and removed. Requests with the
             same instruction and demonstrations go to the same replica if its load allows it;
@@ -82,12 +82,20 @@ class LM:
         api_key: sent to the server; never cached, recorded, logged or shown.
         headers: additional HTTP headers; as secret as the key.
         tls: certificate files for an `https` server: authorities and a client certificate.
-        temperature: 0 is greedy decoding; None leaves it to the model.
-        max_tokens: maximum tokens of a reply; None leaves it to the server.
-        context: maximum tokens of a call, prompt and reply. Token and dollar budgets reserve as
-            much for a call until its size is known.
-        price: US dollars per million tokens as (prompt, completion) or (prompt, completion,
-            cached prompt), for models whose price litellm does not list.
+        temperature: 0 is greedy decoding; None leaves it to the model. By default 0, but not
+            sent to models that think, as most of them refuse it.
+        max_tokens: maximum tokens of a reply, thoughts included; None leaves it to the server. The
+            default depends on the model: 512 for the embedded model and on servers of your own,
+            4,096 for hosted models, and more for those that think.
+        reasoning: how much the model thinks before it answers: `none`, `minimal`, `low`, `medium`,
+            `high`, `xhigh` or `max`, as far as it knows the level, or the maximum tokens of its
+            thoughts; None leaves it to the model.
+        context: maximum tokens of a call, prompt and reply; by default what litellm lists for the
+            model, else 8,192. Token and dollar budgets reserve as much for a call until its size
+            is known if it is given, else 8,192 tokens and the room for the reply.
+        price: US dollars per million tokens as (prompt, completion), (prompt, completion, cached
+            prompt) or (prompt, completion, cached prompt, prompt written to the cache), for models
+            whose price litellm does not list.
         timeout: maximum duration of a request in seconds; then it is retried.
         limits: rate limits of each server.
         structured: how the server takes constraints: `vllm` (`structured_outputs`), `openai`
@@ -95,10 +103,15 @@ class LM:
             detects the server.
         params: other decoding parameters, passed to the server unchanged (JSON values). None
             leaves out a parameter that lmpipe would send, such as `seed` or `stream_options`.
+        takes: what the model takes and refuses, where litellm's table does not say it or is wrong:
+            parameters by their names, and `tools`, `images`, `audio`, `files`, `response_format`
+            and `reasoning`, as in `{"temperature": False, "tools": True}`. What is refused is
+            neither sent nor part of cache keys.
         adapter: the name of a LoRA adapter to use.
 
     Raises:
-        ConfigError: if a value is out of range or not a JSON value, or an argument is misspelled.
+        ConfigError: if a value is out of range or not a JSON value, an argument is misspelled, or
+            a name without a provider is not in litellm's table.
     """
 
     model: str
@@ -109,12 +122,14 @@ class LM:
     tls: TLS | None = field(repr=False)
     temperature: float | None
     max_tokens: int | None
+    reasoning: ReasoningLevel | int | None
     context: int
     price: Price | None
     timeout: float
     limits: Limits
     structured: Structured
     params: Mapping[str, Any]
+    takes: Mapping[str, bool]
     adapter: str | None
 
     def __init__(
@@ -125,20 +140,25 @@ class LM:
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         tls: TLS | None = None,
-        temperature: float | None = 0.0,
-        max_tokens: int | None = DEFAULT_MAX_TOKENS,
-        context: int = DEFAULT_CONTEXT,
+        temperature: float | ByModel | None = BY_MODEL,
+        max_tokens: int | ByModel | None = BY_MODEL,
+        reasoning: ReasoningLevel | int | None = None,
+        context: int | ByModel = BY_MODEL,
         price: Price | Sequence[float] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         limits: Limits | None = None,
         structured: Structured = "auto",
+        takes: Mapping[str, bool] | None = None,
         adapter: str | None = None,
         **params: Any,
     ) -> None:
         if not model:
             raise ConfigError('an LM needs a model name, such as LM("local")')
-        _check_decoding(temperature, max_tokens)
-        check_number("LM", "context", context, minimum=1, integer=True)
+        if "/" not in model and model not in _WITHOUT_PROVIDER:
+            model = full_name(model)
+        asked = Asked(temperature, max_tokens, context, reasoning)
+        asked.check()
+        check_takes(model, takes or {})
         check_number("LM", "timeout", timeout, above=0)
         check_choice("LM", "structured", structured, get_args(Structured))
         headers = {**(headers or {}), **params.pop("extra_headers", {})}  # litellm's name
@@ -168,18 +188,31 @@ class LM:
             "api_key": api_key,
             "headers": MappingProxyType(headers),
             "tls": tls,
-            "temperature": None if temperature is None else float(temperature),
-            "max_tokens": max_tokens,
-            "context": context,
             "price": None if price is None else Price.of(price),
             "timeout": timeout,
             "limits": limits or Limits(),
             "structured": structured,
             "params": MappingProxyType(dict(params)),
+            "takes": MappingProxyType(dict(takes or {})),
             "adapter": adapter,
+            "_asked": asked,
         }
+        self._set(values)
+        tell_left_out(model, self._settled.left_out)
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        """Set the fields, and those that depend on the model."""
+        model, asked = values["model"], values["_asked"]
+        settled = settle(model, values["base_url"], asked, values["takes"])
         for name, value in values.items():
             object.__setattr__(self, name, value)
+        for name in _ASKED:
+            object.__setattr__(self, name, getattr(settled, name))
+        object.__setattr__(self, "_settled", settled)
+
+    if TYPE_CHECKING:  # no fields: they follow from the others
+        _asked: Asked
+        _settled: Settled
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LM):
@@ -206,12 +239,13 @@ class LM:
     def __getstate__(self) -> dict[str, Any]:
         """Return the state to pickle, with the key: worker processes of the user need it."""
         state = self.__dict__ | {name: dict(getattr(self, name)) for name in _READ_ONLY}
-        state.pop("_identity_json", None)
+        for name in _DERIVED:
+            state.pop(name, None)
         return state
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         frozen = {name: MappingProxyType(state[name]) for name in _READ_ONLY}
-        self.__dict__.update({**state, **frozen})
+        self._set({**state, **frozen})
 
     @property
     def provider(self) -> str:
@@ -240,20 +274,46 @@ class LM:
         Secrets are left out: headers, keys, and passwords and keys in the URL.
         """
         key = (self.api_key or "",)
-        decoding = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        decoding = {
+            "temperature": self.temperature,
+            self.limit_name: self.max_tokens,
+            "reasoning": self.reasoning,
+        }
         return {
             "model": self.model,
             "base_url": public_url(self.base_url, key),
             # What is not sent is left out; so is an unset adapter, as in older cache keys.
             **{name: value for name, value in decoding.items() if value is not None},
             "structured": self.structured,
-            "params": without_secrets(self.params, key),
+            "params": without_secrets(self.taken_params, key),
             **({"adapter": self.adapter} if self.adapter else {}),
         }
 
     @property
+    def limit_name(self) -> str:
+        """The name under which the limit of a reply is sent, such as `max_completion_tokens`."""
+        return self._settled.limit_name
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model thinks before it answers, as far as that is known."""
+        return self._settled.thinks
+
+    @property
+    def reserved(self) -> int:
+        """The tokens that budgets reserve for one call, prompt and reply, until it is made."""
+        return self._settled.reserved
+
+    def accepts(self, name: str) -> bool | None:
+        """Return whether the model takes a parameter, `tools`, `images` and the like.
+
+        It is None if neither litellm's table nor `takes` says so.
+        """
+        return self._settled.takes.get(name)
+
+    @property
     def reply_limit(self) -> tuple[str, int] | None:
-        """The parameter that limits a reply, and the maximum tokens; None if none is sent."""
+        """The setting that limits a reply, and the maximum tokens; None if none is sent."""
         for name in ("max_completion_tokens", "max_tokens"):
             limit = self.params.get(name, self.max_tokens if name == "max_tokens" else None)
             if isinstance(limit, int):
@@ -261,9 +321,17 @@ class LM:
         return None
 
     @property
+    def taken_params(self) -> Mapping[str, Any]:
+        """The `params`, without those that the model refuses."""
+        refused = [name for name in self.params if self.accepts(name) is False]
+        if not refused:
+            return self.params
+        return {name: value for name, value in self.params.items() if name not in refused}
+
+    @property
     def sent_params(self) -> dict[str, Any]:
-        """The `params` that are sent: those that are not None."""
-        return {name: value for name, value in self.params.items() if value is not None}
+        """The `params` that are sent: those that are not None, and not refused."""
+        return {name: value for name, value in self.taken_params.items() if value is not None}
 
     @property
     def identity_json(self) -> bytes:
@@ -305,7 +373,9 @@ class LM:
         other = LM(model)
         if other.provider != self.provider:
             return other
-        return self._changed({"model": model, "adapter": None})
+        changed = self._changed({"model": other.model, "adapter": None})
+        tell_left_out(model, changed._settled.left_out)
+        return changed
 
     def at(self, base_url: str, *, api_key: str | None = None) -> LM:
         """Return the same LM at another URL, with its current key unless another is given."""
@@ -333,23 +403,28 @@ class LM:
         Raises:
             ConfigError: if a value is out of range.
         """
-        temperature = settings.pop("temperature", self.temperature)
-        max_tokens = settings.pop("max_tokens", self.max_tokens)
-        _check_decoding(temperature, max_tokens)
-        known: dict[str, Any] = {
-            "temperature": None if temperature is None else float(temperature),
-            "max_tokens": max_tokens,
-        }
+        given = {name: settings.pop(name) for name in _ASKED if name in settings}
+        asked = replace(self._asked, **given)
+        asked.check()
+        changes: dict[str, Any] = {"_asked": asked}
         if settings:
-            known["params"] = MappingProxyType({**self.params, **settings})
-        return self._changed(known)
+            changes["params"] = MappingProxyType({**self.params, **settings})
+        changed = self._changed(changes)
+        left_out = changed._settled.left_out
+        tell_left_out(self.model, {name: why for name, why in left_out.items() if name in given})
+        return changed
+
+    def with_takes(self, takes: Mapping[str, bool]) -> LM:
+        """Return the same LM, whose model takes and refuses this too; see `LM`."""
+        check_takes(self.model, takes)
+        return self._changed({"takes": MappingProxyType({**self.takes, **takes})})
 
     def _changed(self, changes: Mapping[str, Any]) -> LM:
         copy = object.__new__(type(self))
         values = {**self.__dict__, **changes}
-        values.pop("_identity_json", None)
-        for name, value in values.items():
-            object.__setattr__(copy, name, value)
+        for name in _DERIVED:
+            values.pop(name, None)
+        copy._set(values)
         return copy
 
 
@@ -371,8 +446,3 @@ def as_lm(given: LM | str | None) -> LM | None:
             '"openai/gpt-4o-mini"'
         )
     return given
-
-
-def _check_decoding(temperature: float | None, max_tokens: int | None) -> None:
-    check_number("LM", "temperature", temperature, minimum=0, optional=True)
-    check_number("LM", "max_tokens", max_tokens, minimum=1, integer=True, optional=True)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 # Parameters of OpenAI's API, vLLM, llama.cpp and litellm. Others are passed on too, unless they
 # look like a misspelled option.
-_KNOWN = frozenset(
+KNOWN = frozenset(
     """
     frequency_penalty logit_bias logprobs max_completion_tokens metadata modalities n
     parallel_tool_calls prediction presence_penalty reasoning_effort response_format seed
@@ -28,7 +28,7 @@ _KNOWN = frozenset(
 
 def meant_option(name: str, options: Collection[str]) -> str | None:
     """Return the option that a parameter's name misspells, or None if it misspells none."""
-    if name in options or name in _KNOWN:
+    if name in options or name in KNOWN:
         return None
     near = difflib.get_close_matches(name.lower(), options, n=1, cutoff=0.75)
     return near[0] if near else None

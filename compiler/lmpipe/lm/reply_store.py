@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from lmpipe.lm.request import Reply, Request
 
@@ -22,3 +23,15 @@ class ReplyStore(Protocol):
 
     def close(self) -> None:
         """Write what is left and release files and connections."""
+
+
+@runtime_checkable
+class NoteStore(Protocol):
+    """A store that also keeps what was learned about models, beside their replies."""
+
+    def find_note(self, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return what was learned about a model, or None."""
+        ...
+
+    def put_note(self, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        """Keep what was learned about a model."""

@@ -10,12 +10,13 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 
-from lmpipe.errors import LMError
+from lmpipe.errors import LMError, LMRequestError
 from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency import loop
+from lmpipe.lm.lessons import Lessons
 from lmpipe.lm.lm import LM
-from lmpipe.lm.price_list import price_of
-from lmpipe.lm.providers import Provider, open_provider, source_of
+from lmpipe.lm.model_table import price_of
+from lmpipe.lm.providers import Provider, needs_responses, open_provider, source_of
 from lmpipe.lm.providers.base import OnText, Servers, is_served
 from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
@@ -54,6 +55,7 @@ class Runtime:
         self._tasks: set[asyncio.Task[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._endpoints: dict[Hashable, Endpoint] = {}
+        self._lessons = Lessons(store)
 
     def complete(
         self, request: Request, *, label: str = "", on_text: OnText | None = None
@@ -65,12 +67,14 @@ class Runtime:
         """
         loop.check_not_on_loop()
         check_deadline()
+        request = self._as_taken(request)
         key = request.key(source_of(request.lm))
         reply, started = self._get(key, request), time.perf_counter()
         if reply is None:
-            reply = loop.run_sync(
+            key, request, fresh = loop.run_sync(
                 before_deadline(self._fresh, key, request, on_text, look_again=True)
             )
+            reply = fresh
         if on_text is not None:
             on_text(reply.text)
         return self._account(key, request, reply, label, started)
@@ -80,12 +84,14 @@ class Runtime:
     ) -> Reply:
         """Make one LM call from a coroutine on any event loop; see `complete`."""
         check_deadline()
+        request = self._as_taken(request)
         key = request.key(source_of(request.lm))
         reply, started = self._get(key, request), time.perf_counter()
         if reply is None:
             on_loop = loop.on_loop()
-            fresh = before_deadline(self._fresh, key, request, on_text, look_again=not on_loop)
-            reply = await (fresh if on_loop else loop.bridge(fresh))
+            coming = before_deadline(self._fresh, key, request, on_text, look_again=not on_loop)
+            key, request, fresh = await (coming if on_loop else loop.bridge(coming))
+            reply = fresh
         if on_text is not None:
             on_text(reply.text)
         return self._account(key, request, reply, label, started)
@@ -99,12 +105,23 @@ class Runtime:
         """
         check_deadline()
         started = time.perf_counter()
-        keys = [request.key(source_of(request.lm)) for request in requests]
-        wanted = dict(zip(keys, requests, strict=True))
-        stored = self._stored(wanted)
-        missing = {key: request for key, request in wanted.items() if key not in stored}
-        if len(missing) > 1:
-            stored |= await loop.bridge(before_deadline(self._draw, missing))
+        while True:
+            requests = [self._as_taken(request) for request in requests]
+            keys = [request.key(source_of(request.lm)) for request in requests]
+            wanted = dict(zip(keys, requests, strict=True))
+            stored = self._stored(wanted)
+            missing = {key: request for key, request in wanted.items() if key not in stored}
+            if len(missing) < 2:
+                break
+            try:
+                stored |= await loop.bridge(before_deadline(self._draw, missing))
+                break
+            except LMRequestError as error:
+                first = next(iter(missing.values()))
+                if error.guess:
+                    break  # one by one, so that one request tries it
+                if self._lessons_here().change(first, error) is None:
+                    raise
 
         async def answer(key: str, request: Request) -> Reply:
             if key in stored:
@@ -189,7 +206,41 @@ class Runtime:
             if (reply := self._get(key, request)) is not None
         }
 
+    def _as_taken(self, request: Request) -> Request:
+        """Return a request without what its model is known to refuse."""
+        return self._lessons_here().apply(request)
+
+    def _lessons_here(self) -> Lessons:
+        lessons = self._lessons
+        if lessons.store is not self.store:  # a replay knows what its own store knows
+            lessons = self._lessons = Lessons(self.store)
+        return lessons
+
     async def _fresh(
+        self, key: str, request: Request, on_text: OnText | None, *, look_again: bool
+    ) -> tuple[str, Request, Reply]:
+        """Call the LM; return the reply, and the request that it answers, with its key.
+
+        That is another request than the given one if the server refused a parameter of it.
+        """
+        guessed: tuple[Request, LMRequestError] | None = None
+        while True:
+            try:
+                reply = await self._fresh_once(key, request, on_text, look_again=look_again)
+            except LMRequestError as error:
+                changed = self._lessons_here().change(request, error)
+                if changed is None:
+                    raise
+                if error.guess:
+                    guessed = request, error
+                request, look_again = changed, True
+                key = request.key(source_of(request.lm))
+            else:
+                if guessed is not None:
+                    self._lessons_here().learn(*guessed)
+                return key, request, reply
+
+    async def _fresh_once(
         self, key: str, request: Request, on_text: OnText | None, *, look_again: bool
     ) -> Reply:
         """Call the LM, or wait for an identical request that is already in flight."""
@@ -216,7 +267,8 @@ class Runtime:
         free = {key: item for key, item in requests.items() if key not in self._in_flight}
         first = next(iter(requests.values()))
         endpoint = self._endpoint(first.lm)
-        if len(free) < 2 or first.lm.temperature == 0 or not endpoint.draws_samples:
+        singly = first.lm.temperature == 0 or first.lm.accepts("n") is False
+        if len(free) < 2 or singly or not endpoint.draws_samples:
             return {}
         replies = await self._send(free, endpoint.samples(next(iter(free.values())), len(free)))
         return dict(zip(free, replies, strict=False))
@@ -232,7 +284,7 @@ class Runtime:
             found = dict(zip(free, replies, strict=True))
         for key, request in requests.items():
             if key not in found:
-                found[key] = await self._fresh(key, request, None, look_again=True)
+                found[key] = await self._fresh_once(key, request, None, look_again=True)
         return found
 
     async def _send(
@@ -270,6 +322,8 @@ class Runtime:
     def _endpoint(self, lm: LM) -> Endpoint:
         # Scripted LMs of one name may have different scripts; copies share the list of requests.
         model = f"{lm.model}#{id(lm.requests)}" if isinstance(lm, ScriptedLM) else lm.provider
+        if needs_responses(lm):
+            model += "/responses"
         server = (lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()), lm.tls)
         managed = self.servers is not None and is_served(lm)
         key = (model, *server, lm.limits, lm.timeout, managed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lmpipe.errors import ConfigError, LMRequestError
@@ -12,6 +13,7 @@ from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.foundation.vectors import encode_vector
+from lmpipe.lm.listener import ThoughtsListener
 from lmpipe.lm.lm import LM
 from lmpipe.lm.reasoning import split_reasoning
 from lmpipe.lm.request import Reply, Request
@@ -29,9 +31,9 @@ class ScriptedLM(LM):
 
     Args:
         script: a function from the request to the reply, or the replies in order. A reply is a
-            text, or a `Reply` that was cut or refused. A function of the request alone makes
-            runs repeatable at any concurrency. Caches know a function by `name`: give another name
-            after changing it.
+            text, or a `Reply` that was cut or refused, or calls tools. A function of the request
+            alone makes runs repeatable at any concurrency. Caches know a function by `name`: give
+            another name after changing it.
         vectors: a function from a text to its vector, to replace the default vectors.
         name: distinguishes the scripted LMs of one test.
         settings: the other arguments of `LM`.
@@ -90,7 +92,8 @@ class ScriptedLM(LM):
                 "as the script"
             )
         if isinstance(scripted, Reply):
-            return scripted
+            calls = scripted.tool_calls and scripted.finish == "stop"
+            return replace(scripted, finish="tool_calls") if calls else scripted
         if not isinstance(scripted, str):
             raise LMRequestError(
                 f"the script of {self.model} gave {short_repr(scripted, 100)}: give a text or a "
@@ -102,8 +105,10 @@ class ScriptedLM(LM):
         return Reply(answer, usage=usage, reasoning=reasoning)
 
     async def stream(self, request: Request, on_text: Callable[[str], None]) -> Reply:
-        """Reply like `complete`, and pass on the text word by word."""
+        """Reply like `complete`, and pass on the thoughts, and then the text word by word."""
         reply = await self.complete(request)
+        if reply.reasoning and isinstance(on_text, ThoughtsListener):
+            on_text.thoughts(reply.reasoning)
         for end in re.finditer(r"\s+", reply.text):
             on_text(reply.text[: end.end()])
         on_text(reply.text)

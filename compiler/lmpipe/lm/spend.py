@@ -8,7 +8,7 @@ from typing import Any
 
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
-from lmpipe.lm.price_list import price_of
+from lmpipe.lm.model_table import price_of
 from lmpipe.state.usage import Usage
 
 ROLES = ("task", "teacher", "proposer", "judge", "embedder")
@@ -74,7 +74,7 @@ class Spend:
         """Return the maximum spend of a number of calls to any of the LMs."""
         if not calls:
             return Spend()
-        context = max(lm.context for lm in lms)
+        context = max(lm.reserved for lm in lms)
         prices = [price_of(lm) for lm in lms]
         highest = [price.highest for price in prices if price is not None]
         usd = calls * context * max(highest) / 1e6 if len(highest) == len(prices) else None

@@ -78,7 +78,9 @@ class Conversation:
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
             if is_cut(reply, prompt.layout):
-                larger = with_more_room(lm, messages, reply)
+                # The calls of a run are limited where a budget counts on their worst case.
+                budgeted = self.scope.max_calls is not None
+                larger = with_more_room(lm, messages, reply, budgeted=budgeted)
                 cut = cut_error(self.path, reply, lm, asked=attempt, has_room=larger is not None)
                 if larger is None or attempt > self.retries:
                     raise self._failed(shown, replies, cut)

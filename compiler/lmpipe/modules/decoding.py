@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.redaction import is_secret_name
 from lmpipe.foundation.shorten import short_repr
+from lmpipe.lm.defaults import ParameterWarning
 from lmpipe.lm.lm import LM
 from lmpipe.lm.parameters import meant_option
 from lmpipe.lm.scope import Scope
@@ -95,6 +97,13 @@ class Decoding:
         settings = {**self._state.decoding, **dict(scope.decoding)}
         if sampling and settings.get("temperature", lm.temperature) == 0:
             settings["temperature"] = SAMPLE_TEMPERATURE
+        if sampling and lm.accepts("temperature") is False:
+            warnings.warn(
+                f"{lm.model} takes no temperature: samples of it differ only as far as it varies "
+                "by itself",
+                ParameterWarning,
+                stacklevel=2,
+            )
         return lm.with_settings(**settings) if settings else lm
 
     def _with_adapter(self, lm: LM, adapter: AdapterRef, scope: Scope) -> LM:

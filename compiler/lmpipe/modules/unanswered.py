@@ -14,6 +14,9 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
 from lmpipe.lm.request import Reply
 
+# How much more room a cut reply gets when it is asked for again.
+_GROWTH, _GROWTH_IN_THOUGHTS = 2, 8
+
 # HTTP statuses of a server that does not take a limit as high as the one that it got.
 _REFUSES_LIMIT = (400, 413, 422)
 
@@ -28,10 +31,13 @@ def is_cut(reply: Reply, layout: Layout) -> bool:
     return layout.name != "json" or not _is_object(reply.text)
 
 
-def with_more_room(lm: LM, messages: Sequence[Message], reply: Reply) -> LM | None:
-    """The LM with up to twice the room for its reply; None if its context has no more.
+def with_more_room(
+    lm: LM, messages: Sequence[Message], reply: Reply, *, budgeted: bool = False
+) -> LM | None:
+    """The LM with more room for its reply, up to twice as much; None if its context has none.
 
-    Budgets rely on it that prompt and reply together fit the context.
+    A reply that was cut in the thoughts gets up to eight times as much: its answer has not begun.
+    A budget relies on it that prompt and reply together fit what it reserves for a call.
     """
     limit = lm.reply_limit
     if limit is None:
@@ -39,7 +45,8 @@ def with_more_room(lm: LM, messages: Sequence[Message], reply: Reply) -> LM | No
     name, tokens = limit
     # A token has at least one byte, if the server did not count the prompt's.
     prompt = reply.usage.prompt_tokens or sum(len(turn.text.encode()) for turn in messages)
-    larger = min(2 * tokens, lm.context - prompt)
+    factor = _GROWTH_IN_THOUGHTS if reply.reasoning and not reply.text else _GROWTH
+    larger = min(factor * tokens, (lm.reserved if budgeted else lm.context) - prompt)
     return lm.with_settings(**{name: larger}) if larger > tokens else None
 
 

@@ -33,16 +33,20 @@ class Usage:
         """Read the `usage` of a response in OpenAI's format; a count that is not valid is 0."""
         if not isinstance(value, dict):
             return Usage()
-        prompt, completion = (
-            value.get("prompt_tokens_details"),
-            value.get("completion_tokens_details"),
-        )
+        cached = reasoning = 0
+        written = value.get("cache_creation_input_tokens")
+        if isinstance(details := value.get("prompt_tokens_details"), dict):
+            cached = token_count(details.get("cached_tokens"))
+            for name in _WRITTEN:
+                written = written or details.get(name)
+        if isinstance(details := value.get("completion_tokens_details"), dict):
+            reasoning = token_count(details.get("reasoning_tokens"))
         return Usage(
             token_count(value.get("prompt_tokens")),
             token_count(value.get("completion_tokens")),
-            token_count(prompt.get("cached_tokens")) if isinstance(prompt, dict) else 0,
-            token_count(completion.get("reasoning_tokens")) if isinstance(completion, dict) else 0,
-            token_count(value.get("cache_creation_input_tokens")),
+            cached,
+            reasoning,
+            token_count(written) if written else 0,
         )
 
     @property
@@ -82,6 +86,9 @@ class Usage:
             raise ValueError(f"not a usage in numbers of tokens: {value!r:.200}")
         return Usage(**value)
 
+
+# Where different servers count what they wrote to their cache.
+_WRITTEN = ("cache_write_tokens", "cache_creation_tokens")
 
 _COUNTS = frozenset(Usage.__slots__)
 

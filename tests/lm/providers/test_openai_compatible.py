@@ -23,10 +23,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
 from lmpipe.lm.providers import open_provider, source_of
 from lmpipe.lm.providers.openai_body import json_schema_format
-from lmpipe.lm.providers.openai_compatible import (
-    OpenAICompatibleProvider,
-    StructuredOutputsWarning,
-)
+from lmpipe.lm.providers.openai_compatible import OpenAICompatibleProvider
 from lmpipe.lm.providers.openai_reply import server_of, status_error
 from lmpipe.lm.request import Reply, Request
 from lmpipe.state.usage import Usage
@@ -578,32 +575,6 @@ async def test_the_list_of_models_is_not_read_if_the_lm_declares_the_form(
 
 async def test_none_sends_no_constraint(provider: Providers, server: FakeServer) -> None:
     assert await structured(provider, server, SCHEMA, structured="none") == {}
-
-
-async def test_a_constraint_that_the_server_refuses_is_left_out_from_then_on(
-    server: FakeServer,
-) -> None:
-    server.fail(1, "400")
-    asked = request(server, model="openai/m", constraint=SCHEMA)
-    provider = OpenAICompatibleProvider(asked.lm)
-    with pytest.warns(StructuredOutputsWarning, match="only parsing"):
-        await provider.complete(asked)
-    await provider.complete(asked)
-    await provider.aclose()
-    assert ["response_format" in body for body in server.bodies] == [True, False, False]
-
-
-async def test_a_request_that_is_wrong_without_the_constraint_too_is_refused(
-    server: FakeServer,
-) -> None:
-    server.fail(2, "400")
-    asked = request(server, model="openai/m", constraint=SCHEMA)
-    provider = OpenAICompatibleProvider(asked.lm)
-    with pytest.raises(LMRequestError):
-        await provider.complete(asked)
-    await provider.complete(asked)
-    await provider.aclose()
-    assert "response_format" in server.bodies[-1]
 
 
 # --- samples

@@ -13,6 +13,7 @@ from helpers.fake_server import FakeServer
 from lmpipe.errors import LMError, LMRequestError, LMUnavailableError, RefusalError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
+from lmpipe.lm.parts import ToolCall
 from lmpipe.lm.providers.openai_compatible import OpenAICompatibleProvider
 from lmpipe.lm.request import Reply, Request
 from lmpipe.state.usage import Usage
@@ -50,11 +51,15 @@ async def stream_raw(*lines: bytes, on_text: Callable[[str], None] = lambda _: N
         return await ask(server.url, on_text)
 
 
-async def stream(*deltas: dict[str, Any], finish: str = "stop") -> tuple[Reply, list[str]]:
-    shown: list[str] = []
+def lines_of(*deltas: dict[str, Any], finish: str = "stop") -> list[bytes]:
     choices = [{"delta": delta} for delta in deltas] + [{"delta": {}, "finish_reason": finish}]
     lines = [b"data: " + json.dumps({"choices": [choice]}).encode() for choice in choices]
-    reply = await stream_raw(*lines, b"data: [DONE]", on_text=shown.append)
+    return [*lines, b"data: [DONE]"]
+
+
+async def stream(*deltas: dict[str, Any], finish: str = "stop") -> tuple[Reply, list[str]]:
+    shown: list[str] = []
+    reply = await stream_raw(*lines_of(*deltas, finish=finish), on_text=shown.append)
     return reply, shown
 
 
@@ -115,6 +120,29 @@ async def test_a_tool_call_is_told(answer: Answer, finish: str) -> None:
     assert (reply.text, reply.finish) == ("", "tool_calls")
 
 
+async def test_calls_of_tools_are_read_beside_the_text(answer: Answer) -> None:
+    function = {"name": "look", "arguments": '{"at": "a"}'}
+    call = {"id": "1", "type": "function", "index": 0, "function": function}
+    reply = await answer({"content": "I look.", "tool_calls": [call]}, "tool_calls")
+    assert (reply.text, reply.tool_calls) == ("I look.", (ToolCall("1", "look", '{"at": "a"}'),))
+
+
+async def test_a_reply_with_a_tool_call_that_only_stopped_is_a_tool_call(answer: Answer) -> None:
+    call = {"id": "1", "function": {"name": "look", "arguments": "{}"}}
+    assert (await answer({"content": None, "tool_calls": [call]}, "stop")).finish == "tool_calls"
+
+
+@pytest.mark.parametrize("call", ["look", {"id": "1", "function": {"arguments": "{}"}}])
+async def test_what_is_no_tool_call_is_an_outage(answer: Answer, call: Any) -> None:
+    with pytest.raises(LMUnavailableError):
+        await answer({"content": None, "tool_calls": [call]}, "tool_calls")
+
+
+async def test_a_refused_tool_call_does_not_hide_a_cut(answer: Answer) -> None:
+    call = {"id": "1", "function": {"name": "look", "arguments": '{"at'}}
+    assert (await answer({"content": None, "tool_calls": [call]}, "length")).finish == "length"
+
+
 @pytest.mark.parametrize("finish", ["length", "max_tokens", "model_length"])
 async def test_a_cut_is_told_in_every_servers_words(answer: Answer, finish: str) -> None:
     assert (await answer({"content": "x"}, finish)).finish == "length"
@@ -170,6 +198,56 @@ async def test_wrong_token_counts_are_unknown(wrong: Any) -> None:
 
 
 # --- thoughts in a stream
+
+
+class Listener:
+    """Listens to a stream, also to its thoughts."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str]] = []
+
+    def __call__(self, text: str) -> None:
+        self.heard.append(("text", text))
+
+    def thoughts(self, text: str) -> None:
+        self.heard.append(("thoughts", text))
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [{"reasoning_content": "Lyon?"}, {"reasoning_content": " no"}, {"content": "Paris"}],
+        [{"reasoning": "Lyon?"}, {"reasoning": " no"}, {"content": "Paris"}],
+        [{"content": "<think>Lyon?"}, {"content": " no"}, {"content": "</think>Paris"}],
+    ],
+)
+async def test_a_listener_is_told_the_thoughts(deltas: list[dict[str, Any]]) -> None:
+    listener = Listener()
+    await stream_raw(*lines_of(*deltas), on_text=listener)
+    assert listener.heard[:2] == [("thoughts", "Lyon?"), ("thoughts", "Lyon? no")]
+    assert listener.heard[-1] == ("text", "Paris")
+
+
+async def test_the_log_probabilities_of_a_reply_are_read() -> None:
+    token = {"token": "a", "logprob": -0.5, "top_logprobs": []}
+    choice = {"message": {"content": "a"}, "logprobs": {"content": [token]}}
+    assert (await ask_raw(json.dumps({"choices": [choice]}).encode())).logprobs == (token,)
+
+
+async def test_the_log_probabilities_of_a_stream_are_joined() -> None:
+    tokens = [{"token": text, "logprob": -0.5} for text in "ab"]
+    choices = [
+        {"delta": {"content": token["token"]}, "logprobs": {"content": [token]}} for token in tokens
+    ]
+    lines = [b"data: " + json.dumps({"choices": [choice]}).encode() for choice in choices]
+    reply = await stream_raw(*lines, b"data: [DONE]")
+    assert (reply.text, reply.logprobs) == ("ab", tuple(tokens))
+
+
+@pytest.mark.parametrize("logprobs", [None, {}, {"content": None}])
+async def test_a_reply_without_log_probabilities_has_none(logprobs: Any) -> None:
+    choice = {"message": {"content": "a"}, "logprobs": logprobs}
+    assert (await ask_raw(json.dumps({"choices": [choice]}).encode())).logprobs is None
 
 
 async def test_thoughts_are_not_streamed() -> None:

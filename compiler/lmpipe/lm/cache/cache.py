@@ -12,6 +12,7 @@ import os
 import threading
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from lmpipe.lm.cache import database
 from lmpipe.lm.cache.connection import Connection
 from lmpipe.lm.cache.entry import check_value, decode
 from lmpipe.lm.cache.memory import ReplyMemory
+from lmpipe.lm.cache.notes import Notes
 from lmpipe.lm.cache.writer import Writer
 from lmpipe.lm.request import Reply, Request
 
@@ -61,6 +63,7 @@ class Cache:
         self._patience = busy_timeout
         self._memory = ReplyMemory(memory)
         self._notices = _Notices(self.folder)
+        self._notes = Notes(self.folder)
         self._process = 0
         self._start()
 
@@ -82,6 +85,16 @@ class Cache:
         self._memory.add(key, reply.as_cached())
         self._writer.add(key, request, reply)
         self._notices.give()
+
+    def find_note(self, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return what was learned about a model, or None."""
+        return self._notes.find(subject)
+
+    def put_note(self, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        """Keep what was learned about a model."""
+        if problem := self._notes.put(subject, value):
+            self._notices.add("notes", f"could not keep what was learned about a model ({problem})")
+            self._notices.give()
 
     def flush(self) -> None:
         """Return when everything put before is on disk."""

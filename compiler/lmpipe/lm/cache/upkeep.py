@@ -20,6 +20,7 @@ from typing import Any
 from lmpipe.errors import ConfigError, DataError
 from lmpipe.lm.cache import database
 from lmpipe.lm.cache.entry import check_value, from_line, to_line
+from lmpipe.lm.cache.notes import NAME as NOTES
 from lmpipe.lm.cache.writer import UNSAVED
 
 _TIMEOUT = 60.0  # seconds to wait for other processes
@@ -93,9 +94,9 @@ def prune(
 
 
 def clear(folder: Path) -> int:
-    """Drop all replies, and files that were set aside; return the number of replies."""
+    """Drop all replies, notes and files that were set aside; return the number of replies."""
     dropped = _drop(folder, "TRUE")
-    for file in (*folder.glob(_SET_ASIDE), *folder.glob(_UNSAVED)):
+    for file in (*folder.glob(_SET_ASIDE), *folder.glob(_UNSAVED), folder / NOTES):
         file.unlink(missing_ok=True)
     return dropped
 

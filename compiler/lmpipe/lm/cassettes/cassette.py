@@ -35,6 +35,7 @@ Mode = Literal["none", "once", "new_episodes", "rewrite", "all"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 _Key = tuple[str, str]
+_NOTE = "takes"  # the kind of the records of what a model takes
 
 
 def mode_to_record(path: str | Path) -> Mode:
@@ -162,6 +163,16 @@ class Cassette:
                 return
             self._records.add(record)
             self._append(record.line())
+
+    def find_note(self, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return what is recorded about a model, or None; it is no miss."""
+        with self._lock:
+            found = self._records.note(_NOTE, subject, reuse=self.mode != "all")
+        return None if found is None else found.value
+
+    def put_note(self, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        """Record what was learned about a model; like `put`."""
+        self.put_record(_NOTE, subject, value)
 
     def __enter__(self) -> Self:
         return self

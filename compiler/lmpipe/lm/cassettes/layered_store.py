@@ -7,7 +7,7 @@ from typing import Any
 
 from lmpipe.errors import StorageError
 from lmpipe.lm.cassettes.cassette import Cassette
-from lmpipe.lm.reply_store import ReplyStore
+from lmpipe.lm.reply_store import NoteStore, ReplyStore
 from lmpipe.lm.request import Reply, Request
 
 
@@ -50,6 +50,22 @@ class LayeredStore:
     def put_record(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
         """Add a record to the cassette; see `Cassette.put_record`."""
         self._cassette.put_record(kind, subject, value)
+
+    def find_note(self, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return what was learned about a model; a recording takes it from the other store too."""
+        found = self._cassette.find_note(subject)
+        beneath, mode = self._beneath, self._cassette.mode
+        if found is None and self._cassette.recording and mode != "all":
+            found = beneath.find_note(subject) if isinstance(beneath, NoteStore) else None
+            if found is not None:
+                self._cassette.put_note(subject, found)
+        return found
+
+    def put_note(self, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        """Keep what was learned about a model in the other store, and record it."""
+        if isinstance(self._beneath, NoteStore):
+            self._beneath.put_note(subject, value)
+        self._cassette.put_note(subject, value)
 
     def close(self) -> None:
         """Close the other store; whoever opened the cassette closes it."""

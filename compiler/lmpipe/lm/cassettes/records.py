@@ -60,6 +60,23 @@ class Records:
             self.played[key] = found
         return found
 
+    def note(self, kind: str, subject: Mapping[str, Any], *, reuse: bool) -> Record | None:
+        """Return a record that need not be there, if there is one.
+
+        A record of the same model at another address will do, if it is the only one.
+        """
+        key = record_key(kind, subject)
+        known = {**self.recorded, **self.fresh} if reuse else self.fresh
+        same = [
+            record
+            for record in known.values()
+            if record.kind == kind and record.subject.get("model") == subject.get("model")
+        ]
+        found = known.get(key) or (same[0] if len(same) == 1 else None)
+        if found is not None:
+            self.played[found.key] = found
+        return found
+
     def add(self, record: Record) -> None:
         """Add a fresh record."""
         self.fresh[record.key] = self.played[record.key] = record

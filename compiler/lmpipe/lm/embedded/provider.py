@@ -21,6 +21,7 @@ from lmpipe.lm.embedded.xllamacpp_engine import XllamacppEngine
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.openai_message import make_reply
+from lmpipe.lm.providers.reasoning_fields import reasoning_fields, with_reasoning
 from lmpipe.lm.reasoning import StreamedText
 from lmpipe.lm.request import Reply, Request
 
@@ -139,7 +140,7 @@ def request_body(request: Request) -> dict[str, Any]:
         )
     body: dict[str, Any] = {
         **_SAMPLING,
-        **lm.params,
+        **with_reasoning(reasoning_fields(lm), lm.sent_params),
         "messages": [message.to_json() for message in request.messages],
         "temperature": lm.temperature,
         "max_tokens": lm.max_tokens,

@@ -7,10 +7,11 @@ import os
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.redaction import public_url
 from lmpipe.lm.lm import LM
+from lmpipe.lm.model_table import facts_of
 from lmpipe.lm.providers.base import Provider
 from lmpipe.lm.scripted import ScriptedLM
 
-__all__ = ["Provider", "open_provider", "source_of", "weights_of"]
+__all__ = ["Provider", "needs_responses", "open_provider", "source_of", "weights_of"]
 
 
 def open_provider(lm: LM, address: str | None = None) -> Provider:
@@ -25,7 +26,8 @@ def open_provider(lm: LM, address: str | None = None) -> Provider:
         from lmpipe.lm.embedded.provider import LocalProvider
 
         return LocalProvider()
-    if lm.provider == "vllm" or (lm.provider == "openai" and (lm.name or lm.base_url)):
+    named = lm.name or lm.base_url
+    if lm.provider == "vllm" or (lm.provider == "openai" and named and not needs_responses(lm)):
         from lmpipe.lm.providers.openai_compatible import OpenAICompatibleProvider
 
         return OpenAICompatibleProvider(lm, address)
@@ -37,6 +39,11 @@ def open_provider(lm: LM, address: str | None = None) -> Provider:
     from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
 
     return LiteLLMProvider()
+
+
+def needs_responses(lm: LM) -> bool:
+    """Whether an LM answers through OpenAI's Responses API alone, to which litellm translates."""
+    return lm.provider == "openai" and facts_of(lm.model, lm.base_url).responses
 
 
 def weights_of(lm: LM) -> str:

@@ -10,19 +10,8 @@ from typing import Protocol, runtime_checkable
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request
 
-# Called with all the text so far, each time that more arrives.
+# Called with all the text so far, each time that more arrives; see also `ThoughtsListener`.
 OnText = Callable[[str], None]
-
-
-@runtime_checkable
-class ThoughtsListener(Protocol):
-    """An `OnText` that is also told the LM's thoughts, where it shows them."""
-
-    def __call__(self, text: str) -> None:
-        """Take all the text so far."""
-
-    def thoughts(self, text: str) -> None:
-        """Take all the thoughts so far, each time that more arrive."""
 
 
 class Provider(Protocol):

@@ -24,9 +24,17 @@ from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.embedding import texts_of, vector_replies
 from lmpipe.lm.providers.openai_body import json_schema_format, sent_decoding, stream_fields
 from lmpipe.lm.providers.openai_message import ContentError, read_choice
-from lmpipe.lm.providers.openai_reply import content_error, leave_out_advice, refused
-from lmpipe.lm.providers.openai_turns import openai_turns, tool_fields
+from lmpipe.lm.providers.openai_reply import (
+    content_error,
+    leave_out_advice,
+    refused,
+    suspect_constraint,
+)
+from lmpipe.lm.providers.openai_turns import tool_fields
+from lmpipe.lm.providers.prefix_marks import marked_turns
+from lmpipe.lm.providers.reasoning_fields import litellm_reasoning, with_reasoning
 from lmpipe.lm.providers.streamed_message import StreamedMessage
+from lmpipe.lm.refusals import refused_parameters
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.traffic.retry import parse_retry_after
 from lmpipe.state.usage import Usage
@@ -69,6 +77,7 @@ class LiteLLMProvider:
         self._litellm: Any = None
         self._takes_schema: dict[str, bool] = {}
         self._takes_seed: dict[str, bool] = {}
+        self._proven: set[str] = set()  # models that have accepted a constraint
 
     async def complete(self, request: Request) -> Reply:
         """Send one request; see `Provider.complete`. Without litellm it raises a ConfigError."""
@@ -87,7 +96,22 @@ class LiteLLMProvider:
 
     async def _ask(self, request: Request, on_text: OnText | None) -> Reply:
         lm, litellm = request.lm, await self._load()
-        arguments, start = self._arguments(request), time.perf_counter()
+        arguments = self._arguments(request)
+        constrained = "response_format" in arguments and request.constraint is not None
+        try:
+            reply = await self._answer(lm, litellm, arguments, on_text)
+        except LMRequestError as error:
+            if constrained and lm.model not in self._proven:
+                suspect_constraint(error)
+            raise
+        if constrained:
+            self._proven.add(lm.model)
+        return reply
+
+    async def _answer(
+        self, lm: LM, litellm: Any, arguments: dict[str, Any], on_text: OnText | None
+    ) -> Reply:
+        start = time.perf_counter()
         if on_text is None:
             response = await self._await_answer(lm, litellm.acompletion(**arguments))
             with _reading(lm):
@@ -133,8 +157,8 @@ class LiteLLMProvider:
     def _arguments(self, request: Request) -> dict[str, Any]:
         lm = request.lm
         arguments: dict[str, Any] = {
-            **_common(lm),
-            "messages": openai_turns(request, "litellm"),
+            **with_reasoning(litellm_reasoning(lm), _common(lm)),
+            "messages": marked_turns(request),
             **self._only_supported(lm, sent_decoding(request)),
             **tool_fields(request),
         }
@@ -198,14 +222,14 @@ async def _stream(
     litellm: Any, arguments: dict[str, Any], on_text: OnText
 ) -> tuple[StreamedMessage, Usage, str]:
     """Assemble a reply from a stream of chunks; returns its usage and fingerprint too."""
-    message, usage, fingerprint = StreamedMessage(on_text), Usage(), ""
+    message, fingerprint = StreamedMessage(on_text), ""
+    usage: Usage | None = None
     async for chunk in await litellm.acompletion(**arguments):
-        if getattr(chunk, "usage", None):
-            usage = _usage(chunk)
+        usage = _usage(chunk) or usage
         fingerprint = str(getattr(chunk, "system_fingerprint", None) or fingerprint)
         for choice in chunk.choices or ():
             message.add(_choice(choice, "delta"))
-    return message, usage, fingerprint
+    return message, usage or Usage(), fingerprint
 
 
 def _read_reply(lm: LM, response: Any, seconds: float) -> Reply:
@@ -216,7 +240,7 @@ def _read_reply(lm: LM, response: Any, seconds: float) -> Reply:
         )
     fingerprint = str(getattr(response, "system_fingerprint", None) or "")
     choice, usage = _choice(response.choices[0], "message"), _usage(response)
-    return read_choice(choice, usage, seconds=seconds, fingerprint=fingerprint)
+    return read_choice(choice, usage or Usage(), seconds=seconds, fingerprint=fingerprint)
 
 
 @contextmanager
@@ -250,13 +274,18 @@ def _plain(value: Any) -> Any:
     return value.model_dump() if hasattr(value, "model_dump") else value
 
 
-def _usage(response: Any) -> Usage:
-    usage = getattr(response, "usage", None)
-    return Usage.from_openai(_plain(usage)) if usage else Usage()
+def _usage(response: Any) -> Usage | None:
+    """The usage of a response, or of a chunk of a stream, if it has one.
+
+    For providers without `stream_options`, litellm hides it in the last chunk.
+    """
+    hidden = getattr(response, "_hidden_params", None) or {}
+    usage = getattr(response, "usage", None) or hidden.get("usage")
+    return Usage.from_openai(_plain(usage)) if usage else None
 
 
 def _read_vectors(request: Request, response: Any, seconds: float) -> list[Reply]:
-    tokens = _usage(response).prompt_tokens
+    tokens = (_usage(response) or Usage()).prompt_tokens
     try:
         entries = sorted(map(dict, response.data), key=lambda entry: entry.get("index") or 0)
         vectors = [entry["embedding"] for entry in entries]
@@ -293,14 +322,16 @@ def _map_error(litellm: Any, lm: LM, error: Exception) -> LMError | RefusalError
         )
     advice = "Check the api_key, the model's name and the parameters"
     advice += leave_out_advice(lm.model, message, _optional(lm))
-    return LMRequestError(f"{message}. {advice}", status=status)
+    named = refused_parameters(message, _optional(lm)) if status in (400, 422) else {}
+    return LMRequestError(f"{message}. {advice}", status=status, refused=named)
 
 
 def _optional(lm: LM) -> list[str]:
     """The parameters of a request that can be left out."""
-    return list(
-        dict.fromkeys(("temperature", "max_tokens", "seed", "stream_options", *lm.sent_params))
-    )
+    limits = ("max_tokens", "max_completion_tokens", "response_format")
+    thoughts = () if lm.reasoning is None else ("reasoning", *litellm_reasoning(lm))
+    added = ("temperature", *limits, *thoughts, "seed", "stream_options")
+    return list(dict.fromkeys((*added, *lm.sent_params)))
 
 
 def _retry_after(error: Exception) -> float | None:

@@ -9,6 +9,7 @@ from lmpipe.foundation.exact_json import load_json
 from lmpipe.lm.lm import LM, Structured
 from lmpipe.lm.message import Constraint
 from lmpipe.lm.providers.openai_turns import openai_turns, tool_fields
+from lmpipe.lm.providers.reasoning_fields import reasoning_fields, with_reasoning
 from lmpipe.lm.request import Request
 
 # vLLM fills in missing parameters from the model's generation config, which is not in the cache
@@ -32,8 +33,8 @@ def request_body(request: Request, structured: Structured) -> dict[str, Any]:
             "returns one whole reply: leave them out, and draw more samples for several replies"
         )
     body = {
-        **(_VLLM_DEFAULTS if lm.provider == "vllm" else {}),
-        **lm.params,
+        **(_VLLM_DEFAULTS if lm.provider == "vllm" and not _samples_itself(lm) else {}),
+        **with_reasoning(reasoning_fields(lm), lm.taken_params),
         "model": lm.adapter or lm.name,
         "messages": openai_turns(request, "vllm" if lm.provider == "vllm" else "openai"),
         **sent_decoding(request),
@@ -53,23 +54,32 @@ def sent_decoding(request: Request) -> dict[str, Any]:
     if lm.temperature is not None:
         sent["temperature"] = lm.temperature
     if lm.max_tokens is not None and lm.params.get("max_completion_tokens") is None:
-        sent["max_tokens"] = lm.max_tokens
+        sent[lm.limit_name] = lm.max_tokens
     if _is_seeded(lm):
         sent["seed"] = request.seed()
     return sent
 
 
+def _samples_itself(lm: LM) -> bool:
+    """Whether a model that thinks samples by its own settings, which belong together."""
+    return lm.thinks and lm.temperature is None
+
+
 def _is_seeded(lm: LM) -> bool:
     """Whether samples get a seed: each its own, derived from the LM's seed if it has one."""
-    if lm.params.get("seed", ...) is None:
+    if lm.params.get("seed", ...) is None or lm.accepts("seed") is False:
         return False
-    return "seed" in lm.params if lm.temperature is None else lm.temperature > 0
+    if lm.temperature is not None:
+        return lm.temperature > 0
+    return "seed" in lm.params or (lm.provider == "vllm" and lm.thinks)
 
 
 def stream_fields(lm: LM) -> dict[str, Any]:
     """The fields that ask for a stream, with its usage at the end unless the LM says otherwise."""
     options = lm.params.get("stream_options", {"include_usage": True})
-    return {"stream": True} if options is None else {"stream": True, "stream_options": options}
+    if options is None or lm.accepts("stream_options") is False:
+        return {"stream": True}
+    return {"stream": True, "stream_options": options}
 
 
 def takes(structured: Structured, constraint: Constraint | None) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +31,7 @@ from lmpipe.lm.providers.openai_reply import (
     read_replies,
     server_of,
     status_error,
+    suspect_constraint,
 )
 from lmpipe.lm.providers.server_json import read_server_json
 from lmpipe.lm.request import Reply, Request
@@ -45,16 +45,11 @@ _EMBEDDINGS = "/embeddings"
 _OWNERS: dict[str, Structured] = {"vllm": "vllm", "llamacpp": "llamacpp"}
 
 
-class StructuredOutputsWarning(UserWarning):
-    """A server does not support constraints: only parsing enforces the format of replies."""
-
-
 class OpenAICompatibleProvider:
     """Sends `POST {base_url}/chat/completions`, and `{base_url}/embeddings` for vectors.
 
     The form in which the server takes constraints is declared on the LM, implied by its provider,
-    or read from the server's list of models. If the server refuses a constraint, later requests
-    are sent without one.
+    or read from the server's list of models.
 
     The LM's address (or that of a replica), key, headers, TLS files and timeout apply to all
     requests; a ConfigError is raised if one of them is missing or cannot be used.
@@ -126,19 +121,9 @@ class OpenAICompatibleProvider:
         try:
             replies = await self._post_request(request, structured, changes, on_text)
         except LMRequestError as error:
-            if self._proven or not constrained or error.status not in (400, 422, 501):
-                raise
-            # Find out whether the server refuses the constraint or something else.
-            replies = await self._post_request(request, "none", changes, on_text)
-            self._structured = "none"
-            warnings.warn(
-                f"{error}\n  The server answers without the constraint: from now on, only parsing "
-                "enforces the format of replies. Declare the form of constraints that it takes, "
-                f"or none: LM({request.lm.model!r}, structured=…)",
-                StructuredOutputsWarning,
-                stacklevel=2,
-            )
-            return replies
+            if constrained and not self._proven:
+                suspect_constraint(error)
+            raise
         self._proven = self._proven or constrained
         return replies
 
@@ -207,8 +192,6 @@ class OpenAICompatibleProvider:
 
     async def _constraint_form(self, lm: LM) -> Structured:
         """The form in which the server takes constraints."""
-        if self._structured == "none":
-            return "none"
         if lm.structured != "auto":
             return lm.structured
         if lm.provider == "vllm":
@@ -240,7 +223,8 @@ def _status_error(
     server: Server, response: Response | StreamedResponse, content: bytes, sent: Mapping[str, Any]
 ) -> LMError | RefusalError:
     """The error for a status other than 200, which names the refused fields of what was sent."""
-    optional = [name for name in sent if name not in NEEDED]
+    # Without `n`, samples are drawn one by one.
+    optional = [name for name in sent if name not in NEEDED or name == "n"]
     return status_error(server, response.status, response.headers, content, optional)
 
 

@@ -76,7 +76,7 @@ def read_choice(
     Other errors of Python mean that it is not a choice.
     """
     message = choice["message"]
-    reasoning = reasoning_of(message)
+    reasoning, blocks = reasoning_of(message), message.get("thinking_blocks")
     return make_reply(
         content_of(message),
         choice.get("finish_reason"),
@@ -86,8 +86,8 @@ def read_choice(
         reasoning=reasoning,
         refusal=refusal_of(message),
         tool_calls=tool_calls_of(message),
-        signature=signature_of(message.get("thinking_blocks") or (), reasoning.strip()),
-        logprobs=logprobs_of(choice) or None,
+        signature=signature_of(blocks, reasoning.strip()) if blocks else "",
+        logprobs=(logprobs_of(choice) or None) if choice.get("logprobs") else None,
     )
 
 

@@ -24,10 +24,12 @@ from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.openai_message import ContentError, read_choice
 from lmpipe.lm.providers.server_json import read_server_json
 from lmpipe.lm.providers.streamed_message import StreamedMessage
+from lmpipe.lm.refusals import refused_parameters
 from lmpipe.lm.request import Reply
 from lmpipe.lm.traffic.retry import parse_retry_after
 from lmpipe.state.usage import Usage
 
+_REFUSALS = (400, 422, 501)  # statuses of requests that are refused for what they hold
 _EXCERPT = 500  # characters
 # A gateway got no answer from the server behind it, which may have worked on the request.
 _FROM_GATEWAYS = (502, 504)
@@ -203,9 +205,20 @@ def status_error(
         403: "Check the api_key and its permissions",
         404: "Check the model's name, and that base_url is the address up to /v1",
     }.get(status, "Check the request: its parameters, its length and its schema")
+    named: Mapping[str, str] = {}
     if status in (400, 422):
         advice += leave_out_advice(server.model, said, optional)
-    return LMRequestError(f"{message.removesuffix('.')}. {advice}", status=status)
+        named = refused_parameters(said, optional)
+    return LMRequestError(f"{message.removesuffix('.')}. {advice}", status=status, refused=named)
+
+
+def suspect_constraint(error: LMRequestError) -> None:
+    """Mark a refusal that names no parameter: the request may have been refused for its constraint.
+
+    The server has not accepted any constraint yet.
+    """
+    if error.status in _REFUSALS and not error.refused:
+        error.refused, error.guess = {"response_format": ""}, True
 
 
 def refused(server: object, said: str) -> RefusalError:
@@ -227,12 +240,13 @@ def _error_code(body: bytes) -> object:
 
 def leave_out_advice(model: str, said: str, optional: Collection[str]) -> str:
     """How to leave out the optional parameters that an error message names; empty if none."""
-    named = [name for name in optional if re.search(rf"\b{re.escape(name)}\b", said)]
+    settings = [name for name in optional if name != "n"]  # lmpipe alone sends it
+    named = [name for name in settings if re.search(rf"\b{re.escape(name)}\b", said)]
     if not named:
         return ""
     what = " and ".join(named)
-    settings = ", ".join(f"{name}=None" for name in named)
-    return f". If the model does not take {what}: LM({model!r}, {settings}) leaves it out"
+    left_out = ", ".join(f"{name}=None" for name in named)
+    return f". If the model does not take {what}: LM({model!r}, {left_out}) leaves it out"
 
 
 def connection_error(server: Server, error: HttpError, timeout: float) -> LMError:

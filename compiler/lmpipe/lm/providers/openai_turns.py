@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.exact_json import load_json
-from lmpipe.lm.parts import MediaPart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
+from lmpipe.lm.parts import (
+    MediaKind,
+    MediaPart,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    ToolResult,
+)
 from lmpipe.lm.providers.thinking_blocks import thinking_blocks
 from lmpipe.lm.request import Request
 
@@ -19,6 +27,15 @@ Dialect = Literal["openai", "vllm", "litellm"]
 _TAKE_THOUGHTS = ("deepseek", "moonshot", "hosted_vllm", "mistral")
 # Those that want them as blocks, each with its signature.
 _TAKE_SIGNED = ("anthropic", "bedrock", "vertex_ai", "azure_ai", "databricks")
+
+# What litellm would leave out of requests to a provider, without a word.
+_NOT_SENT: Mapping[str, tuple[MediaKind, ...]] = {
+    "anthropic": ("audio",),
+    "bedrock": ("audio",),
+    "deepseek": ("image", "audio", "file"),
+    "ollama": ("audio", "file"),
+    "ollama_chat": ("audio", "file"),
+}
 
 _AUDIO_FORMATS = {"mpeg": "mp3", "mp3": "mp3", "wav": "wav", "x-wav": "wav", "wave": "wav"}
 
@@ -95,6 +112,12 @@ def _contents(parts: Sequence[Part], request: Request, dialect: Dialect) -> list
 
 
 def _medium(part: MediaPart, request: Request, dialect: Dialect) -> dict[str, Any]:
+    provider = request.lm.provider
+    if dialect == "litellm" and part.kind in _NOT_SENT.get(provider, ()):
+        raise ConfigError(
+            f"{request.lm.model} takes no {part.kind} (litellm would leave it out): give its "
+            "content as text, or ask another LM"
+        )
     if part.kind == "image":
         detail = {"detail": part.detail} if part.detail else {}
         return {"type": "image_url", "image_url": {"url": part.data_url, **detail}}
@@ -108,7 +131,9 @@ def _medium(part: MediaPart, request: Request, dialect: Dialect) -> dict[str, An
     if part.url:
         if dialect != "litellm":
             raise _no_url(part, request)
-        given = {"format": part.media_type} if part.media_type else {}
+        # With a format, litellm would take the URL for the id of a file at Anthropic.
+        told = part.media_type and provider != "anthropic"
+        given = {"format": part.media_type} if told else {}
         return {"type": "file", "file": {"file_id": part.url, **given}}
     named = {"filename": part.name} if part.name else {}
     return {"type": "file", "file": {"file_data": part.data_url, **named}}

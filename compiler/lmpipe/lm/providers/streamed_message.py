@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmpipe.foundation.unicode_text import valid_unicode
-from lmpipe.lm.providers.base import OnText, ThoughtsListener
+from lmpipe.lm.listener import ThoughtsListener
+from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.openai_message import (
     content_of,
     logprobs_of,

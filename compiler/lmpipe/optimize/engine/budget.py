@@ -76,6 +76,11 @@ class Budget:
             values[name] = number
         return Budget(**values)
 
+    @property
+    def limits_spend(self) -> bool:
+        """Whether it limits calls, tokens or money, and so counts on worst cases."""
+        return any(limit is not None for limit in (self.calls, self.tokens, self.usd))
+
     def to_json(self) -> dict[str, float | None]:
         return {item.name: getattr(self, item.name) for item in fields(self)}
 

@@ -90,8 +90,7 @@ class ProgramRunner:
     @property
     def _limited(self) -> bool:
         """Whether the budget relies on the maximum of LM calls of each run."""
-        budget = self.ledger.budget
-        return any(limit is not None for limit in (budget.calls, budget.tokens, budget.usd))
+        return self.ledger.budget.limits_spend
 
     def _watches(self, programs: Iterable[Module]) -> dict[int, UseWatch]:
         def tell(message: str) -> None:

@@ -62,6 +62,8 @@ class Proposer:
         self._ledger = ledger
         self._note = note
         self._limit = asyncio.Semaphore(concurrency)
+        # Where a budget counts on the worst case of a question, its replies keep to it.
+        self._max_calls = 1 + PROPOSER_RETRIES if ledger.budget.limits_spend else None
         self._next_samples = Counter[str]()
         # The questions of each signature: all of them, and those that the server refused.
         self._asked, self._refused = Counter[str](), Counter[str]()
@@ -112,7 +114,7 @@ class Proposer:
         try:
             with scope(
                 trace=None, lm=self._lm, sample=sample, decoding=(), role="proposer", calls=calls,
-                max_calls=None, example=None,
+                max_calls=self._max_calls, example=None,
             ):  # fmt: skip
                 return await predictor.acall(**inputs), None
         except (OutputError, LMRequestError) as error:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lmpipe.lm.lm import LM
-from lmpipe.lm.price_list import price_of
+from lmpipe.lm.model_table import price_of
 from lmpipe.lm.spend import Spend
 from lmpipe.metrics import AnyMetric, metric_calls
 from lmpipe.modules.module import Module

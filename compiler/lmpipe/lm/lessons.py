@@ -1,0 +1,147 @@
+"""What is learned about models from their refusals, so that requests hold only what they take."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lmpipe.errors import LMRequestError
+from lmpipe.lm.defaults import ParameterWarning, StructuredOutputsWarning
+from lmpipe.lm.lm import LM
+from lmpipe.lm.providers.reasoning_fields import litellm_reasoning, reasoning_fields
+from lmpipe.lm.reply_store import NoteStore, ReplyStore
+from lmpipe.lm.request import Request
+
+# Fields that carry a constraint.
+_CONSTRAINTS = ("response_format", "structured_outputs", "grammar")
+_MOST_LMS = 256
+
+_Model = tuple[str, str | None]
+
+
+class Lessons:
+    """What the models of one store of replies take, as their servers said.
+
+    The store keeps it beside the replies, so that another process, or a replay, makes the same
+    requests from the start: a request that the server has refused has no reply to find.
+    """
+
+    def __init__(self, store: ReplyStore | None) -> None:
+        self.store = store
+        self._known: dict[_Model, dict[str, bool]] = {}
+        # The LM of a request, as its model takes it, and whether it takes a constraint.
+        self._taught: dict[int, tuple[LM, LM, bool]] = {}
+
+    def apply(self, request: Request) -> Request:
+        """Return the request without what its model is known to refuse."""
+        lm = request.lm
+        found = self._taught.get(id(lm))
+        if found is None or found[0] is not lm:
+            found = self._teach(lm)
+        _, taught, constrained = found
+        if taught is lm and (constrained or request.constraint is None):
+            return request
+        return replace(request, lm=taught, constraint=request.constraint if constrained else None)
+
+    def change(self, request: Request, error: LMRequestError) -> Request | None:
+        """Return the request to send in place of a refused one, or None; see `learn`.
+
+        A guess is not learned yet: it has to be tried.
+        """
+        if not error.refused:
+            return None
+        if not error.guess:
+            return self.learn(request, error)
+        return None if request.constraint is None else replace(request, constraint=None)
+
+    def learn(self, request: Request, error: LMRequestError) -> Request | None:
+        """Learn from a refusal; return the request to send in its place, or None.
+
+        What is learned for the first time is told in a `ParameterWarning`.
+        """
+        lesson = _lesson(request, error.refused)
+        if not lesson:
+            return None
+        model = _model(request.lm)
+        known = self._known.get(model, {})
+        self._known[model] = {**known, **lesson}
+        self._taught.clear()
+        changed = self.apply(request)
+        if any(known.get(name) != value for name, value in lesson.items()):
+            if isinstance(self.store, NoteStore):
+                self.store.put_note(_subject(request.lm), {"takes": self._known[model]})
+            _tell(request.lm, lesson, error)
+        return changed
+
+    def _teach(self, lm: LM) -> tuple[LM, LM, bool]:
+        model = _model(lm)
+        if model not in self._known:
+            self._known[model] = self._look_up(lm)
+        # What the user declares beats what an earlier refusal said, unless it was refused too.
+        known = {name: value for name, value in self._known[model].items() if name not in lm.takes}
+        taught = lm.with_takes(known) if known else lm
+        if len(self._taught) >= _MOST_LMS:
+            self._taught.clear()
+        found = lm, taught, taught.takes.get("response_format") is not False
+        self._taught[id(lm)] = found
+        return found
+
+    def _look_up(self, lm: LM) -> dict[str, bool]:
+        if lm.provider == "local" or not isinstance(self.store, NoteStore):
+            return {}
+        note = self.store.find_note(_subject(lm)) or {}
+        takes = note.get("takes")
+        if not isinstance(takes, Mapping):
+            return {}
+        return {name: value for name, value in takes.items() if isinstance(value, bool)}
+
+
+def _model(lm: LM) -> _Model:
+    return lm.model, lm.base_url
+
+
+def _subject(lm: LM) -> dict[str, Any]:
+    """Name a model for a note, without secrets."""
+    return {"model": lm.model, "base_url": lm.identity()["base_url"]}
+
+
+def _lesson(request: Request, refused: Mapping[str, str]) -> dict[str, bool]:
+    """What a model takes and refuses, of what this request did not know; empty if nothing."""
+    lm, lesson = request.lm, dict[str, bool]()
+    for name, instead in refused.items():
+        if name in _CONSTRAINTS and request.constraint is not None:
+            lesson["response_format"] = False
+        else:
+            lesson[name] = False
+        if instead or name == "max_completion_tokens":
+            lesson[instead or "max_tokens"] = True
+    if lm.reasoning is not None and not _asks_for_thoughts(lm.with_takes(lesson)):
+        lesson["reasoning"] = False
+    # What the user declares, and what was learned before, is not unlearned.
+    if any(lm.takes.get(name) is not None for name in lesson):
+        lesson = {name: value for name, value in lesson.items() if name not in lm.takes}
+    return lesson if False in lesson.values() else {}
+
+
+def _asks_for_thoughts(lm: LM) -> bool:
+    return bool(reasoning_fields(lm) and litellm_reasoning(lm))
+
+
+def _tell(lm: LM, lesson: Mapping[str, bool], error: LMRequestError) -> None:
+    refused = sorted(name for name, taken in lesson.items() if not taken)
+    instead = sorted(name for name, taken in lesson.items() if taken)
+    what = " and ".join(refused) + (f", but {' and '.join(instead)}" if instead else "")
+    message = (
+        f"{error}\n  {lm.model} does not take {what}: requests to it are sent accordingly from now "
+        f"on. LM({lm.model!r}, takes={dict(sorted(lesson.items()))}) says so from the start"
+    )
+    if "response_format" in refused:
+        message += (
+            ". Without a constraint, only parsing enforces the format of replies; if the server "
+            "takes constraints in another form, declare it: LM(…, structured=…)"
+        )
+        warnings.warn(message, StructuredOutputsWarning, stacklevel=2)
+    else:
+        warnings.warn(message, ParameterWarning, stacklevel=2)

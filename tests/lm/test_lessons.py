@@ -1,0 +1,318 @@
+"""What a server refuses by name is left out from then on, told, and known to later processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.fake_server import FakeServer
+
+from lmpipe.errors import LMRequestError
+from lmpipe.lm.cache.cache import Cache
+from lmpipe.lm.cache.upkeep import clear
+from lmpipe.lm.cassettes.cassette import Cassette
+from lmpipe.lm.cassettes.layered_store import LayeredStore
+from lmpipe.lm.defaults import ParameterWarning, StructuredOutputsWarning
+from lmpipe.lm.lm import LM
+from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.scope import scope
+from lmpipe.lm.traffic.retry import RetryPolicy
+
+SCHEMA = Constraint("json_schema", '{"properties":{},"type":"object"}')
+
+
+def openai_style(name: str, instead: str = "") -> tuple[int, Any]:
+    """The error of OpenAI's API for a parameter that a model does not take."""
+    hint = f" Use '{instead}' instead." if instead else ""
+    message = f"Unsupported parameter: '{name}' is not supported with this model.{hint}"
+    error = {"message": message, "type": "invalid_request_error", "param": name}
+    return 400, {"error": {**error, "code": "unsupported_parameter"}}
+
+
+def pydantic_style(name: str) -> tuple[int, Any]:
+    """The error of a strict server, such as Mistral's, for a field that it does not know."""
+    wrong = {"type": "extra_forbidden", "loc": ["body", name], "input": 1}
+    return 422, {"detail": [{**wrong, "msg": "Extra inputs are not permitted"}]}
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        yield server
+
+
+def refusing(server: FakeServer, *names: str, answer: Any = openai_style) -> None:
+    server.refuses = lambda body: next((answer(name) for name in names if name in body), None)
+
+
+def request(server: FakeServer, *, sample: int = 0, text: str = "hi", **settings: Any) -> Request:
+    settings = {"model": "openai/m", "base_url": server.base_url, **settings}
+    constraint = settings.pop("constraint", None)
+    lm = LM(settings.pop("model"), **settings)
+    return Request(lm, (Message("user", text),), constraint, sample)
+
+
+def ask(runtime: Runtime, asked: Request) -> Reply:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ParameterWarning)
+        return runtime.complete(asked)
+
+
+_opened: list[Runtime] = []
+
+
+def one_runtime(store: Any = None) -> Runtime:
+    _opened.append(Runtime(store=store, retry=RetryPolicy(attempts=1, base=0)))
+    return _opened[-1]
+
+
+@pytest.fixture(autouse=True)
+def _close_runtimes() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
+
+
+@pytest.mark.parametrize("answer", [openai_style, pydantic_style])
+@pytest.mark.parametrize("name", ["temperature", "max_tokens", "seed", "top_p"])
+def test_a_request_is_repeated_without_what_the_server_refuses(
+    server: FakeServer, name: str, answer: Any
+) -> None:
+    refusing(server, name, answer=answer)
+    runtime = one_runtime()
+    with pytest.warns(ParameterWarning, match=rf"does not take .*{name}.*takes=") as told:
+        runtime.complete(request(server, temperature=0.5, top_p=0.5))
+    ask(runtime, request(server, temperature=0.5, top_p=0.5, text="again"))
+    assert [name in body for body in server.bodies] == [True, False, False]
+    assert len(told) == 1
+
+
+def test_several_refused_parameters_are_left_out_one_by_one(server: FakeServer) -> None:
+    refusing(server, "temperature", "seed", "top_p")
+    ask(one_runtime(), request(server, temperature=0.5, top_p=0.5))
+    assert server.bodies[-1].keys() == {"model", "messages", "max_tokens"}
+    assert server.stats()["requests"] == 3  # without a temperature, no seed is sent either
+
+
+def test_the_parameter_that_the_server_names_instead_is_sent(server: FakeServer) -> None:
+    server.refuses = lambda body: (
+        openai_style("max_tokens", "max_completion_tokens") if "max_tokens" in body else None
+    )
+    ask(one_runtime(), request(server, max_tokens=7))
+    assert server.bodies[-1]["max_completion_tokens"] == 7
+    assert "max_tokens" not in server.bodies[-1]
+
+
+def told_nothing(name: str) -> tuple[int, Any]:
+    """The error of a server that does not say what it refuses."""
+    return 400, {"error": {"message": "bad request"}}
+
+
+@pytest.mark.parametrize("answer", [openai_style, pydantic_style, told_nothing])
+def test_a_constraint_that_the_server_refuses_is_left_out_and_not_in_the_key(
+    server: FakeServer, answer: Any
+) -> None:
+    refusing(server, "response_format", answer=answer)
+    runtime, calls = one_runtime(), list[Any]()
+    asked = request(server, constraint=SCHEMA)
+    with pytest.warns(StructuredOutputsWarning, match="only parsing"), scope(calls=calls):
+        runtime.complete(asked)
+    ask(runtime, request(server, constraint=SCHEMA, text="again"))
+    assert ["response_format" in body for body in server.bodies] == [True, False, False]
+    assert calls[0].key == request(server).key()
+
+
+def test_a_request_that_is_wrong_without_the_constraint_too_is_refused(server: FakeServer) -> None:
+    server.fail(2, "400")
+    runtime, asked = one_runtime(), request(server, constraint=SCHEMA)
+    with pytest.raises(LMRequestError):
+        runtime.complete(asked)
+    runtime.complete(asked)
+    assert "response_format" in server.bodies[-1]
+
+
+def test_a_server_that_has_taken_a_constraint_is_not_asked_without_one(server: FakeServer) -> None:
+    runtime = one_runtime()
+    runtime.complete(request(server, constraint=SCHEMA))
+    server.fail(1, "400")
+    with pytest.raises(LMRequestError):
+        runtime.complete(request(server, constraint=SCHEMA, text="again"))
+    assert server.stats()["requests"] == 2
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "temperature must be between 0 and 1",
+        "max_tokens is too large: 512. This model supports at most 100 completion tokens",
+        "This model does not support image inputs",
+        "The prompt is not allowed by our policy",
+    ],
+)
+def test_an_error_of_another_kind_is_raised_after_one_request(
+    server: FakeServer, message: str
+) -> None:
+    server.refuses = lambda body: (400, {"error": {"message": message}})
+    with pytest.raises(LMRequestError):
+        one_runtime().complete(request(server))
+    assert server.stats()["requests"] == 1
+
+
+def test_a_server_that_refuses_whatever_is_sent_is_an_error(server: FakeServer) -> None:
+    server.refuses = lambda body: openai_style("temperature")
+    with pytest.raises(LMRequestError, match="temperature"):
+        ask(one_runtime(), request(server, temperature=0.5))
+    assert server.stats()["requests"] == 2
+
+
+def test_what_the_user_declares_is_not_left_out(server: FakeServer) -> None:
+    refusing(server, "temperature")
+    with pytest.raises(LMRequestError):
+        one_runtime().complete(request(server, temperature=0.5, takes={"temperature": True}))
+    assert server.stats()["requests"] == 1
+
+
+def test_another_model_on_the_same_server_gets_all_parameters(server: FakeServer) -> None:
+    refusing(server, "temperature")
+    runtime = one_runtime()
+    ask(runtime, request(server, temperature=0.5))
+    server.refuses = lambda body: None
+    ask(runtime, request(server, temperature=0.5, model="openai/other"))
+    assert server.bodies[-1]["temperature"] == 0.5
+
+
+def test_the_key_of_the_call_has_what_was_sent(server: FakeServer) -> None:
+    refusing(server, "temperature")
+    calls: list[Any] = []
+    asked = request(server, temperature=0.5)
+    with scope(calls=calls):
+        ask(one_runtime(), asked)
+    assert calls[0].key == request(server, temperature=None).key() != asked.key()
+
+
+def test_samples_stay_different_without_temperature_and_n(server: FakeServer) -> None:
+    refusing(server, "temperature", "n")
+    runtime, calls = one_runtime(), list[Any]()
+    asked = [request(server, temperature=0.7, sample=number) for number in range(3)]
+    with scope(calls=calls), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ParameterWarning)
+        asyncio.run(runtime.acomplete_samples(asked))
+    assert len({call.key for call in calls}) == 3
+    assert server.stats()["ok"] == 3
+    assert not {"temperature", "n"} & server.bodies[-1].keys()
+
+
+def test_a_stream_is_repeated_without_stream_options(server: FakeServer) -> None:
+    refusing(server, "stream_options", answer=pydantic_style)
+    shown: list[str] = []
+    with pytest.warns(ParameterWarning):
+        reply = one_runtime().complete(request(server), on_text=shown.append)
+    assert shown[-1] == reply.text
+    assert server.bodies[-1].keys() >= {"stream", "temperature"}
+    assert "stream_options" not in server.bodies[-1]
+
+
+def test_refused_stream_options_do_not_change_the_key(server: FakeServer, tmp_path: Path) -> None:
+    refusing(server, "stream_options")
+    runtime = one_runtime(Cache(tmp_path))
+    ask(runtime, request(server))
+    with pytest.warns(ParameterWarning):
+        runtime.complete(request(server, text="other"), on_text=lambda text: None)
+    assert ask(runtime, request(server)).cached
+
+
+def test_many_requests_at_once_tell_it_once(server: FakeServer) -> None:
+    refusing(server, "temperature")
+
+    async def all_of_them(runtime: Runtime) -> None:
+        asked = (request(server, temperature=0.5, text=str(number)) for number in range(20))
+        await asyncio.gather(*map(runtime.acomplete, asked))
+
+    with pytest.warns(ParameterWarning) as told:
+        asyncio.run(all_of_them(one_runtime()))
+    assert len(told) == 1
+    assert server.stats()["ok"] == 20
+
+
+# --- later processes
+
+
+def test_a_later_process_sends_the_learned_request_and_finds_its_reply(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    refusing(server, "temperature")
+    first = one_runtime(Cache(tmp_path))
+    asked = request(server, temperature=0.5)
+    reply = ask(first, asked)
+    first.close()
+    server.refuses = lambda body: (500, {})  # nothing more may be asked
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = one_runtime(Cache(tmp_path)).complete(asked)
+    assert (again.text, again.cached) == (reply.text, True)
+
+
+def test_a_cassette_of_a_refusing_server_replays_without_it(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    refusing(server, "temperature")
+    path = tmp_path / "refusing.jsonl"
+    asked = request(server, temperature=0.5)
+    with Cassette(path, mode="once") as cassette:
+        reply = ask(one_runtime(LayeredStore(cassette, None)), asked)
+    requests = server.stats()["requests"]
+    elsewhere = request(server, temperature=0.5, base_url="http://127.0.0.1:1/v1")
+    for replayed in (asked, elsewhere):
+        with Cassette(path) as cassette:
+            assert ask(one_runtime(LayeredStore(cassette, None)), replayed).text == reply.text
+            cassette.check()
+    assert server.stats()["requests"] == requests
+    records = [json.loads(line) for line in path.read_bytes().splitlines() if b'"record"' in line]
+    assert [record["value"] for record in records] == [{"takes": {"temperature": False}}]
+
+
+def test_a_recording_takes_what_is_known_from_the_cache(server: FakeServer, tmp_path: Path) -> None:
+    refusing(server, "temperature")
+    cache, path = Cache(tmp_path / "cache"), tmp_path / "c.jsonl"
+    asked = request(server, temperature=0.5)
+    ask(one_runtime(cache), asked)
+    with Cassette(path, mode="once") as cassette:
+        assert ask(one_runtime(LayeredStore(cassette, cache)), asked).cached
+    with Cassette(path) as cassette:
+        assert ask(one_runtime(LayeredStore(cassette, None)), asked).cached
+
+
+def test_clearing_the_cache_forgets_what_was_learned(server: FakeServer, tmp_path: Path) -> None:
+    refusing(server, "temperature")
+    first = one_runtime(Cache(tmp_path))
+    ask(first, request(server, temperature=0.5))
+    first.close()
+    clear(tmp_path)
+    server.refuses = lambda body: None
+    ask(one_runtime(Cache(tmp_path)), request(server, temperature=0.5))
+    assert server.bodies[-1]["temperature"] == 0.5
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[1]\n", b'{"subject": 1}\n', b'{"subject": {}}'])
+def test_a_damaged_note_is_learned_again(
+    server: FakeServer, tmp_path: Path, content: bytes
+) -> None:
+    refusing(server, "temperature")
+    (tmp_path / "takes.jsonl").write_bytes(content)
+    with pytest.warns(ParameterWarning):
+        one_runtime(Cache(tmp_path)).complete(request(server, temperature=0.5))
+    assert b"temperature" in (tmp_path / "takes.jsonl").read_bytes()
+
+
+def test_a_note_has_no_secret(server: FakeServer, tmp_path: Path) -> None:
+    refusing(server, "temperature")
+    url = server.base_url.replace("http://", "http://me:hush@")
+    ask(one_runtime(Cache(tmp_path)), request(server, temperature=0.5, base_url=url))
+    assert b"hush" not in (tmp_path / "takes.jsonl").read_bytes()
