@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -62,7 +62,8 @@ class BedrockServer(ProviderServer):
         sample = self.sample_number(body, greedy=config.get("temperature") == 0)
         question = _question(body, sample)
         said = self.say(question, thinks=_thinks(body), limit=config.get("maxTokens"))
-        usage = _usage(question, said, cached=self.knows_prefix(question.turns[0]))
+        usage = {**_count_cache(body, self.knows_prefix), "outputTokens": said.tokens}
+        usage["totalTokens"] = tokens(question.prompt) + said.tokens
         reason = "max_tokens" if said.cut else "tool_use" if said.tool else "end_turn"
         content = _content(said)
         if request.path.endswith("-stream"):
@@ -192,15 +193,23 @@ def _text(block: Mapping[str, Any]) -> str:
     return str(block.get("text", ""))
 
 
-def _usage(question: Question, said: Answer, *, cached: bool) -> dict[str, int]:
-    prompt = tokens(question.prompt)
-    read = tokens(question.turns[0]) if cached else 0
+def _count_cache(body: Body, known: Callable[[str], bool]) -> dict[str, int]:
+    """Count the prompt's tokens: those read from the cache, written to it, and the others.
+
+    The models cache what is before a `cachePoint`; Nova's own caching is left out.
+    """
+    prefix, read, marked, total = "", 0, 0, 0
+    turns = [body.get("system", ()), *(message["content"] for message in body["messages"])]
+    for block in (block for blocks in turns for block in blocks):
+        if "cachePoint" in block:
+            read = total if known(prefix) else read
+            marked = total
+        prefix += _text(block) + "\0"
+        total += tokens(_text(block))
     return {
-        "inputTokens": prompt - read,
-        "outputTokens": said.tokens,
-        "totalTokens": prompt + said.tokens,
+        "inputTokens": total - marked,
         "cacheReadInputTokens": read,
-        "cacheWriteInputTokens": 0,
+        "cacheWriteInputTokens": marked - read,
     }
 
 

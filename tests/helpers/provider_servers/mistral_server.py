@@ -61,7 +61,7 @@ class MistralServer(ChatServer):
     def completion(
         self, model: str, said: Sequence[Answer], usage: dict[str, Any]
     ) -> dict[str, Any]:
-        whole = super().completion(model, said, usage)
+        whole = super().completion(model, said, _counted(usage))
         for answer, choice in zip(said, whole["choices"], strict=True):
             message = choice["message"]
             for call in message.get("tool_calls") or ():
@@ -83,8 +83,12 @@ class MistralServer(ChatServer):
             for call in chunk["choices"][0]["delta"].get("tool_calls") or ():
                 call["id"] = _CALL_ID
             yield chunk
-        counted = {name: count for name, count in (usage or {}).items() if "details" not in name}
-        yield {**last, "usage": counted}
+        yield {**last, "usage": _counted(usage or {})}
+
+
+def _counted(usage: dict[str, Any]) -> dict[str, Any]:
+    """The usage without details, which Mistral does not tell."""
+    return {name: count for name, count in usage.items() if "details" not in name}
 
 
 def _thinking(thoughts: str) -> list[dict[str, Any]]:

@@ -59,6 +59,7 @@ class ProviderServer(InThread, ABC):
         self.received: list[Received] = []  # the requests that were not refused
         self.refused: list[RefusedError] = []
         self.questions: list[Question] = []  # those that the model was asked
+        self.answers: list[Answer] = []
         self._asked: Counter[str] = Counter()  # how often, by hash
         self._prefixes: set[str] = set()
         self.add_routes(self.app.router)
@@ -105,7 +106,9 @@ class ProviderServer(InThread, ABC):
     def say(self, question: Question, *, thinks: bool, limit: int | None) -> Answer:
         """The model's answer."""
         self.questions.append(question)
-        return answer(question, thinks=thinks, limit=limit)
+        said = answer(question, thinks=thinks, limit=limit)
+        self.answers.append(said)
+        return said
 
     @web.middleware
     async def _refuse(self, request: web.Request, handler: Any) -> web.StreamResponse:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from helpers.provider_servers.every import Provider, covers
+from helpers.provider_servers.every import CODER, Provider, covers
 from helpers.provider_servers.server import ProviderServer
 from helpers.world import recipe, things
 
@@ -31,7 +31,11 @@ PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
     "gg=="
 )
-NOT_FORCED: tuple[str, ...] = ("ollama_chat/llama3.1",)  # its API has no tool_choice
+OLLAMA, MISTRAL = "ollama_chat/llama3.1", "mistral/mistral-large-latest"
+NOVA, CODING = "bedrock/us.amazon.nova-pro-v1:0", f"openai/{CODER}"
+NO_THOUGHTS = ("openai/gpt-4o-mini", NOVA, MISTRAL, OLLAMA, CODING)
+ALWAYS_THINK = ("openai/o3", "openai/o3-pro", "gemini/gemini-2.5-pro")
+NO_CACHE = (MISTRAL, OLLAMA)  # they tell of none
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -114,7 +118,7 @@ def test_outputs_are_constrained(server: ProviderServer, lm: lmpipe.LM) -> None:
     assert list(schema["properties"]) == ["size", "names"]
 
 
-@covers("wrong key", but=("ollama_chat/llama3.1",))
+@covers("wrong key", but=(OLLAMA,))
 def test_a_wrong_key_is_told(provider: Provider, server: ProviderServer) -> None:
     lm = provider.lm(server, api_key="sk-wrong-9876543210")
     with pytest.raises(LMRequestError, match="api_key") as caught:
@@ -170,7 +174,7 @@ async def test_a_tool_call_is_streamed(lm: lmpipe.LM) -> None:
     assert "word" in json.loads(call.arguments)
 
 
-@covers("tools", but=NOT_FORCED)
+@covers("tools", but=(OLLAMA,))  # its API has no tool_choice
 async def test_a_tool_can_be_forced(server: ProviderServer, lm: lmpipe.LM) -> None:
     reply = await ask(lm, Message("user", "hi"), tools=(LOOK_UP,), tool_choice="look_up")
     assert [call.name for call in reply.tool_calls] == ["look_up"]
@@ -182,6 +186,49 @@ async def test_an_image_arrives(server: ProviderServer, lm: lmpipe.LM) -> None:
     reply = await ask(lm, Message("user", (TextPart("What is it?"), image)))
     assert server.questions[-1].media == 1
     assert "after a look at 1 media" in reply.text
+
+
+@covers("reasoning", but=NO_THOUGHTS)
+async def test_a_model_thinks_when_asked(provider: Provider, server: ProviderServer) -> None:
+    reply = await ask(provider.lm(server, reasoning="low"), Message("user", "Why?"))
+    assert server.answers[-1].thoughts
+    assert reply.text == server.answers[-1].text
+    assert reply.reasoning or reply.usage.reasoning_tokens > 0
+
+
+@covers("reasoning", but=(*NO_THOUGHTS, *ALWAYS_THINK))
+async def test_thoughts_can_be_off(provider: Provider, server: ProviderServer) -> None:
+    reply = await ask(provider.lm(server, reasoning="none"), Message("user", "Why?"))
+    assert not server.answers[-1].thoughts
+    assert not reply.reasoning
+
+
+@covers("reasoning", but=NO_THOUGHTS)
+async def test_thoughts_have_a_budget(provider: Provider, server: ProviderServer) -> None:
+    await ask(provider.lm(server, reasoning=2000), Message("user", "Why?"))
+    assert server.answers[-1].thoughts
+
+
+@covers("reasoning", but=NO_THOUGHTS)
+async def test_a_tool_is_called_after_thoughts(provider: Provider, server: ProviderServer) -> None:
+    lm = provider.lm(server, reasoning="low")
+    question = Message("user", "Use look_up for the word.")
+    called = await ask(lm, question, tools=(LOOK_UP,))
+    result = Message("tool", (ToolResult(called.tool_calls[0].id, "it means so"),))
+    answered = await ask(lm, question, turn_of(called), result, tools=(LOOK_UP,))
+    assert answered.text
+    assert not server.refused
+
+
+@covers("prompt cache", but=NO_CACHE)
+def test_the_stable_prefix_is_cached(lm: lmpipe.LM) -> None:
+    rows = [
+        lmpipe.Example(question=question, answer="So.").with_inputs("question")
+        for question in ("Why?", "When?")
+    ]
+    program, metric = lmpipe.Predict(Tell), exact_match("answer")
+    usage = lmpipe.evaluate(program, rows, metric, lm=lm, concurrency=1).usage
+    assert 0 < usage.cached_prompt_tokens < usage.prompt_tokens
 
 
 OPTIMIZERS = {
