@@ -94,6 +94,10 @@ class LlamaCppServer(VLLMServer):
 
     def check(self, body: Body, model: str) -> None:
         body.pop("structured_outputs", None)  # unknown fields have no effect
+        if (wanted := body.get("n", 1)) > 1:
+            # as the server of xllamacpp 2026.10 answers, with one slot
+            message = f"Field 'n': Value must be between 1 <= value <= 1, but got {wanted}"
+            raise _llama_error(400, message, "invalid_request_error")
         if body.get("grammar") and body.get("response_format"):
             # tools/server/utils.hpp: oaicompat_chat_params_parse
             message = 'Cannot use both "json_schema" and "grammar"'

@@ -349,11 +349,20 @@ def test_vllm_refuses(fields: dict[str, Any], words: str) -> None:
     assert words in json.loads(text)["error"]["message"]
 
 
-def test_llama_cpp_refuses_a_grammar_beside_a_schema() -> None:
-    body = {"messages": HI, "grammar": "root ::= x", "response_format": schema_format(LOOSE)}
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"grammar": "root ::= x", "response_format": schema_format(LOOSE)},
+            'Cannot use both "json_schema" and "grammar"',
+        ),
+        ({"n": 3}, "Field 'n': Value must be between 1 <= value <= 1, but got 3"),
+    ],
+)
+def test_llama_cpp_refuses(fields: dict[str, Any], words: str) -> None:
     with LlamaCppServer(CODER) as server:
-        status, text = answer(server, CHAT, {"model": CODER, **body})
-    assert (status, json.loads(text)["error"]["code"]) == (400, 400)
+        status, text = answer(server, CHAT, {"model": CODER, "messages": HI, **fields})
+    assert (status, json.loads(text)["error"]["message"]) == (400, words)
 
 
 @pytest.mark.parametrize(
