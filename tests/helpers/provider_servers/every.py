@@ -79,24 +79,23 @@ def covers(feature: str, *, but: tuple[str, ...] = ()) -> Callable[[Test], Test]
     providers = [provider for provider in EVERY if provider.model not in but]
 
     def mark(test: Test) -> Test:
-        test.feature = feature  # type: ignore[attr-defined]
+        test.features = (feature,)  # type: ignore[attr-defined]
         names = [provider.model for provider in providers]
         return pytest.mark.parametrize("provider", providers, ids=names)(test)
 
     return mark
 
 
-def covers_real(feature: str, title: str) -> Callable[[Test], Test]:
-    """Say which feature a test with a real LM, which `make test-real` runs, shows to work.
+def covers_real(row: tuple[str, str], *features: str) -> Callable[[Test], Test]:
+    """Say which features a test with a real LM, which `make test-real` runs, shows to work.
 
     Args:
-        feature: the name of the feature.
-        title: the server and its model, for people.
+        row: the server and its model, for people.
+        features: the names of the features.
     """
 
     def mark(test: Test) -> Test:
-        test.feature = feature  # type: ignore[attr-defined]
-        test.title = title  # type: ignore[attr-defined]
+        test.features, test.row = features, row  # type: ignore[attr-defined]
         return test
 
     return mark
