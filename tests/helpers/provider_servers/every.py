@@ -34,13 +34,13 @@ class Provider:
         title: the provider's name for people.
         model: the LM's name.
         server: starts its server.
-        local: whether people give its address, because it runs where they run it.
+        learns: whether what it takes is learned from its refusals.
     """
 
     title: str
     model: str
     server: Callable[[], ProviderServer]
-    local: bool = False
+    learns: bool = False
 
     def lm(self, server: ProviderServer, **settings: object) -> lmpipe.LM:
         """The LM, with nothing set but where it is and the key."""
@@ -55,15 +55,19 @@ EVERY = (
     Provider("OpenAI, Responses API", "openai/o3-pro", OpenAIServer),
     Provider("Azure", "azure/gpt-5.1", AzureServer),
     Provider("Anthropic", "anthropic/claude-opus-4-5", AnthropicServer),
+    Provider("Anthropic", "anthropic/claude-opus-4-7", AnthropicServer),
     Provider("Gemini", "gemini/gemini-2.5-pro", GeminiServer),
     Provider("Bedrock", "bedrock/us.anthropic.claude-opus-4-5-20251101-v1:0", BedrockServer),
     Provider("Bedrock", "bedrock/us.amazon.nova-pro-v1:0", BedrockServer),
     Provider("Mistral", "mistral/mistral-large-latest", MistralServer),
+    Provider("Mistral", "mistral/magistral-medium-latest", MistralServer),
+    Provider("Mistral, without litellm", "openai/mistral-large-latest", MistralServer, learns=True),
     Provider("OpenRouter", "openrouter/openai/gpt-5.1", OpenRouterServer),
-    Provider("Ollama", "ollama_chat/llama3.1", OllamaServer, local=True),
-    Provider("vLLM", f"vllm/{QWEN3}", lambda: VLLMServer(QWEN3), local=True),
-    Provider("SGLang", f"openai/{QWEN3}", lambda: SGLangServer(QWEN3), local=True),
-    Provider("llama.cpp", f"openai/{CODER}", lambda: LlamaCppServer(CODER), local=True),
+    Provider("Ollama", "ollama_chat/llama3.1", OllamaServer),
+    Provider("Ollama", "ollama_chat/qwen3", OllamaServer),
+    Provider("vLLM", f"vllm/{QWEN3}", lambda: VLLMServer(QWEN3)),
+    Provider("SGLang", f"openai/{QWEN3}", lambda: SGLangServer(QWEN3)),
+    Provider("llama.cpp", f"openai/{CODER}", lambda: LlamaCppServer(CODER)),
 )
 BY_MODEL = {provider.model: provider for provider in EVERY}
 

@@ -123,7 +123,8 @@ class LiteLLMProvider:
         )
         seconds = time.perf_counter() - start
         with _reading(lm):
-            return message.reply(usage, seconds=seconds, fingerprint=fingerprint)
+            reply: Reply = message.reply(usage, seconds=seconds, fingerprint=fingerprint)
+            return reply
 
     async def _load(self) -> Any:
         if self._litellm is None:
