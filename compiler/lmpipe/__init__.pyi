@@ -14,8 +14,9 @@ from .data.splits import split as split
 from .evaluation.evaluate import aevaluate as aevaluate
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.results import Evaluation as Evaluation
+from .lm.defaults import ParameterWarning as ParameterWarning
+from .lm.limits import Limits as Limits
 from .lm.lm import LM as LM
-from .lm.lm import Limits as Limits
 from .lm.scripted import ScriptedLM as ScriptedLM
 from .lm.tls import TLS as TLS
 from .metrics.score import Metric as Metric

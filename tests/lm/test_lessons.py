@@ -110,6 +110,20 @@ def test_the_parameter_that_the_server_names_instead_is_sent(server: FakeServer)
     assert "max_tokens" not in server.bodies[-1]
 
 
+def test_thoughts_that_the_server_does_not_take_are_not_in_the_key(server: FakeServer) -> None:
+    refusing(server, "reasoning_effort", "chat_template_kwargs", answer=pydantic_style)
+    calls: list[Any] = []
+    with scope(calls=calls):
+        ask(one_runtime(), request(server, reasoning="low", temperature=0, max_tokens=9))
+    assert calls[0].key == request(server, temperature=0, max_tokens=9).key()
+
+
+def test_one_refused_field_of_the_thoughts_leaves_the_others(server: FakeServer) -> None:
+    refusing(server, "reasoning_effort")
+    ask(one_runtime(), request(server, reasoning="none"))
+    assert server.bodies[-1]["chat_template_kwargs"] == {"enable_thinking": False}
+
+
 def told_nothing(name: str) -> tuple[int, Any]:
     """The error of a server that does not say what it refuses."""
     return 400, {"error": {"message": "bad request"}}

@@ -131,7 +131,7 @@ class ProgramLMOptions:
         typer.Option(
             metavar="T",
             parser=non_negative,
-            help="Sampling temperature of the LMs named here; 0 (greedy) by default.",
+            help="Sampling temperature of the LMs named here; by default 0, or the model's own.",
         ),
     ] = None
     max_tokens: Annotated[
@@ -139,7 +139,7 @@ class ProgramLMOptions:
         typer.Option(
             metavar="N",
             min=1,
-            help="Longest reply of the LMs named here, in tokens; 512 by default.",
+            help="Longest reply of the LMs named here, in tokens; by default by model.",
         ),
     ] = None
     context: Annotated[
@@ -147,7 +147,7 @@ class ProgramLMOptions:
         typer.Option(
             metavar="N",
             min=1,
-            help="Longest prompt plus reply of the LMs named here, in tokens; 8192 by default.",
+            help="Longest prompt plus reply of the LMs named here, in tokens; by default by model.",
         ),
     ] = None
     rpm: Annotated[

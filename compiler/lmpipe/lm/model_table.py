@@ -64,13 +64,9 @@ _KEPT = frozenset(
         *_FLAGS.values(),
         *("litellm_provider", "mode", "max_input_tokens", "max_output_tokens", "max_tokens"),
         *("input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost"),
-        *(
-            "cache_creation_input_token_cost",
-            "default_reasoning_effort",
-            "supports_sampling_params",
-        ),
-        *("supports_prompt_caching", "thinking_always_on", "thinking_on_by_default"),
-        *("supports_none_reasoning_effort", "supports_minimal_reasoning_effort"),
+        *("cache_creation_input_token_cost", "supports_prompt_caching", "supports_sampling_params"),
+        *("default_reasoning_effort", "supports_none_reasoning_effort", "thinking_always_on"),
+        "thinking_on_by_default",
     }
 )
 
@@ -125,7 +121,7 @@ def facts_of(model: str, base_url: str | None = None) -> ModelFacts:
     if entry.get("supports_sampling_params") is False:
         takes |= {"temperature": False, "top_p": False}
     if openai or (direct and _OPENAI_CHAT.match(last)):
-        takes |= _openai_takes(thinks, entry)
+        takes |= _openai_takes(thinks)
     # Other providers cache prefixes without marks, or with a store of their own.
     if "claude" in last and entry.get("supports_prompt_caching"):
         takes["prefix_marks"] = True
@@ -197,13 +193,11 @@ def _is_openai(name: str) -> bool:
     return bool(_OPENAI_THINKS.match(name)) and not _OPENAI_CHAT.match(name)
 
 
-def _openai_takes(thinks: Thinking, entry: Mapping[str, Any]) -> dict[str, bool]:
+def _openai_takes(thinks: Thinking) -> dict[str, bool]:
     """What OpenAI's newer models take; their own error messages say so."""
     takes = {"max_tokens": False, "max_completion_tokens": True}
     if thinks in ("by_default", "always"):
         takes |= {"temperature": False, "top_p": False}
-    if entry.get("supports_none_reasoning_effort") is False:
-        takes["no_reasoning"] = False
     return takes
 
 
@@ -224,7 +218,7 @@ def _thinking(entry: Mapping[str, Any], name: str, *, openai: bool) -> Thinking:
 def _guessed(provider: str, name: str) -> ModelFacts:
     """What the name alone tells of a model that is not listed."""
     if provider in _OPENAI_APIS and _is_openai(name):
-        takes = _openai_takes("by_default", _NO_FACTS)
+        takes = _openai_takes("by_default")
         return ModelFacts(thinks="by_default", openai=True, takes=MappingProxyType(takes))
     if _HOSTED_THINKS.match(name) and provider not in SELF_HOSTED:
         return ModelFacts(thinks="by_default")
@@ -253,6 +247,9 @@ def _entry_of(model: str, elsewhere: bool) -> Mapping[str, Any] | None:
         return found
     if elsewhere:
         return None
+    if name.startswith("ft:"):  # ft:<model>:<organisation>:<suffix>:<id>
+        base = name.split(":")[1]
+        return table.get(f"ft:{base}") or table.get(base)
     if provider in ("openrouter", "litellm_proxy", "azure", "azure_ai", "bedrock"):
         parts = name.split("/")
         names = ["/".join(parts[start:]) for start in range(len(parts))]

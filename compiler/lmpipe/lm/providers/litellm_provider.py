@@ -124,7 +124,7 @@ class LiteLLMProvider:
         seconds = time.perf_counter() - start
         with _reading(lm):
             reply: Reply = message.reply(usage, seconds=seconds, fingerprint=fingerprint)
-            return reply
+        return reply
 
     async def _load(self) -> Any:
         if self._litellm is None:
