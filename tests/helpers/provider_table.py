@@ -22,7 +22,7 @@ BEGIN, END = "<!-- written by make providers-table -->\n", "<!-- end of the tabl
 
 FEATURES = (
     *("call", "structured", "tools", "images", "reasoning", "stream", "samples"),
-    *("prompt cache", "COPRO", "GEPA", "wrong key"),
+    *("prompt cache", "refusal", "COPRO", "GEPA", "wrong key"),
 )
 TESTED, REAL, NOT_TESTED = "tested", "`make test-real`", "not tested here"
 

@@ -69,6 +69,8 @@ class AnthropicServer(ProviderServer):
         blocks = _blocks(said)
         usage = {**count_cache(body, self.knows_prefix), "output_tokens": said.tokens}
         reason = "max_tokens" if said.cut else "tool_use" if said.tool else "end_turn"
+        # docs.claude.com/…/handle-streaming-refusals: without a text
+        reason = "refusal" if said.declined else reason
         message = {
             "id": "msg_1",
             "type": "message",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aiohttp import web
+from helpers.provider_servers.model import Answer, Question
 from helpers.provider_servers.openai_chat import ChatServer
 from helpers.provider_servers.server import Body, RefusedError
 
@@ -32,6 +33,19 @@ class AzureServer(ChatServer):
                 "endpoint for your resource."
             )
             raise RefusedError(401, {"error": {"code": "401", "message": message}})
+
+    def say(self, question: Question, *, thinks: bool, limit: int | None) -> Answer:
+        said = super().say(question, thinks=thinks, limit=limit)
+        if said.declined:
+            # github.com/vibrantlabsai/ragas/issues/649: a filter looks at the prompt first
+            message = (
+                "The response was filtered due to the prompt triggering Azure OpenAI's content "
+                "management policy. Please modify your prompt and retry."
+            )
+            about = {"type": None, "param": "prompt", "code": "content_filter", "status": 400}
+            inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {}}
+            raise RefusedError(400, {"error": {"message": message, **about, "innererror": inner}})
+        return said
 
     def model_of(self, request: web.Request, body: Body) -> str:
         if "api-version" not in request.query:

@@ -65,6 +65,7 @@ class BedrockServer(ProviderServer):
         usage = {**_count_cache(body, self.knows_prefix), "outputTokens": said.tokens}
         usage["totalTokens"] = tokens(question.prompt) + said.tokens
         reason = "max_tokens" if said.cut else "tool_use" if said.tool else "end_turn"
+        reason = "content_filtered" if said.declined else reason
         content = _content(said)
         if request.path.endswith("-stream"):
             events = _events(said, content, reason, usage)

@@ -44,6 +44,8 @@ _SCHEMA = names(
     """
 )
 _BUDGETS = {"gemini-2.5-pro": (128, 32_768), "gemini-2.5-flash": (0, 24_576)}
+# ai.google.dev/api/generate-content#PromptFeedback: a blocked prompt has no candidates.
+_BLOCKED = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
 _SIGNATURE = "dGhvdWdodCBzaWduYXR1cmU="
 
 
@@ -82,6 +84,8 @@ class GeminiServer(ProviderServer):
         if request.path.endswith(":streamGenerateContent"):
             chunks = ({**about, **chunk} for chunk in _chunks(said, shown))
             return await send_events(request, map(data_event, chunks))
+        if said.declined:
+            return web.json_response({**about, **_BLOCKED})
         parts = [{"text": shown, "thought": True}] if shown else []
         parts += _call_parts(said) or ([{"text": said.text}] if said.text else [])
         return web.json_response({**about, "candidates": [_candidate(parts, said)]})
@@ -242,6 +246,9 @@ def _candidate(
 
 
 def _chunks(said: Answer, shown: str) -> Iterator[dict[str, Any]]:
+    if said.declined:
+        yield _BLOCKED
+        return
     pieces = [{"text": word, "thought": True} for word in words_of(shown)]
     pieces += [{"text": word} for word in words_of(said.text)]
     pieces += _call_parts(said)

@@ -19,6 +19,9 @@ from helpers.world import answer_turns
 
 Schema = Mapping[str, Any]
 
+FORBIDDEN = "something forbidden"  # a question with these words is declined
+LENGTHY = "Answer at length."  # and the reply to one with these has many words
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -47,13 +50,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says: a text or the call of a tool, after its thoughts."""
+    """What the model says: a text or the call of a tool, after its thoughts; or why it declines."""
 
     text: str = ""
     thoughts: str = ""
     tool: str = ""
     arguments: str = ""
     cut: bool = False
+    declined: str = ""
 
     @property
     def thought_tokens(self) -> int:
@@ -62,7 +66,7 @@ class Answer:
     @property
     def tokens(self) -> int:
         """All tokens of the reply, with the thoughts."""
-        return self.thought_tokens + tokens(self.text) + tokens(self.arguments)
+        return self.thought_tokens + tokens(self.text + self.arguments + self.declined)
 
 
 def tokens(text: str) -> int:
@@ -83,6 +87,8 @@ def answer(question: Question, *, thinks: bool, limit: int | None) -> Answer:
         thinks: whether the model thinks before it answers.
         limit: the maximum tokens of thoughts and text together; a longer reply is cut.
     """
+    if FORBIDDEN in question.turns[-1]:
+        return Answer(declined="I cannot help with that.")
     thoughts = f"A question of {tokens(question.prompt)} words. I know it." if thinks else ""
     if question.must_call or _calls_a_tool(question):
         name = question.must_call or next(iter(question.tools or {}))
@@ -111,7 +117,8 @@ def _text(question: Question) -> str:
     fields = asked_fields(system, question.turns[-1])
     if not fields:
         media = f" after a look at {question.media} media" if question.media else ""
-        return f"This is answer {_digest(question)} to the question{media}."
+        text = f"This is answer {_digest(question)} to the question{media}."
+        return " ".join([text] * 9) if LENGTHY in question.turns[-1] else text
     values = {name: _value(question, name, about) for name, about in fields.items()}
     if any(value == "I would rather not say." for value in values.values()):
         return "I would rather not say."

@@ -149,6 +149,7 @@ class ChatServer(ProviderServer):
         if self.reasoning_field:
             deltas += [{self.reasoning_field: word} for word in words_of(said.thoughts)]
         deltas += [{"content": word} for word in words_of(said.text)]
+        deltas += [{"refusal": word} for word in words_of(said.declined)]
         if said.tool:
             call = {"index": 0, "id": "call_1", "type": "function"}
             named = {"function": {"name": said.tool, "arguments": ""}}

@@ -48,6 +48,8 @@ def schema_of(body: Body) -> Mapping[str, Any] | None:
 def message_of(said: Answer, *, reasoning: str | None = None) -> dict[str, Any]:
     """An answer as an assistant message; thoughts go in the field `reasoning`, if it is given."""
     message: dict[str, Any] = {"role": "assistant", "content": said.text or None}
+    if said.declined:
+        message["refusal"] = said.declined
     if said.tool:
         function = {"name": said.tool, "arguments": said.arguments}
         message["tool_calls"] = [{"id": "call_1", "type": "function", "function": function}]

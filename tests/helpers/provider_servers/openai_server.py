@@ -154,11 +154,17 @@ def _output(said: Answer) -> list[dict[str, Any]]:
     if said.tool:
         call = {"name": said.tool, "arguments": said.arguments, "call_id": "call_1"}
         items.append({"type": "function_call", "id": "fc_1", "status": "completed", **call})
-    elif said.text:
-        content = {"type": "output_text", "text": said.text, "annotations": [], "logprobs": []}
+    else:
+        content = _content(said)
         about = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
         items.append({**about, "content": [content]})
     return items
+
+
+def _content(said: Answer) -> dict[str, Any]:
+    if said.declined:
+        return {"type": "refusal", "refusal": said.declined}
+    return {"type": "output_text", "text": said.text, "annotations": [], "logprobs": []}
 
 
 def _events(said: Answer, response: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -183,10 +189,11 @@ def _events(said: Answer, response: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if item["type"] == "message":
             part = item["content"][0]
             inner = {**place, "content_index": 0}
-            yield event("content_part.added", **inner, part={**part, "text": ""})
-            for word in words_of(said.text):
-                yield event("output_text.delta", **inner, delta=word, logprobs=[])
-            yield event("output_text.done", **inner, text=said.text, logprobs=[])
+            kind, name = ("refusal",) * 2 if said.declined else ("output_text", "text")
+            yield event("content_part.added", **inner, part={**part, name: ""})
+            for word in words_of(part[name]):
+                yield event(f"{kind}.delta", **inner, delta=word)
+            yield event(f"{kind}.done", **inner, **{name: part[name]})
             yield event("content_part.done", **inner, part=part)
         if item["type"] == "function_call":
             for piece in words_of(said.arguments):

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from helpers.provider_servers.every import CODER, Provider, covers
+from helpers.provider_servers.every import CODER, QWEN3, Provider, covers
+from helpers.provider_servers.model import FORBIDDEN, LENGTHY
 from helpers.provider_servers.server import ProviderServer
 from helpers.world import recipe, things
 
 import lmpipe
-from lmpipe.errors import LMRequestError
+from lmpipe.errors import LMRequestError, RefusalError
 from lmpipe.lm.message import Message
 from lmpipe.lm.parts import MediaPart, ReasoningPart, TextPart, ToolResult, ToolSpec
 from lmpipe.lm.providers.base import OnText
@@ -35,11 +36,17 @@ PIXEL = base64.b64decode(
 OLLAMA = ("ollama_chat/llama3.1", "ollama_chat/qwen3")
 PLAIN_MISTRAL = ("mistral/mistral-large-latest", "openai/mistral-large-latest")
 MISTRAL = (*PLAIN_MISTRAL, "mistral/magistral-medium-latest")
+RESPONSES = "openai/o3-pro"
 NOVA, CODING = "bedrock/us.amazon.nova-pro-v1:0", f"openai/{CODER}"
 NO_THOUGHTS = ("openai/gpt-4o-mini", NOVA, *PLAIN_MISTRAL, OLLAMA[0], CODING)
 ALWAYS_THINK = (
-    *("openai/o3", "openai/o3-pro", "gemini/gemini-2.5-pro", "mistral/magistral-medium-latest"),
+    *("openai/o3", RESPONSES, "gemini/gemini-2.5-pro", "mistral/magistral-medium-latest"),
 )
+# Models without a filter of their provider, which decline in their own words.
+OPEN = (*MISTRAL, *OLLAMA, f"vllm/{QWEN3}", f"openai/{QWEN3}", CODING)
+# litellm drops what these decline with: the Responses API's refusals, and OpenRouter's in streams.
+DROPPED = (RESPONSES,)
+DROPPED_IN_STREAMS = (RESPONSES, "openrouter/openai/gpt-5.1")
 NO_CACHE = (*MISTRAL, *OLLAMA, NOVA)  # they tell of none, or want no marks
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -94,6 +101,14 @@ def test_the_usage_is_counted(lm: lmpipe.LM) -> None:
     assert evaluated.usage.completion_tokens > 5
 
 
+@covers("call")
+def test_a_cut_reply_is_told(server: ProviderServer, lm: lmpipe.LM) -> None:
+    reply = ask(lm.with_settings(max_tokens=20), Message("user", LENGTHY))
+    assert server.answers[-1].cut
+    assert reply.finish == "length"
+    assert reply.text == server.answers[-1].text
+
+
 @covers("samples")
 def test_samples_differ(lm: lmpipe.LM) -> None:
     samples = lmpipe.Predict(Tell, lm=lm).samples(3, question="Why?")
@@ -132,6 +147,18 @@ def test_a_wrong_key_is_told(provider: Provider, server: ProviderServer) -> None
         lmpipe.Predict(Tell, lm=lm)(question="Why?")
     assert caught.value.status in (400, 401, 403)
     assert "9876543210" not in str(caught.value)
+
+
+@covers("refusal", but=(*OPEN, *DROPPED))
+def test_a_refusal_is_told(lm: lmpipe.LM) -> None:
+    with pytest.raises(RefusalError, match="declined"):
+        lmpipe.Predict(Tell, lm=lm)(question=FORBIDDEN)
+
+
+@covers("refusal", but=(*OPEN, *DROPPED_IN_STREAMS))
+def test_a_refusal_in_a_stream_is_told(lm: lmpipe.LM) -> None:
+    with pytest.raises(RefusalError, match="declined"):
+        list(lmpipe.Predict(Tell, lm=lm).stream(question=FORBIDDEN))
 
 
 LOOK_UP = ToolSpec(
