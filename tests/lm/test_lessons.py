@@ -94,6 +94,28 @@ def test_a_request_is_repeated_without_what_the_server_refuses(
     assert len(told) == 1
 
 
+@pytest.mark.filterwarnings("ignore")  # what litellm itself does is not under test
+@pytest.mark.parametrize("answer", [openai_style, pydantic_style])
+def test_what_a_server_behind_litellm_refuses_is_left_out(server: FakeServer, answer: Any) -> None:
+    pytest.importorskip("litellm")
+    refusing(server, "top_p", "response_format", answer=answer)
+    asked = request(server, model="hosted_vllm/m", api_key="sk-own", top_p=0.5, constraint=SCHEMA)
+    runtime = one_runtime()
+    assert ask(runtime, asked).text
+    assert ask(runtime, asked).text
+    assert not {"top_p", "response_format"} & server.bodies[-1].keys()
+    assert server.stats()["ok"] == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_litellm_refuses_although_it_is_declared_is_an_error(server: FakeServer) -> None:
+    pytest.importorskip("litellm")
+    asked = request(server, model="openai/o3-pro", takes={"temperature": True}, temperature=0.5)
+    with pytest.raises(LMRequestError, match="temperature"):
+        one_runtime().complete(asked)
+    assert not server.bodies
+
+
 def test_several_refused_parameters_are_left_out_one_by_one(server: FakeServer) -> None:
     refusing(server, "temperature", "seed", "top_p")
     ask(one_runtime(), request(server, temperature=0.5, top_p=0.5))
