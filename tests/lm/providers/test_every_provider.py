@@ -27,7 +27,6 @@ from lmpipe.lm.request import Reply, Request
 from lmpipe.metrics import exact_match
 from lmpipe.settings import current_settings
 
-# What litellm itself does is not under test.
 # A picture of one pixel.
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
@@ -39,9 +38,7 @@ MISTRAL = (*PLAIN_MISTRAL, "mistral/magistral-medium-latest")
 RESPONSES = "openai/o3-pro"
 NOVA, CODING = "bedrock/us.amazon.nova-pro-v1:0", f"openai/{CODER}"
 NO_THOUGHTS = ("openai/gpt-4o-mini", NOVA, *PLAIN_MISTRAL, OLLAMA[0], CODING)
-ALWAYS_THINK = (
-    *("openai/o3", RESPONSES, "gemini/gemini-2.5-pro", "mistral/magistral-medium-latest"),
-)
+ALWAYS_THINK = ("openai/o3", RESPONSES, "gemini/gemini-2.5-pro", MISTRAL[2])
 # Models without a filter of their provider, which decline in their own words.
 OPEN = (*MISTRAL, *OLLAMA, f"vllm/{QWEN3}", f"openai/{QWEN3}", CODING)
 # litellm drops what these decline with: the Responses API's refusals, and OpenRouter's in streams.
@@ -49,6 +46,7 @@ DROPPED = (RESPONSES,)
 DROPPED_IN_STREAMS = (RESPONSES, "openrouter/openai/gpt-5.1")
 NO_CACHE = (*MISTRAL, *OLLAMA, NOVA)  # they tell of none, or want no marks
 
+# What litellm itself does is not under test.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
