@@ -160,14 +160,18 @@ def _unknown_name(name: str, place: str) -> RefusedError:
     return _error(f'Invalid JSON payload received. Unknown name "{name}"{at}: Cannot find field.')
 
 
+# What the user names, and not the API.
+_OWN_NAMES = ("args", "response", "responseJsonSchema", "parametersJsonSchema")
+
+
 def _camel(value: Any, *, inside: str = "") -> Any:
     """Both spellings of the fields are taken: `generationConfig` and `generation_config`."""
     if isinstance(value, list):
         return [_camel(item, inside=inside) for item in value]
-    if not isinstance(value, dict) or inside in ("properties", "args", "responseJsonSchema"):
-        if inside == "properties":
-            return {name: _camel(item) for name, item in value.items()}
+    if not isinstance(value, dict) or inside in _OWN_NAMES:
         return value
+    if inside == "properties":
+        return {name: _camel(item) for name, item in value.items()}
     renamed = {re.sub(r"_(\w)", lambda m: m[1].upper(), name): item for name, item in value.items()}
     return {name: _camel(item, inside=name) for name, item in renamed.items()}
 
@@ -180,8 +184,11 @@ def _question(body: Body, sample: int) -> Question:
         for content in contents
         for part in content["parts"]
     )
-    declared = [d for tool in body.get("tools", ()) for d in tool.get("functionDeclarations", ())]
-    tools = {d["name"]: d.get("parametersJsonSchema") or d["parameters"] for d in declared}
+    tools = {
+        declared["name"]: declared.get("parametersJsonSchema") or declared["parameters"]
+        for tool in body.get("tools", ())
+        for declared in tool.get("functionDeclarations", ())
+    }
     calling = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
     allowed = calling.get("allowedFunctionNames") or list(tools)
     config = body.get("generationConfig", {})

@@ -19,6 +19,7 @@ from helpers.world import answer_turns
 
 Schema = Mapping[str, Any]
 
+NO_ANSWER = "I would rather not say."  # of the small world
 FORBIDDEN = "something forbidden"  # a question with these words is declined
 LENGTHY = "Answer at length."  # and the reply to one with these has many words
 
@@ -120,9 +121,12 @@ def _text(question: Question) -> str:
         text = f"This is answer {_digest(question)} to the question{media}."
         return " ".join([text] * 9) if LENGTHY in question.turns[-1] else text
     values = {name: _value(question, name, about) for name, about in fields.items()}
-    if any(value == "I would rather not say." for value in values.values()):
-        return "I would rather not say."
-    texts = {n: v if isinstance(v, str) else json.dumps(v) for n, v in values.items()}
+    if NO_ANSWER in values.values():
+        return NO_ANSWER
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in values.items()
+    }
     first = next(iter(texts))
     if f"[[{first}]]" in system:
         return "\n\n".join(f"[[{name}]]\n{text}" for name, text in texts.items())
@@ -130,7 +134,9 @@ def _text(question: Question) -> str:
         return "\n".join(f"<{name}>\n{text}\n</{name}>" for name, text in texts.items())
     if "JSON object" in system:
         return json.dumps(values)
-    return texts[first] if len(texts) == 1 else "\n".join(f"{n}: {t}" for n, t in texts.items())
+    if len(texts) == 1:
+        return texts[first]
+    return "\n".join(f"{name}: {text}" for name, text in texts.items())
 
 
 _LISTED = re.compile(r'^- "?(\w+)"?: (.*)$', re.MULTILINE)

@@ -189,7 +189,7 @@ def _events(said: Answer, response: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if item["type"] == "message":
             part = item["content"][0]
             inner = {**place, "content_index": 0}
-            kind, name = ("refusal",) * 2 if said.declined else ("output_text", "text")
+            kind, name = ("refusal", "refusal") if said.declined else ("output_text", "text")
             yield event("content_part.added", **inner, part={**part, name: ""})
             for word in words_of(part[name]):
                 yield event(f"{kind}.delta", **inner, delta=word)
