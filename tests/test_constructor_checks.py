@@ -21,7 +21,11 @@ from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Watchers
 
 PUBLIC: dict[str, Any] = {name: getattr(lmpipe, name) for name in lmpipe.__all__}
-CLASSES = {name: item for name, item in PUBLIC.items() if inspect.isclass(item)}
+CLASSES = {
+    name: item
+    for name, item in PUBLIC.items()
+    if inspect.isclass(item) and not issubclass(item, Warning)
+}
 
 # Values that fit no numeric parameter: every one has a lower bound of 0 or more.
 UNUSABLE = (-1, math.nan, math.inf, "many", True)

@@ -224,6 +224,27 @@ def test_another_model_on_the_same_server_gets_all_parameters(server: FakeServer
     assert server.bodies[-1]["temperature"] == 0.5
 
 
+def test_a_runtime_with_another_limit_knows_what_was_learned(server: FakeServer) -> None:
+    refusing(server, "temperature")
+    runtime = one_runtime()
+    ask(runtime, request(server, temperature=0.5))
+    _opened.append(runtime.with_limit(2))
+    ask(_opened[-1], request(server, temperature=0.5))
+    assert server.stats()["400"] == 1
+
+
+def test_a_replay_knows_only_what_its_own_store_knows(server: FakeServer, tmp_path: Path) -> None:
+    path, asked = tmp_path / "taken.jsonl", request(server, temperature=0.5)
+    with Cassette(path, mode="once") as cassette:
+        ask(one_runtime(cassette), asked)  # the server still takes the temperature
+    refusing(server, "temperature")
+    runtime = one_runtime()
+    ask(runtime, request(server, temperature=0.5, text="other"))
+    with Cassette(path) as cassette:
+        runtime.store = cassette
+        assert ask(runtime, asked).cached
+
+
 def test_the_key_of_the_call_has_what_was_sent(server: FakeServer) -> None:
     refusing(server, "temperature")
     calls: list[Any] = []

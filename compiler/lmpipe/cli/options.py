@@ -139,7 +139,16 @@ class ProgramLMOptions:
         typer.Option(
             metavar="N",
             min=1,
-            help="Longest reply of the LMs named here, in tokens; by default by model.",
+            help="Longest reply of the LMs named here, in tokens; 512 by default, more for hosted "
+            "LMs and for those that think.",
+        ),
+    ] = None
+    reasoning: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL",
+            help="How much the LMs named here think: none, minimal, low, medium, high, xhigh, max, "
+            "or the most tokens of thoughts; by default as much as the model does.",
         ),
     ] = None
     context: Annotated[
@@ -147,7 +156,8 @@ class ProgramLMOptions:
         typer.Option(
             metavar="N",
             min=1,
-            help="Longest prompt plus reply of the LMs named here, in tokens; by default by model.",
+            help="Longest prompt plus reply of the LMs named here, in tokens; 8192 by default, and "
+            "what litellm lists for hosted LMs.",
         ),
     ] = None
     rpm: Annotated[

@@ -40,13 +40,14 @@ class LMChoice:
     api_key_env: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
+    reasoning: str | int | None = None
     context: int | None = None
 
     def lm(self) -> LM:
         """Create the LM."""
         given = {
             name: value
-            for name in ("temperature", "max_tokens", "context")
+            for name in ("temperature", "max_tokens", "reasoning", "context")
             if (value := getattr(self, name)) is not None
         }
         key = None if self.api_key_env is None else read_key(self.api_key_env)
@@ -175,6 +176,7 @@ def lm_overrides(
             api_key_env=options.api_key_env,
             temperature=options.temperature if decodes else None,
             max_tokens=options.max_tokens if decodes else None,
+            reasoning=_reasoning(options.reasoning) if decodes else None,
             context=options.context,
         )
 
@@ -189,8 +191,13 @@ def lm_overrides(
     )
 
 
+def _reasoning(text: str | None) -> str | int | None:
+    """Read how much an LM thinks: a level, or a number of tokens."""
+    return int(text) if text is not None and text.isdecimal() else text
+
+
 def _check_undescribed(options: ProgramLMOptions) -> None:
-    for name in ("base_url", "api_key_env", "temperature", "max_tokens", "context"):
+    for name in ("base_url", "api_key_env", "temperature", "max_tokens", "reasoning", "context"):
         if getattr(options, name) not in (None, []):
             raise RecipeError(
                 f"--{name.replace('_', '-')} describes the LMs that the command line names, but it "

@@ -29,13 +29,14 @@ EMBEDDED = ("local", "scripted")
 SELF_HOSTED = ("vllm", "hosted_vllm", "ollama", "ollama_chat", "lm_studio", "llamafile", "lemonade")
 
 _TABLE = "model_prices_and_context_window_backup.json"
+_OPENAI = "api.openai.com"
 _FREE = Price(0.0, 0.0)
 _NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 Thinking = Literal["never", "if_asked", "by_default", "always"]
 
 # Models of OpenAI that think, also on Azure and behind proxies.
-_OPENAI_THINKS = re.compile(r"(?:ft:)?(?:o[1-9]\b|gpt-(?:[5-9]|\d\d)|codex-mini)")
+_OPENAI_THINKS = re.compile(r"(?:ft:)?(?:o[1-9]\b|gpt-(?:[5-9]|1\d)(?!\d)|codex-mini)")
 _OPENAI_CHAT = re.compile(r"gpt-5(?:\.\d+)?-(?:chat|search)")
 # Open weights that think unless they are told not to.
 _OPEN_THINKS = re.compile(
@@ -48,6 +49,9 @@ _OPEN_ANSWERS = re.compile(r"instruct|coder|embed|rerank|asr|tts|non-?reasoning|
 _HOSTED_THINKS = re.compile(r"gemini-(?:2\.5|[3-9])(?!.*(?:lite|image|tts|audio))")
 # Providers with OpenAI's API itself; routers translate what a model does not take.
 _OPENAI_APIS = ("openai", "azure", "azure_ai")
+
+# Providers that cache prompts of Claude up to a mark; others cache without one, or not at all.
+_MARKING = ("anthropic", "bedrock", "vertex_ai", "azure_ai", "databricks", "openrouter")
 
 # The flags of the table that say what a model takes, by our names.
 _FLAGS = {
@@ -122,8 +126,7 @@ def facts_of(model: str, base_url: str | None = None) -> ModelFacts:
         takes |= {"temperature": False, "top_p": False}
     if openai or (direct and _OPENAI_CHAT.match(last)):
         takes |= _openai_takes(thinks)
-    # Other providers cache prefixes without marks, or with a store of their own.
-    if "claude" in last and entry.get("supports_prompt_caching"):
+    if provider in _MARKING and "claude" in last and entry.get("supports_prompt_caching"):
         takes["prefix_marks"] = True
     return ModelFacts(
         listed=True,
@@ -228,12 +231,8 @@ def _guessed(provider: str, name: str) -> ModelFacts:
 
 
 def _is_elsewhere(provider: str, base_url: str | None) -> bool:
-    """Whether a server is not that of the provider, but perhaps a proxy in front of it."""
-    return provider == "openai" and bool(base_url) and not _is_openai_url(base_url)
-
-
-def _is_openai_url(base_url: str | None) -> bool:
-    return base_url is None or urlsplit(base_url).hostname == "api.openai.com"
+    """Whether a server is not OpenAI's own, but one with its API, or a proxy in front of it."""
+    return provider == "openai" and base_url is not None and urlsplit(base_url).hostname != _OPENAI
 
 
 def _entry_of(model: str, elsewhere: bool) -> Mapping[str, Any] | None:

@@ -170,13 +170,15 @@ class Runtime:
         return self._copy(self.max_in_flight, servers)
 
     def _copy(self, max_in_flight: int, servers: Servers | None) -> Runtime:
-        return Runtime(
+        runtime = Runtime(
             store=self.store,
             max_in_flight=max_in_flight,
             retry=self._retry,
             on_retry=self._on_retry,
             servers=servers,
         )
+        runtime._lessons = self._lessons
+        return runtime
 
     async def aclose(self) -> None:
         """Cancel requests in flight, release connections and engines, and stop servers."""
