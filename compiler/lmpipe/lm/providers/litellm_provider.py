@@ -42,8 +42,8 @@ from lmpipe.state.usage import Usage
 
 T = TypeVar("T")
 
-# What lmpipe adds to requests: samples are seeded, and streams report their usage.
-_ADDED = frozenset({"seed", "stream_options"})
+# Providers whose models take schemas, although litellm's table lists few of them.
+_TAKE_SCHEMAS = frozenset({"ollama", "ollama_chat", "openrouter"})
 
 _MESSAGE_FIELDS = (
     "content",
@@ -79,7 +79,7 @@ class LiteLLMProvider:
     def __init__(self) -> None:
         self._litellm: Any = None
         self._takes_schema: dict[str, bool] = {}
-        self._supported: dict[str, frozenset[str]] = {}
+        self._takes_seed: dict[str, bool] = {}
         self._proven: set[str] = set()  # models that have accepted a constraint
 
     async def complete(self, request: Request) -> Reply:
@@ -119,7 +119,8 @@ class LiteLLMProvider:
             response = await self._await_answer(lm, litellm.acompletion(**arguments))
             with _reading(lm):
                 return _read_reply(lm, response, time.perf_counter() - start)
-        arguments |= self._only_supported(lm, stream_fields(lm))
+        # Where a provider takes no stream_options, litellm counts the usage without them.
+        arguments |= stream_fields(lm)
         message, usage, fingerprint = await self._await_answer(
             lm, _stream(litellm, arguments, on_text)
         )
@@ -172,16 +173,18 @@ class LiteLLMProvider:
         return arguments
 
     def _only_supported(self, lm: LM, sent: dict[str, Any]) -> dict[str, Any]:
-        """Leave out what lmpipe itself adds, if litellm does not list it for the model."""
-        if lm.model not in self._supported:
+        """Leave out the seed that lmpipe adds, if litellm does not list it for the model."""
+        if lm.model not in self._takes_seed:
             listed = self._litellm.get_supported_openai_params(model=lm.model)
-            self._supported[lm.model] = frozenset(_ADDED if listed is None else listed)
-        left_out = _ADDED - self._supported[lm.model] - lm.params.keys()
-        return {name: value for name, value in sent.items() if name not in left_out}
+            self._takes_seed[lm.model] = listed is None or "seed" in listed
+        if self._takes_seed[lm.model] or "seed" in lm.params:
+            return sent
+        return {name: value for name, value in sent.items() if name != "seed"}
 
     def _takes_json_schema(self, model: str) -> bool:
         if model not in self._takes_schema:
-            self._takes_schema[model] = bool(self._litellm.supports_response_schema(model=model))
+            listed = bool(self._litellm.supports_response_schema(model=model))
+            self._takes_schema[model] = listed or model.partition("/")[0] in _TAKE_SCHEMAS
         return self._takes_schema[model]
 
 
@@ -205,7 +208,7 @@ def _common(lm: LM) -> dict[str, Any]:
 
 
 def _import_litellm() -> Any:
-    # Without these, litellm downloads a price list, and a list of Anthropic's headers.
+    # Without these, litellm downloads a price list, and a list of headers for Anthropic.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
     try:
@@ -331,7 +334,7 @@ def _optional(lm: LM) -> list[str]:
     """The parameters of a request that can be left out."""
     limits = ("max_tokens", "max_completion_tokens", "response_format")
     thoughts = () if lm.reasoning is None else ("reasoning", *litellm_reasoning(lm))
-    added = ("temperature", *limits, *thoughts, *sorted(_ADDED))
+    added = ("temperature", *limits, *thoughts, "seed", "stream_options")
     return list(dict.fromkeys((*added, *lm.sent_params)))
 
 
