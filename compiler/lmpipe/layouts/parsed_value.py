@@ -28,6 +28,7 @@ from lmpipe.signatures.value_shape import Shape
 _NAME = "the value"
 _HUGE = re.compile(r"[eE]\+?\d{3}|\d{309}", re.ASCII)
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +45,15 @@ class ParsedValue(Generic[T]):
     coercions: tuple[str, ...] = ()
 
     @overload
-    @classmethod
-    def read(cls, text: str, annotation: type[T]) -> ParsedValue[T]: ...
+    @staticmethod
+    def read(text: str, annotation: type[V]) -> ParsedValue[V]: ...
 
     @overload
-    @classmethod
-    def read(cls, text: str, annotation: Any) -> ParsedValue[Any]: ...
+    @staticmethod
+    def read(text: str, annotation: Any) -> ParsedValue[Any]: ...
 
-    @classmethod
-    def read(cls, text: str, annotation: Any) -> ParsedValue[Any]:
+    @staticmethod
+    def read(text: str, annotation: Any) -> ParsedValue[Any]:
         """Read a value as `parse_value` does, and record what had to be interpreted.
 
         Args:
