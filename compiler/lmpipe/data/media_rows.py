@@ -55,8 +55,11 @@ def _read(value: Any, folder: Path) -> Any:
 
 def _from_parquet(data: bytes, name: str) -> dict[str, Any]:
     found = media_type_of(data, name)
-    kinds = [kind for kind in MEDIA_KINDS if found.startswith(f"{kind}/")]
-    kind: MediaKind = kinds[0] if kinds else "file"
+    kind: MediaKind = "file"
+    if found.startswith("image/"):
+        kind = "image"
+    elif found.startswith("audio/"):
+        kind = "audio"
     try:
         return medium_json(kind, data, {"media_type": checked_media_type(kind, data, "", name)})
     except MediaError as error:

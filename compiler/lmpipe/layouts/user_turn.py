@@ -19,7 +19,7 @@ import pydantic
 from lmpipe.errors import CallError
 from lmpipe.foundation.media import MediaKind, medium_in
 from lmpipe.foundation.shorten import short_repr
-from lmpipe.layouts.parse_values import Written, json_text
+from lmpipe.layouts.parse_values import Written, WrittenItems, json_text
 from lmpipe.lm.parts import MediaPart, Part, TextPart
 from lmpipe.signatures.field_types.media import Audio, File, Image, Medium
 from lmpipe.signatures.field_types.parts import HasParts, has_parts
@@ -41,8 +41,8 @@ def content_with_parts(
         assert marks.are_all_in(text), f"the layout {layout.name} drops or repeats an input"
     if not marks.media:
         return text
-    inside = {value for value in values.values() if type(value) is Written}
-    in_json = [value for value in inside if json_text(value) in text]
+    written = [value for value in values.values() if isinstance(value, Written | WrittenItems)]
+    in_json = [found for found in map(json_text, written) if found in text]
     named = marks.nested.union(*map(marks.numbers, in_json))
     return _parts(text, marks, named)
 
@@ -120,10 +120,16 @@ def _marked(item: FieldSpec, value: Any, marks: _Marks) -> Any:
             typed = None  # a demonstration may have a value that no call can have
         if typed is not None and has_parts(typed):
             return Written(marks.write(typed, nested=False))
+        if isinstance(typed, list | tuple) and typed and all(map(_shows_itself, typed)):
+            return WrittenItems([marks.write(each, nested=False) for each in typed])
         value = _write_nested(typed, value, marks)
     if medium := _medium(value):
         return Written(marks.add(medium, nested=False))
     return _mark_media(value, marks)
+
+
+def _shows_itself(value: Any) -> bool:
+    return has_parts(value) and not isinstance(value, Medium)
 
 
 def _mark_media(value: Any, marks: _Marks) -> Any:
@@ -143,7 +149,7 @@ def _medium(value: Any) -> Medium | None:
 
 def _write_nested(typed: Any, value: Any, marks: _Marks) -> Any:
     """Replace values that say what parts they are, inside of a JSON value, by their texts."""
-    if has_parts(typed) and not isinstance(typed, Medium):
+    if _shows_itself(typed):
         return marks.write(typed, nested=True)
     if isinstance(typed, pydantic.RootModel):
         return _write_nested(typed.root, value, marks)

@@ -90,6 +90,15 @@ def test_a_users_own_type_is_shown_as_its_parts() -> None:
     )
 
 
+def test_in_a_list_they_are_numbered_with_their_images() -> None:
+    content = lmpipe.Predict(Explain, layout="plain").messages(slide=SLIDE, others=[SLIDE])[-1]
+    assert content.content[2:] == (
+        TextPart(" (end)\nOthers: [1] Slide one: "),
+        MediaPart("image", "image/png", PNG),
+        TextPart(" (end)"),
+    )
+
+
 class Broken(pydantic.BaseModel):
     def to_parts(self) -> Any:
         return ["text", 5]
