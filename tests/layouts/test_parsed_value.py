@@ -201,3 +201,10 @@ def test_a_type_that_cannot_be_hashed_is_read() -> None:
 def test_any_text_is_read_or_refused(text: str, kind: Any) -> None:
     with contextlib.suppress(OutputError):
         lmpipe.parse_value(text, kind)
+
+
+@pytest.mark.parametrize("text", ['"a" or "b"', "`a` and `b`", "```\na\n```\n```\nb\n```"])
+def test_marks_around_two_texts_are_not_taken_off_one(text: str) -> None:
+    without_marks = Annotated[str, pydantic.StringConstraints(pattern=r"^[^\"`]*$")]
+    with pytest.raises(OutputError):
+        lmpipe.parse_value(text, without_marks)

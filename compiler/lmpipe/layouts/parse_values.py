@@ -106,11 +106,11 @@ def _forms(shape: Shape, text: str) -> Iterator[str]:
     if shape.format == "path":  # any text is a path, but few paths have quotes
         yield text.strip("\"'`")
     yield text
-    if fenced := _FENCE.fullmatch(text):
+    if (fenced := _FENCE.fullmatch(text)) and "```" not in fenced[1]:
         text = fenced[1].strip()
         yield text
     for _ in range(_MOST_MARKS):
-        if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+        if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and text[-1] not in text[1:-1]:
             text = text[1:-1].strip()
         elif text.endswith("."):
             text = text[:-1]

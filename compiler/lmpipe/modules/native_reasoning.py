@@ -12,7 +12,7 @@ _OFF = ("none", "off", "disabled", "", 0, False)
 
 def thinks(lm: LM) -> bool:
     """Whether an LM thinks, so that its replies come with their reasoning."""
-    if getattr(lm, "thinks", False):
+    if lm.thinks:
         return True
     return bool(lm.params) and any(
         _is_on(name, lm.params[name]) for name in _SETTINGS if name in lm.params

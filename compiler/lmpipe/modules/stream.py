@@ -13,6 +13,7 @@ from lmpipe.layouts.partial_json import partial_value
 from lmpipe.layouts.read_json import read_json
 from lmpipe.layouts.text_values import read_text
 from lmpipe.lm.concurrency.pieces import PieceStream
+from lmpipe.lm.parts import ToolCall
 from lmpipe.lm.request import Reply
 from lmpipe.lm.scope import Listener, scope
 from lmpipe.lm.stream_events import (
@@ -42,6 +43,7 @@ class FieldReader:
         self._fields = {field.name: field for field in spec.outputs}
         self._form = spec
         self._layout = layout
+        self._by_call = bool(layout.tools(spec))  # whether a tool call holds the outputs
         self._predictor = predictor
         self._listener = listener
         self._call = next(listener.calls)
@@ -73,7 +75,16 @@ class FieldReader:
             delta = text[len(before) :] if text.startswith(before) else text
             self._listener.notify(Thinking(**self._place, text=text, delta=delta))
 
+    def tool_calls(self, calls: tuple[ToolCall, ...]) -> None:
+        """Receive all tool calls that have arrived so far; layouts of tools answer by the first."""
+        if self._by_call:
+            self._take(calls[0].arguments)
+
     def __call__(self, text: str) -> None:
+        if text or not self._by_call:
+            self._take(text)
+
+    def _take(self, text: str) -> None:
         if self._paused:
             return
         if len(text) < self._length:
