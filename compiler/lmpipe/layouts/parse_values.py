@@ -81,10 +81,15 @@ def _is_none(shape: Shape, text: str) -> bool:
 
 def _read_text(field: FieldSpec, text: str) -> str:
     """The first form of a text that is valid: itself, or without what LMs write around values."""
+    one_word = field.shape.format in _ONE_WORD
     for form in _forms(field.shape, text):
+        if one_word and any(map(str.isspace, form)):
+            continue  # pydantic would take a sentence after an address into it
         with suppress(ValueError):
             field.typed(form)
             return form
+    if one_word:
+        raise LayoutError(f"{field.name!r} must be {field.type_name}, got {text[:100]!r}")
     return text  # its validation says what is wrong
 
 
