@@ -21,6 +21,7 @@ _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019",
 _FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
 # Formats of texts without white space, which may be the only one of their kind in a sentence.
 _ONE_WORD = {"uuid", "uri", "email", "ipv4", "ipv6", "ipvanyaddress"}
+_NOT_IN_WORDS = re.compile(r"[\s<>{}\"`\\^|]")
 _LONGEST_SENTENCE = 1000
 _MOST_MARKS = 4  # around a text: quotes and a full stop
 
@@ -95,10 +96,15 @@ def _is_none(shape: Shape, text: str) -> bool:
 
 def _read_text(field: FieldSpec, text: str) -> str:
     """The first form of a text that is valid: itself, or without what LMs write around values."""
+    one_word = field.shape.format in _ONE_WORD
     for form in _forms(field.shape, text):
+        if one_word and _NOT_IN_WORDS.search(form):
+            continue  # pydantic would take what surrounds an address into it
         with suppress(ValueError):
             field.typed(form)
             return form
+    if one_word:
+        raise LayoutError(f"{field.name!r} must be {field.type_name}, got {text[:100]!r}")
     return text  # its validation says what is wrong
 
 
