@@ -445,6 +445,13 @@ READ: list[tuple[Any, str, Any]] = [
 
 # A type and a text that does not have one such value.
 REFUSED: list[tuple[Any, str]] = [
+    (dt.date | int, "1e-7"),
+    (dt.datetime | int, "1.5"),
+    (dt.timedelta | int, "1.5"),
+    (dt.time | int, "2.5"),
+    (Literal[1, 2] | dt.date, "86400"),
+    (Literal["a"] | dt.date, "86400"),
+    (list[dt.date | Literal["x"]], '["x", "86400"]'),
     (int, ""),
     (int, "no idea"),
     (int, "3 or 4"),

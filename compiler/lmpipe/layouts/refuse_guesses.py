@@ -33,14 +33,26 @@ class _Rule:
     Args:
         options: the schemas of its types.
         takes_truth: whether `true` may be a value.
-        of_texts: the kinds of dates and times that a text must be, if no type takes it as it is.
-        of_numbers: the same of a number.
+        choices: the texts and numbers that are choices.
+        of_texts: the kinds of dates and times that any other text must be, if no type takes it as
+            it is.
+        of_numbers: the same of a whole number.
+        of_fractions: the same of a number that is not whole.
     """
 
     options: Sequence[Mapping[str, Any]]
     takes_truth: bool
+    choices: frozenset[Any]
     of_texts: tuple[Shape, ...]
     of_numbers: tuple[Shape, ...]
+    of_fractions: tuple[Shape, ...]
+
+    def moments_of(self, value: str | int | float) -> tuple[Shape, ...]:
+        """The kinds of dates and times of which a value must be one, if any."""
+        if isinstance(value, str):
+            return self.of_texts
+        whole = isinstance(value, int) or value.is_integer()
+        return self.of_numbers if whole else self.of_fractions
 
 
 class _Checker:
@@ -54,15 +66,12 @@ class _Checker:
         rule = self._rules.get(id(schema))
         if rule is None:
             rule = self._rules[id(schema)] = _rule(options_of(schema, self._definitions))
-        if isinstance(value, str):
-            if rule.of_texts:
-                _check_moment(value, rule.of_texts)
-        elif isinstance(value, bool):
+        if isinstance(value, bool):
             if not rule.takes_truth:
                 raise ValueError(f"{str(value).lower()} is not a number or a time")
-        elif isinstance(value, int | float):
-            if rule.of_numbers:
-                _check_moment(str(value), rule.of_numbers)
+        elif isinstance(value, str | int | float):
+            if value not in rule.choices:
+                _check_moment(str(value), rule.moments_of(value))
         elif isinstance(value, dict | list):
             same = _likeliest(value, rule.options)
             _first_passed([partial(self._check_items, value, option) for option in same])
@@ -84,8 +93,10 @@ def _rule(options: Sequence[Mapping[str, Any]]) -> _Rule:
     return _Rule(
         options,
         takes_truth=not shapes or any(map(_takes_truth, shapes)),
-        of_texts=() if kinds & {"text", "choice"} else moments,
-        of_numbers=() if kinds & {"integer", "number", "choice"} else moments,
+        choices=frozenset(choice for shape in shapes for choice in shape.spellings.values()),
+        of_texts=() if "text" in kinds else moments,
+        of_numbers=() if kinds & {"integer", "number"} else moments,
+        of_fractions=() if "number" in kinds else moments,
     )
 
 
