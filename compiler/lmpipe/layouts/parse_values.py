@@ -65,7 +65,7 @@ def read_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
     shape, text = field.shape, text.strip()
     if field.takes_any_text:
         return text, False
-    if shape.optional and _is_none(shape, text):
+    if shape.optional and is_none(shape, text):
         return None, False
     if shape.kind == "json":
         return read_json_value(field, text)
@@ -80,7 +80,8 @@ def read_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
     return (_as_share(field, text, value) if shape.kind == "number" else value), False
 
 
-def _is_none(shape: Shape, text: str) -> bool:
+def is_none(shape: Shape, text: str) -> bool:
+    """Whether a text stands for no value, and for none of the choices."""
     word = text.strip(" .\"'`").lower()
     return word in _NONE and word not in {str(choice).lower() for choice in shape.choices}
 
