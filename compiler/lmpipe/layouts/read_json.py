@@ -129,7 +129,7 @@ def checked(field: FieldSpec, value: Any) -> Any:
         ValueError: if it is not valid, or pydantic would take it for something that it is not.
     """
     raw = field.raw(value)
-    refuse_guesses(value, field.marked_schema)
+    refuse_guesses(value, field.marked_schema, other_names=raw is not value)
     return raw
 
 
