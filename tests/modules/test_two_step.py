@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lmpipe
 from lmpipe.errors import CutError, OutputError, RefusalError
+from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.request import Reply
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
@@ -93,6 +95,15 @@ def test_an_unreadable_second_reply_is_corrected() -> None:
     with using(lm=lm, runtime=Runtime()):
         assert count()(question="How many?").total == 5
     assert [turn.role for turn in lm.requests[2].messages] == [
+        *("system", "user", "assistant", "user")
+    ]
+
+
+def test_an_empty_text_is_asked_for_again_in_another_question(tmp_path: Path) -> None:
+    lm = says("", FREE, '{"total": 5}')
+    with using(lm=lm, runtime=Runtime(store=Cache(tmp_path))):
+        assert count()(question="How many?").total == 5
+    assert [turn.role for turn in lm.requests[1].messages] == [
         *("system", "user", "assistant", "user")
     ]
 
