@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from layouts.parse_value_cases import READ, REFUSED, Bill, Box, Order, Person, Rank
 
 import lmpipe
-from lmpipe.errors import OutputError, SignatureError
+from lmpipe.errors import CallError, OutputError, SignatureError
 from lmpipe.layouts import LayoutError, layout_named
 from lmpipe.metrics import parse_number
 from lmpipe.signatures.signature import spec_of
@@ -168,6 +168,18 @@ def test_a_refusal_gives_its_reason(annotation: Any, text: str, says: str) -> No
 def test_a_type_without_a_json_schema_is_refused() -> None:
     with pytest.raises(SignatureError, match="range has no JSON schema"):
         lmpipe.parse_value("5", range)
+
+
+@pytest.mark.parametrize("annotation", [Literal, object()])
+def test_what_is_not_a_type_is_refused(annotation: Any) -> None:
+    with pytest.raises(SignatureError):
+        lmpipe.parse_value("5", annotation)
+
+
+def test_what_is_not_a_text_is_refused() -> None:
+    given: Any = 5
+    with pytest.raises(CallError, match="not from 5"):
+        lmpipe.parse_value(given, int)
 
 
 def test_a_type_that_cannot_be_hashed_is_read() -> None:

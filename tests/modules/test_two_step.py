@@ -57,6 +57,12 @@ def test_the_first_question_shows_no_form() -> None:
     assert "> Count the apples." in second.messages[0].text
 
 
+def test_a_complete_second_reply_at_the_limit_of_tokens_is_an_answer() -> None:
+    lm = says(FREE, Reply('{"total": 5}  ', finish="length"))
+    with using(lm=lm, runtime=Runtime()):
+        assert count(retries=0)(question="How many?").total == 5
+
+
 def test_another_lm_may_read_the_outputs() -> None:
     writer, reader = says(FREE), says('{"total": 5}', name="reader")
     with using(lm=writer, runtime=Runtime()):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Generic, TypeVar, overload
+from typing import Annotated, Any, Generic, TypeVar, overload
 
 import pydantic
 from pydantic.fields import FieldInfo
 
-from lmpipe.errors import OutputError
+from lmpipe.errors import CallError, OutputError, SignatureError
 from lmpipe.foundation.exact_json import dump_json
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.layouts.find_json import read_shallow
@@ -57,7 +57,8 @@ class ParsedValue(Generic[T]):
 
         Raises:
             OutputError: if the text does not hold one such value, or may hold several.
-            SignatureError: if pydantic has no JSON schema of the type.
+            SignatureError: if the annotation is not a type, or pydantic has no JSON schema of it.
+            CallError: if the text is not a str.
         """
         field = _field(annotation)
         raw, value = _read(field, text)
@@ -86,7 +87,8 @@ def parse_value(text: str, annotation: Any, *, strict: bool = False) -> Any:
 
     Raises:
         OutputError: if the text does not hold one such value, or may hold several.
-        SignatureError: if pydantic has no JSON schema of the type.
+        SignatureError: if the annotation is not a type, or pydantic has no JSON schema of it.
+        CallError: if the text is not a str.
     """
     if not strict:
         return _read(_field(annotation), text)[1]
@@ -108,6 +110,11 @@ def _field(annotation: Any) -> FieldSpec:
 
 
 def _new_field(annotation: Any) -> FieldSpec:
+    annotated: Any = Annotated
+    try:
+        annotated[annotation, _NAME]
+    except (AttributeError, TypeError):
+        raise SignatureError(f"{short_repr(annotation)} is not a type") from None
     info = FieldInfo.from_annotation(annotation)
     return FieldSpec(_NAME, info.annotation, "", info)
 
@@ -117,6 +124,9 @@ _cached_field = lru_cache(maxsize=256)(_new_field)
 
 def _read(field: FieldSpec, text: str) -> tuple[Any, Any]:
     """Read a text as a raw value and as a typed one."""
+    given: object = text
+    if not isinstance(given, str):
+        raise CallError(f"a value is read from the text of an LM, not from {short_repr(given)}")
     try:
         raw, _ = read_value(field, text)
         return raw, field.typed(raw)

@@ -32,7 +32,7 @@ def is_cut(reply: Reply, layout: Layout) -> bool:
     """
     if reply.finish != "length":
         return False
-    return layout.name not in ("json", "tools") or not is_object(layout.answer(reply))
+    return layout.name not in ("json", "tools", "two-step") or not is_object(layout.answer(reply))
 
 
 def with_more_room(
