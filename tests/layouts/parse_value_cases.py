@@ -410,7 +410,11 @@ READ: list[tuple[Any, str, Any]] = [
     (Bill | None, "none", None),
     (Bill | None, "None", None),
     (Bill | Person, '{"FULL_NAME": "Ada"}', Person(fullName="Ada")),
-    (Visit, '{"day": "5 Mar 2024", "start": "3pm"}', Visit(day=dt.date(2024, 3, 5), start=dt.time(15))),
+    (
+        Visit,
+        '{"day": "5 Mar 2024", "start": "3pm"}',
+        Visit(day=dt.date(2024, 3, 5), start=dt.time(15)),
+    ),
     (Visit, '{"day": "2024-03-05", "start": null}', Visit(day=dt.date(2024, 3, 5))),
     (Person, '{"fullName": "Ada"}', Person(fullName="Ada")),
     (Person, '{"full_name": "Ada"}', Person(fullName="Ada")),
