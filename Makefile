@@ -10,7 +10,7 @@ VLLM   := $(CACHE)/environments/vllm
 TRAIN  := $(CACHE)/environments/train
 GPU    := $(shell command -v nvidia-smi)
 
-.PHONY: help demo demo-weights environments test test-real test-browser record bench lint types imports check format clean
+.PHONY: help demo demo-weights environments test test-real test-browser providers-table record bench lint types imports check format clean
 
 help:
 	@echo 'make demo          compile programs/tickets.py with the embedded model (minutes on 2 cores)'
@@ -20,6 +20,7 @@ help:
 	@echo 'make test-browser  test the report page in Chromium, which must be installed'
 	@echo 'make bench         compare the cost of a call with DSPy (15 min on an idle machine)'
 	@echo 'make environments  create the environments of vLLM and of training (5 GB, in the cache)'
+	@echo 'make providers-table  test every provider, and write the table of docs/providers.md'
 	@echo 'make record        record the cassettes of the tests again, with the embedded model'
 	@echo 'make check         run the linter, the type checkers and the import rules'
 	@echo 'make format        format the code'
@@ -78,6 +79,9 @@ $(VENV)/.browser: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py --profile
+
+providers-table: $(VENV)/.dev
+	$(BIN)/python tests/helpers/provider_table.py
 
 record: $(VENV)/.dev
 	LMPIPE_RECORD=1 $(BIN)/pytest tests/real

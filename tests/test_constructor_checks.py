@@ -21,7 +21,11 @@ from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Watchers
 
 PUBLIC: dict[str, Any] = {name: getattr(lmpipe, name) for name in lmpipe.__all__}
-CLASSES = {name: item for name, item in PUBLIC.items() if inspect.isclass(item)}
+CLASSES = {
+    name: item
+    for name, item in PUBLIC.items()
+    if inspect.isclass(item) and not issubclass(item, Warning)
+}
 
 # Values that fit no numeric parameter: every one has a lower bound of 0 or more.
 UNUSABLE = (-1, math.nan, math.inf, "many", True)
@@ -32,6 +36,8 @@ NOT_CHECKED = {
     ("Run", "seconds"): "a result, made by lmpipe",
     ("Run", "validation_estimate"): "a result, made by lmpipe",
     ("Stream", "paths"): "made by lmpipe",
+    ("Reply", "seconds"): "a result, made by a provider or a script",
+    ("Reply", "attempts"): "a result, made by a provider or a script",
     ("Score", "value"): "checked when the metric returns it, with the metric's name and the row",
     ("Score", "parts"): "checked like Score.value",
     ("LM", "price"): "a Price or a tuple, checked by Price",

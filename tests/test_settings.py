@@ -73,6 +73,28 @@ def test_max_in_flight_must_be_a_whole_number_of_1_or_more(number: Any) -> None:
         make_runtime(cache=False, max_in_flight=number)
 
 
+@pytest.mark.parametrize("number", [-1, 1.5, True, "many"])
+def test_the_length_of_the_history_must_be_a_whole_number(number: Any) -> None:
+    with pytest.raises(ConfigError, match=r"configure\(history=.*\): history must be"):
+        lmpipe.configure(history=number)
+
+
+HISTORY = """
+import lmpipe
+lm = lmpipe.ScriptedLM(lambda request: "yes")
+lmpipe.configure(cache=False, history=20)
+lm.batch([str(number) for number in range(30)])
+print(len(lmpipe.inspect_history(100, show=False)))
+lmpipe.configure(history=0)
+lm("?")
+print(len(lmpipe.inspect_history(100, show=False)))
+"""
+
+
+def test_configure_sets_the_length_of_the_history() -> None:
+    assert lines_of(HISTORY) == ["20", "0"]
+
+
 @pytest.mark.parametrize("options", [{"attempts": 0}, {"attempts": 1.5}])
 def test_retry_settings_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"make_runtime.*{next(iter(options))} must be"):

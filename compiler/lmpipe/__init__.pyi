@@ -16,8 +16,14 @@ from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.results import Evaluation as Evaluation
 from .layouts.parsed_value import ParsedValue as ParsedValue
 from .layouts.parsed_value import parse_value as parse_value
+from .lm.defaults import ParameterWarning as ParameterWarning
+from .lm.inspect_history import inspect_history as inspect_history
+from .lm.limits import Limits as Limits
 from .lm.lm import LM as LM
-from .lm.lm import Limits as Limits
+from .lm.message import Message as Message
+from .lm.metering import track_usage as track_usage
+from .lm.parts import ToolSpec as ToolSpec
+from .lm.request import Reply as Reply
 from .lm.scripted import ScriptedLM as ScriptedLM
 from .lm.tls import TLS as TLS
 from .metrics.score import Metric as Metric
@@ -26,6 +32,7 @@ from .modules.chain_of_thought import ChainOfThought as ChainOfThought
 from .modules.function import predict as predict
 from .modules.module import Module as Module
 from .modules.predict import Predict as Predict
+from .modules.result_usage import usage_of as usage_of
 from .modules.stream import Stream as Stream
 from .optimize.better_together import BetterTogether as BetterTogether
 from .optimize.bootstrap_few_shot import BootstrapFewShot as BootstrapFewShot

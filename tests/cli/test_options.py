@@ -21,7 +21,7 @@ Write = Callable[[str, str], str]
 ASKING = ("compile", "eval", "run")
 SHARED = {
     *("--student", "--embedder", "--base-url", "--api-key-env", "--temperature"),
-    *("--max-tokens", "--context", "--rpm", "--tpm", "--timeout"),
+    *("--max-tokens", "--reasoning", "--context", "--rpm", "--tpm", "--timeout"),
     *("--concurrency", "--attempts", "--cache", "--record", "--replay"),
 }
 
@@ -96,6 +96,7 @@ def test_a_wrong_number_is_one_clear_error(cli: Cli, command: str, option: str, 
         ("--api-key-env", "MY_KEY"),
         ("--temperature", "0"),
         ("--max-tokens", "64"),
+        ("--reasoning", "low"),
         ("--context", "4096"),
     ],
 )
@@ -114,6 +115,27 @@ def test_decoding_options_reach_the_server(cli: Cli) -> None:
         result = cli("run", "colours.py", "--input", "thing=sky number 1", *named, *decoding)
         assert result.exit_code == 0, result.stderr
     assert (server.bodies[0]["temperature"], server.bodies[0]["max_tokens"]) == (0.7, 64)
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "name", "value"),
+    [("low", "reasoning_effort", "low"), ("500", "thinking_token_budget", 500)],
+)
+def test_how_much_to_think_reaches_the_server(
+    cli: Cli, reasoning: str, name: str, value: object
+) -> None:
+    with FakeServer(answer_body) as server:
+        named = ("--student", "vllm/m", "--base-url", server.base_url, "--reasoning", reasoning)
+        result = cli("run", "colours.py", "--input", "thing=sky number 1", *named)
+        assert result.exit_code == 0, result.stderr
+    assert server.bodies[0][name] == value
+
+
+def test_an_unknown_level_of_thinking_is_refused(cli: Cli) -> None:
+    named = ("--student", "vllm/m", "--base-url", "http://127.0.0.1:9/v1", "--reasoning", "much")
+    result = cli("run", "colours.py", "--input", "thing=sky number 1", *named)
+    assert result.exit_code == 2
+    assert "reasoning must be one of" in result.stderr
 
 
 def test_the_judge_of_the_command_line_scores(cli: Cli, write: Write) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ URL = "http://127.0.0.1:9/v1"
 
 def test_changes_survive_a_round_trip_through_the_manifest() -> None:
     options = LMOptions(student="vllm/m", judge="vllm/j", base_url=[URL], temperature=0.7, rpm=60)
+    options = replace(options, reasoning="500")
     changes = lm_overrides(options, teacher="vllm/t")
     assert Overrides.from_json(changes.to_json()) == changes
 

@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 from helpers.pictures import colour_of, png
+from typer.testing import CliRunner
 
 import lmpipe
+from lmpipe.cli import app
+from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.parts import MediaPart
 from lmpipe.lm.request import Request
+from lmpipe.lm.runtime import Runtime
 from lmpipe.metrics import exact_match
 from lmpipe.report.page import write_report
 
@@ -111,6 +115,26 @@ def test_a_compile_from_files_gives_the_same_demonstrations(
     assert again.state == run.state
 
 
+def test_it_replays_from_its_cassette(recipe: lmpipe.Recipe, tmp_path: Path) -> None:
+    written = []
+    for mode in ("rewrite", "none"):
+        asked: list[Request] = []
+
+        def seeing(request: Request, asked: list[Request] = asked) -> str:
+            asked.append(request)
+            return imitating(request)
+
+        cassette = Cassette(tmp_path / "calls.jsonl", mode=mode)  # type: ignore[arg-type]
+        runtime = Runtime(store=cassette)
+        with lmpipe.using(runtime=runtime), cassette:
+            made = recipe.replace(student=lmpipe.ScriptedLM(seeing))
+            run = lmpipe.compile(made, runs=tmp_path / mode)
+        runtime.close()
+        written.append((bool(asked), (run.path / "program.json").read_bytes()))
+    assert [fresh for fresh, _ in written] == [True, False]
+    assert written[0][1] == written[1][1]
+
+
 @pytest.mark.parametrize("name", ["scores.jsonl", "traces.jsonl"])
 def test_records_have_no_bytes_of_images(run: lmpipe.Run, name: str) -> None:
     text = (run.path / name).read_text(encoding="utf-8")
@@ -120,3 +144,8 @@ def test_records_have_no_bytes_of_images(run: lmpipe.Run, name: str) -> None:
 def test_the_report_has_no_bytes_of_images(run: lmpipe.Run) -> None:
     text = write_report(run.path).read_text(encoding="utf-8")
     assert ("image/png" in text, _PNG in text) == (True, False)
+
+
+def test_the_listing_of_what_was_learned_has_no_bytes_of_images(run: lmpipe.Run) -> None:
+    shown = CliRunner().invoke(app, ["show", str(run.path)]).stdout
+    assert ("<image image/png" in shown, _PNG in shown) == (True, False), shown

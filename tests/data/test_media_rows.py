@@ -71,6 +71,30 @@ def test_a_wrong_image_is_an_error_of_its_line(folder: Path, content: Any, probl
         read(write(folder, {"photo": {"image": content}}))
 
 
+def test_images_of_a_parquet_file_are_read(folder: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    values = [{"bytes": PNG, "path": "a.png"}, {"bytes": PDF, "path": None}]
+    parquet.write_table(arrow.table({"photo": values}), folder / "rows.parquet")
+    rows = read(folder / "rows.parquet")
+    assert [row.photo for row in rows] == [
+        lmpipe.Image.of(PNG).to_json(),
+        lmpipe.File.of(PDF).to_json(),
+    ]
+
+
+def test_an_image_of_pil_in_a_row_is_the_same_image() -> None:
+    pil = pytest.importorskip("PIL.Image")
+    drawn = pil.new("RGB", (2, 2), "red")
+    rows = [lmpipe.Example(photo=photo) for photo in (drawn, lmpipe.Image.of(drawn))]
+    assert rows[0] == rows[1]
+
+
+def test_the_repr_of_a_row_has_no_bytes(folder: Path) -> None:
+    (row,) = read(write(folder, {"photo": {"image": {"path": "a.png"}}}))
+    assert f"<image image/png, {len(PNG)} bytes" in repr(row)
+
+
 def test_a_url_is_not_read(folder: Path) -> None:
     value = {"image": {"url": "https://example.org/a.png"}}
     (row,) = read(write(folder, {"photo": value}))

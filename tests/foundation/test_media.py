@@ -97,7 +97,18 @@ def test_media_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [{"image": "a text"}, {"image": {"width": 3}}, {"image": {"url": "u"}, "n": 1}, [], ""]
+    "value",
+    [
+        {"image": "a text"},
+        {"image": {"width": 3}},
+        {"image": {"url": "u"}},
+        {"image": {"data": "aGVsbG8=", "media_type": "image/png"}, "n": 1},
+        {"image": {"data": "aGVsbG8="}},
+        {"image": {"data": "not base64", "media_type": "image/png"}},
+        {"file": {"data": [1, 2], "media_type": "text/csv"}},
+        [],
+        "",
+    ],
 )
 def test_other_values_stay(value: object) -> None:
-    assert without_bytes(value) == value
+    assert (without_bytes(value), with_hashes(value)) == (value, value)

@@ -58,6 +58,8 @@ def test_signs_are_never_lost(text: str, number: str) -> None:
         ("7B parameters", "7000000000"),
         ("0.1234567 thousand", "123.4567"),
         ("5kg", "5"),
+        ("Rs5,000", "5000"),
+        ("Rs. 2 lakh", "200000"),
         ("18 m", "18"),
     ],
 )

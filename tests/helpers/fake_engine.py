@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lmpipe.lm.embedded.engine import Completion, EngineError, EngineStopped
+from lmpipe.lm.embedded.engine import Completion, EngineError, EngineStopped, OnPiece
 from lmpipe.lm.embedded.provider import LocalProvider
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
@@ -40,7 +40,7 @@ class FakeEngine:
         self,
         body: Mapping[str, Any],
         stop: threading.Event,
-        on_piece: Callable[[str], None] | None = None,
+        on_piece: OnPiece | None = None,
     ) -> Completion:
         with self._lock:
             self.bodies.append(body)
@@ -56,8 +56,10 @@ class FakeEngine:
         if self.error is not None:
             raise EngineError(self.error)
         if on_piece is not None:
+            if self.reasoning:
+                on_piece("", self.reasoning)
             for word in body["messages"][-1]["content"].split(" "):
-                on_piece(word + " ")
+                on_piece(word + " ", "")
         finish = "length" if body.get("max_tokens", 8) <= 1 else "stop"
         text = body["messages"][-1]["content"]
         return Completion(text, finish, Usage(10, 2, 4), self.reasoning)

@@ -31,7 +31,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from aiohttp import web
 
@@ -378,28 +378,16 @@ class Serving:
         return connection
 
 
-class FakeServer(FakeApp):
-    """The server in a thread of this process, for a `with` block."""
+class InThread:
+    """An application in a thread of this process, for a `with` block."""
 
-    def __init__(
-        self,
-        replies: str | Replier = "hash",
-        *,
-        latency: float = 0.0,
-        capacity: int | None = None,
-        port: int = 0,
-    ) -> None:
-        super().__init__(replies, latency=latency, capacity=capacity)
+    def __init__(self, app: web.Application, port: int = 0) -> None:
+        self.app = app
         self.port = port
+
+    def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    @property
-    def base_url(self) -> str:
-        """The address for `LM(…, base_url=)`."""
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    def __enter__(self) -> FakeServer:
         self._thread.start()
         self._serving = Serving(self.app)
         self.port = self._run(self._serving.start(self.port))
@@ -418,6 +406,26 @@ class FakeServer(FakeApp):
 
     def _run(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+
+
+class FakeServer(FakeApp, InThread):
+    """The server in a thread of this process, for a `with` block."""
+
+    def __init__(
+        self,
+        replies: str | Replier = "hash",
+        *,
+        latency: float = 0.0,
+        capacity: int | None = None,
+        port: int = 0,
+    ) -> None:
+        FakeApp.__init__(self, replies, latency=latency, capacity=capacity)
+        InThread.__init__(self, self.app, port)
+
+    @property
+    def base_url(self) -> str:
+        """The address for `LM(…, base_url=)`."""
+        return f"http://127.0.0.1:{self.port}/v1"
 
 
 class FakeProcess:

@@ -132,6 +132,7 @@ def test_what_is_written_as_asked_has_no_coercions(annotation: Any, text: str) -
         (Bill, '{"total": "5"}', "total: Input should be a valid integer"),
         (Order, '{"lines": [{"total": "$5"}], "team": "sales", "paid": true}',
          "lines[0].total: '$5' read as 5"),
+        (dict[Rank, int], '{"LOW": "5"}', "1: Input should be a valid integer"),
         (list[int], '["5"]', "0: Input should be a valid integer"),
         (Bill, '{"Total": 5}', "{'Total': 5} read as {'total': 5}"),
     ],
@@ -154,7 +155,7 @@ def test_what_had_to_be_interpreted_is_told_and_can_be_refused(
         (dt.timedelta, "5", "the value must be a duration, got '5'"),
         (Literal["a", "b"], "c", "the value must be one of a, b, got 'c'"),
         (list[int], "nothing", "the value must be a JSON list, got 'nothing'"),
-        (list[int], "[true]", "the value must be list[int]: true is not a number"),
+        (list[int], "[true]", "the value must be list[int]: true is not a number or a time"),
         (Bill, '{"total": "x"}', 'the value must be Bill, got \'{"total": "x"}\': total:'),
         (uuid.UUID, "123", "the value must be UUID, got '123'"),
     ],
@@ -163,6 +164,22 @@ def test_a_refusal_gives_its_reason(annotation: Any, text: str, says: str) -> No
     with pytest.raises(OutputError) as raised:
         lmpipe.parse_value(text, annotation)
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text"),
+    [
+        (float, "1e999"),
+        (float, "9" * 400),
+        (list[float], "[1, 1e999]"),
+        (Box[float], '{"item": "1e999"}'),
+    ],
+)
+def test_a_number_that_no_float_can_hold_is_not_taken_for_infinity(
+    annotation: Any, text: str
+) -> None:
+    with pytest.raises(OutputError, match="the value"):
+        lmpipe.parse_value(text, annotation)
 
 
 def test_a_type_without_a_json_schema_is_refused() -> None:
@@ -176,10 +193,9 @@ def test_what_is_not_a_type_is_refused(annotation: Any) -> None:
         lmpipe.parse_value("5", annotation)
 
 
-def test_what_is_not_a_text_is_refused() -> None:
-    given: Any = 5
-    with pytest.raises(CallError, match="not from 5"):
-        lmpipe.parse_value(given, int)
+def test_only_a_text_is_read() -> None:
+    with pytest.raises(CallError, match="must be a str, got 5"):
+        lmpipe.parse_value(5, int)  # type: ignore[call-overload]
 
 
 def test_a_type_that_cannot_be_hashed_is_read() -> None:
@@ -191,3 +207,10 @@ def test_a_type_that_cannot_be_hashed_is_read() -> None:
 def test_any_text_is_read_or_refused(text: str, kind: Any) -> None:
     with contextlib.suppress(OutputError):
         lmpipe.parse_value(text, kind)
+
+
+@pytest.mark.parametrize("text", ['"a" or "b"', "`a` and `b`", "```\na\n```\n```\nb\n```"])
+def test_marks_around_two_texts_are_not_taken_off_one(text: str) -> None:
+    without_marks = Annotated[str, pydantic.StringConstraints(pattern=r"^[^\"`]*$")]
+    with pytest.raises(OutputError):
+        lmpipe.parse_value(text, without_marks)

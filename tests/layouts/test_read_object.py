@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 from typing import Any, Literal
 
@@ -112,6 +113,9 @@ def test_wrapped_json_and_small_mistakes_are_read_and_marked_as_repaired(
         ('{"a": "HIGH"}', Rank, Rank.HIGH),
         ('{"a": 2}', Rank, Rank.HIGH),
         ('{"a": ["HIGH"]}', list[Rank], [Rank.HIGH]),
+        ('{"a": "5 Mar 2024"}', datetime.date, datetime.date(2024, 3, 5)),
+        ('{"a": "3:30 pm"}', datetime.time, datetime.time(15, 30)),
+        ('{"a": "none"}', datetime.datetime | None, None),
         ('{"a": "none"}', int | None, None),
         ('{"a": "none"}', str | None, "none"),
         ('{"a": {"fullName": "Ada"}}', Person, Person(fullName="Ada")),
@@ -137,6 +141,9 @@ def test_values_in_json_are_read_as_outside_of_it(text: str, kind: Any, value: A
         ('{"result": {"b": 5}}', dict[str, Any], "the reply lacks 'a'"),
         ('{"error": "no text"}', str, "the reply lacks 'a'"),
         ('{"b": 5, "c": 6}', int | None, "the reply lacks 'a'"),
+        ('{"a": true}', int, "'a' must be int: true is not a number or a time"),
+        ('{"a": 86400}', datetime.date, "'a' must be date: '86400' is not a date"),
+        ('{"a": "90"}', datetime.timedelta, "'a' must be a duration, got '90'"),
         ('{"a": "3 or 4"}', int, "'a' must be a whole number, got '3 or 4'"),
         ('{"a": "It is not billing."}', Literal["billing", "sales"], "must be one of billing"),
         ("I cannot.", int, "must be one JSON object, got 'I cannot.'"),

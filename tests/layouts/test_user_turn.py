@@ -149,6 +149,7 @@ def test_demonstrations_have_images(layout: str) -> None:
 
 def test_no_input_can_look_like_an_image() -> None:
     words = " ".join(f"medium{'x' * length}q0q" for length in range(200))
+    words += f" mediumq{'1' * 5000}q"
     content = last("plain", title=words, photo=RED, question="Q")
     assert content[:2] == (TextPart(f"Title: {words}\nPhoto: "), part(RED))
 

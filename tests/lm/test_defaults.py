@@ -107,6 +107,18 @@ def test_thoughts_that_cannot_be_switched_off_are_an_error(model: str) -> None:
         LM(model, reasoning="none")
 
 
+def test_no_thoughts_of_a_model_that_does_not_think_change_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lm = LM("openai/m", reasoning="none", takes={"reasoning": False})
+    assert lm == LM("openai/m")
+
+
+def test_thoughts_that_leave_no_room_for_an_answer_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="2000 tokens of thoughts leave no room"):
+        LM("anthropic/claude-opus-4-5", reasoning=2000, max_tokens=2000)
+
+
 @pytest.mark.parametrize("reasoning", ["much", 0, -1, True, 1.5])
 def test_an_invalid_level_is_refused(reasoning: Any) -> None:
     with pytest.raises(ConfigError, match="reasoning must be"):
@@ -132,6 +144,18 @@ def test_budgets_reserve_the_context_that_was_given_else_prompt_and_room() -> No
     assert LM("openai/gpt-4o-mini").reserved == 8192 + 4096
     assert LM("openai/gpt-4o-mini", max_tokens=100).reserved == 8192 + 100
     assert LM("openai/gpt-4o-mini", context=50000).reserved == 50000
+
+
+def test_budgets_reserve_the_room_of_a_hosted_model_that_is_not_listed() -> None:
+    lm = LM("together_ai/Qwen/Qwen3-8B-private")
+    assert lm.thinks
+    assert lm.reserved == lm.context == 8192 + 16384
+
+
+def test_a_tuned_model_has_the_settings_of_the_model_that_was_tuned() -> None:
+    pytest.importorskip("litellm")
+    tuned = LM("openai/ft:gpt-4o-mini-2024-07-18:my-org::id")
+    assert (tuned.max_tokens, tuned.context) == (4096, 128000)
 
 
 def test_a_pickled_lm_has_the_same_settings() -> None:

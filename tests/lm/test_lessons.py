@@ -94,6 +94,28 @@ def test_a_request_is_repeated_without_what_the_server_refuses(
     assert len(told) == 1
 
 
+@pytest.mark.filterwarnings("ignore")  # what litellm itself does is not under test
+@pytest.mark.parametrize("answer", [openai_style, pydantic_style])
+def test_what_a_server_behind_litellm_refuses_is_left_out(server: FakeServer, answer: Any) -> None:
+    pytest.importorskip("litellm")
+    refusing(server, "top_p", "response_format", answer=answer)
+    asked = request(server, model="hosted_vllm/m", api_key="sk-own", top_p=0.5, constraint=SCHEMA)
+    runtime = one_runtime()
+    assert ask(runtime, asked).text
+    assert ask(runtime, asked).text
+    assert not {"top_p", "response_format"} & server.bodies[-1].keys()
+    assert server.stats()["ok"] == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_litellm_refuses_although_it_is_declared_is_an_error(server: FakeServer) -> None:
+    pytest.importorskip("litellm")
+    asked = request(server, model="openai/o3-pro", takes={"temperature": True}, temperature=0.5)
+    with pytest.raises(LMRequestError, match="temperature"):
+        one_runtime().complete(asked)
+    assert not server.bodies
+
+
 def test_several_refused_parameters_are_left_out_one_by_one(server: FakeServer) -> None:
     refusing(server, "temperature", "seed", "top_p")
     ask(one_runtime(), request(server, temperature=0.5, top_p=0.5))
@@ -108,6 +130,20 @@ def test_the_parameter_that_the_server_names_instead_is_sent(server: FakeServer)
     ask(one_runtime(), request(server, max_tokens=7))
     assert server.bodies[-1]["max_completion_tokens"] == 7
     assert "max_tokens" not in server.bodies[-1]
+
+
+def test_thoughts_that_the_server_does_not_take_are_not_in_the_key(server: FakeServer) -> None:
+    refusing(server, "reasoning_effort", "chat_template_kwargs", answer=pydantic_style)
+    calls: list[Any] = []
+    with scope(calls=calls):
+        ask(one_runtime(), request(server, reasoning="low", temperature=0, max_tokens=9))
+    assert calls[0].key == request(server, temperature=0, max_tokens=9).key()
+
+
+def test_one_refused_field_of_the_thoughts_leaves_the_others(server: FakeServer) -> None:
+    refusing(server, "reasoning_effort")
+    ask(one_runtime(), request(server, reasoning="none"))
+    assert server.bodies[-1]["chat_template_kwargs"] == {"enable_thinking": False}
 
 
 def told_nothing(name: str) -> tuple[int, Any]:
@@ -186,6 +222,27 @@ def test_another_model_on_the_same_server_gets_all_parameters(server: FakeServer
     server.refuses = lambda body: None
     ask(runtime, request(server, temperature=0.5, model="openai/other"))
     assert server.bodies[-1]["temperature"] == 0.5
+
+
+def test_a_runtime_with_another_limit_knows_what_was_learned(server: FakeServer) -> None:
+    refusing(server, "temperature")
+    runtime = one_runtime()
+    ask(runtime, request(server, temperature=0.5))
+    _opened.append(runtime.with_limit(2))
+    ask(_opened[-1], request(server, temperature=0.5))
+    assert server.stats()["400"] == 1
+
+
+def test_a_replay_knows_only_what_its_own_store_knows(server: FakeServer, tmp_path: Path) -> None:
+    path, asked = tmp_path / "taken.jsonl", request(server, temperature=0.5)
+    with Cassette(path, mode="once") as cassette:
+        ask(one_runtime(cassette), asked)  # the server still takes the temperature
+    refusing(server, "temperature")
+    runtime = one_runtime()
+    ask(runtime, request(server, temperature=0.5, text="other"))
+    with Cassette(path) as cassette:
+        runtime.store = cassette
+        assert ask(runtime, asked).cached
 
 
 def test_the_key_of_the_call_has_what_was_sent(server: FakeServer) -> None:

@@ -50,6 +50,7 @@ def test_a_file_of_another_name_is_another_file() -> None:
         ({"data": b""}, "it has neither"),
         ({"media_type": ""}, "no media_type"),
         ({"data": b"", "url": "data:image/png;base64,AAAA"}, "data: URL"),
+        ({"data": b"", "url": "https://user:secret@a.example/b.png"}, "password: fetch it"),
     ],
 )
 def test_a_medium_that_cannot_be_sent_is_refused(settings: Any, message: str) -> None:
@@ -69,7 +70,7 @@ def test_the_text_of_a_turn_leaves_media_out() -> None:
 
 
 def test_a_key_in_the_url_of_a_medium_is_not_shown() -> None:
-    part = MediaPart("image", "", url="https://user:secret@a.example/b.png")
+    part = MediaPart("image", "", url="https://a.example/b.png?api_key=secret")
     assert "secret" not in show_part(part)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import lmpipe
 from lmpipe.data.example import Example
 from lmpipe.metrics import (
     exact_match,
@@ -103,6 +104,7 @@ def test_all_kinds_differ() -> None:
         (made(exact_match("a")), made(exact_match("b"))),
         (partial(near, tolerance=0.1), partial(near, tolerance=0.2)),
         (Rubric(0.1), Rubric(0.2)),
+        (made(lmpipe.LM("openai/a")), made(lmpipe.LM("openai/b"))),
     ],
 )
 def test_settings_change_the_fingerprint(one: Any, other: Any) -> None:
@@ -116,6 +118,7 @@ def test_settings_change_the_fingerprint(one: Any, other: Any) -> None:
         (made(1), made(1)),
         (made({"x", "y", "z"}), made({"z", "y", "x"})),
         (made(object()), made(object())),
+        (made(lmpipe.LM("openai/a", api_key="1")), made(lmpipe.LM("openai/a", api_key="2"))),
         (weighted((1, plain), (1, near)), weighted((2, plain), (2, near))),
     ],
 )

@@ -173,3 +173,12 @@ def test_it_survives_pickling() -> None:
 def test_a_reasoning_that_thoughts_cannot_be_is_refused(signature: str) -> None:
     with pytest.raises(ConfigError, match="native_reasoning=True needs a `reasoning: str`"):
         ChainOfThought(signature, native_reasoning=True)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_thoughts_between_tags_are_the_reasoning(streamed: bool) -> None:
+    lm = ScriptedLM(["<think>\n1 and 2 make 3\n</think>\n\n[[total]]\n3"], **THINKING)
+    with using(lm=lm, runtime=Runtime()):
+        program = ChainOfThought(Add)
+        result = program.stream(numbers=[1, 2]).result if streamed else program(numbers=[1, 2])
+    assert (result.reasoning, result.total) == ("1 and 2 make 3", 3)

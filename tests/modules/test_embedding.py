@@ -147,19 +147,6 @@ def test_a_vector_of_another_dimension_is_refused() -> None:
         assert part in str(failure.value)
 
 
-def test_an_lm_without_embeddings_is_refused() -> None:
-    class Deaf(lmpipe.ScriptedLM):
-        """An LM without embeddings."""
-
-        embed = None  # type: ignore[assignment]
-
-    with (
-        answering(Deaf(name="embedder")),
-        pytest.raises(ConfigError, match="does not support embeddings"),
-    ):
-        retrieving()(ticket=NEAR)
-
-
 def test_invalid_unicode_is_a_call_error() -> None:
     embedder = scripted_embedder()
     with answering(embedder), pytest.raises(CallError, match="not valid Unicode"):

@@ -55,6 +55,18 @@ def test_the_lm_sees_the_image() -> None:
         assert lmpipe.Predict(NameColour)(picture=lmpipe.Image.of(GREEN)).colour == "green"
 
 
+def test_a_typed_function_takes_an_image() -> None:
+    @lmpipe.predict
+    def colour(picture: lmpipe.Image) -> str:
+        """Which colour is it?"""
+        raise NotImplementedError
+
+    with lmpipe.using(
+        lm=lmpipe.ScriptedLM(lambda request: f"[[result]]\n{len(images_in(request))}")
+    ):
+        assert colour(lmpipe.Image.of(RED)) == "1"
+
+
 async def test_acall_and_samples_see_it() -> None:
     with lmpipe.using(lm=lmpipe.ScriptedLM(seeing)):
         program = lmpipe.Predict(NameColour)

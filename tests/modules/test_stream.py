@@ -13,7 +13,8 @@ import lmpipe
 from lmpipe.errors import ConfigError, LMUnavailableError, OutputError
 from lmpipe.layouts import layout_named
 from lmpipe.lm.runtime import Runtime
-from lmpipe.lm.scope import Listener, Partial, scope
+from lmpipe.lm.scope import Listener, scope
+from lmpipe.lm.stream_events import Partial, StreamEvent
 from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.modules.stream import FieldReader
 from lmpipe.settings import using
@@ -148,10 +149,15 @@ def test_unfinished_numbers_are_not_told_as_values(layout: str) -> None:
     values = {"counts": [1234, 5678], "flags": {"a": True}, "total": 6912}
     spec, layout_ = lmpipe.Predict(Numbers).spec, layout_named(layout)
     reply, seen = layout_.assistant(spec, values), dict[str, list[Any]]()
-    listener = Listener(lambda piece: seen.setdefault(piece.field, []).append(piece.value))
+
+    def note(event: StreamEvent) -> None:
+        if isinstance(event, Partial):
+            seen.setdefault(event.field, []).append(event.value)
+
+    listener = Listener(note)
     reader = FieldReader(spec, layout_, "p", listener)
     for end in range(len(reply) + 1):
-        reader.on_text(reply[:end])
+        reader(reply[:end])
     assert all(value in ([], [1234], [1234, 5678]) for value in seen["counts"])
     assert all(value in (None, {}, {"a": True}) for value in seen["flags"])
     assert all(value is None for value in seen.get("total", []))
@@ -241,7 +247,7 @@ def test_the_programs_error_is_raised_at_the_end() -> None:
 
 def test_leaving_early_cancels_the_run() -> None:
     class Never(lmpipe.ScriptedLM):
-        async def stream(self, request: Any, on_text: Any) -> Any:
+        async def complete_in_pieces(self, request: Any, on_text: Any) -> Any:
             on_text("All ")
             await asyncio.Event().wait()
 

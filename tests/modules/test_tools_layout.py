@@ -133,3 +133,21 @@ async def test_a_streamed_call_is_read() -> None:
             stream = lmpipe.Predict("q -> a: int", layout="tools").stream(q="?")
             pieces = [piece async for piece in stream]
     assert (pieces[-1].field, pieces[-1].value, pieces[-1].done) == ("a", 5, True)
+
+
+async def test_the_outputs_of_a_streamed_call_grow() -> None:
+    pieces_of_arguments = ['{"a": "one', " two", ' three"}']
+    deltas = [{"tool_calls": [{"index": 0, "id": "1", "function": {"name": "Signature"}}]}]
+    deltas += [
+        {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
+        for piece in pieces_of_arguments
+    ]
+    chunks = [{"choices": [{"delta": delta}]} for delta in deltas]
+    end = {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}
+    async with recording([*chunks, end]) as server:
+        lm = lmpipe.LM("openai/m", base_url=f"{server.url}/v1")
+        with using(lm=lm, runtime=Runtime()):
+            stream = lmpipe.Predict("q -> a: str", layout="tools").stream(q="?")
+            pieces = [piece async for piece in stream]
+    assert [piece.text for piece in pieces] == ["one", "one two", "one two three", "one two three"]
+    assert {piece.attempt for piece in pieces} == {0}

@@ -85,6 +85,15 @@ def test_a_reply_that_is_cut_in_its_thoughts_gets_eight_times_the_room() -> None
     assert [request.lm.max_tokens for request in lm.requests] == [100, 800]
 
 
+def test_no_more_room_is_asked_for_than_the_model_has() -> None:
+    pytest.importorskip("litellm")  # its table has the longest reply
+    lm = LM("openai/gpt-4o-mini", max_tokens=10000)
+    larger = with_more_room(lm, (), cut())
+    assert larger is not None
+    assert larger.max_tokens == 16384
+    assert with_more_room(larger, (), cut()) is None
+
+
 def test_under_a_budget_a_reply_gets_only_the_room_that_is_reserved_for_it() -> None:
     pytest.importorskip("litellm")  # its table has the context
     lm = LM("openai/o3", max_tokens=9000)

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.provider_servers.every import covers_real
 
 from lmpipe.errors import ConfigError, ServerError, TrainingError
 from lmpipe.lm.lm import LM
@@ -102,6 +103,7 @@ def wait_for_end(watched: list[int]) -> bool:
     return all(done)
 
 
+@covers_real(("vLLM's own server, on the CPU", "SmolLM2-135M-Instruct"), "call", "structured")
 async def test_the_life_of_a_server(model: str, tmp_path: Path) -> None:
     said: list[str] = []
     spec = ServerSpec(

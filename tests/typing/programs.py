@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Generic, Literal, TypeVar, assert_type
 
 import lmpipe
-from lmpipe.lm.scope import Partial
+from lmpipe.lm.stream_events import Partial
 from lmpipe.modules import Ensemble
 from lmpipe.state.program_state import ensemble_state
 
@@ -175,6 +175,42 @@ def streams() -> None:
         assert_type(piece.delta, str)
     assert_type(stream.result, AnswerFromContext)
     assert_type(AsyncAnswer().stream(questions=["x"]).result, dict[str, str])
+
+
+def events_of_streams() -> None:
+    for event in Answer().stream(question="x", passages=2).events():
+        assert_type(event.predictor, str)
+        if event.kind == "retrying":
+            assert_type(event.reason, str)
+        if isinstance(event, Partial):
+            assert_type(event.delta, str)
+
+
+def direct_calls(lm: lmpipe.LM) -> None:
+    reply = lm("x", temperature=0.5)
+    assert_type(reply, lmpipe.Reply)
+    assert_type(lm([lmpipe.Message("user", "x")]).text, str)
+    assert_type(lm([{"role": "user", "content": "x"}]), lmpipe.Reply)
+    assert_type(lm.batch(["x"]), list[lmpipe.Reply])
+    assert_type(lm.stream("x").result, lmpipe.Reply)
+    for piece in lm.stream("x"):
+        assert_type(piece.delta, str)
+
+
+async def direct_calls_in_coroutines(lm: lmpipe.LM) -> None:
+    assert_type(await lm.acall("x"), lmpipe.Reply)
+    assert_type(await lm.abatch(["x"]), list[lmpipe.Reply])
+
+
+def usage() -> None:
+    with lmpipe.track_usage() as used:
+        answer = Answer()(question="x", passages=2)
+    assert_type(used.total.calls, int)
+    assert_type(used.by_lm["openai/x"].usd, float | None)
+    assert_type(lmpipe.usage_of(answer).total.usage.prompt_tokens, int)
+    assert_type(str(lmpipe.inspect_history(2)), str)
+    for call in lmpipe.inspect_history(2):
+        assert_type(call.reply, lmpipe.Reply | None)
 
 
 async def streams_in_coroutines() -> None:

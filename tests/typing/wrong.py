@@ -128,3 +128,11 @@ def other_things() -> None:
     Sync().sate()  # E
     lmpipe.LM("local").temperature = 1.0  # E
     lmpipe.LM("local", max_tokens="many")  # E
+
+
+def direct_calls(lm: lmpipe.LM) -> None:
+    lm(5)  # E
+    lm("x").txt  # E
+    lm.batch("x", concurrency="many")  # E
+    lm.batch(["x"], return_errors=True)[0].text  # E
+    lm("x", sample="first")  # E

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lmpipe.cli import cache, doctor, export, report, run, runs, serve_lm, show, version
+from lmpipe.cli import cache, doctor, export, history, report, run, runs, serve_lm, show, version
 from lmpipe.cli import compile as compile_
 from lmpipe.cli import eval as eval_
 from lmpipe.cli.failures import CommandGroup
@@ -38,6 +38,7 @@ app.command("eval")(eval_.command)
 app.command("run")(run.command)
 app.command("show")(show.command)
 app.command("runs")(runs.command)
+app.command("history")(history.command)
 app.command("report")(report.command)
 app.command("export")(export.command)
 app.add_typer(cache.app, name="cache")

@@ -58,7 +58,7 @@ def stats(cache: CacheFolder = None, json: Json = False) -> None:
 
     from lmpipe.lm.cache import upkeep
 
-    folder = _folder(cache)
+    folder = open_folder(cache)
     found = upkeep.stats(folder)
     if json:
         typer.echo(orjson.dumps({"folder": str(folder), **found.to_json()}).decode())
@@ -94,7 +94,7 @@ def prune(
             "choose what to drop: --older-than 30d, --max-size 2GB or --model LM; "
             "`lmpipe cache clear` drops everything"
         )
-    folder = _folder(cache)
+    folder = open_folder(cache)
     dropped = 0
     if folder.exists():
         dropped = upkeep.prune(folder, older_than=older_than, max_size=max_size, model=model)
@@ -113,7 +113,7 @@ def clear(
     from lmpipe.errors import ConfigError
     from lmpipe.lm.cache import upkeep
 
-    folder = _folder(cache)
+    folder = open_folder(cache)
     what = "all replies"
     with suppress(ConfigError):  # a damaged cache can still be cleared
         what = _replies(upkeep.stats(folder).replies)
@@ -141,7 +141,7 @@ def export(
     """Write the replies as JSONL, one per line."""
     from lmpipe.lm.cache import upkeep
 
-    folder = _folder(cache)
+    folder = open_folder(cache)
     damaged: list[str] = []
     lines = upkeep.export(
         folder, model=model, on_damage=lambda key, error: damaged.append(f"{key} ({error})")
@@ -180,7 +180,7 @@ def _can_ask() -> bool:
     return sys.stdin.isatty()
 
 
-def _folder(cache: Path | None) -> Path:
+def open_folder(cache: Path | None) -> Path:
     """Return the cache's folder; one that the command line names must exist."""
     from lmpipe.errors import ConfigError
 

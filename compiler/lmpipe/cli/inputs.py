@@ -20,7 +20,7 @@ from lmpipe.data.media_rows import with_media
 from lmpipe.errors import CallError, DataError, MediaError
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.modules.module import Module, Predictor, first_member
-from lmpipe.signatures.field_types.parts import is_medium
+from lmpipe.signatures.field_types.parts import holds, is_medium
 from lmpipe.signatures.signature_spec import first_problem, type_name
 from lmpipe.signatures.value_shape import plain_type
 
@@ -132,8 +132,10 @@ def _from_json(
         raise CallError(f"{where}: expected a JSON object with the inputs {_expected(fields)}")
     try:
         _check_names(value, fields)
-        row = value if folder is None else with_media(value, folder)
-        return {name: _validate(name, item, fields[name]) for name, item in row.items()}
+        if folder is not None:
+            of_media = [name for name in value if holds(fields[name].annotation, is_medium)]
+            value |= with_media({name: value[name] for name in of_media}, folder)
+        return {name: _validate(name, item, fields[name]) for name, item in value.items()}
     except (CallError, DataError) as error:
         raise type(error)(f"{where}: {error}") from error
 

@@ -133,7 +133,7 @@ class ProgramLMOptions:
         typer.Option(
             metavar="T",
             parser=non_negative,
-            help="Sampling temperature of the LMs named here; 0 (greedy) by default.",
+            help="Sampling temperature of the LMs named here; by default 0, or the model's own.",
         ),
     ] = None
     max_tokens: Annotated[
@@ -141,7 +141,16 @@ class ProgramLMOptions:
         typer.Option(
             metavar="N",
             min=1,
-            help="Longest reply of the LMs named here, in tokens; 512 by default.",
+            help="Longest reply of the LMs named here, in tokens; 512 by default, more for hosted "
+            "LMs and for those that think.",
+        ),
+    ] = None
+    reasoning: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL",
+            help="How much the LMs named here think: none, minimal, low, medium, high, xhigh, max, "
+            "or the most tokens of thoughts; by default as much as the model does.",
         ),
     ] = None
     context: Annotated[
@@ -149,7 +158,8 @@ class ProgramLMOptions:
         typer.Option(
             metavar="N",
             min=1,
-            help="Longest prompt plus reply of the LMs named here, in tokens; 8192 by default.",
+            help="Longest prompt plus reply of the LMs named here, in tokens; 8192 by default, and "
+            "what litellm lists for hosted LMs.",
         ),
     ] = None
     rpm: Annotated[

@@ -41,13 +41,14 @@ class LMChoice:
     api_key_env: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
+    reasoning: str | int | None = None
     context: int | None = None
 
     def lm(self) -> LM:
         """Create the LM."""
         given: dict[str, Any] = {
             name: value
-            for name in ("temperature", "max_tokens", "context")
+            for name in ("temperature", "max_tokens", "reasoning", "context")
             if (value := getattr(self, name)) is not None
         }
         if self.base_urls:
@@ -182,6 +183,7 @@ def lm_overrides(
             api_key_env=None if elsewhere or own.api_key_env else options.api_key_env,
             temperature=options.temperature if decodes else None,
             max_tokens=options.max_tokens if decodes else None,
+            reasoning=_reasoning(options.reasoning) if decodes else None,
             context=options.context,
         )
 
@@ -213,8 +215,13 @@ def _check_used(options: ProgramLMOptions, choices: Sequence[LMChoice]) -> None:
         )
 
 
+def _reasoning(text: str | None) -> str | int | None:
+    """Read how much an LM thinks: a level, or a number of tokens."""
+    return int(text) if text is not None and text.isdecimal() else text
+
+
 def _check_undescribed(options: ProgramLMOptions) -> None:
-    for name in ("base_url", "api_key_env", "temperature", "max_tokens", "context"):
+    for name in ("base_url", "api_key_env", "temperature", "max_tokens", "reasoning", "context"):
         if getattr(options, name) not in (None, []):
             raise RecipeError(
                 f"--{name.replace('_', '-')} describes the LMs that the command line names, but it "

@@ -11,6 +11,7 @@ from typing import Any
 
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import canonical_json, digest
+from lmpipe.foundation.media import is_pil, medium_in, pil_json, without_bytes
 
 
 class Example:
@@ -206,7 +207,11 @@ class Example:
         return _rebuild, (dict(self._values), self._input_names)
 
     def __repr__(self) -> str:
-        row = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
+        shown = (
+            (name, without_bytes(value) if medium_in(value) else value)
+            for name, value in self._values.items()
+        )
+        row = ", ".join(f"{name}={value!r}" for name, value in shown)
         if self._input_names is None:
             return f"Example({row})"
         return f"Example({row}).with_inputs({', '.join(map(repr, self._input_names))})"
@@ -278,6 +283,8 @@ def _jsonable(value: Any) -> Any:
         return _jsonable(_with_excluded(value, value.model_dump()))
     if dataclasses.is_dataclass(value):
         return {f.name: _jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if is_pil(value):
+        return pil_json(value)
     return _by_pydantic(value)
 
 

@@ -12,7 +12,10 @@ from lmpipe.foundation.media import (
     MediaKind,
     checked_media_type,
     decode_data,
+    is_pil,
+    media_type_of,
     medium_json,
+    pil_json,
     read_medium,
 )
 
@@ -22,28 +25,45 @@ def with_media(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     A value such as `{"image": {"path": "photos/1.png"}}`, also inside of lists and objects,
     becomes the image itself, so that a row is known by what its images show and not by where they
-    are. Paths are relative to `folder`.
+    are. Paths are relative to `folder`. So do images as data sets on the hub and their Parquet
+    files have them.
 
     Raises:
         DataError: if a file cannot be read, is too large, or is of another kind.
     """
-    return {
-        name: _read(value, folder) if isinstance(value, Mapping | list) else value
-        for name, value in row.items()
-    }
+    return {name: _read(value, folder) for name, value in row.items()}
 
 
 def _read(value: Any, folder: Path) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, list):
         return [_read(item, folder) for item in value]
+    if is_pil(value):
+        return pil_json(value)
     if not isinstance(value, Mapping):
         return value
+    if value.keys() == {"bytes", "path"} and isinstance(value["bytes"], bytes):
+        return _from_parquet(value["bytes"], str(value["path"] or ""))
     if len(value) == 1:
         for kind in MEDIA_KINDS:
             content = value.get(kind)
             if isinstance(content, Mapping) and content.keys() & {"path", "data"}:
                 return _medium(kind, content, folder)
     return {key: _read(item, folder) for key, item in value.items()}
+
+
+def _from_parquet(data: bytes, name: str) -> dict[str, Any]:
+    found = media_type_of(data, name)
+    kind: MediaKind = "file"
+    if found.startswith("image/"):
+        kind = "image"
+    elif found.startswith("audio/"):
+        kind = "audio"
+    try:
+        return medium_json(kind, data, {"media_type": checked_media_type(kind, data, "", name)})
+    except MediaError as error:
+        raise DataError(str(error)) from error
 
 
 def _medium(kind: MediaKind, content: Mapping[str, Any], folder: Path) -> dict[str, Any]:

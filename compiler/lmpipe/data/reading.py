@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from lmpipe.data.example import Example, missing_field
@@ -34,7 +35,8 @@ def read_examples(
     """Read examples from a file or from a data set on the hub.
 
     In an input, a value such as `{"image": {"path": "photos/1.png"}}` (or `audio`, or `file`) is
-    read from that file, whose path is relative to the data file.
+    read from that file, whose path is relative to the data file. Images of data sets on the hub
+    are read too.
 
     Args:
         source: a `.jsonl`, `.json` (a list of objects), `.csv`, `.tsv` or `.parquet` file in
@@ -96,12 +98,14 @@ def _read_rows(source: str | Path, split: str | None) -> Iterator[PlacedRow]:
 
 def _with_media(example: Example, inputs: Sequence[str], folder: Path) -> Example:
     """Read the images of the inputs of an example."""
-    given = {name: example[name] for name in inputs if isinstance(example.get(name), list | dict)}
+    plain = (str, int, float, NoneType)
+    given = {name: example[name] for name in inputs if not isinstance(example.get(name), plain)}
+    if not given:
+        return example
     try:
-        read = with_media(given, folder) if given else given
+        return example.copy(**with_media(given, folder))
     except DataError as error:
         raise DataError(f"{error}; media=False leaves such values as they are") from error
-    return example if read == given else example.copy(**read)
 
 
 def _check_depth(row: Mapping[str, Any]) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import mimetypes
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ MEDIA_KINDS: tuple[MediaKind, ...] = ("image", "audio", "file")
 
 # Providers take 20 to 50 MB in one request; base64 adds a third.
 MAX_BYTES = 32 * 2**20
+
+# The names of what is said of a medium in JSON.
+_KEYS = {"data", "url", "media_type", "name", "detail"}
 
 _NOUNS = {"image": "an image", "audio": "a sound", "file": "a file"}
 _KNOWN = {
@@ -70,8 +73,12 @@ def media_type_of(data: bytes, name: str = "") -> str:
     outer = b"ftyp" if data[4:8] == b"ftyp" else data[:4]
     if found := _IN_CONTAINER.get((outer, data[8:12]), ""):
         return found
+    if not name:
+        return ""
+    import mimetypes
+
     # An instance of its own knows no types of this machine, so the result is the same everywhere.
-    return mimetypes.MimeTypes().guess_type(name)[0] or "" if name else ""
+    return mimetypes.MimeTypes().guess_type(name)[0] or ""
 
 
 def checked_media_type(kind: MediaKind, data: bytes, given: str = "", name: str = "") -> str:
@@ -128,6 +135,25 @@ def check_size(kind: MediaKind, place: str, size: int, max_bytes: int) -> None:
         )
 
 
+def is_pil(value: object) -> bool:
+    """Whether a value is an image of PIL, of which this imports nothing."""
+    return type(value).__module__.partition(".")[0] == "PIL" and hasattr(value, "save")
+
+
+def png_of(image: Any) -> bytes:
+    """Write an image of PIL as PNG, which keeps its pixels."""
+    buffer = BytesIO()
+    if image.mode not in ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"):
+        image = image.convert("RGB")
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def pil_json(image: Any) -> dict[str, Any]:
+    """Write an image of PIL as a medium in JSON."""
+    return medium_json("image", png_of(image), {"media_type": "image/png"})
+
+
 def medium_json(kind: MediaKind, data: bytes, about: Mapping[str, str]) -> dict[str, Any]:
     """Write a medium as JSON; `about` holds its type, URL and the like, by name."""
     content = {name: value for name, value in about.items() if value}
@@ -141,9 +167,15 @@ def medium_in(value: Any) -> tuple[MediaKind, Mapping[str, Any]] | None:
     if isinstance(value, Mapping) and len(value) == 1:
         for kind in MEDIA_KINDS:
             content = value.get(kind)
-            if isinstance(content, Mapping) and ("data" in content or "url" in content):
+            if isinstance(content, Mapping) and _is_content(content):
                 return kind, content
     return None
+
+
+def _is_content(content: Mapping[str, Any]) -> bool:
+    if not content.keys() <= _KEYS:
+        return False
+    return "url" in content or content.keys() >= {"data", "media_type"}
 
 
 def decode_data(data: str) -> bytes:
@@ -158,44 +190,57 @@ def decode_data(data: str) -> bytes:
         raise MediaError(f"the data of a medium are not base64: {error}") from error
 
 
-def map_media(value: Any, change: Callable[[MediaKind, Mapping[str, Any]], Any]) -> Any:
-    """Copy a JSON value with every medium in it replaced by what `change` makes of it."""
-    found = medium_in(value)
-    if found is not None:
-        return change(*found)
-    if isinstance(value, Mapping):
-        return {key: map_media(item, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [map_media(item, change) for item in value]
-    return value
-
-
 def without_media(value: Any) -> Any:
     """Copy a JSON value with None in place of every medium."""
-    return map_media(value, lambda kind, content: None)
+    return _map_media(value, lambda kind, content: None)
 
 
 def without_bytes(value: Any) -> Any:
-    """Copy a JSON value for people or LMs to read: media are described, their bytes left out."""
-    return map_media(value, describe_medium)
+    """Copy a JSON value for people or LMs to read: media are described, their bytes left out.
+
+    A description is one line, such as `<image image/png, 1,024 bytes, 9f86d081>`.
+    """
+    return _map_media(value, _described)
 
 
 def with_hashes(value: Any) -> Any:
     """Copy a JSON value for the records of a run: the bytes of media are named by their hash."""
-    return map_media(value, lambda kind, content: {kind: _with_hash(content)})
+    return _map_media(value, _hashed)
 
 
-def _with_hash(content: Mapping[str, Any]) -> dict[str, Any]:
-    if "data" not in content:
-        return dict(content)
-    kept = {name: item for name, item in content.items() if name != "data"}
-    return {**kept, "sha256": hashlib.sha256(decode_data(content["data"])).hexdigest()}
+def _map_media(value: Any, change: Callable[[MediaKind, Mapping[str, Any]], Any]) -> Any:
+    found = medium_in(value)
+    if found is not None:
+        return change(*found)
+    if isinstance(value, Mapping):
+        return {key: _map_media(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_map_media(item, change) for item in value]
+    return value
 
 
-def describe_medium(kind: MediaKind, content: Mapping[str, Any]) -> str:
-    """Describe a medium in one line, such as `<image image/png, 1,024 bytes, 9f86d081>`."""
-    if "url" in content:
-        return f"<{kind} at {content['url']}>"
-    data = decode_data(content["data"])
+def _described(kind: MediaKind, content: Mapping[str, Any]) -> Any:
+    data = _data_of(content)
+    if data is None:
+        return {kind: content}
     digits = hashlib.sha256(data).hexdigest()[:8]
-    return f"<{kind} {content.get('media_type', '')}, {len(data):,} bytes, {digits}>"
+    return f"<{kind} {content['media_type']}, {len(data):,} bytes, {digits}>"
+
+
+def _hashed(kind: MediaKind, content: Mapping[str, Any]) -> Any:
+    data = _data_of(content)
+    if data is None:
+        return {kind: content}
+    kept = {name: item for name, item in content.items() if name != "data"}
+    return {kind: {**kept, "sha256": hashlib.sha256(data).hexdigest()}}
+
+
+def _data_of(content: Mapping[str, Any]) -> bytes | None:
+    """The bytes of a medium; None if it has a URL, or the value only looks like a medium."""
+    data = content.get("data")
+    if not isinstance(data, str):
+        return None
+    try:
+        return decode_data(data)
+    except MediaError:
+        return None

@@ -25,7 +25,7 @@ _SIGN = (
 )
 _CURRENCY = (
     r"(?:[A-Z]{1,3})?[$€£¥₹₩₽₺₫₴฿₿₦₪]"
-    r"|(?:USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|CNY|INR)(?![A-Za-z])"
+    r"|(?:USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|CNY|INR)(?![A-Za-z])|(?<![A-Za-z])R[sp]\.?(?![A-Za-z])"
 )
 _SPACES = "\u00a0\u202f\u2009"
 _FACTORS = {
@@ -83,20 +83,7 @@ _OPENING = re.compile(r"[\s*_`$\\({\[]*")
 _ENDING = re.compile(r"[\s*_`.$)}\]]*+(?:[^\W\d_]++)?[\s*_`.$)}\]]*+")
 # "5m" may be metres, minutes or millions, and "5 K" thousands or kelvins.
 _AMBIGUOUS_UNIT = re.compile(r"[mbtT]\b(?!/)|[ ][kKMBT]\b(?!/)")
-_VULGAR = {
-    **{"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5"},
-    **{
-        "⅗": "3/5",
-        "⅘": "4/5",
-        "⅙": "1/6",
-        "⅚": "5/6",
-        "⅛": "1/8",
-        "⅜": "3/8",
-        "⅝": "5/8",
-        "⅞": "7/8",
-    },
-}
-_VULGAR_FRACTION = re.compile(rf"\s?([{''.join(_VULGAR)}])")
+_VULGAR_FRACTION = re.compile(r"\s?([\u00bc-\u00be\u2150-\u215e])")  # one half, three quarters, …
 # Before a number: "not 5", "< 5", "x5"; a quoted line of Markdown begins with ">".
 _NOT_IT = re.compile(r"(?:\b(?:not|never|isn['\u2019]t)\s{1,3}|[<≤≥≠]=?\s?|>=\s?|[A-Za-z])\Z")
 # Beside a number: "5 or six", "five to 10".
@@ -146,13 +133,16 @@ def only_number(text: str) -> Number | None:
     calculation if nothing but a unit follows it, or one in words if there is nothing else: "five".
     Returns None for any other text.
     """
-    text = _join_groups(_VULGAR_FRACTION.sub(lambda match: f" {_VULGAR[match[1]]}", text).strip())
+    if not text.isascii():
+        text = _VULGAR_FRACTION.sub(_in_digits, text)
+    text = _join_groups(text.strip())
     inside, negative = _accounting(text)
     if negative:
         return _single(inside, negative=True)
-    if words := number_in_words(text):
+    number = _single(text) or _result(text)
+    if number is None and (words := number_in_words(text)):
         return Number(words)
-    return _single(text) or _result(text)
+    return number
 
 
 def last_number(text: str) -> Number | None:
@@ -169,6 +159,10 @@ def last_number(text: str) -> Number | None:
             if number is not None and number.value is not None:
                 return number
     return None
+
+
+def _in_digits(fraction: re.Match[str]) -> str:
+    return " " + unicodedata.normalize("NFKC", fraction[1]).replace("\u2044", "/")
 
 
 def _join_groups(text: str) -> str:

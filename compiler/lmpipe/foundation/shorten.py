@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 _ELLIPSIS = "…"
+_DATA = re.compile(r"(;base64,)[A-Za-z0-9+/=_-]+")
 
 
 def shorten(text: str, limit: int) -> str:
@@ -23,6 +26,11 @@ def shorten_middle(text: str, *, head: int, tail: int) -> str:
     if tail and " " in end[: tail // 3]:
         end = end.partition(" ")[2]
     return " ".join(part for part in (start, _ELLIPSIS, end) if part)
+
+
+def without_data_urls(text: str) -> str:
+    """Leave out the bytes in `data:` URLs, which servers may repeat in their errors."""
+    return _DATA.sub(r"\1" + _ELLIPSIS, text) if ";base64," in text else text
 
 
 def short_repr(value: object, limit: int = 200) -> str:

@@ -28,13 +28,21 @@ class Written(str):
     __slots__ = ()
 
 
+class WrittenItems(list[str]):
+    """The texts of the items of a list, which text layouts number."""
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join(f"[{number}] {item}" for number, item in enumerate(self, start=1))
+
+
 def spell(field: FieldSpec, value: Any) -> str:
     """Write a JSON value of a field as text."""
     shape = field.shape
     if value is None and (shape.optional or shape.kind != "json"):
         return shape.none
     if shape.kind == "json" and type(value) is not Written:
-        return json_text(value)
+        return value.text if type(value) is WrittenItems else json_text(value)
     if shape.kind == "choice" or isinstance(value, str):
         return str(value)
     if value is True or value is False:
@@ -98,8 +106,8 @@ def _forms(shape: Shape, text: str) -> Iterator[str]:
     if (inside := unfenced(text)) != text:
         text = inside
         yield text
-    for _ in range(0 if text.startswith("```") else _MOST_MARKS):
-        if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+    for _ in range(_MOST_MARKS):
+        if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and text[-1] not in text[1:-1]:
             text = text[1:-1].strip()
         elif text.endswith("."):
             text = text[:-1]

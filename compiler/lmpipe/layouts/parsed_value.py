@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,6 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar, overload
 
 import pydantic
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from lmpipe.errors import CallError, OutputError, SignatureError
 from lmpipe.foundation.exact_json import dump_json
@@ -19,11 +22,13 @@ from lmpipe.layouts.layout import LayoutError
 from lmpipe.layouts.parse_values import read_value, spell
 from lmpipe.layouts.read_json import checked
 from lmpipe.signatures.signature_spec import FieldSpec, first_problem
-from lmpipe.signatures.type_schema import has_opaque_enum
+from lmpipe.signatures.type_schema import find_members, has_opaque_enum
 from lmpipe.signatures.value_shape import Shape
 
 _NAME = "the value"
+_HUGE = re.compile(r"[eE]\+?\d{3}|\d{309}", re.ASCII)
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +45,15 @@ class ParsedValue(Generic[T]):
     coercions: tuple[str, ...] = ()
 
     @overload
-    @classmethod
-    def read(cls, text: str, annotation: type[T]) -> ParsedValue[T]: ...
+    @staticmethod
+    def read(text: str, annotation: type[V]) -> ParsedValue[V]: ...
 
     @overload
-    @classmethod
-    def read(cls, text: str, annotation: Any) -> ParsedValue[Any]: ...
+    @staticmethod
+    def read(text: str, annotation: Any) -> ParsedValue[Any]: ...
 
-    @classmethod
-    def read(cls, text: str, annotation: Any) -> ParsedValue[Any]:
+    @staticmethod
+    def read(text: str, annotation: Any) -> ParsedValue[Any]:
         """Read a value as `parse_value` does, and record what had to be interpreted.
 
         Args:
@@ -124,12 +129,14 @@ _cached_field = lru_cache(maxsize=256)(_new_field)
 
 def _read(field: FieldSpec, text: str) -> tuple[Any, Any]:
     """Read a text as a raw value and as a typed one."""
-    given: object = text
-    if not isinstance(given, str):
-        raise CallError(f"a value is read from the text of an LM, not from {short_repr(given)}")
+    if not isinstance(text, str):
+        raise CallError(f"the text to read must be a str, got {short_repr(text)}")
     try:
         raw, _ = read_value(field, text)
-        return raw, field.typed(raw)
+        value = field.typed(raw)
+        if _HUGE.search(text) and _overflows(field.type_adapter.dump_python(value)):
+            raise LayoutError(f"{_NAME} has a number that is too large, got {short_repr(text)}")
+        return raw, value
     except LayoutError as error:
         raise OutputError(str(error).replace(repr(_NAME), _NAME), raw=text) from None
     except pydantic.ValidationError as error:
@@ -137,6 +144,15 @@ def _read(field: FieldSpec, text: str) -> tuple[Any, Any]:
             f"{_NAME} must be {field.type_name}, got {short_repr(text)}: {first_problem(error)}",
             raw=text,
         ) from error
+
+
+def _overflows(dumped: Any) -> bool:
+    """Whether a dumped value has a number that is infinite, because a float cannot hold it."""
+    if isinstance(dumped, dict):
+        return any(map(_overflows, dumped.values()))
+    if isinstance(dumped, list | tuple | set | frozenset):
+        return any(map(_overflows, dumped))
+    return isinstance(dumped, float) and math.isinf(dumped)
 
 
 def _coercions(field: FieldSpec, text: str, raw: Any, value: Any) -> Iterator[str]:
@@ -191,13 +207,14 @@ def _differences(found: Any, fit: Any, place: str = "") -> list[str]:
 
 def _conversions(field: FieldSpec, found: Any) -> list[str]:
     """Tell which parts of a valid JSON value have another type, such as "5" for a number."""
-    if has_opaque_enum(field.marked_schema):
-        return []  # pydantic does not know the names by which they are told
+    if has_opaque_enum(field.marked_schema):  # pydantic knows the values of their members only
+        found = to_jsonable_python(find_members(found, field.marked_schema))
     try:
         field.type_adapter.validate_json(dump_json(found), strict=True, by_alias=True, by_name=True)
     except pydantic.ValidationError as error:
         return [
             f"{'.'.join(map(str, one['loc'])) or short_repr(one['input'])}: {one['msg']}"
             for one in error.errors(include_url=False, include_context=False)
+            if "[key]" not in one["loc"]  # JSON has only texts as keys
         ]
     return []

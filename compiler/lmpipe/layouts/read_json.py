@@ -129,7 +129,8 @@ def checked(field: FieldSpec, value: Any) -> Any:
         ValueError: if it is not valid, or pydantic would take it for something that it is not.
     """
     raw = field.raw(value)
-    refuse_guesses(value, field.marked_schema, other_names=raw is not value)
+    if field.takes_numbers_or_times or field.has_models:
+        refuse_guesses(value, field.marked_schema, other_names=raw is not value)
     return raw
 
 

@@ -20,8 +20,7 @@ _BULLET = re.compile(r"(?P<mark>[-*+\u2022\u2013\u25aa\u25e6\u2023])\s+(?P<item>
 _NUMBERED = re.compile(r"(?P<number>\d{1,4})(?P<mark>[.):])\s+(?P<item>\S.*)", re.ASCII)
 _SPACED_COMMA = re.compile(r"\s*(?:,\s+(?:and\s|or\s)?|;|\n|\s(?:and|&)\s)\s*")
 _ANY_COMMA = re.compile(r"\s*[,;\n]\s*")
-# "1,234, 5" is two numbers, or three.
-_TWO_COMMAS = re.compile(r"\d,\d{3}\b(?=.*,\s)|,\s.*\d,\d{3}\b", re.ASCII)
+_THOUSANDS = re.compile(r"\d,\d{3}(?!\d)", re.ASCII)  # "1,234, 5" is two numbers, or three
 _LONGEST_ROW = 5000  # characters of values with commas
 # A number that is alone, without words before it: not "In 2024".
 _BARE = re.compile(
@@ -98,10 +97,8 @@ def _row(text: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -
     places = schema.get("prefixItems", ())
     if only_number(row) is not None and not (places and any(map(str.isalpha, row))):
         return None  # "1,234" is one number, or two
-    if _TWO_COMMAS.search(row):
-        return None
     if (values := _quoted_row(row)) is not None:
-        return values
+        return None if _THOUSANDS.search(row) and re.search(r",\s", row) else values
     if any(mark in row for mark in "[]{}"):
         return None  # JSON that was cut, or is wrong
     for comma in (_SPACED_COMMA, _ANY_COMMA):

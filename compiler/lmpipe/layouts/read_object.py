@@ -10,6 +10,7 @@ from lmpipe.layouts.fit_schema import rename_keys, unwrap
 from lmpipe.layouts.layout import LayoutError, Reading
 from lmpipe.layouts.parse_values import read_value
 from lmpipe.layouts.read_json import checked, choose_json, fitted, refuse_guessed
+from lmpipe.layouts.read_scalar import is_moment
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 _Outputs = tuple[dict[str, Any], bool]
@@ -75,7 +76,7 @@ def _read_output(field: FieldSpec, value: Any, *, fit: bool) -> tuple[Any, bool]
 def _as_text(field: FieldSpec, value: Any) -> str | None:
     """The text of a value that is read like one outside of JSON."""
     kind = field.shape.kind
-    if isinstance(value, str) and kind not in ("text", "json"):
+    if isinstance(value, str) and (kind not in ("text", "json") or is_moment(field.shape)):
         return value
     return str(value) if kind == "choice" and type(value) is int else None
 

@@ -5,7 +5,6 @@ Texts outside of JSON and strings inside of it are read by the same functions.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -82,13 +81,11 @@ def _number(shape: Shape, text: str) -> str | None:
         return None
     if number.percent and shape.maximum is not None:
         return _share(number.text, shape.maximum)
-    if "e" not in number.text:
-        return number.text
-    if shape.kind == "integer":
+    if shape.kind == "integer" and "e" in number.text:
         exact = Decimal(number.text)
         if exact.adjusted() < _MOST_DIGITS and exact == exact.to_integral_value():
             return format(exact, "f")
-    return number.text if math.isfinite(float(number.text)) else None
+    return number.text
 
 
 def _share(digits: str, maximum: float) -> str | None:

@@ -6,16 +6,16 @@ with strange keys as a model whose fields all have defaults.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lmpipe.layouts.fit_schema import options_of
 from lmpipe.layouts.read_scalar import is_moment, read_scalar
 from lmpipe.signatures.type_schema import each_item
 from lmpipe.signatures.value_shape import Shape, shape_of
-
-_NUMBERS = {"integer", "number"}
 
 
 def refuse_guesses(value: Any, schema: Mapping[str, Any], *, other_names: bool = False) -> None:
@@ -29,46 +29,105 @@ def refuse_guesses(value: Any, schema: Mapping[str, Any], *, other_names: bool =
     Raises:
         ValueError: if pydantic reads a part of it as something that it does not say.
     """
-    definitions = schema.get("$defs", {})
-
-    def check(value: Any, schema: Any) -> None:
-        options = options_of(schema, definitions)
-        if isinstance(value, bool):
-            if options and all(option.get("type") in _NUMBERS for option in options):
-                raise ValueError(f"{str(value).lower()} is not a number")
-        elif isinstance(value, str | int | float):
-            _check_scalar(value, [shape_of(option) for option in options])
-        elif value and isinstance(value, dict):
-            objects = [option for option in options if option.get("type") == "object"]
-            if objects and not other_names and all(_is_strange(value, one) for one in objects):
-                raise ValueError(f"{min(value)!r} is none of its keys")
-            if len(options) != 1:
-                return
-            known, rest = options[0].get("properties", {}), options[0].get("additionalProperties")
-            for key, item in value.items():
-                check(item, known.get(key, rest))
-        elif len(options) == 1 and isinstance(value, list):
-            for item, one in zip(value, each_item(options[0], value), strict=True):
-                check(item, one)
-
-    check(value, schema)
+    _Checker(schema.get("$defs", {}), other_names).check(value, schema)
 
 
-def _is_strange(value: dict[str, Any], schema: Mapping[str, Any]) -> bool:
-    """Whether an object has none of the keys of a model."""
-    known = schema.get("properties", {})
-    return "additionalProperties" not in schema and bool(known) and not value.keys() & known.keys()
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What values of a schema may be.
+
+    Args:
+        options: the schemas of its types.
+        takes_truth: whether `true` may be a value.
+        of_texts: the kinds of dates and times that a text must be, if no type takes it as it is.
+        of_numbers: the same of a number.
+    """
+
+    options: Sequence[Mapping[str, Any]]
+    takes_truth: bool
+    of_texts: tuple[Shape, ...]
+    of_numbers: tuple[Shape, ...]
 
 
-def _check_scalar(value: str | int | float, shapes: list[Shape]) -> None:
-    """Check that a value is a date, time or duration, if it can be nothing else."""
-    moments = [shape for shape in shapes if is_moment(shape)]
-    own = ("text", "choice") if isinstance(value, str) else ("integer", "number", "choice")
-    if not moments or any(s.kind in own for s in shapes if not is_moment(s)):
-        return
-    *others, last = moments
-    for shape in others:
-        with suppress(ValueError):
-            read_scalar(shape, str(value))
+class _Checker:
+    """Checks values of schemas that refer to the same definitions."""
+
+    def __init__(self, definitions: Mapping[str, Any], other_names: bool) -> None:
+        self._definitions, self._other_names = definitions, other_names
+        self._rules: dict[int, _Rule] = {}  # by the identity of a schema
+
+    def check(self, value: Any, schema: Any) -> None:
+        rule = self._rules.get(id(schema))
+        if rule is None:
+            rule = self._rules[id(schema)] = _rule(options_of(schema, self._definitions))
+        if isinstance(value, str):
+            if rule.of_texts:
+                _check_moment(value, rule.of_texts)
+        elif isinstance(value, bool):
+            if not rule.takes_truth:
+                raise ValueError(f"{str(value).lower()} is not a number or a time")
+        elif isinstance(value, int | float):
+            if rule.of_numbers:
+                _check_moment(str(value), rule.of_numbers)
+        elif value and isinstance(value, dict | list):
+            same = _likeliest(value, rule.options)
+            _first_passed([partial(self._check_items, value, option) for option in same])
+
+    def _check_items(self, value: dict[str, Any] | list[Any], option: Mapping[str, Any]) -> None:
+        if isinstance(value, list):
+            for item, one in zip(value, each_item(option, value), strict=True):
+                self.check(item, one)
             return
-    read_scalar(last, str(value))
+        known, rest = option.get("properties", {}), option.get("additionalProperties")
+        if known and rest is None and not self._other_names and value.keys().isdisjoint(known):
+            raise ValueError(f"{', '.join(map(repr, value))} is none of its keys")
+        for key, item in value.items():
+            self.check(item, known.get(key, rest))
+
+
+def _rule(options: Sequence[Mapping[str, Any]]) -> _Rule:
+    shapes = [shape_of(option) for option in options]
+    moments = tuple(shape for shape in shapes if is_moment(shape))
+    kinds = {shape.kind for shape in shapes if not is_moment(shape)}
+    return _Rule(
+        options,
+        takes_truth=not shapes or any(map(_takes_truth, shapes)),
+        of_texts=() if kinds & {"text", "choice"} else moments,
+        of_numbers=() if kinds & {"integer", "number", "choice"} else moments,
+    )
+
+
+def _likeliest(value: Any, options: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The types that a list or object may have: of objects, those that know most of its keys."""
+    if isinstance(value, list):
+        return [option for option in options if option.get("type") == "array"]
+    objects = [option for option in options if option.get("type") == "object"]
+    if len(objects) < 2:
+        return objects
+    known = [len(value.keys() & option.get("properties", {}).keys()) for option in objects]
+    return [each for each, count in zip(objects, known, strict=True) if count == max(known)]
+
+
+def _takes_truth(shape: Shape) -> bool:
+    if shape.kind == "choice":
+        return any(isinstance(choice, bool) for choice in shape.spellings.values())
+    return shape.kind == "boolean" or (shape.kind == "json" and not shape.container)
+
+
+def _check_moment(text: str, moments: Sequence[Shape]) -> None:
+    """Check that a text is a date, time or duration of one of some kinds, if there are any."""
+    _first_passed([partial(read_scalar, shape, text) for shape in moments])
+
+
+def _first_passed(checks: Sequence[Callable[[], Any]]) -> None:
+    """Make checks until one passes.
+
+    Raises:
+        ValueError: the error of the last one, if all fail.
+    """
+    for check in checks[:-1]:
+        with suppress(ValueError):
+            check()
+            return
+    if checks:
+        checks[-1]()

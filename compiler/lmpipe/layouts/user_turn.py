@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pydantic
 
+from lmpipe.errors import CallError
 from lmpipe.foundation.media import MediaKind, medium_in
-from lmpipe.layouts.parse_values import Written, json_text
+from lmpipe.foundation.shorten import short_repr
+from lmpipe.layouts.parse_values import Written, WrittenItems, json_text
 from lmpipe.lm.parts import MediaPart, Part, TextPart
 from lmpipe.signatures.field_types.media import Audio, File, Image, Medium
-from lmpipe.signatures.field_types.parts import has_parts, holds, is_medium
+from lmpipe.signatures.field_types.parts import HasParts, has_parts
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ def content_with_parts(
         assert marks.are_all_in(text), f"the layout {layout.name} drops or repeats an input"
     if not marks.media:
         return text
-    inside = {value for value in values.values() if type(value) is Written}
-    in_json = [value for value in inside if json_text(value) in text]
+    written = [value for value in values.values() if isinstance(value, Written | WrittenItems)]
+    in_json = [found for found in map(json_text, written) if found in text]
     named = marks.nested.union(*map(marks.numbers, in_json))
     return _parts(text, marks, named)
 
@@ -78,7 +80,7 @@ class _Marks:
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        return re.compile(rf"{self.stem}q(\d+)q")
+        return re.compile(rf"{self.stem}q([0-9]{{1,6}})q")
 
     def add(self, medium: Medium, *, nested: bool) -> str:
         """Take a medium out, and return its mark."""
@@ -87,11 +89,17 @@ class _Marks:
         self.media.append(medium)
         return f"{self.stem}q{len(self.media) - 1}q"
 
-    def write(self, parts: Sequence[str | Medium], *, nested: bool) -> str:
-        """Write parts as a text, with marks for the media."""
-        return "".join(
-            self.add(part, nested=nested) if isinstance(part, Medium) else part for part in parts
-        )
+    def write(self, value: HasParts, *, nested: bool) -> str:
+        """Write the parts that show a value as a text, with marks for the media."""
+        texts: list[str] = []
+        for part in value.to_parts():
+            if not isinstance(part, str | Medium):
+                raise CallError(
+                    f"{type(value).__name__}.to_parts() gave {short_repr(part)}: give texts, "
+                    "images, sounds and files"
+                )
+            texts.append(part if isinstance(part, str) else self.add(part, nested=nested))
+        return "".join(texts)
 
     def are_all_in(self, text: str) -> bool:
         """Whether a text has each mark once, and no others."""
@@ -105,22 +113,23 @@ class _Marks:
 
 def _marked(item: FieldSpec, value: Any, marks: _Marks) -> Any:
     """Replace what a JSON value of a field shows as parts by texts with marks."""
-    if _has_other_parts(item):
+    if item.may_show_itself:
         try:
             typed = item.typed(value)
         except pydantic.ValidationError:
             typed = None  # a demonstration may have a value that no call can have
         if typed is not None and has_parts(typed):
-            return Written(marks.write(typed.to_parts(), nested=False))
-        value = _write_nested(typed, value, lambda parts: marks.write(parts, nested=True))
+            return Written(marks.write(typed, nested=False))
+        if isinstance(typed, list | tuple) and typed and all(map(_shows_itself, typed)):
+            return WrittenItems([marks.write(each, nested=False) for each in typed])
+        value = _write_nested(typed, value, marks)
     if medium := _medium(value):
         return Written(marks.add(medium, nested=False))
     return _mark_media(value, marks)
 
 
-def _has_other_parts(item: FieldSpec) -> bool:
-    """Whether values of a field may hold others than media that say what parts they are."""
-    return holds(item.annotation, lambda kind: has_parts(kind) and not is_medium(kind))
+def _shows_itself(value: Any) -> bool:
+    return has_parts(value) and not isinstance(value, Medium)
 
 
 def _mark_media(value: Any, marks: _Marks) -> Any:
@@ -138,21 +147,21 @@ def _medium(value: Any) -> Medium | None:
     return _CLASSES[found[0]].model_validate(value) if found else None
 
 
-def _write_nested(typed: Any, value: Any, write: Callable[[Sequence[str | Medium]], str]) -> Any:
+def _write_nested(typed: Any, value: Any, marks: _Marks) -> Any:
     """Replace values that say what parts they are, inside of a JSON value, by their texts."""
-    if has_parts(typed) and not isinstance(typed, Medium):
-        return write(typed.to_parts())
+    if _shows_itself(typed):
+        return marks.write(typed, nested=True)
     if isinstance(typed, pydantic.RootModel):
-        return _write_nested(typed.root, value, write)
+        return _write_nested(typed.root, value, marks)
     if isinstance(value, list) and isinstance(typed, list | tuple):
         pairs = zip(typed, value, strict=False)
-        return [_write_nested(inner, item, write) for inner, item in pairs]
+        return [_write_nested(inner, item, marks) for inner, item in pairs]
     if isinstance(value, dict) and isinstance(typed, Mapping):
         inners = zip(typed.values(), value.items(), strict=False)
-        return {key: _write_nested(inner, item, write) for inner, (key, item) in inners}
+        return {key: _write_nested(inner, item, marks) for inner, (key, item) in inners}
     if isinstance(value, dict):
         members = _members(typed)
-        return {key: _write_nested(members.get(key), item, write) for key, item in value.items()}
+        return {key: _write_nested(members.get(key), item, marks) for key, item in value.items()}
     return value
 
 

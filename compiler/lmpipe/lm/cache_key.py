@@ -27,7 +27,7 @@ def cache_key(
     constraint: Constraint | None,
     sample: int,
     *,
-    tools: Mapping[str, Any],
+    tools: Mapping[str, Any] | None,
     prefix: Prefix | None,
     weights: str,
 ) -> str:

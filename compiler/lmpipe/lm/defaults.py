@@ -105,13 +105,14 @@ def settle(model: str, base_url: str | None, asked: Asked, declared: Mapping[str
     """Fill in what was not given, and leave out what the model does not take.
 
     Raises:
-        ConfigError: if the thoughts are to be switched off, but the model cannot do that.
+        ConfigError: if the thoughts are to be switched off, but the model cannot do that, or if
+            they leave no room for an answer.
     """
     facts = facts_of(model, base_url)
     takes: dict[str, bool] = {**facts.takes, **declared}
     reasoning = _reasoning(model, asked.reasoning, facts, takes)
     thinks = _thinks(reasoning, facts, declared)
-    left_out = {} if reasoning == asked.reasoning else {"reasoning": ""}
+    left_out = {} if reasoning or asked.reasoning in (None, "none") else {"reasoning": ""}
     temperature = _temperature(model, asked.temperature, facts, takes, thinks=thinks)
     if temperature is None and asked.temperature not in (None, BY_MODEL):
         refused = takes.get("temperature") is False
@@ -120,8 +121,17 @@ def settle(model: str, base_url: str | None, asked: Asked, declared: Mapping[str
     name = "max_completion_tokens" if takes.get("max_tokens") is False else "max_tokens"
     if takes.get(name) is False:
         limit = None
+    if isinstance(reasoning, int) and limit is not None and limit <= reasoning:
+        raise ConfigError(
+            f"LM({model!r}, reasoning={reasoning}): {reasoning} tokens of thoughts leave no room "
+            f"for an answer in a reply of max_tokens={limit}: set a higher limit, or fewer thoughts"
+        )
     self_hosted = _is_self_hosted(model, base_url, facts)
-    usual = _THINKING_CONTEXT if thinks and self_hosted else DEFAULT_CONTEXT
+    usual = DEFAULT_CONTEXT
+    if thinks and self_hosted:
+        usual = _THINKING_CONTEXT
+    elif not self_hosted and limit is not None:
+        usual = _PROMPT + limit
     context = facts.context or usual if asked.context is BY_MODEL else asked.context
     if asked.context is BY_MODEL and limit is not None:
         reserved = min(context, _PROMPT + limit)
@@ -197,13 +207,11 @@ def _reasoning(
 ) -> ReasoningLevel | int | None:
     if asked is None:
         return None
-    if asked == "none":
-        if facts.thinks == "always" or (facts.openai and takes.get("no_reasoning") is False):
-            raise ConfigError(
-                f'LM({model!r}, reasoning="none"): this model always thinks: write '
-                'reasoning="low" for few thoughts, or choose another model'
-            )
-        return "none"
+    if asked == "none" and facts.thinks == "always":
+        raise ConfigError(
+            f'LM({model!r}, reasoning="none"): this model always thinks: write reasoning="low" for '
+            "few thoughts, or choose another model"
+        )
     return None if takes.get("reasoning") is False else asked
 
 
@@ -212,9 +220,8 @@ def _thinks(
 ) -> bool:
     if reasoning is not None:
         return reasoning != "none"
-    if "reasoning" in declared:
-        return declared["reasoning"]
-    return facts.thinks in ("by_default", "always")
+    # A model that refuses to be told how much to think may think all the same.
+    return declared.get("reasoning") is True or facts.thinks in ("by_default", "always")
 
 
 def tell_left_out(model: str, left_out: Mapping[str, str]) -> None:

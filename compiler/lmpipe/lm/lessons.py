@@ -16,6 +16,8 @@ from lmpipe.lm.request import Request
 
 # Fields that carry a constraint.
 _CONSTRAINTS = ("response_format", "structured_outputs", "grammar")
+# Providers that are asked without litellm.
+_DIRECT = ("openai", "vllm", "local", "scripted")
 _MOST_LMS = 256
 
 _Model = tuple[str, str | None]
@@ -79,7 +81,7 @@ class Lessons:
         model = _model(lm)
         if model not in self._known:
             self._known[model] = self._look_up(lm)
-        # What the user declares beats what an earlier refusal said, unless it was refused too.
+        # What the user declares beats what was learned.
         known = {name: value for name, value in self._known[model].items() if name not in lm.takes}
         taught = lm.with_takes(known) if known else lm
         if len(self._taught) >= _MOST_LMS:
@@ -117,7 +119,7 @@ def _lesson(request: Request, refused: Mapping[str, str]) -> dict[str, bool]:
             lesson[name] = False
         if instead or name == "max_completion_tokens":
             lesson[instead or "max_tokens"] = True
-    if lm.reasoning is not None and not _asks_for_thoughts(lm.with_takes(lesson)):
+    if _reasoning(lm) and not _reasoning(lm.with_takes(lesson)):
         lesson["reasoning"] = False
     # What the user declares, and what was learned before, is not unlearned.
     if any(lm.takes.get(name) is not None for name in lesson):
@@ -125,8 +127,9 @@ def _lesson(request: Request, refused: Mapping[str, str]) -> dict[str, bool]:
     return lesson if False in lesson.values() else {}
 
 
-def _asks_for_thoughts(lm: LM) -> bool:
-    return bool(reasoning_fields(lm) and litellm_reasoning(lm))
+def _reasoning(lm: LM) -> dict[str, Any]:
+    """The fields that say how much to think; empty if none is sent."""
+    return reasoning_fields(lm) if lm.provider in _DIRECT else litellm_reasoning(lm)
 
 
 def _tell(lm: LM, lesson: Mapping[str, bool], error: LMRequestError) -> None:

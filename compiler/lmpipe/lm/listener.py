@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from lmpipe.lm.parts import ToolCall
+
 
 @runtime_checkable
 class ThoughtsListener(Protocol):
@@ -14,3 +16,14 @@ class ThoughtsListener(Protocol):
 
     def thoughts(self, text: str) -> None:
         """Take all the thoughts so far, each time that more arrive."""
+
+
+@runtime_checkable
+class ToolCallsListener(Protocol):
+    """An `OnText` that is told the calls of tools too, while they arrive."""
+
+    def __call__(self, text: str) -> None:
+        """Take all the text so far."""
+
+    def tool_calls(self, calls: tuple[ToolCall, ...]) -> None:
+        """Take all the calls so far, each time that more arrives; the last one may be cut."""

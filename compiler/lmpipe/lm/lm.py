@@ -17,6 +17,7 @@ from lmpipe.foundation.redaction import (
     secrets_in_url,
     without_secrets,
 )
+from lmpipe.lm.ask import DirectCalls
 from lmpipe.lm.defaults import (
     BY_MODEL,
     DEFAULT_CONTEXT,
@@ -71,7 +72,7 @@ _ON_SERVERS = ("vllm", "openai", "scripted")
 
 
 @dataclass(frozen=True, init=False, eq=False)
-class LM:
+class LM(DirectCalls):
     """A language model: where it is, and how it decodes.
 
     Examples:
@@ -84,6 +85,7 @@ class LM:
         `LM("vllm/<model>@http://127.0.0.1:8000/v1#key=MY_KEY")` has the address, and the
         environment variable with the key, in its name; `LM("judge")` is the LM of that name in the
         table `[lms]` of `lmpipe.toml`.
+        `lm("…")` asks it directly and returns a `Reply`.
 
     Args:
         model: `<provider>/<model>`, `local`, or the name of a model that litellm lists; with

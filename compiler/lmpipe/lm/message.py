@@ -43,8 +43,9 @@ class Message:
 
     def line(self) -> bytes:
         """Encode the turn as one line of canonical JSON."""
-        if isinstance(self.content, str):
-            line = {"content": self.content, "role": self.role}  # the keys are sorted
+        content = self.content
+        if isinstance(content, str):
+            line = {"content": content, "role": self.role}  # the keys are sorted
             return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
         option = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS
         return orjson.dumps(self.to_json(), option=option)

@@ -29,13 +29,14 @@ EMBEDDED = ("local", "scripted")
 SELF_HOSTED = ("vllm", "hosted_vllm", "ollama", "ollama_chat", "lm_studio", "llamafile", "lemonade")
 
 _TABLE = "model_prices_and_context_window_backup.json"
+_OPENAI = "api.openai.com"
 _FREE = Price(0.0, 0.0)
 _NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 Thinking = Literal["never", "if_asked", "by_default", "always"]
 
 # Models of OpenAI that think, also on Azure and behind proxies.
-_OPENAI_THINKS = re.compile(r"(?:ft:)?(?:o[1-9]\b|gpt-(?:[5-9]|\d\d)|codex-mini)")
+_OPENAI_THINKS = re.compile(r"(?:ft:)?(?:o[1-9]\b|gpt-(?:[5-9]|1\d)(?!\d)|codex-mini)")
 _OPENAI_CHAT = re.compile(r"gpt-5(?:\.\d+)?-(?:chat|search)")
 # Open weights that think unless they are told not to.
 _OPEN_THINKS = re.compile(
@@ -48,6 +49,9 @@ _OPEN_ANSWERS = re.compile(r"instruct|coder|embed|rerank|asr|tts|non-?reasoning|
 _HOSTED_THINKS = re.compile(r"gemini-(?:2\.5|[3-9])(?!.*(?:lite|image|tts|audio))")
 # Providers with OpenAI's API itself; routers translate what a model does not take.
 _OPENAI_APIS = ("openai", "azure", "azure_ai")
+
+# Providers that cache prompts of Claude up to a mark; others cache without one, or not at all.
+_MARKING = ("anthropic", "bedrock", "vertex_ai", "azure_ai", "databricks", "openrouter")
 
 # The flags of the table that say what a model takes, by our names.
 _FLAGS = {
@@ -64,13 +68,9 @@ _KEPT = frozenset(
         *_FLAGS.values(),
         *("litellm_provider", "mode", "max_input_tokens", "max_output_tokens", "max_tokens"),
         *("input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost"),
-        *(
-            "cache_creation_input_token_cost",
-            "default_reasoning_effort",
-            "supports_sampling_params",
-        ),
-        *("supports_prompt_caching", "thinking_always_on", "thinking_on_by_default"),
-        *("supports_none_reasoning_effort", "supports_minimal_reasoning_effort"),
+        *("cache_creation_input_token_cost", "supports_prompt_caching", "supports_sampling_params"),
+        *("default_reasoning_effort", "supports_none_reasoning_effort", "thinking_always_on"),
+        "thinking_on_by_default",
     }
 )
 
@@ -125,9 +125,8 @@ def facts_of(model: str, base_url: str | None = None) -> ModelFacts:
     if entry.get("supports_sampling_params") is False:
         takes |= {"temperature": False, "top_p": False}
     if openai or (direct and _OPENAI_CHAT.match(last)):
-        takes |= _openai_takes(thinks, entry)
-    # Other providers cache prefixes without marks, or with a store of their own.
-    if "claude" in last and entry.get("supports_prompt_caching"):
+        takes |= _openai_takes(thinks)
+    if provider in _MARKING and "claude" in last and entry.get("supports_prompt_caching"):
         takes["prefix_marks"] = True
     return ModelFacts(
         listed=True,
@@ -200,13 +199,11 @@ def _is_openai(name: str) -> bool:
     return bool(_OPENAI_THINKS.match(name)) and not _OPENAI_CHAT.match(name)
 
 
-def _openai_takes(thinks: Thinking, entry: Mapping[str, Any]) -> dict[str, bool]:
+def _openai_takes(thinks: Thinking) -> dict[str, bool]:
     """What OpenAI's newer models take; their own error messages say so."""
     takes = {"max_tokens": False, "max_completion_tokens": True}
     if thinks in ("by_default", "always"):
         takes |= {"temperature": False, "top_p": False}
-    if entry.get("supports_none_reasoning_effort") is False:
-        takes["no_reasoning"] = False
     return takes
 
 
@@ -227,7 +224,7 @@ def _thinking(entry: Mapping[str, Any], name: str, *, openai: bool) -> Thinking:
 def _guessed(provider: str, name: str) -> ModelFacts:
     """What the name alone tells of a model that is not listed."""
     if provider in _OPENAI_APIS and _is_openai(name):
-        takes = _openai_takes("by_default", _NO_FACTS)
+        takes = _openai_takes("by_default")
         return ModelFacts(thinks="by_default", openai=True, takes=MappingProxyType(takes))
     if _HOSTED_THINKS.match(name) and provider not in SELF_HOSTED:
         return ModelFacts(thinks="by_default")
@@ -237,12 +234,8 @@ def _guessed(provider: str, name: str) -> ModelFacts:
 
 
 def _is_elsewhere(provider: str, base_url: str | None) -> bool:
-    """Whether a server is not that of the provider, but perhaps a proxy in front of it."""
-    return provider == "openai" and bool(base_url) and not _is_openai_url(base_url)
-
-
-def _is_openai_url(base_url: str | None) -> bool:
-    return base_url is None or urlsplit(base_url).hostname == "api.openai.com"
+    """Whether a server is not OpenAI's own, but one with its API, or a proxy in front of it."""
+    return provider == "openai" and base_url is not None and urlsplit(base_url).hostname != _OPENAI
 
 
 def _entry_of(model: str, elsewhere: bool) -> Mapping[str, Any] | None:
@@ -256,6 +249,9 @@ def _entry_of(model: str, elsewhere: bool) -> Mapping[str, Any] | None:
         return found
     if elsewhere:
         return None
+    if name.startswith("ft:"):  # ft:<model>:<organisation>:<suffix>:<id>
+        base = name.split(":")[1]
+        return table.get(f"ft:{base}") or table.get(base)
     if provider in ("openrouter", "litellm_proxy", "azure", "azure_ai", "bedrock"):
         parts = name.split("/")
         names = ["/".join(parts[start:]) for start in range(len(parts))]

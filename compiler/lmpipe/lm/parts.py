@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -16,6 +17,8 @@ from lmpipe.errors import InputError
 from lmpipe.foundation.redaction import public_url
 
 MediaKind = Literal["image", "audio", "file"]
+
+_WITH_USER = re.compile(r"[^:/?#]+://[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,8 @@ class MediaPart:
         detail: how closely an image is looked at, if the provider takes that: `low` or `high`.
 
     Raises:
-        InputError: If it has neither bytes nor a URL, or both, or bytes of no MIME type, or a
-            `data:` URL.
+        InputError: If it has neither bytes nor a URL, or both, or bytes of no MIME type, or a URL
+            that begins with `data:` or has a password.
     """
 
     kind: MediaKind
@@ -58,6 +61,11 @@ class MediaPart:
         if self.url[:5].lower() == "data:":  # its bytes would be shown, and stored as text
             raise InputError(
                 f"the {self.kind} has a data: URL: decode it, and give its bytes as data="
+            )
+        if _WITH_USER.match(self.url):  # it would be in caches and cassettes
+            raise InputError(
+                f"the URL of the {self.kind} has a user's name or password: fetch it, and give "
+                "its bytes as data="
             )
         if bool(self.data) == bool(self.url):
             found = "both" if self.data else "neither"
@@ -209,7 +217,7 @@ def _read_result(content: Any, media: Media) -> str | tuple[TextPart | MediaPart
     return read
 
 
-def _text(value: Mapping[str, Any], name: str) -> str:
+def _text(value: Mapping[Any, Any], name: str) -> str:
     text = value.get(name, "")
     if not isinstance(text, str):
         raise ValueError(f"its {name} is not a text")

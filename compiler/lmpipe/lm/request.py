@@ -52,7 +52,7 @@ class Request:
             self.messages,
             self.constraint,
             self.sample,
-            tools=self.tools_json(),
+            tools=self.tools_json() if self.tools else None,
             prefix=self.prefix,
             weights=weights,
         )
@@ -124,6 +124,9 @@ class Reply:
     tool_calls: tuple[ToolCall, ...] = ()
     signature: str = ""
     logprobs: tuple[Mapping[str, Any], ...] | None = None
+
+    def __str__(self) -> str:
+        return self.text
 
     def to_json(self) -> dict[str, Any]:
         """Return everything except `cached`, which describes the copy."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Hashable, Mapping, Sequence
 
-from lmpipe.errors import LMError, LMRequestError
+from lmpipe.errors import LMError, LMRequestError, RefusalError
 from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency import loop
+from lmpipe.lm.history import History
 from lmpipe.lm.lessons import Lessons
 from lmpipe.lm.lm import LM
+from lmpipe.lm.metering import current_meter
 from lmpipe.lm.model_table import price_of
 from lmpipe.lm.providers import (
     Provider,
@@ -23,7 +25,7 @@ from lmpipe.lm.providers import (
     open_provider,
     source_of,
 )
-from lmpipe.lm.providers.base import OnText, Servers, is_served
+from lmpipe.lm.providers.base import OnRetry, OnText, Servers, is_served
 from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import current_scope
@@ -33,6 +35,8 @@ from lmpipe.lm.traffic.endpoint import Endpoint
 from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.state.usage import Usage
 
+_FAILURES = (LMError, RefusalError)  # of a call, in the history
+
 
 class Runtime:
     """Makes LM calls, with a store of replies, limits and retries.
@@ -40,6 +44,9 @@ class Runtime:
     Without a store, every request is a fresh call. `max_in_flight` is per endpoint. `on_retry` is
     called with the attempt's number, the wait in seconds and the error. `servers` manages the
     servers and adapters of LMs without a URL.
+
+    Attributes:
+        history: the last calls; runtimes that are made of this one share it.
     """
 
     def __init__(
@@ -48,13 +55,14 @@ class Runtime:
         store: ReplyStore | None = None,
         max_in_flight: int = 64,
         retry: RetryPolicy | None = None,
-        on_retry: Callable[[int, float, LMError], None] | None = None,
+        on_retry: OnRetry | None = None,
         servers: Servers | None = None,
     ) -> None:
         self.store = store
         self.servers = servers
         self.max_in_flight = max_in_flight
         self.fresh_calls = 0
+        self.history = History()
         self._retry = retry or RetryPolicy()
         self._on_retry = on_retry
         self._in_flight: dict[str, asyncio.Future[Reply | None]] = {}
@@ -64,12 +72,18 @@ class Runtime:
         self._lessons = Lessons(store)
 
     def complete(
-        self, request: Request, *, label: str = "", on_text: OnText | None = None
+        self,
+        request: Request,
+        *,
+        label: str = "",
+        on_text: OnText | None = None,
+        on_retry: OnRetry | None = None,
     ) -> Reply:
         """Make one LM call from plain Python, for the predictor at the path `label`.
 
         `on_text` is called with the text so far while it arrives, in the loop's thread, and at the
-        end. Raises an LMError if the LM stays unavailable after retries, or refuses the request.
+        end; `on_retry` before this request is sent again. Raises an LMError if the LM stays
+        unavailable after retries, or refuses the request.
         """
         loop.check_not_on_loop()
         check_deadline()
@@ -77,16 +91,26 @@ class Runtime:
         key = request.key(source_of(request.lm))
         reply, started = self._get(key, request), time.perf_counter()
         if reply is None:
-            key, request, fresh = loop.run_sync(
-                before_deadline(self._fresh, key, request, on_text, look_again=True)
-            )
+            try:
+                coming = before_deadline(
+                    self._fresh, key, request, on_text, on_retry, look_again=True
+                )
+                key, request, fresh = loop.run_sync(coming)
+            except _FAILURES as error:
+                self._note_failed(request, error, label, started)
+                raise
             reply = fresh
         if on_text is not None:
             on_text(reply.text)
         return self._account(key, request, reply, label, started)
 
     async def acomplete(
-        self, request: Request, *, label: str = "", on_text: OnText | None = None
+        self,
+        request: Request,
+        *,
+        label: str = "",
+        on_text: OnText | None = None,
+        on_retry: OnRetry | None = None,
     ) -> Reply:
         """Make one LM call from a coroutine on any event loop; see `complete`."""
         check_deadline()
@@ -96,8 +120,14 @@ class Runtime:
         reply, started = self._get(key, request), time.perf_counter()
         if reply is None:
             on_loop = loop.on_loop()
-            coming = before_deadline(self._fresh, key, request, on_text, look_again=not on_loop)
-            key, request, fresh = await (coming if on_loop else loop.bridge(coming))
+            coming = before_deadline(
+                self._fresh, key, request, on_text, on_retry, look_again=not on_loop
+            )
+            try:
+                key, request, fresh = await (coming if on_loop else loop.bridge(coming))
+            except _FAILURES as error:
+                self._note_failed(request, error, label, started)
+                raise
             reply = fresh
         if on_text is not None:
             on_text(reply.text)
@@ -179,13 +209,16 @@ class Runtime:
         return self._copy(self.max_in_flight, servers)
 
     def _copy(self, max_in_flight: int, servers: Servers | None) -> Runtime:
-        return Runtime(
+        runtime = Runtime(
             store=self.store,
             max_in_flight=max_in_flight,
             retry=self._retry,
             on_retry=self._on_retry,
             servers=servers,
         )
+        runtime._lessons = self._lessons
+        runtime.history = self.history
+        return runtime
 
     async def aclose(self) -> None:
         """Cancel requests in flight, release connections and engines, and stop servers."""
@@ -226,7 +259,13 @@ class Runtime:
         return lessons
 
     async def _fresh(
-        self, key: str, request: Request, on_text: OnText | None, *, look_again: bool
+        self,
+        key: str,
+        request: Request,
+        on_text: OnText | None,
+        on_retry: OnRetry | None,
+        *,
+        look_again: bool,
     ) -> tuple[str, Request, Reply]:
         """Call the LM; return the reply, and the request that it answers, with its key.
 
@@ -235,7 +274,9 @@ class Runtime:
         guessed: tuple[Request, LMRequestError] | None = None
         while True:
             try:
-                reply = await self._fresh_once(key, request, on_text, look_again=look_again)
+                reply = await self._fresh_once(
+                    key, request, on_text, on_retry, look_again=look_again
+                )
             except LMRequestError as error:
                 changed = self._lessons_here().change(request, error)
                 if changed is None:
@@ -250,7 +291,13 @@ class Runtime:
                 return key, request, reply
 
     async def _fresh_once(
-        self, key: str, request: Request, on_text: OnText | None, *, look_again: bool
+        self,
+        key: str,
+        request: Request,
+        on_text: OnText | None,
+        on_retry: OnRetry | None,
+        *,
+        look_again: bool,
     ) -> Reply:
         """Call the LM, or wait for an identical request that is already in flight."""
         running = asyncio.get_running_loop()
@@ -267,7 +314,7 @@ class Runtime:
         # An identical request may have finished before this coroutine started on the loop.
         if look_again and (reply := self._get(key, request)) is not None:
             return reply
-        reply_coming = self._endpoint(request.lm).ask(request, on_text=on_text)
+        reply_coming = self._endpoint(request.lm).ask(request, on_text=on_text, on_retry=on_retry)
         (reply,) = await self._send({key: request}, _as_tuple(reply_coming))
         return reply
 
@@ -293,7 +340,7 @@ class Runtime:
             found = dict(zip(free, replies, strict=True))
         for key, request in requests.items():
             if key not in found:
-                found[key] = await self._fresh_once(key, request, None, look_again=True)
+                found[key] = await self._fresh_once(key, request, None, None, look_again=True)
         return found
 
     async def _send(
@@ -355,14 +402,27 @@ class Runtime:
     def _account(
         self, key: str, request: Request, reply: Reply, label: str, started: float
     ) -> Reply:
-        """Add a call, begun when `time.perf_counter()` was `started`, to the scope's calls."""
-        scope = current_scope()
+        """Add a call, begun when `time.perf_counter()` was `started`, to all accounts of it."""
+        scope, lm = current_scope(), request.lm
+        role = "embedder" if request.embeds else scope.role
         if scope.calls is not None:
-            lm, role, waited = request.lm, "embedder" if request.embeds else scope.role, 0.0
+            waited = 0.0
             if not reply.cached:
                 waited = max(0.0, time.perf_counter() - started - reply.seconds)
             scope.calls.append(Call(key, label, role, lm.model, price_of(lm), reply, waited))
+        if (meter := current_meter()) is not None:
+            charge = (label, role, lm, reply.usage, reply.cached, reply.attempts)
+            while meter is not None:
+                receive, meter = meter
+                receive(charge)
+        if scope.calls is None or self.history.everything:
+            self.history.add(started, request, reply, label, role)
         return reply
+
+    def _note_failed(self, request: Request, error: Exception, label: str, started: float) -> None:
+        scope = current_scope()
+        if scope.calls is None or self.history.everything:
+            self.history.add(started, request, None, label, scope.role, str(error))
 
 
 async def _as_tuple(reply: Awaitable[Reply]) -> tuple[Reply]:

@@ -8,48 +8,25 @@ from dataclasses import dataclass, field, fields
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from lmpipe.errors import RecipeError
+
 if TYPE_CHECKING:
     from lmpipe.data.identity import ExampleIdentity
     from lmpipe.lm.call import Call
     from lmpipe.lm.lm import LM
+    from lmpipe.lm.stream_events import StreamEvent
     from lmpipe.state.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
-class Partial:
-    """An output that is being written; the stream of a program yields such pieces.
-
-    Args:
-        predictor: the path of the predictor.
-        call: the number of this call in the run, from 0; a predictor may be called repeatedly.
-        attempt: the number of the attempt, from 0; after an invalid reply there is another one.
-        field: the output's name.
-        text: the text received so far, as the LM wrote it.
-        delta: the text received since the last piece.
-        value: the output in its type once it is done. Before, the text so far for text, the
-            items so far for a list or an object, and None for other types.
-        done: whether the output is complete and valid.
-    """
-
-    predictor: str
-    call: int
-    attempt: int
-    field: str
-    text: str
-    delta: str
-    value: Any
-    done: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Listener:
-    """Receives outputs while they are written, from any thread; numbers the calls of the run.
+    """Receives what a stream tells, from any thread; numbers the calls of the run.
 
     `paths` has the paths of the program's predictors by their `id`; a program that is not bound
     to a state does not name its predictors itself.
     """
 
-    notify: Callable[[Partial], None]
+    notify: Callable[[StreamEvent], None]
     paths: Mapping[int, str] = field(default_factory=dict)
     calls: Iterator[int] = field(default_factory=count)
 
@@ -105,3 +82,19 @@ class scope:  # noqa: N801 - used like a function
 
     def __exit__(self, *error: object) -> None:
         _SCOPE.reset(self._token)
+
+
+def check_calls(scope: Scope, who: str) -> None:
+    """Count a call, and raise a RecipeError if the run may make no more.
+
+    `who` makes the call: the path of a predictor, or an LM.
+    """
+    # Counted as they start, because calls may be in flight together.
+    if scope.max_calls is not None and next(scope.started) >= scope.max_calls:
+        by_metric = scope.role == "judge"
+        what = "the metric, on one row," if by_metric else "one run of the program"
+        where = "metric, by @lmpipe.metrics.judge" if by_metric else "program's class"
+        raise RecipeError(
+            f"{who}: {what} made more than {scope.max_calls} LM calls, the maximum that the plan "
+            f"and the budget rely on: set `max_calls = …` on the {where}"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.foundation.vectors import encode_vector
-from lmpipe.lm.listener import ThoughtsListener
+from lmpipe.lm.listener import ThoughtsListener, ToolCallsListener
 from lmpipe.lm.lm import LM
 from lmpipe.lm.reasoning import split_reasoning
 from lmpipe.lm.request import Reply, Request
@@ -76,9 +76,7 @@ class ScriptedLM(LM):
         replies = [] if callable(script) else [_plain(reply) for reply in script]
         return {**super().identity(), "script": digest(replies)}
 
-    async def complete(
-        self, request: Request, *, on_text: Callable[[str], None] | None = None
-    ) -> Reply:
+    async def complete(self, request: Request) -> Reply:
         """Reply to a request, like a provider."""
         self.requests.append(request)
         if callable(self.script):
@@ -104,14 +102,16 @@ class ScriptedLM(LM):
         usage = Usage(prompt, len(scripted.split()))
         return Reply(answer, usage=usage, reasoning=reasoning)
 
-    async def stream(self, request: Request, on_text: Callable[[str], None]) -> Reply:
-        """Reply like `complete`, and pass on the thoughts, and then the text word by word."""
+    async def complete_in_pieces(self, request: Request, on_text: Callable[[str], None]) -> Reply:
+        """Reply like `complete`, and pass on the thoughts and the text word by word."""
         reply = await self.complete(request)
         if reply.reasoning and isinstance(on_text, ThoughtsListener):
-            on_text.thoughts(reply.reasoning)
-        for end in re.finditer(r"\s+", reply.text):
-            on_text(reply.text[: end.end()])
-        on_text(reply.text)
+            for thoughts in _growing(reply.reasoning):
+                on_text.thoughts(thoughts)
+        if reply.tool_calls and isinstance(on_text, ToolCallsListener):
+            on_text.tool_calls(reply.tool_calls)
+        for text in _growing(reply.text):
+            on_text(text)
         return reply
 
     async def embed(self, request: Request) -> list[Reply]:
@@ -125,6 +125,36 @@ class ScriptedLM(LM):
 
     async def aclose(self) -> None:
         """Do nothing: there is nothing to release."""
+
+
+class ScriptedProvider:
+    """The way to a scripted LM."""
+
+    def __init__(self, lm: ScriptedLM) -> None:
+        self._lm = lm
+
+    async def complete(self, request: Request) -> Reply:
+        """Reply from the script."""
+        return await self._lm.complete(request)
+
+    async def stream(self, request: Request, on_text: Callable[[str], None]) -> Reply:
+        """Reply like `complete`, and pass on the text word by word."""
+        return await self._lm.complete_in_pieces(request, on_text)
+
+    async def embed(self, request: Request) -> list[Reply]:
+        """Return one reply with a vector per text."""
+        return await self._lm.embed(request)
+
+    async def aclose(self) -> None:
+        """Release what a subclass holds."""
+        await self._lm.aclose()
+
+
+def _growing(text: str) -> Iterator[str]:
+    """Yield the text up to each word, then all of it."""
+    for space in re.finditer(r"\s+", text):
+        yield text[: space.end()]
+    yield text
 
 
 def _is_reply(value: object) -> bool:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
+from lmpipe.foundation.plural import plural
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
 from lmpipe.lm.model_table import price_of
 from lmpipe.state.usage import Usage
 
 ROLES = ("task", "teacher", "proposer", "judge", "embedder")
+
+# One LM call without its texts: predictor, role, LM, tokens, whether it was cached, attempts. A
+# plain tuple, because every call makes one.
+Charge: TypeAlias = tuple[str, str, LM, Usage, bool, int]
 
 # Costs are added as whole trillionths of a dollar: a sum of floats would depend on the order.
 _PARTS = 10**12
@@ -51,6 +56,20 @@ class Spend:
             self.resent + other.resent,
         )
 
+    def __str__(self) -> str:
+        usage = self.usage
+        prompt = f"{usage.prompt_tokens:,} prompt"
+        if usage.cached_prompt_tokens:
+            prompt += f" ({usage.cached_prompt_tokens:,} of them cached)"
+        usd = "unknown price" if self.usd is None else f"${self.usd:,.6f}"
+        completion = f"{usage.completion_tokens:,} completion"
+        if usage.reasoning_tokens:
+            completion += f" ({usage.reasoning_tokens:,} of them reasoning)"
+        return (
+            f"{plural(self.calls, 'call')} ({self.fresh_calls:,} fresh), "
+            f"{plural(self.tokens, 'token')}: {prompt}, {completion}; {usd}"
+        )
+
     def __mul__(self, times: int) -> Spend:
         """Return the worst case of several plans like this one."""
         usd = None if self.usd is None else self.usd * times
@@ -86,11 +105,7 @@ class _Line:
     """The totals of one role, predictor and LM."""
 
     calls: int = 0
-    prompt: int = 0
-    completion: int = 0
-    cached: int = 0
-    reasoning: int = 0
-    cache_writes: int = 0
+    usage: Usage = field(default_factory=Usage)
     money: int = 0
     unpriced: int = 0
     fresh_calls: int = 0
@@ -101,11 +116,7 @@ class _Line:
 
     def add(self, usage: Usage, money: int | None, *, fresh: bool, resent: int = 0) -> None:
         self.calls += 1
-        self.prompt += usage.prompt_tokens
-        self.completion += usage.completion_tokens
-        self.cached += usage.cached_prompt_tokens
-        self.reasoning += usage.reasoning_tokens
-        self.cache_writes += usage.cache_write_tokens
+        self.usage += usage
         if money is None:
             self.unpriced += 1
         else:
@@ -126,14 +137,12 @@ class _Line:
     def spend(self) -> Spend:
         return Spend(
             calls=self.calls,
-            tokens=self.prompt + self.completion,
+            tokens=self.usage.tokens,
             usd=None if self.unpriced else self.money / _PARTS,
             fresh_calls=self.fresh_calls,
             fresh_tokens=self.fresh_tokens,
             fresh_usd=None if self.fresh_unpriced else self.fresh_money / _PARTS,
-            usage=Usage(
-                self.prompt, self.completion, self.cached, self.reasoning, self.cache_writes
-            ),
+            usage=self.usage,
             resent=self.resent,
         )
 
@@ -149,14 +158,31 @@ class Account:
     def add(self, calls: Iterable[Call]) -> None:
         """Add calls to the totals."""
         for call in calls:
-            key = (call.role, call.label, call.lm)
-            own = self._lines.get(key)
-            if own is None:
-                own = self._lines[key] = _Line()
-            reply, usd = call.reply, call.usd
-            money = None if usd is None else round(usd * _PARTS)
-            for line in (own, self._total):
-                line.add(reply.usage, money, fresh=not reply.cached, resent=call.resent)
+            reply, key = call.reply, (call.role, call.label, call.lm)
+            self._add(key, reply.usage, call.usd, fresh=not reply.cached, resent=call.resent)
+
+    def charge(self, charges: Iterable[Charge]) -> None:
+        """Add calls of which only the charges are known."""
+        for label, role, lm, usage, cached, attempts in charges:
+            price = price_of(lm)
+            usd = None if price is None else price.cost(usage)
+            self._add((role, label, lm.model), usage, usd, fresh=not cached, resent=attempts - 1)
+
+    def _add(
+        self,
+        key: tuple[str, str, str],
+        usage: Usage,
+        usd: float | None,
+        *,
+        fresh: bool,
+        resent: int,
+    ) -> None:
+        own = self._lines.get(key)
+        if own is None:
+            own = self._lines[key] = _Line()
+        money = None if usd is None else round(usd * _PARTS)
+        for line in (own, self._total):
+            line.add(usage, money, fresh=fresh, resent=resent)
 
     def merge(self, other: Account) -> None:
         """Add the totals of another account."""
@@ -202,7 +228,11 @@ class Account:
     __hash__ = None  # type: ignore[assignment]  # accounts are mutable
 
     def __repr__(self) -> str:
-        return f"Account({self.total})"
+        return f"{type(self).__name__}({self.total})"
+
+    def __str__(self) -> str:
+        lines = [f"{lm}: {spend}" for lm, spend in self.by_lm.items()]
+        return "\n".join(lines) or "no LM calls"
 
     def _by(self, group: Callable[[str, str, str], str]) -> dict[str, Spend]:
         sums: dict[str, _Line] = {}

@@ -14,6 +14,7 @@ from typing import Any
 from lmpipe.data.example import jsonable
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import canonical_json, digest
+from lmpipe.lm.lm import LM
 
 
 def metric_fingerprint(metric: object) -> str:
@@ -104,7 +105,8 @@ def _describe_object(value: Any, within: tuple[object, ...]) -> Any:
             settings = jsonable(value)
         except DataError:
             settings = None
-    source = _source(kind) if callable(value) else None
+    # An LM is callable, but what it answers does not depend on lmpipe's source.
+    source = _source(kind) if callable(value) and not isinstance(value, LM) else None
     name = getattr(value, "__qualname__", kind.__qualname__)
     return {"object": name, "source": source, "settings": settings}
 

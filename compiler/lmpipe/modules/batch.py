@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, TypeAlias
 
 from lmpipe.data.example import Example
 from lmpipe.errors import CallError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
-
-T = TypeVar("T")
+from lmpipe.lm.concurrency.in_order import run_in_order
 
 Row: TypeAlias = Mapping[str, Any] | Example
 
@@ -36,33 +33,14 @@ def run_batch(
     if isinstance(rows, Example | Mapping):
         raise CallError(f"batch: {rows!r:.100} is one row; give a list of rows")
     inputs = [_inputs(number, row) for number, row in enumerate(rows, start=1)]
-    results: list[Any] = [None] * len(inputs)
-    queue = deque(enumerate(inputs))
-
-    async def work() -> None:
-        for index, row in _drain(queue):
-            results[index] = await run(**row)
-
-    def work_in_thread(blocking: Callable[..., Any]) -> None:
-        # One thread runs many rows: handing a row to a thread may cost more than running it.
-        for index, row in _drain(queue):
-            results[index] = blocking(**row)
-
-    async def run_all() -> list[Any]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(concurrency, len(inputs))):
-                    group.create_task(
-                        work() if blocking is None else loop.in_thread(work_in_thread, blocking)
-                    )
-        finally:
-            queue.clear()
-        return results
-
-    try:
-        return loop.run_sync(run_all())
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from group
+    return loop.run_sync(
+        run_in_order(
+            inputs,
+            concurrency,
+            run=lambda row: run(**row),
+            blocking=None if blocking is None else lambda row: blocking(**row),
+        )
+    )
 
 
 def _inputs(number: int, row: object) -> Mapping[str, Any]:
@@ -74,13 +52,3 @@ def _inputs(number: int, row: object) -> Mapping[str, Any]:
         f"batch: row {number} is {row!r:.100}; give each row as a mapping of its inputs by name, "
         "or as an Example with inputs"
     )
-
-
-def _drain(queue: deque[T]) -> Iterator[T]:
-    """Take items from a queue until it is empty; several workers may drain the same queue."""
-    while True:
-        try:
-            item = queue.popleft()
-        except IndexError:
-            return
-        yield item

@@ -59,6 +59,9 @@ class ChainOfThought(Predict[P, R_co]):
             retries=retries,
             **decoding,
         )
+        # The LM's thoughts can be the reasoning if any text is one, and there is another output.
+        texts = [field.name for field in self._spec.outputs if field.takes_any_text]
+        self._takes_thoughts = REASONING in texts and len(self._spec.outputs) > 1
         if native_reasoning and not self._takes_thoughts:
             raise ConfigError(
                 f"{self._spec.name}: native_reasoning=True needs a `reasoning: str` and another "
@@ -68,12 +71,6 @@ class ChainOfThought(Predict[P, R_co]):
 
     def _prepare(self, signature: type[Signature]) -> type[Signature]:
         return with_reasoning(signature)
-
-    @property
-    def _takes_thoughts(self) -> bool:
-        """Whether the LM's thoughts can be the reasoning: any text is one, and there is more."""
-        texts = [field.name for field in self._spec.outputs if field.takes_any_text]
-        return REASONING in texts and len(self._spec.outputs) > 1
 
     @cached_property
     def _prompt(self) -> Prompt:

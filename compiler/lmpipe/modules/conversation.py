@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
-from lmpipe.errors import CallError, LMRequestError, OutputError, RecipeError
+from lmpipe.errors import CallError, LMRequestError, OutputError
 from lmpipe.layouts import LayoutError
 from lmpipe.layouts.layout import Reading
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
 from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.scope import Scope
+from lmpipe.lm.scope import Scope, check_calls
+from lmpipe.lm.spend import Charge
 from lmpipe.modules.prompt import Opening, Prompt
+from lmpipe.modules.result_usage import set_charges
 from lmpipe.modules.unanswered import (
     check_tools,
     cut_error,
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 Conversing = Generator[Request, Reply, Any]
 
+_CUT = "the reply was cut at the limit of tokens"
+
 
 @dataclass(eq=False, slots=True)  # not frozen: one is made for each call
 class Conversation:
@@ -58,44 +62,55 @@ class Conversation:
     reader: FieldReader | None = None
     extractor: LM | None = None
 
-    def hold(self, inputs: dict[str, Any], lm: LM, sample: int, vector: str | None) -> Conversing:
-        """Yield requests and receive replies until one can be read, or raise OutputError."""
+    def hold(
+        self,
+        inputs: dict[str, Any],
+        lm: LM,
+        sample: int,
+        vector: str | None,
+        embedding: Sequence[Charge] = (),
+    ) -> Conversing:
+        """Yield requests and receive replies until one can be read, or raise OutputError.
+
+        `embedding` is what it took to get the vector.
+        """
         prompt = self.prompt
         if prompt.tools:
             check_tools(self.path, lm)
         shown = prompt.dump_inputs(inputs)
         opening = prompt.opening(shown, vector, self.scope.example)
         replies: list[Reply] = []
+        charges: list[Charge] = list(embedding)
         thinking: Reply | None = None  # the one whose thoughts lead to the outputs, if not the last
         if prompt.extraction is not None:
-            opening = yield from self._first_step(shown, opening, replies, lm, sample)
+            opening = yield from self._first_step(shown, opening, replies, charges, lm, sample)
             thinking, lm = replies[-1], self.extractor or lm
         messages = opening.messages
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
-            check_calls(self.scope, self.path)
+            request = Request(
+                lm,
+                messages,
+                prompt.constraint,
+                sample,
+                tools=prompt.tools,
+                tool_choice=prompt.tool_choice,
+                prefix=opening.prefix,
+            )
             try:
-                reply = yield Request(
-                    lm,
-                    messages,
-                    prompt.constraint,
-                    sample,
-                    tools=prompt.tools,
-                    tool_choice=prompt.tool_choice,
-                    prefix=opening.prefix,
-                )
+                reply = yield from self._ask(request, replies, charges)
             except LMRequestError as error:
                 if prompt.tools and refuses_tools(error):
                     raise no_tools_error(self.path, error) from error
                 if cut is not None and refuses_limit(error):
                     raise self._failed(shown, replies, cut) from error
                 raise
-            replies.append(reply)
             cut = None
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
             if is_cut(reply, prompt.layout):
                 lm, cut = self._with_room(lm, messages, shown, replies, attempt)
+                problem = _CUT
             else:
                 try:
                     result, repaired = self._read(inputs, reply, (thinking or reply).reasoning)
@@ -103,19 +118,38 @@ class Conversation:
                     if attempt > self.retries:
                         unread = self._output_error(error, reply, asked=attempt)
                         raise self._failed(shown, replies, unread) from error
-                    messages = (*messages, *prompt.layout.correction(reply, _problem(error)))
+                    problem = _problem(error)
+                    messages = (*messages, *prompt.layout.correction(reply, problem))
                 else:
                     self._succeeded(shown, replies, result, repaired=repaired)
+                    set_charges(result, tuple(charges))
                     return result
             if self.reader is not None:
-                self.reader.restart()
+                self.reader.ask_again(problem)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _ask(
+        self, request: Request, replies: list[Reply], charges: list[Charge]
+    ) -> Generator[Request, Reply, Reply]:
+        """Yield a request, and account for the reply that is sent back."""
+        check_calls(self.scope, self.path)
+        if self.reader is not None:
+            self.reader.asked(request.lm.model)
+        reply = yield request
+        replies.append(reply)
+        charges.append(
+            (self.path, self.scope.role, request.lm, reply.usage, reply.cached, reply.attempts)
+        )
+        if self.reader is not None:
+            self.reader.replied(reply)
+        return reply
 
     def _first_step(
         self,
         shown: dict[str, Any],
         opening: Opening,
         replies: list[Reply],
+        charges: list[Charge],
         lm: LM,
         sample: int,
     ) -> Generator[Request, Reply, Opening]:
@@ -125,14 +159,13 @@ class Conversation:
         messages = opening.messages
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
-            check_calls(self.scope, self.path)
+            request = Request(lm, messages, None, sample, prefix=opening.prefix)
             try:
-                reply = yield Request(lm, messages, None, sample, prefix=opening.prefix)
+                reply = yield from self._ask(request, replies, charges)
             except LMRequestError as error:
                 if cut is not None and refuses_limit(error):
                     raise self._failed(shown, replies, cut) from error
                 raise
-            replies.append(reply)
             cut = None
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
@@ -211,7 +244,7 @@ class Conversation:
         outputs = {f.name: f.dump(getattr(result, f.name)) for f in self.spec.outputs}
         self._record(inputs, outputs, replies, repaired=repaired)
         if self.reader is not None:
-            self.reader.finish(result, outputs)
+            self.reader.finish(result, outputs, replies)
 
     def _failed(
         self, inputs: dict[str, Any], replies: list[Reply], error: OutputError
@@ -248,16 +281,3 @@ class Conversation:
 
 def _problem(error: Exception) -> str:
     return first_problem(error) if isinstance(error, pydantic.ValidationError) else str(error)
-
-
-def check_calls(scope: Scope, path: str) -> None:
-    """Count a call, and raise a RecipeError if the run may make no more."""
-    # Counted as they start, because calls may be in flight together.
-    if scope.max_calls is not None and next(scope.started) >= scope.max_calls:
-        by_metric = scope.role == "judge"
-        what = "the metric, on one row," if by_metric else "one run of the program"
-        where = "metric, by @lmpipe.metrics.judge" if by_metric else "program's class"
-        raise RecipeError(
-            f"{path}: {what} made more than {scope.max_calls} LM calls, the maximum that the plan "
-            f"and the budget rely on: set `max_calls = …` on the {where}"
-        )

@@ -10,14 +10,28 @@ import inspect
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from functools import lru_cache
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from lmpipe.errors import CallError, ConfigError, InputError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
+from lmpipe.lm.metering import current_meter, metering, reset_meter, set_meter
 from lmpipe.lm.scope import scope
 from lmpipe.modules.batch import Row, run_batch
 from lmpipe.modules.binding import Node, check_fits, count_calls, count_parts, rebuild, walk
+from lmpipe.modules.result_usage import with_charges
 from lmpipe.modules.voting import reduce_outcomes, reducer_named, run_members
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import PredictorState, ProgramState, member_states
@@ -25,6 +39,7 @@ from lmpipe.state.trace import Trace
 
 if TYPE_CHECKING:
     from lmpipe.lm.message import Message
+    from lmpipe.lm.spend import Charge
     from lmpipe.modules.stream import Stream
 
 P = ParamSpec("P")
@@ -62,6 +77,9 @@ class Module(Node):
 
     max_calls: int | None = None
 
+    # Whether a run counts its LM calls for its result; a predictor knows them anyway.
+    _metered: ClassVar[bool] = True
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name in vars(cls):
@@ -78,8 +96,16 @@ class Module(Node):
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the program and return what `forward` returns."""
         if _is_async(self):
-            return loop.run_sync(self.forward(*args, **kwargs))
-        return self.forward(*args, **kwargs)
+            return loop.run_sync(self._acall(*args, **kwargs))
+        if not self._metered:
+            return self.forward(*args, **kwargs)
+        charges: list[Charge] = []
+        token = set_meter((charges.append, current_meter()))
+        try:
+            result = self.forward(*args, **kwargs)
+        finally:
+            reset_meter(token)
+        return with_charges(result, charges)
 
     @overload
     async def acall(self: HasAsyncForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -130,14 +156,17 @@ class Module(Node):
             Exception: the first error that a row raised; the other rows are cancelled.
         """
         blocks = type(self)._acall is Module._acall and not _is_async(self)
-        blocking = self.forward if blocks else None
+        blocking = self if blocks else None
         return run_batch(rows, concurrency, run=self._acall, blocking=blocking)
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
         forward: Callable[..., Any] = self.forward  # type: ignore[attr-defined]
-        if _is_async(self):
-            return await forward(*args, **kwargs)
-        return await loop.in_thread(forward, *args, **kwargs)
+        with metering() as charges:
+            if _is_async(self):
+                result = await forward(*args, **kwargs)
+            else:
+                result = await loop.in_thread(forward, *args, **kwargs)
+        return with_charges(result, charges)
 
     def predictors(self) -> dict[str, Predictor]:
         """Find every predictor by its attribute path, in the order of declaration.
@@ -324,9 +353,11 @@ class Ensemble(Module, Generic[P, R_co]):
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
         distinct = {id(member): member for member in self.members}
-        ran = await run_members([item._acall for item in distinct.values()], args, kwargs)
+        with metering() as charges:
+            ran = await run_members([item._acall for item in distinct.values()], args, kwargs)
         outcomes = dict(zip(distinct, ran, strict=True))
-        return reduce_outcomes(self.reduce, [outcomes[id(member)] for member in self.members])
+        ballot = [outcomes[id(member)] for member in self.members]
+        return with_charges(reduce_outcomes(self.reduce, ballot), charges)
 
     def predictors(self) -> dict[str, Predictor]:
         """Find every member's predictors; `members[1].query` is one path."""
@@ -400,4 +431,8 @@ def _is_async(module: Any) -> bool:
         raise ConfigError(
             f"{type(module).__name__} has no forward method: define `def forward(self, …)`"
         ) from None
-    return inspect.iscoroutinefunction(forward)
+    return _is_coroutine_function(forward)
+
+
+# Every call of a program asks, and the answer takes longer than a look-up.
+_is_coroutine_function = lru_cache(maxsize=1024)(inspect.iscoroutinefunction)

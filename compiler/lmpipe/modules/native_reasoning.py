@@ -12,9 +12,11 @@ _OFF = ("none", "off", "disabled", "", 0, False)
 
 def thinks(lm: LM) -> bool:
     """Whether an LM thinks, so that its replies come with their reasoning."""
-    if getattr(lm, "thinks", False):
+    if lm.thinks:
         return True
-    return any(_is_on(name, lm.params[name]) for name in _SETTINGS if name in lm.params)
+    return bool(lm.params) and any(
+        _is_on(name, lm.params[name]) for name in _SETTINGS if name in lm.params
+    )
 
 
 # Parameters of servers that turn thinking on or off, or limit it.

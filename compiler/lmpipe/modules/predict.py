@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -16,9 +16,10 @@ from lmpipe.layouts import layout_named, reply_text
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.message import Message
+from lmpipe.lm.metering import metering
 from lmpipe.lm.request import Reply
-from lmpipe.lm.scope import current_scope
-from lmpipe.modules.conversation import Conversation, Conversing, check_calls
+from lmpipe.lm.scope import check_calls, current_scope
+from lmpipe.modules.conversation import Conversation, Conversing
 from lmpipe.modules.decoding import Decoding, check_decoding
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.module import Predictor
@@ -31,11 +32,15 @@ from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import PredictorState
 
 if TYPE_CHECKING:
+    from lmpipe.lm.spend import Charge
     from lmpipe.modules.stream import FieldReader
 
 # What a predictor keeps of its state, and of its signature, so as not to make it for every call.
 _OF_THE_STATE = ("_prompt", "_native_prompt", "_decoding")
 _MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_pools")
+
+# The vector of a call's inputs, and what it took.
+Embedded: TypeAlias = "tuple[str, Sequence[Charge]]"
 
 # A signature class is a callable from its inputs to itself. The defaults are for a signature
 # string, of which type checkers know neither inputs nor outputs.
@@ -95,6 +100,13 @@ class Predict(Predictor, Generic[P, R_co]):
             schema_hash=self._spec.schema_hash,
         )
 
+    # Its own `forward` notes on each result what it took; that of a subclass may do anything.
+    _metered = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._metered = cls.forward is not Predict.forward
+
     def _prepare(self, signature: type[Signature]) -> type[Signature]:
         """Hook for subclasses: change the signature before it is read."""
         return signature
@@ -142,7 +154,7 @@ class Predict(Predictor, Generic[P, R_co]):
         return result
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
-        if type(self).forward is not Predict.forward:  # a subclass has its own `forward`
+        if self._metered:  # a subclass has its own `forward`
             return await super()._acall(*args, **kwargs)
         return await self._arun(self._inputs(args, kwargs), current_scope().sample)
 
@@ -167,9 +179,13 @@ class Predict(Predictor, Generic[P, R_co]):
         check_number("samples", "n", n, minimum=1, integer=True)
         inputs, first = self._inputs(args, kwargs), current_scope().sample * n
         numbers = range(first, first + n)
-        vector = await self._aembedded(inputs) if self._prompt.embeds else None
+        embedded = await self._aembedded(inputs) if self._prompt.embeds else None
+        later = embedded and (embedded[0], ())  # the first sample has the embedder's call
         conversations = [
-            self._converse(inputs, number, sampling=True, vector=vector) for number in numbers
+            self._converse(
+                inputs, number, sampling=True, embedded=embedded if number == first else later
+            )
+            for number in numbers
         ]
         requests = [next(conversation) for conversation in conversations]
         replies = await current_settings().runtime.acomplete_samples(requests, label=self.path)
@@ -193,13 +209,13 @@ class Predict(Predictor, Generic[P, R_co]):
             CallError: if an input is missing, unknown or has the wrong type.
         """
         prompt, checked = self._prompt_now(), self._spec.check_inputs(inputs)
-        vector = self._embedded(checked) if prompt.embeds else None
+        vector = self._embedded(checked)[0] if prompt.embeds else None
         example = current_scope().example
         return prompt.opening(prompt.dump_inputs(checked), vector, example).messages
 
     def conversation(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
-        prompt = self._prompt_now()
-        vector = self._embedded(self._spec.check_inputs(dict(inputs))) if prompt.embeds else None
+        prompt, embeds = self._prompt_now(), self._prompt.embeds
+        vector = self._embedded(self._spec.check_inputs(dict(inputs)))[0] if embeds else None
         return prompt.opening(inputs, vector, current_scope().example).messages
 
     def reply(self, outputs: Mapping[str, Any]) -> str:
@@ -229,13 +245,15 @@ class Predict(Predictor, Generic[P, R_co]):
 
     def _run(self, inputs: dict[str, Any], sample: int) -> Any:
         reader = self._reader()
-        vector = self._embedded(inputs) if self._prompt.embeds else None
-        conversation = self._converse(inputs, sample, reader, vector=vector)
-        runtime, on_text = current_settings().runtime, reader.on_text if reader else None
-        request = next(conversation)
+        embedded = self._embedded(inputs) if self._prompt.embeds else None
+        conversation = self._converse(inputs, sample, reader, embedded=embedded)
+        runtime, request = current_settings().runtime, next(conversation)
+        on_retry = reader.on_retry if reader else None
         while True:
             try:
-                reply = runtime.complete(request, label=self.path, on_text=on_text)
+                reply = runtime.complete(
+                    request, label=self.path, on_text=reader, on_retry=on_retry
+                )
             except LMRequestError as error:
                 _throw(conversation, error)
             try:
@@ -245,35 +263,44 @@ class Predict(Predictor, Generic[P, R_co]):
 
     async def _arun(self, inputs: dict[str, Any], sample: int) -> Any:
         reader = self._reader()
-        vector = await self._aembedded(inputs) if self._prompt.embeds else None
-        conversation = self._converse(inputs, sample, reader, vector=vector)
+        embedded = await self._aembedded(inputs) if self._prompt.embeds else None
+        conversation = self._converse(inputs, sample, reader, embedded=embedded)
         request = next(conversation)
+        on_retry = reader.on_retry if reader else None
         reply = await current_settings().runtime.acomplete(
-            request, label=self.path, on_text=reader.on_text if reader else None
+            request, label=self.path, on_text=reader, on_retry=on_retry
         )
         return await self._finish(conversation, reply, reader)
 
-    async def _finish(self, conversation: Conversing, reply: Reply, reader: Any = None) -> Any:
+    async def _finish(
+        self, conversation: Conversing, reply: Reply, reader: FieldReader | None = None
+    ) -> Any:
         """Hold a conversation from its first reply to its end."""
-        runtime, on_text = current_settings().runtime, reader.on_text if reader else None
+        runtime, on_retry = current_settings().runtime, reader.on_retry if reader else None
         while True:
             try:
                 request = conversation.send(reply)
             except StopIteration as done:
                 return done.value
             try:
-                reply = await runtime.acomplete(request, label=self.path, on_text=on_text)
+                reply = await runtime.acomplete(
+                    request, label=self.path, on_text=reader, on_retry=on_retry
+                )
             except LMRequestError as error:
                 _throw(conversation, error)
 
-    def _embedded(self, inputs: dict[str, Any]) -> str:
-        """The vector of a call's inputs, which chooses its demonstrations."""
-        asked = self._embedding(inputs)
-        return asked.read(current_settings().runtime.complete(asked.request, label=self.path))
-
-    async def _aembedded(self, inputs: dict[str, Any]) -> str:
+    def _embedded(self, inputs: dict[str, Any]) -> Embedded:
+        """The vector of a call's inputs, which chooses its demonstrations, and its charge."""
         asked, runtime = self._embedding(inputs), current_settings().runtime
-        return asked.read(await runtime.acomplete(asked.request, label=self.path))
+        with metering() as charges:
+            reply = runtime.complete(asked.request, label=self.path)
+        return asked.read(reply), charges
+
+    async def _aembedded(self, inputs: dict[str, Any]) -> Embedded:
+        asked, runtime = self._embedding(inputs), current_settings().runtime
+        with metering() as charges:
+            reply = await runtime.acomplete(asked.request, label=self.path)
+        return asked.read(reply), charges
 
     def _embedding(self, inputs: dict[str, Any]) -> Embedding:
         check_calls(current_scope(), self.path)
@@ -295,7 +322,7 @@ class Predict(Predictor, Generic[P, R_co]):
         reader: FieldReader | None = None,
         *,
         sampling: bool = False,
-        vector: str | None = None,
+        embedded: Embedded | None = None,
     ) -> Conversing:
         scope = current_scope()
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
@@ -312,7 +339,8 @@ class Predict(Predictor, Generic[P, R_co]):
             reader,
             self.extractor,
         )
-        return conversation.hold(inputs, lm, sample, vector)
+        vector, charges = embedded or (None, ())
+        return conversation.hold(inputs, lm, sample, vector, charges)
 
 
 def _throw(conversation: Conversing, error: LMRequestError) -> NoReturn:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lmpipe.data.example import Example, jsonable
 from lmpipe.data.identity import ExampleIdentity
 from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.media import without_media
 from lmpipe.foundation.vectors import decode_bytes
 from lmpipe.layouts import Layout, render_demo
@@ -169,13 +170,13 @@ class NearExamples:
         self._examples = tuple(examples)
         inputs = [canonical_json(jsonable(example.inputs)) for example in examples]
         self._places = _places(inputs)
-        self._index = _Index([_split(text.decode()) for text in inputs])
+        self._index = _Index([_words_of(text) for text in inputs])
 
     def nearest(self, example: Example, count: int) -> list[Example]:
         """Find up to `count` examples with other inputs, nearest first."""
         asked = canonical_json(jsonable(example.inputs))
         equal = self._places.get(asked, ())
-        places = self._index.ranked(_split(asked.decode()), count, equal)
+        places = self._index.ranked(_words_of(asked), count, equal)
         return [self._examples[place] for place in places]
 
 
@@ -314,6 +315,13 @@ def inputs_text(spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
 
 def _words(spec: SignatureSpec, inputs: Mapping[str, Any]) -> list[str]:
     return _split(inputs_text(spec, inputs))
+
+
+def _words_of(inputs: bytes) -> list[str]:
+    """The words of inputs in JSON; the bytes of media have none."""
+    if b'"data":"' in inputs:
+        inputs = canonical_json(without_media(load_json(inputs)))
+    return _split(inputs.decode())
 
 
 def _split(text: str) -> list[str]:

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from queue import Empty, SimpleQueue
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
+from lmpipe.errors import LMError
 from lmpipe.layouts.layout import Layout, Part
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.layouts.partial_json import partial_value
 from lmpipe.layouts.read_json import read_json
 from lmpipe.layouts.text_values import read_text
-from lmpipe.lm.concurrency import loop
-from lmpipe.lm.scope import Listener, Partial, scope
+from lmpipe.lm.concurrency.pieces import PieceStream
+from lmpipe.lm.parts import ToolCall
+from lmpipe.lm.request import Reply
+from lmpipe.lm.scope import Listener, scope
+from lmpipe.lm.stream_events import (
+    Asked,
+    Finished,
+    Partial,
+    Replying,
+    Retrying,
+    StreamEvent,
+    Thinking,
+    ToolCalled,
+)
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 R_co = TypeVar("R_co", covariant=True)
 
-_END = object()
-
 
 class FieldReader:
-    """Notifies a listener of the new parts of a predictor's reply whenever more text arrives."""
+    """Tells a listener what happens in one call of a predictor.
+
+    It is called with all the text so far whenever more arrives, and tells the outputs in it.
+    """
 
     def __init__(
         self, spec: SignatureSpec, layout: Layout, predictor: str, listener: Listener
@@ -31,11 +43,14 @@ class FieldReader:
         self._fields = {field.name: field for field in spec.outputs}
         self._form = spec
         self._layout = layout
+        self._by_call = bool(layout.tools(spec))  # whether a tool call holds the outputs
         self._predictor = predictor
         self._listener = listener
         self._call = next(listener.calls)
         self._attempt = 0
         self._length = 0
+        self._thoughts = ""
+        self._begun = False
         self._paused = False
         self._sent: dict[str, str] = {}
         self._done: set[str] = set()
@@ -44,12 +59,37 @@ class FieldReader:
         """Say what the LM is asked to write, if that is not the whole signature."""
         self._form = form
 
-    def on_text(self, text: str) -> None:
-        """Receive all the text that has arrived so far."""
+    def asked(self, lm: str) -> None:
+        """Tell that the LM, of this model, was asked."""
+        self._listener.notify(Asked(**self._place, lm=lm))
+
+    def on_retry(self, attempt: int, wait: float, error: LMError) -> None:
+        """Tell that the request is sent again after a wait in seconds, and why."""
+        self._listener.notify(Retrying(**self._place, reason=str(error), wait=wait))
+
+    def thoughts(self, text: str) -> None:
+        """Receive all the thoughts that have arrived so far."""
+        self._begin()
+        if text != self._thoughts:
+            before, self._thoughts = self._thoughts, text
+            delta = text[len(before) :] if text.startswith(before) else text
+            self._listener.notify(Thinking(**self._place, text=text, delta=delta))
+
+    def tool_calls(self, calls: tuple[ToolCall, ...]) -> None:
+        """Receive all tool calls that have arrived so far; layouts of tools answer by the first."""
+        if self._by_call:
+            self._take(calls[0].arguments)
+
+    def __call__(self, text: str) -> None:
+        if text or not self._by_call:
+            self._take(text)
+
+    def _take(self, text: str) -> None:
         if self._paused:
             return
         if len(text) < self._length:
-            self.restart()  # the request was retried
+            self._restart()  # the request was retried
+        self._begin()
         self._length = len(text)
         found = self._layout.partial(self._form, text)
         for position, (name, part) in enumerate(found.items()):
@@ -67,14 +107,20 @@ class FieldReader:
         """Read the text that arrives from now on."""
         self._paused = False
 
-    def restart(self) -> None:
-        """Forget the reply so far: the LM starts another one."""
-        self._attempt += 1
-        self._length = 0
-        self._sent.clear()
-        self._done.clear()
+    def replied(self, reply: Reply) -> None:
+        """Tell what a whole reply has beside its text."""
+        if reply.reasoning and not self._thoughts:  # its provider does not stream them
+            self.thoughts(reply.reasoning)
+        for call in reply.tool_calls:
+            called = ToolCalled(**self._place, name=call.name, arguments=call.arguments)
+            self._listener.notify(called)
 
-    def finish(self, result: Any, shown: Mapping[str, Any]) -> None:
+    def ask_again(self, reason: str) -> None:
+        """Forget the reply so far, which cannot be used: the LM writes another one."""
+        self._listener.notify(Retrying(**self._place, reason=reason))
+        self._restart()
+
+    def finish(self, result: Any, shown: Mapping[str, Any], replies: Sequence[Reply]) -> None:
         """Send the outputs that are not complete yet, once the reply was read.
 
         They are given as a signature instance and as JSON.
@@ -83,6 +129,26 @@ class FieldReader:
             if name not in self._done and (name in self._sent or name in shown):
                 text = self._sent.get(name) or _spelled(shown.get(name))
                 self._send(name, text, getattr(result, name), done=True)
+        usage = sum((reply.usage for reply in replies[1:]), replies[0].usage)
+        cached = all(reply.cached for reply in replies)
+        self._listener.notify(Finished(**self._place, usage=usage, cached=cached))
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        return {"predictor": self._predictor, "call": self._call, "attempt": self._attempt}
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._listener.notify(Replying(**self._place))
+
+    def _restart(self) -> None:
+        self._attempt += 1
+        self._length = 0
+        self._thoughts = ""
+        self._begun = False
+        self._sent.clear()
+        self._done.clear()
 
     def _write(self, field: FieldSpec, part: Part) -> None:
         if part.text != self._sent.get(field.name, ""):
@@ -129,88 +195,60 @@ def _partial_value(field: FieldSpec, part: Part) -> Any:
     return partial_value(part.text)
 
 
-class Stream(Generic[R_co]):
+class Stream(PieceStream[Any, R_co]):
     """A run of a program that streams its outputs while the LM writes them.
 
     The run starts when the stream is made. Iterate over it with `for` or `async for` to get
-    `Partial`s from every predictor, then read `result`. `close()` cancels the run, and so does
-    leaving a `with` block.
+    `Partial`s from every predictor, or over `events()` to hear also what the LMs are doing; then
+    read `result`. `close()` cancels the run, and so does leaving a `with` block.
     """
 
     def __init__(
         self, run: Callable[[], Coroutine[Any, Any, R_co]], paths: Mapping[int, str]
     ) -> None:
         """Start a run; `paths` has the path of each predictor in the program by its `id`."""
-        self._paths = paths
-        self._pieces: SimpleQueue[Any] = SimpleQueue()
-        self._wake: Callable[[], object] | None = None
-        self._future = loop.submit(self._listened(run))
-        self._future.add_done_callback(lambda _: self._put(_END))
 
-    async def _listened(self, run: Callable[[], Coroutine[Any, Any, R_co]]) -> R_co:
-        with scope(listener=Listener(self._put, self._paths)):
-            return await run()
+        async def listened(put: Callable[[StreamEvent], None]) -> R_co:
+            with scope(listener=Listener(put, paths)):
+                return await run()
 
-    @property
-    def result(self) -> R_co:
-        """The program's result; waits for the end of the run.
+        super().__init__(listened)
 
-        Raises:
-            Exception: the program's own error.
+    def events(self) -> Events:
+        """Iterate over all that happens, with `for` or `async for`, in place of the outputs alone.
+
+        Beside each `Partial` it gives `Asked`, `Retrying`, `Replying`, `Thinking`, `ToolCalled` and
+        `Finished` of `lmpipe.lm.stream_events`; each has a `kind`, such as `"asked"`.
         """
-        if not self._future.done():
-            loop.check_not_on_loop()
-        return self._future.result()
+        return Events(self)
 
-    async def aresult(self) -> R_co:
-        """`result` from a coroutine."""
-        return await asyncio.wrap_future(self._future)
+    def __next__(self) -> Partial:
+        while not isinstance(piece := self._next(), Partial):
+            pass
+        return piece
 
-    def close(self) -> None:
-        """Cancel the run if it has not ended."""
-        self._future.cancel()
+    async def __anext__(self) -> Partial:
+        while not isinstance(piece := await self._anext(), Partial):
+            pass
+        return piece
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
+class Events:
+    """All that happens in a run of a program; see `Stream.events`."""
+
+    def __init__(self, stream: Stream[Any]) -> None:
+        self._stream = stream
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Partial:
-        loop.check_not_on_loop()
-        return self._piece(self._pieces.get(), StopIteration)
+    def __next__(self) -> StreamEvent:
+        event: StreamEvent = self._stream._next()
+        return event
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Partial:
-        while True:
-            with suppress(Empty):
-                return self._piece(self._pieces.get_nowait(), StopAsyncIteration)
-            await self._more()
-
-    async def _more(self) -> None:
-        running = asyncio.get_running_loop()
-        arrived = asyncio.Event()
-        self._wake = lambda: running.call_soon_threadsafe(arrived.set)
-        if self._pieces.empty():  # otherwise a piece came before the wake-up call was set
-            await arrived.wait()
-
-    def _put(self, piece: Any) -> None:
-        self._pieces.put(piece)
-        wake, self._wake = self._wake, None
-        if wake is not None:
-            with suppress(RuntimeError):  # the caller's loop is closed, so nobody waits
-                wake()
-
-    def _piece(self, piece: Any, end: type[Exception]) -> Partial:
-        if piece is not _END:
-            assert isinstance(piece, Partial)
-            return piece
-        self._pieces.put(_END)  # so that further iteration ends too
-        if not self._future.cancelled() and (error := self._future.exception()):
-            raise error
-        raise end
+    async def __anext__(self) -> StreamEvent:
+        event: StreamEvent = await self._stream._anext()
+        return event

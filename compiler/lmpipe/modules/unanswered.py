@@ -12,6 +12,7 @@ from lmpipe.layouts.find_json import is_object
 from lmpipe.layouts.layout import Layout
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
+from lmpipe.lm.model_table import facts_of
 from lmpipe.lm.request import Reply
 
 # How much more room a cut reply gets when it is asked for again.
@@ -51,6 +52,8 @@ def with_more_room(
     prompt = reply.usage.prompt_tokens or sum(len(turn.text.encode()) for turn in messages)
     factor = _GROWTH_IN_THOUGHTS if reply.reasoning and not reply.text else _GROWTH
     larger = min(factor * tokens, (lm.reserved if budgeted else lm.context) - prompt)
+    if longest := facts_of(lm.model, lm.base_url).max_output:
+        larger = min(larger, longest)
     return lm.with_settings(**{name: larger}) if larger > tokens else None
 
 

@@ -109,6 +109,10 @@ class Signature(pydantic.BaseModel, metaclass=SignatureMeta):
         SignatureError: if a subclass is declared wrongly; raised when its spec is first used.
     """
 
+    # The charges of the LM calls that a result took; see `modules/result_usage.py`. They are in a
+    # slot, so that results compare, print, copy and pickle without them.
+    __slots__ = ("_charges",)
+
     model_config = pydantic.ConfigDict(frozen=True, arbitrary_types_allowed=False)
 
     if TYPE_CHECKING:

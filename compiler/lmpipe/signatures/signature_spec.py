@@ -15,7 +15,7 @@ from lmpipe.errors import CallError, SignatureError
 from lmpipe.foundation.canonical_json import canonical_json, digest
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.signatures.field_types.history import History
-from lmpipe.signatures.field_types.parts import has_parts, holds
+from lmpipe.signatures.field_types.parts import has_parts, holds, is_medium
 from lmpipe.signatures.type_schema import (
     find_members,
     has_opaque_enum,
@@ -25,6 +25,7 @@ from lmpipe.signatures.type_schema import (
 )
 from lmpipe.signatures.value_shape import Shape, plain_type, shape_of, sort_sets
 
+_NUMBER_OR_TIME = re.compile(rb'"(?:integer|number|date|date-time|time|duration)"')
 # The key of a field's direction in pydantic's `json_schema_extra`.
 DIRECTION = "lmpipe"
 
@@ -58,6 +59,15 @@ class FieldSpec:
         return self.annotation is str and not self.info.metadata
 
     @cached_property
+    def takes_numbers_or_times(self) -> bool:
+        """Whether pydantic may read a part of a value as a number or a time that it is not.
+
+        The members of an enum may be numbers.
+        """
+        named = _NUMBER_OR_TIME.search(canonical_json(self.schema))
+        return bool(named) or self._has_opaque_enums
+
+    @cached_property
     def type_adapter(self) -> pydantic.TypeAdapter[Any]:
         """Validates one value, including its constraints, and dumps it."""
         constrained: Any = Annotated[self.annotation, self.info]
@@ -67,6 +77,11 @@ class FieldSpec:
     def may_have_parts(self) -> bool:
         """Whether its values may hold media, or others that are shown as parts of a message."""
         return holds(self.annotation, has_parts)
+
+    @cached_property
+    def may_show_itself(self) -> bool:
+        """Whether its values may hold others than media that say what parts they are."""
+        return holds(self.annotation, lambda kind: has_parts(kind) and not is_medium(kind))
 
     @cached_property
     def is_history(self) -> bool:
@@ -88,7 +103,7 @@ class FieldSpec:
         """
         if self._has_opaque_enums:
             value = find_members(value, self.marked_schema)
-        if self._has_models:
+        if self.has_models:
             return self.type_adapter.validate_python(value, by_alias=True, by_name=True)
         return self.type_adapter.validate_python(value)
 
@@ -103,7 +118,7 @@ class FieldSpec:
         typed = self.typed(value)
         if self._has_opaque_enums or self._has_aliases:
             return typed
-        if self._has_models:
+        if self.has_models:
             try:
                 self.type_adapter.validate_python(value)
             except pydantic.ValidationError:
@@ -116,7 +131,7 @@ class FieldSpec:
             return value
         # A round trip leaves out computed fields, which an LM is not asked for.
         dumped = self.type_adapter.dump_python(value, mode="json", by_alias=False, round_trip=True)
-        if self._has_opaque_enums or self._has_models:
+        if self._has_opaque_enums or self.has_models:
             dumped = respell(value, dumped)
         return sort_sets(dumped, self.schema) if self._has_sets else dumped
 
@@ -150,7 +165,8 @@ class FieldSpec:
         )
 
     @cached_property
-    def _has_models(self) -> bool:
+    def has_models(self) -> bool:
+        """Whether values may hold objects with known keys."""
         return b'"properties":' in canonical_json(self.schema)
 
     @cached_property

@@ -24,6 +24,7 @@ class Shape:
         optional: whether None is allowed.
         choices: the values of a `choice`, as they are shown.
         enum: the enum that has these choices, or None.
+        format: the format of a `text` in its JSON schema, such as `date-time`, or the empty string.
         max_length: the maximum number of characters of a `text`, or None.
         container: `object` or `array` if a `json` value must be one, else the empty string.
         maximum: what a number may not exceed, or None.

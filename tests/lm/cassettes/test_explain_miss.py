@@ -10,6 +10,7 @@ import pytest
 from lmpipe.lm.cassettes.explain_miss import explain_miss, explain_unplayed
 from lmpipe.lm.cassettes.file_format import RecordedCall, RecordedRequest
 from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.parts import MediaPart, Part, TextPart, ToolCall, ToolSpec
 from lmpipe.lm.request import Reply
 
 SYSTEM = "Route a support ticket to the team that should answer it."
@@ -130,3 +131,43 @@ def test_calls_that_were_not_made_are_listed(path: Path) -> None:
     assert lines[1] == "    openai/m: question 0"
     assert lines[6] == "    … and 2 more"
     assert lines[-1] == "    record it"
+
+
+def asking(*parts: Part, tools: tuple[ToolSpec, ...] = (), choice: str = "") -> RecordedRequest:
+    messages = (Message("system", SYSTEM), Message("user", parts))
+    return RecordedRequest(LM, messages, tools=tools, tool_choice=choice)
+
+
+def test_another_picture_is_shown_by_its_hash(path: Path) -> None:
+    cat, dog = (MediaPart("image", "image/png", data) for data in (b"cat", b"dog"))
+    text = "\n".join(explain(asking(cat), asking(dog), path=path))
+    assert f"[-{dog.sha256[:12]}-] {{+{cat.sha256[:12]}+}}" in text
+
+
+def test_a_difference_that_people_do_not_see_is_shown_as_json(path: Path) -> None:
+    one, other = (asking(ToolCall(name, "look", "{}")) for name in ("1", "2"))
+    assert '"id":"[-2-] {+1+}"' in "\n".join(explain(one, other, path=path))
+
+
+def test_other_tools_are_named(path: Path) -> None:
+    now, was = (
+        asking(TextPart("?"), tools=tuple(ToolSpec(name, "", "{}") for name in names))
+        for names in (["look", "add"], ["look"])
+    )
+    assert "    tools [-look-] {+look, add+}" in explain(now, was, path=path)
+
+
+def test_a_tool_that_changed_is_shown(path: Path) -> None:
+    now, was = (
+        asking(TextPart("?"), tools=(ToolSpec("look", about, "{}"),))
+        for about in ("Look it up.", "Look it over.")
+    )
+    text = "\n".join(explain(now, was, path=path))
+    assert "tool look" in text
+    assert "Look it [-over-] {+up+}." in text
+
+
+def test_another_choice_of_a_tool_is_shown(path: Path) -> None:
+    tools = (ToolSpec("look", "", "{}"),)
+    now, was = (asking(TextPart("?"), tools=tools, choice=choice) for choice in ("required", ""))
+    assert "    tool_choice [-not set-] {+required+}" in explain(now, was, path=path)

@@ -49,6 +49,22 @@ async def test_thoughts_that_the_engine_tells_apart_are_the_replys_reasoning(lm:
     assert (reply.text, reply.reasoning) == ("Paris", "Lyon? no")
 
 
+async def test_a_listener_is_told_the_engines_thoughts(lm: LM) -> None:
+    heard: list[tuple[str, str]] = []
+
+    class Listener:
+        def __call__(self, text: str) -> None:
+            heard.append(("text", text))
+
+        def thoughts(self, text: str) -> None:
+            heard.append(("thoughts", text))
+
+    engine = FakeEngine()
+    engine.reasoning = "Lyon? no"
+    await provider_of(engine).stream(make_request(lm, "Paris"), Listener())
+    assert heard == [("thoughts", "Lyon? no"), ("text", "Paris ")]
+
+
 async def test_waiting_for_a_slot_is_not_service(lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])

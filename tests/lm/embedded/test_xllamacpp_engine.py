@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from lmpipe.errors import ConfigError, LMRequestError
 from lmpipe.lm.embedded import default_weights
 from lmpipe.lm.embedded.provider import LocalProvider
 from lmpipe.lm.lm import LM
-from lmpipe.lm.message import Constraint
+from lmpipe.lm.message import Constraint, Message
+from lmpipe.lm.parts import ToolCall, ToolResult, ToolSpec
 from lmpipe.lm.request import Reply, Request
 
 pytestmark = pytest.mark.real
@@ -104,6 +106,38 @@ async def test_a_json_schema_constrains_the_reply(local: LM) -> None:
         make_request(local.with_settings(max_tokens=60), "Describe Paris.", constraint=schema)
     )
     assert json.loads(reply.text).keys() == {"city", "big"}
+
+
+async def test_a_required_tool_is_called(local: LM) -> None:
+    parameters = {
+        "$defs": {"City": {"type": "string", "maxLength": 20}},
+        "type": "object",
+        "properties": {"city": {"$ref": "#/$defs/City"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    tool = ToolSpec("weather", "Tell the weather of a city.", json.dumps(parameters))
+    asked = make_request(local.with_settings(max_tokens=60), "How is the weather in Paris?")
+    (reply,) = await complete(replace(asked, tools=(tool,), tool_choice="weather"))
+    ((name, arguments),) = [(call.name, call.arguments) for call in reply.tool_calls]
+    assert (name, json.loads(arguments).keys()) == ("weather", {"city"})
+
+
+async def test_the_engine_takes_the_result_of_a_tool(local: LM) -> None:
+    call = ToolCall("1", "weather", '{"city": "Paris"}')
+    turns = (
+        Message("user", "How is the weather in Paris?"),
+        Message("assistant", (call,)),
+        Message("tool", (ToolResult("1", "Sunny."),)),
+    )
+    (reply,) = await complete(Request(local, turns))
+    assert reply.text
+
+
+async def test_log_probabilities_come_when_asked_for(local: LM) -> None:
+    asked = local.with_settings(max_tokens=2, logprobs=True, top_logprobs=2)
+    (reply,) = await complete(make_request(asked, "hi"))
+    assert [len(token["top_logprobs"]) for token in reply.logprobs or ()] == [2, 2]
 
 
 async def test_a_prompt_that_is_too_long_is_rejected(local: LM) -> None:

@@ -334,6 +334,12 @@ async def test_several_blocks_of_thoughts_go_back_as_they_came() -> None:
     assert body["messages"][1]["content"] == [*blocks, text]
 
 
+async def test_a_signature_that_looks_like_json_goes_back_as_it_is() -> None:
+    turn = Message("assistant", (ReasoningPart("hm", "[c2ln"), TextPart("a")))
+    body = await sent(CLAUDE, ANTHROPIC_REPLY, LOOKED[0], turn, Message("user", "Go on."))
+    assert body["messages"][1]["content"][0]["signature"] == "[c2ln"
+
+
 # --- streams
 
 

@@ -597,6 +597,28 @@ async def test_samples_are_drawn_in_one_request_if_the_server_can(
     assert sum(r.usage.completion_tokens for r in replies) == 4 * one.usage.completion_tokens
 
 
+async def test_samples_are_drawn_one_by_one_if_the_server_refuses_several(
+    server: FakeServer,
+) -> None:
+    message = "Field 'n': Value must be between 1 <= value <= 1, but got 3"
+    server.fail(1, "400", body={"error": {"message": message}})
+    asked = request(server, temperature=0.7)
+    provider = OpenAICompatibleProvider(asked.lm)
+    assert len(await provider.samples(asked, 3)) == len(await provider.samples(asked, 2)) + 1 == 3
+    await provider.aclose()
+    assert [body.get("n") for body in server.bodies] == [3, None, None, None, None, None]
+    assert len({body["seed"] for body in server.bodies[1:4]}) == 3
+
+
+async def test_another_refusal_of_samples_is_an_error(server: FakeServer) -> None:
+    server.fail(1, "400", body={"error": {"message": "the prompt is too long"}})
+    asked = request(server, temperature=0.7)
+    provider = OpenAICompatibleProvider(asked.lm)
+    with pytest.raises(LMRequestError, match="the prompt is too long"):
+        await provider.samples(asked, 3)
+    await provider.aclose()
+
+
 # --- secrets
 
 

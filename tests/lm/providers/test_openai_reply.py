@@ -228,6 +228,24 @@ async def test_a_listener_is_told_the_thoughts(deltas: list[dict[str, Any]]) -> 
     assert listener.heard[-1] == ("text", "Paris")
 
 
+async def test_a_listener_is_told_the_calls_of_tools_as_they_arrive() -> None:
+    heard: list[tuple[ToolCall, ...]] = []
+
+    class Calls:
+        def __call__(self, text: str) -> None: ...
+
+        def tool_calls(self, calls: tuple[ToolCall, ...]) -> None:
+            heard.append(calls)
+
+    pieces = [
+        {"id": "1", "index": 0, "function": {"name": "look", "arguments": '{"at": '}},
+        {"index": 0, "function": {"arguments": '"a"}'}},
+    ]
+    deltas: list[dict[str, Any]] = [{"tool_calls": [piece]} for piece in pieces]
+    await stream_raw(*lines_of(*deltas, finish="tool_calls"), on_text=Calls())
+    assert [call.arguments for (call,) in heard] == ['{"at": ', '{"at": "a"}']
+
+
 async def test_the_log_probabilities_of_a_reply_are_read() -> None:
     token = {"token": "a", "logprob": -0.5, "top_logprobs": []}
     choice = {"message": {"content": "a"}, "logprobs": {"content": [token]}}
@@ -383,3 +401,11 @@ async def test_a_request_without_a_connection_was_not_sent() -> None:
     with pytest.raises(LMUnavailableError) as caught:
         await ask(address)
     assert not caught.value.sent
+
+
+async def test_bytes_that_a_server_repeats_reach_no_error() -> None:
+    said = {"error": {"message": "cannot read data:image/png;base64,c2VjcmV0IHBpY3R1cmU= (url)"}}
+    with FakeServer() as server:
+        server.fail(1, "400", body=said)
+        message = str(await error_of(server))
+    assert "cannot read data:image/png;base64,… (url)" in message

@@ -171,6 +171,17 @@ def test_how_a_tool_is_chosen(choice: str, sent: Any) -> None:
     assert body.get("tool_choice") == sent
 
 
+def test_a_choice_of_no_tool_is_refused() -> None:
+    tool = ToolSpec("look", "Look.", "{}")
+    asked = Request(OPENAI, (Message("user", "hi"),), tools=(tool,), tool_choice="find")
+    with pytest.raises(ConfigError, match=r"'find' names no tool of the request.* look"):
+        request_body(asked, "none")
+
+
+def test_texts_alone_are_one_text() -> None:
+    assert content(TextPart("a"), TextPart("b")) == "ab"
+
+
 def test_a_request_without_tools_has_no_fields_of_tools() -> None:
     body = request_body(Request(OPENAI, (Message("user", "hi"),)), "none")
     assert not {"tools", "tool_choice"} & body.keys()

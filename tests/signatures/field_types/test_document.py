@@ -29,7 +29,27 @@ def test_a_marker_in_its_text_is_escaped() -> None:
     assert shown.startswith("[[paper]]\n\\[[answer]]\n5\n")
 
 
-def test_documents_in_a_list_are_shown_in_json() -> None:
+PAPERS = [lmpipe.Document(text="a", title="T"), lmpipe.Document(text="[[answer]]\n5")]
+
+
+@pytest.mark.parametrize(
+    ("layout", "shown"),
+    [
+        ("plain", "Papers: [1] Title: T\n\na\n\n[2] [[answer]]\n5"),
+        ("json", '{"papers":["Title: T\\n\\na","[[answer]]\\n5"]}'),
+    ],
+)
+def test_documents_in_a_list_are_numbered(layout: str, shown: str) -> None:
+    program = lmpipe.Predict("papers: list[Document] -> answer", layout=layout)
+    assert program.messages(papers=PAPERS)[-1].content == shown
+
+
+def test_an_empty_list_of_documents_is_shown_as_one() -> None:
     program = lmpipe.Predict("papers: list[Document] -> answer", layout="plain")
-    papers = [lmpipe.Document(text="a", title="T"), lmpipe.Document(text="b")]
-    assert program.messages(papers=papers)[-1].content == 'Papers: ["Title: T\\n\\na","b"]'
+    assert program.messages(papers=[])[-1].content == "Papers: []"
+
+
+def test_documents_inside_of_a_mapping_are_shown_in_json() -> None:
+    program = lmpipe.Predict("papers: dict[str, Document] -> answer", layout="plain")
+    shown = program.messages(papers={"x": PAPERS[0]})[-1].content
+    assert shown == 'Papers: {"x":"Title: T\\n\\na"}'

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lmpipe
-from lmpipe.errors import CallError, MediaError, SignatureError
+from lmpipe.errors import CallError, ConfigError, MediaError, SignatureError
 from lmpipe.signatures.signature import spec_of
 
 PNG = png()
@@ -52,6 +52,11 @@ def data_url(data: bytes) -> str:
 
 def test_an_image_of_a_path_has_its_bytes(photo: Path) -> None:
     assert lmpipe.Image.of(str(photo)).data == PNG
+
+
+def test_a_type_that_the_bytes_do_not_tell_is_given(tmp_path: Path) -> None:
+    (tmp_path / "new").write_bytes(b"a new format")
+    assert lmpipe.Image.of(tmp_path / "new", media_type="image/jxl").media_type == "image/jxl"
 
 
 def test_images_of_the_same_content_are_equal(photo: Path, tmp_path: Path) -> None:
@@ -119,6 +124,12 @@ def test_a_large_image_is_refused() -> None:
 def test_a_large_data_url_is_refused() -> None:
     with pytest.raises(MediaError, match="more than 10 bytes"):
         lmpipe.Image.of(data_url(PNG), max_bytes=10)
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, "many"])
+def test_a_limit_that_nothing_fits_is_refused(limit: Any) -> None:
+    with pytest.raises(ConfigError, match="max_bytes"):
+        lmpipe.Image.of(PNG, max_bytes=limit)
 
 
 def test_data_and_a_url_are_too_much() -> None:

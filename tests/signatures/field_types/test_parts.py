@@ -11,6 +11,7 @@ import pytest
 from helpers.pictures import png
 
 import lmpipe
+from lmpipe.errors import CallError
 from lmpipe.lm.parts import MediaPart, TextPart
 from lmpipe.signatures.field_types.parts import has_parts, holds
 
@@ -87,6 +88,25 @@ def test_a_users_own_type_is_shown_as_its_parts() -> None:
         MediaPart("image", "image/png", PNG),
         TextPart(" (end)\nOthers: []"),
     )
+
+
+def test_in_a_list_they_are_numbered_with_their_images() -> None:
+    content = lmpipe.Predict(Explain, layout="plain").messages(slide=SLIDE, others=[SLIDE])[-1]
+    assert content.content[2:] == (
+        TextPart(" (end)\nOthers: [1] Slide one: "),
+        MediaPart("image", "image/png", PNG),
+        TextPart(" (end)"),
+    )
+
+
+class Broken(pydantic.BaseModel):
+    def to_parts(self) -> Any:
+        return ["text", 5]
+
+
+def test_parts_that_are_neither_text_nor_media_are_refused() -> None:
+    with pytest.raises(CallError, match=r"Broken\.to_parts\(\) gave 5: give texts"):
+        lmpipe.Predict("thing: Broken -> answer").messages(thing=Broken())
 
 
 def test_inside_of_json_its_images_follow_the_text() -> None:

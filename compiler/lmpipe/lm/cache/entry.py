@@ -43,6 +43,12 @@ def decode(key: str, data: bytes) -> Reply | None:
     return Reply.from_json(load_json(reply), cached=True)
 
 
+def describe(key: str, data: bytes) -> tuple[dict[str, Any], Reply]:
+    """Return what was asked, and the reply as it came."""
+    reply, _, about = _checked_body(key, data).partition(b"\n")
+    return load_json(about), Reply.from_json(load_json(reply))
+
+
 def to_line(key: str, data: bytes, *, stored: str) -> bytes:
     """Write an entry, and when it was stored, as one line of JSON."""
     reply, _, about = _checked_body(key, data).partition(b"\n")

@@ -59,7 +59,7 @@ def stats(folder: Path) -> CacheStats:
         "SELECT tag, COUNT(*), SUM(LENGTH(value)), MIN(store_time), MAX(store_time) "
         "FROM Cache GROUP BY tag ORDER BY COUNT(*) DESC, tag"
     )
-    with _opened(folder) as db:
+    with opened(folder) as db:
         rows = db.execute(query).fetchall() if db is not None else []
     size = 0
     for file in folder.rglob("*"):
@@ -113,7 +113,7 @@ def export(
         "WHERE rowid > ? AND tag IS coalesce(?, tag) ORDER BY rowid LIMIT ?"
     )
     last = 0
-    with _opened(folder) as db:
+    with opened(folder) as db:
         while db is not None and (rows := db.execute(query, (last, model, _PIECE)).fetchall()):
             last = rows[-1][0]
             for _, key, mode, value, stored in rows:
@@ -139,7 +139,7 @@ def import_(folder: Path, lines: Callable[[], Iterable[bytes]], *, name: str) ->
         )
     rows = _rows(lines(), name, problems)
     added = 0
-    with _opened(folder, create=True) as db:
+    with opened(folder, create=True) as db:
         while db is not None and (piece := list(islice(rows, _PIECE))):
             added += database.store(db, piece, replace=False)
     return added, total - added
@@ -163,7 +163,7 @@ def _drop(folder: Path, condition: str, *values: object, max_size: int | None = 
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such reply cache; the first LM call creates it")
     dropped = 0
-    with _opened(folder) as db:
+    with opened(folder) as db:
         if db is not None:
             while some := database.drop(db, f"WHERE {condition} LIMIT {_PIECE}", *values):
                 dropped += some
@@ -175,7 +175,7 @@ def _drop(folder: Path, condition: str, *values: object, max_size: int | None = 
 
 
 @contextmanager
-def _opened(folder: Path, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
+def opened(folder: Path, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
     """Open a cache; gives None if nothing was ever stored."""
     try:
         db = database.connect(folder, _TIMEOUT, create=create)

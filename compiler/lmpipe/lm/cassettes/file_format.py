@@ -86,7 +86,7 @@ class RecordedRequest:
 
     def id(self) -> str:
         """Hash everything except the server's URL, so that recordings replay at any address."""
-        parts = [
+        parts: list[Any] = [
             {name: value for name, value in self.lm.items() if name != "base_url"},
             [[message.role, message.to_json()["content"]] for message in self.messages],
             [self.constraint.kind, self.constraint.value] if self.constraint else None,

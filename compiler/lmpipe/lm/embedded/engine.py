@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from lmpipe.lm.parts import ToolCall
 from lmpipe.state.usage import Usage
 
-OnPiece = Callable[[str], None]
+# Called with a piece of the text, and one of the thoughts; either may be empty.
+OnPiece = Callable[[str, str], None]
 
 
 class EngineError(Exception):
@@ -29,6 +31,7 @@ class Completion:
     """A reply of the engine, with the engine's finish reason.
 
     `seconds` is the time in a slot, and `reasoning` the thoughts that the engine tells apart.
+    `logprobs` are the tokens with their log probabilities, if asked for.
     """
 
     text: str
@@ -36,6 +39,8 @@ class Completion:
     usage: Usage
     reasoning: str = ""
     seconds: float = 0.0
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[Mapping[str, Any], ...] | None = None
 
 
 class Engine(Protocol):
@@ -51,7 +56,7 @@ class Engine(Protocol):
         """Answer a chat request, given as JSON; raise an EngineError if the engine rejects it.
 
         Setting `stop` cancels the call at the next token: it raises an EngineStopped, as it does if
-        the engine is closing. `on_piece` is called in this thread with each piece of text.
+        the engine is closing. `on_piece` is called in this thread with each piece.
         """
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from lmpipe.lm.embedded.default_weights import (
 from lmpipe.lm.embedded.engine import Engine, EngineError, EngineStopped, OnPiece
 from lmpipe.lm.embedded.hub_weights import HubName, found_weights, hub_weights
 from lmpipe.lm.embedded.slots import SlotScheduler
+from lmpipe.lm.embedded.tools import calls_in_text, is_forced, tool_body
 from lmpipe.lm.embedded.xllamacpp_engine import XllamacppEngine
 from lmpipe.lm.lm import LM
+from lmpipe.lm.parts import media_in
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.openai_message import make_reply
+from lmpipe.lm.providers.openai_turns import openai_turns
 from lmpipe.lm.providers.reasoning_fields import reasoning_fields, with_reasoning
-from lmpipe.lm.reasoning import StreamedText
+from lmpipe.lm.providers.streamed_message import StreamedMessage
 from lmpipe.lm.request import Reply, Request
 
 # llama.cpp cuts unlikely tokens off by default; a reply must depend only on the LM's settings.
@@ -56,14 +60,12 @@ class LocalProvider:
 
     async def stream(self, request: Request, on_text: OnText) -> Reply:
         """Like `complete`; `on_text` gets the text so far whenever it has grown."""
-        loop, text = asyncio.get_running_loop(), StreamedText()
+        loop, message = asyncio.get_running_loop(), StreamedMessage(on_text)
+        forced = is_forced(request)  # then the text is the call
 
-        def append(piece: str) -> None:
-            if shown := text.add(piece):
-                on_text(shown)
-
-        def on_piece(piece: str) -> None:
-            loop.call_soon_threadsafe(append, piece)
+        def on_piece(piece: str, thought: str) -> None:
+            delta = {"content": "" if forced else piece, "reasoning_content": thought}
+            loop.call_soon_threadsafe(message.add, {"delta": delta})
 
         return await self._complete(request, on_piece)
 
@@ -93,14 +95,20 @@ class LocalProvider:
             raise LMUnavailableError(
                 f"{lm.model}: the engine was closed before it replied; try again"
             ) from error
-        return make_reply(
+        reply = make_reply(
             completion.text,
             completion.finish,
             completion.usage,
             seconds=completion.seconds,
             fingerprint=f"{slots.engine.version} {sha256[:12]}",
             reasoning=completion.reasoning,
+            tool_calls=completion.tool_calls,
+            logprobs=completion.logprobs,
         )
+        if reply.tool_calls or not request.tools or request.tool_choice == "none":
+            return reply
+        calls = calls_in_text(reply.text, request.tools)
+        return replace(reply, text="", finish="tool_calls", tool_calls=calls) if calls else reply
 
     async def _open_slots(self, lm: LM) -> tuple[SlotScheduler, str]:
         """Get the scheduler of an LM's engine, and the hash of its weights."""
@@ -145,10 +153,17 @@ def request_body(request: Request) -> dict[str, Any]:
             f"LM({lm.model!r}): lmpipe itself sets {', '.join(reserved)}: leave these parameters "
             "out; to get several replies, request several samples"
         )
+    for message in request.messages:
+        if media := media_in(message.content):
+            raise ConfigError(
+                f"{lm.model} reads text only, and was given a medium ({media[0].kind}): ask a "
+                "model that reads it, on a server such as vLLM, Ollama or llama.cpp's own, or a "
+                "hosted one"
+            )
     body: dict[str, Any] = {
         **_SAMPLING,
         **with_reasoning(reasoning_fields(lm), lm.sent_params),
-        "messages": [message.to_json() for message in request.messages],
+        "messages": openai_turns(request, "llamacpp"),
         "temperature": lm.temperature,
         "max_tokens": lm.max_tokens,
         # Derived from the LM's own seed, if any, and the sample: each sample needs its own.
@@ -161,6 +176,8 @@ def request_body(request: Request) -> dict[str, Any]:
     elif constraint is not None:
         schema = {"name": "reply", "schema": load_json(constraint.value)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if request.tools:
+        body |= tool_body(request)
     return body
 
 

@@ -77,7 +77,9 @@ class SlotScheduler:
         """
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Completion] = loop.create_future()
-        call = _Call(body, messages, _prefix_name(messages), reply, seconds, on_piece)
+        call = _Call(
+            body, messages, _prefix_name(messages, body.get("tools")), reply, seconds, on_piece
+        )
         self._waiting.append(call)
         self._schedule_fill()
         try:
@@ -191,12 +193,13 @@ class SlotScheduler:
         self._schedule_fill()
 
 
-def _prefix_name(messages: Sequence[Message]) -> str:
-    """Name all turns but the last, which differs from call to call."""
+def _prefix_name(messages: Sequence[Message], tools: Any) -> str:
+    """Name the tools, and all turns but the last, which differs from call to call."""
     prefix = messages[:-1]
     if _length(prefix) < _MIN_PREFIX:
         return ""
-    return digest([message.to_json() for message in prefix])[:32]
+    named: list[Any] = [message.to_json() for message in prefix]
+    return digest([*named, tools] if tools else named)[:32]
 
 
 def _shared(held: Sequence[Message], messages: Sequence[Message]) -> int:

@@ -17,6 +17,8 @@ from typing import Any
 from lmpipe.errors import ConfigError
 from lmpipe.lm.embedded.engine import Completion, EngineError, EngineStopped, OnPiece
 from lmpipe.lm.embedded.gguf import read_gguf_header
+from lmpipe.lm.providers.openai_message import logprobs_of
+from lmpipe.lm.providers.tool_calls import StreamedToolCalls
 from lmpipe.state.usage import Usage
 
 # llama.cpp's matrix kernels pay off from batches of 8: 8 slots decode 1.5 times as fast as 4.
@@ -53,8 +55,10 @@ class XllamacppEngine:
 
             def receive(chunk: Mapping[str, Any]) -> bool:
                 chunks.append(chunk)
-                if on_piece is not None and (piece := _text_of(chunk)):
-                    on_piece(piece)
+                if on_piece is not None:
+                    piece, thought = _text_of(chunk), _text_of(chunk, "reasoning_content")
+                    if piece or thought:
+                        on_piece(piece, thought)
                 return stop.is_set() or self._server.closing
 
             streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
@@ -167,6 +171,7 @@ def _join_chunks(chunks: list[Mapping[str, Any]]) -> Completion:
     reasoning: list[str] = []
     finish = ""
     usage: Mapping[str, Any] = {}
+    calls, logprobs = StreamedToolCalls(), list[Mapping[str, Any]]()
     for chunk in chunks:
         if "error" in chunk:
             raise EngineError(chunk["error"])
@@ -175,7 +180,20 @@ def _join_chunks(chunks: list[Mapping[str, Any]]) -> Completion:
         reasoning.append(_text_of(chunk, "reasoning_content"))
         for choice in chunk.get("choices", ()):
             finish = choice.get("finish_reason") or finish
-    return Completion("".join(text), finish, Usage.from_openai(usage), "".join(reasoning))
+            calls.add(choice["delta"])
+            logprobs += logprobs_of(choice)
+    try:
+        tool_calls = calls.result()
+    except ValueError as error:
+        raise EngineError({"message": str(error)}) from error
+    return Completion(
+        "".join(text),
+        finish,
+        Usage.from_openai(usage),
+        "".join(reasoning),
+        tool_calls=tool_calls,
+        logprobs=tuple(logprobs) or None,
+    )
 
 
 def _text_of(chunk: Mapping[str, Any], name: str = "content") -> str:

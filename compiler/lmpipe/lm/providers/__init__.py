@@ -10,7 +10,7 @@ from lmpipe.foundation.redaction import public_url
 from lmpipe.lm.lm import LM
 from lmpipe.lm.model_table import facts_of
 from lmpipe.lm.providers.base import Provider
-from lmpipe.lm.scripted import ScriptedLM
+from lmpipe.lm.scripted import ScriptedLM, ScriptedProvider
 
 __all__ = [
     "Provider",
@@ -35,7 +35,7 @@ def open_provider(lm: LM, address: str | None = None) -> Provider:
             f"empty: run `export {lm.api_key_env}=…` first"
         )
     if isinstance(lm, ScriptedLM):
-        return lm
+        return ScriptedProvider(lm)
     if lm.provider == "local":
         from lmpipe.lm.embedded.provider import LocalProvider
 

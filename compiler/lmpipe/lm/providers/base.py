@@ -7,11 +7,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from lmpipe.errors import LMError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request
 
 # Called with all the text so far, each time that more arrives; see also `ThoughtsListener`.
 OnText = Callable[[str], None]
+
+# Called before a wait with the attempt's number, the wait in seconds and the error.
+OnRetry = Callable[[int, float, LMError], None]
 
 
 class Provider(Protocol):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lmpipe.errors import (
     ConfigError,
@@ -19,6 +19,7 @@ from lmpipe.errors import (
 )
 from lmpipe.foundation.printable import printable
 from lmpipe.foundation.redaction import is_secret_name, redact
+from lmpipe.foundation.shorten import without_data_urls
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.embedding import texts_of, vector_replies
@@ -39,8 +40,10 @@ from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.traffic.retry import parse_retry_after
 from lmpipe.state.usage import Usage
 
-# What lmpipe adds to requests: samples are seeded, and streams report their usage.
-_ADDED = frozenset({"seed", "stream_options"})
+T = TypeVar("T")
+
+# Providers whose models take schemas, although litellm's table lists few of them.
+_TAKE_SCHEMAS = frozenset({"ollama", "ollama_chat", "openrouter"})
 
 _MESSAGE_FIELDS = (
     "content",
@@ -76,7 +79,7 @@ class LiteLLMProvider:
     def __init__(self) -> None:
         self._litellm: Any = None
         self._takes_schema: dict[str, bool] = {}
-        self._supported: dict[str, frozenset[str]] = {}
+        self._takes_seed: dict[str, bool] = {}
         self._proven: set[str] = set()  # models that have accepted a constraint
 
     async def complete(self, request: Request) -> Reply:
@@ -116,13 +119,15 @@ class LiteLLMProvider:
             response = await self._await_answer(lm, litellm.acompletion(**arguments))
             with _reading(lm):
                 return _read_reply(lm, response, time.perf_counter() - start)
-        arguments |= self._only_supported(lm, stream_fields(lm))
+        # Where a provider takes no stream_options, litellm counts the usage without them.
+        arguments |= stream_fields(lm)
         message, usage, fingerprint = await self._await_answer(
             lm, _stream(litellm, arguments, on_text)
         )
         seconds = time.perf_counter() - start
         with _reading(lm):
-            return message.reply(usage, seconds=seconds, fingerprint=fingerprint)
+            reply: Reply = message.reply(usage, seconds=seconds, fingerprint=fingerprint)
+        return reply
 
     async def _load(self) -> Any:
         if self._litellm is None:
@@ -130,7 +135,7 @@ class LiteLLMProvider:
             self._litellm = await asyncio.to_thread(_import_litellm)
         return self._litellm
 
-    async def _await_answer(self, lm: LM, asked: Awaitable[Any]) -> Any:
+    async def _await_answer(self, lm: LM, asked: Awaitable[T]) -> T:
         """Await litellm within the LM's timeout, and translate its errors."""
         try:
             # litellm's timeout applies to each read: a body could drip in without end.
@@ -168,16 +173,18 @@ class LiteLLMProvider:
         return arguments
 
     def _only_supported(self, lm: LM, sent: dict[str, Any]) -> dict[str, Any]:
-        """Leave out what lmpipe itself adds, if litellm does not list it for the model."""
-        if lm.model not in self._supported:
+        """Leave out the seed that lmpipe adds, if litellm does not list it for the model."""
+        if lm.model not in self._takes_seed:
             listed = self._litellm.get_supported_openai_params(model=lm.model)
-            self._supported[lm.model] = frozenset(_ADDED if listed is None else listed)
-        left_out = _ADDED - self._supported[lm.model] - lm.params.keys()
-        return {name: value for name, value in sent.items() if name not in left_out}
+            self._takes_seed[lm.model] = listed is None or "seed" in listed
+        if self._takes_seed[lm.model] or "seed" in lm.params:
+            return sent
+        return {name: value for name, value in sent.items() if name != "seed"}
 
     def _takes_json_schema(self, model: str) -> bool:
         if model not in self._takes_schema:
-            self._takes_schema[model] = bool(self._litellm.supports_response_schema(model=model))
+            listed = bool(self._litellm.supports_response_schema(model=model))
+            self._takes_schema[model] = listed or model.partition("/")[0] in _TAKE_SCHEMAS
         return self._takes_schema[model]
 
 
@@ -201,7 +208,7 @@ def _common(lm: LM) -> dict[str, Any]:
 
 
 def _import_litellm() -> Any:
-    # Without these, litellm downloads a price list, and a list of Anthropic's headers.
+    # Without these, litellm downloads a price list, and a list of headers for Anthropic.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
     try:
@@ -327,7 +334,7 @@ def _optional(lm: LM) -> list[str]:
     """The parameters of a request that can be left out."""
     limits = ("max_tokens", "max_completion_tokens", "response_format")
     thoughts = () if lm.reasoning is None else ("reasoning", *litellm_reasoning(lm))
-    added = ("temperature", *limits, *thoughts, *sorted(_ADDED))
+    added = ("temperature", *limits, *thoughts, "seed", "stream_options")
     return list(dict.fromkeys((*added, *lm.sent_params)))
 
 
@@ -345,7 +352,7 @@ def _message(error: Exception, lm: LM) -> str:
     # litellm also takes keys from the environment.
     named = (value for name, value in os.environ.items() if is_secret_name(name))
     keys = (value for value in named if len(value) >= _SHORTEST_KEY)
-    return redact(printable(str(error)), (*lm.secrets, *keys))[:500]
+    return redact(without_data_urls(printable(str(error))), (*lm.secrets, *keys))[:500]
 
 
 def _without_secrets(error: Exception, lm: LM) -> Exception | None:

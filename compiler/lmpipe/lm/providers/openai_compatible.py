@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -71,6 +72,7 @@ class OpenAICompatibleProvider:
         except ConfigError as error:
             raise ConfigError(f"LM({lm.model!r}): {error}") from None
         self._servers: dict[str, Server] = {}  # by model, for messages
+        self._draws_samples = True  # until the server refuses the field `n`
         # Models whose last streamed reply began with thoughts that their template had opened.
         self._thinking: set[str] = set()
         self._structured: Structured = "auto"
@@ -82,9 +84,16 @@ class OpenAICompatibleProvider:
         return (await self._complete(request, {}))[0]
 
     async def samples(self, request: Request, n: int) -> list[Reply]:
-        """Draw several samples in one request. Raises like `complete`."""
-        replies = await self._complete(request, {"n": n})
-        if len(replies) < n:  # a server without support for `n` sends one
+        """Draw several samples in one request, if the server can. Raises like `complete`."""
+        replies: list[Reply] = []
+        if self._draws_samples:
+            try:
+                replies = await self._complete(request, {"n": n})
+            except LMRequestError as error:
+                if not _refuses_several(error):
+                    raise
+                self._draws_samples = False
+        if len(replies) < n:  # a server that knows no `n` sends one
             seeded = "seed" in sent_decoding(request)
             more = (
                 self._complete(request, {"seed": request.seed() + i} if seeded else {})
@@ -226,6 +235,11 @@ def _status_error(
     # Without `n`, samples are drawn one by one.
     optional = [name for name in sent if name not in NEEDED or name == "n"]
     return status_error(server, response.status, response.headers, content, optional)
+
+
+def _refuses_several(error: LMRequestError) -> bool:
+    """Whether a server refuses to draw so many samples at once: it names the field `n`."""
+    return error.status in (400, 422) and re.search(r"['\"`]n['\"`]", str(error)) is not None
 
 
 def _endpoint(lm: LM, address: str | None) -> tuple[str, str]:

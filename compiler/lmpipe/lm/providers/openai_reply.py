@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from lmpipe.errors import LMError, LMRequestError, LMUnavailableError, RefusalError
 from lmpipe.foundation.printable import printable
 from lmpipe.foundation.redaction import public_url, redact, secrets_in_url
+from lmpipe.foundation.shorten import without_data_urls
 from lmpipe.lm.http.client import CONNECT_TIMEOUT
 from lmpipe.lm.http.errors import (
     CertificateError,
@@ -52,7 +53,8 @@ class Server:
 
     def excerpt(self, text: bytes) -> str:
         """The beginning of what the server sent, without secrets and what a terminal obeys."""
-        shown = self.redact(printable(text[:_SEARCHED].decode("utf-8", "replace")))
+        sent = without_data_urls(text[:_SEARCHED].decode("utf-8", "replace"))
+        shown = self.redact(printable(sent))
         # Cut after secrets are replaced, so that no part of one is left at the end.
         return shown[:_EXCERPT].strip() or "(nothing)"
 

@@ -20,8 +20,8 @@ from lmpipe.lm.providers.thinking_blocks import thinking_blocks
 from lmpipe.lm.request import Request
 
 # What may differ from OpenAI's own server: `vllm` takes audio at URLs and thoughts of earlier
-# turns, `litellm` files at URLs and, for some providers, thoughts.
-Dialect = Literal["openai", "vllm", "litellm"]
+# turns, `llamacpp` such thoughts, `litellm` files at URLs and, for some providers, thoughts.
+Dialect = Literal["openai", "vllm", "llamacpp", "litellm"]
 
 # The providers of litellm that want the thoughts of earlier turns back as text.
 _TAKE_THOUGHTS = ("deepseek", "moonshot", "hosted_vllm", "mistral")
@@ -63,6 +63,8 @@ def openai_turns(request: Request, dialect: Dialect = "openai") -> list[dict[str
         elif message.role == "tool":
             results = [part for part in message.content if isinstance(part, ToolResult)]
             turns += [_tool_turn(result, media) for result in results]
+        elif all(isinstance(part, TextPart) for part in message.content):
+            turns.append({"role": message.role, "content": message.text})
         else:
             content = _contents(message.content, request, dialect)
             turns.append({"role": message.role, "content": content})
@@ -72,7 +74,10 @@ def openai_turns(request: Request, dialect: Dialect = "openai") -> list[dict[str
 
 
 def tool_fields(request: Request) -> dict[str, Any]:
-    """The tools of a request, and how one of them is chosen; empty if it has none."""
+    """The tools of a request, and how one of them is chosen; empty if it has none.
+
+    Raises a ConfigError if the chosen one is not among them.
+    """
     if not request.tools:
         return {}
     tools = [
@@ -90,6 +95,11 @@ def tool_fields(request: Request) -> dict[str, Any]:
     if not choice:
         return {"tools": tools}
     if choice not in ("auto", "required", "none"):
+        if choice not in [tool.name for tool in request.tools]:
+            raise ConfigError(
+                f"tool_choice={choice!r} names no tool of the request: give the name of one of "
+                f"{', '.join(tool.name for tool in request.tools)}; or auto, required or none"
+            )
         choice = {"type": "function", "function": {"name": choice}}
     return {"tools": tools, "tool_choice": choice}
 
@@ -188,10 +198,10 @@ def _thoughts(
     text = "\n".join(part.text for part in thoughts)
     if dialect == "vllm":  # earlier versions take the second name
         return {"reasoning": text, "reasoning_content": text}
-    if dialect != "litellm":
+    if dialect == "openai":
         return {}
     provider = request.lm.provider
-    if provider in _TAKE_THOUGHTS:
+    if dialect == "llamacpp" or provider in _TAKE_THOUGHTS:
         return {"reasoning_content": text}
     blocks = [block for part in thoughts for block in thinking_blocks(part)]
     return {"thinking_blocks": blocks} if blocks and provider in _TAKE_SIGNED else {}

@@ -11,6 +11,8 @@ from lmpipe.lm.model_table import facts_of
 
 # Fields that hold others.
 _JOINED = ("chat_template_kwargs", "extra_body")
+# Providers of litellm for which it knows no budgets.
+_LEVELS_ALONE = ("ollama", "ollama_chat")
 # The level that comes nearest to a budget of tokens, for models that know levels alone.
 _LEVELS = ((2048, "low"), (8192, "medium"))
 
@@ -46,7 +48,7 @@ def litellm_reasoning(lm: LM) -> dict[str, Any]:
         return {}
     if lm.provider == "openrouter":
         return _taken(lm, {"extra_body": _openrouter(reasoning)})
-    if isinstance(reasoning, str) or facts.openai:
+    if isinstance(reasoning, str) or facts.openai or lm.provider in _LEVELS_ALONE:
         return _taken(lm, {"reasoning_effort": level_of(reasoning)})
     return _taken(lm, {"thinking": {"type": "enabled", "budget_tokens": reasoning}})
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmpipe.foundation.unicode_text import valid_unicode
-from lmpipe.lm.listener import ThoughtsListener
+from lmpipe.lm.listener import ThoughtsListener, ToolCallsListener
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.openai_message import (
     content_of,
@@ -23,7 +23,7 @@ from lmpipe.state.usage import Usage
 
 
 class StreamedMessage:
-    """A message of which pieces arrive; its listener is told of text and thoughts.
+    """A message of which pieces arrive; its listener is told of text, thoughts and tool calls.
 
     `thinking` says whether it begins with thoughts that the chat template has opened.
     """
@@ -33,6 +33,7 @@ class StreamedMessage:
         self.finish: Any = None
         self._on_text = on_text
         self._on_thoughts = on_text.thoughts if isinstance(on_text, ThoughtsListener) else None
+        self._on_calls = on_text.tool_calls if isinstance(on_text, ToolCallsListener) else None
         self._shown = self._shown_thoughts = ""
         self._reasoning = self._refusal = ""
         self._blocks: list[Any] = []
@@ -55,6 +56,8 @@ class StreamedMessage:
         if shown != self._shown:
             self._shown = shown
             self._on_text(valid_unicode(shown))
+        if self._on_calls is not None and piece.get("tool_calls"):
+            self._on_calls(self._tool_calls.so_far())
 
     def _tell_thoughts(self) -> None:
         thoughts = self._reasoning or self.text.thoughts

@@ -15,11 +15,14 @@ def thinking_blocks(part: ReasoningPart) -> list[dict[str, Any]]:
 
     `signature_of` wrote the signature.
     """
-    if not part.signature.startswith("["):
-        block = {"type": "thinking", "thinking": part.text, "signature": part.signature}
-        return [block] if part.signature else []
-    blocks: list[dict[str, Any]] = orjson.loads(part.signature)
-    return blocks
+    try:
+        blocks = orjson.loads(part.signature)
+    except orjson.JSONDecodeError:
+        blocks = None  # the signature of one block
+    if isinstance(blocks, list):
+        return blocks
+    block = {"type": "thinking", "thinking": part.text, "signature": part.signature}
+    return [block] if part.signature else []
 
 
 def signature_of(blocks: Sequence[Any], thoughts: str) -> str:

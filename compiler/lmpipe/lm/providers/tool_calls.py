@@ -36,6 +36,13 @@ class StreamedToolCalls:
                 self._calls.append(call)
             call.add(part)
 
+    def so_far(self) -> tuple[ToolCall, ...]:
+        """The calls of which the name has come, in order."""
+        calls = [call for call in self._calls if call.name]
+        return tuple(
+            [ToolCall(call.id, call.name, valid_unicode(call.arguments)) for call in calls]
+        )
+
     def result(self) -> tuple[ToolCall, ...]:
         """The calls in order; raises a ValueError if one has no name."""
         return _whole(self._calls)

@@ -16,6 +16,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.providers import Provider, open_provider
 from lmpipe.lm.providers.base import (
     EmbeddingProvider,
+    OnRetry,
     OnText,
     SamplingProvider,
     StreamingProvider,
@@ -49,7 +50,7 @@ class Endpoint:
         *,
         max_in_flight: int,
         retry: RetryPolicy,
-        on_retry: Callable[[int, float, LMError], None] | None = None,
+        on_retry: OnRetry | None = None,
         open_provider: Callable[[LM, str | None], Provider] = open_provider,
     ) -> None:
         self._replicas = Replicas(
@@ -68,14 +69,16 @@ class Endpoint:
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def ask(self, request: Request, *, on_text: OnText | None = None) -> Coroutine[Any, Any, Reply]:
+    def ask(
+        self, request: Request, *, on_text: OnText | None = None, on_retry: OnRetry | None = None
+    ) -> Coroutine[Any, Any, Reply]:
         """Send a request, with retries; raise an LMError if they fail or the LM refuses it.
 
         If the provider streams, `on_text` is called with all the text so far as it arrives; after a
-        retry the text starts again.
+        retry the text starts again. `on_retry` is called like the endpoint's own, for this request.
         """
         send = _complete if on_text is None else partial(_stream, on_text=on_text)
-        return self._ask(_Call(request, _embed_one if request.embeds else send, 1))
+        return self._ask(_Call(request, _embed_one if request.embeds else send, 1, on_retry))
 
     def embed(self, request: Request) -> Coroutine[Any, Any, list[Reply]]:
         """Embed several texts in one request: one reply per message; raises like `ask`."""
@@ -113,8 +116,15 @@ class Endpoint:
             rng=self._rng,
             started=call.started,
             clock=loop.time,
-            on_retry=self._on_retry,
+            on_retry=partial(self._tell_retry, call.on_retry),
         )
+
+    def _tell_retry(
+        self, on_retry: OnRetry | None, attempt: int, wait: float, error: LMError
+    ) -> None:
+        for tell in (self._on_retry, on_retry):
+            if tell is not None:
+                tell(attempt, wait, error)
 
     def _start_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Forget requests in flight on another loop: in a forked child they never end."""
@@ -144,7 +154,7 @@ class Endpoint:
                 call.started = call.started or now
                 call.unanswered += failure.sent
                 tried.append(lease.replica)
-                self._note_failure(lease, failure, attempt)
+                self._note_failure(call, lease, failure, attempt)
             except (LMError, RefusalError):
                 lease.answered()  # a refusal is an answer
                 raise
@@ -225,15 +235,17 @@ class Endpoint:
             self._meter.learn(call.request, usage, call.samples)
             lease.took(usage.tokens, self._now())
 
-    def _note_failure(self, lease: Lease, error: LMUnavailableError, attempt: int) -> None:
+    def _note_failure(
+        self, call: _Call[Any], lease: Lease, error: LMUnavailableError, attempt: int
+    ) -> None:
         """Note what a failure says about the replica."""
         now = self._now()
         if error.status in _OVERLOADED:
             lease.overloaded(error.retry_after, now)
         elif error.status is not None:
             lease.broken(now)
-        elif lease.lost(now) and len(self._replicas.all) > 1 and self._on_retry is not None:
-            self._on_retry(attempt, 0.0, error)
+        elif lease.lost(now) and len(self._replicas.all) > 1:
+            self._tell_retry(call.on_retry, attempt, 0.0, error)
 
 
 @dataclass(eq=False, slots=True)
@@ -241,6 +253,7 @@ class _Call(Generic[T]):
     request: Request
     send: Callable[[Provider, Request], Awaitable[T]]
     samples: int
+    on_retry: OnRetry | None = None
     started: float = 0.0  # the time of the first attempt, if it failed
     unanswered: int = 0  # attempts that the server may have worked on, though no answer came
 

@@ -7,7 +7,7 @@ import copyreg
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, get_args
 
 from pydantic_core import core_schema
 from typing_extensions import TypeVar
@@ -71,6 +71,9 @@ class _Code(str, metaclass=_CodeMeta):
     __slots__ = ()
 
     language: ClassVar[str] = ""
+
+    def __new__(cls, text: str) -> Self:
+        return super().__new__(cls, text)
 
     def __class_getitem__(cls, language: Any) -> Any:
         named = get_args(language) or (language,)

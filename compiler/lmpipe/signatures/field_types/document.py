@@ -15,7 +15,7 @@ class Document(pydantic.BaseModel):
         source: where it is from, such as a URL or a page; may be empty.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid")
 
     text: str
     title: str = ""

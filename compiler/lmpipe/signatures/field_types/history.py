@@ -23,7 +23,7 @@ class History(pydantic.BaseModel):
         turns: the turns, earliest first, as JSON values by name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid")
 
     turns: tuple[dict[str, Any], ...] = ()
 

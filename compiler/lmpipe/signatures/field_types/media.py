@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import unquote_to_bytes
@@ -14,13 +13,17 @@ import pydantic
 from pydantic import ConfigDict, Field, model_serializer, model_validator
 
 from lmpipe.errors import MediaError
+from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.media import (
     MAX_BYTES,
     MediaKind,
     check_size,
     checked_media_type,
     decode_data,
+    is_pil,
+    media_type_of,
     medium_json,
+    png_of,
     read_medium,
 )
 from lmpipe.foundation.shorten import shorten
@@ -43,7 +46,9 @@ class Medium(pydantic.BaseModel):
         ValidationError: if it has neither bytes nor a URL, or the bytes are of another kind.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, defer_build=True, extra="forbid", hide_input_in_errors=True
+    )
 
     kind: ClassVar[MediaKind]
 
@@ -68,11 +73,13 @@ class Medium(pydantic.BaseModel):
                 file is read now; a URL is passed to the LM's provider, which fetches it.
             media_type: its MIME type, if its bytes do not tell.
             name: the file's name, for providers that show it to the model.
-            max_bytes: the largest size.
+            max_bytes: the largest size, 1 or more.
 
         Raises:
             MediaError: if it cannot be read, is larger, or is of another kind.
+            ConfigError: if a number is out of range.
         """
+        check_number(f"{cls.__name__}.of", "max_bytes", max_bytes, minimum=1, integer=True)
         if isinstance(source, str) and not _is_url(source):
             source = Path(source)
         given = _source(cls.kind, source, max_bytes)
@@ -100,6 +107,9 @@ class Medium(pydantic.BaseModel):
         import urllib.request
         from http.client import HTTPException
 
+        owner = f"{cls.__name__}.fetch"
+        check_number(owner, "max_bytes", max_bytes, minimum=1, integer=True)
+        check_number(owner, "timeout", timeout, above=0)
         if not url.startswith(_FETCHED):
             raise MediaError(f"{url!r:.200} is not an http or https URL")
         try:
@@ -231,12 +241,12 @@ def _source(kind: MediaKind, source: Any, max_bytes: int) -> dict[str, Any]:
         return {"url": source}
     if isinstance(source, Path):
         data = read_medium(kind, source, max_bytes)
-        return {"data": data, "media_type": checked_media_type(kind, data, "", source.name)}
+        return {"data": data, "media_type": media_type_of(data, source.name)}
     if isinstance(source, bytes | bytearray | memoryview):
         check_size(kind, "data", len(source), max_bytes)
         return {"data": bytes(source)}
-    if type(source).__module__.partition(".")[0] == "PIL" and hasattr(source, "save"):
-        data = _png(source)
+    if kind == "image" and is_pil(source):
+        data = png_of(source)
         check_size(kind, "the image", len(data), max_bytes)
         return {"data": data}
     raise MediaError(
@@ -257,15 +267,6 @@ def _from_data_url(kind: MediaKind, url: str, max_bytes: int) -> dict[str, Any]:
             raise MediaError(f"the data: URL is not base64: {error}") from error
     media_type = about.removesuffix(";base64").partition(";")[0]
     return {"data": data, "media_type": media_type}
-
-
-def _png(image: Any) -> bytes:
-    """Write an image of PIL as PNG, which keeps its pixels."""
-    buffer = BytesIO()
-    if image.mode not in ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"):
-        image = image.convert("RGB")
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def _is_url(text: str) -> bool:

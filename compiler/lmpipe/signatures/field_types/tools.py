@@ -21,7 +21,7 @@ class Tool(pydantic.BaseModel):
         parameters: the JSON schema of its arguments.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid")
 
     name: str = Field(min_length=1)
     description: str = ""
@@ -61,7 +61,7 @@ class ChosenCall(pydantic.BaseModel):
         arguments: its arguments by name.
     """
 
-    model_config = ConfigDict(frozen=True, json_schema_extra=_without_description)
+    model_config = ConfigDict(frozen=True, defer_build=True, json_schema_extra=_without_description)
 
     name: str
     arguments: dict[str, Any] = {}
@@ -73,7 +73,7 @@ class ChosenCall(pydantic.BaseModel):
 class ToolCalls(pydantic.RootModel[tuple[ChosenCall, ...]]):
     """The calls of tools that an LM chooses, as an output of a signature. Nothing is run."""
 
-    model_config = ConfigDict(frozen=True, json_schema_extra=_without_description)
+    model_config = ConfigDict(frozen=True, defer_build=True, json_schema_extra=_without_description)
 
     def __iter__(self) -> Iterator[ChosenCall]:  # type: ignore[override]
         return iter(self.root)

@@ -1,0 +1,186 @@
+"""Read what users give to an LM: a text, messages, or mappings in OpenAI's format."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from lmpipe.errors import CallError
+from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.shorten import short_repr
+from lmpipe.lm.message import Message, Role
+from lmpipe.lm.parts import (
+    MediaKind,
+    MediaPart,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+)
+
+
+def read_messages(given: object) -> tuple[Message, ...]:
+    """Read a text, a turn, or the turns of a conversation.
+
+    Raises:
+        CallError: if it is anything else; the message says which turn, and why.
+    """
+    if isinstance(given, str):
+        return (Message("user", given),)
+    if isinstance(given, Message | Mapping):
+        return (_message(given, 1),)
+    if not isinstance(given, Sequence) or isinstance(given, bytes) or not given:
+        raise CallError(
+            f"an LM was asked {short_repr(given, 100)}: give a text, or a list of messages such as "
+            '{"role": "user", "content": "…"}'
+        )
+    return tuple(_message(turn, number) for number, turn in enumerate(given, start=1))
+
+
+def read_tools(given: Sequence[ToolSpec | Mapping[str, Any]]) -> tuple[ToolSpec, ...]:
+    """Read tools, each as a `ToolSpec` or in OpenAI's format.
+
+    Raises:
+        CallError: if one is anything else.
+    """
+    return tuple(map(_tool, given))
+
+
+def _tool(given: object) -> ToolSpec:
+    match given:
+        case ToolSpec():
+            return given
+        case {"type": "function", "function": {"name": str(name), **rest}}:
+            described = rest.get("description") or ""
+            schema = rest.get("parameters") or {"type": "object", "properties": {}}
+            return ToolSpec(name, str(described), canonical_json(schema).decode())
+    raise CallError(
+        f"tools: {short_repr(given, 100)} is not a tool: give lmpipe.ToolSpec(…), or "
+        '{"type": "function", "function": {"name": …, "description": …, "parameters": …}}'
+    )
+
+
+def _message(given: object, number: int) -> Message:
+    if isinstance(given, Message):
+        return given
+    try:
+        return _read(given)
+    except ValueError as error:
+        raise CallError(f"message {number}: {error}") from None
+
+
+def _read(given: object) -> Message:
+    if not isinstance(given, Mapping) or "role" not in given:
+        raise ValueError(
+            f'{short_repr(given, 100)} is not a message: give {{"role": "user", "content": "…"}}'
+        )
+    role = _role(given["role"])
+    content = given.get("content")
+    if role == "tool":
+        return Message("tool", (_tool_result(given, content),))
+    thoughts = given.get("reasoning_content")
+    calls = given.get("tool_calls") or ()
+    if not isinstance(calls, list | tuple):
+        raise ValueError(f"its tool_calls are {short_repr(calls, 100)}: give a list")
+    if isinstance(content, str) and not calls and not thoughts:
+        return Message(role, content)
+    parts = [
+        *([ReasoningPart(thoughts)] if isinstance(thoughts, str) and thoughts else []),
+        *_parts(content),
+        *map(_tool_call, calls),
+    ]
+    if not parts:
+        raise ValueError("it has no content")
+    return Message(role, tuple(parts))
+
+
+def _role(given: object) -> Role:
+    match given:
+        case "developer":  # OpenAI's name of it for models that think
+            return "system"
+        case "system" | "user" | "assistant" | "tool":
+            return given
+    raise ValueError(f"the role {given!r:.50} is none of system, user, assistant, tool")
+
+
+def _tool_result(given: Mapping[str, Any], content: object) -> ToolResult:
+    call_id = given.get("tool_call_id")
+    if not isinstance(call_id, str):
+        raise ValueError("a tool's result needs the tool_call_id of its call")
+    if isinstance(content, str):
+        return ToolResult(call_id, content)
+    parts = tuple(part for part in _parts(content) if isinstance(part, TextPart | MediaPart))
+    return ToolResult(call_id, parts)
+
+
+def _tool_call(given: object) -> ToolCall:
+    match given:
+        case ToolCall():
+            return given
+        case {"id": str(call_id), "function": {"name": str(name), "arguments": arguments}}:
+            if isinstance(arguments, Mapping):
+                arguments = orjson.dumps(dict(arguments)).decode()
+            if isinstance(arguments, str):
+                return ToolCall(call_id, name, arguments)
+    raise ValueError(f"{short_repr(given, 100)} is not a tool call with an id and a function")
+
+
+def _parts(content: object) -> Iterator[Part]:
+    match content:
+        case None | "":
+            return
+        case str():
+            yield TextPart(content)
+        case list() | tuple():
+            yield from map(_part, content)
+        case _:
+            raise ValueError(f"its content is {short_repr(content, 100)}: give a text or a list")
+
+
+def _part(given: object) -> Part:
+    match given:
+        case str():
+            return TextPart(given)
+        case TextPart() | MediaPart() | ToolCall() | ToolResult() | ReasoningPart():
+            return given
+        case {"type": "text" | "input_text" | "output_text", "text": str(text)}:
+            return TextPart(text)
+        case {"type": "image_url", "image_url": {"url": str(url), **rest}}:
+            return _medium("image", url, detail=str(rest.get("detail") or ""))
+        case {"type": "image_url" | "input_image", "image_url": str(url)}:
+            return _medium("image", url)
+        case {"type": "input_audio", "input_audio": {"data": str(data), "format": str(kind)}}:
+            return MediaPart("audio", f"audio/{kind}", _bytes(data))
+        case {"type": "file", "file": {"file_data": str(data), **rest}}:
+            return _medium("file", data, name=str(rest.get("filename") or ""))
+    raise ValueError(
+        f"its content has {short_repr(given, 100)}: give parts such as "
+        '{"type": "text", "text": …} or {"type": "image_url", "image_url": {"url": …}}'
+    )
+
+
+def _medium(kind: MediaKind, url: str, *, name: str = "", detail: str = "") -> MediaPart:
+    """Read a medium at a URL, or as a `data:` URL."""
+    if not url.startswith("data:"):
+        return MediaPart(kind, "", url=url, name=name, detail=detail)
+    head, _, data = url.removeprefix("data:").partition(",")
+    media_type, semicolon, coding = head.rpartition(";")
+    if not semicolon or coding != "base64":
+        raise ValueError(f"{url[:50]!r}… is not a data URL in base64")
+    return MediaPart(kind, media_type, _bytes(data), name=name, detail=detail)
+
+
+def _bytes(data: str) -> bytes:
+    try:
+        decoded = base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(f"{data[:50]!r}… is not base64") from None
+    if not decoded:
+        raise ValueError("its medium is empty")
+    return decoded
