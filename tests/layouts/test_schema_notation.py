@@ -81,6 +81,9 @@ def notation(annotation: Any) -> str:
     return schema_notation(outputs_spec(answer=annotation).outputs[0].marked_schema)
 
 
+NUMBER_OR_A = "[number | string (matching the regular expression ^a$), ...]"
+
+
 @pytest.mark.parametrize(
     ("annotation", "text"),
     [
@@ -104,6 +107,7 @@ def notation(annotation: Any) -> str:
         (dict[str, list[int]], "{string: [integer, ...], ...}"),
         (dict[Mood, float], '{"good" | "bad": number, ...}'),
         (tuple[int, str], "[integer, string]"),
+        (list[Decimal | Annotated[str, Field(pattern="^a$")]], NUMBER_OR_A),
         (set[int], "[integer, ...] with no item twice"),
         (list[datetime.date | None], "[string as YYYY-MM-DD | null, ...]"),
         (list[Any], "[any JSON value, ...]"),

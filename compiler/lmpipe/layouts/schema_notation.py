@@ -107,7 +107,7 @@ class _Notation:
             return self._value({**self._definitions[name], **_without_ref(schema)}, indent)
         if options := schema.get("anyOf") or schema.get("oneOf"):
             if any(_is_decimal(option) for option in options):  # it is told as a number
-                options = [option for option in options if option.get("type") != "string"]
+                options = [option for option in options if not _is_decimal_text(option)]
             return " | ".join(dict.fromkeys(self._part(option, indent) for option in options))
         if len(schema.get("allOf", ())) == 1:
             return self._value(schema["allOf"][0], indent)
@@ -219,6 +219,11 @@ def _without_ref(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_decimal(schema: Any) -> bool:
     return isinstance(schema, Mapping) and schema.get(ENUM) is Decimal
+
+
+def _is_decimal_text(schema: Mapping[str, Any]) -> bool:
+    plain = schema.keys() <= {"type"} or schema.get("pattern", "").startswith("^(?!^[-+.]*$)")
+    return schema.get("type") == "string" and plain
 
 
 def _is_constant(schema: Mapping[str, Any]) -> bool:
