@@ -44,6 +44,10 @@ class Options(pydantic.BaseModel):
     size: int = 1
 
 
+class Nickname(pydantic.BaseModel):
+    short_name: str = pydantic.Field("", alias="short")
+
+
 class Visit(pydantic.BaseModel):
     day: dt.date
     start: dt.time | None = None
@@ -418,6 +422,7 @@ READ: list[tuple[Any, str, Any]] = [
     ),
     (Visit, '{"day": "2024-03-05", "start": null}', Visit(day=dt.date(2024, 3, 5))),
     (Person, '{"fullName": "Ada"}', Person(fullName="Ada")),
+    (Nickname, '{"short_name": "Ada"}', Nickname(short="Ada")),
     (Person, '{"full_name": "Ada"}', Person(fullName="Ada")),
     (Tree, '{"name": "a", "children": [{"Name": "b"}]}', Tree(name="a", children=[Tree(name="b")])),
     (Box[int], '{"item": "5 kg"}', Box[int](item=5)),
@@ -466,6 +471,7 @@ REFUSED: list[tuple[Any, str]] = [
     (Literal["spam", "ham"], "This is far from spam"),
     (Options, '{"nom": "Ada"}'),  # no key of it is one of the model
     (Options | int, '{"nom": "Ada"}'),
+    (Nickname, '{"nom": "Ada"}'),
     (list[Options], '[{"nom": "Ada"}]'),
     (Box[Options], '{"item": {"nom": "Ada"}}'),
     (dt.timedelta, "2 hours ago"),

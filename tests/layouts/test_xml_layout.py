@@ -162,6 +162,7 @@ def test_replies_of_many_forms(text: str) -> None:
         ('<answer href="a/b" lang=en>Paris</answer>', "Paris"),
         ("I think it is\nParis.\n</answer>", "I think it is\nParis."),
         ("<answer is Paris>", "<answer is Paris>"),
+        ("Write </answer> last.", "Write </answer> last."),
     ],
 )
 def test_what_is_read_as_the_only_text(text: str, answer: str) -> None:

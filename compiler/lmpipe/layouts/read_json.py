@@ -131,6 +131,8 @@ def checked(field: FieldSpec, value: Any) -> Any:
     raw = field.raw(value)
     if field.takes_numbers_or_times or field.has_models:
         refuse_guesses(value, field.marked_schema, other_names=raw is not value)
+    if value and isinstance(raw, pydantic.BaseModel) and not raw.model_fields_set:
+        raise ValueError(f"{', '.join(map(repr, value))} is none of its keys")
     return raw
 
 

@@ -142,8 +142,8 @@ def find_inline(
     while place < len(tags):
         tag = tags[place]
         if tag.kind == "close":
-            if place == 0 and (before := text[: tag.start]).strip():
-                keep(tag, before)
+            if place == 0 and _lacks_only_its_opening(text, tags):
+                keep(tag, text[: tag.start])
             else:
                 doubtful |= {tag.name} & texts.keys()
         elif tag.kind == "empty":
@@ -174,6 +174,12 @@ def _unclosed_end(tags: Sequence[_Tag], place: int, texts: Collection[str]) -> i
     return next(
         (at for at in after if tags[at].kind != "close" and tags[at].name not in texts), len(tags)
     )
+
+
+def _lacks_only_its_opening(text: str, tags: Sequence[_Tag]) -> bool:
+    """Whether the first tag, which closes, has a text before it and nothing but a tag after it."""
+    end = tags[1].start if len(tags) > 1 else len(text)
+    return bool(text[: tags[0].start].strip()) and not text[tags[0].end : end].strip()
 
 
 def _begins_line(text: str, at: int) -> bool:
