@@ -83,12 +83,22 @@ def test_any_text_comes_back_whole(values: dict[str, Any]) -> None:
         Reply("Sure.", tool_calls=(ToolCall("1", "Ticket", "{'team': 'billing', 'stars': 2,}"),)),
         Reply('{"team": "billing", "stars": 2}'),
         Reply('So:\n```json\n{"team": "billing", "stars": 2}\n```'),
+        Reply('<tool_call>\n{"name": "Ticket", "arguments": {"team": "billing", "stars": 2}}'),
+        Reply('{"name": "Ticket", "parameters": "{\\"team\\": \\"billing\\", \\"stars\\": 2}"}'),
     ],
 )
 def test_what_is_read_of_a_reply(reply: Reply) -> None:
     spec = spec_of(Ticket)
     read = TOOLS.read(spec, TOOLS.answer(reply)).values
     assert {name: str(value) for name, value in read.items()} == {"team": "billing", "stars": "2"}
+
+
+def test_the_name_of_a_tool_in_a_text_is_not_an_output() -> None:
+    spec = outputs_spec(name=str)
+    tool = TOOLS.tools(spec)[0].name
+    text = json.dumps({"name": tool, "arguments": {"name": "Ada"}})
+    assert TOOLS.read(spec, text).values == {"name": "Ada"}
+    assert TOOLS.read(spec, json.dumps({"name": tool})).values == {"name": tool}
 
 
 def test_a_correction_is_the_result_of_the_wrong_call() -> None:

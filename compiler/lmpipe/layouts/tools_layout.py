@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmpipe.layouts.describe import describe_inputs
-from lmpipe.layouts.find_json import is_object
+from lmpipe.layouts.find_json import find_json, is_object
 from lmpipe.layouts.json_layout import JsonLayout
 from lmpipe.layouts.layout import Part, Reading
 from lmpipe.layouts.parse_values import json_text
@@ -21,6 +21,8 @@ from lmpipe.signatures.signature_spec import SignatureSpec
 _JSON = JsonLayout()
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_NAME = 64
+# How models write the arguments of a call in a text: `{"name": "Route", "arguments": {…}}`.
+_ARGUMENTS = {"arguments", "parameters"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class ToolsLayout:
         return _JSON.assistant(spec, outputs)
 
     def read(self, spec: SignatureSpec, text: str) -> Reading:
-        return _JSON.read(spec, text)
+        return _JSON.read(spec, _arguments_in_text(tool_name(spec), text) or text)
 
     def partial(self, spec: SignatureSpec, text: str) -> dict[str, Part]:
         return _JSON.partial(spec, text)
@@ -99,6 +101,24 @@ class ToolsLayout:
                 for call in reply.tool_calls
             ),
         )
+
+
+def _arguments_in_text(tool: str, text: str) -> str:
+    """The arguments of the only call of a tool that is written as text; else nothing.
+
+    Servers leave a call in the text if they do not know how their model writes it.
+    """
+    if f'"{tool}"' not in text:
+        return ""
+    calls = [
+        value
+        for value in find_json(text).values
+        if isinstance(value, dict) and value.get("name") == tool and value.keys() & _ARGUMENTS
+    ]
+    if len(calls) != 1:
+        return ""
+    arguments = next(calls[0][key] for key in calls[0] if key in _ARGUMENTS)
+    return arguments if isinstance(arguments, str) else json_text(arguments)
 
 
 def tool_name(spec: SignatureSpec) -> str:
