@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from helpers.world import TwoSteps, recipe, student
 from rich.console import Console
 
@@ -44,6 +45,17 @@ def test_every_phase_counts_its_examples() -> None:
 def test_without_test_examples_the_test_costs_nothing() -> None:
     plan = prepare(recipe(test=None)).plan()
     assert (plan.test.runs, plan.test.worst.calls) == (0, 0)
+
+
+@pytest.mark.parametrize("search", [lmpipe.LayoutSearch, lmpipe.RandomSearch, lmpipe.MIPROv2])
+def test_a_layout_of_two_calls_that_is_tried_is_counted(search: Any) -> None:
+    one, two = (
+        prepare(recipe(optimizer=search(layouts=layouts))).plan()
+        for layouts in (("chat", "json"), ("chat", "two-step"))
+    )
+    assert two.search.worst.calls - one.search.worst.calls == one.search.runs * one.calls_per_run
+    assert two.result.worst.calls == 2 * one.result.worst.calls
+    assert two.baselines == one.baselines
 
 
 def test_a_dry_run_says_that_a_loop_of_unknown_length_has_no_maximum() -> None:

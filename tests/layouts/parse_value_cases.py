@@ -14,6 +14,8 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 import pydantic
 from typing_extensions import TypedDict
 
+import lmpipe
+
 T = TypeVar("T")
 
 
@@ -35,6 +37,15 @@ class Level(enum.IntEnum):
 class Bill(pydantic.BaseModel):
     total: int
     note: str = ""
+
+
+class Options(pydantic.BaseModel):
+    name: str = ""
+    size: int = 1
+
+
+class Nickname(pydantic.BaseModel):
+    short_name: str = pydantic.Field("", alias="short")
 
 
 class Visit(pydantic.BaseModel):
@@ -176,7 +187,9 @@ READ: list[tuple[Any, str, Any]] = [
     (float, "80 percent", 80.0),
     (Share, "80%", 0.8),
     (Share, "0.8", 0.8),
-    (Share, "0.5%", 0.5),
+    (Share, "100%", 1.0),
+    (Share, "0%", 0.0),
+    (Box[Share], '{"item": "80%"}', Box[Share](item=0.8)),
     (float, "1/2", 0.5),
     (float, "1 1/2 cups", 1.5),
     (float, "1\u00bd", 1.5),
@@ -403,10 +416,14 @@ READ: list[tuple[Any, str, Any]] = [
     (Bill | None, "none", None),
     (Bill | None, "None", None),
     (Bill | Person, '{"FULL_NAME": "Ada"}', Person(fullName="Ada")),
-    (Visit, '{"day": "5 Mar 2024", "start": "3pm"}',
-     Visit(day=dt.date(2024, 3, 5), start=dt.time(15))),
+    (
+        Visit,
+        '{"day": "5 Mar 2024", "start": "3pm"}',
+        Visit(day=dt.date(2024, 3, 5), start=dt.time(15)),
+    ),
     (Visit, '{"day": "2024-03-05", "start": null}', Visit(day=dt.date(2024, 3, 5))),
     (Person, '{"fullName": "Ada"}', Person(fullName="Ada")),
+    (Nickname, '{"short_name": "Ada"}', Nickname(short="Ada")),
     (Person, '{"full_name": "Ada"}', Person(fullName="Ada")),
     (Tree, '{"name": "a", "children": [{"Name": "b"}]}', Tree(name="a", children=[Tree(name="b")])),
     (Box[int], '{"item": "5 kg"}', Box[int](item=5)),
@@ -452,6 +469,21 @@ REFUSED: list[tuple[Any, str]] = [
     (Literal[1, 2] | dt.date, "86400"),
     (Literal["a"] | dt.date, "86400"),
     (list[dt.date | Literal["x"]], '["x", "86400"]'),
+    (Share, "0.5%"),  # 0.5 or 0.005
+    (Share, "1%"),
+    (Box[Share], '{"item": "1%"}'),
+    (list[int], "1,234, 5"),  # two numbers or three
+    (list[int], "5, 1,234"),
+    (Literal["spam", "ham"], "non-spam"),
+    (Literal["spam", "ham"], "un-spam"),
+    (Literal["spam", "ham"], "This is far from spam"),
+    (Options, '{"nom": "Ada"}'),  # no key of it is one of the model
+    (Options | int, '{"nom": "Ada"}'),
+    (Nickname, '{"nom": "Ada"}'),
+    (list[Options], '[{"nom": "Ada"}]'),
+    (Box[Options], '{"item": {"nom": "Ada"}}'),
+    (dt.timedelta, "2 hours ago"),
+    (lmpipe.Code["sql"], "```\na\n```\n```\nb\n```"),
     (int, ""),
     (int, "no idea"),
     (int, "3 or 4"),

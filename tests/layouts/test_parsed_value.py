@@ -187,6 +187,12 @@ def test_a_type_without_a_json_schema_is_refused() -> None:
         lmpipe.parse_value("5", range)
 
 
+@pytest.mark.parametrize("annotation", [Literal, object()])
+def test_what_is_not_a_type_is_refused(annotation: Any) -> None:
+    with pytest.raises(SignatureError):
+        lmpipe.parse_value("5", annotation)
+
+
 def test_only_a_text_is_read() -> None:
     with pytest.raises(CallError, match="must be a str, got 5"):
         lmpipe.parse_value(5, int)  # type: ignore[call-overload]

@@ -6,10 +6,12 @@ import datetime
 import enum
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pydantic
 import pytest
+from helpers.odd_texts import outputs_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
@@ -41,7 +43,7 @@ class Tree(pydantic.BaseModel):
 
 
 class Cat(pydantic.BaseModel):
-    kind: Literal["cat"]
+    kind: Literal["cat"] = "cat"
     lives: int
 
 
@@ -55,12 +57,31 @@ class Pair(pydantic.BaseModel):
     second: Line
 
 
+class Level(enum.Enum):
+    LOW = enum.auto()
+    HIGH = enum.auto()
+
+
+class Bill(pydantic.BaseModel):
+    total: Decimal = Field(gt=0)
+    tip: Decimal | None = None
+    level: Level = Level.LOW
+    others: list[Level] = [Level.HIGH]
+
+
+class Lines(pydantic.RootModel[list[Line]]):
+    """All that was ordered."""
+
+
 class Open(pydantic.BaseModel, extra="allow"):
     name: str
 
 
 def notation(annotation: Any) -> str:
-    return schema_notation(pydantic.TypeAdapter(annotation).json_schema())
+    return schema_notation(outputs_spec(answer=annotation).outputs[0].marked_schema)
+
+
+NUMBER_OR_A = "[number | string (matching the regular expression ^a$), ...]"
 
 
 @pytest.mark.parametrize(
@@ -77,9 +98,16 @@ def notation(annotation: Any) -> str:
             Annotated[Cat | Dog, Field(discriminator="kind")],
             '{"kind": "cat", "lives": integer} | {"kind": "dog", "tricks": [string, ...]}',
         ),
+        (
+            Bill,
+            '{"total": number (more than 0), "tip": number | null (optional), '
+            '"level": "LOW" | "HIGH" ("LOW" if left out), '
+            '"others": ["LOW" | "HIGH", ...] (["HIGH"] if left out)}',
+        ),
         (dict[str, list[int]], "{string: [integer, ...], ...}"),
         (dict[Mood, float], '{"good" | "bad": number, ...}'),
         (tuple[int, str], "[integer, string]"),
+        (list[Decimal | Annotated[str, Field(pattern="^a$")]], NUMBER_OR_A),
         (set[int], "[integer, ...] with no item twice"),
         (list[datetime.date | None], "[string as YYYY-MM-DD | null, ...]"),
         (list[Any], "[any JSON value, ...]"),
@@ -107,6 +135,10 @@ def test_descriptions_are_comments() -> None:
             "}",
         ]
     )
+
+
+def test_the_description_of_a_whole_list_is_told() -> None:
+    assert notation(Lines).endswith("}, ...] (All that was ordered.)")
 
 
 def test_the_description_of_an_item_is_told() -> None:

@@ -14,6 +14,7 @@ from lmpipe.layouts.suited_layouts import layouts_for, tried_layouts
     [
         ("local", ("chat", "plain", "json")),
         ("vllm/Qwen/Qwen2.5-7B-Instruct", ("chat", "plain", "json")),
+        ("hosted_vllm/Qwen/Qwen2.5-7B-Instruct", ("chat", "plain", "json")),
         ("anthropic/claude-opus-4-5", ("xml", "chat", "json")),
         ("bedrock/us.anthropic.claude-sonnet-4", ("xml", "chat", "json")),
         ("openai/gpt-5.1", ("chat", "json", "xml")),

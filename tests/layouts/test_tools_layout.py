@@ -11,7 +11,7 @@ from helpers.odd_texts import odd_texts, outputs_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmpipe.layouts import ToolsLayout, render_demo, render_prefix
+from lmpipe.layouts import LayoutError, ToolsLayout, render_demo, render_prefix
 from lmpipe.lm.parts import ToolCall, ToolResult
 from lmpipe.lm.request import Reply
 from lmpipe.signatures.signature import Input, Output, Signature, spec_of
@@ -83,12 +83,22 @@ def test_any_text_comes_back_whole(values: dict[str, Any]) -> None:
         Reply("Sure.", tool_calls=(ToolCall("1", "Ticket", "{'team': 'billing', 'stars': 2,}"),)),
         Reply('{"team": "billing", "stars": 2}'),
         Reply('So:\n```json\n{"team": "billing", "stars": 2}\n```'),
+        Reply('<tool_call>\n{"name": "Ticket", "arguments": {"team": "billing", "stars": 2}}'),
+        Reply('{"name": "Ticket", "parameters": "{\\"team\\": \\"billing\\", \\"stars\\": 2}"}'),
     ],
 )
 def test_what_is_read_of_a_reply(reply: Reply) -> None:
     spec = spec_of(Ticket)
     read = TOOLS.read(spec, TOOLS.answer(reply)).values
     assert {name: str(value) for name, value in read.items()} == {"team": "billing", "stars": "2"}
+
+
+def test_the_name_of_a_tool_in_a_text_is_not_an_output() -> None:
+    spec = outputs_spec(name=str)
+    tool = TOOLS.tools(spec)[0].name
+    text = json.dumps({"name": tool, "arguments": {"name": "Ada"}})
+    assert TOOLS.read(spec, text).values == {"name": "Ada"}
+    assert TOOLS.read(spec, json.dumps({"name": tool})).values == {"name": tool}
 
 
 def test_a_correction_is_the_result_of_the_wrong_call() -> None:
@@ -102,9 +112,37 @@ def test_a_correction_is_the_result_of_the_wrong_call() -> None:
     assert "lacks 'team'" in str(result.content)
 
 
-def test_a_correction_of_a_text_is_a_question() -> None:
+def test_a_correction_of_a_text_asks_for_a_call() -> None:
     said, told = TOOLS.correction(Reply("billing"), "the reply must be one JSON object")
     assert (said.content, told.role) == ("billing", "user")
+    assert told.text.endswith("Answer by one call of the tool.")
+
+
+@pytest.mark.parametrize("arguments", ["{'team': ", "", "[]"])
+def test_a_call_that_servers_could_not_parse_is_not_sent_back_as_one(arguments: str) -> None:
+    wrong = ToolCall("7", "Ticket", arguments)
+    said, told = TOOLS.correction(Reply("", tool_calls=(wrong,)), "the reply lacks 'team'")
+    assert (said.role, said.content) == ("assistant", arguments or "{}")
+    assert (told.role, told.text) == (
+        "user",
+        "That call cannot be used: the reply lacks 'team'\nCall the tool again.",
+    )
+
+
+def test_two_calls_that_differ_are_no_answer() -> None:
+    first, second = (f'{{"team": "billing", "stars": {stars}}}' for stars in (1, 2))
+    same = Reply("", tool_calls=(ToolCall("1", "t", first), ToolCall("2", "t", first)))
+    assert TOOLS.read(spec_of(Ticket), TOOLS.answer(same)).values["stars"] in (1, "1")
+    other = Reply("", tool_calls=(ToolCall("1", "t", first), ToolCall("2", "t", second)))
+    with pytest.raises(LayoutError, match="one JSON object"):
+        TOOLS.read(spec_of(Ticket), TOOLS.answer(other))
+
+
+def test_a_call_without_arguments_gives_no_output() -> None:
+    spec = outputs_spec(a=int)
+    empty = Reply("", tool_calls=(ToolCall("1", "t", ""),))
+    with pytest.raises(LayoutError, match="lacks 'a'"):
+        TOOLS.read(spec, TOOLS.answer(empty))
 
 
 @pytest.mark.parametrize(

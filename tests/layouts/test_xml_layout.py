@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 import pytest
@@ -37,6 +37,19 @@ class Line(pydantic.BaseModel):
 class Order(pydantic.BaseModel):
     customer: str = pydantic.Field(alias="customerName")
     lines: list[Line]
+
+
+class Dog(pydantic.BaseModel):
+    kind: Literal["dog"] = "dog"
+    barks: bool = True
+
+
+class Cat(pydantic.BaseModel):
+    kind: Literal["cat"] = "cat"
+
+
+Pet = Annotated[Dog | Cat, pydantic.Field(discriminator="kind")]
+LINES = [Line(sku="a", amount=2), Line(sku="b")]
 
 
 def test_the_conversation() -> None:
@@ -144,6 +157,12 @@ def test_replies_of_many_forms(text: str) -> None:
         ("  <answer>\n    Paris\n  </answer>", "    Paris"),
         ("<answer></answer>\n<answer>Paris</answer>", "Paris"),
         ("<answer>\n    x = 1\n</answer>", "    x = 1"),
+        ("<answer>Paris</answer>\n<answer>Paris</answer>", "Paris"),
+        ("<answer>Paris</ans", "Paris"),
+        ('<answer href="a/b" lang=en>Paris</answer>', "Paris"),
+        ("I think it is\nParis.\n</answer>", "I think it is\nParis."),
+        ("<answer is Paris>", "<answer is Paris>"),
+        ("Write </answer> last.", "Write </answer> last."),
     ],
 )
 def test_what_is_read_as_the_only_text(text: str, answer: str) -> None:
@@ -176,14 +195,62 @@ def test_replies_that_are_refused(text: str, says: str) -> None:
     assert says in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<answer>5</answer> No, wait: <answer>6</answer>",
+        "<answer>\n5\n</answer>\n\n<answer>\n6\n</answer>",
+        "<thinking>\n<answer>\n5\n</answer>?\n</thinking>\n<answer>\n6\n</answer>",
+        "<answer>Use the <answer> tag</answer>",
+        '<answer value="5"/>',
+        '<answer value="5"></answer>',
+    ],
+)
+def test_replies_that_may_give_two_texts_are_refused(text: str) -> None:
+    with pytest.raises(LayoutError, match="more than one way"):
+        XML.read(outputs_spec(answer=str), text)
+
+
+@pytest.mark.parametrize(
+    "text", ["<answer>", "So:\n<answer>\n", "The tag is <answer>", "<answer></"]
+)
+def test_an_element_that_ends_as_it_begins_is_missing(text: str) -> None:
+    with pytest.raises(LayoutError, match="lacks 'answer'"):
+        XML.read(outputs_spec(answer=str), text)
+
+
+@pytest.mark.parametrize("asked", ["<text>Where?</text>", "\n<text>\nWhere?\n</text>\n"])
+def test_answers_to_questions_of_the_lms_own_are_left_out(asked: str) -> None:
+    def answers(team: str) -> str:
+        return f"<team>{team}</team><first_reply>Hi from {team}</first_reply>\n"
+
+    text = f"{answers('billing')}{asked}{answers('shipping')}"
+    values = XML.read(spec_of(Ticket), text).values
+    assert values == {"team": "billing", "first_reply": "Hi from billing"}
+
+
+def test_tags_of_outputs_in_the_text_of_another_that_is_not_closed_are_text() -> None:
+    text = "<team>\nbilling\n</team>\n<first_reply>\nNot <team>shipping</team>."
+    values = XML.read(spec_of(Ticket), text).values
+    assert values == {"team": "billing", "first_reply": "Not <team>shipping</team>."}
+
+
+@pytest.mark.parametrize("text", ["    <![CDATA[x]]>", "a\n<![CDATA[x", "\\\t<![CDATA[x"])
+def test_a_text_that_has_a_cdata_section_comes_back_whole(text: str) -> None:
+    spec = outputs_spec(answer=str)
+    assert XML.read(spec, XML.assistant(spec, {"answer": text})).values == {"answer": text}
+
+
 # --- models and lists as elements
 
 
 def read_value(annotation: object, text: str) -> object:
     spec = outputs_spec(answer=annotation)
-    reading = XML.read(spec, f"<answer>{text}</answer>")
-    assert reading.repaired
-    return spec.outputs[0].typed(reading.values["answer"])
+    return spec.outputs[0].typed(XML.read(spec, f"<answer>{text}</answer>").values["answer"])
+
+
+def test_a_value_in_elements_is_marked_as_repaired() -> None:
+    assert XML.read(outputs_spec(answer=Line), "<answer><sku>a</sku></answer>").repaired
 
 
 def test_a_model_may_be_written_as_elements() -> None:
@@ -208,6 +275,13 @@ def test_a_model_may_be_written_as_elements() -> None:
         (dict[str, int], "<x>1</x><y>2</y>", {"x": 1, "y": 2}),
         (Line, "<sku>a</sku><tags>x</tags><tags>y</tags>", Line(sku="a", tags=["x", "y"])),
         (Line | None, "<sku>a</sku>", Line(sku="a")),
+        (list[Line], '<line sku="a" amount="2"/><line sku="b"/>', LINES),
+        (list[Line], '<line id="1"><sku>a</sku><amount>2</amount></line><line sku="b"/>', LINES),
+        (Line, "<sku>a</sku><gift>null</gift>", Line(sku="a")),
+        (list[str | None], "<item>a</item><item/>", ["a", None]),
+        (list[str], "<item>A & B</item><item>C &amp; D</item>", ["A & B", "C & D"]),
+        (list[str], '<list>["a", "b"]</list>', ["a", "b"]),
+        (Pet, "<kind>dog</kind><barks>no</barks>", Dog(barks=False)),
     ],
 )
 def test_values_that_may_be_written_as_elements(
@@ -221,6 +295,7 @@ def test_values_that_may_be_written_as_elements(
     [
         "<sku>a</sku><sku>b</sku>",  # two values
         "<sku>a</sku> and more",
+        '<line id="1"/>',
         "<sku>a</amount>",
         '<!DOCTYPE x [<!ENTITY e "a">]><sku>&e;</sku>',
         "<sku>" * 5000 + "</sku>" * 5000,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lmpipe
 from lmpipe.errors import CutError, OutputError, RefusalError
+from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.request import Reply
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
@@ -55,6 +57,12 @@ def test_the_first_question_shows_no_form() -> None:
     assert "> Count the apples." in second.messages[0].text
 
 
+def test_a_complete_second_reply_at_the_limit_of_tokens_is_an_answer() -> None:
+    lm = says(FREE, Reply('{"total": 5}  ', finish="length"))
+    with using(lm=lm, runtime=Runtime()):
+        assert count(retries=0)(question="How many?").total == 5
+
+
 def test_another_lm_may_read_the_outputs() -> None:
     writer, reader = says(FREE), says('{"total": 5}', name="reader")
     with using(lm=writer, runtime=Runtime()):
@@ -93,6 +101,15 @@ def test_an_unreadable_second_reply_is_corrected() -> None:
     with using(lm=lm, runtime=Runtime()):
         assert count()(question="How many?").total == 5
     assert [turn.role for turn in lm.requests[2].messages] == [
+        *("system", "user", "assistant", "user")
+    ]
+
+
+def test_an_empty_text_is_asked_for_again_in_another_question(tmp_path: Path) -> None:
+    lm = says("", FREE, '{"total": 5}')
+    with using(lm=lm, runtime=Runtime(store=Cache(tmp_path))):
+        assert count()(question="How many?").total == 5
+    assert [turn.role for turn in lm.requests[1].messages] == [
         *("system", "user", "assistant", "user")
     ]
 

@@ -31,6 +31,7 @@ from lmpipe.optimize.engine.worst_case import (
     embedder_of,
     embedding_everywhere,
     extractors,
+    in_costliest_layout,
     judge_lms,
     own_lms,
     worst_ask,
@@ -189,8 +190,10 @@ class PreparedRecipe:
             program = embedding_everywhere(program, lms.embedder)
         others = (recipe.metric, lms.judge, lms.embedder)
         run = worst_run(program, [lms.student], *others)
+        candidate = in_costliest_layout(program, cost.layouts)
+        result_run = worst_run(candidate, [lms.student], *others)
         # Only the search uses the teacher: its price must not make the test look expensive.
-        search_run = worst_run(program, [lms.student, lms.teacher], *others)
+        search_run = worst_run(candidate, [lms.student, lms.teacher], *others)
         if recipe.teacher_program is not None:
             rollout = worst_run(recipe.teacher_program, [lms.teacher], *others)
             search_run = search_run.maximum(rollout)
@@ -199,15 +202,17 @@ class PreparedRecipe:
             search += worst_pool(sizes.train * sizes.predictors, lms.embedder) * cost.pools
         checked = per_result * min(recipe.train_check, sizes.train)
 
-        def phase(label: str, runs: int) -> Phase:
-            return Phase(label, runs, run * runs)
+        def phase(label: str, runs: int, results: int = 0) -> Phase:
+            return Phase(label, runs + results, run * runs + result_run * results)
 
         return Plan(
             baselines=phase("baselines on validation", base * sizes.val),
             search=Phase(f"{self.optimizer.name} on train and validation", cost.runs, search),
-            result=phase("the result on validation", per_result * sizes.val),
-            test=phase("baselines and result on test", (base + per_result) * len(self.test)),
-            train_check=phase("the result on train", checked) if recipe.train_check else None,
+            result=phase("the result on validation", 0, per_result * sizes.val),
+            test=phase(
+                "baselines and result on test", base * len(self.test), per_result * len(self.test)
+            ),
+            train_check=phase("the result on train", 0, checked) if recipe.train_check else None,
             calls_per_run=program.calls_per_run(),
             judge_calls=metric_calls(recipe.metric),
             asks=cost.asks,

@@ -10,6 +10,7 @@ from lmpipe.layouts.bounds import bounds_in_words
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.layouts.schema_notation import schema_notation
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
+from lmpipe.signatures.type_schema import without_enums
 from lmpipe.signatures.value_shape import Shape, shape_of, value_schema
 
 # Characters. A question ends with it, so no server can reuse its tokens from an earlier call.
@@ -19,7 +20,7 @@ _JSON_WORDS = {"text": "a string", "date": "a string as YYYY-MM-DD", "boolean": 
 
 def describe(field: FieldSpec, *, in_json: bool = False) -> str:
     """Describe the values of a field, written as text or inside a JSON object."""
-    form = _form(field.schema, field.shape, in_json=in_json)
+    form = _form(field.marked_schema, field.shape, in_json=in_json)
     return f"{field.desc} ({form})" if field.desc else form
 
 
@@ -76,4 +77,6 @@ def _json_kind(schema: Mapping[str, Any], plain: Mapping[str, Any]) -> str:
     if "anyOf" in plain:
         plain["anyOf"] = [option for option in plain["anyOf"] if option.get("type") != "null"]
     form = schema_notation(plain)
-    return f"JSON of this form: {form}" if form else f"JSON of this schema: {json_text(schema)}"
+    if form:
+        return f"JSON of this form: {form}"
+    return f"JSON of this schema: {json_text(without_enums(schema))}"

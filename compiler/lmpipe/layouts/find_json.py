@@ -83,6 +83,14 @@ def read_shallow(text: str) -> Any:
     return value
 
 
+def is_object(text: str) -> bool:
+    """Whether a text is one JSON object and nothing else."""
+    try:
+        return isinstance(load_json(text), dict)
+    except ValueError:
+        return False
+
+
 def check_depth(value: Any, depth: int = 0) -> None:
     """Refuse a value that is nested so deeply that it cannot be written into a trace.
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from decimal import Decimal
 from typing import Any
 
 from lmpipe.foundation.exact_json import dump_json
-from lmpipe.foundation.numbers import only_number
 from lmpipe.layouts.layout import LayoutError
 from lmpipe.layouts.read_json import read_json_value
-from lmpipe.layouts.read_scalar import form_of, is_moment, read_scalar
+from lmpipe.layouts.read_scalar import form_of, is_moment, read_scalar, unfenced
 from lmpipe.signatures.signature_spec import FieldSpec
 from lmpipe.signatures.value_shape import Shape
 
 _NONE = {"none", "null", "n/a", "nil", "-", ""}
 _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019", "<": ">"}
-_FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
 # Formats of texts without white space, which may be the only one of their kind in a sentence.
 _ONE_WORD = {"uuid", "uri", "email", "ipv4", "ipv6", "ipvanyaddress"}
 _NOT_IN_WORDS = re.compile(r"[\s<>{}\"`\\^|]")
@@ -74,22 +71,22 @@ def read_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
     shape, text = field.shape, text.strip()
     if field.takes_any_text:
         return text, False
-    if shape.optional and _is_none(shape, text):
+    if shape.optional and is_none(shape, text):
         return None, False
     if shape.kind == "json":
         return read_json_value(field, text)
     if shape.kind == "text" and not is_moment(shape):
         return _read_text(field, text), False
     try:
-        value = read_scalar(shape, text)
+        return read_scalar(shape, text), False
     except ValueError:
         raise LayoutError(
             f"{field.name!r} must be {form_of(shape)}, got {_shown(shape, text)!r}"
         ) from None
-    return (_as_share(field, text, value) if shape.kind == "number" else value), False
 
 
-def _is_none(shape: Shape, text: str) -> bool:
+def is_none(shape: Shape, text: str) -> bool:
+    """Whether a text stands for no value, and for none of the choices."""
     word = text.strip(" .\"'`").lower()
     return word in _NONE and word not in {str(choice).lower() for choice in shape.choices}
 
@@ -112,8 +109,8 @@ def _forms(shape: Shape, text: str) -> Iterator[str]:
     if shape.format == "path":  # any text is a path, but few paths have quotes
         yield text.strip("\"'`")
     yield text
-    if (fenced := _FENCE.fullmatch(text)) and "```" not in fenced[1]:
-        text = fenced[1].strip()
+    if (inside := unfenced(text)) != text:
+        text = inside
         yield text
     for _ in range(_MOST_MARKS):
         if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and text[-1] not in text[1:-1]:
@@ -132,19 +129,6 @@ def _only_word(text: str) -> Iterator[str]:
     marked = [word for word in words if re.search(r"[\w-][.:@-][\w/-]", word)]
     if len(marked) == 1:
         yield marked[0]
-
-
-def _as_share(field: FieldSpec, text: str, digits: str) -> str:
-    """A percentage of a number that can be no more than 1, such as "80%", as that number."""
-    number = only_number(text)
-    if number is None or not number.percent:
-        return digits
-    share = format(Decimal(digits) / 100, "f")
-    for form in (digits, share):
-        with suppress(ValueError):
-            field.typed(form)
-            return form
-    return digits
 
 
 def _shown(shape: Shape, text: str) -> str:

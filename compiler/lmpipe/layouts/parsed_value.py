@@ -7,13 +7,13 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Generic, TypeVar, overload
+from typing import Annotated, Any, Generic, TypeVar, overload
 
 import pydantic
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from lmpipe.errors import CallError, OutputError
+from lmpipe.errors import CallError, OutputError, SignatureError
 from lmpipe.foundation.exact_json import dump_json
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.layouts.find_json import read_shallow
@@ -62,7 +62,7 @@ class ParsedValue(Generic[T]):
 
         Raises:
             OutputError: if the text does not hold one such value, or may hold several.
-            SignatureError: if pydantic has no JSON schema of the type.
+            SignatureError: if the annotation is not a type, or pydantic has no JSON schema of it.
             CallError: if the text is not a str.
         """
         field = _field(annotation)
@@ -92,7 +92,7 @@ def parse_value(text: str, annotation: Any, *, strict: bool = False) -> Any:
 
     Raises:
         OutputError: if the text does not hold one such value, or may hold several.
-        SignatureError: if pydantic has no JSON schema of the type.
+        SignatureError: if the annotation is not a type, or pydantic has no JSON schema of it.
         CallError: if the text is not a str.
     """
     if not strict:
@@ -115,6 +115,11 @@ def _field(annotation: Any) -> FieldSpec:
 
 
 def _new_field(annotation: Any) -> FieldSpec:
+    annotated: Any = Annotated
+    try:
+        annotated[annotation, _NAME]
+    except (AttributeError, TypeError):
+        raise SignatureError(f"{short_repr(annotation)} is not a type") from None
     info = FieldInfo.from_annotation(annotation)
     return FieldSpec(_NAME, info.annotation, "", info)
 

@@ -12,7 +12,8 @@ _TRUE = {"yes", "true", "1", "y", "t", "on"}
 _FALSE = {"no", "false", "0", "n", "f", "off"}
 _LONGEST_SENTENCE = 200
 _NEGATION = re.compile(
-    r"\b(?:no|not|never|neither|nor|without|except|rather|instead)\b|n['\u2019]t\b"
+    r"\b(?:no|not|non|un|anti|never|neither|nor|without|except|rather|instead|hardly|far from)\b"
+    r"|n['\u2019]t\b"
 )
 _SENTENCE_END = re.compile(r"[.!?]\s+\S")
 # Words that sentences have for other reasons than to name a choice.

@@ -29,7 +29,7 @@ _ISO = re.compile(
 )
 _NOT_ONE = re.compile(
     r"\b(?:not|never|or|either|between|to|from|per|each|every|half|quarter|months?|years?|decades?"
-    r"|fortnights?|isn['\u2019]t|business|working)\b",
+    r"|fortnights?|isn['\u2019]t|ago|business|working)\b",
     re.IGNORECASE,
 )
 _CLOCK = re.compile(

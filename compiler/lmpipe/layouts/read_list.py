@@ -11,14 +11,13 @@ from typing import Any
 
 from lmpipe.foundation.numbers import only_number
 from lmpipe.layouts.find_json import read_shallow
-from lmpipe.layouts.read_scalar import is_moment, read_scalar
+from lmpipe.layouts.read_scalar import is_moment, read_scalar, unfenced
 from lmpipe.layouts.repair_json import repair_json
 from lmpipe.signatures.type_schema import resolve
 from lmpipe.signatures.value_shape import shape_of
 
 _BULLET = re.compile(r"(?P<mark>[-*+\u2022\u2013\u25aa\u25e6\u2023])\s+(?P<item>\S.*)")
 _NUMBERED = re.compile(r"(?P<number>\d{1,4})(?P<mark>[.):])\s+(?P<item>\S.*)", re.ASCII)
-_FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
 _SPACED_COMMA = re.compile(r"\s*(?:,\s+(?:and\s|or\s)?|;|\n|\s(?:and|&)\s)\s*")
 _ANY_COMMA = re.compile(r"\s*[,;\n]\s*")
 _THOUSANDS = re.compile(r"\d,\d{3}(?!\d)", re.ASCII)  # "1,234, 5" is two numbers, or three
@@ -40,9 +39,7 @@ def read_list(
         schema: the schema of the list, resolved.
         definitions: what it refers to.
     """
-    text = text.strip()
-    if fenced := _FENCE.fullmatch(text):
-        text = fenced[1].strip()
+    text = unfenced(text)
     lines = [line.rstrip() for line in text.split("\n") if line.strip()]
     if len(lines) > 1 and (rows := _json_lines(lines)):
         yield rows

@@ -17,7 +17,7 @@ from lmpipe.layouts.read_moment import read_date, read_datetime, read_time
 from lmpipe.signatures.value_shape import Shape
 
 _MOST_DIGITS = 400  # of a whole number that is written with an exponent
-_FENCE = re.compile(r"```\w*\n([^\n]*)\n```")
+_FENCE = re.compile(r"```\w*\n((?:(?!```).)*+)```", re.DOTALL)
 # Of these formats of texts, pydantic also reads a bare number, as seconds.
 _READERS: dict[str, Callable[[str], str | None]] = {
     "date": read_date,
@@ -41,9 +41,7 @@ def read_scalar(shape: Shape, text: str) -> Any:
     Raises:
         ValueError: if the text has no such value, or may mean several.
     """
-    text = text.strip()
-    if fenced := _FENCE.fullmatch(text):
-        text = fenced[1].strip()
+    text = unfenced(text)
     if is_moment(shape):
         moment = _READERS[shape.format or "date"](text)
         return _known(moment, shape, text)
@@ -56,6 +54,13 @@ def read_scalar(shape: Shape, text: str) -> Any:
         case "integer" | "number":
             return _known(_number(shape, text), shape, text)
     return text
+
+
+def unfenced(text: str) -> str:
+    """Take a text out of the one code fence around it, and out of white space."""
+    text = text.strip()
+    fenced = _FENCE.fullmatch(text)
+    return fenced[1].strip() if fenced else text
 
 
 def form_of(shape: Shape) -> str:
@@ -74,8 +79,21 @@ def _number(shape: Shape, text: str) -> str | None:
     number = only_number(text)
     if number is None:
         return None
+    if number.percent and shape.maximum is not None:
+        return _share(number.text, shape.maximum)
     if shape.kind == "integer" and "e" in number.text:
         exact = Decimal(number.text)
         if exact.adjusted() < _MOST_DIGITS and exact == exact.to_integral_value():
             return format(exact, "f")
     return number.text
+
+
+def _share(digits: str, maximum: float) -> str | None:
+    """A percentage of a number with a maximum, which may be a share: "80%" is 0.8 if that is 1.
+
+    If it is 1 or less, "0.5%" may be 0.5 or 0.005.
+    """
+    number = Decimal(digits)
+    if abs(number) > maximum:
+        return format(number / 100, "f")
+    return digits if maximum > 1 or not number else None

@@ -1,6 +1,7 @@
 """Refuse JSON values that pydantic would take for something that they are not.
 
-It reads `true` as the number 1, and 2024 or "2024" as a time, counting seconds from 1970.
+It reads `true` as the number 1, 2024 or "2024" as a time, counting seconds from 1970, and an object
+with strange keys as a model whose fields all have defaults.
 """
 
 from __future__ import annotations
@@ -17,13 +18,18 @@ from lmpipe.signatures.type_schema import each_item
 from lmpipe.signatures.value_shape import Shape, shape_of
 
 
-def refuse_guesses(value: Any, schema: Mapping[str, Any]) -> None:
+def refuse_guesses(value: Any, schema: Mapping[str, Any], *, other_names: bool = False) -> None:
     """Check a JSON value that is valid for a schema.
+
+    Args:
+        value: the value.
+        schema: the schema.
+        other_names: whether its objects may have other keys than those in the schema.
 
     Raises:
         ValueError: if pydantic reads a part of it as something that it does not say.
     """
-    _Checker(schema.get("$defs", {})).check(value, schema)
+    _Checker(schema.get("$defs", {}), other_names).check(value, schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,8 @@ class _Rule:
 class _Checker:
     """Checks values of schemas that refer to the same definitions."""
 
-    def __init__(self, definitions: Mapping[str, Any]) -> None:
-        self._definitions = definitions
+    def __init__(self, definitions: Mapping[str, Any], other_names: bool) -> None:
+        self._definitions, self._other_names = definitions, other_names
         self._rules: dict[int, _Rule] = {}  # by the identity of a schema
 
     def check(self, value: Any, schema: Any) -> None:
@@ -72,7 +78,7 @@ class _Checker:
         elif isinstance(value, str | int | float):
             if value not in rule.choices:
                 _check_moment(str(value), rule.moments_of(value))
-        elif isinstance(value, dict | list):
+        elif value and isinstance(value, dict | list):
             same = _likeliest(value, rule.options)
             _first_passed([partial(self._check_items, value, option) for option in same])
 
@@ -82,6 +88,8 @@ class _Checker:
                 self.check(item, one)
             return
         known, rest = option.get("properties", {}), option.get("additionalProperties")
+        if known and rest is None and not self._other_names and value.keys().isdisjoint(known):
+            raise ValueError(f"{', '.join(map(repr, value))} is none of its keys")
         for key, item in value.items():
             self.check(item, known.get(key, rest))
 

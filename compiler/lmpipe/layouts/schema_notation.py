@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from lmpipe.layouts.bounds import bounds_in_words
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.signatures.signature_spec import DIRECTION
+from lmpipe.signatures.type_schema import ENUM, without_enums
 
 _FORMATS = {
     "date": "string as YYYY-MM-DD",
@@ -18,6 +20,7 @@ _FORMATS = {
     "time": "string as HH:MM:SS",
     "duration": "string as an ISO 8601 duration",
     "uuid": "string with a UUID",
+    "binary": "string",
 }
 # What the notation says, apart from bounds. A schema with other keywords is shown as it is.
 _KNOWN = frozenset(
@@ -28,10 +31,10 @@ _KNOWN = frozenset(
         *("format", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
         *("pattern", "minLength", "maxLength", "minItems", "maxItems"),
         *("minProperties", "maxProperties", "deprecated", "readOnly", "writeOnly"),
-        *("contentMediaType", "contentEncoding", DIRECTION),
+        *("contentMediaType", "contentEncoding", DIRECTION, ENUM),
     }
 )
-_NOTES = frozenset({"title", "description", "default", "examples", "deprecated", DIRECTION})
+_NOTES = frozenset({"title", "description", "default", "examples", "deprecated", DIRECTION, ENUM})
 _INDENT = "  "
 
 
@@ -44,12 +47,15 @@ def schema_notation(schema: Mapping[str, Any]) -> str:
 
     Descriptions are comments, one property a line; without any, all is on one line. Models that
     occur more than once have a name, and follow the value after `where`.
+
+    Args:
+        schema: a schema, in which enums may be marked; see `FieldSpec.marked_schema`.
     """
     try:
         short = _Notation(schema).text()
     except (_NoFormError, RecursionError):
         return ""
-    return short if len(short) < len(json_text(schema)) else ""
+    return short if len(short) < len(json_text(without_enums(schema))) else ""
 
 
 class _Notation:
@@ -60,7 +66,7 @@ class _Notation:
         self._lines = any(map(_has_description, (self._schema, *self._definitions.values())))
 
     def text(self) -> str:
-        parts = [self._value(self._schema, "")]
+        parts = [self._part(self._schema, "")]
         for name in self._named:
             before = "\n" if self._lines else ", "
             parts.append(f"{before}where {name} is {self._object(self._definitions[name], '')}")
@@ -100,8 +106,9 @@ class _Notation:
                 return name
             return self._value({**self._definitions[name], **_without_ref(schema)}, indent)
         if options := schema.get("anyOf") or schema.get("oneOf"):
-            kept = [option for option in options if not _is_decimal_text(option)]
-            return " | ".join(dict.fromkeys(self._part(option, indent) for option in kept))
+            if any(_is_decimal(option) for option in options):  # it is told as a number
+                options = [option for option in options if not _is_decimal_text(option)]
+            return " | ".join(dict.fromkeys(self._part(option, indent) for option in options))
         if len(schema.get("allOf", ())) == 1:
             return self._value(schema["allOf"][0], indent)
         if "const" in schema:
@@ -113,9 +120,9 @@ class _Notation:
     def _typed(self, schema: Mapping[str, Any], indent: str) -> str:
         write: Callable[[Mapping[str, Any], str], str]
         match schema.get("type"):
-            case "object" if "properties" in schema:
+            case "object" if "properties" in schema and "patternProperties" not in schema:
                 return self._object(schema, indent)
-            case "object":
+            case "object" if "properties" not in schema:
                 write = self._mapping
             case "array":
                 write = self._array
@@ -159,7 +166,7 @@ class _Notation:
         names = schema.get("propertyNames")
         if patterns:
             members = [
-                f"string (matching the regular expression {pattern}): {self._value(item, indent)}"
+                f"string (matching the regular expression {pattern}): {self._part(item, indent)}"
                 for pattern, item in patterns.items()
             ]
             return f"{{{', '.join(members)}, ...}}"
@@ -191,7 +198,7 @@ class _Notation:
         """Write a property; the second text is its description."""
         value, notes, about = self._value(schema, indent), list[str](), ""
         if isinstance(schema, Mapping):
-            if optional:
+            if optional and not _is_constant(schema):  # which may tell types apart
                 notes.append(_when_left_out(schema))
             if examples := schema.get("examples"):
                 notes.append(f"for example {', '.join(map(json_text, examples))}")
@@ -210,9 +217,17 @@ def _without_ref(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {key: item for key, item in schema.items() if key not in ("$ref", "description")}
 
 
-def _is_decimal_text(schema: Any) -> bool:
-    """Whether a schema is that of a Decimal as text, which a number stands beside."""
-    return isinstance(schema, Mapping) and schema.get("pattern", "").startswith("^(?!^[-+.]*$)")
+def _is_decimal(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and schema.get(ENUM) is Decimal
+
+
+def _is_decimal_text(schema: Mapping[str, Any]) -> bool:
+    plain = schema.keys() <= {"type"} or schema.get("pattern", "").startswith("^(?!^[-+.]*$)")
+    return schema.get("type") == "string" and plain
+
+
+def _is_constant(schema: Mapping[str, Any]) -> bool:
+    return "const" in schema or len(schema.get("enum", ())) == 1
 
 
 def _has_description(schema: Any) -> bool:

@@ -11,7 +11,12 @@ TRIED_LAYOUTS = 3
 UNCONSTRAINED_LAYOUTS = frozenset({"tools"})
 
 # Servers whose models are small, or not known by their names. They hold replies to a grammar.
-_OWN_SERVERS = frozenset({"local", "scripted", "vllm", "ollama", "ollama_chat", "llamafile"})
+_OWN_SERVERS = frozenset(
+    {
+        *("local", "scripted", "vllm", "hosted_vllm", "ollama", "ollama_chat", "llamafile"),
+        "lm_studio",
+    }
+)
 _OWN = ("chat", "plain", "json", "xml")
 _HOSTED = ("chat", "json", "xml", "tools", "plain", "two-step")
 _CLAUDE = ("xml", "chat", "json", "tools", "plain", "two-step")

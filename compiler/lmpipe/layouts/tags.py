@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lmpipe.layouts.labels import name_key, names_by_key
 
 CDATA = "<![CDATA["
-_TAG = re.compile(r"<(/?)([^<>/\n]{1,400})(/?)>")
+_TAG = re.compile(
+    r"""<(?P<closes>/?)(?P<name>[^<>/="'\n]{1,400}?)
+    (?P<attributes>(?:[ \t]++[\w:.-]{1,100}\s?=\s?
+        (?:"[^"<>\n]{0,400}"|'[^'<>\n]{0,400}'|[^\s"'<>=/]{1,400}))*+)
+    [ \t]{0,9}(?P<empty>/?)>""",
+    re.VERBOSE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,38 +24,42 @@ class Elements:
 
     Args:
         texts: the texts between tags, by name.
-        doubtful: the names whose text may end in more than one place.
+        doubtful: the names of which the reply may give more than one text.
         unclosed: the names whose text has no closing tag.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
-    doubtful: tuple[str, ...] = ()
-    unclosed: tuple[str, ...] = ()
+    doubtful: frozenset[str] = frozenset()
+    unclosed: frozenset[str] = frozenset()
 
 
-def find_lines(names: Sequence[str], text: str) -> Elements:
-    """Find the elements whose tags stand alone on their lines.
+def find_lines(outputs: Sequence[str], text: str, *, inputs: Sequence[str] = ()) -> Elements:
+    """Find the elements of outputs whose tags stand alone on their lines.
 
     Any other line is text, whatever tags it holds. An element that is not closed ends at the next
-    one or with the text. If a name has several elements, the first that is not blank wins.
+    one or with the text; those of inputs end it too. If an output has several elements, the first
+    that is not blank wins; another text is doubtful unless another question stands before it.
     """
     lines = text.split("\n")
-    tags = {f"<{name}>": (name, True) for name in names}
-    tags |= {f"</{name}>": (name, False) for name in names}
+    tags = {f"<{name}>": (name, True) for name in (*inputs, *outputs)}
+    tags |= {f"</{name}>": (name, False) for name in (*inputs, *outputs)}
     found = [
         (number, *tags[tag])
         for number, line in enumerate(lines)
         if line.startswith("<") and (tag := line.rstrip(" \t\r")) in tags
     ]
     closed_at = {name: number for number, name, opens in found if not opens}  # for the last time
-    texts, doubtful, unclosed = dict[str, str](), list[str](), list[str]()
+    texts, doubtful, unclosed = dict[str, str](), set[str](), set[str]()
     ends = dict[str, int]()  # where the latest element of a name ends
-    current, start = "", 0
+    current, start, asks_again = "", 0, False
 
     def close(number: int, *, by_tag: bool = False) -> None:
-        if not by_tag:
-            unclosed.append(current)
-        _keep(texts, current, "\n".join(lines[start:number]))
+        inside = "\n".join(lines[start:number])
+        if not asks_again and _differ(texts.get(current, ""), inside):
+            doubtful.add(current)
+        if not by_tag and not texts.get(current, "").strip():
+            unclosed.add(current)
+        _keep(texts, current, inside)
         ends[current] = number + 1
 
     for number, name, opens in found:
@@ -58,7 +68,7 @@ def find_lines(names: Sequence[str], text: str) -> Elements:
                 current, start = name, number + 1
             elif name in ends:
                 if _has_text(lines, ends[name], number):
-                    doubtful.append(name)
+                    doubtful.add(name)
                 ends[name] = number + 1
         elif name == current:
             if not opens:
@@ -66,15 +76,17 @@ def find_lines(names: Sequence[str], text: str) -> Elements:
                 current = ""
             elif name not in doubtful:
                 if _has_text(lines, start, number):
-                    doubtful.append(name)
+                    doubtful.add(name)
                 else:
                     start = number + 1  # wrapped twice
         elif opens and closed_at.get(current, -1) < number:
             close(number)
             current, start = name, number + 1
+        asks_again = asks_again or (current in inputs and any(n in texts for n in outputs))
     if current:
         close(len(lines))
-    return Elements(texts, tuple(doubtful), tuple(unclosed))
+    kept = {name: texts[name] for name in texts if name in outputs}
+    return Elements(kept, frozenset(doubtful & kept.keys()), frozenset(unclosed & kept.keys()))
 
 
 def _has_text(lines: Sequence[str], start: int, end: int) -> bool:
@@ -89,51 +101,93 @@ class _Tag:
     kind: str
     start: int
     end: int
+    has_attributes: bool
 
 
-def find_inline(names: tuple[str, ...], text: str, *, unfinished: bool = False) -> Elements:
-    """Find elements anywhere in a text, in any letter case and with attributes.
+def find_inline(
+    outputs: tuple[str, ...],
+    text: str,
+    *,
+    inputs: tuple[str, ...] = (),
+    unfinished: bool = False,
+) -> Elements:
+    """Find the elements of outputs anywhere in a text, in any letter case and with attributes.
 
-    An element that is not closed ends at the next one or with the text. What looks like a tag
-    inside an element is text. If a name has several elements, the first that is not blank wins.
+    An element that is not closed ends at the next one or with the text; what has only a closing
+    tag begins with the text. What looks like a tag inside an element is text. If an output has
+    several elements, the first that is not blank wins; another text is doubtful unless another
+    question stands before it.
 
     Args:
-        names: the names to look for.
+        outputs: the names to look for.
         text: a reply.
+        inputs: the names of what a question has.
         unfinished: whether more text may follow; then what may become a tag at its end is left out.
     """
-    tags = list(_tags_in(names, text))
+    tags = list(_tags_in(outputs, text))
     closing = _matched(tags)
     complete = {tags[place].name for place in closing}
-    ends = _unclosed_ends(tags, len(text))
-    texts, doubtful = dict[str, str](), set[str]()
+    questions = [tag.start for tag in _tags_in(inputs, text) if tag.kind == "open"]
+    texts, doubtful, unclosed = dict[str, str](), set[str](), set[str]()
+    asked_again_at = len(text)  # where a question follows the first element
+
+    def keep(tag: _Tag, inside: str) -> None:
+        if tag.start < asked_again_at and _differ(texts.get(tag.name, ""), inside):
+            doubtful.add(tag.name)
+        if tag.has_attributes and not inside.strip():
+            doubtful.add(tag.name)  # they may hold the value
+        _keep(texts, tag.name, inside)
+
     place = 0
     while place < len(tags):
         tag = tags[place]
         if tag.kind == "close":
-            doubtful |= {tag.name} & texts.keys()
+            if place == 0 and _lacks_only_its_opening(text, tags):
+                keep(tag, text[: tag.start])
+            else:
+                doubtful |= {tag.name} & texts.keys()
         elif tag.kind == "empty":
-            texts.setdefault(tag.name, "")
+            keep(tag, "")
         elif place in closing:
             end = closing[place]
-            _keep(texts, tag.name, text[tag.end : tags[end].start])
+            keep(tag, text[tag.end : tags[end].start])
             place = end
         elif tag.name not in complete or unfinished:
-            inside = text[tag.end : ends[place]]
-            if texts.get(tag.name, "").strip():
-                doubtful.add(tag.name)
-            _keep(texts, tag.name, _without_start_of_tag(inside) if unfinished else inside)
+            end = _unclosed_end(tags, place, texts)
+            inside = text[tag.end : tags[end].start if end < len(tags) else len(text)]
+            if not texts.get(tag.name, "").strip():
+                unclosed.add(tag.name)
+            keep(tag, _without_start_of_tag(inside) if unfinished else inside)
+            place = end - 1
+        elif _begins_line(text, tag.start):
+            doubtful.add(tag.name)  # its text may hold the others
+        if questions and texts:
+            asked_again_at = next((at for at in questions if at >= tags[place].end), len(text))
+            questions = []
         place += 1
-    return Elements(texts, tuple(sorted(doubtful)))
+    return Elements(texts, frozenset(doubtful), frozenset(unclosed))
 
 
-def _unclosed_ends(tags: Sequence[_Tag], length: int) -> list[int]:
-    """Where the text after each tag ends, if it is not closed: at the next opening tag."""
-    ends, end = list[int](), length
-    for tag in reversed(tags):
-        ends.append(end)
-        end = end if tag.kind == "close" else tag.start
-    return ends[::-1]
+def _unclosed_end(tags: Sequence[_Tag], place: int, texts: Collection[str]) -> int:
+    """The place of the opening tag that ends an element: that of an output without a text yet."""
+    after = range(place + 1, len(tags))
+    return next(
+        (at for at in after if tags[at].kind != "close" and tags[at].name not in texts), len(tags)
+    )
+
+
+def _lacks_only_its_opening(text: str, tags: Sequence[_Tag]) -> bool:
+    """Whether the first tag, which closes, has a text before it and nothing but a tag after it."""
+    end = tags[1].start if len(tags) > 1 else len(text)
+    return bool(text[: tags[0].start].strip()) and not text[tags[0].end : end].strip()
+
+
+def _begins_line(text: str, at: int) -> bool:
+    return not text[text.rfind("\n", 0, at) + 1 : at].strip()
+
+
+def _differ(kept: str, other: str) -> bool:
+    return bool(kept.strip() and other.strip()) and kept.strip() != other.strip()
 
 
 def _keep(texts: dict[str, str], name: str, inside: str) -> None:
@@ -144,12 +198,11 @@ def _keep(texts: dict[str, str], name: str, inside: str) -> None:
 def _tags_in(names: tuple[str, ...], text: str) -> Iterator[_Tag]:
     by_key = names_by_key(names)
     for match in _TAG.finditer(text):
-        closes, inner, empty = match.groups()
-        word, _, _ = inner.strip().partition(" ")  # attributes may follow it
-        name = word if word in names else by_key.get(name_key(inner)) or by_key.get(name_key(word))
+        word = match["name"].strip()
+        name = word if word in names else by_key.get(name_key(word))
         if name is not None:
-            kind = "close" if closes else "empty" if empty else "open"
-            yield _Tag(name, kind, match.start(), match.end())
+            kind = "close" if match["closes"] else "empty" if match["empty"] else "open"
+            yield _Tag(name, kind, match.start(), match.end(), bool(match["attributes"]))
 
 
 def _matched(tags: Sequence[_Tag]) -> dict[int, int]:
@@ -169,6 +222,13 @@ def _without_start_of_tag(text: str) -> str:
     start = text.rfind("<")
     is_start = start >= 0 and ">" not in text[start:] and "\n" not in text[start:]
     return text[:start] if is_start else text
+
+
+def without_cut_tag(name: str, text: str) -> str:
+    """Drop the beginning of the closing tag of an element at the end of its text."""
+    bare = text.rstrip()
+    start = bare.rfind("</")
+    return text[:start] if start >= 0 and f"</{name}>".startswith(bare[start:]) else text
 
 
 def inside_cdata(text: str) -> str:

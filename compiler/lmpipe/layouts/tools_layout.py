@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmpipe.layouts.describe import describe_inputs
+from lmpipe.layouts.find_json import find_json, is_object
 from lmpipe.layouts.json_layout import JsonLayout
-from lmpipe.layouts.layout import Part, Reading, correction_turns
+from lmpipe.layouts.layout import Part, Reading
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.lm.message import Constraint, Message
 from lmpipe.lm.parts import TextPart, ToolCall, ToolResult, ToolSpec
@@ -20,6 +21,8 @@ from lmpipe.signatures.signature_spec import SignatureSpec
 _JSON = JsonLayout()
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_NAME = 64
+# How models write the arguments of a call in a text: `{"name": "Route", "arguments": {…}}`.
+_ARGUMENTS = {"arguments", "parameters"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class ToolsLayout:
         return _JSON.assistant(spec, outputs)
 
     def read(self, spec: SignatureSpec, text: str) -> Reading:
-        return _JSON.read(spec, text)
+        return _JSON.read(spec, _arguments_in_text(tool_name(spec), text) or text)
 
     def partial(self, spec: SignatureSpec, text: str) -> dict[str, Part]:
         return _JSON.partial(spec, text)
@@ -69,7 +72,11 @@ class ToolsLayout:
         return (ToolSpec(tool_name(spec), about, json_text(schema)),)
 
     def answer(self, reply: Reply) -> str:
-        return reply.tool_calls[0].arguments if reply.tool_calls else reply.text
+        if not reply.tool_calls:
+            return reply.text
+        # Some servers send no text for a call without arguments.
+        answers = list(dict.fromkeys(call.arguments or "{}" for call in reply.tool_calls))
+        return answers[0] if len(answers) == 1 else f"[{', '.join(answers)}]"  # no answer
 
     def reply_turns(self, spec: SignatureSpec, text: str) -> tuple[Message, ...]:
         call = ToolCall(_call_id(text), tool_name(spec), text)
@@ -80,9 +87,13 @@ class ToolsLayout:
 
     def correction(self, reply: Reply, problem: str) -> tuple[Message, ...]:
         if not reply.tool_calls:
-            return correction_turns(reply.text or "(no call)", problem)
-        said = (TextPart(reply.text),) if reply.text else ()
+            wrong = f"That reply cannot be used: {problem}\nAnswer by one call of the tool."
+            return Message("assistant", reply.text or "(no call)"), Message("user", wrong)
         wrong = f"That call cannot be used: {problem}\nCall the tool again."
+        if not all(is_object(call.arguments) for call in reply.tool_calls):
+            # Some servers parse the calls of earlier turns, and refuse what is no JSON object.
+            return Message("assistant", self.answer(reply)), Message("user", wrong)
+        said = (TextPart(reply.text),) if reply.text else ()
         return (
             Message("assistant", (*said, *reply.tool_calls)),
             *(
@@ -90,6 +101,24 @@ class ToolsLayout:
                 for call in reply.tool_calls
             ),
         )
+
+
+def _arguments_in_text(tool: str, text: str) -> str:
+    """The arguments of the only call of a tool that is written as text; else nothing.
+
+    Servers leave a call in the text if they do not know how their model writes it.
+    """
+    if f'"{tool}"' not in text:
+        return ""
+    calls = [
+        value
+        for value in find_json(text).values
+        if isinstance(value, dict) and value.get("name") == tool and value.keys() & _ARGUMENTS
+    ]
+    if len(calls) != 1:
+        return ""
+    arguments = next(calls[0][key] for key in calls[0] if key in _ARGUMENTS)
+    return arguments if isinstance(arguments, str) else json_text(arguments)
 
 
 def tool_name(spec: SignatureSpec) -> str:

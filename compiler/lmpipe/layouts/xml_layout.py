@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,7 +13,7 @@ from lmpipe.layouts.layout import LayoutError, Part, Reading, TextLayout
 from lmpipe.layouts.near_misses import partial_near_miss, read_near_miss
 from lmpipe.layouts.parse_values import spell
 from lmpipe.layouts.read_elements import read_elements
-from lmpipe.layouts.tags import CDATA, Elements, find_inline, find_lines, inside_cdata
+from lmpipe.layouts.tags import CDATA, find_inline, find_lines, inside_cdata, without_cut_tag
 from lmpipe.layouts.text_values import escape, lacks, missing_outputs, read_texts, trim, unescape
 from lmpipe.lm.message import Constraint
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
@@ -48,26 +48,28 @@ class XmlLayout(TextLayout):
         return _write(spec, spec.outputs, outputs, trimmed=True)
 
     def read(self, spec: SignatureSpec, text: str) -> Reading:
-        found = find_lines(spec.input_names + spec.output_names, text)
-        texts = _outputs(spec, found)
-        if not texts or found.unclosed or missing_outputs(spec, texts):
-            inline = find_inline(spec.output_names, text)
-            closed = {name: part for name, part in texts.items() if name not in found.unclosed}
+        found = find_lines(spec.output_names, text, inputs=spec.input_names)
+        texts, doubtful, unclosed = found.texts, found.doubtful, found.unclosed
+        if not texts or unclosed or missing_outputs(spec, texts):
+            inline = find_inline(spec.output_names, text, inputs=spec.input_names)
+            closed = {name: part for name, part in texts.items() if name not in unclosed}
             texts = {**texts, **inline.texts, **closed}
-            found = Elements(texts, (*found.doubtful, *inline.doubtful))
+            doubtful |= inline.doubtful - closed.keys()
+            unclosed = inline.unclosed - closed.keys()
         if not texts:
             return read_near_miss(spec, text, [], _expected(spec))
+        texts = _without_cuts(texts, unclosed)
         if missing := missing_outputs(spec, texts):
             raise lacks(missing, _expected(spec))
-        if any(name in spec.output_names for name in found.doubtful):
+        if doubtful:
             raise LayoutError(f"the reply can be read in more than one way: {_expected(spec)}")
         return _read_values(spec, texts)
 
     def partial(self, spec: SignatureSpec, text: str) -> dict[str, Part]:
-        names, tags = spec.input_names + spec.output_names, _tags(spec)
+        tags = _tags(spec)
         head, newline, last = text.rpartition("\n")
         whole_lines = head + newline if tags.may_become_tag(last) else text
-        texts = _outputs(spec, find_lines(names, whole_lines))
+        texts = find_lines(spec.output_names, whole_lines, inputs=spec.input_names).texts
         if not texts:
             texts = find_inline(spec.output_names, text, unfinished=True).texts
         if not texts and not text.lstrip().startswith("<"):
@@ -119,8 +121,13 @@ def _escaped(spec: SignatureSpec, text: str) -> str:
     return escape(text, _tags(spec).is_tag) if "<" in text else text
 
 
-def _outputs(spec: SignatureSpec, found: Elements) -> dict[str, str]:
-    return {name: found.texts[name] for name in found.texts if name in spec.output_names}
+def _without_cuts(texts: Mapping[str, str], unclosed: Collection[str]) -> dict[str, str]:
+    """Leave out elements that end as they begin, and the beginning of a closing tag."""
+    whole = {
+        name: without_cut_tag(name, part) if name in unclosed else part
+        for name, part in texts.items()
+    }
+    return {name: part for name, part in whole.items() if part.strip() or name not in unclosed}
 
 
 def _read_values(spec: SignatureSpec, texts: Mapping[str, str]) -> Reading:
@@ -130,7 +137,7 @@ def _read_values(spec: SignatureSpec, texts: Mapping[str, str]) -> Reading:
         if field.name not in texts:
             continue
         text = texts[field.name]
-        elements = read_elements(field, text) if field.shape.container else None
+        elements = read_elements(field, text) if field.shape.kind == "json" else None
         if elements is None:
             plain[field.name] = unescape(inside_cdata(text), is_tag)
         else:
@@ -156,12 +163,12 @@ class _Tags:
     lines: frozenset[str]
 
     def is_tag(self, line: str) -> bool:
-        return line.rstrip(" \t\r") in self.lines or line.startswith(CDATA)
+        return line.rstrip(" \t\r") in self.lines or line.lstrip().startswith(CDATA)
 
     def may_become_tag(self, line: str) -> bool:
         """Whether an unfinished line may become a tag, or an escaped one."""
         start = line.lstrip("\\").rstrip(" \t\r")
-        return CDATA.startswith(start) or any(tag.startswith(start) for tag in self.lines)
+        return CDATA.startswith(start.lstrip()) or any(tag.startswith(start) for tag in self.lines)
 
 
 def _tags(spec: SignatureSpec) -> _Tags:

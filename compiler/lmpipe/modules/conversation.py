@@ -156,9 +156,10 @@ class Conversation:
         """Ask for a free text; return the question for the outputs in it."""
         if self.reader is not None:
             self.reader.pause()  # the text holds no outputs yet
+        messages = opening.messages
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
-            request = Request(lm, opening.messages, None, sample, prefix=opening.prefix)
+            request = Request(lm, messages, None, sample, prefix=opening.prefix)
             try:
                 reply = yield from self._ask(request, replies, charges)
             except LMRequestError as error:
@@ -169,13 +170,16 @@ class Conversation:
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
             if reply.finish == "length":
-                lm, cut = self._with_room(lm, opening.messages, shown, replies, attempt)
-            elif reply.text.strip():
+                lm, cut = self._with_room(lm, messages, shown, replies, attempt)
+                continue
+            if reply.text.strip():
                 break
-            elif attempt > self.retries:
-                empty = LayoutError(what_came_instead(reply) or "the reply is empty")
+            empty = LayoutError(what_came_instead(reply) or "the reply is empty")
+            if attempt > self.retries:
                 unread = self._output_error(empty, reply, asked=attempt)
                 raise self._failed(shown, replies, unread)
+            # The same question again could be answered from the cache.
+            messages = (*messages, *self.prompt.layout.correction(reply, str(empty)))
         if self.reader is not None:
             self.reader.resume()
         return self.prompt.second_opening(replies[-1].text)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import orjson
-
 from lmpipe.errors import ConfigError, CutError, LMRequestError, RefusalError
 from lmpipe.foundation.printable import printable
 from lmpipe.foundation.shorten import one_line
 from lmpipe.layouts import layout_names
+from lmpipe.layouts.find_json import is_object
 from lmpipe.layouts.layout import Layout
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
@@ -34,7 +33,7 @@ def is_cut(reply: Reply, layout: Layout) -> bool:
     """
     if reply.finish != "length":
         return False
-    return layout.name not in ("json", "tools") or not _is_object(layout.answer(reply))
+    return layout.name not in ("json", "tools", "two-step") or not is_object(layout.answer(reply))
 
 
 def with_more_room(
@@ -132,10 +131,3 @@ def what_came_instead(reply: Reply) -> str:
     if reply.reasoning:
         return f"the LM sent no answer, only {len(reply.reasoning)} characters of reasoning"
     return ""
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(orjson.loads(text), dict)
-    except orjson.JSONDecodeError:
-        return False

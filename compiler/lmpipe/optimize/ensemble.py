@@ -70,7 +70,7 @@ class Ensemble:
     def cost(self, sizes: Sizes) -> Cost:
         search = self.search.cost(sizes)
         runs = search.runs + (1 + self.size) * sizes.val
-        return Cost(runs, search.asks, self.size, pools=search.pools)
+        return Cost(runs, search.asks, self.size, pools=search.pools, layouts=search.layouts)
 
     def settings(self) -> dict[str, Any]:
         search = {"name": self.search.name, **self.search.settings()}

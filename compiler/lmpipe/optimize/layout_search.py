@@ -69,4 +69,4 @@ class LayoutSearch(DataclassSettings):
 
     def cost(self, sizes: Sizes) -> Cost:
         layouts = TRIED_LAYOUTS if self.layouts is None else len(self.layouts)
-        return Cost(4 * layouts * sizes.val)
+        return Cost(4 * layouts * sizes.val, layouts=self.layouts or ())

@@ -172,7 +172,9 @@ class MIPROv2(DataclassSettings):
         instructions, _, trials = self._sizes()
         runs = (trials + 1) * sizes.val + (sizes.train if self.bootstrapped else 0)
         pools = 2 if self.bootstrapped else 1
+        layouts = self.layouts or ()
         if instructions == 1:
-            return Cost(runs, pools=pools)
+            return Cost(runs, pools=pools, layouts=layouts)
         asks = sizes.predictors * (instructions - 1) + SUMMARY_ASKS
-        return Cost(runs + min(_FAILURE_RUNS, sizes.train), asks=asks, pools=pools)
+        runs += min(_FAILURE_RUNS, sizes.train)
+        return Cost(runs, asks=asks, pools=pools, layouts=layouts)

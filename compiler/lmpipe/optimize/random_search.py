@@ -129,4 +129,5 @@ class RandomSearch(DataclassSettings):
     def cost(self, sizes: Sizes) -> Cost:
         bootstrap = sizes.train if self.bootstrapped else 0
         pools = 0 if not self.retrieval_share else 2 if self.bootstrapped else 1
-        return Cost(self.candidates * sizes.val + bootstrap, pools=pools)
+        runs = self.candidates * sizes.val + bootstrap
+        return Cost(runs, pools=pools, layouts=self.layouts or ())

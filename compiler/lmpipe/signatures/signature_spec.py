@@ -103,7 +103,7 @@ class FieldSpec:
         """
         if self._has_opaque_enums:
             value = find_members(value, self.marked_schema)
-        if self._has_models:
+        if self.has_models:
             return self.type_adapter.validate_python(value, by_alias=True, by_name=True)
         return self.type_adapter.validate_python(value)
 
@@ -118,7 +118,7 @@ class FieldSpec:
         typed = self.typed(value)
         if self._has_opaque_enums or self._has_aliases:
             return typed
-        if self._has_models:
+        if self.has_models:
             try:
                 self.type_adapter.validate_python(value)
             except pydantic.ValidationError:
@@ -131,7 +131,7 @@ class FieldSpec:
             return value
         # A round trip leaves out computed fields, which an LM is not asked for.
         dumped = self.type_adapter.dump_python(value, mode="json", by_alias=False, round_trip=True)
-        if self._has_opaque_enums or self._has_models:
+        if self._has_opaque_enums or self.has_models:
             dumped = respell(value, dumped)
         return sort_sets(dumped, self.schema) if self._has_sets else dumped
 
@@ -165,7 +165,8 @@ class FieldSpec:
         )
 
     @cached_property
-    def _has_models(self) -> bool:
+    def has_models(self) -> bool:
+        """Whether values may hold objects with known keys."""
         return b'"properties":' in canonical_json(self.schema)
 
     @cached_property

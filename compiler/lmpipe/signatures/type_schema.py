@@ -56,6 +56,9 @@ def schema_generator() -> Any:
             names = [value and value.name for value in schema["expected"]]
             return {"enum": names, ENUM: enum}
 
+        def encode_default(self, dft: Any) -> Any:
+            return respell(dft, super().encode_default(dft))
+
     return SchemaGenerator
 
 

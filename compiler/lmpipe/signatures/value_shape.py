@@ -27,6 +27,7 @@ class Shape:
         format: the format of a `text` in its JSON schema, such as `date-time`, or the empty string.
         max_length: the maximum number of characters of a `text`, or None.
         container: `object` or `array` if a `json` value must be one, else the empty string.
+        maximum: what a number may not exceed, or None.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Shape:
     enum: type[Enum] | None = None
     words: str = ""
     format: str = ""
+    maximum: float | None = None
 
     @property
     def spellings(self) -> dict[str, Any]:
@@ -92,7 +94,10 @@ def _shape_of(schema: Mapping[str, Any], annotation: Any) -> Shape:
         if len(others) == 1:
             found = _plain_shape(resolve(others[0], definitions))
             return replace(found, optional=optional or found.optional)
-        return Shape("number" if _is_decimal(annotation) else "json", optional)
+        if _is_decimal(annotation):
+            number = next(option for option in others if option.get("type") == "number")
+            return replace(_plain_shape(number), optional=optional)
+        return Shape("json", optional)
     return _plain_shape(resolve(schema, definitions))
 
 
@@ -124,8 +129,10 @@ def _plain_shape(schema: Mapping[str, Any]) -> Shape:
             return Shape(
                 "text", max_length=schema.get("maxLength"), format=schema.get("format", "")
             )
-        case "integer" | "number" | "boolean" as kind:
-            return Shape(kind)
+        case "integer" | "number" as kind:
+            return Shape(kind, maximum=schema.get("maximum", schema.get("exclusiveMaximum")))
+        case "boolean":
+            return Shape("boolean")
         case "object" | "array" as container:
             return Shape("json", container=container)
         case "null":

@@ -49,6 +49,8 @@ class Cost:
         trainings: the settings of each training.
         pools: how often pools of demonstrations are embedded if there is an embedder, each time
             at most one demonstration per training example and predictor.
+        layouts: prompt layouts that are tried besides the declared ones; the default ones are of
+            one call.
 
     Raises:
         RecipeError: if a number is out of range.
@@ -59,6 +61,7 @@ class Cost:
     per_result: int = 1
     trainings: tuple[TrainingSettings, ...] = ()
     pools: int = 0
+    layouts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_settings(self, "runs", "asks", "pools", minimum=0, integer=True)
@@ -71,6 +74,7 @@ class Cost:
             max(self.per_result, other.per_result),
             self.trainings + other.trainings,
             self.pools + other.pools,
+            tuple(dict.fromkeys(self.layouts + other.layouts)),
         )
 
 

@@ -84,6 +84,13 @@ def embedding_everywhere(program: Module, embedder: LM) -> Module:
     return program.bind(program.state().map(retrieval=Retrieval(pool=(), k=1, vectors=vectors)))
 
 
+def in_costliest_layout(program: Module, layouts: Iterable[str]) -> Module:
+    """Return the program with the layout of some, or its own, that needs the most calls."""
+    state = program.state()
+    bound = (program.bind(state.map(layout=layout)) for layout in layouts)
+    return max((program, *bound), key=lambda item: item.calls_per_run())
+
+
 def judge_lms(metric: AnyMetric, judge: LM | None) -> list[LM]:
     """Return the LMs that a metric may call; empty if it makes no LM calls."""
     if not metric_calls(metric):
