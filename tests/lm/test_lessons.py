@@ -20,7 +20,7 @@ from lmpipe.lm.cassettes.layered_store import LayeredStore
 from lmpipe.lm.defaults import ParameterWarning, StructuredOutputsWarning
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
-from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.request import Reply, Request, embedding_request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
 from lmpipe.lm.traffic.retry import RetryPolicy
@@ -373,3 +373,57 @@ def test_a_note_has_no_secret(server: FakeServer, tmp_path: Path) -> None:
     url = server.base_url.replace("http://", "http://me:hush@")
     ask(one_runtime(Cache(tmp_path)), request(server, temperature=0.5, base_url=url))
     assert b"hush" not in (tmp_path / "takes.jsonl").read_bytes()
+
+
+def test_what_two_processes_learn_is_kept_together(server: FakeServer, tmp_path: Path) -> None:
+    one, other = one_runtime(Cache(tmp_path)), one_runtime(Cache(tmp_path))
+    for runtime in (one, other):
+        runtime.complete(request(server))
+    refusing(server, "top_p", "presence_penalty")
+    ask(one, request(server, top_p=0.5))
+    ask(other, request(server, presence_penalty=0.5))
+    note = json.loads((tmp_path / "takes.jsonl").read_bytes())
+    assert note["value"] == {"takes": {"top_p": False, "presence_penalty": False}}
+
+
+def test_what_a_server_of_the_environment_refuses_is_not_said_of_openai(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(server, "top_p")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    ask(one_runtime(Cache(tmp_path)), request(server, base_url=None, top_p=0.5))
+    with FakeServer() as another:
+        monkeypatch.setenv("OPENAI_BASE_URL", another.base_url)
+        one_runtime(Cache(tmp_path)).complete(request(server, base_url=None, top_p=0.5))
+        assert another.bodies[-1]["top_p"] == 0.5
+
+
+def test_a_stored_reply_is_no_proof_that_a_constraint_was_refused(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    before = one_runtime(Cache(tmp_path))
+    ask(before, request(server))
+    before.close()
+    server.fail(2, "400")
+    runtime = one_runtime(Cache(tmp_path))
+    with pytest.raises(LMRequestError):
+        runtime.complete(request(server, constraint=SCHEMA))
+    runtime.complete(request(server, constraint=SCHEMA))
+    assert "response_format" in server.bodies[-1]
+
+
+def test_another_model_of_a_server_that_takes_constraints_may_refuse_them(
+    server: FakeServer,
+) -> None:
+    runtime = one_runtime()
+    runtime.complete(request(server, constraint=SCHEMA))
+    refusing(server, "response_format", answer=told_nothing)
+    with pytest.warns(StructuredOutputsWarning):
+        runtime.complete(request(server, model="openai/other", constraint=SCHEMA))
+
+
+def test_vectors_are_asked_for_without_what_is_refused(server: FakeServer) -> None:
+    takes = {"dimensions": False, "encoding_format": False}
+    lm = LM("openai/m", base_url=server.base_url, dimensions=9, takes=takes)
+    one_runtime().complete(embedding_request(lm, "hi"))
+    assert server.bodies[-1].keys() == {"model", "input"}
