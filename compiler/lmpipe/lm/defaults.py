@@ -196,7 +196,7 @@ def _is_self_hosted(model: str, base_url: str | None, facts: ModelFacts) -> bool
     if provider in EMBEDDED or provider in SELF_HOSTED:
         return True
     # A name that OpenAI does not have is one on a server with OpenAI's API.
-    return provider == "openai" and not (facts.listed or facts.openai)
+    return provider == "openai" and not facts.hosted
 
 
 def _reasoning(
