@@ -250,7 +250,10 @@ class Runtime:
 
     def _as_taken(self, request: Request) -> Request:
         """Return a request without what its model is known to refuse."""
-        return self._lessons_here().apply(request)
+        lessons = self._lessons  # every call comes here, so the usual case is inline
+        if lessons.store is not self.store:
+            lessons = self._lessons_here()
+        return lessons.apply(request)
 
     def _lessons_here(self) -> Lessons:
         lessons = self._lessons
