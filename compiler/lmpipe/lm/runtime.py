@@ -250,10 +250,7 @@ class Runtime:
 
     def _as_taken(self, request: Request) -> Request:
         """Return a request without what its model is known to refuse."""
-        lessons = self._lessons  # every call comes here, so the usual case is inline
-        if lessons.store is not self.store:
-            lessons = self._lessons_here()
-        return lessons.apply(request)
+        return self._lessons_here().apply(request)
 
     def _lessons_here(self) -> Lessons:
         lessons = self._lessons
