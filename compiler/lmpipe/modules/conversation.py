@@ -86,7 +86,7 @@ class Conversation:
             opening = yield from self._first_step(shown, opening, replies, charges, lm, sample)
             thinking, lm = replies[-1], self.extractor or lm
         messages = opening.messages
-        reserved = self._reserved(lm)
+        first_lm = lm
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
             request = Request(
@@ -110,7 +110,7 @@ class Conversation:
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
             if is_cut(reply, prompt.layout):
-                lm, cut = self._with_room(lm, messages, shown, replies, attempt, reserved)
+                lm, cut = self._with_room(lm, messages, shown, replies, attempt, first_lm)
                 problem = _CUT
             else:
                 try:
@@ -157,7 +157,7 @@ class Conversation:
         """Ask for a free text; return the question for the outputs in it."""
         if self.reader is not None:
             self.reader.pause()  # the text holds no outputs yet
-        reserved = self._reserved(lm)
+        first_lm = lm
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
             request = Request(lm, opening.messages, None, sample, prefix=opening.prefix)
@@ -171,7 +171,7 @@ class Conversation:
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
             if reply.finish == "length":
-                lm, cut = self._with_room(lm, opening.messages, shown, replies, attempt, reserved)
+                lm, cut = self._with_room(lm, opening.messages, shown, replies, attempt, first_lm)
             elif reply.text.strip():
                 break
             elif attempt > self.retries:
@@ -182,11 +182,6 @@ class Conversation:
             self.reader.resume()
         return self.prompt.second_opening(replies[-1].text)
 
-    def _reserved(self, lm: LM) -> int | None:
-        """The tokens that a budget reserves for each call; None without a budget."""
-        # The calls of a run are limited where a budget counts on their worst case.
-        return lm.reserved if self.scope.max_calls is not None else None
-
     def _with_room(
         self,
         lm: LM,
@@ -194,15 +189,17 @@ class Conversation:
         shown: dict[str, Any],
         replies: list[Reply],
         attempt: int,
-        reserved: int | None,
+        first_lm: LM,
     ) -> tuple[LM, OutputError]:
         """Give the LM more room after a cut reply; return it, and the error of that reply.
 
-        `reserved` is what a budget reserves for each of its calls.
+        `first_lm` is the one of the first attempt: budgets reserve as much for each attempt.
 
         Raises:
             CutError: if there is no more room, or no more attempt.
         """
+        # The calls of a run are limited where a budget counts on their worst case.
+        reserved = first_lm.reserved if self.scope.max_calls is not None else None
         larger = with_more_room(lm, messages, replies[-1], reserved=reserved)
         cut = cut_error(self.path, replies[-1], lm, asked=attempt, has_room=larger is not None)
         if larger is None or attempt > self.retries:
