@@ -21,5 +21,5 @@ def test_the_worst_case_of_a_run_has_the_room_that_its_predictor_gives(
 ) -> None:
     lm = LM("openai/o3")
     program = Predict("q -> a", retries=1, **decoding)
-    worst = worst_run(program, [lm], exact_match, None)
+    worst = worst_run(program, [lm], exact_match("a"), None)
     assert worst.tokens == 2 * lm.with_settings(**decoding).reserved > 2 * 50_000
