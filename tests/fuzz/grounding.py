@@ -60,7 +60,7 @@ def _parts(value: Any) -> Iterator[Any]:
 
 def _is_in(value: Any, text: str) -> bool:
     if isinstance(value, enum.Enum):
-        return any(_plain(str(form)) in _plain(text) for form in (value.name, value.value))
+        return any(_is_in(form, text) for form in (value.name, value.value))
     if isinstance(value, bool):
         return bool(_TRUTHS.search(text))
     if isinstance(value, int | float | Decimal):
@@ -76,6 +76,8 @@ def _is_in(value: Any, text: str) -> bool:
         value = value.decode()
     if isinstance(value, pydantic.SecretStr):
         value = value.get_secret_value()
+    if isinstance(value, str) and value.isdecimal():  # a choice, or a key
+        return _has_number(int(value), text)
     return _plain(str(value).removesuffix("/")) in _plain(text)
 
 
