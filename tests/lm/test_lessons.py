@@ -427,3 +427,39 @@ def test_vectors_are_asked_for_without_what_is_refused(server: FakeServer) -> No
     lm = LM("openai/m", base_url=server.base_url, dimensions=9, takes=takes)
     one_runtime().complete(embedding_request(lm, "hi"))
     assert server.bodies[-1].keys() == {"model", "input"}
+
+
+def test_what_is_refused_while_it_thinks_is_sent_to_the_model_when_it_does_not(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    def refuses(body: dict[str, Any]) -> Any:
+        thinks = "reasoning_effort" in body
+        return openai_style("temperature") if thinks and "temperature" in body else None
+
+    server.refuses = refuses
+    path = tmp_path / "thinking.jsonl"
+    asked = [
+        request(server, temperature=0.5),
+        request(server, temperature=0.5, reasoning="high"),
+        request(server, temperature=0.5, text="again"),
+    ]
+    with Cassette(path, mode="once") as cassette:
+        runtime = one_runtime(LayeredStore(cassette, None))
+        replies = [ask(runtime, one).text for one in asked]
+    assert server.bodies[-1]["temperature"] == 0.5
+    with Cassette(path) as cassette:
+        runtime = one_runtime(LayeredStore(cassette, None))
+        assert [ask(runtime, one).text for one in asked] == replies
+
+
+def test_all_that_is_refused_while_it_thinks_is_known_from_the_start(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    refusing(server, "reasoning_effort", "chat_template_kwargs", "seed")
+    first = one_runtime(Cache(tmp_path))
+    ask(first, request(server, temperature=0.5, reasoning="high"))
+    first.close()
+    sent = len(server.bodies)
+    later = one_runtime(Cache(tmp_path))
+    ask(later, request(server, temperature=0.5, reasoning="high", text="again"))
+    assert len(server.bodies) == sent + 1

@@ -21,7 +21,8 @@ _CONSTRAINTS = ("response_format", "structured_outputs", "grammar")
 _DIRECT = ("openai", "vllm", "local", "scripted")
 _MOST_LMS = 256
 
-_Model = tuple[str, str | None]
+# Its name, its address and whether it is asked to think: models refuse more while they think.
+_Model = tuple[str, str | None, bool]
 
 
 class Lessons:
@@ -104,12 +105,14 @@ class Lessons:
 
 
 def _model(lm: LM) -> _Model:
-    return lm.model, lm.base_url or _default_url(lm)
+    return lm.model, lm.base_url or _default_url(lm), lm.asked_to_think
 
 
 def _subject(lm: LM) -> dict[str, Any]:
     """Name a model for a note, without secrets."""
-    return {"model": lm.model, "base_url": lm.identity()["base_url"] or _default_url(lm)}
+    base_url = lm.identity()["base_url"] or _default_url(lm)
+    thinking = {"asked_to_think": True} if lm.asked_to_think else {}
+    return {"model": lm.model, "base_url": base_url, **thinking}
 
 
 def _default_url(lm: LM) -> str | None:

@@ -363,6 +363,11 @@ class LM(DirectCalls):
         return self._settled.thinks
 
     @property
+    def asked_to_think(self) -> bool:
+        """Whether `reasoning` asks for thoughts, even if the model refuses to be asked."""
+        return self._asked.reasoning not in (None, "none")
+
+    @property
     def reserved(self) -> int:
         """The tokens that budgets reserve for one call, prompt and reply, until it is made."""
         return self._settled.reserved
