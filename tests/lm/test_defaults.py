@@ -12,6 +12,9 @@ import lmpipe
 from lmpipe.errors import ConfigError
 from lmpipe.lm.defaults import ParameterWarning
 from lmpipe.lm.lm import LM
+from lmpipe.lm.message import Message
+from lmpipe.lm.providers.openai_body import request_body
+from lmpipe.lm.request import Request
 
 SELF_HOSTED = ["local", "vllm/Qwen/Qwen2.5-7B-Instruct", "openai/m", "scripted/a"]
 THINKING = ["openai/o3", "openai/gpt-5", "azure/gpt-5", "openai/gpt-5.1"]
@@ -167,3 +170,70 @@ def test_a_pickled_lm_has_the_same_settings() -> None:
 
 def test_a_bare_name_is_the_full_name() -> None:
     assert lmpipe.LM("gpt-5.1") == lmpipe.LM("openai/gpt-5.1")
+
+
+# --- requests that differ have different keys
+
+
+def body_of(lm: LM) -> dict[str, Any]:
+    body = request_body(Request(lm, (Message("user", "hi"),)), "none")
+    return {name: value for name, value in body.items() if name != "seed"}
+
+
+@pytest.mark.parametrize("provider", ["vllm", "openai"])
+@pytest.mark.parametrize(
+    "takes",
+    [
+        {"reasoning_effort": False},
+        {"chat_template_kwargs": False},
+        {"thinking_token_budget": False},
+        {"thinking_budget_tokens": False},
+        {"reasoning": True},
+        {"reasoning": False},
+        {"top_p": False},
+        {"repetition_penalty": False, "min_p": False},
+        {"seed": False},
+        {"tools": False, "images": True},
+    ],
+)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"reasoning": "high", "max_tokens": None},
+        {"reasoning": "none"},
+        {"reasoning": 99, "max_tokens": 500},
+        {"temperature": None, "max_tokens": 9},
+        {"top_p": 0.5},
+    ],
+)
+def test_what_is_declared_changes_the_key_where_it_changes_the_request(
+    provider: str, takes: dict[str, bool], settings: dict[str, Any]
+) -> None:
+    plain = LM(f"{provider}/m", base_url="http://a/v1", **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ParameterWarning)
+        declared = LM(f"{provider}/m", base_url="http://a/v1", takes=takes, **settings)
+    if body_of(declared) != body_of(plain):
+        assert declared.identity() != plain.identity()
+
+
+def test_vllm_s_own_defaults_are_left_out_if_they_are_refused() -> None:
+    lm = LM("vllm/m", base_url="http://a/v1", takes={"min_p": False})
+    assert "min_p" not in body_of(lm)
+    assert "top_k" in body_of(lm)
+
+
+def test_a_limit_by_openai_s_name_is_sent_by_the_other_name_if_it_is_refused() -> None:
+    takes = {"max_completion_tokens": False}
+    lm = LM("vllm/m", base_url="http://a/v1", max_completion_tokens=9, takes=takes)
+    assert body_of(lm)["max_tokens"] == 9
+    assert lm.identity()["max_tokens"] == 9
+    larger = lm.with_settings(max_completion_tokens=18)
+    assert (lm.reply_limit, body_of(larger)["max_tokens"]) == (("max_completion_tokens", 9), 18)
+
+
+def test_budgets_reserve_the_room_that_is_given_by_openai_s_name() -> None:
+    lm = LM("openai/o3", max_completion_tokens=50_000)
+    assert lm.reserved >= 50_000
+    assert lm.reserved == LM("openai/o3", max_tokens=50_000).reserved

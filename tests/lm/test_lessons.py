@@ -20,7 +20,7 @@ from lmpipe.lm.cassettes.layered_store import LayeredStore
 from lmpipe.lm.defaults import ParameterWarning, StructuredOutputsWarning
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
-from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.request import Reply, Request, embedding_request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
 from lmpipe.lm.traffic.retry import RetryPolicy
@@ -373,3 +373,93 @@ def test_a_note_has_no_secret(server: FakeServer, tmp_path: Path) -> None:
     url = server.base_url.replace("http://", "http://me:hush@")
     ask(one_runtime(Cache(tmp_path)), request(server, temperature=0.5, base_url=url))
     assert b"hush" not in (tmp_path / "takes.jsonl").read_bytes()
+
+
+def test_what_two_processes_learn_is_kept_together(server: FakeServer, tmp_path: Path) -> None:
+    one, other = one_runtime(Cache(tmp_path)), one_runtime(Cache(tmp_path))
+    for runtime in (one, other):
+        runtime.complete(request(server))
+    refusing(server, "top_p", "presence_penalty")
+    ask(one, request(server, top_p=0.5))
+    ask(other, request(server, presence_penalty=0.5))
+    note = json.loads((tmp_path / "takes.jsonl").read_bytes())
+    assert note["value"] == {"takes": {"top_p": False, "presence_penalty": False}}
+
+
+def test_what_a_server_of_the_environment_refuses_is_not_said_of_openai(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(server, "top_p")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    ask(one_runtime(Cache(tmp_path)), request(server, base_url=None, top_p=0.5))
+    with FakeServer() as another:
+        monkeypatch.setenv("OPENAI_BASE_URL", another.base_url)
+        one_runtime(Cache(tmp_path)).complete(request(server, base_url=None, top_p=0.5))
+        assert another.bodies[-1]["top_p"] == 0.5
+
+
+def test_a_stored_reply_is_no_proof_that_a_constraint_was_refused(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    before = one_runtime(Cache(tmp_path))
+    ask(before, request(server))
+    before.close()
+    server.fail(2, "400")
+    runtime = one_runtime(Cache(tmp_path))
+    with pytest.raises(LMRequestError):
+        runtime.complete(request(server, constraint=SCHEMA))
+    runtime.complete(request(server, constraint=SCHEMA))
+    assert "response_format" in server.bodies[-1]
+
+
+def test_another_model_of_a_server_that_takes_constraints_may_refuse_them(
+    server: FakeServer,
+) -> None:
+    runtime = one_runtime()
+    runtime.complete(request(server, constraint=SCHEMA))
+    refusing(server, "response_format", answer=told_nothing)
+    with pytest.warns(StructuredOutputsWarning):
+        runtime.complete(request(server, model="openai/other", constraint=SCHEMA))
+
+
+def test_vectors_are_asked_for_without_what_is_refused(server: FakeServer) -> None:
+    takes = {"dimensions": False, "encoding_format": False}
+    lm = LM("openai/m", base_url=server.base_url, dimensions=9, takes=takes)
+    one_runtime().complete(embedding_request(lm, "hi"))
+    assert server.bodies[-1].keys() == {"model", "input"}
+
+
+def test_what_is_refused_while_it_thinks_is_sent_to_the_model_when_it_does_not(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    def refuses(body: dict[str, Any]) -> Any:
+        thinks = "reasoning_effort" in body
+        return openai_style("temperature") if thinks and "temperature" in body else None
+
+    server.refuses = refuses
+    path = tmp_path / "thinking.jsonl"
+    asked = [
+        request(server, temperature=0.5),
+        request(server, temperature=0.5, reasoning="high"),
+        request(server, temperature=0.5, text="again"),
+    ]
+    with Cassette(path, mode="once") as cassette:
+        runtime = one_runtime(LayeredStore(cassette, None))
+        replies = [ask(runtime, one).text for one in asked]
+    assert server.bodies[-1]["temperature"] == 0.5
+    with Cassette(path) as cassette:
+        runtime = one_runtime(LayeredStore(cassette, None))
+        assert [ask(runtime, one).text for one in asked] == replies
+
+
+def test_all_that_is_refused_while_it_thinks_is_known_from_the_start(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    refusing(server, "reasoning_effort", "chat_template_kwargs", "seed")
+    first = one_runtime(Cache(tmp_path))
+    ask(first, request(server, temperature=0.5, reasoning="high"))
+    first.close()
+    sent = len(server.bodies)
+    later = one_runtime(Cache(tmp_path))
+    ask(later, request(server, temperature=0.5, reasoning="high", text="again"))
+    assert len(server.bodies) == sent + 1

@@ -180,3 +180,17 @@ def test_another_model_does_not_have_the_adapter_of_this_one() -> None:
 )
 def test_the_limit_of_a_reply_is_the_one_that_is_sent(settings: Any, limit: Any) -> None:
     assert lmpipe.LM("openai/m", **settings).reply_limit == limit
+
+
+def test_an_lm_with_another_key_does_not_name_the_variable_of_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FIRST_KEY", "one")
+    lm = lmpipe.LM("vllm/m@http://a/v1#key=FIRST_KEY")
+    assert str(lm.at("http://b/v1")) == "vllm/m@http://b/v1#key=FIRST_KEY"
+    assert str(lm.at("http://b/v1", api_key="two")) == "vllm/m@http://b/v1"
+
+
+def test_replicas_as_an_argument_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="base_url="):
+        lmpipe.LM("vllm/m", base_url="http://a/v1", replicas=["http://b/v1"])

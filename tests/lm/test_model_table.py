@@ -10,6 +10,7 @@ import pytest
 
 from lmpipe.errors import ConfigError
 from lmpipe.lm import model_table
+from lmpipe.lm.lm import LM
 from lmpipe.lm.model_table import facts_of, full_name
 
 
@@ -133,3 +134,25 @@ def test_without_litellm_an_unknown_bare_name_says_what_is_missing(
     with pytest.raises(ConfigError, match="litellm, which lists models, is missing"):
         full_name("no-such-model")
     forget()
+
+
+@pytest.mark.parametrize(
+    ("model", "room"),
+    [
+        ("openai/gpt-4o-mini", {"temperature": 0.0, "max_tokens": 4096}),
+        ("openai/gpt-4", {"temperature": 0.0, "max_tokens": 4096}),
+        ("openai/ft:gpt-4o-mini-2024-07-18:org::id", {"temperature": 0.0, "max_tokens": 4096}),
+        ("openai/gpt-5-chat-latest", {"temperature": 0.0, "max_completion_tokens": 4096}),
+        ("openai/gpt-5.1", {"max_completion_tokens": 4096}),
+        ("openai/gpt-5-mini", {"max_completion_tokens": 16384}),
+        ("openai/gpt-oss-20b", {}),
+        ("openai/gpt-j-6b", {"temperature": 0.0, "max_tokens": 512}),
+    ],
+)
+@pytest.mark.usefixtures("table")
+def test_models_of_openai_have_the_same_keys_without_the_table(
+    model: str, room: dict[str, Any]
+) -> None:
+    identity = LM(model).identity()
+    names = ("temperature", "max_tokens", "max_completion_tokens")
+    assert {name: identity[name] for name in names if name in identity} == room

@@ -95,6 +95,12 @@ def test_an_address_in_the_text_replaces_that_of_the_table(folder: Path) -> None
     assert str(LM("student@http://c/v1")) == "vllm/Qwen/Q@http://c/v1#key=MY_KEY"
 
 
+def test_a_key_that_is_given_takes_the_place_of_the_table_s_variable(folder: Path) -> None:
+    write(folder, TABLE)
+    lm = LM("student", api_key="sesame-5678")
+    assert (lm.api_key, lm.api_key_env) == ("sesame-5678", None)
+
+
 def test_pyproject_toml_may_have_the_table(folder: Path) -> None:
     write(folder, '[tool.lmpipe.lms]\ncheap = "openai/m"', "pyproject.toml")
     assert LM("cheap").model == "openai/m"

@@ -114,7 +114,7 @@ def test_a_setting_that_is_not_json_is_refused_by_the_constructor() -> None:
         Predict(Route, logit_bias=object())
 
 
-@pytest.mark.parametrize("name", ["base_url", "timeout", "api_key", "x-api-key", "token"])
+@pytest.mark.parametrize("name", ["base_url", "timeout", "takes", "api_key", "x-api-key", "token"])
 def test_settings_of_an_lm_and_secrets_are_refused_because_states_are_stored(name: str) -> None:
     options: dict[str, Any] = {name: "sk-secret"}
     with pytest.raises(SignatureError, match=rf"no option '{name}': write lm=lmpipe\.LM\("):
@@ -125,6 +125,14 @@ def test_settings_of_an_lm_and_secrets_are_refused_because_states_are_stored(nam
 def test_a_misspelled_option_is_refused(kind: Any) -> None:
     with pytest.raises(SignatureError, match=rf"{kind.__name__} has no option 'layuot'.*'layout'"):
         kind(Route, layuot="plain")
+
+
+def test_a_misspelled_reasoning_is_refused_where_it_is_written() -> None:
+    options: dict[str, Any] = {"reasonning": "low"}
+    with pytest.raises(SignatureError, match="did you mean 'reasoning'"):
+        Predict(Route, **options)
+    with pytest.raises(ConfigError, match=r"Predict\(reasoning='hihg'\)"):
+        Predict(Route, reasoning="hihg")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import pytest
+from helpers.fake_server import FakeServer
 from helpers.layouts import TEXT_LAYOUTS
 
 from lmpipe.errors import CutError, LMRequestError, OutputError, RefusalError
@@ -102,7 +103,7 @@ def test_under_a_budget_a_reply_gets_only_the_room_that_is_reserved_for_it() -> 
     larger = with_more_room(lm, (), reply)
     assert larger is not None
     assert larger.max_tokens == 18000
-    budgeted = with_more_room(lm, (), reply, budgeted=True)
+    budgeted = with_more_room(lm, (), reply, reserved=lm.reserved)
     assert budgeted is not None
     assert budgeted.max_tokens == lm.reserved - 1000
 
@@ -279,3 +280,14 @@ def test_thoughts_are_never_streamed_as_an_answer() -> None:
         pieces = list(Predict("q -> a").stream(q="?"))
     assert not any("Lyon" in piece.text for piece in pieces)
     assert pieces[-1].value == "Paris it is"
+
+
+def test_under_a_budget_no_attempt_gets_more_room_than_is_reserved_for_a_call() -> None:
+    pytest.importorskip("litellm")  # its table has the context
+    with FakeServer(lambda body: "word " * 100_000) as server:
+        lm = LM("openai/gpt-4o", base_url=server.base_url, max_tokens=1000)
+        with using(lm=lm, runtime=Runtime()), scope(max_calls=6), pytest.raises(CutError):
+            Predict("q -> a", retries=5)(q="?")
+        rooms = [body["max_tokens"] for body in server.bodies]
+    assert rooms[:4] == [1000, 2000, 4000, 8000]
+    assert 8000 < max(rooms) < lm.reserved

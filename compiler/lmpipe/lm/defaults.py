@@ -54,24 +54,24 @@ class Asked:
     context: int | ByModel = BY_MODEL
     reasoning: ReasoningLevel | int | None = None
 
-    def check(self) -> None:
-        """Raise a ConfigError if a value is out of range."""
+    def check(self, owner: str = "LM") -> None:
+        """Raise a ConfigError if a value is out of range; `owner` is what it was given to."""
         if self.temperature is not BY_MODEL:
-            check_number("LM", "temperature", self.temperature, minimum=0, optional=True)
+            check_number(owner, "temperature", self.temperature, minimum=0, optional=True)
         if self.max_tokens is not BY_MODEL:
             limit = self.max_tokens
-            check_number("LM", "max_tokens", limit, minimum=1, integer=True, optional=True)
+            check_number(owner, "max_tokens", limit, minimum=1, integer=True, optional=True)
         if self.context is not BY_MODEL:
-            check_number("LM", "context", self.context, minimum=1, integer=True)
+            check_number(owner, "context", self.context, minimum=1, integer=True)
         level = self.reasoning
         if isinstance(level, str) and level not in REASONING_LEVELS:
             valid = ", ".join(map(repr, REASONING_LEVELS))
             raise ConfigError(
-                f"LM(reasoning={level!r:.80}): reasoning must be one of {valid}, or the maximum "
-                "tokens of thoughts"
+                f"{owner}(reasoning={level!r:.80}): reasoning must be one of {valid}, or the "
+                "maximum tokens of thoughts"
             )
         if level is not None and not isinstance(level, str):
-            check_number("LM", "reasoning", level, minimum=1, integer=True)
+            check_number(owner, "reasoning", level, minimum=1, integer=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ def _is_self_hosted(model: str, base_url: str | None, facts: ModelFacts) -> bool
     if provider in EMBEDDED or provider in SELF_HOSTED:
         return True
     # A name that OpenAI does not have is one on a server with OpenAI's API.
-    return provider == "openai" and not (facts.listed or facts.openai)
+    return provider == "openai" and not facts.hosted
 
 
 def _reasoning(

@@ -10,6 +10,7 @@ from typing import Any
 from lmpipe.errors import LMRequestError
 from lmpipe.lm.defaults import ParameterWarning, StructuredOutputsWarning
 from lmpipe.lm.lm import LM
+from lmpipe.lm.providers import source_of
 from lmpipe.lm.providers.reasoning_fields import litellm_reasoning, reasoning_fields
 from lmpipe.lm.reply_store import NoteStore, ReplyStore
 from lmpipe.lm.request import Request
@@ -20,7 +21,8 @@ _CONSTRAINTS = ("response_format", "structured_outputs", "grammar")
 _DIRECT = ("openai", "vllm", "local", "scripted")
 _MOST_LMS = 256
 
-_Model = tuple[str, str | None]
+# Its name, its address and whether it is asked to think: models refuse more while they think.
+_Model = tuple[str, str | None, bool]
 
 
 class Lessons:
@@ -73,7 +75,9 @@ class Lessons:
         changed = self.apply(request)
         if any(known.get(name) != value for name, value in lesson.items()):
             if isinstance(self.store, NoteStore):
-                self.store.put_note(_subject(request.lm), {"takes": self._known[model]})
+                # Another process may have learned more meanwhile.
+                takes = {**self._look_up(request.lm), **self._known[model]}
+                self.store.put_note(_subject(request.lm), {"takes": takes})
             _tell(request.lm, lesson, error)
         return changed
 
@@ -101,12 +105,19 @@ class Lessons:
 
 
 def _model(lm: LM) -> _Model:
-    return lm.model, lm.base_url
+    return lm.model, lm.base_url or _default_url(lm), lm.asked_to_think
 
 
 def _subject(lm: LM) -> dict[str, Any]:
     """Name a model for a note, without secrets."""
-    return {"model": lm.model, "base_url": lm.identity()["base_url"]}
+    base_url = lm.identity()["base_url"] or _default_url(lm)
+    thinking = {"asked_to_think": True} if lm.asked_to_think else {}
+    return {"model": lm.model, "base_url": base_url, **thinking}
+
+
+def _default_url(lm: LM) -> str | None:
+    """The address in the environment, which another process may have set differently."""
+    return (source_of(lm) if lm.provider == "openai" else "") or None
 
 
 def _lesson(request: Request, refused: Mapping[str, str]) -> dict[str, bool]:

@@ -70,6 +70,14 @@ _WITHOUT_PROVIDER = ("local", "vllm", "openai", "scripted")
 
 _ON_SERVERS = ("vllm", "openai", "scripted")
 
+# Fields that requests get beside `params`: those about thoughts, and vLLM's own defaults. A request
+# without one that the model refuses is another request.
+_ABOUT_THOUGHTS = (
+    *("reasoning_effort", "chat_template_kwargs", "extra_body"),
+    *("thinking", "thinking_token_budget", "thinking_budget_tokens"),
+)
+_VLLM_DEFAULTS = ("top_p", "top_k", "min_p", "repetition_penalty")
+
 
 @dataclass(frozen=True, init=False, eq=False)
 class LM(DirectCalls):
@@ -188,6 +196,10 @@ class LM(DirectCalls):
         for name in params:
             if meant := meant_option(name, (*IN_KEY, *NOT_IN_KEY)):
                 raise ConfigError(f"LM({model!r}) has no option {name!r}; did you mean {meant!r}?")
+        if "replicas" in params:
+            raise ConfigError(
+                f"LM({model!r}): write replicas as base_url=[…], the addresses of all"
+            )
         addresses = [base_url] if isinstance(base_url, str) else list(base_url or ())
         addresses = list(dict.fromkeys(address.rstrip("/") for address in addresses if address))
         if len(addresses) > 1 and model.partition("/")[0] not in _ON_SERVERS:
@@ -228,6 +240,14 @@ class LM(DirectCalls):
         """Set the fields, and those that depend on the model."""
         model, asked = values["model"], values["_asked"]
         settled = settle(model, values["base_url"], asked, values["takes"])
+        other_limit = values["params"].get("max_completion_tokens")
+        if isinstance(other_limit, int):  # it is sent in place of `max_tokens`
+            limited = replace(asked, max_tokens=other_limit)
+            other = settle(model, values["base_url"], limited, values["takes"])
+            if settled.takes.get("max_completion_tokens") is False:
+                settled = other  # under the name that the model takes
+            else:
+                settled = replace(settled, context=other.context, reserved=other.reserved)
         for name, value in values.items():
             object.__setattr__(self, name, value)
         for name in _ASKED:
@@ -318,7 +338,19 @@ class LM(DirectCalls):
             "structured": self.structured,
             "params": without_secrets(self.taken_params, key),
             **({"adapter": self.adapter} if self.adapter else {}),
+            **(self._declared() if self.takes else {}),
         }
+
+    def _declared(self) -> dict[str, Any]:
+        """What `takes` changes in requests, as far as no other part of the identity shows it."""
+        about_thoughts = _ABOUT_THOUGHTS if self.reasoning is not None else ()
+        defaults = _VLLM_DEFAULTS if self.provider == "vllm" else ()
+        added, declared = (*about_thoughts, *defaults), dict[str, Any]()
+        if refused := sorted(name for name in added if self.takes.get(name) is False):
+            declared["refused"] = refused
+        if self.provider == "vllm" and self.takes.get("reasoning") and self.temperature is None:
+            declared["thinks"] = True  # then vLLM's defaults are the model's own
+        return declared
 
     @property
     def limit_name(self) -> str:
@@ -329,6 +361,11 @@ class LM(DirectCalls):
     def thinks(self) -> bool:
         """Whether the model thinks before it answers, as far as that is known."""
         return self._settled.thinks
+
+    @property
+    def asked_to_think(self) -> bool:
+        """Whether `reasoning` asks for thoughts, even if the model refuses to be asked."""
+        return self._asked.reasoning not in (None, "none")
 
     @property
     def reserved(self) -> int:
@@ -420,7 +457,9 @@ class LM(DirectCalls):
 
     def at(self, base_url: str, *, api_key: str | None = None) -> LM:
         """Return the same LM at another URL, with its current key unless another is given."""
-        changes = {"base_url": base_url, "replicas": (), "api_key": api_key or self.api_key}
+        changes: dict[str, Any] = {"base_url": base_url, "replicas": ()}
+        if api_key:
+            changes |= {"api_key": api_key, "api_key_env": None}
         return self._changed(changes)
 
     def with_adapter(self, adapter: str | None) -> LM:

@@ -38,6 +38,11 @@ Thinking = Literal["never", "if_asked", "by_default", "always"]
 # Models of OpenAI that think, also on Azure and behind proxies.
 _OPENAI_THINKS = re.compile(r"(?:ft:)?(?:o[1-9]\b|gpt-(?:[5-9]|1\d)(?!\d)|codex-mini)")
 _OPENAI_CHAT = re.compile(r"gpt-5(?:\.\d+)?-(?:chat|search)")
+# Those of them that think only if they are asked to.
+_OPENAI_ANSWERS = re.compile(r"gpt-5\.[124](?:-mini|-nano)?(?:-\d{4}-\d\d-\d\d)?")
+# Models of OpenAI that do not think. They are asked without litellm, so what is sent to them, and
+# their cache keys, must be the same without its table.
+_OPENAI_HOSTS = re.compile(r"(?:ft:)?(?:gpt-(?:3\.5|4o|4\.|4-|4$|audio)|chatgpt-)")
 # Open weights that think unless they are told not to.
 _OPEN_THINKS = re.compile(
     r"qwen-?3|qwq|deepseek-(?:r1|reasoner)|gpt-oss|magistral|glm-(?:4\.[5-9]|[5-9]|z1)"
@@ -81,6 +86,7 @@ class ModelFacts:
 
     Args:
         listed: whether litellm's table has it.
+        hosted: whether its provider hosts it, as far as that is known.
         context: the maximum tokens of its prompts; None if unknown.
         max_output: the maximum tokens of its replies; None if unknown.
         thinks: whether it thinks before it answers.
@@ -90,6 +96,7 @@ class ModelFacts:
     """
 
     listed: bool = False
+    hosted: bool = False
     context: int | None = None
     max_output: int | None = None
     thinks: Thinking = "never"
@@ -130,6 +137,7 @@ def facts_of(model: str, base_url: str | None = None) -> ModelFacts:
         takes["prefix_marks"] = True
     return ModelFacts(
         listed=True,
+        hosted=True,
         context=_tokens(entry, "max_input_tokens") or _tokens(entry, "max_tokens"),
         max_output=_tokens(entry, "max_output_tokens"),
         thinks=thinks,
@@ -223,9 +231,14 @@ def _thinking(entry: Mapping[str, Any], name: str, *, openai: bool) -> Thinking:
 
 def _guessed(provider: str, name: str) -> ModelFacts:
     """What the name alone tells of a model that is not listed."""
+    if provider in _OPENAI_APIS and _OPENAI_CHAT.match(name):
+        return ModelFacts(hosted=True, takes=MappingProxyType(_openai_takes("never")))
     if provider in _OPENAI_APIS and _is_openai(name):
-        takes = _openai_takes("by_default")
-        return ModelFacts(thinks="by_default", openai=True, takes=MappingProxyType(takes))
+        thinks: Thinking = "if_asked" if _OPENAI_ANSWERS.fullmatch(name) else "by_default"
+        takes = MappingProxyType(_openai_takes(thinks))
+        return ModelFacts(hosted=True, thinks=thinks, openai=True, takes=takes)
+    if provider == "openai" and _OPENAI_HOSTS.match(name):
+        return ModelFacts(hosted=True)
     if _HOSTED_THINKS.match(name) and provider not in SELF_HOSTED:
         return ModelFacts(thinks="by_default")
     if _OPEN_THINKS.search(name) and not _OPEN_ANSWERS.search(name):

@@ -283,7 +283,8 @@ class Runtime:
                     raise
                 if error.guess:
                     guessed = request, error
-                request, look_again = changed, True
+                # A guess has to be tried: a stored reply would not tell whether it is right.
+                request, look_again = changed, not error.guess
                 key = request.key(source_of(request.lm))
             else:
                 if guessed is not None:

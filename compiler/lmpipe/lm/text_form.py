@@ -157,7 +157,10 @@ def _in_full(text: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     given = {**form.settings, **given}
     if (named := _named(form.model)) is None:
         return form.model, given
-    return named.model, {**named.settings, **given}
+    settings = {**named.settings, **given}
+    if given.get("api_key") and "api_key_env" not in given:
+        settings.pop("api_key_env", None)  # another key takes the place of the table's
+    return named.model, settings
 
 
 def _named(model: str) -> NamedLM | None:

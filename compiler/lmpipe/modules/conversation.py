@@ -86,6 +86,7 @@ class Conversation:
             opening = yield from self._first_step(shown, opening, replies, charges, lm, sample)
             thinking, lm = replies[-1], self.extractor or lm
         messages = opening.messages
+        first_lm = lm
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
             request = Request(
@@ -109,7 +110,7 @@ class Conversation:
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
             if is_cut(reply, prompt.layout):
-                lm, cut = self._with_room(lm, messages, shown, replies, attempt)
+                lm, cut = self._with_room(lm, messages, shown, replies, attempt, first_lm)
                 problem = _CUT
             else:
                 try:
@@ -156,7 +157,7 @@ class Conversation:
         """Ask for a free text; return the question for the outputs in it."""
         if self.reader is not None:
             self.reader.pause()  # the text holds no outputs yet
-        messages = opening.messages
+        messages, first_lm = opening.messages, lm
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
             request = Request(lm, messages, None, sample, prefix=opening.prefix)
@@ -170,7 +171,7 @@ class Conversation:
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
             if reply.finish == "length":
-                lm, cut = self._with_room(lm, messages, shown, replies, attempt)
+                lm, cut = self._with_room(lm, messages, shown, replies, attempt, first_lm)
                 continue
             if reply.text.strip():
                 break
@@ -191,15 +192,18 @@ class Conversation:
         shown: dict[str, Any],
         replies: list[Reply],
         attempt: int,
+        first_lm: LM,
     ) -> tuple[LM, OutputError]:
         """Give the LM more room after a cut reply; return it, and the error of that reply.
+
+        `first_lm` is the one of the first attempt: budgets reserve as much for each attempt.
 
         Raises:
             CutError: if there is no more room, or no more attempt.
         """
         # The calls of a run are limited where a budget counts on their worst case.
-        budgeted = self.scope.max_calls is not None
-        larger = with_more_room(lm, messages, replies[-1], budgeted=budgeted)
+        reserved = first_lm.reserved if self.scope.max_calls is not None else None
+        larger = with_more_room(lm, messages, replies[-1], reserved=reserved)
         cut = cut_error(self.path, replies[-1], lm, asked=attempt, has_room=larger is not None)
         if larger is None or attempt > self.retries:
             raise self._failed(shown, replies, cut)

@@ -8,10 +8,9 @@ from typing import Any
 
 from lmpipe.errors import ConfigError, SignatureError
 from lmpipe.foundation.canonical_json import canonical_json
-from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.redaction import is_secret_name
 from lmpipe.foundation.shorten import short_repr
-from lmpipe.lm.defaults import ParameterWarning
+from lmpipe.lm.defaults import Asked, ParameterWarning
 from lmpipe.lm.lm import LM
 from lmpipe.lm.parameters import meant_option
 from lmpipe.lm.scope import Scope
@@ -51,12 +50,12 @@ _INSTEAD = {
 # Settings of an LM that are no decoding settings: a state is stored, and must hold no secret.
 _OF_LM = (
     *("base_url", "api_key", "headers", "extra_headers", "tls", "context", "price", "timeout"),
-    *("limits", "structured", "adapter"),
+    *("limits", "structured", "adapter", "takes"),
 )
 
 _OPTIONS = (
     *("instruction", "layout", "constrained", "lm", "extractor", "retries"),
-    *("temperature", "max_tokens"),
+    *("temperature", "max_tokens", "reasoning"),
 )
 
 
@@ -148,11 +147,8 @@ def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
                 f"{owner}({name}={short_repr(value)}): decoding settings must be JSON values: "
                 f"{error}"
             ) from None
-    if "temperature" in decoding:
-        check_number(owner, "temperature", decoding["temperature"], minimum=0, optional=True)
-    if "max_tokens" in decoding:
-        value = decoding["max_tokens"]
-        check_number(owner, "max_tokens", value, minimum=1, integer=True, optional=True)
+    checked = ("temperature", "max_tokens", "reasoning")
+    Asked(**{name: decoding[name] for name in checked if name in decoding}).check(owner)
 
 
 def _instead(name: str) -> str:

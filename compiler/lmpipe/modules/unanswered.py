@@ -37,12 +37,12 @@ def is_cut(reply: Reply, layout: Layout) -> bool:
 
 
 def with_more_room(
-    lm: LM, messages: Sequence[Message], reply: Reply, *, budgeted: bool = False
+    lm: LM, messages: Sequence[Message], reply: Reply, *, reserved: int | None = None
 ) -> LM | None:
     """The LM with more room for its reply, up to twice as much; None if its context has none.
 
     A reply that was cut in the thoughts gets up to eight times as much: its answer has not begun.
-    A budget relies on it that prompt and reply together fit what it reserves for a call.
+    `reserved` are the tokens that a budget has reserved for each call, prompt and reply together.
     """
     limit = lm.reply_limit
     if limit is None:
@@ -51,7 +51,7 @@ def with_more_room(
     # A token has at least one byte, if the server did not count the prompt's.
     prompt = reply.usage.prompt_tokens or sum(len(turn.text.encode()) for turn in messages)
     factor = _GROWTH_IN_THOUGHTS if reply.reasoning and not reply.text else _GROWTH
-    larger = min(factor * tokens, (lm.reserved if budgeted else lm.context) - prompt)
+    larger = min(factor * tokens, min(lm.context, reserved or lm.context) - prompt)
     if longest := facts_of(lm.model, lm.base_url).max_output:
         larger = min(larger, longest)
     return lm.with_settings(**{name: larger}) if larger > tokens else None

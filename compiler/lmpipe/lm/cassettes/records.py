@@ -42,6 +42,11 @@ def read_record(line: Mapping[str, Any]) -> Record:
     return Record(kind, subject, value)
 
 
+def _elsewhere(subject: Mapping[str, Any]) -> dict[str, Any]:
+    """A subject without the address of its server."""
+    return {name: value for name, value in subject.items() if name != "base_url"}
+
+
 @dataclass
 class Records:
     """The records of a cassette, by key: those in the file, recorded since, and asked for."""
@@ -70,7 +75,7 @@ class Records:
         same = [
             record
             for record in known.values()
-            if record.kind == kind and record.subject.get("model") == subject.get("model")
+            if record.kind == kind and _elsewhere(record.subject) == _elsewhere(subject)
         ]
         found = known.get(key) or (same[0] if len(same) == 1 else None)
         if found is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lmpipe.errors import ConfigError
@@ -33,7 +34,7 @@ def request_body(request: Request, structured: Structured) -> dict[str, Any]:
             "returns one whole reply: leave them out, and draw more samples for several replies"
         )
     body = {
-        **(_VLLM_DEFAULTS if lm.provider == "vllm" and not _samples_itself(lm) else {}),
+        **(_vllm_defaults(lm) if lm.provider == "vllm" else {}),
         **with_reasoning(reasoning_fields(lm), lm.taken_params),
         "model": lm.adapter or lm.name,
         "messages": openai_turns(request, "vllm" if lm.provider == "vllm" else "openai"),
@@ -53,16 +54,19 @@ def sent_decoding(request: Request) -> dict[str, Any]:
     lm, sent = request.lm, dict[str, Any]()
     if lm.temperature is not None:
         sent["temperature"] = lm.temperature
-    if lm.max_tokens is not None and lm.params.get("max_completion_tokens") is None:
+    if lm.max_tokens is not None and lm.taken_params.get("max_completion_tokens") is None:
         sent[lm.limit_name] = lm.max_tokens
     if _is_seeded(lm):
         sent["seed"] = request.seed()
     return sent
 
 
-def _samples_itself(lm: LM) -> bool:
-    """Whether a model that thinks samples by its own settings, which belong together."""
-    return lm.thinks and lm.temperature is None
+def _vllm_defaults(lm: LM) -> Mapping[str, float]:
+    if lm.thinks and lm.temperature is None:
+        return {}  # it samples by its own settings, which belong together
+    if not lm.takes:
+        return _VLLM_DEFAULTS
+    return {k: value for k, value in _VLLM_DEFAULTS.items() if lm.accepts(k) is not False}
 
 
 def _is_seeded(lm: LM) -> bool:

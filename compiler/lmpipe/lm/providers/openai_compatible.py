@@ -76,7 +76,7 @@ class OpenAICompatibleProvider:
         # Models whose last streamed reply began with thoughts that their template had opened.
         self._thinking: set[str] = set()
         self._structured: Structured = "auto"
-        self._proven = False  # whether the server has accepted a constraint
+        self._proven: set[str] = set()  # models that have accepted a constraint
         self._detecting = asyncio.Lock()
 
     async def complete(self, request: Request) -> Reply:
@@ -111,7 +111,9 @@ class OpenAICompatibleProvider:
         lm, server, start = request.lm, self._server(request.lm), time.perf_counter()
         # Decoding settings do not apply to embeddings.
         wanted = {"model": lm.name, "input": texts_of(request)}
-        given = {"encoding_format": "float", **lm.params, **wanted}
+        given = {"encoding_format": "float", **lm.taken_params, **wanted}
+        if lm.accepts("encoding_format") is False:
+            del given["encoding_format"]
         sent = {name: value for name, value in given.items() if value is not None}
         body = await self._post_bytes(server, _EMBEDDINGS, sent)
         return read_embeddings(server, body, request, time.perf_counter() - start)
@@ -130,10 +132,11 @@ class OpenAICompatibleProvider:
         try:
             replies = await self._post_request(request, structured, changes, on_text)
         except LMRequestError as error:
-            if constrained and not self._proven:
+            if constrained and request.lm.model not in self._proven:
                 suspect_constraint(error)
             raise
-        self._proven = self._proven or constrained
+        if constrained:
+            self._proven.add(request.lm.model)
         return replies
 
     async def _post_request(

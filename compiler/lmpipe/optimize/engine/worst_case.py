@@ -14,6 +14,8 @@ from lmpipe.modules.module import Module
 from lmpipe.settings import configured_embedder, configured_lm
 from lmpipe.state.program_state import Retrieval, Vectors
 
+# The decoding settings that change how many tokens a reply may have.
+_ROOM = ("max_tokens", "max_completion_tokens", "reasoning")
 # Retries of a question to the proposer after a reply that cannot be parsed.
 PROPOSER_RETRIES = 1
 # How many texts one request to an embedder has.
@@ -36,7 +38,7 @@ def worst_run(
     embeddings = program.embeddings_per_run()
     calls = program.calls_per_run() - embeddings
     own = [*own_lms(program).values(), *extractors(program).values()]
-    worst = Spend.worst_case(calls, [*lms, *own])
+    worst = Spend.worst_case(calls, _with_room([*lms, *own], program))
     if embedder is not None:  # without an embedder, a program that needs one makes no call
         worst += Spend.worst_case(embeddings, [embedder])
     return worst + Spend.worst_case(metric_calls(metric), judge_lms(metric, judge))
@@ -107,6 +109,13 @@ def own_lms(program: Module) -> dict[str, LM]:
 def extractors(program: Module) -> dict[str, LM]:
     """Return the LMs that read the outputs from another LM's free text, by predictor path."""
     return _lms_of(program, "extractor")
+
+
+def _with_room(lms: Sequence[LM], program: Module) -> list[LM]:
+    """Return the LMs, and each with the room for replies that the program's predictors give it."""
+    decoding = [item.state_of().decoding for item in program.predictors().values()]
+    rooms = [{name: given[name] for name in _ROOM if name in given} for given in decoding]
+    return [*lms, *(lm.with_settings(**room) for room in rooms if room for lm in lms)]
 
 
 def _lms_of(program: Module, name: str) -> dict[str, LM]:
