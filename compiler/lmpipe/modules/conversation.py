@@ -88,23 +88,27 @@ class Conversation:
         messages = opening.messages
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
-            request = Request(
+            request = Request(  # by position, which is faster
                 lm,
                 messages,
                 prompt.constraint,
                 sample,
-                tools=prompt.tools,
-                tool_choice=prompt.tool_choice,
-                prefix=opening.prefix,
+                prompt.tools,
+                prompt.tool_choice,
+                opening.prefix,
             )
+            check_calls(self.scope, self.path)
+            if self.reader is not None:
+                self.reader.asked(request.lm.model)
             try:
-                reply = yield from self._ask(request, replies, charges)
+                reply = yield request
             except LMRequestError as error:
                 if prompt.tools and refuses_tools(error):
                     raise no_tools_error(self.path, error) from error
                 if cut is not None and refuses_limit(error):
                     raise self._failed(shown, replies, cut) from error
                 raise
+            self._received(reply, request, replies, charges)
             cut = None
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
@@ -122,27 +126,22 @@ class Conversation:
                     messages = (*messages, *prompt.layout.correction(reply, problem))
                 else:
                     self._succeeded(shown, replies, result, repaired=repaired)
-                    set_charges(result, tuple(charges))
+                    set_charges(result, charges)
                     return result
             if self.reader is not None:
                 self.reader.ask_again(problem)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _ask(
-        self, request: Request, replies: list[Reply], charges: list[Charge]
-    ) -> Generator[Request, Reply, Reply]:
-        """Yield a request, and account for the reply that is sent back."""
-        check_calls(self.scope, self.path)
-        if self.reader is not None:
-            self.reader.asked(request.lm.model)
-        reply = yield request
+    def _received(
+        self, reply: Reply, request: Request, replies: list[Reply], charges: list[Charge]
+    ) -> None:
+        """Account for a reply, and tell it."""
         replies.append(reply)
         charges.append(
             (self.path, self.scope.role, request.lm, reply.usage, reply.cached, reply.attempts)
         )
         if self.reader is not None:
             self.reader.replied(reply)
-        return reply
 
     def _first_step(
         self,
@@ -159,12 +158,16 @@ class Conversation:
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
             request = Request(lm, opening.messages, None, sample, prefix=opening.prefix)
+            check_calls(self.scope, self.path)
+            if self.reader is not None:
+                self.reader.asked(request.lm.model)
             try:
-                reply = yield from self._ask(request, replies, charges)
+                reply = yield request
             except LMRequestError as error:
                 if cut is not None and refuses_limit(error):
                     raise self._failed(shown, replies, cut) from error
                 raise
+            self._received(reply, request, replies, charges)
             cut = None
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
