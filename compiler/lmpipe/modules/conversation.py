@@ -155,9 +155,10 @@ class Conversation:
         """Ask for a free text; return the question for the outputs in it."""
         if self.reader is not None:
             self.reader.pause()  # the text holds no outputs yet
+        messages = opening.messages
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
-            request = Request(lm, opening.messages, None, sample, prefix=opening.prefix)
+            request = Request(lm, messages, None, sample, prefix=opening.prefix)
             check_calls(self.scope, self.path)
             if self.reader is not None:
                 self.reader.asked(request.lm.model)
@@ -172,13 +173,19 @@ class Conversation:
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
             if reply.finish == "length":
-                lm, cut = self._with_room(lm, opening.messages, shown, replies, attempt)
+                lm, cut = self._with_room(lm, messages, shown, replies, attempt)
+                problem = _CUT
             elif reply.text.strip():
                 break
-            elif attempt > self.retries:
-                empty = LayoutError(what_came_instead(reply) or "the reply is empty")
-                unread = self._output_error(empty, reply, asked=attempt)
-                raise self._failed(shown, replies, unread)
+            else:
+                problem = what_came_instead(reply) or "the reply is empty"
+                if attempt > self.retries:
+                    unread = self._output_error(LayoutError(problem), reply, asked=attempt)
+                    raise self._failed(shown, replies, unread)
+                # Another question, as the same one has a reply in the cache.
+                messages = (*messages, *self.prompt.layout.correction(reply, problem))
+            if self.reader is not None:
+                self.reader.ask_again(problem)
         if self.reader is not None:
             self.reader.resume()
         return self.prompt.second_opening(replies[-1].text)
