@@ -15,6 +15,7 @@ from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.history import History
 from lmpipe.lm.lessons import Lessons
+from lmpipe.lm.listener import tell
 from lmpipe.lm.lm import LM
 from lmpipe.lm.metering import current_meter
 from lmpipe.lm.model_table import price_of
@@ -101,7 +102,7 @@ class Runtime:
                 raise
             reply = fresh
         if on_text is not None:
-            on_text(reply.text)
+            tell(on_text, reply)
         return self._account(key, request, reply, label, started)
 
     async def acomplete(
@@ -130,7 +131,7 @@ class Runtime:
                 raise
             reply = fresh
         if on_text is not None:
-            on_text(reply.text)
+            tell(on_text, reply)
         return self._account(key, request, reply, label, started)
 
     async def acomplete_samples(
