@@ -112,7 +112,7 @@ def test_a_cut_reply_says_so() -> None:
 
 
 def test_media_are_shown_by_kind_and_size() -> None:
-    at_url = MediaPart("image", "", url="https://user:geheimwort@host/a.png")
+    at_url = MediaPart("image", "", url="https://host/a.png?api_key=geheimwort")
     turn = Message("user", (TextPart("Look:"), PNG, at_url))
     text = shown(turn)
     assert "Look:\n<image/png, 12 kB>\n<image at https://host/a.png>\n" in text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, overload
 
 from lmpipe.errors import CallError, ConfigError, LMError, RefusalError
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.shorten import repr_without_data
 from lmpipe.lm.parameters import meant_option
 
 if TYPE_CHECKING:
@@ -241,5 +242,6 @@ def _checked_list(prompts: object) -> list[Any]:
     from lmpipe.lm.message import Message
 
     if isinstance(prompts, str | Mapping | Message):
-        raise CallError(f"batch: {prompts!r:.100} is one prompt; give a list of prompts")
+        shown = repr_without_data(prompts, 100)
+        raise CallError(f"batch: {shown} is one prompt; give a list of prompts")
     return list(cast("Iterable[Any]", prompts))
