@@ -19,7 +19,12 @@ set_charges = _SLOT.__set__
 
 
 def with_charges(result: T, charges: Sequence[Charge]) -> T:
-    """Note on a program's result what the run took, if it can be noted; return the result."""
+    """Note on a program's result what the run took, if it can be noted; return the result.
+
+    A run without calls may return the result of an earlier one, which keeps what it took.
+    """
+    if not charges and hasattr(result, "_charges"):
+        return result
     try:  # noqa: SIM105 - which takes longer
         set_charges(result, tuple(charges))
     except TypeError:
