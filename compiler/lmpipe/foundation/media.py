@@ -235,6 +235,11 @@ def with_hashes(value: Any) -> Any:
     return _map_media(value, _hashed)
 
 
+def by_content(value: Any) -> Any:
+    """Copy a JSON value with what identifies its media: their bytes or URL, and nothing else."""
+    return _map_media(value, _content_of)
+
+
 def _map_media(value: Any, change: Callable[[MediaKind, Mapping[str, Any]], Any]) -> Any:
     found = medium_in(value)
     if found is not None:
@@ -260,6 +265,13 @@ def _hashed(kind: MediaKind, content: Mapping[str, Any]) -> Any:
         return {kind: content}
     kept = {name: item for name, item in content.items() if name != "data"}
     return {kind: {**kept, "sha256": hashlib.sha256(data).hexdigest()}}
+
+
+def _content_of(kind: MediaKind, content: Mapping[str, Any]) -> Any:
+    data = _data_of(content)
+    if data is not None:
+        return {kind: {"sha256": hashlib.sha256(data).hexdigest()}}
+    return {kind: {"url": content["url"]} if "url" in content else content}
 
 
 def _data_of(content: Mapping[str, Any]) -> bytes | None:
