@@ -247,7 +247,8 @@ def _map_media(value: Any, change: Callable[[MediaKind, Mapping[str, Any]], Any]
     if isinstance(value, Mapping):
         return {key: _map_media(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_map_media(item, change) for item in value]
+        items = [_map_media(item, change) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
     return value
 
 
