@@ -275,3 +275,9 @@ def test_a_stream_of_a_stored_reply_has_its_thoughts(tmp_path: Path) -> None:
         ("Two and two.", True),
         ("Four.", False),
     ]
+
+
+@pytest.mark.parametrize("prompts", [5, b"ab", "ab", {"role": "user", "content": "ab"}])
+def test_a_batch_of_no_list_is_refused(prompts: Any) -> None:
+    with pytest.raises(CallError, match=r"^batch: "):
+        lmpipe.ScriptedLM(["x"]).batch(prompts)

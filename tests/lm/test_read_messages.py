@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lmpipe
 from lmpipe.errors import CallError
 from lmpipe.lm.message import Message
 from lmpipe.lm.parts import MediaPart, ReasoningPart, TextPart, ToolCall, ToolResult, ToolSpec
@@ -201,3 +202,36 @@ def test_errors_show_no_bytes(given: Any) -> None:
     with pytest.raises(CallError) as error:
         read_messages(given)
     assert "QUJDQUJDQ" not in str(error.value)
+
+
+def test_the_content_of_a_turn_may_have_images_of_signatures() -> None:
+    image = lmpipe.Image(data=b"GIF89a", detail="low")
+    document = lmpipe.Document(text="Cats.", title="About")
+    read = read_messages(
+        [
+            {"role": "user", "content": ["See:", image, document]},
+            {"role": "user", "content": image},
+            Message("user", (image,)),  # type: ignore[arg-type]
+        ]
+    )
+    part = MediaPart("image", "image/gif", b"GIF89a", detail="low")
+    assert [message.content for message in read] == [
+        (TextPart("See:"), part, TextPart("Title: About\n\nCats.")),
+        (part,),
+        (part,),
+    ]
+
+
+def test_a_message_that_holds_no_parts_is_refused() -> None:
+    with pytest.raises(CallError, match="message 1: its content has 5"):
+        read_messages([Message("user", (5,))])  # type: ignore[arg-type]
+
+
+def test_tools_may_be_those_of_signatures() -> None:
+    def search(query: str) -> str:
+        """Search the web."""
+        return query
+
+    (tool,) = read_tools([lmpipe.Tool.of(search)])
+    assert (tool.name, tool.description) == ("search", "Search the web.")
+    assert '"query"' in tool.parameters

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import orjson
 
@@ -28,6 +28,10 @@ from lmpipe.lm.parts import (
     ToolSpec,
 )
 
+if TYPE_CHECKING:
+    from lmpipe.signatures.field_types.media import Medium
+    from lmpipe.signatures.field_types.parts import HasParts
+
 
 def read_messages(given: object) -> tuple[Message, ...]:
     """Read a text, a turn, or the turns of a conversation.
@@ -47,8 +51,8 @@ def read_messages(given: object) -> tuple[Message, ...]:
     return tuple(_message(turn, number) for number, turn in enumerate(given, start=1))
 
 
-def read_tools(given: Sequence[ToolSpec | Mapping[str, Any]]) -> tuple[ToolSpec, ...]:
-    """Read tools, each as a `ToolSpec` or in OpenAI's format.
+def read_tools(given: Iterable[object]) -> tuple[ToolSpec, ...]:
+    """Read tools, each as a `ToolSpec`, as a `Tool` or in OpenAI's format.
 
     Raises:
         CallError: if one is anything else.
@@ -64,17 +68,23 @@ def _tool(given: object) -> ToolSpec:
             described = rest.get("description") or ""
             schema = rest.get("parameters") or {"type": "object", "properties": {}}
             return ToolSpec(name, str(described), canonical_json(schema).decode())
+    from lmpipe.signatures.field_types.tools import Tool  # few calls need it
+
+    if isinstance(given, Tool):
+        return ToolSpec(given.name, given.description, canonical_json(given.parameters).decode())
     raise CallError(
-        f"tools: {_shown(given)} is not a tool: give lmpipe.ToolSpec(…), or "
+        f"tools: {_shown(given)} is not a tool: give lmpipe.Tool.of(function), or "
         '{"type": "function", "function": {"name": …, "description": …, "parameters": …}}'
     )
 
 
 def _message(given: object, number: int) -> Message:
-    if isinstance(given, Message):
-        return given
     try:
-        return _read(given)
+        if not isinstance(given, Message):
+            return _read(given)
+        if isinstance(given.content, str):
+            return given
+        return Message(given.role, tuple(_parts(given.content)))
     except ValueError as error:
         raise CallError(f"message {number}: {error}") from None
 
@@ -142,9 +152,35 @@ def _parts(content: object) -> Iterator[Part]:
         case str():
             yield TextPart(content)
         case list() | tuple():
-            yield from map(_part, content)
+            for item in content:
+                yield from _parts_of(item) if _has_parts(item) else (_part(item),)
+        case _ if _has_parts(content):
+            yield from _parts_of(content)
         case _:
             raise ValueError(f"its content is {_shown(content)}: give a text or a list")
+
+
+def _has_parts(value: object) -> TypeGuard[HasParts]:
+    """Whether a value says which parts show it."""
+    return callable(getattr(value, "to_parts", None))
+
+
+def _parts_of(value: HasParts) -> Iterator[Part]:
+    """The parts that show an image, a document or the like."""
+    for part in value.to_parts():
+        yield TextPart(part) if isinstance(part, str) else media_part(part)
+
+
+def media_part(medium: Medium) -> MediaPart:
+    """Make the part of a message that a medium becomes."""
+    return MediaPart(
+        medium.kind,
+        medium.media_type,
+        medium.data,
+        medium.url,
+        medium.name,
+        getattr(medium, "detail", ""),
+    )
 
 
 def _part(given: object) -> Part:
@@ -165,7 +201,7 @@ def _part(given: object) -> Part:
             return _medium("file", data, name=str(rest.get("filename") or ""))
     raise ValueError(
         f"its content has {_shown(given)}: give parts such as "
-        '{"type": "text", "text": …} or {"type": "image_url", "image_url": {"url": …}}'
+        '{"type": "text", "text": …}, or lmpipe.Image.of(…)'
     )
 
 
