@@ -221,7 +221,8 @@ class Conversation:
 
     def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:
         try:
-            return self.signature.model_validate(
+            # What `model_validate` does, without what it checks first.
+            result: Signature = self.signature.__pydantic_validator__.validate_python(
                 {**inputs, **self.spec.absent_outputs, **reading.values}
             )
         except pydantic.ValidationError as error:
@@ -231,6 +232,7 @@ class Conversation:
                     f"{self.path}: input {first_problem(error)}\n  signature: {self.spec}"
                 ) from error
             raise
+        return result
 
     def _output_error(self, error: Exception, reply: Reply, *, asked: int) -> OutputError:
         times = f" (asked {asked} times)" if asked > 1 else ""

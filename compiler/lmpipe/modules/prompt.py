@@ -138,7 +138,11 @@ class Prompt:
         Raises:
             CallError: if one cannot be written as JSON, as when it is nested too deeply.
         """
-        return {field.name: self._dump(field, inputs[field.name]) for field in self.spec.inputs}
+        shown = {}
+        for field in self.spec.inputs:
+            value = inputs[field.name]
+            shown[field.name] = value if type(value) is str else self._dump(field, value)
+        return shown
 
     def _dump(self, field: FieldSpec, value: Any) -> Any:
         try:
