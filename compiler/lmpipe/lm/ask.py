@@ -250,4 +250,4 @@ def _checked_list(prompts: object) -> list[Any]:
     if isinstance(prompts, str | bytes | Mapping | Message):
         shown = repr_without_data(prompts, 100)
         raise CallError(f"batch: {shown} is one prompt; give a list of prompts")
-    return list(cast("Iterable[Any]", prompts))
+    return list(prompts)

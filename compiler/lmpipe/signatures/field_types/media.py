@@ -35,7 +35,7 @@ _LONGEST_PATH = 4096  # characters
 class Medium(pydantic.BaseModel):
     """The base class of `Image`, `Audio` and `File`: bytes, or a URL that the provider reads.
 
-    Two are equal if their bytes (or URLs) are; where the bytes came from is not kept.
+    Where the bytes came from is not kept: the same file at another path is an equal value.
 
     Args:
         data: its bytes, unchanged.
