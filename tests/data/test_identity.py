@@ -47,3 +47,24 @@ def test_inputs_that_are_nested_too_deeply_have_no_digest() -> None:
     for _ in range(5000):
         deep = [deep]
     assert of(a=deep) == ExampleIdentity()
+
+
+def test_an_image_is_the_same_example_whatever_its_name_and_detail() -> None:
+    data = b"GIF89a..."
+    images = [lmpipe.Image.of(data), lmpipe.Image.of(data, name="cat.gif")]
+    images.append(lmpipe.Image(data=data, detail="low"))
+    digests = {
+        ExampleIdentity.of(lmpipe.Example(photo=image).with_inputs("photo")).digest
+        for image in images
+    }
+    assert len(digests) == 1
+
+
+def test_images_of_other_bytes_or_urls_are_other_examples() -> None:
+    sources: list[bytes | str] = [
+        b"GIF89a1",
+        b"GIF89a2",
+        "https://a.example/1",
+        "https://b.example",
+    ]
+    assert len({inputs_digest({"x": lmpipe.Image.of(one).to_json()}) for one in sources}) == 4

@@ -10,6 +10,7 @@ import pytest
 from helpers.pictures import PDF, png
 
 import lmpipe
+from lmpipe.data.media_rows import with_media
 from lmpipe.errors import DataError
 
 PNG = png()
@@ -118,3 +119,15 @@ def test_labels_are_not_read(folder: Path) -> None:
     value = {"file": {"path": "none.py"}}
     (row,) = read(write(folder, {"photo": "x", "change": value}))
     assert row.change == value
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "a.txt"])
+def test_a_row_from_the_hub_cannot_name_a_file_of_this_machine(path: str) -> None:
+    with pytest.raises(DataError, match="in a data set from the hub is not read"):
+        with_media({"paper": [{"file": {"path": path}}]}, None)
+
+
+def test_the_repr_of_a_row_with_a_list_of_images_has_no_bytes() -> None:
+    row = lmpipe.Example(photos=[lmpipe.Image.of(PNG).to_json()], place=(1, 2))
+    assert "iVBOR" not in repr(row)
+    assert "place=(1, 2)" in repr(row)

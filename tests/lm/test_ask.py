@@ -264,3 +264,20 @@ def test_threads_ask_the_same_lm() -> None:
 def test_an_lm_that_was_pickled_can_be_asked() -> None:
     lm = pickle.loads(pickle.dumps(lmpipe.ScriptedLM(["yes"])))
     assert str(lm("hello")) == "yes"
+
+
+def test_a_stream_of_a_stored_reply_has_its_thoughts(tmp_path: Path) -> None:
+    lm = lmpipe.ScriptedLM([Reply("Four.", reasoning="Two and two.")])
+    with lmpipe.using(runtime=Runtime(store=Cache(tmp_path))):
+        list(lm.stream("2 + 2?"))
+        pieces = list(lm.stream("2 + 2?"))
+    assert [(piece.text, piece.thoughts) for piece in pieces] == [
+        ("Two and two.", True),
+        ("Four.", False),
+    ]
+
+
+@pytest.mark.parametrize("prompts", [5, b"ab", "ab", {"role": "user", "content": "ab"}])
+def test_a_batch_of_no_list_is_refused(prompts: Any) -> None:
+    with pytest.raises(CallError, match=r"^batch: "):
+        lmpipe.ScriptedLM(["x"]).batch(prompts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +20,11 @@ import lmpipe
 from lmpipe import track_usage
 from lmpipe.errors import LMRequestError
 from lmpipe.lm.cache.cache import Cache
+from lmpipe.lm.lm import LM
+from lmpipe.lm.metering import TrackedUsage
 from lmpipe.lm.request import Reply
 from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.spend import Account
 from lmpipe.settings import using
 from lmpipe.state.usage import Usage
 
@@ -248,3 +252,26 @@ def test_it_prints_a_line_for_each_lm() -> None:
         "scripted/dear: 1 call (1 fresh), 12 tokens: 10 prompt (4 of them cached), 2 completion; "
         "$0.000012"
     )
+
+
+def test_another_account_can_take_it_over_while_it_grows() -> None:
+    usage = TrackedUsage()
+    lm = LM("vllm/m", base_url="http://localhost/v1", price=(1, 2))
+
+    def grow() -> None:
+        for number in range(3000):
+            usage.charge([(f"path{number}", "task", lm, Usage(1, 1), False, 1)])
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor() as threads:
+            growing = threads.submit(grow)
+            while not growing.done():
+                Account().merge(usage)
+            growing.result()
+    finally:
+        sys.setswitchinterval(before)
+    whole = Account()
+    whole.merge(usage)
+    assert whole.total == usage.total

@@ -12,7 +12,7 @@ from helpers.parts import parts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmpipe.errors import InputError
+from lmpipe.errors import MediaError
 from lmpipe.lm.message import Message
 from lmpipe.lm.parts import MediaPart, Part, TextPart, ToolResult, media_in, read_part, show_part
 
@@ -54,7 +54,7 @@ def test_a_file_of_another_name_is_another_file() -> None:
     ],
 )
 def test_a_medium_that_cannot_be_sent_is_refused(settings: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(MediaError, match=message):
         picture(**settings)
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lmpipe
 from lmpipe.errors import CallError
 from lmpipe.lm.message import Message
 from lmpipe.lm.parts import MediaPart, ReasoningPart, TextPart, ToolCall, ToolResult, ToolSpec
@@ -101,15 +102,15 @@ def test_turns_are_read(given: Any, message: Message) -> None:
         ({"role": "embed", "content": "x"}, "the role 'embed' is none of"),
         ({"role": "assistant", "tool_calls": [{"id": 1}]}, "is not a tool call"),
         (
-            {"role": "user", "content": [{"type": "image_url", "image_url": "data:image/png,x"}]},
-            "is not a data URL in base64",
+            {"role": "user", "content": [{"type": "image_url", "image_url": "data:image/png"}]},
+            "a data: URL has a comma",
         ),
         (
             {
                 "role": "user",
                 "content": [{"type": "image_url", "image_url": "data:image/png;base64,%%"}],
             },
-            "is not base64",
+            "are not base64",
         ),
     ],
 )
@@ -153,3 +154,84 @@ def test_a_tool_without_parameters_takes_none() -> None:
 def test_what_is_no_tool_is_refused() -> None:
     with pytest.raises(CallError, match="is not a tool"):
         read_tools([{"name": "now"}])
+
+
+def with_image(url: str) -> dict[str, Any]:
+    return {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"DATA:image/png;base64,{PNG}",
+        f"data:image/png;charset=utf-8;base64,{PNG}",
+        f"data:image/png;base64,{PNG[:4]}\n{PNG[4:]}",
+        "data:image/png,%89PNG",
+    ],
+)
+def test_the_same_bytes_are_the_same_part(url: str) -> None:
+    assert read_messages(with_image(url)) == read_messages(
+        with_image(f"data:image/png;base64,{PNG}")
+    )
+
+
+def test_a_data_url_without_a_type_has_that_of_its_bytes() -> None:
+    data = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+    (message,) = read_messages(with_image(f"data:;base64,{data}"))
+    assert message.content == (MediaPart("image", "image/png", b"\x89PNG\r\n\x1a\n"),)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "data:image/png;base64", "data:image/png;base64,§", "https://a:b@c.example/d.png"]
+)
+def test_an_image_that_cannot_be_sent_is_an_error_of_its_message(url: str) -> None:
+    with pytest.raises(CallError, match=r"^message 1: "):
+        read_messages(with_image(url))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"role": "user", "content": [{"type": "image", "source": {"data": "QUJD" * 99}}]},
+        {"role": "user", "content": {"data": "QUJD" * 99}},
+        with_image("data:image/png;base64,§" + "QUJD" * 99),
+        b"QUJDQUJD" * 99,
+    ],
+)
+def test_errors_show_no_bytes(given: Any) -> None:
+    with pytest.raises(CallError) as error:
+        read_messages(given)
+    assert "QUJDQUJDQ" not in str(error.value)
+
+
+def test_the_content_of_a_turn_may_have_images_of_signatures() -> None:
+    image = lmpipe.Image(data=b"GIF89a", detail="low")
+    document = lmpipe.Document(text="Cats.", title="About")
+    read = read_messages(
+        [
+            {"role": "user", "content": ["See:", image, document]},
+            {"role": "user", "content": image},
+            Message("user", (image,)),  # type: ignore[arg-type]
+        ]
+    )
+    part = MediaPart("image", "image/gif", b"GIF89a", detail="low")
+    assert [message.content for message in read] == [
+        (TextPart("See:"), part, TextPart("Title: About\n\nCats.")),
+        (part,),
+        (part,),
+    ]
+
+
+def test_a_message_that_holds_no_parts_is_refused() -> None:
+    with pytest.raises(CallError, match="message 1: its content has 5"):
+        read_messages([Message("user", (5,))])  # type: ignore[arg-type]
+
+
+def test_tools_may_be_those_of_signatures() -> None:
+    def search(query: str) -> str:
+        """Search the web."""
+        return query
+
+    (tool,) = read_tools([lmpipe.Tool.of(search)])
+    assert (tool.name, tool.description) == ("search", "Search the web.")
+    assert '"query"' in tool.parameters

@@ -200,3 +200,19 @@ def test_a_program_that_fails_leaves_its_calls_to_the_block_around() -> None:
     with using(lm=lm), lmpipe.track_usage() as usage, pytest.raises(OutputError):
         lmpipe.Predict("question -> answer: Literal['yes', 'no']")(question="a")
     assert usage.total.calls == 2
+
+
+def test_a_result_that_a_program_kept_keeps_its_usage() -> None:
+    class Keeping(lmpipe.Module):
+        def __init__(self) -> None:
+            self.ask = lmpipe.Predict(Ask)
+            self.kept: Ask | None = None
+
+        def forward(self, question: str) -> Ask:
+            self.kept = self.kept or self.ask(question=question)
+            return self.kept
+
+    program = Keeping()
+    first = program(question="x")
+    assert program(question="x") is first
+    assert calls(first) == 1

@@ -186,3 +186,21 @@ def test_events_of_several_predictors_have_their_paths_and_numbers() -> None:
         events = list(Two().stream(ticket="x").events())
     asked = [(event.predictor, event.call) for event in events if isinstance(event, Asked)]
     assert asked == [("first", 0), ("second", 1)]
+
+
+def test_a_text_beside_a_tool_call_is_no_other_attempt() -> None:
+    call = ToolCall("1", "Route", '{"team": "billing"}')
+    reply = Reply(
+        "The ticket is about money, so I call the tool.", "tool_calls", tool_calls=(call,)
+    )
+    events = events_of([reply], layout="tools")
+    assert {event.attempt for event in events} == {0}
+    partials = [event for event in events if isinstance(event, Partial)]
+    assert [partial.done for partial in partials].count(True) == 1
+
+
+def test_thoughts_of_a_stored_reply_are_told_before_its_text(tmp_path: Path) -> None:
+    lm = lmpipe.ScriptedLM([Reply(REPLY, reasoning="Money is mentioned.")])
+    with using(runtime=Runtime(store=Cache(tmp_path)), lm=lm):
+        first, second = (list(lmpipe.Predict(Route).stream(ticket="x").events()) for _ in range(2))
+    assert kinds(first) == kinds(second)

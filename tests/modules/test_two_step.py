@@ -13,6 +13,7 @@ from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.request import Reply
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
+from lmpipe.lm.stream_events import Retrying
 from lmpipe.settings import using
 from lmpipe.state.program_state import Demo
 from lmpipe.state.trace import Trace
@@ -164,3 +165,18 @@ def test_demonstrations_answer_in_words() -> None:
     program = program.bind(program.state().map(demos=(demo,)))
     turns = [turn.content for turn in program.messages(question="How many?")]
     assert turns[1:] == ["Question: None?", "Total: 0", "Question: How many?"]
+
+
+def test_an_empty_first_reply_is_not_asked_for_in_the_same_words(tmp_path: Path) -> None:
+    lm = says("", FREE, '{"total": 5}')
+    with using(lm=lm, runtime=Runtime(store=Cache(tmp_path))):
+        assert count()(question="How many?").total == 5
+    assert [turn.role for turn in lm.requests[1].messages][-2:] == ["assistant", "user"]
+    assert "the reply is empty" in lm.requests[1].messages[-1].text
+
+
+def test_a_first_reply_that_is_asked_for_again_is_told_to_a_stream() -> None:
+    with using(lm=says("", FREE, '{"total": 5}'), runtime=Runtime()):
+        events = list(count().stream(question="How many?").events())
+    told = [event.reason for event in events if isinstance(event, Retrying)]
+    assert told == ["the reply is empty"]

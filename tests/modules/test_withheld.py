@@ -55,3 +55,16 @@ def test_of_an_example_that_cannot_be_identified_those_with_equal_inputs_are_fou
 def test_outside_a_run_on_an_example_only_equal_inputs_count() -> None:
     demos = [demo("a", "cold", identity("a").digest)]
     assert places(demos, None, question="a") == []
+
+
+class Look(lmpipe.Signature):
+    """Look."""
+
+    photo: lmpipe.Image = lmpipe.Input()
+    answer: str = lmpipe.Output()
+
+
+def test_an_image_under_another_name_holds_the_answer_too() -> None:
+    shown, asked = (lmpipe.Image.of(b"GIF89a", name=name).to_json() for name in ("a.gif", "b.gif"))
+    withheld = Withheld(spec_of(Look), [Demo(inputs={"photo": shown}, outputs={"answer": "x"})])
+    assert list(withheld.places({"photo": asked}, None)) == [0]

@@ -11,7 +11,7 @@ from typing import Any
 
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import canonical_json, digest
-from lmpipe.foundation.media import is_pil, medium_in, pil_json, without_bytes
+from lmpipe.foundation.media import is_pil, pil_json, without_bytes
 
 
 class Example:
@@ -208,7 +208,7 @@ class Example:
 
     def __repr__(self) -> str:
         shown = (
-            (name, without_bytes(value) if medium_in(value) else value)
+            (name, without_bytes(value) if isinstance(value, dict | list | tuple) else value)
             for name, value in self._values.items()
         )
         row = ", ".join(f"{name}={value!r}" for name, value in shown)

@@ -11,6 +11,7 @@ from typing import Any
 from lmpipe.data.example import Example, jsonable
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.media import by_content
 
 _DIGITS = 16
 
@@ -71,7 +72,13 @@ def _digest(key: bytes) -> str:
 
 
 def inputs_key(inputs: Mapping[str, Any]) -> bytes:
-    """Write inputs, given as JSON values by name, so that equal ones have the same bytes."""
+    """Write inputs, given as JSON values by name, so that equal ones have the same bytes.
+
+    Media are equal if their bytes are, whatever their names are.
+    """
+    inputs = {
+        name: value if type(value) is str else by_content(value) for name, value in inputs.items()
+    }
     try:
         return canonical_json(inputs)
     except TypeError:  # an integer of more than 64 bits, or text that is not valid Unicode

@@ -18,15 +18,18 @@ from lmpipe.foundation.media import (
     pil_json,
     read_medium,
 )
+from lmpipe.foundation.shorten import shorten
 
 
-def with_media(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def with_media(row: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
     """Return a row with the content of media in place of their paths.
 
     A value such as `{"image": {"path": "photos/1.png"}}`, also inside of lists and objects,
     becomes the image itself, so that a row is known by what its images show and not by where they
-    are. Paths are relative to `folder`. So do images as data sets on the hub and their Parquet
-    files have them.
+    are. So do images as data sets on the hub and their Parquet files have them.
+
+    Paths are relative to `folder`. Without one the row is from the hub, and a path is an error: it
+    could name any file of this machine.
 
     Raises:
         DataError: if a file cannot be read, is too large, or is of another kind.
@@ -34,7 +37,7 @@ def with_media(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {name: _read(value, folder) for name, value in row.items()}
 
 
-def _read(value: Any, folder: Path) -> Any:
+def _read(value: Any, folder: Path | None) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, list):
@@ -66,11 +69,19 @@ def _from_parquet(data: bytes, name: str) -> dict[str, Any]:
         raise DataError(str(error)) from error
 
 
-def _medium(kind: MediaKind, content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _medium(kind: MediaKind, content: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
     about = {name: str(item) for name, item in content.items() if name not in ("path", "data")}
     name = str(content.get("path", ""))
+    if name and folder is None:
+        raise DataError(
+            f"a path ({shorten(name, 80)!r}) in a data set from the hub is not read: it would be a "
+            "file of this machine; download the data set, and read its file"
+        )
     try:
-        data = read_medium(kind, folder / name) if name else decode_data(str(content["data"]))
+        if name and folder is not None:
+            data = read_medium(kind, folder / name)
+        else:
+            data = decode_data(str(content["data"]))
         said = about.get("media_type", "")
         about["media_type"] = checked_media_type(kind, data, said, name)
     except MediaError as error:

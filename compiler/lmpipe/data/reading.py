@@ -61,7 +61,8 @@ def read_examples(
     check_number(
         "read_examples", "limit", limit, minimum=1, integer=True, optional=True, error=DataError
     )
-    folder = Path(source).expanduser().parent
+    path = Path(source).expanduser()
+    folder = path.parent if path.is_file() else None
     examples = []
     for place, row in islice(_read_rows(source, split), limit):
         try:
@@ -96,7 +97,7 @@ def _read_rows(source: str | Path, split: str | None) -> Iterator[PlacedRow]:
     return read_hub(str(source), split)
 
 
-def _with_media(example: Example, inputs: Sequence[str], folder: Path) -> Example:
+def _with_media(example: Example, inputs: Sequence[str], folder: Path | None) -> Example:
     """Read the images of the inputs of an example."""
     plain = (str, int, float, NoneType)
     given = {name: example[name] for name in inputs if not isinstance(example.get(name), plain)}

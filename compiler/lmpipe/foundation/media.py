@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote_to_bytes
 
 from lmpipe.errors import MediaError
+from lmpipe.foundation.shorten import shorten
 
 MediaKind = Literal["image", "audio", "file"]
 MEDIA_KINDS: tuple[MediaKind, ...] = ("image", "audio", "file")
@@ -115,14 +117,16 @@ def read_medium(kind: MediaKind, path: Path, max_bytes: int = MAX_BYTES) -> byte
         MediaError: if the file cannot be read, or is larger than `max_bytes`.
     """
     path = path.expanduser()
+    place = shorten(str(path), 200)
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError for a null byte in the path
+        problem = error.strerror if isinstance(error, OSError) else error
         raise MediaError(
-            f"{path}: {_NOUNS[kind]} cannot be read: {error.strerror} (in {Path.cwd()})"
+            f"{place}: {_NOUNS[kind]} cannot be read: {problem} (in {Path.cwd()})"
         ) from error
-    check_size(kind, str(path), len(data), max_bytes)
+    check_size(kind, place, len(data), max_bytes)
     return data
 
 
@@ -179,15 +183,38 @@ def _is_content(content: Mapping[str, Any]) -> bool:
 
 
 def decode_data(data: str) -> bytes:
-    """Decode the bytes of a medium in JSON.
+    """Decode bytes from base64, which may be broken into lines.
 
     Raises:
         MediaError: if the text is not base64.
     """
     try:
-        return base64.b64decode(data, validate=True)
+        return base64.b64decode("".join(data.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise MediaError(f"the data of a medium are not base64: {error}") from error
+
+
+def is_data_url(url: str) -> bool:
+    """Whether a URL holds its data itself."""
+    return url[:5].lower() == "data:"
+
+
+def read_data_url(kind: MediaKind, url: str, max_bytes: int | None = None) -> tuple[str, bytes]:
+    """Read the MIME type, which may be empty, and the bytes of a `data:` URL.
+
+    Raises:
+        MediaError: if it is malformed, or holds more than `max_bytes`.
+    """
+    about, comma, content = url[5:].partition(",")
+    if not comma:
+        raise MediaError("a data: URL has a comma before its data")
+    if max_bytes is not None:
+        check_size(kind, "the data: URL", len(content) * 3 // 4, max_bytes)
+    media_type, *parameters = about.split(";")
+    data = unquote_to_bytes(content)
+    if "base64" in parameters:
+        data = decode_data(data.decode("ascii", "replace"))
+    return media_type, data
 
 
 def without_media(value: Any) -> Any:
@@ -208,6 +235,11 @@ def with_hashes(value: Any) -> Any:
     return _map_media(value, _hashed)
 
 
+def by_content(value: Any) -> Any:
+    """Copy a JSON value with what identifies its media: their bytes or URL, and nothing else."""
+    return _map_media(value, _content_of)
+
+
 def _map_media(value: Any, change: Callable[[MediaKind, Mapping[str, Any]], Any]) -> Any:
     found = medium_in(value)
     if found is not None:
@@ -215,7 +247,8 @@ def _map_media(value: Any, change: Callable[[MediaKind, Mapping[str, Any]], Any]
     if isinstance(value, Mapping):
         return {key: _map_media(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_map_media(item, change) for item in value]
+        items = [_map_media(item, change) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
     return value
 
 
@@ -233,6 +266,13 @@ def _hashed(kind: MediaKind, content: Mapping[str, Any]) -> Any:
         return {kind: content}
     kept = {name: item for name, item in content.items() if name != "data"}
     return {kind: {**kept, "sha256": hashlib.sha256(data).hexdigest()}}
+
+
+def _content_of(kind: MediaKind, content: Mapping[str, Any]) -> Any:
+    data = _data_of(content)
+    if data is not None:
+        return {kind: {"sha256": hashlib.sha256(data).hexdigest()}}
+    return {kind: {"url": content["url"]} if "url" in content else content}
 
 
 def _data_of(content: Mapping[str, Any]) -> bytes | None:

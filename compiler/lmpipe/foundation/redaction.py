@@ -51,6 +51,7 @@ _KEY_OWNERS = _words(
     server openai azure anthropic google gemini mistral cohere groq litellm vllm hf
     """
 )
+_USER = re.compile(r"[^:/?#]+://[^/?#]*@")
 _IN_QUERY = frozenset({"key", "code", "sig", "signature"})
 
 _SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*:/+|//", re.IGNORECASE)
@@ -166,6 +167,11 @@ def secrets_in_url(url: str) -> tuple[str, ...]:
         if _in_query(name):
             found.append(value)
     return tuple(filter(None, found))
+
+
+def has_user(url: str) -> bool:
+    """Whether a URL has a user's name or a password."""
+    return _USER.match(url) is not None
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 _ELLIPSIS = "…"
+_LONG_RUN = re.compile(r"([A-Za-z0-9+/_-]{8})[A-Za-z0-9+/=_-]{92,}")
+_ESCAPED = re.compile(r"(?<=\bb')(?:[^'\\]|\\.){40,}")  # long bytes in a repr
 _DATA = re.compile(r"(;base64,)[A-Za-z0-9+/=_-]+")
 
 
@@ -31,6 +33,18 @@ def shorten_middle(text: str, *, head: int, tail: int) -> str:
 def without_data_urls(text: str) -> str:
     """Leave out the bytes in `data:` URLs, which servers may repeat in their errors."""
     return _DATA.sub(r"\1" + _ELLIPSIS, text) if ";base64," in text else text
+
+
+def without_data(text: str) -> str:
+    """Leave out long runs of letters and digits, as base64 has them, except their start."""
+    return _LONG_RUN.sub(r"\1" + _ELLIPSIS, text)
+
+
+def repr_without_data(value: object, limit: int = 200) -> str:
+    """Return the `repr` of a value that may hold a medium, without its bytes, cut at its end."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"{len(value):,} bytes"
+    return shorten(without_data(_ESCAPED.sub(_ELLIPSIS, repr(value))), limit)
 
 
 def short_repr(value: object, limit: int = 200) -> str:

@@ -20,7 +20,8 @@ from lmpipe.errors import CallError
 from lmpipe.foundation.media import MediaKind, medium_in
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.layouts.parse_values import Written, WrittenItems, json_text
-from lmpipe.lm.parts import MediaPart, Part, TextPart
+from lmpipe.lm.parts import Part, TextPart
+from lmpipe.lm.read_messages import media_part
 from lmpipe.signatures.field_types.media import Audio, File, Image, Medium
 from lmpipe.signatures.field_types.parts import HasParts, has_parts
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
@@ -209,15 +210,3 @@ def _joined(pieces: Sequence[str | Medium]) -> tuple[Part, ...]:
         if piece is not None:
             parts.append(media_part(piece))
     return tuple(parts)
-
-
-def media_part(medium: Medium) -> MediaPart:
-    """Make the part of a message that a medium becomes."""
-    return MediaPart(
-        medium.kind,
-        medium.media_type,
-        medium.data,
-        medium.url,
-        medium.name,
-        getattr(medium, "detail", ""),
-    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, overload
 
 from lmpipe.errors import CallError, ConfigError, LMError, RefusalError
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.shorten import repr_without_data
 from lmpipe.lm.parameters import meant_option
 
 if TYPE_CHECKING:
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     from lmpipe.lm.parts import ToolSpec
     from lmpipe.lm.reply_stream import ReplyStream
     from lmpipe.lm.request import Reply, Request
+    from lmpipe.signatures.field_types.tools import Tool
 
 # Names that an argument of a call may misspell.
 _IN_A_CALL = tuple(
     "messages tools tool_choice sample temperature max_tokens reasoning".split()  # noqa: SIM905
 )
+
+# A mapping is a tool in OpenAI's format.
+AnyTool: TypeAlias = "ToolSpec | Tool | Mapping[str, Any]"
 
 # What an LM is asked: a text is one user turn; a mapping is a turn in OpenAI's format.
 Prompt: TypeAlias = "str | Message | Mapping[str, Any] | Sequence[Message | Mapping[str, Any]]"
@@ -39,7 +44,7 @@ class DirectCalls:
         self,
         messages: Prompt,
         *,
-        tools: Sequence[ToolSpec | Mapping[str, Any]] = (),
+        tools: Sequence[AnyTool] = (),
         tool_choice: str = "",
         sample: int | None = None,
         **settings: Any,
@@ -49,7 +54,7 @@ class DirectCalls:
         Args:
             messages: a text, which is one user turn, or the turns of a conversation: `Message`s, or
                 mappings in OpenAI's format such as `{"role": "user", "content": "…"}`.
-            tools: the tools that the LM may call, as `ToolSpec`s or in OpenAI's format; the
+            tools: the tools that the LM may call, as `lmpipe.Tool`s or in OpenAI's format; the
                 reply's `tool_calls` has its calls.
             tool_choice: `auto`, `required`, `none` or a tool's name; empty leaves it to the server.
             sample: the number of this sample, from 0, which is part of the cache key; by default
@@ -75,7 +80,7 @@ class DirectCalls:
         self,
         messages: Prompt,
         *,
-        tools: Sequence[ToolSpec | Mapping[str, Any]] = (),
+        tools: Sequence[AnyTool] = (),
         tool_choice: str = "",
         sample: int | None = None,
         **settings: Any,
@@ -177,7 +182,7 @@ class DirectCalls:
         self,
         messages: Prompt,
         *,
-        tools: Sequence[ToolSpec | Mapping[str, Any]] = (),
+        tools: Sequence[AnyTool] = (),
         tool_choice: str = "",
         sample: int | None = None,
         **settings: Any,
@@ -202,7 +207,7 @@ class DirectCalls:
 def _request(
     asked: object,
     messages: Prompt,
-    tools: Sequence[ToolSpec | Mapping[str, Any]],
+    tools: Sequence[AnyTool],
     tool_choice: str,
     sample: int | None,
     settings: Mapping[str, Any],
@@ -240,6 +245,9 @@ def _checked_settings(lm: LM, settings: Mapping[str, Any]) -> Mapping[str, Any]:
 def _checked_list(prompts: object) -> list[Any]:
     from lmpipe.lm.message import Message
 
-    if isinstance(prompts, str | Mapping | Message):
-        raise CallError(f"batch: {prompts!r:.100} is one prompt; give a list of prompts")
-    return list(cast("Iterable[Any]", prompts))
+    if not isinstance(prompts, Iterable):
+        raise CallError(f"batch: {prompts!r:.100} is no list of prompts")
+    if isinstance(prompts, str | bytes | Mapping | Message):
+        shown = repr_without_data(prompts, 100)
+        raise CallError(f"batch: {shown} is one prompt; give a list of prompts")
+    return list(prompts)

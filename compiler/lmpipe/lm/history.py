@@ -83,7 +83,14 @@ class History:
         """Return the last calls, the latest at the end."""
         calls, since_1970 = list(self._calls.copy()), time.time() - time.perf_counter()
         return tuple(
-            CallRecord(since_1970 + started, _without_media(request), reply, error, label, role)
+            CallRecord(
+                since_1970 + started,
+                _without_media(request),
+                reply,
+                error,
+                label,
+                "embedder" if request.embeds else role,
+            )
             for started, request, reply, error, label, role in calls[max(0, len(calls) - number) :]
         )
 

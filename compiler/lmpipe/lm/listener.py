@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from lmpipe.lm.parts import ToolCall
+from lmpipe.lm.request import Reply
 
 
 @runtime_checkable
@@ -27,3 +29,10 @@ class ToolCallsListener(Protocol):
 
     def tool_calls(self, calls: tuple[ToolCall, ...]) -> None:
         """Take all the calls so far, each time that more arrives; the last one may be cut."""
+
+
+def tell(listener: Callable[[str], object], reply: Reply) -> None:
+    """Tell all of a reply to a listener, which has heard nothing of it if it was stored."""
+    if reply.cached and reply.reasoning and isinstance(listener, ThoughtsListener):
+        listener.thoughts(reply.reasoning)
+    listener(reply.text)

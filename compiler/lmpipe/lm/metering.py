@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from lmpipe.lm.spend import Account, Charge, Spend
 
@@ -57,6 +57,14 @@ class TrackedUsage(Account):
         """The total of all calls."""
         with self._lock:
             return super().total
+
+    def to_json(self) -> dict[str, Any]:
+        with self._lock:  # so that its tables agree
+            return super().to_json()
+
+    def _add_to(self, account: Account) -> None:
+        with self._lock:
+            super()._add_to(account)
 
     def _by(self, group: Callable[[str, str, str], str]) -> dict[str, Spend]:
         with self._lock:

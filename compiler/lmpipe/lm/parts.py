@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
-from lmpipe.errors import InputError
-from lmpipe.foundation.redaction import public_url
-
-MediaKind = Literal["image", "audio", "file"]
-
-_WITH_USER = re.compile(r"[^:/?#]+://[^/?#]*@")
+from lmpipe.errors import MediaError
+from lmpipe.foundation.media import MEDIA_KINDS, MediaKind, is_data_url
+from lmpipe.foundation.redaction import has_user, public_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,7 @@ class MediaPart:
         detail: how closely an image is looked at, if the provider takes that: `low` or `high`.
 
     Raises:
-        InputError: If it has neither bytes nor a URL, or both, or bytes of no MIME type, or a URL
+        MediaError: If it has neither bytes nor a URL, or both, or bytes of no MIME type, or a URL
             that begins with `data:` or has a password.
     """
 
@@ -58,20 +54,20 @@ class MediaPart:
     _sha256: str = field(default="", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.url[:5].lower() == "data:":  # its bytes would be shown, and stored as text
-            raise InputError(
+        if is_data_url(self.url):  # its bytes would be shown, and stored as text
+            raise MediaError(
                 f"the {self.kind} has a data: URL: decode it, and give its bytes as data="
             )
-        if _WITH_USER.match(self.url):  # it would be in caches and cassettes
-            raise InputError(
+        if has_user(self.url):  # it would be in caches and cassettes
+            raise MediaError(
                 f"the URL of the {self.kind} has a user's name or password: fetch it, and give "
                 "its bytes as data="
             )
         if bool(self.data) == bool(self.url):
             found = "both" if self.data else "neither"
-            raise InputError(f"give the {self.kind} data or a url: it has {found}")
+            raise MediaError(f"give the {self.kind} data or a url: it has {found}")
         if self.data and not self.media_type:
-            raise InputError(
+            raise MediaError(
                 f"the {self.kind} has no media_type: give the MIME type of its bytes, such as "
                 "image/png"
             )
@@ -187,24 +183,21 @@ def read_part(value: Any, media: Media) -> Part:
             return ReasoningPart(text, _text(rest, "signature"))
     if isinstance(value, dict) and len(value) == 1:
         ((kind, about),) = value.items()
-        if kind in get_args(MediaKind) and isinstance(about, dict):
+        if kind in MEDIA_KINDS and isinstance(about, dict):
             return _read_medium(kind, about, media)
     raise ValueError("not a part of a message")
 
 
 def _read_medium(kind: MediaKind, about: Mapping[str, Any], media: Media) -> MediaPart:
     sha256 = _text(about, "sha256")
-    try:
-        return MediaPart(
-            kind,
-            _text(about, "media_type"),
-            data=media(sha256) if sha256 else b"",
-            url=_text(about, "url"),
-            name=_text(about, "name"),
-            detail=_text(about, "detail"),
-        )
-    except InputError as error:
-        raise ValueError(str(error)) from None
+    return MediaPart(
+        kind,
+        _text(about, "media_type"),
+        data=media(sha256) if sha256 else b"",
+        url=_text(about, "url"),
+        name=_text(about, "name"),
+        detail=_text(about, "detail"),
+    )
 
 
 def _read_result(content: Any, media: Media) -> str | tuple[TextPart | MediaPart, ...]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import orjson
 
 from lmpipe.errors import CallError
 from lmpipe.foundation.canonical_json import canonical_json
-from lmpipe.foundation.shorten import short_repr
+from lmpipe.foundation.media import (
+    MediaKind,
+    decode_data,
+    is_data_url,
+    media_type_of,
+    read_data_url,
+)
+from lmpipe.foundation.shorten import repr_without_data
 from lmpipe.lm.message import Message, Role
 from lmpipe.lm.parts import (
-    MediaKind,
     MediaPart,
     Part,
     ReasoningPart,
@@ -23,6 +27,10 @@ from lmpipe.lm.parts import (
     ToolResult,
     ToolSpec,
 )
+
+if TYPE_CHECKING:
+    from lmpipe.signatures.field_types.media import Medium
+    from lmpipe.signatures.field_types.parts import HasParts
 
 
 def read_messages(given: object) -> tuple[Message, ...]:
@@ -37,14 +45,14 @@ def read_messages(given: object) -> tuple[Message, ...]:
         return (_message(given, 1),)
     if not isinstance(given, Sequence) or isinstance(given, bytes) or not given:
         raise CallError(
-            f"an LM was asked {short_repr(given, 100)}: give a text, or a list of messages such as "
+            f"an LM was asked {_shown(given)}: give a text, or a list of messages such as "
             '{"role": "user", "content": "…"}'
         )
     return tuple(_message(turn, number) for number, turn in enumerate(given, start=1))
 
 
-def read_tools(given: Sequence[ToolSpec | Mapping[str, Any]]) -> tuple[ToolSpec, ...]:
-    """Read tools, each as a `ToolSpec` or in OpenAI's format.
+def read_tools(given: Iterable[object]) -> tuple[ToolSpec, ...]:
+    """Read tools, each as a `ToolSpec`, as a `Tool` or in OpenAI's format.
 
     Raises:
         CallError: if one is anything else.
@@ -60,17 +68,23 @@ def _tool(given: object) -> ToolSpec:
             described = rest.get("description") or ""
             schema = rest.get("parameters") or {"type": "object", "properties": {}}
             return ToolSpec(name, str(described), canonical_json(schema).decode())
+    from lmpipe.signatures.field_types.tools import Tool  # few calls need it
+
+    if isinstance(given, Tool):
+        return ToolSpec(given.name, given.description, canonical_json(given.parameters).decode())
     raise CallError(
-        f"tools: {short_repr(given, 100)} is not a tool: give lmpipe.ToolSpec(…), or "
+        f"tools: {_shown(given)} is not a tool: give lmpipe.Tool.of(function), or "
         '{"type": "function", "function": {"name": …, "description": …, "parameters": …}}'
     )
 
 
 def _message(given: object, number: int) -> Message:
-    if isinstance(given, Message):
-        return given
     try:
-        return _read(given)
+        if not isinstance(given, Message):
+            return _read(given)
+        if isinstance(given.content, str):
+            return given
+        return Message(given.role, tuple(_parts(given.content)))
     except ValueError as error:
         raise CallError(f"message {number}: {error}") from None
 
@@ -78,7 +92,7 @@ def _message(given: object, number: int) -> Message:
 def _read(given: object) -> Message:
     if not isinstance(given, Mapping) or "role" not in given:
         raise ValueError(
-            f'{short_repr(given, 100)} is not a message: give {{"role": "user", "content": "…"}}'
+            f'{_shown(given)} is not a message: give {{"role": "user", "content": "…"}}'
         )
     role = _role(given["role"])
     content = given.get("content")
@@ -87,7 +101,7 @@ def _read(given: object) -> Message:
     thoughts = given.get("reasoning_content")
     calls = given.get("tool_calls") or ()
     if not isinstance(calls, list | tuple):
-        raise ValueError(f"its tool_calls are {short_repr(calls, 100)}: give a list")
+        raise ValueError(f"its tool_calls are {_shown(calls)}: give a list")
     if isinstance(content, str) and not calls and not thoughts:
         return Message(role, content)
     parts = [
@@ -128,7 +142,7 @@ def _tool_call(given: object) -> ToolCall:
                 arguments = orjson.dumps(dict(arguments)).decode()
             if isinstance(arguments, str):
                 return ToolCall(call_id, name, arguments)
-    raise ValueError(f"{short_repr(given, 100)} is not a tool call with an id and a function")
+    raise ValueError(f"{_shown(given)} is not a tool call with an id and a function")
 
 
 def _parts(content: object) -> Iterator[Part]:
@@ -138,9 +152,35 @@ def _parts(content: object) -> Iterator[Part]:
         case str():
             yield TextPart(content)
         case list() | tuple():
-            yield from map(_part, content)
+            for item in content:
+                yield from _parts_of(item) if _has_parts(item) else (_part(item),)
+        case _ if _has_parts(content):
+            yield from _parts_of(content)
         case _:
-            raise ValueError(f"its content is {short_repr(content, 100)}: give a text or a list")
+            raise ValueError(f"its content is {_shown(content)}: give a text or a list")
+
+
+def _has_parts(value: object) -> TypeGuard[HasParts]:
+    """Whether a value says which parts show it."""
+    return callable(getattr(value, "to_parts", None))
+
+
+def _parts_of(value: HasParts) -> Iterator[Part]:
+    """The parts that show an image, a document or the like."""
+    for part in value.to_parts():
+        yield TextPart(part) if isinstance(part, str) else media_part(part)
+
+
+def media_part(medium: Medium) -> MediaPart:
+    """Make the part of a message that a medium becomes."""
+    return MediaPart(
+        medium.kind,
+        medium.media_type,
+        medium.data,
+        medium.url,
+        medium.name,
+        getattr(medium, "detail", ""),
+    )
 
 
 def _part(given: object) -> Part:
@@ -156,31 +196,22 @@ def _part(given: object) -> Part:
         case {"type": "image_url" | "input_image", "image_url": str(url)}:
             return _medium("image", url)
         case {"type": "input_audio", "input_audio": {"data": str(data), "format": str(kind)}}:
-            return MediaPart("audio", f"audio/{kind}", _bytes(data))
+            return MediaPart("audio", f"audio/{kind}", decode_data(data))
         case {"type": "file", "file": {"file_data": str(data), **rest}}:
             return _medium("file", data, name=str(rest.get("filename") or ""))
     raise ValueError(
-        f"its content has {short_repr(given, 100)}: give parts such as "
-        '{"type": "text", "text": …} or {"type": "image_url", "image_url": {"url": …}}'
+        f"its content has {_shown(given)}: give parts such as "
+        '{"type": "text", "text": …}, or lmpipe.Image.of(…)'
     )
 
 
 def _medium(kind: MediaKind, url: str, *, name: str = "", detail: str = "") -> MediaPart:
     """Read a medium at a URL, or as a `data:` URL."""
-    if not url.startswith("data:"):
+    if not is_data_url(url):
         return MediaPart(kind, "", url=url, name=name, detail=detail)
-    head, _, data = url.removeprefix("data:").partition(",")
-    media_type, semicolon, coding = head.rpartition(";")
-    if not semicolon or coding != "base64":
-        raise ValueError(f"{url[:50]!r}… is not a data URL in base64")
-    return MediaPart(kind, media_type, _bytes(data), name=name, detail=detail)
+    said, data = read_data_url(kind, url)
+    return MediaPart(kind, said or media_type_of(data, name), data, name=name, detail=detail)
 
 
-def _bytes(data: str) -> bytes:
-    try:
-        decoded = base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError(f"{data[:50]!r}… is not base64") from None
-    if not decoded:
-        raise ValueError("its medium is empty")
-    return decoded
+def _shown(value: object) -> str:
+    return repr_without_data(value, 100)

@@ -15,6 +15,7 @@ from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.history import History
 from lmpipe.lm.lessons import Lessons
+from lmpipe.lm.listener import tell
 from lmpipe.lm.lm import LM
 from lmpipe.lm.metering import current_meter
 from lmpipe.lm.model_table import price_of
@@ -101,7 +102,7 @@ class Runtime:
                 raise
             reply = fresh
         if on_text is not None:
-            on_text(reply.text)
+            tell(on_text, reply)
         return self._account(key, request, reply, label, started)
 
     async def acomplete(
@@ -130,7 +131,7 @@ class Runtime:
                 raise
             reply = fresh
         if on_text is not None:
-            on_text(reply.text)
+            tell(on_text, reply)
         return self._account(key, request, reply, label, started)
 
     async def acomplete_samples(
@@ -250,7 +251,10 @@ class Runtime:
 
     def _as_taken(self, request: Request) -> Request:
         """Return a request without what its model is known to refuse."""
-        return self._lessons_here().apply(request)
+        lessons = self._lessons
+        if lessons.store is not self.store:
+            lessons = self._lessons_here()
+        return lessons.apply(request)
 
     def _lessons_here(self) -> Lessons:
         lessons = self._lessons
@@ -404,14 +408,18 @@ class Runtime:
         self, key: str, request: Request, reply: Reply, label: str, started: float
     ) -> Reply:
         """Add a call, begun when `time.perf_counter()` was `started`, to all accounts of it."""
-        scope, lm = current_scope(), request.lm
-        role = "embedder" if request.embeds else scope.role
+        scope = current_scope()
+        meter = current_meter()
+        if scope.calls is None and meter is None:  # most calls of plain programs
+            self.history.add(started, request, reply, label, scope.role)
+            return reply
+        lm, role = request.lm, "embedder" if request.embeds else scope.role
         if scope.calls is not None:
             waited = 0.0
             if not reply.cached:
                 waited = max(0.0, time.perf_counter() - started - reply.seconds)
             scope.calls.append(Call(key, label, role, lm.model, price_of(lm), reply, waited))
-        if (meter := current_meter()) is not None:
+        if meter is not None:
             charge = (label, role, lm, reply.usage, reply.cached, reply.attempts)
             while meter is not None:
                 receive, meter = meter

@@ -51,9 +51,8 @@ _SCOPE: ContextVar[Scope] = ContextVar("lmpipe_scope", default=Scope())  # noqa:
 _CHANGEABLE = tuple(item.name for item in fields(Scope) if item.name != "started")
 
 
-def current_scope() -> Scope:
-    """Return the scope of the current call."""
-    return _SCOPE.get()
+# Returns the scope of the current call; not a function of its own, which every call would pay for.
+current_scope: Callable[[], Scope] = _SCOPE.get
 
 
 class scope:  # noqa: N801 - used like a function

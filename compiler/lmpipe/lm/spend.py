@@ -186,9 +186,12 @@ class Account:
 
     def merge(self, other: Account) -> None:
         """Add the totals of another account."""
-        for key, line in other._lines.items():
-            self._lines.setdefault(key, _Line()).merge(line)
-        self._total.merge(other._total)
+        other._add_to(self)
+
+    def _add_to(self, account: Account) -> None:
+        for key, line in self._lines.items():
+            account._lines.setdefault(key, _Line()).merge(line)
+        account._total.merge(self._total)
 
     @property
     def total(self) -> Spend:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from lmpipe.data.example import Example
 from lmpipe.errors import CallError
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.shorten import repr_without_data
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.concurrency.in_order import run_in_order
 
@@ -31,7 +32,7 @@ def run_batch(
     """
     check_number("batch", "concurrency", concurrency, minimum=1, integer=True)
     if isinstance(rows, Example | Mapping):
-        raise CallError(f"batch: {rows!r:.100} is one row; give a list of rows")
+        raise CallError(f"batch: {repr_without_data(rows, 100)} is one row; give a list of rows")
     inputs = [_inputs(number, row) for number, row in enumerate(rows, start=1)]
     return loop.run_sync(
         run_in_order(
@@ -49,6 +50,6 @@ def _inputs(number: int, row: object) -> Mapping[str, Any]:
     if isinstance(row, Mapping):
         return row
     raise CallError(
-        f"batch: row {number} is {row!r:.100}; give each row as a mapping of its inputs by name, "
-        "or as an Example with inputs"
+        f"batch: row {number} is {repr_without_data(row, 100)}; give each row as a mapping of its "
+        "inputs by name, or as an Example with inputs"
     )

@@ -89,23 +89,27 @@ class Conversation:
         first_lm = lm
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
-            request = Request(
+            request = Request(  # by position, which is faster
                 lm,
                 messages,
                 prompt.constraint,
                 sample,
-                tools=prompt.tools,
-                tool_choice=prompt.tool_choice,
-                prefix=opening.prefix,
+                prompt.tools,
+                prompt.tool_choice,
+                opening.prefix,
             )
+            check_calls(self.scope, self.path)
+            if self.reader is not None:
+                self.reader.asked(request.lm.model)
             try:
-                reply = yield from self._ask(request, replies, charges)
+                reply = yield request
             except LMRequestError as error:
                 if prompt.tools and refuses_tools(error):
                     raise no_tools_error(self.path, error) from error
                 if cut is not None and refuses_limit(error):
                     raise self._failed(shown, replies, cut) from error
                 raise
+            self._received(reply, request, replies, charges)
             cut = None
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
@@ -123,27 +127,22 @@ class Conversation:
                     messages = (*messages, *prompt.layout.correction(reply, problem))
                 else:
                     self._succeeded(shown, replies, result, repaired=repaired)
-                    set_charges(result, tuple(charges))
+                    set_charges(result, charges)
                     return result
             if self.reader is not None:
                 self.reader.ask_again(problem)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _ask(
-        self, request: Request, replies: list[Reply], charges: list[Charge]
-    ) -> Generator[Request, Reply, Reply]:
-        """Yield a request, and account for the reply that is sent back."""
-        check_calls(self.scope, self.path)
-        if self.reader is not None:
-            self.reader.asked(request.lm.model)
-        reply = yield request
+    def _received(
+        self, reply: Reply, request: Request, replies: list[Reply], charges: list[Charge]
+    ) -> None:
+        """Account for a reply, and tell it."""
         replies.append(reply)
         charges.append(
             (self.path, self.scope.role, request.lm, reply.usage, reply.cached, reply.attempts)
         )
         if self.reader is not None:
             self.reader.replied(reply)
-        return reply
 
     def _first_step(
         self,
@@ -161,26 +160,33 @@ class Conversation:
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
             request = Request(lm, messages, None, sample, prefix=opening.prefix)
+            check_calls(self.scope, self.path)
+            if self.reader is not None:
+                self.reader.asked(request.lm.model)
             try:
-                reply = yield from self._ask(request, replies, charges)
+                reply = yield request
             except LMRequestError as error:
                 if cut is not None and refuses_limit(error):
                     raise self._failed(shown, replies, cut) from error
                 raise
+            self._received(reply, request, replies, charges)
             cut = None
             if reply.refusal:
                 raise self._failed(shown, replies, refusal_error(self.path, reply))
             if reply.finish == "length":
                 lm, cut = self._with_room(lm, messages, shown, replies, attempt, first_lm)
-                continue
-            if reply.text.strip():
+                problem = _CUT
+            elif reply.text.strip():
                 break
-            empty = LayoutError(what_came_instead(reply) or "the reply is empty")
-            if attempt > self.retries:
-                unread = self._output_error(empty, reply, asked=attempt)
-                raise self._failed(shown, replies, unread)
-            # The same question again could be answered from the cache.
-            messages = (*messages, *self.prompt.layout.correction(reply, str(empty)))
+            else:
+                problem = what_came_instead(reply) or "the reply is empty"
+                if attempt > self.retries:
+                    unread = self._output_error(LayoutError(problem), reply, asked=attempt)
+                    raise self._failed(shown, replies, unread)
+                # Another question, as the same one has a reply in the cache.
+                messages = (*messages, *self.prompt.layout.correction(reply, problem))
+            if self.reader is not None:
+                self.reader.ask_again(problem)
         if self.reader is not None:
             self.reader.resume()
         return self.prompt.second_opening(replies[-1].text)
@@ -219,7 +225,8 @@ class Conversation:
 
     def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:
         try:
-            return self.signature.model_validate(
+            # What `model_validate` does, without what it checks first.
+            result: Signature = self.signature.__pydantic_validator__.validate_python(
                 {**inputs, **self.spec.absent_outputs, **reading.values}
             )
         except pydantic.ValidationError as error:
@@ -229,6 +236,7 @@ class Conversation:
                     f"{self.path}: input {first_problem(error)}\n  signature: {self.spec}"
                 ) from error
             raise
+        return result
 
     def _output_error(self, error: Exception, reply: Reply, *, asked: int) -> OutputError:
         times = f" (asked {asked} times)" if asked > 1 else ""

@@ -48,6 +48,7 @@ class Prompt:
         spec: the signature.
         asked: the signature with the outputs that the LM is asked to write: all of them, but the
             `thought` if it is `native`.
+        form: that signature as the layout writes it.
         demos: the fixed demonstrations.
         turns: of each of them.
         prefix: the turns that calls start with: system turn and fixed demonstrations.
@@ -63,6 +64,7 @@ class Prompt:
 
     spec: SignatureSpec
     asked: SignatureSpec
+    form: SignatureSpec
     layout: Layout
     demos: tuple[Demo, ...]
     turns: tuple[tuple[Message, ...], ...]
@@ -87,29 +89,26 @@ class Prompt:
         """Render the prompt of a state; the indexed pools may be shared with other states."""
         layout = layout_named(state.layout)
         asked = spec.without_output(thought) if native else spec
-        system = Message("system", layout.system(asked.written, state.instruction))
+        form = asked.written
+        system = Message("system", layout.system(form, state.instruction))
         turns = tuple([render_demo(layout, asked, demo) for demo in state.demos])
         chosen = pools.neighbours(state.retrieval, layout, asked) if state.retrieval else None
         return Prompt(
             spec,
             asked,
+            form,
             layout,
             state.demos,
             turns,
             prefix=Prefix((system, *chain.from_iterable(turns))),
-            constraint=layout.constraint(asked.written) if state.constrained else None,
+            constraint=layout.constraint(form) if state.constrained else None,
             neighbours=chosen,
-            tools=layout.tools(asked.written),
+            tools=layout.tools(form),
             embeds=chosen is not None and chosen.vectors is not None,
-            extraction=_extraction(layout, asked.written, state.instruction),
+            extraction=_extraction(layout, form, state.instruction),
             thought=thought,
             native=native,
         )
-
-    @property
-    def form(self) -> SignatureSpec:
-        """The signature as the layout writes it."""
-        return self.asked.written
 
     @cached_property
     def tool_choice(self) -> str:
@@ -139,7 +138,11 @@ class Prompt:
         Raises:
             CallError: if one cannot be written as JSON, as when it is nested too deeply.
         """
-        return {field.name: self._dump(field, inputs[field.name]) for field in self.spec.inputs}
+        shown = {}
+        for field in self.spec.inputs:
+            value = inputs[field.name]
+            shown[field.name] = value if type(value) is str else self._dump(field, value)
+        return shown
 
     def _dump(self, field: FieldSpec, value: Any) -> Any:
         try:

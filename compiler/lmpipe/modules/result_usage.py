@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from lmpipe.errors import CallError
+from lmpipe.foundation.shorten import repr_without_data
 from lmpipe.lm.request import Reply
 from lmpipe.lm.spend import Account, Charge
 from lmpipe.signatures.signature import Signature
@@ -18,7 +19,12 @@ set_charges = _SLOT.__set__
 
 
 def with_charges(result: T, charges: Sequence[Charge]) -> T:
-    """Note on a program's result what the run took, if it can be noted; return the result."""
+    """Note on a program's result what the run took, if it can be noted; return the result.
+
+    A run without calls may return the result of an earlier one, which keeps what it took.
+    """
+    if not charges and hasattr(result, "_charges"):
+        return result
     try:  # noqa: SIM105 - which takes longer
         set_charges(result, tuple(charges))
     except TypeError:
@@ -44,16 +50,16 @@ def usage_of(result: object) -> Account:
     if not isinstance(result, Signature):
         more = "its tokens are in reply.usage; or " if isinstance(result, Reply) else ""
         raise CallError(
-            f"usage_of({result!r:.100}): only results with outputs as fields know their usage; "
-            f"{more}make the call in `with lmpipe.track_usage() as usage:`"
+            f"usage_of({repr_without_data(result, 100)}): only results with outputs as fields know "
+            f"their usage; {more}make the call in `with lmpipe.track_usage() as usage:`"
         )
     try:
         charges: tuple[Charge, ...] = _SLOT.__get__(result)
     except AttributeError:
         raise CallError(
-            f"usage_of({result!r:.100}): its usage is not known: it is a copy, was pickled, or was "
-            "made by hand; ask for the usage of the object that the program returned, or make the "
-            "call in `with lmpipe.track_usage() as usage:`"
+            f"usage_of({repr_without_data(result, 100)}): its usage is not known: it is a copy, "
+            "was pickled, or was made by hand; ask for the usage of the object that the program "
+            "returned, or make the call in `with lmpipe.track_usage() as usage:`"
         ) from None
     account = Account()
     account.charge(charges)

@@ -44,6 +44,7 @@ class FieldReader:
         self._form = spec
         self._layout = layout
         self._by_call = bool(layout.tools(spec))  # whether a tool call holds the outputs
+        self._called = False  # whether it has begun to arrive
         self._predictor = predictor
         self._listener = listener
         self._call = next(listener.calls)
@@ -78,10 +79,14 @@ class FieldReader:
     def tool_calls(self, calls: tuple[ToolCall, ...]) -> None:
         """Receive all tool calls that have arrived so far; layouts of tools answer by the first."""
         if self._by_call:
+            if not self._called:
+                if self._sent:
+                    self._restart()  # the text before it was no answer
+                self._called, self._length = True, 0
             self._take(calls[0].arguments)
 
     def __call__(self, text: str) -> None:
-        if text or not self._by_call:
+        if not self._called and (text or not self._by_call):
             self._take(text)
 
     def _take(self, text: str) -> None:
@@ -144,6 +149,7 @@ class FieldReader:
 
     def _restart(self) -> None:
         self._attempt += 1
+        self._called = False
         self._length = 0
         self._thoughts = ""
         self._begun = False

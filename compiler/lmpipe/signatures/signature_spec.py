@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from lmpipe.errors import CallError, SignatureError
 from lmpipe.foundation.canonical_json import canonical_json, digest
-from lmpipe.foundation.shorten import short_repr
+from lmpipe.foundation.shorten import repr_without_data
 from lmpipe.signatures.field_types.history import History
 from lmpipe.signatures.field_types.parts import has_parts, holds, is_medium
 from lmpipe.signatures.type_schema import (
@@ -317,7 +317,7 @@ class SignatureSpec:
         except pydantic.ValidationError as error:
             raise CallError(
                 f"{self.name}: input {field.name!r} must be {field.type_name}, "
-                f"got {_shown(value)}: {first_problem(error)}\n  signature: {self}"
+                f"got {repr_without_data(value)}: {first_problem(error)}\n  signature: {self}"
             ) from error
 
     def _mismatch(self, given: Mapping[str, Any]) -> str:
@@ -327,13 +327,6 @@ class SignatureSpec:
             hint = " (an output: the LM fills it in)" if name in self.output_names else ""
             problems.append(f"unknown {name!r}{hint}")
         return f"{self.name}: {'; '.join(problems)}\n  signature: {self}"
-
-
-def _shown(value: Any) -> str:
-    """Show a wrong value in an error; bytes are only counted."""
-    if isinstance(value, bytes | bytearray):
-        return f"{len(value):,} bytes"
-    return short_repr(value)
 
 
 def spec_text(described: Mapping[str, Any]) -> str:

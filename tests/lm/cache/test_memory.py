@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from lmpipe.lm.cache.memory import ReplyMemory
+from lmpipe.lm.parts import ToolCall
 from lmpipe.lm.request import Reply
 
 BIG = Reply("x" * 100_000)
@@ -35,4 +40,18 @@ def test_a_replaced_reply_counts_once() -> None:
 def test_a_reply_above_the_limit_is_not_kept() -> None:
     memory = ReplyMemory(1000)
     memory.add("a", BIG)
+    assert memory.get("a") is None
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"reasoning": "x" * 100_000},
+        {"tool_calls": (ToolCall("1", "f", "x" * 100_000),)},
+        {"logprobs": ({"token": "x", "top_logprobs": [{}] * 1000},)},
+    ],
+)
+def test_what_a_reply_has_beside_its_text_counts(beside: dict[str, Any]) -> None:
+    memory = ReplyMemory(100_000)
+    memory.add("a", Reply("x", **beside))
     assert memory.get("a") is None

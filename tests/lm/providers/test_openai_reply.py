@@ -237,8 +237,9 @@ async def test_a_listener_is_told_the_calls_of_tools_as_they_arrive() -> None:
         def tool_calls(self, calls: tuple[ToolCall, ...]) -> None:
             heard.append(calls)
 
-    pieces = [
-        {"id": "1", "index": 0, "function": {"name": "look", "arguments": '{"at": '}},
+    pieces: list[dict[str, Any]] = [
+        {"id": "1", "index": 0, "function": {}},  # nothing to tell before its name
+        {"index": 0, "function": {"name": "look", "arguments": '{"at": '}},
         {"index": 0, "function": {"arguments": '"a"}'}},
     ]
     deltas: list[dict[str, Any]] = [{"tool_calls": [piece]} for piece in pieces]
@@ -279,6 +280,12 @@ async def test_thoughts_in_a_field_of_their_own_are_not_streamed() -> None:
     deltas = [{"reasoning_content": "Lyon?"}, {"reasoning_content": " no"}, {"content": "Paris"}]
     reply, shown = await stream(*deltas)
     assert (reply.text, reply.reasoning, shown) == ("Paris", "Lyon? no", ["Paris"])
+
+
+async def test_the_space_after_thoughts_is_not_streamed_either() -> None:
+    deltas = [{"reasoning_content": "Lyon?"}, {"content": "\n\n"}, {"content": "Paris"}]
+    reply, shown = await stream(*deltas)
+    assert (reply.text, shown) == ("Paris", ["Paris"])
 
 
 async def test_a_model_whose_template_opens_its_thoughts_streams_them_only_once() -> None:

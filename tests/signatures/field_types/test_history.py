@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -73,3 +74,9 @@ def test_json_gives_it_back(turns: list[dict[str, Any]]) -> None:
 def test_it_cannot_be_an_output() -> None:
     with pytest.raises(SignatureError, match="an LM replies with text"):
         lmpipe.Predict("question -> history: History")
+
+
+def test_the_repr_has_no_bytes_of_images() -> None:
+    history = lmpipe.History.of({"photo": lmpipe.Image.of(b"GIF89a"), "answer": "a cat"})
+    assert "image/gif, 6 bytes" in repr(history)
+    assert base64.b64encode(b"GIF89a").decode() not in f"{history!r} {history}"

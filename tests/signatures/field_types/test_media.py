@@ -219,3 +219,42 @@ def test_a_missing_image_cannot_be_fetched(address: str) -> None:
 def test_only_web_addresses_are_fetched() -> None:
     with pytest.raises(MediaError, match="not an http or https URL"):
         lmpipe.File.fetch("file:///etc/hostname")
+
+
+@pytest.mark.parametrize("text", ["QUJD" * 2000, "DATA:image/png;base64,§" + "QUJD" * 2000])
+def test_a_text_that_holds_a_medium_is_not_shown(text: str) -> None:
+    with pytest.raises(MediaError) as error:
+        lmpipe.Image.of(text)
+    assert "QUJDQUJD" not in str(error.value)
+    with pytest.raises(CallError) as refused:
+        checked(text)
+    assert "QUJDQUJDQ" not in str(refused.value)
+
+
+def test_a_path_with_a_null_byte_is_refused() -> None:
+    with pytest.raises(MediaError, match="cannot be read: embedded null byte"):
+        lmpipe.Image.of("a\0b")
+
+
+def test_a_data_url_with_other_characters_is_refused() -> None:
+    with pytest.raises(MediaError, match="not base64"):
+        lmpipe.Image.of("data:image/png;base64,@@" + base64.b64encode(PNG).decode())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"data": 5, "media_type": "image/png"},
+        {"data": {"a": "b"}, "media_type": "image/png"},
+        {"url": 5},
+        {"data": base64.b64encode(PNG).decode(), "media_type": 5},
+    ],
+)
+def test_json_of_other_types_is_refused(content: Any) -> None:
+    with pytest.raises(pydantic.ValidationError, match="give"):
+        lmpipe.Image.model_validate({"image": content})
+
+
+def test_a_url_with_a_password_is_refused_where_it_is_given() -> None:
+    with pytest.raises(MediaError, match="password: fetch it"):
+        lmpipe.Image.of("https://user:secret@example.org/a.png")

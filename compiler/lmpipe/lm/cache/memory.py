@@ -41,4 +41,11 @@ class ReplyMemory:
 
 
 def _size(reply: Reply) -> int:
-    return sys.getsizeof(reply.text) + _OVERHEAD
+    size = sys.getsizeof(reply.text) + _OVERHEAD
+    if reply.reasoning:
+        size += sys.getsizeof(reply.reasoning)
+    for call in reply.tool_calls:
+        size += sys.getsizeof(call.arguments) + _OVERHEAD
+    for token in reply.logprobs or ():
+        size += (1 + len(token.get("top_logprobs") or ())) * _OVERHEAD
+    return size

@@ -124,7 +124,7 @@ if hasattr(os, "register_at_fork"):
 
 def on_loop() -> bool:
     """Return whether the caller runs on the library's loop."""
-    return _current is not None and threading.current_thread() is _current.thread
+    return _current is not None and threading.get_ident() == _current.thread.ident
 
 
 def submit(coroutine: Coroutine[Any, Any, T]) -> Future[T]:

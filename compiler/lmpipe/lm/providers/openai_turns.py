@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.exact_json import load_json
+from lmpipe.foundation.media import MediaKind
 from lmpipe.lm.parts import (
-    MediaKind,
     MediaPart,
     Part,
     ReasoningPart,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lmpipe.foundation.unicode_text import valid_unicode
 from lmpipe.lm.listener import ThoughtsListener, ToolCallsListener
+from lmpipe.lm.parts import ToolCall
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.openai_message import (
     content_of,
@@ -51,19 +52,25 @@ class StreamedMessage:
         self._tool_calls.add(piece)
         text = content_of(piece)
         shown = self.text.add(text) if text else self._shown
+        if self._reasoning:
+            shown = shown.lstrip()  # as in the whole reply
         if self._on_thoughts is not None:
             self._tell_thoughts()
         if shown != self._shown:
             self._shown = shown
             self._on_text(valid_unicode(shown))
-        if self._on_calls is not None and piece.get("tool_calls"):
-            self._on_calls(self._tool_calls.so_far())
+        if self._on_calls is not None and (piece.get("tool_calls") or piece.get("function_call")):
+            self._tell_calls(self._on_calls)
 
     def _tell_thoughts(self) -> None:
         thoughts = self._reasoning or self.text.thoughts
         if thoughts != self._shown_thoughts and self._on_thoughts is not None:
             self._shown_thoughts = thoughts
             self._on_thoughts(valid_unicode(thoughts))
+
+    def _tell_calls(self, tell: Callable[[tuple[ToolCall, ...]], None]) -> None:
+        if calls := self._tool_calls.so_far():  # none before the name has come
+            tell(calls)
 
     def reply(self, usage: Usage, *, seconds: float, fingerprint: str) -> Reply:
         """Return the reply; a ValueError if a tool call has no name."""

@@ -9,6 +9,8 @@ import pydantic
 from pydantic import ConfigDict, model_serializer, model_validator
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from lmpipe.foundation.media import without_bytes
+
 ROLES = ("user", "assistant")
 
 
@@ -61,6 +63,12 @@ class History(pydantic.BaseModel):
     def to_json(self) -> dict[str, Any]:
         """Write it as a JSON value."""
         return {"turns": list(self.turns)}
+
+    def __repr_args__(self) -> Any:
+        yield "turns", without_bytes(self.turns)
+
+    def __str__(self) -> str:
+        return repr(self)
 
     def __len__(self) -> int:
         return len(self.turns)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from urllib.parse import unquote_to_bytes
 
 import pydantic
 from pydantic import ConfigDict, Field, model_serializer, model_validator
@@ -20,21 +17,25 @@ from lmpipe.foundation.media import (
     check_size,
     checked_media_type,
     decode_data,
+    is_data_url,
     is_pil,
     media_type_of,
     medium_json,
     png_of,
+    read_data_url,
     read_medium,
 )
-from lmpipe.foundation.shorten import shorten
+from lmpipe.foundation.redaction import has_user, public_url
+from lmpipe.foundation.shorten import shorten, without_data
 
 _FETCHED = ("http://", "https://")
+_LONGEST_PATH = 4096  # characters
 
 
 class Medium(pydantic.BaseModel):
     """The base class of `Image`, `Audio` and `File`: bytes, or a URL that the provider reads.
 
-    Two are equal if their bytes (or URLs) are; where the bytes came from is not kept.
+    Where the bytes came from is not kept: the same file at another path is an equal value.
 
     Args:
         data: its bytes, unchanged.
@@ -81,7 +82,7 @@ class Medium(pydantic.BaseModel):
         """
         check_number(f"{cls.__name__}.of", "max_bytes", max_bytes, minimum=1, integer=True)
         if isinstance(source, str) and not _is_url(source):
-            source = Path(source)
+            source = _path(cls.__name__, source)
         given = _source(cls.kind, source, max_bytes)
         about = {"media_type": media_type, "name": name}
         return cls._made({**given, **{key: value for key, value in about.items() if value}})
@@ -110,15 +111,15 @@ class Medium(pydantic.BaseModel):
         owner = f"{cls.__name__}.fetch"
         check_number(owner, "max_bytes", max_bytes, minimum=1, integer=True)
         check_number(owner, "timeout", timeout, above=0)
-        if not url.startswith(_FETCHED):
-            raise MediaError(f"{url!r:.200} is not an http or https URL")
+        _check_url(cls.kind, url)
+        place = shorten(public_url(url), 200)
         try:
             with urllib.request.urlopen(url, timeout=timeout) as response:  # noqa: S310 - checked
                 data = response.read(max_bytes + 1)
                 said = response.headers.get_content_type()
         except (OSError, HTTPException) as error:
-            raise MediaError(f"{url:.200}: cannot be fetched: {error}") from error
-        check_size(cls.kind, url, len(data), max_bytes)
+            raise MediaError(f"{place}: cannot be fetched: {error}") from error
+        check_size(cls.kind, place, len(data), max_bytes)
         return cls._made({"data": data, "media_type": said})
 
     @classmethod
@@ -133,15 +134,16 @@ class Medium(pydantic.BaseModel):
     @classmethod
     def _read(cls, value: Any) -> Any:
         given = _given(cls.kind, value)
+        _check_types(cls.__name__, given)
         data, url = given.get("data", b""), given.get("url", "")
         if bool(data) == bool(url):
             found = "both data and a url" if data else "neither data nor a url"
             raise MediaError(
                 f"{cls.__name__} has {found}: give one, or write lmpipe.{cls.__name__}.of(…)"
             )
-        if url and not url.startswith(_FETCHED):
-            raise MediaError(f"{cls.__name__}: {url!r:.80} is not an http or https URL")
-        if data:
+        if url:
+            _check_url(cls.kind, url)
+        else:
             said, name = given.get("media_type", ""), given.get("name", "")
             given["media_type"] = checked_media_type(cls.kind, data, said, name)
         return given
@@ -215,7 +217,7 @@ def _given(kind: MediaKind, value: Any) -> dict[str, Any]:
         return dict(value)
     if isinstance(value, str) and not _is_url(value):
         raise MediaError(
-            f"the text {shorten(value, 80)!r} is not a URL; if it is a path, write "
+            f"the text {shorten(without_data(value), 80)!r} is not a URL; if it is a path, write "
             f"lmpipe.{kind.capitalize()}.of(…)"
         )
     return _source(kind, value, MAX_BYTES)
@@ -236,8 +238,9 @@ def _from_json(kind: MediaKind, content: Mapping[str, Any]) -> dict[str, Any]:
 def _source(kind: MediaKind, source: Any, max_bytes: int) -> dict[str, Any]:
     """Read the bytes of a source, or pass on its URL."""
     if isinstance(source, str):
-        if source.startswith("data:"):
-            return _from_data_url(kind, source, max_bytes)
+        if is_data_url(source):
+            media_type, data = read_data_url(kind, source, max_bytes)
+            return {"data": data, "media_type": media_type}
         return {"url": source}
     if isinstance(source, Path):
         data = read_medium(kind, source, max_bytes)
@@ -254,20 +257,33 @@ def _source(kind: MediaKind, source: Any, max_bytes: int) -> dict[str, Any]:
     )
 
 
-def _from_data_url(kind: MediaKind, url: str, max_bytes: int) -> dict[str, Any]:
-    about, comma, content = url.removeprefix("data:").partition(",")
-    if not comma:
-        raise MediaError("a data: URL has a comma before its data")
-    check_size(kind, "the data: URL", len(content) * 3 // 4, max_bytes)
-    data = unquote_to_bytes(content)
-    if about.endswith(";base64"):
-        try:
-            data = base64.b64decode(data)
-        except binascii.Error as error:
-            raise MediaError(f"the data: URL is not base64: {error}") from error
-    media_type = about.removesuffix(";base64").partition(";")[0]
-    return {"data": data, "media_type": media_type}
+def _check_types(name: str, given: Mapping[str, Any]) -> None:
+    if not isinstance(given.get("data", b""), bytes):
+        raise MediaError(f"the data of {name} are of {type(given['data']).__name__}: give bytes")
+    for key in ("url", "media_type", "name", "detail"):
+        if not isinstance(given.get(key, ""), str):
+            raise MediaError(f"the {key} of {name} is of {type(given[key]).__name__}: give a text")
+
+
+def _check_url(kind: MediaKind, url: str) -> None:
+    if not url[:8].lower().startswith(_FETCHED):
+        raise MediaError(
+            f"{shorten(without_data(url), 80)!r} is not an http or https URL of {kind} data"
+        )
+    if has_user(url):  # it would be in prompts, caches and cassettes
+        raise MediaError(
+            f"the URL of {kind} data has a user's name or password: fetch it, and give its bytes"
+        )
+
+
+def _path(name: str, text: str) -> Path:
+    if len(text) > _LONGEST_PATH:  # it is not shown: it is what a medium holds
+        raise MediaError(
+            f"{name}.of got a text of {len(text):,} characters, which is no path and no URL; if it "
+            "is base64, give base64.b64decode(…)"
+        )
+    return Path(text)
 
 
 def _is_url(text: str) -> bool:
-    return text.startswith(("data:", *_FETCHED))
+    return is_data_url(text) or text[:8].lower().startswith(_FETCHED)
