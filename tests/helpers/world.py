@@ -72,7 +72,7 @@ GREENS = [
 
 def answer(request: Request) -> str:
     """Reply right more often with more demonstrations and with constrained outputs."""
-    turns = [message.content for message in request.messages]
+    turns = [message.text for message in request.messages]
     return answer_turns(turns, constrained=request.constraint is not None)
 
 

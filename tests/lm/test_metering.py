@@ -181,7 +181,7 @@ def test_blocks_in_two_tasks_count_only_their_own_calls() -> None:
 
     async def both() -> list[int]:
         barrier = asyncio.Barrier(2)
-        return await asyncio.gather(count(3, barrier), count(5, barrier))
+        return list(await asyncio.gather(count(3, barrier), count(5, barrier)))
 
     assert asyncio.run(both()) == [3, 5]
 
