@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,19 @@ def test_the_turns_of_tools_and_thoughts_are_shown() -> None:
     text = shown(*turns)
     assert "[assistant]\nthoughts: hm\ncalls see({})  [c1]\n" in text
     assert "[tool]\nresult of [c1]: here: <image/png, 12 kB>\n" in text
+
+
+def test_the_bytes_of_media_in_earlier_turns_are_not_held() -> None:
+    data = b"\x89PNG that no other test has"
+    with using(runtime=Runtime()):
+        turns = [Message("user", (MediaPart("image", "image/png", data),))]
+        lm = echo()
+        lm([*turns, Message("assistant", "A cat."), Message("user", "Sure?")])
+        lm.requests.clear()
+        turns.clear()
+        gc.collect()
+        held = [one for one in gc.get_objects() if isinstance(one, MediaPart) and one.data == data]
+    assert held == []
 
 
 def test_the_bytes_of_media_are_not_kept() -> None:

@@ -73,9 +73,11 @@ class History:
 
         It began when `time.perf_counter()` was `started`.
         """
-        # Every call comes here, so no record is made of it before it is read. The media of its
-        # last turn may be large; those of earlier turns are the program's own.
-        if type(request.messages[-1].content) is not str:
+        # Every call comes here, so no record is made of it before it is read. Its own media may be
+        # large; those of a prefix are the program's.
+        prefix, messages = request.prefix, request.messages
+        own = len(messages) - (0 if prefix is None else len(prefix.messages))
+        if own > 1 or type(messages[-1].content) is not str:
             request = _without_media(request)
         self._calls.append((started, request, reply, error, label, role))
 
