@@ -114,12 +114,19 @@ def _read(given: object) -> Message:
     return Message(role, tuple(parts))
 
 
+# `developer` is OpenAI's name of the system turn for models that think.
+_ROLES: Mapping[object, Role] = {
+    "developer": "system",
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+
+
 def _role(given: object) -> Role:
-    match given:
-        case "developer":  # OpenAI's name of it for models that think
-            return "system"
-        case "system" | "user" | "assistant" | "tool":
-            return given
+    if isinstance(given, str) and given in _ROLES:
+        return _ROLES[given]
     raise ValueError(f"the role {given!r:.50} is none of system, user, assistant, tool")
 
 
