@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lmpipe.foundation.redaction import (
     is_secret_name,
+    looks_like_key,
     public_url,
     redact,
     secrets_in_url,
@@ -37,6 +38,23 @@ def test_a_name_of_a_secret_is_recognized(name: str) -> None:
 @pytest.mark.parametrize("name", ORDINARY_NAMES.split())
 def test_the_name_of_a_decoding_parameter_is_not_taken_for_one_of_a_secret(name: str) -> None:
     assert not is_secret_name(name)
+
+
+KEYS = "sk-proj-a1b2c3 gsk_a1B2c3D4e5 hf_aBcDeFgH AIzaSyA1b2 AKIAIOSFODNN7 0123456789abcdef01234567"
+MODELS = """
+    gpt-4o-mini-2024-07-18 claude-sonnet-4-5-20250929 o3 ft:gpt-4o:acme::b1 gemini-2.5-flash-lite
+    anthropic.claude-3-5-sonnet-20241022-v2:0 text-embedding-3-large hf-mirror sk
+"""
+
+
+@pytest.mark.parametrize("key", KEYS.split())
+def test_a_key_is_recognized(key: str) -> None:
+    assert looks_like_key(key)
+
+
+@pytest.mark.parametrize("name", MODELS.split())
+def test_the_name_of_a_model_is_not_taken_for_a_key(name: str) -> None:
+    assert not looks_like_key(name)
 
 
 def test_parameters_with_secret_names_are_left_out_at_every_depth() -> None:

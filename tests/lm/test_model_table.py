@@ -126,6 +126,23 @@ def test_an_unknown_bare_name_is_an_error_with_the_nearest_names(litellm: None) 
         full_name("gtp-5.1")
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-proj-Zu7Qk2",
+        "sk-ant-api03-Zu7Qk2",
+        "gsk_Zu7Qk2Zu7Qk2",
+        "AIzaSyZu7Qk2",
+        "0123456789abcdef0123456789abcdef",
+        " sk-proj-Zu7Qk2",
+    ],
+)
+def test_an_api_key_in_place_of_a_name_is_not_shown(litellm: None, key: str) -> None:
+    with pytest.raises(ConfigError, match="looks like an API key") as caught:
+        LM(key)
+    assert key.strip()[:12] not in str(caught.value)
+
+
 def test_without_litellm_an_unknown_bare_name_says_what_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -54,6 +54,13 @@ _KEY_OWNERS = _words(
 _USER = re.compile(r"[^:/?#]+://[^/?#]*@")
 _IN_QUERY = frozenset({"key", "code", "sig", "signature"})
 
+# How keys of providers begin, and a part of a key that has no such beginning.
+_KEY = re.compile(
+    r"(?:sk-|sk_|csk-|gsk_|hf_|r8_|fw_|xai-|pplx-|nvapi-|AIza|AKIA)(?=.{6})"
+    r"|.*?(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{20}",
+    re.DOTALL,
+)
+
 _SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*:/+|//", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.%]*\]|[^\s:@\[\]]+)(:\d{0,5})?", re.IGNORECASE)
 _LOOKS_LIKE_HOST = re.compile(
@@ -74,6 +81,11 @@ def is_secret_name(name: str) -> bool:
         return len(words) == 1 or words[-2] not in _TOKENIZER_WORDS
     owners = pairwise(words)
     return any(word in ("key", "keys") and owner in _KEY_OWNERS for owner, word in owners)
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether a text is likely an API key, such as `sk-proj-…`, rather than a name."""
+    return _KEY.match(text.strip()) is not None
 
 
 def without_secrets(value: Any, secrets: Iterable[str] = ()) -> Any:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from lmpipe.errors import ConfigError
+from lmpipe.foundation.redaction import looks_like_key
 from lmpipe.lm.prices import Price
 
 if TYPE_CHECKING:
@@ -155,6 +156,11 @@ def full_name(model: str) -> str:
     """
     if provider := _provider_of(model):
         return f"{provider}/{model}"
+    if looks_like_key(model):
+        raise ConfigError(
+            "the name of an LM looks like an API key (it is not shown here): put the key into an "
+            'environment variable and write LM("<provider>/<model>", api_key_env="VARIABLE")'
+        )
     import difflib
 
     from lmpipe.lm.project_table import names_in_table  # it imports `LM`
