@@ -169,6 +169,18 @@ def test_another_model_does_not_have_the_adapter_of_this_one() -> None:
     assert lm.with_model("vllm/a").adapter == "a-lora"
 
 
+def test_another_model_does_not_take_and_refuse_what_this_one_does() -> None:
+    lm = lmpipe.LM("vllm/a", takes={"tools": False, "seed": False})
+    assert lm.with_model("vllm/b") == lmpipe.LM("vllm/b")
+    assert lm.with_model("vllm/b").accepts("tools") is None
+
+
+def test_lms_are_equal_only_if_they_take_the_same() -> None:
+    lm = lmpipe.LM("openai/m", takes={"tools": True})
+    assert lm != lmpipe.LM("openai/m")
+    assert lm == lmpipe.LM("openai/m", takes={"tools": True})
+
+
 @pytest.mark.parametrize(
     ("settings", "limit"),
     [

@@ -134,9 +134,13 @@ def test_an_invalid_price_is_refused(price: Any, match: str) -> None:
 
 def test_an_lm_with_other_settings_keeps_its_price() -> None:
     lm = LM("vllm/m", price=(1, 2, 0.5))
-    assert (
-        lm.with_settings(temperature=0.5).price == lm.with_model("vllm/n").price == Price(1, 2, 0.5)
-    )
+    assert lm.with_settings(temperature=0.5).price == Price(1, 2, 0.5)
+
+
+def test_another_model_does_not_have_the_price_of_this_one() -> None:
+    lm = LM("openai/gpt-4o", price=(1, 2, 0.5))
+    assert lm.with_model("openai/gpt-4o-mini").price is None
+    assert price_of(lm.with_model("openai/gpt-4o-mini")) == price_of(LM("openai/gpt-4o-mini"))
 
 
 def test_prompt_tokens_that_are_written_to_the_prefix_cache_have_a_separate_price() -> None:

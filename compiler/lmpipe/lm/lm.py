@@ -262,7 +262,10 @@ class LM(DirectCalls):
         if not isinstance(other, LM):
             return NotImplemented
         mine, others = (
-            (lm.api_key, dict(lm.headers), lm.tls, lm.base_url, dict(lm.params), lm.identity())
+            (
+                *(lm.api_key, dict(lm.headers), lm.tls, lm.base_url, dict(lm.params)),
+                *(dict(lm.takes), lm.identity()),
+            )
             for lm in (self, other)
         )
         return mine == others
@@ -434,8 +437,8 @@ class LM(DirectCalls):
     def with_model(self, model: str) -> LM:
         """Return another model, on the same server if the provider is the same.
 
-        It has no adapter: one is made for one model. A name in the project's table of LMs stands
-        for that LM, with its own server and settings.
+        It has no adapter, and neither `price` nor `takes`: they are one model's. A name in the
+        project's table of LMs stands for that LM, with its own server and settings.
 
         Raises:
             ConfigError: if the model's name has an address or a key: a learned state, which others
@@ -451,7 +454,8 @@ class LM(DirectCalls):
         other = LM(model)
         if other.provider != self.provider or is_named(model):
             return other
-        changed = self._changed({"model": other.model, "adapter": None})
+        own = {"model": other.model, "adapter": None, "price": other.price, "takes": other.takes}
+        changed = self._changed(own)
         tell_left_out(model, changed._settled.left_out)
         return changed
 
