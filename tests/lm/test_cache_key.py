@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import lmpipe
 from lmpipe.lm import cache_key as cache_key_file
-from lmpipe.lm import lm as lm_room
+from lmpipe.lm import identity as identity_file
 from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM, Limits
 from lmpipe.lm.message import Constraint, Message
@@ -70,19 +70,19 @@ def key(**changes: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kind", "room"), [(LM, lm_room), (Request, cache_key_file)], ids=["LM", "Request"]
+    ("kind", "room"), [(LM, identity_file), (Request, cache_key_file)], ids=["LM", "Request"]
 )
 def test_every_field_is_declared_to_be_in_the_key_or_not(kind: Any, room: Any) -> None:
     fields = {field.name for field in dataclasses.fields(kind)}
     assert sorted(fields) == sorted([*room.IN_KEY, *room.NOT_IN_KEY])
 
 
-@pytest.mark.parametrize("name", lm_room.IN_KEY)
+@pytest.mark.parametrize("name", identity_file.IN_KEY)
 def test_a_field_of_the_lm_in_the_key_changes_it(name: str) -> None:
     assert key(lm=lm(**{name: OTHER_LM[name]})) != key()
 
 
-@pytest.mark.parametrize("name", lm_room.NOT_IN_KEY)
+@pytest.mark.parametrize("name", identity_file.NOT_IN_KEY)
 def test_a_field_of_the_lm_outside_the_key_does_not_change_it(name: str) -> None:
     assert key(lm=lm(**{name: OTHER_LM[name]})) == key()
 

@@ -230,7 +230,7 @@ def _request(
 
 
 def _checked_settings(lm: LM, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    from lmpipe.lm.lm import NOT_IN_KEY
+    from lmpipe.lm.identity import NOT_IN_KEY
 
     for name in settings:
         if name in (*NOT_IN_KEY, "model", "base_url", "structured", "adapter"):

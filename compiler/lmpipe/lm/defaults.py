@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, Final, Literal, get_args
 
@@ -72,6 +72,10 @@ class Asked:
             )
         if level is not None and not isinstance(level, str):
             check_number(owner, "reasoning", level, minimum=1, integer=True)
+
+
+# What depends on the model unless it is given.
+ASKED = tuple(field.name for field in fields(Asked))
 
 
 @dataclass(frozen=True, slots=True)

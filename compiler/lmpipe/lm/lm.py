@@ -6,19 +6,22 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.canonical_json import canonical_json
-from lmpipe.foundation.checks import check_choice, check_number
-from lmpipe.foundation.redaction import (
-    public_url,
-    secrets_in,
-    secrets_in_url,
-    without_secrets,
+from lmpipe.foundation.redaction import public_url, secrets_in, secrets_in_url
+from lmpipe.lm.arguments import (
+    Structured,
+    check_params,
+    check_structured,
+    check_timeout,
+    read_addresses,
 )
 from lmpipe.lm.ask import DirectCalls
+from lmpipe.lm.copies import ChangedCopies
 from lmpipe.lm.defaults import (
+    ASKED,
     BY_MODEL,
     DEFAULT_CONTEXT,
     DEFAULT_MAX_TOKENS,
@@ -30,57 +33,27 @@ from lmpipe.lm.defaults import (
     settle,
     tell_left_out,
 )
+from lmpipe.lm.identity import identity_of
 from lmpipe.lm.limits import Limits
 from lmpipe.lm.model_table import full_name
-from lmpipe.lm.parameters import meant_option
 from lmpipe.lm.prices import Price
-from lmpipe.lm.text_form import (
-    TextForm,
-    check_key_variable,
-    is_named,
-    parse_text_form,
-    takes_text_form,
-)
+from lmpipe.lm.text_form import TextForm, check_key_variable, takes_text_form
 from lmpipe.lm.tls import TLS
 
 __all__ = ["BY_MODEL", "DEFAULT_CONTEXT", "DEFAULT_MAX_TOKENS", "LM", "Limits", "as_lm"]
 
 DEFAULT_TIMEOUT = 600.0
 
-Structured = Literal["auto", "vllm", "openai", "llamacpp", "none"]
-
-# Every field of an `LM` is in one of these; the cache key contains only the first.
-IN_KEY = (
-    *("model", "base_url", "temperature", "max_tokens", "reasoning", "structured", "params"),
-    "adapter",
-)
-NOT_IN_KEY = (
-    *("replicas", "api_key", "api_key_env", "headers", "tls", "context", "price", "timeout"),
-    *("limits", "takes"),
-)
-
 # The fields that are read-only mappings, which cannot be pickled.
 _READ_ONLY = ("headers", "params", "takes")
-# What depends on the model unless it is given.
-_ASKED = ("temperature", "max_tokens", "context", "reasoning")
 # What `_set` and `identity_json` derive from the other fields.
-_DERIVED = (*_ASKED, "_settled", "_identity_json")
+_DERIVED = (*ASKED, "_settled", "_identity_json")
 # Without a provider in their name.
 _WITHOUT_PROVIDER = ("local", "vllm", "openai", "scripted")
 
-_ON_SERVERS = ("vllm", "openai", "scripted")
-
-# Fields that requests get beside `params`: those about thoughts, and vLLM's own defaults. A request
-# without one that the model refuses is another request.
-_ABOUT_THOUGHTS = (
-    *("reasoning_effort", "chat_template_kwargs", "extra_body"),
-    *("thinking", "thinking_token_budget", "thinking_budget_tokens"),
-)
-_VLLM_DEFAULTS = ("top_p", "top_k", "min_p", "repetition_penalty")
-
 
 @dataclass(frozen=True, init=False, eq=False)
-class LM(DirectCalls):
+class LM(DirectCalls, ChangedCopies):
     """A language model: where it is, and how it decodes.
 
     Examples:
@@ -187,39 +160,18 @@ class LM(DirectCalls):
         asked = Asked(temperature, max_tokens, context, reasoning)
         asked.check()
         check_takes(model, takes or {})
-        check_number("LM", "timeout", timeout, above=0)
-        check_choice("LM", "structured", structured, get_args(Structured))
+        check_timeout(timeout)
+        check_structured(structured)
         if api_key_env is not None:
             check_key_variable(f"LM({model!r}, api_key_env=…)", api_key_env)
             api_key = api_key or os.environ.get(api_key_env)
         headers = {**(headers or {}), **params.pop("extra_headers", {})}  # litellm's name
-        for name in params:
-            if meant := meant_option(name, (*IN_KEY, *NOT_IN_KEY)):
-                raise ConfigError(f"LM({model!r}) has no option {name!r}; did you mean {meant!r}?")
-        if "replicas" in params:
-            raise ConfigError(
-                f"LM({model!r}): write replicas as base_url=[…], the addresses of all"
-            )
-        addresses = [base_url] if isinstance(base_url, str) else list(base_url or ())
-        addresses = list(dict.fromkeys(address.rstrip("/") for address in addresses if address))
-        if len(addresses) > 1 and model.partition("/")[0] not in _ON_SERVERS:
-            raise ConfigError(
-                f"LM({model!r}): several addresses are for OpenAI-compatible servers: name the "
-                'model "vllm/…" or "openai/…", or give one base_url'
-            )
-        if tls is not None and model.partition("/")[0] not in _ON_SERVERS:
-            raise ConfigError(
-                f"LM({model!r}): tls= is for OpenAI-compatible servers: name the model "
-                '"vllm/…" or "openai/…"'
-            )
-        try:
-            canonical_json(params)
-        except TypeError as error:
-            raise ConfigError(f"LM({model!r}): parameters must be JSON values: {error}") from error
+        check_params(model, params)
+        addresses = read_addresses(model, base_url, tls)
         values = {
             "model": model,
             "base_url": addresses[0] if addresses else None,
-            "replicas": tuple(addresses[1:]),
+            "replicas": addresses[1:],
             "api_key": api_key,
             "api_key_env": api_key_env,
             "headers": MappingProxyType(headers),
@@ -250,7 +202,7 @@ class LM(DirectCalls):
                 settled = replace(settled, context=other.context, reserved=other.reserved)
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        for name in _ASKED:
+        for name in ASKED:
             object.__setattr__(self, name, getattr(settled, name))
         object.__setattr__(self, "_settled", settled)
 
@@ -327,33 +279,7 @@ class LM(DirectCalls):
 
         Secrets are left out: headers, keys, and passwords and keys in the URL.
         """
-        key = (self.api_key or "",)
-        decoding = {
-            "temperature": self.temperature,
-            self.limit_name: self.max_tokens,
-            "reasoning": self.reasoning,
-        }
-        return {
-            "model": self.model,
-            "base_url": public_url(self.base_url, key),
-            # What is not sent is left out; so is an unset adapter, as in older cache keys.
-            **{name: value for name, value in decoding.items() if value is not None},
-            "structured": self.structured,
-            "params": without_secrets(self.taken_params, key),
-            **({"adapter": self.adapter} if self.adapter else {}),
-            **(self._declared() if self.takes else {}),
-        }
-
-    def _declared(self) -> dict[str, Any]:
-        """What `takes` changes in requests, as far as no other part of the identity shows it."""
-        about_thoughts = _ABOUT_THOUGHTS if self.reasoning is not None else ()
-        defaults = _VLLM_DEFAULTS if self.provider == "vllm" else ()
-        added, declared = (*about_thoughts, *defaults), dict[str, Any]()
-        if refused := sorted(name for name in added if self.takes.get(name) is False):
-            declared["refused"] = refused
-        if self.provider == "vllm" and self.takes.get("reasoning") and self.temperature is None:
-            declared["thinks"] = True  # then vLLM's defaults are the model's own
-        return declared
+        return identity_of(self)
 
     @property
     def limit_name(self) -> str:
@@ -412,96 +338,6 @@ class LM(DirectCalls):
             known = canonical_json(self.identity())
             object.__setattr__(self, "_identity_json", known)
         return known
-
-    def with_limits(
-        self,
-        *,
-        in_flight: int | None = None,
-        rpm: float | None = None,
-        tpm: float | None = None,
-        timeout: float | None = None,
-    ) -> LM:
-        """Return the same LM with other limits or another timeout; its identity stays the same.
-
-        Raises:
-            ConfigError: if one of them is not above 0.
-        """
-        given = {"in_flight": in_flight, "rpm": rpm, "tpm": tpm}
-        changed: dict[str, Any] = {k: limit for k, limit in given.items() if limit is not None}
-        changes: dict[str, Any] = {"limits": replace(self.limits, **changed)}
-        if timeout is not None:
-            check_number("LM", "timeout", timeout, above=0)
-            changes["timeout"] = timeout
-        return self._changed(changes)
-
-    def with_model(self, model: str) -> LM:
-        """Return another model, on the same server if the provider is the same.
-
-        It has no adapter, and neither `price` nor `takes`: they are one model's. A name in the
-        project's table of LMs stands for that LM, with its own server and settings.
-
-        Raises:
-            ConfigError: if the model's name has an address or a key: a learned state, which others
-                may have written, must not say where data and keys are sent.
-        """
-        if model == self.model:
-            return self
-        if parse_text_form(model).settings:
-            raise ConfigError(
-                f"{model}: the state of a program names a model, and must not say where it is "
-                "served: give the predictor lm=…, or name the LM in the table [lms] of lmpipe.toml"
-            )
-        other = LM(model)
-        if other.provider != self.provider or is_named(model):
-            return other
-        own = {"model": other.model, "adapter": None, "price": other.price, "takes": other.takes}
-        changed = self._changed(own)
-        tell_left_out(model, changed._settled.left_out)
-        return changed
-
-    def at(self, base_url: str, *, api_key: str | None = None) -> LM:
-        """Return the same LM at another URL, with its current key unless another is given."""
-        changes: dict[str, Any] = {"base_url": base_url, "replicas": ()}
-        if api_key:
-            changes |= {"api_key": api_key, "api_key_env": None}
-        return self._changed(changes)
-
-    def with_adapter(self, adapter: str | None) -> LM:
-        """Return the same LM with a LoRA adapter, named as on the server.
-
-        Raises:
-            ConfigError: if this LM's provider does not support adapters.
-        """
-        if self.provider not in _ON_SERVERS:
-            raise ConfigError(
-                f"LM({self.model!r}) cannot use the adapter {adapter}: serve its weights with vLLM "
-                'and name the model "vllm/…"'
-            )
-        return self._changed({"adapter": adapter})
-
-    def with_settings(self, **settings: Any) -> LM:
-        """Return a copy with other decoding settings; unknown names become `params`.
-
-        None leaves a setting out of requests.
-
-        Raises:
-            ConfigError: if a value is out of range.
-        """
-        given = {name: settings.pop(name) for name in _ASKED if name in settings}
-        asked = replace(self._asked, **given)
-        asked.check()
-        changes: dict[str, Any] = {"_asked": asked}
-        if settings:
-            changes["params"] = MappingProxyType({**self.params, **settings})
-        changed = self._changed(changes)
-        left_out = changed._settled.left_out
-        tell_left_out(self.model, {name: why for name, why in left_out.items() if name in given})
-        return changed
-
-    def with_takes(self, takes: Mapping[str, bool]) -> LM:
-        """Return the same LM, whose model takes and refuses this too; see `LM`."""
-        check_takes(self.model, takes)
-        return self._changed({"takes": MappingProxyType({**self.takes, **takes})})
 
     def _changed(self, changes: Mapping[str, Any]) -> LM:
         copy = object.__new__(type(self))

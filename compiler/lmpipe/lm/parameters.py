@@ -1,4 +1,4 @@
-"""The names of decoding parameters: which ones servers know, and which ones are misspelled."""
+"""Decoding parameters: which names servers know, which are misspelled, and what vLLM is sent."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ KNOWN = frozenset(
     api_version extra_body extra_headers safety_settings thinking
     """.split()  # noqa: SIM905 - one string a line is harder to read
 )
+
+# vLLM fills in missing parameters from the model's generation config, which is not in the cache
+# key. These values have no effect on decoding.
+VLLM_DEFAULTS = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
 def meant_option(name: str, options: Collection[str]) -> str | None:

@@ -7,15 +7,13 @@ from typing import Any
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.exact_json import load_json
-from lmpipe.lm.lm import LM, Structured
+from lmpipe.lm.arguments import Structured
+from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint
+from lmpipe.lm.parameters import VLLM_DEFAULTS
 from lmpipe.lm.providers.openai_turns import openai_turns, tool_fields
 from lmpipe.lm.providers.reasoning_fields import reasoning_fields, with_reasoning
 from lmpipe.lm.request import Request
-
-# vLLM fills in missing parameters from the model's generation config, which is not in the cache
-# key. These values have no effect on decoding.
-_VLLM_DEFAULTS = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
 # The fields without which a request has no meaning; all others can be left out.
 NEEDED = ("model", "messages", "input", "stream", "n", "tools", "tool_choice")
@@ -65,8 +63,8 @@ def _vllm_defaults(lm: LM) -> Mapping[str, float]:
     if lm.thinks and lm.temperature is None:
         return {}  # it samples by its own settings, which belong together
     if not lm.takes:
-        return _VLLM_DEFAULTS
-    return {k: value for k, value in _VLLM_DEFAULTS.items() if lm.accepts(k) is not False}
+        return VLLM_DEFAULTS
+    return {k: value for k, value in VLLM_DEFAULTS.items() if lm.accepts(k) is not False}
 
 
 def _is_seeded(lm: LM) -> bool:
@@ -86,7 +84,7 @@ def stream_fields(lm: LM) -> dict[str, Any]:
     return {"stream": True, "stream_options": options}
 
 
-def takes(structured: Structured, constraint: Constraint | None) -> bool:
+def enforces(structured: Structured, constraint: Constraint | None) -> bool:
     """Whether a server that takes constraints in this form enforces this one."""
     return constraint is not None and bool(_constraint(constraint, structured))
 

@@ -12,18 +12,19 @@ from typing import Any
 from lmpipe.errors import ConfigError, LMError, LMRequestError, RefusalError
 from lmpipe.foundation.exact_json import dump_json
 from lmpipe.foundation.redaction import public_url
+from lmpipe.lm.arguments import Structured
 from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import HttpError, UrlError
 from lmpipe.lm.http.response import Response, StreamedResponse
-from lmpipe.lm.lm import LM, Structured
+from lmpipe.lm.lm import LM
 from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.providers.embedding import read_embeddings, texts_of
 from lmpipe.lm.providers.openai_body import (
     NEEDED,
+    enforces,
     request_body,
     sent_decoding,
     stream_fields,
-    takes,
 )
 from lmpipe.lm.providers.openai_reply import (
     Server,
@@ -128,7 +129,7 @@ class OpenAICompatibleProvider:
         if request.constraint is None:
             return await self._post_request(request, "none", changes, on_text)
         structured = await self._constraint_form(request.lm)
-        constrained = takes(structured, request.constraint)
+        constrained = enforces(structured, request.constraint)
         try:
             replies = await self._post_request(request, structured, changes, on_text)
         except LMRequestError as error:
