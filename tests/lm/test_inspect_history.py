@@ -14,7 +14,7 @@ import lmpipe
 from lmpipe import Message, inspect_history
 from lmpipe.errors import ConfigError, LMRequestError
 from lmpipe.lm.cache.cache import Cache
-from lmpipe.lm.history import History
+from lmpipe.lm.history import CallHistory
 from lmpipe.lm.parts import MediaPart, ReasoningPart, TextPart, ToolCall, ToolResult
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
@@ -229,7 +229,7 @@ def test_a_wrong_number_is_refused(number: Any) -> None:
 
 
 def test_threads_add_and_read_at_once() -> None:
-    history, lm = History(), echo()
+    history, lm = CallHistory(), echo()
     request = Request(lm, (Message("user", "hello"),))
     done = threading.Event()
 

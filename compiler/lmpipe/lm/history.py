@@ -41,7 +41,7 @@ class CallRecord:
     role: str
 
 
-class History:
+class CallHistory:
     """The last calls, made in any thread.
 
     Attributes:

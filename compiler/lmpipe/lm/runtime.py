@@ -8,31 +8,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from lmpipe.errors import LMError, LMRequestError, RefusalError
-from lmpipe.lm.call import Call
+from lmpipe.lm.accounting import account, note_failed
 from lmpipe.lm.concurrency import loop
-from lmpipe.lm.history import History
+from lmpipe.lm.history import CallHistory
 from lmpipe.lm.lessons import Lessons
 from lmpipe.lm.listener import tell
 from lmpipe.lm.lm import LM
-from lmpipe.lm.metering import current_meter
-from lmpipe.lm.model_table import price_of
-from lmpipe.lm.providers import (
-    Provider,
-    fetch_weights,
-    needs_responses,
-    open_provider,
-    source_of,
-)
-from lmpipe.lm.providers.base import OnRetry, OnText, Servers, is_served
+from lmpipe.lm.providers import fetch_weights, source_of
+from lmpipe.lm.providers.base import OnRetry, OnText, Servers
 from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.scope import current_scope
-from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.lm.traffic.deadline import before_deadline, check_deadline
 from lmpipe.lm.traffic.endpoint import Endpoint
+from lmpipe.lm.traffic.endpoints import Endpoints
 from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.state.usage import Usage
 
@@ -63,13 +54,15 @@ class Runtime:
         self.servers = servers
         self.max_in_flight = max_in_flight
         self.fresh_calls = 0
-        self.history = History()
+        self.history = CallHistory()
         self._retry = retry or RetryPolicy()
         self._on_retry = on_retry
         self._in_flight: dict[str, asyncio.Future[Reply | None]] = {}
         self._tasks: set[asyncio.Task[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._endpoints: dict[Hashable, Endpoint] = {}
+        self._endpoints = Endpoints(
+            max_in_flight=max_in_flight, retry=self._retry, on_retry=on_retry
+        )
         self._lessons = Lessons(store)
 
     def complete(
@@ -98,12 +91,12 @@ class Runtime:
                 )
                 key, request, fresh = loop.run_sync(coming)
             except _FAILURES as error:
-                self._note_failed(request, error, label, started)
+                note_failed(self.history, request, error, label, started)
                 raise
             reply = fresh
         if on_text is not None:
             tell(on_text, reply)
-        return self._account(key, request, reply, label, started)
+        return account(self.history, key, request, reply, label, started)
 
     async def acomplete(
         self,
@@ -127,12 +120,12 @@ class Runtime:
             try:
                 key, request, fresh = await (coming if on_loop else loop.bridge(coming))
             except _FAILURES as error:
-                self._note_failed(request, error, label, started)
+                note_failed(self.history, request, error, label, started)
                 raise
             reply = fresh
         if on_text is not None:
             tell(on_text, reply)
-        return self._account(key, request, reply, label, started)
+        return account(self.history, key, request, reply, label, started)
 
     async def acomplete_samples(
         self, requests: Sequence[Request], *, label: str = ""
@@ -165,7 +158,7 @@ class Runtime:
 
         async def answer(key: str, request: Request) -> Reply:
             if key in stored:
-                return self._account(key, request, stored[key], label, started)
+                return account(self.history, key, request, stored[key], label, started)
             return await self.acomplete(request, label=label)
 
         return list(await asyncio.gather(*map(answer, keys, requests)))
@@ -192,7 +185,7 @@ class Runtime:
         )
         name = hashlib.sha256("".join(wanted).encode()).hexdigest()
         if requests:
-            self._account(name, requests[0], together, label, started)
+            account(self.history, name, requests[0], together, label, started)
         return [found[request.key(source_of(request.lm))] for request in requests]
 
     def with_limit(self, max_in_flight: int) -> Runtime:
@@ -227,8 +220,7 @@ class Runtime:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        endpoints, self._endpoints = list(self._endpoints.values()), {}
-        await asyncio.gather(*(endpoint.aclose() for endpoint in endpoints))
+        await self._endpoints.aclose()
         if self.servers is not None:
             await self.servers.aclose()
 
@@ -381,57 +373,7 @@ class Runtime:
         return replies
 
     def _endpoint(self, lm: LM) -> Endpoint:
-        # Scripted LMs of one name may have different scripts; copies share the list of requests.
-        model = f"{lm.model}#{id(lm.requests)}" if isinstance(lm, ScriptedLM) else lm.provider
-        if needs_responses(lm):
-            model += "/responses"
-        server = (lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()), lm.tls)
-        managed = self.servers is not None and is_served(lm)
-        key = (model, *server, lm.limits, lm.timeout, managed)
-        if key not in self._endpoints:
-            self._endpoints[key] = Endpoint(
-                lm,
-                max_in_flight=self.max_in_flight,
-                retry=self._retry,
-                on_retry=self._on_retry,
-                open_provider=self._open_served if managed else open_provider,
-            )
-        return self._endpoints[key]
-
-    def _open_served(self, lm: LM, _: str | None) -> Provider:
-        from lmpipe.lm.providers.served import ServedProvider
-
-        assert self.servers is not None
-        return ServedProvider(lm, self.servers)
-
-    def _account(
-        self, key: str, request: Request, reply: Reply, label: str, started: float
-    ) -> Reply:
-        """Add a call, begun when `time.perf_counter()` was `started`, to all accounts of it."""
-        scope = current_scope()
-        meter = current_meter()
-        if scope.calls is None and meter is None:  # most calls of plain programs
-            self.history.add(started, request, reply, label, scope.role)
-            return reply
-        lm, role = request.lm, "embedder" if request.embeds else scope.role
-        if scope.calls is not None:
-            waited = 0.0
-            if not reply.cached:
-                waited = max(0.0, time.perf_counter() - started - reply.seconds)
-            scope.calls.append(Call(key, label, role, lm.model, price_of(lm), reply, waited))
-        if meter is not None:
-            charge = (label, role, lm, reply.usage, reply.cached, reply.attempts)
-            while meter is not None:
-                receive, meter = meter
-                receive(charge)
-        if scope.calls is None or self.history.everything:
-            self.history.add(started, request, reply, label, role)
-        return reply
-
-    def _note_failed(self, request: Request, error: Exception, label: str, started: float) -> None:
-        scope = current_scope()
-        if scope.calls is None or self.history.everything:
-            self.history.add(started, request, None, label, scope.role, str(error))
+        return self._endpoints.of(lm, self.servers)
 
 
 async def _as_tuple(reply: Awaitable[Reply]) -> tuple[Reply]:
