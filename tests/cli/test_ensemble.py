@@ -13,7 +13,7 @@ from helpers.world import TwoSteps
 
 import lmpipe
 from lmpipe.compiling.load_recipe import load_recipe
-from lmpipe.modules.module import first_member
+from lmpipe.modules.ensemble import first_member
 from lmpipe.state.program_state import member_states
 
 Cli = Callable[..., Any]

@@ -27,7 +27,8 @@ from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.modules import Ensemble
-from lmpipe.modules.module import first_member, run_traced
+from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.module import run_traced
 from lmpipe.settings import using
 from lmpipe.state.program_state import ProgramState, ensemble_state, member_states
 from lmpipe.state.trace import Trace

@@ -19,7 +19,8 @@ import pydantic
 from lmpipe.data.media_rows import with_media
 from lmpipe.errors import CallError, DataError, MediaError
 from lmpipe.foundation.exact_json import load_json
-from lmpipe.modules.module import Module, Predictor, first_member
+from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.module import Module, Predictor
 from lmpipe.signatures.field_types.parts import holds, is_medium
 from lmpipe.signatures.signature_spec import first_problem, type_name
 from lmpipe.signatures.value_shape import plain_type

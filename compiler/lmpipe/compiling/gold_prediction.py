@@ -11,8 +11,9 @@ import pydantic
 
 from lmpipe.data.example import Example
 from lmpipe.metrics import CombinedMetric, FieldMetric
+from lmpipe.modules.ensemble import first_member
 from lmpipe.modules.function import PredictFunction
-from lmpipe.modules.module import Module, Predictor, first_member
+from lmpipe.modules.module import Module, Predictor
 from lmpipe.signatures.signature import Signature, spec_of
 from lmpipe.signatures.signature_spec import FieldSpec
 

@@ -21,7 +21,8 @@ from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.model_table import price_of
 from lmpipe.metrics import AnyMetric, bind_metric, metric_calls, metric_fingerprint, metric_name
 from lmpipe.modules.binding import uncounted_uses
-from lmpipe.modules.module import Module, Predictor, first_member
+from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.module import Module, Predictor
 from lmpipe.optimize.by_name import optimizer_named
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.optimizer import Optimizer, Sizes

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.shorten import short_repr
-from lmpipe.modules.module import Module, first_member
+from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.serving.spec import ServerSpec

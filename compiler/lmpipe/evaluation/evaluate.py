@@ -26,8 +26,9 @@ from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.metrics import AnyMetric, bind_metric
+from lmpipe.modules.ensemble import first_member
 from lmpipe.modules.function import PredictFunction
-from lmpipe.modules.module import Module, Predictor, check_program, first_member
+from lmpipe.modules.module import Module, Predictor, check_program
 from lmpipe.settings import current_settings, using
 
 DEFAULT_CONCURRENCY = 64

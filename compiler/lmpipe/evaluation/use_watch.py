@@ -8,7 +8,8 @@ from collections.abc import Callable
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
 from lmpipe.modules.binding import walk_used
-from lmpipe.modules.module import Module, Predictor, first_member
+from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.module import Module, Predictor
 
 
 class UseWatch:

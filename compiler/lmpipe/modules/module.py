@@ -1,21 +1,20 @@
-"""`Module`, and its two special kinds: `Predictor` calls the LM, `Ensemble` lets members vote.
+"""`Module`, and its leaf `Predictor`, which calls the LM.
 
-They share a file because they refer to each other: a module consists of predictors and becomes an
-`Ensemble` when it is bound to the state of one, and both are modules.
+They share a file because they refer to each other: a module consists of predictors, which are
+modules themselves.
 """
 
 from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import (
     TYPE_CHECKING,
     Any,
     ClassVar,
-    Generic,
     ParamSpec,
     Protocol,
     Self,
@@ -32,7 +31,6 @@ from lmpipe.lm.scope import scope
 from lmpipe.modules.batch import Row, run_batch
 from lmpipe.modules.binding import Node, check_fits, count_calls, count_parts, rebuild, walk
 from lmpipe.modules.result_usage import with_charges
-from lmpipe.modules.voting import reduce_outcomes, reducer_named, run_members
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import PredictorState, ProgramState, member_states
 from lmpipe.state.trace import Trace
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
     from lmpipe.modules.stream import Stream
 
 P = ParamSpec("P")
-P2 = ParamSpec("P2")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
@@ -210,8 +207,10 @@ class Module(Node):
         if state.reduce is None:
             check_fits(specs, state)
             return self._with_states(predictors, state)
+        from lmpipe.modules.ensemble import Ensemble, by_member  # an ensemble is a module
+
         members = member_states(state)
-        check_fits(_by_member([specs] * len(members)), state)
+        check_fits(by_member([specs] * len(members)), state)
         # Equal members would make the same calls: they share one copy, which runs once.
         copies: dict[ProgramState, Self] = {}
         for number, member in enumerate(members):
@@ -299,85 +298,6 @@ class Predictor(Module):
         return int(self.embeds) if embeddings else self.calls_per_use
 
 
-class Ensemble(Module, Generic[P, R_co]):
-    """Copies of one program that run together and vote; `Module.bind` makes it from a state.
-
-    A member whose reply cannot be read has no vote. Attributes that the ensemble lacks are those
-    of the first member. Source: arXiv 2310.03714, section 4 (ensembles).
-
-    Args:
-        members: bound copies of one program. Copies that are the same object run once, and have
-            as many votes as places.
-        reduce: how predictions become one; a key of `voting.REDUCERS`.
-
-    Raises:
-        ConfigError: if there are no members, or they are not of one class, or are ensembles.
-        ArtifactError: if `reduce` is unknown.
-    """
-
-    @overload
-    def __init__(
-        self: Ensemble[P2, R], members: Sequence[HasAsyncForward[P2, R]], *, reduce: str = ...
-    ) -> None: ...
-    @overload
-    def __init__(self, members: Sequence[HasForward[P, R_co]], *, reduce: str = ...) -> None: ...
-    def __init__(self, members: Sequence[Any], *, reduce: str = "majority") -> None:
-        kinds = {type(member) for member in members}
-        if len(kinds) != 1 or Ensemble in kinds:
-            found = ", ".join(sorted(kind.__name__ for kind in kinds)) or "none"
-            raise ConfigError(f"Ensemble: members must be copies of one program, got {found}")
-        reducer_named(reduce)
-        self.members: tuple[Module, ...] = tuple(members)
-        self.reduce = reduce
-
-    def __repr__(self) -> str:
-        return f"<{self.reduce} of {len(self.members)} {self.members[0]!r}>"
-
-    if not TYPE_CHECKING:
-        # Checkers must not see this, or misspelled attributes would pass.
-        def __getattr__(self, name: str) -> Any:
-            members = vars(self).get("members")
-            if not members or name.startswith("__"):  # as while it is copied
-                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-            return getattr(members[0], name)
-
-    def forward(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Run every member and reduce their predictions.
-
-        Raises:
-            OutputError: the first member's, if no member's reply could be read.
-            Exception: any other error of a member; the first member's if several fail.
-        """
-        prediction: R_co = loop.run_sync(self._acall(*args, **kwargs))
-        return prediction
-
-    async def _acall(self, *args: Any, **kwargs: Any) -> Any:
-        distinct = {id(member): member for member in self.members}
-        with metering() as charges:
-            ran = await run_members([item._acall for item in distinct.values()], args, kwargs)
-        outcomes = dict(zip(distinct, ran, strict=True))
-        ballot = [outcomes[id(member)] for member in self.members]
-        return with_charges(reduce_outcomes(self.reduce, ballot), charges)
-
-    def predictors(self) -> dict[str, Predictor]:
-        """Find every member's predictors; `members[1].query` is one path."""
-        return _by_member([member.predictors() for member in self.members])
-
-    def state(self) -> ProgramState:
-        """Return the state of the ensemble."""
-        learned = {path: item.state_of() for path, item in self.predictors().items()}
-        return ProgramState(predictors=learned, reduce=self.reduce)
-
-    def bind(self, state: ProgramState) -> Any:
-        """Bind the members' program; see `Module.bind`."""
-        return self.members[0].bind(state)
-
-    def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
-        distinct = {id(member): member for member in self.members}.values()
-        # Each member also makes the calls of the parts that it shares with the others.
-        return sum(count_calls(item, set(seen), embeddings=embeddings) for item in distinct)
-
-
 def check_program(value: object, error: type[InputError] = CallError) -> None:
     """Check that a user gave a program.
 
@@ -396,14 +316,6 @@ def check_program(value: object, error: type[InputError] = CallError) -> None:
     )
 
 
-def first_member(program: Module) -> Module:
-    """Return the first member of an ensemble, or any other program itself.
-
-    It has the class, the `forward` and the signature that the user declared.
-    """
-    return program.members[0] if isinstance(program, Ensemble) else program
-
-
 async def run_traced(
     program: Module, inputs: Mapping[str, Any], trace: Trace, **overrides: Any
 ) -> Any:
@@ -413,15 +325,6 @@ async def run_traced(
     """
     with scope(trace=trace, example=trace.example, **overrides):
         return await program._acall(**inputs)
-
-
-def _by_member(members: Sequence[Mapping[str, R]]) -> dict[str, R]:
-    """Merge tables by predictor path, one table per member."""
-    return {
-        f"members[{number}].{path}": item
-        for number, table in enumerate(members)
-        for path, item in table.items()
-    }
 
 
 def _is_async(module: Any) -> bool:
