@@ -7,7 +7,7 @@ calls run the same code.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 Conversing = Generator[Request, Reply, Any]
 
-_CUT = "the reply was cut at the limit of tokens"
-
 
 @dataclass(eq=False, slots=True)  # not frozen: one is made for each call
 class Conversation:
@@ -62,6 +60,13 @@ class Conversation:
     reader: FieldReader | None = None
     extractor: LM | None = None
 
+    # Of the call that is held.
+    inputs: dict[str, Any] = field(init=False)
+    shown: dict[str, Any] = field(init=False)
+    sample: int = field(init=False)
+    replies: list[Reply] = field(init=False)
+    charges: list[Charge] = field(init=False)
+
     def hold(
         self,
         inputs: dict[str, Any],
@@ -74,131 +79,96 @@ class Conversation:
 
         `embedding` is what it took to get the vector.
         """
-        prompt = self.prompt
-        if prompt.tools:
+        if self.prompt.tools:
             check_tools(self.path, lm)
-        shown = prompt.dump_inputs(inputs)
-        opening = prompt.opening(shown, vector, self.scope.example)
-        replies: list[Reply] = []
-        charges: list[Charge] = list(embedding)
-        thinking: Reply | None = None  # the one whose thoughts lead to the outputs, if not the last
-        if prompt.extraction is not None:
-            opening = yield from self._first_step(shown, opening, replies, charges, lm, sample)
-            thinking, lm = replies[-1], self.extractor or lm
-        messages = opening.messages
-        first_lm = lm
+        self.inputs, self.sample = inputs, sample
+        self.shown = shown = self.prompt.dump_inputs(inputs)
+        self.replies, self.charges = [], [*embedding]
+        opening = self.prompt.opening(shown, vector, self.scope.example)
+        if self.prompt.extraction is None:
+            return self._ask(opening, lm)
+        return self._in_two_steps(opening, lm)
+
+    def _in_two_steps(self, opening: Opening, lm: LM) -> Conversing:
+        """Ask for a free text, and then for the outputs in it."""
+        if self.reader is not None:
+            self.reader.pause()  # the text holds no outputs yet
+        answer: Reply = yield from self._ask(opening, lm, free=True)
+        if self.reader is not None:
+            self.reader.resume()
+        second = self.prompt.second_opening(answer.text)
+        # The thoughts before the text lead to the outputs.
+        return (yield from self._ask(second, self.extractor or lm, thoughts=answer.reasoning))
+
+    def _ask(
+        self, opening: Opening, lm: LM, *, free: bool = False, thoughts: str | None = None
+    ) -> Conversing:
+        """Ask until a reply can be read; return the outputs, or the reply if it is a free text.
+
+        `thoughts` led to the outputs, if they are not those of the reply.
+        """
+        prompt, messages, first_lm = self.prompt, opening.messages, lm
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
             request = Request(  # by position, which is faster
                 lm,
                 messages,
-                prompt.constraint,
-                sample,
+                None if free else prompt.constraint,
+                self.sample,
                 prompt.tools,
                 prompt.tool_choice,
                 opening.prefix,
             )
             check_calls(self.scope, self.path)
             if self.reader is not None:
-                self.reader.asked(request.lm.model)
+                self.reader.asked(lm.model)
             try:
                 reply = yield request
             except LMRequestError as error:
                 if prompt.tools and refuses_tools(error):
                     raise no_tools_error(self.path, error) from error
                 if cut is not None and refuses_limit(error):
-                    raise self._failed(shown, replies, cut) from error
+                    raise self._failed(cut) from error
                 raise
-            self._received(reply, request, replies, charges)
+            self._received(reply, lm)
             cut = None
             if reply.refusal:
-                raise self._failed(shown, replies, refusal_error(self.path, reply))
-            if is_cut(reply, prompt.layout):
-                lm, cut = self._with_room(lm, messages, shown, replies, attempt, first_lm)
-                problem = _CUT
+                raise self._failed(refusal_error(self.path, reply))
+            if is_cut(reply, None if free else prompt.layout):
+                lm, cut = self._with_room(lm, messages, attempt, first_lm)
+                problem = "the reply was cut at the limit of tokens"
             else:
                 try:
-                    result, repaired = self._read(inputs, reply, (thinking or reply).reasoning)
+                    if free:
+                        return _checked_text(reply)
+                    result, repaired = self._read(
+                        reply, reply.reasoning if thoughts is None else thoughts
+                    )
                 except (LayoutError, pydantic.ValidationError) as error:
                     if attempt > self.retries:
-                        unread = self._output_error(error, reply, asked=attempt)
-                        raise self._failed(shown, replies, unread) from error
+                        raise self._failed(self._unread(error, reply, asked=attempt)) from error
                     problem = _problem(error)
+                    # Another question, as the same one has a reply in the cache.
                     messages = (*messages, *prompt.layout.correction(reply, problem))
                 else:
-                    self._succeeded(shown, replies, result, repaired=repaired)
-                    set_charges(result, charges)
+                    self._succeeded(result, repaired=repaired)
+                    set_charges(result, self.charges)
                     return result
             if self.reader is not None:
                 self.reader.ask_again(problem)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _received(
-        self, reply: Reply, request: Request, replies: list[Reply], charges: list[Charge]
-    ) -> None:
+    def _received(self, reply: Reply, lm: LM) -> None:
         """Account for a reply, and tell it."""
-        replies.append(reply)
-        charges.append(
-            (self.path, self.scope.role, request.lm, reply.usage, reply.cached, reply.attempts)
+        self.replies.append(reply)
+        self.charges.append(
+            (self.path, self.scope.role, lm, reply.usage, reply.cached, reply.attempts)
         )
         if self.reader is not None:
             self.reader.replied(reply)
 
-    def _first_step(
-        self,
-        shown: dict[str, Any],
-        opening: Opening,
-        replies: list[Reply],
-        charges: list[Charge],
-        lm: LM,
-        sample: int,
-    ) -> Generator[Request, Reply, Opening]:
-        """Ask for a free text; return the question for the outputs in it."""
-        if self.reader is not None:
-            self.reader.pause()  # the text holds no outputs yet
-        messages, first_lm = opening.messages, lm
-        cut: OutputError | None = None  # of the last reply
-        for attempt in range(1, self.retries + 2):
-            request = Request(lm, messages, None, sample, prefix=opening.prefix)
-            check_calls(self.scope, self.path)
-            if self.reader is not None:
-                self.reader.asked(request.lm.model)
-            try:
-                reply = yield request
-            except LMRequestError as error:
-                if cut is not None and refuses_limit(error):
-                    raise self._failed(shown, replies, cut) from error
-                raise
-            self._received(reply, request, replies, charges)
-            cut = None
-            if reply.refusal:
-                raise self._failed(shown, replies, refusal_error(self.path, reply))
-            if reply.finish == "length":
-                lm, cut = self._with_room(lm, messages, shown, replies, attempt, first_lm)
-                problem = _CUT
-            elif reply.text.strip():
-                break
-            else:
-                problem = what_came_instead(reply) or "the reply is empty"
-                if attempt > self.retries:
-                    unread = self._output_error(LayoutError(problem), reply, asked=attempt)
-                    raise self._failed(shown, replies, unread)
-                # Another question, as the same one has a reply in the cache.
-                messages = (*messages, *self.prompt.layout.correction(reply, problem))
-            if self.reader is not None:
-                self.reader.ask_again(problem)
-        if self.reader is not None:
-            self.reader.resume()
-        return self.prompt.second_opening(replies[-1].text)
-
     def _with_room(
-        self,
-        lm: LM,
-        messages: Sequence[Message],
-        shown: dict[str, Any],
-        replies: list[Reply],
-        attempt: int,
-        first_lm: LM,
+        self, lm: LM, messages: Sequence[Message], attempt: int, first_lm: LM
     ) -> tuple[LM, OutputError]:
         """Give the LM more room after a cut reply; return it, and the error of that reply.
 
@@ -209,25 +179,26 @@ class Conversation:
         """
         # The calls of a run are limited where a budget counts on their worst case.
         reserved = first_lm.reserved if self.scope.max_calls is not None else None
-        larger = with_more_room(lm, messages, replies[-1], reserved=reserved)
-        cut = cut_error(self.path, replies[-1], lm, asked=attempt, has_room=larger is not None)
+        reply = self.replies[-1]
+        larger = with_more_room(lm, messages, reply, reserved=reserved)
+        cut = cut_error(self.path, reply, lm, asked=attempt, has_room=larger is not None)
         if larger is None or attempt > self.retries:
-            raise self._failed(shown, replies, cut)
+            raise self._failed(cut)
         return larger, cut
 
-    def _read(self, inputs: dict[str, Any], reply: Reply, thoughts: str) -> tuple[Signature, bool]:
+    def _read(self, reply: Reply, thoughts: str) -> tuple[Signature, bool]:
         """Read the outputs of a reply, and whether they had to be repaired."""
         answer = self.prompt.layout.answer(reply)
         if not answer.strip() and (instead := what_came_instead(reply)):
             raise LayoutError(instead)
         reading = self.prompt.read(answer, thoughts)
-        return self._validate(inputs, reading), reading.repaired
+        return self._validate(reading), reading.repaired
 
-    def _validate(self, inputs: dict[str, Any], reading: Reading) -> Signature:
+    def _validate(self, reading: Reading) -> Signature:
         try:
             # What `model_validate` does, without what it checks first.
             result: Signature = self.signature.__pydantic_validator__.validate_python(
-                {**inputs, **self.spec.absent_outputs, **reading.values}
+                {**self.inputs, **self.spec.absent_outputs, **reading.values}
             )
         except pydantic.ValidationError as error:
             # A validator of the class may refuse an input, which no retry can mend.
@@ -238,7 +209,7 @@ class Conversation:
             raise
         return result
 
-    def _output_error(self, error: Exception, reply: Reply, *, asked: int) -> OutputError:
+    def _unread(self, error: Exception, reply: Reply, *, asked: int) -> OutputError:
         times = f" (asked {asked} times)" if asked > 1 else ""
         answer = self.prompt.layout.answer(reply)
         return OutputError(
@@ -247,39 +218,28 @@ class Conversation:
             raw=answer,
         )
 
-    def _succeeded(
-        self, inputs: dict[str, Any], replies: list[Reply], result: Signature, *, repaired: bool
-    ) -> None:
+    def _succeeded(self, result: Signature, *, repaired: bool) -> None:
         """Record the call, and stream the rest of its outputs."""
         if self.scope.trace is None and self.reader is None:
             return
         outputs = {f.name: f.dump(getattr(result, f.name)) for f in self.spec.outputs}
-        self._record(inputs, outputs, replies, repaired=repaired)
+        self._record(outputs, repaired=repaired)
         if self.reader is not None:
-            self.reader.finish(result, outputs, replies)
+            self.reader.finish(result, outputs, self.replies)
 
-    def _failed(
-        self, inputs: dict[str, Any], replies: list[Reply], error: OutputError
-    ) -> OutputError:
+    def _failed(self, error: OutputError) -> OutputError:
         """Record the call as failed; return its error."""
         problem = str(error).partition("\n")[0].removeprefix(f"{self.path}: ")
-        self._record(inputs, {}, replies, error=problem)
+        self._record({}, error=problem)
         return error
 
-    def _record(
-        self,
-        inputs: dict[str, Any],
-        outputs: dict[str, Any],
-        replies: list[Reply],
-        *,
-        repaired: bool = False,
-        error: str = "",
-    ) -> None:
+    def _record(self, outputs: dict[str, Any], *, repaired: bool = False, error: str = "") -> None:
         if self.scope.trace is None:
             return
+        replies = self.replies
         step = Step(
             predictor=self.path,
-            inputs=inputs,
+            inputs=self.shown,
             outputs=outputs,
             replies=tuple([self.prompt.layout.answer(reply) for reply in replies]),
             usage=sum([reply.usage for reply in replies[1:]], replies[0].usage),
@@ -289,6 +249,13 @@ class Conversation:
             error=error,
         )
         self.scope.trace.steps.append(step)
+
+
+def _checked_text(reply: Reply) -> Reply:
+    """Return a reply that has a text; raise a LayoutError if it has none."""
+    if not reply.text.strip():
+        raise LayoutError(what_came_instead(reply) or "the reply is empty")
+    return reply
 
 
 def _problem(error: Exception) -> str:

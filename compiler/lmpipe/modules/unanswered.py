@@ -26,14 +26,18 @@ _ANOTHER_LAYOUT = (
 )
 
 
-def is_cut(reply: Reply, layout: Layout) -> bool:
-    """Whether a reply ended at the limit of tokens, before its end.
+def is_cut(reply: Reply, layout: Layout | None) -> bool:
+    """Whether a reply ended at the limit of tokens, before its end; a free text has no layout.
 
     A JSON object that is complete may be followed by spaces up to the limit.
     """
     if reply.finish != "length":
         return False
-    return layout.name not in ("json", "tools", "two-step") or not is_object(layout.answer(reply))
+    return (
+        layout is None
+        or layout.name not in ("json", "tools", "two-step")
+        or not is_object(layout.answer(reply))
+    )
 
 
 def with_more_room(
