@@ -11,6 +11,7 @@ from helpers.pictures import PDF, png, wav
 from lmpipe.errors import MediaError
 from lmpipe.foundation.media import (
     checked_media_type,
+    describe_medium,
     medium_json,
     read_medium,
     with_hashes,
@@ -85,6 +86,16 @@ NESTED = {"rows": [{"photo": medium_json("image", b"1234", {"media_type": "image
 def test_descriptions_have_no_bytes() -> None:
     shown = without_bytes(NESTED)["rows"][0]["photo"]
     assert shown == f"<image image/png, 4 bytes, {hashlib.sha256(b'1234').hexdigest()[:8]}>"
+
+
+def test_a_key_in_the_url_of_a_medium_is_not_described() -> None:
+    shown = describe_medium("image", "", url="https://host/a.png?api_key=sesame")
+    assert shown == "<image at https://host/a.png>"
+
+
+def test_the_name_and_the_detail_of_a_medium_are_described() -> None:
+    page = describe_medium("file", "application/pdf", 9, "0123456789", name="a.pdf", detail="low")
+    assert page == "<file application/pdf a.pdf, 9 bytes, 01234567, detail low>"
 
 
 def test_records_name_bytes_by_their_hash() -> None:

@@ -116,7 +116,7 @@ def test_media_are_shown_by_kind_and_size() -> None:
     at_url = MediaPart("image", "", url="https://host/a.png?api_key=geheimwort")
     turn = Message("user", (TextPart("Look:"), PNG, at_url))
     text = shown(turn)
-    assert "Look:\n<image/png, 12 kB>\n<image at https://host/a.png>\n" in text
+    assert f"Look:\n{PNG.shown}\n<image at https://host/a.png>\n" in text
 
 
 def test_the_turns_of_tools_and_thoughts_are_shown() -> None:
@@ -126,7 +126,7 @@ def test_the_turns_of_tools_and_thoughts_are_shown() -> None:
     )
     text = shown(*turns)
     assert "[assistant]\nthoughts: hm\ncalls see({})  [c1]\n" in text
-    assert "[tool]\nresult of [c1]: here: <image/png, 12 kB>\n" in text
+    assert f"[tool]\nresult of [c1]: here: {PNG.shown}\n" in text
 
 
 def test_the_bytes_of_media_in_earlier_turns_are_not_held() -> None:

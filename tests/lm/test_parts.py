@@ -61,7 +61,7 @@ def test_a_medium_that_cannot_be_sent_is_refused(settings: Any, message: str) ->
 def test_the_bytes_of_a_medium_are_not_shown() -> None:
     message = Message("user", (TextPart("see "), picture()))
     assert "PNG" not in repr(message)
-    assert message.shown == f"see <image/png, 264 bytes, {picture().sha256[:12]}>"
+    assert message.shown == f"see <image image/png, 264 bytes, {picture().sha256[:8]}>"
 
 
 def test_the_text_of_a_turn_leaves_media_out() -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
 from lmpipe.errors import MediaError
+from lmpipe.foundation.redaction import public_url
 from lmpipe.foundation.shorten import shorten
 
 MediaKind = Literal["image", "audio", "file"]
@@ -225,9 +226,38 @@ def without_media(value: Any) -> Any:
 def without_bytes(value: Any) -> Any:
     """Copy a JSON value for people or LMs to read: media are described, their bytes left out.
 
-    A description is one line, such as `<image image/png, 1,024 bytes, 9f86d081>`.
+    A description is one line; see `describe_medium`.
     """
     return _map_media(value, _described)
+
+
+def describe_medium(
+    kind: MediaKind,
+    media_type: str,
+    size: int = 0,
+    sha256: str = "",
+    *,
+    url: str = "",
+    name: str = "",
+    detail: str = "",
+) -> str:
+    """Describe a medium in one line, such as `<image image/png, 1,024 bytes, 9f86d081>`.
+
+    Args:
+        kind: what it is.
+        media_type: its MIME type.
+        size: the number of its bytes.
+        sha256: their hash.
+        url: where it is, in place of bytes; secrets in it are not shown.
+        name: the name of a file.
+        detail: how closely an image is looked at.
+    """
+    # Proposers get such lines: another form would change their prompts, and make recordings stale.
+    what = " ".join(filter(None, (kind, media_type, name)))
+    if url:
+        return f"<{what} at {public_url(url)}>"
+    about = (what, f"{size:,} bytes", sha256[:8], f"detail {detail}" if detail else "")
+    return f"<{', '.join(filter(None, about))}>"
 
 
 def with_hashes(value: Any) -> Any:
@@ -256,8 +286,8 @@ def _described(kind: MediaKind, content: Mapping[str, Any]) -> Any:
     data = _data_of(content)
     if data is None:
         return {kind: content}
-    digits = hashlib.sha256(data).hexdigest()[:8]
-    return f"<{kind} {content['media_type']}, {len(data):,} bytes, {digits}>"
+    sha256 = hashlib.sha256(data).hexdigest()
+    return describe_medium(kind, content["media_type"], len(data), sha256)
 
 
 def _hashed(kind: MediaKind, content: Mapping[str, Any]) -> Any:

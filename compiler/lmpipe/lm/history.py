@@ -7,7 +7,6 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from lmpipe.foundation.redaction import public_url
 from lmpipe.lm.parts import MediaPart, TextPart, ToolResult
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class CallRecord:
 
     Args:
         at: when it began, in seconds since 1970.
-        request: what was asked; in place of a medium, a text tells its kind and size.
+        request: what was asked; in place of a medium, a text describes it.
         reply: what came; None if the call failed.
         error: why it failed.
         predictor: the path of the predictor that made it; empty for a direct call of an LM.
@@ -111,23 +110,10 @@ def _in_text(message: Message) -> Message:
 
 def _part_in_text(part: Part) -> Part:
     if isinstance(part, MediaPart):
-        return TextPart(describe_medium(part))
+        return TextPart(part.shown)
     if isinstance(part, ToolResult) and not isinstance(part.content, str):
         content = "".join(
-            describe_medium(one) if isinstance(one, MediaPart) else one.text for one in part.content
+            one.shown if isinstance(one, MediaPart) else one.text for one in part.content
         )
         return replace(part, content=content)
     return part
-
-
-def describe_medium(part: MediaPart) -> str:
-    """Describe an image, a sound or a file in a few words, such as `<image/png, 12 kB>`."""
-    name = f" {part.name}" if part.name else ""
-    what = part.media_type or part.kind
-    if part.url:
-        return f"<{what}{name} at {public_url(part.url)}>"
-    return f"<{what}{name}, {_size(len(part.data))}>"
-
-
-def _size(number: int) -> str:
-    return f"{number} B" if number < 1000 else f"{max(1, round(number / 1000)):,} kB"

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmpipe.errors import MediaError
-from lmpipe.foundation.media import MEDIA_KINDS, MediaKind, is_data_url
-from lmpipe.foundation.redaction import has_user, public_url
+from lmpipe.foundation.media import MEDIA_KINDS, MediaKind, describe_medium, is_data_url
+from lmpipe.foundation.redaction import has_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,19 @@ class MediaPart:
             )
         if self.kind != "file":
             object.__setattr__(self, "name", "")
+
+    @property
+    def shown(self) -> str:
+        """The medium for people, in a few words."""
+        return describe_medium(
+            self.kind,
+            self.media_type,
+            len(self.data),
+            self.sha256,
+            url=self.url,
+            name=self.name,
+            detail=self.detail,
+        )
 
     @property
     def sha256(self) -> str:
@@ -231,17 +244,12 @@ def media_in(content: str | tuple[Part, ...]) -> list[MediaPart]:
 
 
 def show_part(part: Part) -> str:
-    """Write a part for people: a medium as its type and size, such as `<image/png, 12 kB>`."""
+    """Write a part for people; a medium is described."""
     match part:
         case TextPart(text=text):
             return text
-        case MediaPart(url=url) if url:
-            return f"<{part.kind} at {public_url(url)}>"
         case MediaPart():
-            name = f"{part.name}: " if part.name else ""
-            detail = f", detail {part.detail}" if part.detail else ""
-            size = _size(len(part.data))
-            return f"<{name}{part.media_type}, {size}, {part.sha256[:12]}{detail}>"
+            return part.shown
         case ToolCall(name=name, arguments=arguments):
             return f"<call of {name}: {arguments}>"
         case ToolResult(content=content):
@@ -249,10 +257,6 @@ def show_part(part: Part) -> str:
             return f"<{'error' if part.is_error else 'result'} of a tool: {shown}>"
         case ReasoningPart(text=text):
             return f"<thoughts: {text}>"
-
-
-def _size(count: int) -> str:
-    return f"{count} bytes" if count < 1000 else f"{count / 1000:.0f} kB"
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def test_a_part_of_a_reply_in_another_form_is_refused(extras: dict[str, object])
 def test_a_medium_is_stored_as_its_type_and_size() -> None:
     picture = MediaPart("image", "image/png", b"secret bytes")
     request = Request(LM("vllm/m"), (Message("user", (TextPart("Look: "), picture)),))
-    assert b"Look: <image/png, 12 bytes" in encode(KEY, request, REPLY)
+    assert b"Look: <image image/png, 12 bytes" in encode(KEY, request, REPLY)
 
 
 @given(reply=replies, place=st.integers(0), flip=st.integers(1, 255))

@@ -141,7 +141,7 @@ def asking(*parts: Part, tools: tuple[ToolSpec, ...] = (), choice: str = "") -> 
 def test_another_picture_is_shown_by_its_hash(path: Path) -> None:
     cat, dog = (MediaPart("image", "image/png", data) for data in (b"cat", b"dog"))
     text = "\n".join(explain(asking(cat), asking(dog), path=path))
-    assert f"[-{dog.sha256[:12]}-] {{+{cat.sha256[:12]}+}}" in text
+    assert f"[-{dog.sha256[:8]}-] {{+{cat.sha256[:8]}+}}" in text
 
 
 def test_a_difference_that_people_do_not_see_is_shown_as_json(path: Path) -> None:
