@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from typing import Any
 
@@ -182,3 +183,8 @@ def test_thoughts_between_tags_are_the_reasoning(streamed: bool) -> None:
         program = ChainOfThought(Add)
         result = program.stream(numbers=[1, 2]).result if streamed else program(numbers=[1, 2])
     assert (result.reasoning, result.total) == ("1 and 2 make 3", 3)
+
+
+def test_it_names_all_arguments_of_predict() -> None:
+    ours, theirs = (inspect.signature(kind).parameters for kind in (ChainOfThought, Predict))
+    assert [name for name in ours if name != "native_reasoning"] == list(theirs)

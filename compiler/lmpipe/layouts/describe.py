@@ -10,7 +10,7 @@ from lmpipe.layouts.bounds import bounds_in_words
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.layouts.schema_notation import schema_notation
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
-from lmpipe.signatures.type_schema import without_enums
+from lmpipe.signatures.type_schema import without_marks
 from lmpipe.signatures.value_shape import Shape, shape_of, value_schema
 
 # Characters. A question ends with it, so no server can reuse its tokens from an earlier call.
@@ -79,4 +79,4 @@ def _json_kind(schema: Mapping[str, Any], plain: Mapping[str, Any]) -> str:
     form = schema_notation(plain)
     if form:
         return f"JSON of this form: {form}"
-    return f"JSON of this schema: {json_text(without_enums(schema))}"
+    return f"JSON of this schema: {json_text(without_marks(schema))}"

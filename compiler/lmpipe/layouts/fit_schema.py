@@ -16,7 +16,7 @@ from lmpipe.layouts.find_json import read_shallow
 from lmpipe.layouts.read_choice import find_choice
 from lmpipe.layouts.read_list import read_list
 from lmpipe.layouts.read_scalar import is_moment, read_scalar
-from lmpipe.signatures.type_schema import ENUM, each_item, resolve
+from lmpipe.signatures.type_schema import MARK, each_item, resolve
 from lmpipe.signatures.value_shape import Shape, shape_of
 
 _SCALARS = ("integer", "number", "boolean", "string")
@@ -147,7 +147,7 @@ def options_of(schema: Any, definitions: _Schema) -> list[_Schema]:
     if not options:
         return [] if schema.get("type") == "null" else [schema]
     found = [each for option in options for each in options_of(option, definitions)]
-    if any(option.get(ENUM) is Decimal for option in found):
+    if any(option.get(MARK) is Decimal for option in found):
         found = [option for option in found if option.get("type") != "string"]
     return found
 

@@ -129,7 +129,7 @@ def checked(field: FieldSpec, value: Any) -> Any:
         ValueError: if it is not valid, or pydantic would take it for something that it is not.
     """
     raw = field.raw(value)
-    if field.takes_numbers_or_times or field.has_models:
+    if field.may_be_guessed:
         refuse_guesses(value, field.marked_schema, other_names=raw is not value)
     if value and isinstance(raw, pydantic.BaseModel) and not raw.model_fields_set:
         raise ValueError(f"{', '.join(map(repr, value))} is none of its keys")

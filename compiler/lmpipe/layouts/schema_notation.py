@@ -12,7 +12,7 @@ from typing import Any
 from lmpipe.layouts.bounds import bounds_in_words
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.signatures.signature_spec import DIRECTION
-from lmpipe.signatures.type_schema import ENUM, without_enums
+from lmpipe.signatures.type_schema import MARK, without_marks
 
 _FORMATS = {
     "date": "string as YYYY-MM-DD",
@@ -31,10 +31,10 @@ _KNOWN = frozenset(
         *("format", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
         *("pattern", "minLength", "maxLength", "minItems", "maxItems"),
         *("minProperties", "maxProperties", "deprecated", "readOnly", "writeOnly"),
-        *("contentMediaType", "contentEncoding", DIRECTION, ENUM),
+        *("contentMediaType", "contentEncoding", DIRECTION, MARK),
     }
 )
-_NOTES = frozenset({"title", "description", "default", "examples", "deprecated", DIRECTION, ENUM})
+_NOTES = frozenset({"title", "description", "default", "examples", "deprecated", DIRECTION, MARK})
 _INDENT = "  "
 
 
@@ -55,7 +55,7 @@ def schema_notation(schema: Mapping[str, Any]) -> str:
         short = _Notation(schema).text()
     except (_NoFormError, RecursionError):
         return ""
-    return short if len(short) < len(json_text(without_enums(schema))) else ""
+    return short if len(short) < len(json_text(without_marks(schema))) else ""
 
 
 class _Notation:
@@ -218,7 +218,7 @@ def _without_ref(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_decimal(schema: Any) -> bool:
-    return isinstance(schema, Mapping) and schema.get(ENUM) is Decimal
+    return isinstance(schema, Mapping) and schema.get(MARK) is Decimal
 
 
 def _is_decimal_text(schema: Mapping[str, Any]) -> bool:

@@ -47,6 +47,7 @@ class ChainOfThought(Predict[P, R_co]):
         layout: str = "chat",
         constrained: bool = False,
         lm: LM | str | None = None,
+        extractor: LM | str | None = None,
         retries: int = 1,
         **decoding: Any,
     ) -> None:
@@ -56,6 +57,7 @@ class ChainOfThought(Predict[P, R_co]):
             layout=layout,
             constrained=constrained,
             lm=lm,
+            extractor=extractor,
             retries=retries,
             **decoding,
         )

@@ -21,7 +21,7 @@ from lmpipe.signatures.type_schema import (
     has_opaque_enum,
     respell,
     schema_generator,
-    without_enums,
+    without_marks,
 )
 from lmpipe.signatures.value_shape import Shape, plain_type, shape_of, sort_sets
 
@@ -59,13 +59,13 @@ class FieldSpec:
         return self.annotation is str and not self.info.metadata
 
     @cached_property
-    def takes_numbers_or_times(self) -> bool:
-        """Whether pydantic may read a part of a value as a number or a time that it is not.
+    def may_be_guessed(self) -> bool:
+        """Whether pydantic may take a part of a value for something that it is not.
 
-        The members of an enum may be numbers.
+        That is a number, a time, an enum's member, which may be a number, or a key of an object.
         """
         named = _NUMBER_OR_TIME.search(canonical_json(self.schema))
-        return bool(named) or self._has_opaque_enums
+        return bool(named) or self._has_opaque_enums or self._has_models
 
     @cached_property
     def type_adapter(self) -> pydantic.TypeAdapter[Any]:
@@ -103,7 +103,7 @@ class FieldSpec:
         """
         if self._has_opaque_enums:
             value = find_members(value, self.marked_schema)
-        if self.has_models:
+        if self._has_models:
             return self.type_adapter.validate_python(value, by_alias=True, by_name=True)
         return self.type_adapter.validate_python(value)
 
@@ -118,7 +118,7 @@ class FieldSpec:
         typed = self.typed(value)
         if self._has_opaque_enums or self._has_aliases:
             return typed
-        if self.has_models:
+        if self._has_models:
             try:
                 self.type_adapter.validate_python(value)
             except pydantic.ValidationError:
@@ -131,7 +131,7 @@ class FieldSpec:
             return value
         # A round trip leaves out computed fields, which an LM is not asked for.
         dumped = self.type_adapter.dump_python(value, mode="json", by_alias=False, round_trip=True)
-        if self._has_opaque_enums or self.has_models:
+        if self._has_opaque_enums or self._has_models:
             dumped = respell(value, dumped)
         return sort_sets(dumped, self.schema) if self._has_sets else dumped
 
@@ -158,14 +158,14 @@ class FieldSpec:
 
     @cached_property
     def _has_aliases(self) -> bool:
-        return self.schema != _without_marks(
-            without_enums(
+        return self.schema != _without_notes(
+            without_marks(
                 self.type_adapter.json_schema(by_alias=False, schema_generator=schema_generator())
             )
         )
 
     @cached_property
-    def has_models(self) -> bool:
+    def _has_models(self) -> bool:
         """Whether values may hold objects with known keys."""
         return b'"properties":' in canonical_json(self.schema)
 
@@ -177,7 +177,7 @@ class FieldSpec:
     @cached_property
     def schema(self) -> dict[str, Any]:
         """The JSON schema of one value."""
-        schema: dict[str, Any] = without_enums(self.marked_schema)
+        schema: dict[str, Any] = without_marks(self.marked_schema)
         return schema
 
     @cached_property
@@ -190,7 +190,7 @@ class FieldSpec:
                 f"field {self.name!r}: {self.type_name} has no JSON schema, so an LM cannot "
                 f"be asked for it: {first_line(error)}"
             ) from error
-        return _without_marks(schema)
+        return _without_notes(schema)
 
 
 @dataclass(frozen=True)
@@ -263,9 +263,9 @@ class SignatureSpec:
             ((field.name, "validation", field.type_adapter) for field in self.outputs),
             schema_generator=schema_generator(),
         )
-        schemas, shared = without_enums(schemas), without_enums(shared)
+        schemas, shared = without_marks(schemas), without_marks(shared)
         properties = {
-            field.name: _without_marks(schemas[field.name, "validation"]) for field in self.outputs
+            field.name: _without_notes(schemas[field.name, "validation"]) for field in self.outputs
         }
         schema = {
             "type": "object",
@@ -354,7 +354,7 @@ _MODULE_OR_TEXT = re.compile(
 )
 
 
-def _without_marks(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _without_notes(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {key: item for key, item in schema.items() if key not in (DIRECTION, "description")}
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import pydantic
 from pydantic.fields import FieldInfo
 
-# Marks the schema of an enum with its class, and the numbers of a Decimal, whose schema is else
-# that of `float | str`; `without_enums` removes it.
-ENUM = "x-lmpipe-enum"
+# The key that marks the schema of an enum with its class, and the numbers of a Decimal, whose
+# schema is else that of `float | str`; `without_marks` removes it.
+MARK = "x-lmpipe-type"
 
 
 def is_opaque(enum: type[Enum]) -> bool:
@@ -38,13 +38,13 @@ def schema_generator() -> Any:
             if is_opaque(enum):
                 found = {key: found[key] for key in ("title", "description") if key in found}
                 found |= {"enum": [member.name for member in enum], "type": "string"}
-            return {**found, ENUM: enum}
+            return {**found, MARK: enum}
 
         def decimal_schema(self, schema: Any) -> dict[str, Any]:
             found = super().decimal_schema(schema)
             for option in found.get("anyOf", ()):
                 if option.get("type") == "number":
-                    option[ENUM] = Decimal
+                    option[MARK] = Decimal
             return found
 
         def literal_schema(self, schema: Any) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def schema_generator() -> Any:
             if enum is None or not issubclass(enum, Enum) or not is_opaque(enum):
                 return super().literal_schema(schema)
             names = [value and value.name for value in schema["expected"]]
-            return {"enum": names, ENUM: enum}
+            return {"enum": names, MARK: enum}
 
         def encode_default(self, dft: Any) -> Any:
             return respell(dft, super().encode_default(dft))
@@ -62,21 +62,21 @@ def schema_generator() -> Any:
     return SchemaGenerator
 
 
-def without_enums(schema: Any) -> Any:
-    """Copy a schema without the marks of enums, which are not JSON."""
+def without_marks(schema: Any) -> Any:
+    """Copy a schema without its marks, which are not JSON."""
     if isinstance(schema, dict):
-        return {key: without_enums(item) for key, item in schema.items() if not _is_mark(key, item)}
-    return [without_enums(item) for item in schema] if isinstance(schema, list) else schema
+        return {key: without_marks(item) for key, item in schema.items() if not _is_mark(key, item)}
+    return [without_marks(item) for item in schema] if isinstance(schema, list) else schema
 
 
 def _is_mark(key: str, item: Any) -> bool:
-    return key == ENUM and isinstance(item, type)
+    return key == MARK and isinstance(item, type)
 
 
 def has_opaque_enum(schema: Any) -> bool:
     """Whether values of a schema may hold members of enums that are shown by name."""
     if isinstance(schema, dict):
-        enum = schema.get(ENUM)
+        enum = schema.get(MARK)
         here = isinstance(enum, type) and issubclass(enum, Enum) and is_opaque(enum)
         return here or any(has_opaque_enum(item) for item in schema.values())
     return isinstance(schema, list) and any(map(has_opaque_enum, schema))
@@ -100,7 +100,7 @@ def find_members(value: Any, schema: Mapping[str, Any]) -> Any:
         for option in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
             value = find(value, option)
         if isinstance(value, str):
-            return _member(schema.get(ENUM), value)
+            return _member(schema.get(MARK), value)
         if isinstance(value, dict):
             known, rest = schema.get("properties", {}), schema.get("additionalProperties")
             names = schema.get("propertyNames")

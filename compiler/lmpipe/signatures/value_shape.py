@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.signatures.field_types.code import Code
-from lmpipe.signatures.type_schema import ENUM, is_opaque, resolve
+from lmpipe.signatures.type_schema import MARK, is_opaque, resolve
 
 Kind = Literal["text", "date", "choice", "integer", "number", "boolean", "json"]
 
@@ -117,11 +117,11 @@ def value_schema(schema: Mapping[str, Any], shape: Shape) -> Mapping[str, Any]:
 
 def _plain_shape(schema: Mapping[str, Any]) -> Shape:
     if "const" in schema:
-        return Shape("choice", choices=(schema["const"],), enum=schema.get(ENUM))
+        return Shape("choice", choices=(schema["const"],), enum=schema.get(MARK))
     if "enum" in schema:
         choices = tuple(value for value in schema["enum"] if value is not None)
         optional = len(choices) < len(schema["enum"])
-        return Shape("choice", optional, choices, enum=schema.get(ENUM))
+        return Shape("choice", optional, choices, enum=schema.get(MARK))
     match schema.get("type"):
         case "string" if schema.get("format") == "date":
             return Shape("date")
