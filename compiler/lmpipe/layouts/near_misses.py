@@ -21,6 +21,7 @@ from lmpipe.layouts.labels import (
     find_labels,
 )
 from lmpipe.layouts.layout import LayoutError, Reading
+from lmpipe.layouts.tags import only_elements
 from lmpipe.layouts.text_values import lacks, missing_outputs, read_texts
 from lmpipe.signatures.signature_spec import SignatureSpec
 
@@ -42,7 +43,7 @@ def read_near_miss(
     whole = _read_object(spec, text) if not exact and text.lstrip()[:1] in ("{", "`") else None
     if whole is not None:
         return whole
-    if tagged := _between_tags(spec.output_names, text):
+    if tagged := only_elements(spec.output_names, text):
         return read_texts(spec, tagged)
     lines, seen = text.split("\n"), {item.name for item in exact}
     for style in STYLES:
@@ -61,18 +62,6 @@ def read_near_miss(
     if reading is None:
         raise lacks(missing_outputs(spec, seen) or list(spec.output_names), expected)
     return reading
-
-
-def _between_tags(names: tuple[str, ...], text: str) -> dict[str, str]:
-    """The texts between `<name>` and `</name>`, if the reply has nothing but all of these."""
-    texts, rest = dict[str, str](), text.strip()
-    for name in names:
-        inside, closing, after = rest.partition(f"</{name}>")
-        if not closing or not inside.startswith(f"<{name}>"):
-            return {}
-        texts[name] = inside.removeprefix(f"<{name}>")
-        rest = after.lstrip()
-    return {} if rest else texts
 
 
 def _break_at_markers(names: tuple[str, ...], text: str) -> str:

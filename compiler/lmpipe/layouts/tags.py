@@ -33,12 +33,40 @@ class Elements:
     unclosed: frozenset[str] = frozenset()
 
 
+@dataclass(slots=True)
+class _Found:
+    """The elements that were found so far, by the rules of all ways of finding them.
+
+    If there are several elements of a name, the first that is not blank wins. Another text is
+    doubtful, unless it follows another question (`asks_again`), which the LM asked itself.
+    """
+
+    texts: dict[str, str] = field(default_factory=dict)
+    doubtful: set[str] = field(default_factory=set)
+    unclosed: set[str] = field(default_factory=set)
+
+    def add(self, name: str, inside: str, *, asks_again: bool, closed: bool = True) -> None:
+        kept = self.texts.get(name, "").strip()
+        if kept and not asks_again and inside.strip() not in ("", kept):
+            self.doubtful.add(name)
+        if not kept:
+            self.texts[name] = inside
+            if not closed:
+                self.unclosed.add(name)
+
+    def elements(self, outputs: Collection[str]) -> Elements:
+        """Return those of outputs."""
+        texts = {name: text for name, text in self.texts.items() if name in outputs}
+        doubtful = frozenset(self.doubtful.intersection(outputs))
+        return Elements(texts, doubtful, frozenset(self.unclosed.intersection(outputs)))
+
+
 def find_lines(outputs: Sequence[str], text: str, *, inputs: Sequence[str] = ()) -> Elements:
     """Find the elements of outputs whose tags stand alone on their lines.
 
     Any other line is text, whatever tags it holds. An element that is not closed ends at the next
-    one or with the text; those of inputs end it too. If an output has several elements, the first
-    that is not blank wins; another text is doubtful unless another question stands before it.
+    one or with the text; those of inputs end it too. Of several elements of an output, one is
+    chosen as `_Found` says.
     """
     lines = text.split("\n")
     tags = {f"<{name}>": (name, True) for name in (*inputs, *outputs)}
@@ -49,17 +77,13 @@ def find_lines(outputs: Sequence[str], text: str, *, inputs: Sequence[str] = ())
         if line.startswith("<") and (tag := line.rstrip(" \t\r")) in tags
     ]
     closed_at = {name: number for number, name, opens in found if not opens}  # for the last time
-    texts, doubtful, unclosed = dict[str, str](), set[str](), set[str]()
+    elements = _Found()
     ends = dict[str, int]()  # where the latest element of a name ends
     current, start, asks_again = "", 0, False
 
     def close(number: int, *, by_tag: bool = False) -> None:
         inside = "\n".join(lines[start:number])
-        if not asks_again and _differ(texts.get(current, ""), inside):
-            doubtful.add(current)
-        if not by_tag and not texts.get(current, "").strip():
-            unclosed.add(current)
-        _keep(texts, current, inside)
+        elements.add(current, inside, asks_again=asks_again, closed=by_tag)
         ends[current] = number + 1
 
     for number, name, opens in found:
@@ -68,25 +92,25 @@ def find_lines(outputs: Sequence[str], text: str, *, inputs: Sequence[str] = ())
                 current, start = name, number + 1
             elif name in ends:
                 if _has_text(lines, ends[name], number):
-                    doubtful.add(name)
+                    elements.doubtful.add(name)
                 ends[name] = number + 1
         elif name == current:
             if not opens:
                 close(number, by_tag=True)
                 current = ""
-            elif name not in doubtful:
+            elif name not in elements.doubtful:
                 if _has_text(lines, start, number):
-                    doubtful.add(name)
+                    elements.doubtful.add(name)
                 else:
                     start = number + 1  # wrapped twice
         elif opens and closed_at.get(current, -1) < number:
             close(number)
             current, start = name, number + 1
-        asks_again = asks_again or (current in inputs and any(n in texts for n in outputs))
+        answered = current in inputs and not elements.texts.keys().isdisjoint(outputs)
+        asks_again = asks_again or answered
     if current:
         close(len(lines))
-    kept = {name: texts[name] for name in texts if name in outputs}
-    return Elements(kept, frozenset(doubtful & kept.keys()), frozenset(unclosed & kept.keys()))
+    return elements.elements(outputs)
 
 
 def _has_text(lines: Sequence[str], start: int, end: int) -> bool:
@@ -114,9 +138,8 @@ def find_inline(
     """Find the elements of outputs anywhere in a text, in any letter case and with attributes.
 
     An element that is not closed ends at the next one or with the text; what has only a closing
-    tag begins with the text. What looks like a tag inside an element is text. If an output has
-    several elements, the first that is not blank wins; another text is doubtful unless another
-    question stands before it.
+    tag begins with the text. What looks like a tag inside an element is text. Of several elements
+    of an output, one is chosen as `_Found` says.
 
     Args:
         outputs: the names to look for.
@@ -128,15 +151,15 @@ def find_inline(
     closing = _matched(tags)
     complete = {tags[place].name for place in closing}
     questions = [tag.start for tag in _tags_in(inputs, text) if tag.kind == "open"]
-    texts, doubtful, unclosed = dict[str, str](), set[str](), set[str]()
+    elements = _Found()
+    texts, doubtful = elements.texts, elements.doubtful
     asked_again_at = len(text)  # where a question follows the first element
 
-    def keep(tag: _Tag, inside: str) -> None:
-        if tag.start < asked_again_at and _differ(texts.get(tag.name, ""), inside):
-            doubtful.add(tag.name)
+    def keep(tag: _Tag, inside: str, *, closed: bool = True) -> None:
+        asks_again = tag.start >= asked_again_at
+        elements.add(tag.name, inside, asks_again=asks_again, closed=closed)
         if tag.has_attributes and not inside.strip():
             doubtful.add(tag.name)  # they may hold the value
-        _keep(texts, tag.name, inside)
 
     place = 0
     while place < len(tags):
@@ -155,9 +178,7 @@ def find_inline(
         elif tag.name not in complete or unfinished:
             end = _unclosed_end(tags, place, texts)
             inside = text[tag.end : tags[end].start if end < len(tags) else len(text)]
-            if not texts.get(tag.name, "").strip():
-                unclosed.add(tag.name)
-            keep(tag, _without_start_of_tag(inside) if unfinished else inside)
+            keep(tag, _without_start_of_tag(inside) if unfinished else inside, closed=False)
             place = end - 1
         elif _begins_line(text, tag.start):
             doubtful.add(tag.name)  # its text may hold the others
@@ -165,7 +186,19 @@ def find_inline(
             asked_again_at = next((at for at in questions if at >= tags[place].end), len(text))
             questions = []
         place += 1
-    return Elements(texts, frozenset(doubtful), frozenset(unclosed))
+    return elements.elements(outputs)
+
+
+def only_elements(outputs: Sequence[str], text: str) -> dict[str, str]:
+    """The texts of the elements of all outputs, if a reply has nothing else, in their order."""
+    texts, rest = dict[str, str](), text.strip()
+    for name in outputs:
+        inside, closing, after = rest.partition(f"</{name}>")
+        if not closing or not inside.startswith(f"<{name}>"):
+            return {}
+        texts[name] = inside.removeprefix(f"<{name}>")
+        rest = after.lstrip()
+    return {} if rest else texts
 
 
 def _unclosed_end(tags: Sequence[_Tag], place: int, texts: Collection[str]) -> int:
@@ -184,15 +217,6 @@ def _lacks_only_its_opening(text: str, tags: Sequence[_Tag]) -> bool:
 
 def _begins_line(text: str, at: int) -> bool:
     return not text[text.rfind("\n", 0, at) + 1 : at].strip()
-
-
-def _differ(kept: str, other: str) -> bool:
-    return bool(kept.strip() and other.strip()) and kept.strip() != other.strip()
-
-
-def _keep(texts: dict[str, str], name: str, inside: str) -> None:
-    if not texts.get(name, "").strip():
-        texts[name] = inside
 
 
 def _tags_in(names: tuple[str, ...], text: str) -> Iterator[_Tag]:
