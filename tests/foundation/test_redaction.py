@@ -40,10 +40,14 @@ def test_the_name_of_a_decoding_parameter_is_not_taken_for_one_of_a_secret(name:
     assert not is_secret_name(name)
 
 
-KEYS = "sk-proj-a1b2c3 gsk_a1B2c3D4e5 hf_aBcDeFgH AIzaSyA1b2 AKIAIOSFODNN7 0123456789abcdef01234567"
+KEYS = """
+    sk-proj-a1b2c3 gsk_a1B2c3D4e5 hf_aBcDeFgH AIzaSyA1b2 AKIAIOSFODNN7
+    0123456789abcdef0123456789abcdef
+"""
 MODELS = """
     gpt-4o-mini-2024-07-18 claude-sonnet-4-5-20250929 o3 ft:gpt-4o:acme::b1 gemini-2.5-flash-lite
     anthropic.claude-3-5-sonnet-20241022-v2:0 text-embedding-3-large hf-mirror sk
+    mistralsmallinstruct2501
 """
 
 

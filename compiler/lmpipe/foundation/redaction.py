@@ -57,7 +57,7 @@ _IN_QUERY = frozenset({"key", "code", "sig", "signature"})
 # How keys of providers begin, and a part of a key that has no such beginning.
 _KEY = re.compile(
     r"(?:sk-|sk_|csk-|gsk_|hf_|r8_|fw_|xai-|pplx-|nvapi-|AIza|AKIA)(?=.{6})"
-    r"|.*?(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{20}",
+    r"|.*?(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{32}",
     re.DOTALL,
 )
 
