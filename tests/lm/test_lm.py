@@ -82,3 +82,9 @@ def test_the_limit_of_a_reply_is_the_one_that_is_sent(settings: Any, limit: Any)
 def test_replicas_as_an_argument_are_an_error() -> None:
     with pytest.raises(ConfigError, match="base_url="):
         lmpipe.LM("vllm/m", base_url="http://a/v1", replicas=["http://b/v1"])
+
+
+@pytest.mark.parametrize("name", ["attempts", "num_retries", "cache"])
+def test_what_the_runtime_does_for_all_lms_is_not_sent_to_a_server(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"has no option '{name}': the runtime"):
+        lmpipe.LM("openai/m", **{name: 1})

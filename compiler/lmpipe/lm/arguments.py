@@ -17,6 +17,9 @@ Structured = Literal["auto", "vllm", "openai", "llamacpp", "none"]
 # The providers whose servers have OpenAI's API at an address of the user.
 ON_SERVERS = ("vllm", "openai", "scripted")
 
+# What other libraries take for an LM, and lmpipe for all LMs together.
+_OF_THE_RUNTIME = ("attempts", "retries", "num_retries", "max_retries", "max_in_flight", "cache")
+
 
 def check_timeout(timeout: float) -> None:
     """Raise a ConfigError if the maximum duration of a request is not above 0."""
@@ -32,9 +35,15 @@ def check_params(model: str, params: Mapping[str, Any]) -> None:
     """Check the decoding parameters that are passed to the server.
 
     Raises:
-        ConfigError: if one misspells an option of `LM`, or is not a JSON value.
+        ConfigError: if one misspells an option of `LM`, is set elsewhere, or is not a JSON value.
     """
     for name in params:
+        if name in _OF_THE_RUNTIME:
+            raise ConfigError(
+                f"LM({model!r}) has no option {name!r}: the runtime caches, retries and limits the "
+                "requests of all LMs: lmpipe.configure(cache=…, max_in_flight=…), and --attempts "
+                "on the command line"
+            )
         if meant := meant_option(name, (*IN_KEY, *NOT_IN_KEY)):
             raise ConfigError(f"LM({model!r}) has no option {name!r}; did you mean {meant!r}?")
     if "replicas" in params:
