@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import functools
 import json
 import os
 from pathlib import Path
@@ -93,6 +94,7 @@ visits = st.builds(
 )
 
 
+@functools.cache
 def grammar_of(layout: Layout, spec: SignatureSpec) -> Grammar:
     constraint = layout.constraint(spec)
     assert constraint is not None
