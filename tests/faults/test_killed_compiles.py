@@ -30,6 +30,7 @@ def test_a_killed_compile_resumes_and_pays_for_no_call_twice(
         assert not (only_run(tmp_path / "runs") / "program.json").exists()
         before = list(replies.requests)
 
+    with FakeServer(replies, port=server.port) as server:
         finish(tmp_path, server.base_url, *options)
         repeated = {body for _, body in replies.requests[len(before) :]}
 
