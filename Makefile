@@ -15,7 +15,7 @@ GPU    := $(shell command -v nvidia-smi)
 help:
 	@echo 'make demo          compile programs/tickets.py with the embedded model (minutes on 2 cores)'
 	@echo 'make demo-weights  train LoRA adapters for that model and serve them (30 min on 2 cores)'
-	@echo 'make test          run all tests that need no model: offline, a minute or two'
+	@echo 'make test          run all tests that need no model: offline, five minutes on 2 cores'
 	@echo 'make test-real     run the tests with real models: the embedded one, vLLM, training'
 	@echo 'make test-browser  test the report page in Chromium, which must be installed'
 	@echo 'make bench         compare the cost of a call with DSPy (15 min on an idle machine)'
@@ -62,8 +62,10 @@ $(TRAIN)/.ready:
 		$(TRAIN)/bin/pip install --quiet 'transformers>=5.16' 'trl>=1.16,<2' 'peft>=0.21' 'gguf>=0.19'; \
 		touch $@; }
 
+# Each process gets one half of the tests, in order, so fixtures of modules are made once; the one
+# that is ready first takes tests from the other.
 test: $(VENV)/.dev
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-real: $(VENV)/.dev environments
 	$(BIN)/pytest -m real

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -31,11 +32,30 @@ os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Paths that no other test is given. Most tests write nothing there: none is created."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_folders(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Caches and weights of a test live in its own folder."""
-    monkeypatch.setenv("LMPIPE_HOME", str(tmp_path / "lmpipe-home"))
+    monkeypatch.setenv("LMPIPE_HOME", str(next(_homes)))
     monkeypatch.delenv("LMPIPE_CACHE", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Files count as written before the disk has them: no test turns the power off."""
+
+    def checked(descriptor: int) -> None:
+        os.fstat(descriptor)  # a bad descriptor is an error, as before
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", checked)
+        yield
 
 
 @pytest.fixture(autouse=True)

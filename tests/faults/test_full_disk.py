@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from helpers.fake_server import FakeServer
-from helpers.killing import only_run, start
+from helpers.killing import finish, only_run, start
 from helpers.small_compile import compile_in
 from helpers.world import answer_body, things
 
@@ -126,12 +126,8 @@ def test_a_limit_of_the_system_on_files_is_one_error_and_the_compile_resumes(
         run = only_run(tmp_path / "runs")
         assert orjson.loads((run / "manifest.json").read_bytes())["status"] == "failed"
 
-        resumed = start(tmp_path, server.base_url, "--runs=runs", *options, program=LIMITED)
-        _, errors = resumed.communicate(timeout=120)
-        assert resumed.returncode == 0, errors.decode()
-        whole = start(tmp_path, server.base_url, "--runs=whole", program=LIMITED)
-        _, errors = whole.communicate(timeout=120)
-        assert whole.returncode == 0, errors.decode()
+        finish(tmp_path, server.base_url, "--runs=runs", *options, program=LIMITED)
+        finish(tmp_path, server.base_url, "--runs=whole", program=LIMITED)
     assert only_run(tmp_path / "runs") == run
     expected = (only_run(tmp_path / "whole") / "program.json").read_bytes()
     assert (run / "program.json").read_bytes() == expected

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 from helpers.fake_server import FakeServer
-from helpers.killing import PATH, WINDOW, RecordingReply, only_run, start
+from helpers.killing import PATH, WINDOW, RecordingReply, finish, only_run, start
 from helpers.world import answer_body
 
 
@@ -30,14 +30,11 @@ def test_a_killed_compile_resumes_and_pays_for_no_call_twice(
         assert not (only_run(tmp_path / "runs") / "program.json").exists()
         before = list(replies.requests)
 
-        resume = start(tmp_path, server.base_url, *options)
-        _, errors = resume.communicate(timeout=120)
-        assert resume.returncode == 0, errors.decode()
+    with FakeServer(replies, port=server.port) as server:
+        finish(tmp_path, server.base_url, *options)
         repeated = {body for _, body in replies.requests[len(before) :]}
 
-        whole = start(tmp_path, server.base_url, "--runs=whole", cache="another")
-        _, errors = whole.communicate(timeout=120)
-        assert whole.returncode == 0, errors.decode()
+        finish(tmp_path, server.base_url, "--runs=whole", cache="another")
 
     resumed = only_run(tmp_path / "runs")
     undisturbed = only_run(tmp_path / "whole")
@@ -74,8 +71,7 @@ def test_a_dead_server_stops_the_compile_and_lowers_no_score(tmp_path: Path) -> 
     assert "again" in text
 
     with FakeServer(answer_body) as healthy:
-        whole = start(tmp_path, healthy.base_url, "--runs=whole", cache="another")
-        whole.communicate(timeout=120)
+        finish(tmp_path, healthy.base_url, "--runs=whole", cache="another")
     folder = only_run(tmp_path / "stopped")
     scored = (folder / "candidates.jsonl").read_bytes()
     assert (only_run(tmp_path / "whole") / "candidates.jsonl").read_bytes().startswith(scored)

@@ -24,7 +24,7 @@ PROGRAM = """
 import logging, os, sys
 logging.basicConfig(level=logging.DEBUG, filename="debug.log")
 import lmpipe
-from helpers.world import recipe as make
+from helpers.world import recipe as make, things
 
 url, key = os.environ["URL"], os.environ["AS_KEY"]
 if os.environ["IN_ADDRESS"]:
@@ -34,6 +34,9 @@ if os.environ["IN_QUERY"]:
 recipe = make(
     name="",
     optimizer=lmpipe.RandomSearch(candidates=2, demos=4, bootstrapped=2),
+    train=things(12),
+    val=things(8, seed=1, start=100),
+    test=things(6, seed=2, start=200),
     student=lmpipe.LM(
         "vllm/fake",
         base_url=url,

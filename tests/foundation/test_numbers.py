@@ -6,6 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
+from helpers.time_limit import time_limit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -179,30 +180,37 @@ def test_factors_are_exact(units: int, places: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "1" * 200_000,
-        "1 " * 100_000,
-        "1," * 100_000,
-        "1,111" * 50_000,
-        "-" * 200_000,
-        "1=" * 100_000,
-        "minus " * 40_000,
-        "1" + "-" * 200_000 + "=5",
-        "1+1=5" + "_" * 200_000 + "!",
-        "x" + " " * 200_000 + "x",
-        "1,000" + " " * 200_000 + "!",
-        "(1" + " " * 200_000 + ")",
-        "1" + " " * 200_000,
-        "1/" * 100_000,
-        "10^" * 60_000,
-        "(" * 200_000,
-        "1 hundred" + " hundred" * 30_000,
-        "'1" * 100_000,
-        "1_111" * 40_000,
-        "-" + " " * 200_000 + "1",
-        "1" + " " * 200_000 + "-",
-        "$ " * 100_000 + "- 1",
+        "1" * 40_000,
+        "1 " * 20_000,
+        "1," * 20_000,
+        "1,111" * 10_000,
+        "-" * 40_000,
+        "1=" * 20_000,
+        "minus " * 8_000,
+        "1" + "-" * 40_000 + "=5",
+        "1+1=5" + "_" * 40_000 + "!",
+        "x" + " " * 40_000 + "x",
+        "1,000" + " " * 40_000 + "!",
+        "(1" + " " * 40_000 + ")",
+        "1" + " " * 40_000,
+        "1/" * 20_000,
+        "10^" * 12_000,
+        "(" * 40_000,
+        "1 hundred" + " hundred" * 6_000,
+        "'1" * 20_000,
+        "1_111" * 8_000,
+        "-" + " " * 40_000 + "1",
+        "1" + " " * 40_000 + "-",
+        "$ " * 20_000 + "- 1",
     ],
 )
 def test_long_texts_are_read_in_linear_time(text: str) -> None:
+    with time_limit(1):  # takes longer in quadratic time
+        only_number(text)
+        last_number(text)
+
+
+@pytest.mark.parametrize("text", ["1" * 200_000, "1," * 100_000, "1=" * 100_000, "-" * 200_000])
+def test_longer_texts_are_read_in_linear_time(text: str) -> None:
     only_number(text)  # would take minutes in quadratic time
     last_number(text)

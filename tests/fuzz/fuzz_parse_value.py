@@ -48,13 +48,13 @@ _WRAPS = [
     "<think>hm</think>{}", "- {}", "1. {}", "[{}]", '{{"item": {}}}', '{{"item": "{}"}}', "({})",
     "not {}", "{} // so", "{}\n{}", "{}, {}", "{}.5", "-{}", "{}%", "$ {}", "{}\u00a0",
 ]  # fmt: skip
-_REPEATED = [
+REPEATED = [
     "{", "[", '"', "'", "{'a': [", "{x}", "1,", "1 ", "- a\n", "1. a\n", "a,", "//", "/*", "#",
     '"""', "`", "```\n", "\\", "no ", "five ", "5 or ", "A ", "2024-03-05 ", "3pm ", "1h",
     "a hour and ", "(", "-", "[[", "yes, ", '\xbd', "1/", " ", "\n", "x", "March ", "P1D", "[1,",
     '{"a": 1}\n', "{'a': 1} ", '["a", \'b\'] ', '{"total": "5"}, ', "1'000", "not ", "=", "1=1+",
 ]  # fmt: skip
-HOSTILE = [part * (100_000 // len(part)) for part in _REPEATED]
+HOSTILE = [part * (100_000 // len(part)) for part in REPEATED]
 
 
 @st.composite

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from helpers.world import answer_body
+from typer.testing import CliRunner
+
+from lmpipe.cli import app
 
 TESTS = Path(__file__).parent.parent
 PATH = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
@@ -76,6 +80,22 @@ def start(
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+
+
+def finish(
+    folder: Path, url: str, *options: str, cache: str = "cache", program: str = PROGRAM
+) -> None:
+    """Run `lmpipe compile` like `start`, but in this process and to its end.
+
+    Most of the time of a separate process is that of its start.
+    """
+    (folder / "colours.py").write_text(program)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("FAKE_URL", url)
+        patch.setenv("LMPIPE_CACHE", str(folder / cache))
+        done = CliRunner().invoke(app, ["compile", "colours.py", *options])
+    assert done.exit_code == 0, done.output
 
 
 def only_run(runs: Path) -> Path:

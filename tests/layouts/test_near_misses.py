@@ -241,7 +241,6 @@ def test_any_text_is_read_or_refused_without_another_error(text: str) -> None:
 
 # --- the time of reading
 
-_LENGTH = 100_000
 _UNITS = [
     *(" ", "\t", "\n", "#", "# ", "[", "[[", "]", "*", "**", ":", "`", "```\n", "~", "\\"),
     *("\\[[a]]\n", "[[a]]\n", "[[a]] ", "## a\n", "## a ", "**a", "a: ", "a: x\n", "-", "- "),
@@ -252,6 +251,15 @@ _UNITS = [
 
 FRAMES = [("", ""), ("[[a]]\n", "x"), ("## a", "x"), ('{"a": "', '"}'), ("<a>\n", "\n</a>")]
 
+# A reader that backtracks takes seconds for a text of this length, and minutes for a long one.
+_LENGTH, _SECONDS = 20_000, 2.0
+_LONG_LENGTH, _LONG_SECONDS = 100_000, 30.0
+_LONG_UNITS = ("\n", "[[a]]\n", "{")
+
+
+def _repeated(unit: str, length: int = _LENGTH) -> str:
+    return unit * (length // len(unit))
+
 
 def _read_or_refuse(read: Callable[[], object]) -> None:
     with contextlib.suppress(LayoutError):
@@ -260,30 +268,43 @@ def _read_or_refuse(read: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b"]], ids=len)
 @pytest.mark.parametrize("name", TEXT_LAYOUTS)
-def test_a_long_reply_of_any_repeated_text_is_read_in_linear_time(
-    name: str, names: list[str]
-) -> None:
-    # A reader that backtracks takes seconds or minutes for one of these.
+def test_a_reply_of_any_repeated_text_is_read_in_linear_time(name: str, names: list[str]) -> None:
     layout, spec = layout_named(name), outputs_spec(**dict.fromkeys(names, str))
-    with time_limit(60):
-        for unit in _UNITS:
-            for start, end in FRAMES:
-                text = start + unit * (_LENGTH // len(unit)) + end
+    for unit in _UNITS:
+        for start, end in FRAMES:
+            text = start + _repeated(unit) + end
+            with time_limit(_SECONDS):
                 _read_or_refuse(partial(layout.read, spec, text))
                 layout.partial(spec, text)
 
 
+@pytest.mark.parametrize("unit", _LONG_UNITS)
+@pytest.mark.parametrize("name", TEXT_LAYOUTS)
+def test_a_long_reply_of_repeated_text_is_read_in_linear_time(name: str, unit: str) -> None:
+    layout, spec = layout_named(name), outputs_spec(a=str, b=str)
+    text = _repeated(unit, _LONG_LENGTH)
+    with time_limit(_LONG_SECONDS):
+        _read_or_refuse(partial(layout.read, spec, text))
+        layout.partial(spec, text)
+
+
 @pytest.mark.parametrize("kind", [str, str | None, int, float, bool, Literal["a", "b"], list[int]])
-def test_a_long_value_of_any_repeated_text_is_read_in_linear_time(kind: Any) -> None:
+def test_a_value_of_any_repeated_text_is_read_in_linear_time(kind: Any) -> None:
     field = outputs_spec(a=kind).outputs[0]
-    with time_limit(60):
-        for unit in _UNITS:
-            _read_or_refuse(partial(read_value, field, unit * (_LENGTH // len(unit))))
+    for unit in _UNITS:
+        with time_limit(_SECONDS):
+            _read_or_refuse(partial(read_value, field, _repeated(unit)))
+    with time_limit(_LONG_SECONDS):
+        for unit in _LONG_UNITS:
+            _read_or_refuse(partial(read_value, field, _repeated(unit, _LONG_LENGTH)))
 
 
-def test_the_beginning_of_a_long_json_object_is_read_in_linear_time() -> None:
+def test_the_beginning_of_a_json_object_is_read_in_linear_time() -> None:
     layout, spec = layout_named("json"), outputs_spec(a=str, b=list[str])
-    with time_limit(60):
-        for unit in _UNITS:
-            for start, end in FRAMES:
-                layout.partial(spec, start + unit * (_LENGTH // len(unit)) + end)
+    for unit in _UNITS:
+        for start, end in FRAMES:
+            with time_limit(_SECONDS):
+                layout.partial(spec, start + _repeated(unit) + end)
+    with time_limit(_LONG_SECONDS):
+        for start, end in FRAMES:
+            layout.partial(spec, start + _repeated('"a":1,', _LONG_LENGTH) + end)

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from helpers.json_paths import paths
-from helpers.world import recipe
+from helpers.world import recipe, things
 
 import lmpipe
 from lmpipe.compiling.run_folder import MANIFEST, PROGRAM
@@ -27,7 +27,9 @@ TEMPLATES = Path(page_module.__file__).with_name("templates")
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A run with demonstrations, failures, dropped candidates and a test."""
-    return lmpipe.compile(recipe(), runs=tmp_path).path
+    search = lmpipe.RandomSearch(candidates=4, demos=6, bootstrapped=1)
+    rows = {"val": things(16, seed=1, start=100), "test": things(8, seed=2, start=200)}
+    return lmpipe.compile(recipe(optimizer=search, **rows), runs=tmp_path).path
 
 
 def is_clean(folder: Path) -> bool:

@@ -70,11 +70,12 @@ def found(
 ) -> dict[str, list[str]]:
     """All errors of one checker in all files, because one run is faster than two."""
     folder = tmp_path_factory.mktemp(request.param)
+    known = request.config.cache.mkdir(f"types-{request.param}")
     pytest.importorskip(request.param)
     exports = folder / "exports.py"
     exports.write_text("\n".join(["import lmpipe", *(f"lmpipe.{n}" for n in lmpipe.__all__)]))
     checker = {"mypy": mypy, "pyright": pyright}[request.param]
-    return checker([*RIGHT, *WRONG, exports], folder)
+    return checker([*RIGHT, *WRONG, exports], known)
 
 
 def test_types_are_inferred_and_public_names_found(found: dict[str, list[str]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pydantic
@@ -77,10 +78,14 @@ class GoldPredictor:
             for output in spec_of(self.signature).outputs
             if (label := renamed.get(output.name, output.name)) in example.labels
         }
-        unlabeled: set[str] = set()
-        kind = _watched(self.signature, unlabeled)
-        made = kind.model_construct(None, **example.inputs, **labels)
-        return GoldPrediction(made, bool(labels), unlabeled)
+        made = self._watched.model_construct(None, **example.inputs, **labels)
+        return GoldPrediction(made, bool(labels), made._unlabeled)
+
+    @cached_property
+    def _watched(self) -> Any:
+        """The class of its predictions, made once: making one takes as long as many examples."""
+        assert self.signature is not None
+        return _watched(self.signature)
 
     def _bare(self, example: Example) -> GoldPrediction | None:
         assert self.output is not None
@@ -111,14 +116,16 @@ def _in_type(output: FieldSpec, label: Any) -> Any:
         return label
 
 
-def _watched(signature: type[Signature], unlabeled: set[str]) -> type[Signature]:
-    """Return a class of predictions that notes the outputs that are read but have no value."""
+def _watched(signature: type[Signature]) -> type[Signature]:
+    """Return a class of predictions that note the outputs that are read but have no value."""
     outputs = {output.name for output in spec_of(signature).outputs}
 
     class Gold(signature):  # type: ignore[valid-type,misc]
+        _unlabeled: set[str] = pydantic.PrivateAttr(default_factory=set)
+
         def __getattr__(self, name: str) -> Any:
             if name in outputs:
-                unlabeled.add(name)
+                self._unlabeled.add(name)
             above: Any = super()
             return above.__getattr__(name)
 

@@ -16,7 +16,8 @@ from lmpipe.serving.process import GuardedProcess, log_file
 from lmpipe.serving.server import VLLMServer
 from lmpipe.serving.spec import KEY_VARIABLE, ServerSpec
 
-_POLL_INTERVAL = 0.2  # seconds between health checks while a server starts
+# Seconds between health checks while a server starts: few at first, then more.
+_FIRST_PAUSE, _MAX_PAUSE = 0.02, 0.2
 
 # Lines of vLLM's log, and the stages of its startup that they report.
 _STAGES = (
@@ -114,6 +115,7 @@ async def _wait_until_healthy(
     """Wait until a server answers, and report its startup stages."""
     last = None
     healthy = False
+    pause = _FIRST_PAUSE
     while True:
         # Read once more after the server answers: its last lines may be newer than the check.
         for line in process.new_lines():
@@ -127,7 +129,8 @@ async def _wait_until_healthy(
             raise server.failure("did not start")
         healthy = await server.healthy()
         if not healthy:
-            await asyncio.sleep(_POLL_INTERVAL)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _MAX_PAUSE)
 
 
 def _stage_of(line: str) -> str | None:
