@@ -67,7 +67,7 @@ def _calls_of_run(run: Path, number: int, predictor: str | None) -> list[dict[st
     from lmpipe.compiling.run_folder import read_manifest
     from lmpipe.report.run_files import read_lines
 
-    read_manifest(run)  # tells if it is no run folder
+    read_manifest(run)  # raises if it is not a run folder
     lines = read_lines(run / "calls.jsonl")
     own = (line for line in lines if predictor in (None, line.get("predictor")))
     return list(deque(own, maxlen=number))

@@ -88,7 +88,7 @@ def checked_media_type(kind: MediaKind, data: bytes, given: str = "", name: str 
     """Return the MIME type of a medium: what its bytes say, or else what is given.
 
     Raises:
-        MediaError: if there are no bytes, or they are known or said to be of another kind.
+        MediaError: if there are no bytes, or they are of another kind, as they or their type show.
     """
     if not data:
         raise MediaError(f"{_NOUNS[kind]} of 0 bytes: give one with content")

@@ -106,7 +106,7 @@ def _write(
     trimmed: bool = False,
 ) -> str:
     parts = []
-    for field in fields:
+    for field in fields:  # `spelled` would do, but every call passes here
         if field.name in values:
             text = spell(field, values[field.name])
             if trimmed:

@@ -22,7 +22,7 @@ from lmpipe.layouts.labels import (
 from lmpipe.layouts.layout import Part, Reading, TextLayout
 from lmpipe.layouts.near_misses import partial_near_miss, read_near_miss
 from lmpipe.layouts.parse_values import spell
-from lmpipe.layouts.text_values import escape, missing_outputs, read_texts, trim, unescape
+from lmpipe.layouts.text_values import escape, missing_outputs, read_texts, spelled, trim, unescape
 from lmpipe.lm.message import Constraint
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
@@ -108,13 +108,8 @@ def write_labeled(fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> str
 
 def _write(fields: Sequence[FieldSpec], values: Mapping[str, Any], *, trimmed: bool = False) -> str:
     labels = labels_of(tuple(field.name for field in fields))
-    written = []
-    for field in fields:
-        if field.name in values:
-            text = spell(field, values[field.name])
-            text = _escaped(labels, trim(text) if trimmed else text)
-            written.append(f"{labels.by_name[field.name]}: {text}")
-    return "\n".join(written)
+    texts = spelled(fields, values, trimmed=trimmed)
+    return "\n".join([f"{labels.by_name[name]}: {_escaped(labels, text)}" for name, text in texts])
 
 
 def _escaped(labels: _Labels, text: str) -> str:

@@ -26,7 +26,7 @@ def read_elements(field: FieldSpec, text: str) -> Any:
     of it; others are ignored, unless they are all that an element has.
 
     Returns:
-        The raw value, or None if the text is no such elements, or they do not fit the field.
+        The raw value, or None if the text does not consist of elements that fit the field.
     """
     if not text.lstrip().startswith("<") or len(text) > _LONGEST:
         return None
@@ -110,5 +110,5 @@ def _attributes(element: Any, properties: Mapping[str, Any]) -> dict[str, Any]:
     found = rename_keys(dict(element.attrib), properties)
     members = {name: text for name, text in found.items() if name in properties}
     if len(members) < len(found) and not len(element):
-        raise ValueError("attributes are no members")
+        raise ValueError("attributes are not members")
     return members

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from lmpipe.layouts.layout import LayoutError, Reading
-from lmpipe.layouts.parse_values import read_value
+from lmpipe.layouts.parse_values import read_value, spell
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 IsLabel = Callable[[str], bool]
@@ -24,6 +24,16 @@ def trim(text: str) -> str:
     blank = text[: len(text) - len(body)]
     indentation = blank[len(blank.rstrip(" \t")) :]
     return body if indentation == " " else indentation + body
+
+
+def spelled(
+    fields: Sequence[FieldSpec], values: Mapping[str, Any], *, trimmed: bool
+) -> list[tuple[str, str]]:
+    """Write the JSON values that there are as text, each with its field's name."""
+    texts = [
+        (field.name, spell(field, values[field.name])) for field in fields if field.name in values
+    ]
+    return [(name, trim(text)) for name, text in texts] if trimmed else texts
 
 
 def escape(text: str, is_label: IsLabel) -> str:

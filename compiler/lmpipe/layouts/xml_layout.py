@@ -14,7 +14,15 @@ from lmpipe.layouts.near_misses import partial_near_miss, read_near_miss
 from lmpipe.layouts.parse_values import spell
 from lmpipe.layouts.read_elements import read_elements
 from lmpipe.layouts.tags import CDATA, find_inline, find_lines, inside_cdata, without_cut_tag
-from lmpipe.layouts.text_values import escape, lacks, missing_outputs, read_texts, trim, unescape
+from lmpipe.layouts.text_values import (
+    escape,
+    lacks,
+    missing_outputs,
+    read_texts,
+    spelled,
+    trim,
+    unescape,
+)
 from lmpipe.lm.message import Constraint
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
@@ -108,13 +116,8 @@ def _write(
     *,
     trimmed: bool = False,
 ) -> str:
-    parts = []
-    for field in fields:
-        if field.name in values:
-            text = spell(field, values[field.name])
-            text = trim(text) if trimmed else text
-            parts.append(_element(field.name, _escaped(spec, text)))
-    return "\n\n".join(parts)
+    texts = spelled(fields, values, trimmed=trimmed)
+    return "\n\n".join([_element(name, _escaped(spec, text)) for name, text in texts])
 
 
 def _escaped(spec: SignatureSpec, text: str) -> str:

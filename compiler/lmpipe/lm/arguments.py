@@ -27,7 +27,7 @@ def check_timeout(timeout: float) -> None:
 
 
 def check_structured(structured: str) -> None:
-    """Raise a ConfigError if this is no form of constraints."""
+    """Raise a ConfigError if this is not a known form of constraints."""
     check_choice("LM", "structured", structured, get_args(Structured))
 
 

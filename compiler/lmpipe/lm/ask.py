@@ -246,7 +246,7 @@ def _checked_list(prompts: object) -> list[Any]:
     from lmpipe.lm.message import Message
 
     if not isinstance(prompts, Iterable):
-        raise CallError(f"batch: {prompts!r:.100} is no list of prompts")
+        raise CallError(f"batch: {prompts!r:.100} is not a list of prompts")
     if isinstance(prompts, str | bytes | Mapping | Message):
         shown = repr_without_data(prompts, 100)
         raise CallError(f"batch: {shown} is one prompt; give a list of prompts")

@@ -244,7 +244,7 @@ class Runtime:
     def _as_taken(self, request: Request) -> Request:
         """Return a request without what its model is known to refuse."""
         lessons = self._lessons
-        if lessons.store is not self.store:
+        if lessons.store is not self.store:  # asked here too, as every call passes
             lessons = self._lessons_here()
         return lessons.apply(request)
 

@@ -150,7 +150,7 @@ def is_named(model: str) -> bool:
 def _in_full(text: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the model of a text, and all arguments of `LM`."""
     form = parse_text_form(text)
-    # None is no other address, but a parameter that is None is left out.
+    # None does not name another address: a parameter that is None is left out.
     given = {k: value for k, value in given.items() if value is not None or k not in _PLACE}
     if twice := sorted(form.settings.keys() & given.keys()):
         raise ConfigError(f"LM({str(form)!r}, {twice[0]}=…) gives {twice[0]} twice: remove one")

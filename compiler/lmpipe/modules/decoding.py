@@ -47,7 +47,7 @@ _INSTEAD = {
     "callbacks": "read the trace of a run, or call `stream`",
 }
 
-# Settings of an LM that are no decoding settings: a state is stored, and must hold no secret.
+# Settings of an LM that do not concern decoding: a state is stored, and must hold no secret.
 _OF_LM = (
     *("base_url", "api_key", "headers", "extra_headers", "tls", "context", "price", "timeout"),
     *("limits", "structured", "adapter", "takes"),

@@ -81,7 +81,7 @@ class FieldReader:
         if self._by_call:
             if not self._called:
                 if self._sent:
-                    self._restart()  # the text before it was no answer
+                    self._restart()  # the text before it was not an answer
                 self._called, self._length = True, 0
             self._take(calls[0].arguments)
 

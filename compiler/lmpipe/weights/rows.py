@@ -19,7 +19,7 @@ from lmpipe.state.trace import Step, Trace
 
 RowFormat = Literal["hf", "openai"]
 
-# Layouts whose replies are no text in a form, by the one to train in their place.
+# Layouts whose replies are not text in a form, by the one to train in their place.
 UNTRAINED_LAYOUTS = {"tools": "json", "two-step": "chat"}
 
 # Runs to learn from: one list for all predictors, or one for each predictor path.

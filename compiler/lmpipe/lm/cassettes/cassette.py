@@ -165,7 +165,7 @@ class Cassette:
             self._append(record.line())
 
     def find_note(self, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Return what is recorded about a model, or None; it is no miss."""
+        """Return what is recorded about a model, or None, which is not a miss."""
         with self._lock:
             found = self._records.note(_NOTE, subject, reuse=self.mode != "all")
         return None if found is None else found.value
