@@ -2,11 +2,13 @@
 
     python benchmarks/first_contact.py --intents FILE --gsm8k FILE \\
         --model qwen-1.5b=FILE.gguf [--model …] [--only 'qwen-1.5b-gsm8k-*'] [--results FOLDER]
+    python benchmarks/first_contact.py … --model NAME=http://127.0.0.1:8000/v1 --in-flight 64
     python benchmarks/first_contact.py --report FOLDER      # the table of existing results
 
-Each model runs behind llama.cpp's HTTP server, which both libraries reach through a proxy that
-counts their calls. A program is used as declared: no demonstrations, no compile, no settings but
-temperature 0 and the same limit of tokens. `smollm2-135m` is the model that lmpipe brings along.
+Each model runs behind llama.cpp's HTTP server, or behind a server of yours where you give its
+address. Both libraries reach it through a proxy that counts their calls. A program is used as
+declared: no demonstrations, no compile, no settings but temperature 0 and the same limit of tokens.
+`smollm2-135m` is the model that lmpipe brings along.
 Each cell of the table runs in a separate process, and one that has a result is not repeated.
 """
 
@@ -20,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -56,7 +58,7 @@ class Benchmark:
         self.files = files
         self.pythons = pythons
 
-    def run(self, model: str, weights: Path) -> None:
+    def run(self, model: str, weights: Path | str) -> None:
         """Run the cells of a model that have no result yet."""
         cells = [
             (task, side)
@@ -67,7 +69,8 @@ class Benchmark:
         ]
         if not cells:
             return
-        with llama_server(model, weights) as url, counting_proxy(url) as proxy:
+        running = nullcontext(weights) if isinstance(weights, str) else llama_server(model, weights)
+        with running as url, counting_proxy(url.removesuffix("/v1")) as proxy:
             for task, side in cells:
                 self._cell(model, task, side, f"{proxy}/{task}-{side}/v1")
 
@@ -77,6 +80,7 @@ class Benchmark:
         command: list[object] = [
             self.pythons[side], "-m", f"contact.{side}_side", task, "--model", model, "--url", url,
             "--file", self.files[task], "--rows", self.options.rows or SIZES[task], "--out", out,
+            "--in-flight", self.options.in_flight,
         ]  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run(
@@ -162,7 +166,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--model", action="append", default=[], metavar="NAME=FILE", help="a GGUF file and a name")
+    add(
+        "--model",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a name and a GGUF file, or the address of a server that has a model of that name",
+    )
+    add("--in-flight", type=int, default=4, help="how many calls are made at the same time")
     add("--intents", type=Path, help="JSONL rows with `text` and `label`")
     add("--gsm8k", type=Path, help="JSONL rows with `question` and `answer`")
     add("--rows", type=int, help="ask that many rows of each task, to try it")
@@ -174,17 +185,20 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def models_of(options: argparse.Namespace) -> dict[str, Path]:
-    """Return the weights of each model to ask."""
+def models_of(options: argparse.Namespace) -> dict[str, Path | str]:
+    """Return the weights of each model to ask, or the address of its server."""
     from lmpipe.lm.embedded.default_weights import default_weights
 
-    models = {DEFAULT_MODEL: default_weights()}
+    models: dict[str, Path | str] = {}
     for given in options.model:
         name, _, file = given.partition("=")
+        if file.startswith(("http://", "https://")):
+            models[name] = file
+            continue
         if not Path(file).is_file():
             raise SystemExit(f"--model {given}: expected NAME=FILE.gguf, an existing file")
         models[name] = Path(file).resolve()
-    return models
+    return models if DEFAULT_MODEL in models else {DEFAULT_MODEL: default_weights(), **models}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,7 +13,7 @@ os.environ.setdefault("DSPY_CACHEDIR", tempfile.mkdtemp(prefix="dspy-cache-"))
 
 import dspy
 import pydantic
-from contact.job import IN_FLIGHT, MAX_TOKENS, Answered, Job, begin
+from contact.job import MAX_TOKENS, Answered, Job, begin
 from contact.tasks import DETAILS, score
 
 Team = Literal["billing", "shipping", "returns", "technical", "account"]
@@ -104,7 +104,7 @@ def main() -> None:
             return Answered(0.0, True, f"{type(error).__name__}: {error}"[:300])
         return Answered(score(job.task, row, {key: _plain(found[key]) for key in found}))
 
-    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+    with ThreadPoolExecutor(job.in_flight) as pool:
         job.write(list(pool.map(answer, job.rows)), dspy.__version__)
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from contact.tasks import TASKS, TaskName, labels_of, read_rows
 
-IN_FLIGHT = 4
 MAX_TOKENS = 512
 """Tokens of one answer, for both: a small model may write without end."""
 
@@ -45,6 +44,7 @@ class Job:
     rows: Sequence[dict[str, Any]]
     labels: Sequence[str]
     out: Path
+    in_flight: int
 
     def write(self, answered: Sequence[Answered], version: str) -> None:
         """Write the rows and the version of the library."""
@@ -63,7 +63,10 @@ def begin() -> Job:
     parser.add_argument("--file", type=Path, required=True, help="the task's rows")
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--in-flight", type=int, required=True, help="calls at the same time")
     options = parser.parse_args()
     labels = labels_of(options.file) if options.task == "intents7" else ()
     rows = read_rows(options.task, options.file, options.rows)
-    return Job(options.task, options.model, options.url, rows, labels, options.out)
+    return Job(
+        options.task, options.model, options.url, rows, labels, options.out, options.in_flight
+    )

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 import pydantic
-from contact.job import IN_FLIGHT, MAX_TOKENS, Answered, Job, begin
+from contact.job import MAX_TOKENS, Answered, Job, begin
 from contact.tasks import score
 
 import lmpipe
@@ -50,17 +50,19 @@ def program(job: Job) -> tuple[lmpipe.Module, tuple[str, ...]]:
 def main() -> None:
     job = begin()
     asked, inputs = program(job)
-    limits = lmpipe.Limits(in_flight=IN_FLIGHT)
+    limits = lmpipe.Limits(in_flight=job.in_flight)
     lm = lmpipe.LM(f"openai/{job.model}", base_url=job.url, max_tokens=MAX_TOKENS, limits=limits)
 
     def metric(example: lmpipe.Example, prediction: Any, trace: Any = None) -> float:
-        return score(job.task, example.to_dict(), prediction.to_dict())
+        return score(job.task, {**example}, prediction.model_dump(mode="json"))
 
     data = [lmpipe.Example(**row).with_inputs(*inputs) for row in job.rows]
     evaluation = lmpipe.evaluate(asked, data, metric, lm=lm)
     job.write(
         [
-            Answered(0.0, True, str(row.failure)[:300]) if row.failure else Answered(row.value)
+            Answered(0.0, True, str(row.failure)[:300])
+            if row.failure
+            else Answered(row.score.value)
             for row in evaluation.rows
         ],
         version("lmpipe"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fake_server import FakeServer
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -66,3 +68,19 @@ def test_the_table_shows_both_sides_of_a_model(tmp_path: Path) -> None:
     command = [sys.executable, str(BENCHMARKS / "first_contact.py"), "--report", str(tmp_path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "| qwen-1.5b | gsm8k | 0.50 | 1 of 2 | 3 | 0.50 | 1 of 2 | 2 |" in done.stdout
+
+
+def test_the_side_of_lmpipe_writes_a_score_for_each_row(tmp_path: Path) -> None:
+    rows = [{"text": "Play jazz", "label": "music"}, {"text": "Is it raining?", "label": "weather"}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with FakeServer(lambda body: "[[label]]\nmusic") as server:
+        command = [
+            *(sys.executable, "-m", "contact.lmpipe_side", "intents7", "--model", "m"),
+            *("--url", server.base_url, "--file", str(tmp_path / "rows.jsonl"), "--rows", "2"),
+            *("--out", str(tmp_path / "out.json"), "--in-flight", "2"),
+        ]
+        paths = [str(BENCHMARKS), *sys.path]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        subprocess.run(command, check=True, env=environment, cwd=BENCHMARKS.parent)
+    found = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [(row["score"], row["unreadable"]) for row in found] == [(1.0, False), (0.0, False)]

@@ -21,11 +21,11 @@ from lmpipe.layouts import (
     JsonLayout,
     Layout,
     LayoutError,
-    correction_turns,
     layout_named,
     layout_names,
     render_prefix,
 )
+from lmpipe.lm.request import Reply
 from lmpipe.signatures.signature import Input, Output, Signature, spec_of
 from lmpipe.state.program_state import Demo
 
@@ -215,7 +215,7 @@ def shown(layout: Layout) -> str:
     )
     turns = [
         *render_prefix(layout, spec, spec.instruction, [demo]),
-        *correction_turns("what?", "the reply lacks 'team'"),
+        *layout.correction(spec, Reply("what?"), "the reply lacks 'team'"),
     ]
     return "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in turns)
 
@@ -236,16 +236,16 @@ def test_the_chat_conversation() -> None:
         A question and its reply have this form:
 
         [[text]]
-        {text}
+        (the text)
 
         [[urgent]]
-        {urgent}
+        (the urgent)
 
         [[team]]
-        {team}
+        (the team)
 
         [[first_reply]]
-        {first_reply}
+        (the first reply)
 
         [user]
         [[text]]
@@ -266,7 +266,13 @@ def test_the_chat_conversation() -> None:
 
         [user]
         That reply cannot be used: the reply lacks 'team'
-        Answer again, in the same form.
+        Answer again in this form:
+
+        [[team]]
+        (the team)
+
+        [[first_reply]]
+        (the first reply)
         """
     )
 
@@ -283,8 +289,8 @@ def test_the_plain_conversation() -> None:
             - first_reply: text
 
             The reply has this form:
-            Team: {team}
-            First reply: {first_reply}
+            Team: (the team)
+            First reply: (the first reply)
 
             [user]
             Text: Where is it?

@@ -28,6 +28,9 @@ class Ticket(Signature):
     stars: int = Output(ge=1)
 
 
+SPEC = spec_of(Ticket)
+
+
 def test_the_tool_has_the_outputs_as_its_parameters() -> None:
     (tool,) = TOOLS.tools(spec_of(Ticket))
     assert tool.name == "Ticket"
@@ -103,7 +106,7 @@ def test_the_name_of_a_tool_in_a_text_is_not_an_output() -> None:
 
 def test_a_correction_is_the_result_of_the_wrong_call() -> None:
     wrong = ToolCall("7", "Ticket", "{}")
-    said, told = TOOLS.correction(Reply("", tool_calls=(wrong,)), "the reply lacks 'team'")
+    said, told = TOOLS.correction(SPEC, Reply("", tool_calls=(wrong,)), "the reply lacks 'team'")
     assert said.content == (wrong,)
     assert told.role == "tool"
     (result,) = told.content
@@ -113,7 +116,7 @@ def test_a_correction_is_the_result_of_the_wrong_call() -> None:
 
 
 def test_a_correction_of_a_text_asks_for_a_call() -> None:
-    said, told = TOOLS.correction(Reply("billing"), "the reply must be one JSON object")
+    said, told = TOOLS.correction(SPEC, Reply("billing"), "the reply must be one JSON object")
     assert (said.content, told.role) == ("billing", "user")
     assert told.text.endswith("Answer by one call of the tool.")
 
@@ -121,7 +124,7 @@ def test_a_correction_of_a_text_asks_for_a_call() -> None:
 @pytest.mark.parametrize("arguments", ["{'team': ", "", "[]"])
 def test_a_call_that_servers_could_not_parse_is_not_sent_back_as_one(arguments: str) -> None:
     wrong = ToolCall("7", "Ticket", arguments)
-    said, told = TOOLS.correction(Reply("", tool_calls=(wrong,)), "the reply lacks 'team'")
+    said, told = TOOLS.correction(SPEC, Reply("", tool_calls=(wrong,)), "the reply lacks 'team'")
     assert (said.role, said.content) == ("assistant", arguments or "{}")
     assert (told.role, told.text) == (
         "user",

@@ -74,19 +74,19 @@ def test_the_conversation() -> None:
         A question and its reply have this form:
 
         <text>
-        {text}
+        (the text)
         </text>
 
         <urgent>
-        {urgent}
+        (the urgent)
         </urgent>
 
         <team>
-        {team}
+        (the team)
         </team>
 
         <first_reply>
-        {first_reply}
+        (the first reply)
         </first_reply>
 
         [user]

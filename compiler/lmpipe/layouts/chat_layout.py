@@ -8,12 +8,13 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from lmpipe.layouts.describe import describe_inputs, describe_outputs, describe_type
+from lmpipe.layouts.describe import blank, describe_inputs, describe_outputs, describe_type
 from lmpipe.layouts.grammar import TextLines, reply_grammar
 from lmpipe.layouts.labels import Label, cut_at, may_become_label, unwrap_fence
-from lmpipe.layouts.layout import Part, Reading, TextLayout
+from lmpipe.layouts.layout import Part, Reading
 from lmpipe.layouts.near_misses import partial_near_miss, read_near_miss
 from lmpipe.layouts.parse_values import spell
+from lmpipe.layouts.text_layout import TextLayout
 from lmpipe.layouts.text_values import (
     escape,
     missing_outputs,
@@ -39,7 +40,7 @@ class ChatLayout(TextLayout):
         # LMs copy a form that holds the descriptions, leave an empty one empty, and small ones
         # repeat the inputs if the form does not show where these end.
         names = spec.input_names + spec.output_names
-        form = "\n\n".join(f"[[{name}]]\n{{{name}}}" for name in names)
+        form = "\n\n".join(f"[[{name}]]\n{blank(name)}" for name in names)
         fields = f"{describe_inputs(spec)}{describe_outputs(spec)}"
         return f"{instruction}{fields}\n\nA question and its reply have this form:\n\n{form}"
 

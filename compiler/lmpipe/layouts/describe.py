@@ -41,6 +41,14 @@ def describe_type(field: FieldSpec) -> str:
     return words if len(words) <= _LONGEST_REMINDER else ""
 
 
+def blank(name: str) -> str:
+    """What a form shows in place of a field's value.
+
+    Small LMs copy a name in braces as if it were the value, and one in parentheses less often.
+    """
+    return f"(the {name.replace('_', ' ')})"
+
+
 def _form(schema: Mapping[str, Any], shape: Shape, *, in_json: bool) -> str:
     none = "null" if in_json else shape.none
     plain = value_schema(schema, shape)

@@ -8,10 +8,11 @@ from typing import Any
 
 from lmpipe.layouts.describe import describe
 from lmpipe.layouts.grammar import schema_constraint
-from lmpipe.layouts.layout import Part, Reading, TextLayout
+from lmpipe.layouts.layout import Part, Reading
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.layouts.partial_json import partial_members
 from lmpipe.layouts.read_object import read_object
+from lmpipe.layouts.text_layout import TextLayout
 from lmpipe.lm.message import Constraint
 from lmpipe.signatures.signature_spec import SignatureSpec
 
@@ -31,6 +32,10 @@ class JsonLayout(TextLayout):
 
     def reminder(self, spec: SignatureSpec) -> str:
         return ""
+
+    def again(self, spec: SignatureSpec) -> str:
+        keys = ", ".join(f'"{name}"' for name in spec.output_names)
+        return f"Answer again with one JSON object that has the keys {keys}."
 
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         return json_text({name: outputs[name] for name in spec.output_names if name in outputs})

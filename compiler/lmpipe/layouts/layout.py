@@ -22,8 +22,6 @@ from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec, first_pro
 from lmpipe.state.program_state import Demo, to_plain
 
 _NO_INPUTS = "Go ahead."
-# In a correction, the turn of a reply without text: some servers refuse an empty one.
-_NO_ANSWER = "(no answer)"
 
 
 class LayoutError(ValueError):
@@ -109,25 +107,9 @@ class Layout(Protocol):
         """Write a reply, as `assistant` wrote it, as earlier turns of a conversation."""
         ...
 
-    def correction(self, reply: Reply, problem: str) -> tuple[Message, ...]:
+    def correction(self, spec: SignatureSpec, reply: Reply, problem: str) -> tuple[Message, ...]:
         """Write the turns that show an LM its unreadable reply and what is wrong with it."""
         ...
-
-
-class TextLayout:
-    """What all layouts share whose replies are texts."""
-
-    def tools(self, spec: SignatureSpec) -> tuple[ToolSpec, ...]:
-        return ()
-
-    def answer(self, reply: Reply) -> str:
-        return reply.text
-
-    def reply_turns(self, spec: SignatureSpec, text: str) -> tuple[Message, ...]:
-        return (Message("assistant", text),)
-
-    def correction(self, reply: Reply, problem: str) -> tuple[Message, ...]:
-        return correction_turns(reply.text or _NO_ANSWER, problem)
 
 
 def render_prefix(
@@ -215,11 +197,3 @@ def _turns_in(spec: SignatureSpec, inputs: Mapping[str, Any]) -> Iterator[Mappin
 
 def _normalize(fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> dict[str, Any]:
     return {f.name: f.normalize(to_plain(values[f.name])) for f in fields if f.name in values}
-
-
-def correction_turns(reply: str, problem: str) -> tuple[Message, Message]:
-    """Write the turns that show an LM its unreadable reply and what is wrong with it."""
-    return (
-        Message("assistant", reply),
-        Message("user", f"That reply cannot be used: {problem}\nAnswer again, in the same form."),
-    )

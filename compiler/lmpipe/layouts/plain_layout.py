@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from lmpipe.layouts.describe import describe, describe_outputs
+from lmpipe.layouts.describe import blank, describe, describe_outputs
 from lmpipe.layouts.grammar import TextLines, reply_grammar
 from lmpipe.layouts.labels import (
     Label,
@@ -19,9 +19,10 @@ from lmpipe.layouts.labels import (
     name_key,
     unwrap_fence,
 )
-from lmpipe.layouts.layout import Part, Reading, TextLayout
+from lmpipe.layouts.layout import Part, Reading
 from lmpipe.layouts.near_misses import partial_near_miss, read_near_miss
 from lmpipe.layouts.parse_values import spell
+from lmpipe.layouts.text_layout import TextLayout
 from lmpipe.layouts.text_values import escape, missing_outputs, read_texts, spelled, trim, unescape
 from lmpipe.lm.message import Constraint
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
@@ -43,7 +44,7 @@ class PlainLayout(TextLayout):
             asked = f"Reply with the {field.name.replace('_', ' ')} only: {describe(field)}"
             return f"{instruction}\n{asked}"
         labels = labels_of(spec.output_names).by_name
-        form = "\n".join(f"{labels[name]}: {{{name}}}" for name in spec.output_names)
+        form = "\n".join(f"{labels[name]}: {blank(name)}" for name in spec.output_names)
         return f"{instruction}{describe_outputs(spec)}\n\nThe reply has this form:\n{form}"
 
     def user(self, spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
@@ -51,6 +52,11 @@ class PlainLayout(TextLayout):
 
     def reminder(self, spec: SignatureSpec) -> str:
         return ""
+
+    def again(self, spec: SignatureSpec) -> str:
+        if len(spec.outputs) == 1:
+            return f"Answer again with the {spec.output_names[0].replace('_', ' ')} only."
+        return super().again(spec)
 
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         field = spec.outputs[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from lmpipe.layouts.describe import blank
 from lmpipe.layouts.layout import LayoutError, Reading
 from lmpipe.layouts.parse_values import read_value, spell
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
@@ -65,7 +66,9 @@ def read_texts(spec: SignatureSpec, texts: Mapping[str, str]) -> Reading:
         if text is None:
             continue
         if field.takes_any_text:  # most outputs
-            values[field.name] = trim(text)
+            values[field.name] = value = trim(text)
+            if value.startswith("(the ") and value == blank(field.name):
+                raise LayoutError(f"the reply repeats the form: write the {field.name} itself")
         else:
             values[field.name], repaired = read_text(field, text)
             any_repaired = any_repaired or repaired

@@ -8,8 +8,9 @@ from typing import Any
 
 from lmpipe.layouts.describe import describe, describe_inputs
 from lmpipe.layouts.json_layout import JsonLayout
-from lmpipe.layouts.layout import Part, Reading, TextLayout
+from lmpipe.layouts.layout import Part, Reading
 from lmpipe.layouts.plain_layout import PlainLayout, write_labeled
+from lmpipe.layouts.text_layout import TextLayout
 from lmpipe.lm.message import Constraint, Message
 from lmpipe.signatures.signature_spec import SignatureSpec
 
@@ -42,6 +43,9 @@ class TwoStepLayout(TextLayout):
 
     def reminder(self, spec: SignatureSpec) -> str:
         return ""
+
+    def again(self, spec: SignatureSpec) -> str:
+        return _JSON.again(spec)
 
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         return write_labeled(spec.outputs, outputs)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from lmpipe.layouts.describe import describe_inputs, describe_outputs, describe_type
+from lmpipe.layouts.describe import blank, describe_inputs, describe_outputs, describe_type
 from lmpipe.layouts.grammar import TextLines, reply_grammar
-from lmpipe.layouts.layout import LayoutError, Part, Reading, TextLayout
+from lmpipe.layouts.layout import LayoutError, Part, Reading
 from lmpipe.layouts.near_misses import partial_near_miss, read_near_miss
 from lmpipe.layouts.parse_values import spell
 from lmpipe.layouts.read_elements import read_elements
 from lmpipe.layouts.tags import CDATA, find_inline, find_lines, inside_cdata, without_cut_tag
+from lmpipe.layouts.text_layout import TextLayout
 from lmpipe.layouts.text_values import (
     escape,
     lacks,
@@ -40,7 +41,7 @@ class XmlLayout(TextLayout):
 
     def system(self, spec: SignatureSpec, instruction: str) -> str:
         names = spec.input_names + spec.output_names
-        form = "\n\n".join(_element(name, f"{{{name}}}") for name in names)
+        form = "\n\n".join(_element(name, blank(name)) for name in names)
         fields = f"{describe_inputs(spec)}{describe_outputs(spec)}"
         return f"{instruction}{fields}\n\nA question and its reply have this form:\n\n{form}"
 

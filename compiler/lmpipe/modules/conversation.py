@@ -110,10 +110,14 @@ class Conversation:
         prompt, messages, first_lm = self.prompt, opening.messages, lm
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
+            if free:
+                constraint = None
+            else:
+                constraint = prompt.constraint if attempt == 1 else prompt.retry_constraint
             request = Request(  # by position, which is faster
                 lm,
                 messages,
-                None if free else prompt.constraint,
+                constraint,
                 self.sample,
                 prompt.tools,
                 prompt.tool_choice,
@@ -149,7 +153,7 @@ class Conversation:
                         raise self._failed(self._unread(error, reply, asked=attempt)) from error
                     problem = _problem(error)
                     # Another question, as the same one has a reply in the cache.
-                    messages = (*messages, *prompt.layout.correction(reply, problem))
+                    messages = (*messages, *prompt.layout.correction(self.spec, reply, problem))
                 else:
                     self._succeeded(result, repaired=repaired)
                     set_charges(result, self.charges)

@@ -115,6 +115,16 @@ class Prompt:
         """The tool that the LM has to call; empty if it replies with text."""
         return self.tools[0].name if self.tools else ""
 
+    @cached_property
+    def retry_constraint(self) -> Constraint | None:
+        """The constraint on the reply to a repeated question, where the server takes one.
+
+        An LM that did not keep to the form by itself is held to it. Thoughts are left free.
+        """
+        if self.constraint is not None or self.native:
+            return self.constraint
+        return self.layout.constraint(self.form)
+
     def read(self, text: str, thoughts: str) -> Reading:
         """Read the outputs of a reply, of which the LM's thoughts may be one.
 

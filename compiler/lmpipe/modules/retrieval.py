@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmpipe.data.example import Example, jsonable
 from lmpipe.data.identity import ExampleIdentity
+from lmpipe.foundation.bm25 import import_bm25s
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.media import without_media
@@ -249,8 +250,7 @@ def _columns(
     documents: Sequence[Sequence[str]], vocabulary: Mapping[str, int]
 ) -> dict[str, _Column]:
     """Map every word to the documents that have it and what it adds to their scores."""
-    import bm25s
-
+    bm25s = import_bm25s()
     # Its method `index` would do the same and write to the log.
     built = bm25s.BM25(
         k1=_K1, b=_B, method="lucene", dtype="float64", backend="numpy", csc_backend="numpy"

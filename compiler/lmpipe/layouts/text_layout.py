@@ -1,0 +1,51 @@
+"""`TextLayout`: what layouts share whose replies are texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lmpipe.layouts.describe import blank
+from lmpipe.layouts.parse_values import Written
+from lmpipe.lm.message import Message
+from lmpipe.lm.parts import ToolSpec
+from lmpipe.lm.request import Reply
+from lmpipe.signatures.signature_spec import SignatureSpec
+
+# In a correction, the turn of a reply without text: some servers refuse an empty one.
+_NO_ANSWER = "(no answer)"
+
+
+class TextLayout:
+    """What all layouts share whose replies are texts."""
+
+    def tools(self, spec: SignatureSpec) -> tuple[ToolSpec, ...]:
+        return ()
+
+    def answer(self, reply: Reply) -> str:
+        return reply.text
+
+    def reply_turns(self, spec: SignatureSpec, text: str) -> tuple[Message, ...]:
+        return (Message("assistant", text),)
+
+    def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
+        raise NotImplementedError
+
+    def correction(self, spec: SignatureSpec, reply: Reply, problem: str) -> tuple[Message, ...]:
+        return correction_turns(reply.text or _NO_ANSWER, problem, self.again(spec))
+
+    def again(self, spec: SignatureSpec) -> str:
+        """Write how an LM is to answer after a reply that cannot be read."""
+        blanks = {name: Written(blank(name)) for name in spec.output_names}
+        return f"Answer again in this form:\n\n{self.assistant(spec, blanks)}"
+
+
+def correction_turns(reply: str, problem: str, again: str) -> tuple[Message, Message]:
+    """Write the turns that show an LM its unreadable reply and what is wrong with it.
+
+    `again` says how to answer now.
+    """
+    return (
+        Message("assistant", reply),
+        Message("user", f"That reply cannot be used: {problem}\n{again}"),
+    )
