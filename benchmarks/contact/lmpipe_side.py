@@ -54,7 +54,7 @@ def main() -> None:
     lm = lmpipe.LM(f"openai/{job.model}", base_url=job.url, max_tokens=MAX_TOKENS, limits=limits)
 
     def metric(example: lmpipe.Example, prediction: Any, trace: Any = None) -> float:
-        return score(job.task, {**example}, prediction.model_dump(mode="json"))
+        return score(job.task, example.to_json(), prediction.model_dump(mode="json"))
 
     data = [lmpipe.Example(**row).with_inputs(*inputs) for row in job.rows]
     evaluation = lmpipe.evaluate(asked, data, metric, lm=lm)

@@ -70,17 +70,32 @@ def test_the_table_shows_both_sides_of_a_model(tmp_path: Path) -> None:
     assert "| qwen-1.5b | gsm8k | 0.50 | 1 of 2 | 3 | 0.50 | 1 of 2 | 2 |" in done.stdout
 
 
-def test_the_side_of_lmpipe_writes_a_score_for_each_row(tmp_path: Path) -> None:
-    rows = [{"text": "Play jazz", "label": "music"}, {"text": "Is it raining?", "label": "weather"}]
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    with FakeServer(lambda body: "[[label]]\nmusic") as server:
+def answered(task: str, rows: list[dict[str, Any]], reply: str, folder: Path) -> list[Any]:
+    """Return the score of each row, and whether it is unreadable, on a server that says this."""
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with FakeServer(lambda body: reply) as server:
         command = [
-            *(sys.executable, "-m", "contact.lmpipe_side", "intents7", "--model", "m"),
-            *("--url", server.base_url, "--file", str(tmp_path / "rows.jsonl"), "--rows", "2"),
-            *("--out", str(tmp_path / "out.json"), "--in-flight", "2"),
+            *(sys.executable, "-m", "contact.lmpipe_side", task, "--model", "m"),
+            *("--url", server.base_url, "--file", str(folder / "rows.jsonl"), "--rows", "9"),
+            *("--out", str(folder / "out.json"), "--in-flight", "2"),
         ]
-        paths = [str(BENCHMARKS), *sys.path]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(BENCHMARKS), *sys.path])}
         subprocess.run(command, check=True, env=environment, cwd=BENCHMARKS.parent)
-    found = json.loads((tmp_path / "out.json").read_text())["rows"]
-    assert [(row["score"], row["unreadable"]) for row in found] == [(1.0, False), (0.0, False)]
+    found = json.loads((folder / "out.json").read_text())["rows"]
+    return [(row["score"], row["unreadable"]) for row in found]
+
+
+def test_the_side_of_lmpipe_scores_each_row(tmp_path: Path) -> None:
+    rows = [{"text": "Play jazz", "label": "music"}, {"text": "Is it raining?", "label": "weather"}]
+    found = answered("intents7", rows, "[[label]]\nmusic", tmp_path)
+    assert sorted(found) == [(0.0, False), (1.0, False)]
+
+
+def test_the_side_of_lmpipe_scores_nested_outputs(tmp_path: Path) -> None:
+    rows = [{"email": "Two oak shelves, please.", "order": ORDER}]
+    assert answered("orders", rows, f"[[order]]\n{json.dumps(ORDER)}", tmp_path) == [(1.0, False)]
+
+
+def test_an_unreadable_reply_is_counted(tmp_path: Path) -> None:
+    rows = [{"text": "Play jazz", "label": "music"}]
+    assert answered("intents7", rows, "I would rather not.", tmp_path) == [(0.0, True)]
