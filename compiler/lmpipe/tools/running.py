@@ -129,7 +129,8 @@ async def _run(
         raise
     except Exception as error:  # noqa: BLE001 - a tool may raise anything; the LM sees it
         return ToolOutcome.of_error(f"{type(error).__name__}: {error}", error_limit)
-    return ToolOutcome.of(name, value)
+    outcome = ToolOutcome.of(name, value)
+    return ToolOutcome.of_error(outcome.text, error_limit) if outcome.error else outcome
 
 
 async def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
