@@ -71,7 +71,13 @@ class ToolStep:
     after: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "media": list(self.media)}
+        """Return the step without its time and where the result is from, unless that is a fake.
+
+        A run that is resumed or replayed has equal JSON.
+        """
+        values = {**asdict(self), "media": list(self.media)}
+        del values["seconds"], values["source"]
+        return {**values, **({"faked": True} if self.source == "faked" else {})}
 
 
 @dataclass(slots=True)

@@ -101,7 +101,8 @@ async def _outcome(
     try:
         checked = function.check(arguments)
     except pydantic.ValidationError as error:
-        return ToolOutcome.of_error(_argument_problems(error), error_limit), "ran"
+        problems = f"the arguments are wrong:\n{_problems(error)}"
+        return ToolOutcome.of_error(problems, error_limit), "ran"
     scope = current_scope()
     held = function.effects and scope.evaluating
     if held and function.fake is not None:
@@ -127,6 +128,8 @@ async def _run(
         value = await _call(function, arguments)
     except _ENDS_RUN:
         raise
+    except pydantic.ValidationError as error:
+        return ToolOutcome.of_error(_problems(error), error_limit)
     except Exception as error:  # noqa: BLE001 - a tool may raise anything; the LM sees it
         return ToolOutcome.of_error(f"{type(error).__name__}: {error}", error_limit)
     outcome = ToolOutcome.of(name, value)
@@ -142,10 +145,9 @@ async def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> A
     return await value if inspect.isawaitable(value) else value
 
 
-def _argument_problems(error: pydantic.ValidationError) -> str:
-    """Say what is wrong with arguments, one line for each."""
-    lines = [
-        f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}"
+def _problems(error: pydantic.ValidationError) -> str:
+    """Say what is wrong with some values, one line for each."""
+    return "\n".join(
+        f"{'.'.join(map(str, item['loc'])) or error.title}: {item['msg']}"
         for item in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
-    return "\n".join(["the arguments are wrong:", *lines])
+    )
