@@ -68,10 +68,10 @@ async def run_tool(
         raise CallError(
             f"the tool {tool.name} has no function that runs it: make it with lmpipe.Tool.of(…)"
         )
-    started = time.perf_counter()
+    trace, started = current_scope().trace, time.perf_counter()
+    number, after = (0, 0) if trace is None else (trace.begin_tool(), len(trace.steps))
     arguments = to_jsonable_python(dict(arguments), fallback=str)
     outcome, source = await _outcome(tool.name, tool.function, arguments, error_limit)
-    trace = current_scope().trace
     if trace is not None:
         step = ToolStep(
             tool=tool.name,
@@ -81,9 +81,10 @@ async def run_tool(
             source=source,
             seconds=time.perf_counter() - started,
             media=tuple(part.sha256 for part in media_in(outcome.parts)),
-            after=len(trace.steps),
+            after=after,
+            number=number,
         )
-        trace.tools.append(step)
+        trace.add_tool(step)
     return outcome
 
 
