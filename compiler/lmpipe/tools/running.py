@@ -70,12 +70,12 @@ async def run_tool(
         )
     trace, started = current_scope().trace, time.perf_counter()
     number, after = (0, 0) if trace is None else (trace.begin_tool(), len(trace.steps))
-    arguments = to_jsonable_python(dict(arguments), fallback=str)
-    outcome, source = await _outcome(tool.name, tool.function, arguments, error_limit)
+    given: dict[str, Any] = to_jsonable_python(dict(arguments), fallback=str)
+    outcome, source = await _outcome(tool.name, tool.function, given, error_limit)
     if trace is not None:
         step = ToolStep(
             tool=tool.name,
-            arguments=arguments,
+            arguments=given,
             result=outcome.text,
             error=outcome.error,
             source=source,
