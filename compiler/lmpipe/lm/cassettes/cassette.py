@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -28,6 +29,7 @@ from lmpipe.lm.cassettes.records import (
 )
 from lmpipe.lm.message import Message
 from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.tool_store import Result, ToolUse
 
 __all__ = ["MODES", "Cassette", "Mode", "RecordedCall", "RecordedRequest"]
 
@@ -36,6 +38,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 _Key = tuple[str, str]
 _NOTE = "takes"  # the kind of the records of what a model takes
+_TOOL = "tool"  # of the records of results of tools
 
 
 def mode_to_record(path: str | Path) -> Mode:
@@ -58,9 +61,12 @@ class Cassette:
             dropped. `all` calls the LM every time, replaces the recordings of those calls and
             keeps the others.
         remedy: the command that records again, for error messages.
+        record_tools: whether the results of tools are recorded, so that their replay runs no tool.
+            A cassette that has such results replays them in any case.
 
     Attributes:
         recording: whether calls are recorded, according to the mode and the file.
+        replays_tools: whether results of tools are recorded, or were.
         misses: the errors of calls that were not found.
         failure: the first error of writing, after which the recording is not complete, or None.
 
@@ -70,7 +76,14 @@ class Cassette:
         ConfigError: if the mode does not exist.
     """
 
-    def __init__(self, path: str | Path, *, mode: Mode = "none", remedy: str = "") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        mode: Mode = "none",
+        remedy: str = "",
+        record_tools: bool = False,
+    ) -> None:
         if mode not in MODES:
             raise ConfigError(f"cassette mode {mode!r}: expected one of {', '.join(MODES)}")
         self.path = Path(path)
@@ -95,6 +108,8 @@ class Cassette:
             self._fresh, self._records.fresh = read_cassette(
                 self._part_path, media=self._media, torn=True
             )
+        self.replays_tools = record_tools or self._records.has(_TOOL)
+        self._uses: Counter[str] = Counter()  # of tools, outside of a program's run
 
     @property
     def played(self) -> tuple[RecordedCall, ...]:
@@ -163,6 +178,29 @@ class Cassette:
                 return
             self._records.add(record)
             self._append(record.line())
+
+    def find_tool_result(self, use: ToolUse) -> Result | None:
+        """Return the recorded result of a tool, or None to run it; like `get`."""
+        if not self.replays_tools:
+            return None
+        if use.repeat is None:
+            key = record_key(_TOOL, use.subject)
+            with self._lock:
+                use.repeat, self._uses[key] = self._uses[key], self._uses[key] + 1
+        return self.get_record(_TOOL, use.subject)
+
+    def put_tool_result(self, use: ToolUse, result: Result) -> Result:
+        """Record the result of a tool, and return it, or the one that was recorded before."""
+        record = Record(_TOOL, use.subject, result)
+        with self._lock:
+            if not self.replays_tools or self._closed or not self.recording:
+                return result
+            # Equal rows may run at the same time; a replay gives them all the same result.
+            if (known := self._records.fresh.get(record.key)) is not None:
+                return known.value
+            self._records.add(record)
+            self._append(record.line())
+        return result
 
     def find_note(self, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return what is recorded about a model, or None, which is not a miss."""
