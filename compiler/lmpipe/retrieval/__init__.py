@@ -1,0 +1,1 @@
+"""Search: a corpus of passages, and the retrievers that find the best ones for a query."""
