@@ -22,6 +22,8 @@ from .lm.limits import Limits as Limits
 from .lm.lm import LM as LM
 from .lm.message import Message as Message
 from .lm.metering import track_usage as track_usage
+from .lm.parts import ToolCall as ToolCall
+from .lm.parts import ToolResult as ToolResult
 from .lm.parts import ToolSpec as ToolSpec
 from .lm.request import Reply as Reply
 from .lm.scripted import ScriptedLM as ScriptedLM
@@ -76,6 +78,8 @@ from .state.program_state import PredictorState as PredictorState
 from .state.program_state import ProgramState as ProgramState
 from .state.program_state import Retrieval as Retrieval
 from .state.trace import Trace as Trace
+from .tools.outcome import ToolOutcome as ToolOutcome
+from .tools.running import run_tool as run_tool
 from .weights.hosted_trainer import HostedTrainer as HostedTrainer
 from .weights.local_trainer import LocalTrainer as LocalTrainer
 from .weights.settings import TrainingSettings as TrainingSettings

@@ -127,6 +127,6 @@ def _passages(function: SearchFunction, found: Any) -> list[Passage]:
     if isinstance(found, str) or not isinstance(found, Iterable):
         name = getattr(function, "__name__", type(function).__name__)
         raise CallError(
-            f"{name}: it returned {repr_without_data(found, 100)}; return a list of passages or texts"
+            f"{name}: it returned {repr_without_data(found, 100)}; return a list of passages"
         )
     return [passage_of(item) for item in found]
