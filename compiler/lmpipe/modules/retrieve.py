@@ -12,7 +12,6 @@ from lmpipe.errors import CallError
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.shorten import repr_without_data
 from lmpipe.lm.concurrency import loop
-from lmpipe.lm.scope import current_scope
 from lmpipe.modules.module import Leaf
 from lmpipe.retrieval.retriever import (
     Retriever,
