@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmpipe.errors import ArtifactError, ConfigError
+from lmpipe.errors import ArtifactError
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.retrieval.bm25 import searched_text
@@ -119,12 +119,7 @@ class Embeddings(VectorRetriever):
         )
 
     def _nearest(self, vectors: npt.NDArray[np.float16], k: int) -> list[list[Passage]]:
-        if vectors.shape[1] != self.vectors.rows.shape[1]:
-            raise ConfigError(
-                f"the queries have vectors of {vectors.shape[1]} numbers, but the passages of "
-                f"{self.vectors.rows.shape[1]}: give the embedder the parameters that the corpus "
-                "was embedded with"
-            )
+        self._check_dimension(vectors, self.vectors.rows.shape[1])
         return [self._nearest_to(vector, k) for vector in vectors]
 
     def _nearest_to(self, vector: npt.NDArray[np.float16], k: int) -> list[Passage]:

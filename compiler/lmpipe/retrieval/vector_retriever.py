@@ -62,3 +62,11 @@ class VectorRetriever:
     def _nearest(self, vectors: npt.NDArray[np.float16], k: int) -> list[list[Passage]]:
         """Find the passages that are nearest to each of some vectors of unit length."""
         raise NotImplementedError
+
+    def _check_dimension(self, vectors: npt.NDArray[np.float16], dimension: int) -> None:
+        if vectors.shape[1] != dimension:
+            raise ConfigError(
+                f"{type(self).__name__}: the queries have vectors of {vectors.shape[1]} numbers, "
+                f"but the passages of {dimension}: give the embedder the parameters that the "
+                "corpus was embedded with"
+            )
