@@ -64,6 +64,8 @@ from .retrieval.retriever import Retriever as Retriever
 from .serving.spec import ServerSpec as ServerSpec
 from .settings import configure as configure
 from .settings import using as using
+from .signatures.citations import Citation as Citation
+from .signatures.citations import Cited as Cited
 from .signatures.field_types.code import Code as Code
 from .signatures.field_types.document import Document as Document
 from .signatures.field_types.history import History as History
