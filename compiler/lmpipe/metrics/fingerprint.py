@@ -107,7 +107,7 @@ def _describe_object(value: Any, within: tuple[object, ...]) -> Any:
         except DataError:
             settings = None
     if isinstance(value, Module):  # what was learned is private, and decides what it answers
-        settings = {**settings, "state": jsonable(value.state())}
+        settings = {**(settings or {}), "state": jsonable(value.state())}
     # An LM is callable, but what it answers does not depend on lmpipe's source.
     source = _source(kind) if callable(value) and not isinstance(value, LM) else None
     name = getattr(value, "__qualname__", kind.__qualname__)
