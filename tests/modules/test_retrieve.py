@@ -204,3 +204,14 @@ def test_a_stream_of_a_program_that_searches_has_its_outputs() -> None:
         stream = Ask(lmpipe.BM25(CORPUS)).stream(question="capital of Italy")
         assert [event.text for event in stream if hasattr(event, "text")][-1] == "in Rome"
         assert stream.result.answer == "in Rome"
+
+
+def test_its_identity_changes_with_what_it_finds() -> None:
+    def of(retriever: Any, k: int = 3) -> Any:
+        return lmpipe.Retrieve(retriever, k=k).identity()
+
+    same = of(lmpipe.BM25(CORPUS))
+    assert same == of(lmpipe.BM25(CORPUS))
+    for other in (lmpipe.BM25(CORPUS[:3]), lmpipe.BM25(CORPUS, k1=1.0), lambda query, k: []):
+        assert of(other) != same
+    assert of(lmpipe.BM25(CORPUS), k=2) != same

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from lmpipe.errors import CallError
+from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.shorten import repr_without_data
+from lmpipe.lm.code_fingerprint import code_fingerprint
 from lmpipe.lm.concurrency import loop
+from lmpipe.lm.lm import LM
 from lmpipe.lm.scope import current_scope
 from lmpipe.modules.module import Leaf
 from lmpipe.retrieval.retriever import (
@@ -55,8 +58,22 @@ class Retrieve(Leaf):
         return f"Retrieve({self.name}, k={self.k})"
 
     @property
+    def embedders(self) -> tuple[LM | None, ...]:
+        """The LMs that embed the query of each search; None is the configured embedder."""
+        return embedders_of(self.retriever)
+
+    @property
     def embeds(self) -> bool:
-        return bool(embedders_of(self.retriever))
+        return bool(self.embedders)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides what it finds, as JSON; a compile is another one if it changes."""
+        passages: Iterable[Passage] = getattr(self.retriever, "passages", ())
+        return {
+            "k": self.k,
+            "retriever": code_fingerprint(self.retriever),
+            "corpus": digest([passage.to_json() for passage in passages]),
+        }
 
     def forward(self, query: str, *, k: int | None = None) -> list[Passage]:
         """Find the passages for a query, best first; `k` replaces the maximum number of them.
@@ -126,7 +143,7 @@ class Retrieve(Leaf):
         )
 
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
-        return len(embedders_of(self.retriever)) if embeddings else 0
+        return len(self.embedders) if embeddings else 0
 
 
 @dataclass
