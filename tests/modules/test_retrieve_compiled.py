@@ -15,9 +15,7 @@ from lmpipe.lm.runtime import Runtime
 from lmpipe.settings import using
 
 CITIES = {f"city{number}": f"river{number}" for number in range(40)}
-CORPUS = [
-    lmpipe.Passage(f"{city} lies on the {river}.", id=city) for city, river in CITIES.items()
-]
+CORPUS = [lmpipe.Passage(f"{city} lies on the {river}.", id=city) for city, river in CITIES.items()]
 
 
 class FromPassages(lmpipe.Signature):
@@ -61,9 +59,7 @@ def recipe(program: lmpipe.Module, lm: lmpipe.LM, budget: int) -> lmpipe.Recipe:
 
 
 @pytest.mark.parametrize("budget", [100, 400])
-def test_the_budget_holds_with_the_requests_that_embed_queries(
-    tmp_path: Path, budget: int
-) -> None:
+def test_the_budget_holds_with_the_requests_that_embed_queries(tmp_path: Path, budget: int) -> None:
     lm, embeds = lmpipe.ScriptedLM(script), embedder()
     with using(lm=lm, runtime=Runtime(), embedder=embeds):
         run = lmpipe.compile(recipe(River(lmpipe.Embeddings.of(CORPUS)), lm, budget), runs=tmp_path)
