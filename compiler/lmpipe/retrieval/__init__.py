@@ -1,22 +1,5 @@
 """Search: a corpus of passages, and the retrievers that find the best ones for a query."""
 
-from lmpipe.retrieval.bm25 import BM25
-from lmpipe.retrieval.embeddings import Embeddings
-from lmpipe.retrieval.faiss_index import FaissIndex
-from lmpipe.retrieval.fusion import Fusion
-from lmpipe.retrieval.lance_table import LanceTable
-from lmpipe.retrieval.qdrant_collection import QdrantCollection
-from lmpipe.retrieval.retriever import FunctionRetriever, Retriever
-from lmpipe.retrieval.vector_retriever import VectorRetriever
+import lazy_loader
 
-__all__ = [
-    "BM25",
-    "Embeddings",
-    "FaissIndex",
-    "FunctionRetriever",
-    "Fusion",
-    "LanceTable",
-    "QdrantCollection",
-    "Retriever",
-    "VectorRetriever",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -130,7 +130,7 @@ def _without_brackets(name: str) -> str:
 
 
 # Quotation marks and dashes of typography, by their numbers in Unicode.
-_MARKS = dict.fromkeys((0x201C, 0x201D, 0x201E, 0xAB, 0xBB), '"')
+_MARKS: dict[int, str] = dict.fromkeys((0x201C, 0x201D, 0x201E, 0xAB, 0xBB), '"')
 _MARKS |= dict.fromkeys((0x2018, 0x2019, 0x201A), "'")
 _MARKS |= dict.fromkeys((0x2013, 0x2014), "-")
 _AROUND = " .\"'"
