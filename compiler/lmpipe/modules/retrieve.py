@@ -27,7 +27,7 @@ from lmpipe.retrieval.retriever import (
     searches_async,
 )
 from lmpipe.signatures.field_types.passage import Passage
-from lmpipe.state.trace import SearchStep, Trace
+from lmpipe.state.trace import SearchStep
 
 
 class Retrieve(Leaf):
@@ -119,28 +119,26 @@ class Retrieve(Leaf):
         """Begin a search, and record it when it ends: the one place where this happens."""
         search = _Search(_checked(self.name, queries), self.k if k is None else k)
         check_number("Retrieve", "k", search.k, minimum=1, integer=True)
-        started, error = time.perf_counter(), ""
+        trace, started, error = current_scope().trace, time.perf_counter(), ""
+        number, after = (0, 0) if trace is None else (trace.begin_search(), len(trace.steps))
         try:
             yield search
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"
             raise
         finally:
-            seconds, trace = time.perf_counter() - started, current_scope().trace
             if trace is not None:
-                trace.searches.append(self._step(search, seconds, error, trace))
-
-    def _step(self, search: _Search, seconds: float, error: str, trace: Trace) -> SearchStep:
-        return SearchStep(
-            retriever=self.name,
-            queries=search.queries,
-            k=search.k,
-            passages=tuple(tuple(one.to_json() for one in found) for found in search.found),
-            seconds=seconds,
-            error=error,
-            after=len(trace.steps),
-            after_tools=len(trace.tools),
-        )
+                step = SearchStep(
+                    retriever=self.name,
+                    queries=search.queries,
+                    k=search.k,
+                    passages=tuple(tuple(one.to_json() for one in found) for found in search.found),
+                    seconds=time.perf_counter() - started,
+                    error=error,
+                    after=after,
+                    number=number,
+                )
+                trace.add_search(step)
 
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
         return len(self.embedders) if embeddings else 0

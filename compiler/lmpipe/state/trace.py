@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,7 +59,8 @@ class ToolStep:
             or a function `faked` it.
         seconds: the time that it took.
         media: the hashes of the media in the result.
-        after: the number of predictor calls that had ended before it did.
+        after: the number of predictor calls that had ended when it began.
+        number: its place among the tools and searches of the run, in the order of their beginning.
     """
 
     tool: str
@@ -69,9 +71,16 @@ class ToolStep:
     seconds: float = 0.0
     media: tuple[str, ...] = ()
     after: int = 0
+    number: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "media": list(self.media)}
+        """Return the step without its time and where the result is from, unless that is a fake.
+
+        A run that is resumed or replayed has equal JSON.
+        """
+        values = {**asdict(self), "media": list(self.media)}
+        del values["seconds"], values["source"], values["number"]
+        return {**values, **({"faked": True} if self.source == "faked" else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +94,8 @@ class SearchStep:
         passages: those that were found for each query, as JSON, best first; empty if it failed.
         seconds: the time that it took.
         error: why it failed, or the empty string.
-        after: the number of predictor calls that had ended before it did.
-        after_tools: the number of tools that had.
+        after: the number of predictor calls that had ended before it began.
+        number: its place among the tools and searches of the run, in the order of their beginning.
     """
 
     retriever: str
@@ -96,25 +105,26 @@ class SearchStep:
     seconds: float = 0.0
     error: str = ""
     after: int = 0
-    after_tools: int = 0
+    number: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the step without its time: equal runs give equal JSON."""
+        """Return the step without its time: a run that is replayed has equal JSON."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        del values["seconds"]
+        del values["seconds"], values["number"]
         found = [list(passages) for passages in self.passages]
         return {**values, "queries": list(self.queries), "passages": found}
 
 
 @dataclass(slots=True)
 class Trace:
-    """The steps of one run, in the order in which they ended.
+    """The steps of one run.
 
     Args:
-        steps: the predictor calls.
+        steps: the predictor calls, in the order in which they ended.
         example: the example that the program ran on, if that is known.
-        tools: the runs of tools.
-        searches: the searches for passages.
+        tools: the runs of tools, in the order in which they began, which does not depend on how
+            quick they are.
+        searches: the searches for passages, in the order in which they began.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -122,31 +132,51 @@ class Trace:
     tools: list[ToolStep] = field(default_factory=list)
     searches: list[SearchStep] = field(default_factory=list)
     _uses: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+    _begun: int = field(default=0, repr=False, compare=False)
 
     @property
     def timeline(self) -> list[Step | ToolStep | SearchStep]:
-        """All steps, in the order in which they ended."""
-        others: list[ToolStep | SearchStep] = []
-        tools = 0
-        for search in self.searches:
-            others += [*self.tools[tools : search.after_tools], search]
-            tools = max(tools, search.after_tools)
+        """The predictor calls in the order in which they ended, with the other steps among them.
+
+        A tool that calls predictors comes before them.
+        """
         timeline: list[Step | ToolStep | SearchStep] = []
         calls = 0
-        for other in others + self.tools[tools:]:
+        for other in sorted([*self.tools, *self.searches], key=_number):
             timeline += [*self.steps[calls : other.after], other]
             calls = max(calls, other.after)
         return timeline + self.steps[calls:]
 
     def extend(self, other: Trace) -> None:
         """Add the steps of a trace that was taken apart, as those of a member of an ensemble."""
-        calls, tools = len(self.steps), len(self.tools)
+        calls = len(self.steps)
         self.steps += other.steps
-        self.tools += [replace(tool, after=tool.after + calls) for tool in other.tools]
-        self.searches += [
-            replace(search, after=search.after + calls, after_tools=search.after_tools + tools)
-            for search in other.searches
-        ]
+        for tool in other.tools:
+            self.tools.append(
+                replace(tool, after=tool.after + calls, number=tool.number + self._begun)
+            )
+        for search in other.searches:
+            self.searches.append(
+                replace(search, after=search.after + calls, number=search.number + self._begun)
+            )
+        self._begun += other._begun
+
+    def begin_tool(self) -> int:
+        """Return the number of a tool that begins now."""
+        self._begun += 1
+        return self._begun - 1
+
+    def begin_search(self) -> int:
+        """Return the number of a search that begins now; it is counted with the tools."""
+        return self.begin_tool()
+
+    def add_search(self, step: SearchStep) -> None:
+        """Add a search that has ended, in its place."""
+        insort(self.searches, step, key=_number)
+
+    def add_tool(self, step: ToolStep) -> None:
+        """Add a tool that has ended, in its place."""
+        insort(self.tools, step, key=_number)
 
     def count_use(self, key: str) -> int:
         """Count a use of a tool by a key; return the number of those before it."""
@@ -162,3 +192,7 @@ class Trace:
     def calls(self) -> int:
         """The number of LM calls, corrections included."""
         return sum(len(step.replies) for step in self.steps)
+
+
+def _number(step: ToolStep | SearchStep) -> int:
+    return step.number
