@@ -17,6 +17,7 @@ from lmpipe.modules.binding import uncounted_uses
 from lmpipe.modules.module import Predictor
 from lmpipe.settings import using
 from lmpipe.state.trace import Trace
+from lmpipe.tools.running import run_tool, run_tool_sync
 
 
 class AnswerFrom(lmpipe.Signature):
@@ -215,3 +216,33 @@ def test_its_identity_changes_with_what_it_finds() -> None:
     for other in (lmpipe.BM25(CORPUS[:3]), lmpipe.BM25(CORPUS, k1=1.0), lambda query, k: []):
         assert of(other) != same
     assert of(lmpipe.BM25(CORPUS), k=2) != same
+
+
+async def test_an_agent_is_shown_the_passages_as_the_result_of_a_tool() -> None:
+    tool = lmpipe.Retrieve(lmpipe.BM25(CORPUS), k=2).as_tool(description="Find facts.")
+    assert (tool.name, tool.description) == ("search", "Find facts.")
+    assert tool.parameters["required"] == ["query"]
+    outcome = await run_tool(tool, {"query": "capital of Italy"})
+    assert outcome.text.startswith(
+        "[1] Id: rome\n\nRome is the capital of Italy.\n\n[2] Id: berlin"
+    )
+    assert (await run_tool(tool, {"query": "?"})).text == "Nothing was found."
+
+
+def test_the_searches_of_an_agent_are_counted_by_its_program() -> None:
+    class Agent(lmpipe.Module):
+        max_calls = 5
+
+        def __init__(self, retriever: Any) -> None:
+            self.search = lmpipe.Retrieve(retriever)
+            self.tools = [self.search.as_tool()]
+
+        def forward(self) -> str:
+            return "".join(run_tool_sync(self.tools[0], {"query": "Tiber"}).text for _ in range(5))
+
+    calls: list[Call] = []
+    with using(lm="local", runtime=Runtime(), embedder=embedder()):
+        agent = Agent(lmpipe.Embeddings.of(CORPUS))
+        with scope(calls=calls, max_calls=agent.embeddings_per_run()):
+            agent()
+    assert len(calls) == 5

@@ -29,6 +29,7 @@ from .score import call_metric as call_metric
 from .score import judge as judge
 from .score import metric_calls as metric_calls
 from .score import metric_name as metric_name
+from .score import metric_programs as metric_programs
 from .text import contains as contains
 from .text import normalize_text as normalize_text
 from .text import normalized_match as normalized_match

@@ -26,7 +26,9 @@ from lmpipe.retrieval.retriever import (
     name_of,
     searches_async,
 )
+from lmpipe.signatures.field_types.parts import numbered
 from lmpipe.signatures.field_types.passage import Passage
+from lmpipe.signatures.field_types.tools import Tool
 from lmpipe.state.trace import SearchStep
 
 
@@ -109,6 +111,24 @@ class Retrieve(Leaf):
                 found = await loop.in_thread(find, search.queries, k=search.k)
             search.found = checked(self.retriever, found, search.queries, search.k)
         return search.found
+
+    def as_tool(
+        self, *, name: str = "search", description: str = "Find passages about a query."
+    ) -> Tool:
+        """Make a tool of it for agents, which are shown the passages as text.
+
+        If it embeds queries, hold it as an attribute of the program beside the agent, and set
+        `max_calls` of the program, so that plans and budgets count each search.
+
+        Args:
+            name: the name of the tool.
+            description: what it finds, in words.
+        """
+        return Tool.of(self._found_text, name=name, description=description)
+
+    async def _found_text(self, query: str) -> str:
+        found = await self._acall(query)
+        return numbered("".join(one.to_parts()) for one in found) or "Nothing was found."
 
     async def _await_search(self, search: _Search) -> Any:
         found: Any = self.retriever.search(search.queries, k=search.k)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from lmpipe.lm.lm import LM
-from lmpipe.metrics import exact_match
+from lmpipe.metrics import Judge, exact_match, mean_of
 from lmpipe.modules.module import Module
 from lmpipe.modules.predict import Predict
 from lmpipe.modules.retrieve import Retrieve
-from lmpipe.optimize.engine.worst_case import embedder_of, worst_run
+from lmpipe.optimize.engine.worst_case import embedder_of, judge_lms, worst_run
 from lmpipe.settings import using
 from lmpipe.signatures.field_types.passage import Passage
 
@@ -56,3 +56,9 @@ def test_the_configured_embedder_embeds_queries_and_selects_no_demonstrations() 
     with using(lm=lm, embedder=embedder):
         assert worst_run(Find(None), [lm], exact_match("a"), None).calls == 2
         assert embedder_of(Find(None)) is None
+
+
+def test_the_lms_of_judges_inside_of_a_combined_metric_are_known() -> None:
+    own, given = LM("openai/o3"), LM("openai/gpt-4o-mini")
+    judge = Judge.by_rubric("It is short.", inputs={"answer": "prediction.a"}, lm=own)
+    assert judge_lms(mean_of(exact_match("a"), judge), given) == [given, own]

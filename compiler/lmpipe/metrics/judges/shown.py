@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from lmpipe.data.example import Example
 from lmpipe.errors import MetricError
 from lmpipe.foundation.shorten import short_repr
-from lmpipe.signatures.field_types.parts import has_parts
+from lmpipe.signatures.field_types.parts import has_parts, numbered
 from lmpipe.signatures.signature import result_to_json
 
 # A path such as `example.question` or `prediction.answer`, or a function of both.
@@ -79,8 +79,7 @@ def text_of(value: Any) -> str:
     if has_parts(value):
         return "".join(part for part in value.to_parts() if isinstance(part, str))
     if isinstance(value, list | tuple) and value and all(map(_is_text, value)):
-        numbered = enumerate(map(text_of, value), start=1)
-        return "\n\n".join(f"[{number}] {item}" for number, item in numbered)
+        return numbered(map(text_of, value))
     if value is None:
         return ""
     return to_json(result_to_json(value)).decode()

@@ -9,7 +9,7 @@ from typing import Any
 from lmpipe.lm.lm import LM
 from lmpipe.lm.model_table import price_of
 from lmpipe.lm.spend import Spend
-from lmpipe.metrics import AnyMetric, metric_calls
+from lmpipe.metrics import AnyMetric, metric_calls, metric_programs
 from lmpipe.modules.binding import walk
 from lmpipe.modules.module import Module
 from lmpipe.modules.retrieve import Retrieve
@@ -109,8 +109,8 @@ def judge_lms(metric: AnyMetric, judge: LM | None) -> list[LM]:
     """Return the LMs that a metric may call; empty if it makes no LM calls."""
     if not metric_calls(metric):
         return []
-    own = own_lms(metric) if isinstance(metric, Module) else {}
-    return [judge or configured_lm(), *own.values()]
+    own = [lm for program in metric_programs(metric) for lm in own_lms(program).values()]
+    return [judge or configured_lm(), *own]
 
 
 def own_lms(program: Module) -> dict[str, LM]:
