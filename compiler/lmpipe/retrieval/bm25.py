@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _KIND = "bm25"
+_SETTINGS = ("k1", "b", "words", "own_words")
 _ARRAYS = ("starts", "places", "weights")
 
 
@@ -109,15 +110,14 @@ class BM25:
             ConfigError: if the index was made with a function for words, and none is given, or
                 the other way round.
         """
-        settings, passages, arrays = load_index(Path(folder), _KIND, _ARRAYS)
-        if settings.get("own_words") != (words is not None):
+        settings, passages, arrays = load_index(Path(folder), _KIND, _SETTINGS, _ARRAYS)
+        if settings["own_words"] != (words is not None):
             given = "it was made without one: leave words= out"
             missing = "give the function that it was made with as words="
             raise ConfigError(f"BM25.load({str(folder)!r}): {given if words else missing}")
-        index = _read_index(Path(folder), len(passages), settings.get("words"), **arrays)
+        index = _read_index(Path(folder), len(passages), settings["words"], **arrays)
         loaded = object.__new__(BM25)
-        k1, b = settings.get("k1", 0.0), settings.get("b", 0.0)
-        loaded._set(passages, k1, b, words or words_in, index)
+        loaded._set(passages, settings["k1"], settings["b"], words or words_in, index)
         return loaded
 
 

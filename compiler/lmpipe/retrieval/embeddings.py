@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _KIND = "embeddings"
+_SETTINGS = ("model", "query_prefix")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,7 +104,7 @@ class Embeddings(VectorRetriever):
         Raises:
             ArtifactError: if the folder is damaged.
         """
-        settings, passages, arrays = load_index(Path(folder), _KIND, ["vectors"])
+        settings, passages, arrays = load_index(Path(folder), _KIND, _SETTINGS, ["vectors"])
         rows = arrays["vectors"]
         if rows.dtype != "<f2" or rows.ndim != 2 or len(rows) != len(passages):
             raise ArtifactError(
@@ -114,8 +115,8 @@ class Embeddings(VectorRetriever):
             passages=passages,
             vectors=VectorIndex(rows),
             embedder=embedder,
-            model=settings.get("model"),
-            query_prefix=settings.get("query_prefix", ""),
+            model=settings["model"],
+            query_prefix=settings["query_prefix"],
         )
 
     def _nearest(self, vectors: npt.NDArray[np.float16], k: int) -> list[list[Passage]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,18 +46,20 @@ def save_index(
         names.append(f"{name}.npy")
     hashes = {name: file_sha256(folder / name) for name in names}
     head = {"kind": kind, "version": _VERSION, "settings": dict(settings), "files": hashes}
-    write_file(folder / _HEAD, json.dumps(head, indent=2, sort_keys=True).encode() + b"\n")
+    write_file(folder / _HEAD, canonical_json(head) + b"\n")
 
 
 def load_index(
-    folder: Path, kind: str, arrays: Sequence[str]
+    folder: Path, kind: str, settings: Sequence[str], arrays: Sequence[str]
 ) -> tuple[dict[str, Any], tuple[Passage, ...], dict[str, npt.NDArray[Any]]]:
-    """Read an index of a kind: its settings, passages and arrays.
+    """Read an index of a kind: its settings, passages and arrays, of which the names are given.
 
     Raises:
         ArtifactError: if a file is missing, damaged or of another index.
     """
     head = _head(folder, kind)
+    if missing := [name for name in settings if name not in head["settings"]]:
+        raise ArtifactError(f"{folder / _HEAD} lacks {', '.join(missing)}: save the index again")
     names = [_PASSAGES, *(f"{name}.npy" for name in arrays)]
     for name in names:
         try:

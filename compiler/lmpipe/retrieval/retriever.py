@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -42,17 +43,14 @@ class FunctionRetriever:
     function: SearchFunction
 
     def search(self, queries: Sequence[str], /, *, k: int) -> Any:
-        """Call the function for one query after the other."""
+        """Call the function for each query; an async one for all of them at once."""
         if is_async(self.function):
             return self._asearch(queries, k)
         return [_passages(self.function, self.function(query, k)) for query in queries]
 
     async def _asearch(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
-        found = []
-        for query in queries:
-            result: Any = self.function(query, k)
-            found.append(_passages(self.function, await result))
-        return found
+        results: list[Any] = [self.function(query, k) for query in queries]
+        return [_passages(self.function, found) for found in await asyncio.gather(*results)]
 
 
 def as_retriever(given: Retriever | SearchFunction) -> Retriever:

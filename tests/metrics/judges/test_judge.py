@@ -266,7 +266,7 @@ def test_a_program_whose_verdict_is_missing_is_named() -> None:
             return {"grade": reply}
 
     judge = lmpipe.Judge(Plain(), inputs={"reply": "prediction.answer"})
-    with pytest.raises(MetricError, match="has no 'verdict': give verdict="):
+    with pytest.raises(MetricError, match="Judge\\(Plain\\): its program returned no 'verdict'"):
         judge(EXAMPLE, PREDICTION)
 
 

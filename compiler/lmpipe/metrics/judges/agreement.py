@@ -6,8 +6,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from statistics import NormalDist
 from typing import Any, Protocol
 
@@ -39,17 +40,12 @@ class JudgedRow(Protocol):
 class AgreementMetric(FieldMetric):
     """Whether a judge says what people say; made by `agreement`."""
 
-    order: tuple[Any, ...] = ()
     reason: str | None = None
 
     def __call__(self, example: Example, prediction: Any, trace: Any = None) -> Score:
-        ((name, gold, predicted),) = self.pairs(example, prediction)
-        value = _closeness(gold, predicted, self.order)
-        if value == 1:
-            return Score(1.0, f"{name}: people say {short_repr(_plain(gold))} as well")
-        said = f"{name}: people say {short_repr(_plain(gold))}, not {short_repr(_plain(predicted))}"
-        why = example.get(self.reason) if self.reason is not None else None
-        return Score(value, f"{said}, because: {why}" if why else said)
+        score = super().__call__(example, prediction, trace)
+        why = example.get(self.reason) if self.reason is not None and score.value < 1 else None
+        return replace(score, feedback=f"{score.feedback}, because: {why}") if why else score
 
 
 def agreement(
@@ -76,9 +72,8 @@ def agreement(
     if len(plain) == 1 or len(set(plain)) != len(plain):
         raise MetricError(f"agreement(order={list(order)}): name two or more verdicts, each once")
     settings = {"order": plain} if plain else {}
-    return AgreementMetric(
-        "agreement", (field,), gold, _not_compared, settings=settings, order=plain, reason=reason
-    )
+    compare = partial(_compare, order=plain)
+    return AgreementMetric("agreement", (field,), gold, compare, settings=settings, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -199,14 +194,17 @@ def _pair(metric: AgreementMetric, row: JudgedRow) -> tuple[Any, Any]:
     return row.example[name], NO_VERDICT
 
 
-def _closeness(gold: Any, predicted: Any, order: Sequence[Any]) -> float:
+def _compare(gold: Any, predicted: Any, *, order: Sequence[Any]) -> tuple[float, str]:
     gold, predicted = _plain(gold), _plain(predicted)
-    if gold == predicted or not order:
-        return float(gold == predicted)
+    if gold == predicted:
+        return 1.0, f"people say {short_repr(gold)} as well"
+    comment = f"people say {short_repr(gold)}, not {short_repr(predicted)}"
+    if not order:
+        return 0.0, comment
     for value in (gold, predicted):
         if value not in order:
             raise MetricError(f"agreement(order={list(order)}): {value!r} is not in the order")
-    return 1 - abs(order.index(gold) - order.index(predicted)) / (len(order) - 1)
+    return 1 - abs(order.index(gold) - order.index(predicted)) / (len(order) - 1), comment
 
 
 def _plain(value: Any) -> Any:
@@ -216,7 +214,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     return json.dumps(jsonable(value), sort_keys=True)
-
-
-def _not_compared(gold: Any, predicted: Any) -> tuple[float, str]:
-    raise AssertionError("unreachable: the metric compares by itself")

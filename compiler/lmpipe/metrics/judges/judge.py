@@ -138,10 +138,18 @@ class Judge(Module):
 
     def score_of(self, result: Any) -> Score:
         """Turn one result of the program into a score."""
-        parts = {one.name: one.score(_attribute(result, one.name)) for one in self.verdicts}
-        value = statistics.fmean(parts.values())
-        feedback = _attribute(result, self.feedback, default="") or ""
+        outputs = _outputs(result, [*(one.name for one in self.verdicts), self.feedback])
+        parts = {one.name: self._points(one, outputs) for one in self.verdicts}
+        value, feedback = statistics.fmean(parts.values()), outputs.get(self.feedback) or ""
         return Score(value, str(feedback), parts if len(parts) > 1 else {})
+
+    def _points(self, verdict: Verdict, outputs: Mapping[str, Any]) -> float:
+        if verdict.name not in outputs:
+            raise MetricError(
+                f"{self!r}: its program returned no {verdict.name!r}: give verdict= the name of "
+                "an output"
+            )
+        return verdict.score(outputs[verdict.name])
 
     def inputs_of(self, example: Example, prediction: Any) -> dict[str, Any]:
         """Return what the program is asked about a prediction.
@@ -222,13 +230,8 @@ def _check_inputs(program: Module, inputs: Mapping[str, Origin]) -> None:
         raise MetricError(f"Judge: {wrong}; the program is {program!r}")
 
 
-def _attribute(result: Any, name: str, **default: Any) -> Any:
-    if isinstance(result, Mapping) and name in result:
-        return result[name]
-    if hasattr(result, name):
-        return getattr(result, name)
-    if default:
-        return default["default"]
-    raise MetricError(
-        f"Judge: its program returned {result!r:.100}, which has no {name!r}: give verdict="
-    )
+def _outputs(result: Any, names: Sequence[str]) -> Mapping[str, Any]:
+    """Return those of the named outputs that a result has."""
+    if isinstance(result, Mapping):
+        return result
+    return {name: getattr(result, name) for name in names if hasattr(result, name)}
