@@ -29,7 +29,7 @@ _SETTINGS = ("model", "query_prefix")
 class Embeddings(VectorRetriever):
     """Finds passages by the cosine of their embeddings with a query's; made by `of` or `load`.
 
-    The passages are compared one by one, which takes milliseconds for 100,000 of them.
+    The passages are compared one by one, which takes tens of milliseconds for 100,000.
     """
 
     passages: tuple[Passage, ...] = field(repr=False)

@@ -140,9 +140,10 @@ class Trace:
 
         A tool that calls predictors comes before them.
         """
+        others: list[ToolStep | SearchStep] = [*self.tools, *self.searches]
         timeline: list[Step | ToolStep | SearchStep] = []
         calls = 0
-        for other in sorted([*self.tools, *self.searches], key=_number):
+        for other in sorted(others, key=_number):
             timeline += [*self.steps[calls : other.after], other]
             calls = max(calls, other.after)
         return timeline + self.steps[calls:]
