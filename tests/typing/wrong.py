@@ -154,3 +154,14 @@ def judges(judge: lmpipe.Judge, example: lmpipe.Example) -> None:
     judge(example)  # E
     judge(example, "x").valeu  # E
     judge.with_program(5)  # E
+
+
+async def tools(tool: lmpipe.Tool) -> None:
+    lmpipe.Tool.of(5)  # E
+    lmpipe.Tool.of(print, effects="yes")  # E
+    lmpipe.Tool.of(print, fake="nothing")  # E
+    lmpipe.run_tool_sync(tool, ["x"])  # E
+    lmpipe.run_tool_sync(print, {})  # E
+    (await lmpipe.run_tool(tool, {})).txt  # E
+    lmpipe.mcp_tools(comand=["x"])  # E
+    lmpipe.Trace().tools[0].name  # E
