@@ -117,8 +117,8 @@ class Retrieve(Leaf):
     ) -> Tool:
         """Make a tool of it for agents, which are shown the passages as text.
 
-        If it embeds queries, hold it as an attribute of the program beside the agent, and set
-        `max_calls` of the program, so that plans and budgets count each search.
+        `ReAct` counts the searches that it makes by the tool. A program that runs the tool itself
+        holds this module as an attribute and sets `max_calls`, if the search embeds its query.
 
         Args:
             name: the name of the tool.

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import lmpipe
 from lmpipe import evaluate
+from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.runtime import Runtime
 from lmpipe.metrics import Agreement, agreement
 from lmpipe.settings import using
@@ -73,15 +74,14 @@ def test_a_compile_on_verdicts_of_people_makes_a_lenient_judge_agree(tmp_path: P
     assert rude.value == 0
 
 
-def test_a_compile_with_a_judge_as_its_metric_keeps_its_budget(tmp_path: Path) -> None:
-    def greet(request: Any) -> str:
-        name = re.search(r"\[\[name\]\]\n(\w+)", request.messages[-1].text)
-        return f"[[reply]]\nHello {name[1] if name else ''}, please"
+def greet(request: Any) -> str:
+    name = re.search(r"\[\[name\]\]\n(\w+)", request.messages[-1].text)
+    return f"[[reply]]\nHello {name[1] if name else ''}, please"
 
-    student = lmpipe.ScriptedLM(greet)
-    judge = lmpipe.ScriptedLM(lambda request: "[[verdict]]\ngood", name="judge")
+
+def greeting(student: lmpipe.LM, judge: lmpipe.LM) -> lmpipe.Recipe:
     people = [lmpipe.Example(name=f"p{n}").with_inputs("name") for n in range(24)]
-    recipe = lmpipe.Recipe(
+    return lmpipe.Recipe(
         program=lmpipe.Predict(Greet),
         train=people[:12],
         val=people[12:],
@@ -91,7 +91,26 @@ def test_a_compile_with_a_judge_as_its_metric_keeps_its_budget(tmp_path: Path) -
         judge=judge,
         budget=lmpipe.Budget(calls=80),
     )
+
+
+def approving() -> lmpipe.ScriptedLM:
+    return lmpipe.ScriptedLM(lambda request: "[[verdict]]\ngood", name="judge")
+
+
+def test_a_compile_with_a_judge_that_is_run_again_asks_nothing(tmp_path: Path) -> None:
+    asked = []
+    for _ in range(2):
+        student, judge = lmpipe.ScriptedLM(greet), approving()
+        with using(lm=student, runtime=Runtime(store=Cache(tmp_path / "cache"))):
+            lmpipe.compile(greeting(student, judge), runs=tmp_path / "runs")
+        asked.append((len(student.requests), len(judge.requests)))
+    assert asked[0] > (0, 0)
+    assert asked[1] == (0, 0)
+
+
+def test_a_compile_with_a_judge_as_its_metric_keeps_its_budget(tmp_path: Path) -> None:
+    student, judge = lmpipe.ScriptedLM(greet), approving()
     with using(lm=student, runtime=Runtime()):
-        run = lmpipe.compile(recipe, runs=tmp_path)
+        run = lmpipe.compile(greeting(student, judge), runs=tmp_path)
     assert run.spend["judge"].calls >= len(judge.requests) > 12
     assert run.spend["task"].calls + run.spend["judge"].calls <= 80
