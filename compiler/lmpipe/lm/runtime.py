@@ -17,6 +17,8 @@ from lmpipe.lm.history import CallHistory
 from lmpipe.lm.lessons import Lessons
 from lmpipe.lm.listener import tell
 from lmpipe.lm.lm import LM
+from lmpipe.lm.observed_calls import observed_call, telling_retries
+from lmpipe.lm.observing import listening
 from lmpipe.lm.providers import fetch_weights, source_of
 from lmpipe.lm.providers.base import OnRetry, OnText, Servers
 from lmpipe.lm.reply_store import ReplyStore
@@ -79,6 +81,17 @@ class Runtime:
         end; `on_retry` before this request is sent again. Raises an LMError if the LM stays
         unavailable after retries, or refuses the request.
         """
+        if not listening:
+            return self._complete(request, label, on_text, on_retry)
+        with observed_call(request, label) as call:
+            retrying = telling_retries(call, on_retry)
+            reply = self._complete(request, label, on_text, retrying)
+            call.ends(reply=reply)
+        return reply
+
+    def _complete(
+        self, request: Request, label: str, on_text: OnText | None, on_retry: OnRetry | None
+    ) -> Reply:
         loop.check_not_on_loop()
         check_deadline()
         request = self._as_taken(request)
@@ -107,6 +120,17 @@ class Runtime:
         on_retry: OnRetry | None = None,
     ) -> Reply:
         """Make one LM call from a coroutine on any event loop; see `complete`."""
+        if not listening:
+            return await self._acomplete(request, label, on_text, on_retry)
+        with observed_call(request, label) as call:
+            retrying = telling_retries(call, on_retry)
+            reply = await self._acomplete(request, label, on_text, retrying)
+            call.ends(reply=reply)
+        return reply
+
+    async def _acomplete(
+        self, request: Request, label: str, on_text: OnText | None, on_retry: OnRetry | None
+    ) -> Reply:
         check_deadline()
         await fetch_weights(request.lm)
         request = self._as_taken(request)
@@ -158,7 +182,9 @@ class Runtime:
 
         async def answer(key: str, request: Request) -> Reply:
             if key in stored:
-                return account(self.history, key, request, stored[key], label, started)
+                with observed_call(request, label, since=started) as call:
+                    call.ends(reply=stored[key])
+                    return account(self.history, key, request, stored[key], label, started)
             return await self.acomplete(request, label=label)
 
         return list(await asyncio.gather(*map(answer, keys, requests)))
@@ -169,6 +195,13 @@ class Runtime:
         Those that are not stored are sent as one request. The accounts count one call. Raises a
         ConfigError if the LM cannot embed texts.
         """
+        if not (listening and requests):
+            return await self._aembed(requests, label)
+        texts = tuple(message for request in requests for message in request.messages)
+        with observed_call(Request(requests[0].lm, texts), label):
+            return await self._aembed(requests, label)
+
+    async def _aembed(self, requests: Sequence[Request], label: str) -> list[Reply]:
         check_deadline()
         started = time.perf_counter()
         wanted = {request.key(source_of(request.lm)): request for request in requests}

@@ -17,9 +17,11 @@ from lmpipe.layouts import LayoutError
 from lmpipe.layouts.layout import Reading
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
+from lmpipe.lm.observing import listening
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope, check_calls
 from lmpipe.lm.spend import Charge
+from lmpipe.modules.observed import observed_layout
 from lmpipe.modules.prompt import Opening, Prompt
 from lmpipe.modules.result_usage import set_charges
 from lmpipe.modules.unanswered import (
@@ -84,7 +86,12 @@ class Conversation:
         self.inputs, self.sample = inputs, sample
         self.shown = shown = self.prompt.dump_inputs(inputs)
         self.replies, self.charges = [], [*embedding]
-        opening = self.prompt.opening(shown, vector, self.scope.example)
+        if listening:
+            with observed_layout(self.prompt.layout, "write", self.path) as call:
+                opening = self.prompt.opening(shown, vector, self.scope.example)
+                call.ends(messages=opening.messages)
+        else:
+            opening = self.prompt.opening(shown, vector, self.scope.example)
         if self.prompt.extraction is None:
             return self._ask(opening, lm)
         return self._in_two_steps(opening, lm)
@@ -141,7 +148,7 @@ class Conversation:
                 try:
                     if free:
                         return _checked_text(reply)
-                    result, repaired = self._read(
+                    result, repaired = (self._read_observed if listening else self._read)(
                         reply, reply.reasoning if thoughts is None else thoughts
                     )
                 except (LayoutError, pydantic.ValidationError) as error:
@@ -193,6 +200,12 @@ class Conversation:
             raise LayoutError(instead)
         reading = self.prompt.read(answer, thoughts)
         return self._validate(reading), reading.repaired
+
+    def _read_observed(self, reply: Reply, thoughts: str) -> tuple[Signature, bool]:
+        with observed_layout(self.prompt.layout, "read", self.path) as call:
+            result, repaired = self._read(reply, thoughts)
+            call.ends(result=result, repaired=repaired)
+        return result, repaired
 
     def _validate(self, reading: Reading) -> Signature:
         try:
