@@ -210,9 +210,12 @@ def test_a_listener_that_raises_changes_no_result_and_is_told_of_once() -> None:
         raise ZeroDivisionError("oops")
 
     events: list[AnyEvent] = []
-    with pytest.warns(ListenerWarning, match="ZeroDivisionError: oops") as warned:
-        with lmpipe.observing(broken), lmpipe.observing(events.append):
-            assert Two()(question="x").answer == "yes"
+    with (
+        pytest.warns(ListenerWarning, match="ZeroDivisionError: oops") as warned,
+        lmpipe.observing(broken),
+        lmpipe.observing(events.append),
+    ):
+        assert Two()(question="x").answer == "yes"
     assert len(warned) == 1
     assert len(events) == 18
 
@@ -244,11 +247,14 @@ def test_calls_of_a_listener_are_not_told() -> None:
 
 
 def test_a_listener_must_be_callable() -> None:
+    not_callable: Any = []
+    with (
+        pytest.raises(ConfigError, match="give a function that takes an event"),
+        lmpipe.observing(not_callable),
+    ):
+        pass
     with pytest.raises(ConfigError, match="give a function that takes an event"):
-        with lmpipe.observing([]):  # type: ignore[type-var]
-            pass
-    with pytest.raises(ConfigError, match="give a function that takes an event"):
-        configure(listeners=[5])  # type: ignore[list-item]
+        configure(listeners=[not_callable])
 
 
 def test_vectors_that_are_asked_for_together_are_one_call() -> None:

@@ -79,8 +79,9 @@ async def acompile(
     check_number("compile", "concurrency", concurrency, minimum=1, integer=True)
     prepared, root = prepare(recipe), Path(runs)
     check_budget(prepared)
-    names = {"program": prepared.name, "optimizer": prepared.optimizer.name}
-    with observed(CompileStarted, CompileEnded, **names) as call:
+    with observed(
+        CompileStarted, CompileEnded, program=prepared.name, optimizer=prepared.optimizer.name
+    ) as call:
         run = await _in_turn(
             prepared, root, watchers, concurrency, origin, overrides or {}, progress, call
         )
