@@ -47,7 +47,7 @@ DEFAULT_TIMEOUT = 600.0
 # The fields that are read-only mappings, which cannot be pickled.
 _READ_ONLY = ("headers", "params", "takes")
 # What `_set` and `identity_json` derive from the other fields.
-_DERIVED = (*ASKED, "_settled", "_identity_json")
+_DERIVED = (*ASKED, "provider", "_settled", "_identity_json")
 # Without a provider in their name.
 _WITHOUT_PROVIDER = ("local", "vllm", "openai", "scripted")
 
@@ -110,6 +110,9 @@ class LM(DirectCalls, ChangedCopies):
     Raises:
         ConfigError: if a value is out of range or not a JSON value, an argument is misspelled, or
             a name without a provider is not in litellm's table.
+
+    Attributes:
+        provider: the part of the model before the first slash: `local`, `vllm`, `openai`, …
     """
 
     model: str
@@ -204,9 +207,11 @@ class LM(DirectCalls, ChangedCopies):
             object.__setattr__(self, name, value)
         for name in ASKED:
             object.__setattr__(self, name, getattr(settled, name))
+        object.__setattr__(self, "provider", model.partition("/")[0])
         object.__setattr__(self, "_settled", settled)
 
     if TYPE_CHECKING:  # no fields: they follow from the others
+        provider: str
         _asked: Asked
         _settled: Settled
 
@@ -252,11 +257,6 @@ class LM(DirectCalls, ChangedCopies):
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         frozen = {name: MappingProxyType(state[name]) for name in _READ_ONLY}
         self._set({**state, **frozen})
-
-    @property
-    def provider(self) -> str:
-        """The part of the model before the first slash: `local`, `vllm`, `openai`, …"""
-        return self.model.partition("/")[0]
 
     @property
     def name(self) -> str:

@@ -52,7 +52,6 @@ class Runtime:
         on_retry: OnRetry | None = None,
         servers: Servers | None = None,
     ) -> None:
-        self.store = store
         self.servers = servers
         self.max_in_flight = max_in_flight
         self.fresh_calls = 0
@@ -65,7 +64,19 @@ class Runtime:
         self._endpoints = Endpoints(
             max_in_flight=max_in_flight, retry=self._retry, on_retry=on_retry
         )
+        self._store = store
         self._lessons = Lessons(store)
+
+    @property
+    def store(self) -> ReplyStore | None:
+        """Where replies are kept; None if every request is a fresh call."""
+        return self._store
+
+    @store.setter
+    def store(self, store: ReplyStore | None) -> None:
+        if store is not self._store:
+            self._store = store
+            self._lessons = Lessons(store)  # a replay knows what its own store knows
 
     def complete(
         self,
@@ -94,7 +105,7 @@ class Runtime:
     ) -> Reply:
         loop.check_not_on_loop()
         check_deadline()
-        request = self._as_taken(request)
+        request = self._lessons.apply(request)
         key = request.key(source_of(request.lm))
         reply, started = self._get(key, request), time.perf_counter()
         if reply is None:
@@ -133,7 +144,7 @@ class Runtime:
     ) -> Reply:
         check_deadline()
         await fetch_weights(request.lm)
-        request = self._as_taken(request)
+        request = self._lessons.apply(request)
         key = request.key(source_of(request.lm))
         reply, started = self._get(key, request), time.perf_counter()
         if reply is None:
@@ -163,7 +174,7 @@ class Runtime:
             await fetch_weights(requests[0].lm)
         started = time.perf_counter()
         while True:
-            requests = [self._as_taken(request) for request in requests]
+            requests = [self._lessons.apply(request) for request in requests]
             keys = [request.key(source_of(request.lm)) for request in requests]
             wanted = dict(zip(keys, requests, strict=True))
             stored = self._stored(wanted)
@@ -177,7 +188,7 @@ class Runtime:
                 first = next(iter(missing.values()))
                 if error.guess:
                     break  # one by one, so that one request tries it
-                if self._lessons_here().change(first, error) is None:
+                if self._lessons.change(first, error) is None:
                     raise
 
         async def answer(key: str, request: Request) -> Reply:
@@ -265,7 +276,7 @@ class Runtime:
             self.store.close()
 
     def _get(self, key: str, request: Request) -> Reply | None:
-        return self.store.get(key, request) if self.store is not None else None
+        return self._store.get(key, request) if self._store is not None else None
 
     def _stored(self, requests: Mapping[str, Request]) -> dict[str, Reply]:
         return {
@@ -273,19 +284,6 @@ class Runtime:
             for key, request in requests.items()
             if (reply := self._get(key, request)) is not None
         }
-
-    def _as_taken(self, request: Request) -> Request:
-        """Return a request without what its model is known to refuse."""
-        lessons = self._lessons
-        if lessons.store is not self.store:  # asked here too, as every call passes
-            lessons = self._lessons_here()
-        return lessons.apply(request)
-
-    def _lessons_here(self) -> Lessons:
-        lessons = self._lessons
-        if lessons.store is not self.store:  # a replay knows what its own store knows
-            lessons = self._lessons = Lessons(self.store)
-        return lessons
 
     async def _fresh(
         self,
@@ -307,7 +305,7 @@ class Runtime:
                     key, request, on_text, on_retry, look_again=look_again
                 )
             except LMRequestError as error:
-                changed = self._lessons_here().change(request, error)
+                changed = self._lessons.change(request, error)
                 if changed is None:
                     raise
                 if error.guess:
@@ -317,7 +315,7 @@ class Runtime:
                 key = request.key(source_of(request.lm))
             else:
                 if guessed is not None:
-                    self._lessons_here().learn(*guessed)
+                    self._lessons.learn(*guessed)
                 return key, request, reply
 
     async def _fresh_once(

@@ -126,7 +126,8 @@ class Conversation:
                 prompt.tool_choice,
                 opening.prefix,
             )
-            check_calls(self.scope, self.path)
+            if self.scope.max_calls is not None:
+                check_calls(self.scope, self.path)
             if self.reader is not None:
                 self.reader.asked(lm.model)
             try:
@@ -137,11 +138,16 @@ class Conversation:
                 if cut is not None and refuses_limit(error):
                     raise self._failed(cut) from error
                 raise
-            self._received(reply, lm)
+            self.replies.append(reply)
+            self.charges.append(
+                (self.path, self.scope.role, lm, reply.usage, reply.cached, reply.attempts)
+            )
+            if self.reader is not None:
+                self.reader.replied(reply)
             cut = None
             if reply.refusal:
                 raise self._failed(refusal_error(self.path, reply))
-            if is_cut(reply, None if free else prompt.layout):
+            if reply.finish == "length" and is_cut(reply, None if free else prompt.layout):
                 lm, cut = self._with_room(lm, messages, attempt, first_lm)
                 problem = "the reply was cut at the limit of tokens"
             else:
@@ -158,21 +164,13 @@ class Conversation:
                     # Another question, as the same one has a reply in the cache.
                     messages = (*messages, *prompt.layout.correction(reply, problem))
                 else:
-                    self._succeeded(result, repaired=repaired)
+                    if self.scope.trace is not None or self.reader is not None:
+                        self._succeeded(result, repaired=repaired)
                     set_charges(result, self.charges)
                     return result
             if self.reader is not None:
                 self.reader.ask_again(problem)
         raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def _received(self, reply: Reply, lm: LM) -> None:
-        """Account for a reply, and tell it."""
-        self.replies.append(reply)
-        self.charges.append(
-            (self.path, self.scope.role, lm, reply.usage, reply.cached, reply.attempts)
-        )
-        if self.reader is not None:
-            self.reader.replied(reply)
 
     def _with_room(
         self, lm: LM, messages: Sequence[Message], attempt: int, first_lm: LM
@@ -233,8 +231,6 @@ class Conversation:
 
     def _succeeded(self, result: Signature, *, repaired: bool) -> None:
         """Record the call, and stream the rest of its outputs."""
-        if self.scope.trace is None and self.reader is None:
-            return
         outputs = {f.name: f.dump(getattr(result, f.name)) for f in self.spec.outputs}
         self._record(outputs, repaired=repaired)
         if self.reader is not None:

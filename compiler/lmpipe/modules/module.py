@@ -76,7 +76,8 @@ class Module(Node):
 
     max_calls: int | None = None
 
-    # Whether a run counts its LM calls for its result; a predictor knows them anyway.
+    # Whether a run counts its LM calls for its result; a predictor knows them anyway, and its
+    # `forward` is a plain one.
     _metered: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -94,10 +95,10 @@ class Module(Node):
     def __call__(self: HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the program and return what `forward` returns."""
-        if _is_async(self):
-            return loop.run_sync(self._acall(*args, **kwargs))
         if not self._metered:
             return self.forward(*args, **kwargs)
+        if _is_async(self):
+            return loop.run_sync(self._acall(*args, **kwargs))
         charges: list[Charge] = []
         token = set_meter((charges.append, current_meter()))
         try:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lmpipe.modules.stream import FieldReader
 
 # What a predictor keeps of its state, and of its signature, so as not to make it for every call.
-_OF_THE_STATE = ("_prompt", "_native_prompt", "_decoding")
+_OF_THE_STATE = ("_prompt", "_native_prompt", "_prompt_of_lm", "_decoding")
 _MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_pools")
 
 # The vector of a call's inputs, and what it took.
