@@ -35,7 +35,7 @@ from lmpipe.lm.defaults import (
 )
 from lmpipe.lm.identity import identity_of
 from lmpipe.lm.limits import Limits
-from lmpipe.lm.model_table import full_name
+from lmpipe.lm.model_table import check_no_key, full_name
 from lmpipe.lm.prices import Price
 from lmpipe.lm.text_form import TextForm, check_key_variable, takes_text_form
 from lmpipe.lm.tls import TLS
@@ -160,6 +160,7 @@ class LM(DirectCalls, ChangedCopies):
             raise ConfigError('an LM needs a model name, such as LM("local")')
         if "/" not in model and model not in _WITHOUT_PROVIDER:
             model = full_name(model)
+        check_no_key(model)
         asked = Asked(temperature, max_tokens, context, reasoning)
         asked.check()
         check_takes(model, takes or {})
