@@ -192,8 +192,8 @@ def _reasoning(lm: LM) -> dict[str, Any]:
 
 def _tell_constraint(lm: LM, error: LMRequestError) -> None:
     warnings.warn(
-        f"{error}\n  {lm.model} answers without this constraint: requests for these outputs are sent "
-        "without it from now on, and only parsing enforces the format of their replies. Other "
+        f"{error}\n  {lm.model} answers without this constraint: requests for these outputs are "
+        "sent without it from now on, and only parsing enforces the format of their replies. Other "
         f"constraints are sent; LM({lm.model!r}, takes={{'response_format': False}}) leaves out "
         "all, and if the server takes them in another form, declare it: LM(…, structured=…)",
         StructuredOutputsWarning,
