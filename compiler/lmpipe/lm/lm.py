@@ -35,7 +35,7 @@ from lmpipe.lm.defaults import (
 )
 from lmpipe.lm.identity import identity_of
 from lmpipe.lm.limits import Limits
-from lmpipe.lm.model_table import check_no_key, full_name
+from lmpipe.lm.model_table import check_no_key, facts_of, full_name
 from lmpipe.lm.prices import Price
 from lmpipe.lm.text_form import TextForm, check_key_variable, takes_text_form
 from lmpipe.lm.tls import TLS
@@ -296,6 +296,11 @@ class LM(DirectCalls, ChangedCopies):
     def asked_to_think(self) -> bool:
         """Whether `reasoning` asks for thoughts, even if the model refuses to be asked."""
         return self._asked.reasoning not in (None, "none")
+
+    @property
+    def assumes_context(self) -> bool:
+        """Whether nobody gave or listed its context, so that `context` is a usual one."""
+        return self._asked.context is BY_MODEL and not facts_of(self.model, self.base_url).context
 
     @property
     def reserved(self) -> int:
