@@ -205,3 +205,9 @@ def test_the_fingerprint_is_the_same_in_every_process(tmp_path: Path) -> None:
         for seed in ("1", "2")
     }
     assert len(prints) == 1
+
+
+def test_an_iterator_in_a_closure_is_not_used_up() -> None:
+    numbers = iter([1, 2])
+    metric_fingerprint(made(numbers))
+    assert next(numbers) == 1

@@ -189,7 +189,7 @@ async def _search(
             run = result(None, None, "interrupted: the best candidate so far, not tested")
             weights = copy_weights(run.state, trainings, writer.folder)
             writer.finish(run.state, status="interrupted", **run.to_json(), **weights)
-        raise
+        raise asyncio.CancelledError(_stopped(task, writer.folder)) from None
     stopped = untested if test is None and untested else stopped + untested
     run = result(test, train, "; ".join(filter(None, (stopped, unchecked))))
     if run.overfitting:
@@ -248,6 +248,14 @@ async def _optimize(task: Task, prepared: PreparedRecipe) -> str:
         task.note("budget exhausted", message=str(error))
         return str(error)
     return ""
+
+
+def _stopped(task: Task, folder: Path) -> str:
+    """Say where an interrupted compile is, and how far it came."""
+    if not task.scored:
+        return f"{folder}: no candidate was scored yet"
+    best = task.best
+    return f"{folder} has the best candidate so far, {best.name}: {best.score:.1%} on validation"
 
 
 def _first_manifest(

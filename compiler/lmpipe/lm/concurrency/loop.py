@@ -17,7 +17,7 @@ from threading import get_ident
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from lmpipe.errors import ConfigError
-from lmpipe.foundation.termination import Terminated
+from lmpipe.foundation.termination import Terminated, notes_of
 from lmpipe.lm.concurrency.mailbox import RemoteTask, get_mailbox
 
 P = ParamSpec("P")
@@ -137,7 +137,8 @@ def submit(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the loop and wait for its result.
 
-    Ctrl-C, or `Terminated`, cancels the coroutine and waits until it has cleaned up.
+    Ctrl-C, or `Terminated`, cancels the coroutine and waits until it has cleaned up. What the
+    coroutine says to that, as the message of its CancelledError, becomes a note of the exception.
     """
     if on_loop():
         coroutine.close()  # prevents the warning that it was never awaited
@@ -146,11 +147,15 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         cancellation = _cancellation.get()
         return wait.wait() if cancellation is None else cancellation.wait(wait)
-    except (KeyboardInterrupt, Terminated):
+    except (KeyboardInterrupt, Terminated) as stop:
         wait.cancel()
         # Errors during the cleanup do not matter: the user wants to stop.
-        with contextlib.suppress(Exception, asyncio.CancelledError):
-            wait.wait()
+        with contextlib.suppress(Exception):
+            try:
+                wait.wait()
+            except asyncio.CancelledError as cancelled:
+                for said in cancelled.args:
+                    stop.add_note(str(said))
         raise
 
 
@@ -177,9 +182,12 @@ def blocking(
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return run_sync(function(*args, **kwargs))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             # A new one: where the library was waiting tells the user nothing.
-            raise KeyboardInterrupt(interrupted) from None
+            again = KeyboardInterrupt(interrupted)
+            for note in notes_of(stop):
+                again.add_note(note)
+            raise again from None
 
     call.__name__ = call.__qualname__ = function.__name__.removeprefix("a")
     return call
