@@ -1,4 +1,4 @@
-"""The fingerprint of what a user wrote as code: of a metric in a manifest, of a script in keys."""
+"""The fingerprint of code that users write, such as a metric or a tool."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lmpipe.foundation.canonical_json import canonical_json, digest
 from lmpipe.lm.lm import LM
 
 
-def code_fingerprint(value: object) -> str:
-    """Hash the code and settings of a function, or of another callable: 64 hexadecimal digits.
+def code_fingerprint(function: object) -> str:
+    """Hash the code and the settings of a function, or another callable: 64 hexadecimal digits.
 
     The hash covers the qualified name and source, defaults, closure and bound arguments, the
-    settings of field metrics and combined metrics, and the functions and constants of its module
-    that it uses. Code of other modules is covered by name only. Without source, as in a console,
-    bytecode takes its place, and the hash is valid for one version of Python.
+    settings of dataclasses, and the functions and constants of the function's module that it uses.
+    Code of other modules is covered by name only. Without source, as in a console, bytecode takes
+    its place, and the hash is valid for one version of Python.
     """
-    return digest(_describe(value, ()))
+    return digest(_describe(function, ()))
 
 
 def _describe(value: Any, within: tuple[object, ...]) -> Any:
@@ -101,7 +101,7 @@ def _describe_object(value: Any, within: tuple[object, ...]) -> Any:
         }
         settings = {name: _describe(item, within) for name, item in public.items()}
     elif isinstance(value, Iterator):
-        settings = None  # to read it would use it up
+        settings = None  # reading it would use it up, or never end
     else:
         try:
             settings = jsonable(value)

@@ -6,5 +6,8 @@ from lmpipe.lm.code_fingerprint import code_fingerprint
 
 
 def metric_fingerprint(metric: object) -> str:
-    """Hash a metric's code and settings, as `code_fingerprint` does."""
+    """Hash a metric's code and settings: 64 hexadecimal digits; see `code_fingerprint`.
+
+    The settings of field metrics and combined metrics are covered.
+    """
     return code_fingerprint(metric)
