@@ -79,7 +79,8 @@ def test_load_refuses_another_program_and_shows_both_signatures(compiled: lmpipe
 
 async def test_a_cancelled_compile_is_resumed_by_the_same_call(tmp_path: Path) -> None:
     here = asyncio.get_running_loop()
-    store, whole = Cache(tmp_path / "cache"), recipe(student=student())
+    # Of one name, so that they share replies.
+    store, whole = Cache(tmp_path / "cache"), recipe(student=student(name="world"))
     reached = 0
 
     def stalls(request: Request) -> str:
@@ -89,7 +90,7 @@ async def test_a_cancelled_compile_is_resumed_by_the_same_call(tmp_path: Path) -
             here.call_soon_threadsafe(running.cancel)
         return answer(request)
 
-    first = recipe(student=lmpipe.ScriptedLM(stalls))
+    first = recipe(student=lmpipe.ScriptedLM(stalls, name="world"))
     with using(runtime=Runtime(store=store)):
         running = asyncio.ensure_future(lmpipe.acompile(first, runs=tmp_path, concurrency=4))
         with pytest.raises(asyncio.CancelledError):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lmpipe.lm.spend import Account
     from lmpipe.optimize.engine.events import Candidate
     from lmpipe.signatures.signature import Signature
+    from lmpipe.state.trace import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,11 +218,14 @@ class ToolEnded(Ended):
     Args:
         text: what the LM is shown: the result, or the error if the tool failed.
         failed: whether it failed. `error` is then None if the LM is shown the failure.
+        source: whether it `ran`, was `faked` by the function that takes its place, or was `stored`
+            in a cache or a cassette.
     """
 
     started: ToolStarted
     text: str = ""
     failed: bool = False
+    source: Source = "ran"
     kind: ClassVar[Literal["tool ended"]] = "tool ended"
 
 
