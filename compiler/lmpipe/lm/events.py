@@ -234,9 +234,11 @@ class SandboxStarted(Started):
     """Code started in a sandbox.
 
     Args:
+        sandbox: the name of the sandbox's class.
         code: the code.
     """
 
+    sandbox: str
     code: str
     kind: ClassVar[Literal["sandbox started"]] = "sandbox started"
 
@@ -246,7 +248,7 @@ class SandboxEnded(Ended):
     """Code in a sandbox ended.
 
     Args:
-        output: what it printed or returned; the error's text if it failed.
+        output: what the LM is shown: what it printed and gave, or its error.
         failed: whether it failed, or was stopped at a limit.
     """
 
@@ -261,14 +263,14 @@ class RetrievalStarted(Started):
     """A retriever was asked.
 
     Args:
-        retriever: the name of its class.
-        query: what to look for.
-        limit: the maximum number of passages.
+        retriever: its name.
+        queries: what it looks for; several are one search.
+        k: the maximum number of passages for each query.
     """
 
     retriever: str
-    query: str
-    limit: int
+    queries: tuple[str, ...]
+    k: int
     kind: ClassVar[Literal["retrieval started"]] = "retrieval started"
 
 
@@ -277,11 +279,11 @@ class RetrievalEnded(Ended):
     """A retriever returned passages, the best first.
 
     Args:
-        passages: their texts.
+        passages: those of each query, as JSON.
     """
 
     started: RetrievalStarted
-    passages: tuple[str, ...] = ()
+    passages: tuple[tuple[Mapping[str, object], ...], ...] = ()
     kind: ClassVar[Literal["retrieval ended"]] = "retrieval ended"
 
 
