@@ -202,7 +202,7 @@ def test_ctrl_c_leaves_the_status_interrupted(tmp_path: Path) -> None:
     def interrupts(request: Request) -> str:
         nonlocal asked
         asked += 1
-        if asked == 50:  # once: a second Ctrl-C would not wait for the first
+        if asked == 200:  # once: a second Ctrl-C would not wait for the first
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         return answer(request)
 
