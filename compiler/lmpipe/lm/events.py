@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+from lmpipe.lm.spend import Account, Charge
 
 if TYPE_CHECKING:
     from lmpipe.compiling.run import Run
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from lmpipe.evaluation.results import Evaluation, Row
     from lmpipe.lm.message import Message
     from lmpipe.lm.request import Reply, Request
-    from lmpipe.lm.spend import Account
     from lmpipe.optimize.engine.events import Candidate
     from lmpipe.signatures.signature import Signature
     from lmpipe.state.trace import Source
@@ -50,12 +51,19 @@ class Ended(Event):
     Args:
         seconds: how long it took.
         error: what it raised; None if it succeeded. A cancelled call has a CancelledError.
-        usage: the LM calls that it made, those of all calls inside it among them.
+        charges: the LM calls that it made, those of all calls inside it among them; see `usage`.
     """
 
     seconds: float
     error: BaseException | None
-    usage: Account
+    charges: tuple[Charge, ...] = field(repr=False)
+
+    @property
+    def usage(self) -> Account:
+        """The LM calls that it made, with tokens and dollars, as `lmpipe.track_usage` has them."""
+        account = Account()
+        account.charge(self.charges)
+        return account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
