@@ -12,6 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import lmpipe
+from lmpipe.lm.request import Request
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,6 +46,28 @@ def test_the_examples_about_types_for_fields_run() -> None:
     with lmpipe.using(lm=scripted):
         exec(compile(source, "fields.md", "exec", dont_inherit=True), {"__name__": "fields"})
     assert [len(request.messages) for request in scripted.requests] == [2, 2, 4]
+
+
+def cite(request: Request) -> str:
+    """Fill the outputs in; a citation is one that the examples about citations accept."""
+    cited = '[[citations]]\n[{"id": "rome", "quote": "capital of Italy"}]'
+    return re.sub(r"\[\[citations\]\]\n.*", cited, fill(request))
+
+
+@pytest.mark.parametrize("page", ["retrieval.md", "judges.md"])
+def test_the_examples_about_retrieval_and_judges_run(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
+    # The source of functions and classes must be readable from a file.
+    file = tmp_path / "example.py"
+    file.write_text(source, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    scripted = lmpipe.ScriptedLM(cite)
+    with lmpipe.using(lm=scripted, embedder=lmpipe.ScriptedLM([], name="embedder")):
+        exec(compile(source, str(file), "exec", dont_inherit=True), {"__name__": "example"})
+    assert scripted.requests
 
 
 def test_typed_functions_have_a_body_that_type_checkers_accept() -> None:

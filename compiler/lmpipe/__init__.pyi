@@ -29,6 +29,7 @@ from .lm.parts import ToolSpec as ToolSpec
 from .lm.request import Reply as Reply
 from .lm.scripted import ScriptedLM as ScriptedLM
 from .lm.tls import TLS as TLS
+from .metrics.judges.judge import Judge as Judge
 from .metrics.score import Metric as Metric
 from .metrics.score import Score as Score
 from .modules.chain_of_thought import ChainOfThought as ChainOfThought
@@ -36,6 +37,7 @@ from .modules.function import predict as predict
 from .modules.module import Module as Module
 from .modules.predict import Predict as Predict
 from .modules.result_usage import usage_of as usage_of
+from .modules.retrieve import Retrieve as Retrieve
 from .modules.stream import Stream as Stream
 from .optimize.better_together import BetterTogether as BetterTogether
 from .optimize.bootstrap_few_shot import BootstrapFewShot as BootstrapFewShot
@@ -57,9 +59,14 @@ from .optimize.mipro import MIPROv2 as MIPROv2
 from .optimize.random_search import RandomSearch as RandomSearch
 from .optimize.simba import SIMBA as SIMBA
 from .optimize.student_preferred import StudentPreferred as StudentPreferred
+from .retrieval.bm25 import BM25 as BM25
+from .retrieval.embeddings import Embeddings as Embeddings
+from .retrieval.retriever import Retriever as Retriever
 from .serving.spec import ServerSpec as ServerSpec
 from .settings import configure as configure
 from .settings import using as using
+from .signatures.citations import Citation as Citation
+from .signatures.citations import Cited as Cited
 from .signatures.field_types.code import Code as Code
 from .signatures.field_types.document import Document as Document
 from .signatures.field_types.history import History as History
@@ -67,6 +74,7 @@ from .signatures.field_types.media import Audio as Audio
 from .signatures.field_types.media import File as File
 from .signatures.field_types.media import Image as Image
 from .signatures.field_types.parts import HasParts as HasParts
+from .signatures.field_types.passage import Passage as Passage
 from .signatures.field_types.tools import Tool as Tool
 from .signatures.field_types.tools import ToolCalls as ToolCalls
 from .signatures.from_string import signature_from_string as signature_from_string

@@ -9,7 +9,7 @@ from helpers.agents import EXAMPLES, LookUp, answered, lm
 import lmpipe
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
-from lmpipe.state.trace import Step, ToolStep, Trace
+from lmpipe.state.trace import SearchStep, Step, ToolStep, Trace
 from lmpipe.state.usage import Usage
 
 
@@ -18,7 +18,16 @@ def step(name: str) -> Step:
 
 
 def names(trace: Trace) -> list[str]:
-    return [item.tool if isinstance(item, ToolStep) else item.predictor for item in trace.timeline]
+    return [
+        getattr(item, kind)
+        for item in trace.timeline
+        for kind in ("predictor", "tool", "retriever")
+        if hasattr(item, kind)
+    ]
+
+
+def search(name: str, *, after: int, number: int) -> SearchStep:
+    return SearchStep(name, ("x",), 1, ((),), after=after, number=number)
 
 
 def test_the_timeline_has_tools_among_the_predictor_calls() -> None:
@@ -29,6 +38,29 @@ def test_the_timeline_has_tools_among_the_predictor_calls() -> None:
 
 def test_a_trace_without_tools_is_its_predictor_calls() -> None:
     assert names(Trace([step("p"), step("q")])) == ["p", "q"]
+
+
+def test_the_timeline_has_searches_among_tools_and_predictor_calls() -> None:
+    tools = [
+        ToolStep(name, {}, "", after=1, number=number) for name, number in {"a": 1, "b": 3}.items()
+    ]
+    searches = [
+        search("s", after=0, number=0),
+        search("t", after=1, number=2),
+        search("u", after=2, number=4),
+    ]
+    trace = Trace([step("p"), step("q"), step("r")], tools=tools, searches=searches)
+    assert names(trace) == ["s", "p", "a", "t", "b", "q", "u", "r"]
+
+
+def test_the_searches_of_an_added_trace_come_after_what_was_there() -> None:
+    trace, other = Trace([step("p")]), Trace([step("q")])
+    trace.add_tool(ToolStep("a", {}, "", after=1, number=trace.begin_tool()))
+    other.add_search(search("s", after=0, number=other.begin_search()))
+    other.add_tool(ToolStep("b", {}, "", after=1, number=other.begin_tool()))
+    other.add_search(search("t", after=1, number=other.begin_search()))
+    trace.extend(other)
+    assert names(trace) == ["p", "a", "s", "q", "b", "t"]
 
 
 def test_an_added_trace_comes_after_what_was_there() -> None:

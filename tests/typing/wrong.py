@@ -146,6 +146,24 @@ def direct_calls(lm: lmpipe.LM) -> None:
     lm("x", sample="first")  # E
 
 
+def searches(index: lmpipe.BM25) -> None:
+    lmpipe.Retrieve(5)  # E
+    lmpipe.Retrieve(index, k="many")  # E
+    lmpipe.Retrieve(index)(5)  # E
+    lmpipe.Retrieve(index)("x")[0].txt  # E
+    lmpipe.Retrieve(index).many("x", k="many")  # E
+    lmpipe.BM25([5])  # E
+    lmpipe.Passage("x", metadata={"a": index})  # E
+
+
+def judges(judge: lmpipe.Judge, example: lmpipe.Example) -> None:
+    lmpipe.Judge(5, inputs={})  # E
+    lmpipe.Judge("a -> verdict: bool", inputs={"a": 5})  # E
+    judge(example)  # E
+    judge(example, "x").valeu  # E
+    judge.with_program(5)  # E
+
+
 async def tools(tool: lmpipe.Tool) -> None:
     lmpipe.Tool.of(5)  # E
     lmpipe.Tool.of(print, effects="yes")  # E

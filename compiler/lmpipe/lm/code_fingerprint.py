@@ -107,6 +107,9 @@ def _describe_object(value: Any, within: tuple[object, ...]) -> Any:
             settings = jsonable(value)
         except DataError:
             settings = None
+    own = getattr(value, "_fingerprint", None)
+    if callable(own):  # as of a program, whose learned state is private
+        settings = {"public": settings, "private": own()}
     # An LM is callable, but what it answers does not depend on lmpipe's source.
     source = _source(kind) if callable(value) and not isinstance(value, LM) else None
     name = getattr(value, "__qualname__", kind.__qualname__)

@@ -1,50 +1,5 @@
 """Metrics: `Score`, metrics that compare fields, and metrics that combine others."""
 
-from lmpipe.metrics.combine import CombinedMetric, all_of, any_of, mean_of, weighted
-from lmpipe.metrics.field_metric import FieldMetric
-from lmpipe.metrics.fields import FieldAccuracy, exact_match, field_accuracy, set_f1
-from lmpipe.metrics.fingerprint import metric_fingerprint
-from lmpipe.metrics.numbers import numeric_match, parse_number
-from lmpipe.metrics.score import (
-    AnyMetric,
-    BoundMetric,
-    Metric,
-    Score,
-    bind_metric,
-    call_metric,
-    judge,
-    metric_calls,
-    metric_name,
-)
-from lmpipe.metrics.text import contains, normalize_text, normalized_match, token_f1
-from lmpipe.metrics.typed_gold import with_typed_labels
+import lazy_loader
 
-__all__ = [
-    "AnyMetric",
-    "BoundMetric",
-    "CombinedMetric",
-    "FieldAccuracy",
-    "FieldMetric",
-    "Metric",
-    "Score",
-    "all_of",
-    "any_of",
-    "bind_metric",
-    "call_metric",
-    "contains",
-    "exact_match",
-    "field_accuracy",
-    "judge",
-    "mean_of",
-    "metric_calls",
-    "metric_fingerprint",
-    "metric_name",
-    "normalize_text",
-    "normalized_match",
-    "numeric_match",
-    "parse_number",
-    "set_f1",
-    "token_f1",
-    "weighted",
-    "with_typed_labels",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -161,6 +161,14 @@ def metric_calls(metric: object) -> int:
     return int(calls)
 
 
+def metric_programs(metric: object) -> list[Module]:
+    """Return the programs that a metric is, or is made of."""
+    if isinstance(metric, Module):
+        return [metric]
+    parts = [metric.func] if isinstance(metric, partial) else getattr(metric, "metrics", ())
+    return [program for part in parts for program in metric_programs(part)]
+
+
 def _is_async(metric: object) -> bool:
     if isinstance(metric, partial):
         return _is_async(metric.func)

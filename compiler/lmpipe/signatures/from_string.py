@@ -20,14 +20,16 @@ from typing import Any, Literal, Optional, Union, get_origin
 
 from lmpipe.errors import SignatureError
 from lmpipe.signatures.caller_scope import caller_scope
+from lmpipe.signatures.citations import Citation
 from lmpipe.signatures.field_types.code import Code, code_in
 from lmpipe.signatures.field_types.document import Document
 from lmpipe.signatures.field_types.history import History
 from lmpipe.signatures.field_types.media import Audio, File, Image
+from lmpipe.signatures.field_types.passage import Passage
 from lmpipe.signatures.field_types.tools import Tool, ToolCalls
 from lmpipe.signatures.signature import Input, Output, Prediction, make_signature
 
-_FIELD_TYPES = (Audio, Code, Document, File, History, Image, Tool, ToolCalls)
+_FIELD_TYPES = (Audio, Citation, Code, Document, File, History, Image, Passage, Tool, ToolCalls)
 
 _TYPES: dict[str, Any] = {
     "str": str,

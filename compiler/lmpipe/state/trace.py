@@ -1,4 +1,4 @@
-"""`Trace`: the predictor calls and tool runs of one run of a program."""
+"""`Trace`: the predictor calls, tool runs and searches of one run of a program."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ToolStep:
         seconds: the time that it took.
         media: the hashes of the media in the result.
         after: the number of predictor calls that had ended when it began.
-        number: its place among the runs of tools, in the order in which they began.
+        number: its place among the tools and searches of the run, in the order of their beginning.
     """
 
     tool: str
@@ -83,6 +83,38 @@ class ToolStep:
         return {**values, **({"faked": True} if self.source == "faked" else {})}
 
 
+@dataclass(frozen=True, slots=True)
+class SearchStep:
+    """One search for passages.
+
+    Args:
+        retriever: its name.
+        queries: what was searched for.
+        k: the maximum number of passages for each query.
+        passages: those that were found for each query, as JSON, best first; empty if it failed.
+        seconds: the time that it took.
+        error: why it failed, or the empty string.
+        after: the number of predictor calls that had ended before it began.
+        number: its place among the tools and searches of the run, in the order of their beginning.
+    """
+
+    retriever: str
+    queries: tuple[str, ...]
+    k: int
+    passages: tuple[tuple[dict[str, Any], ...], ...]
+    seconds: float = 0.0
+    error: str = ""
+    after: int = 0
+    number: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the step without its time: a run that is replayed has equal JSON."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        del values["seconds"], values["number"]
+        found = [list(passages) for passages in self.passages]
+        return {**values, "queries": list(self.queries), "passages": found}
+
+
 @dataclass(slots=True)
 class Trace:
     """The steps of one run.
@@ -92,25 +124,28 @@ class Trace:
         example: the example that the program ran on, if that is known.
         tools: the runs of tools, in the order in which they began, which does not depend on how
             quick they are.
+        searches: the searches for passages, in the order in which they began.
     """
 
     steps: list[Step] = field(default_factory=list)
     example: ExampleIdentity | None = None
     tools: list[ToolStep] = field(default_factory=list)
+    searches: list[SearchStep] = field(default_factory=list)
     _uses: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
     _begun: int = field(default=0, repr=False, compare=False)
 
     @property
-    def timeline(self) -> list[Step | ToolStep]:
-        """The predictor calls in the order in which they ended, with the tools among them.
+    def timeline(self) -> list[Step | ToolStep | SearchStep]:
+        """The predictor calls in the order in which they ended, with the other steps among them.
 
         A tool that calls predictors comes before them.
         """
-        timeline: list[Step | ToolStep] = []
+        others: list[ToolStep | SearchStep] = [*self.tools, *self.searches]
+        timeline: list[Step | ToolStep | SearchStep] = []
         calls = 0
-        for tool in self.tools:
-            timeline += [*self.steps[calls : tool.after], tool]
-            calls = max(calls, tool.after)
+        for other in sorted(others, key=_number):
+            timeline += [*self.steps[calls : other.after], other]
+            calls = max(calls, other.after)
         return timeline + self.steps[calls:]
 
     def extend(self, other: Trace) -> None:
@@ -121,12 +156,24 @@ class Trace:
             self.tools.append(
                 replace(tool, after=tool.after + calls, number=tool.number + self._begun)
             )
+        for search in other.searches:
+            self.searches.append(
+                replace(search, after=search.after + calls, number=search.number + self._begun)
+            )
         self._begun += other._begun
 
     def begin_tool(self) -> int:
         """Return the number of a tool that begins now."""
         self._begun += 1
         return self._begun - 1
+
+    def begin_search(self) -> int:
+        """Return the number of a search that begins now; it is counted with the tools."""
+        return self.begin_tool()
+
+    def add_search(self, step: SearchStep) -> None:
+        """Add a search that has ended, in its place."""
+        insort(self.searches, step, key=_number)
 
     def add_tool(self, step: ToolStep) -> None:
         """Add a tool that has ended, in its place."""
@@ -148,5 +195,5 @@ class Trace:
         return sum(len(step.replies) for step in self.steps)
 
 
-def _number(step: ToolStep) -> int:
+def _number(step: ToolStep | SearchStep) -> int:
     return step.number

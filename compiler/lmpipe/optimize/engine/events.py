@@ -77,7 +77,7 @@ class Rollout:
     passed: bool
 
     def to_json(self) -> dict[str, Any]:
-        tools = self.row.trace.tools
+        tools, searches = self.row.trace.tools, self.row.trace.searches
         return {
             **self.row.to_json(),
             "sample": self.sample,
@@ -87,6 +87,7 @@ class Rollout:
                 for step in self.row.trace.steps
             ],
             **({"tools": [tool.to_json() for tool in tools]} if tools else {}),
+            **({"searches": [search.to_json() for search in searches]} if searches else {}),
         }
 
 

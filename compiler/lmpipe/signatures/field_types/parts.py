@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, get_args
 
 from lmpipe.signatures.field_types.media import Medium
@@ -29,6 +29,11 @@ class HasParts(Protocol):
 def has_parts(kind: Any) -> bool:
     """Whether a class, or the class of a value, says which parts show it."""
     return callable(getattr(kind, "to_parts", None))
+
+
+def numbered(texts: Iterable[str]) -> str:
+    """Write several texts as one, with a number before each."""
+    return "\n\n".join(f"[{number}] {text}" for number, text in enumerate(texts, start=1))
 
 
 def is_medium(kind: Any) -> bool:

@@ -1,0 +1,37 @@
+"""The public names, each imported when it is first used."""
+
+from .combine import CombinedMetric as CombinedMetric
+from .combine import all_of as all_of
+from .combine import any_of as any_of
+from .combine import mean_of as mean_of
+from .combine import weighted as weighted
+from .field_metric import FieldMetric as FieldMetric
+from .fields import FieldAccuracy as FieldAccuracy
+from .fields import exact_match as exact_match
+from .fields import field_accuracy as field_accuracy
+from .fields import set_f1 as set_f1
+from .fingerprint import metric_fingerprint as metric_fingerprint
+from .judges.agreement import Agreement as Agreement
+from .judges.agreement import agreement as agreement
+from .judges.judge import Judge as Judge
+from .judges.semantic import CompleteAndGrounded as CompleteAndGrounded
+from .judges.semantic import SemanticF1 as SemanticF1
+from .numbers import numeric_match as numeric_match
+from .numbers import parse_number as parse_number
+from .passages import passage_precision as passage_precision
+from .passages import passage_recall as passage_recall
+from .score import AnyMetric as AnyMetric
+from .score import BoundMetric as BoundMetric
+from .score import Metric as Metric
+from .score import Score as Score
+from .score import bind_metric as bind_metric
+from .score import call_metric as call_metric
+from .score import judge as judge
+from .score import metric_calls as metric_calls
+from .score import metric_name as metric_name
+from .score import metric_programs as metric_programs
+from .text import contains as contains
+from .text import normalize_text as normalize_text
+from .text import normalized_match as normalized_match
+from .text import token_f1 as token_f1
+from .typed_gold import with_typed_labels as with_typed_labels

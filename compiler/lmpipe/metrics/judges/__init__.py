@@ -1,0 +1,1 @@
+"""Judges: metrics that ask an LM, and how well they agree with people."""
