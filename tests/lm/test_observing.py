@@ -22,6 +22,7 @@ from lmpipe.lm.events import (
     ProgramStarted,
     Started,
 )
+from lmpipe.lm.metering import current_meter
 from lmpipe.lm.observing import ListenerWarning, listening
 from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
@@ -232,6 +233,7 @@ def test_a_warning_that_is_an_error_leaves_the_next_block_clean() -> None:
     with lmpipe.observing(events.append):
         scripted()("hello")
     assert [event.parent for event in events] == [None, None]
+    assert current_meter() is None
 
 
 def test_calls_of_a_listener_are_not_told() -> None:

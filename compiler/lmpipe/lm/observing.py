@@ -139,7 +139,8 @@ class Observed:
     """A call that is told: a context manager, around the call."""
 
     __slots__ = (
-        *("_charges", "_ended", "_fields", "_listeners", "_meter", "_place", "_since", "_started"),
+        *("_charges", "_ended", "_fields", "_inside", "_listeners", "_meter", "_place", "_since"),
+        "_started",
     )
 
     _meter: Token[Meter | None]
@@ -161,11 +162,12 @@ class Observed:
         self._since = since
         predictor = getattr(start, "predictor", "") or here.predictor
         # By position, which is faster than `replace`.
-        self._place = _HERE.set(_Place(here.listeners, start.id, start.root, predictor, here.paths))
+        self._inside = _Place(here.listeners, start.id, start.root, predictor, here.paths)
 
     def __enter__(self) -> Self:
-        self._meter = set_meter((self._charges.append, current_meter()))
         _tell(self._listeners, self._started)
+        self._place = _HERE.set(self._inside)
+        self._meter = set_meter((self._charges.append, current_meter()))
         return self
 
     def ends(self, **fields: Any) -> None:
