@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lmpipe.errors import ConfigError, LMRequestError
+from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.message import Message
 from lmpipe.lm.parts import MediaPart, TextPart, ToolCall
 from lmpipe.lm.request import Reply, Request
@@ -110,3 +115,69 @@ def test_a_listener_is_told_the_thoughts_before_the_text() -> None:
     request = Request(ScriptedLM(["<think>hm</think>Paris"]), (Message("user", "hi"),))
     Runtime().complete(request, on_text=Listener())
     assert heard[:2] == [("thoughts", "hm"), ("text", "Paris")]
+
+
+def stored(folder: Path, *lms: ScriptedLM) -> list[str]:
+    """Ask LMs one after the other, with one cache."""
+    store = Cache(folder)
+    texts = [ask(lm, runtime=Runtime(store=store)) for lm in lms]
+    store.close()
+    return texts
+
+
+def saying(text: str) -> ScriptedLM:
+    return ScriptedLM(lambda request: text)
+
+
+def test_functions_share_no_replies_in_a_cache(tmp_path: Path) -> None:
+    one, two = ScriptedLM(lambda request: "1"), ScriptedLM(lambda request: "2")
+    assert stored(tmp_path, one, two) == ["1", "2"]
+
+
+def test_functions_that_differ_in_their_closures_share_none(tmp_path: Path) -> None:
+    assert stored(tmp_path, saying("1"), saying("2")) == ["1", "2"]
+
+
+def test_a_function_finds_its_own_replies(tmp_path: Path) -> None:
+    one, again = saying("1"), saying("1")
+    assert stored(tmp_path, one, again) == ["1", "1"]
+    assert again.requests == []
+
+
+def test_functions_of_one_name_share_replies(tmp_path: Path) -> None:
+    one = ScriptedLM(lambda request: "1", name="mine")
+    two = ScriptedLM(lambda request: "2", name="mine")
+    assert stored(tmp_path, one, two) == ["1", "1"]
+
+
+def test_a_function_is_known_in_another_process(tmp_path: Path) -> None:
+    file = tmp_path / "script.py"
+    file.write_text(
+        "import lmpipe\n"
+        "NAMES = {'a', 'b', 'c', 'd'}\n"
+        "def script(request):\n"
+        "    return 'yes' if request.messages[-1].text in {'x', 'y', 'z'} else 'no'\n"
+        "print(lmpipe.ScriptedLM(script).source)\n"
+    )
+    sources = {
+        subprocess.run(
+            [sys.executable, str(file)],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2)
+    }
+    (source,) = sources
+    assert source.strip()
+
+
+def test_a_changed_copy_is_known_by_the_same_function() -> None:
+    lm = saying("1")
+    assert lm.with_settings(temperature=0.5).source == lm.source != ""  # type: ignore[attr-defined]
+
+
+def test_a_script_that_reads_an_iterator_still_has_all_of_it() -> None:
+    answers = iter(["1", "2"])
+    assert ask(ScriptedLM(lambda request: next(answers))) == "1"

@@ -14,7 +14,9 @@ from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.shorten import repr_without_data
 from lmpipe.lm.code_fingerprint import code_fingerprint
 from lmpipe.lm.concurrency import loop
+from lmpipe.lm.events import RetrievalEnded, RetrievalStarted
 from lmpipe.lm.lm import LM
+from lmpipe.lm.observing import AnyObserved, listening, observed
 from lmpipe.lm.scope import current_scope
 from lmpipe.modules.module import Leaf
 from lmpipe.retrieval.retriever import (
@@ -55,6 +57,13 @@ class Retrieve(Leaf):
         self.retriever = as_retriever(retriever)
         self.k = k
         self.name = name or name_of(self.retriever)
+
+    # A search is told and recorded as one; it is no program.
+    _metered = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._metered = cls.forward is not Retrieve.forward
 
     def __repr__(self) -> str:
         return f"Retrieve({self.name}, k={self.k})"
@@ -142,7 +151,12 @@ class Retrieve(Leaf):
         trace, started, error = current_scope().trace, time.perf_counter(), ""
         number, after = (0, 0) if trace is None else (trace.begin_search(), len(trace.steps))
         try:
-            yield search
+            if listening:
+                with self._observed(search) as call:
+                    yield search
+                    call.ends(passages=_as_json(search.found))
+            else:
+                yield search
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"
             raise
@@ -152,13 +166,23 @@ class Retrieve(Leaf):
                     retriever=self.name,
                     queries=search.queries,
                     k=search.k,
-                    passages=tuple(tuple(one.to_json() for one in found) for found in search.found),
+                    passages=_as_json(search.found),
                     seconds=time.perf_counter() - started,
                     error=error,
                     after=after,
                     number=number,
                 )
                 trace.add_search(step)
+
+    def _observed(self, search: _Search) -> AnyObserved:
+        """Tell a search."""
+        return observed(
+            RetrievalStarted,
+            RetrievalEnded,
+            retriever=self.name,
+            queries=search.queries,
+            k=search.k,
+        )
 
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
         return len(self.embedders) if embeddings else 0
@@ -171,6 +195,10 @@ class _Search:
     queries: tuple[str, ...]
     k: int
     found: list[list[Passage]] = field(default_factory=list)
+
+
+def _as_json(found: Sequence[Sequence[Passage]]) -> tuple[tuple[dict[str, Any], ...], ...]:
+    return tuple(tuple(one.to_json() for one in passages) for passages in found)
 
 
 def _checked(name: str, queries: Any) -> tuple[str, ...]:

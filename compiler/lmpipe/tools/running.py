@@ -24,6 +24,8 @@ from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.time_limits import within
 from lmpipe.foundation.unicode_text import with_valid_texts
 from lmpipe.lm.concurrency.loop import in_thread, run_sync
+from lmpipe.lm.events import ToolEnded, ToolStarted
+from lmpipe.lm.observing import listening, observed
 from lmpipe.lm.parts import media_in
 from lmpipe.lm.scope import current_scope
 from lmpipe.signatures.field_types.tool_function import ToolFunction
@@ -73,7 +75,12 @@ async def run_tool(
     trace, started = current_scope().trace, time.perf_counter()
     number, after = (0, 0) if trace is None else (trace.begin_tool(), len(trace.steps))
     given = with_valid_texts(to_jsonable_python(dict(arguments), fallback=str))
-    outcome, source = await _outcome(tool.name, tool.function, given, error_limit)
+    if listening:
+        with observed(ToolStarted, ToolEnded, tool=tool.name, arguments=given) as call:
+            outcome, source = await _outcome(tool.name, tool.function, given, error_limit)
+            call.ends(text=outcome.text, failed=outcome.error, source=source)
+    else:
+        outcome, source = await _outcome(tool.name, tool.function, given, error_limit)
     if trace is not None:
         step = ToolStep(
             tool=tool.name,

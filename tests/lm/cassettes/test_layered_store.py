@@ -47,7 +47,7 @@ def test_cached_replies_are_recorded_and_not_paid_for_again(path: Path, tmp_path
 
 
 def test_new_replies_are_added_to_the_cache(path: Path, tmp_path: Path) -> None:
-    lm = ScriptedLM(lambda request: "yes")
+    lm = ScriptedLM(lambda request: "yes", name="known")
     cache = Cache(tmp_path / "cache")
     with Cassette(path, mode="rewrite") as cassette:
         Runtime(store=LayeredStore(cassette, cache)).complete(asking("a", lm=lm))
