@@ -29,6 +29,8 @@ from .lm.tls import TLS as TLS
 from .metrics.score import Metric as Metric
 from .metrics.score import Score as Score
 from .modules.chain_of_thought import ChainOfThought as ChainOfThought
+from .modules.checks import check as check
+from .modules.checks import suggest as suggest
 from .modules.function import predict as predict
 from .modules.module import Module as Module
 from .modules.predict import Predict as Predict
@@ -67,6 +69,7 @@ from .signatures.field_types.parts import HasParts as HasParts
 from .signatures.field_types.tools import Tool as Tool
 from .signatures.field_types.tools import ToolCalls as ToolCalls
 from .signatures.from_string import signature_from_string as signature_from_string
+from .signatures.output_checks import output_check as output_check
 from .signatures.signature import Input as Input
 from .signatures.signature import Output as Output
 from .signatures.signature import Prediction as Prediction

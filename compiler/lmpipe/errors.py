@@ -14,6 +14,7 @@
     │   └── CassetteError            a cassette cannot be read, written or replayed
     │       └── CassetteMissError    a call to replay is not in the cassette
     ├── OutputError                  a reply cannot be read as the declared outputs
+    │   ├── CheckError               no answer passes a check, however often it is asked for
     │   ├── CutError                 the reply ended at the token limit
     │   └── RefusalError             the LM, or its provider, declined to answer
     ├── LMError                      a call to an LM failed
@@ -110,6 +111,20 @@ class OutputError(LmpipeError):
     def __init__(self, message: str, *, raw: str) -> None:
         super().__init__(message)
         self.raw = raw
+
+
+class CheckError(OutputError):
+    """An answer fails a check, and so did the answers that were asked for in its place.
+
+    Args:
+        message: which predictor, which check, and how often it was asked.
+        raw: the last reply's text, as the LM wrote it; empty if the check was about no answer.
+        feedback: the check's own words.
+    """
+
+    def __init__(self, message: str, *, raw: str = "", feedback: str = "") -> None:
+        super().__init__(message, raw=raw)
+        self.feedback = feedback
 
 
 class CutError(OutputError):

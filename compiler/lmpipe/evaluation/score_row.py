@@ -12,6 +12,7 @@ from lmpipe.data.example import Example
 from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import (
     CallError,
+    CheckError,
     CutError,
     InputError,
     LMError,
@@ -142,6 +143,8 @@ def _failure(kind: Literal["program", "metric"], error: Exception) -> Failure:
 
 def _output_kind(error: OutputError) -> FailureKind:
     match error:
+        case CheckError():
+            return "check"
         case CutError():
             return "cut"
         case RefusalError():

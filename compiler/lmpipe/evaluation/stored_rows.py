@@ -22,7 +22,7 @@ from lmpipe.evaluation.row_files import check_rows_file, json_line, write_rows
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.storing import open_own, storing
 from lmpipe.metrics import Score
-from lmpipe.state.trace import Trace
+from lmpipe.state.trace import CheckCounts, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,15 @@ class StoredRow(Row):
     """
 
     stored_replies: tuple[str, ...] = ()
+    stored_checks: CheckCounts = CheckCounts()
 
     @property
     def replies(self) -> tuple[str, ...]:
         return self.stored_replies
+
+    @property
+    def checks(self) -> CheckCounts:
+        return self.stored_checks
 
 
 class StoredRows(Sequence[Row]):
@@ -98,6 +103,7 @@ def _row(value: dict[str, Any], inputs: Sequence[str]) -> Row:
         calls=(),
         seconds=0.0,
         stored_replies=tuple(value["replies"]),
+        stored_checks=CheckCounts(**value.get("checks", {})),
     )
 
 

@@ -23,6 +23,11 @@ L = TypeVar("L")
 class Node:
     """The base class of `Module`: an object whose attributes are parts of a program."""
 
+    @property
+    def _passes(self) -> int:
+        """The maximum number of passes through `forward` in one run; checks make more than one."""
+        return 1
+
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
         """Count this node; see `count_calls`."""
         raise NotImplementedError
@@ -168,6 +173,7 @@ def _walk_used(
         yield path, value, times
         if isinstance(value, leaf):
             return
+        times *= value._passes
     for label, (item, each) in used_parts(value).items():
         yield from _walk_used(item, leaf, (path + label).removeprefix("."), times * each, seen)
 

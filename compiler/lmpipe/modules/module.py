@@ -30,6 +30,8 @@ from lmpipe.lm.metering import current_meter, metering, reset_meter, set_meter
 from lmpipe.lm.scope import scope
 from lmpipe.modules.batch import Row, run_batch
 from lmpipe.modules.binding import Node, check_fits, count_calls, count_parts, rebuild, walk
+from lmpipe.modules.checks import CheckedRun
+from lmpipe.modules.find_checks import kinds_of_checks
 from lmpipe.modules.result_usage import with_charges
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import PredictorState, ProgramState, member_states
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+_SETTINGS = ("max_calls", "max_backtracks")
 
 
 class HasForward(Protocol[P, R_co]):
@@ -70,19 +74,28 @@ class Module(Node):
             read from `forward`: the uses of each predictor, with their retries. Budgets and
             `--dry-run` rely on it, so a compile with a budget stops at a run that makes more.
             Do not count requests to an embedder.
+        max_backtracks: how often one run goes back because of a failed `check`, and as often
+            because of a failed `suggest`; see `modules.checks`. Set it on the class too where
+            only other code than the class's methods calls them.
     """
 
     max_calls: int | None = None
+    max_backtracks: int = 2
 
     # Whether a run counts its LM calls for its result; a predictor knows them anyway.
     _metered: ClassVar[bool] = True
 
+    # How many kinds of checks its code has; None until the first run.
+    _kinds_of_checks: ClassVar[int | None] = None
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        cls._kinds_of_checks = None
         for name in vars(cls):
-            if name != "max_calls" and get_close_matches(name.lower(), ["max_calls"], cutoff=0.9):
+            meant = get_close_matches(name.lower(), _SETTINGS, cutoff=0.9)
+            if meant and name not in _SETTINGS:
                 warnings.warn(
-                    f"{cls.__name__}.{name} has no effect; the setting of a module is `max_calls`",
+                    f"{cls.__name__}.{name} has no effect; the setting of a module is `{meant[0]}`",
                     stacklevel=2,
                 )
 
@@ -99,7 +112,10 @@ class Module(Node):
         charges: list[Charge] = []
         token = set_meter((charges.append, current_meter()))
         try:
-            result = self.forward(*args, **kwargs)
+            if self._kinds_of_checks == 0 or not self._may_go_back:
+                result = self.forward(*args, **kwargs)
+            else:
+                result = self._checked_run().run(self.forward, args, kwargs)
         finally:
             reset_meter(token)
         return with_charges(result, charges)
@@ -158,12 +174,36 @@ class Module(Node):
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
         forward: Callable[..., Any] = self.forward  # type: ignore[attr-defined]
+        checked = self._kinds_of_checks != 0 and self._may_go_back
         with metering() as charges:
             if _is_async(self):
-                result = await forward(*args, **kwargs)
+                if checked:
+                    result = await self._checked_run().arun(forward, args, kwargs)
+                else:
+                    result = await forward(*args, **kwargs)
+            elif checked:
+                result = await loop.in_thread(self._checked_run().run, forward, args, kwargs)
             else:
                 result = await loop.in_thread(forward, *args, **kwargs)
         return with_charges(result, charges)
+
+    @property
+    def _may_go_back(self) -> int:
+        """How many kinds of checks its code has, each of which may go back."""
+        kinds = self._kinds_of_checks
+        if kinds is None:
+            kinds = type(self)._kinds_of_checks = kinds_of_checks(type(self), Module)
+        return kinds
+
+    def _checked_run(self) -> CheckedRun:
+        name, limit = type(self).__name__, self.max_backtracks
+        check_number(name, "max_backtracks", limit, minimum=0, integer=True)
+        return CheckedRun(name, limit)
+
+    @property
+    def _passes(self) -> int:
+        """The maximum number of passes through `forward` in one run."""
+        return 1 + self._may_go_back * self.max_backtracks if self._metered else 1
 
     def predictors(self) -> dict[str, Predictor]:
         """Find every predictor by its attribute path, in the order of declaration.
@@ -247,7 +287,7 @@ class Module(Node):
 
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
         if self.max_calls is None:
-            return count_parts(self, seen, embeddings=embeddings)
+            return self._passes * count_parts(self, seen, embeddings=embeddings)
         check_number(type(self).__name__, "max_calls", self.max_calls, minimum=0, integer=True)
         # Each use of a predictor embeds at most once, and makes at least one LM call.
         embeds = embeddings and any(item.embeds for item in self.predictors().values())

@@ -27,6 +27,7 @@ from lmpipe.modules.prompt import Prompt
 from lmpipe.modules.retrieval import Pools
 from lmpipe.settings import current_settings
 from lmpipe.signatures.from_string import signature_from_string
+from lmpipe.signatures.output_checks import checks_of
 from lmpipe.signatures.signature import Prediction, Signature, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import PredictorState
@@ -34,10 +35,11 @@ from lmpipe.state.program_state import PredictorState
 if TYPE_CHECKING:
     from lmpipe.lm.spend import Charge
     from lmpipe.modules.stream import FieldReader
+    from lmpipe.state.answers import Answer
 
 # What a predictor keeps of its state, and of its signature, so as not to make it for every call.
 _OF_THE_STATE = ("_prompt", "_native_prompt", "_decoding")
-_MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_pools")
+_MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_checks", "_pools")
 
 # The vector of a call's inputs, and what it took.
 Embedded: TypeAlias = "tuple[str, Sequence[Charge]]"
@@ -61,6 +63,8 @@ class Predict(Predictor, Generic[P, R_co]):
             `two-step`; if None, the LM that wrote it.
         retries: how often the LM is asked again, 0 or more: to correct a reply that cannot be
             read, or with more room for one that was cut at the limit of tokens.
+        max_backtracks: how often it is asked again, 0 or more, after an answer that failed an
+            `output_check` of the signature.
         decoding: decoding settings that replace the LM's, such as `temperature=0.7`.
 
     Raises:
@@ -79,6 +83,7 @@ class Predict(Predictor, Generic[P, R_co]):
         lm: LM | str | None = None,
         extractor: LM | str | None = None,
         retries: int = 1,
+        max_backtracks: int = 2,
         **decoding: Any,
     ) -> None:
         owner = type(self).__name__
@@ -87,10 +92,13 @@ class Predict(Predictor, Generic[P, R_co]):
         self.lm = as_lm(lm)
         self.extractor = as_lm(extractor)
         self.retries = retries
+        self.max_backtracks = max_backtracks
         self._spec = spec_of(self.signature)
+        self._checks = checks_of(self.signature)
         self._pools = Pools(self._spec)  # shared by the copies that other states are bound to
         layout_named(layout)
         check_number(owner, "retries", retries, minimum=0, integer=True)
+        check_number(owner, "max_backtracks", max_backtracks, minimum=0, integer=True)
         check_decoding(owner, decoding)
         self._state = PredictorState(
             instruction=self._spec.instruction if instruction is None else instruction,
@@ -121,6 +129,7 @@ class Predict(Predictor, Generic[P, R_co]):
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state)
         self._spec = spec_of(self.signature)
+        self._checks = checks_of(self.signature)
         self._pools = Pools(self._spec)
 
     @property
@@ -129,7 +138,8 @@ class Predict(Predictor, Generic[P, R_co]):
 
     @property
     def calls_per_use(self) -> int:
-        return (1 + self.retries) * (2 if self._state.layout == "two-step" else 1)
+        answers = 1 + self.max_backtracks if self._checks else 1
+        return answers * (1 + self.retries) * (2 if self._state.layout == "two-step" else 1)
 
     def state_of(self) -> PredictorState:
         return self._state
@@ -150,13 +160,22 @@ class Predict(Predictor, Generic[P, R_co]):
                 limit of tokens, and a RefusalError if the LM declined to answer.
             LMError: if the LM cannot be reached or refuses the request.
         """
-        result: R_co = self._run(self._inputs(args, kwargs), current_scope().sample)
-        return result
+        scope, inputs = current_scope(), self._inputs(args, kwargs)
+        if scope.answers is None:
+            result: R_co = self._run(inputs, scope.sample)
+            return result
+        answer = scope.answers.question(self, inputs, scope.sample)
+        known: R_co = self._run(inputs, scope.sample, answer) if answer.open else answer.result
+        return known
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
         if self._metered:  # a subclass has its own `forward`
             return await super()._acall(*args, **kwargs)
-        return await self._arun(self._inputs(args, kwargs), current_scope().sample)
+        scope, inputs = current_scope(), self._inputs(args, kwargs)
+        if scope.answers is None:
+            return await self._arun(inputs, scope.sample)
+        answer = scope.answers.question(self, inputs, scope.sample)
+        return await self._arun(inputs, scope.sample, answer) if answer.open else answer.result
 
     def samples(self, n: int, /, *args: P.args, **kwargs: P.kwargs) -> list[R_co]:
         """Ask for numbered samples; those that cannot be read are left out.
@@ -179,19 +198,14 @@ class Predict(Predictor, Generic[P, R_co]):
         check_number("samples", "n", n, minimum=1, integer=True)
         inputs, first = self._inputs(args, kwargs), current_scope().sample * n
         numbers = range(first, first + n)
-        embedded = await self._aembedded(inputs) if self._prompt.embeds else None
-        later = embedded and (embedded[0], ())  # the first sample has the embedder's call
-        conversations = [
-            self._converse(
-                inputs, number, sampling=True, embedded=embedded if number == first else later
-            )
-            for number in numbers
-        ]
-        requests = [next(conversation) for conversation in conversations]
-        replies = await current_settings().runtime.acomplete_samples(requests, label=self.path)
-        drawn = await asyncio.gather(
-            *map(self._finish, conversations, replies), return_exceptions=True
-        )
+        answers: Sequence[Answer | None] = [None] * n
+        if (answered := current_scope().answers) is not None:
+            answers = [answered.question(self, inputs, number) for number in numbers]
+        drawn: list[Any] = [answer and answer.result for answer in answers]
+        missing = [place for place, result in enumerate(drawn) if result is None]
+        asked = [(numbers[place], answers[place]) for place in missing]
+        for place, result in zip(missing, await self._draw(inputs, asked), strict=True):
+            drawn[place] = result
         errors = [item for item in drawn if isinstance(item, BaseException)]
         # Errors other than unreadable replies are raised first.
         errors.sort(key=lambda error: isinstance(error, OutputError))
@@ -199,6 +213,32 @@ class Predict(Predictor, Generic[P, R_co]):
         if errors and (not good or not isinstance(errors[0], OutputError)):
             raise errors[0]
         return good
+
+    async def _draw(
+        self, inputs: dict[str, Any], asked: Sequence[tuple[int, Answer | None]]
+    ) -> list[Any]:
+        """Draw samples by their numbers; return what each of them gave or raised."""
+        if not asked:
+            return []
+        embedded = await self._aembedded(inputs) if self._prompt.embeds else None
+        later = embedded and (embedded[0], ())  # the first sample has the embedder's call
+        conversations = [
+            self._converse(
+                inputs, number, sampling=True, embedded=later if place else embedded, answer=answer
+            )
+            for place, (number, answer) in enumerate(asked)
+        ]
+        requests = [next(conversation) for conversation in conversations]
+        runtime = current_settings().runtime
+        if any(answer and answer.earlier for _, answer in asked):  # they differ in their turns
+            replies = await asyncio.gather(
+                *(runtime.acomplete(request, label=self.path) for request in requests)
+            )
+        else:
+            replies = await runtime.acomplete_samples(requests, label=self.path)
+        return await asyncio.gather(
+            *map(self._finish, conversations, replies), return_exceptions=True
+        )
 
     def messages(self, **inputs: Any) -> tuple[Message, ...]:
         """Render the messages that a call with these inputs starts with.
@@ -243,10 +283,10 @@ class Predict(Predictor, Generic[P, R_co]):
     def _decoding(self) -> Decoding:
         return Decoding(self._state, self.path)
 
-    def _run(self, inputs: dict[str, Any], sample: int) -> Any:
+    def _run(self, inputs: dict[str, Any], sample: int, answer: Answer | None = None) -> Any:
         reader = self._reader()
         embedded = self._embedded(inputs) if self._prompt.embeds else None
-        conversation = self._converse(inputs, sample, reader, embedded=embedded)
+        conversation = self._converse(inputs, sample, reader, embedded=embedded, answer=answer)
         runtime, request = current_settings().runtime, next(conversation)
         on_retry = reader.on_retry if reader else None
         while True:
@@ -261,10 +301,10 @@ class Predict(Predictor, Generic[P, R_co]):
             except StopIteration as done:
                 return done.value
 
-    async def _arun(self, inputs: dict[str, Any], sample: int) -> Any:
+    async def _arun(self, inputs: dict[str, Any], sample: int, answer: Answer | None = None) -> Any:
         reader = self._reader()
         embedded = await self._aembedded(inputs) if self._prompt.embeds else None
-        conversation = self._converse(inputs, sample, reader, embedded=embedded)
+        conversation = self._converse(inputs, sample, reader, embedded=embedded, answer=answer)
         request = next(conversation)
         on_retry = reader.on_retry if reader else None
         reply = await current_settings().runtime.acomplete(
@@ -323,6 +363,7 @@ class Predict(Predictor, Generic[P, R_co]):
         *,
         sampling: bool = False,
         embedded: Embedded | None = None,
+        answer: Answer | None = None,
     ) -> Conversing:
         scope = current_scope()
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
@@ -338,6 +379,9 @@ class Predict(Predictor, Generic[P, R_co]):
             scope,
             reader,
             self.extractor,
+            self._checks,
+            self.max_backtracks,
+            answer,
         )
         vector, charges = embedded or (None, ())
         return conversation.hold(inputs, lm, sample, vector, charges)

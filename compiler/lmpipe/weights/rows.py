@@ -83,7 +83,7 @@ def training_rows(program: Module, passed: Runs) -> dict[str, list[TrainingRow]]
     Every call of a predictor in a trace becomes a row of that predictor, so a predictor that is
     called in a loop learns from each call. The prompt is rendered as the program renders it with
     its state when it runs on the run's example. Equal rows are merged. Calls that failed, and
-    replies that had to be repaired, are left out.
+    replies that had to be repaired or fail a check, are left out.
 
     The program is bound to the state that it will run with. The runs are of this program, or of
     another one with the same predictor paths.
@@ -97,7 +97,7 @@ def training_rows(program: Module, passed: Runs) -> dict[str, list[TrainingRow]]
         rows = (
             TrainingRow(_prompt(predictor, run, step), predictor.reply(step.outputs))
             for run, step in _steps(passed, path)
-            if not step.error and not step.repaired
+            if step.exemplary
         )
         found[path] = list(dict.fromkeys(rows))
     return found
