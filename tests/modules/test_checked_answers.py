@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 import lmpipe
 from lmpipe.errors import CheckError, OutputError
+from lmpipe.lm.parts import ToolCall
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.traffic.retry import RetryPolicy
@@ -127,7 +129,7 @@ def test_a_free_text_is_written_again_and_read_again() -> None:
     def script(request: Request) -> str:
         told = FEWER in request.messages[-1].text
         if request.messages[-1].role == "user" and "Copy from it" in request.messages[0].text:
-            return '{"query": "%s"}' % request.messages[-1].text
+            return json.dumps({"query": request.messages[-1].text})
         return "short" if told else "a very long query"
 
     with lm_says(script) as lm:
@@ -140,7 +142,7 @@ def test_the_call_of_a_tool_is_answered_with_the_feedback() -> None:
     def script(request: Request) -> Reply:
         told = any(FEWER in str(turn.content) for turn in request.messages)
         words = "short" if told else "a very long query"
-        call = lmpipe.lm.parts.ToolCall("1", "Query", '{"query": "%s"}' % words)
+        call = ToolCall("1", "Query", json.dumps({"query": words}))
         return Reply("", tool_calls=(call,))
 
     with lm_says(script) as lm:

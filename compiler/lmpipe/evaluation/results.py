@@ -33,10 +33,11 @@ class Failure:
     An unavailable LM stops the evaluation; it does not fail the example.
 
     Args:
-        kind: `output` (no reply could be parsed), `check` (no answer passed a check), `cut` (the reply ended at the limit of tokens),
-            `refusal` (the LM declined to answer), `program` (the program's code raised), `metric`
-            (the metric raised), `request` (the LM's server refused this request, for example
-            because it is too long) or `deadline` (the row took longer than its `row_timeout`).
+        kind: `output` (no reply could be parsed), `check` (no answer passed a check), `cut` (the
+            reply ended at the limit of tokens), `refusal` (the LM declined to answer), `program`
+            (the program's code raised), `metric` (the metric raised), `request` (the LM's server
+            refused this request, for example because it is too long) or `deadline` (the row took
+            longer than its `row_timeout`).
         message: the error in one line.
         raw: the text of the reply for `output`, `check`, `cut` and `refusal`, the traceback for
             `program` and `metric`.

@@ -9,7 +9,7 @@ import weakref
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self, overload
 
@@ -34,7 +34,7 @@ class StoredRow(Row):
     """
 
     stored_replies: tuple[str, ...] = ()
-    stored_checks: CheckCounts = CheckCounts()
+    stored_checks: CheckCounts = field(default_factory=CheckCounts)
 
     @property
     def replies(self) -> tuple[str, ...]:
