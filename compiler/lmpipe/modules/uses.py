@@ -44,7 +44,7 @@ class _Reader:
     reading: tuple[str, ...]
 
     def method(self, function: Any) -> Uses:
-        parsed = _parse(inspect.unwrap(function))
+        parsed = parse_function(inspect.unwrap(function))
         if parsed is None or not parsed.args.args:
             return {}
         found = _Body(self, function, parsed.args.args[0].arg).block(parsed.body)
@@ -178,7 +178,8 @@ class _Body:
 
 
 @lru_cache(maxsize=1024)
-def _parse(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+def parse_function(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """Parse the source of a function; None if there is none."""
     try:
         (parsed,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     except (OSError, TypeError, SyntaxError, ValueError):  # there is no source, or it is strange
