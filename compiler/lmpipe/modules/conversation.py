@@ -128,25 +128,26 @@ class Conversation:
         Raises:
             CheckError: if the last answer fails one that is required.
         """
-        for left in range(self.max_backtracks, -1, -1):
+        left = self.max_backtracks
+        while True:
             if self.prompt.extraction is None:
                 result, repaired = yield from self._ask(opening, lm, checked=True)
             else:
                 result, repaired = yield from self._in_two_steps(opening, lm, checked=True)
             missed = [check for check in self.checks if not check.passes(result)]
             if not missed:
-                break
+                return self._succeeded(result, repaired=repaired)
             feedback = " ".join([check.feedback for check in missed])
             required = any(check.required for check in missed)
             self._note_failed(feedback, self._outputs(result), required=required, unmet=not left)
-            reply = self._reply()
-            if left:
-                opening = self._with_feedback(opening, reply, feedback)
-                if self.reader is not None:
-                    self.reader.ask_again(feedback)
-            elif required:
-                raise self._failed(self._check_error(feedback, reply))
-        return self._succeeded(result, repaired=repaired)
+            if not left:
+                if required:
+                    raise self._failed(self._check_error(feedback, self._reply()))
+                return self._succeeded(result, repaired=repaired)
+            left -= 1
+            opening = self._with_feedback(opening, self._reply(), feedback)
+            if self.reader is not None:
+                self.reader.ask_again(feedback)
 
     def _in_two_steps(self, opening: Opening, lm: LM, *, checked: bool = False) -> Conversing:
         """Ask for a free text, and then for the outputs in it."""

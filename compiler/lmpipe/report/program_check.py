@@ -36,7 +36,7 @@ def _print_predictor(console: Console, item: PredictorCheck, *, prompts: bool) -
     say(console)
     say(console, f"{item.path}: {item.kind}, at most {plural(item.calls, 'LM call')} a use")
     say(console, f"  {item.signature}")
-    inputs = "inputs of an example" if item.from_example else "placeholders as inputs"
+    inputs = "the inputs of an example" if item.from_example else "placeholders among its inputs"
     say(console, f"  prompt: {plural(len(item.messages), 'turn')}, with {inputs}")
     for size in item.sizes:
         say(console, f"  {_size_line(size)}")

@@ -53,7 +53,8 @@ def output_check(feedback: str, *, required: bool = True) -> Callable[[F], F]:
 
     def mark(method: F) -> F:
         name = getattr(method, "__name__", "")
-        if inspect.iscoroutinefunction(method) or not inspect.isfunction(method):
+        is_function = getattr(method, "__code__", None) is not None
+        if not is_function or inspect.iscoroutinefunction(method):
             raise SignatureError(
                 f"output_check: {name or method!r} is not a plain method: decorate a method of "
                 "the signature, `def short(self) -> bool: …`"

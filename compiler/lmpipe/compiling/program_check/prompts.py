@@ -8,10 +8,8 @@ from typing import Any
 
 from lmpipe.compiling.program_check.problem import Problem
 from lmpipe.data.example import Example
-from lmpipe.errors import CallError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
-from lmpipe.lm.scope import scope
 from lmpipe.lm.token_count import TokenCount, count_tokens
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.signatures.signature_spec import SignatureSpec, spec_text
@@ -57,7 +55,8 @@ class PredictorCheck:
         signature: its signature in one line.
         calls: the maximum number of LM calls of one use.
         messages: the turns of its prompt.
-        from_example: whether the inputs are those of an example; otherwise they are placeholders.
+        from_example: whether all inputs are those of an example; otherwise those that no example
+            has are placeholders.
         sizes: the tokens of the prompt for each of its LMs.
     """
 
@@ -101,8 +100,7 @@ def check_predictors(
 def _check(
     path: str, predictor: Predictor, rows: Sequence[Example], lms: Sequence[LM]
 ) -> PredictorCheck:
-    found = _of_examples(predictor, rows)
-    messages = found or _of_placeholders(predictor)
+    messages, known = _longest(predictor, rows)
     own = getattr(predictor, "lm", None)
     sizes = [_size(lm, messages) for lm in ([own] if isinstance(own, LM) else lms)]
     return PredictorCheck(
@@ -111,31 +109,39 @@ def _check(
         spec_text(predictor.spec.describe()),
         predictor.calls_per_use,
         tuple(messages),
-        from_example=bool(found),
+        from_example=known,
         sizes=tuple(sizes),
     )
 
 
-def _of_examples(predictor: Predictor, rows: Sequence[Example]) -> Sequence[Message]:
-    """Render the longest prompt for the inputs of an example; nothing if none has them."""
-    render: Any = getattr(predictor, "messages", None)
-    longest: Sequence[Message] = ()
-    if render is None:
-        return longest
-    names = predictor.spec.input_names
+def _longest(predictor: Predictor, rows: Sequence[Example]) -> tuple[Sequence[Message], bool]:
+    """Render the longest prompt for the examples, and say whether they have all of its inputs.
+
+    Inputs that come from other predictors are placeholders.
+    """
+    shown, known = placeholders(predictor.spec), False
+    longest = predictor.conversation(shown)
     for row in rows[:_TRIED]:
-        inputs = {name: value for name, value in row.inputs.items() if name in names}
-        try:
-            messages = render(**inputs)
-        except CallError:
-            return ()  # its inputs come from other predictors
-        longest = max(longest, messages, key=_length)
-    return longest
+        given = _given(predictor.spec, row)
+        messages = predictor.conversation({**shown, **given}) if given else longest
+        if not known or _length(messages) > _length(longest):
+            longest = messages
+        known = known or given.keys() == shown.keys()
+    return longest, known
 
 
-def _of_placeholders(predictor: Predictor) -> Sequence[Message]:
-    with scope(example=None):
-        return predictor.conversation(placeholders(predictor.spec))
+def _given(spec: SignatureSpec, row: Example) -> dict[str, Any]:
+    """The inputs of a predictor that an example has under the same name, as JSON values."""
+    given = {}
+    for field in spec.inputs:
+        if field.name in row.inputs:
+            try:
+                given[field.name] = field.dump(field.typed(row.inputs[field.name]))
+            except ValueError:  # it is another thing of the same name
+                continue
+        elif not field.required:
+            given[field.name] = field.dump(field.default())
+    return given
 
 
 def _length(messages: Iterable[Message]) -> int:

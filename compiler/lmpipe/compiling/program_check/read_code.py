@@ -6,7 +6,7 @@ import ast
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from lmpipe.modules.uses import parse_function
 
@@ -184,5 +184,5 @@ def _note_variable(node: ast.AST, around: Mapping[ast.AST, ast.AST], part: PartU
             part.whole = True
 
 
-def _is_name(node: ast.AST, name: str) -> Any:
+def _is_name(node: ast.AST, name: str) -> TypeGuard[ast.Name]:
     return isinstance(node, ast.Name) and node.id == name
