@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.filler import fill
@@ -45,6 +46,21 @@ def test_the_examples_about_types_for_fields_run() -> None:
     with lmpipe.using(lm=scripted):
         exec(compile(source, "fields.md", "exec", dont_inherit=True), {"__name__": "fields"})
     assert [len(request.messages) for request in scripted.requests] == [2, 2, 4]
+
+
+def test_the_examples_about_checks_run(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
+    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
+    file = tmp_path / "checks.py"
+    file.write_text(source, encoding="utf-8")  # the checks of a program are read from its code
+    scripted = lmpipe.ScriptedLM(fill)
+    names: dict[str, Any] = {"__name__": "checks"}
+    with lmpipe.using(lm=scripted):
+        exec(compile(source, str(file), "exec", dont_inherit=True), names)
+    search: Any = names["Search"]
+    # Two queries and an answer, each asked twice at most, in five passes.
+    assert search().calls_per_run() == 5 * 3 * 2
+    assert scripted.requests
 
 
 def test_typed_functions_have_a_body_that_type_checkers_accept() -> None:

@@ -9,7 +9,9 @@ import pytest
 import lmpipe
 from lmpipe import check as assure
 from lmpipe import suggest
+from lmpipe.modules import Ensemble
 from lmpipe.modules.find_checks import kinds_of_checks
+from lmpipe.modules.function import PredictFunction
 
 
 class Plain(lmpipe.Module):
@@ -153,7 +155,10 @@ def test_both_kinds_are_found(program: type[lmpipe.Module]) -> None:
     assert kinds_of_checks(program, lmpipe.Module) == 2
 
 
-@pytest.mark.parametrize("program", [Plain, Overrides, OwnMethodOfThatName, lmpipe.Predict])
+OF_LMPIPE = [lmpipe.Predict, lmpipe.ChainOfThought, Ensemble, PredictFunction]
+
+
+@pytest.mark.parametrize("program", [Plain, Overrides, OwnMethodOfThatName, *OF_LMPIPE])
 def test_no_check_is_found(program: type[lmpipe.Module]) -> None:
     assert kinds_of_checks(program, lmpipe.Module) == 0
 

@@ -335,7 +335,7 @@ class Predictor(Module):
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
         if self.max_calls is not None:
             return super()._count_calls(seen, embeddings=embeddings)
-        return int(self.embeds) if embeddings else self.calls_per_use
+        return self._passes * (int(self.embeds) if embeddings else self.calls_per_use)
 
 
 def check_program(value: object, error: type[InputError] = CallError) -> None:
