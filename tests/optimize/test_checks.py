@@ -101,6 +101,16 @@ def test_the_feedback_of_checks_reaches_the_instruction(tmp_path: Path, optimize
     assert run.best.score == 1.0
 
 
+def test_runs_that_differ_only_in_failed_checks_give_advice(tmp_path: Path) -> None:
+    optimizer = lmpipe.SIMBA(steps=2, batch=8)
+
+    def fair(example: lmpipe.Example, prediction: Any, trace: Any) -> float:
+        return 0.5 if trace.steps else 0.0
+
+    run = compiled(tmp_path, varied, program=Suggesting(), optimizer=optimizer, metric=fair)
+    assert any(CLUE in item.state["name"].instruction for item in run.candidates)
+
+
 def varied(request: Request) -> str:
     """Like `needs_instruction`, but some samples are right by chance, so that runs differ."""
     knows = CLUE in request.messages[0].text

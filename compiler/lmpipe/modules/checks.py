@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmpipe.errors import CallError, CheckError
+from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import repr_without_data
 from lmpipe.lm.scope import current_scope, scope
 from lmpipe.modules.binding import Node
@@ -134,7 +135,7 @@ class CheckedRun:
 
     def _go_back(self, error: BaseException) -> None:
         """Prepare the next pass, or raise the error again if it is not about this run's checks."""
-        found = [*_backtracks(error)]
+        found = _backtracks(error)
         for item in found:
             if item.run is not self:  # it is about an answer of the program around
                 raise item
@@ -195,10 +196,10 @@ def _failed(feedback: str, of: object, *, required: bool) -> None:
         raise Backtrack(run, answer, feedback, required=required)
     _note(answer, feedback, required=required, unmet=True)
     if required:
-        path = getattr(answer.asked, "path", "")
+        path, times = getattr(answer.asked, "path", ""), plural(run.limit, "time")
         raise CheckError(
             f"{path}: the answer fails a check: {feedback} (one run of {run.module} goes back "
-            f"{run.limit} times for checks; raise it by `max_backtracks = …` on the class)\n"
+            f"{times} for checks; raise it by `max_backtracks = …` on the class)\n"
             f"  reply: {_text(answer)!r:.500}",
             raw=_text(answer),
             feedback=feedback,

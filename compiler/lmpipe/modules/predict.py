@@ -202,7 +202,7 @@ class Predict(Predictor, Generic[P, R_co]):
         if (answered := current_scope().answers) is not None:
             answers = [answered.question(self, inputs, number) for number in numbers]
         drawn: list[Any] = [answer and answer.result for answer in answers]
-        missing = [place for place, result in enumerate(drawn) if result is None]
+        missing = [place for place, item in enumerate(answers) if item is None or item.open]
         asked = [(numbers[place], answers[place]) for place in missing]
         for place, result in zip(missing, await self._draw(inputs, asked), strict=True):
             drawn[place] = result

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from lmpipe.state.trace import Step
 
 
+_OPEN: Any = object()
+
+
 @dataclass(frozen=True, slots=True)
 class SentBack:
     """An answer that failed a check: the LM's reply, and the feedback that the LM is given."""
@@ -28,7 +31,7 @@ class Answer:
         inputs: what it was asked, by name.
         sample: the number of the sample.
         earlier: its answers before this one, which failed checks.
-        result: the answer; None if the question is open.
+        result: the answer, once there is one.
         reply: the LM's reply that has the answer.
         step: the record of the call, if the run has a trace.
     """
@@ -37,14 +40,14 @@ class Answer:
     inputs: Mapping[str, Any]
     sample: int = 0
     earlier: tuple[SentBack, ...] = ()
-    result: Any = None
+    result: Any = _OPEN
     reply: Any = None
     step: Step | None = None
 
     @property
     def open(self) -> bool:
         """Whether the question has no answer yet."""
-        return self.result is None
+        return self.result is _OPEN
 
 
 class Pass:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any
 
 from lmpipe.compiling.program_check.problem import Problem
 from lmpipe.compiling.program_check.read_code import CodeUse, PartUse, read_code
@@ -14,6 +17,7 @@ from lmpipe.signatures.signature import REASONING
 from lmpipe.signatures.signature_spec import SignatureSpec, spec_text
 
 _OWN_PACKAGE = __name__.partition(".")[0]
+_CODE = (FunctionType, MethodType, partial)
 
 
 def code_problems(program: Module) -> list[Problem]:
@@ -35,30 +39,40 @@ def _of_module(module: Node, path: str, seen: set[int]) -> Iterator[Problem]:
                 path or name,
                 f"{name}.forward does not use its parameter {parameter!r}: use it, or leave it out",
             )
-    for label, (part, _) in used_parts(module).items():
-        inside = f"{path}{label}".removeprefix(".")
-        if next(walk(part, Node), None) is None:
+    parts = {label.removeprefix("."): part for label, (part, _) in used_parts(module).items()}
+    reached = _reached(parts, code)
+    for label, part in parts.items():
+        inside = f"{path}.{label}".removeprefix(".")
+        use = code.parts.get(label) if code is not None else None
+        if use is not None and isinstance(part, Predict):
+            yield from _of_calls(label, part.spec, inside, use)
+            yield from _unused(part.spec, inside, use)
+        found = list(walk(part, Predictor))
+        if reached is not None and not any(id(predictor) in reached for _, predictor in found):
+            for below, _ in found:
+                yield Problem(
+                    "unreached",
+                    _joined(inside, below),
+                    f"is never reached: neither {name}.forward nor a method that it calls names "
+                    f"self.{label}; call it, or leave it out",
+                )
             continue
-        if code is not None and not code.everything:
-            yield from _of_part(name, label.removeprefix("."), part, inside, code)
         for below, held in walk(part, Node):
-            yield from _of_module(held, inside + (below and f".{below}".replace(".[", "[")), seen)
+            yield from _of_module(held, _joined(inside, below), seen)
 
 
-def _of_part(owner: str, label: str, part: object, path: str, code: CodeUse) -> Iterator[Problem]:
-    use = code.parts.get(label)
-    if use is None:
-        for below, _ in walk(part, Predictor):
-            place = f"{path}.{below}".replace(".[", "[") if below else path
-            yield Problem(
-                "unreached",
-                place,
-                f"is never reached: neither {owner}.forward nor a method that it calls names "
-                f"self.{label}; call it, or leave it out",
-            )
-    elif isinstance(part, Predict):
-        yield from _of_calls(label, part.spec, path, use)
-        yield from _unused(part.spec, path, use)
+def _reached(parts: Mapping[str, Any], code: CodeUse | None) -> set[int] | None:
+    """The `id`s of the predictors that the code reaches; None if it may reach any."""
+    if code is None or code.everything:
+        return None
+    named = [parts[label] for label in code.parts if label in parts]
+    if any(isinstance(part, _CODE) for part in named):  # which may use other parts
+        return None
+    return {id(predictor) for part in named for _, predictor in walk(part, Predictor)}
+
+
+def _joined(path: str, below: str) -> str:
+    return path + (below if below.startswith("[") or not below else f".{below}")
 
 
 def _of_calls(label: str, spec: SignatureSpec, path: str, use: PartUse) -> Iterator[Problem]:

@@ -90,11 +90,13 @@ def check_predictors(
         rows: its examples.
         lms: the LMs that run it; a predictor may have its own.
     """
-    # Demonstrations that an embedder chooses cannot be known without asking it.
-    state = program.state()
-    plain = {p: s.replace(retrieval=None) for p, s in state.predictors.items() if s.retrieval}
-    bound = program.bind(state.update(plain)) if plain and state.reduce is None else program
-    return [_check(path, item, rows, lms) for path, item in bound.predictors().items()]
+    found = []
+    for path, predictor in program.predictors().items():
+        # Demonstrations that an embedder chooses cannot be known without asking it.
+        fixed = predictor.state_of().replace(retrieval=None) if predictor.embeds else None
+        item = predictor if fixed is None else predictor.with_state(fixed, path)
+        found.append(_check(path, item, rows, lms))
+    return found
 
 
 def _check(
