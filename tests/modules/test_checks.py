@@ -19,6 +19,7 @@ from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.modules.checks import Backtrack
 from lmpipe.modules.module import run_traced
 from lmpipe.state.trace import CheckCounts, Trace
+from lmpipe.tools.running import run_tool_sync
 
 LONG, SHORT, TOO_LONG = "a query of too many words", "short", "The query is too long."
 
@@ -237,6 +238,30 @@ def test_a_loop_of_equal_questions_keeps_each_answer_in_its_place() -> None:
         assert Twice()(question="?") == [f"{LONG} 0", SHORT]
     assert len(lm.requests) == 3
     assert lm.requests[2].sample == 1
+
+
+def test_what_a_tool_did_is_not_repeated() -> None:
+    used: list[str] = []
+
+    def look_up(word: str) -> str:
+        """Look up a word."""
+        used.append(word)
+        return word
+
+    class WithTool(Search):
+        def forward(self, question: str) -> lmpipe.Prediction:
+            run_tool_sync(self.tool, {"word": question})
+            query = self.write(question=question)
+            run_tool_sync(self.tool, {"word": query.query})
+            lmpipe.check(len(query.query) < 10, TOO_LONG)  # the latest answer, not the tool
+            return query
+
+    WithTool.tool = lmpipe.Tool.of(look_up)  # type: ignore[attr-defined]
+    with lm_says(answers):
+        result, trace = traced(WithTool(), question="?")
+    assert result.query == SHORT
+    assert used == ["?", LONG, SHORT]
+    assert [step.arguments["word"] for step in trace.tools] == used
 
 
 def test_a_check_in_a_helper_function_of_the_same_package_is_found() -> None:

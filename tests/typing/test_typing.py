@@ -14,7 +14,7 @@ import lmpipe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-RIGHT = [HERE / "doors.py", HERE / "programs.py"]
+RIGHT = [HERE / "doors.py", HERE / "programs.py", HERE / "tools.py"]
 WRONG = [HERE / "wrong.py"]
 
 

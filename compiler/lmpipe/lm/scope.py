@@ -46,6 +46,7 @@ class Scope:
     listener: Listener | None = None
     example: ExampleIdentity | None = None  # that the program runs on; its answer is never shown
     answers: Pass | None = None  # that this run has so far, if its program has checks
+    evaluating: bool = False  # in a compile or an evaluation, where no tool has effects
     started: Iterator[int] = field(default_factory=count)  # counts LM calls; last, see `scope`
 
 

@@ -209,7 +209,7 @@ def _failed(feedback: str, of: object, *, required: bool) -> None:
 def _meant(of: object) -> Callable[[Answer], bool]:
     """Say which answers `of` means: any, one by its result, or those of a predictor."""
     if of is None:
-        return lambda answer: True
+        return lambda answer: isinstance(answer.asked, Node)  # not the result of a tool
     if isinstance(of, Node):
         program: Any = of
         inside = {id(predictor) for predictor in program.predictors().values()}

@@ -24,10 +24,10 @@ class SentBack:
 
 @dataclass(eq=False, slots=True)
 class Answer:
-    """A question to a predictor, and its answer once there is one.
+    """A question to a predictor, and its answer once there is one; or a use of a tool.
 
     Args:
-        asked: the predictor.
+        asked: the predictor, or the tool.
         inputs: what it was asked, by name.
         sample: the number of the sample.
         earlier: its answers before this one, which failed checks.

@@ -78,11 +78,13 @@ class Rollout:
     passed: bool
 
     def to_json(self) -> dict[str, Any]:
+        tools = self.row.trace.tools
         return {
             **self.row.to_json(),
             "sample": self.sample,
             "passed": self.passed,
             "steps": [_step(step) for step in self.row.trace.steps],
+            **({"tools": [tool.to_json() for tool in tools]} if tools else {}),
         }
 
 
