@@ -274,7 +274,9 @@ recipe = recipe.replace(program=Waits())
         it.send_signal(signal.SIGINT)
         _, stderr = it.communicate(timeout=30)
     assert it.returncode == 130
-    assert "interrupted\n  run the same command again" in stderr
+    (run,) = (folder / "runs").iterdir()
+    told = f"interrupted\n  runs/{run.name}: no candidate was scored yet\n  run the same command"
+    assert told in stderr
     assert manifest(folder)["status"] == "interrupted"
 
 

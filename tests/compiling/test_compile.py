@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import signal
 import sys
 import threading
@@ -204,10 +205,14 @@ def test_ctrl_c_leaves_the_status_interrupted(tmp_path: Path) -> None:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         return answer(request)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         lmpipe.compile(recipe(student=lmpipe.ScriptedLM(interrupts)), runs=tmp_path, concurrency=1)
     (folder,) = folders(tmp_path)
     assert manifest(folder)["status"] == "interrupted"
+    (note,) = stopped.value.__notes__
+    assert re.fullmatch(
+        rf"{re.escape(str(folder))} has the best candidate so far, .+: \d+\.\d% on validation", note
+    )
 
 
 def test_an_optimizers_exception_leaves_the_status_failed(tmp_path: Path) -> None:

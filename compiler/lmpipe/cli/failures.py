@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -12,7 +13,7 @@ from typer.core import TyperGroup
 
 from lmpipe.errors import BudgetExhaustedError, InputError, LmpipeError
 from lmpipe.foundation.printable import printable
-from lmpipe.foundation.termination import EXIT_STATUS, Terminated, sigterm_ends
+from lmpipe.foundation.termination import EXIT_STATUS, Terminated, notes_of, sigterm_ends
 
 RESUME = "run the same command again: it resumes and repeats no paid call"
 
@@ -50,10 +51,10 @@ class CommandGroup(TyperGroup):
         except LmpipeError as error:
             code = exit_code(error)
             fail(str(error), code, hint=_hint(ctx) if code == ExitCode.FAILED else "")
-        except KeyboardInterrupt:
-            fail("interrupted", ExitCode.INTERRUPTED, hint=_hint(ctx))
-        except Terminated:
-            fail("terminated", ExitCode.TERMINATED, hint=_hint(ctx))
+        except KeyboardInterrupt as stop:
+            fail("interrupted", ExitCode.INTERRUPTED, hint=_hint(ctx), notes=notes_of(stop))
+        except Terminated as stop:
+            fail("terminated", ExitCode.TERMINATED, hint=_hint(ctx), notes=notes_of(stop))
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -83,10 +84,11 @@ def exit_code(error: LmpipeError) -> ExitCode:
     return ExitCode.FAILED
 
 
-def fail(message: str, code: ExitCode, *, hint: str = "") -> None:
-    """Print a message and exit with a code."""
+def fail(message: str, code: ExitCode, *, hint: str = "", notes: Sequence[str] = ()) -> None:
+    """Print a message, with notes and a hint below it, and exit with a code."""
     label = "" if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) else "error: "
     say_error(f"{label}{message}")
-    if hint:
-        say_error(f"  {hint}")
+    for line in (*notes, hint):
+        if line:
+            say_error(f"  {line}")
     raise typer.Exit(int(code))

@@ -23,7 +23,8 @@ def command(
     import orjson
 
     from lmpipe.errors import ArtifactError
-    from lmpipe.report.terminal import make_console, print_runs
+    from lmpipe.report.runs_table import print_runs
+    from lmpipe.report.terminal import make_console
 
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder; `lmpipe compile FILE` creates it")

@@ -18,6 +18,11 @@ class Terminated(SystemExit):
         super().__init__(EXIT_STATUS)
 
 
+def notes_of(error: BaseException) -> tuple[str, ...]:
+    """Return the notes of an exception."""
+    return tuple(getattr(error, "__notes__", ()))
+
+
 @contextmanager
 def sigterm_ends() -> Iterator[None]:
     """Let SIGTERM raise `Terminated` in this block instead of ending the process at once.

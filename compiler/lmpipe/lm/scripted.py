@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from types import FunctionType
 from typing import Any
 
 from lmpipe.errors import ConfigError, LMRequestError
@@ -13,6 +14,7 @@ from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.foundation.vectors import encode_vector
+from lmpipe.lm.code_fingerprint import code_fingerprint
 from lmpipe.lm.listener import ThoughtsListener, ToolCallsListener
 from lmpipe.lm.lm import LM
 from lmpipe.lm.reasoning import split_reasoning
@@ -32,16 +34,17 @@ class ScriptedLM(LM):
     Args:
         script: a function from the request to the reply, or the replies in order. A reply is a
             text, or a `Reply` that was cut or refused, or calls tools. A function of the request
-            alone makes runs repeatable at any concurrency. Caches know a function by `name`: give
-            another name after changing it.
+            alone makes runs repeatable at any concurrency.
         vectors: a function from a text to its vector, to replace the default vectors.
-        name: distinguishes the scripted LMs of one test.
+        name: distinguishes the scripted LMs of one test. Caches know a function by its code, and
+            one of an LM with a name by that name alone: then give another name after changing it.
         settings: the other arguments of `LM`.
 
     Raises:
         ConfigError: if the script is neither a function nor a list of replies.
 
     Attributes:
+        source: what else identifies its replies in cache keys: a hash of its functions.
         requests: the requests that reached the LM; cached ones do not.
     """
 
@@ -49,7 +52,7 @@ class ScriptedLM(LM):
         self,
         script: Script = (),
         *,
-        name: str = "scripted",
+        name: str | None = None,
         vectors: Callable[[str], Sequence[float]] | None = None,
         **settings: Any,
     ) -> None:
@@ -58,11 +61,14 @@ class ScriptedLM(LM):
                 f"ScriptedLM({short_repr(script, 100)}): give a list of replies, each a text or a "
                 "Reply, or a function from the request to the reply"
             )
-        super().__init__(f"scripted/{name}", **settings)
+        super().__init__(f"scripted/{name or 'scripted'}", **settings)
+        source = "" if name else _source(script, vectors)
+        object.__setattr__(self, "source", source)
         object.__setattr__(self, "script", script)
         object.__setattr__(self, "vectors", vectors or _bag_of_words)
         object.__setattr__(self, "requests", [])
 
+    source: str
     script: Script
     vectors: Callable[[str], Sequence[float]]
     requests: list[Request]
@@ -148,6 +154,19 @@ class ScriptedProvider:
     async def aclose(self) -> None:
         """Release what a subclass holds."""
         await self._lm.aclose()
+
+
+def _source(*functions: object) -> str:
+    """Hash the functions among some values; empty if there are none."""
+    found = [function for function in functions if callable(function)]
+    return digest([_code_of(function) for function in found]) if found else ""
+
+
+def _code_of(function: object) -> list[Any]:
+    # Several lambdas may share one line of source; their constants tell them apart.
+    constants = function.__code__.co_consts if isinstance(function, FunctionType) else ()
+    plain = [value for value in constants if isinstance(value, str | int | float)]
+    return [code_fingerprint(function), plain]
 
 
 def _growing(text: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from lmpipe.foundation.dollars import dollars
 from lmpipe.foundation.plural import plural
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
@@ -61,7 +62,7 @@ class Spend:
         prompt = f"{usage.prompt_tokens:,} prompt"
         if usage.cached_prompt_tokens:
             prompt += f" ({usage.cached_prompt_tokens:,} of them cached)"
-        usd = "unknown price" if self.usd is None else f"${self.usd:,.6f}"
+        usd = "unknown price" if self.usd is None else dollars(self.usd)
         completion = f"{usage.completion_tokens:,} completion"
         if usage.reasoning_tokens:
             completion += f" ({usage.reasoning_tokens:,} of them reasoning)"

@@ -19,9 +19,11 @@ from lmpipe.layouts import LayoutError
 from lmpipe.layouts.layout import Reading
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
+from lmpipe.lm.observing import listening
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope, check_calls
 from lmpipe.lm.spend import Charge
+from lmpipe.modules.observed import observed_layout
 from lmpipe.modules.prompt import Opening, Prompt
 from lmpipe.modules.result_usage import set_charges
 from lmpipe.modules.unanswered import (
@@ -110,7 +112,12 @@ class Conversation:
         self.inputs, self.sample = inputs, sample
         self.shown = shown = self.prompt.dump_inputs(inputs)
         self.replies, self.charges = [], [*embedding]
-        opening = self.prompt.opening(shown, vector, self.scope.example)
+        if listening:
+            with observed_layout(self.prompt.layout, "write", self.path) as call:
+                opening = self.prompt.opening(shown, vector, self.scope.example)
+                call.ends(messages=opening.messages)
+        else:
+            opening = self.prompt.opening(shown, vector, self.scope.example)
         if self.answer is not None and self.answer.earlier:
             for sent_back in self.answer.earlier:
                 opening = self._with_feedback(opening, sent_back.reply, sent_back.feedback)
@@ -191,7 +198,8 @@ class Conversation:
                 prompt.tool_choice,
                 opening.prefix,
             )
-            check_calls(self.scope, self.path)
+            if self.scope.max_calls is not None:
+                check_calls(self.scope, self.path)
             if self.reader is not None:
                 self.reader.asked(lm.model)
             try:
@@ -202,18 +210,23 @@ class Conversation:
                 if cut is not None and refuses_limit(error):
                     raise self._failed(cut) from error
                 raise
-            self._received(reply, lm)
+            self.replies.append(reply)
+            self.charges.append(
+                (self.path, self.scope.role, lm, reply.usage, reply.cached, reply.attempts)
+            )
+            if self.reader is not None:
+                self.reader.replied(reply)
             cut = None
             if reply.refusal:
                 raise self._failed(refusal_error(self.path, reply))
-            if is_cut(reply, None if free else prompt.layout):
+            if reply.finish == "length" and is_cut(reply, None if free else prompt.layout):
                 lm, cut = self._with_room(lm, messages, attempt, first_lm)
                 problem = "the reply was cut at the limit of tokens"
             else:
                 try:
                     if free:
                         return _checked_text(reply)
-                    result, repaired = self._read(
+                    result, repaired = (self._read_observed if listening else self._read)(
                         reply, reply.reasoning if thoughts is None else thoughts
                     )
                 except (LayoutError, pydantic.ValidationError) as error:
@@ -227,19 +240,14 @@ class Conversation:
                 else:
                     if checked:
                         return result, repaired
+                    scope = self.scope
+                    if scope.trace is None and self.reader is None and self.answer is None:
+                        set_charges(result, self.charges)  # most calls of plain programs
+                        return result
                     return self._succeeded(result, repaired=repaired)
             if self.reader is not None:
                 self.reader.ask_again(problem)
         raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def _received(self, reply: Reply, lm: LM) -> None:
-        """Account for a reply, and tell it."""
-        self.replies.append(reply)
-        self.charges.append(
-            (self.path, self.scope.role, lm, reply.usage, reply.cached, reply.attempts)
-        )
-        if self.reader is not None:
-            self.reader.replied(reply)
 
     def _with_room(
         self, lm: LM, messages: Sequence[Message], attempt: int, first_lm: LM
@@ -267,6 +275,12 @@ class Conversation:
             raise LayoutError(instead)
         reading = self.prompt.read(answer, thoughts)
         return self._validate(reading), reading.repaired
+
+    def _read_observed(self, reply: Reply, thoughts: str) -> tuple[Signature, bool]:
+        with observed_layout(self.prompt.layout, "read", self.path) as call:
+            result, repaired = self._read(reply, thoughts)
+            call.ends(result=result, repaired=repaired)
+        return result, repaired
 
     def _validate(self, reading: Reading) -> Signature:
         try:

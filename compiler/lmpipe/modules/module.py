@@ -27,11 +27,13 @@ from lmpipe.errors import CallError, ConfigError, InputError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.metering import current_meter, metering, reset_meter, set_meter
+from lmpipe.lm.observing import listening
 from lmpipe.lm.scope import scope
 from lmpipe.modules.batch import Row, run_batch
 from lmpipe.modules.binding import Node, check_fits, count_calls, count_parts, rebuild, walk
 from lmpipe.modules.checks import CheckedRun
 from lmpipe.modules.find_checks import kinds_of_checks
+from lmpipe.modules.observed import observed_program, predictor_paths
 from lmpipe.modules.result_usage import with_charges
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import PredictorState, ProgramState, member_states
@@ -82,7 +84,8 @@ class Module(Node):
     max_calls: int | None = None
     max_backtracks: int = 2
 
-    # Whether a run counts its LM calls for its result; a predictor knows them anyway.
+    # Whether a run counts its LM calls for its result; a predictor knows them anyway, and its
+    # `forward` is a plain one.
     _metered: ClassVar[bool] = True
 
     # How many kinds of checks its code has; None until the first run.
@@ -105,17 +108,21 @@ class Module(Node):
     def __call__(self: HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the program and return what `forward` returns."""
-        if _is_async(self):
-            return loop.run_sync(self._acall(*args, **kwargs))
         if not self._metered:
             return self.forward(*args, **kwargs)
+        if _is_async(self):
+            return loop.run_sync(self._acall(*args, **kwargs))
         charges: list[Charge] = []
         token = set_meter((charges.append, current_meter()))
         try:
-            if self._kinds_of_checks == 0 or not self._may_go_back:
+            if listening:
+                with observed_program(self, args, kwargs) as call:
+                    result = self._run_here(args, kwargs)
+                    call.ends(result=result)
+            elif self._kinds_of_checks == 0:
                 result = self.forward(*args, **kwargs)
             else:
-                result = self._checked_run().run(self.forward, args, kwargs)
+                result = self._run_here(args, kwargs)
         finally:
             reset_meter(token)
         return with_charges(result, charges)
@@ -140,10 +147,7 @@ class Module(Node):
         """
         from lmpipe.modules.stream import Stream
 
-        # Of a predictor with several paths, as in an ensemble of equal members, the first one.
-        found = reversed(self.predictors().items())
-        paths = {id(item): path for path, item in found if item is not self}
-        return Stream(lambda: self._acall(*args, **kwargs), paths)
+        return Stream(lambda: self._acall(*args, **kwargs), predictor_paths(self))
 
     @overload
     def batch(
@@ -168,24 +172,37 @@ class Module(Node):
             ConfigError: if the concurrency is not a whole number of 1 or more.
             Exception: the first error that a row raised; the other rows are cancelled.
         """
-        blocks = type(self)._acall is Module._acall and not _is_async(self)
+        kind = type(self)
+        as_declared = kind._acall is Module._acall and kind._run_forward is Module._run_forward
+        blocks = as_declared and not _is_async(self)
         blocking = self if blocks else None
         return run_batch(rows, concurrency, run=self._acall, blocking=blocking)
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
-        forward: Callable[..., Any] = self.forward  # type: ignore[attr-defined]
-        checked = self._kinds_of_checks != 0 and self._may_go_back
         with metering() as charges:
-            if _is_async(self):
-                if checked:
-                    result = await self._checked_run().arun(forward, args, kwargs)
-                else:
-                    result = await forward(*args, **kwargs)
-            elif checked:
-                result = await loop.in_thread(self._checked_run().run, forward, args, kwargs)
+            if listening:
+                with observed_program(self, args, kwargs) as call:
+                    result = await self._run_forward(*args, **kwargs)
+                    call.ends(result=result)
             else:
-                result = await loop.in_thread(forward, *args, **kwargs)
+                result = await self._run_forward(*args, **kwargs)
         return with_charges(result, charges)
+
+    def _run_here(self, args: Any, kwargs: Any) -> Any:
+        """Run a sync `forward` in this thread."""
+        forward: Callable[..., Any] = self.forward  # type: ignore[attr-defined]
+        if self._may_go_back:
+            return self._checked_run().run(forward, args, kwargs)
+        return forward(*args, **kwargs)
+
+    async def _run_forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward`, or what takes its place in a coroutine."""
+        if not _is_async(self):
+            return await loop.in_thread(self._run_here, args, kwargs)
+        forward: Callable[..., Any] = self.forward  # type: ignore[attr-defined]
+        if self._may_go_back:
+            return await self._checked_run().arun(forward, args, kwargs)
+        return await forward(*args, **kwargs)
 
     @property
     def _may_go_back(self) -> int:

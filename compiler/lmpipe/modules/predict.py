@@ -17,12 +17,14 @@ from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.message import Message
 from lmpipe.lm.metering import metering
+from lmpipe.lm.observing import listening
 from lmpipe.lm.request import Reply
 from lmpipe.lm.scope import check_calls, current_scope
 from lmpipe.modules.conversation import Conversation, Conversing
 from lmpipe.modules.decoding import Decoding, check_decoding
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.module import Predictor
+from lmpipe.modules.observed import observed_use
 from lmpipe.modules.prompt import Prompt
 from lmpipe.modules.retrieval import Pools
 from lmpipe.settings import current_settings
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from lmpipe.state.answers import Answer
 
 # What a predictor keeps of its state, and of its signature, so as not to make it for every call.
-_OF_THE_STATE = ("_prompt", "_native_prompt", "_decoding")
+_OF_THE_STATE = ("_prompt", "_native_prompt", "_prompt_of_lm", "_decoding")
 _MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_checks", "_pools")
 
 # The vector of a call's inputs, and what it took.
@@ -160,22 +162,37 @@ class Predict(Predictor, Generic[P, R_co]):
                 limit of tokens, and a RefusalError if the LM declined to answer.
             LMError: if the LM cannot be reached or refuses the request.
         """
-        scope, inputs = current_scope(), self._inputs(args, kwargs)
-        if scope.answers is None:
-            result: R_co = self._run(inputs, scope.sample)
-            return result
-        answer = scope.answers.question(self, inputs, scope.sample)
-        known: R_co = self._run(inputs, scope.sample, answer) if answer.open else answer.result
-        return known
+        inputs, scope = self._inputs(args, kwargs), current_scope()
+        answer = None
+        if scope.answers is not None:
+            answer = scope.answers.question(self, inputs, scope.sample)
+            if not answer.open:
+                known: R_co = answer.result
+                return known
+        result: R_co
+        if listening:
+            with observed_use(self, inputs, scope.sample) as call:
+                result = self._run(inputs, scope.sample, answer)
+                call.ends(results=(result,))
+        else:
+            result = self._run(inputs, scope.sample, answer)
+        return result
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
         if self._metered:  # a subclass has its own `forward`
             return await super()._acall(*args, **kwargs)
-        scope, inputs = current_scope(), self._inputs(args, kwargs)
-        if scope.answers is None:
-            return await self._arun(inputs, scope.sample)
-        answer = scope.answers.question(self, inputs, scope.sample)
-        return await self._arun(inputs, scope.sample, answer) if answer.open else answer.result
+        inputs, scope = self._inputs(args, kwargs), current_scope()
+        answer = None
+        if scope.answers is not None:
+            answer = scope.answers.question(self, inputs, scope.sample)
+            if not answer.open:
+                return answer.result
+        if not listening:
+            return await self._arun(inputs, scope.sample, answer)
+        with observed_use(self, inputs, scope.sample) as call:
+            result = await self._arun(inputs, scope.sample, answer)
+            call.ends(results=(result,))
+        return result
 
     def samples(self, n: int, /, *args: P.args, **kwargs: P.kwargs) -> list[R_co]:
         """Ask for numbered samples; those that cannot be read are left out.
@@ -197,14 +214,20 @@ class Predict(Predictor, Generic[P, R_co]):
         """`samples` from a coroutine; one request draws all of them if the server can."""
         check_number("samples", "n", n, minimum=1, integer=True)
         inputs, first = self._inputs(args, kwargs), current_scope().sample * n
-        numbers = range(first, first + n)
-        answers: Sequence[Answer | None] = [None] * n
+        with observed_use(self, inputs, first) as call:
+            drawn = await self._draw(inputs, range(first, first + n))
+            call.ends(results=tuple(drawn))
+        return drawn
+
+    async def _draw(self, inputs: dict[str, Any], numbers: range) -> list[Any]:
+        """Return the samples of these numbers that can be read."""
+        answers: Sequence[Answer | None] = [None] * len(numbers)
         if (answered := current_scope().answers) is not None:
             answers = [answered.question(self, inputs, number) for number in numbers]
         drawn: list[Any] = [answer and answer.result for answer in answers]
         missing = [place for place, item in enumerate(answers) if item is None or item.open]
         asked = [(numbers[place], answers[place]) for place in missing]
-        for place, result in zip(missing, await self._draw(inputs, asked), strict=True):
+        for place, result in zip(missing, await self._ask_for(inputs, asked), strict=True):
             drawn[place] = result
         errors = [item for item in drawn if isinstance(item, BaseException)]
         # Errors other than unreadable replies are raised first.
@@ -214,10 +237,10 @@ class Predict(Predictor, Generic[P, R_co]):
             raise errors[0]
         return good
 
-    async def _draw(
+    async def _ask_for(
         self, inputs: dict[str, Any], asked: Sequence[tuple[int, Answer | None]]
     ) -> list[Any]:
-        """Draw samples by their numbers; return what each of them gave or raised."""
+        """Ask for samples by their numbers; return what each of them gave or raised."""
         if not asked:
             return []
         embedded = await self._aembedded(inputs) if self._prompt.embeds else None

@@ -33,8 +33,6 @@ from lmpipe.report.text import (
     money,
     percent,
     percent_range,
-    points,
-    points_range,
     proposals_line,
     racing_line,
     spend_line,
@@ -354,25 +352,3 @@ def print_worst(console: Console, rows: Sequence[Row]) -> None:
             values["reply" if len(row.replies) == 1 else f"reply {number}"] = reply
         for name, value in values.items():
             say(console, f"  {name:<11}{one_line(value, 1000)}")
-
-
-def print_runs(console: Console, runs: Sequence[Mapping[str, Any]]) -> None:
-    """Print a list of runs, as `lmpipe.cli.runs.list_runs` returns it."""
-    right = ("baseline → compiled", "difference", "LM calls")
-    table = make_table("started", "program", "status", "optimizer", *right, "folder", right=right)
-    for run in runs:
-        scores = difference = NOTHING
-        if run["compiled"] is not None:
-            scores = f"{percent(run['baseline'])} → {percent(run['compiled'])}"
-            difference = f"{points(run['difference'])} ({points_range(run['interval'])})"
-        table.add_row(
-            run["started"][:16].replace("T", " "),
-            Text(run["program"]),
-            Text(run["status"], style="" if run["status"] == "done" else "yellow"),
-            run["optimizer"],
-            scores,
-            difference,
-            NOTHING if run["calls"] is None else count(run["calls"]),
-            Text(run["folder"]),
-        )
-    console.print(table)

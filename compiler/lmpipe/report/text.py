@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lmpipe.foundation.dollars import dollars
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.spend import Spend
@@ -46,9 +47,7 @@ def count(number: float) -> str:
 
 def money(usd: float | None) -> str:
     """Format US dollars, small amounts with more digits; an unknown price (None) is a dash."""
-    if usd is None:
-        return NOTHING
-    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
+    return NOTHING if usd is None else dollars(usd)
 
 
 def spend_line(spend: Spend) -> str:

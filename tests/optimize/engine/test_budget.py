@@ -82,7 +82,7 @@ async def test_a_refusal_says_what_is_spent_withheld_and_needed() -> None:
 
 async def test_a_refusal_for_lack_of_money_is_in_dollars() -> None:
     ledger = Ledger(Budget(usd=1.0))
-    with pytest.raises(BudgetExhaustedError, match=r"\$0 of \$1 are spent.* may need \$1\.25"):
+    with pytest.raises(BudgetExhaustedError, match=r"\$0\.00 of \$1\.00 are .* need \$1\.25"):
         await ledger.admit(Spend(1, 2, 1.25))
 
 
@@ -114,7 +114,9 @@ async def test_what_was_sent_again_counts_in_every_limit() -> None:
     assert (ledger.total.calls, ledger.total.resent) == (1, 2)
 
 
-@pytest.mark.parametrize(("budget", "limit"), [(Budget(tokens=10), "tokens"), (Budget(usd=1), "1")])
+@pytest.mark.parametrize(
+    ("budget", "limit"), [(Budget(tokens=10), "tokens"), (Budget(usd=1), r"\$1\.00")]
+)
 async def test_calls_whose_tokens_the_server_did_not_count_are_charged_their_maximum(
     budget: Budget, limit: str
 ) -> None:

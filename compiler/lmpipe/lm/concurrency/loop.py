@@ -13,10 +13,11 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import get_ident
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from lmpipe.errors import ConfigError
-from lmpipe.foundation.termination import Terminated
+from lmpipe.foundation.termination import Terminated, notes_of
 from lmpipe.lm.concurrency.mailbox import RemoteTask, get_mailbox
 
 P = ParamSpec("P")
@@ -34,6 +35,7 @@ class _LoopThread:
         self.executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="lmpipe-forward")
         self.thread = threading.Thread(target=self._run, name="lmpipe-loop", daemon=True)
         self.thread.start()
+        self.ident = self.thread.ident
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -124,7 +126,7 @@ if hasattr(os, "register_at_fork"):
 
 def on_loop() -> bool:
     """Return whether the caller runs on the library's loop."""
-    return _current is not None and threading.get_ident() == _current.thread.ident
+    return _current is not None and get_ident() == _current.ident
 
 
 def submit(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
@@ -135,7 +137,8 @@ def submit(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the loop and wait for its result.
 
-    Ctrl-C, or `Terminated`, cancels the coroutine and waits until it has cleaned up.
+    Ctrl-C, or `Terminated`, cancels the coroutine and waits until it has cleaned up. What the
+    coroutine says to that, as the message of its CancelledError, becomes a note of the exception.
     """
     if on_loop():
         coroutine.close()  # prevents the warning that it was never awaited
@@ -144,17 +147,21 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         cancellation = _cancellation.get()
         return wait.wait() if cancellation is None else cancellation.wait(wait)
-    except (KeyboardInterrupt, Terminated):
+    except (KeyboardInterrupt, Terminated) as stop:
         wait.cancel()
         # Errors during the cleanup do not matter: the user wants to stop.
-        with contextlib.suppress(Exception, asyncio.CancelledError):
-            wait.wait()
+        with contextlib.suppress(Exception):
+            try:
+                wait.wait()
+            except asyncio.CancelledError as cancelled:
+                for said in cancelled.args:
+                    stop.add_note(str(said))
         raise
 
 
 def check_not_on_loop() -> None:
     """Raise a ConfigError for a blocking call from inside an async `forward`."""
-    if on_loop():
+    if _current is not None and get_ident() == _current.ident:  # `on_loop`, without its call
         raise ConfigError(
             "a predictor was called without await inside an async forward or a metric, which "
             "would block every other call: write `await self.predictor.acall(…)`; declare the LM "
@@ -175,9 +182,12 @@ def blocking(
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return run_sync(function(*args, **kwargs))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             # A new one: where the library was waiting tells the user nothing.
-            raise KeyboardInterrupt(interrupted) from None
+            again = KeyboardInterrupt(interrupted)
+            for note in notes_of(stop):
+                again.add_note(note)
+            raise again from None
 
     call.__name__ = call.__qualname__ = function.__name__.removeprefix("a")
     return call

@@ -83,11 +83,13 @@ async def fetch_weights(lm: LM) -> None:
 
 
 def source_of(lm: LM) -> str:
-    """Return what else identifies a model in cache keys: its weights, or its server's address.
+    """Return what else identifies a model in cache keys: weights, a server's address, a script.
 
     That address is the one in `OPENAI_BASE_URL`, for an LM of OpenAI without a `base_url`.
     """
     provider = lm.provider
+    if provider == "scripted":
+        return lm.source if isinstance(lm, ScriptedLM) else ""
     if provider == "local":
         return weights_of(lm)
     if provider != "openai" or lm.base_url is not None:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from lmpipe.errors import BudgetExhaustedError, RecipeError
 from lmpipe.foundation.checks import check_fields
+from lmpipe.foundation.dollars import dollars
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.time_limits import within
 from lmpipe.lm.call import Call
@@ -227,7 +228,7 @@ class Ledger:
                 _rounded(getattr(spend, name))
                 for spend in (self._charged + self._reserved, self._withheld, worst)
             )
-            shown = f"${spent:g}" if name == "usd" else f"{spent:,.0f}"
+            shown = dollars(spent) if name == "usd" else f"{spent:,.0f}"
             parts = [f"{shown} of {_amount(name, cap)} are spent"]
             if withheld:
                 parts.append(f"{_amount(name, withheld)} are withheld for {self._withheld_for}")
@@ -265,8 +266,8 @@ def _rounded(value: float) -> float:
 
 
 def _amount(limit: str, value: float) -> str:
-    """Write an amount of what a limit counts: `1,200 tokens`, `$0.5`."""
-    return f"${value:g}" if limit == "usd" else f"{value:,.0f} {limit}"
+    """Write an amount of what a limit counts: `1,200 tokens`, `$0.5000`."""
+    return dollars(value) if limit == "usd" else f"{value:,.0f} {limit}"
 
 
 @dataclass(frozen=True)
