@@ -2,6 +2,7 @@
 
 from lmpipe.modules.attempts.attempts import Attempts
 from lmpipe.modules.attempts.best_of_n import BestOfN
+from lmpipe.modules.attempts.refine import Refine
 from lmpipe.modules.attempts.self_consistency import SelfConsistency
 
-__all__ = ["Attempts", "BestOfN", "SelfConsistency"]
+__all__ = ["Attempts", "BestOfN", "Refine", "SelfConsistency"]
