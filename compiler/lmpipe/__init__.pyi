@@ -70,6 +70,7 @@ from .signatures.field_types.media import Image as Image
 from .signatures.field_types.parts import HasParts as HasParts
 from .signatures.field_types.tools import Tool as Tool
 from .signatures.field_types.tools import ToolCalls as ToolCalls
+from .signatures.from_dict import signature_from_dict as signature_from_dict
 from .signatures.from_string import signature_from_string as signature_from_string
 from .signatures.signature import Input as Input
 from .signatures.signature import Output as Output
