@@ -29,6 +29,7 @@ from .lm.tls import TLS as TLS
 from .metrics.score import Metric as Metric
 from .metrics.score import Score as Score
 from .modules.attempts.best_of_n import BestOfN as BestOfN
+from .modules.attempts.multi_chain_comparison import MultiChainComparison as MultiChainComparison
 from .modules.attempts.refine import Refine as Refine
 from .modules.attempts.self_consistency import SelfConsistency as SelfConsistency
 from .modules.chain_of_thought import ChainOfThought as ChainOfThought
