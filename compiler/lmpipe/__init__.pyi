@@ -35,6 +35,7 @@ from .modules.attempts.self_consistency import SelfConsistency as SelfConsistenc
 from .modules.chain_of_thought import ChainOfThought as ChainOfThought
 from .modules.function import predict as predict
 from .modules.module import Module as Module
+from .modules.parallel import Parallel as Parallel
 from .modules.predict import Predict as Predict
 from .modules.result_usage import usage_of as usage_of
 from .modules.stream import Stream as Stream
