@@ -133,7 +133,7 @@ def test_unreadable_replies_are_kept_too() -> None:
     lm = lmpipe.ScriptedLM(lambda request: request.messages[1].text.split()[1])
     with lmpipe.using(lm=lm):
         program = lmpipe.Predict("text -> number: int", layout="plain")
-        first, second = program.batch([{"text": "1"}, {"text": "one"}], on_error="keep")
+        first, second = program.batch([{"text": "1"}, {"text": "red"}], on_error="keep")
     assert isinstance(first, lmpipe.Prediction)
     assert isinstance(second, OutputError)
 

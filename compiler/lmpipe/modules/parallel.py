@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 from lmpipe.errors import CallError
 from lmpipe.foundation.checks import check_fields
@@ -13,7 +13,8 @@ from lmpipe.lm.concurrency import loop
 from lmpipe.lm.concurrency.in_order import run_in_order
 from lmpipe.lm.scope import current_scope
 from lmpipe.modules.batch import Row, in_time, row_inputs
-from lmpipe.modules.module import HasAsyncForward, HasForward, Module, check_program
+from lmpipe.modules.module import Module, check_program
+from lmpipe.modules.program import Program
 from lmpipe.modules.recorded_apart import Apart, take_over
 from lmpipe.modules.row_errors import may_be_kept
 
@@ -45,13 +46,7 @@ class Parallel:
         check_fields(self, "concurrency", minimum=1, integer=True)
         check_fields(self, "timeout", above=0, optional=True)
 
-    @overload
-    def __call__(
-        self, pairs: Iterable[tuple[HasAsyncForward[..., R], Row]]
-    ) -> list[R | Exception]: ...
-    @overload
-    def __call__(self, pairs: Iterable[tuple[HasForward[..., R], Row]]) -> list[R | Exception]: ...
-    def __call__(self, pairs: Iterable[tuple[Any, Row]]) -> list[Any]:
+    def __call__(self, pairs: Iterable[tuple[Program[..., R], Row]]) -> list[R | Exception]:
         """Run each program on its row.
 
         Args:
@@ -62,15 +57,7 @@ class Parallel:
         """
         return loop.run_sync(self._run(_checked(pairs)))
 
-    @overload
-    async def acall(
-        self, pairs: Iterable[tuple[HasAsyncForward[..., R], Row]]
-    ) -> list[R | Exception]: ...
-    @overload
-    async def acall(
-        self, pairs: Iterable[tuple[HasForward[..., R], Row]]
-    ) -> list[R | Exception]: ...
-    async def acall(self, pairs: Iterable[tuple[Any, Row]]) -> list[Any]:
+    async def acall(self, pairs: Iterable[tuple[Program[..., R], Row]]) -> list[R | Exception]:
         """Run each program on its row, from a coroutine; see `__call__`."""
         return await self._run(_checked(pairs))
 

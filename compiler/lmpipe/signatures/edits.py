@@ -67,10 +67,11 @@ class EditableMeta(ModelMetaclass):
                 f"{cls.__name__}.with_instruction({short_repr(instruction, 100)}): give a text "
                 "that says what the LM should do"
             )
-        return edited(cls, Edit(instruction=instruction))
+        made: type[S] = edited(cls, Edit(instruction=instruction))
+        return made
 
     @_of_declared
-    def append(cls, name: str, field: Any, annotation: Any = str) -> type[Prediction]:
+    def append(cls: Any, name: str, field: Any, annotation: Any = str) -> type[Prediction]:
         """Make a signature with one more field, the last of the inputs or of the outputs.
 
         Args:
@@ -84,7 +85,7 @@ class EditableMeta(ModelMetaclass):
         return _inserted(cls, "append", -1, name, field, annotation)
 
     @_of_declared
-    def prepend(cls, name: str, field: Any, annotation: Any = str) -> type[Prediction]:
+    def prepend(cls: Any, name: str, field: Any, annotation: Any = str) -> type[Prediction]:
         """Make a signature with one more field, the first of the inputs or of the outputs.
 
         The arguments and errors are those of `append`.
@@ -92,7 +93,9 @@ class EditableMeta(ModelMetaclass):
         return _inserted(cls, "prepend", 0, name, field, annotation)
 
     @_of_declared
-    def insert(cls, index: int, name: str, field: Any, annotation: Any = str) -> type[Prediction]:
+    def insert(
+        cls: Any, index: int, name: str, field: Any, annotation: Any = str
+    ) -> type[Prediction]:
         """Make a signature with one more field at a position among the inputs or the outputs.
 
         Args:
@@ -108,7 +111,7 @@ class EditableMeta(ModelMetaclass):
         return _inserted(cls, "insert", index, name, field, annotation)
 
     @_of_declared
-    def delete(cls, name: str) -> type[Prediction]:
+    def delete(cls: Any, name: str) -> type[Prediction]:
         """Make a signature without one of the fields.
 
         Raises:
@@ -121,7 +124,7 @@ class EditableMeta(ModelMetaclass):
 
     @_of_declared
     def with_field(
-        cls, name: str, field: Any = None, *, annotation: Any = None, desc: str | None = None
+        cls: Any, name: str, field: Any = None, *, annotation: Any = None, desc: str | None = None
     ) -> type[Prediction]:
         """Make a signature in which one of the fields is declared differently, in its place.
 
@@ -192,7 +195,8 @@ def edited(signature: type[S], edit: Edit) -> Any:
         plain = edit.instruction or issubclass(signature, Prediction)
         bases = (signature,) if plain else (signature, Prediction)
         try:
-            made: type[S] = type(signature)(signature.__name__, bases, namespace)
+            metaclass: Any = type(signature)
+            made: type[S] = metaclass(signature.__name__, bases, namespace)
         except (pydantic.errors.PydanticUserError, TypeError) as error:
             raise SignatureError(f"{signature.__name__}: {first_line(error)}") from error
         if edit.order is not None:

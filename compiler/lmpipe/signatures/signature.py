@@ -172,6 +172,8 @@ class Prediction(Signature):
         # Otherwise a result, which has any field, would pass for a coroutine.
         __await__: ClassVar[None]
 
+        def __init__(self, **fields: Any) -> None: ...
+
         def __getattr__(self, name: str) -> Any: ...
 
 

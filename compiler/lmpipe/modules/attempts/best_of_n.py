@@ -8,12 +8,12 @@ from typing import Any, ParamSpec, TypeVar, overload
 from lmpipe.foundation.checks import check_number
 from lmpipe.modules.attempts.attempts import Attempt, Attempted, Attempts
 from lmpipe.modules.attempts.reward import Reward, check_reward, reward_calls, reward_name
-from lmpipe.modules.module import HasAsyncForward, HasForward
+from lmpipe.modules.predict import Predict
+from lmpipe.modules.program import Program
 from lmpipe.modules.uses import Uses
+from lmpipe.signatures.signature import Prediction
 
 P = ParamSpec("P")
-P2 = ParamSpec("P2")
-R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -79,20 +79,20 @@ class BestOfN(Rewarded[P, R_co]):
 
     @overload
     def __init__(
-        self: BestOfN[P2, R],
-        program: HasAsyncForward[P2, R],
+        self: BestOfN[..., Prediction],
+        program: Predict[..., Prediction],
         *,
         n: int,
-        reward: Reward[R],
+        reward: Reward[Prediction],
         threshold: float | None = None,
     ) -> None: ...
     @overload
     def __init__(
-        self: BestOfN[P2, R],
-        program: HasForward[P2, R],
+        self,
+        program: Program[P, R_co],
         *,
         n: int,
-        reward: Reward[R],
+        reward: Reward[R_co],
         threshold: float | None = None,
     ) -> None: ...
     def __init__(

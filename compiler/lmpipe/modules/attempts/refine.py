@@ -19,15 +19,14 @@ from lmpipe.modules.attempts.advice import (
 from lmpipe.modules.attempts.attempts import Attempt, Attempted
 from lmpipe.modules.attempts.best_of_n import Rewarded
 from lmpipe.modules.attempts.reward import Reward, reward_source
-from lmpipe.modules.module import HasAsyncForward, HasForward, Module
+from lmpipe.modules.module import Module
 from lmpipe.modules.predict import Predict
+from lmpipe.modules.program import Program
 from lmpipe.modules.recorded_apart import Apart
 from lmpipe.modules.uses import Uses
-from lmpipe.signatures.signature import result_to_json
+from lmpipe.signatures.signature import Prediction, result_to_json
 
 P = ParamSpec("P")
-P2 = ParamSpec("P2")
-R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -55,21 +54,21 @@ class Refine(Rewarded[P, R_co]):
 
     @overload
     def __init__(
-        self: Refine[P2, R],
-        program: HasAsyncForward[P2, R],
+        self: Refine[..., Prediction],
+        program: Predict[..., Prediction],
         *,
         n: int,
-        reward: Reward[R],
+        reward: Reward[Prediction],
         threshold: float | None = None,
         advisor: LM | str | None = None,
     ) -> None: ...
     @overload
     def __init__(
-        self: Refine[P2, R],
-        program: HasForward[P2, R],
+        self,
+        program: Program[P, R_co],
         *,
         n: int,
-        reward: Reward[R],
+        reward: Reward[R_co],
         threshold: float | None = None,
         advisor: LM | str | None = None,
     ) -> None: ...

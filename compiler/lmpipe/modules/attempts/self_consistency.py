@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
 from lmpipe.modules.attempts.attempts import Attempted, Attempts
-from lmpipe.modules.module import HasAsyncForward, HasForward
+from lmpipe.modules.predict import Predict
+from lmpipe.modules.program import Program
 from lmpipe.modules.voting import majority_index
+from lmpipe.signatures.signature import Prediction
 
 P = ParamSpec("P")
-P2 = ParamSpec("P2")
-R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -37,8 +37,8 @@ class SelfConsistency(Attempts[P, R_co]):
 
     @overload
     def __init__(
-        self: SelfConsistency[P2, R],
-        program: HasAsyncForward[P2, R],
+        self: SelfConsistency[..., Prediction],
+        program: Predict[..., Prediction],
         *,
         n: int,
         field: str | None = None,
@@ -46,8 +46,8 @@ class SelfConsistency(Attempts[P, R_co]):
     ) -> None: ...
     @overload
     def __init__(
-        self: SelfConsistency[P2, R],
-        program: HasForward[P2, R],
+        self,
+        program: Program[P, R_co],
         *,
         n: int,
         field: str | None = None,
