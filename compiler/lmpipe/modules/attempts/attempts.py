@@ -55,6 +55,10 @@ class Attempts(Module, Generic[P, R_co]):
         """What distinguishes it from others of its class and program, as JSON."""
         return {"n": self.n}
 
+    def identity(self) -> dict[str, Any]:
+        """What compiles are known by, apart from the program: its class, settings and code."""
+        return {"class": type(self).__qualname__, **self.settings()}
+
     def forward(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Attempt the program and return one prediction; the arguments are those of the program.
 

@@ -35,7 +35,7 @@ Result: TypeAlias = float | Scored  # a bool is a number too
 Reward: TypeAlias = Callable[[Any, R], Result | Awaitable[Result]]
 
 
-def check_reward(owner: str, reward: Reward[Any]) -> None:
+def check_reward(owner: str, reward: Any) -> None:
     """Check that a reward can be called with the inputs and a prediction.
 
     Raises:
@@ -62,18 +62,18 @@ def check_reward(owner: str, reward: Reward[Any]) -> None:
     )
 
 
-def reward_name(reward: Reward[Any]) -> str:
+def reward_name(reward: Any) -> str:
     """The name of a reward, for messages."""
     return str(getattr(reward, "__name__", type(reward).__name__))
 
 
-def reward_calls(reward: Reward[Any]) -> int:
+def reward_calls(reward: Any) -> int:
     """The LM calls that a function declares, by `@lmpipe.metrics.judge`; a program is counted."""
     declared = None if isinstance(reward, Module) else getattr(reward, "max_calls", None)
     return 0 if declared is None else declared
 
 
-def reward_source(reward: Reward[Any]) -> str:
+def reward_source(reward: Any) -> str:
     """The code of a reward, or its docstring if the code is not known; it may be empty."""
     described = type(reward) if isinstance(reward, Module) else reward
     try:
@@ -82,7 +82,7 @@ def reward_source(reward: Reward[Any]) -> str:
         return inspect.getdoc(described) or ""
 
 
-async def score(reward: Reward[Any], inputs: Example, prediction: Any) -> tuple[float, str]:
+async def score(reward: Any, inputs: Example, prediction: Any) -> tuple[float, str]:
     """Score a prediction: the reward and the feedback, which may be empty.
 
     Raises:
