@@ -189,6 +189,7 @@ def test_wrong_inputs_are_an_error_at_once() -> None:
     [
         ({"n": 0}, "n must be a whole number, 1 or more|n must be 1 or more"),
         ({"threshold": "high"}, "threshold must be a number"),
+        ({"threshold": float("nan")}, "threshold must be a finite number"),
         ({"program": Guesser}, r"give an instance, Guesser\(\)"),
         ({"reward": "good"}, "a reward takes .inputs, prediction.*cannot be called"),
         ({"reward": lambda prediction: 1.0}, "a reward takes .inputs, prediction"),
