@@ -22,6 +22,7 @@ from .lm.limits import Limits as Limits
 from .lm.lm import LM as LM
 from .lm.message import Message as Message
 from .lm.metering import track_usage as track_usage
+from .lm.observing import observing as observing
 from .lm.parts import ToolSpec as ToolSpec
 from .lm.request import Reply as Reply
 from .lm.scripted import ScriptedLM as ScriptedLM

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from lmpipe.lm.current import (
     set_configured,
 )
 from lmpipe.lm.lm import LM, as_lm
+from lmpipe.lm.observing import Listener, listen_everywhere
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.traffic import deadline as deadlines
 
@@ -52,6 +53,7 @@ def configure(
     runtime: Runtime | None = None,
     embedder: LM | str | None = None,
     history: int | None = None,
+    listeners: Sequence[Listener] | None = None,
 ) -> None:
     """Set the defaults of this process; what is not given does not change.
 
@@ -67,10 +69,17 @@ def configure(
         history: how many of the last LM calls `inspect_history` knows, those of `evaluate` and
             `compile` among them; 0 for none. Initially it knows 10, without those of `evaluate`
             and `compile`.
+        listeners: told about all calls of the process, in place of those of an earlier
+            `configure`; `observing` says of what, and adds one for a block.
 
     Raises:
-        ConfigError: if a number is out of range, or an LM is neither an LM nor a name.
+        ConfigError: if a number is out of range, an LM is neither an LM nor a name, or a listener
+            is not callable.
     """
+    if listeners is not None:
+        listen_everywhere(listeners)
+        if all(given is None for given in (lm, cache, max_in_flight, runtime, embedder, history)):
+            return  # the default cache need not be opened for it
     for name, number, least in (("max_in_flight", max_in_flight, 1), ("history", history, 0)):
         check_number("configure", name, number, minimum=least, integer=True, optional=True)
     if is_configured() or (cache is None and runtime is None):

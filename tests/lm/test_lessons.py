@@ -165,6 +165,44 @@ def test_a_constraint_that_the_server_refuses_is_left_out_and_not_in_the_key(
     assert calls[0].key == request(server).key()
 
 
+OTHER_SCHEMA = Constraint("json_schema", '{"properties":{"a":{}},"type":"object"}')
+
+
+def refusing_schema(server: FakeServer) -> None:
+    """Refuse one schema, as OpenAI does if it has something in it that is not supported."""
+    said = "Invalid schema for response_format 'reply': 'required' is missing."
+
+    def refuses(body: dict[str, Any]) -> tuple[int, Any] | None:
+        wrong = json.loads(SCHEMA.value) == body.get("response_format", {}).get(
+            "json_schema", {}
+        ).get("schema")
+        return (400, {"error": {"message": said}}) if wrong else None
+
+    server.refuses = refuses
+
+
+def test_one_schema_that_the_server_refuses_leaves_the_others(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    refusing_schema(server)
+    runtime = one_runtime(Cache(tmp_path))
+    with pytest.warns(StructuredOutputsWarning, match="Other constraints are sent"):
+        runtime.complete(request(server, constraint=SCHEMA))
+    runtime.complete(request(server, constraint=OTHER_SCHEMA))
+    runtime.complete(request(server, constraint=SCHEMA, text="again"))
+    assert ["response_format" in body for body in server.bodies] == [True, False, True, False]
+
+
+def test_another_process_knows_which_schema_is_refused(server: FakeServer, tmp_path: Path) -> None:
+    refusing_schema(server)
+    with pytest.warns(StructuredOutputsWarning):
+        one_runtime(Cache(tmp_path)).complete(request(server, constraint=SCHEMA))
+    other = one_runtime(Cache(tmp_path))
+    other.complete(request(server, constraint=SCHEMA, text="again"))
+    other.complete(request(server, constraint=OTHER_SCHEMA))
+    assert ["response_format" in body for body in server.bodies] == [True, False, False, True]
+
+
 def test_a_request_that_is_wrong_without_the_constraint_too_is_refused(server: FakeServer) -> None:
     server.fail(2, "400")
     runtime, asked = one_runtime(), request(server, constraint=SCHEMA)

@@ -143,6 +143,21 @@ def test_an_api_key_in_place_of_a_name_is_not_shown(litellm: None, key: str) -> 
     assert key.strip()[:12] not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "name", ["openai/{}", "openrouter/acme/{}", "vllm/{}@http://127.0.0.1:8000/v1"]
+)
+@pytest.mark.parametrize("key", ["sk-proj-Zu7Qk2", "gsk_Zu7Qk2Zu7Qk2", "AIzaSyZu7Qk2Zu7Qk2"])
+def test_an_api_key_after_the_provider_is_not_shown(name: str, key: str) -> None:
+    with pytest.raises(ConfigError, match="looks like an API key") as caught:
+        LM(name.format(key))
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["vllm/hf_mirror-7b", "openai/sk-1", "local/sk-proj-Zu7Qk2.gguf"])
+def test_a_name_that_begins_like_a_key_is_allowed(name: str) -> None:
+    assert LM(name).model == name
+
+
 def test_without_litellm_an_unknown_bare_name_says_what_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

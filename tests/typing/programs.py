@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Generic, Literal, TypeVar, assert_type
 
 import lmpipe
+from lmpipe.lm.events import AnyEvent, EvaluationEnded
 from lmpipe.lm.stream_events import Partial
 from lmpipe.modules import Ensemble
 from lmpipe.state.program_state import ensemble_state
@@ -184,6 +185,22 @@ def events_of_streams() -> None:
             assert_type(event.reason, str)
         if isinstance(event, Partial):
             assert_type(event.delta, str)
+
+
+def listeners() -> None:
+    def listen(event: AnyEvent) -> None:
+        assert_type(event.parent, int | None)
+        if event.kind == "lm ended":
+            assert_type(event.reply, lmpipe.Reply | None)
+            assert_type(event.started.predictor, str)
+        elif isinstance(event, EvaluationEnded):
+            assert_type(event.evaluation, lmpipe.Evaluation | None)
+            assert_type(event.usage.total.calls, int)
+
+    events: list[AnyEvent] = []
+    lmpipe.configure(listeners=[listen, events.append])
+    with lmpipe.observing(listen):
+        pass
 
 
 def direct_calls(lm: lmpipe.LM) -> None:

@@ -130,6 +130,14 @@ def other_things() -> None:
     lmpipe.LM("local", max_tokens="many")  # E
 
 
+def listeners() -> None:
+    def of_texts(event: str) -> None: ...
+
+    lmpipe.configure(listeners=[of_texts])  # E
+    with lmpipe.observing(of_texts):  # E
+        pass
+
+
 def direct_calls(lm: lmpipe.LM) -> None:
     lm(5)  # E
     lm("x").txt  # E

@@ -12,6 +12,7 @@ from typing import Any
 
 from lmpipe.compiling.budget_floor import check_budget
 from lmpipe.compiling.declared_instructions import declared_instructions
+from lmpipe.compiling.event_watcher import EventWatcher
 from lmpipe.compiling.final_test import run_test, score_on_train
 from lmpipe.compiling.notices import afind_notices, tell, warn_of_unusable
 from lmpipe.compiling.plan import baselines
@@ -30,6 +31,8 @@ from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.progress_bar import progress_bar
 from lmpipe.foundation.termination import sigterm_ends
 from lmpipe.lm.concurrency.loop import blocking
+from lmpipe.lm.events import CompileEnded, CompileStarted
+from lmpipe.lm.observing import AnyObserved, listening, observed
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Watcher, Watchers
 from lmpipe.optimize.engine.task import Task
@@ -76,6 +79,29 @@ async def acompile(
     check_number("compile", "concurrency", concurrency, minimum=1, integer=True)
     prepared, root = prepare(recipe), Path(runs)
     check_budget(prepared)
+    with observed(
+        CompileStarted, CompileEnded, program=prepared.name, optimizer=prepared.optimizer.name
+    ) as call:
+        run = await _in_turn(
+            prepared, root, watchers, concurrency, origin, overrides or {}, progress, call
+        )
+        call.ends(run=run)
+    if not watchers:  # they were notified of each one
+        warn_of_unusable(run.proposals)
+    return run
+
+
+async def _in_turn(
+    prepared: PreparedRecipe,
+    root: Path,
+    watchers: Sequence[Watcher],
+    concurrency: int,
+    origin: str,
+    overrides: Mapping[str, Any],
+    progress: bool | None,
+    call: AnyObserved,
+) -> Run:
+    """Compile once no other process compiles the same recipe into the same folder."""
     notices = await afind_notices(prepared)
     for kind, message in notices.items():
         tell(watchers, kind, message)
@@ -85,14 +111,12 @@ async def acompile(
 
     async with sole_compile(root, prepared.hash, waiting):
         folder, lock = open_run(root, prepared.name, prepared.hash)
-        manifest = _first_manifest(prepared, folder, origin, overrides or {})
+        manifest = _first_manifest(prepared, folder, origin, overrides)
         writer = RunWriter(folder, lock, manifest)
         for kind, message in notices.items():
             writer.note(kind, {"message": message})
-        run = await _compile(prepared, writer, watchers, concurrency, progress)
-    if not watchers:  # they were notified of each one
-        warn_of_unusable(run.proposals)
-    return run
+        seen = (*watchers, EventWatcher(call)) if listening else watchers
+        return await _compile(prepared, writer, seen, concurrency, progress)
 
 
 # The same for callers without a running event loop. SIGTERM saves the best candidate, as Ctrl-C.

@@ -24,11 +24,14 @@ from lmpipe.foundation.progress_bar import Report, progress_bar
 from lmpipe.foundation.source_line import source_line
 from lmpipe.lm.call import Call
 from lmpipe.lm.concurrency.loop import blocking
+from lmpipe.lm.events import EvaluationEnded, EvaluationStarted
 from lmpipe.lm.lm import LM, as_lm
+from lmpipe.lm.observing import observed
 from lmpipe.metrics import AnyMetric, bind_metric
 from lmpipe.modules.declared import declared_program, declared_signature
 from lmpipe.modules.function import PredictFunction
 from lmpipe.modules.module import Module, check_program
+from lmpipe.modules.observed import name_of
 from lmpipe.settings import current_settings, using
 from lmpipe.signatures.signature import spec_of
 
@@ -128,11 +131,14 @@ async def aevaluate(
     bound = program.bind(program.state())
     settings = current_settings()
     watch = UseWatch(bound, _warn)
+    total = len(data) if isinstance(data, Sequence) else None
     with (
         using(lm=lm or settings.lm, runtime=settings.runtime),
         progress_bar(progress) as report,
+        observed(
+            EvaluationStarted, EvaluationEnded, program=name_of(program), examples=total
+        ) as call,
     ):
-        total = len(data) if isinstance(data, Sequence) else None
         shown = None if report is None else _ScoreSoFar(report, total)
 
         def row_ended(row: Row) -> None:
@@ -149,7 +155,9 @@ async def aevaluate(
             row_timeout=row_timeout,
             save_to=None if save_to is None else Path(save_to),
         )
-        return await run_pairs(((bound, example) for example in examples), metric, options)
+        evaluation = await run_pairs(((bound, example) for example in examples), metric, options)
+        call.ends(evaluation=evaluation)
+    return evaluation
 
 
 class _ScoreSoFar:

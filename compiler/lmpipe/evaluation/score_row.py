@@ -19,7 +19,9 @@ from lmpipe.errors import (
 from lmpipe.evaluation.results import Failure, FailureKind, Row
 from lmpipe.foundation.time_limits import within
 from lmpipe.lm.call import Call
+from lmpipe.lm.events import RowEnded, RowStarted
 from lmpipe.lm.lm import LM
+from lmpipe.lm.observing import listening, observed
 from lmpipe.lm.scope import scope
 from lmpipe.metrics import BoundMetric, Score, with_typed_labels
 from lmpipe.modules.module import Module, run_traced
@@ -86,6 +88,23 @@ async def score_row(
         InputError: if an argument is wrong for all rows, not just this one.
         StorageError: if a reply cannot be recorded: what lmpipe cannot do is not a row's failure.
     """
+    if not listening:
+        return await _score_row(program, index, example, scorer, calls, overrides, timeout)
+    with observed(RowStarted, RowEnded, index=index, example=example) as call:
+        row = await _score_row(program, index, example, scorer, calls, overrides, timeout)
+        call.ends(row=row)
+    return row
+
+
+async def _score_row(
+    program: Module,
+    index: int,
+    example: Example,
+    scorer: Scorer,
+    calls: list[Call],
+    overrides: Mapping[str, Any],
+    timeout: float | None,  # noqa: ASYNC109 - None must cost nothing
+) -> Row:
     started = time.perf_counter()
     # The prompts of the run leave out demonstrations that hold this example's answer.
     trace = Trace(example=ExampleIdentity.of(example))

@@ -60,6 +60,9 @@ _KEY = re.compile(
     r"|.*?(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{32}",
     re.DOTALL,
 )
+_CERTAIN_KEY = re.compile(
+    r"sk-[\w-]{6,}|(?:sk_|csk-|gsk_|hf_|r8_|fw_|xai-|pplx-|nvapi-|AIza|AKIA)(?=\D*\d)[\w-]{12,}"
+)
 
 _SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*:/+|//", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.%]*\]|[^\s:@\[\]]+)(:\d{0,5})?", re.IGNORECASE)
@@ -86,6 +89,11 @@ def is_secret_name(name: str) -> bool:
 def looks_like_key(text: str) -> bool:
     """Whether a text is likely an API key, such as `sk-proj-…`, rather than a name."""
     return _KEY.match(text.strip()) is not None
+
+
+def is_key(text: str) -> bool:
+    """Whether a text is an API key beyond doubt, even where a model may have any name."""
+    return _CERTAIN_KEY.fullmatch(text.strip()) is not None
 
 
 def without_secrets(value: Any, secrets: Iterable[str] = ()) -> Any:

@@ -73,10 +73,13 @@ class CallHistory:
         It began when `time.perf_counter()` was `started`.
         """
         # Every call comes here, so no record is made of it before it is read. Its own media may be
-        # large; those of a prefix are the program's.
+        # large; those of a prefix are the program's, which one own turn of text follows as a rule.
         prefix, messages = request.prefix, request.messages
-        own = len(messages) - (0 if prefix is None else len(prefix.messages))
-        if own > 1 or type(messages[-1].content) is not str:
+        if (
+            prefix is None
+            or len(messages) - len(prefix.messages) > 1
+            or type(messages[-1].content) is not str
+        ):
             request = _without_media(request)
         self._calls.append((started, request, reply, error, label, role))
 

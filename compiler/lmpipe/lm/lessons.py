@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from lmpipe.errors import LMRequestError
+from lmpipe.foundation.canonical_json import digest
 from lmpipe.lm.defaults import ParameterWarning, StructuredOutputsWarning
 from lmpipe.lm.lm import LM
+from lmpipe.lm.message import Constraint
 from lmpipe.lm.providers import source_of
 from lmpipe.lm.providers.reasoning_fields import litellm_reasoning, reasoning_fields
 from lmpipe.lm.reply_store import NoteStore, ReplyStore
@@ -35,8 +37,10 @@ class Lessons:
     def __init__(self, store: ReplyStore | None) -> None:
         self.store = store
         self._known: dict[_Model, dict[str, bool]] = {}
-        # The LM of a request, as its model takes it, and whether it takes a constraint.
-        self._taught: dict[int, tuple[LM, LM, bool]] = {}
+        # The constraints that a model refuses, by their digests, though it may take others.
+        self._refused: dict[_Model, set[str]] = {}
+        # The LM of a request, as its model takes it, whether it takes constraints, and which not.
+        self._taught: dict[int, tuple[LM, LM, bool, set[str]]] = {}
 
     def apply(self, request: Request) -> Request:
         """Return the request without what its model is known to refuse."""
@@ -44,10 +48,15 @@ class Lessons:
         found = self._taught.get(id(lm))
         if found is None or found[0] is not lm:
             found = self._teach(lm)
-        _, taught, constrained = found
-        if taught is lm and (constrained or request.constraint is None):
+        _, taught, constrained, refused = found
+        constraint = request.constraint
+        if constraint is not None and (
+            not constrained or (refused and _digest(constraint) in refused)
+        ):
+            constraint = None
+        if taught is lm and constraint is request.constraint:
             return request
-        return replace(request, lm=taught, constraint=request.constraint if constrained else None)
+        return replace(request, lm=taught, constraint=constraint)
 
     def change(self, request: Request, error: LMRequestError) -> Request | None:
         """Return the request to send in place of a refused one, or None; see `learn`.
@@ -63,8 +72,11 @@ class Lessons:
     def learn(self, request: Request, error: LMRequestError) -> Request | None:
         """Learn from a refusal; return the request to send in its place, or None.
 
-        What is learned for the first time is told in a `ParameterWarning`.
+        What is learned for the first time is told in a `ParameterWarning`. A guess that came true
+        is about this constraint: the model may take others.
         """
+        if error.guess:
+            return self._learn_constraint(request, error)
         lesson = _lesson(request, error.refused)
         if not lesson:
             return None
@@ -74,34 +86,69 @@ class Lessons:
         self._taught.clear()
         changed = self.apply(request)
         if any(known.get(name) != value for name, value in lesson.items()):
-            if isinstance(self.store, NoteStore):
-                # Another process may have learned more meanwhile.
-                takes = {**self._look_up(request.lm), **self._known[model]}
-                self.store.put_note(_subject(request.lm), {"takes": takes})
+            self._keep(request.lm)
             _tell(request.lm, lesson, error)
         return changed
 
-    def _teach(self, lm: LM) -> tuple[LM, LM, bool]:
+    def _learn_constraint(self, request: Request, error: LMRequestError) -> Request | None:
+        if request.constraint is None or "response_format" in request.lm.takes:
+            return None
+        refused, name = (
+            self._refused.setdefault(_model(request.lm), set()),
+            _digest(request.constraint),
+        )
+        if name not in refused:
+            refused.add(name)
+            self._taught.clear()
+            self._keep(request.lm)
+            _tell_constraint(request.lm, error)
+        return self.apply(request)
+
+    def _keep(self, lm: LM) -> None:
+        """Write down what is known about a model."""
+        if not isinstance(self.store, NoteStore):
+            return
+        # Another process may have learned more meanwhile.
+        takes, refused = self._look_up(lm)
+        model = _model(lm)
+        takes |= self._known.get(model, {})
+        refused |= self._refused.get(model, set())
+        constraints = {"refused_constraints": sorted(refused)} if refused else {}
+        self.store.put_note(_subject(lm), {"takes": takes, **constraints})
+
+    def _teach(self, lm: LM) -> tuple[LM, LM, bool, set[str]]:
         model = _model(lm)
         if model not in self._known:
-            self._known[model] = self._look_up(lm)
+            takes, refused = self._look_up(lm)
+            self._known[model] = takes
+            self._refused[model] = refused | self._refused.get(model, set())
         # What the user declares beats what was learned.
         known = {name: value for name, value in self._known[model].items() if name not in lm.takes}
         taught = lm.with_takes(known) if known else lm
         if len(self._taught) >= _MOST_LMS:
             self._taught.clear()
-        found = lm, taught, taught.takes.get("response_format") is not False
+        constrained = taught.takes.get("response_format") is not False
+        declared = "response_format" in lm.takes
+        found = lm, taught, constrained, set() if declared else self._refused[model]
         self._taught[id(lm)] = found
         return found
 
-    def _look_up(self, lm: LM) -> dict[str, bool]:
+    def _look_up(self, lm: LM) -> tuple[dict[str, bool], set[str]]:
+        """Return what a note says that a model takes, and the constraints that it refuses."""
         if lm.provider == "local" or not isinstance(self.store, NoteStore):
-            return {}
+            return {}, set()
         note = self.store.find_note(_subject(lm)) or {}
-        takes = note.get("takes")
-        if not isinstance(takes, Mapping):
-            return {}
-        return {name: value for name, value in takes.items() if isinstance(value, bool)}
+        takes, refused = note.get("takes"), note.get("refused_constraints")
+        found = takes.items() if isinstance(takes, Mapping) else ()
+        names = refused if isinstance(refused, list) else ()
+        return (
+            {name: value for name, value in found if isinstance(value, bool)},
+            {name for name in names if isinstance(name, str)},
+        )
+
+
+def _digest(constraint: Constraint) -> str:
+    return digest(constraint.to_json())
 
 
 def _model(lm: LM) -> _Model:
@@ -141,6 +188,17 @@ def _lesson(request: Request, refused: Mapping[str, str]) -> dict[str, bool]:
 def _reasoning(lm: LM) -> dict[str, Any]:
     """The fields that say how much to think; empty if none is sent."""
     return reasoning_fields(lm) if lm.provider in _DIRECT else litellm_reasoning(lm)
+
+
+def _tell_constraint(lm: LM, error: LMRequestError) -> None:
+    warnings.warn(
+        f"{error}\n  {lm.model} answers without this constraint: requests for these outputs are "
+        "sent without it from now on, and only parsing enforces the format of their replies. Other "
+        f"constraints are sent; LM({lm.model!r}, takes={{'response_format': False}}) leaves out "
+        "all, and if the server takes them in another form, declare it: LM(…, structured=…)",
+        StructuredOutputsWarning,
+        stacklevel=2,
+    )
 
 
 def _tell(lm: LM, lesson: Mapping[str, bool], error: LMRequestError) -> None:

@@ -35,7 +35,7 @@ from lmpipe.lm.defaults import (
 )
 from lmpipe.lm.identity import identity_of
 from lmpipe.lm.limits import Limits
-from lmpipe.lm.model_table import full_name
+from lmpipe.lm.model_table import check_no_key, facts_of, full_name
 from lmpipe.lm.prices import Price
 from lmpipe.lm.text_form import TextForm, check_key_variable, takes_text_form
 from lmpipe.lm.tls import TLS
@@ -47,7 +47,7 @@ DEFAULT_TIMEOUT = 600.0
 # The fields that are read-only mappings, which cannot be pickled.
 _READ_ONLY = ("headers", "params", "takes")
 # What `_set` and `identity_json` derive from the other fields.
-_DERIVED = (*ASKED, "_settled", "_identity_json")
+_DERIVED = (*ASKED, "provider", "_settled", "_identity_json")
 # Without a provider in their name.
 _WITHOUT_PROVIDER = ("local", "vllm", "openai", "scripted")
 
@@ -110,6 +110,9 @@ class LM(DirectCalls, ChangedCopies):
     Raises:
         ConfigError: if a value is out of range or not a JSON value, an argument is misspelled, or
             a name without a provider is not in litellm's table.
+
+    Attributes:
+        provider: the part of the model before the first slash: `local`, `vllm`, `openai`, …
     """
 
     model: str
@@ -157,6 +160,7 @@ class LM(DirectCalls, ChangedCopies):
             raise ConfigError('an LM needs a model name, such as LM("local")')
         if "/" not in model and model not in _WITHOUT_PROVIDER:
             model = full_name(model)
+        check_no_key(model)
         asked = Asked(temperature, max_tokens, context, reasoning)
         asked.check()
         check_takes(model, takes or {})
@@ -204,9 +208,11 @@ class LM(DirectCalls, ChangedCopies):
             object.__setattr__(self, name, value)
         for name in ASKED:
             object.__setattr__(self, name, getattr(settled, name))
+        object.__setattr__(self, "provider", model.partition("/")[0])
         object.__setattr__(self, "_settled", settled)
 
     if TYPE_CHECKING:  # no fields: they follow from the others
+        provider: str
         _asked: Asked
         _settled: Settled
 
@@ -254,11 +260,6 @@ class LM(DirectCalls, ChangedCopies):
         self._set({**state, **frozen})
 
     @property
-    def provider(self) -> str:
-        """The part of the model before the first slash: `local`, `vllm`, `openai`, …"""
-        return self.model.partition("/")[0]
-
-    @property
     def name(self) -> str:
         """The part of the model after the first slash: its name on the server."""
         return self.model.partition("/")[2]
@@ -295,6 +296,11 @@ class LM(DirectCalls, ChangedCopies):
     def asked_to_think(self) -> bool:
         """Whether `reasoning` asks for thoughts, even if the model refuses to be asked."""
         return self._asked.reasoning not in (None, "none")
+
+    @property
+    def assumes_context(self) -> bool:
+        """Whether nobody gave or listed its context, so that `context` is a usual one."""
+        return self._asked.context is BY_MODEL and not facts_of(self.model, self.base_url).context
 
     @property
     def reserved(self) -> int:

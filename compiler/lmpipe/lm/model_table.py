@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from lmpipe.errors import ConfigError
-from lmpipe.foundation.redaction import looks_like_key
+from lmpipe.foundation.redaction import is_key, looks_like_key
 from lmpipe.lm.prices import Price
 
 if TYPE_CHECKING:
@@ -148,6 +148,23 @@ def facts_of(model: str, base_url: str | None = None) -> ModelFacts:
     )
 
 
+def check_no_key(model: str) -> None:
+    """Check that nobody gave an API key in place of a model's name.
+
+    Raises:
+        ConfigError: if a part of the name looks like one, without showing it.
+    """
+    if not model.startswith("local/") and any(map(is_key, model.split("/")[1:])):
+        raise _is_key()
+
+
+def _is_key() -> ConfigError:
+    return ConfigError(
+        "the name of an LM looks like an API key (it is not shown here): put the key into an "
+        'environment variable and write LM("<provider>/<model>", api_key_env="VARIABLE")'
+    )
+
+
 def full_name(model: str) -> str:
     """Return a model's name with its provider: `gpt-5.1` becomes `openai/gpt-5.1`.
 
@@ -157,10 +174,7 @@ def full_name(model: str) -> str:
     if provider := _provider_of(model):
         return f"{provider}/{model}"
     if looks_like_key(model):
-        raise ConfigError(
-            "the name of an LM looks like an API key (it is not shown here): put the key into an "
-            'environment variable and write LM("<provider>/<model>", api_key_env="VARIABLE")'
-        )
+        raise _is_key()
     import difflib
 
     from lmpipe.lm.project_table import names_in_table  # it imports `LM`

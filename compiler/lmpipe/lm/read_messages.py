@@ -27,6 +27,7 @@ from lmpipe.lm.parts import (
     ToolResult,
     ToolSpec,
 )
+from lmpipe.lm.providers.reasoning_details import details_of, signature_of_details
 
 if TYPE_CHECKING:
     from lmpipe.signatures.field_types.media import Medium
@@ -98,14 +99,16 @@ def _read(given: object) -> Message:
     content = given.get("content")
     if role == "tool":
         return Message("tool", (_tool_result(given, content),))
-    thoughts = given.get("reasoning_content")
+    details = signature_of_details(details_of(given))
+    thoughts = given.get("reasoning_content") or (given.get("reasoning") if details else None)
     calls = given.get("tool_calls") or ()
     if not isinstance(calls, list | tuple):
         raise ValueError(f"its tool_calls are {_shown(calls)}: give a list")
-    if isinstance(content, str) and not calls and not thoughts:
+    text = thoughts if isinstance(thoughts, str) else ""
+    if isinstance(content, str) and not calls and not thoughts and not details:
         return Message(role, content)
     parts = [
-        *([ReasoningPart(thoughts)] if isinstance(thoughts, str) and thoughts else []),
+        *([ReasoningPart(text, details)] if text or details else []),
         *_parts(content),
         *map(_tool_call, calls),
     ]

@@ -110,6 +110,8 @@ class Reply:
         tool_calls: the calls of tools that the LM asks for, in order.
         signature: what the provider needs to recognise the thoughts in a later turn.
         logprobs: the tokens of the answer with their log probabilities, as JSON, if asked for.
+        context: the maximum tokens of a call, which the server of a cut reply was asked for, if
+            nobody knew it; else 0.
     """
 
     text: str
@@ -124,6 +126,7 @@ class Reply:
     tool_calls: tuple[ToolCall, ...] = ()
     signature: str = ""
     logprobs: tuple[Mapping[str, Any], ...] | None = None
+    context: int = 0
 
     def __str__(self) -> str:
         return self.text
@@ -154,6 +157,8 @@ class Reply:
             extras["signature"] = self.signature
         if self.logprobs is not None:
             extras["logprobs"] = list(self.logprobs)
+        if self.context:
+            extras["context"] = self.context
         return extras
 
     @staticmethod
@@ -202,6 +207,7 @@ class Reply:
             self.tool_calls,
             self.signature,
             self.logprobs,
+            self.context,
         )
 
 
@@ -214,7 +220,7 @@ def read_extras(value: Mapping[str, Any]) -> dict[str, Any]:
     extras = {name: value[name] for name in _EXTRAS if name in value}
     if not all(type(extras[name]) is kind for name, kind in _EXTRAS.items() if name in extras):
         raise ValueError("not a stored reply")
-    if extras.get("attempts", 1) < 1:
+    if extras.get("attempts", 1) < 1 or extras.get("context", 0) < 0:
         raise ValueError("not a stored reply")
     if "tool_calls" in extras:
         extras["tool_calls"] = tuple(map(_read_tool_call, extras["tool_calls"]))
@@ -232,6 +238,7 @@ _EXTRAS: Mapping[str, type] = {
     "tool_calls": list,
     "signature": str,
     "logprobs": list,
+    "context": int,
 }
 
 

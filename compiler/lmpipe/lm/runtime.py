@@ -17,6 +17,8 @@ from lmpipe.lm.history import CallHistory
 from lmpipe.lm.lessons import Lessons
 from lmpipe.lm.listener import tell
 from lmpipe.lm.lm import LM
+from lmpipe.lm.observed_calls import observed_call, telling_retries
+from lmpipe.lm.observing import listening
 from lmpipe.lm.providers import fetch_weights, source_of
 from lmpipe.lm.providers.base import OnRetry, OnText, Servers
 from lmpipe.lm.reply_store import ReplyStore
@@ -50,7 +52,6 @@ class Runtime:
         on_retry: OnRetry | None = None,
         servers: Servers | None = None,
     ) -> None:
-        self.store = store
         self.servers = servers
         self.max_in_flight = max_in_flight
         self.fresh_calls = 0
@@ -63,7 +64,19 @@ class Runtime:
         self._endpoints = Endpoints(
             max_in_flight=max_in_flight, retry=self._retry, on_retry=on_retry
         )
+        self._store = store
         self._lessons = Lessons(store)
+
+    @property
+    def store(self) -> ReplyStore | None:
+        """Where replies are kept; None if every request is a fresh call."""
+        return self._store
+
+    @store.setter
+    def store(self, store: ReplyStore | None) -> None:
+        if store is not self._store:
+            self._store = store
+            self._lessons = Lessons(store)  # a replay knows what its own store knows
 
     def complete(
         self,
@@ -79,9 +92,20 @@ class Runtime:
         end; `on_retry` before this request is sent again. Raises an LMError if the LM stays
         unavailable after retries, or refuses the request.
         """
+        if not listening:
+            return self._complete(request, label, on_text, on_retry)
+        with observed_call(request, label) as call:
+            retrying = telling_retries(call, on_retry)
+            reply = self._complete(request, label, on_text, retrying)
+            call.ends(reply=reply)
+        return reply
+
+    def _complete(
+        self, request: Request, label: str, on_text: OnText | None, on_retry: OnRetry | None
+    ) -> Reply:
         loop.check_not_on_loop()
         check_deadline()
-        request = self._as_taken(request)
+        request = self._lessons.apply(request)
         key = request.key(source_of(request.lm))
         reply, started = self._get(key, request), time.perf_counter()
         if reply is None:
@@ -107,9 +131,20 @@ class Runtime:
         on_retry: OnRetry | None = None,
     ) -> Reply:
         """Make one LM call from a coroutine on any event loop; see `complete`."""
+        if not listening:
+            return await self._acomplete(request, label, on_text, on_retry)
+        with observed_call(request, label) as call:
+            retrying = telling_retries(call, on_retry)
+            reply = await self._acomplete(request, label, on_text, retrying)
+            call.ends(reply=reply)
+        return reply
+
+    async def _acomplete(
+        self, request: Request, label: str, on_text: OnText | None, on_retry: OnRetry | None
+    ) -> Reply:
         check_deadline()
         await fetch_weights(request.lm)
-        request = self._as_taken(request)
+        request = self._lessons.apply(request)
         key = request.key(source_of(request.lm))
         reply, started = self._get(key, request), time.perf_counter()
         if reply is None:
@@ -139,7 +174,7 @@ class Runtime:
             await fetch_weights(requests[0].lm)
         started = time.perf_counter()
         while True:
-            requests = [self._as_taken(request) for request in requests]
+            requests = [self._lessons.apply(request) for request in requests]
             keys = [request.key(source_of(request.lm)) for request in requests]
             wanted = dict(zip(keys, requests, strict=True))
             stored = self._stored(wanted)
@@ -153,12 +188,14 @@ class Runtime:
                 first = next(iter(missing.values()))
                 if error.guess:
                     break  # one by one, so that one request tries it
-                if self._lessons_here().change(first, error) is None:
+                if self._lessons.change(first, error) is None:
                     raise
 
         async def answer(key: str, request: Request) -> Reply:
             if key in stored:
-                return account(self.history, key, request, stored[key], label, started)
+                with observed_call(request, label, since=started) as call:
+                    call.ends(reply=stored[key])
+                    return account(self.history, key, request, stored[key], label, started)
             return await self.acomplete(request, label=label)
 
         return list(await asyncio.gather(*map(answer, keys, requests)))
@@ -169,6 +206,13 @@ class Runtime:
         Those that are not stored are sent as one request. The accounts count one call. Raises a
         ConfigError if the LM cannot embed texts.
         """
+        if not (listening and requests):
+            return await self._aembed(requests, label)
+        texts = tuple(message for request in requests for message in request.messages)
+        with observed_call(Request(requests[0].lm, texts), label):
+            return await self._aembed(requests, label)
+
+    async def _aembed(self, requests: Sequence[Request], label: str) -> list[Reply]:
         check_deadline()
         started = time.perf_counter()
         wanted = {request.key(source_of(request.lm)): request for request in requests}
@@ -232,7 +276,7 @@ class Runtime:
             self.store.close()
 
     def _get(self, key: str, request: Request) -> Reply | None:
-        return self.store.get(key, request) if self.store is not None else None
+        return self._store.get(key, request) if self._store is not None else None
 
     def _stored(self, requests: Mapping[str, Request]) -> dict[str, Reply]:
         return {
@@ -240,19 +284,6 @@ class Runtime:
             for key, request in requests.items()
             if (reply := self._get(key, request)) is not None
         }
-
-    def _as_taken(self, request: Request) -> Request:
-        """Return a request without what its model is known to refuse."""
-        lessons = self._lessons
-        if lessons.store is not self.store:  # asked here too, as every call passes
-            lessons = self._lessons_here()
-        return lessons.apply(request)
-
-    def _lessons_here(self) -> Lessons:
-        lessons = self._lessons
-        if lessons.store is not self.store:  # a replay knows what its own store knows
-            lessons = self._lessons = Lessons(self.store)
-        return lessons
 
     async def _fresh(
         self,
@@ -274,7 +305,7 @@ class Runtime:
                     key, request, on_text, on_retry, look_again=look_again
                 )
             except LMRequestError as error:
-                changed = self._lessons_here().change(request, error)
+                changed = self._lessons.change(request, error)
                 if changed is None:
                     raise
                 if error.guess:
@@ -284,7 +315,7 @@ class Runtime:
                 key = request.key(source_of(request.lm))
             else:
                 if guessed is not None:
-                    self._lessons_here().learn(*guessed)
+                    self._lessons.learn(*guessed)
                 return key, request, reply
 
     async def _fresh_once(

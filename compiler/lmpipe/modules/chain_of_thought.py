@@ -79,13 +79,21 @@ class ChainOfThought(Predict[P, R_co]):
         thought = REASONING if self._takes_thoughts else ""
         return Prompt.of(self._spec, self._state, self._pools, thought=thought)
 
+    # The LM of the last call, whether its thoughts were asked for, and the prompt that it has.
+    _prompt_of_lm: tuple[LM, bool | None, Prompt] | None = None
+
     @cached_property
     def _native_prompt(self) -> Prompt:
         return Prompt.of(self._spec, self._state, self._pools, thought=REASONING, native=True)
 
     def _prompt_for(self, lm: LM) -> Prompt:
-        native = thinks(lm) if self.native_reasoning is None else self.native_reasoning
-        return self._native_prompt if native and self._takes_thoughts else self._prompt
+        # The same LM answers most calls, so what it needs is found out only once.
+        known, asked = self._prompt_of_lm, self.native_reasoning
+        if known is None or known[0] is not lm or known[1] is not asked:
+            native = thinks(lm) if asked is None else asked
+            prompt = self._native_prompt if native and self._takes_thoughts else self._prompt
+            known = self._prompt_of_lm = lm, asked, prompt
+        return known[2]
 
     def _prompt_now(self) -> Prompt:
         lm = self.lm or current_scope().lm or current_settings().lm

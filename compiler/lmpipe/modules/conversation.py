@@ -17,9 +17,11 @@ from lmpipe.layouts import LayoutError
 from lmpipe.layouts.layout import Reading
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
+from lmpipe.lm.observing import listening
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope, check_calls
 from lmpipe.lm.spend import Charge
+from lmpipe.modules.observed import observed_layout
 from lmpipe.modules.prompt import Opening, Prompt
 from lmpipe.modules.result_usage import set_charges
 from lmpipe.modules.unanswered import (
@@ -84,7 +86,12 @@ class Conversation:
         self.inputs, self.sample = inputs, sample
         self.shown = shown = self.prompt.dump_inputs(inputs)
         self.replies, self.charges = [], [*embedding]
-        opening = self.prompt.opening(shown, vector, self.scope.example)
+        if listening:
+            with observed_layout(self.prompt.layout, "write", self.path) as call:
+                opening = self.prompt.opening(shown, vector, self.scope.example)
+                call.ends(messages=opening.messages)
+        else:
+            opening = self.prompt.opening(shown, vector, self.scope.example)
         if self.prompt.extraction is None:
             return self._ask(opening, lm)
         return self._in_two_steps(opening, lm)
@@ -119,7 +126,8 @@ class Conversation:
                 prompt.tool_choice,
                 opening.prefix,
             )
-            check_calls(self.scope, self.path)
+            if self.scope.max_calls is not None:
+                check_calls(self.scope, self.path)
             if self.reader is not None:
                 self.reader.asked(lm.model)
             try:
@@ -130,18 +138,23 @@ class Conversation:
                 if cut is not None and refuses_limit(error):
                     raise self._failed(cut) from error
                 raise
-            self._received(reply, lm)
+            self.replies.append(reply)
+            self.charges.append(
+                (self.path, self.scope.role, lm, reply.usage, reply.cached, reply.attempts)
+            )
+            if self.reader is not None:
+                self.reader.replied(reply)
             cut = None
             if reply.refusal:
                 raise self._failed(refusal_error(self.path, reply))
-            if is_cut(reply, None if free else prompt.layout):
+            if reply.finish == "length" and is_cut(reply, None if free else prompt.layout):
                 lm, cut = self._with_room(lm, messages, attempt, first_lm)
                 problem = "the reply was cut at the limit of tokens"
             else:
                 try:
                     if free:
                         return _checked_text(reply)
-                    result, repaired = self._read(
+                    result, repaired = (self._read_observed if listening else self._read)(
                         reply, reply.reasoning if thoughts is None else thoughts
                     )
                 except (LayoutError, pydantic.ValidationError) as error:
@@ -151,21 +164,13 @@ class Conversation:
                     # Another question, as the same one has a reply in the cache.
                     messages = (*messages, *prompt.layout.correction(reply, problem))
                 else:
-                    self._succeeded(result, repaired=repaired)
+                    if self.scope.trace is not None or self.reader is not None:
+                        self._succeeded(result, repaired=repaired)
                     set_charges(result, self.charges)
                     return result
             if self.reader is not None:
                 self.reader.ask_again(problem)
         raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def _received(self, reply: Reply, lm: LM) -> None:
-        """Account for a reply, and tell it."""
-        self.replies.append(reply)
-        self.charges.append(
-            (self.path, self.scope.role, lm, reply.usage, reply.cached, reply.attempts)
-        )
-        if self.reader is not None:
-            self.reader.replied(reply)
 
     def _with_room(
         self, lm: LM, messages: Sequence[Message], attempt: int, first_lm: LM
@@ -194,6 +199,12 @@ class Conversation:
         reading = self.prompt.read(answer, thoughts)
         return self._validate(reading), reading.repaired
 
+    def _read_observed(self, reply: Reply, thoughts: str) -> tuple[Signature, bool]:
+        with observed_layout(self.prompt.layout, "read", self.path) as call:
+            result, repaired = self._read(reply, thoughts)
+            call.ends(result=result, repaired=repaired)
+        return result, repaired
+
     def _validate(self, reading: Reading) -> Signature:
         try:
             # What `model_validate` does, without what it checks first.
@@ -220,8 +231,6 @@ class Conversation:
 
     def _succeeded(self, result: Signature, *, repaired: bool) -> None:
         """Record the call, and stream the rest of its outputs."""
-        if self.scope.trace is None and self.reader is None:
-            return
         outputs = {f.name: f.dump(getattr(result, f.name)) for f in self.spec.outputs}
         self._record(outputs, repaired=repaired)
         if self.reader is not None:

@@ -44,7 +44,7 @@ _INSTEAD = {
     "max_calls": "set it on the class of the module",
     "max_call": "set `max_calls` on the class of the module",
     "types": "pass types=… to lmpipe.signature_from_string, and its result to the predictor",
-    "callbacks": "read the trace of a run, or call `stream`",
+    "callbacks": "make the calls in `with lmpipe.observing(listener):`",
 }
 
 # Settings of an LM that do not concern decoding: a state is stored, and must hold no secret.

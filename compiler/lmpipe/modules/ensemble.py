@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from lmpipe.errors import ConfigError
 from lmpipe.lm.concurrency import loop
-from lmpipe.lm.metering import metering
 from lmpipe.modules.binding import count_calls
 from lmpipe.modules.module import HasAsyncForward, HasForward, Module, Predictor
-from lmpipe.modules.result_usage import with_charges
 from lmpipe.modules.voting import reduce_outcomes, reducer_named, run_members
 from lmpipe.state.program_state import ProgramState
 
@@ -69,16 +67,15 @@ class Ensemble(Module, Generic[P, R_co]):
             OutputError: the first member's, if no member's reply could be read.
             Exception: any other error of a member; the first member's if several fail.
         """
-        prediction: R_co = loop.run_sync(self._acall(*args, **kwargs))
+        prediction: R_co = loop.run_sync(self._run_forward(*args, **kwargs))
         return prediction
 
-    async def _acall(self, *args: Any, **kwargs: Any) -> Any:
+    async def _run_forward(self, *args: Any, **kwargs: Any) -> Any:
         distinct = {id(member): member for member in self.members}
-        with metering() as charges:
-            ran = await run_members([item._acall for item in distinct.values()], args, kwargs)
+        ran = await run_members([item._acall for item in distinct.values()], args, kwargs)
         outcomes = dict(zip(distinct, ran, strict=True))
         ballot = [outcomes[id(member)] for member in self.members]
-        return with_charges(reduce_outcomes(self.reduce, ballot), charges)
+        return reduce_outcomes(self.reduce, ballot)
 
     def predictors(self) -> dict[str, Predictor]:
         """Find every member's predictors; `members[1].query` is one path."""

@@ -58,7 +58,7 @@ class PredictFunction(Module, Generic[P, R]):
         result: R = self.predict.forward(**self._bind(args, kwargs)).result
         return result
 
-    async def _acall(self, *args: Any, **kwargs: Any) -> Any:
+    async def _run_forward(self, *args: Any, **kwargs: Any) -> Any:
         return (await self.predict._acall(**self._bind(args, kwargs))).result
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

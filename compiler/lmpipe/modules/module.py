@@ -28,9 +28,11 @@ from lmpipe.errors import CallError, ConfigError, InputError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.metering import current_meter, metering, reset_meter, set_meter
+from lmpipe.lm.observing import listening
 from lmpipe.lm.scope import scope
 from lmpipe.modules.batch import OnError, Row, run_batch
 from lmpipe.modules.binding import Node, check_fits, count_calls, count_parts, rebuild, walk
+from lmpipe.modules.observed import observed_program, predictor_paths
 from lmpipe.modules.result_usage import with_charges
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import PredictorState, ProgramState, member_states
@@ -75,7 +77,8 @@ class Module(Node):
 
     max_calls: int | None = None
 
-    # Whether a run counts its LM calls for its result; a predictor knows them anyway.
+    # Whether a run counts its LM calls for its result; a predictor knows them anyway, and its
+    # `forward` is a plain one.
     _metered: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -93,14 +96,19 @@ class Module(Node):
     def __call__(self: HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the program and return what `forward` returns."""
-        if _is_async(self):
-            return loop.run_sync(self._acall(*args, **kwargs))
         if not self._metered:
             return self.forward(*args, **kwargs)
+        if _is_async(self):
+            return loop.run_sync(self._acall(*args, **kwargs))
         charges: list[Charge] = []
         token = set_meter((charges.append, current_meter()))
         try:
-            result = self.forward(*args, **kwargs)
+            if listening:
+                with observed_program(self, args, kwargs) as call:
+                    result = self.forward(*args, **kwargs)
+                    call.ends(result=result)
+            else:
+                result = self.forward(*args, **kwargs)
         finally:
             reset_meter(token)
         return with_charges(result, charges)
@@ -125,10 +133,7 @@ class Module(Node):
         """
         from lmpipe.modules.stream import Stream
 
-        # Of a predictor with several paths, as in an ensemble of equal members, the first one.
-        found = reversed(self.predictors().items())
-        paths = {id(item): path for path, item in found if item is not self}
-        return Stream(lambda: self._acall(*args, **kwargs), paths)
+        return Stream(lambda: self._acall(*args, **kwargs), predictor_paths(self))
 
     @overload
     def batch(
@@ -192,7 +197,9 @@ class Module(Node):
             RunTimeoutError: if a row takes longer than the timeout.
             Exception: the first error that a row raised; the other rows are cancelled.
         """
-        blocks = type(self)._acall is Module._acall and not _is_async(self)
+        kind = type(self)
+        as_declared = kind._acall is Module._acall and kind._run_forward is Module._run_forward
+        blocks = as_declared and not _is_async(self)
         return run_batch(
             rows,
             concurrency,
@@ -203,13 +210,21 @@ class Module(Node):
         )
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
-        forward: Callable[..., Any] = self.forward  # type: ignore[attr-defined]
         with metering() as charges:
-            if _is_async(self):
-                result = await forward(*args, **kwargs)
+            if listening:
+                with observed_program(self, args, kwargs) as call:
+                    result = await self._run_forward(*args, **kwargs)
+                    call.ends(result=result)
             else:
-                result = await loop.in_thread(forward, *args, **kwargs)
+                result = await self._run_forward(*args, **kwargs)
         return with_charges(result, charges)
+
+    async def _run_forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward`, or what takes its place in a coroutine."""
+        forward: Callable[..., Any] = self.forward  # type: ignore[attr-defined]
+        if _is_async(self):
+            return await forward(*args, **kwargs)
+        return await loop.in_thread(forward, *args, **kwargs)
 
     def predictors(self) -> dict[str, Predictor]:
         """Find every predictor by its attribute path, in the order of declaration.

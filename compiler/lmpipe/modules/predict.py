@@ -17,12 +17,14 @@ from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.message import Message
 from lmpipe.lm.metering import metering
+from lmpipe.lm.observing import listening
 from lmpipe.lm.request import Reply
 from lmpipe.lm.scope import check_calls, current_scope
 from lmpipe.modules.conversation import Conversation, Conversing
 from lmpipe.modules.decoding import Decoding, check_decoding
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.module import Predictor
+from lmpipe.modules.observed import observed_use
 from lmpipe.modules.prompt import Prompt
 from lmpipe.modules.retrieval import Pools
 from lmpipe.settings import current_settings
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from lmpipe.modules.stream import FieldReader
 
 # What a predictor keeps of its state, and of its signature, so as not to make it for every call.
-_OF_THE_STATE = ("_prompt", "_native_prompt", "_decoding")
+_OF_THE_STATE = ("_prompt", "_native_prompt", "_prompt_of_lm", "_decoding")
 _MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_pools")
 
 # The vector of a call's inputs, and what it took.
@@ -150,13 +152,26 @@ class Predict(Predictor, Generic[P, R_co]):
                 limit of tokens, and a RefusalError if the LM declined to answer.
             LMError: if the LM cannot be reached or refuses the request.
         """
-        result: R_co = self._run(self._inputs(args, kwargs), current_scope().sample)
+        inputs, sample = self._inputs(args, kwargs), current_scope().sample
+        result: R_co
+        if listening:
+            with observed_use(self, inputs, sample) as call:
+                result = self._run(inputs, sample)
+                call.ends(results=(result,))
+        else:
+            result = self._run(inputs, sample)
         return result
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
         if self._metered:  # a subclass has its own `forward`
             return await super()._acall(*args, **kwargs)
-        return await self._arun(self._inputs(args, kwargs), current_scope().sample)
+        inputs, sample = self._inputs(args, kwargs), current_scope().sample
+        if not listening:
+            return await self._arun(inputs, sample)
+        with observed_use(self, inputs, sample) as call:
+            result = await self._arun(inputs, sample)
+            call.ends(results=(result,))
+        return result
 
     def samples(self, n: int, /, *args: P.args, **kwargs: P.kwargs) -> list[R_co]:
         """Ask for numbered samples; those that cannot be read are left out.
@@ -178,7 +193,14 @@ class Predict(Predictor, Generic[P, R_co]):
         """`samples` from a coroutine; one request draws all of them if the server can."""
         check_number("samples", "n", n, minimum=1, integer=True)
         inputs, first = self._inputs(args, kwargs), current_scope().sample * n
-        numbers = range(first, first + n)
+        with observed_use(self, inputs, first) as call:
+            drawn = await self._draw(inputs, range(first, first + n))
+            call.ends(results=tuple(drawn))
+        return drawn
+
+    async def _draw(self, inputs: dict[str, Any], numbers: range) -> list[Any]:
+        """Ask for the samples of these numbers."""
+        first = numbers[0]
         embedded = await self._aembedded(inputs) if self._prompt.embeds else None
         later = embedded and (embedded[0], ())  # the first sample has the embedder's call
         conversations = [

@@ -47,6 +47,7 @@ def with_more_room(
 
     A reply that was cut in the thoughts gets up to eight times as much: its answer has not begun.
     `reserved` are the tokens that a budget has reserved for each call, prompt and reply together.
+    Of an assumed context, the one that the server told with the reply takes the place.
     """
     limit = lm.reply_limit
     if limit is None:
@@ -55,7 +56,8 @@ def with_more_room(
     # A token has at least one byte, if the server did not count the prompt's.
     prompt = reply.usage.prompt_tokens or sum(len(turn.text.encode()) for turn in messages)
     factor = _GROWTH_IN_THOUGHTS if reply.reasoning and not reply.text else _GROWTH
-    larger = min(factor * tokens, min(lm.context, reserved or lm.context) - prompt)
+    context = reply.context or lm.context
+    larger = min(factor * tokens, min(context, reserved or context) - prompt)
     if longest := facts_of(lm.model, lm.base_url).max_output:
         larger = min(larger, longest)
     return lm.with_settings(**{name: larger}) if larger > tokens else None
@@ -103,8 +105,8 @@ def cut_error(path: str, reply: Reply, lm: LM, *, asked: int, has_room: bool) ->
     else:
         where = f"at {limit[0]}={limit[1]}"
         remedy = (
-            f"prompt and reply fill the LM's context of {lm.context} tokens: shorten the prompt, "
-            "or give the true context with LM(…, context=…)"
+            f"prompt and reply fill the LM's context of {reply.context or lm.context} tokens: "
+            "shorten the prompt, or give the true context with LM(…, context=…)"
         )
     if reply.reasoning and not reply.text:
         where += ", while the LM was thinking"

@@ -45,6 +45,7 @@ def test_every_field_of_a_reply_is_stored() -> None:
         tool_calls=(ToolCall("1", "look", "{}"),),
         signature="c2ln",
         logprobs=({"token": "a", "logprob": -0.5},),
+        context=4096,
     )
     assert {field.name for field in dataclasses.fields(Reply)} == {*reply.to_json(), "cached"}
     assert decode(KEY, encode(KEY, REQUEST, reply)) == reply.as_cached()

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import get_ident
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from lmpipe.errors import ConfigError
@@ -34,6 +35,7 @@ class _LoopThread:
         self.executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="lmpipe-forward")
         self.thread = threading.Thread(target=self._run, name="lmpipe-loop", daemon=True)
         self.thread.start()
+        self.ident = self.thread.ident
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -124,7 +126,7 @@ if hasattr(os, "register_at_fork"):
 
 def on_loop() -> bool:
     """Return whether the caller runs on the library's loop."""
-    return _current is not None and threading.get_ident() == _current.thread.ident
+    return _current is not None and get_ident() == _current.ident
 
 
 def submit(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
@@ -154,7 +156,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def check_not_on_loop() -> None:
     """Raise a ConfigError for a blocking call from inside an async `forward`."""
-    if on_loop():
+    if _current is not None and get_ident() == _current.ident:  # `on_loop`, without its call
         raise ConfigError(
             "a predictor was called without await inside an async forward or a metric, which "
             "would block every other call: write `await self.predictor.acall(…)`; declare the LM "

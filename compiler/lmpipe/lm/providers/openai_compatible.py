@@ -7,6 +7,8 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from lmpipe.errors import ConfigError, LMError, LMRequestError, RefusalError
@@ -35,10 +37,13 @@ from lmpipe.lm.providers.openai_reply import (
     status_error,
     suspect_constraint,
 )
+from lmpipe.lm.providers.server_context import PROPS, context_of_model, context_of_props
 from lmpipe.lm.providers.server_json import read_server_json
 from lmpipe.lm.request import Reply, Request
 
 OPENAI_URL = "https://api.openai.com/v1"
+
+_ABOUT_TIMEOUT = 10.0  # seconds, for what a server says about itself
 
 _CHAT = "/chat/completions"
 _EMBEDDINGS = "/embeddings"
@@ -79,6 +84,9 @@ class OpenAICompatibleProvider:
         self._structured: Structured = "auto"
         self._proven: set[str] = set()  # models that have accepted a constraint
         self._detecting = asyncio.Lock()
+        self._tls, self._headers = lm.tls, headers
+        self._models: list[Any] | None = None  # that the server lists, once it was asked
+        self._contexts: dict[str, int] = {}  # by model; 0 if the server does not say it
 
     async def complete(self, request: Request) -> Reply:
         """Send one request; see `Provider.complete`."""
@@ -125,6 +133,15 @@ class OpenAICompatibleProvider:
 
     async def _complete(
         self, request: Request, changes: dict[str, Any], on_text: OnText | None = None
+    ) -> list[Reply]:
+        replies = await self._constrained(request, changes, on_text)
+        if any(reply.finish == "length" for reply in replies) and request.lm.assumes_context:
+            context = await self._context(request.lm)
+            replies = [replace(reply, context=context) for reply in replies]
+        return replies
+
+    async def _constrained(
+        self, request: Request, changes: dict[str, Any], on_text: OnText | None
     ) -> list[Reply]:
         if request.constraint is None:
             return await self._post_request(request, "none", changes, on_text)
@@ -222,14 +239,42 @@ class OpenAICompatibleProvider:
             response = await self._http.request("GET", "/models", timeout=self._timeout)
             if response.status != 200:
                 raise status_error(server, response.status, response.headers, response.body)
-            models = read_server_json(response.body)["data"]
-            owners = {str(model.get("owned_by")) for model in models}
+            self._models = read_server_json(response.body)["data"]
+            owners = {str(model.get("owned_by")) for model in self._models or ()}
         except HttpError as error:
             raise connection_error(server, error, self._timeout) from error
         except (LMRequestError, ValueError, TypeError, AttributeError, LookupError):
             return "openai"  # no list of models; if this is wrong, the server will refuse
         known: list[Structured] = [_OWNERS[owner] for owner in owners if owner in _OWNERS]
         return known[0] if known else "openai"
+
+    async def _context(self, lm: LM) -> int:
+        """The maximum tokens of a call, as the server says it; 0 if it does not."""
+        if self._url == OPENAI_URL:
+            return 0
+        async with self._detecting:
+            if lm.name not in self._contexts:
+                self._contexts[lm.name] = await self._ask_context(lm) or 0
+        return self._contexts[lm.name]
+
+    async def _ask_context(self, lm: LM) -> int | None:
+        # A server that does not answer these requests has answered the one that matters.
+        with suppress(HttpError, ValueError, TypeError, LookupError, UrlError):
+            if self._models is None:
+                response = await self._http.request("GET", "/models", timeout=_ABOUT_TIMEOUT)
+                listed = response.status == 200
+                self._models = read_server_json(response.body)["data"] if listed else []
+            models = self._models if isinstance(self._models, list) else []
+            if context := context_of_model(models, lm.adapter or lm.name):
+                return context
+        with suppress(HttpError, UrlError):
+            root = HttpClient(_root(self._url), headers=self._headers, tls=self._tls)
+            try:
+                response = await root.request("GET", PROPS, timeout=_ABOUT_TIMEOUT)
+            finally:
+                await root.aclose()
+            return context_of_props(response.body) if response.status == 200 else None
+        return None
 
 
 def _status_error(
@@ -244,6 +289,11 @@ def _status_error(
 def _refuses_several(error: LMRequestError) -> bool:
     """Whether a server refuses to draw so many samples at once: it names the field `n`."""
     return error.status in (400, 422) and re.search(r"['\"`]n['\"`]", str(error)) is not None
+
+
+def _root(url: str) -> str:
+    """The address of a server without the path of its API."""
+    return url.rstrip("/").removesuffix("/v1")
 
 
 def _endpoint(lm: LM, address: str | None) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.foundation.unicode_text import valid_unicode
 from lmpipe.lm.parts import ToolCall
+from lmpipe.lm.providers.reasoning_details import details_of, signature_of_details
 from lmpipe.lm.providers.thinking_blocks import signature_of
 from lmpipe.lm.providers.tool_calls import tool_calls_of
 from lmpipe.lm.reasoning import split_reasoning
@@ -86,7 +87,11 @@ def read_choice(
         reasoning=reasoning,
         refusal=refusal_of(message),
         tool_calls=tool_calls_of(message),
-        signature=signature_of(blocks, reasoning.strip()) if blocks else "",
+        signature=(
+            signature_of(blocks, reasoning.strip())
+            if blocks
+            else signature_of_details(details_of(message))
+        ),
         logprobs=(logprobs_of(choice) or None) if choice.get("logprobs") else None,
     )
 

@@ -16,6 +16,8 @@ from lmpipe.lm.parts import (
     ToolCall,
     ToolResult,
 )
+from lmpipe.lm.providers.reasoning_details import reasoning_details
+from lmpipe.lm.providers.reasoning_fields import at_openrouter
 from lmpipe.lm.providers.thinking_blocks import thinking_blocks
 from lmpipe.lm.request import Request
 
@@ -195,6 +197,9 @@ def _thoughts(
     thoughts: Sequence[ReasoningPart], request: Request, dialect: Dialect
 ) -> dict[str, Any]:
     """The thoughts of an earlier turn, in the form that the provider takes; empty if in none."""
+    if at_openrouter(request.lm):
+        details = reasoning_details(thoughts)
+        return {"reasoning_details": details} if details else {}
     text = "\n".join(part.text for part in thoughts)
     if dialect == "vllm":  # earlier versions take the second name
         return {"reasoning": text, "reasoning_content": text}

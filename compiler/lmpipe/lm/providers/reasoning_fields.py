@@ -28,7 +28,7 @@ def reasoning_fields(lm: LM) -> dict[str, Any]:
         return {}
     if facts_of(lm.model, lm.base_url).openai:
         return _taken(lm, {"reasoning_effort": level_of(reasoning)})
-    if (urlsplit(lm.base_url or "").hostname or "").endswith("openrouter.ai"):
+    if at_openrouter(lm):
         return _taken(lm, _openrouter(reasoning))
     thinks = reasoning != "none"
     fields: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": thinks}}
@@ -51,6 +51,13 @@ def litellm_reasoning(lm: LM) -> dict[str, Any]:
     if isinstance(reasoning, str) or facts.openai or lm.provider in _LEVELS_ALONE:
         return _taken(lm, {"reasoning_effort": level_of(reasoning)})
     return _taken(lm, {"thinking": {"type": "enabled", "budget_tokens": reasoning}})
+
+
+def at_openrouter(lm: LM) -> bool:
+    """Whether OpenRouter answers."""
+    if lm.provider == "openrouter":
+        return True
+    return (urlsplit(lm.base_url or "").hostname or "").endswith("openrouter.ai")
 
 
 def _openrouter(reasoning: str | int) -> dict[str, Any]:

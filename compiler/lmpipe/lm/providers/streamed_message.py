@@ -16,6 +16,7 @@ from lmpipe.lm.providers.openai_message import (
     reasoning_of,
     refusal_of,
 )
+from lmpipe.lm.providers.reasoning_details import details_of, join_details, signature_of_details
 from lmpipe.lm.providers.thinking_blocks import join_blocks, signature_of
 from lmpipe.lm.providers.tool_calls import StreamedToolCalls
 from lmpipe.lm.reasoning import StreamedText
@@ -38,6 +39,7 @@ class StreamedMessage:
         self._shown = self._shown_thoughts = ""
         self._reasoning = self._refusal = ""
         self._blocks: list[Any] = []
+        self._details: list[dict[str, Any]] = []
         self._tool_calls = StreamedToolCalls()
         self._logprobs: list[Mapping[str, Any]] = []
 
@@ -49,6 +51,7 @@ class StreamedMessage:
         self._reasoning += reasoning_of(piece)
         self._refusal += refusal_of(piece)
         self._blocks += piece.get("thinking_blocks") or ()
+        self._details += details_of(piece)
         self._tool_calls.add(piece)
         text = content_of(piece)
         shown = self.text.add(text) if text else self._shown
@@ -83,6 +86,9 @@ class StreamedMessage:
             reasoning=self._reasoning,
             refusal=self._refusal,
             tool_calls=self._tool_calls.result(),
-            signature=signature_of(join_blocks(self._blocks), self._reasoning.strip()),
+            signature=(
+                signature_of(join_blocks(self._blocks), self._reasoning.strip())
+                or signature_of_details(join_details(self._details))
+            ),
             logprobs=tuple(self._logprobs) or None,
         )

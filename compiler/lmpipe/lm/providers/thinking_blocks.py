@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from lmpipe.lm.parts import ReasoningPart
+from lmpipe.lm.providers.reasoning_details import reasoning_details
 
 
 def thinking_blocks(part: ReasoningPart) -> list[dict[str, Any]]:
@@ -20,7 +21,7 @@ def thinking_blocks(part: ReasoningPart) -> list[dict[str, Any]]:
     except orjson.JSONDecodeError:
         blocks = None  # the signature of one block
     if isinstance(blocks, list):
-        return blocks
+        return [] if reasoning_details([part]) else blocks
     block = {"type": "thinking", "thinking": part.text, "signature": part.signature}
     return [block] if part.signature else []
 

@@ -6,20 +6,18 @@ import asyncio
 import inspect
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from lmpipe.data.example import Example
 from lmpipe.errors import ConfigError, OutputError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
-from lmpipe.lm.metering import metering
 from lmpipe.lm.scope import current_scope
 from lmpipe.modules.attempts.reward import Reward, score
 from lmpipe.modules.binding import count_parts
 from lmpipe.modules.function import PredictFunction
 from lmpipe.modules.module import Module, check_program
 from lmpipe.modules.recorded_apart import Apart, take_over
-from lmpipe.modules.result_usage import with_charges
 from lmpipe.modules.uses import Uses
 
 P = ParamSpec("P")
@@ -65,14 +63,12 @@ class Attempts(Module, Generic[P, R_co]):
         Raises:
             OutputError: the first attempt's, if no reply could be read.
         """
-        prediction: R_co = loop.run_sync(self._acall(*args, **kwargs))
+        prediction: R_co = loop.run_sync(self._run_forward(*args, **kwargs))
         return prediction
 
-    async def _acall(self, *args: Any, **kwargs: Any) -> Any:
-        attempted = Attempted(self.n, self.program, args, kwargs)
-        with metering() as charges, attempted:
-            prediction = await self._decide(attempted)
-        return with_charges(prediction, charges)
+    async def _run_forward(self, *args: Any, **kwargs: Any) -> Any:
+        with Attempted(self.n, self.program, args, kwargs) as attempted:
+            return await self._decide(attempted)
 
     async def _decide(self, attempted: Attempted) -> Any:
         """Run the attempts and return the prediction of one of them."""
@@ -115,7 +111,8 @@ class Attempted:
         self._made: list[Apart] = []
         self._kept: Collection[Apart] | None = ()
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *error: object) -> None:
         take_over(self._around, self._made, self._kept)

@@ -9,13 +9,11 @@ from lmpipe.errors import SignatureError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
-from lmpipe.lm.metering import metering
 from lmpipe.lm.scope import current_scope
 from lmpipe.modules.chain_of_thought import ChainOfThought
 from lmpipe.modules.module import Module
 from lmpipe.modules.predict import P, R_co
 from lmpipe.modules.recorded_apart import Apart, take_over
-from lmpipe.modules.result_usage import with_charges
 from lmpipe.modules.uses import Uses
 from lmpipe.signatures.signature import REASONING, Input, Signature, result_to_json, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec
@@ -94,23 +92,22 @@ class MultiChainComparison(Module, Generic[P, R_co]):
             CallError: if an input is missing, unknown or has the wrong type.
             OutputError: if no chain could be read, or not the answer.
         """
-        result: R_co = loop.run_sync(self._acall(*args, **kwargs))
+        result: R_co = loop.run_sync(self._run_forward(*args, **kwargs))
         return result
 
-    async def _acall(self, *args: Any, **kwargs: Any) -> Any:
+    async def _run_forward(self, *args: Any, **kwargs: Any) -> Any:
         around = current_scope()
         thinking, comparing = Apart.inside(around), Apart.inside(around)
-        with metering() as charges:
-            try:
-                with thinking.scope():
-                    chains = await self.think.asamples(self.m, *args, **kwargs)
-                with comparing.scope():
-                    attempts = [self._written(chain) for chain in chains]
-                    result = await self.compare.acall(*args, **kwargs, attempts=attempts)
-                _keep_agreeing(thinking.trace, result_to_json(result))
-            finally:
-                take_over(around, [thinking, comparing])
-        return with_charges(result, charges)
+        try:
+            with thinking.scope():
+                chains = await self.think.asamples(self.m, *args, **kwargs)
+            with comparing.scope():
+                attempts = [self._written(chain) for chain in chains]
+                result = await self.compare.acall(*args, **kwargs, attempts=attempts)
+            _keep_agreeing(thinking.trace, result_to_json(result))
+        finally:
+            take_over(around, [thinking, comparing])
+        return result
 
     def _written(self, chain: Any) -> str:
         """Write a chain as text: the reasoning, then each output below its name."""

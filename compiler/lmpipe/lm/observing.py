@@ -1,0 +1,272 @@
+"""Tell listeners about calls, with the call around each: `observing` for a block of code.
+
+Where a call is made, `if listening:` is all that it costs while nobody listens; then
+
+    with observed(ToolStarted, ToolEnded, tool=…, arguments=…) as call:
+        …
+        call.ends(text=…)
+
+tells the start, the end or the error, and the calls inside have this call as their parent.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any, Self, TypeAlias, TypeVar
+
+from lmpipe.errors import ConfigError
+from lmpipe.foundation.shorten import short_repr
+from lmpipe.lm.events import AnyEvent, Ended, Event, Started
+from lmpipe.lm.metering import Meter, TrackedUsage, current_meter, reset_meter, set_meter
+
+Listener: TypeAlias = Callable[[AnyEvent], object]
+L = TypeVar("L", bound=Listener)
+
+
+class ListenerWarning(UserWarning):
+    """A listener raised an exception, which changed no result."""
+
+
+class _Registered:
+    """A listener, and whether it has failed; that is told once."""
+
+    __slots__ = ("_failed", "_receive")
+
+    def __init__(self, receive: Listener) -> None:
+        if not callable(receive):
+            raise ConfigError(
+                f"the listener is {short_repr(receive, 100)}: give a function that takes an event, "
+                "such as events.append of a list"
+            )
+        self._receive = receive
+        self._failed = False
+
+    def __call__(self, event: Event) -> None:
+        try:
+            self._receive(event)  # type: ignore[arg-type]  # every event is in the union
+        except Exception as error:  # noqa: BLE001 - no listener may change a result
+            if not self._failed:
+                self._failed = True
+                warnings.warn(
+                    f"the listener {short_repr(self._receive, 100)} raised "
+                    f"{type(error).__name__}: {error} at the event {type(event).__name__}; the "
+                    "call goes on, and later errors of this listener are not shown",
+                    ListenerWarning,
+                    stacklevel=2,
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Who listens here, and the call around."""
+
+    listeners: tuple[_Registered, ...] = ()
+    id: int | None = None
+    root: int | None = None
+    predictor: str = ""
+    # The paths of the predictors of the outermost program, by their `id`.
+    paths: Mapping[int, str] = field(default_factory=dict)
+    silent: bool = False  # while a listener is called: what it calls is not told
+
+
+# All listeners of this process, also those of blocks in other threads. As long as there are none,
+# nothing is told, and a call only asks whether this is empty.
+listening: list[_Registered] = []
+
+_configured: tuple[_Registered, ...] = ()
+_lock = threading.Lock()
+_numbers = count(1)
+_HERE: ContextVar[_Place] = ContextVar("lmpipe_place", default=_Place())  # noqa: B039 - frozen
+_SILENT = _Place(silent=True)
+
+
+@contextmanager
+def observing(listener: L) -> Iterator[L]:
+    """Tell a listener what happens inside a `with` block.
+
+    It is told about the calls of programs, predictors, layouts, LMs, tools, sandboxes and
+    retrievers, and about evaluations, compiles and their rows, when they start and end; the events
+    are in `lmpipe.lm.events`. Tasks that the block starts count too, and so do threads that run in
+    a copy of its context. Blocks may be nested: all their listeners are told.
+
+    Args:
+        listener: called with each event, in the thread where it happens, and so perhaps in several
+            at once. It should be quick: the call waits for it. What it raises becomes a
+            `ListenerWarning`, once. Calls that it makes are not told.
+
+    Yields:
+        The listener.
+
+    Raises:
+        ConfigError: if the listener is not callable.
+    """
+    registered, here = _Registered(listener), _HERE.get()
+    token = _HERE.set(replace(here, listeners=(*here.listeners, registered)))
+    with _lock:
+        listening.append(registered)
+    try:
+        yield listener
+    finally:
+        with _lock:
+            listening.remove(registered)
+        _HERE.reset(token)
+
+
+def listen_everywhere(listeners: Sequence[Listener]) -> None:
+    """Tell these listeners about all calls of the process from now on, in place of earlier ones.
+
+    Raises:
+        ConfigError: if one is not callable.
+    """
+    global _configured  # noqa: PLW0603 - `configure` is the one explicit global
+    registered = tuple(map(_Registered, listeners))
+    with _lock:
+        for one in _configured:
+            listening.remove(one)
+        listening.extend(registered)
+        _configured = registered
+
+
+class Observed:
+    """A call that is told: a context manager, around the call."""
+
+    __slots__ = (
+        *("_ended", "_fields", "_listeners", "_meter", "_place", "_since", "_started", "_usage"),
+    )
+
+    _meter: Token[Meter | None]
+    _place: Token[_Place]
+
+    def __init__(
+        self,
+        here: _Place,
+        listeners: tuple[_Registered, ...],
+        start: Started,
+        ended: type[Ended],
+        since: float,
+    ) -> None:
+        self._listeners = listeners
+        self._started = start
+        self._ended = ended
+        self._fields: dict[str, Any] = {}
+        self._usage = TrackedUsage()
+        self._since = since
+        changes: dict[str, Any] = {"id": start.id, "root": start.root}
+        if predictor := getattr(start, "predictor", ""):
+            changes["predictor"] = predictor
+        self._place = _HERE.set(replace(here, **changes))
+
+    def __enter__(self) -> Self:
+        around = current_meter()
+        self._meter = set_meter((lambda charge: self._usage.charge((charge,)), around))
+        _tell(self._listeners, self._started)
+        return self
+
+    def ends(self, **fields: Any) -> None:
+        """Say what the event of the end holds."""
+        self._fields.update(fields)
+
+    def tell(self, kind: type[Event], **fields: Any) -> None:
+        """Tell something that happens during the call, from any thread."""
+        start = self._started
+        event = kind(id=start.id, parent=start.parent, root=start.root, at=time.time(), **fields)
+        _tell(self._listeners, event)
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        reset_meter(self._meter)
+        _HERE.reset(self._place)
+        start = self._started
+        event: Any = self._ended
+        _tell(
+            self._listeners,
+            event(
+                id=start.id,
+                parent=start.parent,
+                root=start.root,
+                at=time.time(),
+                seconds=time.perf_counter() - self._since,
+                error=error,
+                usage=self._usage,
+                started=start,
+                **self._fields,
+            ),
+        )
+
+
+class _Unobserved:
+    """A call that nobody is told about."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def ends(self, **fields: Any) -> None:
+        """Do nothing."""
+
+    def tell(self, kind: type[Event], **fields: Any) -> None:
+        """Do nothing."""
+
+
+_NOBODY = _Unobserved()
+AnyObserved: TypeAlias = Observed | _Unobserved
+
+
+def observed(
+    started: type[Started],
+    ended: type[Ended],
+    *,
+    paths: Callable[[], Mapping[int, str]] | None = None,
+    since: float | None = None,
+    **fields: Any,
+) -> AnyObserved:
+    """Tell the listeners of this place the start and the end of a call; see this module.
+
+    Args:
+        started: the event of the start; `fields` are its fields.
+        ended: the event of the end.
+        paths: finds the paths of the predictors of a program by their `id`; used for the outermost.
+        since: when it started, as `time.perf_counter()` said, if not now.
+    """
+    here = _HERE.get()
+    listeners = () if here.silent else (*here.listeners, *_configured)
+    if not listeners:
+        return _NOBODY
+    if paths is not None and not here.paths:
+        here = replace(here, paths=paths())
+    number = next(_numbers)
+    root = number if here.root is None else here.root
+    now = time.perf_counter()
+    since = now if since is None else since
+    at = time.time() - (now - since)
+    start = started(id=number, parent=here.id, root=root, at=at, **fields)
+    return Observed(here, listeners, start, ended, since)
+
+
+def path_here(predictor: object, path: str) -> str:
+    """Return the path of a predictor in the outermost program around; `path` if it has none."""
+    return _HERE.get().paths.get(id(predictor), path)
+
+
+def predictor_here() -> str:
+    """Return the path of the predictor around, or an empty text."""
+    return _HERE.get().predictor
+
+
+def _tell(listeners: Sequence[_Registered], event: Event) -> None:
+    token = _HERE.set(_SILENT)
+    try:
+        for listener in listeners:
+            listener(event)
+    finally:
+        _HERE.reset(token)
