@@ -13,6 +13,7 @@ from helpers.sampling import AsyncGuesser, Guess, Guesser
 
 import lmpipe
 from lmpipe.errors import OutputError
+from lmpipe.lm.events import PredictorStarted
 from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
@@ -221,3 +222,15 @@ def test_the_same_calls_are_made_again(lm: ScriptedLM) -> None:
         asyncio.run(refined().acall(question="?"))
         keys.append([request.key("") for request in lm.requests])
     assert keys[0] == keys[1]
+
+
+def test_listeners_are_told_the_steps_by_the_paths_of_the_program() -> None:
+    told: list[str] = []
+
+    def listener(event: Any) -> None:
+        if isinstance(event, PredictorStarted):
+            told.append(event.predictor)
+
+    with lmpipe.observing(listener):
+        refined()(question="?")
+    assert told == ["program.guess", "advise", "program.guess", "advise", "program.guess"]

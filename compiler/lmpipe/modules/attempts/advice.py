@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from lmpipe.foundation.media import without_bytes
+from lmpipe.lm.observing import copies_known
 from lmpipe.lm.scope import current_scope, scope
 from lmpipe.modules.binding import rebuild
 from lmpipe.modules.module import Module, Predictor
@@ -94,15 +96,14 @@ def for_each_step(advice: Mapping[str, str], program: Module) -> dict[str, str]:
     return {name: given[name] for name in names if name in given}
 
 
-def with_advice(program: Module, advice: Mapping[str, str]) -> tuple[Module, scope]:
+@contextmanager
+def advised(program: Module, advice: Mapping[str, str]) -> Iterator[Module]:
     """Copy a program with advice in the instructions of its predictors, given by their names.
 
-    Returns:
-        The copy, and the scope to run it in, in which streams know the copied predictors.
+    In the block, streams and listeners know the copied predictors by the paths of the originals.
     """
-    predictors, listener = program.predictors(), current_scope().listener
+    predictors = program.predictors()
     copies: dict[int, Predictor] = {}
-    paths: dict[int, str] = {}
     for name, text in advice.items():
         predictor = predictors[name]
         state = predictor.state_of()
@@ -110,13 +111,15 @@ def with_advice(program: Module, advice: Mapping[str, str]) -> tuple[Module, sco
             f"{state.instruction}\n\nAn earlier attempt at these inputs was not good enough. "
             f"Advice for this one: {text}"
         )
-        copied = predictor.with_state(state.replace(instruction=told), _path(predictor))
-        copies[id(predictor)] = copied
-        if listener is not None:
-            paths[id(copied)] = listener.paths.get(id(predictor), _path(predictor))
+        told_state = state.replace(instruction=told)
+        copies[id(predictor)] = predictor.with_state(told_state, _path(predictor))
+    originals = {id(copied): of for of, copied in copies.items()}
+    listener = current_scope().listener
     if listener is not None:
+        paths = {item: listener.paths[of] for item, of in originals.items() if of in listener.paths}
         listener = replace(listener, paths={**listener.paths, **paths})
-    return rebuild(program, copies), scope(listener=listener)
+    with scope(listener=listener), copies_known(originals):
+        yield rebuild(program, copies)
 
 
 def _path(predictor: Predictor) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any, ParamSpec, TypeVar, overload
 
 from lmpipe.errors import OutputError
@@ -10,10 +9,10 @@ from lmpipe.foundation.media import without_bytes
 from lmpipe.lm.lm import LM
 from lmpipe.modules.attempts.advice import (
     AdviseSteps,
+    advised,
     describe_run,
     describe_steps,
     for_each_step,
-    with_advice,
     with_distinct_paths,
 )
 from lmpipe.modules.attempts.attempts import Attempt, Attempted
@@ -108,11 +107,8 @@ class Refine(Rewarded[P, R_co]):
         self, attempted: Attempted, program: Module, number: int, advice: dict[str, str]
     ) -> Attempt:
         apart = attempted.apart(traced=True)
-        with ExitStack() as stack:
-            if advice:
-                program, surrounding = with_advice(program, advice)
-                stack.enter_context(surrounding)
-            return await attempted.run(program, number, apart, self.reward)
+        with advised(program, advice) as told:
+            return await attempted.run(told, number, apart, self.reward)
 
     async def _advice(
         self,
