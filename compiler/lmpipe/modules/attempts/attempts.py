@@ -17,6 +17,7 @@ from lmpipe.modules.attempts.reward import Reward, score
 from lmpipe.modules.binding import count_parts
 from lmpipe.modules.function import PredictFunction
 from lmpipe.modules.module import Module, check_program
+from lmpipe.modules.predict import Predict
 from lmpipe.modules.recorded_apart import Apart, take_over
 from lmpipe.modules.uses import Uses
 
@@ -103,7 +104,7 @@ class Attempted:
     """
 
     def __init__(
-        self, n: int, program: Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, n: int, program: Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         self.example = Example(**_inputs_by_name(program, args, kwargs))
         self._n, self._args, self._kwargs = n, args, kwargs
@@ -150,6 +151,18 @@ class Attempted:
             if isinstance(outcome, BaseException):
                 raise outcome
         return [outcome for outcome in ended if isinstance(outcome, Attempt)]
+
+    async def draw(self, program: Predict[..., Any], numbers: range, apart: Apart) -> list[Any]:
+        """Draw several samples of a predictor at once, without those that cannot be read."""
+        first = self.sample(numbers[0])
+        with apart.scope():
+            drawn = range(first, first + len(numbers))
+            return await program._asamples(drawn, self._args, self._kwargs)
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether a stream is told what happens."""
+        return self._around.listener is not None
 
     def keep(self, *chosen: Apart) -> None:
         """Say whose steps the trace keeps."""

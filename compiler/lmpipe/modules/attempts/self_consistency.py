@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
 from lmpipe.modules.attempts.attempts import Attempted, Attempts
 from lmpipe.modules.predict import Predict
 from lmpipe.modules.program import Program
 from lmpipe.modules.voting import majority_index
-from lmpipe.signatures.signature import Prediction
+from lmpipe.signatures.signature import Prediction, result_to_json
+from lmpipe.state.trace import Trace
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -71,11 +72,34 @@ class SelfConsistency(Attempts[P, R_co]):
 
     async def _decide(self, attempted: Attempted) -> Any:
         # From 1, because sample 0 is the program's ordinary run, which may be greedy.
-        attempts = await attempted.run_all(self.program, range(1, self.n + 1))
+        numbers = range(1, self.n + 1)
+        program = self.program
+        # A stream tells the samples apart, so they are asked for one by one.
+        if isinstance(program, Predict) and program.draws_at_once and not attempted.is_streamed:
+            return await self._drawn(attempted, program, numbers)
+        attempts = await attempted.run_all(program, numbers)
         voters = [attempt for attempt in attempts if attempt.error is None]
         if not voters:
             raise attempted.fail(attempts)
-        predictions = [attempt.prediction for attempt in voters]
-        chosen = voters[majority_index(predictions, field=self.field, normalize=self.normalize)]
+        chosen = voters[self._vote([attempt.prediction for attempt in voters])]
         attempted.keep(chosen.apart)
         return chosen.prediction
+
+    async def _drawn(self, attempted: Attempted, program: Predict[..., Any], numbers: range) -> Any:
+        """Vote on the samples of a predictor, which one request draws if the server can."""
+        apart = attempted.apart()
+        attempted.keep(apart)  # all steps, if no reply can be read
+        predictions = await attempted.draw(program, numbers, apart)
+        chosen = predictions[self._vote(predictions)]
+        if apart.trace is not None:
+            _keep_step_of(chosen, apart.trace)
+        return chosen
+
+    def _vote(self, predictions: Sequence[Any]) -> int:
+        return majority_index(predictions, field=self.field, normalize=self.normalize)
+
+
+def _keep_step_of(prediction: Any, trace: Trace) -> None:
+    """Leave only the first step that gave this prediction in a trace of samples."""
+    outputs = result_to_json(prediction)
+    trace.steps[:] = [step for step in trace.steps if step.outputs == outputs][:1]
