@@ -14,7 +14,7 @@ import lmpipe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-RIGHT = [HERE / "doors.py", HERE / "programs.py", HERE / "attempts.py"]
+RIGHT = [HERE / f"{name}.py" for name in ("doors", "programs", "attempts", "tools")]
 WRONG = [HERE / "wrong.py", HERE / "wrong_attempts.py"]
 
 

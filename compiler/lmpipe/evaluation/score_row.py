@@ -58,6 +58,7 @@ class Scorer:
             calls=calls,
             max_calls=self.max_calls,
             example=None,
+            evaluating=True,
         )
         with surrounding:
             if self.lm is None:
@@ -85,6 +86,7 @@ async def score_row(
 
     Raises:
         LMError: if an LM is unavailable, or refuses every request.
+        ToolServerError: if a server of tools is gone.
         InputError: if an argument is wrong for all rows, not just this one.
         StorageError: if a reply cannot be recorded: what lmpipe cannot do is not a row's failure.
     """
@@ -110,7 +112,9 @@ async def _score_row(
     trace = Trace(example=ExampleIdentity.of(example))
     prediction, failure, score = None, None, Score(0.0)
     try:
-        running = run_traced(program, example.inputs, trace, calls=calls, **overrides)
+        running = run_traced(
+            program, example.inputs, trace, calls=calls, evaluating=True, **overrides
+        )
         prediction = await within(
             timeout, running, late=lambda: _OverdueError(f"took longer than {timeout:g} seconds")
         )

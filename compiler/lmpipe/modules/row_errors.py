@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from lmpipe.errors import CallError, InputError, LMError, LMRequestError, StorageError
+from lmpipe.errors import (
+    CallError,
+    InputError,
+    LMError,
+    LMRequestError,
+    StorageError,
+    ToolServerError,
+)
 from lmpipe.lm.scope import current_scope
 
 # HTTP statuses with which a server refuses every request, not just this one.
@@ -17,13 +24,13 @@ def refuses_all(error: BaseException) -> bool:
 def is_about_row(error: BaseException) -> bool:
     """Whether an error may be one of this row alone.
 
-    An unavailable LM, an argument that is wrong for all rows, and a file that cannot be written
-    are none.
+    An unavailable LM or server of tools, an argument that is wrong for all rows, and a file that
+    cannot be written are none.
     """
     # A CallError is about this row: the output of one predictor is an invalid input of the next.
     if isinstance(error, LMRequestError | CallError):
         return not refuses_all(error)
-    return not isinstance(error, LMError | InputError | StorageError)
+    return not isinstance(error, LMError | InputError | StorageError | ToolServerError)
 
 
 def may_be_kept(error: BaseException) -> bool:
