@@ -22,6 +22,7 @@ from lmpipe.modules.binding import uncounted_uses
 from lmpipe.modules.module import Predictor, run_traced
 from lmpipe.settings import using
 from lmpipe.state.trace import Trace
+from lmpipe.tools.running import run_tool
 
 
 def is_advice(request: Request) -> bool:
@@ -234,3 +235,28 @@ def test_listeners_are_told_the_steps_by_the_paths_of_the_program() -> None:
     with lmpipe.observing(listener):
         refined()(question="?")
     assert told == ["program.guess", "advise", "program.guess", "advise", "program.guess"]
+
+
+class LooksUp(lmpipe.Module):
+    """Uses a tool and then guesses."""
+
+    def __init__(self) -> None:
+        self.guess = lmpipe.Predict(Guess)
+
+    async def forward(self, question: str) -> int:
+        found = await run_tool(lmpipe.Tool.of(look_up), {"word": question})
+        return (await self.guess.acall(question=found.text)).number
+
+
+def look_up(word: str) -> str:
+    """Look a word up."""
+    return f"about {word}"
+
+
+def test_advice_is_asked_with_the_runs_of_tools(lm: ScriptedLM) -> None:
+    refined(LooksUp(), n=2, threshold=9)(question="bells")
+    (asked,) = [request.messages[1].text for request in lm.requests if is_advice(request)]
+    assert (
+        '[{"tool":"look_up","arguments":{"word":"bells"},"result":"about bells"},'
+        '{"step":"guess","inputs":{"question":"about bells"},"outputs":{"number":1}}]'
+    ) in asked

@@ -14,7 +14,7 @@ from lmpipe.modules.binding import rebuild
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.signatures.signature import Input, Output, Signature
 from lmpipe.signatures.signature_spec import spec_text
-from lmpipe.state.trace import Step
+from lmpipe.state.trace import ToolStep, Trace
 
 # What LMs write for a step that needs no advice.
 _NO_ADVICE = ("", "n/a", "none", "-")
@@ -49,18 +49,25 @@ def describe_steps(program: Module) -> str:
     )
 
 
-def describe_run(steps: list[Step], names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Describe the steps of a run as JSON; `names` are the predictors' names by their paths."""
-    return [
-        {
-            "step": names[step.predictor],
-            "inputs": without_bytes(step.inputs),
-            "outputs": without_bytes(step.outputs),
-            **({"error": step.error} if step.error else {}),
-        }
-        for step in steps
-        if step.predictor in names
-    ]
+def describe_run(trace: Trace, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Describe the steps of a run and its runs of tools as JSON, in order.
+
+    `names` are the predictors' names by their paths; steps of others are left out.
+    """
+    described: list[dict[str, Any]] = []
+    for step in trace.timeline:
+        if isinstance(step, ToolStep):
+            shown = {"tool": step.tool, "arguments": step.arguments, "result": step.result}
+            described.append(without_bytes(shown))
+        elif step.predictor in names:
+            shown = {
+                "step": names[step.predictor],
+                "inputs": step.inputs,
+                "outputs": step.outputs,
+                **({"error": step.error} if step.error else {}),
+            }
+            described.append(without_bytes(shown))
+    return described
 
 
 def with_distinct_paths(program: Module) -> tuple[Module, dict[str, str]]:

@@ -24,6 +24,7 @@ from lmpipe.modules.program import Program
 from lmpipe.modules.recorded_apart import Apart
 from lmpipe.modules.uses import Uses
 from lmpipe.signatures.signature import Prediction, result_to_json
+from lmpipe.state.trace import Trace
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -120,13 +121,13 @@ class Refine(Rewarded[P, R_co]):
         number: int,
     ) -> dict[str, str]:
         """Ask for advice by the names of steps; there is none if the reply cannot be read."""
-        steps = attempt.apart.trace.steps if attempt.apart.trace else []
+        trace = attempt.apart.trace or Trace()
         with asked.scope(sample=attempted.sample(number)):
             try:
                 answer = await self.advise.acall(
                     program=describe_steps(program),
                     inputs=without_bytes(result_to_json(dict(attempted.example.items()))),
-                    run=describe_run(steps, names),
+                    run=describe_run(trace, names),
                     result=without_bytes(result_to_json(attempt.prediction)),
                     criterion=reward_source(self.reward),
                     score=attempt.reward,
