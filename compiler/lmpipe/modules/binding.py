@@ -28,9 +28,9 @@ class Node:
         raise NotImplementedError
 
     def _uses(self) -> Uses:
-        """How often one run uses each part at most, by attribute; what is left out counts once.
+        """Count how often one run uses each part.
 
-        By default this is read from the source of `forward`.
+        A module whose `forward` does not show it in its source says so here.
         """
         return uses_by_forward(self)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from lmpipe.errors import CallError
 from lmpipe.foundation.checks import check_fields
@@ -41,6 +41,9 @@ class Parallel:
 
     concurrency: int = 64
     timeout: float | None = None
+
+    # It is read where the LM calls of a program are counted; see `modules/uses.py`.
+    runs_programs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fields(self, "concurrency", minimum=1, integer=True)
