@@ -22,6 +22,7 @@
     │   ├── LMUnavailableError       the server is down or overloaded; a retry may help
     │   ├── DeadlineError            the caller's deadline passed before the reply came
     │   └── ServerError              a model server could not be started, or died
+    ├── RunTimeoutError              a run of a program took longer than its timeout
     ├── ToolServerError              a server of tools could not be started, or is gone
     ├── StorageError                 a file of lmpipe cannot be written, as when the disk is full
     ├── TrainingError                weights could not be trained
@@ -204,6 +205,10 @@ class LMUnavailableError(LMError):
 
 class DeadlineError(LMError):
     """The caller's deadline passed before the LM replied."""
+
+
+class RunTimeoutError(LmpipeError, TimeoutError):
+    """A run of a program, such as one row of a batch, took longer than its timeout."""
 
 
 class ToolServerError(LmpipeError):

@@ -14,8 +14,8 @@ import lmpipe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-RIGHT = [HERE / "doors.py", HERE / "programs.py", HERE / "tools.py"]
-WRONG = [HERE / "wrong.py"]
+RIGHT = [HERE / f"{name}.py" for name in ("doors", "programs", "attempts", "tools")]
+WRONG = [HERE / "wrong.py", HERE / "wrong_attempts.py"]
 
 
 def mypy(files: list[Path], cache: Path) -> dict[str, list[str]]:

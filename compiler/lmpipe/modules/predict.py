@@ -143,6 +143,11 @@ class Predict(Predictor, Generic[P, R_co]):
         answers = 1 + self.max_backtracks if self._checks else 1
         return answers * (1 + self.retries) * (2 if self._state.layout == "two-step" else 1)
 
+    @property
+    def draws_at_once(self) -> bool:
+        """Whether its samples are as many runs of it; a `forward` of its own may do anything."""
+        return not self._metered
+
     def state_of(self) -> PredictorState:
         return self._state
 
@@ -213,9 +218,16 @@ class Predict(Predictor, Generic[P, R_co]):
     async def asamples(self, n: int, /, *args: P.args, **kwargs: P.kwargs) -> list[R_co]:
         """`samples` from a coroutine; one request draws all of them if the server can."""
         check_number("samples", "n", n, minimum=1, integer=True)
-        inputs, first = self._inputs(args, kwargs), current_scope().sample * n
-        with observed_use(self, inputs, first) as call:
-            drawn = await self._draw(inputs, range(first, first + n))
+        first = current_scope().sample * n
+        return await self._asamples(range(first, first + n), args, kwargs)
+
+    async def _asamples(
+        self, numbers: range, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Any]:
+        """Ask for the samples of these numbers; see `asamples`."""
+        inputs = self._inputs(args, kwargs)
+        with observed_use(self, inputs, numbers[0]) as call:
+            drawn = await self._draw(inputs, numbers)
             call.ends(results=tuple(drawn))
         return drawn
 
