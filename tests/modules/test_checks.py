@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import lmpipe
 from lmpipe.errors import CallError, CheckError, RecipeError, RefusalError
@@ -238,6 +240,54 @@ def test_a_loop_of_equal_questions_keeps_each_answer_in_its_place() -> None:
         assert Twice()(question="?") == [f"{LONG} 0", SHORT]
     assert len(lm.requests) == 3
     assert lm.requests[2].sample == 1
+
+
+def test_one_answer_of_a_batch_inside_is_asked_for_again() -> None:
+    class Many(Search):
+        max_backtracks = 3
+
+        def forward(self, question: str) -> list[str]:  # type: ignore[override]
+            found = self.write.batch([{"question": f"{question} {n}"} for n in range(3)])
+            for item in found:
+                lmpipe.check(len(item.query) < 10, TOO_LONG, of=item)
+            return [item.query for item in found]
+
+    with lm_says(answers) as lm:
+        assert Many()(question="?") == [SHORT] * 3
+    assert len(lm.requests) == 3 + 3
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=5))
+def test_a_checked_chain_asks_each_question_as_often_as_it_needs(
+    steps: list[tuple[int, bool]],
+) -> None:
+    """Each step has a number of answers that fail, and may depend on the step before."""
+
+    class Steps(lmpipe.Module):
+        max_backtracks = 10
+
+        def __init__(self) -> None:
+            self.steps = [lmpipe.Predict("question -> query") for _ in steps]
+
+        def forward(self, question: str) -> list[str]:
+            found: list[str] = []
+            for number, ((_, depends), step) in enumerate(zip(steps, self.steps, strict=True)):
+                text = found[-1] if depends and found else question
+                answer = step(question=f"step {number} {text}")
+                lmpipe.check(answer.query.startswith("good"), "Be good.")
+                found.append(answer.query)
+            return found
+
+    def script(request: Request) -> str:
+        asked_for = request.messages[1].text
+        number = int(asked_for.split("step ")[1][0])
+        good = len(told(request)) >= steps[number][0]
+        return say("query", f"good {number}" if good else f"bad {number} {len(told(request))}")
+
+    with lm_says(script) as lm:
+        assert Steps()(question="?") == [f"good {number}" for number in range(len(steps))]
+    assert len(lm.requests) == len(steps) + sum(needed for needed, _ in steps)
 
 
 def test_what_a_tool_did_is_not_repeated() -> None:

@@ -8,12 +8,15 @@ from typing import Any
 
 import orjson
 import pytest
+from helpers.optimizers import EVERY
+from helpers.proposing_lm import answer_or_propose
 from helpers.world import COLOURS, NameColour, recipe
 
 import lmpipe
 from lmpipe.lm.request import Request
 from lmpipe.metrics import exact_match
 from lmpipe.report.page import write_report
+from lmpipe.settings import make_runtime
 
 CLUE = "Name the colour that people say."
 
@@ -115,6 +118,27 @@ def varied(request: Request) -> str:
     """Like `needs_instruction`, but some samples are right by chance, so that runs differ."""
     knows = CLUE in request.messages[0].text
     return _reply(request, knows=knows or request.sample % 3 == 1)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_optimizer_compiles_a_program_with_checks_within_its_budget(
+    tmp_path: Path, name: str
+) -> None:
+    budget = lmpipe.Budget(calls=600)
+    proposer = lmpipe.ScriptedLM(answer_or_propose, name="proposer")
+    run = compiled(tmp_path, optimizer=EVERY[name], budget=budget, proposer=proposer)
+    assert run.account.total.calls <= 600
+    assert run.best.score == 1.0
+    assert run.best.evaluation.checks.unmet == 0
+
+
+def test_a_compile_that_is_run_again_asks_nothing(tmp_path: Path) -> None:
+    runtime = make_runtime(cache=tmp_path / "cache")
+    with lmpipe.using(runtime=runtime):
+        first, again = compiled(tmp_path), compiled(tmp_path)
+    runtime.close()
+    assert again.state == first.state
+    assert again.account.total.fresh_calls == 0
 
 
 def test_the_budget_holds_with_all_passes(tmp_path: Path) -> None:
