@@ -228,7 +228,7 @@ def test_a_sound_program_has_no_problems(cli: Cli, write: Write) -> None:
         "write: Predict, at most 2 LM calls a use",
         f"  {WRITE_READS}",
         "  prompt: 2 turns, with the inputs of an example",
-        "  scripted/scripted: about 73 tokens, estimated and 512 for the reply, of a context of "
+        "  scripted/scripted: about 73 tokens (estimated) and 512 for the reply, of a context of "
         "8,192",
     ]
     assert result.stdout.splitlines()[-1] == "no problems"
@@ -270,7 +270,7 @@ def test_the_json_has_the_prompts_and_their_tokens(cli: Cli, write: Write) -> No
 def test_another_lm_has_its_own_line(cli: Cli, write: Write) -> None:
     name = write("sound.py", SOUND)
     out = cli("check", name, "--student", "openai/gpt-4o-mini").stdout
-    assert "  openai/gpt-4o-mini: about 76 tokens, estimated" in out
+    assert "  openai/gpt-4o-mini: about 76 tokens (estimated)" in out
 
 
 @pytest.mark.parametrize(
