@@ -42,6 +42,8 @@ NOT_CHECKED = {
     ("Score", "parts"): "checked like Score.value",
     ("LM", "price"): "a Price or a tuple, checked by Price",
     ("ScriptedLM", "vectors"): "a function",
+    ("BestOfN", "threshold"): "any finite number, as rewards may be negative",
+    ("Refine", "threshold"): "like that of BestOfN",
     ("Retrieval", "k"): "checked by pydantic, as part of a state; see the last test",
 }
 
@@ -61,13 +63,27 @@ def task(**changes: Any) -> lmpipe.Task:
     return lmpipe.Task(**{**parts, **changes})
 
 
+def attempts(kind: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """Make attempts at a program with numbers."""
+    program = lmpipe.Predict("a -> b")
+    return lambda **numbers: kind(program, **{"n": 2, **options, **numbers})
+
+
+def any_reward(inputs: Any, prediction: Any) -> float:
+    return 1.0
+
+
 # How to make an object of each class that needs more than its numbers.
 MAKE: dict[str, Callable[..., Any]] = {
+    "BestOfN": attempts(lmpipe.BestOfN, reward=any_reward),
     "ChainOfThought": lambda **numbers: lmpipe.ChainOfThought("a -> b", **numbers),
     "Cost": lambda **numbers: lmpipe.Cost(**{"runs": 1, **numbers}),
     "LM": lambda **numbers: lmpipe.LM("vllm/m", **numbers),
+    "MultiChainComparison": lambda **numbers: lmpipe.MultiChainComparison("a -> b", **numbers),
     "Predict": lambda **numbers: lmpipe.Predict("a -> b", **numbers),
     "Recipe": recipe,
+    "Refine": attempts(lmpipe.Refine, reward=any_reward),
+    "SelfConsistency": attempts(lmpipe.SelfConsistency),
     "ServerSpec": lambda **numbers: lmpipe.ServerSpec(model="m", **numbers),
     "Task": task,
 }

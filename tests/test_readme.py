@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.filler import fill
@@ -67,6 +68,21 @@ def test_the_examples_about_retrieval_and_judges_run(
     scripted = lmpipe.ScriptedLM(cite)
     with lmpipe.using(lm=scripted, embedder=lmpipe.ScriptedLM([], name="embedder")):
         exec(compile(source, str(file), "exec", dont_inherit=True), {"__name__": "example"})
+    assert scripted.requests
+
+
+def test_the_examples_about_checks_run(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
+    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
+    file = tmp_path / "checks.py"
+    file.write_text(source, encoding="utf-8")  # the checks of a program are read from its code
+    scripted = lmpipe.ScriptedLM(fill)
+    names: dict[str, Any] = {"__name__": "checks"}
+    with lmpipe.using(lm=scripted):
+        exec(compile(source, str(file), "exec", dont_inherit=True), names)
+    search: Any = names["Search"]
+    # Two queries and an answer, each asked twice at most, in five passes.
+    assert search().calls_per_run() == 5 * 3 * 2
     assert scripted.requests
 
 

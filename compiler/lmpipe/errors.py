@@ -14,6 +14,7 @@
     │   └── CassetteError            a cassette cannot be read, written or replayed
     │       └── CassetteMissError    a call to replay is not in the cassette
     ├── OutputError                  a reply cannot be read as the declared outputs
+    │   ├── CheckError               no answer passes a check, however often it is asked for
     │   ├── CutError                 the reply ended at the token limit
     │   └── RefusalError             the LM, or its provider, declined to answer
     ├── LMError                      a call to an LM failed
@@ -21,6 +22,7 @@
     │   ├── LMUnavailableError       the server is down or overloaded; a retry may help
     │   ├── DeadlineError            the caller's deadline passed before the reply came
     │   └── ServerError              a model server could not be started, or died
+    ├── RunTimeoutError              a run of a program took longer than its timeout
     ├── ToolServerError              a server of tools could not be started, or is gone
     ├── StorageError                 a file of lmpipe cannot be written, as when the disk is full
     ├── TrainingError                weights could not be trained
@@ -113,6 +115,20 @@ class OutputError(LmpipeError):
         self.raw = raw
 
 
+class CheckError(OutputError):
+    """An answer fails a check, and so did the answers that were asked for in its place.
+
+    Args:
+        message: which predictor, which check, and how often it was asked.
+        raw: the last reply's text, as the LM wrote it; empty if the check was about no answer.
+        feedback: the check's own words.
+    """
+
+    def __init__(self, message: str, *, raw: str = "", feedback: str = "") -> None:
+        super().__init__(message, raw=raw)
+        self.feedback = feedback
+
+
 class CutError(OutputError):
     """A reply was cut at the token limit; `raw` is the part that came."""
 
@@ -189,6 +205,10 @@ class LMUnavailableError(LMError):
 
 class DeadlineError(LMError):
     """The caller's deadline passed before the LM replied."""
+
+
+class RunTimeoutError(LmpipeError, TimeoutError):
+    """A run of a program, such as one row of a batch, took longer than its timeout."""
 
 
 class ToolServerError(LmpipeError):

@@ -105,6 +105,24 @@ def test_a_row_is_read_back_from_the_file(tmp_path: Path) -> None:
         rows[3]
 
 
+def test_the_counts_of_failed_checks_are_read_back(tmp_path: Path) -> None:
+    program = lmpipe.Predict(Bounded, retries=1)
+    lm = lmpipe.ScriptedLM(lambda request: "[[score]]\n" + str(len(request.messages) - 1))
+    path = tmp_path / "rows.jsonl"
+    kept = lmpipe.evaluate(program, examples([1, 2]), lambda *_: 1.0, lm=lm)
+    stored = lmpipe.evaluate(program, examples([1, 2]), lambda *_: 1.0, lm=lm, save_to=path)
+    assert kept.checks.to_json() == {"failed": 2, "mended": 2, "unmet": 0}
+    assert stored.checks == kept.checks
+    assert [row.checks for row in stored.rows] == [row.checks for row in kept.rows]
+
+
+class Bounded(lmpipe.Signature):
+    """Score it."""
+
+    message: str = lmpipe.Input()
+    score: int = lmpipe.Output(ge=2)
+
+
 def test_rows_with_different_inputs_are_read_back_with_theirs(tmp_path: Path) -> None:
     class Either(lmpipe.Module):
         def __init__(self) -> None:

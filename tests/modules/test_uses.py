@@ -101,9 +101,21 @@ class Comprehension(Parts):
         return [self.a(q=word) for word in ("x", "y", "z")]
 
 
+class InParallel(Parts):
+    def __init__(self) -> None:
+        super().__init__()
+        self.parallel = lmpipe.Parallel()
+
+    async def forward(self, q: str) -> Any:
+        row = {"q": q, "more": self.hops}
+        await self.parallel.acall([(self.a, row), (self.b, row), (self.a, row)])
+        return lmpipe.Parallel(timeout=5)([(self.a, row) for _ in range(2)])
+
+
 @pytest.mark.parametrize(
     ("kind", "uses", "calls"),
     [
+        (InParallel, {"a": 4, "b": 1, "parallel": 1}, 7),
         (Once, {"a": 1, "b": 1}, 4),
         (Twice, {"a": 2}, 5),
         (ConstantLoop, {"a": 5}, 8),
@@ -159,6 +171,11 @@ class Batch(Parts):
         return self.a.batch([{"q": word} for word in q.split()])
 
 
+class ParallelRows(Parts):
+    def forward(self, q: str) -> Any:
+        return lmpipe.Parallel()([(self.a, {"q": word}) for word in q.split()])
+
+
 class NestedFunction(Parts):
     def forward(self, q: str) -> Any:
         def ask(word: str) -> Any:
@@ -175,6 +192,7 @@ class NestedFunction(Parts):
         (DataLoop, ["DataLoop.a"]),
         (Gathered, ["Gathered.a"]),
         (Batch, ["Batch.a"]),
+        (ParallelRows, ["ParallelRows.a"]),
         (NestedFunction, ["NestedFunction.a"]),
     ],
 )

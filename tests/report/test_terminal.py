@@ -22,7 +22,7 @@ from lmpipe.metrics import Score, exact_match, judge
 from lmpipe.report.records import Test
 from lmpipe.report.terminal import plan_json, print_account, print_evaluation, print_plan
 from lmpipe.report.text import NOTHING, spend_line, verdict_line
-from lmpipe.state.trace import Trace
+from lmpipe.state.trace import FailedCheck, Step, Trace
 from lmpipe.state.usage import Usage
 
 
@@ -95,6 +95,17 @@ def test_an_evaluation_shows_service_and_waiting_apart_and_failures_by_kind() ->
     assert "LM calls 1 (1 fresh, 1 sent again)" in lines
     assert "latency median 2.00 s, p95 2.00 s" in lines
     assert "waiting median 5.00 s, p95 5.00 s, for limits and retries" in lines
+
+
+def test_an_evaluation_shows_the_failed_checks_of_its_programs() -> None:
+    check = FailedCheck("Be short.", {"colour": "red"})
+    step = Step("self", {}, {"colour": "r"}, ("r",), Usage(), 0.0, True, checks=(check,))
+    example = lmpipe.Example(thing="x").with_inputs("thing")
+    row = Row(0, example, None, Score(1.0), None, Trace([step]), (), 1.0)
+    file = io.StringIO()
+    print_evaluation(Console(file=file, width=200), Evaluation([row]), title="colours")
+    lines = [" ".join(line.split()) for line in file.getvalue().splitlines()]
+    assert "checks 1 failed, 1 mended, 0 unmet" in lines
 
 
 def test_an_evaluation_names_the_lm_without_a_price() -> None:

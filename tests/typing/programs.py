@@ -10,6 +10,7 @@ from lmpipe.lm.events import AnyEvent, EvaluationEnded
 from lmpipe.lm.stream_events import Partial
 from lmpipe.modules import Ensemble
 from lmpipe.state.program_state import ensemble_state
+from lmpipe.state.trace import FailedCheck
 
 
 class WriteQuery(lmpipe.Signature):
@@ -49,6 +50,34 @@ class AsyncAnswer(lmpipe.Module):
         assert_type(results, list[AnswerFromContext])
         assert_type((await self.query.acall(question="x")).query, str)
         return {result.question: result.answer for result in results}
+
+
+class ShortQuery(WriteQuery):
+    @lmpipe.output_check("Use fewer than 100 letters.")
+    def short(self) -> bool:
+        return len(self.query) < 100
+
+
+class Checked(lmpipe.Module):
+    max_backtracks = 3
+
+    def __init__(self) -> None:
+        self.query = lmpipe.Predict(ShortQuery, max_backtracks=1)
+
+    def forward(self, question: str) -> ShortQuery:
+        found = self.query(question=question)
+        lmpipe.check(question not in found.query, "Do not repeat the question.", of=found)
+        assert_type(
+            lmpipe.suggest(found.query.islower(), "Use small letters.", of=self.query), bool
+        )
+        return found
+
+
+def checks() -> None:
+    assert_type(Checked()(question="x"), ShortQuery)
+    found = lmpipe.evaluate(Checked(), [], lmpipe.metrics.exact_match("query"))
+    assert_type(found.checks.mended, int)
+    assert_type(found.rows[0].trace.steps[0].checks, tuple[FailedCheck, ...])
 
 
 class Look(lmpipe.Signature):

@@ -14,8 +14,10 @@ import lmpipe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-RIGHT = [HERE / name for name in ("doors.py", "programs.py", "search.py", "tools.py")]
-WRONG = [HERE / "wrong.py"]
+RIGHT = [
+    HERE / f"{name}.py" for name in ("doors", "programs", "attempts", "search", "tools")
+]
+WRONG = [HERE / "wrong.py", HERE / "wrong_attempts.py"]
 
 
 def mypy(files: list[Path], cache: Path) -> dict[str, list[str]]:

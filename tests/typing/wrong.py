@@ -23,6 +23,18 @@ def route(ticket: str, *, urgent: bool = False) -> int:
     raise NotImplementedError
 
 
+class Checked(Route):
+    @lmpipe.output_check("Be sure.")  # E
+    def sure(self) -> str:
+        return self.team
+
+
+lmpipe.check(True)  # E
+lmpipe.check(True, "Be sure.", max_backtracks=3)  # E
+lmpipe.suggest(True, 3)  # E
+lmpipe.output_check("Be sure.", "twice")  # E
+
+
 class Sync(lmpipe.Module):
     def __init__(self) -> None:
         self.route = lmpipe.Predict(Route)

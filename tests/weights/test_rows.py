@@ -246,6 +246,36 @@ def test_a_failed_reply_is_paired_with_a_passed_one() -> None:
     assert (second.completion, second.rejected) == ("[[label]]\ngood", "well")
 
 
+class Sure(Judge):
+    @lmpipe.output_check("Say something good.")
+    def kind(self) -> bool:
+        return self.label == "good"
+
+
+class Sent(lmpipe.Module):
+    def __init__(self) -> None:
+        self.judge = lmpipe.Predict(Judge, retries=0)
+
+    def forward(self, text: str) -> Judge:
+        found = self.judge(text=text)
+        lmpipe.check(found.label == "good", "Say something good.")
+        return found
+
+
+@pytest.mark.parametrize(
+    ("program", "path"), [(lmpipe.Predict(Sure, retries=0), "self"), (Sent(), "judge")]
+)
+def test_an_answer_that_failed_a_check_is_rejected_also_in_a_run_that_passed(
+    program: lmpipe.Module, path: str
+) -> None:
+    row = lmpipe.Example(text="a", label="good").with_inputs("text")
+    (mended,) = run(program, lmpipe.ScriptedLM(["[[label]]\nbad", "[[label]]\ngood"]), row)
+    (pair,) = preference_rows(program, [mended], [])[path]
+    assert (pair.completion, pair.rejected) == ("[[label]]\ngood", "[[label]]\nbad")
+    (supervised,) = training_rows(program, [mended])[path]
+    assert supervised.completion == "[[label]]\ngood"
+
+
 def test_a_reply_that_passed_once_is_not_rejected() -> None:
     good, again = judged("[[label]]\ngood", "[[label]]\ngood")
     assert preference_rows(lmpipe.Predict(Judge), [good], [again]) == {"self": []}

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from lmpipe.cli import cache, doctor, export, history, report, run, runs, serve_lm, show, version
+from lmpipe.cli import (
+    cache,
+    check,
+    doctor,
+    export,
+    history,
+    report,
+    run,
+    runs,
+    serve_lm,
+    show,
+    version,
+)
 from lmpipe.cli import compile as compile_
 from lmpipe.cli import eval as eval_
 from lmpipe.cli.failures import CommandGroup
@@ -34,6 +46,7 @@ def _options(
 
 
 app.command("compile")(compile_.command)
+app.command("check")(check.command)
 app.command("eval")(eval_.command)
 app.command("run")(run.command)
 app.command("show")(show.command)

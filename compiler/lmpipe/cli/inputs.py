@@ -19,9 +19,10 @@ import pydantic
 from lmpipe.data.media_rows import with_media
 from lmpipe.errors import CallError, DataError, MediaError
 from lmpipe.foundation.exact_json import load_json
-from lmpipe.modules.ensemble import first_member
-from lmpipe.modules.module import Module, Predictor
+from lmpipe.modules.declared import declared_program, declared_signature
+from lmpipe.modules.module import Module
 from lmpipe.signatures.field_types.parts import holds, is_medium
+from lmpipe.signatures.signature import spec_of
 from lmpipe.signatures.signature_spec import first_problem, type_name
 from lmpipe.signatures.value_shape import plain_type
 
@@ -48,9 +49,10 @@ class InputRows:
 
 def input_fields(program: Module) -> dict[str, InputField]:
     """Return a program's inputs by name, from its signature or its `forward`."""
-    declared = first_member(program)
-    if isinstance(declared, Predictor):
-        return {f.name: InputField(f.annotation, f.required) for f in declared.spec.inputs}
+    declared = declared_program(program)
+    if (signature := declared_signature(declared)) is not None:
+        inputs = spec_of(signature).inputs
+        return {field.name: InputField(field.annotation, field.required) for field in inputs}
     forward: Any = declared.forward  # type: ignore[attr-defined]
     parameters = inspect.signature(forward).parameters.values()
     if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):

@@ -12,9 +12,9 @@ import pydantic
 
 from lmpipe.data.example import Example
 from lmpipe.metrics import CombinedMetric, FieldMetric
-from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.declared import declared_program, declared_signature
 from lmpipe.modules.function import PredictFunction
-from lmpipe.modules.module import Module, Predictor
+from lmpipe.modules.module import Module
 from lmpipe.signatures.signature import Signature, spec_of
 from lmpipe.signatures.signature_spec import FieldSpec
 
@@ -52,15 +52,17 @@ class GoldPredictor:
     @staticmethod
     def of(program: Module) -> GoldPredictor | None:
         """Find out what a program returns; None if that cannot be known."""
-        made = first_member(program)
+        made = declared_program(program)
         if isinstance(made, PredictFunction):
             return GoldPredictor(None, made.predict.spec.outputs[0], declared=True)
-        if (signature := _signature_of(made)) is not None:
+        if (signature := declared_signature(made)) is not None:
             return GoldPredictor(signature, None, declared=True)
         returned = _returned_type(made)
         if isinstance(returned, type) and issubclass(returned, Signature):
             return GoldPredictor(returned, None, declared=True)
-        guesses = [found for item in made.predictors().values() if (found := _signature_of(item))]
+        guesses = [
+            found for item in made.predictors().values() if (found := declared_signature(item))
+        ]
         if returned is None and guesses:
             return GoldPredictor(guesses[-1], None, declared=False)
         return None
@@ -93,11 +95,6 @@ class GoldPredictor:
             return None
         (label,) = example.labels.values()
         return GoldPrediction(_in_type(self.output, label))
-
-
-def _signature_of(program: Module) -> type[Signature] | None:
-    signature = getattr(program, "signature", None) if isinstance(program, Predictor) else None
-    return signature if isinstance(signature, type) and issubclass(signature, Signature) else None
 
 
 def _returned_type(program: Module) -> Any:

@@ -21,7 +21,7 @@ from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.model_table import price_of
 from lmpipe.metrics import AnyMetric, bind_metric, metric_calls, metric_fingerprint, metric_name
 from lmpipe.modules.binding import uncounted_uses, walk
-from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.declared import attempts_around, declared_program
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.modules.retrieve import Retrieve
 from lmpipe.optimize.by_name import optimizer_named
@@ -160,7 +160,7 @@ class PreparedRecipe:
     @property
     def name(self) -> str:
         """The name of the run."""
-        return self.recipe.name or type(first_member(self.recipe.program)).__name__
+        return self.recipe.name or type(declared_program(self.recipe.program)).__name__
 
     @property
     def hash(self) -> str:
@@ -284,7 +284,7 @@ def _check_uses(recipe: Recipe) -> None:
     if all(limit is None for limit in (budget.calls, budget.tokens, budget.usd)):
         return
     if uncounted := uncounted_uses(recipe.program, Predictor):
-        name = type(first_member(recipe.program)).__name__
+        name = type(declared_program(recipe.program)).__name__
         raise RecipeError(
             f"the budget ({budget}) relies on the maximum of LM calls of one run, but "
             f"{', '.join(uncounted)} is used in a loop whose length is not known: set "
@@ -380,16 +380,21 @@ def _identity(
 
 def _program_identity(program: Module) -> dict[str, Any]:
     return {
-        "class": type(first_member(program)).__qualname__,
+        "class": type(declared_program(program)).__qualname__,
         "source": source_hash(program),
         "state": program.state().hash,
     }
 
 
 def source_hash(program: Module) -> str:
-    """Hash the source of a program's class, or its name if the source is not available."""
-    declared = type(first_member(program))
+    """Hash the source of a program's class, or its name if the source is not available.
+
+    Attempts around the program count with their settings.
+    """
+    declared = type(declared_program(program))
     try:
-        return digest(inspect.getsource(declared))
+        source = inspect.getsource(declared)
     except (OSError, TypeError):
-        return digest(declared.__qualname__)
+        source = declared.__qualname__
+    around = [attempts.identity() for attempts in attempts_around(program)]
+    return digest([source, around] if around else source)

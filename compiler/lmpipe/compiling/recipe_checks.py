@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.shorten import short_repr
-from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.declared import declared_program
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.race_rules import Racing
@@ -53,7 +53,7 @@ def check_returns(program: Module) -> None:
     Raises:
         RecipeError: if the code of its `forward` returns nothing.
     """
-    forward = getattr(type(first_member(program)), "forward", None)
+    forward = getattr(type(declared_program(program)), "forward", None)
     if forward is not None and _returns_nothing(forward):
         raise RecipeError(
             f"{forward.__qualname__} returns nothing, so the metric would score None: end it with "

@@ -28,11 +28,12 @@ from lmpipe.lm.events import EvaluationEnded, EvaluationStarted
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.observing import observed
 from lmpipe.metrics import AnyMetric, bind_metric
-from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.declared import declared_program, declared_signature
 from lmpipe.modules.function import PredictFunction
-from lmpipe.modules.module import Module, Predictor, check_program
+from lmpipe.modules.module import Module, check_program
 from lmpipe.modules.observed import name_of
 from lmpipe.settings import current_settings, using
+from lmpipe.signatures.signature import spec_of
 
 DEFAULT_CONCURRENCY = 64
 
@@ -330,12 +331,12 @@ def check_inputs(program: Module, example: Example) -> None:
     Raises:
         DataError: if it does not; the message shows both.
     """
-    declared = first_member(program)
+    declared = declared_program(program)
     if isinstance(declared, PredictFunction):
         declared = declared.predict
-    if isinstance(declared, Predictor):
+    if (signature := declared_signature(declared)) is not None:
         try:
-            declared.spec.check_inputs(dict(example.inputs))
+            spec_of(signature).check_inputs(dict(example.inputs))
         except CallError as error:
             raise DataError(
                 f"the examples do not match the program: {error}\n  the examples' inputs are "

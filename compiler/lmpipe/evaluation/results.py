@@ -18,10 +18,12 @@ from lmpipe.lm.call import Call
 from lmpipe.lm.spend import Account
 from lmpipe.metrics import Score
 from lmpipe.signatures.signature import result_to_json
-from lmpipe.state.trace import Trace
+from lmpipe.state.trace import CheckCounts, Trace
 from lmpipe.state.usage import Usage
 
-FailureKind = Literal["output", "cut", "refusal", "program", "metric", "request", "deadline"]
+FailureKind = Literal[
+    "output", "check", "cut", "refusal", "program", "metric", "request", "deadline"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +33,14 @@ class Failure:
     An unavailable LM stops the evaluation; it does not fail the example.
 
     Args:
-        kind: `output` (no reply could be parsed), `cut` (the reply ended at the limit of tokens),
-            `refusal` (the LM declined to answer), `program` (the program's code raised), `metric`
-            (the metric raised), `request` (the LM's server refused this request, for example
-            because it is too long) or `deadline` (the row took longer than its `row_timeout`).
+        kind: `output` (no reply could be parsed), `check` (no answer passed a check), `cut` (the
+            reply ended at the limit of tokens), `refusal` (the LM declined to answer), `program`
+            (the program's code raised), `metric` (the metric raised), `request` (the LM's server
+            refused this request, for example because it is too long) or `deadline` (the row took
+            longer than its `row_timeout`).
         message: the error in one line.
-        raw: the text of the reply for `output`, `cut` and `refusal`, the traceback for `program`
-            and `metric`.
+        raw: the text of the reply for `output`, `check`, `cut` and `refusal`, the traceback for
+            `program` and `metric`.
     """
 
     kind: FailureKind
@@ -74,6 +77,11 @@ class Row:
         """The texts of the LM's replies, in order."""
         return tuple(reply for step in self.trace.steps for reply in step.replies)
 
+    @property
+    def checks(self) -> CheckCounts:
+        """How many answers of the program failed a check, and what became of them."""
+        return self.trace.checks
+
     def times(self) -> tuple[float, float]:
         """Return how long the row took without waiting for limits and retries, and its waits.
 
@@ -89,6 +97,7 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """Return the row for files, without times: equal replies give equal rows."""
+        checks = {"checks": self.checks.to_json()} if self.checks else {}
         return {
             "index": self.index,
             "example": self.example.to_json(),
@@ -98,6 +107,7 @@ class Row:
             "feedback": self.score.feedback,
             "failure": asdict(self.failure) if self.failure else None,
             "replies": list(self.replies),
+            **checks,
         }
 
 
@@ -108,6 +118,7 @@ class Totals:
         failures: how many rows failed, by kind.
         bad_calls: how many rows failed because a predictor was called with invalid inputs.
         parts: the sums of the metric's parts.
+        checks: how many answers failed a check, and what became of them.
     """
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
@@ -118,6 +129,7 @@ class Totals:
         self.first_failure: Failure | None = None
         self.bad_calls = 0
         self.parts: dict[str, float] = {}
+        self.checks = CheckCounts()
         self.account = Account()
         for row in rows:
             self.add(row)
@@ -135,6 +147,8 @@ class Totals:
             self.bad_calls += kind == "program" and message.startswith("CallError: ")
         for name, value in row.score.parts.items():
             self.parts[name] = self.parts.get(name, 0.0) + value
+        if checks := row.checks:
+            self.checks += checks
         if row.calls:
             self.account.add(row.calls)
 
@@ -177,6 +191,11 @@ class Evaluation:
     def failures(self) -> dict[FailureKind, int]:
         """How many examples failed, by kind."""
         return cast("dict[FailureKind, int]", dict(self._totals.failures))
+
+    @property
+    def checks(self) -> CheckCounts:
+        """How many answers failed a check, and how many of them were mended."""
+        return self._totals.checks
 
     @property
     def parts(self) -> dict[str, float]:
@@ -240,9 +259,10 @@ class Evaluation:
 
     def __str__(self) -> str:
         failures = ", ".join(f"{count} {kind}" for kind, count in self.failures.items())
+        checks = f"checks: {self.checks}, " if self.checks else ""
         return (
             f"{self.score:.1%} ({self.interval.low:.1%} to {self.interval.high:.1%}) on "
-            f"{plural(len(self.rows), 'example')}, failures: {failures or 'none'}, "
+            f"{plural(len(self.rows), 'example')}, failures: {failures or 'none'}, {checks}"
             f"{plural(self.calls, 'LM call')}"
         )
 
@@ -253,6 +273,7 @@ class Evaluation:
             "interval": [self.interval.low, self.interval.high],
             "examples": len(self.rows),
             "failures": dict(self.failures),
+            **({"checks": self.checks.to_json()} if self.checks else {}),
             "parts": self.parts,
             "calls": self.calls,
             "tokens": self.usage.tokens,

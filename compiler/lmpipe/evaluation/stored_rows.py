@@ -9,7 +9,7 @@ import weakref
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self, overload
 
@@ -22,7 +22,7 @@ from lmpipe.evaluation.row_files import check_rows_file, json_line, write_rows
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.storing import open_own, storing
 from lmpipe.metrics import Score
-from lmpipe.state.trace import Trace
+from lmpipe.state.trace import CheckCounts, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,15 @@ class StoredRow(Row):
     """
 
     stored_replies: tuple[str, ...] = ()
+    stored_checks: CheckCounts = field(default_factory=CheckCounts)
 
     @property
     def replies(self) -> tuple[str, ...]:
         return self.stored_replies
+
+    @property
+    def checks(self) -> CheckCounts:
+        return self.stored_checks
 
 
 class StoredRows(Sequence[Row]):
@@ -98,6 +103,7 @@ def _row(value: dict[str, Any], inputs: Sequence[str]) -> Row:
         calls=(),
         seconds=0.0,
         stored_replies=tuple(value["replies"]),
+        stored_checks=CheckCounts(**value.get("checks", {})),
     )
 
 

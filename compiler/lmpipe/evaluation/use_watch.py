@@ -8,7 +8,7 @@ from collections.abc import Callable
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
 from lmpipe.modules.binding import walk_used
-from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.declared import declared_program
 from lmpipe.modules.module import Module, Predictor
 
 
@@ -40,7 +40,7 @@ class UseWatch:
 
     def _message(self, more: dict[str, int]) -> str:
         path, number = next(iter(more.items()))
-        declared = type(first_member(self._program)).__name__
+        declared = type(declared_program(self._program)).__name__
         needed = sum(max(n, more.get(p, 0)) * calls for p, (n, calls) in self._used.items())
         return (
             f"one run of {declared} used {path} {plural(number, 'time')}, but plans and budgets "

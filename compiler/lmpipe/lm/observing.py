@@ -259,6 +259,18 @@ def path_here(predictor: object, path: str) -> str:
     return _HERE.get().paths.get(id(predictor), path)
 
 
+@contextmanager
+def copies_known(originals: Mapping[int, int]) -> Iterator[None]:
+    """Give copies of predictors the paths of the originals in a block; both are given by `id`."""
+    here = _HERE.get()
+    paths = {copy: here.paths[of] for copy, of in originals.items() if of in here.paths}
+    token = _HERE.set(replace(here, paths={**here.paths, **paths}) if paths else here)
+    try:
+        yield
+    finally:
+        _HERE.reset(token)
+
+
 def predictor_here() -> str:
     """Return the path of the predictor around, or an empty text."""
     return _HERE.get().predictor

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lmpipe.lm.call import Call
     from lmpipe.lm.lm import LM
     from lmpipe.lm.stream_events import StreamEvent
+    from lmpipe.state.answers import Pass
     from lmpipe.state.trace import Trace
 
 
@@ -44,6 +45,7 @@ class Scope:
     max_calls: int | None = None  # in this run
     listener: Listener | None = None
     example: ExampleIdentity | None = None  # that the program runs on; its answer is never shown
+    answers: Pass | None = None  # that this run has so far, if its program has checks
     evaluating: bool = False  # in a compile or an evaluation, where no tool has effects
     started: Iterator[int] = field(default_factory=count)  # counts LM calls; last, see `scope`
 

@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any, TypeVar
 
 from lmpipe.errors import ArtifactError
-from lmpipe.modules.uses import uses_by_forward
+from lmpipe.modules.uses import Uses, uses_by_forward
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import ProgramState
 
@@ -23,9 +23,21 @@ L = TypeVar("L")
 class Node:
     """The base class of `Module`: an object whose attributes are parts of a program."""
 
+    @property
+    def _passes(self) -> int:
+        """The maximum number of passes through `forward` in one run; checks make more than one."""
+        return 1
+
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
         """Count this node; see `count_calls`."""
         raise NotImplementedError
+
+    def _uses(self) -> Uses:
+        """Count how often one run uses each part.
+
+        A module whose `forward` does not show it in its source says so here.
+        """
+        return uses_by_forward(self)
 
 
 _WITH_PARTS = (Node, list, tuple, dict)
@@ -121,7 +133,7 @@ def used_parts(value: Any) -> dict[str, tuple[Any, int]]:
 
     The keys are the labels that each part adds to a path.
     """
-    uses = uses_by_forward(value) if isinstance(value, Node) else {}
+    uses = value._uses() if isinstance(value, Node) else {}
     found = {}
     for label, item in _parts(value):
         times = uses.get(label.removeprefix("."), 1)
@@ -138,7 +150,7 @@ def uncounted_uses(root: Any, leaf: type[Node]) -> list[str]:
     for _, node, _ in _walk_used(root, leaf, "", 1, set()):
         if isinstance(node, leaf):
             continue
-        uses = uses_by_forward(node)
+        uses = node._uses()
         parts = _attributes(node)
         unknown = [name for name, times in uses.items() if not isfinite(times)]
         held = [name for name in unknown if _asks(parts.get(name))]
@@ -174,6 +186,7 @@ def _walk_used(
         yield path, value, times
         if isinstance(value, leaf):
             return
+        times *= value._passes
     for label, (item, each) in used_parts(value).items():
         yield from _walk_used(item, leaf, (path + label).removeprefix("."), times * each, seen)
 

@@ -49,6 +49,7 @@ class ChainOfThought(Predict[P, R_co]):
         lm: LM | str | None = None,
         extractor: LM | str | None = None,
         retries: int = 1,
+        max_backtracks: int = 2,
         **decoding: Any,
     ) -> None:
         super().__init__(
@@ -59,6 +60,7 @@ class ChainOfThought(Predict[P, R_co]):
             lm=lm,
             extractor=extractor,
             retries=retries,
+            max_backtracks=max_backtracks,
             **decoding,
         )
         # The LM's thoughts can be the reasoning if any text is one, and there is another output.

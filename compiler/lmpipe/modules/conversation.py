@@ -7,12 +7,14 @@ calls run the same code.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, get_args
 
 import pydantic
+from pydantic_core.core_schema import ErrorType
 
-from lmpipe.errors import CallError, LMRequestError, OutputError
+from lmpipe.errors import CallError, CheckError, LMRequestError, OutputError
+from lmpipe.foundation.plural import plural
 from lmpipe.layouts import LayoutError
 from lmpipe.layouts.layout import Reading
 from lmpipe.lm.lm import LM
@@ -35,12 +37,29 @@ from lmpipe.modules.unanswered import (
     what_came_instead,
     with_more_room,
 )
+from lmpipe.signatures.output_checks import OutputCheck
 from lmpipe.signatures.signature import Signature
 from lmpipe.signatures.signature_spec import SignatureSpec, first_problem
-from lmpipe.state.trace import Step
+from lmpipe.state.trace import FailedCheck, Step
 
 if TYPE_CHECKING:
     from lmpipe.modules.stream import FieldReader
+    from lmpipe.state.answers import Answer
+
+# The kinds of pydantic's own errors, and those of them that validators and bounds raise.
+_KINDS = frozenset(get_args(ErrorType))
+_CHECKS = frozenset(
+    {
+        "value_error",
+        "assertion_error",
+        *("greater_than", "greater_than_equal", "less_than", "less_than_equal"),
+        *("multiple_of", "finite_number"),
+        *("too_short", "too_long", "string_too_short", "string_too_long"),
+        "string_pattern_mismatch",
+        *("decimal_max_digits", "decimal_max_places", "decimal_whole_digits"),
+        *("date_past", "date_future", "datetime_past", "datetime_future"),
+    }
+)
 
 Conversing = Generator[Request, Reply, Any]
 
@@ -50,7 +69,9 @@ class Conversation:
     """One call of the predictor at a path, and how its replies are read and recorded.
 
     `reader` streams the outputs, if somebody listens. `extractor` is the LM that reads the outputs
-    from a free text; if None, the LM that wrote it.
+    from a free text; if None, the LM that wrote it. `checks` are those of the signature, and an
+    answer that fails one is sent back `max_backtracks` times. `answer` receives the answer in a
+    program with checks, and has those before it that failed.
     """
 
     signature: type[Signature]
@@ -61,6 +82,9 @@ class Conversation:
     scope: Scope
     reader: FieldReader | None = None
     extractor: LM | None = None
+    checks: tuple[OutputCheck, ...] = ()
+    max_backtracks: int = 0
+    answer: Answer | None = None
 
     # Of the call that is held.
     inputs: dict[str, Any] = field(init=False)
@@ -68,6 +92,8 @@ class Conversation:
     sample: int = field(init=False)
     replies: list[Reply] = field(init=False)
     charges: list[Charge] = field(init=False)
+    free: Reply | None = field(init=False, default=None)  # the free text with the outputs
+    failed: list[FailedCheck] | None = field(init=False, default=None)
 
     def hold(
         self,
@@ -92,27 +118,73 @@ class Conversation:
                 call.ends(messages=opening.messages)
         else:
             opening = self.prompt.opening(shown, vector, self.scope.example)
+        if self.answer is not None and self.answer.earlier:
+            for sent_back in self.answer.earlier:
+                opening = self._with_feedback(opening, sent_back.reply, sent_back.feedback)
+            if self.reader is not None:
+                self.reader.ask_again(self.answer.earlier[-1].feedback)
+        if self.checks:
+            return self._checked(opening, lm)
         if self.prompt.extraction is None:
             return self._ask(opening, lm)
         return self._in_two_steps(opening, lm)
 
-    def _in_two_steps(self, opening: Opening, lm: LM) -> Conversing:
+    def _checked(self, opening: Opening, lm: LM) -> Conversing:
+        """Ask until an answer passes the signature's checks.
+
+        Raises:
+            CheckError: if the last answer fails one that is required.
+        """
+        left = self.max_backtracks
+        while True:
+            if self.prompt.extraction is None:
+                result, repaired = yield from self._ask(opening, lm, checked=True)
+            else:
+                result, repaired = yield from self._in_two_steps(opening, lm, checked=True)
+            missed = [check for check in self.checks if not check.passes(result)]
+            if not missed:
+                return self._succeeded(result, repaired=repaired)
+            feedback = " ".join([check.feedback for check in missed])
+            required = any(check.required for check in missed)
+            self._note_failed(feedback, self._outputs(result), required=required, unmet=not left)
+            if not left:
+                if required:
+                    raise self._failed(self._check_error(feedback, self._reply()))
+                return self._succeeded(result, repaired=repaired)
+            left -= 1
+            opening = self._with_feedback(opening, self._reply(), feedback)
+            if self.reader is not None:
+                self.reader.ask_again(feedback)
+
+    def _in_two_steps(self, opening: Opening, lm: LM, *, checked: bool = False) -> Conversing:
         """Ask for a free text, and then for the outputs in it."""
         if self.reader is not None:
             self.reader.pause()  # the text holds no outputs yet
         answer: Reply = yield from self._ask(opening, lm, free=True)
         if self.reader is not None:
             self.reader.resume()
-        second = self.prompt.second_opening(answer.text)
-        # The thoughts before the text lead to the outputs.
-        return (yield from self._ask(second, self.extractor or lm, thoughts=answer.reasoning))
+        second, self.free = self.prompt.second_opening(answer.text), answer
+        asking = self._ask(
+            second,
+            self.extractor or lm,
+            thoughts=answer.reasoning,  # which lead to the outputs
+            checked=checked,
+        )
+        return (yield from asking)
 
     def _ask(
-        self, opening: Opening, lm: LM, *, free: bool = False, thoughts: str | None = None
+        self,
+        opening: Opening,
+        lm: LM,
+        *,
+        free: bool = False,
+        thoughts: str | None = None,
+        checked: bool = False,
     ) -> Conversing:
         """Ask until a reply can be read; return the outputs, or the reply if it is a free text.
 
-        `thoughts` led to the outputs, if they are not those of the reply.
+        `thoughts` led to the outputs, if they are not those of the reply. If the outputs are
+        `checked` next, they are returned with whether they had to be repaired.
         """
         prompt, messages, first_lm = self.prompt, opening.messages, lm
         cut: OutputError | None = None  # of the last reply
@@ -162,16 +234,21 @@ class Conversation:
                         reply, reply.reasoning if thoughts is None else thoughts
                     )
                 except (LayoutError, pydantic.ValidationError) as error:
+                    if _is_check(error):
+                        self._note_failed(_problem(error), {}, unmet=attempt > self.retries)
                     if attempt > self.retries:
                         raise self._failed(self._unread(error, reply, asked=attempt)) from error
                     problem = _problem(error)
                     # Another question, as the same one has a reply in the cache.
                     messages = (*messages, *prompt.layout.correction(self.spec, reply, problem))
                 else:
-                    if self.scope.trace is not None or self.reader is not None:
-                        self._succeeded(result, repaired=repaired)
-                    set_charges(result, self.charges)
-                    return result
+                    if checked:
+                        return result, repaired
+                    scope = self.scope
+                    if scope.trace is None and self.reader is None and self.answer is None:
+                        set_charges(result, self.charges)  # most calls of plain programs
+                        return result
+                    return self._succeeded(result, repaired=repaired)
             if self.reader is not None:
                 self.reader.ask_again(problem)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -233,16 +310,57 @@ class Conversation:
             raw=answer,
         )
 
-    def _succeeded(self, result: Signature, *, repaired: bool) -> None:
-        """Record the call, and stream the rest of its outputs."""
-        outputs = {f.name: f.dump(getattr(result, f.name)) for f in self.spec.outputs}
-        self._record(outputs, repaired=repaired)
-        if self.reader is not None:
-            self.reader.finish(result, outputs, self.replies)
+    def _succeeded(self, result: Signature, *, repaired: bool) -> Signature:
+        """Record the call, stream the rest of its outputs, and return them."""
+        if self.scope.trace is not None or self.reader is not None:
+            outputs = self._outputs(result)
+            self._record(outputs, repaired=repaired)
+            if self.reader is not None:
+                self.reader.finish(result, outputs, self.replies)
+        set_charges(result, self.charges)
+        if self.answer is not None:
+            self.answer.result, self.answer.reply = result, self._reply()
+            assert self.scope.answers is not None
+            self.scope.answers.add(self.answer)
+        return result
+
+    def _outputs(self, result: Signature) -> dict[str, Any]:
+        return {f.name: f.dump(getattr(result, f.name)) for f in self.spec.outputs}
+
+    def _reply(self) -> Reply:
+        """The reply with the answer: the free text, if the outputs were read from one."""
+        return self.free or self.replies[-1]
+
+    def _with_feedback(self, opening: Opening, reply: Reply, feedback: str) -> Opening:
+        """Go on after an answer that failed a check."""
+        turns = self.prompt.layout.correction(reply, feedback)
+        return Opening(opening.prefix, (*opening.messages, *turns))
+
+    def _note_failed(
+        self, feedback: str, outputs: dict[str, Any], *, required: bool = True, unmet: bool
+    ) -> None:
+        """Note an answer that failed a check, for the record of the call."""
+        earlier = len(self.answer.earlier) if self.answer is not None else 0
+        self.failed = self.failed or []
+        attempt = earlier + len(self.failed) + 1
+        self.failed.append(FailedCheck(feedback, outputs, required, attempt, unmet))
+
+    def _check_error(self, feedback: str, reply: Reply) -> CheckError:
+        times = plural(self.max_backtracks + 1, "time")
+        return CheckError(
+            f"{self.path}: the answer fails a check: {feedback} (asked {times}; raise it by "
+            f"max_backtracks=…)\n  signature: {self.spec}\n  reply: {reply.text!r:.500}",
+            raw=self.prompt.layout.answer(reply),
+            feedback=feedback,
+        )
 
     def _failed(self, error: OutputError) -> OutputError:
         """Record the call as failed; return its error."""
         problem = str(error).partition("\n")[0].removeprefix(f"{self.path}: ")
+        if self.failed:
+            self.failed[-1] = replace(self.failed[-1], unmet=True)
+        elif self.answer is not None and self.answer.earlier:
+            self._note_failed(problem, {}, unmet=True)
         self._record({}, error=problem)
         return error
 
@@ -260,8 +378,12 @@ class Conversation:
             cached=all(reply.cached for reply in replies),
             repaired=repaired,
             error=error,
+            checks=tuple(self.failed) if self.failed else (),
+            sent_back=len(self.answer.earlier) if self.answer is not None else 0,
         )
         self.scope.trace.steps.append(step)
+        if self.answer is not None:
+            self.answer.step = step
 
 
 def _checked_text(reply: Reply) -> Reply:
@@ -269,6 +391,14 @@ def _checked_text(reply: Reply) -> Reply:
     if not reply.text.strip():
         raise LayoutError(what_came_instead(reply) or "the reply is empty")
     return reply
+
+
+def _is_check(error: Exception) -> bool:
+    """Whether a validator or a bound of the signature refused a value that has the right type."""
+    if not isinstance(error, pydantic.ValidationError):
+        return False
+    kind = error.errors(include_url=False, include_input=False, include_context=False)[0]["type"]
+    return kind in _CHECKS or kind not in _KINDS  # a validator may raise a kind of its own
 
 
 def _problem(error: Exception) -> str:

@@ -15,6 +15,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     ClassVar,
+    Literal,
     ParamSpec,
     Protocol,
     Self,
@@ -30,8 +31,10 @@ from lmpipe.lm.concurrency import loop
 from lmpipe.lm.metering import current_meter, metering, reset_meter, set_meter
 from lmpipe.lm.observing import listening
 from lmpipe.lm.scope import scope
-from lmpipe.modules.batch import Row, run_batch
+from lmpipe.modules.batch import OnError, Row, run_batch
 from lmpipe.modules.binding import Node, check_fits, count_calls, count_parts, rebuild, walk
+from lmpipe.modules.checks import CheckedRun
+from lmpipe.modules.find_checks import kinds_of_checks
 from lmpipe.modules.observed import observed_program, predictor_paths
 from lmpipe.modules.result_usage import with_charges
 from lmpipe.signatures.signature_spec import SignatureSpec
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+_SETTINGS = ("max_calls", "max_backtracks")
 
 
 class HasForward(Protocol[P, R_co]):
@@ -73,20 +78,29 @@ class Module(Node):
             read from `forward`: the uses of each predictor, with their retries. Budgets and
             `--dry-run` rely on it, so a compile with a budget stops at a run that makes more.
             Do not count requests to an embedder.
+        max_backtracks: how often one run goes back because of a failed `check`, and as often
+            because of a failed `suggest`; see `modules.checks`. Set it on the class too where
+            only other code than the class's methods calls them.
     """
 
     max_calls: int | None = None
+    max_backtracks: int = 2
 
     # Whether a run counts its LM calls for its result; a predictor knows them anyway, and its
     # `forward` is a plain one.
     _metered: ClassVar[bool] = True
 
+    # How many kinds of checks its code has; None until the first run.
+    _kinds_of_checks: ClassVar[int | None] = None
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        cls._kinds_of_checks = None
         for name in vars(cls):
-            if name != "max_calls" and get_close_matches(name.lower(), ["max_calls"], cutoff=0.9):
+            meant = get_close_matches(name.lower(), _SETTINGS, cutoff=0.9)
+            if meant and name not in _SETTINGS:
                 warnings.warn(
-                    f"{cls.__name__}.{name} has no effect; the setting of a module is `max_calls`",
+                    f"{cls.__name__}.{name} has no effect; the setting of a module is `{meant[0]}`",
                     stacklevel=2,
                 )
 
@@ -105,10 +119,12 @@ class Module(Node):
         try:
             if listening:
                 with observed_program(self, args, kwargs) as call:
-                    result = self.forward(*args, **kwargs)
+                    result = self._run_here(args, kwargs)
                     call.ends(result=result)
-            else:
+            elif self._kinds_of_checks == 0:
                 result = self.forward(*args, **kwargs)
+            else:
+                result = self._run_here(args, kwargs)
         finally:
             reset_meter(token)
         return with_charges(result, charges)
@@ -141,28 +157,73 @@ class Module(Node):
         rows: Iterable[Row],
         *,
         concurrency: int = 64,
+        timeout: float | None = None,
+        on_error: Literal["raise"] = "raise",
     ) -> list[R]: ...
     @overload
     def batch(
-        self: HasForward[..., R], rows: Iterable[Row], *, concurrency: int = 64
+        self: HasForward[..., R],
+        rows: Iterable[Row],
+        *,
+        concurrency: int = 64,
+        timeout: float | None = None,
+        on_error: Literal["raise"] = "raise",
     ) -> list[R]: ...
-    def batch(self: Any, rows: Iterable[Row], *, concurrency: int = 64) -> list[Any]:
+    @overload
+    def batch(
+        self: HasAsyncForward[..., R],
+        rows: Iterable[Row],
+        *,
+        concurrency: int = 64,
+        timeout: float | None = None,
+        on_error: Literal["keep"],
+    ) -> list[R | Exception]: ...
+    @overload
+    def batch(
+        self: HasForward[..., R],
+        rows: Iterable[Row],
+        *,
+        concurrency: int = 64,
+        timeout: float | None = None,
+        on_error: Literal["keep"],
+    ) -> list[R | Exception]: ...
+    def batch(
+        self: Any,
+        rows: Iterable[Row],
+        *,
+        concurrency: int = 64,
+        timeout: float | None = None,
+        on_error: OnError = "raise",
+    ) -> list[Any]:
         """Run the program on many rows of inputs at once; results have the rows' order.
 
         Args:
             rows: inputs by name, one mapping per run; of an `Example`, its inputs.
             concurrency: the maximum number of runs in flight.
+            timeout: the maximum time of one run in seconds; None means unlimited. A sync `forward`
+                ends at its next LM call.
+            on_error: `raise` raises the first error and cancels the other rows; `keep` puts each
+                error in the place of its row's result, and runs the others. While a program
+                around is evaluated or compiled, an error that is not about the row, such as an
+                unavailable LM, is raised in any case.
 
         Raises:
             CallError: if a row is neither a mapping nor an `Example`.
-            ConfigError: if the concurrency is not a whole number of 1 or more.
+            ConfigError: if an option is wrong.
+            RunTimeoutError: if a row takes longer than the timeout.
             Exception: the first error that a row raised; the other rows are cancelled.
         """
         kind = type(self)
         as_declared = kind._acall is Module._acall and kind._run_forward is Module._run_forward
         blocks = as_declared and not _is_async(self)
-        blocking = self if blocks else None
-        return run_batch(rows, concurrency, run=self._acall, blocking=blocking)
+        return run_batch(
+            rows,
+            concurrency,
+            run=self._acall,
+            blocking=self if blocks else None,
+            timeout=timeout,
+            on_error=on_error,
+        )
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
         with metering() as charges:
@@ -174,12 +235,39 @@ class Module(Node):
                 result = await self._run_forward(*args, **kwargs)
         return with_charges(result, charges)
 
+    def _run_here(self, args: Any, kwargs: Any) -> Any:
+        """Run a sync `forward` in this thread."""
+        forward: Callable[..., Any] = self.forward  # type: ignore[attr-defined]
+        if self._may_go_back:
+            return self._checked_run().run(forward, args, kwargs)
+        return forward(*args, **kwargs)
+
     async def _run_forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`, or what takes its place in a coroutine."""
+        if not _is_async(self):
+            return await loop.in_thread(self._run_here, args, kwargs)
         forward: Callable[..., Any] = self.forward  # type: ignore[attr-defined]
-        if _is_async(self):
-            return await forward(*args, **kwargs)
-        return await loop.in_thread(forward, *args, **kwargs)
+        if self._may_go_back:
+            return await self._checked_run().arun(forward, args, kwargs)
+        return await forward(*args, **kwargs)
+
+    @property
+    def _may_go_back(self) -> int:
+        """How many kinds of checks its code has, each of which may go back."""
+        kinds = self._kinds_of_checks
+        if kinds is None:
+            kinds = type(self)._kinds_of_checks = kinds_of_checks(type(self), Module)
+        return kinds
+
+    def _checked_run(self) -> CheckedRun:
+        name, limit = type(self).__name__, self.max_backtracks
+        check_number(name, "max_backtracks", limit, minimum=0, integer=True)
+        return CheckedRun(name, limit)
+
+    @property
+    def _passes(self) -> int:
+        """The maximum number of passes through `forward` in one run."""
+        return 1 + self._may_go_back * self.max_backtracks if self._metered else 1
 
     def predictors(self) -> dict[str, Predictor]:
         """Find every predictor by its attribute path, in the order of declaration.
@@ -266,7 +354,7 @@ class Module(Node):
 
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
         if self.max_calls is None:
-            return count_parts(self, seen, embeddings=embeddings)
+            return self._passes * count_parts(self, seen, embeddings=embeddings)
         check_number(type(self).__name__, "max_calls", self.max_calls, minimum=0, integer=True)
         # Each use of a predictor embeds at most once, and makes at least one LM call; a search is
         # for one of them.
@@ -326,7 +414,7 @@ class Predictor(Leaf):
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
         if self.max_calls is not None:
             return super()._count_calls(seen, embeddings=embeddings)
-        return int(self.embeds) if embeddings else self.calls_per_use
+        return self._passes * (int(self.embeds) if embeddings else self.calls_per_use)
 
 
 def check_program(value: object, error: type[InputError] = CallError) -> None:

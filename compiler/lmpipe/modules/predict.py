@@ -29,6 +29,7 @@ from lmpipe.modules.prompt import Prompt
 from lmpipe.modules.retrieval import Pools
 from lmpipe.settings import current_settings
 from lmpipe.signatures.from_string import signature_from_string
+from lmpipe.signatures.output_checks import checks_of
 from lmpipe.signatures.signature import Prediction, Signature, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import PredictorState
@@ -36,10 +37,11 @@ from lmpipe.state.program_state import PredictorState
 if TYPE_CHECKING:
     from lmpipe.lm.spend import Charge
     from lmpipe.modules.stream import FieldReader
+    from lmpipe.state.answers import Answer
 
 # What a predictor keeps of its state, and of its signature, so as not to make it for every call.
 _OF_THE_STATE = ("_prompt", "_native_prompt", "_prompt_of_lm", "_decoding")
-_MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_pools")
+_MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_checks", "_pools")
 
 # The vector of a call's inputs, and what it took.
 Embedded: TypeAlias = "tuple[str, Sequence[Charge]]"
@@ -63,6 +65,8 @@ class Predict(Predictor, Generic[P, R_co]):
             `two-step`; if None, the LM that wrote it.
         retries: how often the LM is asked again, 0 or more: to correct a reply that cannot be
             read, or with more room for one that was cut at the limit of tokens.
+        max_backtracks: how often it is asked again, 0 or more, after an answer that failed an
+            `output_check` of the signature.
         decoding: decoding settings that replace the LM's, such as `temperature=0.7`.
 
     Raises:
@@ -81,6 +85,7 @@ class Predict(Predictor, Generic[P, R_co]):
         lm: LM | str | None = None,
         extractor: LM | str | None = None,
         retries: int = 1,
+        max_backtracks: int = 2,
         **decoding: Any,
     ) -> None:
         owner = type(self).__name__
@@ -89,10 +94,13 @@ class Predict(Predictor, Generic[P, R_co]):
         self.lm = as_lm(lm)
         self.extractor = as_lm(extractor)
         self.retries = retries
+        self.max_backtracks = max_backtracks
         self._spec = spec_of(self.signature)
+        self._checks = checks_of(self.signature)
         self._pools = Pools(self._spec)  # shared by the copies that other states are bound to
         layout_named(layout)
         check_number(owner, "retries", retries, minimum=0, integer=True)
+        check_number(owner, "max_backtracks", max_backtracks, minimum=0, integer=True)
         check_decoding(owner, decoding)
         self._state = PredictorState(
             instruction=self._spec.instruction if instruction is None else instruction,
@@ -123,6 +131,7 @@ class Predict(Predictor, Generic[P, R_co]):
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state)
         self._spec = spec_of(self.signature)
+        self._checks = checks_of(self.signature)
         self._pools = Pools(self._spec)
 
     @property
@@ -131,7 +140,13 @@ class Predict(Predictor, Generic[P, R_co]):
 
     @property
     def calls_per_use(self) -> int:
-        return (1 + self.retries) * (2 if self._state.layout == "two-step" else 1)
+        answers = 1 + self.max_backtracks if self._checks else 1
+        return answers * (1 + self.retries) * (2 if self._state.layout == "two-step" else 1)
+
+    @property
+    def draws_at_once(self) -> bool:
+        """Whether its samples are as many runs of it; a `forward` of its own may do anything."""
+        return not self._metered
 
     def state_of(self) -> PredictorState:
         return self._state
@@ -152,24 +167,35 @@ class Predict(Predictor, Generic[P, R_co]):
                 limit of tokens, and a RefusalError if the LM declined to answer.
             LMError: if the LM cannot be reached or refuses the request.
         """
-        inputs, sample = self._inputs(args, kwargs), current_scope().sample
+        inputs, scope = self._inputs(args, kwargs), current_scope()
+        answer = None
+        if scope.answers is not None:
+            answer = scope.answers.question(self, inputs, scope.sample)
+            if not answer.open:
+                known: R_co = answer.result
+                return known
         result: R_co
         if listening:
-            with observed_use(self, inputs, sample) as call:
-                result = self._run(inputs, sample)
+            with observed_use(self, inputs, scope.sample) as call:
+                result = self._run(inputs, scope.sample, answer)
                 call.ends(results=(result,))
         else:
-            result = self._run(inputs, sample)
+            result = self._run(inputs, scope.sample, answer)
         return result
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
         if self._metered:  # a subclass has its own `forward`
             return await super()._acall(*args, **kwargs)
-        inputs, sample = self._inputs(args, kwargs), current_scope().sample
+        inputs, scope = self._inputs(args, kwargs), current_scope()
+        answer = None
+        if scope.answers is not None:
+            answer = scope.answers.question(self, inputs, scope.sample)
+            if not answer.open:
+                return answer.result
         if not listening:
-            return await self._arun(inputs, sample)
-        with observed_use(self, inputs, sample) as call:
-            result = await self._arun(inputs, sample)
+            return await self._arun(inputs, scope.sample, answer)
+        with observed_use(self, inputs, scope.sample) as call:
+            result = await self._arun(inputs, scope.sample, answer)
             call.ends(results=(result,))
         return result
 
@@ -192,28 +218,29 @@ class Predict(Predictor, Generic[P, R_co]):
     async def asamples(self, n: int, /, *args: P.args, **kwargs: P.kwargs) -> list[R_co]:
         """`samples` from a coroutine; one request draws all of them if the server can."""
         check_number("samples", "n", n, minimum=1, integer=True)
-        inputs, first = self._inputs(args, kwargs), current_scope().sample * n
-        with observed_use(self, inputs, first) as call:
-            drawn = await self._draw(inputs, range(first, first + n))
+        first = current_scope().sample * n
+        return await self._asamples(range(first, first + n), args, kwargs)
+
+    async def _asamples(
+        self, numbers: range, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Any]:
+        """Ask for the samples of these numbers; see `asamples`."""
+        inputs = self._inputs(args, kwargs)
+        with observed_use(self, inputs, numbers[0]) as call:
+            drawn = await self._draw(inputs, numbers)
             call.ends(results=tuple(drawn))
         return drawn
 
     async def _draw(self, inputs: dict[str, Any], numbers: range) -> list[Any]:
-        """Ask for the samples of these numbers."""
-        first = numbers[0]
-        embedded = await self._aembedded(inputs) if self._prompt.embeds else None
-        later = embedded and (embedded[0], ())  # the first sample has the embedder's call
-        conversations = [
-            self._converse(
-                inputs, number, sampling=True, embedded=embedded if number == first else later
-            )
-            for number in numbers
-        ]
-        requests = [next(conversation) for conversation in conversations]
-        replies = await current_settings().runtime.acomplete_samples(requests, label=self.path)
-        drawn = await asyncio.gather(
-            *map(self._finish, conversations, replies), return_exceptions=True
-        )
+        """Return the samples of these numbers that can be read."""
+        answers: Sequence[Answer | None] = [None] * len(numbers)
+        if (answered := current_scope().answers) is not None:
+            answers = [answered.question(self, inputs, number) for number in numbers]
+        drawn: list[Any] = [answer and answer.result for answer in answers]
+        missing = [place for place, item in enumerate(answers) if item is None or item.open]
+        asked = [(numbers[place], answers[place]) for place in missing]
+        for place, result in zip(missing, await self._ask_for(inputs, asked), strict=True):
+            drawn[place] = result
         errors = [item for item in drawn if isinstance(item, BaseException)]
         # Errors other than unreadable replies are raised first.
         errors.sort(key=lambda error: isinstance(error, OutputError))
@@ -221,6 +248,32 @@ class Predict(Predictor, Generic[P, R_co]):
         if errors and (not good or not isinstance(errors[0], OutputError)):
             raise errors[0]
         return good
+
+    async def _ask_for(
+        self, inputs: dict[str, Any], asked: Sequence[tuple[int, Answer | None]]
+    ) -> list[Any]:
+        """Ask for samples by their numbers; return what each of them gave or raised."""
+        if not asked:
+            return []
+        embedded = await self._aembedded(inputs) if self._prompt.embeds else None
+        later = embedded and (embedded[0], ())  # the first sample has the embedder's call
+        conversations = [
+            self._converse(
+                inputs, number, sampling=True, embedded=later if place else embedded, answer=answer
+            )
+            for place, (number, answer) in enumerate(asked)
+        ]
+        requests = [next(conversation) for conversation in conversations]
+        runtime = current_settings().runtime
+        if any(answer and answer.earlier for _, answer in asked):  # they differ in their turns
+            replies = await asyncio.gather(
+                *(runtime.acomplete(request, label=self.path) for request in requests)
+            )
+        else:
+            replies = await runtime.acomplete_samples(requests, label=self.path)
+        return await asyncio.gather(
+            *map(self._finish, conversations, replies), return_exceptions=True
+        )
 
     def messages(self, **inputs: Any) -> tuple[Message, ...]:
         """Render the messages that a call with these inputs starts with.
@@ -265,10 +318,10 @@ class Predict(Predictor, Generic[P, R_co]):
     def _decoding(self) -> Decoding:
         return Decoding(self._state, self.path)
 
-    def _run(self, inputs: dict[str, Any], sample: int) -> Any:
+    def _run(self, inputs: dict[str, Any], sample: int, answer: Answer | None = None) -> Any:
         reader = self._reader()
         embedded = self._embedded(inputs) if self._prompt.embeds else None
-        conversation = self._converse(inputs, sample, reader, embedded=embedded)
+        conversation = self._converse(inputs, sample, reader, embedded=embedded, answer=answer)
         runtime, request = current_settings().runtime, next(conversation)
         on_retry = reader.on_retry if reader else None
         while True:
@@ -283,10 +336,10 @@ class Predict(Predictor, Generic[P, R_co]):
             except StopIteration as done:
                 return done.value
 
-    async def _arun(self, inputs: dict[str, Any], sample: int) -> Any:
+    async def _arun(self, inputs: dict[str, Any], sample: int, answer: Answer | None = None) -> Any:
         reader = self._reader()
         embedded = await self._aembedded(inputs) if self._prompt.embeds else None
-        conversation = self._converse(inputs, sample, reader, embedded=embedded)
+        conversation = self._converse(inputs, sample, reader, embedded=embedded, answer=answer)
         request = next(conversation)
         on_retry = reader.on_retry if reader else None
         reply = await current_settings().runtime.acomplete(
@@ -345,6 +398,7 @@ class Predict(Predictor, Generic[P, R_co]):
         *,
         sampling: bool = False,
         embedded: Embedded | None = None,
+        answer: Answer | None = None,
     ) -> Conversing:
         scope = current_scope()
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
@@ -360,6 +414,9 @@ class Predict(Predictor, Generic[P, R_co]):
             scope,
             reader,
             self.extractor,
+            self._checks,
+            self.max_backtracks,
+            answer,
         )
         vector, charges = embedded or (None, ())
         return conversation.hold(inputs, lm, sample, vector, charges)

@@ -10,7 +10,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from math import inf, prod
 from typing import Any
@@ -44,7 +44,7 @@ class _Reader:
     reading: tuple[str, ...]
 
     def method(self, function: Any) -> Uses:
-        parsed = _parse(inspect.unwrap(function))
+        parsed = parse_function(inspect.unwrap(function))
         if parsed is None or not parsed.args.args:
             return {}
         found = _Body(self, function, parsed.args.args[0].arg).block(parsed.body)
@@ -74,11 +74,15 @@ class _Reader:
 
 @dataclass(frozen=True)
 class _Body:
-    """Reads the body of one method, whose first parameter is `own`."""
+    """Reads the body of one method, whose first parameter is `own`.
+
+    `given` says that it reads the arguments of a `Parallel`, which runs the parts named there.
+    """
 
     reader: _Reader
     function: Any
     own: str
+    given: bool = False
 
     def block(self, statements: Sequence[ast.stmt]) -> Uses:
         found: Uses = {}
@@ -93,6 +97,8 @@ class _Body:
     def node(self, node: ast.AST) -> Uses:
         if isinstance(node, ast.Call):
             return self.call(node)
+        if self.given and isinstance(node, ast.Attribute) and self.is_own(node.value):
+            return {node.attr: 1}
         if isinstance(node, _LOOPS):
             body = _times(self.block(node.body), self.length(node.iter))
             return _sum([self.node(node.iter), body, self.block(node.orelse)])
@@ -126,8 +132,9 @@ class _Body:
         return _sum([self.node(node.subject), cases])
 
     def call(self, node: ast.Call) -> Uses:
-        inside = self.children([*node.args, *node.keywords])
         called, times = node.func, 1.0
+        given = replace(self, given=self.given or self.runs_programs(called))
+        inside = given.children([*node.args, *node.keywords])
         if isinstance(called, ast.Attribute) and called.attr in (*_ONCE, *_OFTEN):
             if called.attr in _OFTEN:
                 number = node.args[0] if node.args and called.attr != "batch" else None
@@ -141,6 +148,15 @@ class _Body:
             case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=name):
                 return _sum([inside, self.reader.inherited(name, self.function)])
         return _sum([inside, self.node(node.func)])
+
+    def runs_programs(self, called: ast.AST) -> bool:
+        """Whether what is called is a `Parallel`."""
+        match called:
+            case ast.Attribute(value=value, attr="acall"):
+                return self.runs_programs(value)
+            case ast.Call(func=ast.Name(id="Parallel") | ast.Attribute(attr="Parallel")):
+                return True
+        return getattr(type(self.value(called)), "runs_programs", False)
 
     def is_own(self, node: ast.AST) -> bool:
         return isinstance(node, ast.Name) and node.id == self.own
@@ -178,7 +194,8 @@ class _Body:
 
 
 @lru_cache(maxsize=1024)
-def _parse(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+def parse_function(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """Parse the source of a function; None if there is none."""
     try:
         (parsed,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     except (OSError, TypeError, SyntaxError, ValueError):  # there is no source, or it is strange

@@ -22,7 +22,8 @@ class SIMBA(DataclassSettings):
     """Learn from examples with a good and a bad run, by demonstrations and advice.
 
     Each step runs states of a pool on a mini-batch of training examples, with several samples of
-    each. The examples whose scores differ most each make a new state: either the good run becomes
+    each. The examples whose scores differ most each make a new state (of those with equal scores,
+    the ones that failed different numbers of checks): either the good run becomes
     its newest demonstration, or the proposer compares the two runs, and its advice is added to the
     instruction of each predictor. If no scores differ, runs that pass become demonstrations. New
     states and the start are run on a second mini-batch, of other examples, and join the pool.
@@ -108,8 +109,8 @@ class SIMBA(DataclassSettings):
             (evaluation,) = await task.trial([state], examples, sample=number)
             for rows, row in zip(runs, evaluation.rows, strict=True):
                 rows.append(row)
-        found = [Contrast(max(rows, key=_value), min(rows, key=_value)) for rows in runs]
-        informative = [item for item in found if item.spread > 0 or self._passes(item)]
+        found = [Contrast.of(rows) for rows in runs]
+        informative = [item for item in found if item.differs or self._passes(item)]
         return sorted(informative, key=lambda item: (-item.spread, -_value(item.good)))
 
     def _passes(self, contrast: Contrast) -> bool:

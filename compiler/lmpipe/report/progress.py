@@ -244,7 +244,7 @@ class LivePanel(ProgressView):
 
 def candidate_line(candidate: Candidate, first: float | None, *, best: bool) -> str:
     """Describe a candidate in one line; compare its score with `first` unless that is None."""
-    failures = candidate.evaluation.failures
+    failures, checks = candidate.evaluation.failures, candidate.evaluation.checks
     score = change = NOTHING
     standing = ""
     if candidate.complete:
@@ -257,6 +257,7 @@ def candidate_line(candidate: Candidate, first: float | None, *, best: bool) -> 
     return (
         f"{candidate.number:>3}  {score:>6}  {change:>6}  {candidate.name}{standing}"
         + (f", failures: {tally(failures)}" if failures else "")
+        + (f", checks: {checks}" if checks else "")
         + ("  best so far" if best else "")
     )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lmpipe.lm.text_form import TextForm
+from lmpipe.state.trace import CheckCounts
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -20,6 +21,17 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
 
 
+class Checks(_Record):
+    """How many answers failed a check, and what became of them; see `state.trace.CheckCounts`."""
+
+    failed: Count = 0
+    mended: Count = 0
+    unmet: Count = 0
+
+    def __str__(self) -> str:
+        return str(CheckCounts(self.failed, self.mended, self.unmet))
+
+
 class Scores(_Record):
     """The summary of an evaluation; `usd` is None if the price is unknown."""
 
@@ -27,6 +39,7 @@ class Scores(_Record):
     interval: tuple[Share, Share]
     examples: Count
     failures: Mapping[str, Count] = Field(default_factory=dict)
+    checks: Checks | None = None
     calls: Count = 0
     usd: Dollars | None = None
 

@@ -96,7 +96,7 @@ def _row(item: records.Candidate, winner: int | None) -> TableRow:
             Cell(item.name, note=_learned(item.state.predictors)),
             score,
             interval,
-            tally(item.failures),
+            Cell(tally(item.failures), note=f"checks: {item.checks}" if item.checks else ""),
             count(item.calls),
             money(item.usd),
         ),

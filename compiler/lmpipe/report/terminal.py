@@ -100,6 +100,9 @@ def print_run(console: Console, run: Run) -> None:
         say(console, run.overfitting.sentence, style="yellow")
     best = run.best
     say(console, f"compiled: {best.name} (candidate {best.number})")
+    tested = run.test.evaluations["compiled"] if run.test else None
+    if checks := (tested or best.evaluation).checks:
+        say(console, f"checks of its answers: {checks}")
     complete = sum(candidate.complete for candidate in run.candidates)
     if run.validation_estimate is not None and complete > 1:
         say(console, correction_line(best.score, run.validation_estimate, complete))
@@ -306,6 +309,8 @@ def print_evaluation(console: Console, evaluation: Evaluation, *, title: str) ->
     for name, value in evaluation.parts.items():
         table.add_row(Text(f"  {name}", style="dim"), f"{value:.4g}")
     table.add_row("failures", tally(evaluation.failures))
+    if evaluation.checks:
+        table.add_row("checks", str(evaluation.checks))
     calls = f"{count(evaluation.calls)} ({fresh_calls(evaluation.spend.total)})"
     table.add_row("LM calls", calls)
     table.add_row(

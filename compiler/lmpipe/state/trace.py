@@ -3,12 +3,71 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from lmpipe.data.identity import ExampleIdentity
     from lmpipe.state.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCheck:
+    """An answer of a predictor that failed a check.
+
+    Args:
+        feedback: what the LM is told: the check's feedback, or a validator's message.
+        outputs: the answer, as JSON; empty if a validator refused it.
+        required: whether the run fails if no answer passes; false for a suggestion.
+        attempt: the number of failed answers to this question so far, from 1.
+        unmet: whether the LM was not asked again, as no attempt was left.
+    """
+
+    feedback: str
+    outputs: dict[str, Any]
+    required: bool = True
+    attempt: int = 1
+    unmet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckCounts:
+    """How many answers failed a check, and what became of them.
+
+    Args:
+        failed: the answers that failed a check.
+        mended: the questions to which an answer failed and a later one passed.
+        unmet: the questions to which the last answer failed too.
+    """
+
+    failed: int = 0
+    mended: int = 0
+    unmet: int = 0
+
+    @staticmethod
+    def of(steps: Iterable[Step]) -> CheckCounts:
+        """Count the failed checks of some steps."""
+        failed = questions = unmet = 0
+        for step in steps:
+            failed += len(step.checks)
+            questions += any(check.attempt == 1 for check in step.checks)
+            unmet += any(check.unmet for check in step.checks)
+        return CheckCounts(failed, questions - unmet, unmet)
+
+    def __add__(self, other: CheckCounts) -> CheckCounts:
+        return CheckCounts(
+            self.failed + other.failed, self.mended + other.mended, self.unmet + other.unmet
+        )
+
+    def __bool__(self) -> bool:
+        return self.failed > 0
+
+    def __str__(self) -> str:
+        return f"{self.failed} failed, {self.mended} mended, {self.unmet} unmet"
+
+    def to_json(self) -> dict[str, int]:
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +84,11 @@ class Step:
         seconds: the time that calls to the LM took; replies from the cache take none.
         cached: whether every reply came from the cache.
         repaired: whether the JSON of the outputs had to be repaired.
-        error: why the call failed, or the empty string.
+        error: why the call failed, or the empty string. An answer that failed a check, or was
+            made from one that did, has an error too, and keeps its outputs.
+        checks: the checks that answers of this call failed.
+        sent_back: how many answers to the same question failed a check of the program before.
+        discarded: whether the answer was made from one that failed a check, and not used.
     """
 
     predictor: str
@@ -37,10 +100,30 @@ class Step:
     cached: bool
     repaired: bool = False
     error: str = ""
+    checks: tuple[FailedCheck, ...] = ()
+    sent_back: int = 0
+    discarded: bool = False
+
+    @property
+    def exemplary(self) -> bool:
+        """Whether it can be an example of a good call: it has an answer, and nothing is wrong."""
+        return not (self.error or self.repaired or any(check.unmet for check in self.checks))
+
+    @property
+    def mended(self) -> bool:
+        """Whether its answer passes checks that an earlier answer failed."""
+        return self.exemplary and (self.sent_back > 0 or bool(self.checks))
 
     def to_json(self) -> dict[str, Any]:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {**values, "replies": list(self.replies), "usage": self.usage.to_json()}
+        values |= {"replies": list(self.replies), "usage": self.usage.to_json()}
+        # Most programs have no checks.
+        if checks := values.pop("checks"):
+            values["checks"] = [asdict(check) for check in checks]
+        for name in ("sent_back", "discarded"):
+            if not values[name]:
+                del values[name]
+        return values
 
 
 Source = Literal["ran", "stored", "faked"]
@@ -188,6 +271,21 @@ class Trace:
     def of(self, predictor: str) -> list[Step]:
         """List the steps of one predictor."""
         return [step for step in self.steps if step.predictor == predictor]
+
+    def change(self, step: Step, **changes: Any) -> Step:
+        """Replace a step by a copy with other values, and return it."""
+        changed = replace(step, **changes)
+        # The latest steps change: those that a check has just sent back.
+        for position in range(len(self.steps) - 1, -1, -1):
+            if self.steps[position] is step:
+                self.steps[position] = changed
+                break
+        return changed
+
+    @property
+    def checks(self) -> CheckCounts:
+        """How many answers failed a check."""
+        return CheckCounts.of(self.steps)
 
     @property
     def calls(self) -> int:

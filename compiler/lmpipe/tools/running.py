@@ -72,9 +72,15 @@ async def run_tool(
         raise CallError(
             f"the tool {tool.name} has no function that runs it: make it with lmpipe.Tool.of(…)"
         )
+    given = with_valid_texts(to_jsonable_python(dict(arguments), fallback=str))
+    # A pass that follows a failed check does not repeat what a tool did in the one before.
+    answers = current_scope().answers
+    answer = None if answers is None else answers.question(tool, given)
+    if answer is not None and not answer.open:
+        known: ToolOutcome = answer.result
+        return known
     trace, started = current_scope().trace, time.perf_counter()
     number, after = (0, 0) if trace is None else (trace.begin_tool(), len(trace.steps))
-    given = with_valid_texts(to_jsonable_python(dict(arguments), fallback=str))
     if listening:
         with observed(ToolStarted, ToolEnded, tool=tool.name, arguments=given) as call:
             outcome, source = await _outcome(tool.name, tool.function, given, error_limit)
@@ -94,6 +100,9 @@ async def run_tool(
             number=number,
         )
         trace.add_tool(step)
+    if answers is not None and answer is not None:
+        answer.result = outcome
+        answers.add(answer)
     return outcome
 
 

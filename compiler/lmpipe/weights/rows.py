@@ -83,7 +83,7 @@ def training_rows(program: Module, passed: Runs) -> dict[str, list[TrainingRow]]
     Every call of a predictor in a trace becomes a row of that predictor, so a predictor that is
     called in a loop learns from each call. The prompt is rendered as the program renders it with
     its state when it runs on the run's example. Equal rows are merged. Calls that failed, and
-    replies that had to be repaired, are left out.
+    replies that had to be repaired or fail a check, are left out.
 
     The program is bound to the state that it will run with. The runs are of this program, or of
     another one with the same predictor paths.
@@ -97,7 +97,7 @@ def training_rows(program: Module, passed: Runs) -> dict[str, list[TrainingRow]]
         rows = (
             TrainingRow(_prompt(predictor, run, step), predictor.reply(step.outputs))
             for run, step in _steps(passed, path)
-            if not step.error and not step.repaired
+            if step.exemplary
         )
         found[path] = list(dict.fromkeys(rows))
     return found
@@ -106,9 +106,10 @@ def training_rows(program: Module, passed: Runs) -> dict[str, list[TrainingRow]]
 def preference_rows(program: Module, passed: Runs, failed: Runs) -> dict[str, list[TrainingRow]]:
     """Make preference rows from runs that passed and runs that failed, by predictor path.
 
-    A reply of a failed run is rejected if a passed run has another reply to the same prompt. A
-    reply that passed once is never rejected. There is one row for each rejected reply. The
-    program is bound to the state that it will run with.
+    A reply of a failed run is rejected if a passed run has another reply to the same prompt, and
+    so is an answer of any run that failed a check. A reply that passed once is never rejected.
+    There is one row for each rejected reply. The program is bound to the state that it will run
+    with.
     """
     supervised = training_rows(program, passed)
     found: dict[str, list[TrainingRow]] = {}
@@ -117,15 +118,29 @@ def preference_rows(program: Module, passed: Runs, failed: Runs) -> dict[str, li
         preferred: dict[tuple[Message, ...], list[str]] = {}
         for row in supervised[path]:
             preferred.setdefault(row.prompt, []).append(row.completion)
-        for run, step in _steps(failed, path):
+        refused = [(run, step, _failed_answers(step)) for run, step in _steps(passed, path)]
+        lost = [(run, step, [*_failed_answers(step), None]) for run, step in _steps(failed, path)]
+        for run, step, answers in [*lost, *refused]:
+            if step.discarded or not answers:
+                continue
             prompt = _prompt(predictor, run, step)
             better = preferred.get(prompt, ())
-            # An unreadable reply is rejected as it was written: its form was wrong.
-            reply = step.replies[-1] if step.error else predictor.reply(step.outputs)
-            if better and reply not in better:
-                rows.setdefault(TrainingRow(prompt, better[0], reply))
+            for answer in answers:
+                reply = _last_reply(predictor, step) if answer is None else predictor.reply(answer)
+                if better and reply not in better:
+                    rows.setdefault(TrainingRow(prompt, better[0], reply))
         found[path] = list(rows)
     return found
+
+
+def _failed_answers(step: Step) -> list[Mapping[str, Any] | None]:
+    """Return the answers of a call that failed a check, as JSON values."""
+    return [check.outputs for check in step.checks if check.outputs]
+
+
+def _last_reply(predictor: Predictor, step: Step) -> str:
+    # An unreadable reply is rejected as it was written: its form was wrong.
+    return step.replies[-1] if step.error else predictor.reply(step.outputs)
 
 
 def _check_layout(path: str, predictor: Predictor) -> None:

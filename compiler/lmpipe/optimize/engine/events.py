@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.lm.spend import Spend
 from lmpipe.state.program_state import ProgramState
+from lmpipe.state.trace import Step
 from lmpipe.weights.trainer import TrainingProgress
 
 
@@ -82,13 +83,18 @@ class Rollout:
             **self.row.to_json(),
             "sample": self.sample,
             "passed": self.passed,
-            "steps": [
-                {"predictor": step.predictor, "inputs": step.inputs, "outputs": step.outputs}
-                for step in self.row.trace.steps
-            ],
+            "steps": [_step(step) for step in self.row.trace.steps],
             **({"tools": [tool.to_json() for tool in tools]} if tools else {}),
             **({"searches": [search.to_json() for search in searches]} if searches else {}),
         }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    values = {"predictor": step.predictor, "inputs": step.inputs, "outputs": step.outputs}
+    if not step.checks and not step.discarded:
+        return values
+    checks = [asdict(check) for check in step.checks]
+    return {**values, "error": step.error, "checks": checks}
 
 
 @dataclass(frozen=True)

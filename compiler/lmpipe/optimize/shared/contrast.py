@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmpipe.evaluation.results import Row
@@ -39,6 +40,18 @@ class Contrast:
     def spread(self) -> float:
         """The difference of their scores."""
         return self.good.score.value - self.bad.score.value
+
+    @property
+    def differs(self) -> bool:
+        """Whether one of the runs scored better, or failed fewer checks with the same score."""
+        return self.spread > 0 or self.bad.checks.failed > self.good.checks.failed
+
+    @staticmethod
+    def of(rows: Sequence[Row]) -> Contrast:
+        """Choose the best and the worst run; of equal scores, by the checks that they failed."""
+        ranked = [(row.score.value, -row.checks.failed) for row in rows]
+        best, worst = ranked.index(max(ranked)), ranked.index(min(ranked))
+        return Contrast(rows[best], rows[worst])
 
 
 def add_demonstration(

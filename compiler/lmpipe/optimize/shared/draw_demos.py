@@ -52,7 +52,8 @@ def _labeled_demo(spec: SignatureSpec, example: Example, digest: str | None) -> 
 def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[str, list[Demo]]:
     """Make demonstrations from the traces of rollouts that passed, by predictor path.
 
-    Each rollout gives one demonstration for a predictor; `rng` chooses among its calls.
+    Each rollout gives one demonstration for a predictor; `rng` chooses among its calls, of which
+    those that were mended after a failed check come first: they show what the LM gets wrong.
     """
     found: dict[str, list[Demo]] = {}
     for rollout in rollouts:
@@ -61,8 +62,9 @@ def bootstrapped_demos(rollouts: Sequence[Rollout], rng: random.Random) -> dict[
         identity = rollout.row.trace.example
         digest = identity.digest if identity else ""
         by_predictor: dict[str, list[Demo]] = {}
+        mended = {step.predictor for step in rollout.row.trace.steps if step.mended}
         for step in rollout.row.trace.steps:
-            if not step.error and not step.repaired:
+            if step.exemplary and (step.mended or step.predictor not in mended):
                 demo = Demo(
                     inputs=step.inputs,
                     outputs=step.outputs,

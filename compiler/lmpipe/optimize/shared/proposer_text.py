@@ -78,17 +78,33 @@ def describe_rows(rows: Iterable[Row], path: str) -> str:
 
 def _describe_row(row: Row, path: str) -> str:
     # Sorted, because concurrent calls of one run end in any order.
-    calls = sorted({_describe_step(step) for step in row.trace.of(path)})
+    used = [step for step in row.trace.of(path) if not step.discarded]
+    calls = sorted({_describe_step(step) for step in used})
     if len(calls) > _MAX_CALLS:
         calls[_MAX_CALLS:] = [f"({len(calls) - _MAX_CALLS} more calls)"]
     return "\n".join([*(calls or ["(not called)"]), *_verdict(row)])
 
 
 def _describe_step(step: Step) -> str:
+    if step.checks:
+        return "\n".join([f"inputs: {_line(step.inputs)}", *_describe_checks(step)])
     if step.error:
         reply = step.replies[-1] if step.replies else ""
         return f"inputs: {_line(step.inputs)}\nreply: {_cut(reply)}\nerror: {_cut(step.error)}"
     return f"inputs: {_line(step.inputs)}\noutputs: {_line(step.outputs)}"
+
+
+def _describe_checks(step: Step) -> list[str]:
+    """Describe the answers that failed a check, and the one that passed, if there is one."""
+    lines = []
+    for check in step.checks:
+        if check.outputs:
+            lines.append(f"outputs: {_line(check.outputs)}")
+        lines.append(f"failed a check: {_cut(check.feedback)}")
+    last = step.checks[-1]
+    if not step.error and not last.unmet:
+        lines.append(f"outputs after that: {_line(step.outputs)}")
+    return lines
 
 
 def _verdict(row: Row) -> list[str]:
