@@ -85,6 +85,7 @@ from .state.program_state import Retrieval as Retrieval
 from .state.trace import Trace as Trace
 from .tools.outcome import ToolOutcome as ToolOutcome
 from .tools.running import run_tool as run_tool
+from .tools.running import run_tool_sync as run_tool_sync
 from .weights.hosted_trainer import HostedTrainer as HostedTrainer
 from .weights.local_trainer import LocalTrainer as LocalTrainer
 from .weights.settings import TrainingSettings as TrainingSettings

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pydantic
 import pytest
-from helpers.agents import PROTOCOLS, Step, agent_lm, as_calls, results_in, scripted, step_in
+from helpers.agent_replies import PROTOCOLS, Step, agent_lm, as_calls, results_in, scripted, step_in
 
 import lmpipe
 from lmpipe.errors import CallError, ConfigError, LMRequestError, RefusalError, SignatureError
