@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from helpers.agent_world import agent_student, answer_as_agent, colour_agent
 from helpers.agent_replies import PROTOCOLS, scripted
+from helpers.agent_world import agent_student, answer_as_agent, colour_agent
 from helpers.optimizers import EVERY, SMALL
 from helpers.proposing_lm import proposing_lm
 from helpers.world import recipe, things

@@ -65,8 +65,7 @@ def trajectories(result: Route) -> None:
 def strings() -> None:
     result = lmpipe.ReAct("question -> answer", [distance])(question="?")
     assert_type(result, lmpipe.Prediction)
-    value: Any = result.answer
-    print(value)
+    assert_type(result.answer, Any)
 
 
 class Plan(lmpipe.Module):
