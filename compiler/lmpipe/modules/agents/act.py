@@ -17,13 +17,25 @@ from lmpipe.lm.stream_events import ToolCalled
 from lmpipe.modules.agents.act_prompt import ActPrompt, described_tools
 from lmpipe.modules.agents.act_signature import TRAJECTORY
 from lmpipe.modules.agents.compaction import tokens_of_prompt
+from lmpipe.modules.agents.result_trajectory import set_thoughts
+from lmpipe.modules.conversation import Conversation
 from lmpipe.modules.predict import Predict
 from lmpipe.modules.prompt import Prompt
 from lmpipe.modules.stream import FieldReader
 from lmpipe.signatures.field_types.trajectory import Trajectory
-from lmpipe.signatures.signature import Prediction
+from lmpipe.signatures.signature import Prediction, Signature
 
 ToolProtocol = Literal["auto", "native", "text"]
+
+
+class _Choosing(Conversation):
+    """Keeps the LM's own thoughts before native calls for the next steps."""
+
+    def _succeeded(self, result: Signature, *, repaired: bool) -> None:
+        reply = self.replies[-1]
+        if self.prompt.tools and (reply.reasoning or reply.signature):
+            set_thoughts(result, (reply.reasoning, reply.signature))
+        super()._succeeded(result, repaired=repaired)
 
 
 class Act(Predict[..., Prediction]):
@@ -39,6 +51,8 @@ class Act(Predict[..., Prediction]):
 
     The other arguments are those of `Predict`.
     """
+
+    _conversation = _Choosing
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from lmpipe.layouts.schema_notation import schema_notation
 from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
-from lmpipe.lm.parts import MediaPart, TextPart, ToolResult, ToolSpec
+from lmpipe.lm.parts import MediaPart, ReasoningPart, TextPart, ToolResult, ToolSpec
 from lmpipe.lm.read_messages import media_part
 from lmpipe.modules.agents.act_constraint import step_constraint
 from lmpipe.modules.agents.act_signature import ARGUMENTS, THOUGHT, TOOL, TRAJECTORY, written_form
@@ -151,7 +151,9 @@ def trajectory_turns(
                 for place, action in enumerate(step.actions)
             ]
             results = [_result(call.id, one) for call, one in zip(calls, step.actions, strict=True)]
-            turns += call_turns(step.thought, list(zip(calls, results, strict=True)))
+            thinks = step.reasoning or step.signature
+            own = ReasoningPart(step.reasoning, step.signature) if thinks else None
+            turns += call_turns(step.thought, list(zip(calls, results, strict=True)), own)
             continue
         for action in step.actions:
             said = {THOUGHT: step.thought, TOOL: action.tool, ARGUMENTS: dict(action.arguments)}

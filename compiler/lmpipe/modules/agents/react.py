@@ -33,7 +33,7 @@ from lmpipe.modules.agents.act_signature import (
 )
 from lmpipe.modules.agents.compaction import estimate_tokens, shorten_observations
 from lmpipe.modules.agents.observing import action_of
-from lmpipe.modules.agents.result_trajectory import set_trajectory
+from lmpipe.modules.agents.result_trajectory import set_trajectory, thoughts_of
 from lmpipe.modules.chain_of_thought import ChainOfThought
 from lmpipe.modules.module import Module
 from lmpipe.modules.predict import P, R_co, signature_class
@@ -168,7 +168,13 @@ class ReAct(Module, Generic[P, R_co]):
                 continue
             calls = [ChosenCall(name=chosen.next_tool, arguments=chosen.next_args)]
             actions, result = await self._run([*calls, *chosen.more_calls], inputs)
-            step = AgentStep(thought=chosen.next_thought, actions=tuple(actions))
+            reasoning, signature = thoughts_of(chosen)
+            step = AgentStep(
+                thought=chosen.next_thought,
+                actions=tuple(actions),
+                reasoning=reasoning,
+                signature=signature,
+            )
             trajectory = trajectory.add(step)
             if result is not None:
                 return self._with_trajectory(result, trajectory)
