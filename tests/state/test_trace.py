@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from helpers.agents import EXAMPLES, LookUp, answered, lm
 
 import lmpipe
 from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.scope import scope
 from lmpipe.state.trace import Step, ToolStep, Trace
 from lmpipe.state.usage import Usage
 
@@ -44,6 +47,22 @@ def test_a_run_is_traced_with_its_tools() -> None:
     assert names(trace) == ["ask", "look_up"]
     (tool,) = trace.tools
     assert (tool.arguments, tool.result, tool.error) == ({"city": "Rome"}, "Rome is far", False)
+
+
+async def test_tools_are_traced_in_the_order_in_which_they_began() -> None:
+    second_ended = asyncio.Event()
+
+    async def wait(name: str) -> str:
+        if name == "first":
+            await second_ended.wait()
+        else:
+            second_ended.set()
+        return name
+
+    tool, trace = lmpipe.Tool.of(wait), Trace()
+    with scope(trace=trace):
+        await asyncio.gather(*(lmpipe.run_tool(tool, {"name": n}) for n in ("first", "second")))
+    assert [step.result for step in trace.tools] == ["first", "second"]
 
 
 def test_wrong_arguments_are_traced() -> None:

@@ -68,10 +68,10 @@ async def run_tool(
         raise CallError(
             f"the tool {tool.name} has no function that runs it: make it with lmpipe.Tool.of(…)"
         )
-    started = time.perf_counter()
+    trace, started = current_scope().trace, time.perf_counter()
+    number, after = (0, 0) if trace is None else (trace.begin_tool(), len(trace.steps))
     arguments = to_jsonable_python(dict(arguments), fallback=str)
     outcome, source = await _outcome(tool.name, tool.function, arguments, error_limit)
-    trace = current_scope().trace
     if trace is not None:
         step = ToolStep(
             tool=tool.name,
@@ -81,9 +81,10 @@ async def run_tool(
             source=source,
             seconds=time.perf_counter() - started,
             media=tuple(part.sha256 for part in media_in(outcome.parts)),
-            after=len(trace.steps),
+            after=after,
+            number=number,
         )
-        trace.tools.append(step)
+        trace.add_tool(step)
     return outcome
 
 
@@ -101,7 +102,8 @@ async def _outcome(
     try:
         checked = function.check(arguments)
     except pydantic.ValidationError as error:
-        return ToolOutcome.of_error(_argument_problems(error), error_limit), "ran"
+        problems = f"the arguments are wrong:\n{_problems(error)}"
+        return ToolOutcome.of_error(problems, error_limit), "ran"
     scope = current_scope()
     held = function.effects and scope.evaluating
     if held and function.fake is not None:
@@ -127,9 +129,12 @@ async def _run(
         value = await _call(function, arguments)
     except _ENDS_RUN:
         raise
+    except pydantic.ValidationError as error:
+        return ToolOutcome.of_error(_problems(error), error_limit)
     except Exception as error:  # noqa: BLE001 - a tool may raise anything; the LM sees it
         return ToolOutcome.of_error(f"{type(error).__name__}: {error}", error_limit)
-    return ToolOutcome.of(name, value)
+    outcome = ToolOutcome.of(name, value)
+    return ToolOutcome.of_error(outcome.text, error_limit) if outcome.error else outcome
 
 
 async def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -141,10 +146,9 @@ async def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> A
     return await value if inspect.isawaitable(value) else value
 
 
-def _argument_problems(error: pydantic.ValidationError) -> str:
-    """Say what is wrong with arguments, one line for each."""
-    lines = [
-        f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}"
+def _problems(error: pydantic.ValidationError) -> str:
+    """Say what is wrong with some values, one line for each."""
+    return "\n".join(
+        f"{'.'.join(map(str, item['loc'])) or error.title}: {item['msg']}"
         for item in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
-    return "\n".join(["the arguments are wrong:", *lines])
+    )
