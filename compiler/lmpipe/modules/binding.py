@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any, TypeVar
 
 from lmpipe.errors import ArtifactError
-from lmpipe.modules.uses import uses_by_forward
+from lmpipe.modules.uses import Uses, uses_by_forward
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import ProgramState
 
@@ -26,6 +26,10 @@ class Node:
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
         """Count this node; see `count_calls`."""
         raise NotImplementedError
+
+    def _uses_of_parts(self) -> Uses | None:
+        """Count the uses of its parts in one run, by attribute; None reads them in `forward`."""
+        return None
 
 
 _WITH_PARTS = (Node, list, tuple, dict)
@@ -120,12 +124,17 @@ def used_parts(value: Any) -> dict[str, tuple[Any, int]]:
 
     The keys are the labels that each part adds to a path.
     """
-    uses = uses_by_forward(value) if isinstance(value, Node) else {}
+    uses = _uses(value) if isinstance(value, Node) else {}
     found = {}
     for label, item in _parts(value):
         times = uses.get(label.removeprefix("."), 1)
         found[label] = item, max(1, int(times)) if isfinite(times) else 1
     return found
+
+
+def _uses(node: Node) -> Uses:
+    declared = node._uses_of_parts()
+    return uses_by_forward(node) if declared is None else declared
 
 
 def uncounted_uses(root: Any, leaf: type[Node]) -> list[str]:
@@ -137,7 +146,7 @@ def uncounted_uses(root: Any, leaf: type[Node]) -> list[str]:
     for _, node, _ in _walk_used(root, leaf, "", 1, set()):
         if isinstance(node, leaf):
             continue
-        uses = uses_by_forward(node)
+        uses = _uses(node)
         parts = _attributes(node)
         unknown = [name for name, times in uses.items() if not isfinite(times)]
         held = [name for name in unknown if next(walk(parts.get(name), Node), None)]

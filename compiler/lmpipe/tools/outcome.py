@@ -14,6 +14,7 @@ from lmpipe.foundation.shorten import shorten_middle
 from lmpipe.lm.parts import MediaPart, TextPart, ToolResult, media_in, read_part, show_part
 from lmpipe.signatures.field_types.media import Medium
 from lmpipe.signatures.field_types.parts import has_parts
+from lmpipe.signatures.signature import Signature, result_to_json
 
 NOTHING = "(no result)"  # what an LM sees of a tool that returns None
 
@@ -105,6 +106,8 @@ def _text(name: str, value: object) -> str:
         return NOTHING
     if isinstance(value, str):
         return value
+    if isinstance(value, Signature):  # the LM knows the inputs
+        value = result_to_json(value)
     try:
         return to_json(value).decode()
     except (PydanticSerializationError, ValueError):
