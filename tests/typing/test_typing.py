@@ -14,7 +14,7 @@ import lmpipe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-RIGHT = [HERE / "agents.py", HERE / "doors.py", HERE / "programs.py"]
+RIGHT = [HERE / f"{name}.py" for name in ("agents", "doors", "programs", "tools")]
 WRONG = [HERE / "wrong.py"]
 
 
