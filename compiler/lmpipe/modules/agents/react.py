@@ -83,6 +83,7 @@ class ReAct(Module, Generic[P, R_co]):
         layout: the prompt layout, as of `Predict`.
         constrained: constrain replies to their types while decoding, if the server can.
         lm: the LM of this agent, or its name; replaces the run's LM.
+        extractor: of the layout `two-step`, as of `Predict`.
         retries: how often the LM is asked again in a step for a reply that cannot be read.
         decoding: decoding settings that replace the LM's, such as `temperature=0.7`.
 
@@ -105,6 +106,7 @@ class ReAct(Module, Generic[P, R_co]):
         layout: str = "chat",
         constrained: bool = True,
         lm: LM | str | None = None,
+        extractor: LM | str | None = None,
         retries: int = 1,
         **decoding: Any,
     ) -> None:
@@ -126,6 +128,7 @@ class ReAct(Module, Generic[P, R_co]):
             "layout": layout,
             "constrained": constrained,
             "lm": lm,
+            "extractor": extractor,
             "retries": retries,
             **decoding,
         }
