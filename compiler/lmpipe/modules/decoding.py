@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmpipe.errors import ConfigError, SignatureError
@@ -44,6 +44,7 @@ _INSTEAD = {
     "max_calls": "set it on the class of the module",
     "max_call": "set `max_calls` on the class of the module",
     "types": "pass types=… to lmpipe.signature_from_string, and its result to the predictor",
+    "max_iters": "write max_steps=… of an agent",
     "callbacks": "read the trace of a run, or call `stream`",
 }
 
@@ -119,8 +120,10 @@ class Decoding:
         )
 
 
-def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
+def check_decoding(owner: str, decoding: Mapping[str, Any], *, options: Sequence[str] = ()) -> None:
     """Check the decoding settings that a predictor's constructor takes.
+
+    `options` are those that the constructor has beside a predictor's.
 
     Any name may be a parameter of some server, except a misspelled option of the constructor and
     those that would change what a predictor sends or reads. No server has names with capitals, and
@@ -133,7 +136,7 @@ def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
     for name, value in decoding.items():
         if remedy := _instead(name):
             raise SignatureError(f"{owner} has no option {name!r}: {remedy}")
-        if meant := meant_option(name, _OPTIONS):
+        if meant := meant_option(name, (*_OPTIONS, *options)):
             raise SignatureError(f"{owner} has no option {name!r}; did you mean {meant!r}?")
         if name != name.lower():
             raise SignatureError(

@@ -36,6 +36,7 @@ from lmpipe.modules.agents.module_tools import module_of, run_by_modules, tool_o
 from lmpipe.modules.agents.observing import action_of, refused
 from lmpipe.modules.agents.result_trajectory import set_trajectory, thoughts_of
 from lmpipe.modules.chain_of_thought import ChainOfThought
+from lmpipe.modules.decoding import check_decoding
 from lmpipe.modules.module import Module
 from lmpipe.modules.predict import P, R_co, signature_class
 from lmpipe.modules.uses import Uses
@@ -50,6 +51,7 @@ Compact: TypeAlias = "Callable[[Trajectory, int], Trajectory | Awaitable[Traject
 
 _JSON = JsonLayout()
 _DONE = "The task is done."
+_OPTIONS = ("max_steps", "protocol", "compact", "error_limit")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -112,6 +114,8 @@ class ReAct(Module, Generic[P, R_co]):
     ) -> None:
         check_number("ReAct", "max_steps", max_steps, minimum=1, integer=True)
         check_number("ReAct", "error_limit", error_limit, minimum=1, integer=True)
+        check_number("ReAct", "retries", retries, minimum=0, integer=True)
+        check_decoding("ReAct", decoding, options=_OPTIONS)
         if protocol not in get_args(ToolProtocol):
             raise ConfigError(
                 f"ReAct(protocol={protocol!r:.100}): protocol must be one of "
