@@ -23,6 +23,7 @@ SAMPLE_TEMPERATURE = 0.7
 # Options of other tools and parameters of servers that a predictor does not pass on, and what to
 # use instead.
 _INSTEAD = {
+    "max_iters": "write max_steps=… of an agent",
     "tools": "call the tools in the `forward` of a module",
     "tool_choice": "call the tools in the `forward` of a module",
     "functions": "call the functions in the `forward` of a module",
@@ -44,7 +45,6 @@ _INSTEAD = {
     "max_calls": "set it on the class of the module",
     "max_call": "set `max_calls` on the class of the module",
     "types": "pass types=… to lmpipe.signature_from_string, and its result to the predictor",
-    "max_iters": "write max_steps=… of an agent",
     "callbacks": "read the trace of a run, or call `stream`",
 }
 

@@ -197,9 +197,9 @@ class ReAct(Module, Generic[P, R_co]):
         outputs = {name: getattr(extracted, name) for name in self._spec.output_names}
         return self._with_trajectory(self._made(inputs, outputs), trajectory)
 
-    def _uses_of_parts(self) -> Uses | None:
+    def _uses(self) -> Uses:
         if type(self).forward is not ReAct.forward:
-            return None  # a subclass may do anything
+            return super()._uses()  # a subclass may do anything
         often = self.max_steps
         return {"act": often, "modules": often, "compact": often + 1, "extract": 1}
 
