@@ -11,12 +11,12 @@ from helpers.layouts import TEXT_LAYOUTS
 import lmpipe
 from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import RecipeError
-from lmpipe.lm.parts import ToolCall, ToolResult
+from lmpipe.lm.parts import ReasoningPart, ToolCall, ToolResult
 from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
 from lmpipe.settings import using
-from lmpipe.state.program_state import Demo, ProgramState, Retrieval
+from lmpipe.state.program_state import Demo, ProgramState, Retrieval, to_plain
 from lmpipe.state.trace import Trace
 
 both = pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -101,6 +101,16 @@ def test_each_native_call_has_an_id_and_its_result() -> None:
 
 
 MORE = [{"name": "search", "arguments": {"query": "more"}}]
+
+
+def test_thoughts_of_a_demonstration_are_not_sent() -> None:
+    # Their provider would not recognise them in another conversation.
+    thinking = demo("Who?")
+    inputs = {"question": "Who?", "trajectory": to_plain(thinking.inputs["trajectory"])}
+    inputs["trajectory"]["steps"][0] |= {"reasoning": "I must.", "signature": "s1"}
+    request = shown("native", learned(thinking.model_copy(update={"inputs": inputs})), question="?")
+    parts = [part for turn in request.messages for part in turn.content]
+    assert not [part for part in parts if isinstance(part, ReasoningPart)]
 
 
 def test_several_calls_of_a_demonstration_are_shown_natively() -> None:

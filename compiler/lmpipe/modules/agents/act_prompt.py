@@ -141,7 +141,8 @@ def trajectory_turns(
 ) -> tuple[Message, ...]:
     """Write the steps so far as turns of the conversation.
 
-    `of` is what they belong to: calls in one conversation need different ids.
+    `of` is the demonstration that they belong to, if any: calls in one conversation need different
+    ids, and providers recognise only the thoughts of the conversation itself.
     """
     turns: list[Message] = []
     for number, step in enumerate(trajectory, start=trajectory.left_out):
@@ -151,8 +152,8 @@ def trajectory_turns(
                 for place, action in enumerate(step.actions)
             ]
             results = [_result(call.id, one) for call, one in zip(calls, step.actions, strict=True)]
-            thinks = step.reasoning or step.signature
-            own = ReasoningPart(step.reasoning, step.signature) if thinks else None
+            thought = not of and (step.reasoning or step.signature)
+            own = ReasoningPart(step.reasoning, step.signature) if thought else None
             turns += call_turns(step.thought, list(zip(calls, results, strict=True)), own)
             continue
         for action in step.actions:
@@ -205,6 +206,7 @@ def _parts(action: Action) -> Iterable[TextPart | MediaPart]:
 
 
 def described_tools(tools: Iterable[ToolSpec]) -> str:
+    """Describe tools and their arguments to an LM."""
     return "\n".join(map(_described_tool, tools))
 
 
