@@ -70,6 +70,7 @@ async def acompile(
         BudgetExhaustedError: if the budget cannot score a first candidate, or ended before
             one was scored.
         LMError: if an LM is unavailable after all retries, or refuses; the same call resumes.
+        ToolServerError: if a server of tools is gone; the same call resumes.
         StorageError: if the run folder or a cassette cannot be written, as when the disk is full;
             the same call resumes.
     """

@@ -53,5 +53,5 @@ class ToolStore(Protocol):
         ...
 
     def put_tool_result(self, use: ToolUse, result: Result) -> Result:
-        """Store the result of a use; return the one that holds, if another was stored before."""
+        """Store the result of a use and return it, or the one that was stored before."""
         ...

@@ -189,14 +189,17 @@ class Cassette:
         return self.get_record(_TOOL, use.subject)
 
     def put_tool_result(self, use: ToolUse, result: Result) -> Result:
-        """Record the result of a tool, and return it; one that is there already holds."""
-        if not self._tools:
-            return result
+        """Record the result of a tool, and return it, or the one that was recorded before."""
+        record = Record(_TOOL, use.subject, result)
         with self._lock:
-            recorded = self._records.fresh.get(record_key(_TOOL, use.subject))
-        if recorded is None:
-            self.put_record(_TOOL, use.subject, result)
-        return result if recorded is None else recorded.value
+            if not self._tools or self._closed or not self.recording:
+                return result
+            # Equal rows may run at the same time; a replay gives them all the same result.
+            if (known := self._records.fresh.get(record.key)) is not None:
+                return known.value
+            self._records.add(record)
+            self._append(record.line())
+        return result
 
     def find_note(self, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return what is recorded about a model, or None, which is not a miss."""
