@@ -81,6 +81,7 @@ MAKE: dict[str, Callable[..., Any]] = {
     "LM": lambda **numbers: lmpipe.LM("vllm/m", **numbers),
     "MultiChainComparison": lambda **numbers: lmpipe.MultiChainComparison("a -> b", **numbers),
     "Predict": lambda **numbers: lmpipe.Predict("a -> b", **numbers),
+    "ReAct": lambda **numbers: lmpipe.ReAct("a -> b", [], **numbers),
     "Recipe": recipe,
     "Refine": attempts(lmpipe.Refine, reward=any_reward),
     "SelfConsistency": attempts(lmpipe.SelfConsistency),

@@ -32,6 +32,8 @@ from .lm.tls import TLS as TLS
 from .metrics.judges.judge import Judge as Judge
 from .metrics.score import Metric as Metric
 from .metrics.score import Score as Score
+from .modules.agents.react import ReAct as ReAct
+from .modules.agents.result_trajectory import trajectory_of as trajectory_of
 from .modules.attempts.best_of_n import BestOfN as BestOfN
 from .modules.attempts.multi_chain_comparison import MultiChainComparison as MultiChainComparison
 from .modules.attempts.refine import Refine as Refine
@@ -86,6 +88,9 @@ from .signatures.field_types.passage import Passage as Passage
 from .signatures.field_types.tools import Tool as Tool
 from .signatures.field_types.tools import ToolCalls as ToolCalls
 from .signatures.from_dict import signature_from_dict as signature_from_dict
+from .signatures.field_types.trajectory import Action as Action
+from .signatures.field_types.trajectory import AgentStep as AgentStep
+from .signatures.field_types.trajectory import Trajectory as Trajectory
 from .signatures.from_string import signature_from_string as signature_from_string
 from .signatures.output_checks import output_check as output_check
 from .signatures.signature import Input as Input

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmpipe.lm.refusals import refused_parameters
+from lmpipe.lm.refusals import exceeds_context, refused_parameters
 
 SENT = (
     *("model", "messages", "temperature", "max_tokens", "seed", "stream_options", "top_p", "n"),
@@ -77,3 +77,23 @@ def test_the_refused_parameters_are_found(said: str, refused: dict[str, str]) ->
 @given(st.text(max_size=300))
 def test_any_message_names_only_what_was_sent(said: str) -> None:
     assert refused_parameters(said, SENT).keys() <= set(SENT) - {"model", "messages"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens",
+        "context_length_exceeded",
+        "prompt is too long: 210000 tokens > 200000 maximum",
+        "Input is too long for requested model.",
+        "The input token count (40000) exceeds the maximum number of tokens allowed (32768).",
+        "local: the prompt has 9000 tokens, but a call can take 8192, prompt and reply together",
+    ],
+)
+def test_a_prompt_that_is_too_long_is_recognised(said: str) -> None:
+    assert exceeds_context(said)
+
+
+@pytest.mark.parametrize("said", ["max_tokens is too large", "Unsupported parameter: 'seed'"])
+def test_other_refusals_are_not_about_the_context(said: str) -> None:
+    assert not exceeds_context(said)

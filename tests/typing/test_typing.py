@@ -14,9 +14,8 @@ import lmpipe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-RIGHT = [
-    HERE / f"{name}.py" for name in ("doors", "programs", "attempts", "search", "tools")
-]
+_RIGHT = ("agents", "attempts", "doors", "programs", "search", "tools")
+RIGHT = [HERE / f"{name}.py" for name in _RIGHT]
 WRONG = [HERE / "wrong.py", HERE / "wrong_attempts.py"]
 
 

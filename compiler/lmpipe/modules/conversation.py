@@ -108,7 +108,7 @@ class Conversation:
         `embedding` is what it took to get the vector.
         """
         if self.prompt.tools:
-            check_tools(self.path, lm)
+            check_tools(self.path, self.prompt.need_of_tools, lm)
         self.inputs, self.sample = inputs, sample
         self.shown = shown = self.prompt.dump_inputs(inputs)
         self.replies, self.charges = [], [*embedding]
@@ -187,6 +187,7 @@ class Conversation:
         `checked` next, they are returned with whether they had to be repaired.
         """
         prompt, messages, first_lm = self.prompt, opening.messages, lm
+        choice = prompt.tool_choice
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
             if free:
@@ -199,7 +200,7 @@ class Conversation:
                 constraint,
                 self.sample,
                 prompt.tools,
-                prompt.tool_choice,
+                choice,
                 opening.prefix,
             )
             if self.scope.max_calls is not None:
@@ -210,7 +211,7 @@ class Conversation:
                 reply = yield request
             except LMRequestError as error:
                 if prompt.tools and refuses_tools(error):
-                    raise no_tools_error(self.path, error) from error
+                    raise no_tools_error(self.path, prompt.need_of_tools, error) from error
                 if cut is not None and refuses_limit(error):
                     raise self._failed(cut) from error
                 raise
@@ -241,6 +242,7 @@ class Conversation:
                     problem = _problem(error)
                     # Another question, as the same one has a reply in the cache.
                     messages = (*messages, *prompt.layout.correction(self.spec, reply, problem))
+                    choice = prompt.choice_again(lm)
                 else:
                     if checked:
                         return result, repaired
@@ -333,7 +335,7 @@ class Conversation:
 
     def _with_feedback(self, opening: Opening, reply: Reply, feedback: str) -> Opening:
         """Go on after an answer that failed a check."""
-        turns = self.prompt.layout.correction(reply, feedback)
+        turns = self.prompt.layout.correction(self.spec, reply, feedback)
         return Opening(opening.prefix, (*opening.messages, *turns))
 
     def _note_failed(

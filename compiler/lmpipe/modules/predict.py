@@ -6,7 +6,7 @@ import asyncio
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -89,7 +89,7 @@ class Predict(Predictor, Generic[P, R_co]):
         **decoding: Any,
     ) -> None:
         owner = type(self).__name__
-        self.signature = self._prepare(_as_class(signature))
+        self.signature = self._prepare(signature_class(signature))
         self.path = self.signature.__name__
         self.lm = as_lm(lm)
         self.extractor = as_lm(extractor)
@@ -109,6 +109,9 @@ class Predict(Predictor, Generic[P, R_co]):
             decoding=decoding,
             schema_hash=self._spec.schema_hash,
         )
+
+    # Holds its calls.
+    _conversation: ClassVar[type[Conversation]] = Conversation
 
     # Its own `forward` notes on each result what it took; that of a subclass may do anything.
     _metered = False
@@ -404,8 +407,8 @@ class Predict(Predictor, Generic[P, R_co]):
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
         prompt = self._prompt_for(lm)
         if reader is not None:
-            reader.reads(prompt.form)
-        conversation = Conversation(
+            reader.reads(prompt.form, prompt.layout)
+        conversation = self._conversation(
             self.signature,
             self._spec,
             self.path,
@@ -428,7 +431,7 @@ def _throw(conversation: Conversing, error: LMRequestError) -> NoReturn:
     raise error
 
 
-def _as_class(signature: Any) -> type[Signature]:
+def signature_class(signature: Any) -> type[Signature]:
     if isinstance(signature, str):
         return signature_from_string(signature)
     if isinstance(signature, type) and issubclass(signature, Signature):

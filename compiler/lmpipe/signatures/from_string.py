@@ -27,9 +27,12 @@ from lmpipe.signatures.field_types.history import History
 from lmpipe.signatures.field_types.media import Audio, File, Image
 from lmpipe.signatures.field_types.passage import Passage
 from lmpipe.signatures.field_types.tools import Tool, ToolCalls
+from lmpipe.signatures.field_types.trajectory import Trajectory
 from lmpipe.signatures.signature import Input, Output, Prediction, make_signature
 
-_FIELD_TYPES = (Audio, Citation, Code, Document, File, History, Image, Passage, Tool, ToolCalls)
+_FIELD_TYPES = (
+    *(Audio, Citation, Code, Document, File, History, Image, Passage, Tool, ToolCalls, Trajectory),
+)
 
 _TYPES: dict[str, Any] = {
     "str": str,

@@ -15,6 +15,7 @@ from lmpipe.foundation.unicode_text import valid_unicode
 from lmpipe.lm.parts import MediaPart, TextPart, ToolResult, media_in, read_part, show_part
 from lmpipe.signatures.field_types.media import Medium
 from lmpipe.signatures.field_types.parts import has_parts
+from lmpipe.signatures.signature import Signature, result_to_json
 
 NOTHING = "(no result)"  # what an LM sees of a tool that returns None
 
@@ -107,6 +108,8 @@ def _text(name: str, value: object) -> str:
         return NOTHING
     if isinstance(value, str):
         return valid_unicode(value)
+    if isinstance(value, Signature):  # the LM knows the inputs
+        value = result_to_json(value)
     try:
         return to_json(value).decode()
     except (PydanticSerializationError, ValueError):

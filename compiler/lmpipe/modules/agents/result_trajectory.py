@@ -1,0 +1,43 @@
+"""What agents keep beside the fields of results: their trajectory, and thoughts before a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lmpipe.errors import CallError
+from lmpipe.foundation.shorten import repr_without_data
+from lmpipe.signatures.field_types.trajectory import Trajectory
+from lmpipe.signatures.signature import Signature
+
+_SLOT: Any = vars(Signature)["_trajectory"]
+_THOUGHTS: Any = vars(Signature)["_thoughts"]
+
+set_trajectory, set_thoughts = _SLOT.__set__, _THOUGHTS.__set__
+
+
+def thoughts_of(step: Signature) -> tuple[str, str]:
+    """Return the thoughts of the LM before a step, and their signature; empty if there are none."""
+    try:
+        thoughts: tuple[str, str] = _THOUGHTS.__get__(step)
+    except AttributeError:
+        return "", ""
+    return thoughts
+
+
+def trajectory_of(result: Signature) -> Trajectory:
+    """Return the steps that led an agent such as `ReAct` to a result.
+
+    Args:
+        result: what the agent returned.
+
+    Raises:
+        CallError: if it is not known: no agent gave the result, or it is a copy or was pickled.
+    """
+    try:
+        trajectory: Trajectory = _SLOT.__get__(result)
+    except (AttributeError, TypeError):
+        raise CallError(
+            f"trajectory_of({repr_without_data(result, 100)}): its trajectory is not known: give "
+            "the object that an agent such as lmpipe.ReAct returned; copies do not have it"
+        ) from None
+    return trajectory
