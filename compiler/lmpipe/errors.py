@@ -23,6 +23,7 @@
     │   └── ServerError              a model server could not be started, or died
     ├── StorageError                 a file of lmpipe cannot be written, as when the disk is full
     ├── TrainingError                weights could not be trained
+    ├── SandboxError                 a sandbox for code cannot be started
     └── BudgetExhaustedError         the next step could exceed the budget
 
 Every message names what was expected, what was found and what to do.
@@ -199,6 +200,10 @@ class StorageError(LmpipeError):
 
 class TrainingError(LmpipeError):
     """Weights could not be trained; work that can be resumed is kept."""
+
+
+class SandboxError(LmpipeError):
+    """A sandbox for code cannot be started; what the code does wrong is part of its result."""
 
 
 class ServerError(LMError):
