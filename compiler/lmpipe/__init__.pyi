@@ -30,6 +30,8 @@ from .lm.scripted import ScriptedLM as ScriptedLM
 from .lm.tls import TLS as TLS
 from .metrics.score import Metric as Metric
 from .metrics.score import Score as Score
+from .modules.agents.react import ReAct as ReAct
+from .modules.agents.result_trajectory import trajectory_of as trajectory_of
 from .modules.chain_of_thought import ChainOfThought as ChainOfThought
 from .modules.function import predict as predict
 from .modules.module import Module as Module
@@ -68,6 +70,9 @@ from .signatures.field_types.media import Image as Image
 from .signatures.field_types.parts import HasParts as HasParts
 from .signatures.field_types.tools import Tool as Tool
 from .signatures.field_types.tools import ToolCalls as ToolCalls
+from .signatures.field_types.trajectory import Action as Action
+from .signatures.field_types.trajectory import AgentStep as AgentStep
+from .signatures.field_types.trajectory import Trajectory as Trajectory
 from .signatures.from_string import signature_from_string as signature_from_string
 from .signatures.signature import Input as Input
 from .signatures.signature import Output as Output
