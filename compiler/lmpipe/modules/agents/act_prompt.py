@@ -22,6 +22,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
 from lmpipe.lm.parts import MediaPart, TextPart, ToolResult, ToolSpec
 from lmpipe.lm.read_messages import media_part
+from lmpipe.modules.agents.act_constraint import step_constraint
 from lmpipe.modules.agents.act_signature import ARGUMENTS, THOUGHT, TOOL, TRAJECTORY, written_form
 from lmpipe.modules.agents.calls_layout import CallsLayout, call_turns, tool_call
 from lmpipe.modules.prompt import Opening, Prompt, extraction_prefix, with_text
@@ -87,7 +88,7 @@ class ActPrompt(Prompt):
             state.demos,
             turns,
             prefix=Prefix((system, *chain.from_iterable(turns))),
-            constraint=layout.constraint(form) if state.constrained else None,
+            constraint=step_constraint(layout, form, tools) if state.constrained else None,
             tools=tools if native else layout.tools(form),
             neighbours=chosen,
             embeds=chosen is not None and chosen.vectors is not None,

@@ -162,7 +162,7 @@ class ReAct(Module, Generic[P, R_co]):
                 # The estimate was too low, which the server knows better.
                 if not shown.steps or not exceeds_context(str(error)):
                     raise
-                room = estimate_tokens(shown) // 2
+                room = estimate_tokens(shown) * 2 // 3
                 continue
             calls = [ChosenCall(name=chosen.next_tool, arguments=chosen.next_args)]
             actions, result = await self._run([*calls, *chosen.more_calls], inputs)
