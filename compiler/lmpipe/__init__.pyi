@@ -30,7 +30,10 @@ from .lm.scripted import ScriptedLM as ScriptedLM
 from .lm.tls import TLS as TLS
 from .metrics.score import Metric as Metric
 from .metrics.score import Score as Score
+from .modules.agents.code_act import CodeAct as CodeAct
+from .modules.agents.program_of_thought import ProgramOfThought as ProgramOfThought
 from .modules.agents.react import ReAct as ReAct
+from .modules.agents.recursive_lm import RecursiveLM as RecursiveLM
 from .modules.agents.result_trajectory import trajectory_of as trajectory_of
 from .modules.chain_of_thought import ChainOfThought as ChainOfThought
 from .modules.function import predict as predict
@@ -58,6 +61,12 @@ from .optimize.mipro import MIPROv2 as MIPROv2
 from .optimize.random_search import RandomSearch as RandomSearch
 from .optimize.simba import SIMBA as SIMBA
 from .optimize.student_preferred import StudentPreferred as StudentPreferred
+from .sandbox.container import ContainerSandbox as ContainerSandbox
+from .sandbox.limits import SandboxLimits as SandboxLimits
+from .sandbox.monty import MontySandbox as MontySandbox
+from .sandbox.pyodide import PyodideSandbox as PyodideSandbox
+from .sandbox.result import SandboxResult as SandboxResult
+from .sandbox.sandbox import Sandbox as Sandbox
 from .serving.spec import ServerSpec as ServerSpec
 from .settings import configure as configure
 from .settings import using as using

@@ -9,6 +9,8 @@ each run. While code runs, this sends `{"print": text}` and `{"call": name, "arg
 The code could change everything here: it cannot leave the sandbox, and the host believes nothing.
 """
 
+from __future__ import annotations
+
 import ast
 import builtins
 import dataclasses
@@ -17,20 +19,26 @@ import json
 import linecache
 import sys
 import traceback
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
 
 _FILE = "<code>"
+
+Send = Callable[[dict[str, Any]], None]
+Receive = Callable[[], str]
 
 
 class _Printed(io.TextIOBase):
     """Sends what the code prints, up to a limit."""
 
-    def __init__(self, send, limit):
+    def __init__(self, send: Send, limit: int) -> None:
         self._send, self._room = send, limit
 
-    def writable(self):
+    def writable(self) -> bool:
         return True
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         # One character more than the limit tells the host that there was more.
         if self._room >= 0 and text:
             self._send({"print": text[: self._room + 1]})
@@ -38,7 +46,7 @@ class _Printed(io.TextIOBase):
         return len(text)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """What JSON does not have."""
     if isinstance(value, (set, frozenset)):
         try:
@@ -52,7 +60,7 @@ def _plain(value):
     return str(value)
 
 
-def _json_value(value):
+def _json_value(value: Any) -> Any:
     """Return the value if it can be written as JSON, else a text."""
     try:
         json.dumps(value, default=_plain)
@@ -61,7 +69,7 @@ def _json_value(value):
     return value
 
 
-def _compiled(code):
+def _compiled(code: str) -> tuple[CodeType, CodeType | None]:
     """Compile code, and its last line apart if that is an expression."""
     tree = ast.parse(code, _FILE)
     last = None
@@ -70,7 +78,7 @@ def _compiled(code):
     return compile(tree, _FILE, "exec"), last
 
 
-def _frames(error):
+def _frames(error: BaseException) -> list[list[Any]]:
     if isinstance(error, SyntaxError) and error.filename == _FILE:
         return [[error.lineno or 0, ""]]
     frames = traceback.extract_tb(error.__traceback__)
@@ -78,21 +86,21 @@ def _frames(error):
     return [[line, "" if name == "<module>" else name] for line, name in named[-5:]]
 
 
-def _message(error):
+def _message(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
-        return error.msg
+        return str(error.msg)
     try:
         return str(error)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the code's own method may raise anything
         return ""
 
 
-def _host_function(name, send, receive):
-    def host_function(*args, **kwargs):
+def _host_function(name: str, send: Send, receive: Receive) -> Callable[..., Any]:
+    def host_function(*args: Any, **kwargs: Any) -> Any:
         send({"call": name, "args": args, "kwargs": kwargs})
         answer = json.loads(receive())
-        if answer.get("kind"):
-            kind = getattr(builtins, answer["kind"])
+        if answer["kind"]:
+            kind: Any = getattr(builtins, answer["kind"])
             try:
                 error = kind(answer["message"])
             except TypeError:
@@ -104,7 +112,7 @@ def _host_function(name, send, receive):
     return host_function
 
 
-def serve(send_line, receive):
+def serve(send_line: Callable[[str], object], receive: Receive) -> None:
     """Run code until the host sends an empty line.
 
     Args:
@@ -112,7 +120,7 @@ def serve(send_line, receive):
         receive: waits for a line.
     """
 
-    def send(message):
+    def send(message: dict[str, Any]) -> None:
         send_line(json.dumps(message, default=_plain))
 
     start = json.loads(receive())
@@ -130,22 +138,22 @@ def serve(send_line, receive):
         try:
             body, last = _compiled(code)
             scope.update(ask["variables"])
-            exec(body, scope)
+            exec(body, scope)  # noqa: S102 - inside the sandbox
             if last is not None:
-                end["value"] = _json_value(eval(last, scope))
+                end["value"] = _json_value(eval(last, scope))  # noqa: S307
         except SystemExit:
-            pass
-        except BaseException as error:
+            pass  # an end like any other
+        except BaseException as error:  # noqa: BLE001 - code may raise anything
             end.update(kind=type(error).__name__, message=_message(error), frames=_frames(error))
         send(end)
 
 
-def serve_pipes():
+def serve_pipes() -> None:
     """Serve over the standard streams, which the code cannot mix up with its own output."""
     out, source = sys.stdout, sys.stdin
     sys.stdin = io.StringIO()
 
-    def send_line(text):
+    def send_line(text: str) -> None:
         out.write(text + "\n")
         out.flush()
 

@@ -44,7 +44,7 @@ class PyodideSandbox(Sandbox):
         limits: what the code may use.
         now: the date and time that the code sees; if None, the real ones, and code that asks for
             them gives other results in a replay.
-        pyodide: the folder of the npm package `pyodide`, as a text.
+        pyodide: the folder of the npm package `pyodide`.
     """
 
     now: datetime | None = None
@@ -159,7 +159,7 @@ def _deno_environment() -> dict[str, str]:
 
 async def _folder(given: str | None) -> Path:
     """Return the folder of Pyodide, which is downloaded if it is not there."""
-    folder = (Path(given).expanduser() if given else pyodide_folder()).resolve()
+    folder = Path(os.path.realpath(given or pyodide_folder()))
     if (folder / "pyodide.mjs").is_file():
         return folder
     if given:
