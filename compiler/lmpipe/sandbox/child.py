@@ -73,8 +73,9 @@ def _compiled(code: str) -> tuple[CodeType, CodeType | None]:
     """Compile code, and its last line apart if that is an expression."""
     tree = ast.parse(code, _FILE)
     last = None
-    if tree.body and isinstance(tree.body[-1], ast.Expr):
-        last = compile(ast.Expression(tree.body.pop().value), _FILE, "eval")
+    if tree.body and isinstance(expression := tree.body[-1], ast.Expr):
+        tree.body.pop()
+        last = compile(ast.Expression(expression.value), _FILE, "eval")
     return compile(tree, _FILE, "exec"), last
 
 

@@ -76,7 +76,7 @@ class ContainerSandbox(Sandbox):
             *("--user", "65534:65534"),
             *("--env", "PYTHONHASHSEED=0"),
             *("--entrypoint", "python", self.image),
-            *("-I", "-u", "-c", child_source()),
+            *("-s", "-u", "-c", child_source()),
         ]
 
 

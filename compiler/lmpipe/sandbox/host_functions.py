@@ -25,7 +25,7 @@ from lmpipe.errors import (
 )
 from lmpipe.foundation.shorten import shorten_middle
 from lmpipe.lm.concurrency.loop import in_thread
-from lmpipe.signatures.signature import result_to_json
+from lmpipe.sandbox.values import plain_value
 
 HostFunction = Callable[..., object]
 
@@ -81,10 +81,10 @@ class HostCalls:
         if self.exceeded:
             problem = f"the code called host functions more than {self.limit:,} times"
             return Answer(kind="RuntimeError", message=problem)
-        given = [result_to_json(item) for item in args]
-        named = {str(key): result_to_json(item) for key, item in kwargs.items()}
         try:
-            return Answer(result_to_json(await _call(function, given, named)))
+            given = [plain_value(item) for item in args]
+            named = {name: plain_value(item) for name, item in kwargs.items()}
+            return Answer(plain_value(await _call(function, given, named)))
         except StopCode:
             return Answer(kind="SystemExit")
         except ENDS_RUN:

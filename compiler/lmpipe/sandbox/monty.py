@@ -29,7 +29,7 @@ from lmpipe.sandbox.result import (
 )
 from lmpipe.sandbox.sandbox import Sandbox
 from lmpipe.sandbox.session import Session
-from lmpipe.signatures.signature import result_to_json
+from lmpipe.sandbox.values import plain_value
 
 if TYPE_CHECKING:
     import pydantic_monty
@@ -104,7 +104,12 @@ class _MontySession(Session):
         """
         if self._session is not None:
             return self._session
-        monty = _package()
+        try:
+            import pydantic_monty as monty
+        except ImportError:
+            raise ConfigError(
+                "MontySandbox needs the package pydantic-monty: pip install 'lmpipe[sandbox]'"
+            ) from None
         try:
             with ExitStack() as stack:
                 pool = stack.enter_context(monty.Monty(max_processes=1))
@@ -137,7 +142,9 @@ class _MontySession(Session):
     def _run_code(
         self, code: str, variables: Mapping[str, JsonValue], calls: HostCalls
     ) -> SandboxResult:
-        session, monty = self._start(), _package()
+        session = self._start()
+        import pydantic_monty as monty
+
         printed = Printed(self.limits.output_chars)
         try:
             snapshot = session.feed_start(
@@ -147,7 +154,7 @@ class _MontySession(Session):
             )
             while not isinstance(snapshot, monty.MontyComplete):
                 snapshot = self._go_on(snapshot, calls)
-            value = result_to_json(snapshot.output)
+            value = plain_value(snapshot.output)
         except (monty.MontyError, ValueError, RecursionError) as error:
             return self._failed(error, printed, calls)
         except BaseException:
@@ -159,15 +166,13 @@ class _MontySession(Session):
         self, snapshot: pydantic_monty.SyncSnapshot, calls: HostCalls
     ) -> pydantic_monty.SyncSnapshot:
         """Answer what the code asks of this process."""
-        monty = _package()
+        import pydantic_monty as monty
+
         if isinstance(snapshot, monty.FunctionSnapshot):
             if snapshot.is_os_function:
                 return _without_system(snapshot)
-            try:
-                args, kwargs = snapshot.args, snapshot.kwargs
-            except ValueError as error:  # such as an integer with too many digits
-                return snapshot.resume({"exception": ValueError(str(error))})
-            answer = loop.run_sync(calls.answer(str(snapshot.function_name), args, kwargs))
+            call = calls.answer(str(snapshot.function_name), snapshot.args, snapshot.kwargs)
+            answer = loop.run_sync(call)
             if answer.kind:
                 return snapshot.resume({"exception": _exception(answer)})
             return snapshot.resume({"return_value": answer.value})
@@ -175,12 +180,13 @@ class _MontySession(Session):
             if snapshot.variable_name in self._placeholders:
                 return snapshot.resume(value=self._placeholders[snapshot.variable_name])
             return snapshot.resume()
-        assert not isinstance(snapshot, monty.MontyComplete)
+        assert isinstance(snapshot, monty.FutureSnapshot)
         return snapshot.resume_auto()
 
     def _failed(self, error: Exception, printed: Printed, calls: HostCalls) -> SandboxResult:
         """Tell the error that ended a run."""
-        monty = _package()
+        import pydantic_monty as monty
+
         limit: Limit
         text, kind = str(error), type(error).__name__
         frames: list[tuple[int, str]] = []
@@ -211,7 +217,8 @@ class _MontySession(Session):
 
     def _is_dead(self) -> bool:
         """Find out whether the process ended; if so, forget it."""
-        monty = _package()
+        import pydantic_monty as monty
+
         try:
             if self._session is not None:
                 self._session.feed_run("None")
@@ -219,16 +226,6 @@ class _MontySession(Session):
         except (monty.MontyError, RuntimeError):
             self._stop()
             return True
-
-
-def _package() -> Any:
-    try:
-        import pydantic_monty
-    except ImportError:
-        raise ConfigError(
-            "MontySandbox needs the package pydantic-monty: pip install 'lmpipe[sandbox]'"
-        ) from None
-    return pydantic_monty
 
 
 def _placeholder(name: str) -> Any:

@@ -13,6 +13,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -202,7 +203,7 @@ def _limit(kind: str, printed: Printed, calls: HostCalls) -> Limit:
     return "calls" if kind and calls.exceeded else printed.limit
 
 
-def _read(line: str) -> object:
+def _read(line: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):

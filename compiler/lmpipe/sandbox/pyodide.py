@@ -157,10 +157,19 @@ def _deno_environment() -> dict[str, str]:
     }
 
 
+def _resolved(given: str | None) -> Path:
+    # Deno compares paths without links.
+    return (Path(given).expanduser() if given else pyodide_folder()).resolve()
+
+
+def _is_there(folder: Path) -> bool:
+    return (folder / "pyodide.mjs").is_file()
+
+
 async def _folder(given: str | None) -> Path:
     """Return the folder of Pyodide, which is downloaded if it is not there."""
-    folder = Path(os.path.realpath(given or pyodide_folder()))
-    if (folder / "pyodide.mjs").is_file():
+    folder = _resolved(given)
+    if _is_there(folder):
         return folder
     if given:
         raise ConfigError(
@@ -175,7 +184,7 @@ async def _folder(given: str | None) -> Path:
         env={**os.environ, **_deno_environment()},
     )
     said = (await process.communicate())[1].decode(errors="replace").strip()
-    if process.returncode != 0 or not (folder / "pyodide.mjs").is_file():
+    if process.returncode != 0 or not _is_there(folder):
         raise SandboxError(
             f"Pyodide {VERSION} cannot be downloaded from npm: {said[-500:]}\n  download the npm "
             "package on another machine, and give its folder as PyodideSandbox(pyodide=…)"

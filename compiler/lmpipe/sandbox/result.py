@@ -64,8 +64,6 @@ class SandboxResult:
 
 def within_limits(result: SandboxResult, limits: SandboxLimits) -> SandboxResult:
     """Refuse a value that is too long."""
-    if isinstance(result.value, bool | int | float | None):
-        return result
     if len(to_json(result.value)) <= limits.output_chars:
         return result
     error = (

@@ -14,7 +14,7 @@ from lmpipe.lm.concurrency import loop
 from lmpipe.sandbox.host_functions import HostCalls, HostFunction, check_functions, check_names
 from lmpipe.sandbox.limits import SandboxLimits
 from lmpipe.sandbox.result import SandboxResult, within_limits
-from lmpipe.signatures.signature import result_to_json
+from lmpipe.sandbox.values import plain_value
 
 
 class Session(ABC):
@@ -77,7 +77,7 @@ class Session(ABC):
         check_names("the variable", variables)
         if self._closed:
             raise CallError("this session of a sandbox is closed: open another one")
-        values = {name: result_to_json(value) for name, value in variables.items()}
+        values = {name: _plain(name, value) for name, value in variables.items()}
         if not self._busy.acquire(blocking=False):
             raise CallError(
                 "this session of a sandbox runs other code: wait until it has ended, or open a "
@@ -103,3 +103,10 @@ class Session(ABC):
     @abstractmethod
     async def _end(self) -> None:
         """End the process of the session, if there is one."""
+
+
+def _plain(name: str, value: object) -> JsonValue:
+    try:
+        return plain_value(value)
+    except ValueError as error:
+        raise CallError(f"the variable {name!r} cannot be given to a sandbox: {error}") from None

@@ -205,8 +205,8 @@ class _Queries:
         if self.made + len(prompts) > self.limit:
             left = plural(self.limit - self.made, "prompt")
             raise RuntimeError(
-                f"{left} of {self.limit} left, and {len(prompts)} were given: put several questions "
-                "into one prompt, or go on by code alone"
+                f"{left} of {self.limit} left, and {len(prompts)} were given: put several "
+                "questions into one prompt, or go on by code alone"
             )
         self.made += len(prompts)
 
