@@ -131,7 +131,7 @@ ATTEMPTS = (
         monty=TIME,
         pyodide=TIME,
     ),
-    Attempt("ask for 10 GB", "x = bytearray(10_000_000_000)", monty=MEMORY, pyodide=REFUSED),
+    Attempt("ask for 10 GB", "x = 'a' * 10_000_000_000", monty=MEMORY, pyodide=REFUSED),
     Attempt(
         "take memory piece by piece",
         "x = []\nwhile True:\n    x.append('a' * 10_000_000 + str(len(x)))",
@@ -145,7 +145,7 @@ ATTEMPTS = (
         monty=TIME,
         pyodide=TIME,
     ),
-    Attempt("print 100 MB", "for _ in range(1000):\n    print('x' * 100_000)", OUTPUT, OUTPUT),
+    Attempt("print 10 MB", "for _ in range(100):\n    print('x' * 100_000)", OUTPUT, OUTPUT),
     Attempt("return 10 MB", "'x' * 10_000_000", OUTPUT, OUTPUT),
     Attempt("compute a huge power", "x = 9 ** 9 ** 9", monty=MEMORY, pyodide=TIME),
     Attempt("give the host a huge integer", "host(2 ** 10_000_000)"),
