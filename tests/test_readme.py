@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.agent_replies import step_in
 from helpers.filler import fill
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -45,6 +46,22 @@ def test_the_examples_about_types_for_fields_run() -> None:
     with lmpipe.using(lm=scripted):
         exec(compile(source, "fields.md", "exec", dont_inherit=True), {"__name__": "fields"})
     assert [len(request.messages) for request in scripted.requests] == [2, 2, 4]
+
+
+def test_the_examples_about_agents_run() -> None:
+    text = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
+    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
+    ask = ("population", {"city": "Bern"})
+    answers = [
+        ("finish", {"city": "Bern", "people": 134_000}),
+        *[("finish", {"answer": answer}) for answer in ("134,000", "173,000")],
+        ("finish", {"city": "Basel", "people": 173_000}),
+    ]
+    replies = [step_in("text", "I look.", call) for answer in answers for call in (ask, answer)]
+    scripted = lmpipe.ScriptedLM(replies)
+    with lmpipe.using(lm=scripted):
+        exec(compile(source, "agents.md", "exec", dont_inherit=True), {"__name__": "agents"})
+    assert len(scripted.requests) == len(replies)
 
 
 def test_typed_functions_have_a_body_that_type_checkers_accept() -> None:

@@ -92,8 +92,12 @@ from .state.program_state import PredictorState as PredictorState
 from .state.program_state import ProgramState as ProgramState
 from .state.program_state import Retrieval as Retrieval
 from .state.trace import Trace as Trace
+from .tools.calls import run_calls as run_calls
+from .tools.calls import run_calls_sync as run_calls_sync
+from .tools.mcp import mcp_tools as mcp_tools
 from .tools.outcome import ToolOutcome as ToolOutcome
 from .tools.running import run_tool as run_tool
+from .tools.running import run_tool_sync as run_tool_sync
 from .weights.hosted_trainer import HostedTrainer as HostedTrainer
 from .weights.local_trainer import LocalTrainer as LocalTrainer
 from .weights.settings import TrainingSettings as TrainingSettings

@@ -21,6 +21,7 @@
     │   ├── LMUnavailableError       the server is down or overloaded; a retry may help
     │   ├── DeadlineError            the caller's deadline passed before the reply came
     │   └── ServerError              a model server could not be started, or died
+    ├── ToolServerError              a server of tools could not be started, or is gone
     ├── StorageError                 a file of lmpipe cannot be written, as when the disk is full
     ├── TrainingError                weights could not be trained
     ├── SandboxError                 a sandbox for code cannot be started
@@ -191,6 +192,10 @@ class DeadlineError(LMError):
     """The caller's deadline passed before the LM replied."""
 
 
+class ToolServerError(LmpipeError):
+    """A server of tools could not be started or reached, or is gone."""
+
+
 class StorageError(LmpipeError):
     """A file of lmpipe cannot be written; the message names it and the remedy.
 
@@ -225,3 +230,17 @@ class ServerError(LMError):
 
 class BudgetExhaustedError(LmpipeError):
     """The next step could exceed the budget."""
+
+
+# Errors that no answer of an LM can mend. Where an LM sees the errors of what it calls, they end
+# the run instead.
+ENDS_RUN: tuple[type[LmpipeError], ...] = (
+    LMError,
+    ToolServerError,
+    StorageError,
+    BudgetExhaustedError,
+    RecipeError,
+    ConfigError,
+    CassetteError,
+    SandboxError,
+)

@@ -170,3 +170,44 @@ def test_a_killed_recording_resumes(
     (resumed,) = (folder / "resumed").iterdir()
     (after,) = (folder / "replayed").iterdir()
     assert (resumed / "program.json").read_bytes() == (after / "program.json").read_bytes()
+
+
+WITH_TOOL = """
+class Weigh(lmpipe.Module):
+    def __init__(self):
+        self.tool = lmpipe.Tool.of(weigh)
+        self.name = lmpipe.Predict(NameColour)
+
+    async def forward(self, thing: str) -> NameColour:
+        weighed = await lmpipe.run_tool(self.tool, {"thing": thing})
+        return await self.name.acall(thing=weighed.text)
+
+def weigh(thing: str) -> str:
+    with open("uses.txt", "a") as file:
+        file.write("used\\n")
+    return f"{thing}, 3 kg"
+
+recipe = recipe.replace(program=Weigh())
+"""
+
+
+def test_a_compile_with_tools_replays_without_them(cli: Cli, write: Write, folder: Path) -> None:
+    program, uses = write("weighing.py", WITH_TOOL), folder / "uses.txt"
+    options = ("--record", "all.jsonl", "--record-tools", "--runs", "recorded")
+    result = cli("compile", program, *options)
+    assert result.exit_code == 0, result.output
+    assert uses.exists()
+    uses.unlink()
+    result = cli("compile", program, "--replay", "all.jsonl", "--runs", "replayed")
+    assert result.exit_code == 0, result.output
+    assert not uses.exists()
+    before, after = only_run(folder / "recorded"), only_run(folder / "replayed")
+    for name in ("program.json", "traces.jsonl"):
+        assert (before / name).read_bytes() == (after / name).read_bytes(), name
+    assert b'"tool":"weigh"' in (after / "traces.jsonl").read_bytes()
+
+
+def test_record_tools_needs_record(cli: Cli) -> None:
+    result = cli("compile", "colours.py", "--record-tools")
+    assert result.exit_code == 2
+    assert "--record-tools needs --record" in result.output

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import orjson
-from helpers.agents import as_calls, scripted
+from helpers.agent_replies import as_calls, scripted
 from helpers.proposing_lm import propose
 from helpers.scripts import layout_of
 from helpers.world import COLOURS, NameColour

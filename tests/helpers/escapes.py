@@ -52,7 +52,9 @@ ATTEMPTS = (
         "import os\nassert os.system('cat ' + SECRET) == 0",
     ),
     Attempt("fork until nothing is left", "import os\nwhile True:\n    os.fork()"),
-    Attempt("start threads without end", "import threading\nthreading.Thread(target=print).start()"),
+    Attempt(
+        "start threads without end", "import threading\nthreading.Thread(target=print).start()"
+    ),
     Attempt(
         "open a socket",
         "import socket\nsocket.create_connection(('127.0.0.1', PORT), timeout=1)",
@@ -85,7 +87,7 @@ ATTEMPTS = (
     ),
     Attempt("import by its name", "__import__('os').popen('cat ' + SECRET).read()"),
     Attempt("import by machinery", "import importlib\nimportlib.import_module('_posixsubprocess')"),
-    Attempt("evaluate a text", "eval(\"open(SECRET).read()\")"),
+    Attempt("evaluate a text", 'eval("open(SECRET).read()")'),
     Attempt("execute a text", "exec(\"import os\\nos.popen('cat ' + SECRET).read()\")"),
     Attempt("take the globals of a host function", "host.__globals__['os'].environ"),
     Attempt("take the closure of a host function", "host.__closure__[0].cell_contents.environ"),
@@ -117,7 +119,7 @@ ATTEMPTS = (
     ),
     Attempt(
         "start a process by JavaScript",
-        _JS + "run(f'return new Deno.Command(\"touch\", {{args: [\"{TARGET}\"]}}).outputSync()')()",
+        _JS + 'run(f\'return new Deno.Command("touch", {{args: ["{TARGET}"]}}).outputSync()\')()',
     ),
     Attempt(
         "take all memory by JavaScript",

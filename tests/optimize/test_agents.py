@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
-from helpers.agent_world import agent_student, colour_agent
-from helpers.agents import PROTOCOLS
+from helpers.agent_replies import PROTOCOLS, scripted
+from helpers.agent_world import agent_student, answer_as_agent, colour_agent
 from helpers.optimizers import EVERY, SMALL
 from helpers.proposing_lm import proposing_lm
 from helpers.world import recipe, things
 
 import lmpipe
+from lmpipe.lm.cache.cache import Cache
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 
 DATA = {
@@ -92,3 +95,41 @@ def test_a_budget_of_calls_is_never_exceeded(tmp_path: Path, protocol: str) -> N
     made_recipe = made("random-search", protocol, student=student, budget=lmpipe.Budget(calls=250))
     lmpipe.compile(made_recipe, runs=tmp_path, concurrency=8)
     assert len(student.requests) <= 250
+
+
+async def compiled(recipe: lmpipe.Recipe, runs: Path, store: Cache) -> bytes:
+    with lmpipe.using(runtime=Runtime(store=store)):
+        run = await lmpipe.acompile(recipe, runs=runs, concurrency=4)
+    return (run.path / "program.json").read_bytes()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_stopped_compile_resumes_without_repeated_calls(
+    tmp_path: Path, protocol: str
+) -> None:
+    here = asyncio.get_running_loop()
+    reached = 0
+
+    def stalls(request: Request) -> str | Reply:
+        nonlocal reached
+        reached += 1
+        if reached == 60:
+            here.call_soon_threadsafe(running.cancel)
+        return answer_as_agent(request)
+
+    store = Cache(tmp_path / "cache")
+    stopped = made("random-search", protocol, student=scripted(protocol, stalls))
+    running = asyncio.ensure_future(compiled(stopped, tmp_path / "runs", store))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    first = stopped.student.requests  # type: ignore[union-attr]
+    resumed = made("random-search", protocol)
+    program = await compiled(resumed, tmp_path / "runs", store)
+    store.close()
+    whole = made("random-search", protocol)
+    other = Cache(tmp_path / "other")
+    assert program == await compiled(whole, tmp_path / "whole", other)
+    other.close()
+    both = len(first) + len(resumed.student.requests)  # type: ignore[union-attr]
+    assert both <= len(whole.student.requests) + 4  # type: ignore[union-attr]
+    assert len(first) >= 60

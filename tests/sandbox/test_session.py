@@ -163,9 +163,7 @@ def test_a_function_may_end_the_code(make: Make) -> None:
 
 @each
 def test_exit_is_an_end_like_any_other(make: Make) -> None:
-    assert make().run("print(1)\nraise SystemExit\nprint(2)") == lmpipe.SandboxResult(
-        printed="1\n"
-    )
+    assert make().run("print(1)\nraise SystemExit\nprint(2)") == lmpipe.SandboxResult(printed="1\n")
 
 
 @fast

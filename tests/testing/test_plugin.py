@@ -343,6 +343,28 @@ def test_rewriting_a_shared_cassette_keeps_the_calls_of_all_tests(
     run().assert_outcomes(passed=2)
 
 
+def test_a_mark_can_record_the_results_of_tools(
+    project: pytest.Pytester, run: Run, server: FakeServer
+) -> None:
+    project.makepyfile(
+        test_tool="""
+        from asking import *
+
+        def write(text: str) -> str:
+            with open("uses.txt", "a") as file:
+                file.write(text)
+            return text
+
+        @pytest.mark.cassette(record_tools=True)
+        def test_tool():
+            assert lmpipe.run_tool_sync(lmpipe.Tool.of(write), {"text": "Who?"}).text
+        """
+    )
+    run("--lm-record=once", "test_tool.py").assert_outcomes(passed=1)
+    run("test_tool.py").assert_outcomes(passed=1)
+    assert (project.path / "uses.txt").read_text() == "Who?"
+
+
 def test_a_folder_for_all_cassettes_can_be_chosen(project: pytest.Pytester, run: Run) -> None:
     ini = project.path / "tox.ini"
     ini.write_text(f"{ini.read_text()}\nlmpipe_cassette_dir = recorded\n")

@@ -12,14 +12,18 @@ from lmpipe.errors import CassetteError, ConfigError
 from lmpipe.lm.cassettes.cassette import Cassette
 
 
-def open_cassette(record: Path | None, replay: Path | None) -> Cassette | None:
+def open_cassette(
+    record: Path | None, replay: Path | None, *, record_tools: bool = False
+) -> Cassette | None:
     """Open the cassette that the command line names, if any."""
+    if record_tools and record is None:
+        raise ConfigError("--record-tools needs --record FILE; a replay takes what is recorded")
     if record is not None and replay is not None:
         raise ConfigError("--record and --replay exclude each other: give only one")
     if record is not None:
         if record.is_dir():
             raise CassetteError(f"--record {record}: expected a file, but this is a folder")
-        return Cassette(record, mode="rewrite")
+        return Cassette(record, mode="rewrite", record_tools=record_tools)
     if replay is None:
         return None
     if not replay.is_file():

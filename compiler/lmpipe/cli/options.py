@@ -211,3 +211,7 @@ class RuntimeOptions:
         Path | None,
         typer.Option(metavar="FILE", help="Replay all LM calls from a cassette: no LM, no cache."),
     ] = None
+    record_tools: Annotated[
+        bool,
+        typer.Option("--record-tools", help="With --record, record the results of tools too."),
+    ] = False

@@ -119,7 +119,7 @@ def attach_servers(opened: OpenTarget) -> None:
 @contextmanager
 def open_runtime(options: RuntimeOptions, *, view: ProgressView | None = None) -> Iterator[None]:
     """Use a runtime for one command, and close it at the end; the view is notified of retries."""
-    cassette = open_cassette(options.record, options.replay)
+    cassette = open_cassette(options.record, options.replay, record_tools=options.record_tools)
     runtime = make_runtime(
         cache=False if options.replay else options.cache or True,
         max_in_flight=max(64, options.concurrency),

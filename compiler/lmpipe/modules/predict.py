@@ -6,7 +6,7 @@ import asyncio
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -99,6 +99,9 @@ class Predict(Predictor, Generic[P, R_co]):
             decoding=decoding,
             schema_hash=self._spec.schema_hash,
         )
+
+    # Holds its calls.
+    _conversation: ClassVar[type[Conversation]] = Conversation
 
     # Its own `forward` notes on each result what it took; that of a subclass may do anything.
     _metered = False
@@ -329,7 +332,7 @@ class Predict(Predictor, Generic[P, R_co]):
         prompt = self._prompt_for(lm)
         if reader is not None:
             reader.reads(prompt.form, prompt.layout)
-        conversation = Conversation(
+        conversation = self._conversation(
             self.signature,
             self._spec,
             self.path,

@@ -46,7 +46,7 @@ async def run_members(members: Sequence[Member], args: Any, kwargs: Any) -> list
     finally:
         for trace, made in zip(traces, calls, strict=True):
             if around.trace is not None and trace is not None:
-                around.trace.steps.extend(trace.steps)
+                around.trace.extend(trace)
             if around.calls is not None:
                 around.calls.extend(made)
 

@@ -14,23 +14,12 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from lmpipe.errors import (
-    BudgetExhaustedError,
-    CallError,
-    CassetteError,
-    ConfigError,
-    LMError,
-    RecipeError,
-    StorageError,
-)
+from lmpipe.errors import ENDS_RUN, CallError
 from lmpipe.foundation.shorten import shorten_middle
 from lmpipe.lm.concurrency.loop import in_thread
 from lmpipe.sandbox.values import plain_value
 
 HostFunction = Callable[..., object]
-
-# Errors that no other code of an LM can mend: they end the run and reach its caller.
-ENDS_RUN = (LMError, StorageError, BudgetExhaustedError, RecipeError, ConfigError, CassetteError)
 
 _MESSAGE_CHARS = 2000
 
@@ -72,7 +61,7 @@ class HostCalls:
         """Call a function for the code.
 
         Raises:
-            LmpipeError: one of `ENDS_RUN` that the function raised.
+            LmpipeError: one of `errors.ENDS_RUN` that the function raised.
         """
         function = self.functions.get(name)
         if function is None:

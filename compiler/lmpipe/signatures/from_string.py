@@ -25,9 +25,10 @@ from lmpipe.signatures.field_types.document import Document
 from lmpipe.signatures.field_types.history import History
 from lmpipe.signatures.field_types.media import Audio, File, Image
 from lmpipe.signatures.field_types.tools import Tool, ToolCalls
+from lmpipe.signatures.field_types.trajectory import Trajectory
 from lmpipe.signatures.signature import Input, Output, Prediction, make_signature
 
-_FIELD_TYPES = (Audio, Code, Document, File, History, Image, Tool, ToolCalls)
+_FIELD_TYPES = (Audio, Code, Document, File, History, Image, Tool, ToolCalls, Trajectory)
 
 _TYPES: dict[str, Any] = {
     "str": str,

@@ -109,10 +109,11 @@ class Signature(pydantic.BaseModel, metaclass=SignatureMeta):
         SignatureError: if a subclass is declared wrongly; raised when its spec is first used.
     """
 
-    # The charges of the LM calls that a result took, and the trajectory of the agent that gave it;
-    # see `modules/result_usage.py` and `modules/agents/result_trajectory.py`. They are in slots, so
-    # that results compare, print, copy and pickle without them.
-    __slots__ = ("_charges", "_trajectory")
+    # What is known of a result beside its fields: the charges of its LM calls (see
+    # `modules/result_usage.py`), the trajectory of the agent that gave it, and the LM's thoughts
+    # before a step of an agent (`modules/agents/result_trajectory.py`). It is in slots, so that
+    # results compare, print, copy and pickle without it.
+    __slots__ = ("_charges", "_thoughts", "_trajectory")
 
     model_config = pydantic.ConfigDict(frozen=True, arbitrary_types_allowed=False)
 

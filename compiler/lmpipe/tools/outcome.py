@@ -39,6 +39,8 @@ class ToolOutcome:
         Raises:
             CallError: if it is a value that cannot be written.
         """
+        if isinstance(value, ToolOutcome):
+            return value
         parts = tuple(_parts(name, value)) if _has_media(value) else ()
         if parts:
             return ToolOutcome("".join(map(show_part, parts)), parts)

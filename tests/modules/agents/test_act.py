@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers.agents import PROTOCOLS, agent_lm, results_in, step_in
+from helpers.agent_replies import PROTOCOLS, agent_lm, results_in, step_in
 from helpers.layouts import TEXT_LAYOUTS
 
 import lmpipe

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from helpers.agents import PROTOCOLS, Step, agent_lm, results_in, scripted, step_in
+from helpers.agent_replies import PROTOCOLS, Step, agent_lm, results_in, scripted, step_in
 from hypothesis import given
 from hypothesis import strategies as st
 

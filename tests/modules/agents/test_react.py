@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import pydantic
 import pytest
-from helpers.agents import PROTOCOLS, Step, agent_lm, as_calls, results_in, scripted, step_in
+from helpers.agent_replies import PROTOCOLS, Step, agent_lm, as_calls, results_in, scripted, step_in
 
 import lmpipe
 from lmpipe.errors import CallError, ConfigError, LMRequestError, RefusalError, SignatureError
-from lmpipe.lm.parts import ToolCall, media_in
+from lmpipe.lm.parts import ReasoningPart, ToolCall, media_in
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
@@ -530,3 +530,24 @@ def test_the_learned_state_does_not_depend_on_the_protocol() -> None:
     assert states[0] == states[1]
     step = spec_of(lmpipe.ReAct(Add, [add]).act.signature)
     assert step.label == "next_tool"  # demonstrations are balanced by it
+
+
+THINKS = Reply(
+    "", reasoning="I must add.", signature="s1", tool_calls=(ToolCall("1", "add", '{"a":1,"b":2}'),)
+)
+
+
+def test_thoughts_before_native_calls_go_back_to_the_provider() -> None:
+    lm = scripted("native", [THINKS, step_in("native", *FINISH)])
+    result = run(lmpipe.ReAct(Add, [add]), lm, a=1, b=2)
+    (turn,) = [turn for turn in lm.requests[1].messages if turn.role == "assistant"]
+    assert turn.content[0] == ReasoningPart("I must add.", "s1")
+    step = lmpipe.trajectory_of(result)[0]
+    assert (step.thought, step.reasoning) == ("", "I must add.")
+
+
+def test_thoughts_before_calls_as_text_are_not_repeated() -> None:
+    thinking = f"<think>I must add.</think>\n{step_in('text', *CALL)}"
+    lm = scripted("text", [thinking, step_in("text", *FINISH)])
+    run(lmpipe.ReAct(Add, [add]), lm, a=1, b=2)
+    assert "I must add." not in "".join(turn.shown for turn in lm.requests[1].messages)

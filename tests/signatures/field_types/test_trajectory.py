@@ -83,13 +83,8 @@ def test_it_is_finished_by_an_answer(tool: str, error: bool, finished: bool) -> 
 
 def test_it_is_an_input_of_a_signature() -> None:
     lm = lmpipe.ScriptedLM(["[[verdict]]\ngood"])
-    judge = lmpipe.Predict(
-        lmpipe.signature_from_string(
-            "steps: Trajectory -> verdict: str", types={"Trajectory": lmpipe.Trajectory}
-        )
-    )
-    with lmpipe.using(lm=lm, runtime=None):
-        judge(steps=one())
+    with lmpipe.using(lm=lm):
+        lmpipe.Predict("steps: Trajectory -> verdict: str")(steps=one())
     assert 'Call: weather({"at":"Rome"})' in lm.requests[0].messages[-1].text
 
 

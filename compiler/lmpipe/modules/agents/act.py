@@ -14,16 +14,28 @@ from lmpipe.lm.parts import ToolSpec
 from lmpipe.lm.request import Reply
 from lmpipe.lm.scope import current_scope
 from lmpipe.lm.stream_events import ToolCalled
-from lmpipe.modules.agents.act_prompt import ActPrompt
+from lmpipe.modules.agents.act_prompt import ActPrompt, described_tools
 from lmpipe.modules.agents.act_signature import TRAJECTORY
 from lmpipe.modules.agents.compaction import tokens_of_prompt
+from lmpipe.modules.agents.result_trajectory import set_thoughts
+from lmpipe.modules.conversation import Conversation
 from lmpipe.modules.predict import Predict
 from lmpipe.modules.prompt import Prompt
 from lmpipe.modules.stream import FieldReader
 from lmpipe.signatures.field_types.trajectory import Trajectory
-from lmpipe.signatures.signature import Prediction
+from lmpipe.signatures.signature import Prediction, Signature
 
-Protocol = Literal["auto", "native", "text"]
+ToolProtocol = Literal["auto", "native", "text"]
+
+
+class _Choosing(Conversation):
+    """Keeps the LM's own thoughts before native calls for the next steps."""
+
+    def _succeeded(self, result: Signature, *, repaired: bool) -> None:
+        reply = self.replies[-1]
+        if self.prompt.tools and (reply.reasoning or reply.signature):
+            set_thoughts(result, (reply.reasoning, reply.signature))
+        super()._succeeded(result, repaired=repaired)
 
 
 class Act(Predict[..., Prediction]):
@@ -40,17 +52,19 @@ class Act(Predict[..., Prediction]):
     The other arguments are those of `Predict`.
     """
 
+    _conversation = _Choosing
+
     def __init__(
         self,
         signature: type[Prediction],
         *,
         tools: Sequence[ToolSpec],
-        protocol: Protocol,
+        protocol: ToolProtocol,
         **options: Any,
     ) -> None:
         super().__init__(signature, **options)
         self.tools = tuple(tools)
-        self.protocol: Protocol = protocol
+        self.protocol: ToolProtocol = protocol
 
     def lm_now(self) -> LM:
         """Return the LM that would answer a call, with all its settings."""
@@ -93,8 +107,12 @@ class Act(Predict[..., Prediction]):
                 "write ReAct(…, protocol='text')"
             )
 
+    @property
+    def about(self) -> str:
+        return f"It may call these tools:\n{described_tools(self.tools)}"
+
     @cached_property
-    def _prompt(self) -> ActPrompt:  # type: ignore[override]
+    def _prompt(self) -> ActPrompt:
         return self._rendered(native=False)
 
     @cached_property

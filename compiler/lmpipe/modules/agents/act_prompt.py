@@ -20,7 +20,7 @@ from lmpipe.layouts.schema_notation import schema_notation
 from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
-from lmpipe.lm.parts import MediaPart, TextPart, ToolResult, ToolSpec
+from lmpipe.lm.parts import MediaPart, ReasoningPart, TextPart, ToolResult, ToolSpec
 from lmpipe.lm.read_messages import media_part
 from lmpipe.modules.agents.act_constraint import step_constraint
 from lmpipe.modules.agents.act_signature import ARGUMENTS, THOUGHT, TOOL, TRAJECTORY, written_form
@@ -72,7 +72,7 @@ class ActPrompt(Prompt):
         layout: Layout = CallsLayout(base, names) if native else base
         asked = written_form(spec, native=native)
         form = asked.written
-        how = _NATIVE_STEPS if native else f"{_STEPS}\n\nThe tools:\n{_described(tools)}"
+        how = _NATIVE_STEPS if native else f"{_STEPS}\n\nThe tools:\n{described_tools(tools)}"
         instruction = f"{state.instruction}\n\n{how}"
         system = Message("system", layout.system(form, instruction))
         render = partial(_render_demo, native=native)
@@ -97,8 +97,8 @@ class ActPrompt(Prompt):
             forced=state.constrained,
         )
 
-    @property
-    def tool_choice(self) -> str:  # type: ignore[override]
+    @cached_property
+    def tool_choice(self) -> str:
         return "auto" if self.native_calls else self.tools[0].name if self.tools else ""
 
     def choice_again(self, lm: LM) -> str:
@@ -151,7 +151,9 @@ def trajectory_turns(
                 for place, action in enumerate(step.actions)
             ]
             results = [_result(call.id, one) for call, one in zip(calls, step.actions, strict=True)]
-            turns += call_turns(step.thought, list(zip(calls, results, strict=True)))
+            thinks = step.reasoning or step.signature
+            own = ReasoningPart(step.reasoning, step.signature) if thinks else None
+            turns += call_turns(step.thought, list(zip(calls, results, strict=True)), own)
             continue
         for action in step.actions:
             said = {THOUGHT: step.thought, TOOL: action.tool, ARGUMENTS: dict(action.arguments)}
@@ -202,7 +204,7 @@ def _parts(action: Action) -> Iterable[TextPart | MediaPart]:
     return [TextPart(part) if isinstance(part, str) else media_part(part) for part in action.parts]
 
 
-def _described(tools: Iterable[ToolSpec]) -> str:
+def described_tools(tools: Iterable[ToolSpec]) -> str:
     return "\n".join(map(_described_tool, tools))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from lmpipe.layouts.layout import Part
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.lm.message import Constraint, Message
 from lmpipe.lm.parts import Part as MessagePart
-from lmpipe.lm.parts import TextPart, ToolCall, ToolResult, ToolSpec
+from lmpipe.lm.parts import ReasoningPart, TextPart, ToolCall, ToolResult, ToolSpec
 from lmpipe.lm.request import Reply
 from lmpipe.modules.agents.act_signature import ARGUMENTS, MORE, THOUGHT, TOOL
 from lmpipe.signatures.field_types.trajectory import FINISH
@@ -113,11 +113,19 @@ def tool_call(place: object, name: str, arguments: Mapping[str, Any]) -> ToolCal
     return ToolCall(hashlib.sha256(named).hexdigest()[:9], name, written)
 
 
-def call_turns(thought: str, results: Sequence[tuple[ToolCall, ToolResult]]) -> tuple[Message, ...]:
-    """Write a thought, the calls that it led to and their results as turns."""
+def call_turns(
+    thought: str,
+    results: Sequence[tuple[ToolCall, ToolResult]],
+    reasoning: ReasoningPart | None = None,
+) -> tuple[Message, ...]:
+    """Write a thought, the calls that it led to and their results as turns.
+
+    `reasoning` is what the LM thought by itself before.
+    """
+    own: tuple[MessagePart, ...] = (reasoning,) if reasoning else ()
     said: tuple[MessagePart, ...] = (TextPart(thought),) if thought else ()
     return (
-        Message("assistant", (*said, *(call for call, _ in results))),
+        Message("assistant", (*own, *said, *(call for call, _ in results))),
         *(Message("tool", (result,)) for _, result in results),
     )
 
@@ -140,7 +148,7 @@ def _arguments(written: str) -> Any:
     return written
 
 
-def _calls_in_text(text: str, names: Iterable[str]) -> list[tuple[str, Any]]:
+def _calls_in_text(text: str, names: Sequence[str]) -> list[tuple[str, Any]]:
     """The calls that are written in a text.
 
     Servers leave a call in the text if they do not know how their model writes it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,12 @@ from pydantic import JsonValue
 from lmpipe.errors import SignatureError
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import shorten_middle
+from lmpipe.lm.scope import current_scope
 from lmpipe.sandbox.result import SandboxResult
 from lmpipe.sandbox.session import Session
 from lmpipe.signatures.field_types.trajectory import PYTHON, Action, AgentStep
 from lmpipe.signatures.signature_spec import SignatureSpec
+from lmpipe.state.trace import ToolStep
 
 _PREVIEW = 200  # characters at each end of a variable
 
@@ -37,14 +40,25 @@ class Workspace:
 
     async def run(self, thought: str, code: str) -> tuple[AgentStep, SandboxResult]:
         """Run code; return the step as the LM sees it, and what the sandbox gave."""
+        trace, started = current_scope().trace, time.perf_counter()
+        number, after = (0, 0) if trace is None else (trace.begin_tool(), len(trace.steps))
         result = await self._session.arun(code, {} if self._defined else self._variables)
         # A new session has none of the variables.
         self._defined = not result.lost
+        shown = shortened(result.text, self._output_chars)
+        if trace is not None:
+            step = ToolStep(
+                tool=PYTHON,
+                arguments={"code": code},
+                result=shown,
+                error=not result.ok,
+                seconds=time.perf_counter() - started,
+                after=after,
+                number=number,
+            )
+            trace.add_tool(step)
         action = Action(
-            tool=PYTHON,
-            arguments={"code": code},
-            observation=shortened(result.text, self._output_chars),
-            error=not result.ok,
+            tool=PYTHON, arguments={"code": code}, observation=shown, error=not result.ok
         )
         return AgentStep(thought=thought, actions=(action,)), result
 

@@ -64,7 +64,7 @@ def tokens_of_prompt(messages: Sequence[Message], tools: Iterable[ToolSpec] = ()
 
 
 def _step_tokens(step: AgentStep) -> int:
-    return sum(
+    return _tokens(step.reasoning) + sum(
         _tokens(f"{step.thought}{action.tool}{action.arguments_json}{action.text}")
         + 2 * _TURN
         + _MEDIUM * _media(action)
@@ -82,7 +82,7 @@ def _media(action: Action) -> int:
 
 def _shortened(step: AgentStep, kept: int) -> AgentStep:
     actions = tuple(_shortened_action(action, kept) for action in step.actions)
-    return AgentStep(thought=step.thought, actions=actions)
+    return step.model_copy(update={"actions": actions})
 
 
 def _shortened_action(action: Action, kept: int) -> Action:
@@ -98,6 +98,4 @@ def _shortened_action(action: Action, kept: int) -> Action:
     observation = f"{short}\n{note}" if short else note
     if len(observation) >= len(text) and not media:
         return action  # the note would take more room than what it replaces
-    return Action(
-        tool=action.tool, arguments=action.arguments, observation=observation, error=action.error
-    )
+    return action.model_copy(update={"observation": observation})

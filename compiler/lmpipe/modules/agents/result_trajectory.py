@@ -1,4 +1,4 @@
-"""The trajectory of the agent that gave a result, kept beside its fields."""
+"""What agents keep beside the fields of results: their trajectory, and thoughts before a step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from lmpipe.signatures.field_types.trajectory import Trajectory
 from lmpipe.signatures.signature import Signature
 
 _SLOT: Any = vars(Signature)["_trajectory"]
-set_trajectory = _SLOT.__set__
+_THOUGHTS: Any = vars(Signature)["_thoughts"]
+
+set_trajectory, set_thoughts = _SLOT.__set__, _THOUGHTS.__set__
+
+
+def thoughts_of(step: Signature) -> tuple[str, str]:
+    """Return the thoughts of the LM before a step, and their signature; empty if there are none."""
+    try:
+        thoughts: tuple[str, str] = _THOUGHTS.__get__(step)
+    except AttributeError:
+        return "", ""
+    return thoughts
 
 
 def trajectory_of(result: Signature) -> Trajectory:

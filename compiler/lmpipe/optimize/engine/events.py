@@ -77,6 +77,7 @@ class Rollout:
     passed: bool
 
     def to_json(self) -> dict[str, Any]:
+        tools = self.row.trace.tools
         return {
             **self.row.to_json(),
             "sample": self.sample,
@@ -85,6 +86,7 @@ class Rollout:
                 {"predictor": step.predictor, "inputs": step.inputs, "outputs": step.outputs}
                 for step in self.row.trace.steps
             ],
+            **({"tools": [tool.to_json() for tool in tools]} if tools else {}),
         }
 
 

@@ -10,6 +10,12 @@ import pydantic
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from lmpipe.errors import SignatureError
+from lmpipe.signatures.field_types.langchain_tool import (
+    LangChainFunction,
+    LangChainTool,
+    is_langchain_tool,
+    schema_of_langchain,
+)
 from lmpipe.signatures.field_types.tool_function import ToolFunction, name_of, schema_of
 
 
@@ -35,7 +41,7 @@ class Tool(pydantic.BaseModel):
     @classmethod
     def of(
         cls,
-        function: Callable[..., Any],
+        function: Callable[..., Any] | LangChainTool,
         *,
         name: str | None = None,
         description: str | None = None,
@@ -46,14 +52,15 @@ class Tool(pydantic.BaseModel):
         """Make a tool of a function, which its name, docstring and annotated parameters describe.
 
         Args:
-            function: sync or async. A sync one runs in a thread.
+            function: sync or async. A sync one runs in a thread. A tool of LangChain is taken too.
             name: for LMs, in place of the function's.
             description: for LMs, in place of the docstring.
             effects: whether it changes anything outside of the program, such as a database. It then
                 never runs in a compile or an evaluation.
-            pure: whether equal arguments always give equal results, which the cache then keeps. A
-                text is a version: give another one when the data changes that the results come
-                from.
+            pure: whether equal arguments always give equal results, which the cache then keeps
+                until the function's code changes, or the values that it has from around it. A text
+                is a version that takes the place of both: give another one when the results change,
+                as with the data that they come from.
             fake: a function with the same parameters that runs in place of a tool with effects
                 in a compile or an evaluation.
 
@@ -61,6 +68,19 @@ class Tool(pydantic.BaseModel):
             SignatureError: if a parameter has a type without a JSON schema, or no name; or if
                 `effects` and `pure` are both given.
         """
+        if is_langchain_tool(function):
+            run = ToolFunction(
+                function=LangChainFunction.of(function),
+                effects=effects,
+                pure=pure,
+                fake=fake,
+                typed=False,
+            )
+            return cls(
+                name=function.name if name is None else name,
+                description=function.description if description is None else description,
+                parameters=schema_of_langchain(function),
+            ).run_by(run)
         if not callable(function):
             raise SignatureError(f"a tool is made of {function!r:.100}: give a function")
         named = name_of(function) if name is None else name

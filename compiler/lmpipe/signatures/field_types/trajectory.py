@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -79,10 +80,16 @@ class AgentStep(_Value):
     Args:
         thought: what the LM wrote before the calls; may be empty.
         actions: the calls, which ran together.
+        reasoning: the LM's own thoughts before native calls, if it shows them; its provider gets
+            them back in the next steps.
+        signature: what the provider needs to recognise them.
     """
 
     thought: str = ""
     actions: tuple[Action, ...] = ()
+    # Not written if empty, as with most LMs.
+    reasoning: str = pydantic.Field(default="", exclude_if=operator.not_, repr=False)
+    signature: str = pydantic.Field(default="", exclude_if=operator.not_, repr=False)
 
 
 class Trajectory(_Value):

@@ -1,0 +1,267 @@
+"""`mcp_tools`: the tools of a server of the Model Context Protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tempfile
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+from lmpipe.errors import ConfigError, ToolServerError
+from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.redaction import public_url
+from lmpipe.foundation.shorten import one_line
+from lmpipe.foundation.time_limits import within
+from lmpipe.lm.concurrency.loop import bridge, in_thread, run_sync
+from lmpipe.lm.current import current_settings
+from lmpipe.lm.tool_store import ToolStore, ToolUse
+from lmpipe.signatures.field_types.tool_function import ToolFunction
+from lmpipe.signatures.field_types.tools import Tool
+from lmpipe.tools.mcp_results import description_of, outcome_of
+from lmpipe.tools.outcome import ToolOutcome
+
+if TYPE_CHECKING:
+    from mcp import Client
+
+_LOG_LINES = 5  # of what a server wrote, in an error
+
+
+@dataclass(kw_only=True)
+class mcp_tools:  # noqa: N801 - used like a function
+    """The tools of an MCP server, inside a `with` or `async with` block.
+
+    The server's process, or the connection to it, lives as long as the block. A cassette that
+    records tools also records the list of tools, so that a replay needs no server.
+
+    Args:
+        command: the program that serves on its standard input and output, with its arguments.
+        url: the address of a server that is running, for streamable HTTP.
+        env: environment variables for the program, beside the few that it gets anyway, such as
+            `PATH`.
+        cwd: the folder in which the program starts.
+        headers: HTTP headers, such as one with a key; never recorded or shown.
+        timeout: the maximum seconds of the start, and of each call.
+        only: the names of the tools to take; None takes all.
+        prefix: begins the names of the tools, to tell those of several servers apart.
+        effects: whether the tools have effects, or the names of those that have; see `Tool.of`.
+            By default those have effects of which the server does not say that they only read.
+        name: names the server in recordings and the cache. By default its command without
+            folders, or its URL.
+
+    Raises:
+        ConfigError: if neither or both of `command` and `url` are given, the `mcp` package is
+            missing, or a tool does not exist.
+        ToolServerError: if the server cannot be started or reached, or answers wrongly.
+    """
+
+    command: Sequence[str] | None = None
+    url: str | None = None
+    env: Mapping[str, str] | None = None
+    cwd: str | Path | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    timeout: float = 60.0
+    only: Collection[str] | None = None
+    prefix: str = ""
+    effects: bool | Collection[str] | None = None
+    name: str = ""
+    _client: Client | None = field(default=None, init=False, repr=False)
+    _closing: asyncio.Event | None = field(default=None, init=False, repr=False)
+    _serving: asyncio.Task[None] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_number("mcp_tools", "timeout", self.timeout, above=0)
+        if isinstance(self.command, str):
+            raise ConfigError(
+                f"mcp_tools(command={self.command!r}): give a list, the program and its arguments"
+            )
+        if bool(self.command) == bool(self.url):
+            raise ConfigError("mcp_tools: give either the command of a server, or its url")
+        if not self.name:
+            parts = [Path(part).name for part in self.command or ()]
+            self.name = " ".join(parts) or public_url(self.url or "")
+
+    async def __aenter__(self) -> tuple[Tool, ...]:
+        use = ToolUse("tools/list", {"server": self.name})
+        store = current_settings().runtime.store
+        listed = store.find_tool_result(use) if isinstance(store, ToolStore) else None
+        if listed is None:
+            listed = {"tools": await bridge(self._open())}
+            if isinstance(store, ToolStore):
+                listed = store.put_tool_result(use, listed)
+        return tuple(self._tool(about) for about in self._chosen(listed["tools"]))
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._serving is not None:
+            await bridge(self._close())
+
+    def __enter__(self) -> tuple[Tool, ...]:
+        return run_sync(self.__aenter__())
+
+    def __exit__(self, *error: object) -> None:
+        run_sync(self.__aexit__())
+
+    async def call(self, tool: str, arguments: Mapping[str, Any]) -> ToolOutcome:
+        """Call a tool by the server's name for it.
+
+        Raises:
+            ToolServerError: if the server is gone, or the block has ended.
+        """
+        if self._client is None:
+            raise ToolServerError(
+                f"the MCP server {self.name} is closed: call its tools inside the `with` block"
+            )
+        return await bridge(self._call(self._client, tool, arguments))
+
+    async def _call(self, client: Client, tool: str, arguments: Mapping[str, Any]) -> ToolOutcome:
+        from anyio import BrokenResourceError, ClosedResourceError
+        from mcp import MCPError
+        from mcp_types import CONNECTION_CLOSED
+
+        try:
+            return outcome_of(await client.call_tool(tool, dict(arguments)))
+        except (BrokenResourceError, ClosedResourceError) as error:
+            raise self._gone() from error
+        except MCPError as error:
+            if error.code == CONNECTION_CLOSED:
+                raise self._gone() from error
+            return ToolOutcome(error.message, error=True)
+
+    def _gone(self) -> ToolServerError:
+        return ToolServerError(
+            f"the MCP server {self.name} is gone: it ended, or the connection broke"
+        )
+
+    async def _open(self) -> list[dict[str, Any]]:
+        """Start the server in a task of its own, which also ends it; return its tools."""
+        ready: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
+        self._closing = asyncio.Event()
+        self._serving = asyncio.create_task(self._serve(self._closing, ready))
+        late = f"the MCP server {self.name} did not answer in {self.timeout:g} seconds"
+        try:
+            return await within(self.timeout, ready, late=lambda: ToolServerError(late))
+        except BaseException:
+            self._serving.cancel()
+            await self._close()
+            raise
+
+    async def _close(self) -> None:
+        serving, self._serving, self._client = self._serving, None, None
+        if self._closing is not None and serving is not None:
+            self._closing.set()
+            await asyncio.wait([serving])
+
+    async def _serve(
+        self, closing: asyncio.Event, ready: asyncio.Future[list[dict[str, Any]]]
+    ) -> None:
+        with tempfile.TemporaryFile("w+", errors="replace") as log:
+            try:
+                async with self._connected(log) as client:
+                    self._client = client
+                    listed = await _list_tools(client)
+                    if not ready.done():
+                        ready.set_result(listed)
+                    await closing.wait()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the opener is told
+                if not ready.done():
+                    ready.set_exception(self._failed(error, log))
+
+    @asynccontextmanager
+    async def _connected(self, log: IO[str]) -> AsyncIterator[Client]:
+        try:
+            await in_thread(import_module, "mcp")  # which takes a second or two
+            from mcp import Client, StdioServerParameters, stdio_client
+            from mcp.client.streamable_http import streamable_http_client
+            from mcp.shared._httpx_utils import create_mcp_http_client
+        except ImportError as error:
+            raise ConfigError(
+                f"tools of MCP servers need the mcp package: pip install 'lmpipe[mcp]' ({error})"
+            ) from error
+        if self.command:
+            program, *arguments = self.command
+            parameters = StdioServerParameters(
+                command=program,
+                args=arguments,
+                env=None if self.env is None else dict(self.env),
+                cwd=self.cwd,
+            )
+            transport = stdio_client(parameters, errlog=log)
+            async with Client(transport, read_timeout_seconds=self.timeout) as client:
+                yield client
+        else:
+            async with create_mcp_http_client(headers=dict(self.headers or {})) as http:
+                transport = streamable_http_client(self.url or "", http_client=http)
+                async with Client(transport, read_timeout_seconds=self.timeout) as client:
+                    yield client
+
+    def _failed(self, error: Exception, log: IO[str]) -> Exception:
+        """Say why the server could not be started or reached, with its last words."""
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        if isinstance(error, ConfigError):
+            return error
+        log.seek(0)
+        said = [f"  {line}" for line in log.read().splitlines()[-_LOG_LINES:]]
+        what = "started" if self.command else "reached"
+        why = one_line(f"{type(error).__name__}: {error}")
+        return ToolServerError(
+            "\n".join([f"the MCP server {self.name} could not be {what} ({why})", *said])
+        )
+
+    def _chosen(self, listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        known = [about["name"] for about in listed]
+        named = [] if isinstance(self.effects, bool | None) else list(self.effects)
+        for tool in [*(self.only or ()), *named]:
+            if tool not in known:
+                raise ConfigError(
+                    f"the MCP server {self.name} has no tool {tool!r}, only {', '.join(known)}"
+                )
+        return [about for about in listed if self.only is None or about["name"] in self.only]
+
+    def _tool(self, about: Mapping[str, Any]) -> Tool:
+        name, effects = about["name"], about["effects"]
+        if self.effects is not None:
+            effects = self.effects if isinstance(self.effects, bool) else name in set(self.effects)
+        function = ToolFunction(
+            function=_RemoteTool(self, name),
+            effects=effects,
+            source=f"mcp {self.name} {name}",
+            typed=False,
+        )
+        return Tool(
+            name=self.prefix + re.sub(r"[^A-Za-z0-9_-]", "_", name),  # what all LMs take
+            description=about["description"],
+            parameters=about["parameters"],
+        ).run_by(function)
+
+
+@dataclass(frozen=True)
+class _RemoteTool:
+    """A function that calls a tool of a server."""
+
+    server: mcp_tools
+    name: str
+
+    async def __call__(self, **arguments: Any) -> ToolOutcome:
+        return await self.server.call(self.name, arguments)
+
+    def __reduce__(self) -> NoReturn:
+        raise ConfigError(
+            f"the tool {self.name} of an MCP server cannot be sent to another process: open "
+            "mcp_tools(…) there"
+        )
+
+
+async def _list_tools(client: Client) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        page = await client.list_tools(cursor=cursor)
+        listed += map(description_of, page.tools)
+        cursor = page.next_cursor
+        if not cursor:
+            return listed

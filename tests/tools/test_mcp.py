@@ -1,0 +1,222 @@
+"""Tools of real MCP servers, in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from helpers.agents import EXAMPLES, LookUp, lm
+
+import lmpipe
+from lmpipe.errors import ConfigError, ToolServerError
+from lmpipe.lm.parts import MediaPart
+from lmpipe.lm.runtime import Runtime
+from lmpipe.testing import use_cassette
+
+pytest.importorskip("mcp")
+
+SERVER = str(Path(__file__).parent.parent / "helpers" / "mcp_server.py")
+COMMAND = [sys.executable, SERVER]
+KEY = {"x-key": "secret"}
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """Run the server over HTTP; gives its URL. Connections wait in the socket until it is up."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        fd = listening.fileno()
+        process = subprocess.Popen([*COMMAND, str(fd)], pass_fds=[fd])
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
+    try:
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+Tools = dict[str, lmpipe.Tool]
+
+
+def by_name(tools: tuple[lmpipe.Tool, ...]) -> Tools:
+    return {tool.name: tool for tool in tools}
+
+
+@pytest.fixture(scope="module")
+def tools() -> Iterator[Tools]:
+    """The tools of one server for all tests that do not change it."""
+    with lmpipe.mcp_tools(command=COMMAND) as opened:
+        yield by_name(opened)
+
+
+def test_the_tools_of_a_process_are_described_and_run(tools: Tools) -> None:
+    distance = tools["distance"]
+    outcome = lmpipe.run_tool_sync(distance, {"start": "Rome", "end": "Lisbon"})
+    assert distance.description == "Tell the kilometres between two places."
+    assert distance.parameters["required"] == ["start", "end"]
+    assert (outcome.text, outcome.error) == ("200", False)
+
+
+async def test_the_tools_run_on_any_event_loop() -> None:
+    async with lmpipe.mcp_tools(command=COMMAND) as tools:
+        distance = by_name(tools)["distance"]
+        cities = ["Rome", "Oslo", "Lisbon"]
+        outcomes = await asyncio.gather(
+            *(lmpipe.run_tool(distance, {"start": "Rome", "end": city}) for city in cities)
+        )
+    assert [outcome.text for outcome in outcomes] == ["0", "0", "200"]
+
+
+def test_the_tools_of_a_server_over_http_run() -> None:
+    with serving() as url, lmpipe.mcp_tools(url=url, headers=KEY) as tools:
+        distance = by_name(tools)["distance"]
+        assert lmpipe.run_tool_sync(distance, {"start": "Rome", "end": "Oslo"}).text == "0"
+
+
+def test_a_server_over_http_that_refuses_the_key_is_an_error() -> None:
+    with (
+        serving() as url,
+        pytest.raises(ToolServerError, match="could not be reached"),
+        lmpipe.mcp_tools(url=url, headers={"x-key": "wrong"}),
+    ):
+        pass
+
+
+def test_the_key_is_not_shown() -> None:
+    assert "secret" not in repr(lmpipe.mcp_tools(url="http://127.0.0.1:1/mcp", headers=KEY))
+
+
+def test_an_image_is_a_part(tools: Tools) -> None:
+    outcome = lmpipe.run_tool_sync(tools["picture"], {})
+    (part,) = outcome.parts
+    assert isinstance(part, MediaPart)
+    assert (part.kind, part.media_type) == ("image", "image/png")
+
+
+@pytest.mark.parametrize(("tool", "arguments"), [("fail", {}), ("distance", {"start": "Rome"})])
+def test_an_error_of_the_server_is_an_outcome(
+    tools: Tools, tool: str, arguments: dict[str, str]
+) -> None:
+    outcome = lmpipe.run_tool_sync(tools[tool], arguments)
+    assert outcome.error
+    assert tool in outcome.text
+
+
+def test_tools_that_do_not_only_read_have_effects(tmp_path: Path) -> None:
+    bookings = tmp_path / "bookings"
+    with (
+        lmpipe.mcp_tools(command=COMMAND, env={"BOOKINGS": str(bookings)}) as tools,
+        lmpipe.using(lm=lm(), runtime=Runtime()),
+        pytest.raises(ConfigError, match="book_room has effects"),
+    ):
+        lmpipe.evaluate(LookUp(by_name(tools)["book_room"]), EXAMPLES, lambda *_: True)
+    assert not bookings.exists()
+
+
+def test_the_caller_says_which_tools_have_effects() -> None:
+    with lmpipe.mcp_tools(command=COMMAND, effects=["distance"]) as tools:
+        functions = [tool.function for tool in tools]
+    assert [function and function.effects for function in functions] == [True, *[False] * 4]
+
+
+def test_a_tool_can_be_declared_again(tools: Tools) -> None:
+    tool = tools["book_room"].declare(effects=True, fake=lambda city: f"no {city}")
+    with lmpipe.using(lm=lm(), runtime=Runtime()):
+        evaluation = lmpipe.evaluate(LookUp(tool), EXAMPLES, lambda *_: True)
+    assert [row.prediction for row in evaluation.rows] == ["no Rome", "no Oslo", "no Lima"]
+
+
+def test_tools_are_chosen_and_named() -> None:
+    with lmpipe.mcp_tools(command=COMMAND, only=["book.room"], prefix="trip_") as tools:
+        assert [tool.name for tool in tools] == ["trip_book_room"]
+
+
+def test_a_tool_that_does_not_exist_is_an_error() -> None:
+    with (
+        pytest.raises(ConfigError, match="has no tool 'weather', only distance, picture"),
+        lmpipe.mcp_tools(command=COMMAND, only=["weather"]),
+    ):
+        pass
+
+
+def test_a_recording_replays_without_the_server(tmp_path: Path) -> None:
+    texts = []
+    for command in (COMMAND, ["no-such-program"]):
+        with (
+            lmpipe.using(lm=lm(), runtime=Runtime()),
+            use_cassette(tmp_path / "trip.jsonl", mode="once", record_tools=True),
+            lmpipe.mcp_tools(command=command, name="places") as tools,
+        ):
+            arguments = {"start": "Rome", "end": "Lisbon"}
+            texts.append(lmpipe.run_tool_sync(by_name(tools)["distance"], arguments).text)
+    assert texts == ["200", "200"]
+
+
+def test_the_end_of_the_server_stops_an_evaluation() -> None:
+    with (
+        lmpipe.mcp_tools(command=COMMAND) as tools,
+        lmpipe.using(lm=lm(), runtime=Runtime()),
+    ):
+        end = by_name(tools)["end"]
+
+        class End(LookUp):
+            async def forward(self, question: str) -> str:
+                return (await lmpipe.run_tool(self.tool, {})).text
+
+        with pytest.raises(ToolServerError, match="is gone"):
+            lmpipe.evaluate(End(end), EXAMPLES, lambda *_: True)
+
+
+def test_tools_do_not_run_after_the_block() -> None:
+    with lmpipe.mcp_tools(command=COMMAND) as tools:
+        pass
+    with pytest.raises(ToolServerError, match="inside the `with` block"):
+        lmpipe.run_tool_sync(by_name(tools)["fail"], {})
+
+
+def test_a_server_that_ends_at_once_is_an_error_with_its_last_words() -> None:
+    program = "import sys; sys.exit('the licence is missing')"
+    with (
+        pytest.raises(ToolServerError, match=r"(?s)could not be started.*the licence is missing"),
+        lmpipe.mcp_tools(command=[sys.executable, "-c", program]),
+    ):
+        pass
+
+
+def test_a_server_that_does_not_answer_is_an_error() -> None:
+    program = "import sys; sys.stdin.read()"
+    with (
+        pytest.raises(ToolServerError, match=r"did not answer in 0\.01 seconds"),
+        lmpipe.mcp_tools(command=[sys.executable, "-c", program], timeout=0.01),
+    ):
+        pass
+
+
+def test_a_program_that_does_not_exist_is_an_error() -> None:
+    with (
+        pytest.raises(ToolServerError, match="no-such-program"),
+        lmpipe.mcp_tools(command=["no-such-program"]),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("given", [{}, {"command": ["x"], "url": "http://127.0.0.1"}])
+def test_one_of_command_and_url_is_needed(given: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="either the command of a server, or its url"):
+        lmpipe.mcp_tools(**given)  # type: ignore[arg-type]
+
+
+def test_a_command_is_a_list() -> None:
+    with pytest.raises(ConfigError, match="give a list"):
+        lmpipe.mcp_tools(command="python server.py")
+
+
+def test_a_tool_of_a_server_cannot_be_pickled(tools: Tools) -> None:
+    with pytest.raises(ConfigError, match="another process"):
+        pickle.dumps(tools["fail"])
