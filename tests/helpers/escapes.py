@@ -66,7 +66,6 @@ ATTEMPTS = (
     Attempt(
         "call the system's C library",
         "import ctypes\nctypes.CDLL(None).system(b'touch ' + TARGET.encode())",
-        pyodide=HARMLESS,
     ),
     Attempt(
         "walk from a tuple to all classes",
@@ -86,7 +85,11 @@ ATTEMPTS = (
         "frame.f_globals['__builtins__'].open(SECRET).read()",
     ),
     Attempt("import by its name", "__import__('os').popen('cat ' + SECRET).read()"),
-    Attempt("import by machinery", "import importlib\nimportlib.import_module('_posixsubprocess')"),
+    Attempt(
+        "import by machinery",
+        "import importlib\nimportlib.import_module('_posixsubprocess').__name__",
+        pyodide=HARMLESS,
+    ),
     Attempt("evaluate a text", 'eval("open(SECRET).read()")'),
     Attempt("execute a text", "exec(\"import os\\nos.popen('cat ' + SECRET).read()\")"),
     Attempt("take the globals of a host function", "host.__globals__['os'].environ"),
@@ -168,7 +171,6 @@ ATTEMPTS = (
         "return a deeply nested value",
         "x = []\nfor _ in range(100_000):\n    x = [x]\nx",
         monty=HARMLESS,
-        pyodide=HARMLESS,
     ),
 )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from lmpipe.errors import OutputError
@@ -29,6 +29,7 @@ from lmpipe.modules.agents.submission import Submission, how_to_submit, made_of_
 from lmpipe.modules.chain_of_thought import ChainOfThought
 from lmpipe.modules.predict import P, Predict, R_co
 from lmpipe.modules.uses import Uses
+from lmpipe.modules.voting import run_members
 from lmpipe.sandbox.host_functions import HostFunction
 from lmpipe.sandbox.sandbox import Sandbox
 from lmpipe.signatures.field_types.tools import Tool
@@ -77,7 +78,7 @@ class RecursiveLM(CodeAgent[P, R_co]):
         signature: of the task: a `Signature` class or a string.
         tools: further functions for the code, or `Tool`s made of them.
         max_steps: the maximum number of steps, 1 or more.
-        max_sub_calls: the maximum number of prompts to the sub-LM in one run.
+        max_sub_calls: the maximum number of prompts to the sub-LM in one run, 1 or more.
         sub_lm: the LM that answers them, or its name; if None, the LM of the run.
         sandbox: where the code runs; `MontySandbox()` by default.
         output_chars: the most characters of a step's output that the LM sees.
@@ -115,7 +116,7 @@ class RecursiveLM(CodeAgent[P, R_co]):
     ) -> None:
         super().__init__(signature, max_steps=max_steps, sandbox=sandbox, output_chars=output_chars)
         owner = type(self).__name__
-        check_number(owner, "max_sub_calls", max_sub_calls, minimum=0, integer=True)
+        check_number(owner, "max_sub_calls", max_sub_calls, minimum=1, integer=True)
         check_names(owner, self._spec, frozenset({QUERY, BATCH}))
         fields = [item.name for item in self._spec.fields]
         self.tools = checked_tools(owner, tools, [*fields, *RESERVED, QUERY, BATCH])
@@ -194,7 +195,12 @@ class _Queries:
         if not isinstance(prompts, list):
             raise TypeError(f"{BATCH} takes a list of texts")
         self._count(prompts)
-        return await asyncio.gather(*map(self._ask_or_say, prompts))
+        asked = [partial(self._ask_or_say, prompt) for prompt in prompts]
+        answers = await run_members(asked, (), {})
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
 
     def _count(self, prompts: Sequence[object]) -> None:
         for prompt in prompts:
