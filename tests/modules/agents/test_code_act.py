@@ -62,8 +62,10 @@ def test_code_calls_tools_and_keeps_its_variables_between_steps() -> None:
     lm = lmpipe.ScriptedLM([LOOK, SUBMIT])
     result = run(agent(), lm, **GIVEN)
     assert (type(result), result.total) == (Total, 680_000)
-    thoughts = [step.thought for step in lmpipe.trajectory_of(result)]
-    assert thoughts == ["I look.", "I add."]
+    trajectory = lmpipe.trajectory_of(result)
+    assert [step.thought for step in trajectory] == ["I look.", "I add."]
+    assert trajectory.finished
+    assert trajectory.actions[-1].arguments == {"total": 680_000}
 
 
 def test_the_next_step_sees_the_code_and_its_output() -> None:
@@ -111,6 +113,7 @@ def test_code_that_gives_no_outputs_is_read_by_an_lm_after_the_last_step() -> No
     assert (type(result), result.total) == (Total, 680_000)
     assert "Output:\n680000" in shown(lm)[2]
     assert len(lmpipe.trajectory_of(result)) == 2
+    assert not lmpipe.trajectory_of(result).finished
 
 
 @pytest.mark.parametrize("reply", ["[[reasoning]]\nI know.\n\n[[code]]\n", "neither"])

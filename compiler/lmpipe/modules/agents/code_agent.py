@@ -95,6 +95,7 @@ class CodeAgent(Module, Generic[P, R_co]):
                 if not written.code.strip():
                     break  # it wants the outputs to be read from the steps
                 step, _ = await space.run(written.reasoning, written.code)
+                step = submission.noted(step)
                 trajectory, fitting = trajectory.add(step), fitting.add(step)
                 if submission.result is not None:
                     break

@@ -116,14 +116,14 @@ class ProgramOfThought(Module, Generic[P, R_co]):
             space = Workspace(session, variables_of(self._spec, inputs), self.output_chars)
             written = await self.write.acall(**inputs)
             step, ran = await space.run(written.reasoning, written.code)
-            steps.append(step)
+            steps.append(submission.noted(step))
             for _ in range(1, self.max_attempts):
                 if submission.result is not None or ran.ok:
                     break
                 error = _observed(step)
                 written = await self.mend.acall(**inputs, earlier_code=written.code, error=error)
                 step, ran = await space.run(written.reasoning, written.code)
-                steps.append(step)
+                steps.append(submission.noted(step))
         result: Any = submission.result
         if result is None:
             self._check_ran(ran, written.code)

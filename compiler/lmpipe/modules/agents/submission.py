@@ -13,6 +13,7 @@ from lmpipe.layouts import JsonLayout, LayoutError
 from lmpipe.layouts.describe import describe
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.sandbox.host_functions import StopCode
+from lmpipe.signatures.field_types.trajectory import FINISH, Action, AgentStep
 from lmpipe.signatures.signature import Signature, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec, first_problem
 
@@ -54,6 +55,15 @@ class Submission:
         except pydantic.ValidationError as error:
             raise ValueError(f"submit: {first_problem(error)}") from None
         raise StopCode
+
+    def noted(self, step: AgentStep) -> AgentStep:
+        """Add the outputs to the step of the code that gave them, if it did."""
+        if self.result is None:
+            return step
+        spec = spec_of(self._signature)
+        given = {field.name: field.dump(getattr(self.result, field.name)) for field in spec.outputs}
+        done = Action(tool=FINISH, arguments=given, observation="The task is done.")
+        return AgentStep(thought=step.thought, actions=(*step.actions, done))
 
     def _named(self, args: tuple[JsonValue, ...], kwargs: dict[str, JsonValue]) -> dict[str, Any]:
         spec = spec_of(self._signature)
