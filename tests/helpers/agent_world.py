@@ -25,8 +25,8 @@ def look_up(thing: str) -> str:
     return next(colour for kind, colour in COLOURS.items() if kind in thing)
 
 
-def colour_agent(**options: Any) -> lmpipe.ReAct[..., NameColour]:
-    return lmpipe.ReAct(NameColour, [look_up], max_steps=3, **options)
+def colour_agent(tool: Any = look_up, **options: Any) -> lmpipe.ReAct[..., NameColour]:
+    return lmpipe.ReAct(NameColour, [tool], max_steps=3, **options)
 
 
 _AGENT = colour_agent()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.agent_replies import PROTOCOLS, scripted
-from helpers.agent_world import agent_student, answer_as_agent, colour_agent
+from helpers.agent_world import agent_student, answer_as_agent, colour_agent, look_up
 from helpers.optimizers import EVERY, SMALL
 from helpers.proposing_lm import proposing_lm
 from helpers.world import recipe, things
 
 import lmpipe
+from lmpipe.errors import ConfigError
 from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
@@ -97,9 +101,11 @@ def test_a_budget_of_calls_is_never_exceeded(tmp_path: Path, protocol: str) -> N
     assert len(student.requests) <= 250
 
 
-async def compiled(recipe: lmpipe.Recipe, runs: Path, store: Cache) -> bytes:
+async def compiled(
+    recipe: lmpipe.Recipe, runs: Path, store: Cache, *, concurrency: int = 4
+) -> bytes:
     with lmpipe.using(runtime=Runtime(store=store)):
-        run = await lmpipe.acompile(recipe, runs=runs, concurrency=4)
+        run = await lmpipe.acompile(recipe, runs=runs, concurrency=concurrency)
     return (run.path / "program.json").read_bytes()
 
 
@@ -133,3 +139,46 @@ async def test_a_stopped_compile_resumes_without_repeated_calls(
     both = len(first) + len(resumed.student.requests)  # type: ignore[union-attr]
     assert both <= len(whole.student.requests) + 4  # type: ignore[union-attr]
     assert len(first) >= 60
+
+
+async def test_a_resumed_compile_repeats_no_run_of_a_pure_tool(tmp_path: Path) -> None:
+    here = asyncio.get_running_loop()
+    runs: Counter[str] = Counter()
+
+    def counting(thing: str) -> str:
+        """Look up the colour of a thing."""
+        runs[thing] += 1
+        if runs.total() == 10:
+            here.call_soon_threadsafe(running.cancel)
+        return look_up(thing)
+
+    program = colour_agent(lmpipe.Tool.of(counting, name="look_up", pure="1"))
+    store = Cache(tmp_path / "cache")
+
+    def compiling() -> Coroutine[Any, Any, bytes]:
+        recipe = made("bootstrap", "text", program=program)
+        return compiled(recipe, tmp_path / "runs", store, concurrency=1)
+
+    running = asyncio.ensure_future(compiling())
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    stopped_after = runs.total()
+    await compiling()
+    store.close()
+    assert runs.total() > stopped_after
+    assert runs.total() - len(runs) <= 1  # the run that was cancelled
+
+
+def test_a_tool_with_effects_does_not_run_in_a_compile(tmp_path: Path) -> None:
+    tool = lmpipe.Tool.of(look_up, effects=True)
+    with pytest.raises(ConfigError, match="the tool look_up has effects"):
+        lmpipe.compile(made("bootstrap", "text", program=colour_agent(tool)), runs=tmp_path)
+
+
+def test_the_fake_of_a_tool_with_effects_runs_in_a_compile(tmp_path: Path) -> None:
+    def order(thing: str) -> str:
+        raise AssertionError("it has effects")
+
+    tool = lmpipe.Tool.of(order, name="look_up", effects=True, fake=look_up)
+    run = lmpipe.compile(made("bootstrap", "native", program=colour_agent(tool)), runs=tmp_path)
+    assert run.best.score > 0.5

@@ -214,6 +214,38 @@ def test_the_page_breaks_spend_down(tmp_path: Path) -> None:
     assert f"{run.account.total.fresh_calls} LM calls" in page.html
 
 
+class Weigh(lmpipe.Module):
+    """Weigh a thing with a tool, and name its colour."""
+
+    def __init__(self, tool: lmpipe.Tool) -> None:
+        self.tool = tool
+        self.name = lmpipe.Predict(NameColour)
+
+    async def forward(self, thing: str) -> NameColour:
+        await lmpipe.run_tool(self.tool, {"thing": thing})
+        return await self.name.acall(thing=thing)
+
+
+def weigh(thing: str) -> int:
+    if thing.endswith("7"):
+        raise ValueError("the scales are broken")
+    return len(thing)
+
+
+def test_the_page_counts_the_uses_of_tools(tmp_path: Path) -> None:
+    tool = lmpipe.Tool.of(weigh, effects=True, fake=weigh)
+    run = lmpipe.compile(recipe(program=Weigh(tool)), runs=tmp_path)
+    lines = [json.loads(line) for line in (run.path / "tools.jsonl").read_text().splitlines()]
+    errors = sum(line["error"] for line in lines)
+    assert errors
+    numbers = [str(number) for number in (len(lines), errors, 0, 0, len(lines))]
+    assert page_of(run).tables["Uses of tools"][1:] == [["weigh", *numbers]]
+
+
+def test_a_page_without_tools_has_no_table_of_them(run: lmpipe.Run) -> None:
+    assert "Uses of tools" not in page_of(run).tables
+
+
 def test_an_unknown_price_is_not_shown_as_zero(tmp_path: Path) -> None:
     runtime = Runtime()
     with FakeServer(answer_body) as server, lmpipe.using(runtime=runtime):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import functools
 import threading
 from collections.abc import Sequence
@@ -10,10 +12,19 @@ from datetime import date
 import pydantic
 import pytest
 from helpers.pictures import png
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import JsonValue
 
 import lmpipe
 from lmpipe.errors import CallError, ConfigError, LMUnavailableError
+from lmpipe.foundation.canonical_json import canonical_json
+from lmpipe.foundation.exact_json import load_json
 from lmpipe.lm.parts import MediaPart, TextPart
+from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.scope import scope
+from lmpipe.lm.tool_store import Result, ToolUse
+from lmpipe.state.trace import Trace
 from lmpipe.tools.running import run_tool
 
 
@@ -168,3 +179,61 @@ async def test_errors_that_no_answer_can_mend_are_raised(error: Exception) -> No
 async def test_a_description_without_a_function_is_refused() -> None:
     with pytest.raises(CallError, match=r"Tool\.of"):
         await run_tool(lmpipe.Tool(name="search"), {})
+
+
+async def test_a_tool_that_takes_longer_than_its_timeout_has_failed() -> None:
+    async def wait() -> None:
+        await asyncio.Event().wait()
+
+    outcome = await run_tool(lmpipe.Tool.of(wait, timeout=0.01), {})
+    assert outcome.error
+    assert "took longer than 0.01 seconds" in outcome.text
+
+
+async def test_a_fake_has_no_timeout() -> None:
+    async def slow() -> str:
+        await asyncio.sleep(0)  # a timeout would end it here
+        return "done"
+
+    tool = lmpipe.Tool.of(lambda: "real", name="act", effects=True, fake=slow, timeout=1e-9)
+    with scope(evaluating=True):
+        assert (await run_tool(tool, {})).text == "done"
+
+
+async def test_a_copied_program_has_the_same_tool() -> None:
+    lock = threading.Lock()  # which cannot be copied
+
+    def locked() -> bool:
+        return lock.locked()
+
+    tool = copy.deepcopy(lmpipe.Tool.of(functools.partial(locked), name="locked"))
+    assert (await run_tool(tool, {})).text == "false"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(value=JSON)
+@settings(max_examples=50)
+async def test_any_json_arrives_and_is_returned(value: JsonValue) -> None:
+    def echo(value: JsonValue) -> JsonValue:
+        return value
+
+    with scope(trace=Trace()), lmpipe.using(runtime=Runtime(store=Keeping())):
+        outcome = await run_tool(lmpipe.Tool.of(echo), {"value": value})
+    assert not outcome.error
+    assert outcome.text.encode()
+
+
+class Keeping:
+    """A store that writes and reads results as files do."""
+
+    def find_tool_result(self, use: ToolUse) -> None:
+        canonical_json(use.subject)
+
+    def put_tool_result(self, use: ToolUse, result: Result) -> Result:
+        read: Result = load_json(canonical_json(result))
+        return read

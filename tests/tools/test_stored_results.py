@@ -12,6 +12,7 @@ from helpers.pictures import png
 
 import lmpipe
 from lmpipe.errors import CassetteMissError, LMUnavailableError
+from lmpipe.lm.cache import upkeep
 from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.runtime import Runtime
@@ -237,3 +238,14 @@ def test_a_recording_takes_the_results_of_pure_tools_from_the_cache(tmp_path: Pa
     runtime.close()
     assert count.calls == 1
     assert "Rome 1" in path.read_text()
+
+
+def test_the_upkeep_of_a_cache_knows_results_of_tools(tmp_path: Path) -> None:
+    count = Count()
+    tool = lmpipe.Tool.of(count, name="look_up", pure=True)
+    run_twice(tool, tmp_path / "one")
+    assert upkeep.stats(tmp_path / "one").models["tool/look_up"].replies == 1
+    lines = list(upkeep.export(tmp_path / "one", on_damage=lambda key, error: None))
+    upkeep.import_(tmp_path / "two", lambda: lines, name="lines")
+    assert run_twice(tool, tmp_path / "two") == ["Rome 1", "Rome 1"]
+    assert upkeep.prune(tmp_path / "two", model="tool/look_up") == 1

@@ -49,6 +49,7 @@ async def agents() -> None:
 
 def hooks() -> None:
     lmpipe.ReAct(Route, [distance], compact=shorter)
+    lmpipe.ReAct(Route, [lmpipe.Predict("town -> stations: list[str]"), Plan(), distance])
     lmpipe.ReAct(Route, [distance], compact=much_shorter, temperature=0.7)
 
 

@@ -169,3 +169,14 @@ def direct_calls(lm: lmpipe.LM) -> None:
     lm.batch("x", concurrency="many")  # E
     lm.batch(["x"], return_errors=True)[0].text  # E
     lm("x", sample="first")  # E
+
+
+async def tools(tool: lmpipe.Tool) -> None:
+    lmpipe.Tool.of(5)  # E
+    lmpipe.Tool.of(print, effects="yes")  # E
+    lmpipe.Tool.of(print, fake="nothing")  # E
+    lmpipe.run_tool_sync(tool, ["x"])  # E
+    lmpipe.run_tool_sync(print, {})  # E
+    (await lmpipe.run_tool(tool, {})).txt  # E
+    lmpipe.mcp_tools(comand=["x"])  # E
+    lmpipe.Trace().tools[0].name  # E

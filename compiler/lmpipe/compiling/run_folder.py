@@ -30,7 +30,7 @@ MANIFEST_FORMAT = 1
 
 _RESERVE, _RESERVED = ".reserve", 2**16  # bytes
 # Files of what happened, which may hold each image many times.
-_WITHOUT_BYTES = ("scores.jsonl", "traces.jsonl")
+_WITHOUT_BYTES = ("scores.jsonl", "tools.jsonl", "traces.jsonl")
 _MAX_NAME = 80  # characters of a recipe's name in a folder's name
 
 
@@ -208,16 +208,17 @@ class RunWriter:
 
     def rollout(self, rollout: Rollout) -> None:
         self._append("traces.jsonl", rollout.to_json())
-        self._calls("rollout", rollout.row)
+        self._record_uses("rollout", rollout.row)
 
     def row(self, subject: str, row: Row) -> None:
         self._append("scores.jsonl", {"subject": subject, **row.to_json()})
-        self._calls(subject, row)
+        self._record_uses(subject, row)
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:
         self._append("events.jsonl", {"time": time.time(), "event": kind, **data})
 
-    def _calls(self, subject: str, row: Row) -> None:
+    def _record_uses(self, subject: str, row: Row) -> None:
+        """Write what a row used: its LM calls and its runs of tools."""
         for call in row.calls:
             line = {
                 "subject": subject,
@@ -234,6 +235,10 @@ class RunWriter:
                 "cached": call.reply.cached,
             }
             self._append("calls.jsonl", line)
+        for tool in row.trace.tools:
+            line = {"subject": subject, "index": row.index, **tool.to_json()}
+            line |= {"source": tool.source, "seconds": tool.seconds}
+            self._append("tools.jsonl", line)
 
     def _append(self, name: str, value: Any) -> None:
         if name not in self._files:

@@ -16,6 +16,7 @@ from lmpipe.report.overview import make_header, make_result
 from lmpipe.report.provenance import make_provenance, make_spend
 from lmpipe.report.run_files import RunFiles, read_run
 from lmpipe.report.search import make_search
+from lmpipe.report.tools import make_tools
 from lmpipe.report.view import in_order, value_text
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def render(run: RunFiles) -> str:
         "changes": make_changes(run),
         "failures": make_failures(run),
         "spend": make_spend(run),
+        "tools": make_tools(run),
         "provenance": make_provenance(run),
     }
     return _environment().get_template("report.html.j2").render(page=page)

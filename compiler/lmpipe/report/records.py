@@ -118,6 +118,14 @@ class Spend(_Record):
     by_lm: Mapping[str, Tokens]
 
 
+class ToolUse(_Record):
+    """A line of `tools.jsonl`: a use of a tool, whether it failed, and where its result is from."""
+
+    tool: str
+    error: bool = False
+    source: str = "ran"
+
+
 class FreshSpend(_Record):
     """What reached an LM in the last run of a compile."""
 

@@ -32,6 +32,7 @@ class RunFiles:
         tests: test rows by name (each baseline, and `compiled`), in the data's order.
         state: the learned state, or None while the run has none.
         fresh: what reached an LM in the last run of the compile, or None if it did not finish.
+        tools: the uses of tools, from `tools.jsonl`.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class RunFiles:
     tests: Mapping[str, tuple[records.TestRow, ...]]
     state: ProgramState | None
     fresh: records.FreshSpend | None = None
+    tools: tuple[records.ToolUse, ...] = ()
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -55,7 +57,7 @@ def read_run(folder: Path) -> RunFiles:
     if program.is_file() and manifest.status == "done":
         state = ProgramState.from_bytes(program.read_bytes(), where=str(program))
     tests = _tests(folder, manifest, candidates)
-    return RunFiles(folder, manifest, candidates, tests, state, _fresh(folder))
+    return RunFiles(folder, manifest, candidates, tests, state, _fresh(folder), _tools(folder))
 
 
 def parse_manifest(manifest: Mapping[str, Any], folder: Path) -> records.Manifest:
@@ -128,6 +130,12 @@ def _fresh(folder: Path) -> records.FreshSpend | None:
         if line.get("event") == "spent":
             return _parse(records.FreshSpend, line.get("fresh", {}), f"{path}:{number}")
     return None
+
+
+def _tools(folder: Path) -> tuple[records.ToolUse, ...]:
+    path = folder / "tools.jsonl"
+    lines = enumerate(read_lines(path), start=1)
+    return tuple(_parse(records.ToolUse, line, f"{path}:{number}") for number, line in lines)
 
 
 def _tests(

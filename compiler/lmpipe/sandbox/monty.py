@@ -47,8 +47,8 @@ _TIME, _MEMORY = "feed time limit exceeded", ("memory limit exceeded", "the work
 class MontySandbox(Sandbox):
     """Runs code in Monty: it starts in milliseconds, and equal code gives equal results.
 
-    Its Python is a part of Python: no `yield`, `del` and inheritance of classes, and of the
-    standard library the modules that `rules` names. It needs `lmpipe[sandbox]`.
+    Its Python is a part of Python: no `yield`, `del`, base classes and decorated methods, and of
+    the standard library the modules that `rules` names. It needs `lmpipe[sandbox]`.
 
     Args:
         limits: what the code may use.
@@ -58,10 +58,11 @@ class MontySandbox(Sandbox):
     now: datetime | None = None
 
     rules: ClassVar[str] = (
-        "The Python is a part of Python: functions, lambdas, comprehensions, classes, exceptions, "
-        "f-strings and the modules math, re, json, datetime, collections, itertools, functools, "
-        "random, decimal, dataclasses and typing; no other modules, no yield, no del, no base "
-        "classes, no files, no network and no clock."
+        "The Python is a part of Python: functions, lambdas, comprehensions, simple classes, "
+        "exceptions and f-strings, with the modules base64, bisect, collections, copy, csv, "
+        "dataclasses, datetime, decimal, functools, hashlib, itertools, json, math, random, re, "
+        "typing and unicodedata. It has no other modules, no yield, no del, no base classes, no "
+        "decorated methods, no files, no network and no clock."
     )
 
     def session(self, functions: Mapping[str, HostFunction] | None = None) -> Session:

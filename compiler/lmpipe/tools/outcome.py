@@ -11,9 +11,11 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from lmpipe.errors import CallError
 from lmpipe.foundation.shorten import shorten_middle
+from lmpipe.foundation.unicode_text import valid_unicode
 from lmpipe.lm.parts import MediaPart, TextPart, ToolResult, media_in, read_part, show_part
 from lmpipe.signatures.field_types.media import Medium
 from lmpipe.signatures.field_types.parts import has_parts
+from lmpipe.signatures.signature import Signature, result_to_json
 
 NOTHING = "(no result)"  # what an LM sees of a tool that returns None
 
@@ -50,7 +52,8 @@ class ToolOutcome:
     def of_error(message: str, limit: int) -> ToolOutcome:
         """Convert an error; of a long one the middle is left out."""
         head = limit * 2 // 3
-        return ToolOutcome(shorten_middle(message, head=head, tail=limit - head), error=True)
+        shown = shorten_middle(valid_unicode(message), head=head, tail=limit - head)
+        return ToolOutcome(shown, error=True)
 
     def as_result(self, call_id: str) -> ToolResult:
         """Return the part of a message that answers a call of an LM."""
@@ -104,7 +107,9 @@ def _text(name: str, value: object) -> str:
     if value is None:
         return NOTHING
     if isinstance(value, str):
-        return value
+        return valid_unicode(value)
+    if isinstance(value, Signature):  # the LM knows the inputs
+        value = result_to_json(value)
     try:
         return to_json(value).decode()
     except (PydanticSerializationError, ValueError):
@@ -113,7 +118,7 @@ def _text(name: str, value: object) -> str:
                 f"the tool {name} returned a {type(value).__name__}, which no LM can read: return "
                 "a text, a JSON value, a pydantic model or a medium"
             ) from None
-        return str(value)
+        return valid_unicode(str(value))
 
 
 def _read_parts(value: Mapping[str, Any]) -> Iterator[TextPart | MediaPart]:

@@ -12,6 +12,8 @@ from pydantic_core import to_jsonable_python
 
 from lmpipe.errors import ENDS_RUN, CallError, ConfigError
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.time_limits import within
+from lmpipe.foundation.unicode_text import with_valid_texts
 from lmpipe.lm.concurrency.loop import in_thread, run_sync
 from lmpipe.lm.parts import media_in
 from lmpipe.lm.scope import current_scope
@@ -50,12 +52,12 @@ async def run_tool(
         )
     trace, started = current_scope().trace, time.perf_counter()
     number, after = (0, 0) if trace is None else (trace.begin_tool(), len(trace.steps))
-    arguments = to_jsonable_python(dict(arguments), fallback=str)
-    outcome, source = await _outcome(tool.name, tool.function, arguments, error_limit)
+    given = with_valid_texts(to_jsonable_python(dict(arguments), fallback=str))
+    outcome, source = await _outcome(tool.name, tool.function, given, error_limit)
     if trace is not None:
         step = ToolStep(
             tool=tool.name,
-            arguments=arguments,
+            arguments=given,
             result=outcome.text,
             error=outcome.error,
             source=source,
@@ -87,7 +89,7 @@ async def _outcome(
     scope = current_scope()
     held = function.effects and scope.evaluating
     if held and function.fake is not None:
-        return await _run(name, function.fake, checked, error_limit), "faked"
+        return await _run(name, function.fake, checked, error_limit, None), "faked"
     results = StoredResults.of(name, function, arguments, scope.trace)
     stored = results.find()
     if stored is not None:
@@ -98,16 +100,27 @@ async def _outcome(
             "Tool.of(…, effects=True, fake=…) a function that takes its place, or replay a "
             "cassette that has its results (record_tools=True)"
         )
-    return results.keep(await _run(name, function.function, checked, error_limit)), "ran"
+    running = _run(name, function.function, checked, error_limit, function.timeout)
+    return results.keep(await running), "ran"
 
 
 async def _run(
-    name: str, function: Callable[..., Any], arguments: Mapping[str, Any], error_limit: int
+    name: str,
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    error_limit: int,
+    timeout: float | None,  # noqa: ASYNC109 - None must cost nothing
 ) -> ToolOutcome:
     """Run a function and convert what it returns or raises."""
     try:
+<<<<<<< HEAD
         value = await _call(function, arguments)
     except ENDS_RUN:
+=======
+        running = _call(function, arguments)
+        value = await within(timeout, running, late=lambda: _late(timeout))
+    except _ENDS_RUN:
+>>>>>>> react
         raise
     except pydantic.ValidationError as error:
         return ToolOutcome.of_error(_problems(error), error_limit)
@@ -115,6 +128,10 @@ async def _run(
         return ToolOutcome.of_error(f"{type(error).__name__}: {error}", error_limit)
     outcome = ToolOutcome.of(name, value)
     return ToolOutcome.of_error(outcome.text, error_limit) if outcome.error else outcome
+
+
+def _late(timeout: float | None) -> TimeoutError:
+    return TimeoutError(f"the tool took longer than {timeout:g} seconds")
 
 
 async def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:

@@ -16,15 +16,19 @@ async def action_of(tools: Mapping[str, Tool], call: ChosenCall, *, error_limit:
     """Run a call; an unknown tool, wrong arguments and errors are observations too."""
     if call.name not in tools:
         known = ", ".join(tools) or "none"
-        outcome = ToolOutcome(f"there is no tool {call.name!r}; the tools are: {known}", error=True)
-    else:
-        outcome = await run_tool(tools[call.name], call.arguments, error_limit=error_limit)
+        return refused(call, f"there is no tool {call.name!r}; the tools are: {known}")
+    outcome = await run_tool(tools[call.name], call.arguments, error_limit=error_limit)
     return Action(
         tool=call.name,
         arguments=call.arguments,
         observation=_observation(outcome),
         error=outcome.error,
     )
+
+
+def refused(call: ChosenCall, why: str) -> Action:
+    """Return a call that does not run, with the reason as its result."""
+    return Action(tool=call.name, arguments=call.arguments, observation=why, error=True)
 
 
 def _observation(outcome: ToolOutcome) -> Observation:

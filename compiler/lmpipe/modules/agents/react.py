@@ -32,11 +32,13 @@ from lmpipe.modules.agents.act_signature import (
     extract_signature,
 )
 from lmpipe.modules.agents.compaction import estimate_tokens, shorten_observations
-from lmpipe.modules.agents.observing import action_of
+from lmpipe.modules.agents.module_tools import module_of, run_by_modules, tool_of_module
+from lmpipe.modules.agents.observing import action_of, refused
 from lmpipe.modules.agents.result_trajectory import set_trajectory, thoughts_of
 from lmpipe.modules.chain_of_thought import ChainOfThought
 from lmpipe.modules.module import Module
 from lmpipe.modules.predict import P, R_co, signature_class
+from lmpipe.modules.uses import Uses
 from lmpipe.signatures.field_types.history import History, is_message
 from lmpipe.signatures.field_types.tools import ChosenCall, Tool
 from lmpipe.signatures.field_types.trajectory import FINISH, Action, AgentStep, Trajectory
@@ -69,7 +71,8 @@ class ReAct(Module, Generic[P, R_co]):
     Args:
         signature: of the task: a `Signature` class or a string. A field of the type `History`
             holds the earlier turns of the conversation.
-        tools: functions, or `Tool`s made of them.
+        tools: functions, `Tool`s, or modules, which then are parts of this agent: compiled with
+            it, and called at most once in a step.
         max_steps: the maximum number of steps, 1 or more.
         protocol: `native` or `text`; `auto` takes native calls of LMs known to take tools.
         compact: makes the steps fit the LM's context, from the trajectory and the tokens that it
@@ -92,7 +95,7 @@ class ReAct(Module, Generic[P, R_co]):
     def __init__(
         self,
         signature: str | Callable[P, R_co],
-        tools: Sequence[Tool | Callable[..., Any]],
+        tools: Sequence[Tool | Module | Callable[..., Any]],
         *,
         max_steps: int = 10,
         protocol: ToolProtocol = "auto",
@@ -133,6 +136,8 @@ class ReAct(Module, Generic[P, R_co]):
         self.extract: ChainOfThought[..., Signature] = ChainOfThought(
             extract_signature(self.signature), **options
         )
+        owners = {tool.name: module_of(tool) for tool in self.tools}
+        self.modules = {name: module for name, module in owners.items() if module is not None}
 
     def __repr__(self) -> str:
         names = ", ".join(tool.name for tool in self.tools)
@@ -185,19 +190,34 @@ class ReAct(Module, Generic[P, R_co]):
         outputs = {name: getattr(extracted, name) for name in self._spec.output_names}
         return self._with_trajectory(self._made(inputs, outputs), trajectory)
 
+    def _uses_of_parts(self) -> Uses | None:
+        if type(self).forward is not ReAct.forward:
+            return None  # a subclass may do anything
+        often = self.max_steps
+        return {"act": often, "modules": often, "compact": often + 1, "extract": 1}
+
     async def _run(
         self, calls: Sequence[ChosenCall], inputs: Mapping[str, Any]
     ) -> tuple[list[Action], Any]:
         """Run the calls of one turn; return them with their results, and the answer or None."""
-        tools = {tool.name: tool for tool in self.tools}
+        tools = {tool.name: run_by_modules(tool, self.modules) for tool in self.tools}
         others = [call for call in calls if call.name != FINISH]
         # The order of effects matters.
         functions = [tools[call.name].function for call in others if call.name in tools]
         ordered = any(function is not None and function.effects for function in functions)
+        # The number of LM calls of a run is known: a module runs once in a step.
+        first = {call.name: place for place, call in reversed(list(enumerate(others)))}
+
+        async def run(place: int) -> Action:
+            call = others[place]
+            if call.name in self.modules and place != first[call.name]:
+                return refused(call, f"call {call.name} once in a step")
+            return await action_of(tools, call, error_limit=self.error_limit)
+
         actions = await run_in_order(
-            others,
+            range(len(others)),
             1 if ordered else max(len(others), 1),
-            run=lambda call: action_of(tools, call, error_limit=self.error_limit),
+            run=run,
         )
         result = None
         for call in (call for call in calls if call.name == FINISH):
@@ -264,11 +284,11 @@ class ReAct(Module, Generic[P, R_co]):
         return {**rest, THOUGHT: "The answer is known.", TOOL: FINISH, ARGUMENTS: answer}
 
 
-def _checked_tools(given: Sequence[Tool | Callable[..., Any]]) -> tuple[Tool, ...]:
+def _checked_tools(given: Sequence[Tool | Module | Callable[..., Any]]) -> tuple[Tool, ...]:
     """Make tools of what a user gave, and check that they can be told apart."""
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise ConfigError(f"ReAct(tools={given!r:.100}): give a list of functions and tools")
-    tools = tuple(tool if isinstance(tool, Tool) else Tool.of(tool) for tool in given)
+    tools = tuple(map(_as_tool, given))
     seen: set[str] = set()
     for tool in tools:
         remedy = "give another name: lmpipe.Tool.of(…, name=…)"
@@ -287,6 +307,12 @@ def _checked_tools(given: Sequence[Tool | Callable[..., Any]]) -> tuple[Tool, ..
             )
         seen.add(tool.name)
     return tools
+
+
+def _as_tool(given: Tool | Module | Callable[..., Any]) -> Tool:
+    if isinstance(given, Module):
+        return tool_of_module(given)
+    return given if isinstance(given, Tool) else Tool.of(given)
 
 
 def _spec_of_tool(tool: Tool) -> ToolSpec:

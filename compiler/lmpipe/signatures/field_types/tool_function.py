@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pydantic
 
 from lmpipe.errors import SignatureError
+from lmpipe.foundation.checks import check_number
 
 if TYPE_CHECKING:
     from pydantic_core import SchemaValidator
@@ -26,6 +27,7 @@ class ToolFunction:
         pure: whether equal arguments always give equal results; a text is a version, which
             identifies the code and the data that the results come from.
         fake: takes its place where a tool with effects must not run.
+        timeout: the maximum seconds of one run, or None.
         source: what identifies it in the cache, if its code does not, such as an MCP server.
         typed: whether the annotations of the function say which arguments it takes. If not,
             the function checks them itself.
@@ -35,10 +37,12 @@ class ToolFunction:
     effects: bool = False
     pure: bool | str = False
     fake: Callable[..., Any] | None = None
+    timeout: float | None = None
     source: str = ""
     typed: bool = True
 
     def __post_init__(self) -> None:
+        check_number("Tool.of", "timeout", self.timeout, above=0, optional=True)
         if self.effects and self.pure:
             raise SignatureError(
                 f"the tool {name_of(self.function)} is declared with effects and as pure: a result "
@@ -73,6 +77,9 @@ class ToolFunction:
 
         schema = generate_arguments_schema(_annotated(self.function), schema_type="arguments")
         return SchemaValidator(schema)
+
+    def __deepcopy__(self, memo: object) -> ToolFunction:
+        return self  # what it is connected to cannot be copied
 
     def __reduce__(self) -> tuple[Any, ...]:
         settings = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -48,6 +48,7 @@ class Tool(pydantic.BaseModel):
         effects: bool = False,
         pure: bool | str = False,
         fake: Callable[..., Any] | None = None,
+        timeout: float | None = None,
     ) -> Tool:
         """Make a tool of a function, which its name, docstring and annotated parameters describe.
 
@@ -63,31 +64,30 @@ class Tool(pydantic.BaseModel):
                 as with the data that they come from.
             fake: a function with the same parameters that runs in place of a tool with effects
                 in a compile or an evaluation.
+            timeout: the maximum seconds of one run, which is an error of the tool if it takes
+                longer; None is no limit. A sync function is not stopped, only left alone.
 
         Raises:
             SignatureError: if a parameter has a type without a JSON schema, or no name; or if
                 `effects` and `pure` are both given.
+            ConfigError: if the timeout is not a number above 0.
         """
+        run: dict[str, Any] = {"effects": effects, "pure": pure, "fake": fake, "timeout": timeout}
         if is_langchain_tool(function):
-            run = ToolFunction(
-                function=LangChainFunction.of(function),
-                effects=effects,
-                pure=pure,
-                fake=fake,
-                typed=False,
-            )
+            inside = LangChainFunction.of(function)
             return cls(
                 name=function.name if name is None else name,
                 description=function.description if description is None else description,
                 parameters=schema_of_langchain(function),
-            ).run_by(run)
+            ).run_by(ToolFunction(function=inside, typed=False, **run))
         if not callable(function):
             raise SignatureError(f"a tool is made of {function!r:.100}: give a function")
         named = name_of(function) if name is None else name
-        described = (inspect.getdoc(function) or "") if description is None else description
-        run = ToolFunction(function=function, effects=effects, pure=pure, fake=fake)
-        schema = schema_of(named, function)
-        return cls(name=named, description=described, parameters=schema).run_by(run)
+        return cls(
+            name=named,
+            description=(inspect.getdoc(function) or "") if description is None else description,
+            parameters=schema_of(named, function),
+        ).run_by(ToolFunction(function=function, **run))
 
     @property
     def function(self) -> ToolFunction | None:
@@ -106,6 +106,7 @@ class Tool(pydantic.BaseModel):
         effects: bool = False,
         pure: bool | str = False,
         fake: Callable[..., Any] | None = None,
+        timeout: float | None = None,
     ) -> Self:
         """Return an equal tool with these declarations, such as one of an MCP server; see `of`.
 
@@ -114,7 +115,8 @@ class Tool(pydantic.BaseModel):
         """
         if self._function is None:
             raise SignatureError(f"the tool {self.name} has no function that runs it: use Tool.of")
-        return self.run_by(self._function.declared(effects=effects, pure=pure, fake=fake))
+        changed = self._function.declared(effects=effects, pure=pure, fake=fake, timeout=timeout)
+        return self.run_by(changed)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Tool):
