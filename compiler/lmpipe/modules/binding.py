@@ -27,18 +27,9 @@ class Node:
         """Count this node; see `count_calls`."""
         raise NotImplementedError
 
-<<<<<<< HEAD
-    def _uses(self) -> Uses:
-        """Count how often one run uses each part.
-
-        A module whose `forward` does not show it in its source says so here.
-        """
-        return uses_by_forward(self)
-=======
     def _uses_of_parts(self) -> Uses | None:
         """Count the uses of its parts in one run, by attribute; None reads them in `forward`."""
         return None
->>>>>>> react
 
 
 _WITH_PARTS = (Node, list, tuple, dict)
@@ -133,11 +124,7 @@ def used_parts(value: Any) -> dict[str, tuple[Any, int]]:
 
     The keys are the labels that each part adds to a path.
     """
-<<<<<<< HEAD
-    uses = value._uses() if isinstance(value, Node) else {}
-=======
     uses = _uses(value) if isinstance(value, Node) else {}
->>>>>>> react
     found = {}
     for label, item in _parts(value):
         times = uses.get(label.removeprefix("."), 1)
@@ -159,11 +146,7 @@ def uncounted_uses(root: Any, leaf: type[Node]) -> list[str]:
     for _, node, _ in _walk_used(root, leaf, "", 1, set()):
         if isinstance(node, leaf):
             continue
-<<<<<<< HEAD
-        uses = node._uses()
-=======
         uses = _uses(node)
->>>>>>> react
         parts = _attributes(node)
         unknown = [name for name, times in uses.items() if not isfinite(times)]
         held = [name for name in unknown if next(walk(parts.get(name), Node), None)]

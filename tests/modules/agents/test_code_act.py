@@ -246,6 +246,7 @@ def _named(name: str) -> lmpipe.Tool:
         ([_named("submit")], "'submit' has the name of"),
         ([population, population], "'population' has the name of"),
         ([lmpipe.Tool(name="bare")], "the tool bare has no function"),
+        ([lmpipe.Predict("city -> people: int")], "the tool Predict is a module"),
         ({"population": population}, "give a list"),
     ],
 )

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.shorten import one_line
+from lmpipe.modules.module import Module
 from lmpipe.signatures.field_types.tools import Tool
 from lmpipe.tools.outcome import NOTHING, ToolOutcome
 from lmpipe.tools.running import run_tool
@@ -38,6 +39,11 @@ def checked_tools(
     """
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise ConfigError(f"{owner}(tools={given!r:.100}): give a list of functions and tools")
+    if modules := [type(tool).__name__ for tool in given if isinstance(tool, Module)]:
+        raise ConfigError(
+            f"{owner}: the tool {modules[0]} is a module, which code could call any number of times, "
+            "so that its LM calls would not be known: give it to lmpipe.ReAct"
+        )
     tools = tuple(tool if isinstance(tool, Tool) else Tool.of(tool) for tool in given)
     taken = set(reserved)
     remedy = "give another name: lmpipe.Tool.of(…, name=…)"
