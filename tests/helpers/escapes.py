@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -188,4 +189,4 @@ def _rows() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print(table())
+    sys.stdout.write(table())

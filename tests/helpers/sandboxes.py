@@ -30,7 +30,7 @@ needs_monty = pytest.mark.skipif(
 )
 needs_pyodide = pytest.mark.skipif(
     find_spec("deno") is None or not (PYODIDE / "pyodide.mjs").is_file(),
-    reason="needs deno, of the group test, and Pyodide: `make pyodide`, or its folder as LMPIPE_PYODIDE",
+    reason="needs deno, of the group test, and Pyodide: `make pyodide`, or LMPIPE_PYODIDE",
 )
 
 

@@ -64,9 +64,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_code_runs_by_the_engine_and_a_late_container_is_killed_by_its_name(engine: Path) -> None:
-    sandbox = lmpipe.ContainerSandbox(
-        engine="podman", limits=lmpipe.SandboxLimits(seconds=1)
-    )
+    sandbox = lmpipe.ContainerSandbox(engine="podman", limits=lmpipe.SandboxLimits(seconds=1))
     with sandbox.session({"double": lambda n: 2 * n}) as session:
         assert session.run("double(4)").value == 8
         assert session.run("while True:\n    pass").limit == "time"

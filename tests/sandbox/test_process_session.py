@@ -12,7 +12,9 @@ from lmpipe.errors import SandboxError
 from lmpipe.lm.concurrency import loop
 
 # A child that says that it is ready, reads the first run, and goes on as the test says.
-START = "import json, sys\nsys.stdin.readline()\nprint('{}')\nask = json.loads(sys.stdin.readline())\n"
+START = (
+    "import json, sys\nsys.stdin.readline()\nprint('{}')\nask = json.loads(sys.stdin.readline())\n"
+)
 END = {"run": 1, "value": 3, "kind": "", "message": "", "frames": []}
 
 

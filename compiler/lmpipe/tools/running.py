@@ -113,14 +113,9 @@ async def _run(
 ) -> ToolOutcome:
     """Run a function and convert what it returns or raises."""
     try:
-<<<<<<< HEAD
-        value = await _call(function, arguments)
-    except ENDS_RUN:
-=======
         running = _call(function, arguments)
         value = await within(timeout, running, late=lambda: _late(timeout))
-    except _ENDS_RUN:
->>>>>>> react
+    except ENDS_RUN:
         raise
     except pydantic.ValidationError as error:
         return ToolOutcome.of_error(_problems(error), error_limit)
