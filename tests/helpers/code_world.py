@@ -1,4 +1,4 @@
-"""The small world for modules that write code: demonstrations help the LM to write the right one."""
+"""The small world for modules that write code, which demonstrations make better."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ ATTEMPTS = (
     ),
     Attempt(
         "raise an exception that hangs when it is shown",
-        "class E(Exception):\n    def __str__(self):\n        while True:\n            pass\nraise E()",
+        "class E(Exception):\n    def __str__(self):\n        while True: pass\nraise E()",
         pyodide=TIME,
     ),
     Attempt(

@@ -189,7 +189,7 @@ class ProcessSession(Session):
                     limit = _limit(kind, printed, calls)
                     if limit == "memory":
                         error = memory_error(self.limits)
-                    value = rest.get("value")
+                    value: Any = rest.get("value")
                     return SandboxResult(
                         value=value, printed=printed.text, error=error, limit=limit
                     )

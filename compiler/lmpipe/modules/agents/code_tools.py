@@ -41,8 +41,8 @@ def checked_tools(
         raise ConfigError(f"{owner}(tools={given!r:.100}): give a list of functions and tools")
     if modules := [type(tool).__name__ for tool in given if isinstance(tool, Module)]:
         raise ConfigError(
-            f"{owner}: the tool {modules[0]} is a module, which code could call any number of times, "
-            "so that its LM calls would not be known: give it to lmpipe.ReAct"
+            f"{owner}: the tool {modules[0]} is a module, which code could call any number of "
+            "times, so that its LM calls would not be known: give it to lmpipe.ReAct"
         )
     tools = tuple(tool if isinstance(tool, Tool) else Tool.of(tool) for tool in given)
     taken = set(reserved)
