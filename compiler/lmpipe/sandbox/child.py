@@ -55,9 +55,8 @@ def _plain(value: Any) -> Any:
             return list(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    return str(value)
+    isoformat = getattr(value, "isoformat", None)  # of dates and times
+    return isoformat() if callable(isoformat) else str(value)
 
 
 def _json_value(value: Any) -> Any:

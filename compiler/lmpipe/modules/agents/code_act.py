@@ -22,7 +22,7 @@ from lmpipe.modules.predict import P, R_co
 from lmpipe.sandbox.sandbox import Sandbox
 from lmpipe.signatures.field_types.tools import Tool
 from lmpipe.signatures.field_types.trajectory import Trajectory
-from lmpipe.signatures.signature import Input, Output, make_signature
+from lmpipe.signatures.signature import Input, Output, Signature, make_signature
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.tools.running import ERROR_LIMIT
 
@@ -92,7 +92,9 @@ class CodeAct(CodeAgent[P, R_co]):
         step = _step_signature(self._spec, self.tools, self.sandbox)
         self.act = ChainOfThought(step, instruction=instruction, **options)
         extract = extract_signature(self.signature)
-        self.extract = ChainOfThought(extract, instruction=instruction, **options)
+        self.extract: ChainOfThought[..., Signature] = ChainOfThought(
+            extract, instruction=instruction, **options
+        )
 
     async def forward(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the agent.
