@@ -67,6 +67,7 @@ MAKE: dict[str, Callable[..., Any]] = {
     "Cost": lambda **numbers: lmpipe.Cost(**{"runs": 1, **numbers}),
     "LM": lambda **numbers: lmpipe.LM("vllm/m", **numbers),
     "Predict": lambda **numbers: lmpipe.Predict("a -> b", **numbers),
+    "ReAct": lambda **numbers: lmpipe.ReAct("a -> b", [], **numbers),
     "Recipe": recipe,
     "ServerSpec": lambda **numbers: lmpipe.ServerSpec(model="m", **numbers),
     "Task": task,

@@ -13,7 +13,7 @@ from helpers.agent_replies import PROTOCOLS, scripted
 from helpers.agent_world import agent_student, answer_as_agent, colour_agent, look_up
 from helpers.optimizers import EVERY, SMALL
 from helpers.proposing_lm import proposing_lm
-from helpers.world import recipe, things
+from helpers.world import NameColour, recipe, things
 
 import lmpipe
 from lmpipe.errors import ConfigError
@@ -182,3 +182,12 @@ def test_the_fake_of_a_tool_with_effects_runs_in_a_compile(tmp_path: Path) -> No
     tool = lmpipe.Tool.of(order, name="look_up", effects=True, fake=look_up)
     run = lmpipe.compile(made("bootstrap", "native", program=colour_agent(tool)), runs=tmp_path)
     assert run.best.score > 0.5
+
+
+def test_a_metric_knows_the_trajectory() -> None:
+    def looked_up(example: lmpipe.Example, prediction: NameColour) -> float:
+        return float(lmpipe.trajectory_of(prediction).actions[0].tool == "look_up")
+
+    found = lmpipe.evaluate(colour_agent(), DATA["val"], looked_up, lm=agent_student("text"))
+    assert 0 < found.score < 1
+    assert not found.failures

@@ -122,7 +122,7 @@ def test_tools_that_do_not_only_read_have_effects(tmp_path: Path) -> None:
 def test_the_caller_says_which_tools_have_effects() -> None:
     with lmpipe.mcp_tools(command=COMMAND, effects=["distance"]) as tools:
         functions = [tool.function for tool in tools]
-    assert [function and function.effects for function in functions] == [True, *[False] * 4]
+    assert [function and function.effects for function in functions] == [True, *[False] * 5]
 
 
 def test_a_tool_can_be_declared_again(tools: Tools) -> None:
@@ -171,6 +171,33 @@ def test_the_end_of_the_server_stops_an_evaluation() -> None:
 
         with pytest.raises(ToolServerError, match="is gone"):
             lmpipe.evaluate(End(end), EXAMPLES, lambda *_: True)
+
+
+def test_the_end_of_a_server_over_http_stops_an_evaluation() -> None:
+    with serving() as url, lmpipe.mcp_tools(url=url, headers=KEY) as opened:
+        tools = by_name(opened)
+        for name in ("end", "picture"):
+            with pytest.raises(ToolServerError, match="is gone"):
+                lmpipe.run_tool_sync(tools[name], {})
+
+
+def test_a_server_goes_on_after_a_call_that_took_too_long() -> None:
+    with lmpipe.mcp_tools(command=COMMAND) as opened:
+        tools = by_name(opened)
+        waited = lmpipe.run_tool_sync(tools["wait"].declare(timeout=0.05), {})
+        again = lmpipe.run_tool_sync(tools["distance"], {"start": "a", "end": "b"})
+    assert (waited.error, again.text) == (True, "0")
+
+
+def test_a_call_that_is_under_way_does_not_hold_up_the_end_of_the_block() -> None:
+    async def open_and_leave() -> None:
+        async with lmpipe.mcp_tools(command=COMMAND) as opened:
+            waiting = asyncio.create_task(lmpipe.run_tool(by_name(opened)["wait"], {}))
+            await lmpipe.run_tool(by_name(opened)["picture"], {})
+        with pytest.raises(ToolServerError, match="is gone"):
+            await waiting
+
+    asyncio.run(open_and_leave())
 
 
 def test_tools_do_not_run_after_the_block() -> None:

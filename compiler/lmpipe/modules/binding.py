@@ -27,9 +27,12 @@ class Node:
         """Count this node; see `count_calls`."""
         raise NotImplementedError
 
-    def _uses_of_parts(self) -> Uses | None:
-        """Count the uses of its parts in one run, by attribute; None reads them in `forward`."""
-        return None
+    def _uses(self) -> Uses:
+        """Count how often one run uses each part.
+
+        A module whose `forward` does not show it in its source says so here.
+        """
+        return uses_by_forward(self)
 
 
 _WITH_PARTS = (Node, list, tuple, dict)
@@ -124,17 +127,12 @@ def used_parts(value: Any) -> dict[str, tuple[Any, int]]:
 
     The keys are the labels that each part adds to a path.
     """
-    uses = _uses(value) if isinstance(value, Node) else {}
+    uses = value._uses() if isinstance(value, Node) else {}
     found = {}
     for label, item in _parts(value):
         times = uses.get(label.removeprefix("."), 1)
         found[label] = item, max(1, int(times)) if isfinite(times) else 1
     return found
-
-
-def _uses(node: Node) -> Uses:
-    declared = node._uses_of_parts()
-    return uses_by_forward(node) if declared is None else declared
 
 
 def uncounted_uses(root: Any, leaf: type[Node]) -> list[str]:
@@ -146,7 +144,7 @@ def uncounted_uses(root: Any, leaf: type[Node]) -> list[str]:
     for _, node, _ in _walk_used(root, leaf, "", 1, set()):
         if isinstance(node, leaf):
             continue
-        uses = _uses(node)
+        uses = node._uses()
         parts = _attributes(node)
         unknown = [name for name, times in uses.items() if not isfinite(times)]
         held = [name for name in unknown if next(walk(parts.get(name), Node), None)]

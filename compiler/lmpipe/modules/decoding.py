@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmpipe.errors import ConfigError, SignatureError
@@ -23,6 +23,7 @@ SAMPLE_TEMPERATURE = 0.7
 # Options of other tools and parameters of servers that a predictor does not pass on, and what to
 # use instead.
 _INSTEAD = {
+    "max_iters": "write max_steps=… of an agent",
     "tools": "call the tools in the `forward` of a module",
     "tool_choice": "call the tools in the `forward` of a module",
     "functions": "call the functions in the `forward` of a module",
@@ -119,8 +120,10 @@ class Decoding:
         )
 
 
-def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
+def check_decoding(owner: str, decoding: Mapping[str, Any], *, options: Sequence[str] = ()) -> None:
     """Check the decoding settings that a predictor's constructor takes.
+
+    `options` are those that the constructor has beside a predictor's.
 
     Any name may be a parameter of some server, except a misspelled option of the constructor and
     those that would change what a predictor sends or reads. No server has names with capitals, and
@@ -133,7 +136,7 @@ def check_decoding(owner: str, decoding: Mapping[str, Any]) -> None:
     for name, value in decoding.items():
         if remedy := _instead(name):
             raise SignatureError(f"{owner} has no option {name!r}: {remedy}")
-        if meant := meant_option(name, _OPTIONS):
+        if meant := meant_option(name, (*_OPTIONS, *options)):
             raise SignatureError(f"{owner} has no option {name!r}; did you mean {meant!r}?")
         if name != name.lower():
             raise SignatureError(

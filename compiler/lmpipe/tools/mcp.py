@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from lmpipe.errors import ConfigError, ToolServerError
 from lmpipe.foundation.checks import check_number
@@ -171,7 +171,7 @@ class mcp_tools:  # noqa: N801 - used like a function
                     ready.set_exception(self._failed(error, log))
 
     @asynccontextmanager
-    async def _connected(self, log: IO[str]) -> AsyncIterator[Client]:
+    async def _connected(self, log: TextIO) -> AsyncIterator[Client]:
         try:
             await in_thread(import_module, "mcp")  # which takes a second or two
             from mcp import Client, StdioServerParameters, stdio_client
@@ -198,7 +198,7 @@ class mcp_tools:  # noqa: N801 - used like a function
                 async with Client(transport, read_timeout_seconds=self.timeout) as client:
                     yield client
 
-    def _failed(self, error: Exception, log: IO[str]) -> Exception:
+    def _failed(self, error: Exception, log: TextIO) -> Exception:
         """Say why the server could not be started or reached, with its last words."""
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,15 +92,20 @@ def answer(question: Question, *, thinks: bool, limit: int | None) -> Answer:
         return Answer(declined="I cannot help with that.")
     thoughts = f"A question of {tokens(question.prompt)} words. I know it." if thinks else ""
     if question.must_call or _calls_a_tool(question):
-        name = question.must_call or next(iter(question.tools or {}))
-        schema = (question.tools or {})[name]
+        tools = question.tools or {}
+        name = question.must_call or next(filter(_named_in(question), tools), next(iter(tools)))
+        schema = tools[name]
         return Answer("", thoughts, name, json.dumps(_values(question, schema)))
     return _cut(Answer(_text(question), thoughts), limit)
 
 
 def _calls_a_tool(question: Question) -> bool:
     """Whether the last turn asks for something that a tool may know: it names the tool."""
-    return any(name in question.turns[-1] for name in question.tools or {})
+    return any(map(_named_in(question), question.tools or {}))
+
+
+def _named_in(question: Question) -> Callable[[str], bool]:
+    return lambda name: name in question.turns[-1]
 
 
 def _cut(whole: Answer, limit: int | None) -> Answer:

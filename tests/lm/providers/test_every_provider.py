@@ -26,6 +26,7 @@ from lmpipe.lm.providers.base import OnText
 from lmpipe.lm.request import Reply, Request
 from lmpipe.metrics import exact_match
 from lmpipe.settings import current_settings
+from lmpipe.state.program_state import ProgramState
 
 # A picture of one pixel.
 PIXEL = base64.b64decode(
@@ -198,6 +199,43 @@ def test_a_tool_call_is_streamed(lm: lmpipe.LM) -> None:
 def test_a_tool_can_be_forced(server: ProviderServer, lm: lmpipe.LM) -> None:
     reply = ask(lm, Message("user", "hi"), tools=(LOOK_UP,), tool_choice="look_up")
     assert [call.name for call in reply.tool_calls] == ["look_up"]
+
+
+def look_up(word: str) -> str:
+    """Look a word up."""
+    return "it means so; call finish"
+
+
+def earlier_step(agent: lmpipe.ReAct[..., Tell]) -> ProgramState:
+    """A state with a demonstration of an agent that has called two tools in one turn."""
+    action = {"tool": "look_up", "arguments": {"word": "so"}, "observation": "thus"}
+    step = {"thought": "Both.", "actions": [action, {**action, "error": True}]}
+    demo = lmpipe.Demo(
+        inputs={"question": "So?", "trajectory": {"steps": [step]}},
+        outputs={"next_thought": "", "next_tool": "finish", "next_args": {"answer": "thus"}},
+    )
+    state = agent.state()
+    return state.replace(act=state["act"].replace(demos=(demo,)))
+
+
+@covers("tools")
+def test_an_agent_calls_tools(provider: Provider, server: ProviderServer, lm: lmpipe.LM) -> None:
+    agent = lmpipe.ReAct(Tell, [look_up], protocol="native", lm=lm)
+    result = agent.bind(earlier_step(agent))(question="Use look_up for the word.")
+    trajectory = lmpipe.trajectory_of(result)
+    assert [action.tool for action in trajectory.actions] == ["look_up", "finish"]
+    assert trajectory.finished
+    assert "it means so" in server.questions[-1].prompt
+    assert not server.refused or provider.learns
+
+
+@covers("tools", but=NO_THOUGHTS)
+def test_an_agent_thinks_before_it_calls_tools(provider: Provider, server: ProviderServer) -> None:
+    lm = provider.lm(server, reasoning="low")
+    agent = lmpipe.ReAct(Tell, [look_up], protocol="native", lm=lm)
+    result = agent(question="Use look_up for the word.")
+    assert lmpipe.trajectory_of(result).finished
+    assert not server.refused
 
 
 @covers("images")

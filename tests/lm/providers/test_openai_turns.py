@@ -138,6 +138,12 @@ def test_pictures_of_the_last_result_are_sent() -> None:
     assert [turn["role"] for turn in sent] == ["tool", "user"]
 
 
+def test_models_of_mistral_get_an_answer_between_results_and_the_next_question() -> None:
+    said = [Message("tool", (ToolResult("1", "blue"),)), Message("user", "Well?")]
+    sent = turns(*said, lm=LM("vllm/mistralai/Ministral-8B-Instruct"))
+    assert [turn["role"] for turn in sent] == ["tool", "assistant", "user"]
+
+
 def test_vllm_gets_the_thoughts_of_earlier_turns() -> None:
     (turn,) = turns(Message("assistant", (ReasoningPart("hm"), TextPart("a"))), lm=VLLM)
     assert (turn["reasoning"], turn["content"]) == ("hm", "a")

@@ -172,6 +172,11 @@ def test_a_subclass_with_its_own_forward_is_read() -> None:
     assert agent.calls_per_run() == 2 * (2 + 1)
 
 
+def test_a_program_whose_method_is_a_tool_is_pickled() -> None:
+    program = pickle.loads(pickle.dumps(Program()))
+    assert program.agent.modules == {"translate": program}
+
+
 def test_it_is_pickled() -> None:
     agent = pickle.loads(pickle.dumps(lmpipe.ReAct(Ask, [lmpipe.Predict(Translate)])))
     lm = agent_lm("text", CALL, TRANSLATED, FINISH)

@@ -499,6 +499,14 @@ def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
         lmpipe.ReAct(Add, [add], **options)
 
 
+@pytest.mark.parametrize(
+    ("option", "meant"), [("max_iters", "max_steps"), ("max_step", "max_steps")]
+)
+def test_misspelled_options_are_refused(option: str, meant: str) -> None:
+    with pytest.raises(SignatureError, match=rf"ReAct has no option '{option}'.*{meant}"):
+        lmpipe.ReAct(Add, [add], **{option: 5})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", ["trajectory", "next_tool", "more_calls"])
 def test_names_of_agents_are_refused_as_fields(name: str) -> None:
     with pytest.raises(SignatureError, match=f"a field '{name}', a name that agents use"):

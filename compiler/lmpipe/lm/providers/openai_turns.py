@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -39,6 +40,10 @@ _NOT_SENT: Mapping[str, tuple[MediaKind, ...]] = {
 
 _AUDIO_FORMATS = {"mpeg": "mp3", "mp3": "mp3", "wav": "wav", "x-wav": "wav", "wave": "wav"}
 
+# Mistral's models want an answer to the results of tools before the user speaks again.
+_ANSWERS_RESULTS = re.compile(r"(?:mi|magi|mini|dev|code|pix)stral|mixtral", re.IGNORECASE)
+_ANSWER = {"role": "assistant", "content": "OK."}
+
 _PLACED_BELOW = "(The tool returned media, which the next turn shows.)"
 
 
@@ -70,7 +75,19 @@ def openai_turns(request: Request, dialect: Dialect = "openai") -> list[dict[str
             turns.append({"role": message.role, "content": content})
     if media:
         turns.append(_media_turn(media, request, dialect))
+    if _ANSWERS_RESULTS.search(request.lm.model):
+        return _with_answers(turns)
     return turns
+
+
+def _with_answers(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put an answer between the results of tools and a turn of the user."""
+    answered: list[dict[str, Any]] = []
+    for turn in turns:
+        if turn["role"] == "user" and answered and answered[-1]["role"] == "tool":
+            answered.append(_ANSWER)
+        answered.append(turn)
+    return answered
 
 
 def tool_fields(request: Request) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from lmpipe.modules.agents.module_tools import module_of, run_by_modules, tool_o
 from lmpipe.modules.agents.observing import action_of, refused
 from lmpipe.modules.agents.result_trajectory import set_trajectory, thoughts_of
 from lmpipe.modules.chain_of_thought import ChainOfThought
+from lmpipe.modules.decoding import check_decoding
 from lmpipe.modules.module import Module
 from lmpipe.modules.predict import P, R_co, signature_class
 from lmpipe.modules.uses import Uses
@@ -50,6 +51,7 @@ Compact: TypeAlias = "Callable[[Trajectory, int], Trajectory | Awaitable[Traject
 
 _JSON = JsonLayout()
 _DONE = "The task is done."
+_OPTIONS = ("max_steps", "protocol", "compact", "error_limit")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -83,6 +85,7 @@ class ReAct(Module, Generic[P, R_co]):
         layout: the prompt layout, as of `Predict`.
         constrained: constrain replies to their types while decoding, if the server can.
         lm: the LM of this agent, or its name; replaces the run's LM.
+        extractor: of the layout `two-step`, as of `Predict`.
         retries: how often the LM is asked again in a step for a reply that cannot be read.
         decoding: decoding settings that replace the LM's, such as `temperature=0.7`.
 
@@ -105,11 +108,14 @@ class ReAct(Module, Generic[P, R_co]):
         layout: str = "chat",
         constrained: bool = True,
         lm: LM | str | None = None,
+        extractor: LM | str | None = None,
         retries: int = 1,
         **decoding: Any,
     ) -> None:
         check_number("ReAct", "max_steps", max_steps, minimum=1, integer=True)
         check_number("ReAct", "error_limit", error_limit, minimum=1, integer=True)
+        check_number("ReAct", "retries", retries, minimum=0, integer=True)
+        check_decoding("ReAct", decoding, options=_OPTIONS)
         if protocol not in get_args(ToolProtocol):
             raise ConfigError(
                 f"ReAct(protocol={protocol!r:.100}): protocol must be one of "
@@ -126,6 +132,7 @@ class ReAct(Module, Generic[P, R_co]):
             "layout": layout,
             "constrained": constrained,
             "lm": lm,
+            "extractor": extractor,
             "retries": retries,
             **decoding,
         }
@@ -190,9 +197,9 @@ class ReAct(Module, Generic[P, R_co]):
         outputs = {name: getattr(extracted, name) for name in self._spec.output_names}
         return self._with_trajectory(self._made(inputs, outputs), trajectory)
 
-    def _uses_of_parts(self) -> Uses | None:
+    def _uses(self) -> Uses:
         if type(self).forward is not ReAct.forward:
-            return None  # a subclass may do anything
+            return super()._uses()  # a subclass may do anything
         often = self.max_steps
         return {"act": often, "modules": often, "compact": often + 1, "extract": 1}
 
