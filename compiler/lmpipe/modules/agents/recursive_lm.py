@@ -165,9 +165,9 @@ class RecursiveLM(CodeAgent[P, R_co]):
         tools = {tool.name: host_function(tool, self.error_limit) for tool in self.tools}
         return {QUERY: queries.query, BATCH: queries.query_batched, **tools}
 
-    def _uses_of_parts(self) -> Uses | None:
+    def _uses(self) -> Uses:
         if type(self).forward is not RecursiveLM.forward:
-            return None  # a subclass may do anything
+            return super()._uses()  # a subclass may do anything
         return {"act": self.max_steps, "sub": self.max_sub_calls, "extract": 1}
 
 
