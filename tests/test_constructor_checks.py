@@ -64,11 +64,14 @@ def task(**changes: Any) -> lmpipe.Task:
 # How to make an object of each class that needs more than its numbers.
 MAKE: dict[str, Callable[..., Any]] = {
     "ChainOfThought": lambda **numbers: lmpipe.ChainOfThought("a -> b", **numbers),
+    "CodeAct": lambda **numbers: lmpipe.CodeAct("a -> b", [], **numbers),
     "Cost": lambda **numbers: lmpipe.Cost(**{"runs": 1, **numbers}),
     "LM": lambda **numbers: lmpipe.LM("vllm/m", **numbers),
     "Predict": lambda **numbers: lmpipe.Predict("a -> b", **numbers),
+    "ProgramOfThought": lambda **numbers: lmpipe.ProgramOfThought("a -> b", **numbers),
     "ReAct": lambda **numbers: lmpipe.ReAct("a -> b", [], **numbers),
     "Recipe": recipe,
+    "RecursiveLM": lambda **numbers: lmpipe.RecursiveLM("a -> b", **numbers),
     "ServerSpec": lambda **numbers: lmpipe.ServerSpec(model="m", **numbers),
     "Task": task,
 }

@@ -246,13 +246,51 @@ def _named(name: str) -> lmpipe.Tool:
         ([_named("submit")], "'submit' has the name of"),
         ([population, population], "'population' has the name of"),
         ([lmpipe.Tool(name="bare")], "the tool bare has no function"),
-        ([lmpipe.Predict("city -> people: int")], "the tool Predict is a module"),
         ({"population": population}, "give a list"),
     ],
 )
 def test_tools_are_checked(tools: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         lmpipe.CodeAct(Total, tools)
+
+
+class AskPopulation(lmpipe.Signature):
+    """How many people live in the city?"""
+
+    city: str = lmpipe.Input()
+    people: int = lmpipe.Output()
+
+
+def with_module(**options: Any) -> lmpipe.CodeAct[..., Total]:
+    asked = lmpipe.Predict(AskPopulation, retries=0)
+    return lmpipe.CodeAct(Total, [asked], max_steps=2, retries=0, **options)
+
+
+ADD = code("submit(sum(AskPopulation(city=city)['people'] for city in cities))")
+
+
+def test_a_module_is_a_tool_and_a_part_of_the_agent() -> None:
+    program = with_module()
+    assert [*program.predictors()] == ["act", "extract", "modules[AskPopulation]"]
+    state = program.state()
+    learned = state["modules[AskPopulation]"].replace(instruction="Say how many.")
+    bound = program.bind(state.update({"modules[AskPopulation]": learned}))
+    lm = lmpipe.ScriptedLM([ADD, "[[people]]\n1", "[[people]]\n2"])
+    assert run(bound, lm, **GIVEN).total == 3
+    assert lm.requests[1].messages[0].text.startswith("Say how many.")
+
+
+def test_calls_of_a_module_are_limited_and_counted() -> None:
+    program = with_module(max_module_calls=1)
+    assert program.calls_per_run() == 2 + 1 + 1
+    lm = lmpipe.ScriptedLM([ADD, "[[people]]\n1", code("submit(1)")])
+    assert run(program, lm, **GIVEN).total == 1
+    assert "error: RuntimeError: it may be called 1 time at most" in shown(lm)[2]
+
+
+def test_a_misspelled_option_is_refused_with_the_name_that_was_meant() -> None:
+    with pytest.raises(SignatureError, match="did you mean 'max_steps'"):
+        lmpipe.CodeAct(Total, [], max_step=3)
 
 
 def test_names_that_it_uses_are_no_fields() -> None:

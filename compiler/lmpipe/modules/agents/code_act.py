@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lmpipe.foundation.checks import check_number
 from lmpipe.lm.lm import LM
 from lmpipe.modules.agents.act_signature import extract_signature
 from lmpipe.modules.agents.code_agent import (
@@ -14,17 +15,27 @@ from lmpipe.modules.agents.code_agent import (
     checked_inputs,
 )
 from lmpipe.modules.agents.code_steps import input_fields, variables_of
-from lmpipe.modules.agents.code_tools import ToolLike, checked_tools, host_function, how_to_call
+from lmpipe.modules.agents.code_tools import (
+    ToolLike,
+    checked_tools,
+    host_functions,
+    how_to_call,
+    modules_of,
+)
 from lmpipe.modules.agents.result_trajectory import set_trajectory
 from lmpipe.modules.agents.submission import Submission, how_to_submit, made_of_reply
 from lmpipe.modules.chain_of_thought import ChainOfThought
+from lmpipe.modules.decoding import check_decoding
 from lmpipe.modules.predict import P, R_co
+from lmpipe.modules.uses import Uses
 from lmpipe.sandbox.sandbox import Sandbox
 from lmpipe.signatures.field_types.tools import Tool
 from lmpipe.signatures.field_types.trajectory import Trajectory
 from lmpipe.signatures.signature import Input, Output, Signature, make_signature
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.tools.running import ERROR_LIMIT
+
+_OPTIONS = ("max_steps", "sandbox", "output_chars", "max_module_calls", "error_limit")
 
 
 class CodeAct(CodeAgent[P, R_co]):
@@ -44,10 +55,12 @@ class CodeAct(CodeAgent[P, R_co]):
 
     Args:
         signature: of the task: a `Signature` class or a string.
-        tools: functions, or `Tool`s made of them.
+        tools: functions, `Tool`s, or modules, which then are parts of this agent: compiled and
+            counted with it.
         max_steps: the maximum number of steps, 1 or more.
         sandbox: where the code runs; `MontySandbox()` by default.
         output_chars: the most characters of a step's output that the LM sees.
+        max_module_calls: the most calls of each module among the tools in one run.
         error_limit: the most characters of a tool's error that the LM sees.
         instruction: replaces the signature's docstring.
         layout: the prompt layout, as of `Predict`.
@@ -70,6 +83,7 @@ class CodeAct(CodeAgent[P, R_co]):
         max_steps: int = 5,
         sandbox: Sandbox | None = None,
         output_chars: int = 4000,
+        max_module_calls: int = 10,
         error_limit: int = ERROR_LIMIT,
         instruction: str | None = None,
         layout: str = "chat",
@@ -78,9 +92,14 @@ class CodeAct(CodeAgent[P, R_co]):
         retries: int = 1,
         **decoding: Any,
     ) -> None:
+        owner = type(self).__name__
+        check_decoding(owner, decoding, options=_OPTIONS)
+        check_number(owner, "error_limit", error_limit, minimum=1, integer=True)
+        check_number(owner, "max_module_calls", max_module_calls, minimum=1, integer=True)
         super().__init__(signature, max_steps=max_steps, sandbox=sandbox, output_chars=output_chars)
         fields = [field.name for field in self._spec.fields]
-        self.tools = checked_tools(type(self).__name__, tools, [*fields, *RESERVED])
+        self.tools = checked_tools(owner, tools, [*fields, *RESERVED])
+        self.max_module_calls = max_module_calls
         self.error_limit = error_limit
         options: dict[str, Any] = {
             "layout": layout,
@@ -95,6 +114,7 @@ class CodeAct(CodeAgent[P, R_co]):
         self.extract: ChainOfThought[..., Signature] = ChainOfThought(
             extract, instruction=instruction, **options
         )
+        self.modules = modules_of(self.tools)
 
     async def forward(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the agent.
@@ -108,7 +128,12 @@ class CodeAct(CodeAgent[P, R_co]):
         """
         inputs = checked_inputs(self._spec, args, kwargs)
         submission = Submission(self.signature, inputs)
-        functions = {tool.name: host_function(tool, self.error_limit) for tool in self.tools}
+        functions = host_functions(
+            self.tools,
+            self.modules,
+            max_module_calls=self.max_module_calls,
+            error_limit=self.error_limit,
+        )
         variables = variables_of(self._spec, inputs)
         trajectory, fitting = await self._work(submission, inputs, variables, functions)
         result: Any = submission.result
@@ -118,6 +143,11 @@ class CodeAct(CodeAgent[P, R_co]):
         set_trajectory(result, trajectory)
         answer: R_co = result
         return answer
+
+    def _uses(self) -> Uses:
+        if type(self).forward is not CodeAct.forward:
+            return super()._uses()  # a subclass may do anything
+        return {"act": self.max_steps, "modules": self.max_module_calls, "extract": 1}
 
 
 def _step_signature(spec: SignatureSpec, tools: Sequence[Tool], sandbox: Sandbox) -> Any:

@@ -6,19 +6,23 @@ import builtins
 import inspect
 import json
 import keyword
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from pydantic import JsonValue
 
 from lmpipe.errors import ConfigError
+from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import one_line
+from lmpipe.modules.agents.module_tools import module_of, run_by_modules, tool_of_module
 from lmpipe.modules.module import Module
+from lmpipe.sandbox.host_functions import HostFunction
 from lmpipe.signatures.field_types.tools import Tool
 from lmpipe.tools.outcome import NOTHING, ToolOutcome
 from lmpipe.tools.running import run_tool
 
-ToolLike = Tool | Callable[..., Any]
+ToolLike = Tool | Module | Callable[..., Any]
 
 _LONGEST_DESCRIPTION = 1000  # characters
 
@@ -30,7 +34,7 @@ def checked_tools(
 
     Args:
         owner: the module that takes them; for the messages.
-        given: functions, and tools made of functions.
+        given: functions, tools made of functions, and modules.
         reserved: names that code uses for something else.
 
     Raises:
@@ -39,12 +43,7 @@ def checked_tools(
     """
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise ConfigError(f"{owner}(tools={given!r:.100}): give a list of functions and tools")
-    if modules := [type(tool).__name__ for tool in given if isinstance(tool, Module)]:
-        raise ConfigError(
-            f"{owner}: the tool {modules[0]} is a module, which code could call any number of "
-            "times, so that its LM calls would not be known: give it to lmpipe.ReAct"
-        )
-    tools = tuple(tool if isinstance(tool, Tool) else Tool.of(tool) for tool in given)
+    tools = tuple(map(_as_tool, given))
     taken = set(reserved)
     remedy = "give another name: lmpipe.Tool.of(…, name=…)"
     for tool in tools:
@@ -68,6 +67,52 @@ def checked_tools(
 def how_to_call(tools: Sequence[Tool]) -> str:
     """Describe the functions that code may call, one sentence each; empty if there are none."""
     return " ".join(f"{_call(tool)}{_about(tool)}" for tool in tools)
+
+
+def modules_of(tools: Sequence[Tool]) -> dict[str, Module]:
+    """Return the modules among tools, by the names of the tools."""
+    owners = {tool.name: module_of(tool) for tool in tools}
+    return {name: module for name, module in owners.items() if module is not None}
+
+
+def host_functions(
+    tools: Sequence[Tool],
+    modules: Mapping[str, Module],
+    *,
+    max_module_calls: int,
+    error_limit: int,
+) -> dict[str, HostFunction]:
+    """Make the functions of this process that run tools for the code of one run.
+
+    Args:
+        tools: that the code may call.
+        modules: those of the tools that are modules, which may be bound to a learned state.
+        max_module_calls: the most calls of each of these.
+        error_limit: the most characters of a tool's error.
+    """
+    functions: dict[str, HostFunction] = {}
+    for tool in tools:
+        function = host_function(run_by_modules(tool, modules), error_limit)
+        limited = tool.name in modules
+        functions[tool.name] = _at_most(max_module_calls, function) if limited else function
+    return functions
+
+
+def _at_most(limit: int, function: Callable[..., Awaitable[JsonValue]]) -> HostFunction:
+    calls = count(1)
+
+    async def call(*args: JsonValue, **kwargs: JsonValue) -> JsonValue:
+        if next(calls) > limit:
+            raise RuntimeError(f"it may be called {plural(limit, 'time')} at most")
+        return await function(*args, **kwargs)
+
+    return call
+
+
+def _as_tool(given: ToolLike) -> Tool:
+    if isinstance(given, Module):
+        return tool_of_module(given)
+    return given if isinstance(given, Tool) else Tool.of(given)
 
 
 def host_function(tool: Tool, error_limit: int) -> Callable[..., Awaitable[JsonValue]]:

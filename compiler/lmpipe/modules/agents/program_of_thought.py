@@ -20,6 +20,7 @@ from lmpipe.modules.agents.code_steps import (
 from lmpipe.modules.agents.result_trajectory import set_trajectory
 from lmpipe.modules.agents.submission import SUBMIT, Submission, how_to_submit, made_of_reply
 from lmpipe.modules.chain_of_thought import ChainOfThought
+from lmpipe.modules.decoding import check_decoding
 from lmpipe.modules.module import Module
 from lmpipe.modules.predict import P, Predict, R_co, signature_class
 from lmpipe.sandbox.result import SandboxResult
@@ -28,6 +29,7 @@ from lmpipe.signatures.field_types.trajectory import AgentStep, Trajectory
 from lmpipe.signatures.signature import Input, Output, make_signature, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec
 
+_OPTIONS = ("max_attempts", "sandbox", "output_chars")
 _NAMES = frozenset({"code", "earlier_code", "error", "output", "reasoning", SUBMIT})
 
 
@@ -76,6 +78,7 @@ class ProgramOfThought(Module, Generic[P, R_co]):
         **decoding: Any,
     ) -> None:
         owner = type(self).__name__
+        check_decoding(owner, decoding, options=_OPTIONS)
         check_number(owner, "max_attempts", max_attempts, minimum=1, integer=True)
         check_number(owner, "output_chars", output_chars, minimum=100, integer=True)
         self.signature = signature_class(signature)

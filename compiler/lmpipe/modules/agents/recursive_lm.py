@@ -23,10 +23,17 @@ from lmpipe.modules.agents.code_steps import (
     output_fields,
     variables_of,
 )
-from lmpipe.modules.agents.code_tools import ToolLike, checked_tools, host_function, how_to_call
+from lmpipe.modules.agents.code_tools import (
+    ToolLike,
+    checked_tools,
+    host_functions,
+    how_to_call,
+    modules_of,
+)
 from lmpipe.modules.agents.result_trajectory import set_trajectory
 from lmpipe.modules.agents.submission import Submission, how_to_submit, made_of_reply
 from lmpipe.modules.chain_of_thought import ChainOfThought
+from lmpipe.modules.decoding import check_decoding
 from lmpipe.modules.predict import P, Predict, R_co
 from lmpipe.modules.uses import Uses
 from lmpipe.modules.voting import run_members
@@ -40,6 +47,16 @@ from lmpipe.tools.running import ERROR_LIMIT
 
 QUERY, BATCH = "llm_query", "llm_query_batched"
 
+_OPTIONS = (
+    "tools",
+    "max_steps",
+    "max_sub_calls",
+    "sub_lm",
+    "sandbox",
+    "output_chars",
+    "max_module_calls",
+    "error_limit",
+)
 _ADVICE = (
     "You see the inputs only through code: they are variables, which may be long. Look at their "
     "structure and at samples first, then work in small steps and look at what each one printed. "
@@ -76,12 +93,14 @@ class RecursiveLM(CodeAgent[P, R_co]):
 
     Args:
         signature: of the task: a `Signature` class or a string.
-        tools: further functions for the code, or `Tool`s made of them.
+        tools: further functions for the code, `Tool`s, or modules, which then are parts of this
+            one: compiled and counted with it.
         max_steps: the maximum number of steps, 1 or more.
         max_sub_calls: the maximum number of prompts to the sub-LM in one run, 1 or more.
         sub_lm: the LM that answers them, or its name; if None, the LM of the run.
         sandbox: where the code runs; `MontySandbox()` by default.
         output_chars: the most characters of a step's output that the LM sees.
+        max_module_calls: the most calls of each module among the tools in one run.
         error_limit: the most characters of a tool's error that the LM sees.
         instruction: replaces the signature's docstring.
         layout: the prompt layout, as of `Predict`.
@@ -106,6 +125,7 @@ class RecursiveLM(CodeAgent[P, R_co]):
         sub_lm: LM | str | None = None,
         sandbox: Sandbox | None = None,
         output_chars: int = 10_000,
+        max_module_calls: int = 10,
         error_limit: int = ERROR_LIMIT,
         instruction: str | None = None,
         layout: str = "chat",
@@ -114,13 +134,17 @@ class RecursiveLM(CodeAgent[P, R_co]):
         retries: int = 1,
         **decoding: Any,
     ) -> None:
-        super().__init__(signature, max_steps=max_steps, sandbox=sandbox, output_chars=output_chars)
         owner = type(self).__name__
+        check_decoding(owner, decoding, options=_OPTIONS)
         check_number(owner, "max_sub_calls", max_sub_calls, minimum=1, integer=True)
+        check_number(owner, "error_limit", error_limit, minimum=1, integer=True)
+        check_number(owner, "max_module_calls", max_module_calls, minimum=1, integer=True)
+        super().__init__(signature, max_steps=max_steps, sandbox=sandbox, output_chars=output_chars)
         check_names(owner, self._spec, frozenset({QUERY, BATCH}))
         fields = [item.name for item in self._spec.fields]
         self.tools = checked_tools(owner, tools, [*fields, *RESERVED, QUERY, BATCH])
         self.max_sub_calls = max_sub_calls
+        self.max_module_calls = max_module_calls
         self.error_limit = error_limit
         options: dict[str, Any] = {
             "layout": layout,
@@ -135,6 +159,7 @@ class RecursiveLM(CodeAgent[P, R_co]):
         # Any text is an answer, so that nothing has to be asked again.
         self.sub = Predict(SubQuery, lm=sub_lm, retries=0)
         self.extract = ChainOfThought(_extract_signature(self._spec, task), **options)
+        self.modules = modules_of(self.tools)
 
     async def forward(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Work on the inputs.
@@ -162,13 +187,23 @@ class RecursiveLM(CodeAgent[P, R_co]):
 
     def _functions(self) -> Mapping[str, HostFunction]:
         queries = _Queries(self.sub, self.max_sub_calls)
-        tools = {tool.name: host_function(tool, self.error_limit) for tool in self.tools}
+        tools = host_functions(
+            self.tools,
+            self.modules,
+            max_module_calls=self.max_module_calls,
+            error_limit=self.error_limit,
+        )
         return {QUERY: queries.query, BATCH: queries.query_batched, **tools}
 
     def _uses(self) -> Uses:
         if type(self).forward is not RecursiveLM.forward:
             return super()._uses()  # a subclass may do anything
-        return {"act": self.max_steps, "sub": self.max_sub_calls, "extract": 1}
+        return {
+            "act": self.max_steps,
+            "sub": self.max_sub_calls,
+            "modules": self.max_module_calls,
+            "extract": 1,
+        }
 
 
 @dataclass(slots=True)
