@@ -10,13 +10,14 @@ VLLM   := $(CACHE)/environments/vllm
 TRAIN  := $(CACHE)/environments/train
 GPU    := $(shell command -v nvidia-smi)
 
-.PHONY: help demo demo-weights environments test test-real test-browser providers-table record bench lint types imports check format clean
+.PHONY: help demo demo-weights environments test test-real test-browser pyodide providers-table record bench lint types imports check format clean
 
 help:
 	@echo 'make demo          compile programs/tickets.py with the embedded model (minutes on 2 cores)'
 	@echo 'make demo-weights  train LoRA adapters for that model and serve them (30 min on 2 cores)'
 	@echo 'make test          run all tests that need no model: offline, five minutes on 2 cores'
 	@echo 'make test-real     run the tests with real models: the embedded one, vLLM, training'
+	@echo 'make pyodide       download what one of the sandboxes needs, for `make test-real` (13 MB)'
 	@echo 'make test-browser  test the report page in Chromium, which must be installed'
 	@echo 'make bench         compare the cost of a call with DSPy (15 min on an idle machine)'
 	@echo 'make environments  create the environments of vLLM and of training (5 GB, in the cache)'
@@ -67,7 +68,11 @@ $(TRAIN)/.ready:
 test: $(VENV)/.dev
 	$(BIN)/pytest -n 2 --dist worksteal
 
-test-real: $(VENV)/.dev environments
+# What the tests of PyodideSandbox need, from npm.
+pyodide: $(VENV)/.dev
+	$(BIN)/python -c 'import lmpipe; print(lmpipe.PyodideSandbox().download())'
+
+test-real: $(VENV)/.dev environments pyodide
 	$(BIN)/pytest -m real
 
 test-browser: $(VENV)/.browser

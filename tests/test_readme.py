@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from helpers.agent_replies import step_in
+from helpers.code_replies import code, outputs
 from helpers.filler import fill
+from helpers.sandboxes import needs_monty
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -36,8 +38,8 @@ def test_the_python_examples_run_one_after_the_other(
     scripted = lmpipe.ScriptedLM(fill)
     source = source.replace("lmpipe.Recipe(", "lmpipe.Recipe(student=STUDENT, ")
     with lmpipe.using(lm=scripted):
-        code = compile(source, str(file), "exec", dont_inherit=True)
-        exec(code, {"__name__": "readme", "STUDENT": scripted})
+        compiled = compile(source, str(file), "exec", dont_inherit=True)
+        exec(compiled, {"__name__": "readme", "STUDENT": scripted})
     assert scripted.requests
 
 
@@ -100,6 +102,24 @@ def test_the_examples_about_agents_run() -> None:
     scripted = lmpipe.ScriptedLM(replies)
     with lmpipe.using(lm=scripted):
         exec(compile(source, "agents.md", "exec", dont_inherit=True), {"__name__": "agents"})
+    assert len(scripted.requests) == len(replies)
+
+
+@needs_monty
+def test_the_examples_about_code_run() -> None:
+    text = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
+    query = "answers = llm_query_batched([f'Praise? {review}' for review in reviews])"
+    replies = [
+        code("submit(each=amount / len(people))"),
+        code("submit(total=sum(population(city) for city in cities))"),
+        code(f"{query}\nprint(answers)"),
+        *(outputs(response=answer) for answer in ("yes", "no")),
+        code("submit([place for place, answer in enumerate(answers) if answer == 'yes'])"),
+    ]
+    scripted = lmpipe.ScriptedLM(replies)
+    with lmpipe.using(lm=scripted):
+        exec(compile(source, "sandbox.md", "exec", dont_inherit=True), {"__name__": "sandbox"})
     assert len(scripted.requests) == len(replies)
 
 

@@ -32,7 +32,10 @@ from .lm.tls import TLS as TLS
 from .metrics.judges.judge import Judge as Judge
 from .metrics.score import Metric as Metric
 from .metrics.score import Score as Score
+from .modules.agents.code_act import CodeAct as CodeAct
+from .modules.agents.program_of_thought import ProgramOfThought as ProgramOfThought
 from .modules.agents.react import ReAct as ReAct
+from .modules.agents.recursive_lm import RecursiveLM as RecursiveLM
 from .modules.agents.result_trajectory import trajectory_of as trajectory_of
 from .modules.attempts.best_of_n import BestOfN as BestOfN
 from .modules.attempts.multi_chain_comparison import MultiChainComparison as MultiChainComparison
@@ -72,6 +75,12 @@ from .optimize.student_preferred import StudentPreferred as StudentPreferred
 from .retrieval.bm25 import BM25 as BM25
 from .retrieval.embeddings import Embeddings as Embeddings
 from .retrieval.retriever import Retriever as Retriever
+from .sandbox.container import ContainerSandbox as ContainerSandbox
+from .sandbox.limits import SandboxLimits as SandboxLimits
+from .sandbox.monty import MontySandbox as MontySandbox
+from .sandbox.pyodide import PyodideSandbox as PyodideSandbox
+from .sandbox.result import SandboxResult as SandboxResult
+from .sandbox.sandbox import Sandbox as Sandbox
 from .serving.spec import ServerSpec as ServerSpec
 from .settings import configure as configure
 from .settings import using as using

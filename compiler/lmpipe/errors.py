@@ -26,6 +26,7 @@
     ├── ToolServerError              a server of tools could not be started, or is gone
     ├── StorageError                 a file of lmpipe cannot be written, as when the disk is full
     ├── TrainingError                weights could not be trained
+    ├── SandboxError                 a sandbox for code cannot be started
     └── BudgetExhaustedError         the next step could exceed the budget
 
 Every message names what was expected, what was found and what to do.
@@ -226,6 +227,10 @@ class TrainingError(LmpipeError):
     """Weights could not be trained; work that can be resumed is kept."""
 
 
+class SandboxError(LmpipeError):
+    """A sandbox for code cannot be started; what the code does wrong is part of its result."""
+
+
 class ServerError(LMError):
     """A model server could not be started, died, or does not do what it was started for.
 
@@ -245,3 +250,17 @@ class ServerError(LMError):
 
 class BudgetExhaustedError(LmpipeError):
     """The next step could exceed the budget."""
+
+
+# Errors that no answer of an LM can mend. Where an LM sees the errors of what it calls, they end
+# the run instead.
+ENDS_RUN: tuple[type[LmpipeError], ...] = (
+    LMError,
+    ToolServerError,
+    StorageError,
+    BudgetExhaustedError,
+    RecipeError,
+    ConfigError,
+    CassetteError,
+    SandboxError,
+)

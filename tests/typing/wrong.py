@@ -79,6 +79,22 @@ def agents() -> None:
     lmpipe.trajectory_of("?")  # E
 
 
+def code() -> None:
+    lmpipe.ProgramOfThought(Route)(tiket="?")  # E
+    lmpipe.ProgramOfThought(Route)(ticket="?").taem  # E
+    lmpipe.ProgramOfThought(Route, sandbox="monty")  # E
+    lmpipe.CodeAct(Route)(ticket="?")  # E
+    lmpipe.CodeAct(Route, [search])(ticket=1)  # E
+    lmpipe.CodeAct(Route, ["search"])  # E
+    lmpipe.RecursiveLM(Route)(ticket="?").answer  # E
+    lmpipe.RecursiveLM(Route, max_sub_calls="5")  # E
+    lmpipe.MontySandbox().run(1)  # E
+    lmpipe.MontySandbox().run("1", functions={"f": 1})  # E
+    lmpipe.MontySandbox().run("1").output  # E
+    lmpipe.MontySandbox(seconds=1)  # E
+    lmpipe.ContainerSandbox(engine="sh")  # E
+
+
 def media() -> None:
     lmpipe.Predict(Look)(photo="a.png")  # E
     lmpipe.Predict(Look)(photo=lmpipe.Audio.of("a.wav"))  # E

@@ -10,16 +10,7 @@ from typing import Any
 import pydantic
 from pydantic_core import to_jsonable_python
 
-from lmpipe.errors import (
-    BudgetExhaustedError,
-    CallError,
-    CassetteError,
-    ConfigError,
-    LMError,
-    RecipeError,
-    StorageError,
-    ToolServerError,
-)
+from lmpipe.errors import ENDS_RUN, CallError, ConfigError
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.time_limits import within
 from lmpipe.foundation.unicode_text import with_valid_texts
@@ -35,17 +26,6 @@ from lmpipe.tools.outcome import ToolOutcome
 from lmpipe.tools.stored_results import StoredResults
 
 ERROR_LIMIT = 2000  # characters of an error that an LM sees
-
-# Errors that no answer of an LM can mend. They end the run instead of being observations.
-_ENDS_RUN = (
-    LMError,
-    ToolServerError,
-    StorageError,
-    BudgetExhaustedError,
-    RecipeError,
-    ConfigError,
-    CassetteError,
-)
 
 
 async def run_tool(
@@ -151,7 +131,7 @@ async def _run(
     try:
         running = _call(function, arguments)
         value = await within(timeout, running, late=lambda: _late(timeout))
-    except _ENDS_RUN:
+    except ENDS_RUN:
         raise
     except pydantic.ValidationError as error:
         return ToolOutcome.of_error(_problems(error), error_limit)

@@ -90,7 +90,7 @@ def test_a_call_without_arguments_has_none() -> None:
 
 def test_a_correction_answers_each_call() -> None:
     calls = [("read", {"page": 2}), ("search", {})]
-    said, *results = LAYOUT.correction(replied("Both.", calls), "no such page")
+    said, *results = LAYOUT.correction(FORM, replied("Both.", calls), "no such page")
     assert said.text == "Both."
     assert [turn.role for turn in results] == ["tool", "tool"]
     assert all("no such page" in turn.text for turn in results)
@@ -99,6 +99,6 @@ def test_a_correction_answers_each_call() -> None:
 def test_a_correction_of_arguments_that_are_no_object_is_text() -> None:
     # Some servers refuse such a call in an earlier turn.
     reply = Reply("", tool_calls=(ToolCall("1", "read", "[2"),))
-    said, asked = LAYOUT.correction(reply, "no JSON")
+    said, asked = LAYOUT.correction(FORM, reply, "no JSON")
     assert (said.role, asked.role) == ("assistant", "user")
     assert "[2" in said.text

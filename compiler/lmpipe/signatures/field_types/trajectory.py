@@ -15,8 +15,8 @@ from lmpipe.foundation.media import without_bytes
 from lmpipe.foundation.plural import plural
 from lmpipe.signatures.field_types.media import Audio, File, Image, Medium
 
-# The tool of an agent that ends its run.
-FINISH = "finish"
+# The tool of an agent that ends its run, and the one that runs the code of an agent.
+FINISH, PYTHON = "finish", "python"
 
 Observation = str | tuple[str | Image | Audio | File, ...]
 
@@ -69,6 +69,8 @@ class Action(_Value):
     def to_parts(self) -> tuple[str | Medium, ...]:
         """Return the texts and media that show it to an LM."""
         what = "Error" if self.error else "Result"
+        if self.tool == PYTHON and isinstance(code := self.arguments.get("code"), str):
+            return (f"Code:\n```python\n{code}\n```\nOutput:\n", *self.parts)
         return (f"Call: {self.tool}({self.arguments_json})\n{what}: ", *self.parts)
 
 

@@ -1,0 +1,130 @@
+"""`CodeAgent`: the loop of agents that act by code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Literal
+
+from pydantic import JsonValue
+
+from lmpipe.errors import CallError, ConfigError, LMRequestError, OutputError, RefusalError
+from lmpipe.foundation.checks import check_number
+from lmpipe.lm.refusals import exceeds_context
+from lmpipe.modules.agents.code_steps import Workspace, check_names
+from lmpipe.modules.agents.compaction import estimate_tokens, shorten_observations
+from lmpipe.modules.agents.submission import SUBMIT, Submission
+from lmpipe.modules.chain_of_thought import ChainOfThought
+from lmpipe.modules.module import Module
+from lmpipe.modules.predict import P, R_co, signature_class
+from lmpipe.sandbox.host_functions import HostFunction
+from lmpipe.sandbox.monty import MontySandbox
+from lmpipe.sandbox.sandbox import Sandbox
+from lmpipe.signatures.field_types.code import Code
+from lmpipe.signatures.field_types.trajectory import Trajectory
+from lmpipe.signatures.signature import spec_of
+from lmpipe.signatures.signature_spec import SignatureSpec
+
+PythonCode = Code[Literal["python"]]
+
+RESERVED = frozenset({"code", "reasoning", "trajectory", "variables", SUBMIT})
+
+
+class CodeAgent(Module, Generic[P, R_co]):
+    """An agent that writes code, sees its output, and writes more, until it submits the outputs.
+
+    Subclasses have the predictors `act`, which writes the next code, and `extract`, which reads
+    the outputs from the trajectory if the steps end without them.
+    """
+
+    act: ChainOfThought[..., Any]
+
+    def __init__(
+        self,
+        signature: str | Callable[P, R_co],
+        *,
+        max_steps: int,
+        sandbox: Sandbox | None,
+        output_chars: int,
+    ) -> None:
+        owner = type(self).__name__
+        check_number(owner, "max_steps", max_steps, minimum=1, integer=True)
+        check_number(owner, "output_chars", output_chars, minimum=100, integer=True)
+        self.signature = signature_class(signature)
+        self._spec = spec_of(self.signature)
+        check_names(owner, self._spec, RESERVED)
+        self.max_steps = max_steps
+        self.output_chars = output_chars
+        self.sandbox = checked_sandbox(owner, sandbox)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._spec})"
+
+    async def _work(
+        self,
+        submission: Submission,
+        shown: Mapping[str, Any],
+        variables: Mapping[str, JsonValue],
+        functions: Mapping[str, HostFunction],
+    ) -> tuple[Trajectory, Trajectory]:
+        """Run code until it submits the outputs.
+
+        Args:
+            submission: takes the outputs.
+            shown: the inputs of `act` beside the trajectory.
+            variables: that the code sees, as JSON values.
+            functions: that it may call.
+
+        Returns:
+            The steps, and those of them that fit the LM's context.
+        """
+        trajectory = fitting = Trajectory()
+        async with self.sandbox.session({SUBMIT: submission.submit, **functions}) as session:
+            space = Workspace(session, variables, self.output_chars)
+            for _ in range(self.max_steps):
+                try:
+                    written = await self.act.acall(**shown, trajectory=fitting)
+                except RefusalError:
+                    raise
+                except OutputError:
+                    break  # it is in the trace; `extract` reads the outputs from the steps so far
+                except LMRequestError as error:
+                    if not fitting or not exceeds_context(str(error)):
+                        raise
+                    fitting = shorten_observations(fitting, estimate_tokens(fitting) // 2)
+                    continue
+                if not written.code.strip():
+                    break  # it wants the outputs to be read from the steps
+                step, _ = await space.run(written.reasoning, written.code)
+                step = submission.noted(step)
+                trajectory, fitting = trajectory.add(step), fitting.add(step)
+                if submission.result is not None:
+                    break
+        return trajectory, fitting
+
+
+def checked_sandbox(owner: str, sandbox: object) -> Sandbox:
+    """Return the sandbox that a user gave, or the default one.
+
+    Raises:
+        ConfigError: if it is anything else.
+    """
+    if sandbox is None:
+        return MontySandbox()
+    if isinstance(sandbox, Sandbox):
+        return sandbox
+    raise ConfigError(
+        f"{owner}(sandbox={sandbox!r:.100}): give a sandbox such as lmpipe.MontySandbox()"
+    )
+
+
+def checked_inputs(
+    spec: SignatureSpec, args: tuple[object, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Check the inputs of a call.
+
+    Raises:
+        CallError: if they are not given by name, or one is missing, unknown or of another type.
+    """
+    if args:
+        raise CallError(f"{spec.name}: give inputs by name\n  signature: {spec}")
+    return spec.check_inputs(kwargs)
