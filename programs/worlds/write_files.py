@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
-
+from programs.json_lines import DATA, Rows, write_files
 from programs.worlds.build import build_world
 from programs.worlds.conversations import write_conversations
 from programs.worlds.judgements import write_judgements
 from programs.worlds.passages import write_passages
 from programs.worlds.questions import Kind, QuestionWriter, split_questions
 
-FOLDER = Path(__file__).parents[1] / "data" / "world"
+FOLDER = DATA / "world"
 SEED = 20
 
 QUESTIONS: dict[str, dict[Kind, int]] = {
@@ -27,8 +23,6 @@ SUMS: dict[str, dict[Kind, int]] = {
     "test": {"years between": 30},
 }
 JUDGEMENTS = {"train": 60, "val": 40, "test": 60}
-
-Rows = Iterable[Mapping[str, Any]]
 
 
 def files() -> dict[str, Rows]:
@@ -46,17 +40,5 @@ def files() -> dict[str, Rows]:
     return {f"{name}.jsonl": rows for name, rows in made.items()}
 
 
-def as_lines(rows: Rows) -> str:
-    """Write rows as JSONL."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def main() -> None:
-    """Write all files."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, rows in files().items():
-        (FOLDER / name).write_text(as_lines(rows), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write_files(FOLDER, files())

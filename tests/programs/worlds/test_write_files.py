@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from programs.json_lines import as_lines
 from programs.worlds.facts import Fact, FactIndex
 from programs.worlds.passages import Passage, read_passage
 from programs.worlds.solver import Proof, UnprovenError, solve
-from programs.worlds.write_files import FOLDER, as_lines, files
+from programs.worlds.write_files import FOLDER, files
 
 SPLITS = ("train", "val", "test")
 PROVEN = [f"{name}_{split}" for name in ("questions", "years") for split in SPLITS]
