@@ -58,15 +58,21 @@ OPENINGS = {
     ),
     "orchard": (
         Opening("{P} picks {a} baskets of {b} apples each.", "*", (4, 18), (15, 50)),
-        Opening("{P} picks {a} apples in the morning and {b} after lunch.", "+", (40, 260), (30, 220)),
+        Opening(
+            "{P} picks {a} apples in the morning and {b} after lunch.", "+", (40, 260), (30, 220)
+        ),
     ),
     "savings": (
         Opening("{P} saves {b} dollars a week for {a} weeks.", "*", (4, 30), (5, 40)),
         Opening("{P} earns {a} dollars in May and {b} dollars in June.", "+", (60, 600), (60, 600)),
     ),
     "factory": (
-        Opening("A machine makes {a} screws a minute and runs for {b} minutes.", "*", (6, 40), (5, 60)),
-        Opening("Of two machines, one makes {a} screws and the other {b}.", "+", (80, 900), (80, 900)),
+        Opening(
+            "A machine makes {a} screws a minute and runs for {b} minutes.", "*", (6, 40), (5, 60)
+        ),
+        Opening(
+            "Of two machines, one makes {a} screws and the other {b}.", "+", (80, 900), (80, 900)
+        ),
     ),
     "journey": (
         Opening("{P} cycles for {a} hours at {b} kilometres an hour.", "*", (2, 7), (12, 26)),
@@ -80,7 +86,7 @@ OPENINGS = {
         Opening("{P} has {a} albums with {b} stamps in each.", "*", (3, 12), (20, 80)),
         Opening("{P} has {a} stamps from Asia and {b} from Africa.", "+", (30, 400), (30, 400)),
     ),
-}  # fmt: skip
+}
 
 STORIES = (
     Story(
@@ -94,11 +100,15 @@ STORIES = (
         ),
         (
             Change(
-                "The rolls are packed into {n} bags, the same number into each.", "/", (2, 12),
+                "The rolls are packed into {n} bags, the same number into each.",
+                "/",
+                (2, 12),
                 "How many rolls are in each bag?",
             ),
             Change(
-                "Every roll is sold for {n} cents.", "*", (2, 9),
+                "Every roll is sold for {n} cents.",
+                "*",
+                (2, 9),
                 "How many cents does {P} get for them?",
             ),
         ),
@@ -110,13 +120,17 @@ STORIES = (
         (
             Change("It buys {n} new books.", "+", (10, 120)),
             Change("Readers have borrowed {n} books.", "-", (10, 150)),
-            Change("A flood ruins {n} percent of the books in the house.", "remove percent", (5, 60)),
+            Change(
+                "A flood ruins {n} percent of the books in the house.", "remove percent", (5, 60)
+            ),
             Change("A family donates {n} books.", "+", (10, 90)),
             Change("It sells {n} old books.", "-", (10, 100)),
         ),
         (
             Change(
-                "The books in the house move to {n} rooms, the same number into each.", "/", (2, 12),
+                "The books in the house move to {n} rooms, the same number into each.",
+                "/",
+                (2, 12),
                 "How many books are in each room?",
             ),
         ),
@@ -134,7 +148,9 @@ STORIES = (
         ),
         (
             Change(
-                "{P} shares the apples out to {n} families, the same number to each.", "/", (2, 12),
+                "{P} shares the apples out to {n} families, the same number to each.",
+                "/",
+                (2, 12),
                 "How many apples does each family get?",
             ),
         ),
@@ -152,7 +168,9 @@ STORIES = (
         ),
         (
             Change(
-                "{P} shares the money fairly among {n} people.", "/", (2, 8),
+                "{P} shares the money fairly among {n} people.",
+                "/",
+                (2, 8),
                 "How many dollars does each person get?",
             ),
         ),
@@ -163,14 +181,18 @@ STORIES = (
         "factory",
         (
             Change("An inspector rejects {n} screws.", "-", (5, 90)),
-            Change("The store still has {n} screws from last week, which are added.", "+", (20, 200)),
+            Change(
+                "The store still has {n} screws from last week, which are added.", "+", (20, 200)
+            ),
             Change("Customers take {n} percent of the screws.", "remove percent", (10, 80)),
             Change("Then {n} screws are needed for repairs.", "-", (4, 60)),
             Change("A night shift makes it {n} times as many screws.", "*", (2, 4)),
         ),
         (
             Change(
-                "The screws are filled into {n} boxes, the same number into each.", "/", (2, 16),
+                "The screws are filled into {n} boxes, the same number into each.",
+                "/",
+                (2, 16),
                 "How many screws are in each box?",
             ),
             Change(
@@ -191,11 +213,15 @@ STORIES = (
         ),
         (
             Change(
-                "{P} needs {n} days for all of this, with the same distance on each.", "/", (2, 9),
+                "{P} needs {n} days for all of this, with the same distance on each.",
+                "/",
+                (2, 9),
                 "How many kilometres is that a day?",
             ),
             Change(
-                "{P} makes the whole way {n} times.", "*", (2, 5),
+                "{P} makes the whole way {n} times.",
+                "*",
+                (2, 5),
                 "How many kilometres is that in all?",
             ),
         ),
@@ -209,15 +235,23 @@ STORIES = (
             Change("At the end of the year, {n} pupils leave.", "-", (8, 90)),
             Change("Today {n} pupils are ill at home.", "-", (2, 40)),
             Change("For a week, {n} guests from abroad join the pupils.", "+", (5, 40)),
-            Change("A trip takes {n} percent of the pupils out of the house.", "remove percent", (10, 75)),
+            Change(
+                "A trip takes {n} percent of the pupils out of the house.",
+                "remove percent",
+                (10, 75),
+            ),
         ),
         (
             Change(
-                "For sports, the pupils in the house form {n} teams of the same size.", "/", (2, 16),
+                "For sports, the pupils in the house form {n} teams of the same size.",
+                "/",
+                (2, 16),
                 "How many pupils are in each team?",
             ),
             Change(
-                "Each pupil in the house gets {n} sheets of paper.", "*", (2, 6),
+                "Each pupil in the house gets {n} sheets of paper.",
+                "*",
+                (2, 6),
                 "How many sheets of paper is that?",
             ),
         ),
@@ -229,17 +263,23 @@ STORIES = (
         (
             Change("{Q} gives {P} {n} stamps.", "+", (5, 80)),
             Change("{P} swaps away {n} stamps and gets none back.", "-", (4, 60)),
-            Change("{P} finds that {n} percent of the stamps are torn and removes them.", "remove percent", (5, 60)),
+            Change(
+                "{P} finds that {n} percent of the stamps are torn and removes them.",
+                "remove percent",
+                (5, 60),
+            ),
             Change("At a fair, {P} buys {n} stamps.", "+", (10, 120)),
             Change("An heirloom makes it {n} times as many stamps.", "*", (2, 4)),
         ),
         (
             Change(
-                "{P} puts the stamps into {n} new albums, the same number into each.", "/", (2, 14),
+                "{P} puts the stamps into {n} new albums, the same number into each.",
+                "/",
+                (2, 14),
                 "How many stamps are in each new album?",
             ),
         ),
         ("{P} has collected for {n} years.", "The rarest stamp is {n} millimetres wide."),
         "How many stamps does {P} have now?",
     ),
-)  # fmt: skip
+)
