@@ -22,6 +22,8 @@ from .lm.limits import Limits as Limits
 from .lm.lm import LM as LM
 from .lm.message import Message as Message
 from .lm.metering import track_usage as track_usage
+from .lm.parts import ToolCall as ToolCall
+from .lm.parts import ToolResult as ToolResult
 from .lm.parts import ToolSpec as ToolSpec
 from .lm.request import Reply as Reply
 from .lm.scripted import ScriptedLM as ScriptedLM
@@ -33,6 +35,7 @@ from .modules.function import predict as predict
 from .modules.module import Module as Module
 from .modules.predict import Predict as Predict
 from .modules.result_usage import usage_of as usage_of
+from .modules.retrieve import Retrieve as Retrieve
 from .modules.stream import Stream as Stream
 from .optimize.better_together import BetterTogether as BetterTogether
 from .optimize.bootstrap_few_shot import BootstrapFewShot as BootstrapFewShot
@@ -54,6 +57,9 @@ from .optimize.mipro import MIPROv2 as MIPROv2
 from .optimize.random_search import RandomSearch as RandomSearch
 from .optimize.simba import SIMBA as SIMBA
 from .optimize.student_preferred import StudentPreferred as StudentPreferred
+from .retrieval.bm25 import BM25 as BM25
+from .retrieval.embeddings import Embeddings as Embeddings
+from .retrieval.retriever import Retriever as Retriever
 from .serving.spec import ServerSpec as ServerSpec
 from .settings import configure as configure
 from .settings import using as using
@@ -64,6 +70,7 @@ from .signatures.field_types.media import Audio as Audio
 from .signatures.field_types.media import File as File
 from .signatures.field_types.media import Image as Image
 from .signatures.field_types.parts import HasParts as HasParts
+from .signatures.field_types.passage import Passage as Passage
 from .signatures.field_types.tools import Tool as Tool
 from .signatures.field_types.tools import ToolCalls as ToolCalls
 from .signatures.from_string import signature_from_string as signature_from_string
@@ -76,6 +83,8 @@ from .state.program_state import PredictorState as PredictorState
 from .state.program_state import ProgramState as ProgramState
 from .state.program_state import Retrieval as Retrieval
 from .state.trace import Trace as Trace
+from .tools.outcome import ToolOutcome as ToolOutcome
+from .tools.running import run_tool as run_tool
 from .weights.hosted_trainer import HostedTrainer as HostedTrainer
 from .weights.local_trainer import LocalTrainer as LocalTrainer
 from .weights.settings import TrainingSettings as TrainingSettings

@@ -140,9 +140,14 @@ def uncounted_uses(root: Any, leaf: type[Node]) -> list[str]:
         uses = uses_by_forward(node)
         parts = _attributes(node)
         unknown = [name for name, times in uses.items() if not isfinite(times)]
-        held = [name for name in unknown if next(walk(parts.get(name), Node), None)]
+        held = [name for name in unknown if _asks(parts.get(name))]
         found += [f"{type(node).__name__}.{name}" for name in held]
     return found
+
+
+def _asks(part: Any) -> bool:
+    """Whether a part makes calls."""
+    return any(count_calls(part, embeddings=embeddings) for embeddings in (False, True))
 
 
 def walk_used(root: Any, leaf: type[L]) -> Iterator[tuple[str, L, int]]:

@@ -8,6 +8,7 @@ from lmpipe.errors import ConfigError
 from lmpipe.foundation.vectors import dimension_of
 from lmpipe.lm.lm import LM
 from lmpipe.lm.request import Reply, Request, embedding_request
+from lmpipe.retrieval.embed import same_model
 from lmpipe.state.program_state import Vectors
 
 
@@ -32,7 +33,7 @@ class Embedding:
         Raises:
             ConfigError: if no embedder is configured, or another model.
         """
-        if configured is None or _model(configured.model) != _model(vectors.embedder):
+        if configured is None or not same_model(configured.model, vectors.embedder):
             found = "no embedder" if configured is None else configured.model
             raise ConfigError(
                 f"{path}: its demonstrations are chosen by embeddings of {vectors.embedder}, but "
@@ -60,8 +61,3 @@ class Embedding:
                 "that the program was compiled with, or compile again"
             )
         return reply.text
-
-
-def _model(name: str) -> str:
-    """The model's name without its provider."""
-    return name.partition("/")[2] or name

@@ -241,20 +241,32 @@ class Module(Node):
 
     def embeddings_per_run(self) -> int:
         """Count the maximum number of requests to an embedder of one run."""
-        # Few programs embed: the others are not walked a second time.
-        embeds = any(predictor.embeds for predictor in self.predictors().values())
-        return count_calls(self, embeddings=True) if embeds else 0
+        # Few programs embed: their calls are not counted a second time.
+        return count_calls(self, embeddings=True) if _embeds(self) else 0
 
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
         if self.max_calls is None:
             return count_parts(self, seen, embeddings=embeddings)
         check_number(type(self).__name__, "max_calls", self.max_calls, minimum=0, integer=True)
-        # Each use of a predictor embeds at most once, and makes at least one LM call.
-        embeds = embeddings and any(item.embeds for item in self.predictors().values())
-        return self.max_calls if embeds or not embeddings else 0
+        # Each use of a predictor embeds at most once, and makes at least one LM call; a search is
+        # for one of them.
+        return self.max_calls if not embeddings or _embeds(self) else 0
 
 
-class Predictor(Module):
+class Leaf(Module):
+    """A module that has no other modules, and may ask an embedder by itself."""
+
+    @property
+    def embeds(self) -> bool:
+        """Whether each use also makes a request to an embedder."""
+        raise NotImplementedError
+
+
+def _embeds(program: Module) -> bool:
+    return any(leaf.embeds for _, leaf in walk(program, Leaf))
+
+
+class Predictor(Leaf):
     """A module that calls the LM itself: a leaf of every program. See `modules.predict`."""
 
     @property
@@ -269,7 +281,6 @@ class Predictor(Module):
 
     @property
     def embeds(self) -> bool:
-        """Whether each use also makes one request to an embedder."""
         chosen = self.state_of().retrieval
         return chosen is not None and chosen.vectors is not None
 

@@ -1,49 +1,32 @@
 """`Neighbours`: choose the demonstrations of a pool that are nearest to the inputs of a call.
 
-If the pool has vectors, nearness is the cosine of embeddings. Otherwise it is Okapi BM25
-(Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, section
-3.4) over the words of all inputs, as `bm25s` computes it: scores are sums of numbers that are
-computed when the index is built, so a query takes microseconds.
+If the pool has vectors, nearness is the cosine of embeddings. Otherwise it is Okapi BM25 over the
+words of all inputs.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmpipe.data.example import Example, jsonable
 from lmpipe.data.identity import ExampleIdentity
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.media import without_media
-from lmpipe.foundation.vectors import decode_bytes
 from lmpipe.layouts import Layout, render_demo
 from lmpipe.layouts.parse_values import spell
 from lmpipe.lm.message import Message
 from lmpipe.modules.withheld import Withheld, as_called
+from lmpipe.retrieval.vector_index import VectorIndex, halves_of
+from lmpipe.retrieval.word_index import WordIndex, words_in
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, Retrieval, Vectors
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    _Column = tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]
-
 # Inputs are short texts of similar length, so repeated words and the length get little weight.
 _K1, _B = 0.9, 0.4
-
-# Smaller differences of scores do not count: the order of summing floats must not change a prompt.
-_STEPS = 1e6
-
-# A run of letters and digits, or one character of a script that is written without spaces.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
-
 
 _MAX_KEPT = 8
 
@@ -145,8 +128,8 @@ class _Pool:
         self._withheld = Withheld(spec, demos)
         inputs = self._withheld.inputs
         # A pool with vectors needs no index of words.
-        self._embedded = None if vectors is None else _VectorIndex(vectors)
-        self._index = _Index([] if vectors else [_words(spec, values) for values in inputs])
+        self._embedded = None if vectors is None else _vector_index(vectors)
+        self._index = _word_index([] if vectors else [_words(spec, values) for values in inputs])
 
     def ranked(
         self,
@@ -158,9 +141,9 @@ class _Pool:
         """The positions of the nearest `count` demonstrations that may be shown, nearest first."""
         without = self._withheld.places(inputs, example)
         if self._embedded is None:
-            return self._index.ranked(_words(self._spec, inputs), count, without)
+            return self._index.best(_words(self._spec, inputs), count, without)[0]
         assert vector is not None
-        return self._embedded.ranked(vector, count, without)
+        return self._embedded.best(halves_of(vector), count, without)[0]
 
 
 class NearExamples:
@@ -170,101 +153,22 @@ class NearExamples:
         self._examples = tuple(examples)
         inputs = [canonical_json(jsonable(example.inputs)) for example in examples]
         self._places = _places(inputs)
-        self._index = _Index([_words_of(text) for text in inputs])
+        self._index = _word_index([_words_of(text) for text in inputs])
 
     def nearest(self, example: Example, count: int) -> list[Example]:
         """Find up to `count` examples with other inputs, nearest first."""
         asked = canonical_json(jsonable(example.inputs))
         equal = self._places.get(asked, ())
-        places = self._index.ranked(_words_of(asked), count, equal)
+        places, _ = self._index.best(_words_of(asked), count, equal)
         return [self._examples[place] for place in places]
 
 
-class _VectorIndex:
-    """Ranks the vectors of a pool by cosine."""
-
-    def __init__(self, vectors: Vectors) -> None:
-        self._matrix = _doubles(vectors.data).reshape(-1, vectors.dimension)
-
-    def ranked(self, vector: str, count: int, without: Sequence[int]) -> list[int]:
-        """The positions of the `count` nearest vectors, nearest first, equal ones in order."""
-        import numpy as np
-
-        size = len(self._matrix)
-        count = min(count, size - len(without))
-        if count < 1:
-            return []
-        scores = self._matrix @ _doubles(vector)
-        scores[list(without)] = -np.inf
-        least = np.partition(scores, size - count)[size - count]
-        nearer = np.flatnonzero(scores > least)
-        as_near = np.flatnonzero(scores == least)[: count - len(nearer)]
-        best = np.concatenate([nearer, as_near])
-        ordered: list[int] = best[np.argsort(-scores[best], kind="stable")].tolist()
-        return ordered
+def _word_index(documents: Sequence[Sequence[str]]) -> WordIndex:
+    return WordIndex.of(documents, k1=_K1, b=_B)
 
 
-def _doubles(data: str) -> npt.NDArray[np.float64]:
-    import numpy as np
-
-    return np.frombuffer(decode_bytes(data), dtype="<f2").astype(np.float64)
-
-
-class _Index:
-    """Ranks the documents of a pool by their BM25 scores."""
-
-    def __init__(self, documents: Sequence[Sequence[str]]) -> None:
-        import numpy as np
-
-        self._size = len(documents)
-        self._backwards = np.arange(self._size - 1, -1, -1, dtype=np.int64)
-        words = dict.fromkeys(word for document in documents for word in document)
-        vocabulary = {word: number for number, word in enumerate(words)}
-        self._columns = _columns(documents, vocabulary) if vocabulary else {}
-
-    def ranked(self, words: Sequence[str], count: int, without: Sequence[int]) -> list[int]:
-        """The positions of the `count` best documents, best first, equal ones in order."""
-        import numpy as np
-
-        count = min(count, self._size - len(without))
-        if count < 1:
-            return []
-        found = [self._columns[word] for word in words if word in self._columns]
-        # Every document gets a different rank, so that partitioning has one possible result.
-        ranks = self._backwards
-        if found:
-            places = np.concatenate([column[0] for column in found])
-            weights = np.concatenate([column[1] for column in found])
-            scores = np.bincount(places, weights, self._size)
-            ranks = np.rint(scores * _STEPS).astype(np.int64) * self._size + ranks
-        if without:
-            ranks = ranks.copy()
-            ranks[without] = -1
-        best = np.argpartition(ranks, self._size - count)[self._size - count :]
-        ordered: list[int] = best[np.argsort(ranks[best])[::-1]].tolist()
-        return ordered
-
-
-def _columns(
-    documents: Sequence[Sequence[str]], vocabulary: Mapping[str, int]
-) -> dict[str, _Column]:
-    """Map every word to the documents that have it and what it adds to their scores."""
-    import bm25s
-
-    # Its method `index` would do the same and write to the log.
-    built = bm25s.BM25(
-        k1=_K1, b=_B, method="lucene", dtype="float64", backend="numpy", csc_backend="numpy"
-    ).build_index_from_ids(
-        list(range(len(vocabulary))),
-        [[vocabulary[word] for word in document] for document in documents],
-        show_progress=False,
-    )
-    places, weights = built["indices"].astype("intp"), built["data"]
-    ends = built["indptr"].tolist()
-    return {
-        word: (places[ends[n] : ends[n + 1]], weights[ends[n] : ends[n + 1]])
-        for word, n in vocabulary.items()
-    }
+def _vector_index(vectors: Vectors) -> VectorIndex:
+    return VectorIndex(halves_of(vectors.data).reshape(-1, vectors.dimension))
 
 
 def _places(keys: Iterable[bytes]) -> dict[bytes, list[int]]:
@@ -314,15 +218,11 @@ def inputs_text(spec: SignatureSpec, inputs: Mapping[str, Any]) -> str:
 
 
 def _words(spec: SignatureSpec, inputs: Mapping[str, Any]) -> list[str]:
-    return _split(inputs_text(spec, inputs))
+    return words_in(inputs_text(spec, inputs))
 
 
 def _words_of(inputs: bytes) -> list[str]:
     """The words of inputs in JSON; the bytes of media have none."""
     if b'"data":"' in inputs:
         inputs = canonical_json(without_media(load_json(inputs)))
-    return _split(inputs.decode())
-
-
-def _split(text: str) -> list[str]:
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return words_in(inputs.decode())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 import lmpipe
@@ -49,3 +51,56 @@ def test_an_lm_chooses_calls(layout: str) -> None:
 def test_the_schema_for_an_lm_has_no_docstrings() -> None:
     shown = lmpipe.Predict("question -> calls: ToolCalls").messages(question="x")[0].text
     assert "Args" not in shown
+
+
+def test_a_name_and_a_description_replace_those_of_the_function() -> None:
+    tool = lmpipe.Tool.of(weather, name="forecast", description="Look it up.")
+    assert (tool.name, tool.description) == ("forecast", "Look it up.")
+
+
+def test_the_function_is_not_part_of_the_value() -> None:
+    tool = lmpipe.Tool.of(weather, effects=True)
+    read = lmpipe.Tool.model_validate(tool.model_dump())
+    assert (read, hash(read)) == (tool, hash(tool))
+    assert read.function is None
+    assert set(lmpipe.Tool.model_json_schema()["properties"]) == {
+        "name",
+        "description",
+        "parameters",
+    }
+
+
+def test_a_pickled_tool_keeps_its_function() -> None:
+    tool = lmpipe.Tool.of(weather, pure="v2")
+    assert tool.function is not None
+    tool.function.check({"city": "Rome"})  # what it remembers is left out
+    copy = pickle.loads(pickle.dumps(tool))
+    assert copy.function == tool.function
+
+
+def test_effects_and_pure_exclude_each_other() -> None:
+    with pytest.raises(SignatureError, match="weather is declared with effects and as pure"):
+        lmpipe.Tool.of(weather, effects=True, pure=True)
+
+
+def test_a_fake_must_be_a_function() -> None:
+    with pytest.raises(SignatureError, match="the fake of the tool weather is 'sunny'"):
+        lmpipe.Tool.of(weather, effects=True, fake="sunny")  # type: ignore[arg-type]
+
+
+def test_declarations_are_added_to_a_copy() -> None:
+    tool = lmpipe.Tool.of(weather)
+    declared = tool.declare(effects=True)
+    assert tool.function is not None
+    assert declared.function is not None
+    assert (tool.function.effects, declared.function.effects) == (False, True)
+
+
+def test_a_mere_description_cannot_be_declared() -> None:
+    with pytest.raises(SignatureError, match="the tool search has no function"):
+        lmpipe.Tool(name="search").declare(pure=True)
+
+
+def test_only_a_function_becomes_a_tool() -> None:
+    with pytest.raises(SignatureError, match="'search': give a function"):
+        lmpipe.Tool.of("search")  # type: ignore[arg-type]

@@ -23,6 +23,10 @@ class Document(pydantic.BaseModel):
 
     def to_parts(self) -> tuple[str]:
         """Return the text of a message that shows it."""
-        head = (("Title", self.title), ("Source", self.source))
-        lines = [f"{name}: {' '.join(value.split())}" for name, value in head if value]
-        return ("\n".join([*lines, "", self.text] if lines else [self.text]),)
+        return (below_head(self.text, Title=self.title, Source=self.source),)
+
+
+def below_head(text: str, **head: str) -> str:
+    """Write a text below lines with what is known of it, such as `Title: …`."""
+    lines = [f"{name}: {' '.join(value.split())}" for name, value in head.items() if value]
+    return "\n".join([*lines, "", text] if lines else [text])

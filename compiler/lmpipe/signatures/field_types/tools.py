@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, Self
 
 import pydantic
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from lmpipe.errors import SignatureError
+from lmpipe.signatures.field_types.tool_function import ToolFunction, name_of, schema_of
 
 
 class Tool(pydantic.BaseModel):
-    """A tool as an LM sees it, as an input of a signature.
+    """A tool as an LM sees it, with the function that runs it.
+
+    The function is not part of the value: tools with the same name, description and parameters are
+    equal, and JSON holds no more than these.
 
     Args:
         name: its name.
@@ -26,24 +30,80 @@ class Tool(pydantic.BaseModel):
     name: str = Field(min_length=1)
     description: str = ""
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
+    _function: ToolFunction | None = PrivateAttr(default=None)
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> Tool:
-        """Describe a function by its name, docstring and annotated parameters.
+    def of(
+        cls,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        effects: bool = False,
+        pure: bool | str = False,
+        fake: Callable[..., Any] | None = None,
+    ) -> Tool:
+        """Make a tool of a function, which its name, docstring and annotated parameters describe.
+
+        Args:
+            function: sync or async. A sync one runs in a thread.
+            name: for LMs, in place of the function's.
+            description: for LMs, in place of the docstring.
+            effects: whether it changes anything outside of the program, such as a database. It then
+                never runs in a compile or an evaluation.
+            pure: whether equal arguments always give equal results, which the cache then keeps. A
+                text is a version: give another one when the data changes that the results come
+                from.
+            fake: a function with the same parameters that runs in place of a tool with effects
+                in a compile or an evaluation.
 
         Raises:
-            SignatureError: if a parameter has a type without a JSON schema, or no name.
+            SignatureError: if a parameter has a type without a JSON schema, or no name; or if
+                `effects` and `pure` are both given.
         """
-        name = getattr(function, "__name__", type(function).__name__)
-        try:
-            adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(cast("Any", function))
-            schema = adapter.json_schema()
-        except (pydantic.errors.PydanticUserError, NameError) as error:
-            problem = str(error).partition("\n")[0]
-            raise SignatureError(f"the tool {name} cannot be described: {problem}") from error
-        if schema.get("type") != "object":
-            raise SignatureError(f"the tool {name} has parameters without names: name each one")
-        return cls(name=name, description=inspect.getdoc(function) or "", parameters=schema)
+        if not callable(function):
+            raise SignatureError(f"a tool is made of {function!r:.100}: give a function")
+        named = name_of(function) if name is None else name
+        described = (inspect.getdoc(function) or "") if description is None else description
+        run = ToolFunction(function=function, effects=effects, pure=pure, fake=fake)
+        schema = schema_of(named, function)
+        return cls(name=named, description=described, parameters=schema).run_by(run)
+
+    @property
+    def function(self) -> ToolFunction | None:
+        """The function that runs it, with its declarations, or None for a mere description."""
+        return self._function
+
+    def run_by(self, function: ToolFunction | None) -> Self:
+        """Return an equal tool that another function runs."""
+        copy = self.model_copy()
+        copy._function = function
+        return copy
+
+    def declare(
+        self,
+        *,
+        effects: bool = False,
+        pure: bool | str = False,
+        fake: Callable[..., Any] | None = None,
+    ) -> Self:
+        """Return an equal tool with these declarations, such as one of an MCP server; see `of`.
+
+        Raises:
+            SignatureError: if it has no function, or `effects` and `pure` are both given.
+        """
+        if self._function is None:
+            raise SignatureError(f"the tool {self.name} has no function that runs it: use Tool.of")
+        return self.run_by(self._function.declared(effects=effects, pure=pure, fake=fake))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tool):
+            return NotImplemented
+        return (self.name, self.description, self.parameters) == (
+            other.name,
+            other.description,
+            other.parameters,
+        )
 
     def __hash__(self) -> int:
         return hash((self.name, self.description))

@@ -1,0 +1,1 @@
+"""Tools that run: functions, MCP servers and LangChain tools that an LM may call."""

@@ -1,0 +1,163 @@
+"""`Retrieve` in programs: calls, awaited calls, batches, plans, and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from helpers.passages import CORPUS, embedder, ids
+
+import lmpipe
+from lmpipe.errors import CallError, ConfigError
+from lmpipe.lm.call import Call
+from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.scope import scope
+from lmpipe.modules.binding import uncounted_uses
+from lmpipe.modules.module import Predictor
+from lmpipe.settings import using
+
+
+class AnswerFrom(lmpipe.Signature):
+    """Answer from the passages."""
+
+    passages: list[lmpipe.Passage] = lmpipe.Input()
+    question: str = lmpipe.Input()
+    answer: str = lmpipe.Output()
+
+
+class Ask(lmpipe.Module):
+    def __init__(self, retriever: Any) -> None:
+        self.retrieve = lmpipe.Retrieve(retriever, k=2)
+        self.answer = lmpipe.Predict(AnswerFrom)
+
+    def forward(self, question: str) -> AnswerFrom:
+        return self.answer(passages=self.retrieve(question), question=question)
+
+
+class Async:
+    async def search(self, queries: Any, /, *, k: int) -> list[list[lmpipe.Passage]]:
+        return [[lmpipe.Passage(query, id=str(k))] for query in queries]
+
+
+def test_a_program_shows_the_lm_the_ids_and_texts_of_what_was_found() -> None:
+    lm = lmpipe.ScriptedLM(lambda request: "[[answer]]\nRome")
+    with using(lm=lm, runtime=Runtime()):
+        assert Ask(lmpipe.BM25(CORPUS))(question="capital of Italy").answer == "Rome"
+    shown = lm.requests[0].messages[-1].text
+    assert "Id: rome\n\nRome is the capital of Italy." in shown
+    assert "Id: berlin\nTitle: Berlin\n\nBerlin is" in shown
+
+
+@pytest.mark.parametrize("retriever", [lmpipe.BM25(CORPUS), Async()])
+async def test_awaited_calls_find_the_same(retriever: Any) -> None:
+    retrieve = lmpipe.Retrieve(retriever, k=2)
+    assert await retrieve.acall("capital") == (await retrieve.amany(["x", "capital"]))[1]
+
+
+@pytest.mark.parametrize("retriever", [lmpipe.BM25(CORPUS), Async()])
+def test_calls_batches_and_several_queries_find_the_same(retriever: Any) -> None:
+    retrieve = lmpipe.Retrieve(retriever, k=2)
+    found = retrieve("capital")
+    assert found
+    assert retrieve.batch([{"query": "capital"}]) == [found]
+    assert retrieve.many(["capital", "x"])[0] == found
+
+
+def test_k_of_a_call_replaces_that_of_the_module() -> None:
+    assert len(lmpipe.Retrieve(lmpipe.BM25(CORPUS))("the capital", k=1)) == 1
+
+
+def test_a_function_of_query_and_k_is_a_retriever() -> None:
+    def look(query: str, k: int) -> list[str]:
+        return [f"{query} {number}" for number in range(k + 1)]
+
+    retrieve = lmpipe.Retrieve(look, k=2)
+    assert [one.text for one in retrieve("x")] == ["x 0", "x 1"]
+    assert repr(retrieve) == "Retrieve(look, k=2)"
+
+
+async def test_the_function_may_be_async() -> None:
+    async def look(query: str, k: int) -> list[dict[str, Any]]:
+        return [{"text": query, "id": "a"}]
+
+    assert ids(await lmpipe.Retrieve(look).acall("x")) == ["a"]
+
+
+def test_it_is_no_predictor_and_takes_no_lm_call() -> None:
+    program = Ask(lmpipe.BM25(CORPUS))
+    assert list(program.predictors()) == ["answer"]
+    assert (program.calls_per_run(), program.embeddings_per_run()) == (2, 0)
+
+
+def test_plans_count_the_request_that_embeds_the_query() -> None:
+    lm = lmpipe.ScriptedLM(lambda request: "[[answer]]\nRome")
+    calls: list[Call] = []
+    with using(lm=lm, runtime=Runtime(), embedder=embedder()):
+        program = Ask(lmpipe.Embeddings.of(CORPUS))
+        assert (program.calls_per_run(), program.embeddings_per_run()) == (3, 1)
+        with scope(calls=calls, max_calls=2):
+            program(question="capital of Italy")
+    assert [call.role for call in calls] == ["embedder", "task"]
+
+
+def test_a_program_that_declares_its_calls_may_embed_as_often() -> None:
+    class Loop(Ask):
+        max_calls = 4
+
+    with using(lm="local", runtime=Runtime(), embedder=embedder()):
+        assert Loop(lmpipe.Embeddings.of(CORPUS)).calls_per_run() == 8
+    assert Loop(lmpipe.BM25(CORPUS)).calls_per_run() == 4
+
+
+def test_searches_without_calls_may_be_in_a_loop_of_unknown_length() -> None:
+    class Hops(lmpipe.Module):
+        def __init__(self, retriever: Any) -> None:
+            self.retrieve = lmpipe.Retrieve(retriever)
+
+        def forward(self, queries: list[str]) -> list[list[lmpipe.Passage]]:
+            return [self.retrieve(query) for query in queries]
+
+    assert uncounted_uses(Hops(lmpipe.BM25(CORPUS)), Predictor) == []
+    with using(lm="local", runtime=Runtime(), embedder=embedder()):
+        index = lmpipe.Embeddings.of(CORPUS)
+    assert uncounted_uses(Hops(index), Predictor) == ["Hops.retrieve"]
+
+
+def test_a_bound_copy_shares_the_index() -> None:
+    program = Ask(lmpipe.BM25(CORPUS))
+    assert program.bind(program.state()).retrieve is program.retrieve
+
+
+def test_it_can_be_pickled() -> None:
+    retrieve = pickle.loads(pickle.dumps(lmpipe.Retrieve(lmpipe.BM25(CORPUS), k=1)))
+    assert ids(retrieve("Tiber")) == ["tiber"]
+
+
+@pytest.mark.parametrize("found", [None, "text", [[]], [["text"], []]])
+def test_a_search_that_gives_something_else_is_named(found: Any) -> None:
+    class Wrong:
+        def search(self, queries: Any, /, *, k: int) -> Any:
+            return found
+
+    with pytest.raises(CallError, match="Wrong: search"):
+        lmpipe.Retrieve(Wrong()).many(["a", "b"])
+
+
+@pytest.mark.parametrize("retriever", [5, lmpipe.BM25, "text"])
+def test_what_is_no_retriever_is_refused(retriever: Any) -> None:
+    with pytest.raises(ConfigError, match="retriever"):
+        lmpipe.Retrieve(retriever)
+
+
+@pytest.mark.parametrize("query", [5, None, ["a"]])
+def test_a_query_that_is_no_text_is_refused(query: Any) -> None:
+    with pytest.raises(CallError, match="a query is a text"):
+        lmpipe.Retrieve(lmpipe.BM25(CORPUS))(query)
+
+
+def test_k_is_a_whole_number_of_1_or_more() -> None:
+    with pytest.raises(ConfigError, match=r"Retrieve\(k=0\)"):
+        lmpipe.Retrieve(lmpipe.BM25(CORPUS), k=0)
+    with pytest.raises(ConfigError, match=r"Retrieve\(k=0\)"):
+        lmpipe.Retrieve(lmpipe.BM25(CORPUS))("x", k=0)
