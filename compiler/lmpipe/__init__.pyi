@@ -30,6 +30,9 @@ from .lm.scripted import ScriptedLM as ScriptedLM
 from .lm.tls import TLS as TLS
 from .metrics.score import Metric as Metric
 from .metrics.score import Score as Score
+from .modules.attempts.best_of_n import BestOfN as BestOfN
+from .modules.attempts.refine import Refine as Refine
+from .modules.attempts.self_consistency import SelfConsistency as SelfConsistency
 from .modules.chain_of_thought import ChainOfThought as ChainOfThought
 from .modules.function import predict as predict
 from .modules.module import Module as Module
@@ -37,6 +40,7 @@ from .modules.predict import Predict as Predict
 from .modules.result_usage import usage_of as usage_of
 from .modules.retrieve import Retrieve as Retrieve
 from .modules.stream import Stream as Stream
+from .modules.voting import majority as majority
 from .optimize.better_together import BetterTogether as BetterTogether
 from .optimize.bootstrap_few_shot import BootstrapFewShot as BootstrapFewShot
 from .optimize.chain import Chain as Chain

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lmpipe
-from lmpipe.errors import ArtifactError
+from lmpipe.errors import ArtifactError, CallError
 from lmpipe.modules.voting import majority, per_field, reducer_named
 from lmpipe.signatures.signature import with_reasoning
 
@@ -51,6 +51,38 @@ def test_the_reasoning_is_not_voted_on() -> None:
     ]
     assert majority(votes) is votes[1]
     assert per_field(votes).reasoning == "because 1"
+
+
+def test_predictions_are_compared_by_one_field() -> None:
+    votes = [rate("bad", 1), rate("good", 5), rate("bad", 3)]
+    assert majority(votes, field="mood") is votes[0]
+    assert majority(votes[::-1], field="mood") is votes[2]
+
+
+def test_predictions_are_compared_as_normalized() -> None:
+    assert majority(["Yes", "no", "yes."], normalize=lambda text: text.strip(".").lower()) == "Yes"
+    votes = [rate(stars=2), rate(stars=5), rate(stars=4)]
+    assert majority(votes, field="stars", normalize=lambda stars: stars > 3) is votes[1]
+
+
+def test_what_is_normalized_to_none_has_no_vote() -> None:
+    words = ["?", "?", "a"]
+    assert majority(words, normalize=lambda word: None if word == "?" else word) == "a"
+    assert majority(words, normalize=lambda word: None) == "?"
+
+
+@pytest.mark.parametrize(
+    ("votes", "message"),
+    [
+        ([rate()], "Rate has no such output; it has mood, stars, tags"),
+        (["a"], "'a' has no outputs by name; leave field out"),
+        ([], "a list of 1 or more predictions"),
+        (rate(), "a list of 1 or more predictions"),
+    ],
+)
+def test_what_cannot_be_compared_is_an_error(votes: Any, message: str) -> None:
+    with pytest.raises(CallError, match=message):
+        majority(votes, field="text")
 
 
 def test_a_reasoning_is_voted_on_if_it_is_the_only_output() -> None:

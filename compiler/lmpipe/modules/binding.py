@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any, TypeVar
 
 from lmpipe.errors import ArtifactError
-from lmpipe.modules.uses import uses_by_forward
+from lmpipe.modules.uses import Uses, uses_by_forward
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import ProgramState
 
@@ -26,6 +26,13 @@ class Node:
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
         """Count this node; see `count_calls`."""
         raise NotImplementedError
+
+    def _uses(self) -> Uses:
+        """How often one run uses each part at most, by attribute; what is left out counts once.
+
+        By default this is read from the source of `forward`.
+        """
+        return uses_by_forward(self)
 
 
 _WITH_PARTS = (Node, list, tuple, dict)
@@ -120,7 +127,7 @@ def used_parts(value: Any) -> dict[str, tuple[Any, int]]:
 
     The keys are the labels that each part adds to a path.
     """
-    uses = uses_by_forward(value) if isinstance(value, Node) else {}
+    uses = value._uses() if isinstance(value, Node) else {}
     found = {}
     for label, item in _parts(value):
         times = uses.get(label.removeprefix("."), 1)
@@ -137,7 +144,7 @@ def uncounted_uses(root: Any, leaf: type[Node]) -> list[str]:
     for _, node, _ in _walk_used(root, leaf, "", 1, set()):
         if isinstance(node, leaf):
             continue
-        uses = uses_by_forward(node)
+        uses = node._uses()
         parts = _attributes(node)
         unknown = [name for name, times in uses.items() if not isfinite(times)]
         held = [name for name in unknown if _asks(parts.get(name))]

@@ -11,14 +11,17 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from enum import Enum
 from numbers import Real
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 
-from lmpipe.errors import ArtifactError, OutputError
-from lmpipe.lm.scope import current_scope, scope
+from lmpipe.errors import ArtifactError, CallError, OutputError
+from lmpipe.foundation.shorten import repr_without_data
+from lmpipe.lm.scope import current_scope
+from lmpipe.modules.recorded_apart import Apart, take_over
 from lmpipe.signatures.signature import Signature, result_to_json, spec_of
-from lmpipe.state.trace import Trace
+
+T = TypeVar("T")
 
 Member = Callable[..., Coroutine[Any, Any, Any]]
 Reducer = Callable[[Sequence[Any]], Any]
@@ -34,21 +37,16 @@ async def run_members(members: Sequence[Member], args: Any, kwargs: Any) -> list
     order: neither which calls are made nor their order may depend on who was quicker.
     """
     around = current_scope()
-    traces = [None if around.trace is None else Trace() for _ in members]
-    calls: list[Any] = [None if around.calls is None else [] for _ in members]
+    aparts = [Apart.inside(around) for _ in members]
 
-    async def run(member: Member, trace: Trace | None, made: Any) -> Any:
-        with scope(trace=trace, calls=made):
+    async def run(member: Member, apart: Apart) -> Any:
+        with apart.scope():
             return await member(*args, **kwargs)
 
     try:
-        return await asyncio.gather(*map(run, members, traces, calls), return_exceptions=True)
+        return await asyncio.gather(*map(run, members, aparts), return_exceptions=True)
     finally:
-        for trace, made in zip(traces, calls, strict=True):
-            if around.trace is not None and trace is not None:
-                around.trace.steps.extend(trace.steps)
-            if around.calls is not None:
-                around.calls.extend(made)
+        take_over(around, aparts)
 
 
 def reduce_outcomes(name: str, outcomes: Sequence[Any]) -> Any:
@@ -67,14 +65,48 @@ def reduce_outcomes(name: str, outcomes: Sequence[Any]) -> Any:
     return reducer_named(name)(predictions)
 
 
-def majority(predictions: Sequence[Any]) -> Any:
+def majority(
+    predictions: Sequence[T],
+    *,
+    field: str | None = None,
+    normalize: Callable[[Any], object] | None = None,
+) -> T:
     """Return the most frequent prediction; the earliest one of those that are equally frequent.
 
     Predictions are compared by all their outputs except a `reasoning`. Source: the vote of
     self-consistency, Wang et al. 2022 (arXiv 2203.11171), section 2; for ensembles
     arXiv 2310.03714, section 4.
+
+    Args:
+        predictions: what programs returned: results with outputs as fields, or plain values.
+        field: compare predictions by this output alone.
+        normalize: makes the same value of answers that mean the same, such as `str.casefold`. It
+            gets each output that is compared, or the plain value. A prediction for which it
+            returns None has no vote, unless that is so for all.
+
+    Raises:
+        CallError: if there are no predictions, or they have no output of that name.
     """
-    return predictions[_most_frequent([_answer(item) for item in predictions])]
+    return predictions[majority_index(predictions, field=field, normalize=normalize)]
+
+
+def majority_index(
+    predictions: Sequence[Any],
+    *,
+    field: str | None = None,
+    normalize: Callable[[Any], object] | None = None,
+) -> int:
+    """Return the position of the prediction that `majority` returns."""
+    if isinstance(predictions, Signature | str) or not predictions:
+        raise CallError(
+            f"majority takes a list of 1 or more predictions, such as those of "
+            f"`program.samples(5, …)`; got {repr_without_data(predictions, 100)}"
+        )
+    ballots = [_ballot(item, field, normalize) for item in predictions]
+    cast = [ballot for ballot in ballots if ballot is not None]
+    if not cast:
+        return majority_index(predictions, field=field)
+    return ballots.index(Counter(cast).most_common(1)[0][0])
 
 
 def per_field(predictions: Sequence[Any]) -> Any:
@@ -125,11 +157,37 @@ def _voted_on(kind: type[Signature]) -> tuple[str, ...]:
     return tuple(name for name in names if name != _NOT_VOTED_ON) or names
 
 
-def _answer(prediction: Any) -> str:
-    shown = result_to_json(prediction)
-    if isinstance(prediction, Signature):
-        shown = {name: shown[name] for name in _voted_on(type(prediction))}
-    return _spelled(shown)
+def _ballot(
+    prediction: Any, field: str | None, normalize: Callable[[Any], object] | None
+) -> str | None:
+    """Write what a prediction is compared by; None if it has no vote."""
+    if not isinstance(prediction, Signature):
+        if field is not None:
+            raise CallError(
+                f"majority(field={field!r}): {repr_without_data(prediction, 100)} has no outputs "
+                "by name; leave field out"
+            )
+        value = prediction if normalize is None else normalize(prediction)
+        return None if normalize and value is None else _spelled(value)
+    if normalize is None:
+        shown = result_to_json(prediction)
+        return _spelled({name: shown[name] for name in _compared(type(prediction), field)})
+    values = {
+        name: normalize(getattr(prediction, name)) for name in _compared(type(prediction), field)
+    }
+    return None if any(value is None for value in values.values()) else _spelled(values)
+
+
+def _compared(kind: type[Signature], field: str | None) -> Sequence[str]:
+    names = spec_of(kind).output_names
+    if field is None:
+        return _voted_on(kind)
+    if field not in names:
+        raise CallError(
+            f"majority(field={field!r}): {kind.__name__} has no such output; it has "
+            f"{', '.join(names)}"
+        )
+    return (field,)
 
 
 def _spelled(value: Any) -> str:
