@@ -27,7 +27,7 @@ _NAMES = (
 _SENTENCE_END = re.compile(r"(?<=[.?]) ")
 
 
-class _Unsuitable(Exception):
+class _UnsuitableError(Exception):
     """The numbers that were drawn make a problem that is too large, or not whole."""
 
 
@@ -52,14 +52,14 @@ class _Working:
 
     def _then(self, sign: str, number: int, amount: int) -> None:
         if not 1 < amount <= _LARGEST:
-            raise _Unsuitable
+            raise _UnsuitableError
         self.lines.append(f"{self.amount} {sign} {number} = {amount}")
         self.amount = amount
 
 
 def _exact(number: int, divisor: int) -> int:
     if number % divisor:
-        raise _Unsuitable
+        raise _UnsuitableError
     return number // divisor
 
 
@@ -68,7 +68,7 @@ def write_problem(rng: random.Random, steps: int) -> dict[str, Any]:
     while True:
         try:
             return _try_problem(rng, steps)
-        except _Unsuitable:
+        except _UnsuitableError:
             continue
 
 
@@ -109,7 +109,7 @@ def _changes(rng: random.Random, story: Story, steps: int) -> list[Change]:
         if sum(map(_steps, [*drawn, change])) <= steps:
             drawn.insert(0, change)
     if sum(map(_steps, drawn)) != steps:
-        raise _Unsuitable
+        raise _UnsuitableError
     return drawn
 
 

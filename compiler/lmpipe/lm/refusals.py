@@ -59,6 +59,19 @@ def refused_parameters(said: str, sent: Collection[str]) -> dict[str, str]:
     return refused
 
 
+# OpenAI, vLLM, Gemini and litellm; Anthropic; Bedrock; llama.cpp, as the embedded engine tells it.
+_TOO_LONG = re.compile(
+    r"context[_ ](?:length|window|size)|prompt is too long|input is too long|too many input tokens"
+    r"|tokens, but a call can take|input token count",
+    re.IGNORECASE,
+)
+
+
+def exceeds_context(said: str) -> bool:
+    """Whether an error message says that a prompt is too long for the model."""
+    return _TOO_LONG.search(said[:_SEARCHED]) is not None
+
+
 def _replacement(said: str, name: str) -> str:
     found = _REPLACEMENT.search(said)
     return found[1] if found and found[1] in KNOWN and found[1] != name else ""

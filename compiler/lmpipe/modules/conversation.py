@@ -80,7 +80,7 @@ class Conversation:
         `embedding` is what it took to get the vector.
         """
         if self.prompt.tools:
-            check_tools(self.path, lm)
+            check_tools(self.path, self.prompt.need_of_tools, lm)
         self.inputs, self.sample = inputs, sample
         self.shown = shown = self.prompt.dump_inputs(inputs)
         self.replies, self.charges = [], [*embedding]
@@ -108,6 +108,7 @@ class Conversation:
         `thoughts` led to the outputs, if they are not those of the reply.
         """
         prompt, messages, first_lm = self.prompt, opening.messages, lm
+        choice = prompt.tool_choice
         cut: OutputError | None = None  # of the last reply
         for attempt in range(1, self.retries + 2):
             request = Request(  # by position, which is faster
@@ -116,7 +117,7 @@ class Conversation:
                 None if free else prompt.constraint,
                 self.sample,
                 prompt.tools,
-                prompt.tool_choice,
+                choice,
                 opening.prefix,
             )
             check_calls(self.scope, self.path)
@@ -126,7 +127,7 @@ class Conversation:
                 reply = yield request
             except LMRequestError as error:
                 if prompt.tools and refuses_tools(error):
-                    raise no_tools_error(self.path, error) from error
+                    raise no_tools_error(self.path, prompt.need_of_tools, error) from error
                 if cut is not None and refuses_limit(error):
                     raise self._failed(cut) from error
                 raise
@@ -150,6 +151,7 @@ class Conversation:
                     problem = _problem(error)
                     # Another question, as the same one has a reply in the cache.
                     messages = (*messages, *prompt.layout.correction(reply, problem))
+                    choice = prompt.choice_again(lm)
                 else:
                     self._succeeded(result, repaired=repaired)
                     set_charges(result, self.charges)

@@ -82,7 +82,7 @@ class Predict(Predictor, Generic[P, R_co]):
         **decoding: Any,
     ) -> None:
         owner = type(self).__name__
-        self.signature = self._prepare(_as_class(signature))
+        self.signature = self._prepare(signature_class(signature))
         self.path = self.signature.__name__
         self.lm = as_lm(lm)
         self.extractor = as_lm(extractor)
@@ -328,7 +328,7 @@ class Predict(Predictor, Generic[P, R_co]):
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
         prompt = self._prompt_for(lm)
         if reader is not None:
-            reader.reads(prompt.form)
+            reader.reads(prompt.form, prompt.layout)
         conversation = Conversation(
             self.signature,
             self._spec,
@@ -349,7 +349,7 @@ def _throw(conversation: Conversing, error: LMRequestError) -> NoReturn:
     raise error
 
 
-def _as_class(signature: Any) -> type[Signature]:
+def signature_class(signature: Any) -> type[Signature]:
     if isinstance(signature, str):
         return signature_from_string(signature)
     if isinstance(signature, type) and issubclass(signature, Signature):

@@ -27,6 +27,7 @@ from lmpipe.lm.message import Constraint, Message
 from lmpipe.lm.parts import Part, TextPart, ToolSpec
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.retrieval import Neighbours, Pools, inputs_text
+from lmpipe.modules.unanswered import LAYOUT_OF_TOOLS, NeedOfTools
 from lmpipe.modules.withheld import Withheld
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 from lmpipe.state.program_state import Demo, PredictorState
@@ -105,7 +106,7 @@ class Prompt:
             neighbours=chosen,
             tools=layout.tools(form),
             embeds=chosen is not None and chosen.vectors is not None,
-            extraction=_extraction(layout, form, state.instruction),
+            extraction=extraction_prefix(layout, form, state.instruction),
             thought=thought,
             native=native,
         )
@@ -114,6 +115,15 @@ class Prompt:
     def tool_choice(self) -> str:
         """The tool that the LM has to call; empty if it replies with text."""
         return self.tools[0].name if self.tools else ""
+
+    def choice_again(self, lm: LM) -> str:
+        """The tool that an LM has to call after a reply that cannot be read."""
+        return self.tool_choice
+
+    @property
+    def need_of_tools(self) -> NeedOfTools:
+        """What needs the tools."""
+        return LAYOUT_OF_TOOLS
 
     def read(self, text: str, thoughts: str) -> Reading:
         """Read the outputs of a reply, of which the LM's thoughts may be one.
@@ -196,7 +206,7 @@ class Prompt:
         if isinstance(content, str):
             return Opening(prefix, (*turns, Message("user", self._checked(content + reminder))))
         if reminder:
-            content = _with_text(content, reminder)
+            content = with_text(content, reminder)
         return Opening(prefix, (*turns, self._checked_turn(Message("user", content))))
 
     @cached_property
@@ -238,7 +248,7 @@ class Prompt:
         return text
 
 
-def _with_text(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
+def with_text(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
     """Add a text at the end of the parts of a message."""
     last = parts[-1]
     if isinstance(last, TextPart):
@@ -246,7 +256,7 @@ def _with_text(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
     return (*parts, TextPart(text))
 
 
-def _extraction(layout: Layout, spec: SignatureSpec, instruction: str) -> Prefix | None:
+def extraction_prefix(layout: Layout, spec: SignatureSpec, instruction: str) -> Prefix | None:
     """The turn that asks for the outputs in a free text, if the layout has one."""
     if not isinstance(layout, TwoStepLayout):
         return None

@@ -7,7 +7,7 @@ words of all inputs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -30,6 +30,9 @@ _K1, _B = 0.9, 0.4
 
 _MAX_KEPT = 8
 
+# Writes a demonstration as earlier turns of a conversation.
+Render = Callable[[Layout, SignatureSpec, Demo], tuple[Message, ...]]
+
 
 class Pools:
     """A cache of indexed pools, so that states with the same pool share one index.
@@ -43,14 +46,20 @@ class Pools:
         self._indexed = lru_cache(_MAX_KEPT)(partial(_Pool, spec))
 
     def neighbours(
-        self, retrieval: Retrieval, layout: Layout, asked: SignatureSpec | None = None
+        self,
+        retrieval: Retrieval,
+        layout: Layout,
+        asked: SignatureSpec | None = None,
+        *,
+        render: Render = render_demo,
     ) -> Neighbours:
         """Return the neighbour search of a state with this retrieval and layout.
 
-        `asked` is the signature with the outputs that demonstrations show, if not all.
+        `asked` is the signature with the outputs that demonstrations show, if not all; `render`
+        writes them.
         """
         indexed = self._indexed(retrieval.pool, retrieval.vectors)
-        return Neighbours(asked or self._spec, retrieval, layout, indexed)
+        return Neighbours(asked or self._spec, retrieval, layout, indexed, render=render)
 
 
 class Neighbours:
@@ -72,8 +81,11 @@ class Neighbours:
         retrieval: Retrieval,
         layout: Layout,
         indexed: _Pool | None = None,
+        *,
+        render: Render = render_demo,
     ) -> None:
         self._spec, self._layout, self._k = spec, layout, retrieval.k
+        self._render = render
         self._pool = indexed or _Pool(spec, retrieval.pool, retrieval.vectors)
         self.vectors = retrieval.vectors
         self._labels = _labels(spec, retrieval.pool) if retrieval.balanced else None
@@ -105,7 +117,7 @@ class Neighbours:
         for place in self._nearest(inputs, vector, example):
             if place not in self._turns:
                 demo = self._pool.demos[place]
-                self._turns[place] = render_demo(self._layout, self._spec, demo)
+                self._turns[place] = self._render(self._layout, self._spec, demo)
             turns += self._turns[place]
         return tuple(turns)
 

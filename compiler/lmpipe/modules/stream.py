@@ -56,9 +56,9 @@ class FieldReader:
         self._sent: dict[str, str] = {}
         self._done: set[str] = set()
 
-    def reads(self, form: SignatureSpec) -> None:
-        """Say what the LM is asked to write, if that is not the whole signature."""
-        self._form = form
+    def reads(self, form: SignatureSpec, layout: Layout) -> None:
+        """Say what the LM is asked to write, if that is not the whole signature, and how."""
+        self._form, self._layout = form, layout
 
     def asked(self, lm: str) -> None:
         """Tell that the LM, of this model, was asked."""

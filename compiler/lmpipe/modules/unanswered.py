@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lmpipe.errors import ConfigError, CutError, LMRequestError, RefusalError
 from lmpipe.foundation.printable import printable
@@ -71,21 +72,32 @@ def refuses_tools(error: LMRequestError) -> bool:
     return error.status in _REFUSES_TOOLS and "tool" in str(error).casefold()
 
 
-def no_tools_error(path: str, error: LMRequestError) -> LMRequestError:
+@dataclass(frozen=True)
+class NeedOfTools:
+    """What needs an LM that takes tools, and what to do without one."""
+
+    what: str
+    instead: str
+
+
+LAYOUT_OF_TOOLS = NeedOfTools("the layout 'tools'", _ANOTHER_LAYOUT)
+
+
+def no_tools_error(path: str, need: NeedOfTools, error: LMRequestError) -> LMRequestError:
     """The error for a server that takes no tools, or none that has to be called."""
     return LMRequestError(
-        f"{path}: the layout 'tools' needs a server that takes tools and lets a request choose "
-        f"one: {_ANOTHER_LAYOUT}\n  {error}",
+        f"{path}: {need.what} needs a server that takes tools and lets a request choose "
+        f"one: {need.instead}\n  {error}",
         status=error.status,
     )
 
 
-def check_tools(path: str, lm: LM) -> None:
+def check_tools(path: str, need: NeedOfTools, lm: LM) -> None:
     """Raise a ConfigError if an LM is known to take no tools."""
     if lm.accepts("tools") is False:
         raise ConfigError(
-            f"{path}: the layout 'tools' needs an LM that takes tools, and {lm.model} does not: "
-            f"{_ANOTHER_LAYOUT}, or LM(…, takes={{'tools': True}}) if it does"
+            f"{path}: {need.what} needs an LM that takes tools, and {lm.model} does not: "
+            f"{need.instead}, or LM(…, takes={{'tools': True}}) if it does"
         )
 
 

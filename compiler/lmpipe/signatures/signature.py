@@ -109,9 +109,10 @@ class Signature(pydantic.BaseModel, metaclass=SignatureMeta):
         SignatureError: if a subclass is declared wrongly; raised when its spec is first used.
     """
 
-    # The charges of the LM calls that a result took; see `modules/result_usage.py`. They are in a
-    # slot, so that results compare, print, copy and pickle without them.
-    __slots__ = ("_charges",)
+    # The charges of the LM calls that a result took, and the trajectory of the agent that gave it;
+    # see `modules/result_usage.py` and `modules/agents/result_trajectory.py`. They are in slots, so
+    # that results compare, print, copy and pickle without them.
+    __slots__ = ("_charges", "_trajectory")
 
     model_config = pydantic.ConfigDict(frozen=True, arbitrary_types_allowed=False)
 

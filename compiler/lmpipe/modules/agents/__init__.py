@@ -1,0 +1,1 @@
+"""Agents: modules that call tools in a loop until they have the answer."""

@@ -1,0 +1,47 @@
+"""Run the call of a tool that an agent chose, and keep what it returned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lmpipe.lm.parts import MediaPart, TextPart
+from lmpipe.signatures.field_types.media import Audio, File, Image
+from lmpipe.signatures.field_types.tools import ChosenCall, Tool
+from lmpipe.signatures.field_types.trajectory import Action, Observation
+from lmpipe.tools.outcome import ToolOutcome
+from lmpipe.tools.running import run_tool
+
+
+async def action_of(tools: Mapping[str, Tool], call: ChosenCall, *, error_limit: int) -> Action:
+    """Run a call; an unknown tool, wrong arguments and errors are observations too."""
+    if call.name not in tools:
+        known = ", ".join(tools) or "none"
+        outcome = ToolOutcome(f"there is no tool {call.name!r}; the tools are: {known}", error=True)
+    else:
+        outcome = await run_tool(tools[call.name], call.arguments, error_limit=error_limit)
+    return Action(
+        tool=call.name,
+        arguments=call.arguments,
+        observation=_observation(outcome),
+        error=outcome.error,
+    )
+
+
+def _observation(outcome: ToolOutcome) -> Observation:
+    if not outcome.parts:
+        return outcome.text
+    return tuple(map(_typed, outcome.parts))
+
+
+def _typed(part: TextPart | MediaPart) -> str | Image | Audio | File:
+    if isinstance(part, TextPart):
+        return part.text
+    about = {"data": part.data, "url": part.url, "media_type": part.media_type}
+    match part.kind:
+        case "image":
+            return Image.model_validate(
+                {**about, **({"detail": part.detail} if part.detail else {})}
+            )
+        case "audio":
+            return Audio.model_validate(about)
+    return File.model_validate({**about, "name": part.name})

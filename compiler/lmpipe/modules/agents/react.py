@@ -1,0 +1,291 @@
+"""`ReAct`: an agent that thinks, calls tools, and answers when it knows enough."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, TypeAlias, get_args
+
+import pydantic
+
+from lmpipe.errors import (
+    CallError,
+    ConfigError,
+    LMRequestError,
+    OutputError,
+    RefusalError,
+)
+from lmpipe.foundation.checks import check_number
+from lmpipe.layouts import JsonLayout, LayoutError, ToolsLayout
+from lmpipe.layouts.parse_values import json_text
+from lmpipe.lm.concurrency.in_order import run_in_order
+from lmpipe.lm.lm import LM
+from lmpipe.lm.parts import ToolSpec
+from lmpipe.lm.refusals import exceeds_context
+from lmpipe.modules.agents.act import Act, Protocol
+from lmpipe.modules.agents.act_signature import (
+    ARGUMENTS,
+    THOUGHT,
+    TOOL,
+    act_signature,
+    extract_signature,
+)
+from lmpipe.modules.agents.compaction import estimate_tokens, shorten_observations
+from lmpipe.modules.agents.observing import action_of
+from lmpipe.modules.agents.result_trajectory import set_trajectory
+from lmpipe.modules.chain_of_thought import ChainOfThought
+from lmpipe.modules.module import Module
+from lmpipe.modules.predict import P, R_co, signature_class
+from lmpipe.signatures.field_types.history import History, is_message
+from lmpipe.signatures.field_types.tools import ChosenCall, Tool
+from lmpipe.signatures.field_types.trajectory import FINISH, Action, AgentStep, Trajectory
+from lmpipe.signatures.signature import spec_of
+from lmpipe.signatures.signature_spec import SignatureSpec, first_problem
+from lmpipe.tools.running import ERROR_LIMIT
+
+Compact: TypeAlias = "Callable[[Trajectory, int], Trajectory | Awaitable[Trajectory]]"
+
+_JSON = JsonLayout()
+_DONE = "The task is done."
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class ReAct(Module, Generic[P, R_co]):
+    """An agent: an LM that thinks, calls tools, sees their results, and answers.
+
+    In each step the predictor `act` chooses the next calls. LMs that are known to take tools are
+    asked for native calls; several calls of one turn run at the same time. Others write one call
+    as outputs of their reply (`next_thought`, `next_tool`, `next_args`). Both learn and need the
+    same state. The tool `finish` has the outputs of the signature as arguments, which are checked;
+    wrong arguments and errors of tools are results that the LM sees. If the steps end without an
+    answer, the predictor `extract` reads it from them.
+
+    The result is one of the signature; `lmpipe.trajectory_of(result)` gives the steps.
+
+    Source: Yao et al. 2022, "ReAct: Synergizing Reasoning and Acting in Language Models"
+    (arXiv 2210.03629), section 2.
+
+    Args:
+        signature: of the task: a `Signature` class or a string. A field of the type `History`
+            holds the earlier turns of the conversation.
+        tools: functions, or `Tool`s made of them.
+        max_steps: the maximum number of steps, 1 or more.
+        protocol: `native` or `text`; `auto` takes native calls of LMs known to take tools.
+        compact: makes the steps fit the LM's context, from the trajectory and the tokens that it
+            may take; a function, sync or async, or a module. The default shortens the oldest
+            results first.
+        error_limit: the most characters of a tool's error that the LM sees.
+        instruction: replaces the signature's docstring.
+        layout: the prompt layout, as of `Predict`.
+        constrained: constrain replies to their types while decoding, if the server can.
+        lm: the LM of this agent, or its name; replaces the run's LM.
+        retries: how often the LM is asked again in a step for a reply that cannot be read.
+        decoding: decoding settings that replace the LM's, such as `temperature=0.7`.
+
+    Raises:
+        SignatureError: if the signature is declared wrongly, has a field of a name that agents
+            use, such as `trajectory`, or a tool cannot be described.
+        ConfigError: if tools have equal or reserved names, or an option is out of range.
+    """
+
+    def __init__(
+        self,
+        signature: str | Callable[P, R_co],
+        tools: Sequence[Tool | Callable[..., Any]],
+        *,
+        max_steps: int = 10,
+        protocol: Protocol = "auto",
+        compact: Compact | Module = shorten_observations,
+        error_limit: int = ERROR_LIMIT,
+        instruction: str | None = None,
+        layout: str = "chat",
+        constrained: bool = True,
+        lm: LM | str | None = None,
+        retries: int = 1,
+        **decoding: Any,
+    ) -> None:
+        check_number("ReAct", "max_steps", max_steps, minimum=1, integer=True)
+        check_number("ReAct", "error_limit", error_limit, minimum=1, integer=True)
+        if protocol not in get_args(Protocol):
+            raise ConfigError(
+                f"ReAct(protocol={protocol!r:.100}): protocol must be one of "
+                f"{', '.join(map(repr, get_args(Protocol)))}"
+            )
+        self.signature = signature_class(signature)
+        self._spec = spec_of(self.signature)
+        self.tools = _checked_tools(tools)
+        self.max_steps = max_steps
+        self.error_limit = error_limit
+        self.compact = compact
+        options: dict[str, Any] = {
+            "instruction": instruction,
+            "layout": layout,
+            "constrained": constrained,
+            "lm": lm,
+            "retries": retries,
+            **decoding,
+        }
+        names = [tool.name for tool in self.tools]
+        specs = [*map(_spec_of_tool, self.tools), _finish_tool(self._spec)]
+        step = act_signature(self._spec, names)
+        self.act = Act(step, tools=specs, protocol=protocol, **options)
+        self.extract = ChainOfThought(extract_signature(self.signature), **options)
+
+    def __repr__(self) -> str:
+        names = ", ".join(tool.name for tool in self.tools)
+        return f"ReAct({self._spec}, tools: {names or 'none'})"
+
+    async def forward(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Run the agent.
+
+        Raises:
+            CallError: if an input is missing, unknown or has the wrong type.
+            OutputError: if no answer could be read from the steps; a RefusalError if the LM
+                declined to go on.
+            LMError: if the LM cannot be reached or refuses the request.
+        """
+        if args:
+            raise CallError(f"{self._spec.name}: give inputs by name\n  signature: {self._spec}")
+        inputs = self._spec.check_inputs(kwargs)
+        acting = {**inputs, **self._earlier_turns(inputs)}
+        trajectory, room = Trajectory(), self.act.room(acting)
+        for _ in range(self.max_steps):
+            shown = await self._fitted(trajectory, room)
+            try:
+                chosen = await self.act.acall(**acting, trajectory=shown)
+            except RefusalError:
+                raise
+            except OutputError:
+                break  # it is in the trace; `extract` reads the answer from the steps so far
+            except LMRequestError as error:
+                # The estimate was too low, which the server knows better.
+                if not shown.steps or not exceeds_context(str(error)):
+                    raise
+                room = estimate_tokens(shown) // 2
+                continue
+            calls = [ChosenCall(name=chosen.next_tool, arguments=chosen.next_args)]
+            actions, result = await self._run([*calls, *chosen.more_calls], inputs)
+            step = AgentStep(thought=chosen.next_thought, actions=tuple(actions))
+            trajectory = trajectory.add(step)
+            if result is not None:
+                return self._with_trajectory(result, trajectory)
+            if actions[-1].tool == FINISH and not actions[-1].arguments:
+                break  # it wants the answer to be read from the steps
+        shown = await self._fitted(trajectory, room)
+        extracted = await self.extract.acall(**inputs, trajectory=shown)
+        outputs = {name: getattr(extracted, name) for name in self._spec.output_names}
+        return self._with_trajectory(self._made(inputs, outputs), trajectory)
+
+    async def _run(
+        self, calls: Sequence[ChosenCall], inputs: Mapping[str, Any]
+    ) -> tuple[list[Action], Any]:
+        """Run the calls of one turn; return them with their results, and the answer or None."""
+        tools = {tool.name: tool for tool in self.tools}
+        others = [call for call in calls if call.name != FINISH]
+        # The order of effects matters.
+        functions = [tools[call.name].function for call in others if call.name in tools]
+        ordered = any(function is not None and function.effects for function in functions)
+        actions = await run_in_order(
+            others,
+            1 if ordered else max(len(others), 1),
+            run=lambda call: action_of(tools, call, error_limit=self.error_limit),
+        )
+        result = None
+        for call in (call for call in calls if call.name == FINISH):
+            if result is None:
+                action, result = self._finish(call.arguments, inputs)
+                actions.append(action)
+        return actions, result
+
+    def _finish(
+        self, arguments: Mapping[str, Any], inputs: Mapping[str, Any]
+    ) -> tuple[Action, Any]:
+        """Check the answer that the LM gives; return the result, or None if it cannot be used."""
+        given = dict(arguments)
+        if not given and any(field.required for field in self._spec.outputs):
+            return Action(tool=FINISH, observation=_DONE), None
+        try:
+            reading = _JSON.read(self._spec, json_text(given))
+            result = self._made(inputs, reading.values)
+        except LayoutError as error:
+            problem = str(error)
+        except pydantic.ValidationError as error:
+            problem = first_problem(error)
+        else:
+            return Action(tool=FINISH, arguments=given, observation=_DONE), result
+        return Action(tool=FINISH, arguments=given, observation=problem, error=True), None
+
+    def _made(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
+        return self.signature.model_validate({**inputs, **self._spec.absent_outputs, **outputs})
+
+    def _with_trajectory(self, result: Any, trajectory: Trajectory) -> R_co:
+        set_trajectory(result, trajectory)
+        made: R_co = result
+        return made
+
+    async def _fitted(self, trajectory: Trajectory, room: int) -> Trajectory:
+        """Make the steps fit the LM's context."""
+        if not trajectory.steps or estimate_tokens(trajectory) <= room:
+            return trajectory
+        room = max(room, 1)
+        if isinstance(self.compact, Module):
+            compacting: Any = self.compact
+            fitted = await compacting.acall(trajectory, room)
+        else:
+            fitted = self.compact(trajectory, room)
+        if inspect.isawaitable(fitted):
+            fitted = await fitted
+        if not isinstance(fitted, Trajectory):
+            raise ConfigError(f"ReAct: compact returned {fitted!r:.100}: return a Trajectory")
+        return fitted
+
+    def _earlier_turns(self, inputs: Mapping[str, Any]) -> dict[str, History]:
+        """The conversations among the inputs, as an agent has them: each turn ends in `finish`."""
+        return {
+            name: History(turns=tuple(map(self._as_finished, inputs[name].turns)))
+            for name in self._spec.histories
+            if inputs[name] is not None
+        }
+
+    def _as_finished(self, turn: Mapping[str, Any]) -> dict[str, Any]:
+        answer = {name: turn[name] for name in self._spec.output_names if name in turn}
+        if is_message(turn) or not answer:
+            return dict(turn)
+        rest = {name: value for name, value in turn.items() if name not in answer}
+        return {**rest, THOUGHT: "The answer is known.", TOOL: FINISH, ARGUMENTS: answer}
+
+
+def _checked_tools(given: Sequence[Tool | Callable[..., Any]]) -> tuple[Tool, ...]:
+    """Make tools of what a user gave, and check that they can be told apart."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ConfigError(f"ReAct(tools={given!r:.100}): give a list of functions and tools")
+    tools = tuple(tool if isinstance(tool, Tool) else Tool.of(tool) for tool in given)
+    seen: set[str] = set()
+    for tool in tools:
+        remedy = "give another name: lmpipe.Tool.of(…, name=…)"
+        if tool.function is None:
+            raise ConfigError(
+                f"ReAct: the tool {tool.name} has no function: make it with lmpipe.Tool.of(…)"
+            )
+        if tool.name == FINISH:
+            raise ConfigError(f"ReAct: {FINISH!r} is the tool that gives the answer: {remedy}")
+        if tool.name in seen:
+            raise ConfigError(f"ReAct: two tools have the name {tool.name!r}: {remedy}")
+        if not _TOOL_NAME.fullmatch(tool.name):
+            raise ConfigError(
+                f"ReAct: servers take tools named with up to 64 letters, digits, _ and -, and not "
+                f"{tool.name!r:.100}: {remedy}"
+            )
+        seen.add(tool.name)
+    return tools
+
+
+def _spec_of_tool(tool: Tool) -> ToolSpec:
+    return ToolSpec(tool.name, tool.description, json_text(tool.parameters))
+
+
+def _finish_tool(task: SignatureSpec) -> ToolSpec:
+    """The tool whose arguments are the outputs of the task."""
+    (outputs,) = ToolsLayout().tools(task)
+    return ToolSpec(FINISH, "Give the answer, which ends the task.", outputs.parameters)
