@@ -5,15 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from lmpipe import Example, Score
-from lmpipe.metrics import normalized_match, set_f1
+from lmpipe.metrics import normalized_match, numeric_match, set_f1
 
 _same_answer = normalized_match("answer")
-_same_passages = set_f1("citations", gold="support")
+_same_number = numeric_match("answer")
+_same_passages = set_f1("citations")
 
 
 def proven_answer(example: Example, prediction: Any) -> Score:
     """Score 1 for the right answer; of a wrong one, the feedback tells the facts to be found."""
-    score = _same_answer(example, prediction)
+    return _with_proof(example, _same_answer(example, prediction))
+
+
+def proven_number(example: Example, prediction: Any) -> Score:
+    """`proven_answer` for an answer that is a number."""
+    return _with_proof(example, _same_number(example, prediction))
+
+
+def _with_proof(example: Example, score: Score) -> Score:
     if score.value == 1:
         return score
     return Score(score.value, f"{score.feedback}. It follows from: {example.reasoning}")

@@ -47,12 +47,12 @@ class WriteQuery(lmpipe.Signature):
 
 
 class TakeNote(lmpipe.Signature):
-    """State the one fact of the passages that helps next to answer the question."""
+    """State the facts of the passages that help to answer the question."""
 
     question: str = lmpipe.Input()
     notes: list[str] = lmpipe.Input(desc="what is known so far")
     passages: list[lmpipe.Passage] = lmpipe.Input()
-    note: str = lmpipe.Output(desc="one short sentence", max_length=200)
+    note: str = lmpipe.Output(desc="one or two short sentences", max_length=240)
 
 
 class AnswerFromNotes(lmpipe.Signature):
@@ -76,14 +76,14 @@ class Rag(lmpipe.Module):
 
 
 class MultiHop(lmpipe.Module):
-    """Search hop by hop, and keep one sentence of each hop.
+    """Search hop by hop, and keep a sentence or two of each hop.
 
     The prompt stays short however many hops there are: a later one sees the notes of the earlier
     ones, and no passages but its own.
     """
 
     def __init__(self) -> None:
-        self.retrieve = Retrieve(PASSAGES, k=3)
+        self.retrieve = Retrieve(PASSAGES, k=4)
         self.query = lmpipe.Predict(WriteQuery)
         self.note = lmpipe.Predict(TakeNote)
         self.answer = lmpipe.Predict(AnswerFromNotes)
@@ -134,7 +134,6 @@ vanilla_few_shot = _recipe(VANILLA, "vanilla-few-shot", FEW_SHOT)
 rag_few_shot = _recipe(RAG, "rag-few-shot", FEW_SHOT)
 rag_bootstrap = _recipe(RAG, "rag-bootstrap", BOOTSTRAP)
 
-react_few_shot = _recipe(REACT, "react-few-shot", FEW_SHOT)
 react_bootstrap = _recipe(REACT, "react-bootstrap", BOOTSTRAP)
 react_bootstrap_twice = _recipe(REACT, "react-bootstrap-twice", BOOTSTRAP_TWICE)
 

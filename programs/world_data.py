@@ -16,17 +16,22 @@ BY_TITLE = {passage.title: passage for passage in PASSAGES.passages}
 
 def questions(split: str) -> lmpipe.Source:
     """Return a split of the questions: `train`, `val` or `test`."""
-    return _world(f"questions_{split}", "question")
+    return _questions(f"questions_{split}")
 
 
 def years_between(split: str) -> lmpipe.Source:
     """Return a split of the questions that need a calculation: `train`, `val` or `test`."""
-    return _world(f"years_{split}", "question")
+    return _questions(f"years_{split}")
 
 
 def conversations(split: str) -> lmpipe.Source:
     """Return a split of the conversations: `train`, `val` or `test`."""
-    return _world(f"conversations_{split}", "history", "question")
+    return lmpipe.Source(
+        FOLDER / f"conversations_{split}.jsonl",
+        inputs=["history", "question"],
+        required=["standalone", "answer"],
+        convert=with_passages,
+    )
 
 
 def judgements(split: str) -> lmpipe.Source:
@@ -35,12 +40,22 @@ def judgements(split: str) -> lmpipe.Source:
     return lmpipe.Source(FOLDER / f"judgements_{split}.jsonl", inputs=inputs, required=["correct"])
 
 
-def _world(name: str, *inputs: str) -> lmpipe.Source:
-    return lmpipe.Source(
-        FOLDER / f"{name}.jsonl", inputs=inputs, required=["answer"], convert=with_passages
-    )
-
-
 def with_passages(row: dict[str, Any]) -> dict[str, Any]:
-    """Add the supporting passages, for demonstrations of a predictor that answers from passages."""
-    return {**row, "passages": [BY_ID[one].to_json() for one in row["support"]]}
+    """Add the supporting passages, for demonstrations of predictors that answer from passages."""
+    passages = [BY_ID[one].to_json() for one in row["support"]]
+    return {**row, "passages": passages, "citations": row["support"]}
+
+
+def with_proof(row: dict[str, Any]) -> dict[str, Any]:
+    """Add the supporting passages, and the facts in them for predictors that answer from notes."""
+    notes = [f"{fact.rstrip('.')}." for fact in row["reasoning"].split(". ")]
+    return {**with_passages(row), "notes": notes}
+
+
+def _questions(name: str) -> lmpipe.Source:
+    return lmpipe.Source(
+        FOLDER / f"{name}.jsonl",
+        inputs=["question"],
+        required=["answer", "reasoning"],
+        convert=with_proof,
+    )

@@ -1,0 +1,119 @@
+"""A scripted LM that reads the passages of the invented world, and knows nothing else of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+from zlib import crc32
+
+from helpers.asked_outputs import asked_outputs, reply_with
+from programs.world_data import BY_TITLE, FOLDER
+from programs.worlds.facts import Fact, FactIndex
+from programs.worlds.passages import Passage, read_passage
+from programs.worlds.phrases import stated
+from programs.worlds.solver import Proof, solve
+
+from lmpipe.lm.request import Request
+
+
+def read_world(request: Request) -> str:
+    """Reply to a predictor of a program with retrieval or tools.
+
+    It can follow a proof, read passages and call tools. Without a demonstration, its answers are too
+    long, and it gives up every other question that it has tools for.
+    """
+    shown, asked = split_conversation([message.text for message in request.messages[1:]])
+    row = asked_row(asked)
+    facts = proof_of(row["question"])
+    seen = [fact for fact in facts if is_shown(fact, asked)]
+    unseen = [fact for fact in facts if fact not in seen]
+    answer = "unknown" if unseen else row["answer"]
+    values = {
+        "query": " ".join(next_subjects(facts, unseen)),
+        "note": " ".join(map(stated, seen)),
+        "reasoning": " ".join(map(stated, seen)),
+        "answer": answer if shown else f"The answer to this question is {answer}, I think.",
+        "citations": [BY_TITLE[fact.subject].id for fact in seen],
+        **next_action(request, row, facts, unseen, asked, willing=shown),
+    }
+    outputs = asked_outputs(request) or ["answer"]
+    return reply_with(request, {name: values[name] for name in outputs})
+
+
+def split_conversation(texts: Sequence[str]) -> tuple[bool, str]:
+    """Whether demonstrations are shown, and the question with all that follows it."""
+    places = [n for n, text in enumerate(texts) if any(r["question"] in text for r in rows())]
+    return places[-1] > 0, "\n".join(texts[places[-1] :])
+
+
+def next_action(
+    request: Request,
+    row: Mapping[str, Any],
+    facts: Sequence[Fact],
+    unseen: Sequence[Fact],
+    asked: str,
+    *,
+    willing: bool,
+) -> dict[str, Any]:
+    """The next call of an agent: it looks up or searches for what is not seen yet."""
+    tools = set(_TOOL.findall(request.messages[0].text))
+    if not willing and crc32(row["question"].encode()) % 2:
+        tool, arguments = "finish", {"answer": "0"}
+    elif unseen:
+        name = next_subjects(facts, unseen)[0]
+        by_title = "lookup" in tools
+        tool, arguments = ("lookup", {"title": name}) if by_title else ("search", {"query": name})
+    elif "calculator" in tools and f"\n{row['answer']}" not in asked:
+        years = sorted((int(fact.object) for fact in facts[1::2]), reverse=True)
+        tool, arguments = "calculator", {"expression": "{} - {}".format(*years)}
+    else:
+        tool, arguments = "finish", {"answer": row["answer"]}
+    return {"next_thought": "I go on.", "next_tool": tool, "next_args": arguments}
+
+
+_TOOL = re.compile(r"^- (\w+): ", re.M)
+
+
+@cache
+def rows() -> Sequence[Mapping[str, Any]]:
+    """All questions of the world, the longest first."""
+    files = [*FOLDER.glob("questions_*.jsonl"), *FOLDER.glob("years_*.jsonl")]
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return sorted(map(json.loads, lines), key=lambda row: len(row["question"]), reverse=True)
+
+
+@cache
+def proof_of(question: str) -> tuple[Fact, ...]:
+    """The facts that the answer of a question follows from, in order."""
+    [row] = [row for row in rows() if row["question"] == question]
+    found = [fact for title in BY_TITLE for fact in facts_of(title)]
+    return solve(Proof.of_json(row["proof"]), FactIndex(found)).facts
+
+
+@cache
+def facts_of(title: str) -> tuple[Fact, ...]:
+    """The facts of a passage."""
+    found = BY_TITLE[title]
+    return tuple(read_passage(Passage(found.id, found.title, found.text)))
+
+
+def asked_row(text: str) -> Mapping[str, Any]:
+    """The question that a text asks."""
+    return next(row for row in rows() if row["question"] in text)
+
+
+def is_shown(fact: Fact, text: str) -> bool:
+    """Whether a text states a fact, by itself or in the passage about its subject."""
+    return stated(fact) in text or BY_TITLE[fact.subject].text in text
+
+
+def next_subjects(facts: Sequence[Fact], unseen: Sequence[Fact]) -> list[str]:
+    """What to search for: the names that are known, of which no fact was seen."""
+    if not unseen:
+        return [facts[0].subject]
+    reached = {fact.object for fact in facts if fact not in unseen}
+    later = {fact.object for fact in unseen}
+    return [one.subject for one in unseen if one.subject in reached or one.subject not in later]
