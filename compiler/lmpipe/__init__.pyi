@@ -28,6 +28,7 @@ from .lm.parts import ToolSpec as ToolSpec
 from .lm.request import Reply as Reply
 from .lm.scripted import ScriptedLM as ScriptedLM
 from .lm.tls import TLS as TLS
+from .metrics.judges.judge import Judge as Judge
 from .metrics.score import Metric as Metric
 from .metrics.score import Score as Score
 from .modules.agents.react import ReAct as ReAct

@@ -4,6 +4,7 @@ from lmpipe.metrics.combine import CombinedMetric, all_of, any_of, mean_of, weig
 from lmpipe.metrics.field_metric import FieldMetric
 from lmpipe.metrics.fields import FieldAccuracy, exact_match, field_accuracy, set_f1
 from lmpipe.metrics.fingerprint import metric_fingerprint
+from lmpipe.metrics.judges import Agreement, CompleteAndGrounded, Judge, SemanticF1, agreement
 from lmpipe.metrics.numbers import numeric_match, parse_number
 from lmpipe.metrics.score import (
     AnyMetric,
@@ -20,13 +21,18 @@ from lmpipe.metrics.text import contains, normalize_text, normalized_match, toke
 from lmpipe.metrics.typed_gold import with_typed_labels
 
 __all__ = [
+    "Agreement",
     "AnyMetric",
     "BoundMetric",
     "CombinedMetric",
+    "CompleteAndGrounded",
     "FieldAccuracy",
     "FieldMetric",
+    "Judge",
     "Metric",
     "Score",
+    "SemanticF1",
+    "agreement",
     "all_of",
     "any_of",
     "bind_metric",

@@ -15,6 +15,7 @@ from lmpipe.data.example import jsonable
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import canonical_json, digest
 from lmpipe.lm.lm import LM
+from lmpipe.modules.module import Module
 
 
 def metric_fingerprint(metric: object) -> str:
@@ -105,6 +106,8 @@ def _describe_object(value: Any, within: tuple[object, ...]) -> Any:
             settings = jsonable(value)
         except DataError:
             settings = None
+    if isinstance(value, Module):  # what was learned is private, and decides what it answers
+        settings = {**settings, "state": jsonable(value.state())}
     # An LM is callable, but what it answers does not depend on lmpipe's source.
     source = _source(kind) if callable(value) and not isinstance(value, LM) else None
     name = getattr(value, "__qualname__", kind.__qualname__)
