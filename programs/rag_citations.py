@@ -9,8 +9,9 @@ the LM is asked again.
 
 from __future__ import annotations
 
+from typing import Self
+
 import pydantic
-from typing_extensions import Self
 
 import lmpipe
 from lmpipe.modules.retrieve import Retrieve
@@ -32,9 +33,7 @@ class AnswerWithCitations(lmpipe.Signature):
     passages: list[lmpipe.Passage] = lmpipe.Input()
     question: str = lmpipe.Input()
     citations: list[str] = lmpipe.Output(desc="ids of passages, such as p017", max_length=6)
-    answer: str = lmpipe.Output(
-        desc="a name, a word or a number, and nothing else", max_length=80
-    )
+    answer: str = lmpipe.Output(desc="a name, a word or a number, and nothing else", max_length=80)
 
     @pydantic.model_validator(mode="after")
     def _cites_what_was_found(self) -> Self:

@@ -30,7 +30,7 @@ def conversations(split: str) -> lmpipe.Source:
         FOLDER / f"conversations_{split}.jsonl",
         inputs=["history", "question"],
         required=["standalone", "answer"],
-        convert=with_passages,
+        convert=with_turns,
     )
 
 
@@ -44,6 +44,11 @@ def with_passages(row: dict[str, Any]) -> dict[str, Any]:
     """Add the supporting passages, for demonstrations of predictors that answer from passages."""
     passages = [BY_ID[one].to_json() for one in row["support"]]
     return {**row, "passages": passages, "citations": row["support"]}
+
+
+def with_turns(row: dict[str, Any]) -> dict[str, Any]:
+    """Add the supporting passages, and the history for a predictor that takes it as turns."""
+    return {**with_passages(row), "turns": row["history"]}
 
 
 def with_proof(row: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ def write_conversations(world: World, questions: Iterable[Question]) -> list[dic
     """Write the questions that can be asked step by step as conversations.
 
     The last turn is the question to answer, the others are the history. Only the first turn names
-    a thing; the others say `her` or `that town`.
+    a thing; the others say `that person` or `it`. The standalone form of the last one names what it
+    is about.
     """
     return [
         _conversation(world, question)
@@ -33,10 +34,12 @@ def _conversation(world: World, question: Question) -> dict[str, Any]:
         asked = RELATIONS[fact.relation].ask.format(x=name)
         turns.append({"question": asked, "answer": fact.object})
     *history, last = turns
+    asked = question.facts[-1]
+    subject = called(world, asked.subject)
     return {
         "history": history,
         "question": last["question"],
-        "standalone": question.question,
+        "standalone": RELATIONS[asked.relation].ask.format(x=subject),
         "answer": question.answer,
         "support": question.support[-1:],
     }

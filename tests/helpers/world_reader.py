@@ -10,13 +10,13 @@ from typing import Any
 from zlib import crc32
 
 from helpers.asked_outputs import asked_outputs, reply_with
+
+from lmpipe.lm.request import Request
 from programs.world_data import BY_TITLE, FOLDER
 from programs.worlds.facts import Fact, FactIndex
 from programs.worlds.passages import Passage, read_passage
 from programs.worlds.phrases import stated
 from programs.worlds.solver import Proof, solve
-
-from lmpipe.lm.request import Request
 
 
 def read_world(request: Request) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from helpers.world_reader import proof_of, read_world
-from programs import agent
-from programs.world_data import years_between
 
 import lmpipe
+from programs import agent
+from programs.world_data import years_between
 
 SMALL = {"train_size": 8, "val_size": 6, "test_size": 8, "racing": None, "train_check": 0}
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from helpers.world_reader import proof_of, read_world
-from programs import multi_hop
-from programs.world_data import BY_ID, BY_TITLE, PASSAGES, questions
 
 import lmpipe
+from programs import multi_hop
+from programs.world_data import BY_ID, BY_TITLE, PASSAGES, questions
 
 SMALL = {"train_size": 8, "val_size": 6, "test_size": 8, "racing": None, "train_check": 0}
 HOP_RECIPES = ("hops_few_shot", "hops_bootstrap", "hops_ensemble")
