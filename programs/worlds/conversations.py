@@ -34,12 +34,12 @@ def _conversation(world: World, question: Question) -> dict[str, Any]:
         asked = RELATIONS[fact.relation].ask.format(x=name)
         turns.append({"question": asked, "answer": fact.object})
     *history, last = turns
-    asked = question.facts[-1]
-    subject = called(world, asked.subject)
+    end = question.facts[-1]
+    subject = called(world, end.subject)
     return {
         "history": history,
         "question": last["question"],
-        "standalone": RELATIONS[asked.relation].ask.format(x=subject),
+        "standalone": RELATIONS[end.relation].ask.format(x=subject),
         "answer": question.answer,
         "support": question.support[-1:],
     }

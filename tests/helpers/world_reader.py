@@ -22,8 +22,8 @@ from programs.worlds.solver import Proof, solve
 def read_world(request: Request) -> str:
     """Reply to a predictor of a program with retrieval or tools.
 
-    It can follow a proof, read passages and call tools. Without a demonstration, its answers are too
-    long, and it gives up every other question that it has tools for.
+    It can follow a proof, read passages and call tools. Without a demonstration, its answers are
+    too long, and it gives up every other question that it has tools for.
     """
     shown, asked = split_conversation([message.text for message in request.messages[1:]])
     row = asked_row(asked)
