@@ -70,6 +70,8 @@ from .retrieval.retriever import Retriever as Retriever
 from .serving.spec import ServerSpec as ServerSpec
 from .settings import configure as configure
 from .settings import using as using
+from .signatures.citations import Citation as Citation
+from .signatures.citations import Cited as Cited
 from .signatures.field_types.code import Code as Code
 from .signatures.field_types.document import Document as Document
 from .signatures.field_types.history import History as History
@@ -95,6 +97,7 @@ from .state.program_state import Retrieval as Retrieval
 from .state.trace import Trace as Trace
 from .tools.outcome import ToolOutcome as ToolOutcome
 from .tools.running import run_tool as run_tool
+from .tools.running import run_tool_sync as run_tool_sync
 from .weights.hosted_trainer import HostedTrainer as HostedTrainer
 from .weights.local_trainer import LocalTrainer as LocalTrainer
 from .weights.settings import TrainingSettings as TrainingSettings

@@ -21,6 +21,7 @@
     │   ├── LMUnavailableError       the server is down or overloaded; a retry may help
     │   ├── DeadlineError            the caller's deadline passed before the reply came
     │   └── ServerError              a model server could not be started, or died
+    ├── ToolServerError              a server of tools could not be started, or is gone
     ├── StorageError                 a file of lmpipe cannot be written, as when the disk is full
     ├── TrainingError                weights could not be trained
     └── BudgetExhaustedError         the next step could exceed the budget
@@ -188,6 +189,10 @@ class LMUnavailableError(LMError):
 
 class DeadlineError(LMError):
     """The caller's deadline passed before the LM replied."""
+
+
+class ToolServerError(LmpipeError):
+    """A server of tools could not be started or reached, or is gone."""
 
 
 class StorageError(LmpipeError):

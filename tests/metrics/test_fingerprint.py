@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import subprocess
 import sys
 from functools import lru_cache, partial
@@ -205,3 +206,13 @@ def test_the_fingerprint_is_the_same_in_every_process(tmp_path: Path) -> None:
         for seed in ("1", "2")
     }
     assert len(prints) == 1
+
+
+def test_an_iterator_is_not_used_up() -> None:
+    numbers = itertools.count()
+
+    def metric(example: lmpipe.Example, prediction: object, trace: object) -> bool:
+        return next(numbers) > 0
+
+    metric_fingerprint(metric)
+    assert next(numbers) == 0

@@ -16,6 +16,7 @@ from lmpipe.lm.scope import scope
 from lmpipe.modules.binding import uncounted_uses
 from lmpipe.modules.module import Predictor
 from lmpipe.settings import using
+from lmpipe.state.trace import Trace
 
 
 class AnswerFrom(lmpipe.Signature):
@@ -161,3 +162,56 @@ def test_k_is_a_whole_number_of_1_or_more() -> None:
         lmpipe.Retrieve(lmpipe.BM25(CORPUS), k=0)
     with pytest.raises(ConfigError, match=r"Retrieve\(k=0\)"):
         lmpipe.Retrieve(lmpipe.BM25(CORPUS))("x", k=0)
+
+
+def asking(retriever: Any) -> lmpipe.Evaluation:
+    example = lmpipe.Example(question="capital of Italy").with_inputs("question")
+    lm = lmpipe.ScriptedLM(lambda request: "[[answer]]\nRome")
+    with using(lm=lm, runtime=Runtime()):
+        return lmpipe.evaluate(Ask(retriever), [example], lambda example, prediction: True)
+
+
+def test_a_search_is_a_step_of_the_trace_before_the_answer() -> None:
+    trace = asking(lmpipe.BM25(CORPUS)).rows[0].trace
+    (search,) = trace.searches
+    assert (search.retriever, search.queries, search.k) == ("BM25", ("capital of Italy",), 2)
+    assert [one["id"] for one in search.passages[0]] == ["rome", "berlin"]
+    assert trace.timeline == [search, *trace.steps]
+    assert "seconds" not in search.to_json()
+
+
+def test_a_search_that_fails_is_traced_with_its_error() -> None:
+    def look(query: str, k: int) -> list[str]:
+        raise OSError("the index is gone")
+
+    row = asking(look).rows[0]
+    assert row.failure is not None
+    assert [one.error for one in row.trace.searches] == ["OSError: the index is gone"]
+
+
+def test_a_name_of_ones_own_is_in_the_trace() -> None:
+    retrieve = lmpipe.Retrieve(lmpipe.BM25(CORPUS), name="facts")
+    trace = Trace()
+    with scope(trace=trace):
+        retrieve.many(["Tiber", "parcel"])
+    (search,) = trace.searches
+    assert (search.retriever, len(search.passages)) == ("facts", 2)
+
+
+def test_a_stream_of_a_program_that_searches_has_its_outputs() -> None:
+    lm = lmpipe.ScriptedLM(lambda request: "[[answer]]\nin Rome")
+    with using(lm=lm, runtime=Runtime()):
+        stream = Ask(lmpipe.BM25(CORPUS)).stream(question="capital of Italy")
+        assert [event.text for event in stream if hasattr(event, "text")][-1] == "in Rome"
+        assert stream.result.answer == "in Rome"
+
+
+def test_its_identity_changes_with_what_it_finds() -> None:
+    def of(retriever: Any, k: int = 3) -> Any:
+        return lmpipe.Retrieve(retriever, k=k).identity()
+
+    same = of(lmpipe.BM25(CORPUS))
+    assert same == of(lmpipe.BM25(CORPUS))
+    for other in (lmpipe.BM25(CORPUS[:3]), lmpipe.BM25(CORPUS, k1=1.0), lambda query, k: []):
+        assert of(other) != same
+    assert of(lmpipe.BM25(CORPUS), k=2) != same

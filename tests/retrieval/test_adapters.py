@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_a_collection_of_qdrant(
     embedded: lmpipe.Embeddings, tmp_path: Path, distance: str, name: str | None
 ) -> None:
     qdrant = pytest.importorskip("qdrant_client")
-    models = qdrant.models
+    models = import_module("qdrant_client.models")
     client = qdrant.QdrantClient(path=str(tmp_path))
     size = embedded.vectors.rows.shape[1]
     params = models.VectorParams(size=size, distance=models.Distance[distance])
@@ -114,7 +115,8 @@ def test_a_collection_of_qdrant(
 def test_a_vector_that_the_collection_lacks_is_named(tmp_path: Path) -> None:
     qdrant = pytest.importorskip("qdrant_client")
     client = qdrant.QdrantClient(path=str(tmp_path))
-    params = qdrant.models.VectorParams(size=2, distance=qdrant.models.Distance.DOT)
+    models = import_module("qdrant_client.models")
+    params = models.VectorParams(size=2, distance=models.Distance.DOT)
     client.create_collection("passages", {"dense": params})
     with pytest.raises(ConfigError, match="its vectors are 'dense'"):
         QdrantCollection.from_index(client, "passages")

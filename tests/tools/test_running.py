@@ -9,12 +9,12 @@ from datetime import date
 
 import pydantic
 import pytest
+from helpers.pictures import png
 
 import lmpipe
 from lmpipe.errors import CallError, ConfigError, LMUnavailableError
 from lmpipe.lm.parts import MediaPart, TextPart
 from lmpipe.tools.running import run_tool
-from tests.helpers.pictures import png
 
 
 class Forecast(pydantic.BaseModel):

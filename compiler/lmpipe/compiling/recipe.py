@@ -20,9 +20,10 @@ from lmpipe.foundation.checks import check_fields
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.model_table import price_of
 from lmpipe.metrics import AnyMetric, bind_metric, metric_calls, metric_fingerprint, metric_name
-from lmpipe.modules.binding import uncounted_uses
+from lmpipe.modules.binding import uncounted_uses, walk
 from lmpipe.modules.ensemble import first_member
 from lmpipe.modules.module import Module, Predictor
+from lmpipe.modules.retrieve import Retrieve
 from lmpipe.optimize.by_name import optimizer_named
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.optimizer import Optimizer, Sizes
@@ -35,6 +36,7 @@ from lmpipe.optimize.engine.worst_case import (
     in_costliest_layout,
     judge_lms,
     own_lms,
+    search_embedders,
     worst_ask,
     worst_pool,
     worst_run,
@@ -307,7 +309,9 @@ def _check_prices(recipe: Recipe, lms: LMRoles) -> None:
 
 def _role_lms(recipe: Recipe, lms: LMRoles) -> list[LM]:
     """List all LMs of a compile, except those that predictors name themselves."""
-    others = [*judge_lms(recipe.metric, lms.judge), *filter(None, [lms.embedder])]
+    programs = (recipe.program, recipe.teacher_program)
+    embedders = [lm for program in programs for lm in search_embedders(program)]
+    others = [*judge_lms(recipe.metric, lms.judge), *filter(None, [lms.embedder]), *embedders]
     return [lms.student, lms.teacher, lms.proposer, *others]
 
 
@@ -342,6 +346,7 @@ def _identity(
     used = _role_lms(recipe, lms)
     prices = [price_of(lm) if recipe.budget.usd is not None else None for lm in used]
     signatures = {path: predictor.spec.describe() for path, predictor in predictors.items()}
+    searches = {path: retrieve.identity() for path, retrieve in walk(recipe.program, Retrieve)}
     return {
         "program": {**_program_identity(recipe.program), "signatures": signatures},
         "data": {
@@ -352,6 +357,7 @@ def _identity(
             "name": metric_name(recipe.metric),
             "fingerprint": metric_fingerprint(recipe.metric),
         },
+        **({"searches": searches} if searches else {}),
         "optimizer": {"name": optimizer.name, "settings": optimizer.settings()},
         "student": lms.student.identity(),
         "teacher": lms.teacher.identity(),

@@ -19,6 +19,7 @@ from lmpipe.errors import (
     OutputError,
     RefusalError,
     StorageError,
+    ToolServerError,
 )
 from lmpipe.evaluation.results import Failure, FailureKind, Row
 from lmpipe.foundation.time_limits import within
@@ -29,6 +30,9 @@ from lmpipe.metrics import BoundMetric, Score, with_typed_labels
 from lmpipe.modules.module import Module, run_traced
 from lmpipe.settings import current_settings, using
 from lmpipe.state.trace import Trace
+
+# Errors that are not the row's fault.
+_STOPS = (LMError, InputError, StorageError, ToolServerError)
 
 # HTTP statuses with which a server refuses every request, not just this one.
 _REFUSES_ALL = (401, 403, 404)
@@ -62,6 +66,7 @@ class Scorer:
             calls=calls,
             max_calls=self.max_calls,
             example=None,
+            evaluating=True,
         )
         with surrounding:
             if self.lm is None:
@@ -89,6 +94,7 @@ async def score_row(
 
     Raises:
         LMError: if an LM is unavailable, or refuses every request.
+        ToolServerError: if a server of tools is gone.
         InputError: if an argument is wrong for all rows, not just this one.
         StorageError: if a reply cannot be recorded: what lmpipe cannot do is not a row's failure.
     """
@@ -97,7 +103,9 @@ async def score_row(
     trace = Trace(example=ExampleIdentity.of(example))
     prediction, failure, score = None, None, Score(0.0)
     try:
-        running = run_traced(program, example.inputs, trace, calls=calls, **overrides)
+        running = run_traced(
+            program, example.inputs, trace, calls=calls, evaluating=True, **overrides
+        )
         prediction = await within(
             timeout, running, late=lambda: _OverdueError(f"took longer than {timeout:g} seconds")
         )
@@ -130,7 +138,7 @@ def _failure(kind: Literal["program", "metric"], error: Exception) -> Failure:
     """Describe an error, or raise it again if the LM or an argument causes it, not this row."""
     # A CallError is about this row: the output of one predictor is an invalid input of the next.
     about_row = isinstance(error, LMRequestError | CallError) and not refuses_all(error)
-    if isinstance(error, LMError | InputError | StorageError) and not about_row:
+    if isinstance(error, _STOPS) and not about_row:
         raise error
     if kind == "program" and isinstance(error, OutputError):
         return Failure(_output_kind(error), str(error), error.raw)

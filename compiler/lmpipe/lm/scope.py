@@ -44,6 +44,7 @@ class Scope:
     max_calls: int | None = None  # in this run
     listener: Listener | None = None
     example: ExampleIdentity | None = None  # that the program runs on; its answer is never shown
+    evaluating: bool = False  # in a compile or an evaluation, where no tool has effects
     started: Iterator[int] = field(default_factory=count)  # counts LM calls; last, see `scope`
 
 

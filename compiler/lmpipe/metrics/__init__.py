@@ -6,6 +6,7 @@ from lmpipe.metrics.fields import FieldAccuracy, exact_match, field_accuracy, se
 from lmpipe.metrics.fingerprint import metric_fingerprint
 from lmpipe.metrics.judges import Agreement, CompleteAndGrounded, Judge, SemanticF1, agreement
 from lmpipe.metrics.numbers import numeric_match, parse_number
+from lmpipe.metrics.passages import passage_precision, passage_recall
 from lmpipe.metrics.score import (
     AnyMetric,
     BoundMetric,
@@ -49,6 +50,8 @@ __all__ = [
     "normalized_match",
     "numeric_match",
     "parse_number",
+    "passage_precision",
+    "passage_recall",
     "set_f1",
     "token_f1",
     "weighted",

@@ -23,6 +23,7 @@ from typing import (
     overload,
 )
 
+from lmpipe.data.example import jsonable
 from lmpipe.errors import CallError, ConfigError, InputError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
@@ -228,6 +229,10 @@ class Module(Node):
             for path, predictor in predictors.items()
         }
         return rebuild(self, bound)
+
+    def _fingerprint(self) -> Any:
+        """Return what decides its answers beside its source and its public attributes."""
+        return jsonable(self.state())
 
     def __copy__(self) -> Self:
         # Whatever a subclass does for pickling, a copy shares all that the program holds.

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from lmpipe.errors import CallError
+from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.shorten import repr_without_data
+from lmpipe.lm.code_fingerprint import code_fingerprint
 from lmpipe.lm.concurrency import loop
+from lmpipe.lm.lm import LM
+from lmpipe.lm.scope import current_scope
 from lmpipe.modules.module import Leaf
 from lmpipe.retrieval.retriever import (
     Retriever,
@@ -23,6 +27,7 @@ from lmpipe.retrieval.retriever import (
     searches_async,
 )
 from lmpipe.signatures.field_types.passage import Passage
+from lmpipe.state.trace import SearchStep, Trace
 
 
 class Retrieve(Leaf):
@@ -53,8 +58,22 @@ class Retrieve(Leaf):
         return f"Retrieve({self.name}, k={self.k})"
 
     @property
+    def embedders(self) -> tuple[LM | None, ...]:
+        """The LMs that embed the query of each search; None is the configured embedder."""
+        return embedders_of(self.retriever)
+
+    @property
     def embeds(self) -> bool:
-        return bool(embedders_of(self.retriever))
+        return bool(self.embedders)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides what it finds, as JSON; a compile is another one if it changes."""
+        passages: Iterable[Passage] = getattr(self.retriever, "passages", ())
+        return {
+            "k": self.k,
+            "retriever": code_fingerprint(self.retriever),
+            "corpus": digest([passage.to_json() for passage in passages]),
+        }
 
     def forward(self, query: str, *, k: int | None = None) -> list[Passage]:
         """Find the passages for a query, best first; `k` replaces the maximum number of them.
@@ -100,12 +119,31 @@ class Retrieve(Leaf):
         """Begin a search, and record it when it ends: the one place where this happens."""
         search = _Search(_checked(self.name, queries), self.k if k is None else k)
         check_number("Retrieve", "k", search.k, minimum=1, integer=True)
-        started = time.perf_counter()
-        yield search
-        search.seconds = time.perf_counter() - started
+        started, error = time.perf_counter(), ""
+        try:
+            yield search
+        except Exception as failure:
+            error = f"{type(failure).__name__}: {failure}"
+            raise
+        finally:
+            seconds, trace = time.perf_counter() - started, current_scope().trace
+            if trace is not None:
+                trace.searches.append(self._step(search, seconds, error, trace))
+
+    def _step(self, search: _Search, seconds: float, error: str, trace: Trace) -> SearchStep:
+        return SearchStep(
+            retriever=self.name,
+            queries=search.queries,
+            k=search.k,
+            passages=tuple(tuple(one.to_json() for one in found) for found in search.found),
+            seconds=seconds,
+            error=error,
+            after=len(trace.steps),
+            after_tools=len(trace.tools),
+        )
 
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
-        return len(embedders_of(self.retriever)) if embeddings else 0
+        return len(self.embedders) if embeddings else 0
 
 
 @dataclass
@@ -115,7 +153,6 @@ class _Search:
     queries: tuple[str, ...]
     k: int
     found: list[list[Passage]] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 def _checked(name: str, queries: Any) -> tuple[str, ...]:

@@ -80,15 +80,16 @@ def load_index(
     return head["settings"], passages, loaded
 
 
-def _head(folder: Path, kind: str) -> Mapping[str, Any]:
+def _head(folder: Path, kind: str) -> dict[str, Any]:
     try:
         head = load_json((folder / _HEAD).read_bytes())
     except (OSError, ValueError) as error:
         raise ArtifactError(
             f"{folder / _HEAD} cannot be read: {error}; give the folder that `save` wrote"
         ) from error
-    parts = isinstance(head, dict) and [head.get("settings"), head.get("files")]
-    if not parts or not all(isinstance(part, dict) for part in parts):
+    if not isinstance(head, dict) or not all(
+        isinstance(head.get(part), dict) for part in ("settings", "files")
+    ):
         raise ArtifactError(f"{folder / _HEAD} is not that of an index")
     if (head.get("kind"), head.get("version")) != (kind, _VERSION):
         raise ArtifactError(

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,4 +113,5 @@ class WordIndex:
         spans = [slice(self.starts[number], self.starts[number + 1]) for number in numbers]
         places = np.concatenate([self.places[span] for span in spans])
         weights = np.concatenate([self.weights[span] for span in spans])
-        return np.bincount(places, weights, self.size)
+        # With weights it counts in floats, which its declaration does not say.
+        return cast("npt.NDArray[np.float64]", np.bincount(places, weights, self.size))

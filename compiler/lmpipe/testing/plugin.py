@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 _MODES = ("none", "once", "new_episodes", "rewrite", "all")
 
 _MARK = (
-    "cassette(name=None, *, mode=None, allow_unplayed=False, allowed_hosts=()): record the LM "
-    "calls of the test with --lm-record=MODE, else replay them from cassettes/"
+    "cassette(name=None, *, mode=None, allow_unplayed=False, allowed_hosts=(), "
+    "record_tools=False): record the LM calls of the test with --lm-record=MODE, else replay them "
+    "from cassettes/; record_tools=True does the same with the results of tools"
 )
 
 _TEST = pytest.StashKey["CassetteTest"]()

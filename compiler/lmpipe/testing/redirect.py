@@ -21,6 +21,7 @@ from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
+from lmpipe.lm.tool_store import Result, ToolStore, ToolUse
 from lmpipe.settings import intercepting
 from lmpipe.testing.network import block_network
 
@@ -34,6 +35,7 @@ def use_cassette(
     mode: Mode = "none",
     allow_unplayed: bool = False,
     allowed_hosts: Sequence[str] = (),
+    record_tools: bool = False,
 ) -> Iterator[Cassette]:
     """Record the LM calls of a `with` block, or replay them with the network blocked.
 
@@ -45,6 +47,7 @@ def use_cassette(
         mode: `none`, `once`, `new_episodes`, `rewrite` or `all`, as in `Cassette`.
         allow_unplayed: accept recorded calls that the block does not make.
         allowed_hosts: hosts that may be reached during a replay.
+        record_tools: record the results of tools too; their replay runs no tool.
 
     Raises:
         CassetteMissError: if a call is not recorded.
@@ -52,7 +55,7 @@ def use_cassette(
     """
     remedy = f'use_cassette("{path}", mode="{mode_to_record(path)}")'
     with (
-        Cassette(path, mode=mode, remedy=remedy) as cassette,
+        Cassette(path, mode=mode, remedy=remedy, record_tools=record_tools) as cassette,
         redirect_to_cassette(cassette, allowed_hosts),
     ):
         yield cassette
@@ -117,6 +120,16 @@ class RejectLMs:
     def put(self, key: str, request: Request, reply: Reply) -> None:
         if self.beneath is not None:
             self.beneath.put(key, request, reply)
+
+    def find_tool_result(self, use: ToolUse) -> Result | None:
+        """Return the result of a tool that the store beneath has."""
+        return self.beneath.find_tool_result(use) if isinstance(self.beneath, ToolStore) else None
+
+    def put_tool_result(self, use: ToolUse, result: Result) -> Result:
+        """Keep the result of a tool in the store beneath."""
+        if isinstance(self.beneath, ToolStore):
+            return self.beneath.put_tool_result(use, result)
+        return result
 
     def close(self) -> None:
         if self.beneath is not None:

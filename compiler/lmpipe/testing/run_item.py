@@ -40,10 +40,13 @@ class CassetteTest:
         mode: Mode | None = None,
         allow_unplayed: bool = False,
         allowed_hosts: Sequence[str] = (),
+        record_tools: bool = False,
     ) -> None:
         path = cassette_path(item, name)
         remedy = f"{_command(item)} --lm-record={mode_to_record(path)}"
-        self.cassette = Cassette(path, mode=_mode(item, path, mode), remedy=remedy)
+        self.cassette = Cassette(
+            path, mode=_mode(item, path, mode), remedy=remedy, record_tools=record_tools
+        )
         self._item = item
         self._allow_unplayed = allow_unplayed
         self._allowed = [*allowed_hosts, *item.config.getini("lmpipe_allowed_hosts")]
@@ -58,8 +61,8 @@ class CassetteTest:
         except TypeError as error:
             pytest.fail(
                 f"the mark is not valid ({str(error).partition('() ')[2]}): write "
-                "@pytest.mark.cassette(name, mode=…, allow_unplayed=…, allowed_hosts=[…]), with "
-                "any of these arguments",
+                "@pytest.mark.cassette(name, mode=…, allow_unplayed=…, allowed_hosts=[…], "
+                "record_tools=…), with any of these arguments",
                 pytrace=False,
             )
 

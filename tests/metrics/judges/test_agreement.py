@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lmpipe
+from lmpipe import evaluate
 from lmpipe.errors import MetricError
-from lmpipe.evaluation.evaluate import evaluate
 from lmpipe.foundation.statistics import Interval
 from lmpipe.lm.runtime import Runtime
 from lmpipe.metrics import Agreement, agreement

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import pytest
 
 import lmpipe
+from lmpipe import evaluate
 from lmpipe.errors import ConfigError, MetricError, OutputError
-from lmpipe.evaluation.evaluate import evaluate
 from lmpipe.lm.runtime import Runtime
 from lmpipe.metrics import (
     all_of,

@@ -22,8 +22,10 @@ from lmpipe.lm.cache.connection import Connection
 from lmpipe.lm.cache.entry import check_value, decode
 from lmpipe.lm.cache.memory import ReplyMemory
 from lmpipe.lm.cache.notes import Notes
+from lmpipe.lm.cache.tool_entries import entry_of, load_result
 from lmpipe.lm.cache.writer import Writer
 from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.tool_store import Result, ToolUse
 
 _READ = "SELECT mode, value FROM Cache WHERE key = ? AND raw = 1"
 _MAX_WAIT = 1.0  # seconds that a call, or a process that forks, waits for a locked database
@@ -95,6 +97,16 @@ class Cache:
         if problem := self._notes.put(subject, value):
             self._notices.add("notes", f"could not keep what was learned about a model ({problem})")
             self._notices.give()
+
+    def find_tool_result(self, use: ToolUse) -> Result | None:
+        """Return the result of a pure tool, or None."""
+        return load_result(self.get(use.cache_key)) if use.code else None
+
+    def put_tool_result(self, use: ToolUse, result: Result) -> Result:
+        """Store the result of a pure tool; return it."""
+        if use.code:
+            self.put(use.cache_key, *entry_of(use, result))
+        return result
 
     def flush(self) -> None:
         """Return when everything put before is on disk."""

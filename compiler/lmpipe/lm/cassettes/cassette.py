@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -28,6 +29,7 @@ from lmpipe.lm.cassettes.records import (
 )
 from lmpipe.lm.message import Message
 from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.tool_store import Result, ToolUse
 
 __all__ = ["MODES", "Cassette", "Mode", "RecordedCall", "RecordedRequest"]
 
@@ -36,6 +38,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 _Key = tuple[str, str]
 _NOTE = "takes"  # the kind of the records of what a model takes
+_TOOL = "tool"  # of the records of results of tools
 
 
 def mode_to_record(path: str | Path) -> Mode:
@@ -58,6 +61,8 @@ class Cassette:
             dropped. `all` calls the LM every time, replaces the recordings of those calls and
             keeps the others.
         remedy: the command that records again, for error messages.
+        record_tools: whether the results of tools are recorded, so that their replay runs no tool.
+            A cassette that has such results replays them in any case.
 
     Attributes:
         recording: whether calls are recorded, according to the mode and the file.
@@ -70,7 +75,14 @@ class Cassette:
         ConfigError: if the mode does not exist.
     """
 
-    def __init__(self, path: str | Path, *, mode: Mode = "none", remedy: str = "") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        mode: Mode = "none",
+        remedy: str = "",
+        record_tools: bool = False,
+    ) -> None:
         if mode not in MODES:
             raise ConfigError(f"cassette mode {mode!r}: expected one of {', '.join(MODES)}")
         self.path = Path(path)
@@ -95,6 +107,8 @@ class Cassette:
             self._fresh, self._records.fresh = read_cassette(
                 self._part_path, media=self._media, torn=True
             )
+        self._tools = record_tools or self._records.has(_TOOL)
+        self._uses: Counter[str] = Counter()  # of tools, outside of a program's run
 
     @property
     def played(self) -> tuple[RecordedCall, ...]:
@@ -163,6 +177,26 @@ class Cassette:
                 return
             self._records.add(record)
             self._append(record.line())
+
+    def find_tool_result(self, use: ToolUse) -> Result | None:
+        """Return the recorded result of a tool, or None to run it; like `get`."""
+        if not self._tools:
+            return None
+        if use.repeat is None:
+            key = record_key(_TOOL, use.subject)
+            with self._lock:
+                use.repeat, self._uses[key] = self._uses[key], self._uses[key] + 1
+        return self.get_record(_TOOL, use.subject)
+
+    def put_tool_result(self, use: ToolUse, result: Result) -> Result:
+        """Record the result of a tool, and return it; one that is there already holds."""
+        if not self._tools:
+            return result
+        with self._lock:
+            recorded = self._records.fresh.get(record_key(_TOOL, use.subject))
+        if recorded is None:
+            self.put_record(_TOOL, use.subject, result)
+        return result if recorded is None else recorded.value
 
     def find_note(self, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return what is recorded about a model, or None, which is not a miss."""

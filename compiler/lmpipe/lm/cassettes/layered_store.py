@@ -9,6 +9,7 @@ from lmpipe.errors import StorageError
 from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.reply_store import NoteStore, ReplyStore
 from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.tool_store import Result, ToolStore, ToolUse
 
 
 class LayeredStore:
@@ -50,6 +51,22 @@ class LayeredStore:
     def put_record(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
         """Add a record to the cassette; see `Cassette.put_record`."""
         self._cassette.put_record(kind, subject, value)
+
+    def find_tool_result(self, use: ToolUse) -> Result | None:
+        """Return the result of a tool; a recording takes it from the other store too."""
+        found = self._cassette.find_tool_result(use)
+        beneath, mode = self._beneath, self._cassette.mode
+        if found is None and self._cassette.recording and mode != "all":
+            found = beneath.find_tool_result(use) if isinstance(beneath, ToolStore) else None
+            if found is not None:
+                found = self._cassette.put_tool_result(use, found)
+        return found
+
+    def put_tool_result(self, use: ToolUse, result: Result) -> Result:
+        """Keep the result of a tool in the other store, and record it."""
+        if self._cassette.recording and isinstance(self._beneath, ToolStore):
+            self._beneath.put_tool_result(use, result)
+        return self._cassette.put_tool_result(use, result)
 
     def find_note(self, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return what was learned about a model; a recording takes it from the other store too."""

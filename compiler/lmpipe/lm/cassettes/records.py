@@ -56,6 +56,10 @@ class Records:
     played: dict[str, Record] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
 
+    def has(self, kind: str) -> bool:
+        """Return whether there is a record of a kind."""
+        return any(item.kind == kind for item in (*self.recorded.values(), *self.fresh.values()))
+
     def find(self, key: str, *, reuse: bool) -> Record | None:
         """Return a record, or note that it is missing; `reuse` allows those in the file."""
         found = self.fresh.get(key) or (self.recorded.get(key) if reuse else None)

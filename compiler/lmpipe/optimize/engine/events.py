@@ -77,6 +77,7 @@ class Rollout:
     passed: bool
 
     def to_json(self) -> dict[str, Any]:
+        tools, searches = self.row.trace.tools, self.row.trace.searches
         return {
             **self.row.to_json(),
             "sample": self.sample,
@@ -85,6 +86,8 @@ class Rollout:
                 {"predictor": step.predictor, "inputs": step.inputs, "outputs": step.outputs}
                 for step in self.row.trace.steps
             ],
+            **({"tools": [tool.to_json() for tool in tools]} if tools else {}),
+            **({"searches": [search.to_json() for search in searches]} if searches else {}),
         }
 
 

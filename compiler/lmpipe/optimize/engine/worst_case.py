@@ -10,7 +10,9 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.model_table import price_of
 from lmpipe.lm.spend import Spend
 from lmpipe.metrics import AnyMetric, metric_calls
+from lmpipe.modules.binding import walk
 from lmpipe.modules.module import Module
+from lmpipe.modules.retrieve import Retrieve
 from lmpipe.settings import configured_embedder, configured_lm
 from lmpipe.state.program_state import Retrieval, Vectors
 
@@ -33,14 +35,16 @@ def worst_run(
 ) -> Spend:
     """Return the worst case of one program run, which may use all of `lms`, and its scoring.
 
-    The embedder selects the program's demonstrations, if any.
+    The embedder selects the program's demonstrations, if any; searches may have their own.
     """
     embeddings = program.embeddings_per_run()
     calls = program.calls_per_run() - embeddings
     own = [*own_lms(program).values(), *extractors(program).values()]
     worst = Spend.worst_case(calls, _with_room([*lms, *own], program))
-    if embedder is not None:  # without an embedder, a program that needs one makes no call
-        worst += Spend.worst_case(embeddings, [embedder])
+    asked = [embedder] if embedder is not None else []
+    asked += search_embedders(program)
+    if asked:  # without an embedder, a program that needs one makes no call
+        worst += Spend.worst_case(embeddings, asked)
     return worst + Spend.worst_case(metric_calls(metric), judge_lms(metric, judge))
 
 
@@ -73,8 +77,16 @@ def worst_ask(proposer: LM) -> Spend:
 
 def embedder_of(*programs: Module | None) -> LM | None:
     """Return the configured embedder if a program's state needs one, else None."""
-    needed = any(item.embeddings_per_run() for item in programs if item is not None)
+    held = [program.predictors().values() for program in programs if program is not None]
+    needed = any(predictor.embeds for predictors in held for predictor in predictors)
     return configured_embedder() if needed else None
+
+
+def search_embedders(program: Module | None) -> list[LM]:
+    """Return the LMs that embed the queries of a program's searches."""
+    named = [lm for _, retrieve in walk(program, Retrieve) for lm in retrieve.embedders]
+    asked = [lm or configured_embedder() for lm in named]
+    return [lm for lm in asked if lm is not None]
 
 
 def embedding_everywhere(program: Module, embedder: LM) -> Module:

@@ -23,8 +23,8 @@ class ToolFunction:
     Args:
         function: is called with the arguments by name; sync or async.
         effects: whether it changes anything outside of the program.
-        pure: whether equal arguments always give equal results; a text is a version, for when
-            the results depend on data that the function's code does not show.
+        pure: whether equal arguments always give equal results; a text is a version, which
+            identifies the code and the data that the results come from.
         fake: takes its place where a tool with effects must not run.
         source: what identifies it in the cache, if its code does not, such as an MCP server.
         typed: whether the annotations of the function say which arguments it takes. If not,

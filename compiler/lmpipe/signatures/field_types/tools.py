@@ -51,9 +51,10 @@ class Tool(pydantic.BaseModel):
             description: for LMs, in place of the docstring.
             effects: whether it changes anything outside of the program, such as a database. It then
                 never runs in a compile or an evaluation.
-            pure: whether equal arguments always give equal results, which the cache then keeps. A
-                text is a version: give another one when the data changes that the results come
-                from.
+            pure: whether equal arguments always give equal results, which the cache then keeps
+                until the function's code changes, or the values that it has from around it. A text
+                is a version that takes the place of both: give another one when the results change,
+                as with the data that they come from.
             fake: a function with the same parameters that runs in place of a tool with effects
                 in a compile or an evaluation.
 
