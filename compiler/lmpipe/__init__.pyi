@@ -34,11 +34,13 @@ from .metrics.score import Score as Score
 from .modules.agents.react import ReAct as ReAct
 from .modules.agents.result_trajectory import trajectory_of as trajectory_of
 from .modules.attempts.best_of_n import BestOfN as BestOfN
+from .modules.attempts.multi_chain_comparison import MultiChainComparison as MultiChainComparison
 from .modules.attempts.refine import Refine as Refine
 from .modules.attempts.self_consistency import SelfConsistency as SelfConsistency
 from .modules.chain_of_thought import ChainOfThought as ChainOfThought
 from .modules.function import predict as predict
 from .modules.module import Module as Module
+from .modules.parallel import Parallel as Parallel
 from .modules.predict import Predict as Predict
 from .modules.result_usage import usage_of as usage_of
 from .modules.retrieve import Retrieve as Retrieve
@@ -85,6 +87,7 @@ from .signatures.field_types.tools import ToolCalls as ToolCalls
 from .signatures.field_types.trajectory import Action as Action
 from .signatures.field_types.trajectory import AgentStep as AgentStep
 from .signatures.field_types.trajectory import Trajectory as Trajectory
+from .signatures.from_dict import signature_from_dict as signature_from_dict
 from .signatures.from_string import signature_from_string as signature_from_string
 from .signatures.signature import Input as Input
 from .signatures.signature import Output as Output

@@ -22,6 +22,7 @@
     │   ├── DeadlineError            the caller's deadline passed before the reply came
     │   └── ServerError              a model server could not be started, or died
     ├── ToolServerError              a server of tools could not be started, or is gone
+    ├── RunTimeoutError              a run of a program took longer than its timeout
     ├── StorageError                 a file of lmpipe cannot be written, as when the disk is full
     ├── TrainingError                weights could not be trained
     └── BudgetExhaustedError         the next step could exceed the budget
@@ -193,6 +194,10 @@ class DeadlineError(LMError):
 
 class ToolServerError(LmpipeError):
     """A server of tools could not be started or reached, or is gone."""
+
+
+class RunTimeoutError(LmpipeError, TimeoutError):
+    """A run of a program, such as one row of a batch, took longer than its timeout."""
 
 
 class StorageError(LmpipeError):

@@ -11,15 +11,10 @@ from typing import Any, Literal
 from lmpipe.data.example import Example
 from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import (
-    CallError,
     CutError,
-    InputError,
-    LMError,
     LMRequestError,
     OutputError,
     RefusalError,
-    StorageError,
-    ToolServerError,
 )
 from lmpipe.evaluation.results import Failure, FailureKind, Row
 from lmpipe.foundation.time_limits import within
@@ -28,14 +23,9 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.scope import scope
 from lmpipe.metrics import BoundMetric, Score, with_typed_labels
 from lmpipe.modules.module import Module, run_traced
+from lmpipe.modules.row_errors import is_about_row
 from lmpipe.settings import current_settings, using
 from lmpipe.state.trace import Trace
-
-# Errors that are not the row's fault.
-_STOPS = (LMError, InputError, StorageError, ToolServerError)
-
-# HTTP statuses with which a server refuses every request, not just this one.
-_REFUSES_ALL = (401, 403, 404)
 
 
 @dataclass(frozen=True)
@@ -129,16 +119,9 @@ class _OverdueError(Exception):
     """The program exceeded the timeout of its row."""
 
 
-def refuses_all(error: Exception) -> bool:
-    """Whether an LM refuses every request, for example because of a wrong key or model name."""
-    return isinstance(error, LMRequestError) and error.status in _REFUSES_ALL
-
-
 def _failure(kind: Literal["program", "metric"], error: Exception) -> Failure:
     """Describe an error, or raise it again if the LM or an argument causes it, not this row."""
-    # A CallError is about this row: the output of one predictor is an invalid input of the next.
-    about_row = isinstance(error, LMRequestError | CallError) and not refuses_all(error)
-    if isinstance(error, _STOPS) and not about_row:
+    if not is_about_row(error):
         raise error
     if kind == "program" and isinstance(error, OutputError):
         return Failure(_output_kind(error), str(error), error.raw)

@@ -15,6 +15,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     ClassVar,
+    Literal,
     ParamSpec,
     Protocol,
     Self,
@@ -29,7 +30,7 @@ from lmpipe.foundation.checks import check_number
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.metering import current_meter, metering, reset_meter, set_meter
 from lmpipe.lm.scope import scope
-from lmpipe.modules.batch import Row, run_batch
+from lmpipe.modules.batch import OnError, Row, run_batch
 from lmpipe.modules.binding import Node, check_fits, count_calls, count_parts, rebuild, walk
 from lmpipe.modules.result_usage import with_charges
 from lmpipe.signatures.signature_spec import SignatureSpec
@@ -136,26 +137,71 @@ class Module(Node):
         rows: Iterable[Row],
         *,
         concurrency: int = 64,
+        timeout: float | None = None,
+        on_error: Literal["raise"] = "raise",
     ) -> list[R]: ...
     @overload
     def batch(
-        self: HasForward[..., R], rows: Iterable[Row], *, concurrency: int = 64
+        self: HasForward[..., R],
+        rows: Iterable[Row],
+        *,
+        concurrency: int = 64,
+        timeout: float | None = None,
+        on_error: Literal["raise"] = "raise",
     ) -> list[R]: ...
-    def batch(self: Any, rows: Iterable[Row], *, concurrency: int = 64) -> list[Any]:
+    @overload
+    def batch(
+        self: HasAsyncForward[..., R],
+        rows: Iterable[Row],
+        *,
+        concurrency: int = 64,
+        timeout: float | None = None,
+        on_error: Literal["keep"],
+    ) -> list[R | Exception]: ...
+    @overload
+    def batch(
+        self: HasForward[..., R],
+        rows: Iterable[Row],
+        *,
+        concurrency: int = 64,
+        timeout: float | None = None,
+        on_error: Literal["keep"],
+    ) -> list[R | Exception]: ...
+    def batch(
+        self: Any,
+        rows: Iterable[Row],
+        *,
+        concurrency: int = 64,
+        timeout: float | None = None,
+        on_error: OnError = "raise",
+    ) -> list[Any]:
         """Run the program on many rows of inputs at once; results have the rows' order.
 
         Args:
             rows: inputs by name, one mapping per run; of an `Example`, its inputs.
             concurrency: the maximum number of runs in flight.
+            timeout: the maximum time of one run in seconds; None means unlimited. A sync `forward`
+                ends at its next LM call.
+            on_error: `raise` raises the first error and cancels the other rows; `keep` puts each
+                error in the place of its row's result, and runs the others. While a program
+                around is evaluated or compiled, an error that is not about the row, such as an
+                unavailable LM, is raised in any case.
 
         Raises:
             CallError: if a row is neither a mapping nor an `Example`.
-            ConfigError: if the concurrency is not a whole number of 1 or more.
+            ConfigError: if an option is wrong.
+            RunTimeoutError: if a row takes longer than the timeout.
             Exception: the first error that a row raised; the other rows are cancelled.
         """
         blocks = type(self)._acall is Module._acall and not _is_async(self)
-        blocking = self if blocks else None
-        return run_batch(rows, concurrency, run=self._acall, blocking=blocking)
+        return run_batch(
+            rows,
+            concurrency,
+            run=self._acall,
+            blocking=self if blocks else None,
+            timeout=timeout,
+            on_error=on_error,
+        )
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
         forward: Callable[..., Any] = self.forward  # type: ignore[attr-defined]

@@ -13,11 +13,18 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 import pydantic
-from pydantic._internal._model_construction import ModelMetaclass
 from pydantic.fields import FieldInfo
 
 from lmpipe.errors import SignatureError
 from lmpipe.foundation.checks import check_number
+from lmpipe.signatures.edits import (
+    EditableMeta,
+    check_name,
+    complete,
+    direction_of,
+    ordered_fields,
+    set_order,
+)
 from lmpipe.signatures.field_types.parts import holds, is_medium
 from lmpipe.signatures.made_classes import made_once, reduce_class, remember_origin
 from lmpipe.signatures.signature_spec import (
@@ -95,7 +102,7 @@ REASONING = "reasoning"
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(Input, Output))
-class SignatureMeta(ModelMetaclass):
+class SignatureMeta(EditableMeta):
     """Makes type checkers see a signature's inputs as the arguments of its predictors."""
 
 
@@ -204,21 +211,15 @@ def result_to_json(value: Any) -> Any:
 
 
 def _is_input(info: FieldInfo) -> bool:
-    extra = info.json_schema_extra
-    return isinstance(extra, dict) and extra.get(DIRECTION) == "input"
+    return direction_of(info) == "input"
 
 
 def _read_spec(signature: type[Signature]) -> SignatureSpec:
     inputs: list[FieldSpec] = []
     outputs: list[FieldSpec] = []
-    if not signature.__pydantic_complete__:
-        try:
-            signature.model_rebuild()
-        except (pydantic.errors.PydanticUserError, NameError) as error:
-            raise SignatureError(f"{signature.__name__}: {first_line(error)}") from error
-    for name, info in signature.model_fields.items():
-        extra = info.json_schema_extra
-        direction = extra.get(DIRECTION) if isinstance(extra, dict) else None
+    complete(signature)
+    for name, info in ordered_fields(signature).items():
+        direction = direction_of(info)
         if direction is None:
             raise SignatureError(
                 f"{signature.__name__}.{name} is neither an input nor an output: "
@@ -244,8 +245,6 @@ def _read_spec(signature: type[Signature]) -> SignatureSpec:
             f"{signature.__name__} has outputs whose names differ only in case, which "
             "LMs mix up: rename one"
         )
-    if signature.__dict__.get("__lmpipe_reasoning__"):
-        outputs.sort(key=lambda field: field.name != "reasoning")
     return SignatureSpec(
         signature.__name__, instruction_of(signature), tuple(inputs), tuple(outputs)
     )
@@ -268,10 +267,9 @@ def instruction_of(signature: type[Signature]) -> str:
         if base.__dict__.get("__doc__"):
             return inspect.cleandoc(base.__dict__["__doc__"])
     named: dict[str, list[str]] = {"input": [], "output": []}
-    for name, info in signature.model_fields.items():
-        extra = info.json_schema_extra
-        if isinstance(extra, dict) and extra.get(DIRECTION) in named:
-            named[str(extra[DIRECTION])].append(f"`{name}`")
+    for name, info in ordered_fields(signature).items():
+        if direction := direction_of(info):
+            named[direction].append(f"`{name}`")
     given, wanted = (", ".join(named[direction]) for direction in ("input", "output"))
     return f"Given {given}, give {wanted}." if given else f"Give {wanted}."
 
@@ -289,7 +287,7 @@ def with_reasoning(signature: type[S]) -> type[S]:
             __doc__=instruction_of(signature),
             reasoning=(str, Output(desc="the steps that lead to the answer")),
         )
-        type.__setattr__(derived, "__lmpipe_reasoning__", True)
+        set_order(derived, ("reasoning", *ordered_fields(signature)))
         remember_origin(derived, lambda: (with_reasoning, (signature,)))
         return derived
 
@@ -305,10 +303,7 @@ def make_signature(
         SignatureError: if a name or a type cannot be used.
     """
     for field in fields:
-        if field.startswith("_") or (field.startswith("model_") and hasattr(Prediction, field)):
-            raise SignatureError(
-                f"{name}: {field!r} cannot be a field: pydantic reserves such names; rename it"
-            )
+        check_name(name, field)
 
     def make() -> type[Prediction]:
         try:

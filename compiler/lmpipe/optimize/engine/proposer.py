@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from lmpipe.errors import LMRequestError, OutputError
-from lmpipe.evaluation.score_row import refuses_all
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.plural import plural
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
 from lmpipe.lm.scope import scope
 from lmpipe.modules.predict import Predict
+from lmpipe.modules.row_errors import refuses_all
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.worst_case import PROPOSER_RETRIES, worst_ask
 from lmpipe.signatures.signature import Signature
