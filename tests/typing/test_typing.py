@@ -14,7 +14,7 @@ import lmpipe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-RIGHT = [HERE / "doors.py", HERE / "programs.py"]
+RIGHT = [HERE / "agents.py", HERE / "doors.py", HERE / "programs.py"]
 WRONG = [HERE / "wrong.py"]
 
 

@@ -50,6 +50,23 @@ class Look(lmpipe.Signature):
     answer: str = lmpipe.Output()
 
 
+def search(query: str) -> str:
+    """Search."""
+    return query
+
+
+def agents() -> None:
+    agent = lmpipe.ReAct(Route, [search])
+    agent(question="?")  # E
+    agent(ticket=1)  # E
+    agent(ticket="?").answer  # E
+    lmpipe.ReAct(Route, [search], protocol="json")  # E
+    lmpipe.ReAct(Route, ["search"])  # E
+    lmpipe.ReAct(Route, [search], compact=search)  # E
+    lmpipe.trajectory_of(agent(ticket="?")).thoughts  # E
+    lmpipe.trajectory_of("?")  # E
+
+
 def media() -> None:
     lmpipe.Predict(Look)(photo="a.png")  # E
     lmpipe.Predict(Look)(photo=lmpipe.Audio.of("a.wav"))  # E

@@ -326,6 +326,11 @@ class Predictor(Leaf):
         raise NotImplementedError
 
     @property
+    def about(self) -> str:
+        """What its LM is told beside the instruction, for those who write one; usually nothing."""
+        return ""
+
+    @property
     def calls_per_use(self) -> int:
         """The maximum number of LM calls of one use, retries included, embedding excluded."""
         raise NotImplementedError

@@ -10,6 +10,7 @@ from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import DataError, RecipeError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_choice
+from lmpipe.foundation.media import without_media
 from lmpipe.layouts import layout_names
 from lmpipe.lm.message import Message
 from lmpipe.lm.scope import scope
@@ -140,7 +141,8 @@ def _check_layout(path: str, predictor: Predictor) -> None:
 
 def _prompt(predictor: Predictor, run: Trace, step: Step) -> tuple[Message, ...]:
     media = [field for field in predictor.spec.inputs if holds(field.annotation, is_medium)]
-    if any(step.inputs.get(field.name) for field in media):
+    given = {field.name: step.inputs.get(field.name) for field in media}
+    if without_media(given) != given:
         raise RecipeError(
             f"{step.predictor}: its inputs hold images, sounds or files, and weights are trained "
             "on text: compile this program with an optimizer of prompts"

@@ -14,7 +14,7 @@ from lmpipe.lm.parts import ToolSpec
 from lmpipe.lm.request import Reply
 from lmpipe.lm.scope import current_scope
 from lmpipe.lm.stream_events import ToolCalled
-from lmpipe.modules.agents.act_prompt import ActPrompt
+from lmpipe.modules.agents.act_prompt import ActPrompt, described_tools
 from lmpipe.modules.agents.act_signature import TRAJECTORY
 from lmpipe.modules.agents.compaction import tokens_of_prompt
 from lmpipe.modules.predict import Predict
@@ -23,7 +23,7 @@ from lmpipe.modules.stream import FieldReader
 from lmpipe.signatures.field_types.trajectory import Trajectory
 from lmpipe.signatures.signature import Prediction
 
-Protocol = Literal["auto", "native", "text"]
+ToolProtocol = Literal["auto", "native", "text"]
 
 
 class Act(Predict[..., Prediction]):
@@ -45,12 +45,12 @@ class Act(Predict[..., Prediction]):
         signature: type[Prediction],
         *,
         tools: Sequence[ToolSpec],
-        protocol: Protocol,
+        protocol: ToolProtocol,
         **options: Any,
     ) -> None:
         super().__init__(signature, **options)
         self.tools = tuple(tools)
-        self.protocol: Protocol = protocol
+        self.protocol: ToolProtocol = protocol
 
     def lm_now(self) -> LM:
         """Return the LM that would answer a call, with all its settings."""
@@ -93,8 +93,12 @@ class Act(Predict[..., Prediction]):
                 "write ReAct(…, protocol='text')"
             )
 
+    @property
+    def about(self) -> str:
+        return f"It may call these tools:\n{described_tools(self.tools)}"
+
     @cached_property
-    def _prompt(self) -> ActPrompt:  # type: ignore[override]
+    def _prompt(self) -> ActPrompt:
         return self._rendered(native=False)
 
     @cached_property

@@ -22,6 +22,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
 from lmpipe.lm.parts import MediaPart, TextPart, ToolResult, ToolSpec
 from lmpipe.lm.read_messages import media_part
+from lmpipe.modules.agents.act_constraint import step_constraint
 from lmpipe.modules.agents.act_signature import ARGUMENTS, THOUGHT, TOOL, TRAJECTORY, written_form
 from lmpipe.modules.agents.calls_layout import CallsLayout, call_turns, tool_call
 from lmpipe.modules.prompt import Opening, Prompt, extraction_prefix, with_text
@@ -71,7 +72,7 @@ class ActPrompt(Prompt):
         layout: Layout = CallsLayout(base, names) if native else base
         asked = written_form(spec, native=native)
         form = asked.written
-        how = _NATIVE_STEPS if native else f"{_STEPS}\n\nThe tools:\n{_described(tools)}"
+        how = _NATIVE_STEPS if native else f"{_STEPS}\n\nThe tools:\n{described_tools(tools)}"
         instruction = f"{state.instruction}\n\n{how}"
         system = Message("system", layout.system(form, instruction))
         render = partial(_render_demo, native=native)
@@ -87,7 +88,7 @@ class ActPrompt(Prompt):
             state.demos,
             turns,
             prefix=Prefix((system, *chain.from_iterable(turns))),
-            constraint=layout.constraint(form) if state.constrained else None,
+            constraint=step_constraint(layout, form, tools) if state.constrained else None,
             tools=tools if native else layout.tools(form),
             neighbours=chosen,
             embeds=chosen is not None and chosen.vectors is not None,
@@ -96,8 +97,8 @@ class ActPrompt(Prompt):
             forced=state.constrained,
         )
 
-    @property
-    def tool_choice(self) -> str:  # type: ignore[override]
+    @cached_property
+    def tool_choice(self) -> str:
         return "auto" if self.native_calls else self.tools[0].name if self.tools else ""
 
     def choice_again(self, lm: LM) -> str:
@@ -201,7 +202,7 @@ def _parts(action: Action) -> Iterable[TextPart | MediaPart]:
     return [TextPart(part) if isinstance(part, str) else media_part(part) for part in action.parts]
 
 
-def _described(tools: Iterable[ToolSpec]) -> str:
+def described_tools(tools: Iterable[ToolSpec]) -> str:
     return "\n".join(map(_described_tool, tools))
 
 

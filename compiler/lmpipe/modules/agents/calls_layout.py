@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -140,7 +140,7 @@ def _arguments(written: str) -> Any:
     return written
 
 
-def _calls_in_text(text: str, names: Iterable[str]) -> list[tuple[str, Any]]:
+def _calls_in_text(text: str, names: Sequence[str]) -> list[tuple[str, Any]]:
     """The calls that are written in a text.
 
     Servers leave a call in the text if they do not know how their model writes it.

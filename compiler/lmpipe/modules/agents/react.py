@@ -23,7 +23,7 @@ from lmpipe.lm.concurrency.in_order import run_in_order
 from lmpipe.lm.lm import LM
 from lmpipe.lm.parts import ToolSpec
 from lmpipe.lm.refusals import exceeds_context
-from lmpipe.modules.agents.act import Act, Protocol
+from lmpipe.modules.agents.act import Act, ToolProtocol
 from lmpipe.modules.agents.act_signature import (
     ARGUMENTS,
     THOUGHT,
@@ -40,7 +40,7 @@ from lmpipe.modules.predict import P, R_co, signature_class
 from lmpipe.signatures.field_types.history import History, is_message
 from lmpipe.signatures.field_types.tools import ChosenCall, Tool
 from lmpipe.signatures.field_types.trajectory import FINISH, Action, AgentStep, Trajectory
-from lmpipe.signatures.signature import spec_of
+from lmpipe.signatures.signature import Signature, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec, first_problem
 from lmpipe.tools.running import ERROR_LIMIT
 
@@ -95,7 +95,7 @@ class ReAct(Module, Generic[P, R_co]):
         tools: Sequence[Tool | Callable[..., Any]],
         *,
         max_steps: int = 10,
-        protocol: Protocol = "auto",
+        protocol: ToolProtocol = "auto",
         compact: Compact | Module = shorten_observations,
         error_limit: int = ERROR_LIMIT,
         instruction: str | None = None,
@@ -107,10 +107,10 @@ class ReAct(Module, Generic[P, R_co]):
     ) -> None:
         check_number("ReAct", "max_steps", max_steps, minimum=1, integer=True)
         check_number("ReAct", "error_limit", error_limit, minimum=1, integer=True)
-        if protocol not in get_args(Protocol):
+        if protocol not in get_args(ToolProtocol):
             raise ConfigError(
                 f"ReAct(protocol={protocol!r:.100}): protocol must be one of "
-                f"{', '.join(map(repr, get_args(Protocol)))}"
+                f"{', '.join(map(repr, get_args(ToolProtocol)))}"
             )
         self.signature = signature_class(signature)
         self._spec = spec_of(self.signature)
@@ -130,7 +130,9 @@ class ReAct(Module, Generic[P, R_co]):
         specs = [*map(_spec_of_tool, self.tools), _finish_tool(self._spec)]
         step = act_signature(self._spec, names)
         self.act = Act(step, tools=specs, protocol=protocol, **options)
-        self.extract = ChainOfThought(extract_signature(self.signature), **options)
+        self.extract: ChainOfThought[..., Signature] = ChainOfThought(
+            extract_signature(self.signature), **options
+        )
 
     def __repr__(self) -> str:
         names = ", ".join(tool.name for tool in self.tools)
@@ -162,7 +164,7 @@ class ReAct(Module, Generic[P, R_co]):
                 # The estimate was too low, which the server knows better.
                 if not shown.steps or not exceeds_context(str(error)):
                     raise
-                room = estimate_tokens(shown) // 2
+                room = estimate_tokens(shown) * 2 // 3
                 continue
             calls = [ChosenCall(name=chosen.next_tool, arguments=chosen.next_args)]
             actions, result = await self._run([*calls, *chosen.more_calls], inputs)

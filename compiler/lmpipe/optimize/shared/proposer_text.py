@@ -54,6 +54,7 @@ def describe_program(predictors: Mapping[str, Predictor], state: ProgramState) -
     """Describe a program: a paragraph for each predictor with path, signature and instruction."""
     return "\n\n".join(
         f"{step_text(path, predictor)}\n{state[path].instruction}"
+        + (f"\n{predictor.about}" if predictor.about else "")
         for path, predictor in predictors.items()
     )
 
