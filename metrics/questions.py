@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from statistics import harmonic_mean
 from typing import Any
 
 from lmpipe import Example, Score
-from lmpipe.metrics import normalized_match, numeric_match, set_f1
+from lmpipe.metrics import normalized_match, numeric_match, passage_precision, passage_recall
 
 _same_answer = normalized_match("answer")
 _same_number = numeric_match("answer")
-_same_passages = set_f1("citations")
+_recall = passage_recall("citations", gold="support")
+_precision = passage_precision("citations", gold="support")
 
 
 def proven_answer(example: Example, prediction: Any) -> Score:
@@ -29,14 +31,15 @@ def _with_proof(example: Example, score: Score) -> Score:
 
 
 def cited_answer(example: Example, prediction: Any) -> Score:
-    """Score one half for the right answer and one half for citing what proves it.
+    """Score one half for the right answer and one half for the F1 of the passages that it cites.
 
-    Citations of an answer that is wrong count nothing: they prove it no better.
+    Citations of a wrong answer count nothing: they do not prove it.
     """
-    answer, cited = proven_answer(example, prediction), _same_passages(example, prediction)
-    value = answer.value * (1 + cited.value) / 2
+    answer = proven_answer(example, prediction)
+    recall, precision = _recall(example, prediction), _precision(example, prediction)
+    cited = harmonic_mean([recall.value, precision.value])
     return Score(
-        value,
-        f"{answer.feedback}; {cited.feedback}",
-        {"answer": answer.value, "citations": cited.value},
+        answer.value * (1 + cited) / 2,
+        f"{answer.feedback}; {recall.feedback}; {precision.feedback}",
+        {"answer": answer.value, "citations": cited},
     )

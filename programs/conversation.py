@@ -15,7 +15,6 @@ import pydantic
 
 import lmpipe
 from lmpipe.metrics import normalized_match
-from lmpipe.modules.retrieve import Retrieve
 from programs.world_data import PASSAGES, conversations
 
 
@@ -51,7 +50,7 @@ class Conversation(lmpipe.Module):
 
     def __init__(self) -> None:
         self.rewrite = lmpipe.Predict(WriteStandalone)
-        self.retrieve = Retrieve(PASSAGES, k=3)
+        self.retrieve = lmpipe.Retrieve(PASSAGES, k=3)
         self.answer = lmpipe.Predict(AnswerTurn)
 
     async def forward(

@@ -2,9 +2,10 @@
 
     lmpipe compile programs/intents.py
 
-The 308 messages are our own (`programs/data/intents_*.jsonl`), with the labels of Banking77: two of
-each intent to learn from, one to compare candidates on, and one for the test. The public data set
-itself is in `programs/banking77.py`. With so few examples, demonstrations are chosen by the message.
+The 308 messages were written for this project (`programs/data/intents_*.jsonl`), with the labels of
+Banking77: two of each intent to learn from, one to compare candidates on, and one for the test.
+With so few, the demonstrations of a message are those most like it. `programs/banking77.py` uses
+the public data set.
 """
 
 from __future__ import annotations

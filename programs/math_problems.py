@@ -26,33 +26,9 @@ class Solve(lmpipe.Signature):
     answer: float = lmpipe.Output(desc="the number that is asked for")
 
 
-class Compare(lmpipe.Signature):
-    """Several attempts at the problem follow. Reason over them and give the right answer."""
-
-    question: str = lmpipe.Input()
-    attempts: list[str] = lmpipe.Input()
-    answer: float = lmpipe.Output(desc="the number that is asked for")
-
-
-class Reflection(lmpipe.Module):
-    """Sample several chains of thought, then compare them."""
-
-    # Each chain and the comparison may be retried once.
-    max_calls = 2 * (CHAINS + 1)
-
-    def __init__(self) -> None:
-        self.attempt = lmpipe.ChainOfThought(Solve)
-        self.compare = lmpipe.ChainOfThought(Compare)
-
-    async def forward(self, question: str) -> Compare:
-        chains = await self.attempt.asamples(CHAINS, question=question)
-        attempts = [f"{chain.reasoning} The answer is {chain.answer:g}." for chain in chains]
-        return await self.compare.acall(question=question, attempts=attempts)
-
-
 VANILLA = lmpipe.Predict(Solve)
 CHAIN_OF_THOUGHT = lmpipe.ChainOfThought(Solve)
-REFLECTION = Reflection()
+REFLECTION = lmpipe.MultiChainComparison(Solve, m=CHAINS)
 
 # The compilers of the paper's table 1, as far as one run of them is comparable: `bootstrap` is its
 # BootstrapFewShotWithRandomSearch, and twice of it learns the second time from the first result.

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 import lmpipe
-from lmpipe.modules.retrieve import Retrieve
 from lmpipe.optimize import Optimizer
 from metrics.questions import proven_answer
 from programs.world_data import PASSAGES, questions
@@ -67,7 +66,7 @@ class Rag(lmpipe.Module):
     """Search once for the question itself, and answer from what is found."""
 
     def __init__(self) -> None:
-        self.retrieve = Retrieve(PASSAGES, k=5)
+        self.retrieve = lmpipe.Retrieve(PASSAGES, k=5)
         self.answer = lmpipe.ChainOfThought(AnswerFromPassages)
 
     async def forward(self, question: str) -> AnswerFromPassages:
@@ -83,7 +82,7 @@ class MultiHop(lmpipe.Module):
     """
 
     def __init__(self) -> None:
-        self.retrieve = Retrieve(PASSAGES, k=4)
+        self.retrieve = lmpipe.Retrieve(PASSAGES, k=4)
         self.query = lmpipe.Predict(WriteQuery)
         self.note = lmpipe.Predict(TakeNote)
         self.answer = lmpipe.Predict(AnswerFromNotes)

@@ -1,20 +1,15 @@
-"""Answers with citations: the ids of the passages that prove the answer.
+"""Answers with citations: the words of the passages that prove the answer.
 
     lmpipe compile programs/rag_citations.py
 
 The program searches twice, for the question and for what the first passages miss, and then answers
-from all passages. A citation of a passage that was not found is an output that cannot be read, so
-the LM is asked again.
+from all passages. A citation is the id of a passage with words of it. If these are not in the
+passage, the reply cannot be read, and the LM is asked again (`lmpipe.Cited`).
 """
 
 from __future__ import annotations
 
-from typing import Self
-
-import pydantic
-
 import lmpipe
-from lmpipe.modules.retrieve import Retrieve
 from metrics.questions import cited_answer
 from programs.world_data import PASSAGES, questions
 
@@ -27,27 +22,20 @@ class WriteSecondQuery(lmpipe.Signature):
     query: str = lmpipe.Output(desc="names to search for", max_length=120)
 
 
-class AnswerWithCitations(lmpipe.Signature):
-    """Answer the question from the passages, and cite the ids of those that prove the answer."""
+class AnswerWithCitations(lmpipe.Cited):
+    """Answer the question from the passages, and cite the words that prove the answer."""
 
     passages: list[lmpipe.Passage] = lmpipe.Input()
     question: str = lmpipe.Input()
-    citations: list[str] = lmpipe.Output(desc="ids of passages, such as p017", max_length=6)
+    citations: list[lmpipe.Citation] = lmpipe.Output(max_length=6)
     answer: str = lmpipe.Output(desc="a name, a word or a number, and nothing else", max_length=80)
-
-    @pydantic.model_validator(mode="after")
-    def _cites_what_was_found(self) -> Self:
-        unknown = set(self.citations) - {passage.id for passage in self.passages}
-        if unknown:
-            raise ValueError(f"no passage has the id {', '.join(sorted(unknown))}")
-        return self
 
 
 class CitingRag(lmpipe.Module):
     """Search twice, then answer and cite."""
 
     def __init__(self) -> None:
-        self.retrieve = Retrieve(PASSAGES, k=4)
+        self.retrieve = lmpipe.Retrieve(PASSAGES, k=4)
         self.query = lmpipe.Predict(WriteSecondQuery)
         self.answer = lmpipe.Predict(AnswerWithCitations)
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import lmpipe
-from lmpipe.retrieval import BM25
 from programs.json_lines import DATA
+from programs.worlds.facts import FactIndex
+from programs.worlds.passages import read_sentence, sentences
+from programs.worlds.solver import Proof, solve
 
 FOLDER = DATA / "world"
-PASSAGES = BM25(FOLDER / "passages.jsonl")
+PASSAGES = lmpipe.BM25(FOLDER / "passages.jsonl")
 BY_ID = {passage.id: passage for passage in PASSAGES.passages}
 BY_TITLE = {passage.title: passage for passage in PASSAGES.passages}
+FACTS = FactIndex(
+    read_sentence(passage.title, sentence)
+    for passage in PASSAGES.passages
+    for sentence in sentences(passage.text)
+)
 
 
 def questions(split: str) -> lmpipe.Source:
@@ -42,8 +49,7 @@ def judgements(split: str) -> lmpipe.Source:
 
 def with_passages(row: dict[str, Any]) -> dict[str, Any]:
     """Add the supporting passages, for demonstrations of predictors that answer from passages."""
-    passages = [BY_ID[one].to_json() for one in row["support"]]
-    return {**row, "passages": passages, "citations": row["support"]}
+    return {**row, "passages": [BY_ID[one].to_json() for one in row["support"]]}
 
 
 def with_turns(row: dict[str, Any]) -> dict[str, Any]:
@@ -52,9 +58,23 @@ def with_turns(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_proof(row: dict[str, Any]) -> dict[str, Any]:
-    """Add the supporting passages, and the facts in them for predictors that answer from notes."""
+    """Add the supporting passages, the facts in them as notes, and the words that state them.
+
+    They are for demonstrations of predictors that answer from passages or notes, or cite.
+    """
     notes = [f"{fact.rstrip('.')}." for fact in row["reasoning"].split(". ")]
-    return {**with_passages(row), "notes": notes}
+    return {**with_passages(row), "notes": notes, "citations": _citations(row)}
+
+
+def _citations(row: dict[str, Any]) -> list[dict[str, str]]:
+    """The sentences of the passages that state the facts of a proof."""
+    facts = solve(Proof.of_json(row["proof"]), FACTS).facts
+    return [
+        {"id": BY_TITLE[fact.subject].id, "quote": sentence}
+        for fact in facts
+        for sentence in sentences(BY_TITLE[fact.subject].text)
+        if read_sentence(fact.subject, sentence) == fact
+    ]
 
 
 def _questions(name: str) -> lmpipe.Source:

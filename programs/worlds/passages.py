@@ -46,13 +46,13 @@ def write_passages(world: World, seed: int) -> list[Passage]:
 def _text(world: World, title: str, rng: random.Random) -> str:
     first, *others = world.about[title]
     pronoun = world.by_name[title].pronoun
-    sentences = [rng.choice(RELATIONS[first.relation].sentences)]
+    written = [rng.choice(RELATIONS[first.relation].sentences)]
     for fact in rng.sample(others, len(others)):
         sentence = rng.choice(RELATIONS[fact.relation].sentences)
         if rng.random() < 0.6:
             sentence = re.sub(r"^(The )?\{s\}", pronoun, sentence)
-        sentences.append(sentence.replace("{o}", fact.object))
-    return " ".join(sentences).replace("{o}", first.object).replace("{s}", title)
+        written.append(sentence.replace("{o}", fact.object))
+    return " ".join(written).replace("{o}", first.object).replace("{s}", title)
 
 
 def read_passage(passage: Passage) -> list[Fact]:
@@ -61,12 +61,20 @@ def read_passage(passage: Passage) -> list[Fact]:
     Raises:
         ValueError: if a sentence can be read in no way, or in several.
     """
-    return [
-        _read_sentence(passage.title, sentence) for sentence in _SENTENCE_END.split(passage.text)
-    ]
+    return [read_sentence(passage.title, sentence) for sentence in sentences(passage.text)]
 
 
-def _read_sentence(title: str, sentence: str) -> Fact:
+def sentences(text: str) -> list[str]:
+    """Split the text of a passage into its sentences."""
+    return _SENTENCE_END.split(text)
+
+
+def read_sentence(title: str, sentence: str) -> Fact:
+    """Read the fact that a sentence states about the thing that is the title of its passage.
+
+    Raises:
+        ValueError: if it can be read in no way, or in several.
+    """
     marked = sentence.replace(title, _TITLE)
     found = [
         Fact(title, name, match["o"])

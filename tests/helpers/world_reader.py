@@ -12,9 +12,9 @@ from zlib import crc32
 from helpers.asked_outputs import asked_outputs, reply_with
 
 from lmpipe.lm.request import Request
-from programs.world_data import BY_TITLE, FOLDER
-from programs.worlds.facts import Fact, FactIndex
-from programs.worlds.passages import Passage, read_passage
+from programs.world_data import BY_TITLE, FACTS, FOLDER
+from programs.worlds.facts import Fact
+from programs.worlds.passages import read_sentence, sentences
 from programs.worlds.phrases import stated
 from programs.worlds.solver import Proof, solve
 
@@ -36,7 +36,7 @@ def read_world(request: Request) -> str:
         "note": " ".join(map(stated, seen)),
         "reasoning": " ".join(map(stated, seen)),
         "answer": answer if shown else f"The answer to this question is {answer}, I think.",
-        "citations": [BY_TITLE[fact.subject].id for fact in seen],
+        "citations": [quoted(fact) for fact in seen],
         **next_action(request, row, facts, unseen, asked, willing=shown),
     }
     outputs = asked_outputs(request) or ["answer"]
@@ -89,15 +89,7 @@ def rows() -> Sequence[Mapping[str, Any]]:
 def proof_of(question: str) -> tuple[Fact, ...]:
     """The facts that the answer of a question follows from, in order."""
     [row] = [row for row in rows() if row["question"] == question]
-    found = [fact for title in BY_TITLE for fact in facts_of(title)]
-    return solve(Proof.of_json(row["proof"]), FactIndex(found)).facts
-
-
-@cache
-def facts_of(title: str) -> tuple[Fact, ...]:
-    """The facts of a passage."""
-    found = BY_TITLE[title]
-    return tuple(read_passage(Passage(found.id, found.title, found.text)))
+    return solve(Proof.of_json(row["proof"]), FACTS).facts
 
 
 def asked_row(text: str) -> Mapping[str, Any]:
@@ -108,6 +100,17 @@ def asked_row(text: str) -> Mapping[str, Any]:
 def is_shown(fact: Fact, text: str) -> bool:
     """Whether a text states a fact, by itself or in the passage about its subject."""
     return stated(fact) in text or BY_TITLE[fact.subject].text in text
+
+
+def quoted(fact: Fact) -> dict[str, str]:
+    """Cite the sentence that states a fact."""
+    passage = BY_TITLE[fact.subject]
+    [quote] = [
+        sentence
+        for sentence in sentences(passage.text)
+        if read_sentence(passage.title, sentence) == fact
+    ]
+    return {"id": passage.id, "quote": quote}
 
 
 def next_subjects(facts: Sequence[Fact], unseen: Sequence[Fact]) -> list[str]:

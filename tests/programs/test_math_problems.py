@@ -22,7 +22,7 @@ PROBLEM = re.compile(r"(?<!\w)(?!Question:)[A-Z][^\n]*?\?")
 def solve(request: Request) -> str:
     """Solve the last problem of a request, if an earlier turn shows how, or an attempt has it."""
     *shown, asked = (message.text for message in request.messages[1:])
-    problem, attempts = PROBLEM.search(asked), re.findall(r"The answer is (\d+)\.", asked)
+    problem, attempts = PROBLEM.search(asked), re.findall(r"answer: (\d+)", asked)
     assert problem is not None
     solved = str(read_problem(problem[0]))
     answer = solved if shown or solved in attempts else "0"

@@ -10,7 +10,14 @@ from helpers.world_reader import read_world
 import lmpipe
 from lmpipe.errors import OutputError
 from programs import rag_citations
-from programs.world_data import questions
+from programs.world_data import PASSAGES, questions
+
+# The first passage that is found for the question has other words.
+WRONG_QUOTE = """[[citations]]
+[{"id": "%s", "quote": "the moon is made of cheese"}]
+
+[[answer]]
+x"""
 
 
 def test_a_compile_makes_answers_that_cite_their_proof(tmp_path: Path) -> None:
@@ -24,16 +31,23 @@ def test_a_compile_makes_answers_that_cite_their_proof(tmp_path: Path) -> None:
     assert run.test.evaluations[run.test.baseline].score == 0
     for row in compiled.rows:  # two searches are enough for two hops
         if row.example.kind == "two hops":
-            assert set(row.prediction.citations) == set(row.example.support)
+            assert {one.id for one in row.prediction.citations} == set(row.example.support)
             assert row.score.value == 1
 
 
-def test_a_citation_of_a_passage_that_was_not_found_is_asked_for_again() -> None:
-    cites_another = '[[citations]]\n["p999"]\n\n[[answer]]\nx'
-    lm = lmpipe.ScriptedLM(["[[query]]\nx", cites_another, cites_another])
+def test_words_that_are_not_in_the_passage_are_asked_for_again() -> None:
     [example, *_] = questions("val").read()
-    with lmpipe.using(lm=lm), pytest.raises(OutputError, match="no passage has the id p999"):
+    [found] = PASSAGES.search([example.question], k=1)
+    lm = lmpipe.ScriptedLM(["[[query]]\nx", *[WRONG_QUOTE % found[0].id] * 2])
+    with lmpipe.using(lm=lm), pytest.raises(OutputError, match="is not in the passage"):
         rag_citations.CitingRag()(question=example.question)
+
+
+def test_demonstrations_cite_the_sentences_of_the_proof() -> None:
+    for example in questions("train").read():
+        texts = {passage["id"]: passage["text"] for passage in example.passages}
+        assert {one["id"] for one in example.citations} == set(texts)
+        assert all(one["quote"] in texts[one["id"]] for one in example.citations)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +62,7 @@ def test_a_citation_of_a_passage_that_was_not_found_is_asked_for_again() -> None
 def test_citations_count_half_and_only_with_the_right_answer(
     answer: str, citations: list[str], value: float
 ) -> None:
-    example = lmpipe.Example(answer="Lund", citations=["p1", "p2"], reasoning="Ada is from Lund.")
-    score = rag_citations.cited_answer(example, {"answer": answer, "citations": citations})
+    example = lmpipe.Example(answer="Lund", support=["p1", "p2"], reasoning="Ada is from Lund.")
+    given = [lmpipe.Citation(id=one, quote="Ada") for one in citations]
+    score = rag_citations.cited_answer(example, {"answer": answer, "citations": given})
     assert score.value == pytest.approx(value)
