@@ -19,13 +19,14 @@ from programs.worlds.phrases import stated
 from programs.worlds.solver import Proof, solve
 
 
-def read_world(request: Request) -> str:
+def read_world(request: Request, *, taught: bool = False) -> str:
     """Reply to a predictor of a program with retrieval or tools.
 
-    It can follow a proof, read passages and call tools. Without a demonstration, its answers are
-    too long, and it gives up every other question that it has tools for.
+    It can follow a proof, read passages and call tools. Unless it is taught or a demonstration is
+    shown, its answers are too long, and it gives up every other question that it has tools for.
     """
     shown, asked = split_conversation([message.text for message in request.messages[1:]])
+    knows_how = shown or taught
     row = asked_row(asked)
     facts = proof_of(row["question"])
     seen = [fact for fact in facts if is_shown(fact, asked)]
@@ -35,9 +36,9 @@ def read_world(request: Request) -> str:
         "query": " ".join(next_subjects(facts, unseen)),
         "note": " ".join(map(stated, seen)),
         "reasoning": " ".join(map(stated, seen)),
-        "answer": answer if shown else f"The answer to this question is {answer}, I think.",
+        "answer": answer if knows_how else f"The answer to this question is {answer}, I think.",
         "citations": [quoted(fact) for fact in seen],
-        **next_action(request, row, facts, unseen, asked, willing=shown),
+        **next_action(request, row, facts, unseen, asked, willing=knows_how),
     }
     outputs = asked_outputs(request) or ["answer"]
     return reply_with(request, {name: values[name] for name in outputs})
