@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import lmpipe
@@ -21,12 +21,11 @@ from programs.world_data import BY_TITLE, PASSAGES, years_between
 
 MAX_STEPS = 8
 
-_OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
+_OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.USub: operator.neg,
 }
 
 
@@ -66,8 +65,8 @@ def _value(node: ast.AST) -> float:
             return number
         case ast.BinOp(left, kind, right):
             return _OPERATORS[type(kind)](_value(left), _value(right))
-        case ast.UnaryOp(kind, operand):
-            return _OPERATORS[type(kind)](_value(operand))
+        case ast.UnaryOp(ast.USub(), operand):
+            return -_value(operand)
     raise KeyError(type(node))
 
 

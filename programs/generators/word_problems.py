@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,18 +136,16 @@ def read_problem(text: str) -> int:
 _Reader = tuple[re.Pattern[str], Operation | None]
 
 
-def _read(sentence: str, readers: Sequence[_Reader]) -> Iterator[tuple[Operation, tuple[int, ...]]]:
+def _read(sentence: str, readers: Sequence[_Reader]) -> list[tuple[Operation, tuple[int, ...]]]:
     """The operation that a sentence tells of, with its numbers; none if it tells of none."""
-    found = {
+    found: set[tuple[Operation | None, tuple[int, ...]]] = {
         (operation, tuple(map(int, match.groups())))
         for pattern, operation in readers
         if (match := pattern.fullmatch(sentence))
     }
     if len(found) != 1:
         raise ValueError(f"the sentence {sentence!r} can be read in {len(found)} ways")
-    [(operation, numbers)] = found
-    if operation is not None:
-        yield operation, numbers
+    return [(operation, numbers) for operation, numbers in found if operation is not None]
 
 
 def _reader(template: str, operation: Operation | None) -> _Reader:

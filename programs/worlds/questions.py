@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Literal, TypeVar
@@ -121,8 +121,7 @@ class QuestionWriter:
         if proof.combine == "difference":
             events = [event_of(self._world, chain) for chain in proof.chains]
             return "How many years lie between {} and {}?".format(*events)
-        compared = [named_by(self._world, chain.start, chain.steps[:-1]) for chain in (one, other)]
-        a, b = compared
+        a, b = (named_by(self._world, chain.start, chain.steps[:-1]) for chain in (one, other))
         return RELATIONS[one.steps[-1]].earlier.format(a=a, b=b)
 
     def _needs_every_step(self, question: Question) -> bool:
@@ -137,6 +136,36 @@ class QuestionWriter:
         return len(things) == len(question.facts) and question.answer != "0"
 
 
+class _Splits:
+    """Questions in splits that share nothing which proves an answer."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.questions: dict[str, list[Question]] = {name: [] for name in names}
+        self._owner: dict[str | Fact, str] = {}
+        self._answers: Counter[str] = Counter()
+        self._facts: Counter[Fact] = Counter()
+
+    def may_have(self, question: Question) -> list[str]:
+        """The splits that a question may be in."""
+        often = max(self._facts[fact] for fact in question.facts) >= _SAME_FACT
+        if often or self._answers[question.answer] >= _SAME_ANSWER:
+            return []
+        owners = {self._owner[mark] for mark in _marks(question) if mark in self._owner}
+        return [name for name in self.questions if owners <= {name}]
+
+    def add(self, name: str, question: Question) -> None:
+        """Put a question into a split."""
+        self.questions[name].append(question)
+        self._owner.update(dict.fromkeys(_marks(question), name))
+        self._answers[question.answer] += 1
+        self._facts.update(question.facts)
+
+
+def _marks(question: Question) -> list[str | Fact]:
+    """What no other split may have of a question."""
+    return [*question.facts, *(chain.start for chain in question.proof.chains)]
+
+
 def split_questions(
     writer: QuestionWriter, sizes: Mapping[str, Mapping[Kind, int]], seed: int
 ) -> dict[str, list[Question]]:
@@ -147,35 +176,23 @@ def split_questions(
     Raises:
         ValueError: if the world has too few questions.
     """
-    rng = random.Random(seed)
-    splits: dict[str, list[Question]] = {name: [] for name in sizes}
-    owner: dict[str | Fact, str] = {}
-    answers: Counter[str] = Counter()
-    facts: Counter[Fact] = Counter()
-    kinds = dict.fromkeys(kind for size in sizes.values() for kind in size)
+    splits = _Splits(sizes)
+    kinds: dict[Kind, None] = {kind: None for size in sizes.values() for kind in size}
     for kind in kinds:
-        missing = {name: size.get(kind, 0) for name, size in sizes.items()}
+        wanted = {name: size[kind] for name, size in sizes.items() if size.get(kind)}
+        missing = dict(wanted)
         for question in writer.of_kind(kind):
+            free = [name for name in splits.may_have(question) if missing.get(name)]
+            if free:
+                name = max(free, key=lambda one: missing[one] / wanted[one])
+                splits.add(name, question)
+                missing[name] -= 1
             if not any(missing.values()):
                 break
-            marks: list[str | Fact] = [
-                *question.facts,
-                *(chain.start for chain in question.proof.chains),
-            ]
-            owners = {owner[mark] for mark in marks if mark in owner}
-            free = [name for name in missing if missing[name] and owners <= {name}]
-            often = max(facts[fact] for fact in question.facts) >= _SAME_FACT
-            if not free or often or answers[question.answer] >= _SAME_ANSWER:
-                continue
-            name = max(free, key=lambda one: missing[one] / sizes[one][kind])
-            splits[name].append(question)
-            missing[name] -= 1
-            owner.update(dict.fromkeys(marks, name))
-            answers[question.answer] += 1
-            facts.update(question.facts)
-        if any(missing.values()):
+        else:
             raise ValueError(f"the world has too few questions of the kind {kind!r}: {missing}")
-    return {name: rng.sample(found, len(found)) for name, found in splits.items()}
+    rng = random.Random(seed)
+    return {name: rng.sample(found, len(found)) for name, found in splits.questions.items()}
 
 
 def _ends_in_year(chain: Chain) -> bool:

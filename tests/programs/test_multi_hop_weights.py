@@ -6,10 +6,10 @@ from pathlib import Path
 
 from helpers.trainer import ScriptedTrainer
 from helpers.world_reader import read_world
-from programs import multi_hop_weights
 
 import lmpipe
 from lmpipe.lm.request import Request
+from programs import multi_hop_weights
 
 
 def student(request: Request) -> str:
