@@ -38,15 +38,15 @@ class AnswerFromPassages(lmpipe.Signature):
 
 
 class WriteQuery(lmpipe.Signature):
-    """Name what has to be searched for next to answer the question, given what is known."""
+    """Write what to search for next: the name of the thing about which a fact is missing."""
 
     question: str = lmpipe.Input()
     notes: list[str] = lmpipe.Input(desc="what is known so far")
-    query: str = lmpipe.Output(desc="names to search for", max_length=120)
+    query: str = lmpipe.Output(desc="a name from the question or the notes", max_length=120)
 
 
 class TakeNote(lmpipe.Signature):
-    """State the facts of the passages that help to answer the question."""
+    """State the facts of the passages that help to answer the question and are not known yet."""
 
     question: str = lmpipe.Input()
     notes: list[str] = lmpipe.Input(desc="what is known so far")

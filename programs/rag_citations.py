@@ -15,11 +15,11 @@ from programs.world_data import PASSAGES, questions
 
 
 class WriteSecondQuery(lmpipe.Signature):
-    """Name what has to be searched for besides these passages to answer the question."""
+    """Write what to search for next: the name of the thing about which a fact is missing."""
 
     passages: list[lmpipe.Passage] = lmpipe.Input()
     question: str = lmpipe.Input()
-    query: str = lmpipe.Output(desc="names to search for", max_length=120)
+    query: str = lmpipe.Output(desc="a name from the passages", max_length=120)
 
 
 class AnswerWithCitations(lmpipe.Cited):

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 from zlib import crc32
 
 from helpers.asked_outputs import asked_outputs, reply_with
 
-from lmpipe.lm.request import Request
+from lmpipe.lm.message import Message
+from lmpipe.lm.parts import ToolCall, ToolResult
+from lmpipe.lm.request import Reply, Request
 from programs.world_data import BY_TITLE, FACTS, FOLDER
 from programs.worlds.facts import Fact
 from programs.worlds.passages import read_sentence, sentences
 from programs.worlds.phrases import stated
 from programs.worlds.solver import Proof, solve
+
+
+def call_tools(request: Request) -> Reply:
+    """Reply like `read_world` to an agent, by calls of the tools that the request has."""
+    shown, asked = split_conversation([_told(message) for message in request.messages[1:]])
+    row = asked_row(asked)
+    facts = proof_of(row["question"])
+    unseen = [fact for fact in facts if not is_shown(fact, asked)]
+    tools = {spec.name for spec in request.tools}
+    action = next_action(tools, row, facts, unseen, asked, willing=shown)
+    call = ToolCall("call", action["next_tool"], json.dumps(action["next_args"]))
+    return Reply(text=action["next_thought"], tool_calls=(call,))
+
+
+def _told(message: Message) -> str:
+    """The text of a message, with that of the results of tools in it."""
+    results = [str(part.content) for part in message.content if isinstance(part, ToolResult)]
+    return "\n".join([message.text, *results])
 
 
 def read_world(request: Request, *, taught: bool = False) -> str:
@@ -32,13 +52,14 @@ def read_world(request: Request, *, taught: bool = False) -> str:
     seen = [fact for fact in facts if is_shown(fact, asked)]
     unseen = [fact for fact in facts if fact not in seen]
     answer = "unknown" if unseen else row["answer"]
+    tools = set(_TOOL.findall(request.messages[0].text))
     values = {
         "query": " ".join(next_subjects(facts, unseen)),
         "note": " ".join(map(stated, seen)),
         "reasoning": " ".join(map(stated, seen)),
         "answer": answer if knows_how else f"The answer to this question is {answer}, I think.",
         "citations": [quoted(fact) for fact in seen],
-        **next_action(request, row, facts, unseen, asked, willing=knows_how),
+        **next_action(tools, row, facts, unseen, asked, willing=knows_how),
     }
     outputs = asked_outputs(request) or ["answer"]
     return reply_with(request, {name: values[name] for name in outputs})
@@ -51,7 +72,7 @@ def split_conversation(texts: Sequence[str]) -> tuple[bool, str]:
 
 
 def next_action(
-    request: Request,
+    tools: Collection[str],
     row: Mapping[str, Any],
     facts: Sequence[Fact],
     unseen: Sequence[Fact],
@@ -60,7 +81,6 @@ def next_action(
     willing: bool,
 ) -> dict[str, Any]:
     """The next call of an agent: it looks up or searches for what is not seen yet."""
-    tools = set(_TOOL.findall(request.messages[0].text))
     if not willing and crc32(row["question"].encode()) % 2:
         tool, arguments = "finish", {"answer": "0"}
     elif unseen:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers.world_reader import proof_of, read_world
+from helpers.world_reader import call_tools, proof_of, read_world
 
 import lmpipe
 from programs import agent
@@ -14,9 +15,14 @@ from programs.world_data import years_between
 SMALL = {"train_size": 8, "val_size": 6, "test_size": 8, "racing": None, "train_check": 0}
 
 
-def test_a_compile_makes_an_agent_that_solves_every_task(tmp_path: Path) -> None:
-    lm = lmpipe.ScriptedLM(read_world, context=16_384)
-    run = lmpipe.compile(agent.recipe.replace(student=lm, **SMALL), runs=tmp_path)
+@pytest.mark.parametrize(
+    ("recipe", "script"), [(agent.recipe, read_world), (agent.native, call_tools)]
+)
+def test_a_compile_makes_an_agent_that_solves_every_task(
+    recipe: lmpipe.Recipe, script: Any, tmp_path: Path
+) -> None:
+    lm = lmpipe.ScriptedLM(script, context=16_384)
+    run = lmpipe.compile(recipe.replace(student=lm, **SMALL), runs=tmp_path)
     assert run.test is not None
     assert run.test.evaluations[run.test.baseline].score < 1
     assert run.test.evaluations["compiled"].score == 1
