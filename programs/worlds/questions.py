@@ -46,6 +46,11 @@ class Question:
     proof: Proof
     facts: tuple[Fact, ...]
 
+    @property
+    def marks(self) -> list[str | Fact]:
+        """What no question of another split may have: its facts, and the things it starts from."""
+        return [*self.facts, *(chain.start for chain in self.proof.chains)]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "question": self.question,
@@ -150,20 +155,15 @@ class _Splits:
         often = max(self._facts[fact] for fact in question.facts) >= _SAME_FACT
         if often or self._answers[question.answer] >= _SAME_ANSWER:
             return []
-        owners = {self._owner[mark] for mark in _marks(question) if mark in self._owner}
+        owners = {self._owner[mark] for mark in question.marks if mark in self._owner}
         return [name for name in self.questions if owners <= {name}]
 
     def add(self, name: str, question: Question) -> None:
         """Put a question into a split."""
         self.questions[name].append(question)
-        self._owner.update(dict.fromkeys(_marks(question), name))
+        self._owner.update(dict.fromkeys(question.marks, name))
         self._answers[question.answer] += 1
         self._facts.update(question.facts)
-
-
-def _marks(question: Question) -> list[str | Fact]:
-    """What no other split may have of a question."""
-    return [*question.facts, *(chain.start for chain in question.proof.chains)]
 
 
 def split_questions(

@@ -80,3 +80,12 @@ def test_an_agent_learns_from_the_tasks_that_it_solved(name: str, tmp_path: Path
     before, after = scores(compiled(name, tmp_path))
     assert before < 1
     assert after == 1
+
+
+@pytest.mark.parametrize("name", ["hops_bootstrap", "react_bootstrap"])
+def test_a_budget_of_calls_holds(name: str, tmp_path: Path) -> None:
+    recipe: lmpipe.Recipe = getattr(multi_hop, name)
+    lm = lmpipe.ScriptedLM(read_world, context=16_384)
+    budget = lmpipe.Budget(calls=600)
+    run = lmpipe.compile(recipe.replace(student=lm, budget=budget, **SMALL), runs=tmp_path)
+    assert len(lm.requests) <= run.account.total.calls <= 600
