@@ -35,6 +35,20 @@ def index(ids: Any = None) -> FactIndex:
 
 
 ALL_FACTS = index()
+TITLES = {row["id"]: row["title"] for row in rows("passages")}
+
+
+class Without(FactIndex):
+    """The facts of all passages but one, which alone states those about its title."""
+
+    def __init__(self, passage: str) -> None:
+        self.title = TITLES[passage]
+
+    def objects(self, subject: str, relation: str) -> set[str]:
+        return set() if subject == self.title else ALL_FACTS.objects(subject, relation)
+
+    def subjects(self, found: str, relation: str) -> set[str]:
+        return ALL_FACTS.subjects(found, relation) - {self.title}
 
 
 FILES = files()
@@ -66,9 +80,8 @@ def test_every_answer_follows_from_its_supporting_passages_alone(name: str) -> N
 def test_no_supporting_passage_can_be_left_out(name: str) -> None:
     for row in rows(name):
         for left_out in row["support"]:
-            others = index(one for one in FACTS if one != left_out)
             with pytest.raises(UnprovenError):
-                solve(Proof.of_json(row["proof"]), others)
+                solve(Proof.of_json(row["proof"]), Without(left_out))
 
 
 @pytest.mark.parametrize("split", SPLITS)
