@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import lmpipe
 from metrics.questions import proven_number
-from programs.world_data import BY_TITLE, PASSAGES, years_between
+from programs.world_data import BY_TITLE, PASSAGES, VERSION, years_between
 
 MAX_STEPS = 8
 
@@ -70,8 +70,7 @@ def _value(node: ast.AST) -> float:
     raise KeyError(type(node))
 
 
-# Equal arguments give equal results for as long as the passages stay as they are.
-TOOLS = [lmpipe.Tool.of(tool, pure="world-20") for tool in (search, lookup, calculator)]
+TOOLS = [lmpipe.Tool.of(tool, pure=VERSION) for tool in (search, lookup, calculator)]
 
 
 def agent(protocol: Literal["text", "native"]) -> lmpipe.Module:

@@ -16,7 +16,7 @@ from typing import Any
 import lmpipe
 from lmpipe.optimize import Optimizer
 from metrics.questions import proven_answer
-from programs.world_data import PASSAGES, questions
+from programs.world_data import PASSAGES, VERSION, questions
 
 HOPS = 3
 _ANSWER = "a name, a word or a number, and nothing else"
@@ -106,9 +106,8 @@ def search(query: str) -> list[str]:
 VANILLA = lmpipe.Predict(AnswerQuestion)
 RAG = Rag()
 MULTI_HOP = MultiHop()
-# Equal queries find the same passages for as long as the passages stay as they are.
 REACT = lmpipe.ReAct(
-    AnswerQuestion, tools=[lmpipe.Tool.of(search, pure="world-20")], max_steps=HOPS + 2
+    AnswerQuestion, tools=[lmpipe.Tool.of(search, pure=VERSION)], max_steps=HOPS + 2
 )
 
 FEW_SHOT = lmpipe.LabeledFewShot(demos=6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import lmpipe
@@ -11,7 +12,10 @@ from programs.worlds.passages import read_sentence, sentences
 from programs.worlds.solver import Proof, solve
 
 FOLDER = DATA / "world"
-PASSAGES = lmpipe.BM25(FOLDER / "passages.jsonl")
+_FILE = FOLDER / "passages.jsonl"
+PASSAGES = lmpipe.BM25(_FILE)
+# For tools that read the passages: their stored results are of this version.
+VERSION = hashlib.sha256(_FILE.read_bytes()).hexdigest()[:16]
 BY_ID = {passage.id: passage for passage in PASSAGES.passages}
 BY_TITLE = {passage.title: passage for passage in PASSAGES.passages}
 FACTS = FactIndex(

@@ -43,7 +43,9 @@ class _Builder:
         self._names = Names(self._rng)
         self._things: list[Thing] = []
         self._facts: list[Fact] = []
+        self._towns: list[str] = []
         self._people: dict[str, list[str]] = {}
+        self._publishers: list[str] = []
         self._buildings: dict[str, list[str]] = {}
         self._born: dict[str, int] = {}
         self._died: dict[str, int] = {}
@@ -131,7 +133,6 @@ class _Builder:
         # The publishers come first, to be older than the novels.
         founders = sorted(self._people["merchant"], key=self._born.__getitem__)
         founders += self._rng.sample(founders, 10)
-        self._publishers: list[str] = []
         for number, founder in enumerate(founders):
             words = ("Press",) if number < _PUBLISHERS else ("Works", "Brothers", "Trading House")
             name = self._thing(self._names.of_family(*words), "company")
