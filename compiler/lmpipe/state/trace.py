@@ -158,10 +158,6 @@ class Trace:
         """List the steps of one predictor."""
         return [step for step in self.steps if step.predictor == predictor]
 
-    def extend(self, other: Trace) -> None:
-        """Add the steps of another trace, as those of a run inside of this one."""
-        self.steps.extend(other.steps)
-
     @property
     def calls(self) -> int:
         """The number of LM calls, corrections included."""
