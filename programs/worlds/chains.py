@@ -12,6 +12,12 @@ from programs.worlds.solver import BACK, Chain
 # From these, a question starts: their names are long enough to be searched for.
 _STARTS = ("novel", "opera", "painting", "building", "award", "university", "company", "person")
 
+# What a question for the key gives away by naming the others: an author is a novelist.
+_GIVES_AWAY = {
+    "trade": {"author", "composer", "painter", "architect", "founder", "rector"},
+    "product": {"published_by"},
+}
+
 
 def chains_by_type(world: World, hops: int) -> dict[tuple[str, ...], list[Chain]]:
     """Find the chains with this many steps, by the kind of their start and their relations.
@@ -35,7 +41,8 @@ def _continued(
         relation = RELATIONS[fact.relation]
         if fact.object in met:
             continue
-        if last and relation.ask:
+        named = {step.removeprefix(BACK) for step in steps}
+        if last and relation.ask and not named & _GIVES_AWAY.get(fact.relation, set()):
             yield (*steps, fact.relation)
         elif not last and relation.noun and relation.object not in VALUES:
             yield from _continued(world, index, (*met, fact.object), (*steps, fact.relation), hops)

@@ -66,15 +66,15 @@ class Names:
 
     def novel(self) -> str:
         """A title of a novel, such as The Copper Tide."""
-        return self._new(lambda: f"The {self._quality()} {self._object()}")
+        return self._new(lambda: f"The {self._quality()} {self._objects()[0]}")
 
     def opera(self) -> str:
         """A title of an opera, such as Salted Voyage for the Shepherd."""
-        return self._new(lambda: f"{self._quality()} {self._object()} for the {self._object()}")
+        return self._new(lambda: "{} {} for the {}".format(self._quality(), *self._objects()))
 
     def painting(self) -> str:
         """A title of a painting, such as Narrow Window with Lamp."""
-        return self._new(lambda: f"{self._quality()} {self._object()} with {self._object()}")
+        return self._new(lambda: "{} {} with {}".format(self._quality(), *self._objects()))
 
     def _several(self, count: int, ends: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(self._word(ends) for _ in range(count))
@@ -92,5 +92,5 @@ class Names:
     def _quality(self) -> str:
         return self._rng.choice(_QUALITIES)
 
-    def _object(self) -> str:
-        return self._rng.choice(_OBJECTS)
+    def _objects(self) -> list[str]:
+        return self._rng.sample(_OBJECTS, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -126,3 +127,10 @@ def test_half_of_the_judged_answers_are_right_and_all_right_ones_name_the_refere
     right = [row for row in judged if row["correct"]]
     assert 2 * len(right) == len(judged)
     assert all(row["reference"] in row["candidate"] for row in right)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_no_question_gives_away_its_answer_by_a_profession(split: str) -> None:
+    for row in rows(f"questions_{split}"):
+        if "What was the profession" in row["question"]:
+            assert not re.search("author|composer|painter|architect|founder|rector", row["question"])
