@@ -74,7 +74,7 @@ class Rag(lmpipe.Module):
         return await self.answer.acall(passages=passages, question=question)
 
 
-class MultiHop(lmpipe.Module):
+class Hops(lmpipe.Module):
     """Search hop by hop, and keep a sentence or two of each hop.
 
     The prompt stays short however many hops there are: a later one sees the notes of the earlier
@@ -82,19 +82,30 @@ class MultiHop(lmpipe.Module):
     """
 
     def __init__(self) -> None:
-        self.retrieve = lmpipe.Retrieve(PASSAGES, k=4)
         self.query = lmpipe.Predict(WriteQuery)
         self.note = lmpipe.Predict(TakeNote)
         self.answer = lmpipe.Predict(AnswerFromNotes)
 
-    async def forward(self, question: str) -> AnswerFromNotes:
+    async def follow(self, question: str, retrieve: lmpipe.Retrieve) -> AnswerFromNotes:
+        """Answer a question from what a search finds."""
         notes: list[str] = []
         for _ in range(HOPS):
             asked = await self.query.acall(question=question, notes=notes)
-            passages = await self.retrieve.acall(asked.query)
+            passages = await retrieve.acall(asked.query)
             noted = await self.note.acall(question=question, notes=notes, passages=passages)
             notes = [*notes, noted.note]
         return await self.answer.acall(notes=notes, question=question)
+
+
+class MultiHop(Hops):
+    """Hops over the passages about the invented world."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.retrieve = lmpipe.Retrieve(PASSAGES, k=4)
+
+    async def forward(self, question: str) -> AnswerFromNotes:
+        return await self.follow(question, self.retrieve)
 
 
 def search(query: str) -> list[str]:

@@ -133,4 +133,6 @@ def test_half_of_the_judged_answers_are_right_and_all_right_ones_name_the_refere
 def test_no_question_gives_away_its_answer_by_a_profession(split: str) -> None:
     for row in rows(f"questions_{split}"):
         if "What was the profession" in row["question"]:
-            assert not re.search("author|composer|painter|architect|founder|rector", row["question"])
+            assert not re.search(
+                "author|composer|painter|architect|founder|rector", row["question"]
+            )
