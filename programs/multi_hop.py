@@ -123,7 +123,9 @@ REACT = lmpipe.ReAct(
 
 FEW_SHOT = lmpipe.LabeledFewShot(demos=6)
 BOOTSTRAP = lmpipe.RandomSearch(candidates=8, demos=6, bootstrapped=4)
-BOOTSTRAP_TWICE = lmpipe.Chain(stages=(BOOTSTRAP, BOOTSTRAP))
+# A demonstration of an agent is a whole run with all that it found.
+FEW_RUNS = lmpipe.RandomSearch(candidates=6, demos=3, bootstrapped=3)
+FEW_RUNS_TWICE = lmpipe.Chain(stages=(FEW_RUNS, FEW_RUNS))
 ENSEMBLE = lmpipe.Ensemble(search=BOOTSTRAP, size=5)
 
 
@@ -143,8 +145,8 @@ vanilla_few_shot = _recipe(VANILLA, "vanilla-few-shot", FEW_SHOT)
 rag_few_shot = _recipe(RAG, "rag-few-shot", FEW_SHOT)
 rag_bootstrap = _recipe(RAG, "rag-bootstrap", BOOTSTRAP)
 
-react_bootstrap = _recipe(REACT, "react-bootstrap", BOOTSTRAP)
-react_bootstrap_twice = _recipe(REACT, "react-bootstrap-twice", BOOTSTRAP_TWICE)
+react_bootstrap = _recipe(REACT, "react-bootstrap", FEW_RUNS)
+react_bootstrap_twice = _recipe(REACT, "react-bootstrap-twice", FEW_RUNS_TWICE)
 
 hops_few_shot = _recipe(MULTI_HOP, "hops-few-shot", FEW_SHOT)
 hops_bootstrap = _recipe(MULTI_HOP, "hops-bootstrap", BOOTSTRAP)
