@@ -54,19 +54,12 @@ class World:
         return {thing.name: thing for thing in self.things}
 
     @cached_property
-    def about(self) -> dict[str, tuple[Fact, ...]]:
+    def about(self) -> dict[str, list[Fact]]:
         """The facts about each thing by its name."""
-        return {thing.name: facts_about(thing.name, self.facts) for thing in self.things}
-
-    def year(self, subject: str, relation: str) -> int:
-        """Return the year of an event in the life of a thing."""
-        [found] = [fact for fact in self.about[subject] if fact.relation == relation]
-        return int(found.object)
-
-
-def facts_about(subject: str, facts: Iterable[Fact]) -> tuple[Fact, ...]:
-    """The facts whose subject has this name."""
-    return tuple(fact for fact in facts if fact.subject == subject)
+        found: dict[str, list[Fact]] = {thing.name: [] for thing in self.things}
+        for fact in self.facts:
+            found[fact.subject].append(fact)
+        return found
 
 
 class FactIndex:
