@@ -96,10 +96,10 @@ from .signatures.field_types.parts import HasParts as HasParts
 from .signatures.field_types.passage import Passage as Passage
 from .signatures.field_types.tools import Tool as Tool
 from .signatures.field_types.tools import ToolCalls as ToolCalls
-from .signatures.from_dict import signature_from_dict as signature_from_dict
 from .signatures.field_types.trajectory import Action as Action
 from .signatures.field_types.trajectory import AgentStep as AgentStep
 from .signatures.field_types.trajectory import Trajectory as Trajectory
+from .signatures.from_dict import signature_from_dict as signature_from_dict
 from .signatures.from_string import signature_from_string as signature_from_string
 from .signatures.output_checks import output_check as output_check
 from .signatures.signature import Input as Input

@@ -20,12 +20,28 @@ ROWS = {
         {"question": f"What is {n} and 1?", "solution": "Add.", "answer": f"{n + 1}"}
         for n in range(24)
     ],
+    "hotpotqa": [
+        {
+            "question": f"Where is thing {n}?",
+            "answer": "some words",
+            "context": {"title": [f"Thing {n}", "Oslo"], "sentences": [["It", " is."], ["Big."]]},
+            "supporting_facts": {"title": [f"Thing {n}"], "sent_id": [0]},
+        }
+        for n in range(24)
+    ],
 }
 
 
 @pytest.mark.parametrize(
     "target",
-    ["banking77.py", "gsm8k.py", "gsm8k.py:vanilla", "gsm8k.py:reflection"],
+    [
+        "banking77.py",
+        "gsm8k.py",
+        "gsm8k.py:vanilla",
+        "gsm8k.py:reflection",
+        "hotpotqa.py",
+        "hotpotqa.py:chain_of_thought",
+    ],
 )
 def test_a_program_for_a_public_set_compiles_from_local_files(target: str, tmp_path: Path) -> None:
     rows = ROWS[target.partition(".")[0]]
