@@ -115,6 +115,25 @@ def test_the_rows_of_an_evaluation_agree_and_a_failed_one_does_not() -> None:
     assert str(found).startswith("accuracy 0.333 [")
 
 
+class Accept(lmpipe.Signature):
+    """Accept the reply or not."""
+
+    reply: str = lmpipe.Input()
+    verdict: bool = lmpipe.Output()
+
+
+def test_labels_of_a_text_file_have_the_types_of_the_verdicts() -> None:
+    data = [labelled("true"), labelled("false"), labelled("true")]
+
+    def script(request: Any) -> str:
+        shown = " ".join(message.text for message in request.messages)
+        return "?" if "a false one" in shown else "[[verdict]]\nyes"
+
+    with using(lm=lmpipe.ScriptedLM(script), runtime=Runtime()):
+        result = evaluate(lmpipe.Predict(Accept), data, agreement())
+    assert Agreement.of(result.rows).table == {(True, True): 2, (False, "(none)"): 1}
+
+
 def test_no_rows_have_no_agreement() -> None:
     with pytest.raises(MetricError, match="no rows"):
         Agreement.of_pairs([])

@@ -18,6 +18,7 @@ from lmpipe.foundation.shorten import short_repr
 from lmpipe.foundation.statistics import Interval, mean_interval
 from lmpipe.metrics.field_metric import FieldMetric
 from lmpipe.metrics.score import Score
+from lmpipe.metrics.typed_gold import with_typed_labels
 
 # What stands for the verdict of a row that failed.
 NO_VERDICT = "(none)"
@@ -117,8 +118,10 @@ class Agreement:
         Raises:
             MetricError: if there are no rows, or an example has no verdict of people.
         """
-        metric = agreement(field, gold=gold)
-        pairs = [_pair(metric, row) for row in rows]
+        metric, rows = agreement(field, gold=gold), list(rows)
+        # Labels from a text file are texts: they get the types of the judge's outputs.
+        read = next((row.prediction for row in rows if row.failure is None), None)
+        pairs = [_pair(metric, row, with_typed_labels(row.example, read)) for row in rows]
         return Agreement.of_pairs(pairs, confidence=confidence)
 
     @staticmethod
@@ -184,14 +187,14 @@ def _kappa(shares: dict[tuple[Any, Any], float]) -> tuple[float, float, float]:
     return kappa, chance, max(0.0, spread) / (1 - chance) ** 4
 
 
-def _pair(metric: AgreementMetric, row: JudgedRow) -> tuple[Any, Any]:
+def _pair(metric: AgreementMetric, row: JudgedRow, example: Example) -> tuple[Any, Any]:
     if row.failure is None:
-        ((_, gold, predicted),) = metric.pairs(row.example, row.prediction)
+        ((_, gold, predicted),) = metric.pairs(example, row.prediction)
         return gold, predicted
     name = metric.gold or metric.fields[0]
-    if name not in row.example:
-        raise MetricError(f"{metric!r}: the example {short_repr(row.example)} has no {name!r}")
-    return row.example[name], NO_VERDICT
+    if name not in example:
+        raise MetricError(f"{metric!r}: the example {short_repr(example)} has no {name!r}")
+    return example[name], NO_VERDICT
 
 
 def _compare(gold: Any, predicted: Any, *, order: Sequence[Any]) -> tuple[float, str]:

@@ -64,12 +64,12 @@ class Verdict:
             return float(value)
         if isinstance(value, int | float) and self.low <= value <= self.high:
             return (value - self.low) / (self.high - self.low)
-        known = f"from {self.low:g} to {self.high:g}"
+        expected = f"from {self.low:g} to {self.high:g}"
         if self.points:
-            known = "one of " + ", ".join(map(repr, self.points))
+            expected = "one of " + ", ".join(map(repr, self.points))
         raise MetricError(
             f"the judge's {self.name} is {short_repr(value, 100)}, which has no points; expected "
-            f"{known}"
+            f"{expected}"
         )
 
 
