@@ -48,6 +48,11 @@ class ToolUse:
 class ToolStore(Protocol):
     """A store that also keeps results of tools, beside replies."""
 
+    @property
+    def replays_tools(self) -> bool:
+        """Whether it may have the results of tools that are not pure."""
+        ...
+
     def find_tool_result(self, use: ToolUse) -> Result | None:
         """Return the stored result of a use, or None to run the tool."""
         ...
