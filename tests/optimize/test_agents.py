@@ -16,7 +16,7 @@ from helpers.proposing_lm import proposing_lm
 from helpers.world import NameColour, recipe, things
 
 import lmpipe
-from lmpipe.errors import ConfigError
+from lmpipe.errors import RecipeError
 from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
@@ -171,7 +171,7 @@ async def test_a_resumed_compile_repeats_no_run_of_a_pure_tool(tmp_path: Path) -
 
 def test_a_tool_with_effects_does_not_run_in_a_compile(tmp_path: Path) -> None:
     tool = lmpipe.Tool.of(look_up, effects=True)
-    with pytest.raises(ConfigError, match="the tool look_up has effects"):
+    with pytest.raises(RecipeError, match="with effects, which no compile runs: look_up"):
         lmpipe.compile(made("bootstrap", "text", program=colour_agent(tool)), runs=tmp_path)
 
 
