@@ -40,8 +40,9 @@ def made(module: str, optimizer: str, **changes: object) -> lmpipe.Recipe:
     return recipe(**{**settings, **changes})
 
 
-@each
-@pytest.mark.parametrize("optimizer", ["random-search", "gepa", "mipro"])
+@pytest.mark.parametrize(
+    ("module", "optimizer"), [("program", "mipro"), ("act", "gepa"), ("recursive", "random-search")]
+)
 def test_it_is_compiled_and_loaded(tmp_path: Path, module: str, optimizer: str) -> None:
     run = lmpipe.compile(made(module, optimizer), runs=tmp_path)
     rows = [row for one in run.candidates for row in one.evaluation.rows if row is not None]
@@ -66,7 +67,7 @@ def test_the_predictor_of_queries_is_compiled_too(tmp_path: Path) -> None:
     assert run.state["sub"].demos
 
 
-@each
+@pytest.mark.parametrize("module", ["act", "recursive"])
 def test_the_concurrency_does_not_change_the_result(tmp_path: Path, module: str) -> None:
     files = {
         (

@@ -85,6 +85,13 @@ def test_the_first_step_sees_that_there_are_none() -> None:
     assert "[[trajectory]]\n(no steps)" in shown(lm)[0]
 
 
+def test_each_step_sees_how_many_are_left() -> None:
+    lm = lmpipe.ScriptedLM([LOOK, SUBMIT])
+    run(agent(max_steps=3), lm, **GIVEN)
+    assert "[[steps_left]]\n3" in shown(lm)[0]
+    assert "[[steps_left]]\n2" in shown(lm)[1]
+
+
 def test_an_error_of_a_tool_is_seen_and_the_agent_goes_on() -> None:
     lm = lmpipe.ScriptedLM([code("population('Plzeň')"), code("submit(total=1)")])
     assert run(agent(), lm, **GIVEN).total == 1
@@ -161,7 +168,7 @@ def test_steps_that_exceed_the_context_are_shortened() -> None:
 
 
 def test_the_prompt_describes_the_functions() -> None:
-    prompt = agent().act.messages(**GIVEN, trajectory=lmpipe.Trajectory())[0].text
+    prompt = agent().act.messages(**GIVEN, trajectory=lmpipe.Trajectory(), steps_left=2)[0].text
     assert "population(city: str): Return the population of a city." in prompt
     assert "submit(total=…)" in prompt
 

@@ -60,6 +60,11 @@ def test_a_program_that_failed_is_mended_with_its_error() -> None:
     assert "NameError: name 'y' is not defined (line 1)" in question
 
 
+def test_each_program_gets_the_inputs_as_they_were_given() -> None:
+    lm = lmpipe.ScriptedLM([code("people.append('Cy')\namount = 0\n1 / 0"), GOOD])
+    assert run(lmpipe.ProgramOfThought(Shares), lm, **GIVEN).each == 4.5
+
+
 def test_values_that_are_not_valid_are_an_error_of_the_program() -> None:
     wrong = code("submit(each='much', names='Ada')")
     lm = lmpipe.ScriptedLM([wrong, GOOD])

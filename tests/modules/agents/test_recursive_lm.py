@@ -196,7 +196,9 @@ def test_tools_are_functions_of_the_code() -> None:
     program = lmpipe.RecursiveLM("n: int -> twice: int", tools=[double])
     lm = lmpipe.ScriptedLM([code("submit(double(n))")])
     assert run(program, lm, n=4).twice == 8
-    prompt = program.act.messages(variables="", trajectory=lmpipe.Trajectory())[0].text
+    prompt = program.act.messages(variables="", trajectory=lmpipe.Trajectory(), steps_left=2)[
+        0
+    ].text
     assert "double(n: int): Double a number." in prompt
 
 

@@ -11,8 +11,8 @@ from lmpipe.modules.agents.act_signature import extract_signature
 from lmpipe.modules.agents.code_agent import (
     RESERVED,
     CodeAgent,
-    PythonCode,
     checked_inputs,
+    step_fields,
 )
 from lmpipe.modules.agents.code_steps import input_fields, variables_of
 from lmpipe.modules.agents.code_tools import (
@@ -30,8 +30,7 @@ from lmpipe.modules.predict import P, R_co
 from lmpipe.modules.uses import Uses
 from lmpipe.sandbox.sandbox import Sandbox
 from lmpipe.signatures.field_types.tools import Tool
-from lmpipe.signatures.field_types.trajectory import Trajectory
-from lmpipe.signatures.signature import Input, Output, Signature, make_signature
+from lmpipe.signatures.signature import Signature, make_signature
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.tools.running import ERROR_LIMIT
 
@@ -157,9 +156,5 @@ def _step_signature(spec: SignatureSpec, tools: Sequence[Tool], sandbox: Sandbox
         f"of earlier code are kept. Print what you want to see.{functions} {how_to_submit(spec)} "
         f"{sandbox.rules}"
     )
-    fields = {
-        **input_fields(spec),
-        "trajectory": (Trajectory, Input(desc="the code so far, with its output")),
-        "code": (PythonCode, Output(desc=how)),
-    }
+    fields = {**input_fields(spec), **step_fields(how)}
     return make_signature(f"{spec.name}Code", spec.instruction, fields)

@@ -21,12 +21,12 @@ from lmpipe.sandbox.monty import MontySandbox
 from lmpipe.sandbox.sandbox import Sandbox
 from lmpipe.signatures.field_types.code import Code
 from lmpipe.signatures.field_types.trajectory import Trajectory
-from lmpipe.signatures.signature import spec_of
+from lmpipe.signatures.signature import Input, Output, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec
 
 PythonCode = Code[Literal["python"]]
 
-RESERVED = frozenset({"code", "reasoning", "trajectory", "variables", SUBMIT})
+RESERVED = frozenset({"code", "reasoning", "steps_left", "trajectory", "variables", SUBMIT})
 
 
 class CodeAgent(Module, Generic[P, R_co]):
@@ -70,7 +70,7 @@ class CodeAgent(Module, Generic[P, R_co]):
 
         Args:
             submission: takes the outputs.
-            shown: the inputs of `act` beside the trajectory.
+            shown: the inputs of `act` beside those of `step_fields`.
             variables: that the code sees, as JSON values.
             functions: that it may call.
 
@@ -80,9 +80,10 @@ class CodeAgent(Module, Generic[P, R_co]):
         trajectory = fitting = Trajectory()
         async with self.sandbox.session({SUBMIT: submission.submit, **functions}) as session:
             space = Workspace(session, variables, self.output_chars)
-            for _ in range(self.max_steps):
+            for number in range(self.max_steps):
+                left = self.max_steps - number
                 try:
-                    written = await self.act.acall(**shown, trajectory=fitting)
+                    written = await self.act.acall(**shown, trajectory=fitting, steps_left=left)
                 except RefusalError:
                     raise
                 except OutputError:
@@ -100,6 +101,19 @@ class CodeAgent(Module, Generic[P, R_co]):
                 if submission.result is not None:
                     break
         return trajectory, fitting
+
+
+def step_fields(how: str) -> dict[str, Any]:
+    """Return the fields that the signature of a step has beside the task.
+
+    Args:
+        how: what the LM is told of the code.
+    """
+    return {
+        "trajectory": (Trajectory, Input(desc="the code so far, with its output")),
+        "steps_left": (int, Input(desc="how many steps are left, with this one")),
+        "code": (PythonCode, Output(desc=how)),
+    }
 
 
 def checked_sandbox(owner: str, sandbox: object) -> Sandbox:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic
+
+from pydantic import JsonValue
 
 from lmpipe.errors import OutputError
 from lmpipe.foundation.checks import check_number
@@ -25,6 +27,7 @@ from lmpipe.modules.module import Module
 from lmpipe.modules.predict import P, Predict, R_co, signature_class
 from lmpipe.sandbox.result import SandboxResult
 from lmpipe.sandbox.sandbox import Sandbox
+from lmpipe.sandbox.session import Session
 from lmpipe.signatures.field_types.trajectory import AgentStep, Trajectory
 from lmpipe.signatures.signature import Input, Output, make_signature, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec
@@ -116,16 +119,16 @@ class ProgramOfThought(Module, Generic[P, R_co]):
         submission = Submission(self.signature, inputs)
         steps: list[AgentStep] = []
         async with self.sandbox.session({SUBMIT: submission.submit}) as session:
-            space = Workspace(session, variables_of(self._spec, inputs), self.output_chars)
+            variables = variables_of(self._spec, inputs)
             written = await self.write.acall(**inputs)
-            step, ran = await space.run(written.reasoning, written.code)
+            step, ran = await self._run(session, variables, written)
             steps.append(submission.noted(step))
             for _ in range(1, self.max_attempts):
                 if submission.result is not None or ran.ok:
                     break
                 error = _observed(step)
                 written = await self.mend.acall(**inputs, earlier_code=written.code, error=error)
-                step, ran = await space.run(written.reasoning, written.code)
+                step, ran = await self._run(session, variables, written)
                 steps.append(submission.noted(step))
         result: Any = submission.result
         if result is None:
@@ -135,6 +138,13 @@ class ProgramOfThought(Module, Generic[P, R_co]):
         set_trajectory(result, Trajectory(steps=tuple(steps)))
         answer: R_co = result
         return answer
+
+    async def _run(
+        self, session: Session, variables: Mapping[str, JsonValue], written: Any
+    ) -> tuple[AgentStep, SandboxResult]:
+        """Run a program; its inputs are as given, whatever an earlier one did to them."""
+        space = Workspace(session, variables, self.output_chars)
+        return await space.run(written.reasoning, written.code)
 
     def _check_ran(self, ran: SandboxResult, code: str) -> None:
         if not ran.ok:

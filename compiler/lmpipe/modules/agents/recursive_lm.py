@@ -14,8 +14,8 @@ from lmpipe.lm.lm import LM
 from lmpipe.modules.agents.code_agent import (
     RESERVED,
     CodeAgent,
-    PythonCode,
     checked_inputs,
+    step_fields,
 )
 from lmpipe.modules.agents.code_steps import (
     check_names,
@@ -279,8 +279,7 @@ def _step_signature(
     )
     fields = {
         "variables": (str, Input(desc="what the variables hold")),
-        "trajectory": (Trajectory, Input(desc="the code so far, with its output")),
-        "code": (PythonCode, Output(desc=how)),
+        **step_fields(how),
     }
     return make_signature(f"{spec.name}Code", f"{task}\n\n{_ADVICE}", fields)
 
