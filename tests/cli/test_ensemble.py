@@ -13,7 +13,7 @@ from helpers.world import TwoSteps
 
 import lmpipe
 from lmpipe.compiling.load_recipe import load_recipe
-from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.declared import declared_program
 from lmpipe.state.program_state import member_states
 
 Cli = Callable[..., Any]
@@ -55,7 +55,7 @@ def run(cli: Cli, write: Write, folder: Path) -> str:
 def test_the_loaded_program_answers(run: str) -> None:
     program = lmpipe.load(run, TwoSteps())
     assert len(member_states(program.state())) == 3
-    assert isinstance(first_member(program), TwoSteps)
+    assert isinstance(declared_program(program), TwoSteps)
     with lmpipe.using(lm=load_recipe("three.py").student):
         assert program("grass number 3").colour == "green"
     assert lmpipe.load(run, trust=True).state() == program.state()

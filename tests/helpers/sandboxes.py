@@ -45,6 +45,8 @@ class PlainPython(Sandbox):
 
 
 class _PlainSession(ProcessSession):
+    sandbox = "PlainPython"
+
     def __init__(
         self, limits: SandboxLimits, functions: Mapping[str, HostFunction], program: str
     ) -> None:

@@ -27,7 +27,7 @@ from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.modules import Ensemble
-from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.declared import declared_program
 from lmpipe.modules.module import run_traced
 from lmpipe.settings import using
 from lmpipe.state.program_state import ProgramState, ensemble_state, member_states
@@ -264,7 +264,7 @@ def test_it_owns_bound_copies_of_the_program(program: Any) -> None:
 @every
 def test_it_has_the_identity_of_the_program(program: Any) -> None:
     voting = bound(program, "a b")
-    assert type(first_member(voting)) is type(first_member(program)) is type(program)
+    assert type(declared_program(voting)) is type(declared_program(program)) is type(program)
     assert source_hash(voting) == source_hash(program)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lmpipe.modules.attempts.attempts import Attempts
-from lmpipe.modules.ensemble import Ensemble, first_member
+from lmpipe.modules.ensemble import Ensemble
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.signatures.signature import Signature
 
@@ -30,7 +30,7 @@ def _inwards(program: Module) -> Iterator[Module]:
     """Go from a program to what ensembles and attempts have inside."""
     yield program
     while isinstance(program, Ensemble | Attempts):
-        program = first_member(program) if isinstance(program, Ensemble) else program.program
+        program = program.members[0] if isinstance(program, Ensemble) else program.program
         yield program
 
 

@@ -96,14 +96,6 @@ class Ensemble(Module, Generic[P, R_co]):
         return sum(count_calls(item, set(seen), embeddings=embeddings) for item in distinct)
 
 
-def first_member(program: Module) -> Module:
-    """Return the first member of an ensemble, or any other program itself.
-
-    It has the class, the `forward` and the signature that the user declared.
-    """
-    return program.members[0] if isinstance(program, Ensemble) else program
-
-
 def by_member(members: Sequence[Mapping[str, R]]) -> dict[str, R]:
     """Merge tables by predictor path, one table per member."""
     return {

@@ -87,6 +87,8 @@ def child_source() -> str:
 
 
 class _ContainerSession(ProcessSession):
+    sandbox = "ContainerSandbox"
+
     def __init__(
         self,
         limits: SandboxLimits,

@@ -75,6 +75,8 @@ class _MontySession(Session):
     Its async interface has threads of its own, which abort a process that ends while they run.
     """
 
+    sandbox = "MontySandbox"
+
     def __init__(
         self,
         limits: SandboxLimits,

@@ -69,6 +69,8 @@ class PyodideSandbox(Sandbox):
 
 
 class _PyodideSession(ProcessSession):
+    sandbox = "PyodideSandbox"
+
     def __init__(
         self,
         limits: SandboxLimits,

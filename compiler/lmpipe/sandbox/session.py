@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import JsonValue
 
 from lmpipe.errors import CallError
 from lmpipe.lm.concurrency import loop
+from lmpipe.lm.events import SandboxEnded, SandboxStarted
+from lmpipe.lm.observing import listening, observed
 from lmpipe.sandbox.host_functions import HostCalls, HostFunction, check_functions, check_names
 from lmpipe.sandbox.limits import SandboxLimits
 from lmpipe.sandbox.result import SandboxResult, within_limits
@@ -22,7 +24,12 @@ class Session(ABC):
 
     It starts with its first run and ends with its `with` block, sync or async. It may be used
     from several threads, but runs one code at a time.
+
+    Attributes:
+        sandbox: the name of the sandbox's class, for those who observe runs.
     """
+
+    sandbox: ClassVar[str]
 
     def __init__(self, limits: SandboxLimits, functions: Mapping[str, HostFunction]) -> None:
         check_functions(functions)
@@ -84,10 +91,18 @@ class Session(ABC):
                 "session for each; host functions cannot use the session that calls them"
             )
         try:
-            calls = HostCalls(self.functions, self.limits.host_calls)
-            return within_limits(await self._execute(code, values, calls), self.limits)
+            if not listening:
+                return await self._limited(code, values)
+            with observed(SandboxStarted, SandboxEnded, sandbox=self.sandbox, code=code) as call:
+                result = await self._limited(code, values)
+                call.ends(output=result.text, failed=not result.ok)
+            return result
         finally:
             self._busy.release()
+
+    async def _limited(self, code: str, variables: Mapping[str, JsonValue]) -> SandboxResult:
+        calls = HostCalls(self.functions, self.limits.host_calls)
+        return within_limits(await self._execute(code, variables, calls), self.limits)
 
     async def _aclose(self) -> None:
         if not self._closed:

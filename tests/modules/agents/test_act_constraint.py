@@ -121,6 +121,11 @@ def test_replies_are_not_constrained_if_that_is_switched_off() -> None:
     assert prompt_in("chat", constrained=False).constraint is None
 
 
+def test_an_agent_that_is_asked_again_is_held_to_its_tools() -> None:
+    unconstrained = prompt_in("chat", constrained=False)
+    assert unconstrained.retry_constraint == prompt_in("chat").constraint
+
+
 def test_definitions_are_put_where_they_are_used() -> None:
     schema = {"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "string"}}}
     assert without_references(schema) == {"properties": {"a": {"type": "string"}}}

@@ -26,7 +26,7 @@ from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.metrics import metric_name
 from lmpipe.modules.binding import uncounted_uses
-from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.declared import declared_program
 from lmpipe.modules.module import Module, Predictor, check_program
 from lmpipe.settings import configured_lm
 
@@ -84,7 +84,7 @@ def check_recipe(recipe: Recipe) -> ProgramCheck:
     ]
     return ProgramCheck(
         recipe.name,
-        type(first_member(program)).__name__,
+        type(declared_program(program)).__name__,
         program.calls_per_run(),
         {name: len(split) for name, split in splits.items()},
         tuple(predictors),
@@ -100,7 +100,7 @@ def _lms(recipe: Recipe) -> list[LM]:
 
 
 def _of_program(program: Module) -> list[Problem]:
-    name = type(first_member(program)).__name__
+    name = type(declared_program(program)).__name__
     if not program.predictors():
         return [
             Problem(

@@ -10,7 +10,7 @@ from typing import Any
 from lmpipe.compiling.program_check.problem import Problem
 from lmpipe.compiling.program_check.read_code import CodeUse, PartUse, read_code
 from lmpipe.modules.binding import Node, used_parts, walk
-from lmpipe.modules.ensemble import first_member
+from lmpipe.modules.declared import declared_program
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.modules.predict import Predict
 from lmpipe.signatures.signature import REASONING
@@ -22,7 +22,7 @@ _CODE = (FunctionType, MethodType, partial)
 
 def code_problems(program: Module) -> list[Problem]:
     """Find problems in the code of a program's modules, as far as it can be read."""
-    return list(_of_module(first_member(program), "", set()))
+    return list(_of_module(declared_program(program), "", set()))
 
 
 def _of_module(module: Node, path: str, seen: set[int]) -> Iterator[Problem]:

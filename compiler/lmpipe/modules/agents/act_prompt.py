@@ -19,7 +19,7 @@ from lmpipe.layouts.parse_values import json_text
 from lmpipe.layouts.schema_notation import schema_notation
 from lmpipe.lm.cache_key import Prefix
 from lmpipe.lm.lm import LM
-from lmpipe.lm.message import Message
+from lmpipe.lm.message import Constraint, Message
 from lmpipe.lm.parts import MediaPart, ReasoningPart, TextPart, ToolResult, ToolSpec
 from lmpipe.lm.read_messages import media_part
 from lmpipe.modules.agents.act_constraint import step_constraint
@@ -52,10 +52,12 @@ class ActPrompt(Prompt):
     Args:
         native_calls: whether tools are called natively, and not in the text of a reply.
         forced: whether an LM that called none has to call one when it is asked again.
+        callable: the tools of the agent, however it calls them.
     """
 
     native_calls: bool = False
     forced: bool = False
+    callable: tuple[ToolSpec, ...] = ()
 
     @staticmethod
     def of_step(
@@ -95,11 +97,18 @@ class ActPrompt(Prompt):
             extraction=extraction_prefix(layout, form, instruction),
             native_calls=native,
             forced=state.constrained,
+            callable=tools,
         )
 
     @cached_property
     def tool_choice(self) -> str:
         return "auto" if self.native_calls else self.tools[0].name if self.tools else ""
+
+    @cached_property
+    def retry_constraint(self) -> Constraint | None:
+        if self.constraint is not None:
+            return self.constraint
+        return step_constraint(self.layout, self.form, self.callable)
 
     def choice_again(self, lm: LM) -> str:
         # At first an LM may choose, because many write no thought before a call that is required.
