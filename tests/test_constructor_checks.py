@@ -36,6 +36,9 @@ NOT_CHECKED = {
     ("Run", "seconds"): "a result, made by lmpipe",
     ("Run", "validation_estimate"): "a result, made by lmpipe",
     ("Stream", "paths"): "made by lmpipe",
+    ("Judge", "points"): "a table of scores by verdict",
+    ("Passage", "score"): "any number, of which only the order has a meaning",
+    ("Reply", "context"): "a result, made by a provider or a script",
     ("Reply", "seconds"): "a result, made by a provider or a script",
     ("Reply", "attempts"): "a result, made by a provider or a script",
     ("Score", "value"): "checked when the metric returns it, with the metric's name and the row",
@@ -73,12 +76,20 @@ def any_reward(inputs: Any, prediction: Any) -> float:
     return 1.0
 
 
+def find_nothing(query: str, k: int) -> list[str]:
+    return []
+
+
 # How to make an object of each class that needs more than its numbers.
 MAKE: dict[str, Callable[..., Any]] = {
+    "BM25": lambda **numbers: lmpipe.BM25(["a passage"], **numbers),
     "BestOfN": attempts(lmpipe.BestOfN, reward=any_reward),
     "ChainOfThought": lambda **numbers: lmpipe.ChainOfThought("a -> b", **numbers),
     "CodeAct": lambda **numbers: lmpipe.CodeAct("a -> b", [], **numbers),
     "Cost": lambda **numbers: lmpipe.Cost(**{"runs": 1, **numbers}),
+    "Judge": lambda **numbers: lmpipe.Judge(
+        "a -> verdict: bool", inputs={"a": "example.a"}, **numbers
+    ),
     "LM": lambda **numbers: lmpipe.LM("vllm/m", **numbers),
     "MultiChainComparison": lambda **numbers: lmpipe.MultiChainComparison("a -> b", **numbers),
     "Predict": lambda **numbers: lmpipe.Predict("a -> b", **numbers),
@@ -87,9 +98,11 @@ MAKE: dict[str, Callable[..., Any]] = {
     "Recipe": recipe,
     "RecursiveLM": lambda **numbers: lmpipe.RecursiveLM("a -> b", **numbers),
     "Refine": attempts(lmpipe.Refine, reward=any_reward),
+    "Retrieve": lambda **numbers: lmpipe.Retrieve(find_nothing, **numbers),
     "SelfConsistency": attempts(lmpipe.SelfConsistency),
     "ServerSpec": lambda **numbers: lmpipe.ServerSpec(model="m", **numbers),
     "Task": task,
+    "mcp_tools": lambda **numbers: lmpipe.mcp_tools(command=["server"], **numbers),
 }
 
 

@@ -55,10 +55,10 @@ def test_the_timeline_has_searches_among_tools_and_predictor_calls() -> None:
 
 def test_the_searches_of_an_added_trace_come_after_what_was_there() -> None:
     trace, other = Trace([step("p")]), Trace([step("q")])
-    trace.add_tool(ToolStep("a", {}, "", after=1, number=trace.begin_tool()))
-    other.add_search(search("s", after=0, number=other.begin_search()))
-    other.add_tool(ToolStep("b", {}, "", after=1, number=other.begin_tool()))
-    other.add_search(search("t", after=1, number=other.begin_search()))
+    trace.add_tool(ToolStep("a", {}, "", after=1, number=trace.begin()))
+    other.add_search(search("s", after=0, number=other.begin()))
+    other.add_tool(ToolStep("b", {}, "", after=1, number=other.begin()))
+    other.add_search(search("t", after=1, number=other.begin()))
     trace.extend(other)
     assert names(trace) == ["p", "a", "s", "q", "b", "t"]
 

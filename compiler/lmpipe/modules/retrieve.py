@@ -149,7 +149,7 @@ class Retrieve(Leaf):
         search = _Search(_checked(self.name, queries), self.k if k is None else k)
         check_number("Retrieve", "k", search.k, minimum=1, integer=True)
         trace, started, error = current_scope().trace, time.perf_counter(), ""
-        number, after = (0, 0) if trace is None else (trace.begin_search(), len(trace.steps))
+        number, after = (0, 0) if trace is None else (trace.begin(), len(trace.steps))
         try:
             if listening:
                 with self._observed(search) as call:

@@ -214,8 +214,8 @@ class Trace:
     example: ExampleIdentity | None = None
     tools: list[ToolStep] = field(default_factory=list)
     searches: list[SearchStep] = field(default_factory=list)
-    _uses: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
-    _begun: int = field(default=0, repr=False, compare=False)
+    _uses: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _begun: int = field(default=0, init=False, repr=False, compare=False)
 
     @property
     def timeline(self) -> list[Step | ToolStep | SearchStep]:
@@ -245,14 +245,10 @@ class Trace:
             )
         self._begun += other._begun
 
-    def begin_tool(self) -> int:
-        """Return the number of a tool that begins now."""
+    def begin(self) -> int:
+        """Return the number of a tool or search that begins now."""
         self._begun += 1
         return self._begun - 1
-
-    def begin_search(self) -> int:
-        """Return the number of a search that begins now; it is counted with the tools."""
-        return self.begin_tool()
 
     def add_search(self, step: SearchStep) -> None:
         """Add a search that has ended, in its place."""

@@ -60,7 +60,7 @@ async def run_tool(
         known: ToolOutcome = answer.result
         return known
     trace, started = current_scope().trace, time.perf_counter()
-    number, after = (0, 0) if trace is None else (trace.begin_tool(), len(trace.steps))
+    number, after = (0, 0) if trace is None else (trace.begin(), len(trace.steps))
     if listening:
         with observed(ToolStarted, ToolEnded, tool=tool.name, arguments=given) as call:
             outcome, source = await _outcome(tool.name, tool.function, given, error_limit)

@@ -41,7 +41,7 @@ class Workspace:
     async def run(self, thought: str, code: str) -> tuple[AgentStep, SandboxResult]:
         """Run code; return the step as the LM sees it, and what the sandbox gave."""
         trace, started = current_scope().trace, time.perf_counter()
-        number, after = (0, 0) if trace is None else (trace.begin_tool(), len(trace.steps))
+        number, after = (0, 0) if trace is None else (trace.begin(), len(trace.steps))
         result = await self._session.arun(code, {} if self._defined else self._variables)
         # A new session has none of the variables.
         self._defined = not result.lost
