@@ -88,6 +88,13 @@ def test_a_child_that_cannot_start_is_an_error_with_its_last_words() -> None:
         sandbox.run("1")
 
 
+def test_a_child_that_does_not_get_ready_is_an_error() -> None:
+    session = PlainPython(program="import sys\nsys.stdin.read()").session()
+    session.start_seconds = 0.1  # type: ignore[attr-defined]
+    with session, pytest.raises(SandboxError, match=r"did not start within 0\.1 s"):
+        session.run("1")
+
+
 def test_the_child_ends_with_its_session() -> None:
     session = PlainPython().session()
     with session:

@@ -159,8 +159,10 @@ class ProcessSession(Session):
             await _Clock(self.start_seconds).next_line(process)
         except (_TimeUpError, _EndedError, ConnectionError) as error:
             await self._end()
+            late = isinstance(error, _TimeUpError)
+            problem = f"it did not start within {self.start_seconds:g} s" if late else ""
             raise SandboxError(
-                f"the sandbox cannot be started: {await _last_words(process)}\n"
+                f"the sandbox cannot be started: {problem or await _last_words(process)}\n"
                 f"  command: {' '.join(command):.300}"
             ) from error
         except BaseException:
