@@ -92,6 +92,13 @@ async def test_a_sync_function_runs_in_a_thread() -> None:
     assert (await run_tool(lmpipe.Tool.of(where), {})).text == "false"
 
 
+async def test_a_parameter_may_have_any_name() -> None:
+    def plot(function: str) -> str:
+        return f"the curve of {function}"
+
+    assert (await run_tool(lmpipe.Tool.of(plot), {"function": "sin"})).text == "the curve of sin"
+
+
 class Counter:
     """Count from a number."""
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from lmpipe.data.example import Example
 from lmpipe.errors import MetricError
+from lmpipe.foundation.async_functions import is_async
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.lm.concurrency import loop
@@ -89,14 +90,14 @@ def bind_metric(metric: AnyMetric) -> BoundMetric:
     """
     name = metric_name(metric)
     call = with_trace(getattr(metric, "acall", metric))
-    is_async = hasattr(metric, "acall") or _is_async(metric)
-    waits = metric_calls(metric) > 0 and not is_async
+    awaited = hasattr(metric, "acall") or is_async(metric)
+    waits = metric_calls(metric) > 0 and not awaited
     offloaded = Offloaded(call)
 
     async def bound(example: Example, prediction: Any, trace: Any = None, /) -> Score:
         if waits:
             result = await loop.in_thread(call, example, prediction, trace)
-        elif is_async:
+        elif awaited:
             result = call(example, prediction, trace)
         else:
             result = await offloaded(example, prediction, trace)
@@ -167,13 +168,6 @@ def metric_programs(metric: object) -> list[Module]:
         return [metric]
     parts = [metric.func] if isinstance(metric, partial) else getattr(metric, "metrics", ())
     return [program for part in parts for program in metric_programs(part)]
-
-
-def _is_async(metric: object) -> bool:
-    if isinstance(metric, partial):
-        return _is_async(metric.func)
-    called = getattr(type(metric), "__call__", None)  # noqa: B004 - looks at the class on purpose
-    return inspect.iscoroutinefunction(metric) or inspect.iscoroutinefunction(called)
 
 
 def with_trace(metric: Callable[..., Any]) -> Callable[[Example, Any, Any], Any]:

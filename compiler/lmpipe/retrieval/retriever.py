@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from lmpipe.errors import CallError, ConfigError
+from lmpipe.foundation.async_functions import is_async
 from lmpipe.foundation.shorten import repr_without_data, short_repr
 from lmpipe.lm.lm import LM
 from lmpipe.retrieval.corpus import AnyPassage, passage_of
@@ -76,12 +77,6 @@ def searches_async(retriever: Retriever) -> bool:
     if isinstance(retriever, FunctionRetriever):
         return is_async(retriever.function)
     return inspect.iscoroutinefunction(retriever.search)
-
-
-def is_async(function: Any) -> bool:
-    """Whether a function, or the call of an object, is a coroutine function."""
-    called = getattr(type(function), "__call__", None)  # noqa: B004 - looks at the class
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
 def embedders_of(retriever: Retriever) -> tuple[LM | None, ...]:

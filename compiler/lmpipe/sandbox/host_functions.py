@@ -6,7 +6,6 @@ What crosses the border are JSON values. Whatever the code gives as arguments co
 from __future__ import annotations
 
 import builtins
-import inspect
 import keyword
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from pydantic import JsonValue
 
 from lmpipe.errors import ENDS_RUN, CallError
 from lmpipe.foundation.shorten import shorten_middle
-from lmpipe.lm.concurrency.loop import in_thread
+from lmpipe.lm.concurrency.loop import call
 from lmpipe.sandbox.values import plain_value
 
 HostFunction = Callable[..., object]
@@ -73,21 +72,13 @@ class HostCalls:
         try:
             given = [plain_value(item) for item in args]
             named = {name: plain_value(item) for name, item in kwargs.items()}
-            return Answer(plain_value(await _call(function, given, named)))
+            return Answer(plain_value(await call(function, *given, **named)))
         except StopCode:
             return Answer(kind="SystemExit")
         except ENDS_RUN:
             raise
         except Exception as error:  # noqa: BLE001 - it may raise anything; the code sees it
             return _error(error)
-
-
-async def _call(function: HostFunction, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
-    """Call a function; a sync one in a thread, because it may wait."""
-    if inspect.iscoroutinefunction(function):
-        return await function(*args, **kwargs)
-    result = await in_thread(function, *args, **kwargs)
-    return await result if inspect.isawaitable(result) else result
 
 
 def _error(error: Exception) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from lmpipe.errors import ENDS_RUN, CallError, ConfigError
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.time_limits import within
 from lmpipe.foundation.unicode_text import with_valid_texts
-from lmpipe.lm.concurrency.loop import in_thread, run_sync
+from lmpipe.lm.concurrency.loop import call, run_sync
 from lmpipe.lm.events import ToolEnded, ToolStarted
 from lmpipe.lm.observing import listening, observed
 from lmpipe.lm.parts import media_in
@@ -129,7 +128,7 @@ async def _run(
 ) -> ToolOutcome:
     """Run a function and convert what it returns or raises."""
     try:
-        running = _call(function, arguments)
+        running = call(function, **arguments)
         value = await within(timeout, running, late=lambda: _late(timeout))
     except ENDS_RUN:
         raise
@@ -143,15 +142,6 @@ async def _run(
 
 def _late(timeout: float | None) -> TimeoutError:
     return TimeoutError(f"the tool took longer than {timeout:g} seconds")
-
-
-async def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Call a function; a sync one in a thread, because it may wait."""
-    called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called):
-        return await function(**arguments)
-    value = await in_thread(function, **arguments)
-    return await value if inspect.isawaitable(value) else value
 
 
 def _problems(error: pydantic.ValidationError) -> str:

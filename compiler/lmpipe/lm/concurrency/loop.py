@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import inspect
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -17,6 +18,7 @@ from threading import get_ident
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from lmpipe.errors import ConfigError
+from lmpipe.foundation.async_functions import is_async
 from lmpipe.foundation.termination import Terminated, notes_of
 from lmpipe.lm.concurrency.mailbox import RemoteTask, get_mailbox
 
@@ -214,7 +216,15 @@ async def bridge(coroutine: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+async def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a function that may be async; a sync one in a thread, because it may wait."""
+    if is_async(function):
+        return await function(*args, **kwargs)
+    value = await in_thread(function, *args, **kwargs)
+    return await value if inspect.isawaitable(value) else value
+
+
+async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     """Run blocking code in a thread, in the caller's context.
 
     If the caller is cancelled, LM calls that the thread makes later are cancelled too.

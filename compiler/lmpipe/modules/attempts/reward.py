@@ -90,13 +90,8 @@ async def score(reward: Any, inputs: Example, prediction: Any) -> tuple[float, s
     """
     if isinstance(reward, Module):
         result: Any = await reward._acall(inputs, prediction)
-    elif _is_async(reward):
-        result = reward(inputs, prediction)
     else:
-        # In a thread, because it may wait for an LM or a database.
-        result = await loop.in_thread(reward, inputs, prediction)
-    if inspect.isawaitable(result):
-        result = await result
+        result = await loop.call(reward, inputs, prediction)
     number = _as_number(getattr(result, "value", result))
     if number is None:
         raise MetricError(
@@ -114,8 +109,3 @@ def _as_number(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return None if math.isnan(number) else number
-
-
-def _is_async(function: object) -> bool:
-    called = getattr(type(function), "__call__", None)  # noqa: B004 - looks at the class on purpose
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
