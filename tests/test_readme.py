@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from helpers.agent_replies import step_in
 from helpers.code_replies import code, outputs
 from helpers.filler import fill
+from helpers.pages import ROOT, blocks, examples_of, run_examples
 from helpers.sandboxes import needs_monty
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -18,37 +18,26 @@ from typer.testing import CliRunner
 import lmpipe
 from lmpipe.lm.request import Request
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
 
 
 def test_the_python_examples_run_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = "\n".join(blocks("python"))
-    # The source of functions and classes must be readable from a file.
-    file = tmp_path / "readme.py"
-    file.write_text(source, encoding="utf-8")
+    source = "\n".join(blocks(README))
     (tmp_path / "programs").symlink_to(ROOT / "programs")
     monkeypatch.chdir(tmp_path)
     scripted = lmpipe.ScriptedLM(fill)
     source = source.replace("lmpipe.Recipe(", "lmpipe.Recipe(student=STUDENT, ")
     with lmpipe.using(lm=scripted):
-        compiled = compile(source, str(file), "exec", dont_inherit=True)
-        exec(compiled, {"__name__": "readme", "STUDENT": scripted})
+        run_examples(source, tmp_path, STUDENT=scripted)
     assert scripted.requests
 
 
-def test_the_examples_about_types_for_fields_run() -> None:
-    text = (ROOT / "docs" / "fields.md").read_text(encoding="utf-8")
-    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
+def test_the_examples_about_types_for_fields_run(tmp_path: Path) -> None:
     scripted = lmpipe.ScriptedLM(fill)
     with lmpipe.using(lm=scripted):
-        exec(compile(source, "fields.md", "exec", dont_inherit=True), {"__name__": "fields"})
+        run_examples(examples_of("fields.md"), tmp_path)
     assert [len(request.messages) for request in scripted.requests] == [2, 2, 4]
 
 
@@ -62,36 +51,23 @@ def cite(request: Request) -> str:
 def test_the_examples_about_retrieval_and_judges_run(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
-    # The source of functions and classes must be readable from a file.
-    file = tmp_path / "example.py"
-    file.write_text(source, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     scripted = lmpipe.ScriptedLM(cite)
     with lmpipe.using(lm=scripted, embedder=lmpipe.ScriptedLM([], name="embedder")):
-        exec(compile(source, str(file), "exec", dont_inherit=True), {"__name__": "example"})
+        run_examples(examples_of(page), tmp_path)
     assert scripted.requests
 
 
 def test_the_examples_about_checks_run(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
-    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
-    file = tmp_path / "checks.py"
-    file.write_text(source, encoding="utf-8")  # the checks of a program are read from its code
     scripted = lmpipe.ScriptedLM(fill)
-    names: dict[str, Any] = {"__name__": "checks"}
     with lmpipe.using(lm=scripted):
-        exec(compile(source, str(file), "exec", dont_inherit=True), names)
-    search: Any = names["Search"]
+        search = run_examples(examples_of("checks.md"), tmp_path)["Search"]
     # Two queries and an answer, each asked twice at most, in five passes.
     assert search().calls_per_run() == 5 * 3 * 2
     assert scripted.requests
 
 
-def test_the_examples_about_agents_run() -> None:
-    text = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
-    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
+def test_the_examples_about_agents_run(tmp_path: Path) -> None:
     ask = ("population", {"city": "Bern"})
     answers = [
         ("finish", {"city": "Bern", "people": 134_000}),
@@ -101,14 +77,12 @@ def test_the_examples_about_agents_run() -> None:
     replies = [step_in("text", "I look.", call) for answer in answers for call in (ask, answer)]
     scripted = lmpipe.ScriptedLM(replies)
     with lmpipe.using(lm=scripted):
-        exec(compile(source, "agents.md", "exec", dont_inherit=True), {"__name__": "agents"})
+        run_examples(examples_of("agents.md"), tmp_path)
     assert len(scripted.requests) == len(replies)
 
 
 @needs_monty
-def test_the_examples_about_code_run() -> None:
-    text = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
-    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
+def test_the_examples_about_code_run(tmp_path: Path) -> None:
     query = "answers = llm_query_batched([f'Praise? {review}' for review in reviews])"
     replies = [
         code("submit(each=amount / len(people))"),
@@ -119,14 +93,14 @@ def test_the_examples_about_code_run() -> None:
     ]
     scripted = lmpipe.ScriptedLM(replies)
     with lmpipe.using(lm=scripted):
-        exec(compile(source, "sandbox.md", "exec", dont_inherit=True), {"__name__": "sandbox"})
+        run_examples(examples_of("sandbox.md"), tmp_path)
     assert len(scripted.requests) == len(replies)
 
 
 def test_typed_functions_have_a_body_that_type_checkers_accept() -> None:
     functions = [
         item
-        for block in blocks("python")
+        for block in blocks(README)
         for item in ast.parse(block).body
         if isinstance(item, ast.FunctionDef)
         and any("lmpipe.predict" in ast.unparse(one) for one in item.decorator_list)
@@ -136,7 +110,9 @@ def test_typed_functions_have_a_body_that_type_checkers_accept() -> None:
     assert [ast.unparse(item.body[-1]) for item in functions] == ["raise NotImplementedError"]
 
 
-@pytest.mark.parametrize("line", [line for block in blocks("sh") for line in block.splitlines()])
+@pytest.mark.parametrize(
+    "line", [line for block in blocks(README, "sh") for line in block.splitlines()]
+)
 def test_the_commands_and_their_options_exist(line: str) -> None:
     from lmpipe.cli import app
 

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from helpers.pages import examples_of, read_page, run_examples
 
 import lmpipe
 from lmpipe.lm.stream_events import StreamEvent
 
-PAGE = (Path(__file__).parents[2] / "docs" / "calls.md").read_text(encoding="utf-8")
+PAGE = read_page("calls.md")
 
 
-def test_the_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
+def test_the_examples_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lm = lmpipe.ScriptedLM(lambda request: "[[summary]]\nIt is long.")
     with lmpipe.using(lm=lm):
-        source = compile("\n".join(blocks), "calls.md", "exec", dont_inherit=True)
-        exec(source, {"__name__": "example", "lm": lm})
+        run_examples(examples_of("calls.md"), tmp_path, lm=lm)
     said = capsys.readouterr().out
     assert "asks scripted/scripted" in said
     assert "scripted/scripted: 2 calls" in said

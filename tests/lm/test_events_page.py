@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from helpers.pages import blocks, examples_of, read_page, run_examples
 
 import lmpipe
 from lmpipe.lm.events import AnyEvent
 from lmpipe.lm.observing import listening
 
-PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
+PAGE = read_page("events.md")
 
 
-def test_the_examples_print_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
-    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S))
-    (printed,) = re.findall(r"^```text\n(.*?)^```$", PAGE, re.M | re.S)
+def test_the_examples_print_what_the_page_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (printed,) = blocks(PAGE, "text")
     lm = lmpipe.ScriptedLM(lambda request: "[[summary]]\nIt is long.")
     with lmpipe.using(lm=lm):
-        exec(compile(source, "events.md", "exec", dont_inherit=True), {"__name__": "example"})
+        run_examples(examples_of("events.md"), tmp_path)
     said = capsys.readouterr().out
     assert re.match(r"write: \d+ tokens in \d\.\d s\nSummarize: It is long\.\n", said)
     assert said.endswith(printed)

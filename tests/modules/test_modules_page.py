@@ -6,24 +6,18 @@ import re
 from pathlib import Path
 
 from helpers.filler import fill
+from helpers.pages import examples_of, read_page, run_examples
 
 import lmpipe
 
-PAGE = Path(__file__).parents[2] / "docs" / "modules.md"
-
 
 def test_the_examples_run_one_after_the_other(tmp_path: Path) -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
-    file = tmp_path / "modules_page.py"
-    file.write_text(source, encoding="utf-8")
     scripted = lmpipe.ScriptedLM(fill)
     with lmpipe.using(lm=scripted):
-        exec(compile(source, str(file), "exec", dont_inherit=True), {"__name__": "page"})
+        run_examples(examples_of("modules.md"), tmp_path)
     assert len(scripted.requests) > 10
 
 
 def test_the_page_names_what_exists() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    for name in set(re.findall(r"\blmpipe\.(\w+)", text)):
+    for name in set(re.findall(r"\blmpipe\.(\w+)", read_page("modules.md"))):
         assert hasattr(lmpipe, name), name
