@@ -27,6 +27,23 @@ def test_a_file_is_replaced(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_file(path, b"data")
+        assert os.read(reader, 10) == b"data"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+def test_a_device_is_written_to_and_not_replaced() -> None:
+    write_file(Path("/dev/null"), b"data")
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
 def test_a_failed_write_keeps_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "x"
     write_file(path, b"old")

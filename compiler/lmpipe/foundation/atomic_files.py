@@ -37,8 +37,13 @@ def write_file(path: Path, data: bytes) -> None:
 def open_atomic(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that replaces `path` when the block ends without an error.
 
-    Raises a StorageError if it cannot be written.
+    A device or a pipe, such as /dev/stdout, is written to and never replaced. Raises a StorageError
+    if it cannot be written.
     """
+    if _is_stream(path):
+        with storing(path), path.open("wb") as file:
+            yield file
+        return
     temporary = _temporary(path)
     try:
         with storing(path):
@@ -51,6 +56,14 @@ def open_atomic(path: Path) -> Iterator[IO[bytes]]:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _is_stream(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
 
 
 def make_readable(path: Path) -> None:
