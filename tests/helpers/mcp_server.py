@@ -6,6 +6,7 @@ streamable HTTP on a listening socket. It then wants the header `x-key: secret`.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import socket
@@ -51,6 +52,13 @@ def book_room(city: str) -> str:
         with open(path, "a", encoding="utf-8") as file:
             file.write(f"{city}\n")
     return f"booked in {city}"
+
+
+@server.tool(annotations=reads)
+async def wait() -> str:
+    """Wait for ever."""
+    await asyncio.Event().wait()
+    return ""
 
 
 @server.tool(annotations=reads)

@@ -37,7 +37,10 @@ def test_an_lm_gets_the_results_of_its_calls() -> None:
     ("called", "problem"),
     [
         (call("search"), "there is no tool 'search'; the tools are: weather"),
-        (call(arguments='{"city": '), "the arguments are not JSON"),
+        (
+            call(arguments='{"city": '),
+            "the arguments are not a JSON object: unexpected end of data",
+        ),
         (call(arguments="[3]"), "the arguments are not a JSON object: [3]"),
         (call(arguments='{"town": "Rome"}'), "city: Missing required argument"),
     ],
@@ -80,3 +83,19 @@ async def test_an_error_that_ends_the_run_is_raised_by_itself() -> None:
 async def test_two_tools_of_one_name_are_refused() -> None:
     with pytest.raises(ConfigError, match="two tools have the name 'weather'"):
         await lmpipe.run_calls([], [weather, lmpipe.Tool.of(weather)])
+
+
+def test_chosen_calls_run() -> None:
+    program = lmpipe.Predict("question, tools: list[Tool] -> calls: ToolCalls")
+    calls = [
+        {"name": "weather", "arguments": {"city": "Rome"}},
+        {"name": "search", "arguments": {}},
+    ]
+    lm = lmpipe.ScriptedLM([program.reply({"calls": calls})])
+    with lmpipe.using(lm=lm, runtime=Runtime()):
+        result = program(question="Rain?", tools=[lmpipe.Tool.of(weather)])
+        outcomes = lmpipe.run_chosen_calls_sync(result.calls, [weather])
+    assert [(outcome.text, outcome.error) for outcome in outcomes] == [
+        ("sun in Rome", False),
+        ("there is no tool 'search'; the tools are: weather", True),
+    ]

@@ -8,7 +8,7 @@ import pytest
 from helpers.agents import EXAMPLES, LookUp, answered, lm
 
 import lmpipe
-from lmpipe.errors import ConfigError
+from lmpipe.errors import ConfigError, InputError
 from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.runtime import Runtime
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
@@ -45,20 +45,41 @@ def test_an_evaluation_refuses_it() -> None:
     assert post.sent == []
 
 
-def test_a_compile_refuses_it(tmp_path: Path) -> None:
-    post = Post()
+class Hidden(lmpipe.Module):
+    """A program whose tool is not an attribute of it."""
+
+    def __init__(self, tool: lmpipe.Tool) -> None:
+        self.ask = lmpipe.Predict("question -> city")
+        self.run = lambda city: lmpipe.run_tool(tool, {"city": city})
+
+    async def forward(self, question: str) -> str:
+        return (await self.run((await self.ask.acall(question=question)).city)).text
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "error"),
+    [
+        (LookUp, False, "the program has 1 tool with effects"),
+        (Hidden, True, "the tool send_letter has effects"),
+    ],
+)
+def test_a_compile_refuses_it(
+    tmp_path: Path, kind: type[lmpipe.Module], asked: bool, error: str
+) -> None:
+    post, student = Post(), lm()
     recipe = lmpipe.Recipe(
-        program=LookUp(lmpipe.Tool.of(post, name="send_letter", effects=True)),
+        program=kind(lmpipe.Tool.of(post, name="send_letter", effects=True)),  # type: ignore[call-arg]
         train=EXAMPLES[:1],
         val=EXAMPLES[1:],
         metric=answered,
         optimizer=BootstrapFewShot(),
-        student=lm(),
-        teacher=lm(),
+        student=student,
+        teacher=student,
     )
-    with lmpipe.using(runtime=Runtime()), pytest.raises(ConfigError, match="send_letter"):
+    with lmpipe.using(runtime=Runtime()), pytest.raises(InputError, match=error):
         lmpipe.compile(recipe, runs=tmp_path)
     assert post.sent == []
+    assert bool(student.requests) is asked  # a tool that is known is refused before any call
 
 
 def test_its_fake_takes_its_place_in_an_evaluation() -> None:
@@ -105,3 +126,26 @@ def test_a_judge_cannot_run_it() -> None:
     ):
         lmpipe.evaluate(harmless, EXAMPLES, metric)
     assert post.sent == []
+
+
+class Send(lmpipe.Module):
+    """A program with a sync `forward`, which runs in a thread."""
+
+    def __init__(self, tool: lmpipe.Tool) -> None:
+        self.tool = tool
+
+    def forward(self, question: str) -> str:
+        return lmpipe.run_tool_sync(self.tool, {"city": question}).text
+
+
+def test_a_program_in_a_thread_cannot_run_it() -> None:
+    post = Post()
+    tool = lmpipe.Tool.of(post, name="send_letter", effects=True)
+    with pytest.raises(ConfigError, match="the tool send_letter has effects"):
+        evaluate(Send(tool))
+    assert post.sent == []
+
+
+def test_a_program_in_a_thread_is_traced_with_its_tools() -> None:
+    evaluation = evaluate(Send(lmpipe.Tool.of(lambda city: city, name="echo")))
+    assert [step.tool for row in evaluation.rows for step in row.trace.tools] == 3 * ["echo"]

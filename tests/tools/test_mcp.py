@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.agents import EXAMPLES, LookUp, lm
@@ -49,10 +50,23 @@ def by_name(tools: tuple[lmpipe.Tool, ...]) -> Tools:
 
 
 @pytest.fixture(scope="module")
-def tools() -> Iterator[Tools]:
-    """The tools of one server for all tests that do not change it."""
-    with lmpipe.mcp_tools(command=COMMAND) as opened:
+def bookings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file in which the process writes rooms that it booked."""
+    return tmp_path_factory.mktemp("server") / "bookings"
+
+
+@pytest.fixture(scope="module")
+def tools(bookings: Path) -> Iterator[Tools]:
+    """The tools of one process for all tests that do not change it."""
+    with lmpipe.mcp_tools(command=COMMAND, env={"BOOKINGS": str(bookings)}) as opened:
         yield by_name(opened)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The URL of one server: a connection takes less time than a process."""
+    with serving() as url:
+        yield url
 
 
 def test_the_tools_of_a_process_are_described_and_run(tools: Tools) -> None:
@@ -63,8 +77,8 @@ def test_the_tools_of_a_process_are_described_and_run(tools: Tools) -> None:
     assert (outcome.text, outcome.error) == ("200", False)
 
 
-async def test_the_tools_run_on_any_event_loop() -> None:
-    async with lmpipe.mcp_tools(command=COMMAND) as tools:
+async def test_the_tools_run_on_any_event_loop(url: str) -> None:
+    async with lmpipe.mcp_tools(url=url, headers=KEY) as tools:
         distance = by_name(tools)["distance"]
         cities = ["Rome", "Oslo", "Lisbon"]
         outcomes = await asyncio.gather(
@@ -73,23 +87,50 @@ async def test_the_tools_run_on_any_event_loop() -> None:
     assert [outcome.text for outcome in outcomes] == ["0", "0", "200"]
 
 
-def test_the_tools_of_a_server_over_http_run() -> None:
-    with serving() as url, lmpipe.mcp_tools(url=url, headers=KEY) as tools:
+def test_the_tools_of_a_server_over_http_run(url: str) -> None:
+    with lmpipe.mcp_tools(url=url, headers=KEY) as tools:
         distance = by_name(tools)["distance"]
         assert lmpipe.run_tool_sync(distance, {"start": "Rome", "end": "Oslo"}).text == "0"
 
 
-def test_a_server_over_http_that_refuses_the_key_is_an_error() -> None:
+def test_a_server_over_http_that_refuses_the_key_is_an_error(url: str) -> None:
     with (
-        serving() as url,
         pytest.raises(ToolServerError, match="could not be reached"),
         lmpipe.mcp_tools(url=url, headers={"x-key": "wrong"}),
     ):
         pass
 
 
-def test_the_key_is_not_shown() -> None:
-    assert "secret" not in repr(lmpipe.mcp_tools(url="http://127.0.0.1:1/mcp", headers=KEY))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"url": "http://127.0.0.1:1/mcp", "headers": {"x-key": "sesame-open"}},
+        {"url": "http://127.0.0.1:1/mcp?api_key=sesame-open"},
+        {"command": ["serve", "--api-key", "sesame-open", "x"]},
+        {"command": ["serve", "--api-key=sesame-open", "x"]},
+        {"command": ["serve", "x"], "env": {"API_KEY": "sesame-open"}},
+    ],
+)
+def test_a_secret_is_not_shown(settings: dict[str, Any]) -> None:
+    shown = repr(lmpipe.mcp_tools(**settings))
+    assert "sesame" not in shown
+    assert "serve" in shown or "127.0.0.1" in shown
+
+
+def test_a_secret_that_a_server_writes_is_not_in_the_error() -> None:
+    program = "import os, sys; sys.exit('bad key: ' + os.environ['API_KEY'])"
+    with (
+        pytest.raises(ToolServerError, match="bad key: ") as caught,
+        lmpipe.mcp_tools(command=[sys.executable, "-c", program], env={"API_KEY": "sesame-open"}),
+    ):
+        pass
+    assert "sesame" not in str(caught.value)
+
+
+def test_an_open_one_cannot_be_opened_again(url: str) -> None:
+    opened = lmpipe.mcp_tools(url=url, headers=KEY)
+    with opened, pytest.raises(ConfigError, match="is open"), opened:
+        pass
 
 
 def test_an_image_is_a_part(tools: Tools) -> None:
@@ -108,21 +149,21 @@ def test_an_error_of_the_server_is_an_outcome(
     assert tool in outcome.text
 
 
-def test_tools_that_do_not_only_read_have_effects(tmp_path: Path) -> None:
-    bookings = tmp_path / "bookings"
+def test_tools_that_do_not_only_read_have_effects(tools: Tools, bookings: Path) -> None:
     with (
-        lmpipe.mcp_tools(command=COMMAND, env={"BOOKINGS": str(bookings)}) as tools,
         lmpipe.using(lm=lm(), runtime=Runtime()),
         pytest.raises(ConfigError, match="book_room has effects"),
     ):
-        lmpipe.evaluate(LookUp(by_name(tools)["book_room"]), EXAMPLES, lambda *_: True)
+        lmpipe.evaluate(LookUp(tools["book_room"]), EXAMPLES, lambda *_: True)
     assert not bookings.exists()
+    lmpipe.run_tool_sync(tools["book_room"], {"city": "Rome"})
+    assert bookings.read_text() == "Rome\n"
 
 
-def test_the_caller_says_which_tools_have_effects() -> None:
-    with lmpipe.mcp_tools(command=COMMAND, effects=["distance"]) as tools:
+def test_the_caller_says_which_tools_have_effects(url: str) -> None:
+    with lmpipe.mcp_tools(url=url, headers=KEY, effects=["distance"]) as tools:
         functions = [tool.function for tool in tools]
-    assert [function and function.effects for function in functions] == [True, *[False] * 4]
+    assert [function and function.effects for function in functions] == [True, *[False] * 5]
 
 
 def test_a_tool_can_be_declared_again(tools: Tools) -> None:
@@ -132,17 +173,19 @@ def test_a_tool_can_be_declared_again(tools: Tools) -> None:
     assert [row.prediction for row in evaluation.rows] == ["no Rome", "no Oslo", "no Lima"]
 
 
-def test_tools_are_chosen_and_named() -> None:
-    with lmpipe.mcp_tools(command=COMMAND, only=["book.room"], prefix="trip_") as tools:
+def test_tools_are_chosen_and_named(url: str) -> None:
+    with lmpipe.mcp_tools(url=url, headers=KEY, only=["book.room"], prefix="trip_") as tools:
         assert [tool.name for tool in tools] == ["trip_book_room"]
 
 
-def test_a_tool_that_does_not_exist_is_an_error() -> None:
-    with (
-        pytest.raises(ConfigError, match="has no tool 'weather', only distance, picture"),
-        lmpipe.mcp_tools(command=COMMAND, only=["weather"]),
-    ):
-        pass
+def test_a_tool_that_does_not_exist_is_an_error(url: str) -> None:
+    server = lmpipe.mcp_tools(url=url, headers=KEY, only=["weather"])
+    for _ in range(2):  # the first error has closed it
+        with (
+            pytest.raises(ConfigError, match="has no tool 'weather', only distance, picture"),
+            server,
+        ):
+            pass
 
 
 def test_a_recording_replays_without_the_server(tmp_path: Path) -> None:
@@ -173,8 +216,35 @@ def test_the_end_of_the_server_stops_an_evaluation() -> None:
             lmpipe.evaluate(End(end), EXAMPLES, lambda *_: True)
 
 
-def test_tools_do_not_run_after_the_block() -> None:
-    with lmpipe.mcp_tools(command=COMMAND) as tools:
+def test_the_end_of_a_server_over_http_stops_an_evaluation() -> None:
+    with serving() as url, lmpipe.mcp_tools(url=url, headers=KEY) as opened:
+        tools = by_name(opened)
+        for name in ("end", "picture"):
+            with pytest.raises(ToolServerError, match="is gone"):
+                lmpipe.run_tool_sync(tools[name], {})
+
+
+def test_a_server_goes_on_after_a_call_that_took_too_long(url: str) -> None:
+    with lmpipe.mcp_tools(url=url, headers=KEY) as opened:
+        tools = by_name(opened)
+        waited = lmpipe.run_tool_sync(tools["wait"].declare(timeout=0.05), {})
+        again = lmpipe.run_tool_sync(tools["distance"], {"start": "a", "end": "b"})
+    assert (waited.error, again.text) == (True, "0")
+
+
+def test_a_call_that_is_under_way_does_not_hold_up_the_end_of_the_block(url: str) -> None:
+    async def open_and_leave() -> None:
+        async with lmpipe.mcp_tools(url=url, headers=KEY) as opened:
+            waiting = asyncio.create_task(lmpipe.run_tool(by_name(opened)["wait"], {}))
+            await lmpipe.run_tool(by_name(opened)["picture"], {})
+        with pytest.raises(ToolServerError, match="is gone"):
+            await waiting
+
+    asyncio.run(open_and_leave())
+
+
+def test_tools_do_not_run_after_the_block(url: str) -> None:
+    with lmpipe.mcp_tools(url=url, headers=KEY) as tools:
         pass
     with pytest.raises(ToolServerError, match="inside the `with` block"):
         lmpipe.run_tool_sync(by_name(tools)["fail"], {})

@@ -231,6 +231,8 @@ async def test_any_json_arrives_and_is_returned(value: JsonValue) -> None:
 class Keeping:
     """A store that writes and reads results as files do."""
 
+    replays_tools = True
+
     def find_tool_result(self, use: ToolUse) -> None:
         canonical_json(use.subject)
 

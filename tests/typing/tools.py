@@ -43,6 +43,8 @@ async def run(tool: lmpipe.Tool, reply: lmpipe.Reply) -> None:
     assert_type(outcome.as_result("call_1"), lmpipe.ToolResult)
     assert_type(lmpipe.run_tool_sync(tool, {}), lmpipe.ToolOutcome)
     assert_type(await lmpipe.run_calls(reply.tool_calls, [tool, distance]), lmpipe.Message)
+    calls: lmpipe.ToolCalls = lmpipe.ToolCalls(())
+    assert_type(await lmpipe.run_chosen_calls(calls, [tool]), list[lmpipe.ToolOutcome])
 
 
 async def servers() -> None:

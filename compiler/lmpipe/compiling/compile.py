@@ -24,6 +24,7 @@ from lmpipe.compiling.run_folder import RunWriter, open_run
 from lmpipe.compiling.run_lock import sole_compile
 from lmpipe.compiling.run_weights import copy_weights
 from lmpipe.compiling.time_for_test import FinalTestTime
+from lmpipe.compiling.tool_effects import check_effects
 from lmpipe.errors import BudgetExhaustedError
 from lmpipe.evaluation.all_raised import check_not_all_raised
 from lmpipe.evaluation.results import Evaluation
@@ -36,7 +37,7 @@ from lmpipe.lm.observing import AnyObserved, listening, observed
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Watcher, Watchers
 from lmpipe.optimize.engine.task import Task
-from lmpipe.settings import using
+from lmpipe.settings import current_settings, using
 from lmpipe.weights.trainings import Trainings
 
 _AFTER_IT = "this compile begins when that one ends, and takes its replies from the cache"
@@ -73,11 +74,14 @@ async def acompile(
         BudgetExhaustedError: if the budget cannot score a first candidate, or ended before
             one was scored.
         LMError: if an LM is unavailable after all retries, or refuses; the same call resumes.
+        ToolServerError: if a server of tools is gone; the same call resumes.
         StorageError: if the run folder or a cassette cannot be written, as when the disk is full;
             the same call resumes.
     """
     check_number("compile", "concurrency", concurrency, minimum=1, integer=True)
     prepared, root = prepare(recipe), Path(runs)
+    for program in (prepared.recipe.program, prepared.recipe.teacher_program):
+        check_effects(program, current_settings().runtime.store)
     check_budget(prepared)
     with observed(
         CompileStarted, CompileEnded, program=prepared.name, optimizer=prepared.optimizer.name

@@ -48,10 +48,15 @@ class ToolUse:
 class ToolStore(Protocol):
     """A store that also keeps results of tools, beside replies."""
 
+    @property
+    def replays_tools(self) -> bool:
+        """Whether it may have the results of tools that are not pure."""
+        ...
+
     def find_tool_result(self, use: ToolUse) -> Result | None:
         """Return the stored result of a use, or None to run the tool."""
         ...
 
     def put_tool_result(self, use: ToolUse, result: Result) -> Result:
-        """Store the result of a use; return the one that holds, if another was stored before."""
+        """Store the result of a use and return it, or the one that was stored before."""
         ...

@@ -53,10 +53,11 @@ def walk(root: Any, leaf: type[L]) -> Iterator[tuple[str, L]]:
 
 
 def _walk(value: Any, leaf: type[L], path: str, seen: set[int]) -> Iterator[tuple[str, L]]:
-    if not isinstance(value, _WITH_PARTS) or id(value) in seen:
+    is_leaf = isinstance(value, leaf)
+    if not (is_leaf or isinstance(value, _WITH_PARTS)) or id(value) in seen:
         return
     seen.add(id(value))
-    if isinstance(value, leaf):
+    if is_leaf:
         yield path, value
         return
     for label, item in _parts(value):

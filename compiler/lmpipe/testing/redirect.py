@@ -121,6 +121,11 @@ class RejectLMs:
         if self.beneath is not None:
             self.beneath.put(key, request, reply)
 
+    @property
+    def replays_tools(self) -> bool:
+        """Whether the store beneath may have the results of tools that are not pure."""
+        return isinstance(self.beneath, ToolStore) and self.beneath.replays_tools
+
     def find_tool_result(self, use: ToolUse) -> Result | None:
         """Return the result of a tool that the store beneath has."""
         return self.beneath.find_tool_result(use) if isinstance(self.beneath, ToolStore) else None

@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from lmpipe.errors import ConfigError, ToolServerError
 from lmpipe.foundation.checks import check_number
-from lmpipe.foundation.redaction import public_url
+from lmpipe.foundation.redaction import (
+    is_secret_name,
+    looks_like_key,
+    public_url,
+    redact,
+    secrets_in_url,
+)
 from lmpipe.foundation.shorten import one_line
 from lmpipe.foundation.time_limits import within
 from lmpipe.lm.concurrency.loop import bridge, in_thread, run_sync
@@ -51,7 +57,7 @@ class mcp_tools:  # noqa: N801 - used like a function
         effects: whether the tools have effects, or the names of those that have; see `Tool.of`.
             By default those have effects of which the server does not say that they only read.
         name: names the server in recordings and the cache. By default its command without
-            folders, or its URL.
+            folders and secrets, or its URL.
 
     Raises:
         ConfigError: if neither or both of `command` and `url` are given, the `mcp` package is
@@ -59,9 +65,9 @@ class mcp_tools:  # noqa: N801 - used like a function
         ToolServerError: if the server cannot be started or reached, or answers wrongly.
     """
 
-    command: Sequence[str] | None = None
-    url: str | None = None
-    env: Mapping[str, str] | None = None
+    command: Sequence[str] | None = field(default=None, repr=False)
+    url: str | None = field(default=None, repr=False)
+    env: Mapping[str, str] | None = field(default=None, repr=False)
     cwd: str | Path | None = None
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     timeout: float = 60.0
@@ -82,10 +88,20 @@ class mcp_tools:  # noqa: N801 - used like a function
         if bool(self.command) == bool(self.url):
             raise ConfigError("mcp_tools: give either the command of a server, or its url")
         if not self.name:
-            parts = [Path(part).name for part in self.command or ()]
-            self.name = " ".join(parts) or public_url(self.url or "")
+            self.name = " ".join(_public_words(self.command or ())) or public_url(self.url or "")
 
     async def __aenter__(self) -> tuple[Tool, ...]:
+        if self._serving is not None:
+            raise ConfigError(f"the MCP server {self.name} is open: make another mcp_tools(…)")
+        try:
+            listed = await self._listed()
+            return tuple(self._tool(about) for about in self._chosen(listed))
+        except BaseException:
+            await self.__aexit__()
+            raise
+
+    async def _listed(self) -> Sequence[dict[str, Any]]:
+        """Return what is said about the tools: by a recording, or by the server."""
         use = ToolUse("tools/list", {"server": self.name})
         store = current_settings().runtime.store
         listed = store.find_tool_result(use) if isinstance(store, ToolStore) else None
@@ -93,7 +109,8 @@ class mcp_tools:  # noqa: N801 - used like a function
             listed = {"tools": await bridge(self._open())}
             if isinstance(store, ToolStore):
                 listed = store.put_tool_result(use, listed)
-        return tuple(self._tool(about) for about in self._chosen(listed["tools"]))
+        described: Sequence[dict[str, Any]] = listed["tools"]
+        return described
 
     async def __aexit__(self, *error: object) -> None:
         if self._serving is not None:
@@ -171,7 +188,7 @@ class mcp_tools:  # noqa: N801 - used like a function
                     ready.set_exception(self._failed(error, log))
 
     @asynccontextmanager
-    async def _connected(self, log: IO[str]) -> AsyncIterator[Client]:
+    async def _connected(self, log: TextIO) -> AsyncIterator[Client]:
         try:
             await in_thread(import_module, "mcp")  # which takes a second or two
             from mcp import Client, StdioServerParameters, stdio_client
@@ -198,7 +215,7 @@ class mcp_tools:  # noqa: N801 - used like a function
                 async with Client(transport, read_timeout_seconds=self.timeout) as client:
                     yield client
 
-    def _failed(self, error: Exception, log: IO[str]) -> Exception:
+    def _failed(self, error: Exception, log: TextIO) -> Exception:
         """Say why the server could not be started or reached, with its last words."""
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
@@ -208,9 +225,12 @@ class mcp_tools:  # noqa: N801 - used like a function
         said = [f"  {line}" for line in log.read().splitlines()[-_LOG_LINES:]]
         what = "started" if self.command else "reached"
         why = one_line(f"{type(error).__name__}: {error}")
-        return ToolServerError(
-            "\n".join([f"the MCP server {self.name} could not be {what} ({why})", *said])
-        )
+        message = "\n".join([f"the MCP server {self.name} could not be {what} ({why})", *said])
+        return ToolServerError(redact(message, self._secrets()))
+
+    def _secrets(self) -> list[str]:
+        env = (value for name, value in (self.env or {}).items() if is_secret_name(name))
+        return [*(self.headers or {}).values(), *env, *secrets_in_url(self.url or "")]
 
     def _chosen(self, listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         known = [about["name"] for about in listed]
@@ -254,6 +274,17 @@ class _RemoteTool:
             f"the tool {self.name} of an MCP server cannot be sent to another process: open "
             "mcp_tools(…) there"
         )
+
+
+def _public_words(command: Sequence[str]) -> Iterator[str]:
+    """Yield the words of a command without folders, and without what may be a secret."""
+    secret_follows = False
+    for word in command:
+        option, equals, _ = word.lstrip("-").partition("=")
+        is_secret = is_secret_name(option)
+        if not (secret_follows or looks_like_key(word) or (equals and is_secret)):
+            yield Path(public_url(word)).name
+        secret_follows = word.startswith("-") and not equals and is_secret
 
 
 async def _list_tools(client: Client) -> list[dict[str, Any]]:

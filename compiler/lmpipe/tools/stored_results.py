@@ -42,7 +42,7 @@ class StoredResults:
         return None if found is None else ToolOutcome.from_json(found)
 
     def keep(self, outcome: ToolOutcome) -> ToolOutcome:
-        """Store an outcome, and return it; one that was recorded in the meantime holds.
+        """Store an outcome, and return it, or the one that was recorded in the meantime.
 
         The cache keeps no errors: another time the tool may work.
         """

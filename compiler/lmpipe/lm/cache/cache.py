@@ -98,6 +98,11 @@ class Cache:
             self._notices.add("notes", f"could not keep what was learned about a model ({problem})")
             self._notices.give()
 
+    @property
+    def replays_tools(self) -> bool:
+        """Whether it may have the results of tools that are not pure: never."""
+        return False
+
     def find_tool_result(self, use: ToolUse) -> Result | None:
         """Return the result of a pure tool, or None."""
         return load_result(self.get(use.cache_key)) if use.code else None

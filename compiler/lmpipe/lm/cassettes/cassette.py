@@ -66,6 +66,7 @@ class Cassette:
 
     Attributes:
         recording: whether calls are recorded, according to the mode and the file.
+        replays_tools: whether results of tools are recorded, or were.
         misses: the errors of calls that were not found.
         failure: the first error of writing, after which the recording is not complete, or None.
 
@@ -107,7 +108,7 @@ class Cassette:
             self._fresh, self._records.fresh = read_cassette(
                 self._part_path, media=self._media, torn=True
             )
-        self._tools = record_tools or self._records.has(_TOOL)
+        self.replays_tools = record_tools or self._records.has(_TOOL)
         self._uses: Counter[str] = Counter()  # of tools, outside of a program's run
 
     @property
@@ -180,7 +181,7 @@ class Cassette:
 
     def find_tool_result(self, use: ToolUse) -> Result | None:
         """Return the recorded result of a tool, or None to run it; like `get`."""
-        if not self._tools:
+        if not self.replays_tools:
             return None
         if use.repeat is None:
             key = record_key(_TOOL, use.subject)
@@ -189,14 +190,17 @@ class Cassette:
         return self.get_record(_TOOL, use.subject)
 
     def put_tool_result(self, use: ToolUse, result: Result) -> Result:
-        """Record the result of a tool, and return it; one that is there already holds."""
-        if not self._tools:
-            return result
+        """Record the result of a tool, and return it, or the one that was recorded before."""
+        record = Record(_TOOL, use.subject, result)
         with self._lock:
-            recorded = self._records.fresh.get(record_key(_TOOL, use.subject))
-        if recorded is None:
-            self.put_record(_TOOL, use.subject, result)
-        return result if recorded is None else recorded.value
+            if not self.replays_tools or self._closed or not self.recording:
+                return result
+            # Equal rows may run at the same time; a replay gives them all the same result.
+            if (known := self._records.fresh.get(record.key)) is not None:
+                return known.value
+            self._records.add(record)
+            self._append(record.line())
+        return result
 
     def find_note(self, subject: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return what is recorded about a model, or None, which is not a miss."""

@@ -52,6 +52,11 @@ class LayeredStore:
         """Add a record to the cassette; see `Cassette.put_record`."""
         self._cassette.put_record(kind, subject, value)
 
+    @property
+    def replays_tools(self) -> bool:
+        """Whether the cassette has results of tools."""
+        return self._cassette.replays_tools
+
     def find_tool_result(self, use: ToolUse) -> Result | None:
         """Return the result of a tool; a recording takes it from the other store too."""
         found = self._cassette.find_tool_result(use)
