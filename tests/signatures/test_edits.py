@@ -145,6 +145,23 @@ def test_validators_and_methods_stay() -> None:
     assert issubclass(made, lmpipe.Prediction)
 
 
+def test_types_of_the_same_name_are_told_apart() -> None:
+    def made(field: str) -> tuple[type[Any], list[Any]]:
+        model = pydantic.create_model("Model", **{field: (int, 0)})  # type: ignore[call-overload]
+        return model, [
+            Plain.append("c", lmpipe.Output(), model),
+            Plain.append("c", lmpipe.Output(), list[model]),
+            Plain.with_field("b", annotation=model),
+        ]
+
+    first, firsts = made("x")
+    second, seconds = made("y")
+    assert repr(first) == repr(second)
+    for one, other in zip(firsts, seconds, strict=True):
+        assert one is not other
+        assert spec_of(one).schema_hash != spec_of(other).schema_hash
+
+
 def test_a_made_up_instruction_names_the_new_fields() -> None:
     made = Plain.append("c", lmpipe.Output())
     assert spec_of(made).instruction == "Given `a`, give `b`, `c`."

@@ -334,9 +334,9 @@ def check_inputs(program: Module, example: Example) -> None:
     declared = declared_program(program)
     if isinstance(declared, PredictFunction):
         declared = declared.predict
-    if (signature := declared_signature(declared)) is not None:
+    if (asked := declared_signature(declared)) is not None:
         try:
-            spec_of(signature).check_inputs(dict(example.inputs))
+            spec_of(asked).check_inputs(dict(example.inputs))
         except CallError as error:
             raise DataError(
                 f"the examples do not match the program: {error}\n  the examples' inputs are "

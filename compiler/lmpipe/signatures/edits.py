@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, get_origin
 
 import pydantic
 from pydantic._internal._model_construction import ModelMetaclass
@@ -204,9 +204,11 @@ def edited(signature: type[S], edit: Edit) -> Any:
         remember_origin(made, lambda: (edited, (signature, edit)))
         return made
 
-    # Types that are equal may differ in the order of their choices, which prompts show.
-    key = (edit.name, repr((edit.kind, edit.field)), edit.deleted, edit.order, edit.instruction)
-    return made_once((edited, signature, key), make)
+    # Types that are equal may differ in the order of their choices, which prompts show, and others
+    # may have the same name. What pydantic adds to a type cannot be hashed.
+    bare = edit.kind.__origin__ if get_origin(edit.kind) is Annotated else edit.kind
+    field = (edit.name, bare, repr((edit.kind, edit.field)))
+    return made_once((edited, signature, field, edit.deleted, edit.order, edit.instruction), make)
 
 
 def complete(signature: type[Signature]) -> None:

@@ -182,6 +182,12 @@ def test_equal_steps_are_told_apart_before_they_are_bound(lm: ScriptedLM) -> Non
     assert '"step":"second"' in asked
 
 
+def test_streams_name_equal_steps_as_the_program_does() -> None:
+    with refined(Two(), n=2, threshold=9).stream(question="?") as stream:
+        predictors = {piece.predictor for piece in stream}
+    assert predictors == {"program.first", "program.second", "advise"}
+
+
 def test_the_only_step_gets_the_advice_whatever_it_is_called(lm: ScriptedLM) -> None:
     assert refined(lmpipe.Predict(Guess))(question="?").number == 3  # advice is for "guess"
 

@@ -37,7 +37,7 @@ class AdviseSteps(Signature):
     score: float = Input()
     target: str = Input(desc="the score to reach")
     feedback: str = Input(desc="what was said about the result; may be empty")
-    diagnosis: str = Output(desc="which steps cost the score, and by what")
+    diagnosis: str = Output(desc="which steps cost the score, and why")
     advice: dict[str, str] = Output(desc="advice by the name of the step")
 
 
@@ -70,21 +70,24 @@ def describe_run(trace: Trace, names: Mapping[str, str]) -> list[dict[str, Any]]
     return described
 
 
-def with_distinct_paths(program: Module) -> tuple[Module, dict[str, str]]:
-    """Return the program and the names of its predictors by their paths, which traces have.
+@contextmanager
+def with_distinct_paths(program: Module) -> Iterator[tuple[Module, dict[str, str]]]:
+    """Give a program whose predictors have distinct paths, and their names by these paths.
 
     The predictors of a program that is not bound to a state have the names of their signatures as
-    paths. Where two have the same one, they get their names in a copy of the program.
+    paths, which traces show. Where two have the same one, they get their names in a copy.
     """
     predictors = program.predictors()
     names = {_path(predictor): name for name, predictor in predictors.items()}
     if len(names) == len({id(predictor) for predictor in predictors.values()}):
-        return program, names
+        yield program, names
+        return
     renamed = {
         id(predictor): predictor.with_state(predictor.state_of(), name)
         for name, predictor in predictors.items()
     }
-    return rebuild(program, renamed), {name: name for name in predictors}
+    with _with_copies(program, renamed) as copied:
+        yield copied, {name: name for name in predictors}
 
 
 def for_each_step(advice: Mapping[str, str], program: Module) -> dict[str, str]:
@@ -105,10 +108,7 @@ def for_each_step(advice: Mapping[str, str], program: Module) -> dict[str, str]:
 
 @contextmanager
 def advised(program: Module, advice: Mapping[str, str]) -> Iterator[Module]:
-    """Copy a program with advice in the instructions of its predictors, given by their names.
-
-    In the block, streams and listeners know the copied predictors by the paths of the originals.
-    """
+    """Give a copy of a program with advice in the instructions of predictors, by their names."""
     predictors = program.predictors()
     copies: dict[int, Predictor] = {}
     for name, text in advice.items():
@@ -118,8 +118,18 @@ def advised(program: Module, advice: Mapping[str, str]) -> Iterator[Module]:
             f"{state.instruction}\n\nAn earlier attempt at these inputs was not good enough. "
             f"Advice for this one: {text}"
         )
-        told_state = state.replace(instruction=told)
-        copies[id(predictor)] = predictor.with_state(told_state, _path(predictor))
+        copied = predictor.with_state(state.replace(instruction=told), _path(predictor))
+        copies[id(predictor)] = copied
+    with _with_copies(program, copies) as changed:
+        yield changed
+
+
+@contextmanager
+def _with_copies(program: Module, copies: Mapping[int, Predictor]) -> Iterator[Module]:
+    """Replace predictors, given by `id`, by copies in a copy of the program.
+
+    In the block, streams and listeners know the copies by the paths of the originals.
+    """
     originals = {id(copied): of for of, copied in copies.items()}
     listener = current_scope().listener
     if listener is not None:

@@ -55,8 +55,12 @@ class Attempts(Module, Generic[P, R_co]):
         return {"n": self.n}
 
     def identity(self) -> dict[str, Any]:
-        """What compiles are known by, apart from the program: its class, settings and code."""
-        return {"class": type(self).__qualname__, **self.settings()}
+        """What distinguishes compiles with it, apart from the program, as JSON."""
+        return {"class": type(self).__qualname__, **self.settings(), "code": self._code()}
+
+    def _code(self) -> str:
+        """The fingerprint of the functions that it was given; empty if there are none."""
+        return ""
 
     def forward(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Attempt the program and return one prediction; the arguments are those of the program.
@@ -81,7 +85,7 @@ class Attempts(Module, Generic[P, R_co]):
     def _count_calls(self, seen: set[int], *, embeddings: bool) -> int:
         if self.max_calls is not None:
             return super()._count_calls(seen, embeddings=embeddings)
-        # It also makes the calls of the parts that it shares with others.
+        # It also makes the calls of the parts that it shares with those that are counted later.
         return count_parts(self, set(seen), embeddings=embeddings)
 
 

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
 from lmpipe.foundation.checks import check_number
+from lmpipe.lm.code_fingerprint import code_fingerprint
 from lmpipe.modules.attempts.attempts import Attempt, Attempted, Attempts
 from lmpipe.modules.attempts.reward import (
     Reward,
     check_reward,
     reward_calls,
     reward_name,
-    reward_source,
 )
+from lmpipe.modules.module import Module
 from lmpipe.modules.predict import Predict
 from lmpipe.modules.program import Program
 from lmpipe.modules.uses import Uses
@@ -36,8 +37,9 @@ class Rewarded(Attempts[P, R_co]):
     def settings(self) -> dict[str, Any]:
         return {"n": self.n, "reward": reward_name(self.reward), "threshold": self.threshold}
 
-    def identity(self) -> dict[str, Any]:
-        return {**super().identity(), "code": reward_source(self.reward)}
+    def _code(self) -> str:
+        reward = self.reward
+        return code_fingerprint(type(reward) if isinstance(reward, Module) else reward)
 
     def _is_good(self, attempt: Attempt) -> bool:
         good = self.threshold is not None and attempt.reward >= self.threshold

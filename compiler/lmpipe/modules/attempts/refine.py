@@ -35,9 +35,8 @@ class Refine(Rewarded[P, R_co]):
 
     After an attempt below the threshold, the predictor `advise` is shown what each step of the
     program got and gave, how the result was scored and the feedback of the reward. Its advice is
-    added to the instructions of the steps that it is for, in the next attempt only. `advise` is a
-    predictor like the others: it is compiled with them. Without readable advice, the next attempt
-    is another sample.
+    added to the instructions of the steps that it is for, until there is new advice; nothing of it
+    is left after the call. `advise` is a predictor like the others: it is compiled with them.
 
     Args:
         program: what to attempt.
@@ -85,24 +84,35 @@ class Refine(Rewarded[P, R_co]):
         self.advise = Predict(AdviseSteps, lm=advisor)
 
     async def _decide(self, attempted: Attempted) -> Any:
-        program, names = with_distinct_paths(self.program)
+        with with_distinct_paths(self.program) as (program, names):
+            attempts, advised_by = await self._attempts(attempted, program, names)
+        best = self._best(attempted, attempts)
+        attempted.keep(best.apart, *filter(None, [advised_by.get(best)]))
+        return best.prediction
+
+    async def _attempts(
+        self, attempted: Attempted, program: Module, names: dict[str, str]
+    ) -> tuple[list[Attempt], dict[Attempt, Apart]]:
+        """Attempt the program until it is good; return the attempts, and where advice led to one.
+
+        After an attempt that failed or without new advice, the last advice stands.
+        """
         attempts: list[Attempt] = []
         advised_by: dict[Attempt, Apart] = {}
         advice: dict[str, str] = {}
-        asked: Apart | None = None
+        source: Apart | None = None
         for number in range(self.n):
             attempt = await self._attempt(attempted, program, number, advice)
             attempts.append(attempt)
-            if advice and asked:
-                advised_by[attempt] = asked
+            if source is not None:
+                advised_by[attempt] = source
             if self._is_good(attempt) or number + 1 == self.n:
                 break
             if attempt.error is None:
                 asked = attempted.apart()
-                advice = await self._advice(attempted, program, names, attempt, asked, number)
-        best = self._best(attempted, attempts)
-        attempted.keep(best.apart, *filter(None, [advised_by.get(best)]))
-        return best.prediction
+                if found := await self._advice(attempted, program, names, attempt, asked, number):
+                    advice, source = found, asked
+        return attempts, advised_by
 
     async def _attempt(
         self, attempted: Attempted, program: Module, number: int, advice: dict[str, str]

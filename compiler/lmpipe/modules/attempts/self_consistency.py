@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
+from lmpipe.lm.code_fingerprint import code_fingerprint
 from lmpipe.modules.attempts.attempts import Attempted, Attempts
 from lmpipe.modules.predict import Predict
 from lmpipe.modules.program import Program
@@ -69,6 +70,9 @@ class SelfConsistency(Attempts[P, R_co]):
     def settings(self) -> dict[str, Any]:
         name = None if self.normalize is None else getattr(self.normalize, "__qualname__", "")
         return {"n": self.n, "field": self.field, "normalize": name}
+
+    def _code(self) -> str:
+        return "" if self.normalize is None else code_fingerprint(self.normalize)
 
     async def _decide(self, attempted: Attempted) -> Any:
         # From 1, because sample 0 is the program's ordinary run, which may be greedy.
