@@ -79,7 +79,8 @@ def test_load_refuses_another_program_and_shows_both_signatures(compiled: lmpipe
 
 async def test_a_cancelled_compile_is_resumed_by_the_same_call(tmp_path: Path) -> None:
     here = asyncio.get_running_loop()
-    store, whole = Cache(tmp_path / "cache"), recipe(student=student())
+    # Of one name, so that they share replies.
+    store, whole = Cache(tmp_path / "cache"), recipe(student=student(name="world"))
     reached = 0
 
     def stalls(request: Request) -> str:
@@ -89,7 +90,7 @@ async def test_a_cancelled_compile_is_resumed_by_the_same_call(tmp_path: Path) -
             here.call_soon_threadsafe(running.cancel)
         return answer(request)
 
-    first = recipe(student=lmpipe.ScriptedLM(stalls))
+    first = recipe(student=lmpipe.ScriptedLM(stalls, name="world"))
     with using(runtime=Runtime(store=store)):
         running = asyncio.ensure_future(lmpipe.acompile(first, runs=tmp_path, concurrency=4))
         with pytest.raises(asyncio.CancelledError):
@@ -201,7 +202,7 @@ def test_ctrl_c_leaves_the_status_interrupted(tmp_path: Path) -> None:
     def interrupts(request: Request) -> str:
         nonlocal asked
         asked += 1
-        if asked == 50:  # once: a second Ctrl-C would not wait for the first
+        if asked == 200:  # once: a second Ctrl-C would not wait for the first
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         return answer(request)
 
