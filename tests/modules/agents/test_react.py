@@ -509,7 +509,7 @@ def test_misspelled_options_are_refused(option: str, meant: str) -> None:
 
 @pytest.mark.parametrize("name", ["trajectory", "next_tool", "more_calls"])
 def test_names_of_agents_are_refused_as_fields(name: str) -> None:
-    with pytest.raises(SignatureError, match=f"a field '{name}', a name that agents use"):
+    with pytest.raises(SignatureError, match=f"a field '{name}', a name that ReAct uses"):
         lmpipe.ReAct(f"question, {name} -> answer", [add])
 
 

@@ -31,11 +31,11 @@ ToolProtocol = Literal["auto", "native", "text"]
 class _Choosing(Conversation):
     """Keeps the LM's own thoughts before native calls for the next steps."""
 
-    def _succeeded(self, result: Signature, *, repaired: bool) -> Signature:
-        reply = self.replies[-1]
+    def _read(self, reply: Reply, thoughts: str) -> tuple[Signature, bool]:
+        result, repaired = super()._read(reply, thoughts)
         if self.prompt.tools and (reply.reasoning or reply.signature):
             set_thoughts(result, (reply.reasoning, reply.signature))
-        return super()._succeeded(result, repaired=repaired)
+        return result, repaired
 
 
 class Act(Predict[..., Prediction]):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import JsonValue
 
-from lmpipe.errors import SignatureError
+from lmpipe.modules.agents.task_fields import check_names, input_fields
 from lmpipe.signatures.field_types.tools import ToolCalls
 from lmpipe.signatures.field_types.trajectory import FINISH, Trajectory
 from lmpipe.signatures.made_classes import made_once, remember_origin
@@ -36,12 +36,12 @@ def act_signature(task: SignatureSpec, names: Sequence[str]) -> type[Prediction]
         names: of the tools, without `finish`.
 
     Raises:
-        SignatureError: if the task has a field of a name that agents use.
+        SignatureError: if the task has a field with a name that ReAct uses.
     """
-    _check_names(task)
+    check_names("ReAct", task, _OF_AGENTS)
     tools: Any = Literal[(*names, FINISH)]
     fields: dict[str, Any] = {
-        **_inputs_of(task),
+        **input_fields(task),
         TRAJECTORY: (Trajectory, Input()),
         THOUGHT: (str, Output(desc="what is known and what to do next, in a sentence or two")),
         TOOL: (tools, Output(desc="the tool to call")),
@@ -81,15 +81,3 @@ def written_form(step: SignatureSpec, *, native: bool) -> SignatureSpec:
     shown = tuple(field for field in step.inputs if field.name != TRAJECTORY)
     form = replace(step, inputs=shown)
     return form if native else form.without_output(MORE)
-
-
-def _inputs_of(task: SignatureSpec) -> dict[str, Any]:
-    return {field.name: (field.annotation, field.info) for field in task.inputs}
-
-
-def _check_names(task: SignatureSpec) -> None:
-    if taken := [field.name for field in task.fields if field.name in _OF_AGENTS]:
-        raise SignatureError(
-            f"{task.name} has a field {taken[0]!r}, a name that agents use: rename it\n"
-            f"  signature: {task}"
-        )

@@ -19,12 +19,12 @@ from lmpipe.lm.parts import Part as MessagePart
 from lmpipe.lm.parts import ReasoningPart, TextPart, ToolCall, ToolResult, ToolSpec
 from lmpipe.lm.request import Reply
 from lmpipe.modules.agents.act_signature import ARGUMENTS, MORE, THOUGHT, TOOL
+from lmpipe.modules.agents.task_results import DONE
 from lmpipe.signatures.field_types.trajectory import FINISH
 from lmpipe.signatures.signature_spec import SignatureSpec
 
 _JSON = JsonLayout()
 _NOT_SHOWN = "(The result is not shown.)"
-_ENDED = "The task is done."
 # How models write the arguments of a call in a text: `{"name": "search", "arguments": {…}}`.
 _ARGUMENT_KEYS = ("arguments", "parameters")
 
@@ -87,7 +87,7 @@ class CallsLayout:
             tool_call((number, text), call["name"], call["arguments"])
             for number, call in enumerate([first, *step.get(MORE, ())])
         ]
-        results = [(call, _ENDED if call.name == FINISH else _NOT_SHOWN) for call in calls]
+        results = [(call, DONE if call.name == FINISH else _NOT_SHOWN) for call in calls]
         return call_turns(
             step.get(THOUGHT, ""), [(call, ToolResult(call.id, said)) for call, said in results]
         )

@@ -8,22 +8,14 @@ from typing import Any
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.lm import LM
 from lmpipe.modules.agents.act_signature import extract_signature
-from lmpipe.modules.agents.code_agent import (
-    RESERVED,
-    CodeAgent,
-    checked_inputs,
-    step_fields,
-)
-from lmpipe.modules.agents.code_steps import input_fields, variables_of
-from lmpipe.modules.agents.code_tools import (
-    ToolLike,
-    checked_tools,
-    host_functions,
-    how_to_call,
-    modules_of,
-)
+from lmpipe.modules.agents.code_agent import RESERVED, CodeAgent, step_fields
+from lmpipe.modules.agents.code_steps import variables_of
+from lmpipe.modules.agents.code_tools import checked_tools, host_functions, how_to_call
+from lmpipe.modules.agents.module_tools import ToolLike, modules_of
 from lmpipe.modules.agents.result_trajectory import set_trajectory
-from lmpipe.modules.agents.submission import Submission, how_to_submit, made_of_reply
+from lmpipe.modules.agents.submission import Submission, how_to_submit
+from lmpipe.modules.agents.task_fields import checked_inputs, input_fields
+from lmpipe.modules.agents.task_results import made_of_reply
 from lmpipe.modules.chain_of_thought import ChainOfThought
 from lmpipe.modules.decoding import check_decoding
 from lmpipe.modules.predict import P, R_co

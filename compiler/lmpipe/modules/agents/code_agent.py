@@ -7,12 +7,13 @@ from typing import Any, Generic, Literal
 
 from pydantic import JsonValue
 
-from lmpipe.errors import CallError, ConfigError, LMRequestError, OutputError, RefusalError
+from lmpipe.errors import ConfigError, LMRequestError, OutputError, RefusalError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.refusals import exceeds_context
-from lmpipe.modules.agents.code_steps import Workspace, check_names
+from lmpipe.modules.agents.code_steps import Workspace
 from lmpipe.modules.agents.compaction import estimate_tokens, shorten_observations
 from lmpipe.modules.agents.submission import SUBMIT, Submission
+from lmpipe.modules.agents.task_fields import check_names
 from lmpipe.modules.chain_of_thought import ChainOfThought
 from lmpipe.modules.module import Module
 from lmpipe.modules.predict import P, R_co, signature_class
@@ -22,7 +23,6 @@ from lmpipe.sandbox.sandbox import Sandbox
 from lmpipe.signatures.field_types.code import Code
 from lmpipe.signatures.field_types.trajectory import Trajectory
 from lmpipe.signatures.signature import Input, Output, spec_of
-from lmpipe.signatures.signature_spec import SignatureSpec
 
 PythonCode = Code[Literal["python"]]
 
@@ -129,16 +129,3 @@ def checked_sandbox(owner: str, sandbox: object) -> Sandbox:
     raise ConfigError(
         f"{owner}(sandbox={sandbox!r:.100}): give a sandbox such as lmpipe.MontySandbox()"
     )
-
-
-def checked_inputs(
-    spec: SignatureSpec, args: tuple[object, ...], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Check the inputs of a call.
-
-    Raises:
-        CallError: if they are not given by name, or one is missing, unknown or of another type.
-    """
-    if args:
-        raise CallError(f"{spec.name}: give inputs by name\n  signature: {spec}")
-    return spec.check_inputs(kwargs)

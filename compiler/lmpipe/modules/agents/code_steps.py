@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from lmpipe.errors import SignatureError
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import shorten_middle
 from lmpipe.lm.scope import current_scope
@@ -94,22 +93,3 @@ def _described(name: str, value: JsonValue, about: str) -> str:
     preview = shorten_middle(shown, head=_PREVIEW, tail=_PREVIEW)
     says = f" ({about})" if about else ""
     return f"{name}: {kind}{size}{says}: {preview}"
-
-
-def check_names(owner: str, task: SignatureSpec, reserved: frozenset[str]) -> None:
-    """Raise a SignatureError if the task has a field with a name that the module uses."""
-    if taken := [field.name for field in task.fields if field.name in reserved]:
-        raise SignatureError(
-            f"{task.name} has a field {taken[0]!r}, a name that {owner} uses: rename it\n"
-            f"  signature: {task}"
-        )
-
-
-def input_fields(task: SignatureSpec) -> dict[str, Any]:
-    """Return the inputs of a task as fields of another signature."""
-    return {field.name: (field.annotation, field.info) for field in task.inputs}
-
-
-def output_fields(task: SignatureSpec) -> dict[str, Any]:
-    """Return the outputs of a task as fields of another signature."""
-    return {field.name: (field.annotation, field.info) for field in task.outputs}

@@ -15,14 +15,12 @@ from pydantic import JsonValue
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import one_line
-from lmpipe.modules.agents.module_tools import module_of, run_by_modules, tool_of_module
+from lmpipe.modules.agents.module_tools import ToolLike, as_tools, run_by_modules
 from lmpipe.modules.module import Module
 from lmpipe.sandbox.host_functions import HostFunction
 from lmpipe.signatures.field_types.tools import Tool
 from lmpipe.tools.outcome import NOTHING, ToolOutcome
 from lmpipe.tools.running import run_tool
-
-ToolLike = Tool | Module | Callable[..., Any]
 
 _LONGEST_DESCRIPTION = 1000  # characters
 
@@ -41,16 +39,10 @@ def checked_tools(
         ConfigError: if one has no function, or a name that code cannot use.
         SignatureError: if one cannot be described.
     """
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise ConfigError(f"{owner}(tools={given!r:.100}): give a list of functions and tools")
-    tools = tuple(map(_as_tool, given))
+    tools = as_tools(owner, given)
     taken = set(reserved)
     remedy = "give another name: lmpipe.Tool.of(…, name=…)"
     for tool in tools:
-        if tool.function is None:
-            raise ConfigError(
-                f"{owner}: the tool {tool.name} has no function: make it with lmpipe.Tool.of(…)"
-            )
         if not tool.name.isidentifier() or keyword.iskeyword(tool.name):
             raise ConfigError(
                 f"{owner}: code cannot call a tool named {tool.name!r:.100}: {remedy}"
@@ -67,12 +59,6 @@ def checked_tools(
 def how_to_call(tools: Sequence[Tool]) -> str:
     """Describe the functions that code may call, one sentence each; empty if there are none."""
     return " ".join(f"{_call(tool)}{_about(tool)}" for tool in tools)
-
-
-def modules_of(tools: Sequence[Tool]) -> dict[str, Module]:
-    """Return the modules among tools, by the names of the tools."""
-    owners = {tool.name: module_of(tool) for tool in tools}
-    return {name: module for name, module in owners.items() if module is not None}
 
 
 def host_functions(
@@ -107,12 +93,6 @@ def _at_most(limit: int, function: Callable[..., Awaitable[JsonValue]]) -> HostF
         return await function(*args, **kwargs)
 
     return call
-
-
-def _as_tool(given: ToolLike) -> Tool:
-    if isinstance(given, Module):
-        return tool_of_module(given)
-    return given if isinstance(given, Tool) else Tool.of(given)
 
 
 def host_function(tool: Tool, error_limit: int) -> Callable[..., Awaitable[JsonValue]]:

@@ -1,12 +1,16 @@
-"""Modules as tools of an agent: they are parts of it, so they are compiled and counted with it."""
+"""The tools of an agent, of functions and modules.
+
+Modules are parts of the agent, so they are compiled and counted with it.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
+from lmpipe.errors import ConfigError
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.layouts import ToolsLayout
 from lmpipe.modules.module import Module, Predictor
@@ -14,8 +18,44 @@ from lmpipe.signatures.field_types.tool_function import ToolFunction
 from lmpipe.signatures.field_types.tools import Tool
 from lmpipe.signatures.signature_spec import SignatureSpec
 
+ToolLike: TypeAlias = Tool | Module | Callable[..., Any]
 
-def tool_of_module(module: Module) -> Tool:
+
+def as_tools(owner: str, given: Sequence[ToolLike]) -> tuple[Tool, ...]:
+    """Make tools of what a user gave to the module `owner`.
+
+    Raises:
+        ConfigError: if that is no list, or a tool has no function.
+        SignatureError: if one cannot be described.
+    """
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ConfigError(f"{owner}(tools={given!r:.100}): give a list of functions and tools")
+    tools = tuple(map(_as_tool, given))
+    for tool in tools:
+        if tool.function is None:
+            raise ConfigError(
+                f"{owner}: the tool {tool.name} has no function: make it with lmpipe.Tool.of(…)"
+            )
+    return tools
+
+
+def _as_tool(given: ToolLike) -> Tool:
+    if isinstance(given, Module):
+        return _tool_of_module(given)
+    return given if isinstance(given, Tool) else Tool.of(given)
+
+
+def modules_of(tools: Sequence[Tool]) -> dict[str, Module]:
+    """Return the modules of which the functions of tools are methods, by the names of the tools."""
+    owners = {
+        tool.name: getattr(tool.function.function, "__self__", None)
+        for tool in tools
+        if tool.function is not None
+    }
+    return {name: owner for name, owner in owners.items() if isinstance(owner, Module)}
+
+
+def _tool_of_module(module: Module) -> Tool:
     """Make a tool of a module: its inputs are the arguments, and its result is the tool's.
 
     Its name is that of the signature of a predictor, or of the module's class.
@@ -27,12 +67,6 @@ def tool_of_module(module: Module) -> Tool:
     spec = module.spec
     tool = Tool(name=spec.name, description=spec.instruction, parameters=_inputs_schema(spec))
     return tool.run_by(ToolFunction(function=asked.acall, typed=False))
-
-
-def module_of(tool: Tool) -> Module | None:
-    """Return the module of which a tool's function is a method, or None."""
-    owner = tool.function and getattr(tool.function.function, "__self__", None)
-    return owner if isinstance(owner, Module) else None
 
 
 def run_by_modules(tool: Tool, modules: Mapping[str, Module]) -> Tool:

@@ -11,16 +11,17 @@ from lmpipe.errors import OutputError
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.plural import plural
 from lmpipe.lm.lm import LM
-from lmpipe.modules.agents.code_agent import PythonCode, checked_inputs, checked_sandbox
-from lmpipe.modules.agents.code_steps import (
-    Workspace,
+from lmpipe.modules.agents.code_agent import PythonCode, checked_sandbox
+from lmpipe.modules.agents.code_steps import Workspace, variables_of
+from lmpipe.modules.agents.result_trajectory import set_trajectory
+from lmpipe.modules.agents.submission import SUBMIT, Submission, how_to_submit
+from lmpipe.modules.agents.task_fields import (
     check_names,
+    checked_inputs,
     input_fields,
     output_fields,
-    variables_of,
 )
-from lmpipe.modules.agents.result_trajectory import set_trajectory
-from lmpipe.modules.agents.submission import SUBMIT, Submission, how_to_submit, made_of_reply
+from lmpipe.modules.agents.task_results import made_of_reply
 from lmpipe.modules.chain_of_thought import ChainOfThought
 from lmpipe.modules.decoding import check_decoding
 from lmpipe.modules.module import Module

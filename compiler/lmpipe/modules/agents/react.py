@@ -7,17 +7,14 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeAlias, get_args
 
-import pydantic
-
 from lmpipe.errors import (
-    CallError,
     ConfigError,
     LMRequestError,
     OutputError,
     RefusalError,
 )
 from lmpipe.foundation.checks import check_number
-from lmpipe.layouts import JsonLayout, LayoutError, ToolsLayout
+from lmpipe.layouts import ToolsLayout
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.lm.concurrency.in_order import run_in_order
 from lmpipe.lm.lm import LM
@@ -32,9 +29,11 @@ from lmpipe.modules.agents.act_signature import (
     extract_signature,
 )
 from lmpipe.modules.agents.compaction import estimate_tokens, shorten_observations
-from lmpipe.modules.agents.module_tools import module_of, run_by_modules, tool_of_module
+from lmpipe.modules.agents.module_tools import ToolLike, as_tools, modules_of, run_by_modules
 from lmpipe.modules.agents.observing import action_of, refused
 from lmpipe.modules.agents.result_trajectory import set_trajectory, thoughts_of
+from lmpipe.modules.agents.task_fields import checked_inputs
+from lmpipe.modules.agents.task_results import DONE, made_of_arguments, made_of_reply
 from lmpipe.modules.chain_of_thought import ChainOfThought
 from lmpipe.modules.decoding import check_decoding
 from lmpipe.modules.module import Module
@@ -44,13 +43,11 @@ from lmpipe.signatures.field_types.history import History, is_message
 from lmpipe.signatures.field_types.tools import ChosenCall, Tool
 from lmpipe.signatures.field_types.trajectory import FINISH, Action, AgentStep, Trajectory
 from lmpipe.signatures.signature import Signature, spec_of
-from lmpipe.signatures.signature_spec import SignatureSpec, first_problem
+from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.tools.running import ERROR_LIMIT
 
 Compact: TypeAlias = "Callable[[Trajectory, int], Trajectory | Awaitable[Trajectory]]"
 
-_JSON = JsonLayout()
-_DONE = "The task is done."
 _OPTIONS = ("max_steps", "protocol", "compact", "error_limit")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -90,15 +87,15 @@ class ReAct(Module, Generic[P, R_co]):
         decoding: decoding settings that replace the LM's, such as `temperature=0.7`.
 
     Raises:
-        SignatureError: if the signature is declared wrongly, has a field of a name that agents
-            use, such as `trajectory`, or a tool cannot be described.
+        SignatureError: if the signature is declared wrongly, has a field with a name that
+            ReAct uses, such as `trajectory`, or a tool cannot be described.
         ConfigError: if tools have equal or reserved names, or an option is out of range.
     """
 
     def __init__(
         self,
         signature: str | Callable[P, R_co],
-        tools: Sequence[Tool | Module | Callable[..., Any]],
+        tools: Sequence[ToolLike],
         *,
         max_steps: int = 10,
         protocol: ToolProtocol = "auto",
@@ -143,8 +140,7 @@ class ReAct(Module, Generic[P, R_co]):
         self.extract: ChainOfThought[..., Signature] = ChainOfThought(
             extract_signature(self.signature), **options
         )
-        owners = {tool.name: module_of(tool) for tool in self.tools}
-        self.modules = {name: module for name, module in owners.items() if module is not None}
+        self.modules = modules_of(self.tools)
 
     def __repr__(self) -> str:
         names = ", ".join(tool.name for tool in self.tools)
@@ -159,9 +155,7 @@ class ReAct(Module, Generic[P, R_co]):
                 declined to go on.
             LMError: if the LM cannot be reached or refuses the request.
         """
-        if args:
-            raise CallError(f"{self._spec.name}: give inputs by name\n  signature: {self._spec}")
-        inputs = self._spec.check_inputs(kwargs)
+        inputs = checked_inputs(self._spec, args, kwargs)
         acting = {**inputs, **self._earlier_turns(inputs)}
         trajectory, room = Trajectory(), self.act.room(acting)
         for _ in range(self.max_steps):
@@ -194,8 +188,8 @@ class ReAct(Module, Generic[P, R_co]):
                 break  # it wants the answer to be read from the steps
         shown = await self._fitted(trajectory, room)
         extracted = await self.extract.acall(**inputs, trajectory=shown)
-        outputs = {name: getattr(extracted, name) for name in self._spec.output_names}
-        return self._with_trajectory(self._made(inputs, outputs), trajectory)
+        result = made_of_reply(self.extract.path, self.signature, inputs, extracted)
+        return self._with_trajectory(result, trajectory)
 
     def _uses(self) -> Uses:
         if type(self).forward is not ReAct.forward:
@@ -239,20 +233,12 @@ class ReAct(Module, Generic[P, R_co]):
         """Check the answer that the LM gives; return the result, or None if it cannot be used."""
         given = dict(arguments)
         if not given and any(field.required for field in self._spec.outputs):
-            return Action(tool=FINISH, observation=_DONE), None
+            return Action(tool=FINISH, observation=DONE), None
         try:
-            reading = _JSON.read(self._spec, json_text(given))
-            result = self._made(inputs, reading.values)
-        except LayoutError as error:
-            problem = str(error)
-        except pydantic.ValidationError as error:
-            problem = first_problem(error)
-        else:
-            return Action(tool=FINISH, arguments=given, observation=_DONE), result
-        return Action(tool=FINISH, arguments=given, observation=problem, error=True), None
-
-    def _made(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
-        return self.signature.model_validate({**inputs, **self._spec.absent_outputs, **outputs})
+            result = made_of_arguments(self.signature, inputs, given)
+        except ValueError as error:
+            return Action(tool=FINISH, arguments=given, observation=str(error), error=True), None
+        return Action(tool=FINISH, arguments=given, observation=DONE), result
 
     def _with_trajectory(self, result: Any, trajectory: Trajectory) -> R_co:
         set_trajectory(result, trajectory)
@@ -291,18 +277,12 @@ class ReAct(Module, Generic[P, R_co]):
         return {**rest, THOUGHT: "The answer is known.", TOOL: FINISH, ARGUMENTS: answer}
 
 
-def _checked_tools(given: Sequence[Tool | Module | Callable[..., Any]]) -> tuple[Tool, ...]:
+def _checked_tools(given: Sequence[ToolLike]) -> tuple[Tool, ...]:
     """Make tools of what a user gave, and check that they can be told apart."""
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise ConfigError(f"ReAct(tools={given!r:.100}): give a list of functions and tools")
-    tools = tuple(map(_as_tool, given))
+    tools = as_tools("ReAct", given)
     seen: set[str] = set()
     for tool in tools:
         remedy = "give another name: lmpipe.Tool.of(…, name=…)"
-        if tool.function is None:
-            raise ConfigError(
-                f"ReAct: the tool {tool.name} has no function: make it with lmpipe.Tool.of(…)"
-            )
         if tool.name == FINISH:
             raise ConfigError(f"ReAct: {FINISH!r} is the tool that gives the answer: {remedy}")
         if tool.name in seen:
@@ -314,12 +294,6 @@ def _checked_tools(given: Sequence[Tool | Module | Callable[..., Any]]) -> tuple
             )
         seen.add(tool.name)
     return tools
-
-
-def _as_tool(given: Tool | Module | Callable[..., Any]) -> Tool:
-    if isinstance(given, Module):
-        return tool_of_module(given)
-    return given if isinstance(given, Tool) else Tool.of(given)
 
 
 def _spec_of_tool(tool: Tool) -> ToolSpec:

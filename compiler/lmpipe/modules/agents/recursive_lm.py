@@ -11,27 +11,14 @@ from lmpipe.errors import OutputError
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.plural import plural
 from lmpipe.lm.lm import LM
-from lmpipe.modules.agents.code_agent import (
-    RESERVED,
-    CodeAgent,
-    checked_inputs,
-    step_fields,
-)
-from lmpipe.modules.agents.code_steps import (
-    check_names,
-    described_variables,
-    output_fields,
-    variables_of,
-)
-from lmpipe.modules.agents.code_tools import (
-    ToolLike,
-    checked_tools,
-    host_functions,
-    how_to_call,
-    modules_of,
-)
+from lmpipe.modules.agents.code_agent import RESERVED, CodeAgent, step_fields
+from lmpipe.modules.agents.code_steps import described_variables, variables_of
+from lmpipe.modules.agents.code_tools import checked_tools, host_functions, how_to_call
+from lmpipe.modules.agents.module_tools import ToolLike, modules_of
 from lmpipe.modules.agents.result_trajectory import set_trajectory
-from lmpipe.modules.agents.submission import Submission, how_to_submit, made_of_reply
+from lmpipe.modules.agents.submission import Submission, how_to_submit
+from lmpipe.modules.agents.task_fields import check_names, checked_inputs, output_fields
+from lmpipe.modules.agents.task_results import made_of_reply
 from lmpipe.modules.chain_of_thought import ChainOfThought
 from lmpipe.modules.decoding import check_decoding
 from lmpipe.modules.predict import P, Predict, R_co

@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pydantic
 from pydantic import JsonValue
 
-from lmpipe.errors import OutputError
-from lmpipe.layouts import JsonLayout, LayoutError
 from lmpipe.layouts.describe import describe
-from lmpipe.layouts.parse_values import json_text
+from lmpipe.modules.agents.task_results import DONE, made_of_arguments
 from lmpipe.sandbox.host_functions import StopCode
 from lmpipe.signatures.field_types.trajectory import FINISH, Action, AgentStep
 from lmpipe.signatures.signature import Signature, spec_of
-from lmpipe.signatures.signature_spec import SignatureSpec, first_problem
+from lmpipe.signatures.signature_spec import SignatureSpec
 
 SUBMIT = "submit"
-
-_JSON = JsonLayout()
 
 
 class Submission:
@@ -46,14 +41,10 @@ class Submission:
             StopCode: if they are valid.
         """
         given = self._named(args, kwargs)
-        spec = spec_of(self._signature)
         try:
-            reading = _JSON.read(spec, json_text(given))
-            self.result = made(self._signature, self._inputs, reading.values)
-        except LayoutError as error:
+            self.result = made_of_arguments(self._signature, self._inputs, given)
+        except ValueError as error:
             raise ValueError(f"submit: {error}") from None
-        except pydantic.ValidationError as error:
-            raise ValueError(f"submit: {first_problem(error)}") from None
         raise StopCode
 
     def noted(self, step: AgentStep) -> AgentStep:
@@ -62,7 +53,7 @@ class Submission:
             return step
         spec = spec_of(self._signature)
         given = {field.name: field.dump(getattr(self.result, field.name)) for field in spec.outputs}
-        done = Action(tool=FINISH, arguments=given, observation="The task is done.")
+        done = Action(tool=FINISH, arguments=given, observation=DONE)
         return AgentStep(thought=step.thought, actions=(*step.actions, done))
 
     def _named(self, args: tuple[JsonValue, ...], kwargs: dict[str, JsonValue]) -> dict[str, Any]:
@@ -91,33 +82,3 @@ def how_to_submit(spec: SignatureSpec) -> str:
     """Say in one sentence how code gives the outputs."""
     kinds = "; ".join(f"{field.name} is {describe(field)}" for field in spec.outputs)
     return f"{usage(spec)} gives the outputs and ends the code: {kinds}."
-
-
-def made(
-    signature: type[Signature], inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-) -> Signature:
-    """Make a result of a task.
-
-    Raises:
-        ValidationError: if an output is not valid, or a validator of the signature refuses it.
-    """
-    absent = spec_of(signature).absent_outputs
-    return signature.model_validate({**inputs, **absent, **outputs})
-
-
-def made_of_reply(
-    path: str, signature: type[Signature], inputs: Mapping[str, Any], reply: Signature
-) -> Signature:
-    """Make a result of a task from the outputs of a predictor that has other inputs.
-
-    Raises:
-        OutputError: if a validator of the signature refuses one.
-    """
-    outputs = {name: getattr(reply, name) for name in spec_of(signature).output_names}
-    try:
-        return made(signature, inputs, outputs)
-    except pydantic.ValidationError as error:
-        raise OutputError(
-            f"{path}: {first_problem(error)}\n  signature: {spec_of(signature)}",
-            raw=repr(reply),
-        ) from error
