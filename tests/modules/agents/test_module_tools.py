@@ -9,6 +9,7 @@ import pytest
 from helpers.agent_replies import PROTOCOLS, Step, agent_lm, as_calls, results_in, scripted, step_in
 
 import lmpipe
+from lmpipe.lm.events import AnyEvent, ProgramStarted, ToolStarted
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
@@ -75,6 +76,36 @@ def test_a_module_is_a_tool() -> None:
     )
     run(lmpipe.ReAct(Ask, [Twice()]), lm)
     assert results_in(lm.requests[-1]) == ["hello"]
+
+
+class Short(lmpipe.Module):
+    """Translate in one word."""
+
+    def __init__(self) -> None:
+        self.translate = lmpipe.Predict(Translate, retries=0)
+
+    def forward(self, text: str) -> str:
+        found = self.translate(text=text)
+        lmpipe.check(" " not in found.french, "write one word")
+        return found.french
+
+
+def test_the_checks_of_a_module_hold_where_it_is_a_tool() -> None:
+    call = ("", ("Short", {"text": "hello"}))
+    lm = agent_lm("text", call, "[[french]]\nbien le bonjour", TRANSLATED, FINISH)
+    run(lmpipe.ReAct(Ask, [Short()]), lm)
+    assert "write one word" in lm.requests[2].messages[-1].text
+    assert results_in(lm.requests[-1]) == ["salut"]
+
+
+def test_a_module_is_told_as_a_program_inside_of_the_tool() -> None:
+    events: list[AnyEvent] = []
+    lm = agent_lm("text", ("", ("Short", {"text": "hello"})), TRANSLATED, FINISH)
+    with lmpipe.observing(events.append):
+        run(lmpipe.ReAct(Ask, [Short()]), lm)
+    (tool,) = [event for event in events if isinstance(event, ToolStarted)]
+    inside = [event for event in events if isinstance(event, ProgramStarted)][1:]
+    assert [(event.program, event.parent) for event in inside] == [("Short", tool.id)]
 
 
 def test_its_predictors_are_those_of_the_agent() -> None:

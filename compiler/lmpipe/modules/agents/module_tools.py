@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import wraps
 from typing import Any, TypeAlias
 
 from lmpipe.errors import ConfigError
@@ -73,8 +74,22 @@ def run_by_modules(tool: Tool, modules: Mapping[str, Module]) -> Tool:
     """Return the tool as the module of its name runs it, which may be bound to a learned state."""
     if tool.name not in modules or tool.function is None:
         return tool
-    method = getattr(modules[tool.name], tool.function.function.__name__)
+    module, name = modules[tool.name], tool.function.function.__name__
+    method = _called(module) if name == "forward" else getattr(module, name)
     return tool.run_by(tool.function.declared(function=method))
+
+
+def _called(module: Any) -> Callable[..., Any]:
+    """Return a function that calls a module, so that its checks hold, as its `forward` is called.
+
+    Arguments are checked by the annotations of `forward`.
+    """
+
+    @wraps(module.forward)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        return await module.acall(*args, **kwargs)
+
+    return call
 
 
 def _inputs_schema(spec: SignatureSpec) -> dict[str, Any]:
