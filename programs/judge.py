@@ -11,7 +11,7 @@ people; with those, the recipe is the same.
 from __future__ import annotations
 
 import lmpipe
-from lmpipe.metrics.judges import Judge, agreement
+from lmpipe.metrics import Judge, agreement
 from programs.world_data import judgements
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import lmpipe
 from lmpipe.signatures.field_types.passage import Passage
 
 CORPUS = (
@@ -15,8 +14,3 @@ CORPUS = (
 
 def ids(passages: list[Passage]) -> list[str]:
     return [passage.id for passage in passages]
-
-
-def embedder() -> lmpipe.ScriptedLM:
-    """An embedder whose vectors are more similar the more words two texts share."""
-    return lmpipe.ScriptedLM([], name="embedder")

@@ -6,7 +6,8 @@ import pickle
 from typing import Any
 
 import pytest
-from helpers.passages import CORPUS, embedder, ids
+from helpers.embeddings import scripted_embedder
+from helpers.passages import CORPUS, ids
 
 import lmpipe
 from lmpipe.errors import CallError, ConfigError
@@ -95,7 +96,7 @@ def test_it_is_no_predictor_and_takes_no_lm_call() -> None:
 def test_plans_count_the_request_that_embeds_the_query() -> None:
     lm = lmpipe.ScriptedLM(lambda request: "[[answer]]\nRome")
     calls: list[Call] = []
-    with using(lm=lm, runtime=Runtime(), embedder=embedder()):
+    with using(lm=lm, runtime=Runtime(), embedder=scripted_embedder()):
         program = Ask(lmpipe.Embeddings.of(CORPUS))
         assert (program.calls_per_run(), program.embeddings_per_run()) == (3, 1)
         with scope(calls=calls, max_calls=2):
@@ -107,7 +108,7 @@ def test_a_program_that_declares_its_calls_may_embed_as_often() -> None:
     class Loop(Ask):
         max_calls = 4
 
-    with using(lm="local", runtime=Runtime(), embedder=embedder()):
+    with using(lm="local", runtime=Runtime(), embedder=scripted_embedder()):
         assert Loop(lmpipe.Embeddings.of(CORPUS)).calls_per_run() == 8
     assert Loop(lmpipe.BM25(CORPUS)).calls_per_run() == 4
 
@@ -121,7 +122,7 @@ def test_searches_without_calls_may_be_in_a_loop_of_unknown_length() -> None:
             return [self.retrieve(query) for query in queries]
 
     assert uncounted_uses(Hops(lmpipe.BM25(CORPUS)), Predictor) == []
-    with using(lm="local", runtime=Runtime(), embedder=embedder()):
+    with using(lm="local", runtime=Runtime(), embedder=scripted_embedder()):
         index = lmpipe.Embeddings.of(CORPUS)
     assert uncounted_uses(Hops(index), Predictor) == ["Hops.retrieve"]
 
@@ -241,7 +242,7 @@ def test_the_searches_of_an_agent_are_counted_by_its_program() -> None:
             return "".join(run_tool_sync(self.tools[0], {"query": "Tiber"}).text for _ in range(5))
 
     calls: list[Call] = []
-    with using(lm="local", runtime=Runtime(), embedder=embedder()):
+    with using(lm="local", runtime=Runtime(), embedder=scripted_embedder()):
         agent = Agent(lmpipe.Embeddings.of(CORPUS))
         with scope(calls=calls, max_calls=agent.embeddings_per_run()):
             agent()

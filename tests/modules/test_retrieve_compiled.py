@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.passages import embedder
+from helpers.embeddings import scripted_embedder
 
 import lmpipe
 from lmpipe.lm.cache.cache import Cache
@@ -60,7 +60,7 @@ def recipe(program: lmpipe.Module, lm: lmpipe.LM, budget: int) -> lmpipe.Recipe:
 
 @pytest.mark.parametrize("budget", [100, 400])
 def test_the_budget_holds_with_the_requests_that_embed_queries(tmp_path: Path, budget: int) -> None:
-    lm, embeds = lmpipe.ScriptedLM(script), embedder()
+    lm, embeds = lmpipe.ScriptedLM(script), scripted_embedder()
     with using(lm=lm, runtime=Runtime(), embedder=embeds):
         run = lmpipe.compile(recipe(River(lmpipe.Embeddings.of(CORPUS)), lm, budget), runs=tmp_path)
     calls = {role: spend.calls for role, spend in run.spend.items() if spend.calls}
@@ -82,7 +82,7 @@ def test_a_compiled_program_searches_the_same_corpus(tmp_path: Path) -> None:
 def test_a_compile_that_is_run_again_embeds_and_asks_nothing(tmp_path: Path) -> None:
     asked = []
     for _ in range(2):
-        lm, embeds = lmpipe.ScriptedLM(script), embedder()
+        lm, embeds = lmpipe.ScriptedLM(script), scripted_embedder()
         with using(lm=lm, runtime=Runtime(store=Cache(tmp_path / "cache")), embedder=embeds):
             index = lmpipe.Embeddings.of(CORPUS)
             lmpipe.compile(recipe(River(index), lm, 400), runs=tmp_path / "runs")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.passages import CORPUS, embedder, ids
+from helpers.embeddings import scripted_embedder
+from helpers.passages import CORPUS, ids
 
 import lmpipe
 from lmpipe.errors import ConfigError
@@ -21,7 +22,7 @@ QUERIES = ["capital of Italy.", "the Tiber"]
 
 @pytest.fixture(autouse=True)
 def configured() -> Iterator[None]:
-    with using(lm="local", runtime=Runtime(), embedder=embedder()):
+    with using(lm="local", runtime=Runtime(), embedder=scripted_embedder()):
         yield
 
 

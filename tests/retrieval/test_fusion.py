@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from helpers.passages import CORPUS, embedder, ids
+from helpers.embeddings import scripted_embedder
+from helpers.passages import CORPUS, ids
 
 import lmpipe
 from lmpipe.errors import ConfigError
@@ -36,7 +37,7 @@ def test_each_query_has_its_own_ranking() -> None:
 
 
 def test_words_and_embeddings_are_joined_and_counted() -> None:
-    with using(lm="local", runtime=Runtime(), embedder=embedder()):
+    with using(lm="local", runtime=Runtime(), embedder=scripted_embedder()):
         retrieve = lmpipe.Retrieve(Fusion([lmpipe.BM25(CORPUS), lmpipe.Embeddings.of(CORPUS)]))
         assert retrieve.calls_per_run() == 1
         assert ids(retrieve("capital of Italy."))[0] == "rome"

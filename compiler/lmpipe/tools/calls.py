@@ -86,15 +86,16 @@ async def _run_all(
 ) -> list[ToolOutcome]:
     try:
         async with asyncio.TaskGroup() as group:
-            running = [group.create_task(_run(call, tools, error_limit)) for call in calls]
+            running = [group.create_task(run_call(call, tools, error_limit)) for call in calls]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in running]
 
 
-async def _run(
+async def run_call(
     call: ToolCall | ChosenCall, tools: Mapping[str, Tool], error_limit: int
 ) -> ToolOutcome:
+    """Run one call; that of an unknown tool, or with wrong arguments, is an error for the LM."""
     if call.name not in tools:
         names = ", ".join(tools) or "none"
         problem = f"there is no tool {call.name!r}; the tools are: {names}"

@@ -266,3 +266,27 @@ def test_advice_is_asked_with_the_runs_of_tools(lm: ScriptedLM) -> None:
         '[{"tool":"look_up","arguments":{"word":"bells"},"result":"about bells"},'
         '{"step":"guess","inputs":{"question":"about bells"},"outputs":{"number":1}}]'
     ) in asked
+
+
+class Searches(lmpipe.Module):
+    """Ask about what a search finds."""
+
+    def __init__(self) -> None:
+        self.search = lmpipe.Retrieve(found, k=1)
+        self.guess = lmpipe.Predict(Guess)
+
+    def forward(self, question: str) -> Guess:
+        return self.guess(question=self.search(question)[0].text)
+
+
+def found(query: str, k: int) -> list[dict[str, str]]:
+    return [{"id": "p1", "text": f"about {query}"}]
+
+
+def test_advice_is_asked_with_the_searches(lm: ScriptedLM) -> None:
+    refined(Searches(), n=2, threshold=9)(question="bells")
+    (asked,) = [request.messages[1].text for request in lm.requests if is_advice(request)]
+    assert (
+        '[{"search":"found","queries":["bells"],"passages":[[{"id":"p1","text":"about bells"}]]},'
+        '{"step":"guess","inputs":{"question":"about bells"},"outputs":{"number":1}}]'
+    ) in asked

@@ -28,9 +28,9 @@ from lmpipe.modules.agents.act_signature import (
     act_signature,
     extract_signature,
 )
+from lmpipe.modules.agents.actions import action_of, refused
 from lmpipe.modules.agents.compaction import estimate_tokens, shorten_observations
 from lmpipe.modules.agents.module_tools import ToolLike, as_tools, modules_of, run_by_modules
-from lmpipe.modules.agents.observing import action_of, refused
 from lmpipe.modules.agents.result_trajectory import set_trajectory, thoughts_of
 from lmpipe.modules.agents.task_fields import checked_inputs
 from lmpipe.modules.agents.task_results import DONE, made_of_arguments, made_of_reply

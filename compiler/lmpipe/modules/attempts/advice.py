@@ -14,7 +14,7 @@ from lmpipe.modules.binding import rebuild
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.signatures.signature import Input, Output, Signature
 from lmpipe.signatures.signature_spec import spec_text
-from lmpipe.state.trace import ToolStep, Trace
+from lmpipe.state.trace import SearchStep, ToolStep, Trace
 
 # What LMs write for a step that needs no advice.
 _NO_ADVICE = ("", "n/a", "none", "-")
@@ -50,7 +50,7 @@ def describe_steps(program: Module) -> str:
 
 
 def describe_run(trace: Trace, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Describe the steps of a run and its runs of tools as JSON, in order.
+    """Describe the steps of a run, its runs of tools and its searches as JSON, in order.
 
     `names` are the predictors' names by their paths; steps of others are left out.
     """
@@ -59,6 +59,10 @@ def describe_run(trace: Trace, names: Mapping[str, str]) -> list[dict[str, Any]]
         if isinstance(step, ToolStep):
             shown = {"tool": step.tool, "arguments": step.arguments, "result": step.result}
             described.append(without_bytes(shown))
+        elif isinstance(step, SearchStep):
+            found = [list(map(_shown_passage, passages)) for passages in step.passages]
+            shown = {"search": step.retriever, "queries": list(step.queries), "passages": found}
+            described.append(shown)
         elif step.predictor in names:
             shown = {
                 "step": names[step.predictor],
@@ -68,6 +72,10 @@ def describe_run(trace: Trace, names: Mapping[str, str]) -> list[dict[str, Any]]
             }
             described.append(without_bytes(shown))
     return described
+
+
+def _shown_passage(passage: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: passage[name] for name in ("id", "title", "text") if name in passage}
 
 
 @contextmanager

@@ -8,16 +8,13 @@ from lmpipe.lm.parts import MediaPart, TextPart
 from lmpipe.signatures.field_types.media import Audio, File, Image
 from lmpipe.signatures.field_types.tools import ChosenCall, Tool
 from lmpipe.signatures.field_types.trajectory import Action, Observation
+from lmpipe.tools.calls import run_call
 from lmpipe.tools.outcome import ToolOutcome
-from lmpipe.tools.running import run_tool
 
 
 async def action_of(tools: Mapping[str, Tool], call: ChosenCall, *, error_limit: int) -> Action:
     """Run a call; an unknown tool, wrong arguments and errors are observations too."""
-    if call.name not in tools:
-        known = ", ".join(tools) or "none"
-        return refused(call, f"there is no tool {call.name!r}; the tools are: {known}")
-    outcome = await run_tool(tools[call.name], call.arguments, error_limit=error_limit)
+    outcome = await run_call(call, tools, error_limit)
     return Action(
         tool=call.name,
         arguments=call.arguments,
