@@ -12,7 +12,7 @@ from helpers.code_replies import code, outputs, run, shown
 from helpers.sandboxes import needs_monty
 
 import lmpipe
-from lmpipe.errors import CallError, ConfigError, LMError, OutputError, SignatureError
+from lmpipe.errors import CallError, CheckError, ConfigError, LMError, OutputError, SignatureError
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
 from lmpipe.modules.module import run_traced
@@ -101,6 +101,23 @@ def test_a_validator_of_the_signature_is_heard() -> None:
     lm = lmpipe.ScriptedLM([code("submit(even=number)"), code("submit(even=number + 1)")])
     assert run(lmpipe.ProgramOfThought(Even), lm, number=3).even == 4
     assert "multiple of 2" in shown(lm)[1]
+
+
+def test_a_required_check_of_the_signature_is_heard() -> None:
+    class Even(lmpipe.Signature):
+        number: int = lmpipe.Input()
+        even: int = lmpipe.Output()
+
+        @lmpipe.output_check("Give an even number.")
+        def is_even(self) -> bool:
+            return self.even % 2 == 0
+
+    lm = lmpipe.ScriptedLM([code("submit(even=number)"), code("submit(even=number + 1)")])
+    assert run(lmpipe.ProgramOfThought(Even), lm, number=3).even == 4
+    assert "Give an even number." in shown(lm)[1]
+    lm = lmpipe.ScriptedLM([code("print(number)"), outputs(even=3)])
+    with pytest.raises(CheckError, match=r"Give an even number\."):
+        run(lmpipe.ProgramOfThought(Even), lm, number=3)
 
 
 def test_a_long_output_is_shortened() -> None:

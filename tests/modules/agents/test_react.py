@@ -238,6 +238,22 @@ def test_the_answer_is_extracted_when_the_steps_end(protocol: str) -> None:
     assert "Call: add" in lm.requests[-1].messages[-1].text
 
 
+class AddSmall(Add):
+    """Add up the numbers, below ten."""
+
+    @lmpipe.output_check("Stay below ten.")
+    def small(self) -> bool:
+        return self.total < 10
+
+
+@both
+def test_an_answer_that_fails_a_check_of_the_signature_is_refused(protocol: str) -> None:
+    lm = agent_lm(protocol, ("", ("finish", {"total": 12})), FINISH)
+    result = run(lmpipe.ReAct(AddSmall, [add]), lm, a=1, b=2)
+    assert result.total == 3
+    assert results_in(lm.requests[1]) == ["Stay below ten."]
+
+
 @both
 def test_finish_without_an_answer_has_it_extracted(protocol: str) -> None:
     lm = agent_lm(protocol, CALL, ("Done.", ("finish", {})), EXTRACTED)

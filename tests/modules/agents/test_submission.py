@@ -48,6 +48,25 @@ def test_outputs_are_given_by_name_in_order_or_as_one_dict(
     assert submit(Report, *args, **kwargs).to_dict() == {"title": "t", "score": 0.5, "day": None}
 
 
+class Short(lmpipe.Signature):
+    question: str = lmpipe.Input()
+    title: str = lmpipe.Output()
+
+    @lmpipe.output_check("Write less.")
+    def short(self) -> bool:
+        return len(self.title) < 5
+
+    @lmpipe.output_check("Use capitals.", required=False)
+    def capitals(self) -> bool:
+        return self.title.isupper()
+
+
+def test_outputs_that_fail_a_required_check_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^submit: Write less\.$"):
+        Submission(Short, {"question": "?"}).submit(title="much too long")
+    assert submit(Short, title="ok").title == "ok"
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs", "error", "message"),
     [
