@@ -35,7 +35,7 @@ _FORMS = (written_form(_AGENT.act.spec, native=False), _AGENT.extract.spec)
 
 def agent_student(protocol: str, **settings: Any) -> lmpipe.ScriptedLM:
     """An LM that looks things up more often the more demonstrations it sees, and proposes too."""
-    return scripted(protocol, answer_as_agent, **settings)
+    return scripted(protocol, answer_as_agent, **{"name": "agent", **settings})
 
 
 def answer_as_agent(request: Request) -> str | Reply:

@@ -124,7 +124,7 @@ async def test_a_stopped_compile_resumes_without_repeated_calls(
         return answer_as_agent(request)
 
     store = Cache(tmp_path / "cache")
-    stopped = made("random-search", protocol, student=scripted(protocol, stalls))
+    stopped = made("random-search", protocol, student=scripted(protocol, stalls, name="agent"))
     running = asyncio.ensure_future(compiled(stopped, tmp_path / "runs", store))
     with pytest.raises(asyncio.CancelledError):
         await running
