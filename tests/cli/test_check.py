@@ -191,10 +191,10 @@ settings["student"] = lmpipe.ScriptedLM(["-"], context=100, max_tokens=50)
 Broken = Search
 """,
         [
-            "write: a prompt of about 73 tokens and a reply of up to 50 do not fit the context of "
+            "write: a prompt of about 76 tokens and a reply of up to 50 do not fit the context of "
             "scripted/scripted, 100 tokens: shorten the inputs, show fewer demonstrations, or give "
             "the true context with LM(…, context=…)",
-            "read: a prompt of about 76 tokens and a reply of up to 50 do not fit the context of "
+            "read: a prompt of about 79 tokens and a reply of up to 50 do not fit the context of "
             "scripted/scripted, 100 tokens: shorten the inputs, show fewer demonstrations, or give "
             "the true context with LM(…, context=…)",
         ],
@@ -228,7 +228,7 @@ def test_a_sound_program_has_no_problems(cli: Cli, write: Write) -> None:
         "write: Predict, at most 2 LM calls a use",
         f"  {WRITE_READS}",
         "  prompt: 2 turns, with the inputs of an example",
-        "  scripted/scripted: about 73 tokens (estimated) and 512 for the reply, of a context of "
+        "  scripted/scripted: about 76 tokens (estimated) and 512 for the reply, of a context of "
         "8,192",
     ]
     assert result.stdout.splitlines()[-1] == "no problems"

@@ -85,6 +85,8 @@ def answer_body(body: dict[str, Any]) -> str:
 def answer_turns(turns: Sequence[str], *, constrained: bool) -> str:
     """Reply like `answer`, to the contents of the messages."""
     system, asked = turns[0], [text for text in turns if not text.startswith("That reply")]
+    # An LM that declines does so again, also where it is held to the form.
+    constrained = constrained and len(asked) == len(turns)
     if "few words" in system:
         return _write(system, "words", "a thing of some colour")
     question = next(text for text in reversed(asked) if "number" in text)
