@@ -65,7 +65,16 @@ def run(pytester: pytest.Pytester, plugin_options: list[str]) -> Run:
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
 
     def runs(*arguments: str) -> pytest.RunResult:
-        quiet = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist")
+        quiet = (
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:hypothesispytest",
+            "-p",
+            "no:langsmith_plugin",
+            "-p",
+            "no:xdist",
+        )
         return pytester.runpytest_inprocess(*plugin_options, *quiet, *arguments)
 
     return runs
@@ -76,7 +85,7 @@ def run_apart(pytester: pytest.Pytester, plugin_options: list[str], run: Run) ->
     """Runs pytest in a separate process, where nothing is configured."""
 
     def runs(*arguments: str) -> pytest.RunResult:
-        quiet = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+        quiet = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:langsmith_plugin")
         return pytester.runpytest_subprocess(*plugin_options, *quiet, *arguments)
 
     return runs
