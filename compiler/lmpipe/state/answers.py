@@ -89,6 +89,11 @@ class Pass:
         with self._lock:
             self.answers.append(answer)
 
+    def put_last(self, sample: int) -> None:
+        """Make the answers of a sample the latest ones: it is the one that is used."""
+        with self._lock:
+            self.answers.sort(key=lambda answer: answer.sample == sample)
+
     def latest(self, meant: Callable[[Answer], bool]) -> tuple[Pass, Answer] | None:
         """Find the latest answer that is meant, in this pass or in one around it."""
         around: Pass | None = self

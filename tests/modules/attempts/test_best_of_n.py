@@ -299,3 +299,27 @@ def test_it_is_pickled_with_its_state() -> None:
     assert again.state() == bound.state()
     with replies_by_sample("0", "3"):
         assert again(question="?") == 3
+
+
+class Checked(lmpipe.Module):
+    """Checks the best of three guesses, without saying whose answer it is."""
+
+    def __init__(self) -> None:
+        guess = lmpipe.Predict(Guess, retries=0)
+        self.best = lmpipe.BestOfN(guess, n=3, reward=near_three)
+
+    def forward(self, question: str) -> Guess:
+        found = self.best(question=question)
+        lmpipe.check(found.number % 2 == 0, "Guess an even number.")
+        return found
+
+
+def test_a_check_sends_back_the_attempt_that_was_returned() -> None:
+    def script(request: Request) -> str:
+        even = "Guess an even number." in request.messages[-1].text
+        return f"[[number]]\n{2 * request.sample + (not even)}"
+
+    lm = lmpipe.ScriptedLM(script)
+    with using(lm=lm, runtime=Runtime()):
+        assert Checked()(question="?").number == 2
+    assert [request.sample for request in lm.requests] == [0, 1, 2, 1]

@@ -55,6 +55,7 @@ def describe_run(trace: Trace, names: Mapping[str, str]) -> list[dict[str, Any]]
     `names` are the predictors' names by their paths; steps of others are left out.
     """
     described: list[dict[str, Any]] = []
+    shown: dict[str, Any]
     for step in trace.timeline:
         if isinstance(step, ToolStep):
             shown = {"tool": step.tool, "arguments": step.arguments, "result": step.result}

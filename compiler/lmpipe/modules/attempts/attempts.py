@@ -115,12 +115,17 @@ class Attempted:
         self._around = current_scope()
         self._made: list[Apart] = []
         self._kept: Collection[Apart] | None = ()
+        self._samples: dict[Apart, int] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         take_over(self._around, self._made, self._kept)
+        answers = self._around.answers
+        for apart in self._kept or ():
+            if answers is not None and apart in self._samples:
+                answers.put_last(self._samples[apart])  # checks are about what is returned
 
     def apart(self, *, traced: bool = False) -> Apart:
         """Make records for the next attempt, or for what is asked between two."""
@@ -135,7 +140,8 @@ class Attempted:
         self, program: Module, number: int, apart: Apart, reward: Reward[Any] | None = None
     ) -> Attempt:
         """Run the program as one of the numbered samples, and score its prediction."""
-        with apart.scope(sample=self.sample(number)):
+        self._samples[apart] = self.sample(number)
+        with apart.scope(sample=self._samples[apart]):
             try:
                 prediction = await program._acall(*self._args, **self._kwargs)
             except OutputError as error:
