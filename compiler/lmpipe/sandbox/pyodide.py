@@ -142,8 +142,11 @@ def deno_program() -> str:
 
 
 def pyodide_folder() -> Path:
-    """Return where a downloaded Pyodide is."""
-    return _deno_home() / "npm" / "registry.npmjs.org" / "pyodide" / VERSION
+    """Return where a downloaded Pyodide is, or would be."""
+    packages = _deno_home() / "npm"
+    # In between is a folder for the address of the registry, which may be a mirror.
+    found = sorted(packages.glob(f"**/pyodide/{VERSION}"))
+    return found[0] if found else packages / "pyodide" / VERSION
 
 
 def _deno_home() -> Path:
@@ -186,6 +189,7 @@ async def _folder(given: str | None) -> Path:
         env={**os.environ, **_deno_environment()},
     )
     said = (await process.communicate())[1].decode(errors="replace").strip()
+    folder = _resolved(None)
     if process.returncode != 0 or not _is_there(folder):
         raise SandboxError(
             f"Pyodide {VERSION} cannot be downloaded from npm: {said[-500:]}\n  download the npm "
