@@ -142,6 +142,10 @@ def test_the_first_commands_are_targets_of_the_makefile() -> None:
         assert f"\n{target}:" in makefile
 
 
-def test_it_says_that_effects_of_a_program_happen_in_every_rollout() -> None:
-    (said,) = re.findall(r"^- \*\*Side effects are real\.\*\*.*?(?=^- |^$)", README, re.M | re.S)
-    assert "hundreds of times" in " ".join(said.split())
+def test_it_says_what_happens_to_effects_in_a_search() -> None:
+    (said,) = re.findall(
+        r"^- \*\*Side effects do not surprise\.\*\*.*?(?=^- |^$)", README, re.M | re.S
+    )
+    words = " ".join(said.split())
+    assert "hundreds of times" in words
+    assert "What `forward` does by itself happens in every run." in words

@@ -46,7 +46,7 @@ def compile_in(
         val=things(8, seed=1, start=100),
         test=things(10, seed=2, start=200),
         optimizer=lmpipe.RandomSearch(candidates=3, demos=4, bootstrapped=2),
-        student=lmpipe.ScriptedLM(reply),
+        student=lmpipe.ScriptedLM(reply, name="student"),
     )
     cassette = Cassette(folder / "calls.jsonl", mode="rewrite") if record else None
     store: ReplyStore = Cache(folder / "cache")
