@@ -194,9 +194,10 @@ class _MontySession(Session):
         text, kind = str(error), type(error).__name__
         frames: list[tuple[int, str]] = []
         if isinstance(error, monty.MontyRuntimeError | monty.MontySyntaxError):
-            inner = error.exception()
+            raised: Any = error  # not all type checkers find the classes of the package
+            inner = raised.exception()
             text, kind = str(inner), type(inner).__name__
-            frames = [(frame.line, _name(frame.function_name)) for frame in error.traceback()]
+            frames = [(frame.line, _name(frame.function_name)) for frame in raised.traceback()]
         if kind == "SystemExit":
             return SandboxResult(printed=printed.text, limit=printed.limit)
         if kind == "TimeoutError" and text.startswith(_TIME):
@@ -210,7 +211,8 @@ class _MontySession(Session):
             return SandboxResult(printed=printed.text, error=problem, limit="memory", lost=lost)
         if isinstance(error, monty.MontyCrashedError):
             self._stop()
-            late = error.timed_out  # monty's own check came too late, as in a long operation
+            crashed: Any = error
+            late = crashed.timed_out  # monty's own check came too late, as in a long operation
             problem = time_error(self.limits) if late else CRASH
             limit = "time" if late else ""
             return SandboxResult(printed=printed.text, error=problem, limit=limit, lost=True)

@@ -57,7 +57,7 @@ def _form_for(form: SignatureSpec, tool: ToolSpec) -> SignatureSpec:
         ARGUMENTS: Annotated[dict[str, Any], pydantic.WithJsonSchema(schema)],
     }
     outputs = [
-        FieldSpec(field.name, kinds[field.name], field.desc, FieldInfo(annotation=Any))
+        FieldSpec(field.name, kinds[field.name], field.desc, FieldInfo())
         if field.name in kinds
         else field
         for field in form.outputs
