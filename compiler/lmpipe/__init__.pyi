@@ -115,7 +115,7 @@ from .tools.calls import run_calls as run_calls
 from .tools.calls import run_calls_sync as run_calls_sync
 from .tools.calls import run_chosen_calls as run_chosen_calls
 from .tools.calls import run_chosen_calls_sync as run_chosen_calls_sync
-from .tools.mcp import mcp_tools as mcp_tools
+from .tools.mcp_tools import mcp_tools as mcp_tools
 from .tools.outcome import ToolOutcome as ToolOutcome
 from .tools.running import run_tool as run_tool
 from .tools.running import run_tool_sync as run_tool_sync
