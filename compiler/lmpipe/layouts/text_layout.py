@@ -32,20 +32,10 @@ class TextLayout:
         raise NotImplementedError
 
     def correction(self, spec: SignatureSpec, reply: Reply, problem: str) -> tuple[Message, ...]:
-        return correction_turns(reply.text or _NO_ANSWER, problem, self.again(spec))
+        wrong = f"That reply cannot be used: {problem}\n{self.again(spec)}"
+        return Message("assistant", reply.text or _NO_ANSWER), Message("user", wrong)
 
     def again(self, spec: SignatureSpec) -> str:
         """Write how an LM is to answer after a reply that cannot be read."""
         blanks = {name: Written(blank(name)) for name in spec.output_names}
         return f"Answer again in this form:\n\n{self.assistant(spec, blanks)}"
-
-
-def correction_turns(reply: str, problem: str, again: str) -> tuple[Message, Message]:
-    """Write the turns that show an LM its unreadable reply and what is wrong with it.
-
-    `again` says how to answer now.
-    """
-    return (
-        Message("assistant", reply),
-        Message("user", f"That reply cannot be used: {problem}\n{again}"),
-    )

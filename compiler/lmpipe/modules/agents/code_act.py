@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lmpipe.foundation.checks import check_number
 from lmpipe.lm.lm import LM
 from lmpipe.modules.agents.act_signature import extract_signature
-from lmpipe.modules.agents.code_agent import RESERVED, CodeAgent, step_fields
+from lmpipe.modules.agents.code_agent import CodeAgent, step_fields
 from lmpipe.modules.agents.code_steps import variables_of
-from lmpipe.modules.agents.code_tools import checked_tools, host_functions, how_to_call
+from lmpipe.modules.agents.code_tools import how_to_call
 from lmpipe.modules.agents.module_tools import ToolLike, modules_of
-from lmpipe.modules.agents.result_trajectory import set_trajectory
-from lmpipe.modules.agents.submission import Submission, how_to_submit
+from lmpipe.modules.agents.submission import how_to_submit
 from lmpipe.modules.agents.task_fields import checked_inputs, input_fields
-from lmpipe.modules.agents.task_results import made_of_reply
 from lmpipe.modules.chain_of_thought import ChainOfThought
 from lmpipe.modules.decoding import check_decoding
 from lmpipe.modules.predict import P, R_co
@@ -83,15 +80,16 @@ class CodeAct(CodeAgent[P, R_co]):
         retries: int = 1,
         **decoding: Any,
     ) -> None:
-        owner = type(self).__name__
-        check_decoding(owner, decoding, options=_OPTIONS)
-        check_number(owner, "error_limit", error_limit, minimum=1, integer=True)
-        check_number(owner, "max_module_calls", max_module_calls, minimum=1, integer=True)
-        super().__init__(signature, max_steps=max_steps, sandbox=sandbox, output_chars=output_chars)
-        fields = [field.name for field in self._spec.fields]
-        self.tools = checked_tools(owner, tools, [*fields, *RESERVED])
-        self.max_module_calls = max_module_calls
-        self.error_limit = error_limit
+        check_decoding(type(self).__name__, decoding, options=_OPTIONS)
+        super().__init__(
+            signature,
+            tools=tools,
+            max_steps=max_steps,
+            sandbox=sandbox,
+            output_chars=output_chars,
+            max_module_calls=max_module_calls,
+            error_limit=error_limit,
+        )
         options: dict[str, Any] = {
             "layout": layout,
             "constrained": constrained,
@@ -118,22 +116,7 @@ class CodeAct(CodeAgent[P, R_co]):
             LMError: if the LM cannot be reached or refuses the request.
         """
         inputs = checked_inputs(self._spec, args, kwargs)
-        submission = Submission(self.signature, inputs)
-        functions = host_functions(
-            self.tools,
-            self.modules,
-            max_module_calls=self.max_module_calls,
-            error_limit=self.error_limit,
-        )
-        variables = variables_of(self._spec, inputs)
-        trajectory, fitting = await self._work(submission, inputs, variables, functions)
-        result: Any = submission.result
-        if result is None:
-            reply = await self.extract.acall(**inputs, trajectory=fitting)
-            result = made_of_reply(self.extract.path, self.signature, inputs, reply)
-        set_trajectory(result, trajectory)
-        answer: R_co = result
-        return answer
+        return await self._solve(inputs, inputs, variables_of(self._spec, inputs), {})
 
     def _uses(self) -> Uses:
         if type(self).forward is not CodeAct.forward:

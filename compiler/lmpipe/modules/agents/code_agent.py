@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Generic, Literal
 
 from pydantic import JsonValue
@@ -11,9 +12,13 @@ from lmpipe.errors import ConfigError, LMRequestError, OutputError, RefusalError
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.refusals import exceeds_context
 from lmpipe.modules.agents.code_steps import Workspace
+from lmpipe.modules.agents.code_tools import checked_tools, host_functions
 from lmpipe.modules.agents.compaction import estimate_tokens, shorten_observations
+from lmpipe.modules.agents.module_tools import ToolLike
+from lmpipe.modules.agents.result_trajectory import set_trajectory
 from lmpipe.modules.agents.submission import SUBMIT, Submission
 from lmpipe.modules.agents.task_fields import check_names
+from lmpipe.modules.agents.task_results import made_of_reply
 from lmpipe.modules.chain_of_thought import ChainOfThought
 from lmpipe.modules.module import Module
 from lmpipe.modules.predict import P, R_co, signature_class
@@ -37,27 +42,70 @@ class CodeAgent(Module, Generic[P, R_co]):
     """
 
     act: ChainOfThought[..., Any]
+    extract: ChainOfThought[..., Any]
+    modules: dict[str, Module]
 
     def __init__(
         self,
         signature: str | Callable[P, R_co],
         *,
+        tools: Sequence[ToolLike],
         max_steps: int,
         sandbox: Sandbox | None,
         output_chars: int,
+        max_module_calls: int,
+        error_limit: int,
+        reserved: AbstractSet[str] = frozenset(),
     ) -> None:
         owner = type(self).__name__
+        check_number(owner, "error_limit", error_limit, minimum=1, integer=True)
+        check_number(owner, "max_module_calls", max_module_calls, minimum=1, integer=True)
         check_number(owner, "max_steps", max_steps, minimum=1, integer=True)
         check_number(owner, "output_chars", output_chars, minimum=100, integer=True)
         self.signature = signature_class(signature)
         self._spec = spec_of(self.signature)
-        check_names(owner, self._spec, RESERVED)
+        check_names(owner, self._spec, RESERVED | reserved)
         self.max_steps = max_steps
         self.output_chars = output_chars
         self.sandbox = checked_sandbox(owner, sandbox)
+        fields = [field.name for field in self._spec.fields]
+        self.tools = checked_tools(owner, tools, [*fields, *RESERVED, *reserved])
+        self.max_module_calls = max_module_calls
+        self.error_limit = error_limit
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._spec})"
+
+    async def _solve(
+        self,
+        inputs: Mapping[str, Any],
+        shown: Mapping[str, Any],
+        variables: Mapping[str, JsonValue],
+        functions: Mapping[str, HostFunction],
+    ) -> R_co:
+        """Let code find the outputs, or read them from its steps.
+
+        Args:
+            inputs: the checked inputs of the task.
+            shown: the inputs of `act` and `extract` beside the trajectory.
+            variables: that the code sees, as JSON values.
+            functions: that it may call beside the tools.
+        """
+        submission = Submission(self.signature, inputs)
+        tools = host_functions(
+            self.tools,
+            self.modules,
+            max_module_calls=self.max_module_calls,
+            error_limit=self.error_limit,
+        )
+        trajectory, fitting = await self._work(submission, shown, variables, {**functions, **tools})
+        result: Any = submission.result
+        if result is None:
+            reply = await self.extract.acall(**shown, trajectory=fitting)
+            result = made_of_reply(self.extract.path, self.signature, inputs, reply)
+        set_trajectory(result, trajectory)
+        answer: R_co = result
+        return answer
 
     async def _work(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,20 +11,17 @@ from lmpipe.errors import OutputError
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.plural import plural
 from lmpipe.lm.lm import LM
-from lmpipe.modules.agents.code_agent import RESERVED, CodeAgent, step_fields
+from lmpipe.modules.agents.code_agent import CodeAgent, step_fields
 from lmpipe.modules.agents.code_steps import described_variables, variables_of
-from lmpipe.modules.agents.code_tools import checked_tools, host_functions, how_to_call
+from lmpipe.modules.agents.code_tools import how_to_call
 from lmpipe.modules.agents.module_tools import ToolLike, modules_of
-from lmpipe.modules.agents.result_trajectory import set_trajectory
-from lmpipe.modules.agents.submission import Submission, how_to_submit
-from lmpipe.modules.agents.task_fields import check_names, checked_inputs, output_fields
-from lmpipe.modules.agents.task_results import made_of_reply
+from lmpipe.modules.agents.submission import how_to_submit
+from lmpipe.modules.agents.task_fields import checked_inputs, output_fields
 from lmpipe.modules.chain_of_thought import ChainOfThought
 from lmpipe.modules.decoding import check_decoding
 from lmpipe.modules.predict import P, Predict, R_co
 from lmpipe.modules.uses import Uses
 from lmpipe.modules.voting import run_members
-from lmpipe.sandbox.host_functions import HostFunction
 from lmpipe.sandbox.sandbox import Sandbox
 from lmpipe.signatures.field_types.tools import Tool
 from lmpipe.signatures.field_types.trajectory import Trajectory
@@ -124,15 +121,17 @@ class RecursiveLM(CodeAgent[P, R_co]):
         owner = type(self).__name__
         check_decoding(owner, decoding, options=_OPTIONS)
         check_number(owner, "max_sub_calls", max_sub_calls, minimum=1, integer=True)
-        check_number(owner, "error_limit", error_limit, minimum=1, integer=True)
-        check_number(owner, "max_module_calls", max_module_calls, minimum=1, integer=True)
-        super().__init__(signature, max_steps=max_steps, sandbox=sandbox, output_chars=output_chars)
-        check_names(owner, self._spec, frozenset({QUERY, BATCH}))
-        fields = [item.name for item in self._spec.fields]
-        self.tools = checked_tools(owner, tools, [*fields, *RESERVED, QUERY, BATCH])
+        super().__init__(
+            signature,
+            tools=tools,
+            max_steps=max_steps,
+            sandbox=sandbox,
+            output_chars=output_chars,
+            max_module_calls=max_module_calls,
+            error_limit=error_limit,
+            reserved={QUERY, BATCH},
+        )
         self.max_sub_calls = max_sub_calls
-        self.max_module_calls = max_module_calls
-        self.error_limit = error_limit
         options: dict[str, Any] = {
             "layout": layout,
             "constrained": constrained,
@@ -159,28 +158,11 @@ class RecursiveLM(CodeAgent[P, R_co]):
             LMError: if an LM cannot be reached or refuses the request.
         """
         inputs = checked_inputs(self._spec, args, kwargs)
-        submission = Submission(self.signature, inputs)
         variables = variables_of(self._spec, inputs)
         shown = {"variables": described_variables(self._spec, variables)}
-        functions = self._functions()
-        trajectory, fitting = await self._work(submission, shown, variables, functions)
-        result: Any = submission.result
-        if result is None:
-            reply = await self.extract.acall(**shown, trajectory=fitting)
-            result = made_of_reply(self.extract.path, self.signature, inputs, reply)
-        set_trajectory(result, trajectory)
-        answer: R_co = result
-        return answer
-
-    def _functions(self) -> Mapping[str, HostFunction]:
         queries = _Queries(self.sub, self.max_sub_calls)
-        tools = host_functions(
-            self.tools,
-            self.modules,
-            max_module_calls=self.max_module_calls,
-            error_limit=self.error_limit,
-        )
-        return {QUERY: queries.query, BATCH: queries.query_batched, **tools}
+        functions = {QUERY: queries.query, BATCH: queries.query_batched}
+        return await self._solve(inputs, shown, variables, functions)
 
     def _uses(self) -> Uses:
         if type(self).forward is not RecursiveLM.forward:
