@@ -75,7 +75,8 @@ async def test_waiting_for_a_slot_is_not_service(lm: LM, monkeypatch: pytest.Mon
     await until(lambda: engine.running == 1)
     clock[0] = 100.0
     engine.gate.set()
-    assert [reply.seconds for reply in await asyncio.gather(*replies)] == [100.0, 0.0]
+    # Which of the two gets the slot first depends on the threads that look for the weights.
+    assert sorted(reply.seconds for reply in await asyncio.gather(*replies)) == [0.0, 100.0]
 
 
 @pytest.mark.parametrize("name", ["temperature", "max_tokens"])
