@@ -27,7 +27,7 @@ class Answer:
     """A question to a predictor, and its answer once there is one; or a use of a tool.
 
     Args:
-        asked: the predictor, or the tool.
+        asked: the predictor, or what tells a tool from others; compared by `==`.
         inputs: what it was asked, by name.
         sample: the number of the sample.
         earlier: its answers before this one, which failed checks.
@@ -121,7 +121,7 @@ class Pass:
     def _take(self, asked: object, inputs: Mapping[str, Any], sample: int) -> Answer | None:
         with self._lock:
             for position, answer in enumerate(self.known):
-                if answer.asked is asked and answer.sample == sample and answer.inputs == inputs:
+                if answer.asked == asked and answer.sample == sample and answer.inputs == inputs:
                     return self.known.pop(position)
         return None
 

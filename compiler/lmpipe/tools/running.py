@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -54,7 +55,9 @@ async def run_tool(
     given = with_valid_texts(to_jsonable_python(dict(arguments), fallback=str))
     # A pass that follows a failed check does not repeat what a tool did in the one before.
     answers = current_scope().answers
-    answer = None if answers is None else answers.question(tool, given)
+    answer = (
+        None if answers is None else answers.question(_what_runs(tool.name, tool.function), given)
+    )
     if answer is not None and not answer.open:
         known: ToolOutcome = answer.result
         return known
@@ -90,6 +93,13 @@ def run_tool_sync(
 ) -> ToolOutcome:
     """Run a tool from plain Python, such as a sync `forward`; see `run_tool`."""
     return run_sync(run_tool(tool, arguments, error_limit=error_limit))
+
+
+def _what_runs(name: str, function: ToolFunction) -> tuple[object, ...]:
+    """Tell a tool from others in each pass, even if it is made anew there, as from a function."""
+    called = inspect.unwrap(function.function)
+    # A function inside of `forward` is another one in each pass, with the same code.
+    return name, getattr(called, "__code__", called), id(getattr(called, "__self__", None))
 
 
 async def _outcome(
