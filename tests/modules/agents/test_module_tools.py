@@ -108,6 +108,22 @@ def test_a_module_is_told_as_a_program_inside_of_the_tool() -> None:
     assert [(event.program, event.parent) for event in inside] == [("Short", tool.id)]
 
 
+def test_a_module_without_a_docstring_has_no_description() -> None:
+    class Shout(lmpipe.Module):
+        def forward(self, text: str) -> str:
+            return text.upper()
+
+    (tool,) = lmpipe.ReAct(Ask, [Shout()]).tools
+    assert (tool.name, tool.description) == ("Shout", "")
+
+
+def test_a_search_is_the_tool_that_it_makes_itself() -> None:
+    search = lmpipe.Retrieve(lmpipe.BM25(["Rome is in Italy."]))
+    agent = lmpipe.ReAct(Ask, [search])
+    assert agent.tools == (search.as_tool(),)
+    assert agent.modules == {"search": search}
+
+
 def test_its_predictors_are_those_of_the_agent() -> None:
     agent = lmpipe.ReAct(Ask, [Twice()])
     assert list(agent.predictors()) == [

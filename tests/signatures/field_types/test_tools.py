@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
+from collections.abc import Callable
 
+import pydantic
 import pytest
 
 import lmpipe
@@ -19,6 +22,41 @@ def test_a_function_is_described() -> None:
     tool = lmpipe.Tool.of(weather)
     assert (tool.name, tool.description) == ("weather", "Tell the weather.")
     assert tool.parameters["required"] == ["city"]
+
+
+class City(pydantic.BaseModel):
+    name: str
+
+
+class Atlas:
+    """An atlas."""
+
+    def look_up(self, city: City, zoom: int = 1) -> str:
+        return city.name * zoom
+
+    def __call__(self, city: City, zoom: int = 1) -> str:
+        return self.look_up(city, zoom)
+
+
+@pytest.mark.parametrize(
+    "function", [Atlas().look_up, Atlas(), functools.partial(Atlas().look_up, zoom=2)]
+)
+def test_types_of_the_module_are_known_to_methods_objects_and_partial_functions(
+    function: Callable[..., str],
+) -> None:
+    tool = lmpipe.Tool.of(function, name="look_up")
+    assert list(tool.parameters["$defs"]) == ["City"]
+    assert lmpipe.run_tool_sync(tool, {"city": {"name": "Rome"}, "zoom": 1}).text == "Rome"
+
+
+def test_types_that_only_a_function_knows_are_told_with_a_remedy() -> None:
+    class Local(pydantic.BaseModel):
+        name: str
+
+    def find(place: Local) -> None: ...
+
+    with pytest.raises(SignatureError, match="'Local' is not defined: define its types at the top"):
+        lmpipe.Tool.of(find)
 
 
 def test_a_parameter_without_a_schema_is_refused() -> None:

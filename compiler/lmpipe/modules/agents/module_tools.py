@@ -15,6 +15,7 @@ from lmpipe.errors import ConfigError
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.layouts import ToolsLayout
 from lmpipe.modules.module import Module, Predictor
+from lmpipe.modules.retrieve import Retrieve
 from lmpipe.signatures.field_types.tool_function import ToolFunction
 from lmpipe.signatures.field_types.tools import Tool
 from lmpipe.signatures.signature_spec import SignatureSpec
@@ -61,9 +62,11 @@ def _tool_of_module(module: Module) -> Tool:
 
     Its name is that of the signature of a predictor, or of the module's class.
     """
+    if isinstance(module, Retrieve) and type(module).forward is Retrieve.forward:
+        return module.as_tool()
     asked: Any = module  # a subclass has `forward`
     if not isinstance(module, Predictor):
-        about = inspect.getdoc(asked.forward) or inspect.getdoc(type(module)) or ""
+        about = inspect.getdoc(asked.forward) or inspect.cleandoc(type(module).__doc__ or "")
         return Tool.of(asked.forward, name=type(module).__name__, description=about)
     spec = module.spec
     tool = Tool(name=spec.name, description=spec.instruction, parameters=_inputs_schema(spec))

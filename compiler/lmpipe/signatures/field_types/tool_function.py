@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -100,7 +101,12 @@ def schema_of(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     try:
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(cast("Any", _annotated(function)))
         schema = adapter.json_schema()
-    except (pydantic.errors.PydanticUserError, NameError) as error:
+    except NameError as error:
+        raise SignatureError(
+            f"the tool {name} cannot be described: {error}: define its types at the top level of "
+            "the module of its function"
+        ) from error
+    except pydantic.errors.PydanticUserError as error:
         problem = str(error).partition("\n")[0]
         raise SignatureError(f"the tool {name} cannot be described: {problem}") from error
     if schema.get("type") != "object":
@@ -109,7 +115,31 @@ def schema_of(name: str, function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _annotated(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what has the annotations of a callable: itself, or the method that Python calls."""
-    if inspect.isroutine(function) or isinstance(function, partial):
+    """Return a function with the parameters and types of a callable, as pydantic reads them.
+
+    Of a plain function, pydantic looks up types that are written as texts, as in modules with
+    `from __future__ import annotations`, in the module of the function; of methods, partial
+    functions and other objects it does not.
+    """
+    if inspect.isfunction(function) or inspect.isbuiltin(function):
         return function
-    return cast("Callable[..., Any]", function.__call__)  # type: ignore[operator]
+    called: Any = function
+    while isinstance(called, partial):
+        called = called.func
+    if not inspect.isroutine(called):
+        called = called.__call__
+    hints = typing.get_type_hints(called, include_extras=True)
+    parameters = inspect.signature(function)
+
+    def described(*args: Any, **kwargs: Any) -> None: ...
+
+    described.__signature__ = parameters.replace(  # type: ignore[attr-defined]
+        parameters=[
+            one.replace(annotation=hints.get(name, one.annotation))
+            for name, one in parameters.parameters.items()
+        ]
+    )
+    described.__annotations__ = {
+        name: hint for name, hint in hints.items() if name in parameters.parameters
+    }
+    return described
