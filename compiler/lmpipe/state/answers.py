@@ -34,6 +34,7 @@ class Answer:
         result: the answer, once there is one.
         reply: the LM's reply that has the answer.
         step: the record of the call, if the run has a trace.
+        given_up: the feedback of suggestions that it does not meet, with which the run goes on.
     """
 
     asked: object
@@ -43,6 +44,7 @@ class Answer:
     result: Any = _OPEN
     reply: Any = None
     step: Step | None = None
+    given_up: tuple[str, ...] = ()
 
     @property
     def open(self) -> bool:
