@@ -15,6 +15,7 @@ from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.time_limits import within
 from lmpipe.foundation.unicode_text import with_valid_texts
 from lmpipe.lm.concurrency.loop import call, run_sync
+from lmpipe.lm.current import current_settings
 from lmpipe.lm.events import ToolEnded, ToolStarted
 from lmpipe.lm.observing import listening, observed
 from lmpipe.lm.parts import media_in
@@ -34,7 +35,8 @@ async def run_tool(
     """Check the arguments of a tool and run it; an error of either is an outcome too.
 
     A tool with effects does not run in a compile or an evaluation: its fake does, or a cassette
-    has its result. The result of a pure tool comes from the cache if it is there.
+    has its result. The result of a pure tool comes from the cache if it is there, or from an equal
+    use that is running.
 
     Args:
         tool: made by `Tool.of`, or from an MCP server.
@@ -125,8 +127,16 @@ async def _outcome(
             "Tool.of(…, effects=True, fake=…) a function that takes its place, or replay a "
             "cassette that has its results (record_tools=True)"
         )
-    running = _run(name, function.function, checked, error_limit, function.timeout)
-    return results.keep(await running), "ran"
+
+    async def run() -> ToolOutcome:
+        running = _run(name, function.function, checked, error_limit, function.timeout)
+        return results.keep(await running)
+
+    if not function.pure:
+        return await run(), "ran"
+    runs = current_settings().runtime.pure_tools
+    outcome, joined = await runs.do(results.use.cache_key, run)
+    return outcome, "stored" if joined else "ran"
 
 
 async def _run(
