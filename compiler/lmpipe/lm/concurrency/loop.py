@@ -199,14 +199,28 @@ async def bridge(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine that runs on the library's loop, from any event loop."""
     if on_loop():
         return await coroutine
+    return await run_on(_loop_thread().loop, coroutine)
+
+
+async def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine that runs on a loop, from any event loop.
+
+    Raises:
+        RuntimeError: if the loop is closed.
+    """
     own_loop = asyncio.get_running_loop()
+    if own_loop is loop:
+        return await coroutine
+    if loop.is_closed():
+        coroutine.close()  # prevents the warning that it was never awaited
+        raise RuntimeError("the event loop is closed")
     done, mailbox = own_loop.create_future(), get_mailbox(own_loop)
 
     def settle() -> None:
         if not done.done():
             done.set_result(None)
 
-    task = RemoteTask(coroutine, _loop_thread().mailbox, lambda: mailbox.post(settle))
+    task = RemoteTask(coroutine, get_mailbox(loop), lambda: mailbox.post(settle))
     task.start()
     try:
         await done
