@@ -68,6 +68,12 @@ def test_a_parameter_without_a_schema_is_refused() -> None:
         lmpipe.Tool.of(draw)
 
 
+@pytest.mark.parametrize("function", [int, len])
+def test_what_has_no_typed_parameters_is_refused(function: Callable[..., int]) -> None:
+    with pytest.raises(SignatureError, match="give a function whose parameters have types"):
+        lmpipe.Tool.of(function)
+
+
 def test_positional_parameters_are_refused() -> None:
     def add(*numbers: int) -> int:
         return sum(numbers)

@@ -30,6 +30,7 @@ from lmpipe.modules.agents.act_signature import (
 )
 from lmpipe.modules.agents.actions import action_of, refused
 from lmpipe.modules.agents.compaction import estimate_tokens, shorten_observations
+from lmpipe.modules.agents.extraction import read_outputs
 from lmpipe.modules.agents.module_tools import ToolLike, as_tools, modules_of, run_by_modules
 from lmpipe.modules.agents.result_trajectory import set_trajectory, thoughts_of
 from lmpipe.modules.agents.task_fields import checked_inputs
@@ -187,7 +188,7 @@ class ReAct(Module, Generic[P, R_co]):
             if actions[-1].tool == FINISH and not actions[-1].arguments:
                 break  # it wants the answer to be read from the steps
         shown = await self._fitted(trajectory, room)
-        extracted = await self.extract.acall(**inputs, trajectory=shown)
+        extracted = await read_outputs(self.extract, inputs, shown)
         result = made_of_reply(self.extract.path, self.signature, inputs, extracted)
         return self._with_trajectory(result, trajectory)
 

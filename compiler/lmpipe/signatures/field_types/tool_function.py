@@ -106,9 +106,12 @@ def schema_of(name: str, function: Callable[..., Any]) -> dict[str, Any]:
             f"the tool {name} cannot be described: {error}: define its types at the top level of "
             "the module of its function"
         ) from error
-    except pydantic.errors.PydanticUserError as error:
-        problem = str(error).partition("\n")[0]
-        raise SignatureError(f"the tool {name} cannot be described: {problem}") from error
+    except (pydantic.errors.PydanticUserError, ValueError) as error:
+        problem = str(error).partition("\n")[0].partition(". Set `arbitrary")[0]
+        raise SignatureError(
+            f"the tool {name} cannot be described: {problem}: give a function whose parameters "
+            "have types of JSON or pydantic"
+        ) from error
     if schema.get("type") != "object":
         raise SignatureError(f"the tool {name} has parameters without names: name each one")
     return schema
