@@ -143,7 +143,7 @@ async def test_a_result_that_no_lm_can_read_is_refused() -> None:
     def open_it() -> object:
         return Handle()
 
-    with pytest.raises(CallError, match="open_it returned a Handle"):
+    with pytest.raises(CallError, match="open_it returned an instance of Handle"):
         await run_tool(lmpipe.Tool.of(open_it), {})
 
 

@@ -41,7 +41,13 @@ class _LoopThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        stopped = False
+        while not stopped:
+            # Where code of a user raises one of these in a task, as by `sys.exit()`, asyncio ends
+            # its loop; whoever waits for the task gets the error, and the others need the loop.
+            with contextlib.suppress(KeyboardInterrupt, SystemExit):
+                self.loop.run_forever()
+                stopped = True
 
 
 _lock = threading.Lock()
@@ -165,7 +171,7 @@ def check_not_on_loop() -> None:
     """Raise a ConfigError for a blocking call from inside an async `forward`."""
     if _current is not None and get_ident() == _current.ident:  # `on_loop`, without its call
         raise ConfigError(
-            "a predictor was called without await inside an async forward or a metric, which "
+            "a predictor was called without await inside an async forward, tool or metric, which "
             "would block every other call: write `await self.predictor.acall(…)`; declare the LM "
             "calls of a sync metric with @lmpipe.metrics.judge(max_calls=1)"
         )
