@@ -232,7 +232,7 @@ async def test_any_json_arrives_and_is_returned(value: JsonValue) -> None:
     with scope(trace=Trace()), lmpipe.using(runtime=Runtime(store=Keeping())):
         outcome = await run_tool(lmpipe.Tool.of(echo), {"value": value})
     assert not outcome.error
-    assert outcome.text.encode()
+    outcome.text.encode()  # it can be sent
 
 
 class Keeping:
