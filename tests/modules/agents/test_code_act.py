@@ -325,7 +325,7 @@ def test_calls_of_a_module_are_limited_and_counted() -> None:
     assert program.calls_per_run() == 2 + 1 + 1
     lm = lmpipe.ScriptedLM([ADD, "[[people]]\n1", code("submit(1)")])
     assert run(program, lm, **GIVEN).total == 1
-    assert "error: RuntimeError: it may be called 1 time at most" in shown(lm)[2]
+    assert "error: RuntimeError: AskPopulation may be called 1 time at most" in shown(lm)[2]
 
 
 def test_a_misspelled_option_is_refused_with_the_name_that_was_meant() -> None:

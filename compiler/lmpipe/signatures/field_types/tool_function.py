@@ -117,6 +117,13 @@ def schema_of(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     return schema
 
 
+def called_by(function: Any) -> Any:
+    """Return the function or method that Python runs if a callable is called."""
+    while isinstance(function, partial):
+        function = function.func
+    return function if inspect.isroutine(function) else function.__call__
+
+
 def _annotated(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function with the parameters and types of a callable, as pydantic reads them.
 
@@ -126,12 +133,7 @@ def _annotated(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     if inspect.isfunction(function) or inspect.isbuiltin(function):
         return function
-    called: Any = function
-    while isinstance(called, partial):
-        called = called.func
-    if not inspect.isroutine(called):
-        called = called.__call__
-    hints = typing.get_type_hints(called, include_extras=True)
+    hints = typing.get_type_hints(called_by(function), include_extras=True)
     parameters = inspect.signature(function)
 
     def described(*args: Any, **kwargs: Any) -> None: ...
