@@ -368,9 +368,10 @@ def _name_of_server(session: ClientSession | Client) -> str:
 
 
 async def _list_tools(client: ClientSession | Client) -> list[dict[str, Any]]:
+    from mcp import Client
     from mcp_types import PaginatedRequestParams
 
-    session: ClientSession = getattr(client, "session", client)
+    session = client.session if isinstance(client, Client) else client
     listed: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:

@@ -124,6 +124,21 @@ def test_a_search_is_the_tool_that_it_makes_itself() -> None:
     assert agent.modules == {"search": search}
 
 
+@both
+def test_modules_of_one_signature_get_other_names(protocol: str) -> None:
+    quiet, loud = lmpipe.Predict(Translate), lmpipe.Predict(Translate)
+    agent = lmpipe.ReAct(Ask, [quiet, loud.as_tool(name="Shout", description="Loudly.")])
+    assert [(tool.name, tool.description) for tool in agent.tools] == [
+        ("Translate", "Translate into French."),
+        ("Shout", "Loudly."),
+    ]
+    assert agent.modules == {"Translate": quiet, "Shout": loud}
+    call: Step = ("I shout.", ("Shout", {"text": "hello"}))
+    lm = agent_lm(protocol, call, TRANSLATED, FINISH)
+    run(agent, lm)
+    assert results_in(lm.requests[2]) == ['{"french":"salut"}']
+
+
 def test_its_predictors_are_those_of_the_agent() -> None:
     agent = lmpipe.ReAct(Ask, [Twice()])
     assert list(agent.predictors()) == [

@@ -43,7 +43,7 @@ def checked_tools(
     """
     tools = as_tools(owner, given)
     taken = set(reserved)
-    remedy = "give another name: lmpipe.Tool.of(…, name=…)"
+    remedy = "give another name: lmpipe.Tool.of(…, name=…), or as_tool(name=…) of a module"
     for tool in tools:
         if not tool.name.isidentifier() or keyword.iskeyword(tool.name):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Read the outputs of a task from the steps of an agent that ended without them."""
+"""Read the outputs of a task from the steps of an agent, if all of them are too long."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from lmpipe.modules.predict import Predict
 from lmpipe.signatures.field_types.trajectory import Trajectory
 
 
-async def read_outputs(
-    extract: Predict[..., Any], inputs: Mapping[str, Any], trajectory: Trajectory
+async def read_from_shorter(
+    extract: Predict[..., Any],
+    inputs: Mapping[str, Any],
+    trajectory: Trajectory,
+    error: LMRequestError,
 ) -> Any:
-    """Ask a predictor for the outputs; of shorter steps, if the server finds the prompt too long.
+    """Ask a predictor for the outputs again, which the server refused as its prompt was too long.
 
     A request that was refused is one of its retries, so that it makes no more of them than plans
     count.
@@ -25,21 +28,23 @@ async def read_outputs(
     Args:
         extract: the predictor.
         inputs: its inputs beside the trajectory.
-        trajectory: the steps.
+        trajectory: the steps, which are too long.
+        error: of the request.
 
     Raises:
         OutputError: if no reply can be read.
-        LMError: if the LM cannot be reached or refuses the request.
+        LMError: if the LM cannot be reached or refuses the request: `error`, if no retry is left
+            or it is another one.
     """
-    left, asked = extract.retries, extract
-    while True:
-        try:
-            with known_copies({} if asked is extract else {id(asked): id(extract)}):
-                return await asked.acall(**inputs, trajectory=trajectory)
-        except LMRequestError as error:
-            if not left or not trajectory.steps or not exceeds_context(str(error)):
-                raise
-        left -= 1
-        asked = copy.copy(extract)
-        asked.retries = left
+    for left in range(extract.retries - 1, -1, -1):
+        if not trajectory.steps or not exceeds_context(str(error)):
+            break
         trajectory = shorten_observations(trajectory, estimate_tokens(trajectory) // 3)
+        again = copy.copy(extract)
+        again.retries = left
+        try:
+            with known_copies({id(again): id(extract)}):
+                return await again.acall(**inputs, trajectory=trajectory)
+        except LMRequestError as refused:
+            error = refused
+    raise error
