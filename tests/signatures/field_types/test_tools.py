@@ -102,6 +102,15 @@ def test_a_name_and_a_description_replace_those_of_the_function() -> None:
     assert (tool.name, tool.description) == ("forecast", "Look it up.")
 
 
+def test_another_name_keeps_the_function_and_its_declarations() -> None:
+    tool = lmpipe.Tool.of(weather, effects=True).named("get_weather")
+    assert (tool.name, tool.description) == ("get_weather", "Tell the weather.")
+    assert tool.function is not None
+    assert (tool.function.function, tool.function.effects) == (weather, True)
+    with pytest.raises(SignatureError, match="give a name"):
+        tool.named("")
+
+
 def test_the_function_is_not_part_of_the_value() -> None:
     tool = lmpipe.Tool.of(weather, effects=True)
     read = lmpipe.Tool.model_validate(tool.model_dump())

@@ -43,7 +43,7 @@ def checked_tools(
     """
     tools = as_tools(owner, given)
     taken = set(reserved)
-    remedy = "give another name: lmpipe.Tool.of(…, name=…), or as_tool(name=…) of a module"
+    remedy = "give another name: Tool.of(…, name=…), tool.named(…) or module.as_tool(name=…)"
     for tool in tools:
         if not tool.name.isidentifier() or keyword.iskeyword(tool.name):
             raise ConfigError(

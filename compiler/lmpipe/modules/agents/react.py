@@ -286,7 +286,7 @@ def _checked_tools(given: Sequence[ToolLike]) -> tuple[Tool, ...]:
     tools = as_tools("ReAct", given)
     seen: set[str] = set()
     for tool in tools:
-        remedy = "give another name: lmpipe.Tool.of(…, name=…), or as_tool(name=…) of a module"
+        remedy = "give another name: Tool.of(…, name=…), tool.named(…) or module.as_tool(name=…)"
         if tool.name == FINISH:
             raise ConfigError(f"ReAct: {FINISH!r} is the tool that gives the answer: {remedy}")
         if tool.name in seen:
