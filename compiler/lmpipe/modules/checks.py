@@ -261,8 +261,7 @@ def _note(answer: Answer, feedback: str, *, required: bool, unmet: bool) -> None
     attempt = len(answer.earlier) + (len(step.checks) if step is not None else 0) + 1
     failed = FailedCheck(feedback, outputs, required, attempt, unmet)
     if listening:
-        asked: Any = answer.asked
-        tell_failed_check(failed, path_here(asked, asked.path))
+        tell_failed_check(failed, path_here(answer.asked, getattr(answer.asked, "path", "")))
     if trace is None or step is None:
         return
     used = unmet and not required

@@ -105,3 +105,21 @@ def test_wrong_calls_of_agents_and_attempts_are_problems() -> None:
             "(answer: str)"
             for how in ("without 'question'", "with 'query', which is no input")
         ]
+
+
+@lmpipe.predict
+def shout(text: str) -> str:
+    """Shout the text."""
+    raise NotImplementedError
+
+
+def test_a_typed_function_may_be_called_by_position() -> None:
+    class Program(lmpipe.Module):
+        def __init__(self) -> None:
+            self.shout = shout
+            self.best = lmpipe.BestOfN(shout, n=2, reward=lambda inputs, prediction: 1)
+
+        def forward(self, text: str) -> str:
+            return self.shout(text) + self.best(text)
+
+    assert code_problems(Program()) == []

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from types import FunctionType, MethodType
-from typing import Any, TypeGuard
+from typing import Any
 
 from lmpipe.compiling.program_check.problem import Problem
 from lmpipe.compiling.program_check.read_code import CodeUse, PartUse, read_code
-from lmpipe.modules.attempts import Attempts
+from lmpipe.modules.agents.code_agent import CodeAgent
+from lmpipe.modules.agents.program_of_thought import ProgramOfThought
+from lmpipe.modules.agents.react import ReAct
+from lmpipe.modules.attempts import Attempts, MultiChainComparison
 from lmpipe.modules.binding import Node, used_parts, walk
 from lmpipe.modules.declared import declared_program
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.modules.predict import Predict
-from lmpipe.signatures.signature import REASONING, Signature, spec_of
+from lmpipe.signatures.signature import REASONING, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec, spec_text
 
 _OWN_PACKAGE = __name__.partition(".")[0]
+# Modules that are called like a predictor of their signature.
+_BY_SIGNATURE = (ReAct, CodeAgent, ProgramOfThought, MultiChainComparison)
 _CODE = (FunctionType, MethodType, partial)
 
 
@@ -64,18 +69,15 @@ def _of_module(module: Node, path: str, seen: set[int]) -> Iterator[Problem]:
 
 
 def _spec(part: Any) -> SignatureSpec | None:
-    """The inputs and outputs of a predictor, of an agent and the like, or of what is attempted."""
+    """The inputs and outputs of a predictor, of what asks by a signature, or of what is attempted.
+
+    None for other modules.
+    """
     while isinstance(part, Attempts):
         part = part.program
     if isinstance(part, Predict):
         return part.spec
-    signature = getattr(part, "signature", None)
-    theirs = type(part).__module__.partition(".")[0] == _OWN_PACKAGE
-    return spec_of(signature) if theirs and _is_signature(signature) else None
-
-
-def _is_signature(value: object) -> TypeGuard[type[Signature]]:
-    return isinstance(value, type) and issubclass(value, Signature)
+    return spec_of(part.signature) if isinstance(part, _BY_SIGNATURE) else None
 
 
 def _reached(parts: Mapping[str, Any], code: CodeUse | None) -> set[int] | None:

@@ -138,13 +138,13 @@ def _annotated(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def described(*args: Any, **kwargs: Any) -> None: ...
 
-    described.__signature__ = parameters.replace(  # type: ignore[attr-defined]
+    described.__annotations__ = {
+        name: hint for name, hint in hints.items() if name in parameters.parameters
+    }
+    vars(described)["__signature__"] = parameters.replace(
         parameters=[
             one.replace(annotation=hints.get(name, one.annotation))
             for name, one in parameters.parameters.items()
         ]
     )
-    described.__annotations__ = {
-        name: hint for name, hint in hints.items() if name in parameters.parameters
-    }
     return described
