@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import lmpipe
 from lmpipe.errors import CallError, CheckError, RecipeError, RefusalError
+from lmpipe.lm.parts import ToolCall
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import current_scope, scope
@@ -312,6 +313,31 @@ def test_what_a_tool_did_is_not_repeated() -> None:
     assert result.query == SHORT
     assert used == ["?", LONG, SHORT]
     assert [step.arguments["word"] for step in trace.tools] == used
+
+
+def test_what_a_tool_did_is_not_repeated_if_each_pass_makes_the_tool_anew() -> None:
+    used: list[str] = []
+
+    class WithTools(Search):
+        def look_up(self, word: str) -> str:
+            used.append(word)
+            return word
+
+        def forward(self, question: str) -> lmpipe.Prediction:
+            def remember(word: str) -> str:
+                return self.look_up(f"{word}!")
+
+            call = ToolCall("1", "remember", '{"word": "a"}')
+            said = lmpipe.run_calls_sync([call, call], [remember])
+            run_tool_sync(lmpipe.Tool.of(self.look_up), {"word": said.text})
+            query = self.write(question=question)
+            lmpipe.check(len(query.query) < 10, TOO_LONG)
+            return query
+
+    with lm_says(answers) as lm:
+        assert WithTools()(question="?").query == SHORT
+    assert told(lm.requests[-1]) == [TOO_LONG]
+    assert len(used) == 3
 
 
 def test_a_check_in_a_helper_function_of_the_same_package_is_found() -> None:

@@ -12,6 +12,7 @@ import lmpipe
 from lmpipe.errors import OutputError
 from lmpipe.lm.events import (
     AnyEvent,
+    CheckFailed,
     LayoutEnded,
     LMEnded,
     LMStarted,
@@ -187,3 +188,42 @@ def test_the_layout_tells_the_messages_that_it_wrote() -> None:
     (wrote,) = [event for event in events if isinstance(event, LayoutEnded) and event.messages]
     (asked,) = [event for event in events if isinstance(event, LMStarted)]
     assert wrote.messages == asked.request.messages
+
+
+class Small(lmpipe.Signature):
+    """Answer."""
+
+    question: str = lmpipe.Input()
+    answer: int = lmpipe.Output(le=9)
+
+    @lmpipe.output_check("Give an odd number.")
+    def odd(self) -> bool:
+        return self.answer % 2 == 1
+
+
+class Patient(lmpipe.Module):
+    def __init__(self) -> None:
+        self.ask = lmpipe.Predict(Small)
+
+    def forward(self, question: str) -> Small:
+        answer = self.ask(question=question)
+        lmpipe.suggest(answer.answer > 5, "Give more than 5.")
+        return answer
+
+
+def test_failed_checks_are_told_in_the_call_that_asks_again() -> None:
+    replies = iter(["50", "4", "3", "3", "3"])
+    with using(lm=lmpipe.ScriptedLM(lambda _: f"## answer\n{next(replies)}")):
+        events = observed(lambda: Patient()(question="?"))
+    failed = [event for event in events if isinstance(event, CheckFailed)]
+    assert {event.predictor for event in failed} == {"ask"}
+    assert [(event.check.feedback.partition(":")[0], event.check.outputs) for event in failed] == [
+        ("answer", {}),
+        ("Give an odd number.", {"answer": 4}),
+        *[("Give more than 5.", {"answer": 3})] * 3,
+    ]
+    assert [event.check.unmet for event in failed] == [False] * 4 + [True]
+    (program,) = (event.id for event in events if isinstance(event, ProgramStarted))
+    predictor = next(event.id for event in events if isinstance(event, PredictorStarted))
+    assert [event.id for event in failed] == [predictor] * 2 + [program] * 3
+    assert {event.root for event in failed} == {program}

@@ -53,6 +53,13 @@ def test_a_syntax_error_names_the_line_and_ends_nothing(make: Make) -> None:
 
 
 @each
+def test_variables_are_there_for_later_code_if_the_first_cannot_be_compiled(make: Make) -> None:
+    with make().session() as session:
+        assert not session.run("print(word", {"word": "a"}).ok
+        assert session.run("word").value == "a"
+
+
+@each
 @pytest.mark.parametrize(
     ("code", "value"),
     [
@@ -281,6 +288,22 @@ async def test_a_cancelled_run_ends_its_process(make: Make) -> None:
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
+
+
+@fast
+async def test_code_that_computes_ends_when_its_run_is_cancelled(make: Make) -> None:
+    here, computing = asyncio.get_running_loop(), asyncio.Event()
+
+    def started() -> None:
+        here.call_soon_threadsafe(computing.set)
+
+    async with make(seconds=3600).session({"started": started}) as session:
+        running = asyncio.ensure_future(session.arun("started()\nwhile True:\n    pass"))
+        await computing.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    # Closing the session waits for its code.
 
 
 @fast

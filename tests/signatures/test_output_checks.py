@@ -87,3 +87,15 @@ def test_an_async_check_is_refused() -> None:
 
     with pytest.raises(SignatureError, match="'later' is not a plain method"):
         lmpipe.output_check("x")(later)  # type: ignore[type-var]
+
+
+def test_an_error_of_a_check_says_which_one_raised_it() -> None:
+    class Third(Base):
+        @lmpipe.output_check("Begin the third word with a.")
+        def third(self) -> bool:
+            return self.query.split()[2][0] == "a"
+
+    checks = {check.name: check for check in checks_of(Third)}
+    with pytest.raises(IndexError) as raised:
+        checks["third"].passes(Third(question="?", query="one"))
+    assert raised.value.__notes__ == ["raised by the check Third.third"]

@@ -7,8 +7,8 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from lmpipe.lm.runtime import Runtime
 from lmpipe.testing import use_cassette
 
 pytest.importorskip("mcp")
+
+from mcp import Client, ClientSession, StdioServerParameters, stdio_client
 
 SERVER = str(Path(__file__).parent.parent / "helpers" / "mcp_server.py")
 COMMAND = [sys.executable, SERVER]
@@ -201,6 +203,83 @@ def test_a_recording_replays_without_the_server(tmp_path: Path) -> None:
     assert texts == ["200", "200"]
 
 
+def test_a_recording_that_goes_on_starts_the_server_for_a_new_call(tmp_path: Path) -> None:
+    said = []
+    for end in ("Lisbon", "Oslo"):
+        with (
+            use_cassette(tmp_path / "c.jsonl", mode="new_episodes", record_tools=True),
+            lmpipe.mcp_tools(command=COMMAND) as tools,
+        ):
+            distance = by_name(tools)["distance"]
+            said.append(lmpipe.run_tool_sync(distance, {"start": "Rome", "end": end}).text)
+    assert said == ["200", "0"]
+
+
+class Measure(lmpipe.Module):
+    """Runs the tool on the loop of lmpipe."""
+
+    def __init__(self, tool: lmpipe.Tool) -> None:
+        self.tool = tool
+
+    def forward(self) -> str:
+        return lmpipe.run_tool_sync(self.tool, {"start": "Rome", "end": "Lisbon"}).text
+
+
+@asynccontextmanager
+async def session() -> AsyncIterator[ClientSession]:
+    server = StdioServerParameters(command=COMMAND[0], args=COMMAND[1:])
+    async with stdio_client(server) as (read, write), ClientSession(read, write) as connected:
+        await connected.initialize()
+        yield connected
+
+
+async def test_the_tools_of_a_session_of_the_caller_run_on_its_loop() -> None:
+    async with session() as connected:
+        async with lmpipe.mcp_tools(session=connected, only=["distance"]) as tools:
+            (distance,) = tools
+            assert distance.function is not None
+            assert distance.function.source == "mcp places distance"
+            outcome = await lmpipe.run_tool(distance, {"start": "Rome", "end": "Lisbon"})
+            in_program = await Measure(distance).acall()
+        with pytest.raises(ToolServerError, match="inside the `with` block"):
+            await lmpipe.run_tool(distance, {"start": "Rome", "end": "Lisbon"})
+        assert (await connected.list_tools()).tools  # it is left open
+    assert (outcome.text, in_program) == ("200", "200")
+
+
+async def test_a_client_of_the_caller_is_taken_too() -> None:
+    server = StdioServerParameters(command=COMMAND[0], args=COMMAND[1:])
+    async with (
+        Client(stdio_client(server)) as client,
+        lmpipe.mcp_tools(session=client, only=["distance"]) as tools,
+    ):
+        outcome = await lmpipe.run_tool(tools[0], {"start": "Rome", "end": "Lisbon"})
+    assert outcome.text == "200"
+
+
+async def test_a_session_whose_loop_is_blocked_is_an_error_with_a_remedy() -> None:
+    async with session() as connected:
+        opening = lmpipe.mcp_tools(session=connected, only=["distance"])
+        async with opening as tools:
+            opening.timeout = 0.01
+            with pytest.raises(ToolServerError, match=r"write `await program.acall\(…\)`"):
+                lmpipe.run_tool_sync(tools[0], {"start": "Rome", "end": "Lisbon"})
+
+
+async def test_a_session_needs_an_async_block() -> None:
+    async with session() as connected:
+        with pytest.raises(ConfigError, match="`async with`"), lmpipe.mcp_tools(session=connected):
+            pass
+
+
+async def test_a_session_that_is_not_connected_is_an_error() -> None:
+    server = StdioServerParameters(command=COMMAND[0], args=COMMAND[1:])
+    async with stdio_client(server) as (read, write), ClientSession(read, write) as idle:
+        with pytest.raises(ToolServerError, match="connected and initialized"):
+            async with lmpipe.mcp_tools(session=idle):
+                pass
+
+
 def test_the_end_of_the_server_stops_an_evaluation() -> None:
     with (
         lmpipe.mcp_tools(command=COMMAND) as tools,
@@ -278,7 +357,9 @@ def test_a_program_that_does_not_exist_is_an_error() -> None:
 
 @pytest.mark.parametrize("given", [{}, {"command": ["x"], "url": "http://127.0.0.1"}])
 def test_one_of_command_and_url_is_needed(given: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="either the command of a server, or its url"):
+    with pytest.raises(
+        ConfigError, match="give one of the command of a server, its url, and a session"
+    ):
         lmpipe.mcp_tools(**given)  # type: ignore[arg-type]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from lmpipe.lm.cache import upkeep
 from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.scope import scope
+from lmpipe.state.trace import Trace
 from lmpipe.testing import use_cassette
 
 
@@ -88,6 +91,30 @@ def test_an_error_of_a_pure_tool_is_not_kept(tmp_path: Path) -> None:
         return city
 
     assert run_twice(lmpipe.Tool.of(fail_once, pure=True), tmp_path)[1] == "Rome"
+
+
+@pytest.mark.parametrize("cached", [True, False])
+async def test_equal_uses_of_a_pure_tool_at_the_same_time_run_it_once(
+    cached: bool, tmp_path: Path
+) -> None:
+    runs, both = itertools.count(1), asyncio.Event()
+
+    async def look_up(city: str) -> str:
+        await both.wait()
+        return f"{city} {next(runs)}"
+
+    tool = lmpipe.Tool.of(look_up, pure="1")
+    runtime, trace = Runtime(store=Cache(tmp_path) if cached else None), Trace()
+    with lmpipe.using(runtime=runtime), scope(trace=trace):
+        uses = [lmpipe.run_tool(tool, {"city": city}) for city in ("Rome", "Rome", "Oslo")]
+        running = asyncio.gather(*uses)
+        await asyncio.sleep(0)
+        both.set()
+        texts = sorted(outcome.text[:4] for outcome in await running)
+    runtime.close()
+    assert texts == ["Oslo", "Rome", "Rome"]
+    assert sorted(step.source for step in trace.tools) == ["ran", "ran", "stored"]
+    assert next(runs) == 3
 
 
 def test_an_image_of_a_pure_tool_is_kept(tmp_path: Path) -> None:

@@ -86,9 +86,10 @@ _AMBIGUOUS_UNIT = re.compile(r"[mbtT]\b(?!/)|[ ][kKMBT]\b(?!/)")
 _VULGAR_FRACTION = re.compile(r"\s?([\u00bc-\u00be\u2150-\u215e])")  # one half, three quarters, …
 # Before a number: "not 5", "< 5", "x5"; a quoted line of Markdown begins with ">".
 _NOT_IT = re.compile(r"(?:\b(?:not|never|isn['\u2019]t)\s{1,3}|[<≤≥≠]=?\s?|>=\s?|[A-Za-z])\Z")
-# Beside a number: "5 or six", "five to 10".
+# Beside a number: "5 or six", "five to 10", "5 out of ten".
 _MORE_BEFORE = re.compile(r"(\w+)[\s-]{1,3}(?:or|and|to|through|plus|minus|times)\s{1,3}\Z")
-_MORE_AFTER = re.compile(r"\s{1,3}(?:or|and|to|through|plus|minus|times)\s{1,3}(\w+)")
+_MORE_AFTER = re.compile(r"\s{1,3}\(?(?:or|and|to|through|plus|minus|times|out of)\s{1,3}(\w+)")
+_REPEATED = re.compile(r"\s{0,3}\(([^()\d]{1,60})\)")  # "5 (five)"
 _PART_AFTER = re.compile(r"\s{1,3}and\s{1,3}(?:a|one)\s{1,3}(?:half|third|quarter)")
 _MAX_DIGITS = 4000  # Python limits the digits of integers
 
@@ -193,6 +194,9 @@ def _single(text: str, *, negative: bool = False) -> Number | None:
     if not match["letter"] and _AMBIGUOUS_UNIT.match(text, match.end()):
         return None
     if _means_another(text, match.start(), match.end()):
+        return None
+    repeated = _REPEATED.match(text, match.end())
+    if repeated and number_in_words(repeated[1]) not in (None, number.text):
         return None
     if not negative and _may_be_negative(text[: match.start()], text[match.end() :]):
         return None

@@ -8,8 +8,9 @@ from typing import Any
 
 from lmpipe.foundation.numbers import only_number
 
-_TRUE = {"yes", "true", "1", "y", "t", "on"}
-_FALSE = {"no", "false", "0", "n", "f", "off"}
+# Only "yes", "no", "true" and "false" are read in a sentence: "Yeah, no" means no.
+_TRUE = {"yes", "true", "1", "y", "t", "on", "yeah", "yep", "yup"}
+_FALSE = {"no", "false", "0", "n", "f", "off", "nope", "nah"}
 _LONGEST_SENTENCE = 200
 _NEGATION = re.compile(
     r"\b(?:no|not|non|un|anti|never|neither|nor|without|except|rather|instead|hardly|far from)\b"

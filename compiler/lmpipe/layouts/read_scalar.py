@@ -17,6 +17,8 @@ from lmpipe.layouts.read_moment import read_date, read_datetime, read_time
 from lmpipe.signatures.value_shape import Shape
 
 _MOST_DIGITS = 400  # of a whole number that is written with an exponent
+# A thousand where a point separates thousands, and else one.
+_THOUSANDS = re.compile(r"-?[1-9]\d{0,2}\.000")
 _FENCE = re.compile(r"```\w*\n((?:(?!```).)*+)```", re.DOTALL)
 # Of these formats of texts, pydantic also reads a bare number, as seconds.
 _READERS: dict[str, Callable[[str], str | None]] = {
@@ -78,6 +80,8 @@ def _known(value: Any, shape: Shape, text: str) -> Any:
 def _number(shape: Shape, text: str) -> str | None:
     number = only_number(text)
     if number is None:
+        return None
+    if shape.kind == "integer" and _THOUSANDS.fullmatch(number.text):
         return None
     if number.percent and shape.maximum is not None:
         return _share(number.text, shape.maximum)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lmpipe.lm.request import Reply, Request
     from lmpipe.optimize.engine.events import Candidate
     from lmpipe.signatures.signature import Signature
-    from lmpipe.state.trace import Source
+    from lmpipe.state.trace import FailedCheck, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +125,23 @@ class PredictorEnded(Ended):
     def result(self) -> Signature | None:
         """Its inputs and outputs, those of the first sample; None if no reply could be read."""
         return self.results[0] if self.results else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckFailed(Event):
+    """An answer failed a check; `id` is that of the predictor's call, or of a program's around.
+
+    Checks of a signature and its validators are told in the call of the predictor; `check` and
+    `suggest` in the call of the program that goes back.
+
+    Args:
+        predictor: the path of the predictor that gave the answer.
+        check: the answer, and what is wrong with it.
+    """
+
+    predictor: str
+    check: FailedCheck
+    kind: ClassVar[Literal["check failed"]] = "check failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,6 +426,7 @@ AnyEvent: TypeAlias = (
     | ProgramEnded
     | PredictorStarted
     | PredictorEnded
+    | CheckFailed
     | LayoutStarted
     | LayoutEnded
     | LMStarted

@@ -74,6 +74,7 @@ class _Place:
     predictor: str = ""
     # The paths of the predictors of the outermost program, by their `id`.
     paths: Mapping[int, str] = field(default_factory=dict)
+    parent: int | None = None  # of the call around
     silent: bool = False  # while a listener is called: what it calls is not told
 
 
@@ -162,7 +163,9 @@ class Observed:
         self._since = since
         predictor = getattr(start, "predictor", "") or here.predictor
         # By position, which is faster than `replace`.
-        self._inside = _Place(here.listeners, start.id, start.root, predictor, here.paths)
+        self._inside = _Place(
+            here.listeners, start.id, start.root, predictor, here.paths, start.parent
+        )
 
     def __enter__(self) -> Self:
         _tell(self._listeners, self._started)
@@ -252,6 +255,15 @@ def observed(
     at = time.time() - (now - since)
     start = started(id=number, parent=here.id, root=root, at=at, **fields)
     return Observed(here, listeners, start, ended, since)
+
+
+def tell_here(kind: type[Event], **fields: Any) -> None:
+    """Tell something that happens during the call around; nothing, if there is none."""
+    here = _HERE.get()
+    if here.id is None or here.root is None or here.silent:
+        return
+    event = kind(id=here.id, parent=here.parent, root=here.root, at=time.time(), **fields)
+    _tell((*here.listeners, *_configured), event)
 
 
 def path_here(predictor: object, path: str) -> str:

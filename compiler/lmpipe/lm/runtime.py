@@ -9,10 +9,12 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any
 
 from lmpipe.errors import LMError, LMRequestError, RefusalError
 from lmpipe.lm.accounting import account, note_failed
 from lmpipe.lm.concurrency import loop
+from lmpipe.lm.concurrency.joined import Joined
 from lmpipe.lm.history import CallHistory
 from lmpipe.lm.lessons import Lessons
 from lmpipe.lm.listener import tell
@@ -41,6 +43,7 @@ class Runtime:
 
     Attributes:
         history: the last calls; runtimes that are made of this one share it.
+        pure_tools: the uses of pure tools that are running, whose results equal uses share.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Runtime:
         self.max_in_flight = max_in_flight
         self.fresh_calls = 0
         self.history = CallHistory()
+        self.pure_tools: Joined[Any] = Joined()
         self._retry = retry or RetryPolicy()
         self._on_retry = on_retry
         self._in_flight: dict[str, asyncio.Future[Reply | None]] = {}
@@ -256,6 +260,7 @@ class Runtime:
         )
         runtime._lessons = self._lessons
         runtime.history = self.history
+        runtime.pure_tools = self.pure_tools
         return runtime
 
     async def aclose(self) -> None:

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 from lmpipe.errors import CallError, CheckError
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import repr_without_data
+from lmpipe.lm.observing import listening, path_here
 from lmpipe.lm.scope import current_scope, scope
 from lmpipe.modules.binding import Node
+from lmpipe.modules.observed import tell_failed_check
+from lmpipe.signatures.signature import result_to_json
 from lmpipe.state.answers import Answer, Pass
 from lmpipe.state.trace import FailedCheck
 
@@ -245,16 +248,22 @@ def _backtracks(error: BaseException) -> list[Backtrack]:
 
 
 def _note(answer: Answer, feedback: str, *, required: bool, unmet: bool) -> None:
-    """Record a failed check with the call that gave the answer."""
+    """Tell listeners of a failed check, and record it with the call that gave the answer."""
+    if unmet:
+        if feedback in answer.given_up:
+            return  # a later pass meets it again
+        answer.given_up = (*answer.given_up, feedback)
     trace: Trace | None = current_scope().trace
     step = answer.step
+    if not listening and (trace is None or step is None):
+        return
+    outputs = result_to_json(answer.result) if step is None else step.outputs
+    attempt = len(answer.earlier) + (len(step.checks) if step is not None else 0) + 1
+    failed = FailedCheck(feedback, outputs, required, attempt, unmet)
+    if listening:
+        tell_failed_check(failed, path_here(answer.asked, getattr(answer.asked, "path", "")))
     if trace is None or step is None:
         return
-    # A later pass meets a suggestion that was given up again.
-    if unmet and any(item.unmet and item.feedback == feedback for item in step.checks):
-        return
-    attempt = len(answer.earlier) + len(step.checks) + 1
-    failed = FailedCheck(feedback, step.outputs, required, attempt, unmet)
     used = unmet and not required
     error = step.error if used else f"failed a check: {feedback}"
     answer.step = trace.change(step, checks=(*step.checks, failed), error=error)

@@ -18,12 +18,12 @@ from lmpipe.layouts import LayoutError
 from lmpipe.layouts.layout import Reading
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
-from lmpipe.lm.observing import listening
+from lmpipe.lm.observing import listening, predictor_here
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope, check_calls
 from lmpipe.lm.spend import Charge
 from lmpipe.modules.missing_outputs import MissingOutputs
-from lmpipe.modules.observed import observed_layout
+from lmpipe.modules.observed import observed_layout, tell_failed_check
 from lmpipe.modules.prompt import Opening, Prompt
 from lmpipe.modules.reply_problems import fails_check, is_ambiguous, problem_of
 from lmpipe.modules.result_usage import set_charges
@@ -372,6 +372,8 @@ class Conversation:
         self.failed = self.failed or []
         attempt = earlier + len(self.failed) + 1
         self.failed.append(FailedCheck(feedback, outputs, required, attempt, unmet))
+        if listening:
+            tell_failed_check(self.failed[-1], predictor_here() or self.path)
 
     def _check_error(self, feedback: str, reply: Reply) -> CheckError:
         times = plural(self.max_backtracks + 1, "time")

@@ -23,7 +23,9 @@ SAMPLE_TEMPERATURE = 0.7
 # Options of other tools and parameters of servers that a predictor does not pass on, and what to
 # use instead.
 _INSTEAD = {
-    "max_iters": "write max_steps=… of an agent",
+    "max_iters": "write max_steps=… of an agent, or max_attempts=… of a ProgramOfThought",
+    "max_iterations": "write max_steps=… of an agent",
+    "max_llm_calls": "write max_sub_calls=… of a RecursiveLM",
     "tools": "call the tools in the `forward` of a module",
     "tool_choice": "call the tools in the `forward` of a module",
     "functions": "call the functions in the `forward` of a module",

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from lmpipe.lm.message import Message
     from lmpipe.lm.spend import Charge
     from lmpipe.modules.stream import Stream
+    from lmpipe.signatures.field_types.tools import Tool
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -268,6 +269,25 @@ class Module(Node):
     def _passes(self) -> int:
         """The maximum number of passes through `forward` in one run."""
         return 1 + self._may_go_back * self.max_backtracks if self._metered else 1
+
+    def as_tool(self, *, name: str = "", description: str = "") -> Tool:
+        """Make a tool of it for an agent, which it then is a part of: compiled and counted with it.
+
+        An agent that is given the module itself does the same with the default names.
+
+        Args:
+            name: the name of the tool; by default that of a predictor's signature, or of the
+                module's class.
+            description: what it does, in words; by default the instruction of a predictor, or the
+                docstring of `forward` or the class.
+
+        Raises:
+            SignatureError: if a parameter of `forward` has a type without a JSON schema, or no
+                name.
+        """
+        from lmpipe.modules.agents.module_tools import tool_of_module  # which imports modules
+
+        return tool_of_module(self, name=name, description=description)
 
     def predictors(self) -> dict[str, Predictor]:
         """Find every predictor by its attribute path, in the order of declaration.

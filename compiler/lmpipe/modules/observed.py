@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmpipe.lm.events import (
+    CheckFailed,
     LayoutEnded,
     LayoutStarted,
     PredictorEnded,
@@ -14,11 +15,12 @@ from lmpipe.lm.events import (
     ProgramEnded,
     ProgramStarted,
 )
-from lmpipe.lm.observing import AnyObserved, observed, path_here, predictor_here
+from lmpipe.lm.observing import AnyObserved, observed, path_here, predictor_here, tell_here
 
 if TYPE_CHECKING:
     from lmpipe.layouts.layout import Layout
     from lmpipe.modules.module import Module, Predictor
+    from lmpipe.state.trace import FailedCheck
 
 
 def observed_program(program: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AnyObserved:
@@ -49,6 +51,11 @@ def observed_layout(layout: Layout, action: str, path: str) -> AnyObserved:
         layout=type(layout).__name__,
         action=action,
     )
+
+
+def tell_failed_check(check: FailedCheck, path: str) -> None:
+    """Tell that an answer of the predictor at a path failed a check, in the call around."""
+    tell_here(CheckFailed, predictor=path, check=check)
 
 
 def predictor_paths(program: Module) -> dict[int, str]:

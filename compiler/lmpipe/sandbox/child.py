@@ -135,9 +135,9 @@ def serve(send_line: Callable[[str], object], receive: Receive) -> None:
         # Tracebacks inside the code can then show its lines.
         code = ask["code"]
         linecache.cache[_FILE] = (len(code), None, code.splitlines(True), _FILE)
+        scope.update(ask["variables"])  # also for later code, if this one cannot be compiled
         try:
             body, last = _compiled(code)
-            scope.update(ask["variables"])
             exec(body, scope)  # noqa: S102 - inside the sandbox
             if last is not None:
                 end["value"] = _json_value(eval(last, scope))  # noqa: S307

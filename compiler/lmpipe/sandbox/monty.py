@@ -5,7 +5,12 @@ See https://github.com/pydantic/monty.
 
 from __future__ import annotations
 
+import asyncio
 import builtins
+import contextlib
+import os
+import signal
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -87,16 +92,29 @@ class _MontySession(Session):
         self._now = now
         self._process: ExitStack | None = None
         self._session: pydantic_monty.MontySession | None = None
+        self._worker: int | None = None  # the id of its process
+        self._in_use = threading.Lock()  # held by the thread that uses the process
         self._placeholders = {name: _placeholder(name) for name in functions}
 
     async def _execute(
         self, code: str, variables: Mapping[str, JsonValue], calls: HostCalls
     ) -> SandboxResult:
-        return await loop.in_thread(self._run_code, code, variables, calls)
+        given_up = threading.Event()
+        try:
+            return await loop.in_thread(self._run_code, code, variables, calls, given_up)
+        except asyncio.CancelledError:
+            given_up.set()
+            self._kill()  # a thread cannot be stopped, but what it waits for can
+            raise
 
     async def _end(self) -> None:
-        if self._process is not None:
-            await loop.in_thread(self._stop)
+        await loop.in_thread(self._stop)
+
+    def _kill(self) -> None:
+        worker = self._worker
+        if worker is not None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.kill(worker, getattr(signal, "SIGKILL", signal.SIGTERM))
 
     def _start(self) -> pydantic_monty.MontySession:
         """Start the process if there is none.
@@ -129,6 +147,7 @@ class _MontySession(Session):
                     },
                 )
                 self._session = stack.enter_context(checkout)
+                self._worker = self._session.worker_pid
                 self._process = stack.pop_all()
         except (monty.MontyError, OSError, RuntimeError) as error:
             raise SandboxError(
@@ -138,22 +157,45 @@ class _MontySession(Session):
         return self._session
 
     def _stop(self) -> None:
-        process, self._process, self._session = self._process, None, None
+        with self._in_use:
+            self._close()
+
+    def _close(self) -> None:
+        process, self._process = self._process, None
+        self._session = self._worker = None
         if process is not None:
             process.close()
 
     def _run_code(
-        self, code: str, variables: Mapping[str, JsonValue], calls: HostCalls
+        self,
+        code: str,
+        variables: Mapping[str, JsonValue],
+        calls: HostCalls,
+        given_up: threading.Event,
     ) -> SandboxResult:
-        session = self._start()
+        with self._in_use:
+            session = self._start()
+            if given_up.is_set():  # before there was a process to kill
+                self._close()
+                raise asyncio.CancelledError
+            return self._feed(session, code, variables, calls)
+
+    def _feed(
+        self,
+        session: pydantic_monty.MontySession,
+        code: str,
+        variables: Mapping[str, JsonValue],
+        calls: HostCalls,
+    ) -> SandboxResult:
         import pydantic_monty as monty
 
         printed = Printed(self.limits.output_chars)
         try:
+            if variables:
+                # Apart, so that later code has them if this one cannot be compiled.
+                session.feed_run("None", inputs=dict(variables))
             snapshot = session.feed_start(
-                code,
-                inputs=dict(variables),
-                print_callback=lambda stream, text: printed.add(text),
+                code, print_callback=lambda stream, text: printed.add(text)
             )
             while not isinstance(snapshot, monty.MontyComplete):
                 snapshot = self._go_on(snapshot, calls)
@@ -161,7 +203,7 @@ class _MontySession(Session):
         except (monty.MontyError, ValueError, RecursionError) as error:
             return self._failed(error, printed, calls)
         except BaseException:
-            self._stop()  # the code waits for an answer that it will not get
+            self._close()  # the code waits for an answer that it will not get
             raise
         return SandboxResult(value=value, printed=printed.text, limit=printed.limit)
 
@@ -202,7 +244,7 @@ class _MontySession(Session):
             return SandboxResult(printed=printed.text, limit=printed.limit)
         if kind == "TimeoutError" and text.startswith(_TIME):
             # The package asks to use no session further that it stopped in the middle.
-            self._stop()
+            self._close()
             problem = time_error(self.limits)
             return SandboxResult(printed=printed.text, error=problem, limit="time", lost=True)
         if kind == "MemoryError" and text.startswith(_MEMORY):
@@ -210,7 +252,7 @@ class _MontySession(Session):
             problem = memory_error(self.limits)
             return SandboxResult(printed=printed.text, error=problem, limit="memory", lost=lost)
         if isinstance(error, monty.MontyCrashedError):
-            self._stop()
+            self._close()
             crashed: Any = error
             late = crashed.timed_out  # monty's own check came too late, as in a long operation
             problem = time_error(self.limits) if late else CRASH
@@ -229,7 +271,7 @@ class _MontySession(Session):
                 self._session.feed_run("None")
             return False
         except (monty.MontyError, RuntimeError):
-            self._stop()
+            self._close()
             return True
 
 

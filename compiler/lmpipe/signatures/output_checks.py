@@ -27,8 +27,12 @@ class OutputCheck:
     required: bool
 
     def passes(self, result: Signature) -> bool:
-        """Whether an answer passes."""
-        return bool(getattr(result, self.name)())
+        """Whether an answer passes; an error of the method says which one it is."""
+        try:
+            return bool(getattr(result, self.name)())
+        except Exception as error:
+            error.add_note(f"raised by the check {type(result).__name__}.{self.name}")
+            raise
 
 
 def output_check(feedback: str, *, required: bool = True) -> Callable[[F], F]:

@@ -27,13 +27,14 @@ class Answer:
     """A question to a predictor, and its answer once there is one; or a use of a tool.
 
     Args:
-        asked: the predictor, or the tool.
+        asked: the predictor, or what tells a tool from others; compared by `==`.
         inputs: what it was asked, by name.
         sample: the number of the sample.
         earlier: its answers before this one, which failed checks.
         result: the answer, once there is one.
         reply: the LM's reply that has the answer.
         step: the record of the call, if the run has a trace.
+        given_up: the feedback of suggestions that it does not meet, with which the run goes on.
     """
 
     asked: object
@@ -43,6 +44,7 @@ class Answer:
     result: Any = _OPEN
     reply: Any = None
     step: Step | None = None
+    given_up: tuple[str, ...] = ()
 
     @property
     def open(self) -> bool:
@@ -121,7 +123,7 @@ class Pass:
     def _take(self, asked: object, inputs: Mapping[str, Any], sample: int) -> Answer | None:
         with self._lock:
             for position, answer in enumerate(self.known):
-                if answer.asked is asked and answer.sample == sample and answer.inputs == inputs:
+                if answer.asked == asked and answer.sample == sample and answer.inputs == inputs:
                     return self.known.pop(position)
         return None
 

@@ -23,7 +23,8 @@ from lmpipe.foundation.redaction import (
 )
 from lmpipe.foundation.shorten import one_line
 from lmpipe.foundation.time_limits import within
-from lmpipe.lm.concurrency.loop import bridge, in_thread, run_sync
+from lmpipe.lm.concurrency.loop import bridge, in_thread, run_on, run_sync
+from lmpipe.lm.concurrency.mailbox import get_mailbox
 from lmpipe.lm.current import current_settings
 from lmpipe.lm.tool_store import ToolStore, ToolUse
 from lmpipe.signatures.field_types.tool_function import ToolFunction
@@ -32,7 +33,7 @@ from lmpipe.tools.mcp_results import description_of, outcome_of
 from lmpipe.tools.outcome import ToolOutcome
 
 if TYPE_CHECKING:
-    from mcp import Client
+    from mcp import Client, ClientSession
 
 _LOG_LINES = 5  # of what a server wrote, in an error
 
@@ -41,12 +42,16 @@ _LOG_LINES = 5  # of what a server wrote, in an error
 class mcp_tools:  # noqa: N801 - used like a function
     """The tools of an MCP server, inside a `with` or `async with` block.
 
-    The server's process, or the connection to it, lives as long as the block. A cassette that
-    records tools also records the list of tools, so that a replay needs no server.
+    The server's process, or the connection to it, lives as long as the block; a session of the
+    caller is left open. A cassette that records tools also records the list of tools, so that a
+    replay needs no server.
 
     Args:
         command: the program that serves on its standard input and output, with its arguments.
         url: the address of a server that is running, for streamable HTTP.
+        session: a `ClientSession` or `Client` of the `mcp` package that is connected; only in
+            `async with`, on its event loop. That loop has to run while tools do, so `await
+            agent.acall(…)` there.
         env: environment variables for the program, beside the few that it gets anyway, such as
             `PATH`.
         cwd: the folder in which the program starts.
@@ -57,16 +62,17 @@ class mcp_tools:  # noqa: N801 - used like a function
         effects: whether the tools have effects, or the names of those that have; see `Tool.of`.
             By default those have effects of which the server does not say that they only read.
         name: names the server in recordings and the cache. By default its command without
-            folders and secrets, or its URL.
+            folders and secrets, its URL, or what the server of a session calls itself.
 
     Raises:
-        ConfigError: if neither or both of `command` and `url` are given, the `mcp` package is
+        ConfigError: if not one of `command`, `url` and `session` is given, the `mcp` package is
             missing, or a tool does not exist.
         ToolServerError: if the server cannot be started or reached, or answers wrongly.
     """
 
     command: Sequence[str] | None = field(default=None, repr=False)
     url: str | None = field(default=None, repr=False)
+    session: ClientSession | Client | None = field(default=None, repr=False)
     env: Mapping[str, str] | None = field(default=None, repr=False)
     cwd: str | Path | None = None
     headers: Mapping[str, str] | None = field(default=None, repr=False)
@@ -75,7 +81,10 @@ class mcp_tools:  # noqa: N801 - used like a function
     prefix: str = ""
     effects: bool | Collection[str] | None = None
     name: str = ""
-    _client: Client | None = field(default=None, init=False, repr=False)
+    _open: bool = field(default=False, init=False, repr=False)
+    _client: ClientSession | Client | None = field(default=None, init=False, repr=False)
+    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False, repr=False)
+    _starting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
     _closing: asyncio.Event | None = field(default=None, init=False, repr=False)
     _serving: asyncio.Task[None] | None = field(default=None, init=False, repr=False)
 
@@ -85,15 +94,21 @@ class mcp_tools:  # noqa: N801 - used like a function
             raise ConfigError(
                 f"mcp_tools(command={self.command!r}): give a list, the program and its arguments"
             )
-        if bool(self.command) == bool(self.url):
-            raise ConfigError("mcp_tools: give either the command of a server, or its url")
+        if bool(self.command) + bool(self.url) + (self.session is not None) != 1:
+            raise ConfigError(
+                "mcp_tools: give one of the command of a server, its url, and a session"
+            )
         if not self.name:
             self.name = " ".join(_public_words(self.command or ())) or public_url(self.url or "")
 
     async def __aenter__(self) -> tuple[Tool, ...]:
-        if self._serving is not None:
+        if self._open:
             raise ConfigError(f"the MCP server {self.name} is open: make another mcp_tools(…)")
+        self._open = True
         try:
+            if self.session is not None:
+                self._client, self._loop = self.session, asyncio.get_running_loop()
+                self.name = self.name or _name_of_server(self.session)
             listed = await self._listed()
             return tuple(self._tool(about) for about in self._chosen(listed))
         except BaseException:
@@ -106,17 +121,37 @@ class mcp_tools:  # noqa: N801 - used like a function
         store = current_settings().runtime.store
         listed = store.find_tool_result(use) if isinstance(store, ToolStore) else None
         if listed is None:
-            listed = {"tools": await bridge(self._open())}
+            listed = {"tools": await self._ask_for_list()}
             if isinstance(store, ToolStore):
                 listed = store.put_tool_result(use, listed)
         described: Sequence[dict[str, Any]] = listed["tools"]
         return described
 
+    async def _ask_for_list(self) -> list[dict[str, Any]]:
+        if self._client is None:
+            return await bridge(self._start())
+        late = ToolServerError(self._late)
+        try:
+            return await within(self.timeout, _list_tools(self._client), late=lambda: late)
+        except Exception as error:
+            if error is late:
+                raise
+            why = one_line(f"{type(error).__name__}: {error}")
+            raise ToolServerError(
+                f"the MCP server {self.name} cannot be asked for its tools ({why}): give a session "
+                "that is connected and initialized"
+            ) from error
+
     async def __aexit__(self, *error: object) -> None:
+        self._open, self._client = False, None
         if self._serving is not None:
             await bridge(self._close())
 
     def __enter__(self) -> tuple[Tool, ...]:
+        if self.session is not None:
+            raise ConfigError(
+                "mcp_tools(session=…): write `async with`, on the event loop of the session"
+            )
         return run_sync(self.__aenter__())
 
     def __exit__(self, *error: object) -> None:
@@ -128,19 +163,45 @@ class mcp_tools:  # noqa: N801 - used like a function
         Raises:
             ToolServerError: if the server is gone, or the block has ended.
         """
-        if self._client is None:
-            raise ToolServerError(
-                f"the MCP server {self.name} is closed: call its tools inside the `with` block"
-            )
-        return await bridge(self._call(self._client, tool, arguments))
+        if self._loop is None:
+            return await bridge(self._call(tool, arguments))
+        return await self._call_on(self._loop, tool, arguments)
 
-    async def _call(self, client: Client, tool: str, arguments: Mapping[str, Any]) -> ToolOutcome:
+    async def _call_on(
+        self, loop: asyncio.AbstractEventLoop, tool: str, arguments: Mapping[str, Any]
+    ) -> ToolOutcome:
+        """Call a tool on the loop of the caller's session."""
+        blocked = ToolServerError(
+            f"the MCP server {self.name} is not asked, as the event loop of its session is blocked "
+            "or has ended: in its coroutines, write `await program.acall(…)`, not `program(…)`"
+        )
+        begun = asyncio.Event()  # of this loop
+
+        async def call() -> ToolOutcome:
+            get_mailbox(here).post(begun.set)
+            return await self._call(tool, arguments)
+
+        here = asyncio.get_running_loop()
+        if loop.is_closed():
+            raise blocked
+        calling = asyncio.create_task(run_on(loop, call()))
+        try:
+            await within(self.timeout, begun.wait(), late=lambda: blocked)
+            return await calling
+        finally:
+            calling.cancel()
+
+    async def _call(self, tool: str, arguments: Mapping[str, Any]) -> ToolOutcome:
         from anyio import BrokenResourceError, ClosedResourceError
         from mcp import MCPError
         from mcp_types import CONNECTION_CLOSED
 
+        client = await self._connected_client()
         try:
-            return outcome_of(await client.call_tool(tool, dict(arguments)))
+            result = await client.call_tool(
+                tool, dict(arguments), read_timeout_seconds=self.timeout
+            )
+            return outcome_of(result)
         except (BrokenResourceError, ClosedResourceError) as error:
             raise self._gone() from error
         except MCPError as error:
@@ -148,19 +209,33 @@ class mcp_tools:  # noqa: N801 - used like a function
                 raise self._gone() from error
             return ToolOutcome(error.message, error=True)
 
+    async def _connected_client(self) -> ClientSession | Client:
+        async with self._starting:
+            if not self._open:
+                raise ToolServerError(
+                    f"the MCP server {self.name} is closed: call its tools inside the `with` block"
+                )
+            if self._client is None:  # the list of tools is from a recording
+                await self._start()
+        assert self._client is not None
+        return self._client
+
     def _gone(self) -> ToolServerError:
         return ToolServerError(
             f"the MCP server {self.name} is gone: it ended, or the connection broke"
         )
 
-    async def _open(self) -> list[dict[str, Any]]:
+    @property
+    def _late(self) -> str:
+        return f"the MCP server {self.name} did not answer in {self.timeout:g} seconds"
+
+    async def _start(self) -> list[dict[str, Any]]:
         """Start the server in a task of its own, which also ends it; return its tools."""
         ready: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
         self._closing = asyncio.Event()
         self._serving = asyncio.create_task(self._serve(self._closing, ready))
-        late = f"the MCP server {self.name} did not answer in {self.timeout:g} seconds"
         try:
-            return await within(self.timeout, ready, late=lambda: ToolServerError(late))
+            return await within(self.timeout, ready, late=lambda: ToolServerError(self._late))
         except BaseException:
             self._serving.cancel()
             await self._close()
@@ -287,11 +362,20 @@ def _public_words(command: Sequence[str]) -> Iterator[str]:
         secret_follows = word.startswith("-") and not equals and is_secret
 
 
-async def _list_tools(client: Client) -> list[dict[str, Any]]:
+def _name_of_server(session: ClientSession | Client) -> str:
+    info = session.server_info
+    return "session" if info is None else info.name
+
+
+async def _list_tools(client: ClientSession | Client) -> list[dict[str, Any]]:
+    from mcp import Client
+    from mcp_types import PaginatedRequestParams
+
+    session = client.session if isinstance(client, Client) else client
     listed: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:
-        page = await client.list_tools(cursor=cursor)
+        page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
         listed += map(description_of, page.tools)
         cursor = page.next_cursor
         if not cursor:

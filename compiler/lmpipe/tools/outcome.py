@@ -115,8 +115,8 @@ def _text(name: str, value: object) -> str:
     except (PydanticSerializationError, ValueError):
         if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
             raise CallError(
-                f"the tool {name} returned a {type(value).__name__}, which no LM can read: return "
-                "a text, a JSON value, a pydantic model or a medium"
+                f"the tool {name} returned an instance of {type(value).__name__}, which no LM can "
+                "read: return a text, a JSON value, a pydantic model or a medium"
             ) from None
         return valid_unicode(str(value))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.time_limits import within
 from lmpipe.foundation.unicode_text import with_valid_texts
 from lmpipe.lm.concurrency.loop import call, run_sync
+from lmpipe.lm.current import current_settings
 from lmpipe.lm.events import ToolEnded, ToolStarted
 from lmpipe.lm.observing import listening, observed
 from lmpipe.lm.parts import media_in
@@ -33,7 +35,8 @@ async def run_tool(
     """Check the arguments of a tool and run it; an error of either is an outcome too.
 
     A tool with effects does not run in a compile or an evaluation: its fake does, or a cassette
-    has its result. The result of a pure tool comes from the cache if it is there.
+    has its result. The result of a pure tool comes from the cache if it is there, or from an equal
+    use that is running.
 
     Args:
         tool: made by `Tool.of`, or from an MCP server.
@@ -54,7 +57,9 @@ async def run_tool(
     given = with_valid_texts(to_jsonable_python(dict(arguments), fallback=str))
     # A pass that follows a failed check does not repeat what a tool did in the one before.
     answers = current_scope().answers
-    answer = None if answers is None else answers.question(tool, given)
+    answer = (
+        None if answers is None else answers.question(_what_runs(tool.name, tool.function), given)
+    )
     if answer is not None and not answer.open:
         known: ToolOutcome = answer.result
         return known
@@ -92,6 +97,13 @@ def run_tool_sync(
     return run_sync(run_tool(tool, arguments, error_limit=error_limit))
 
 
+def _what_runs(name: str, function: ToolFunction) -> tuple[object, ...]:
+    """Tell a tool from others in each pass, even if it is made anew there, as from a function."""
+    called = inspect.unwrap(function.function)
+    # A function inside of `forward` is another one in each pass, with the same code.
+    return name, getattr(called, "__code__", called), id(getattr(called, "__self__", None))
+
+
 async def _outcome(
     name: str, function: ToolFunction, arguments: dict[str, Any], error_limit: int
 ) -> tuple[ToolOutcome, Source]:
@@ -115,8 +127,16 @@ async def _outcome(
             "Tool.of(…, effects=True, fake=…) a function that takes its place, or replay a "
             "cassette that has its results (record_tools=True)"
         )
-    running = _run(name, function.function, checked, error_limit, function.timeout)
-    return results.keep(await running), "ran"
+
+    async def run() -> ToolOutcome:
+        running = _run(name, function.function, checked, error_limit, function.timeout)
+        return results.keep(await running)
+
+    if not function.pure:
+        return await run(), "ran"
+    runs = current_settings().runtime.pure_tools
+    outcome, joined = await runs.do(results.use.cache_key, run)
+    return outcome, "stored" if joined else "ran"
 
 
 async def _run(

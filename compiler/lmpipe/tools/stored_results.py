@@ -28,11 +28,11 @@ class StoredResults:
         """Number a use among the equal ones of its run, and name its code if the tool is pure."""
         store = current_settings().runtime.store
         use = ToolUse(name, arguments)
-        if not isinstance(store, ToolStore):
-            return StoredResults(use, None)
         if function.pure:
             use.code, use.repeat = code_of(function), 0
-        elif trace is not None:
+        if not isinstance(store, ToolStore):
+            return StoredResults(use, None)
+        if trace is not None and not function.pure:
             use.repeat = trace.count_use(use.cache_key)
         return StoredResults(use, store)
 

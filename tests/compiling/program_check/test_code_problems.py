@@ -80,3 +80,46 @@ def test_a_call_by_position_is_a_problem() -> None:
 
     (problem,) = code_problems(ByPosition())
     assert str(problem) == "first: self.first(…) is called without names: give inputs by name"
+
+
+class Agents(lmpipe.Module):
+    """Calls modules that have a signature of their own, each with a wrong name."""
+
+    def __init__(self) -> None:
+        self.agent = lmpipe.ReAct("question -> answer", [])
+        self.coder = lmpipe.CodeAct("question -> answer", [])
+        self.best = lmpipe.BestOfN(
+            lmpipe.Predict("question -> answer"), n=2, reward=lambda inputs, prediction: 1
+        )
+
+    async def forward(self, question: str) -> Any:
+        first = await self.agent.acall(query=question)
+        return first.answer, self.coder(query=question), self.best(query=question)
+
+
+def test_wrong_calls_of_agents_and_attempts_are_problems() -> None:
+    said = [str(item) for item in code_problems(Agents()) if item.kind == "call"]
+    for name in ("agent", "coder", "best"):
+        assert [text for text in said if text.startswith(f"{name}: self.{name}(…)")] == [
+            f"{name}: self.{name}(…) is called {how}; its signature is Signature(question: str) -> "
+            "(answer: str)"
+            for how in ("without 'question'", "with 'query', which is no input")
+        ]
+
+
+@lmpipe.predict
+def shout(text: str) -> str:
+    """Shout the text."""
+    raise NotImplementedError
+
+
+def test_a_typed_function_may_be_called_by_position() -> None:
+    class Program(lmpipe.Module):
+        def __init__(self) -> None:
+            self.shout = shout
+            self.best = lmpipe.BestOfN(shout, n=2, reward=lambda inputs, prediction: 1)
+
+        def forward(self, text: str) -> str:
+            return self.shout(text) + self.best(text)
+
+    assert code_problems(Program()) == []

@@ -26,6 +26,41 @@ def test_run_sync_returns_the_result() -> None:
     assert loop.run_sync(where()) == (True, "nobody")
 
 
+_EXITS = """
+import asyncio, sys
+from lmpipe.lm.concurrency import loop
+
+async def leave(error):
+    async with asyncio.TaskGroup() as group:
+        group.create_task(loop.in_thread(raises, error))
+
+def raises(error):
+    raise error
+
+async def answer():
+    return 1
+
+for error in (SystemExit(3), KeyboardInterrupt()):
+    try:
+        loop.run_sync(leave(error))
+    except (SystemExit, KeyboardInterrupt) as raised:
+        assert raised is error
+print(loop.run_sync(answer()))
+"""
+
+
+def test_an_exit_in_code_of_the_user_reaches_the_caller_and_leaves_the_loop_to_others() -> None:
+    # In a process of its own: without the loop it would wait for ever.
+    ended = subprocess.run(
+        [sys.executable, "-c", _EXITS],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (ended.stdout, ended.stderr) == ("1\n", "")
+
+
 async def test_run_sync_works_inside_another_loop() -> None:
     assert not loop.on_loop()
     assert loop.run_sync(where())[0]

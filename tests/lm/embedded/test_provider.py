@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from helpers.fake_engine import FakeEngine, make_request, provider_of, until
 
 from lmpipe.errors import ConfigError, LMRequestError, LMUnavailableError
+from lmpipe.lm.embedded import provider
 from lmpipe.lm.embedded.default_weights import DEFAULT_WEIGHTS_SHA256
 from lmpipe.lm.embedded.provider import LocalProvider, weights_id
 from lmpipe.lm.lm import LM
@@ -227,3 +229,12 @@ def test_a_changed_file_has_another_id(lm: LM) -> None:
     before = weights_id(lm)
     Path(lm.name).write_bytes(b"other weights")
     assert weights_id(lm) != before
+
+
+async def test_without_the_engine_another_lm_is_proposed_and_nothing_is_downloaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    monkeypatch.setattr(provider, "default_weights", lambda: pytest.fail("a download"))
+    with pytest.raises(ConfigError, match=r"lmpipe\[local\]', or name another LM, as in lmpipe"):
+        await LocalProvider().complete(make_request(LM("local"), "x"))

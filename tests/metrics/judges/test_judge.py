@@ -243,6 +243,9 @@ def test_it_can_be_pickled_and_has_a_short_name(lm: lmpipe.ScriptedLM) -> None:
         ({"inputs": {**INPUTS, "tone": "prediction.tone"}}, "unknown \\['tone'\\]"),
         ({"inputs": {**INPUTS, "reply": "answer"}}, 'such as "example.question"'),
         ({"samples": 0}, "samples must be 1 or more"),
+        ({"verdict": []}, "name the output that is the verdict"),
+        ({"verdict": "reasoning", "points": {}}, "reasoning is text, which is no score"),
+        ({"feedback": "why"}, "has no output 'why', only reasoning, verdict: give feedback="),
     ],
 )
 def test_what_cannot_work_is_refused_when_it_is_made(options: dict[str, Any], message: str) -> None:
@@ -253,6 +256,11 @@ def test_what_cannot_work_is_refused_when_it_is_made(options: dict[str, Any], me
 def test_an_empty_rubric_is_refused() -> None:
     with pytest.raises(MetricError, match="the rubric is empty"):
         lmpipe.Judge.by_rubric(" ", inputs=INPUTS)
+
+
+def test_a_statement_with_the_name_of_an_input_is_refused() -> None:
+    with pytest.raises(MetricError, match="'reply' names a statement and an input"):
+        lmpipe.Judge.by_rubric({"reply": "It is polite."}, inputs=INPUTS)
 
 
 def test_a_field_that_the_prediction_lacks_is_named(lm: lmpipe.ScriptedLM) -> None:

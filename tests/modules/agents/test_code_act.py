@@ -17,6 +17,7 @@ from lmpipe.errors import (
     RefusalError,
     SignatureError,
 )
+from lmpipe.lm.events import AnyEvent, PredictorStarted
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
@@ -167,6 +168,38 @@ def test_steps_that_exceed_the_context_are_shortened() -> None:
     assert "a" * 3000 in lmpipe.trajectory_of(result).actions[0].text
 
 
+def test_outputs_are_read_from_shorter_steps_if_the_prompt_is_too_long() -> None:
+    asked: list[Request] = []
+
+    def script(request: Request) -> str:
+        prompt = "".join(message.text for message in request.messages)
+        if "steps_left" in prompt:
+            return code("'a' * 3000")
+        asked.append(request)
+        if "a" * 1000 in prompt:
+            raise LMRequestError("this model's maximum context length is 100 tokens")
+        return outputs(reasoning="r", total=1)
+
+    program, events = agent(max_steps=1, output_chars=4000), list[AnyEvent]()
+    with scope(max_calls=program.calls_per_run()), lmpipe.observing(events.append):
+        assert run(program, lmpipe.ScriptedLM(script), **GIVEN).total == 1
+    assert len(asked) == 2
+    read = [event.predictor for event in events if isinstance(event, PredictorStarted)]
+    assert read == ["act", "extract", "extract"]
+
+
+def test_a_prompt_that_is_too_long_is_no_further_call_than_plans_count() -> None:
+    def script(request: Request) -> str:
+        if "steps_left" in "".join(message.text for message in request.messages):
+            return LOOK
+        raise LMRequestError("this model's maximum context length is 100 tokens")
+
+    lm = lmpipe.ScriptedLM(script)
+    with pytest.raises(LMRequestError, match="context length"):
+        run(agent(max_steps=1, retries=0), lm, **GIVEN)
+    assert len(lm.requests) == 2
+
+
 def test_the_prompt_describes_the_functions() -> None:
     prompt = agent().act.messages(**GIVEN, trajectory=lmpipe.Trajectory(), steps_left=2)[0].text
     assert "population(city: str): Return the population of a city." in prompt
@@ -292,7 +325,7 @@ def test_calls_of_a_module_are_limited_and_counted() -> None:
     assert program.calls_per_run() == 2 + 1 + 1
     lm = lmpipe.ScriptedLM([ADD, "[[people]]\n1", code("submit(1)")])
     assert run(program, lm, **GIVEN).total == 1
-    assert "error: RuntimeError: it may be called 1 time at most" in shown(lm)[2]
+    assert "error: RuntimeError: AskPopulation may be called 1 time at most" in shown(lm)[2]
 
 
 def test_a_misspelled_option_is_refused_with_the_name_that_was_meant() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, Literal
 
 import pydantic
 import pytest
@@ -36,6 +37,23 @@ def nothing(query: str) -> None:
     return None
 
 
+def perhaps(query: str) -> str | None:
+    return query or None
+
+
+def mixed(query: str) -> str | dict[str, str]:
+    return {"found": query} if query == "object" else query
+
+
+def label(query: str) -> Literal["1", "2"]:
+    return "1"
+
+
+class Box:
+    def __call__(self, query: str) -> int:
+        return 7
+
+
 async def later(query: str) -> dict[str, int]:
     return {query: 1}
 
@@ -48,13 +66,21 @@ async def later(query: str) -> dict[str, int]:
         (number, "a", 7),
         (nothing, "a", None),
         (text, "[1]", "[1]"),
+        (perhaps, "12", "12"),
+        (perhaps, "", None),
+        (perhaps, "[1]", "[1]"),
+        (mixed, "object", {"found": "object"}),
+        (mixed, "12", "12"),
+        (label, "a", "1"),
+        (Box(), "a", 7),
+        (functools.partial(number), "a", 7),
         (unannotated, "object", {"found": "object"}),
         (unannotated, "3", "3"),
         (unannotated, "[not json", "[not json"),
     ],
 )
 def test_a_result_is_what_the_function_returned(function: Any, query: str, value: object) -> None:
-    call: Any = host_function(lmpipe.Tool.of(function), 100)
+    call: Any = host_function(lmpipe.Tool.of(function, name="tool"), 100)
     assert run_sync(call(query)) == value
     assert run_sync(call(query=query)) == value
 

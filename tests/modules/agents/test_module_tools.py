@@ -108,6 +108,37 @@ def test_a_module_is_told_as_a_program_inside_of_the_tool() -> None:
     assert [(event.program, event.parent) for event in inside] == [("Short", tool.id)]
 
 
+def test_a_module_without_a_docstring_has_no_description() -> None:
+    class Shout(lmpipe.Module):
+        def forward(self, text: str) -> str:
+            return text.upper()
+
+    (tool,) = lmpipe.ReAct(Ask, [Shout()]).tools
+    assert (tool.name, tool.description) == ("Shout", "")
+
+
+def test_a_search_is_the_tool_that_it_makes_itself() -> None:
+    search = lmpipe.Retrieve(lmpipe.BM25(["Rome is in Italy."]))
+    agent = lmpipe.ReAct(Ask, [search])
+    assert agent.tools == (search.as_tool(),)
+    assert agent.modules == {"search": search}
+
+
+@both
+def test_modules_of_one_signature_get_other_names(protocol: str) -> None:
+    quiet, loud = lmpipe.Predict(Translate), lmpipe.Predict(Translate)
+    agent = lmpipe.ReAct(Ask, [quiet, loud.as_tool(name="Shout", description="Loudly.")])
+    assert [(tool.name, tool.description) for tool in agent.tools] == [
+        ("Translate", "Translate into French."),
+        ("Shout", "Loudly."),
+    ]
+    assert agent.modules == {"Translate": quiet, "Shout": loud}
+    call: Step = ("I shout.", ("Shout", {"text": "hello"}))
+    lm = agent_lm(protocol, call, TRANSLATED, FINISH)
+    run(agent, lm)
+    assert results_in(lm.requests[2]) == ['{"french":"salut"}']
+
+
 def test_its_predictors_are_those_of_the_agent() -> None:
     agent = lmpipe.ReAct(Ask, [Twice()])
     assert list(agent.predictors()) == [

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
+from collections.abc import Callable
 
+import pydantic
 import pytest
 
 import lmpipe
@@ -21,6 +24,41 @@ def test_a_function_is_described() -> None:
     assert tool.parameters["required"] == ["city"]
 
 
+class City(pydantic.BaseModel):
+    name: str
+
+
+class Atlas:
+    """An atlas."""
+
+    def look_up(self, city: City, zoom: int = 1) -> str:
+        return city.name * zoom
+
+    def __call__(self, city: City, zoom: int = 1) -> str:
+        return self.look_up(city, zoom)
+
+
+@pytest.mark.parametrize(
+    "function", [Atlas().look_up, Atlas(), functools.partial(Atlas().look_up, zoom=2)]
+)
+def test_types_of_the_module_are_known_to_methods_objects_and_partial_functions(
+    function: Callable[..., str],
+) -> None:
+    tool = lmpipe.Tool.of(function, name="look_up")
+    assert list(tool.parameters["$defs"]) == ["City"]
+    assert lmpipe.run_tool_sync(tool, {"city": {"name": "Rome"}, "zoom": 1}).text == "Rome"
+
+
+def test_types_that_only_a_function_knows_are_told_with_a_remedy() -> None:
+    class Local(pydantic.BaseModel):
+        name: str
+
+    def find(place: Local) -> None: ...
+
+    with pytest.raises(SignatureError, match="'Local' is not defined: define its types at the top"):
+        lmpipe.Tool.of(find)
+
+
 def test_a_parameter_without_a_schema_is_refused() -> None:
     class Canvas: ...
 
@@ -28,6 +66,12 @@ def test_a_parameter_without_a_schema_is_refused() -> None:
 
     with pytest.raises(SignatureError, match="the tool draw"):
         lmpipe.Tool.of(draw)
+
+
+@pytest.mark.parametrize("function", [int, len])
+def test_what_has_no_typed_parameters_is_refused(function: Callable[..., int]) -> None:
+    with pytest.raises(SignatureError, match="give a function whose parameters have types"):
+        lmpipe.Tool.of(function)
 
 
 def test_positional_parameters_are_refused() -> None:
@@ -56,6 +100,15 @@ def test_the_schema_for_an_lm_has_no_docstrings() -> None:
 def test_a_name_and_a_description_replace_those_of_the_function() -> None:
     tool = lmpipe.Tool.of(weather, name="forecast", description="Look it up.")
     assert (tool.name, tool.description) == ("forecast", "Look it up.")
+
+
+def test_another_name_keeps_the_function_and_its_declarations() -> None:
+    tool = lmpipe.Tool.of(weather, effects=True).named("get_weather")
+    assert (tool.name, tool.description) == ("get_weather", "Tell the weather.")
+    assert tool.function is not None
+    assert (tool.function.function, tool.function.effects) == (weather, True)
+    with pytest.raises(SignatureError, match="give a name"):
+        tool.named("")
 
 
 def test_the_function_is_not_part_of_the_value() -> None:

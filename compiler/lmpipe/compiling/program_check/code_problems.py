@@ -9,14 +9,20 @@ from typing import Any
 
 from lmpipe.compiling.program_check.problem import Problem
 from lmpipe.compiling.program_check.read_code import CodeUse, PartUse, read_code
+from lmpipe.modules.agents.code_agent import CodeAgent
+from lmpipe.modules.agents.program_of_thought import ProgramOfThought
+from lmpipe.modules.agents.react import ReAct
+from lmpipe.modules.attempts import Attempts, MultiChainComparison
 from lmpipe.modules.binding import Node, used_parts, walk
 from lmpipe.modules.declared import declared_program
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.modules.predict import Predict
-from lmpipe.signatures.signature import REASONING
+from lmpipe.signatures.signature import REASONING, spec_of
 from lmpipe.signatures.signature_spec import SignatureSpec, spec_text
 
 _OWN_PACKAGE = __name__.partition(".")[0]
+# Modules that are called like a predictor of their signature.
+_BY_SIGNATURE = (ReAct, CodeAgent, ProgramOfThought, MultiChainComparison)
 _CODE = (FunctionType, MethodType, partial)
 
 
@@ -44,9 +50,10 @@ def _of_module(module: Node, path: str, seen: set[int]) -> Iterator[Problem]:
     for label, part in parts.items():
         inside = f"{path}.{label}".removeprefix(".")
         use = code.parts.get(label) if code is not None else None
-        if use is not None and isinstance(part, Predict):
-            yield from _of_calls(label, part.spec, inside, use)
-            yield from _unused(part.spec, inside, use)
+        spec = _spec(part)
+        if use is not None and spec is not None:
+            yield from _of_calls(label, spec, inside, use)
+            yield from _unused(spec, inside, use)
         found = list(walk(part, Predictor))
         if reached is not None and not any(id(predictor) in reached for _, predictor in found):
             for below, _ in found:
@@ -59,6 +66,18 @@ def _of_module(module: Node, path: str, seen: set[int]) -> Iterator[Problem]:
             continue
         for below, held in walk(part, Node):
             yield from _of_module(held, _joined(inside, below), seen)
+
+
+def _spec(part: Any) -> SignatureSpec | None:
+    """The inputs and outputs of a predictor, of what asks by a signature, or of what is attempted.
+
+    None for other modules.
+    """
+    while isinstance(part, Attempts):
+        part = part.program
+    if isinstance(part, Predict):
+        return part.spec
+    return spec_of(part.signature) if isinstance(part, _BY_SIGNATURE) else None
 
 
 def _reached(parts: Mapping[str, Any], code: CodeUse | None) -> set[int] | None:

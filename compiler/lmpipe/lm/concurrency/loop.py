@@ -41,7 +41,13 @@ class _LoopThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        stopped = False
+        while not stopped:
+            # Where code of a user raises one of these in a task, as by `sys.exit()`, asyncio ends
+            # its loop; whoever waits for the task gets the error, and the others need the loop.
+            with contextlib.suppress(KeyboardInterrupt, SystemExit):
+                self.loop.run_forever()
+                stopped = True
 
 
 _lock = threading.Lock()
@@ -165,7 +171,7 @@ def check_not_on_loop() -> None:
     """Raise a ConfigError for a blocking call from inside an async `forward`."""
     if _current is not None and get_ident() == _current.ident:  # `on_loop`, without its call
         raise ConfigError(
-            "a predictor was called without await inside an async forward or a metric, which "
+            "a predictor was called without await inside an async forward, tool or metric, which "
             "would block every other call: write `await self.predictor.acall(…)`; declare the LM "
             "calls of a sync metric with @lmpipe.metrics.judge(max_calls=1)"
         )
@@ -199,14 +205,28 @@ async def bridge(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine that runs on the library's loop, from any event loop."""
     if on_loop():
         return await coroutine
+    return await run_on(_loop_thread().loop, coroutine)
+
+
+async def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine that runs on a loop, from any event loop.
+
+    Raises:
+        RuntimeError: if the loop is closed.
+    """
     own_loop = asyncio.get_running_loop()
+    if own_loop is loop:
+        return await coroutine
+    if loop.is_closed():
+        coroutine.close()  # prevents the warning that it was never awaited
+        raise RuntimeError("the event loop is closed")
     done, mailbox = own_loop.create_future(), get_mailbox(own_loop)
 
     def settle() -> None:
         if not done.done():
             done.set_result(None)
 
-    task = RemoteTask(coroutine, _loop_thread().mailbox, lambda: mailbox.post(settle))
+    task = RemoteTask(coroutine, get_mailbox(loop), lambda: mailbox.post(settle))
     task.start()
     try:
         await done

@@ -20,7 +20,7 @@ from lmpipe.lm.embedded.engine import Engine, EngineError, EngineStopped, OnPiec
 from lmpipe.lm.embedded.hub_weights import HubName, found_weights, hub_weights
 from lmpipe.lm.embedded.slots import SlotScheduler
 from lmpipe.lm.embedded.tools import calls_in_text, is_forced, tool_body
-from lmpipe.lm.embedded.xllamacpp_engine import XllamacppEngine
+from lmpipe.lm.embedded.xllamacpp_engine import XllamacppEngine, check_installed
 from lmpipe.lm.lm import LM
 from lmpipe.lm.parts import media_in
 from lmpipe.lm.providers.base import OnText
@@ -112,6 +112,8 @@ class LocalProvider:
 
     async def _open_slots(self, lm: LM) -> tuple[SlotScheduler, str]:
         """Get the scheduler of an LM's engine, and the hash of its weights."""
+        if self._open_engine is XllamacppEngine:
+            check_installed()  # before the weights are downloaded
         path = await asyncio.to_thread(_weights_path, lm)
         sha256 = await asyncio.to_thread(weights_sha256, path)
         # A forked child has its parent's objects, but no threads behind them.

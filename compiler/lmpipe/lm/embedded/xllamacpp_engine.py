@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -200,14 +201,29 @@ def _text_of(chunk: Mapping[str, Any], name: str = "content") -> str:
     return "".join(choice["delta"].get(name) or "" for choice in chunk.get("choices", ()))
 
 
+def check_installed() -> None:
+    """Check that the package of the engine is there, without importing it.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    if find_spec("xllamacpp") is None:
+        raise ConfigError(
+            'LM("local"), which answers where no other LM is named, needs the package xllamacpp, '
+            "which is not installed: run pip install 'lmpipe[local]', or name another LM, as in "
+            'lmpipe.configure(lm="openai/gpt-4o-mini")'
+        )
+
+
 def _import_xllamacpp() -> Any:
+    check_installed()
     try:
         with _short_spin():
             import xllamacpp
     except ImportError as error:
         raise ConfigError(
-            'LM("local") needs the package xllamacpp, which is not installed: '
-            "run pip install 'lmpipe[local]'"
+            f"the package xllamacpp is installed but cannot be imported ({error}): reinstall it, "
+            "pip install --force-reinstall xllamacpp"
         ) from error
     return xllamacpp
 

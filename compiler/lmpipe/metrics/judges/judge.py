@@ -71,6 +71,10 @@ class Judge(Module):
             for name, origin in inputs.items()
         )
         names = [verdict] if isinstance(verdict, str) else list(verdict)
+        if not names:
+            raise MetricError("Judge(verdict=[]): name the output that is the verdict")
+        if feedback != REASONING:
+            _output(self.program, fields, feedback, option="feedback")
         self.verdicts = tuple(
             Verdict.of(name, _output(self.program, fields, name), points or {}) for name in names
         )
@@ -99,6 +103,10 @@ class Judge(Module):
         criteria = {"verdict": rubric} if isinstance(rubric, str) else dict(rubric)
         if not criteria or not all(text.strip() for text in criteria.values()):
             raise MetricError("Judge.by_rubric: the rubric is empty; say what a good output is")
+        if twice := [name for name in criteria if name in inputs]:
+            raise MetricError(
+                f"Judge.by_rubric: {twice[0]!r} names a statement and an input: rename one"
+            )
         fields: dict[str, Any] = {name: (str, Input()) for name in inputs}
         fields |= {
             name: (bool, Output(desc=f"whether this is true: {text}"))
@@ -210,11 +218,13 @@ def _fields(program: Module) -> Mapping[str, FieldSpec]:
     return {field.name: field for field in (*program.spec.inputs, *program.spec.outputs)}
 
 
-def _output(program: Module, fields: Mapping[str, FieldSpec], name: str) -> FieldSpec | None:
+def _output(
+    program: Module, fields: Mapping[str, FieldSpec], name: str, *, option: str = "verdict"
+) -> FieldSpec | None:
     if isinstance(program, Predictor) and name not in program.spec.output_names:
         outputs = ", ".join(program.spec.output_names)
         raise MetricError(
-            f"Judge: {program!r} has no output {name!r}, only {outputs}: give verdict="
+            f"Judge: {program!r} has no output {name!r}, only {outputs}: give {option}="
         )
     return fields.get(name)
 

@@ -46,6 +46,11 @@ class Verdict:
         if choices and not all(isinstance(choice, bool) for choice in choices):
             _check_points(name, choices, points)
             return Verdict(name, points)
+        if not points and not choices and spec.shape.kind not in ("boolean", "integer", "number"):
+            raise MetricError(
+                f"the verdict {name} is {spec.shape.hint()}, which is no score: declare it as a "
+                "boolean, a number, or a Literal with points="
+            )
         low, high = _bounds(spec, "ge", 0.0), _bounds(spec, "le", 1.0)
         if not low < high:
             raise MetricError(f"{name}: its numbers are from {low:g} to {high:g}; give points=")
@@ -64,7 +69,7 @@ class Verdict:
             return float(value)
         if isinstance(value, int | float) and self.low <= value <= self.high:
             return (value - self.low) / (self.high - self.low)
-        expected = f"from {self.low:g} to {self.high:g}"
+        expected = f"from {self.low:g} to {self.high:g}; Output(ge=…, le=…) declares other bounds"
         if self.points:
             expected = "one of " + ", ".join(map(repr, self.points))
         raise MetricError(

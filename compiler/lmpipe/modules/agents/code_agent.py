@@ -14,6 +14,7 @@ from lmpipe.lm.refusals import exceeds_context
 from lmpipe.modules.agents.code_steps import Workspace
 from lmpipe.modules.agents.code_tools import checked_tools, host_functions
 from lmpipe.modules.agents.compaction import estimate_tokens, shorten_observations
+from lmpipe.modules.agents.extraction import read_from_shorter
 from lmpipe.modules.agents.module_tools import ToolLike
 from lmpipe.modules.agents.result_trajectory import set_trajectory
 from lmpipe.modules.agents.submission import SUBMIT, Submission
@@ -101,7 +102,10 @@ class CodeAgent(Module, Generic[P, R_co]):
         trajectory, fitting = await self._work(submission, shown, variables, {**functions, **tools})
         result: Any = submission.result
         if result is None:
-            reply = await self.extract.acall(**shown, trajectory=fitting)
+            try:
+                reply = await self.extract.acall(**shown, trajectory=fitting)
+            except LMRequestError as error:
+                reply = await read_from_shorter(self.extract, shown, fitting, error)
             result = made_of_reply(self.extract.path, self.signature, inputs, reply)
         set_trajectory(result, trajectory)
         answer: R_co = result

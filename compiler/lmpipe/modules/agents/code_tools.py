@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import builtins
-import inspect
 import json
 import keyword
+import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union
 
 from pydantic import JsonValue
 
@@ -18,6 +19,7 @@ from lmpipe.foundation.shorten import one_line
 from lmpipe.modules.agents.module_tools import ToolLike, as_tools, run_by_modules
 from lmpipe.modules.module import Module
 from lmpipe.sandbox.host_functions import HostFunction
+from lmpipe.signatures.field_types.tool_function import called_by
 from lmpipe.signatures.field_types.tools import Tool
 from lmpipe.tools.outcome import NOTHING, ToolOutcome
 from lmpipe.tools.running import run_tool
@@ -41,7 +43,7 @@ def checked_tools(
     """
     tools = as_tools(owner, given)
     taken = set(reserved)
-    remedy = "give another name: lmpipe.Tool.of(…, name=…)"
+    remedy = "give another name: Tool.of(…, name=…), tool.named(…) or module.as_tool(name=…)"
     for tool in tools:
         if not tool.name.isidentifier() or keyword.iskeyword(tool.name):
             raise ConfigError(
@@ -80,16 +82,19 @@ def host_functions(
     for tool in tools:
         function = host_function(run_by_modules(tool, modules), error_limit)
         limited = tool.name in modules
-        functions[tool.name] = _at_most(max_module_calls, function) if limited else function
+        if limited:
+            functions[tool.name] = _at_most(max_module_calls, tool.name, function)
+        else:
+            functions[tool.name] = function
     return functions
 
 
-def _at_most(limit: int, function: Callable[..., Awaitable[JsonValue]]) -> HostFunction:
+def _at_most(limit: int, name: str, function: Callable[..., Awaitable[JsonValue]]) -> HostFunction:
     calls = count(1)
 
     async def call(*args: JsonValue, **kwargs: JsonValue) -> JsonValue:
         if next(calls) > limit:
-            raise RuntimeError(f"it may be called {plural(limit, 'time')} at most")
+            raise RuntimeError(f"{name} may be called {plural(limit, 'time')} at most")
         return await function(*args, **kwargs)
 
     return call
@@ -118,21 +123,45 @@ def _value(tool: Tool, outcome: ToolOutcome) -> JsonValue:
     """Return a tool's result as code expects it: an object where the tool returned one.
 
     Outcomes are texts, as a cache or a cassette keeps them. Whether one is JSON follows from what
-    the function says that it returns; if it says nothing, objects and lists are read as such.
+    the function says that it returns; if that may be a text, or it says nothing, only objects and
+    lists are read as JSON.
     """
-    function = tool.function.function if tool.function else None
-    kind = getattr(function, "__annotations__", {}).get("return", inspect.Parameter.empty)
-    if kind in (str, "str") or outcome.parts:
+    if outcome.parts:
         return outcome.text
-    if outcome.text == NOTHING:
+    kinds = _kinds_of_result(tool)
+    if outcome.text == NOTHING and kinds != [str]:
         return None
-    if kind is inspect.Parameter.empty and not outcome.text.startswith(("{", "[")):
+    texts = [_is_text(kind) for kind in kinds if kind is not type(None)]
+    if texts and all(texts):
+        return outcome.text
+    if (any(texts) or not texts) and not outcome.text.startswith(("{", "[")):
         return outcome.text
     try:
         value: JsonValue = json.loads(outcome.text)
     except (ValueError, RecursionError):
         return outcome.text
     return value
+
+
+def _kinds_of_result(tool: Tool) -> list[Any]:
+    """The types that a tool may return; none if it does not say."""
+    if tool.function is None:
+        return []
+    function = called_by(tool.function.function)
+    try:
+        kind = typing.get_type_hints(function).get("return", Any)
+    except (NameError, TypeError):  # it has types that cannot be looked up, or no hints
+        kind = getattr(function, "__annotations__", {}).get("return", Any)
+    kind = str if kind == "str" else kind
+    kinds = typing.get_args(kind) if typing.get_origin(kind) in (Union, UnionType) else (kind,)
+    return [] if Any in kinds else list(kinds)
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether values of a type are texts, which are not written as JSON."""
+    if typing.get_origin(kind) is Literal:
+        return all(isinstance(value, str) for value in typing.get_args(kind))
+    return isinstance(kind, type) and issubclass(kind, str)
 
 
 def _call(tool: Tool) -> str:

@@ -42,7 +42,7 @@ def as_tools(owner: str, given: Sequence[ToolLike]) -> tuple[Tool, ...]:
 
 def _as_tool(given: ToolLike) -> Tool:
     if isinstance(given, Module):
-        return _tool_of_module(given)
+        return given.as_tool()
     return given if isinstance(given, Tool) else Tool.of(given)
 
 
@@ -56,17 +56,22 @@ def modules_of(tools: Sequence[Tool]) -> dict[str, Module]:
     return {name: owner for name, owner in owners.items() if isinstance(owner, Module)}
 
 
-def _tool_of_module(module: Module) -> Tool:
+def tool_of_module(module: Module, *, name: str = "", description: str = "") -> Tool:
     """Make a tool of a module: its inputs are the arguments, and its result is the tool's.
 
-    Its name is that of the signature of a predictor, or of the module's class.
+    Its name is by default that of the signature of a predictor, or of the module's class.
     """
     asked: Any = module  # a subclass has `forward`
     if not isinstance(module, Predictor):
-        about = inspect.getdoc(asked.forward) or inspect.getdoc(type(module)) or ""
-        return Tool.of(asked.forward, name=type(module).__name__, description=about)
+        about = inspect.getdoc(asked.forward) or inspect.cleandoc(type(module).__doc__ or "")
+        kind = type(module).__name__
+        return Tool.of(asked.forward, name=name or kind, description=description or about)
     spec = module.spec
-    tool = Tool(name=spec.name, description=spec.instruction, parameters=_inputs_schema(spec))
+    tool = Tool(
+        name=name or spec.name,
+        description=description or spec.instruction,
+        parameters=_inputs_schema(spec),
+    )
     return tool.run_by(ToolFunction(function=asked.acall, typed=False))
 
 

@@ -30,6 +30,7 @@ from lmpipe.modules.agents.act_signature import (
 )
 from lmpipe.modules.agents.actions import action_of, refused
 from lmpipe.modules.agents.compaction import estimate_tokens, shorten_observations
+from lmpipe.modules.agents.extraction import read_from_shorter
 from lmpipe.modules.agents.module_tools import ToolLike, as_tools, modules_of, run_by_modules
 from lmpipe.modules.agents.result_trajectory import set_trajectory, thoughts_of
 from lmpipe.modules.agents.task_fields import checked_inputs
@@ -187,7 +188,10 @@ class ReAct(Module, Generic[P, R_co]):
             if actions[-1].tool == FINISH and not actions[-1].arguments:
                 break  # it wants the answer to be read from the steps
         shown = await self._fitted(trajectory, room)
-        extracted = await self.extract.acall(**inputs, trajectory=shown)
+        try:
+            extracted = await self.extract.acall(**inputs, trajectory=shown)
+        except LMRequestError as error:
+            extracted = await read_from_shorter(self.extract, inputs, shown, error)
         result = made_of_reply(self.extract.path, self.signature, inputs, extracted)
         return self._with_trajectory(result, trajectory)
 
@@ -282,7 +286,7 @@ def _checked_tools(given: Sequence[ToolLike]) -> tuple[Tool, ...]:
     tools = as_tools("ReAct", given)
     seen: set[str] = set()
     for tool in tools:
-        remedy = "give another name: lmpipe.Tool.of(…, name=…)"
+        remedy = "give another name: Tool.of(…, name=…), tool.named(…) or module.as_tool(name=…)"
         if tool.name == FINISH:
             raise ConfigError(f"ReAct: {FINISH!r} is the tool that gives the answer: {remedy}")
         if tool.name in seen:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from lmpipe.foundation.media import without_bytes
-from lmpipe.lm.observing import copies_known
-from lmpipe.lm.scope import current_scope, scope
 from lmpipe.modules.binding import rebuild
+from lmpipe.modules.known_copies import known_copies
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.signatures.signature import Input, Output, Signature
 from lmpipe.signatures.signature_spec import spec_text
@@ -139,12 +137,7 @@ def _with_copies(program: Module, copies: Mapping[int, Predictor]) -> Iterator[M
 
     In the block, streams and listeners know the copies by the paths of the originals.
     """
-    originals = {id(copied): of for of, copied in copies.items()}
-    listener = current_scope().listener
-    if listener is not None:
-        paths = {item: listener.paths[of] for item, of in originals.items() if of in listener.paths}
-        listener = replace(listener, paths={**listener.paths, **paths})
-    with scope(listener=listener), copies_known(originals):
+    with known_copies({id(copied): of for of, copied in copies.items()}):
         yield rebuild(program, copies)
 
 

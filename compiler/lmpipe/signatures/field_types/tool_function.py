@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -100,16 +101,50 @@ def schema_of(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     try:
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(cast("Any", _annotated(function)))
         schema = adapter.json_schema()
-    except (pydantic.errors.PydanticUserError, NameError) as error:
-        problem = str(error).partition("\n")[0]
-        raise SignatureError(f"the tool {name} cannot be described: {problem}") from error
+    except NameError as error:
+        raise SignatureError(
+            f"the tool {name} cannot be described: {error}: define its types at the top level of "
+            "the module of its function"
+        ) from error
+    except (pydantic.errors.PydanticUserError, ValueError) as error:
+        problem = str(error).partition("\n")[0].partition(". Set `arbitrary")[0]
+        raise SignatureError(
+            f"the tool {name} cannot be described: {problem}: give a function whose parameters "
+            "have types of JSON or pydantic"
+        ) from error
     if schema.get("type") != "object":
         raise SignatureError(f"the tool {name} has parameters without names: name each one")
     return schema
 
 
+def called_by(function: Any) -> Any:
+    """Return the function or method that Python runs if a callable is called."""
+    while isinstance(function, partial):
+        function = function.func
+    return function if inspect.isroutine(function) else function.__call__
+
+
 def _annotated(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what has the annotations of a callable: itself, or the method that Python calls."""
-    if inspect.isroutine(function) or isinstance(function, partial):
+    """Return a function with the parameters and types of a callable, as pydantic reads them.
+
+    Of a plain function, pydantic looks up types that are written as texts, as in modules with
+    `from __future__ import annotations`, in the module of the function; of methods, partial
+    functions and other objects it does not.
+    """
+    if inspect.isfunction(function) or inspect.isbuiltin(function):
         return function
-    return cast("Callable[..., Any]", function.__call__)  # type: ignore[operator]
+    hints = typing.get_type_hints(called_by(function), include_extras=True)
+    parameters = inspect.signature(function)
+
+    def described(*args: Any, **kwargs: Any) -> None: ...
+
+    described.__annotations__ = {
+        name: hint for name, hint in hints.items() if name in parameters.parameters
+    }
+    vars(described)["__signature__"] = parameters.replace(
+        parameters=[
+            one.replace(annotation=hints.get(name, one.annotation))
+            for name, one in parameters.parameters.items()
+        ]
+    )
+    return described

@@ -100,6 +100,16 @@ class Tool(pydantic.BaseModel):
         copy._function = function
         return copy
 
+    def named(self, name: str) -> Self:
+        """Return the same tool with another name, such as one of an MCP server.
+
+        Raises:
+            SignatureError: if the name is empty or no text.
+        """
+        if not isinstance(name, str) or not name:
+            raise SignatureError(f"Tool.named({name!r:.100}): give a name")
+        return self.model_copy(update={"name": name})
+
     def declare(
         self,
         *,
