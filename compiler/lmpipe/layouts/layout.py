@@ -28,7 +28,7 @@ class LayoutError(ValueError):
     """A reply does not follow its layout, or a value in it has the wrong type."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each reply
 class Reading:
     """The raw values read from a reply, by output name; `repaired` if their JSON had to be."""
 
