@@ -19,7 +19,7 @@ from lmpipe.lm.message import Message
 from lmpipe.lm.metering import metering
 from lmpipe.lm.observing import listening
 from lmpipe.lm.request import Reply
-from lmpipe.lm.scope import Listener, Scope, check_calls, current_scope
+from lmpipe.lm.scope import Scope, check_calls, current_scope
 from lmpipe.modules.conversation import Conversation, Conversing
 from lmpipe.modules.decoding import Decoding, check_decoding
 from lmpipe.modules.embedding import Embedding
@@ -333,7 +333,7 @@ class Predict(Predictor, Generic[P, R_co]):
 
     def _run(self, inputs: dict[str, Any], scope: Scope, answer: Answer | None) -> Any:
         # What few calls need is asked for here, because a method call for each adds up.
-        reader = None if scope.listener is None else self._reader(scope.listener)
+        reader = None if scope.listener is None else self._reader()
         embedded = self._embedded(inputs) if self._prompt.embeds else None
         conversation = self._converse(
             inputs, scope, scope.sample, reader, embedded=embedded, answer=answer
@@ -353,7 +353,7 @@ class Predict(Predictor, Generic[P, R_co]):
                 return done.value
 
     async def _arun(self, inputs: dict[str, Any], scope: Scope, answer: Answer | None) -> Any:
-        reader = None if scope.listener is None else self._reader(scope.listener)
+        reader = None if scope.listener is None else self._reader()
         embedded = await self._aembedded(inputs) if self._prompt.embeds else None
         conversation = self._converse(
             inputs, scope, scope.sample, reader, embedded=embedded, answer=answer
@@ -399,7 +399,11 @@ class Predict(Predictor, Generic[P, R_co]):
         check_calls(current_scope(), self.path)
         return self._prompt.embedding(self.path, inputs, current_settings().embedder)
 
-    def _reader(self, listener: Listener) -> FieldReader:
+    def _reader(self) -> FieldReader | None:
+        """Hook for subclasses: return what streams the outputs, if somebody listens."""
+        listener = current_scope().listener
+        if listener is None:
+            return None
         from lmpipe.modules.stream import FieldReader
 
         path = listener.paths.get(id(self), self.path)
