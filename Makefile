@@ -64,9 +64,10 @@ $(TRAIN)/.ready:
 		touch $@; }
 
 # Each process gets one half of the tests, in order, so fixtures of modules are made once; the one
-# that is ready first takes tests from the other.
+# that is ready first takes tests from the other. Bytecode is kept, whatever the environment says:
+# without it, each process of the tests, and each that a test starts, compiles all modules again.
 test: $(VENV)/.dev
-	$(BIN)/pytest -n 2 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist worksteal
 
 # What the tests of PyodideSandbox need, from npm.
 pyodide: $(VENV)/.dev

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,9 +64,26 @@ def cli(folder: Path) -> Cli:
     return invoke
 
 
+@pytest.fixture(scope="session")
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    @functools.cache
+    def compiled() -> Path:
+        folder = tmp_path_factory.mktemp("compiled")
+        (folder / "colours.py").write_text(PROGRAM)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("LMPIPE_HOME", str(folder / "home"))
+            result = CliRunner().invoke(app, ["compile", "colours.py"])
+        assert result.exit_code == 0, result.output
+        return folder
+
+    return compiled
+
+
 @pytest.fixture
-def compiled(cli: Cli, folder: Path) -> str:
-    """Compile colours.py and return its run folder."""
-    result = cli("compile", "colours.py")
-    assert result.exit_code == 0, result.output
+def compiled(compiled_once: Callable[[], Path], folder: Path) -> str:
+    """The run folder of colours.py: a copy of a compile, and of the cache that it filled."""
+    made = compiled_once()
+    shutil.copytree(made / "runs", folder / "runs")
+    shutil.copytree(made / "home", os.environ["LMPIPE_HOME"])
     return str(next((folder / "runs").iterdir()).relative_to(folder))

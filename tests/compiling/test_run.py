@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.one_compile import WORLD
 from helpers.world import TwoSteps, answer, recipe, student
 
 import lmpipe
@@ -22,8 +23,8 @@ def lines(run: lmpipe.Run, name: str) -> list[dict[str, object]]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> lmpipe.Run:
-    return lmpipe.compile(recipe(), runs=tmp_path)
+def run(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> lmpipe.Run:
+    return WORLD.copy(tmp_path, tmp_path_factory)
 
 
 def test_the_winner_is_scored_on_training_examples(run: lmpipe.Run) -> None:

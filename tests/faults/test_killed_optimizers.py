@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from helpers.fake_server import FakeServer
-from helpers.killing import WINDOW, RecordingReply, finish, only_run, start
+from helpers.killing import WINDOW, RecordingReply, environment, finish, only_run
 from helpers.optimizers import EVERY
 from helpers.proposing_lm import answer_or_propose_body
+from helpers.warm_process import WarmProcess
 
 PROGRAM = """
 import os
@@ -33,12 +34,12 @@ def test_a_killed_compile_resumes_and_repeats_no_call(tmp_path: Path, name: str)
     program = PROGRAM.format(name=name)
     replies = RecordingReply(alarm_at=80, reply=answer_or_propose_body)
     with FakeServer(replies, latency=0.05) as server:
-        options = (server.base_url, "--runs=runs", "--concurrency=8")
-        killed = start(tmp_path, *options, program=program)
+        (tmp_path / "colours.py").write_text(program)
+        command = ["compile", "colours.py", "--runs=runs", "--concurrency=8"]
+        killed = WarmProcess(tmp_path, command, environment(tmp_path, server.base_url))
         assert replies.alarm.wait(60)
         kept = time.monotonic() - WINDOW - 0.05
         killed.kill()
-        killed.communicate()
         before = list(replies.requests)
         assert not (only_run(tmp_path / "runs") / "program.json").exists()
 

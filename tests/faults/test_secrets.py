@@ -5,20 +5,17 @@ from __future__ import annotations
 import base64
 import logging
 import os
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from helpers.fake_server import FakeServer
+from helpers.warm_process import Ended, WarmProcess
 from helpers.world import answer_body, recipe
 
 import lmpipe
 from lmpipe.errors import ConfigError
-
-TESTS = Path(__file__).parent.parent
 
 PROGRAM = """
 import logging, os, sys
@@ -66,7 +63,7 @@ IN_BASE64 = {
     for name, text in SECRETS.items()
 }
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Ended]
 
 
 @pytest.fixture
@@ -90,18 +87,10 @@ def run(request: pytest.FixtureRequest, tmp_path: Path, server: FakeServer) -> R
 
     unused = dict.fromkeys(UNUSED[request.param], "")
 
-    def invoke(*arguments: str) -> subprocess.CompletedProcess[str]:
-        path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-        own = {"PYTHONPATH": path, "LMPIPE_HOME": str(tmp_path / "home"), "URL": server.base_url}
-        return subprocess.run(
-            [sys.executable, "-m", "lmpipe", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, **own, **SECRETS, **unused},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def invoke(*arguments: str) -> Ended:
+        own = {"LMPIPE_HOME": str(tmp_path / "home"), "URL": server.base_url}
+        process = WarmProcess(tmp_path, arguments, {**os.environ, **own, **SECRETS, **unused})
+        return process.finish()
 
     return invoke
 

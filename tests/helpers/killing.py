@@ -13,13 +13,12 @@ from typing import Any
 
 import orjson
 import pytest
+from helpers.warm_process import PATH
 from helpers.world import answer_body
 from typer.testing import CliRunner
 
 from lmpipe.cli import app
 
-TESTS = Path(__file__).parent.parent
-PATH = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
 PROGRAM = """
 import os
 import lmpipe
@@ -70,16 +69,20 @@ def start(
         program: the source of the program.
     """
     (folder / "colours.py").write_text(program)
-    environment = {
-        **os.environ,
-        "FAKE_URL": url,
-        "LMPIPE_CACHE": str(folder / cache),
-        "PYTHONPATH": PATH,
-    }
     command = [sys.executable, "-m", "lmpipe", "compile", "colours.py", *options]
     return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=folder,
+        env=environment(folder, url, cache=cache),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
+
+
+def environment(folder: Path, url: str, *, cache: str = "cache") -> dict[str, str]:
+    """The environment of a process that compiles in a folder; see `start`."""
+    own = {"FAKE_URL": url, "LMPIPE_CACHE": str(folder / cache), "PYTHONPATH": PATH}
+    return {**os.environ, **own}
 
 
 def finish(

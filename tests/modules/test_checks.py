@@ -3,112 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from helpers.checked_search import (
+    LONG,
+    SHORT,
+    TOO_LONG,
+    AsyncSearch,
+    Inner,
+    Outer,
+    Search,
+    answers,
+    asked,
+    asks_for_query,
+    lm_says,
+    say,
+    stubborn,
+    told,
+    traced,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmpipe
-from lmpipe.errors import CallError, CheckError, RecipeError, RefusalError
+from lmpipe.errors import CheckError, RefusalError
 from lmpipe.lm.parts import ToolCall
 from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.runtime import Runtime
-from lmpipe.lm.scope import current_scope, scope
-from lmpipe.lm.traffic.retry import RetryPolicy
+from lmpipe.lm.scope import current_scope
 from lmpipe.modules.checks import Backtrack
-from lmpipe.modules.module import run_traced
-from lmpipe.state.trace import CheckCounts, Trace
+from lmpipe.state.trace import CheckCounts
 from lmpipe.tools.running import run_tool_sync
-
-LONG, SHORT, TOO_LONG = "a query of too many words", "short", "The query is too long."
-
-
-def say(name: str, value: str) -> str:
-    return f"## {name}\n{value}"
-
-
-def asks_for_query(request: Request) -> bool:
-    return "give `query`" in request.messages[0].text
-
-
-def told(request: Request) -> list[str]:
-    """The feedback that a request shows."""
-    turns = [turn.text for turn in request.messages if turn.text.startswith("That reply")]
-    return [turn.split(": ", 1)[1].split("\n")[0] for turn in turns]
-
-
-def answers(request: Request) -> str:
-    """Write a query that is too long until it is told so, and answer everything else."""
-    if asks_for_query(request):
-        return say("query", SHORT if told(request) else LONG)
-    return say("answer", "yes")
-
-
-def stubborn(request: Request) -> str:
-    """Write queries that are too long, each of them new."""
-    if asks_for_query(request):
-        return say("query", f"{LONG} {len(told(request))}")
-    return say("answer", "yes")
-
-
-@contextmanager
-def lm_says(script: Any) -> Iterator[lmpipe.ScriptedLM]:
-    lm = lmpipe.ScriptedLM(script)
-    with lmpipe.using(lm=lm, runtime=Runtime(retry=RetryPolicy(attempts=1))):
-        yield lm
-
-
-def traced(program: lmpipe.Module, **inputs: Any) -> tuple[Any, Trace]:
-    """Run a program and return its result, or its error, and its trace."""
-    trace = Trace()
-    bound = program.bind(program.state())
-
-    async def run() -> Any:
-        try:
-            return await run_traced(bound, inputs, trace)
-        except Exception as error:  # noqa: BLE001 - the test looks at it
-            return error
-
-    return asyncio.run(run()), trace
-
-
-def asked(lm: lmpipe.ScriptedLM) -> list[str]:
-    """The output that each request asked for."""
-    return ["query" if asks_for_query(request) else "answer" for request in lm.requests]
-
-
-class Search(lmpipe.Module):
-    """Writes a query and answers from it; the query is checked after the answer."""
-
-    def __init__(self) -> None:
-        self.write = lmpipe.Predict("question -> query")
-        self.read = lmpipe.Predict("query -> answer")
-
-    def forward(self, question: str) -> lmpipe.Prediction:
-        query = self.write(question=question)
-        answer = self.read(query=query.query)
-        lmpipe.check(len(query.query) < 10, TOO_LONG, of=query)
-        return answer
-
-
-class AsyncSearch(Search):
-    async def forward(self, question: str) -> lmpipe.Prediction:  # type: ignore[override]
-        query = await self.write.acall(question=question)
-        answer = await self.read.acall(query=query.query)
-        lmpipe.check(len(query.query) < 10, TOO_LONG, of=query)
-        return answer
-
-
-class Suggesting(Search):
-    def forward(self, question: str) -> lmpipe.Prediction:
-        query = self.write(question=question)
-        lmpipe.suggest(len(query.query) < 10, TOO_LONG)
-        return self.read(query=query.query)
-
 
 # --- going back
 
@@ -359,28 +284,6 @@ class WithHelper(Search):
 # --- nested programs
 
 
-class Inner(lmpipe.Module):
-    def __init__(self) -> None:
-        self.write = lmpipe.Predict("question -> query")
-
-    def forward(self, question: str) -> lmpipe.Prediction:
-        query = self.write(question=question)
-        lmpipe.check(len(query.query) < 10, TOO_LONG)
-        return query
-
-
-class Outer(lmpipe.Module):
-    def __init__(self) -> None:
-        self.read = lmpipe.Predict("query -> answer")
-        self.inner = Inner()
-
-    def forward(self, question: str) -> lmpipe.Prediction:
-        first = self.read(query=question)
-        query = self.inner(question=question)
-        lmpipe.check(query.query != SHORT, "Not this one.", of=query)
-        return self.read(query=first.answer + query.query)
-
-
 def test_an_inner_program_goes_back_without_running_the_outer_one_again() -> None:
     runs = []
 
@@ -404,113 +307,6 @@ def test_an_outer_check_goes_back_into_an_inner_program() -> None:
         assert Outer()(question="?").answer == "yes"
     assert asked(lm) == ["answer", "query", "query", "query", "answer"]
     assert told(lm.requests[3]) == [TOO_LONG, "Not this one."]
-
-
-# --- the limit
-
-
-def test_a_check_fails_after_two_more_answers_by_default() -> None:
-    with lm_says(stubborn) as lm, pytest.raises(CheckError) as caught:
-        Inner()(question="?")
-    assert len(lm.requests) == 3
-    assert caught.value.feedback == TOO_LONG
-    assert caught.value.raw == say("query", f"{LONG} 2")
-    assert str(caught.value).split("\n")[0] == (
-        "Signature: the answer fails a check: The query is too long. (one run of Inner goes "
-        "back 2 times for checks; raise it by `max_backtracks = …` on the class)"
-    )
-
-
-def test_the_class_sets_how_often_it_goes_back() -> None:
-    class Patient(Inner):
-        max_backtracks = 4
-
-    with lm_says(stubborn) as lm, pytest.raises(CheckError):
-        Patient()(question="?")
-    assert len(lm.requests) == 5
-
-
-def test_no_backtracks_make_a_check_an_assertion() -> None:
-    class Strict(Inner):
-        max_backtracks = 0
-
-    with lm_says(answers) as lm, pytest.raises(CheckError):
-        Strict()(question="?")
-    assert len(lm.requests) == 1
-
-
-def test_a_suggestion_goes_on_with_the_last_answer() -> None:
-    with lm_says(stubborn) as lm:
-        result, trace = traced(Suggesting(), question="?")
-    assert result.answer == "yes"
-    assert asked(lm) == ["query", "query", "query", "answer"]
-    assert trace.checks == CheckCounts(failed=3, mended=0, unmet=1)
-
-
-def test_suggestions_do_not_use_up_what_checks_have() -> None:
-    class Mixed(Search):
-        def forward(self, question: str) -> lmpipe.Prediction:
-            query = self.write(question=question)
-            lmpipe.suggest(len(query.query) < 3, "Shorter would be better.")
-            answer = self.read(query=query.query)
-            lmpipe.check(answer.answer == "no", "Say no.")
-            return answer
-
-    def script(request: Request) -> str:
-        if asks_for_query(request):
-            return say("query", f"{LONG} {len(told(request))}")
-        return say("answer", "no" if told(request) else "yes")
-
-    with lm_says(script):
-        result, trace = traced(Mixed(), question="?")
-    assert result.answer == "no"
-    assert trace.checks == CheckCounts(failed=4, mended=1, unmet=1)
-
-
-def test_suggest_returns_whether_the_condition_holds() -> None:
-    assert lmpipe.suggest(True, "All is well.") is True
-    assert lmpipe.suggest(0, "Nothing is well.") is False
-
-
-# --- the maximum of calls
-
-
-def test_the_calls_of_all_passes_are_counted() -> None:
-    assert Search().calls_per_run() == 3 * 4
-    assert Suggesting().calls_per_run() == 3 * 4
-    assert lmpipe.Predict("a -> b").calls_per_run() == 2
-
-
-def test_checks_and_suggestions_each_have_passes() -> None:
-    class Mixed(Inner):
-        def forward(self, question: str) -> lmpipe.Prediction:
-            query = self.write(question=question)
-            lmpipe.suggest(True, "x")
-            lmpipe.check(True, "x")
-            return query
-
-    assert Mixed().calls_per_run() == 5 * 2
-
-
-def test_an_inner_program_multiplies_the_calls() -> None:
-    # Three passes of the outer one, each with two reads and three passes of the inner one.
-    assert Outer().calls_per_run() == 3 * (2 * 2 + 3 * 2)
-
-
-def test_a_declared_maximum_holds() -> None:
-    class Declared(Inner):
-        max_calls = 3
-
-    assert Declared().calls_per_run() == 3
-
-
-def test_a_run_with_checks_keeps_to_its_maximum() -> None:
-    async def run() -> Any:
-        with scope(max_calls=2):
-            return await Inner().acall(question="?")
-
-    with lm_says(stubborn), pytest.raises(RecipeError, match="more than 2 LM calls"):
-        asyncio.run(run())
 
 
 # --- traces
@@ -640,73 +436,3 @@ def test_except_exception_does_not_catch_a_failed_check() -> None:
         result = Catching()(question="?")
     assert result is not None
     assert result.query == SHORT
-
-
-# --- wrong uses
-
-
-def test_a_check_outside_of_a_program_is_an_assertion() -> None:
-    with pytest.raises(CheckError) as caught:
-        lmpipe.check(False, "It is wrong.")
-    assert str(caught.value) == (
-        "a check failed: It is wrong.\n  It cannot ask again, as there is no run to go back in: it "
-        "is outside of a program's `forward`, or in code that the methods of the program do not "
-        "name; then set `max_backtracks = 2` on the program's class"
-    )
-
-
-def test_a_check_before_any_answer_fails() -> None:
-    class Early(Inner):
-        def forward(self, question: str) -> lmpipe.Prediction:
-            lmpipe.check(bool(question), "The question is empty.")
-            return self.write(question=question)
-
-    with pytest.raises(CheckError, match="before any predictor has answered in this run: The que"):
-        Early()(question="")
-
-
-def test_of_a_field_is_refused() -> None:
-    class OfField(Inner):
-        def forward(self, question: str) -> lmpipe.Prediction:
-            query = self.write(question=question)
-            lmpipe.check(len(query.query) < 10, TOO_LONG, of=query.query)
-            return query
-
-    with lm_says(answers), pytest.raises(CallError, match="not one of its fields, or the pred"):
-        OfField()(question="?")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((False, ""), "give a condition and what the LM is told"),
-        (("too long", False), "give a condition and what the LM is told"),
-        ((len, "x"), "not a function or a coroutine"),
-    ],
-)
-def test_wrong_arguments_are_refused(arguments: tuple[Any, Any], message: str) -> None:
-    with pytest.raises(CallError, match=message):
-        lmpipe.check(*arguments)
-
-
-def test_a_misspelled_setting_is_warned_of() -> None:
-    with pytest.warns(UserWarning, match="the setting of a module is `max_backtracks`"):
-
-        class Misspelled(Inner):
-            max_backtrack = 3
-
-    assert Misspelled.max_backtracks == 2
-
-
-def test_a_wrong_number_is_refused() -> None:
-    class Negative(Inner):
-        max_backtracks = -1
-
-    with pytest.raises(lmpipe.errors.ConfigError, match="max_backtracks"):
-        Negative()(question="?")
-
-
-def test_a_check_error_survives_pickling() -> None:
-    error = CheckError("no", raw="reply", feedback="why")
-    copied = pickle.loads(pickle.dumps(error))
-    assert (str(copied), copied.raw, copied.feedback) == ("no", "reply", "why")

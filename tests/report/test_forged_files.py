@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from helpers.json_paths import paths
+from helpers.one_compile import OneCompile
 from helpers.world import recipe, things
 
 import lmpipe
@@ -24,12 +25,19 @@ HOSTILE = '"><script>alert(1)</script><img src=http://evil/x>'
 TEMPLATES = Path(page_module.__file__).with_name("templates")
 
 
+COMPILE = OneCompile(
+    lambda: recipe(
+        optimizer=lmpipe.RandomSearch(candidates=4, demos=6, bootstrapped=1),
+        val=things(16, seed=1, start=100),
+        test=things(8, seed=2, start=200),
+    )
+)
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with demonstrations, failures, dropped candidates and a test."""
-    search = lmpipe.RandomSearch(candidates=4, demos=6, bootstrapped=1)
-    rows = {"val": things(16, seed=1, start=100), "test": things(8, seed=2, start=200)}
-    return lmpipe.compile(recipe(optimizer=search, **rows), runs=tmp_path).path
+    return COMPILE.copy(tmp_path, tmp_path_factory).path
 
 
 def is_clean(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.fake_server import FakeServer
+from helpers.one_compile import WORLD
 from helpers.world import NameColour, answer, answer_body, recipe, student
 
 import lmpipe
@@ -77,8 +78,8 @@ def page_of(run: lmpipe.Run) -> Page:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> lmpipe.Run:
-    return lmpipe.compile(recipe(), runs=tmp_path)
+def run(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> lmpipe.Run:
+    return WORLD.copy(tmp_path, tmp_path_factory)
 
 
 def test_the_page_needs_no_other_file(run: lmpipe.Run) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -17,6 +16,7 @@ from lmpipe.errors import DataError, RecipeError
 from lmpipe.evaluation.evaluate import check_inputs
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_fields
+from lmpipe.foundation.source_code import source_of
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.model_table import price_of
 from lmpipe.metrics import AnyMetric, bind_metric, metric_calls, metric_fingerprint, metric_name
@@ -392,9 +392,6 @@ def source_hash(program: Module) -> str:
     Attempts around the program count with their settings.
     """
     declared = type(declared_program(program))
-    try:
-        source = inspect.getsource(declared)
-    except (OSError, TypeError):
-        source = declared.__qualname__
+    source = source_of(declared) or declared.__qualname__
     around = [attempts.identity() for attempts in attempts_around(program)]
     return digest([source, around] if around else source)

@@ -109,7 +109,9 @@ def _write(
     parts = []
     for field in fields:  # `spelled` would do, but every call passes here
         if field.name in values:
-            text = spell(field, values[field.name])
+            value = values[field.name]
+            plain = type(value) is str and field.takes_any_text
+            text = value if plain else spell(field, value)
             if trimmed:
                 text = trim(text)
             if "[[" in text:

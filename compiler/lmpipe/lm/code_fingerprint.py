@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 from lmpipe.data.example import jsonable
 from lmpipe.errors import DataError
 from lmpipe.foundation.canonical_json import canonical_json, digest
+from lmpipe.foundation.source_code import source_of
 from lmpipe.lm.lm import LM
 
 
@@ -135,7 +135,5 @@ def _qualified_name(value: object) -> str:
 
 
 def _source(value: type | CodeType) -> str | None:
-    try:
-        return textwrap.dedent(inspect.getsource(value)).strip()
-    except (OSError, TypeError):
-        return None
+    source = source_of(value)
+    return None if source is None else textwrap.dedent(source).strip()

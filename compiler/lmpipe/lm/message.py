@@ -12,7 +12,7 @@ from lmpipe.lm.parts import Part, TextPart, ToolResult, show_part
 Role = Literal["system", "user", "assistant", "tool", "embed"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Message:
     """One turn of a conversation.
 
@@ -23,6 +23,11 @@ class Message:
 
     role: Role
     content: str | tuple[Part, ...]
+
+    def __init__(self, role: Role, content: str | tuple[Part, ...]) -> None:
+        # Every call makes one, and a frozen dataclass would take half as much time again.
+        _set_role(self, role)
+        _set_content(self, content)
 
     @property
     def text(self) -> str:
@@ -54,6 +59,10 @@ class Message:
         if isinstance(self.content, str):
             return self.content
         return [part.to_json() for part in self.content]
+
+
+_set_role: Any = vars(Message)["role"].__set__
+_set_content: Any = vars(Message)["content"].__set__
 
 
 def _text_of(part: Part) -> str:

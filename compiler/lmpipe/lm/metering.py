@@ -25,7 +25,8 @@ current_meter, set_meter, reset_meter = _METER.get, _METER.set, _METER.reset
 class metering:  # noqa: N801 - used like a function
     """Collect the charges of the LM calls of a `with` block in a list.
 
-    This is a class because that is faster than a generator. `Module.__call__` does the same inline.
+    This is a class because that is faster than a generator. `Runnable.__call__` does the same in
+    its own code.
     """
 
     __slots__ = ("_token",)

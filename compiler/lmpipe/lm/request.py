@@ -22,7 +22,7 @@ Finish = Literal["stop", "length", "tool_calls", "content_filter", "other"]
 _FINISHES = frozenset(get_args(Finish))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, init=False)
 class Request:
     """One call of an LM. Equal requests have equal keys, so they share a cached reply.
 
@@ -41,6 +41,26 @@ class Request:
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: str = ""
     prefix: Prefix | None = field(default=None, compare=False, repr=False)
+
+    def __init__(
+        self,
+        lm: LM,
+        messages: tuple[Message, ...],
+        constraint: Constraint | None = None,
+        sample: int = 0,
+        tools: tuple[ToolSpec, ...] = (),
+        tool_choice: str = "",
+        prefix: Prefix | None = None,
+    ) -> None:
+        # Every call makes one, and a frozen dataclass would take more than twice the time.
+        values = self.__dict__
+        values["lm"] = lm
+        values["messages"] = messages
+        values["constraint"] = constraint
+        values["sample"] = sample
+        values["tools"] = tools
+        values["tool_choice"] = tool_choice
+        values["prefix"] = prefix
 
     def key(self, weights: str = "") -> str:
         """Return the cache key: a hash of everything that can change the reply, without secrets.

@@ -28,6 +28,7 @@ from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.traffic.deadline import before_deadline, check_deadline
 from lmpipe.lm.traffic.endpoint import Endpoint
 from lmpipe.lm.traffic.endpoints import Endpoints
+from lmpipe.lm.traffic.in_flight import InFlight
 from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.state.usage import Usage
 
@@ -62,9 +63,7 @@ class Runtime:
         self.pure_tools: Joined[Any] = Joined()
         self._retry = retry or RetryPolicy()
         self._on_retry = on_retry
-        self._in_flight: dict[str, asyncio.Future[Reply | None]] = {}
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._in_flight = InFlight()
         self._endpoints = Endpoints(
             max_in_flight=max_in_flight, retry=self._retry, on_retry=on_retry
         )
@@ -265,10 +264,7 @@ class Runtime:
 
     async def aclose(self) -> None:
         """Cancel requests in flight, release connections and engines, and stop servers."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._in_flight.cancel()
         await self._endpoints.aclose()
         if self.servers is not None:
             await self.servers.aclose()
@@ -333,17 +329,8 @@ class Runtime:
         look_again: bool,
     ) -> Reply:
         """Call the LM, or wait for an identical request that is already in flight."""
-        running = asyncio.get_running_loop()
-        if running is not self._loop:
-            # In a forked child, the requests that the parent has in flight never finish.
-            self._loop = running
-            self._in_flight.clear()
-            self._tasks.clear()
-        while (flight := self._in_flight.get(key)) is not None:
-            # Cancelling one caller must not cancel the request for the others.
-            reply = await asyncio.shield(flight)
-            if reply is not None:
-                return reply.as_cached()
+        if (reply := await self._in_flight.join(key)) is not None:
+            return reply
         # An identical request may have finished before this coroutine started on the loop.
         if look_again and (reply := self._get(key, request)) is not None:
             return reply
@@ -380,28 +367,7 @@ class Runtime:
         self, requests: Mapping[str, Request], coming: Awaitable[Sequence[Reply]]
     ) -> Sequence[Reply]:
         """Wait for replies, let identical requests share them, and store them."""
-        flights = {key: asyncio.get_running_loop().create_future() for key in requests}
-        self._in_flight |= flights
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        replies: Sequence[Reply] = ()
-        try:
-            replies = await coming
-        except asyncio.CancelledError:
-            raise  # the callers that share the request repeat it
-        except BaseException as error:
-            for flight in flights.values():
-                flight.set_exception(error)
-                flight.exception()  # marks it as retrieved if no caller shares the request
-            raise
-        finally:
-            self._tasks.discard(task)
-            received = iter(replies)
-            for key, flight in flights.items():
-                del self._in_flight[key]
-                if not flight.done():
-                    flight.set_result(next(received, None))
+        replies = await self._in_flight.share(requests, coming)
         self.fresh_calls += len(replies)
         if self.store is not None:
             for (key, request), reply in zip(requests.items(), replies, strict=False):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from lmpipe.errors import ConfigError
 from lmpipe.lm.concurrency import loop
 from lmpipe.modules.binding import count_calls
-from lmpipe.modules.module import HasAsyncForward, HasForward, Module, Predictor
+from lmpipe.modules.module import Module, Predictor
+from lmpipe.modules.runnable import HasAsyncForward, HasForward
 from lmpipe.modules.voting import reduce_outcomes, reducer_named, run_members
 from lmpipe.state.program_state import ProgramState
 

@@ -19,7 +19,7 @@ from lmpipe.lm.message import Message
 from lmpipe.lm.metering import metering
 from lmpipe.lm.observing import listening
 from lmpipe.lm.request import Reply
-from lmpipe.lm.scope import check_calls, current_scope
+from lmpipe.lm.scope import Scope, check_calls, current_scope
 from lmpipe.modules.conversation import Conversation, Conversing
 from lmpipe.modules.decoding import Decoding, check_decoding
 from lmpipe.modules.embedding import Embedding
@@ -170,8 +170,9 @@ class Predict(Predictor, Generic[P, R_co]):
                 limit of tokens, and a RefusalError if the LM declined to answer.
             LMError: if the LM cannot be reached or refuses the request.
         """
-        inputs, scope = self._inputs(args, kwargs), current_scope()
-        answer = None
+        if args:
+            raise self._given_by_position()
+        inputs, scope, answer = self._spec.check_inputs(kwargs), current_scope(), None
         if scope.answers is not None:
             answer = scope.answers.question(self, inputs, scope.sample)
             if not answer.open:
@@ -180,10 +181,10 @@ class Predict(Predictor, Generic[P, R_co]):
         result: R_co
         if listening:
             with observed_use(self, inputs, scope.sample) as call:
-                result = self._run(inputs, scope.sample, answer)
+                result = self._run(inputs, scope, answer)
                 call.ends(results=(result,))
         else:
-            result = self._run(inputs, scope.sample, answer)
+            result = self._run(inputs, scope, answer)
         return result
 
     async def _acall(self, *args: Any, **kwargs: Any) -> Any:
@@ -196,9 +197,9 @@ class Predict(Predictor, Generic[P, R_co]):
             if not answer.open:
                 return answer.result
         if not listening:
-            return await self._arun(inputs, scope.sample, answer)
+            return await self._arun(inputs, scope, answer)
         with observed_use(self, inputs, scope.sample) as call:
-            result = await self._arun(inputs, scope.sample, answer)
+            result = await self._arun(inputs, scope, answer)
             call.ends(results=(result,))
         return result
 
@@ -260,9 +261,15 @@ class Predict(Predictor, Generic[P, R_co]):
             return []
         embedded = await self._aembedded(inputs) if self._prompt.embeds else None
         later = embedded and (embedded[0], ())  # the first sample has the embedder's call
+        scope = current_scope()
         conversations = [
             self._converse(
-                inputs, number, sampling=True, embedded=later if place else embedded, answer=answer
+                inputs,
+                scope,
+                number,
+                sampling=True,
+                embedded=later if place else embedded,
+                answer=answer,
             )
             for place, (number, answer) in enumerate(asked)
         ]
@@ -302,8 +309,11 @@ class Predict(Predictor, Generic[P, R_co]):
 
     def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if args:
-            raise CallError(f"{self._spec.name}: give inputs by name\n  signature: {self._spec}")
+            raise self._given_by_position()
         return self._spec.check_inputs(kwargs)
+
+    def _given_by_position(self) -> CallError:
+        return CallError(f"{self._spec.name}: give inputs by name\n  signature: {self._spec}")
 
     @cached_property
     def _prompt(self) -> Prompt:
@@ -321,10 +331,13 @@ class Predict(Predictor, Generic[P, R_co]):
     def _decoding(self) -> Decoding:
         return Decoding(self._state, self.path)
 
-    def _run(self, inputs: dict[str, Any], sample: int, answer: Answer | None = None) -> Any:
-        reader = self._reader()
+    def _run(self, inputs: dict[str, Any], scope: Scope, answer: Answer | None) -> Any:
+        # What few calls need is asked for here, because a method call for each adds up.
+        reader = None if scope.listener is None else self._reader()
         embedded = self._embedded(inputs) if self._prompt.embeds else None
-        conversation = self._converse(inputs, sample, reader, embedded=embedded, answer=answer)
+        conversation = self._converse(
+            inputs, scope, scope.sample, reader, embedded=embedded, answer=answer
+        )
         runtime, request = current_settings().runtime, next(conversation)
         on_retry = reader.on_retry if reader else None
         while True:
@@ -339,10 +352,12 @@ class Predict(Predictor, Generic[P, R_co]):
             except StopIteration as done:
                 return done.value
 
-    async def _arun(self, inputs: dict[str, Any], sample: int, answer: Answer | None = None) -> Any:
-        reader = self._reader()
+    async def _arun(self, inputs: dict[str, Any], scope: Scope, answer: Answer | None) -> Any:
+        reader = None if scope.listener is None else self._reader()
         embedded = await self._aembedded(inputs) if self._prompt.embeds else None
-        conversation = self._converse(inputs, sample, reader, embedded=embedded, answer=answer)
+        conversation = self._converse(
+            inputs, scope, scope.sample, reader, embedded=embedded, answer=answer
+        )
         request = next(conversation)
         on_retry = reader.on_retry if reader else None
         reply = await current_settings().runtime.acomplete(
@@ -385,6 +400,7 @@ class Predict(Predictor, Generic[P, R_co]):
         return self._prompt.embedding(self.path, inputs, current_settings().embedder)
 
     def _reader(self) -> FieldReader | None:
+        """Hook for subclasses: return what streams the outputs, if somebody listens."""
         listener = current_scope().listener
         if listener is None:
             return None
@@ -396,6 +412,7 @@ class Predict(Predictor, Generic[P, R_co]):
     def _converse(
         self,
         inputs: dict[str, Any],
+        scope: Scope,
         sample: int,
         reader: FieldReader | None = None,
         *,
@@ -403,7 +420,6 @@ class Predict(Predictor, Generic[P, R_co]):
         embedded: Embedded | None = None,
         answer: Answer | None = None,
     ) -> Conversing:
-        scope = current_scope()
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
         prompt = self._prompt_for(lm)
         if reader is not None:

@@ -273,6 +273,8 @@ class Prompt:
         return message
 
     def _checked(self, text: str) -> str:
+        if text.isascii():
+            return text
         try:
             text.encode()
         except UnicodeEncodeError as error:

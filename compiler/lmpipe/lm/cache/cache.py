@@ -33,6 +33,19 @@ _MAX_WAIT = 1.0  # seconds that a call, or a process that forks, waits for a loc
 _READ_PAUSE, _MAX_READ_PAUSE = 10.0, 320.0
 
 
+# A number that changes in a forked child. To ask the system for it in every call takes longer.
+_this_process = os.getpid()
+
+
+def _note_fork() -> None:
+    global _this_process  # noqa: PLW0603 - a child has another number
+    _this_process = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
 class CacheWarning(UserWarning):
     """The cache could not do its work; calls continue without it."""
 
@@ -74,7 +87,7 @@ class Cache:
 
         Raises a ConfigError if somebody planted a pickle in the cache.
         """
-        if self._process != os.getpid():
+        if self._process != _this_process:
             self._start()
         reply = self._memory.get(key) or self._find(key)
         if self._notices.messages:
@@ -132,7 +145,7 @@ class Cache:
 
         A forked child keeps what its parent has in memory, and leaves the writing to the parent.
         """
-        if self._process == os.getpid():
+        if self._process == _this_process:
             return
         self._memory.lock = threading.Lock()  # another thread may have held it during the fork
         report, wait = self._notices.add, min(self._patience, _MAX_WAIT)
@@ -146,7 +159,7 @@ class Cache:
             report=report,
         )
         self._paused_until, self._pause = 0.0, _READ_PAUSE
-        self._process = os.getpid()
+        self._process = _this_process
 
     def _find(self, key: str) -> Reply | None:
         """Return a reply that is not in memory, or None."""
