@@ -298,7 +298,8 @@ class Task:
         A repeated question, in this call or a later one, gets another sample of the answer.
 
         Args:
-            questions: the inputs of each question.
+            questions: the inputs of each question: texts, and `Cases`, of which as many are shown
+                as fit into the proposer's context.
             temperature: the sampling temperature; None is that of the proposer itself. An LM whose
                 own is None gets none.
 
