@@ -14,6 +14,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -72,15 +73,22 @@ def run_case(case: Case, side: str, seeds: Sequence[int], python: Path) -> list[
         python, "-m", f"rules.{side}_side", case.optimizer, f"--calls={case.calls}",
         f"--world={json.dumps(dict(case.world))}", "--seeds", *map(str, seeds),
     ]  # fmt: skip
-    done = subprocess.run(
-        [str(word) for word in command],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=HERE,
-        env={"PYTHONPATH": f"{HERE.parent / 'compiler'}:{HERE}", "PATH": "/usr/bin:/bin"},
-        timeout=_TIMEOUT,
-    )
+    with tempfile.TemporaryDirectory() as home:  # no caches of other runs
+        environment = {
+            "PYTHONPATH": f"{HERE.parent / 'compiler'}:{HERE}",
+            "PATH": "/usr/bin:/bin",
+            "LMPIPE_HOME": home,
+            "DSPY_CACHEDIR": home,
+        }
+        done = subprocess.run(
+            [str(word) for word in command],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=HERE,
+            env=environment,
+            timeout=_TIMEOUT,
+        )
     if done.returncode:
         raise SystemExit(f"{case.name}, {side}, failed:\n{done.stderr[-2000:]}")
     return read_results(json.loads(done.stdout.splitlines()[-1]))

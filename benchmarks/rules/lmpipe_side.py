@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
-from rules.side import Counter, Result, main
+from rules.side import Result, main
 from rules.world import World
 
 import lmpipe
@@ -16,7 +17,7 @@ from lmpipe.evaluation.results import Row
 from lmpipe.lm.concurrency.loop import run_sync
 from lmpipe.lm.request import Request
 from lmpipe.optimize.engine.budget import Ledger
-from lmpipe.optimize.engine.events import Candidate, WatcherBase
+from lmpipe.optimize.engine.events import Candidate, Rollout, WatcherBase
 from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.optimize.engine.task import Task
 
@@ -51,16 +52,14 @@ class TwoSteps(lmpipe.Module):
 class WorldLMs:
     """The student and the proposer of a world."""
 
-    def __init__(self, world: World, counter: Counter) -> None:
+    def __init__(self, world: World) -> None:
         self.world = world
-        self.counter = counter
         self.student = lmpipe.ScriptedLM(self._answer, name=f"student {world}")
         self.proposer = lmpipe.ScriptedLM(self._propose, name=f"proposer {world}")
 
     def _answer(self, request: Request) -> str:
-        self.counter.count(proposer=False)
         system, asked = request.messages[0].text, request.messages[-1].text
-        output = "notes" if re.search(r"\[\[notes\]\]|## notes|\"notes\"", system) else "answer"
+        output = "answer" if "- answer:" in system else "notes"
         known = re.search(r"((?:right|wrong) \d+.*)", asked)
         value = known[1] if known else self.world.answer(system, asked)
         if "JSON object" in system:
@@ -68,7 +67,6 @@ class WorldLMs:
         return f"[[{output}]]\n{value}" if "[[" in system else f"## {output}\n{value}"
 
     def _propose(self, request: Request) -> str:
-        self.counter.count(proposer=True)
         assert request.constraint is not None
         outputs = json.loads(request.constraint.value)["properties"]
         asked = json.loads(request.messages[-1].text)
@@ -83,25 +81,29 @@ class WorldLMs:
 class Curve(WatcherBase):
     """Keeps the true score of the best candidate, and what the mini-batches decided."""
 
-    def __init__(self, world: World, counter: Counter) -> None:
+    def __init__(self, world: World, ledger: Ledger) -> None:
         self.result = Result(seed=world.seed)
-        self.runs = self.validations = 0
+        self.on_train = 0
         self._world = world
-        self._counter = counter
+        self._ledger = ledger
 
     def candidate(self, candidate: Candidate, *, best: bool) -> None:
         if best:
             score = self._world.true_score(needing_rules(candidate.state))
-            self.result.curve.append((self._counter.calls, score))
+            self.result.curve.append((self._ledger.total.calls, score))
+
+    def rollout(self, rollout: Rollout) -> None:
+        self.on_train += 1
 
     def row(self, subject: str, row: Row) -> None:
-        if subject == "peek" or subject.startswith("candidate"):
-            return
-        self.runs += 1
+        self.on_train += subject == "trial"
 
     def note(self, kind: str, data: Any) -> None:
         if kind == "proposal tested":
-            before, after = (self._world.true_score(data[key]) for key in ("before", "after"))
+            before, after = (
+                self._world.true_score(next(iter({**data["before"], **data[key]}.values())))
+                for key in ("before", "after")
+            )
             self.result.tests.append((bool(data["accepted"]), after > before))
 
 
@@ -112,8 +114,8 @@ def needing_rules(state: Any) -> str:
 
 def search(world: World, optimizer: str, calls: int, settings: dict[str, Any]) -> Result:
     """Run one optimizer of lmpipe."""
-    counter = Counter()
-    lms, watcher = WorldLMs(world, counter), Curve(world, counter)
+    ledger = Ledger(lmpipe.Budget(calls=calls))
+    lms, watcher = WorldLMs(world), Curve(world, ledger)
     program: Any = TwoSteps() if world.steps == 2 else lmpipe.Predict("case -> answer")
     start = program.state()
     first = next(iter(start.predictors))
@@ -144,24 +146,22 @@ def search(world: World, optimizer: str, calls: int, settings: dict[str, Any]) -
         metric=metric,
         lms=ready.lms,
         seed=world.seed,
-        ledger=Ledger(lmpipe.Budget(calls=calls)),
+        ledger=ledger,
         watcher=watcher,
         racing=Racing(),
     )
 
     async def run() -> None:
         await task.evaluate(task.start, name="as declared")
-        try:
+        with suppress(BudgetExhaustedError):  # the best so far is the result
             await recipe.optimizer.optimize(task)
-        except BudgetExhaustedError:
-            pass  # the best so far is the result
 
     run_sync(run())
     result = watcher.result
-    result.calls, result.asks = counter.calls, counter.asks
+    result.calls, result.asks = ledger.total.calls, task.proposals.asked
     result.final = world.true_score(needing_rules(task.best.state))
-    result.curve.append((counter.calls, result.final))
-    result.validation = 1 - watcher.runs / (counter.student / world.steps)
+    result.curve.append((result.calls, result.final))
+    result.validation = 1 - watcher.on_train * world.steps / (result.calls - result.asks)
     return result
 
 

@@ -22,10 +22,11 @@ ADDED = 2
 """The maximum number of rules that the proposer adds to an instruction at a time."""
 PLAIN = "Answer the case."
 
-_WORDS = (
+_WORDS = re.findall(
+    r"\w+",
     "check the date of the order before anything else and write it down in full when the parcel "
-    "has left the warehouse then ask the second desk for its number while the customer waits"
-).split()
+    "has left the warehouse then ask the second desk for its number while the customer waits",
+)
 _CASE = re.compile(r"Case (\d+) of the desk")
 _RULE = re.compile(r"Rule (\d+): [a-z ]*\.")
 _NAMED = re.compile(r"not followed: (Rule \d+: [a-z ]*\.)")
