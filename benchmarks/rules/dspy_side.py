@@ -70,7 +70,7 @@ class WorldEngine:
         return self.world.answer(system, asked)
 
     def _propose(self, output: str, asked: str, draw: str) -> str:
-        given = {name: text for name, text in _FIELD.findall(asked)}
+        given: dict[str, str] = dict(_FIELD.findall(asked))
         if output == "module_advice":
             current = given.get("modules_defn", "")
             advice = "\n".join(self.world.proposals(current, asked, draw))

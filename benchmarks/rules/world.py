@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,7 +79,16 @@ class World:
         rng = random.Random(f"cases {self.seed}")
         count = 2 * ROWS + TEST_ROWS
         every = range(self.rules)
-        return tuple(frozenset(rng.sample(every, RULES_OF_A_CASE)) for _ in range(count))
+        drawn = [frozenset(rng.sample(every, RULES_OF_A_CASE)) for _ in range(count)]
+        # Training has a case of each rule, in place of one of its most frequent rule.
+        used = Counter(rule for rules in drawn[:ROWS] for rule in rules)
+        for rule in sorted(set(every) - used.keys()):
+            often = max(used, key=lambda one: (used[one], -one))
+            row = next(number for number in range(ROWS) if often in drawn[number])
+            drawn[row] = drawn[row] - {often} | {rule}
+            used.subtract({often: 1})
+            used[rule] = 1
+        return tuple(drawn)
 
     @property
     def declared(self) -> str:

@@ -32,8 +32,8 @@ _ZERO = sys.float_info.min
 # After this many steps without a run, nothing is left to propose.
 _IDLE_STEPS = 30
 # A candidate is no parent after this many proposals of which none was accepted. When this holds for
-# all, the search starts anew from other text.
-_PATIENCE = 6
+# all, or nothing better was found for so long, the search starts anew from other text.
+_PATIENCE, _STUCK = 8, 16
 
 
 async def run_gepa(
@@ -107,6 +107,8 @@ class GepaCallbacks:
         self._rng: random.Random = search.task.rng("gepa choices")
         self._idle = 0
         self._fruitless: dict[ProgramState, int] = {}
+        self._no_better = 0
+        self._best_promise = search.promise(search.task.start)
         self._last_runs = search.runs
         self._anew: ProgramState | None = None
         self._only_anew = False
@@ -136,7 +138,7 @@ class GepaCallbacks:
     ) -> list[Any]:
         """Draw parents, and a mini-batch for each of their children."""
         self._follow(state)
-        if not self._front():
+        if self._no_better >= _STUCK or not self._front():
             self._start_anew(state)
         tasks, taken = [], list[int]()
         for _ in range(self._parents):
@@ -190,6 +192,7 @@ class GepaCallbacks:
         What holds a search back may be in the text that it started from, which children keep.
         """
         self._fruitless.clear()
+        self._no_better = 0
         if self._anew is not None:
             self._only_anew = False
             return
@@ -199,6 +202,7 @@ class GepaCallbacks:
             return
         rows = self._steps(self._search.validate([self._anew]))[self._anew]
         self._only_anew = True
+        self._best_promise = self._search.promise(self._anew)
         scores = {row.index: max(row.score.value, _ZERO) for row in rows}
         state.update_state_with_new_program(
             parent_program_idx=[],
@@ -338,6 +342,9 @@ class GepaCallbacks:
             self._fruitless[one.parent] = 0 if one.accepted else tries + 1
         # The last step's children count: they may be the most promising ones.
         joined = [one.child for one in tested if one.accepted]
+        promise = max(map(self._search.promise, joined), default=0.0)
+        self._no_better = 0 if promise > self._best_promise else self._no_better + len(tested)
+        self._best_promise = max(promise, self._best_promise)
         self._steps(self._search.keep_pace([*self.pool, *joined]))
         return [one for one, made in zip(proposals, tested, strict=True) if made.accepted]
 

@@ -314,7 +314,7 @@ class GepaSearch:
         missing = len(self.task.val) - len(self._known(leader))
         if not missing or self._left() < missing:
             return
-        lead = self._promise(leader) - self.task.best.score
+        lead = self.promise(leader) - self.task.best.score
         worth = lead * (self.runs - self._validated_at) >= _WORTH * missing
         share = (self._validations + missing) / (self.runs + missing)
         if share <= (_VALIDATION_SHARE if worth else _SPARED_SHARE):
@@ -329,14 +329,14 @@ class GepaSearch:
 
     def _leader(self, pool: Sequence[ProgramState]) -> ProgramState:
         """Return the most promising of the pool; of equal ones the latest."""
-        return max(reversed(pool), key=self._promise)
+        return max(reversed(pool), key=self.promise)
 
-    def _promise(self, state: ProgramState) -> float:
+    def promise(self, state: ProgramState) -> float:
         """Expect a score on all validation examples, from a few and what its parents promise."""
         own, parents = self._known(state), self._parents.get(state, ())
         if not parents or len(own) == len(self.task.val):
             return fmean(own.values())
-        inherited = max(map(self._promise, parents))
+        inherited = max(map(self.promise, parents))
         return (sum(own.values()) + _PARENT_WEIGHT * inherited) / (len(own) + _PARENT_WEIGHT)
 
     async def _race(self, states: Sequence[ProgramState]) -> None:
