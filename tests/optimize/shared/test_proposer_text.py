@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from helpers.pictures import png
@@ -135,3 +136,13 @@ def test_a_step_is_described_with_the_bounds_of_its_fields() -> None:
     described = step_text("name", TwoSteps().name)
     assert described.startswith("name: NameColourFrom(")
     assert "- colour: one of red, green, blue" in described
+
+
+def test_feedback_on_a_single_step_stands_with_that_step() -> None:
+    row = _two_steps()
+    score = Score(0.0, "wrong", predictor_feedback={"describe": "name the colour"})
+    described = describe_rows([replace(row, score=score)], "name", ["describe", "name"]).text()
+    lines = described.split("\n")
+    assert lines[lines.index("step name (the one to improve):") - 1] == (
+        "feedback on this step: name the colour"
+    )

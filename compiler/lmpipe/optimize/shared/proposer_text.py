@@ -110,6 +110,8 @@ def _run_parts(row: Row, path: str, order: Mapping[str, int]) -> Parts:
             parts += shown
         if not steps[name]:
             parts.append(("(not called)", ""))
+        if said := row.score.predictor_feedback.get(name):
+            parts.append(("feedback on this step: ", said))
     parts += [_tool_part(tool) for tool in row.trace.tools]
     parts += [_search_part(search) for search in row.trace.searches]
     return [*parts, *_verdict(row)]
