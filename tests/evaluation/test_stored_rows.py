@@ -39,7 +39,8 @@ def metric(example: lmpipe.Example, prediction: lmpipe.Prediction) -> Score:
     if example.score == 4:
         raise ValueError("no fours")
     near = 1 / (1 + abs(int(prediction.score) - example.score))
-    return Score(near, "near enough" if near > 0.3 else "", {"near": near, "third": near / 3})
+    said = {"self": "far"} if near <= 0.3 else {}
+    return Score(near, "near enough" if near > 0.3 else "", {"near": near, "third": near / 3}, said)
 
 
 def evaluated(numbers: list[int], path: Path | None, *, concurrency: int = 8) -> Evaluation:

@@ -124,3 +124,14 @@ def test_a_metric_with_other_parameters_is_refused_at_once() -> None:
 def test_the_name_of_a_combination_is_the_call_that_made_it() -> None:
     metric = weighted((3, exact_match("team")), (1, all_of(half)))
     assert repr(metric) == "weighted((0.75, exact_match('team')), (0.25, all_of(half)))"
+
+
+async def test_feedback_on_predictors_is_joined_by_predictor() -> None:
+    def one(example: Example, prediction: Any) -> Score:
+        return Score(1.0, predictor_feedback={"write": "good"})
+
+    def other(example: Example, prediction: Any) -> Score:
+        return Score(0.0, predictor_feedback={"write": "long", "plan": "late"})
+
+    score = await mean_of(one, other).acall(ROW, None)
+    assert dict(score.predictor_feedback) == {"write": "good\nlong", "plan": "late"}

@@ -222,7 +222,14 @@ async def test_what_is_no_number_from_0_to_1_is_no_score(given: Any) -> None:
 
 
 def test_a_score_can_be_pickled_and_copied() -> None:
-    score = Score(0.5, "half", {"a": 0.5})
+    score = Score(0.5, "half", {"a": 0.5}, {"write": "too long"})
     for again in (pickle.loads(pickle.dumps(score)), copy.deepcopy(score)):
         assert again == score
         assert dict(again.parts) == {"a": 0.5}
+        assert dict(again.predictor_feedback) == {"write": "too long"}
+
+
+async def test_feedback_on_predictors_is_text() -> None:
+    given = Score(0.5, predictor_feedback={"write": 3})  # type: ignore[dict-item]
+    with pytest.raises(MetricError, match="feedback must be text"):
+        await call_metric(lambda example, prediction: given, ROW, None)

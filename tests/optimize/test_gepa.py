@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from helpers.scripts import kind_of, reply_to
+from helpers.scripts import ScriptedProposer, kind_of, reply_to
 from helpers.world import COLOURS, NameColour, TwoSteps, recipe
 
 import lmpipe
@@ -91,10 +91,10 @@ def test_only_instructions_change(tmp_path: Path) -> None:
         assert part.replace(instruction=start["self"].instruction) == start["self"]
 
 
-def test_candidates_in_the_pool_are_complete(tmp_path: Path) -> None:
-    evolved = [c for c in compiled(tmp_path).candidates if c.name.startswith("gepa")]
-    assert evolved
-    assert all(candidate.complete for candidate in evolved)
+def test_the_result_was_validated_on_all_examples(tmp_path: Path) -> None:
+    run = compiled(tmp_path)
+    assert run.best.name.startswith("gepa")
+    assert run.best.complete
 
 
 def test_no_step_begins_that_could_exceed_the_runs(tmp_path: Path) -> None:
@@ -110,7 +110,17 @@ def test_more_effort_means_more_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"effort": "huge"}, {"components": "none"}, {"batch": 0}, {"runs": 0}]
+    "settings",
+    [
+        {"effort": "huge"},
+        {"components": "none"},
+        {"batch": 0},
+        {"runs": 0},
+        {"parents": 0},
+        {"proposals": 0},
+        {"prompt_weight": -1},
+        {"proposer": "reflect"},
+    ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
@@ -123,6 +133,132 @@ def test_without_the_package_the_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "gepa", None)
     with pytest.raises(ConfigError, match=r"pip install 'lmpipe\[gepa\]'"):
         compiled(tmp_path, program=lmpipe.Predict(NameColour))
+
+
+# --- what a proposal is tested on, and what becomes of it
+
+
+def notes_of(run: lmpipe.Run, kind: str) -> list[dict[str, Any]]:
+    lines = (run.path / "events.jsonl").read_bytes().splitlines()
+    return [event for event in map(orjson.loads, lines) if event["event"] == kind]
+
+
+def test_a_rejected_proposal_is_shown_with_its_result(tmp_path: Path) -> None:
+    proposer = ScriptedProposer(lambda asked: "Think in few words.")
+    compiled(tmp_path, proposer=proposer.lm, program=lmpipe.Predict(NameColour))
+    first, second = proposer.asked[:2]
+    assert first["tried"] == "none"
+    assert second["tried"] == (
+        "instruction: Think in few words.\nresult: rejected: 0 better and 0 worse of 3 runs"
+    )
+
+
+def test_several_proposals_are_written_in_one_step(tmp_path: Path) -> None:
+    one, four = (
+        compiled(
+            tmp_path / str(count),
+            program=lmpipe.Predict(NameColour),
+            optimizer=lmpipe.GEPA(runs=300, proposals=count),
+        )
+        for count in (1, 4)
+    )
+    assert one.best.score == four.best.score == 1.0
+    assert len(notes_of(four, "proposal tested")) >= 4
+
+
+def test_a_price_of_length_rejects_what_does_not_bring_it(tmp_path: Path) -> None:
+    def long_clue(request: Request) -> str:
+        if request.constraint is not None and "improved_instruction" in request.constraint.value:
+            return orjson.dumps({"improved_instruction": f"Please {_CLUE}. {'so ' * 500}"}).decode()
+        return needs_clue(request)
+
+    free, priced = (
+        compiled(
+            tmp_path / str(weight),
+            program=lmpipe.Predict(NameColour),
+            proposer=lmpipe.ScriptedLM(long_clue),
+            optimizer=lmpipe.GEPA(runs=200, prompt_weight=weight),
+        )
+        for weight in (0.0, 10.0)
+    )
+    assert free.best.score == 1.0
+    assert priced.best.score < 1.0
+
+
+def test_a_declared_instruction_that_holds_the_search_back_is_left_out(tmp_path: Path) -> None:
+    def held_back(request: Request) -> str:
+        system = request.messages[0].content
+        if "Always say red." in system:
+            return reply_to(request, right=False)
+        return needs_clue(request)
+
+    def adding(request: Request) -> str:
+        asked = orjson.loads(request.messages[-1].content)
+        clue = f"\nPlease {_CLUE}." if _CLUE in asked["cases"] else ""
+        return orjson.dumps({"improved_instruction": asked["instruction"] + clue}).decode()
+
+    program = lmpipe.Predict(NameColour)
+    start = program.state().map(instruction="Name the colour.\nAlways say red.")
+    run = compiled(
+        tmp_path,
+        program=program.bind(start),
+        student=lmpipe.ScriptedLM(held_back),
+        proposer=lmpipe.ScriptedLM(adding),
+        optimizer=lmpipe.GEPA(runs=300),
+    )
+    assert run.best.score == 1.0
+    assert "Always say red." not in run.state["self"].instruction
+
+
+# --- custom proposers
+
+
+def test_a_function_writes_the_instruction(tmp_path: Path) -> None:
+    seen: list[lmpipe.optimize.Reflection] = []
+
+    def by_hand(reflection: lmpipe.optimize.Reflection) -> str:
+        seen.append(reflection)
+        return f"Please {_CLUE}."
+
+    run = compiled(
+        tmp_path,
+        program=lmpipe.Predict(NameColour),
+        optimizer=lmpipe.GEPA(runs=200, proposer=by_hand),
+    )
+    assert run.best.score == 1.0
+    assert seen[0].rows[0].score.feedback == _CLUE
+    assert "proposer" not in run.account.by_role
+
+
+class Rewrite(lmpipe.Signature):
+    """Rewrite it."""
+
+    instruction: str = lmpipe.Input()
+    cases: str = lmpipe.Input()
+    better: str = lmpipe.Output()
+
+
+def test_a_signature_asks_for_the_instruction(tmp_path: Path) -> None:
+    proposer = ScriptedProposer(lambda asked: f"Please {_CLUE}.")
+    run = compiled(
+        tmp_path,
+        proposer=proposer.lm,
+        program=lmpipe.Predict(NameColour),
+        optimizer=lmpipe.GEPA(runs=200, proposer=Rewrite),
+    )
+    assert run.best.score == 1.0
+    assert proposer.asked[0].keys() == {"instruction", "cases"}
+
+
+def test_a_signature_with_unknown_inputs_is_refused() -> None:
+    class Odd(lmpipe.Signature):
+        """Rewrite it."""
+
+        weather: str = lmpipe.Input()
+        better: str = lmpipe.Output()
+
+    with pytest.raises(RecipeError, match="inputs among program, step"):
+        lmpipe.GEPA(proposer=Odd)
 
 
 # --- merging
@@ -153,8 +289,8 @@ class TwoTricks:
     def _write(self, request: Request) -> str:
         asked = orjson.loads(request.messages[1].content)
         first = "-> (words" in asked["step"]
-        if not first and "peeled" in asked["cases"]:
-            return "?"  # never on top of the first trick: having both takes a merge
+        if ("mow it" in asked["program"]) if first else ("peeled" in asked["cases"]):
+            return "?"  # never on top of the other trick: having both takes a merge
         self._written += 1
         trick = f"Way {self._written}: {'peel it' if first else 'mow it'}."
         return orjson.dumps({"improved_instruction": trick}).decode()
@@ -167,8 +303,8 @@ def of_kinds(kinds: str, *, start: int) -> list[lmpipe.Example]:
     ]
 
 
-def evolved_pairs(runs: Path, *, merge: bool) -> list[tuple[str, str]]:
-    """Return the instructions of both steps for each evolved candidate."""
+def has_both_tricks(runs: Path, *, merge: bool) -> bool:
+    """Say whether the result has both tricks, which no proposal brings together."""
     world = TwoTricks()
     run = compiled(
         runs,
@@ -178,28 +314,16 @@ def evolved_pairs(runs: Path, *, merge: bool) -> list[tuple[str, str]]:
         train=of_kinds("apple grass " * 10, start=0),
         val=of_kinds("apple grass apple grass sky " * 5, start=100),
         test=None,
-        optimizer=lmpipe.GEPA(runs=400, merge=merge),
+        optimizer=lmpipe.GEPA(runs=400, merge=merge, components="round_robin"),
     )
-    evolved = [c.state for c in run.candidates if c.name.startswith("gepa")]
-    return [(state["describe"].instruction, state["name"].instruction) for state in evolved]
-
-
-def merged(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the pairs whose two instructions come from two other candidates."""
-    declared = TwoSteps().state()
-    first, second = (declared[path].instruction for path in ("describe", "name"))
-    return [
-        pair
-        for pair in pairs
-        if first != pair[0] and second != pair[1]
-        if (pair[0], second) in pairs and (first, pair[1]) in pairs
-    ]
+    return "peel it" in run.state["describe"].instruction and (
+        "mow it" in run.state["name"].instruction
+    )
 
 
 def test_two_descendants_that_changed_different_predictors_are_merged(tmp_path: Path) -> None:
-    (both,) = merged(evolved_pairs(tmp_path, merge=True))
-    assert ("peel it" in both[0], "mow it" in both[1]) == (True, True)
+    assert has_both_tricks(tmp_path, merge=True)
 
 
 def test_without_merge_nothing_is_merged(tmp_path: Path) -> None:
-    assert merged(evolved_pairs(tmp_path, merge=False)) == []
+    assert not has_both_tricks(tmp_path, merge=False)

@@ -98,6 +98,7 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         """Return the row for files, without times: equal replies give equal rows."""
         checks = {"checks": self.checks.to_json()} if self.checks else {}
+        said = dict(self.score.predictor_feedback)
         return {
             "index": self.index,
             "example": self.example.to_json(),
@@ -105,6 +106,7 @@ class Row:
             "score": self.score.value,
             "parts": dict(self.score.parts),
             "feedback": self.score.feedback,
+            **({"predictor_feedback": said} if said else {}),
             "failure": asdict(self.failure) if self.failure else None,
             "replies": list(self.replies),
             **checks,

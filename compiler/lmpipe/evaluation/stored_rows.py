@@ -97,7 +97,12 @@ def _row(value: dict[str, Any], inputs: Sequence[str]) -> Row:
         index=value["index"],
         example=Example(**value["example"]).with_inputs(*inputs),
         prediction=value["prediction"],
-        score=Score(value["score"], value["feedback"], value["parts"]),
+        score=Score(
+            value["score"],
+            value["feedback"],
+            value["parts"],
+            value.get("predictor_feedback", {}),
+        ),
         failure=Failure(**failure) if failure else None,
         trace=Trace(),
         calls=(),

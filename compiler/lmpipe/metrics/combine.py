@@ -97,7 +97,11 @@ class CombinedMetric:
             for part, one in score.parts.items():
                 parts[part if part not in parts else f"{label}/{part}"] = one
         feedback = "\n".join(score.feedback for score in scores if score.feedback)
-        return Score(min(max(value, 0.0), 1.0), feedback, parts)
+        said: dict[str, str] = {}
+        for score in scores:
+            for path, text in score.predictor_feedback.items():
+                said[path] = f"{said[path]}\n{text}" if path in said else text
+        return Score(min(max(value, 0.0), 1.0), feedback, parts, said)
 
     @property
     def __name__(self) -> str:

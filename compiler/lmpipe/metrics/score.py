@@ -33,20 +33,30 @@ class Score:
         value: from 0 (worst) to 1 (best).
         feedback: what was right or wrong, in words; reflective optimizers use it.
         parts: the values of which `value` was computed, by name; read-only.
+        predictor_feedback: what single predictors of the program did right or wrong, by their
+            paths; read-only.
     """
 
     value: float
     feedback: str = ""
     parts: Mapping[str, float] = field(default_factory=dict, hash=False)
+    predictor_feedback: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", MappingProxyType(dict(self.parts)))
+        for name in ("parts", "predictor_feedback"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __reduce__(self) -> tuple[Any, ...]:  # a read-only mapping cannot be pickled
-        return Score, (self.value, self.feedback, dict(self.parts))
+        return Score, (self.value, self.feedback, dict(self.parts), dict(self.predictor_feedback))
 
     def to_json(self) -> dict[str, Any]:
-        return {"value": self.value, "feedback": self.feedback, "parts": dict(self.parts)}
+        given = dict(self.predictor_feedback)
+        return {
+            "value": self.value,
+            "feedback": self.feedback,
+            "parts": dict(self.parts),
+            **({"predictor_feedback": given} if given else {}),
+        }
 
 
 _M = TypeVar("_M", bound=Callable[..., Any])
@@ -236,9 +246,10 @@ def to_score(result: Any, *, name: str, example: Example) -> Score:
         if value is None or not math.isfinite(value):
             raise _invalid(name, dict(score.parts), example, "parts must be finite numbers")
         parts[part] = value
-    if not isinstance(score.feedback, str):
-        raise _invalid(name, score.feedback, example, "feedback must be text")
-    return Score(min(max(number, 0.0), 1.0), score.feedback, parts)
+    for feedback in (score.feedback, *score.predictor_feedback.values()):
+        if not isinstance(feedback, str):
+            raise _invalid(name, feedback, example, "feedback must be text")
+    return Score(min(max(number, 0.0), 1.0), score.feedback, parts, score.predictor_feedback)
 
 
 def _as_float(value: Any) -> float | None:

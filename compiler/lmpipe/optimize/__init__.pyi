@@ -20,6 +20,8 @@ from .engine.task import Task as Task
 from .ensemble import Ensemble as Ensemble
 from .finetune import BootstrapFinetune as BootstrapFinetune
 from .gepa import GEPA as GEPA
+from .gepa_proposer import Reflection as Reflection
+from .gepa_proposer import Tried as Tried
 from .infer_rules import InferRules as InferRules
 from .knn_few_shot import KNNFewShot as KNNFewShot
 from .labeled_few_shot import LabeledFewShot as LabeledFewShot

@@ -125,7 +125,7 @@ class COPRO(DataclassSettings):
         answers = await task.ask_all(
             ImproveOnScores,
             [
-                {"step": step, "tried": tried, "failed": describe_rows(rows, path) or "none"}
+                {"step": step, "tried": tried, "failed": describe_rows(rows, path, task.predictors)}
                 for rows in shown
             ],
             temperature=self.temperature,

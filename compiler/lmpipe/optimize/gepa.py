@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_choice
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.gepa_package import MERGE_TEST, run_gepa
+from lmpipe.optimize.gepa_package import run_gepa
+from lmpipe.optimize.gepa_proposer import CustomProposer, check_proposer, proposer_settings
+from lmpipe.optimize.gepa_search import SearchSettings
 from lmpipe.state.program_state import ProgramState
 
-Components = Literal["round_robin", "all"]
+Components = Literal["credit", "round_robin", "all"]
 
 # How many candidates should join the pool, and how many steps each of them takes.
 _JOINING = {"light": 4, "medium": 8, "heavy": 16}
@@ -24,18 +26,23 @@ _STEPS_EACH = 3
 class GEPA(DataclassSettings):
     """Evolve instructions: reflect on a few runs, keep what is best on any example, and merge.
 
-    Each step draws one of the candidates that are best on some validation example and runs it on
-    a mini-batch of training examples. The proposer rewrites the instruction of a predictor from
-    those runs and the metric's feedback. If the child scores better on the same mini-batch, it
-    joins the pool. Two descendants that changed different predictors may be merged.
+    Each step draws candidates that are best on some validation example, as far as that was seen,
+    and runs each of them on mini-batches of training examples, rather those that go wrong. The
+    proposer rewrites the instruction of a predictor from those whole runs, the metric's feedback
+    and what was tried before. A child joins the pool if it does better on the same examples by
+    more than chance, and is not behind on a first block of validation examples. Two descendants
+    that changed different predictors may be merged. The most promising candidate races the best
+    so far on all validation examples once in a while, and at the end.
 
-    What joins the pool is scored on all validation examples, without racing: which candidates are
-    best on some example is only known when all have been run on it.
+    If no proposal is accepted for a while, the search goes on from a candidate without the lines
+    of the declared instruction: they may be what holds it back.
 
     Source: "GEPA: Reflective prompt evolution can outperform reinforcement learning" (arXiv
-    2507.19457, algorithms 1 to 4), on the `gepa` package (`lmpipe[gepa]`).
+    2507.19457, algorithms 1 to 4), on the `gepa` package (`lmpipe[gepa]`). It deviates in the test
+    of a proposal, where the paper compares sums; in the mini-batches, which the paper draws
+    evenly; and in validation, where the paper runs each candidate on all examples.
 
-    Cost: at most `runs` runs of the program, including the validation of the start, and one
+    Cost: at most `runs` runs of the program, including one validation of the start, and one
     question to the proposer for every `batch` runs beyond that validation.
 
     Args:
@@ -43,41 +50,64 @@ class GEPA(DataclassSettings):
             candidates in the pool, and half as many more for each further predictor.
         runs: the maximum number of runs of the program, in place of an effort.
         batch: the number of training examples in a mini-batch, 1 or more.
+        parents: how many candidates a step draws, 1 or more.
+        proposals: how many children each of them gets in a step, 1 or more. All of a step are
+            written and run at the same time, which takes less time but learns less from each.
         merge: whether to merge candidates, at most 5 times.
-        components: whose instruction a step changes: one predictor's in turn (`round_robin`), or
-            those of `all` predictors.
+        components: whose instruction a step changes: rather that of a predictor whose changes
+            were accepted (`credit`), one predictor's in turn (`round_robin`), or those of `all`
+            predictors.
+        prompt_weight: the score, on average, that 1,000 more characters of instructions must
+            bring; 0 or more.
+        proposer: writes the instructions in place of the default question: a function of a
+            `Reflection`, sync or async, that returns a text or None; or a signature with one
+            output and inputs among `program`, `step`, `instruction`, `cases` and `tried`.
 
     Raises:
-        RecipeError: if a setting is out of range.
+        RecipeError: if a setting is out of range, or the proposer's signature has other fields.
         ConfigError: when it is run, if the gepa package is not installed.
     """
 
     effort: Effort = "light"
     runs: int | None = None
     batch: int = 3
+    parents: int = 1
+    proposals: int = 1
     merge: bool = True
-    components: Components = "round_robin"
+    components: Components = "credit"
+    prompt_weight: float = 0.0
+    proposer: CustomProposer | None = None
     name: str = "gepa"
 
     def __post_init__(self) -> None:
         check_choice("GEPA", "effort", self.effort, get_args(Effort), error=RecipeError)
         check_choice("GEPA", "components", self.components, get_args(Components), error=RecipeError)
         check_settings(self, "runs", minimum=1, integer=True, optional=True)
-        check_settings(self, "batch", minimum=1, integer=True)
+        check_settings(self, "batch", "parents", "proposals", minimum=1, integer=True)
+        check_settings(self, "prompt_weight", minimum=0)
+        check_proposer(self.proposer)
 
     async def optimize(self, task: Task) -> ProgramState:
         sizes = Sizes(len(task.train), len(task.val), len(task.predictors))
-        batch = self._batch_size(sizes)
-        # The package checks the limit only between steps: begin no step that could exceed it.
-        longest_step = max(2 * batch, MERGE_TEST) + sizes.val
+        settings = SearchSettings(
+            batch=self._batch_size(sizes),
+            runs=self._max_runs(sizes),
+            asks=self.cost(sizes).asks,
+            prompt_weight=self.prompt_weight,
+            proposer=self.proposer,
+        )
         await run_gepa(
             task,
-            batch=batch,
+            settings,
+            parents=self.parents,
+            proposals=self.proposals,
             merge=self.merge and sizes.predictors > 1,
             components=self.components,
-            stop_after=self._max_runs(sizes) - longest_step,
         )
         return task.best.state
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "proposer": proposer_settings(self.proposer)}
 
     def cost(self, sizes: Sizes) -> Cost:
         runs = self._max_runs(sizes)

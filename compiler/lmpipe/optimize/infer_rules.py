@@ -28,7 +28,7 @@ from lmpipe.optimize.shared.proposer_text import (
 from lmpipe.signatures.signature import Input, Output, Signature
 from lmpipe.state.program_state import Demo, ProgramState
 
-# A proposer's context may be small: one question shows this many examples and failed runs.
+# One question shows this many examples and failed runs, or fewer if they do not fit.
 _EXAMPLES_SHOWN, _FAILURES_SHOWN = 8, 3
 # The number of training examples that the program is run on in search of failures.
 _FAILURE_RUNS = 8
@@ -124,8 +124,8 @@ class InferRules(DataclassSettings):
             questions.append(
                 {
                     "instruction": task.start[path].instruction,
-                    "examples": describe_demos(shown) or "none",
-                    "failed": describe_rows(wrong, path) or "none",
+                    "examples": describe_demos(shown),
+                    "failed": describe_rows(wrong, path, task.predictors),
                 }
             )
         answers = await task.ask_all(WriteRules, questions)

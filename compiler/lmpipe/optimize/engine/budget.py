@@ -82,6 +82,11 @@ class Budget:
         """Whether it limits calls, tokens or money, and so counts on worst cases."""
         return any(limit is not None for limit in (self.calls, self.tokens, self.usd))
 
+    @property
+    def limits_size(self) -> bool:
+        """Whether it limits tokens or money, and so counts on the size of a call."""
+        return self.tokens is not None or self.usd is not None
+
     def to_json(self) -> dict[str, float | None]:
         return {item.name: getattr(self, item.name) for item in fields(self)}
 

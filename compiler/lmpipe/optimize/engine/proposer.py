@@ -14,13 +14,18 @@ from lmpipe.foundation.plural import plural
 from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
 from lmpipe.lm.scope import scope
+from lmpipe.lm.token_count import count_tokens
 from lmpipe.modules.predict import Predict
 from lmpipe.modules.row_errors import refuses_all
 from lmpipe.optimize.engine.budget import Ledger
+from lmpipe.optimize.engine.fitting import fit_question
 from lmpipe.optimize.engine.worst_case import PROPOSER_RETRIES, worst_ask
 from lmpipe.signatures.signature import Signature
 
 S = TypeVar("S", bound=Signature)
+
+# The tokens of a prompt are multiplied by this if they are only estimated.
+_ESTIMATE_MARGIN = 1.25
 
 # An answer, or why there is none.
 _Outcome = tuple[Any, OutputError | LMRequestError | None]
@@ -89,7 +94,8 @@ class Proposer:
         tasks: list[asyncio.Task[_Outcome]] = []
         try:
             async with asyncio.TaskGroup() as group:
-                for inputs in questions:
+                for question in questions:
+                    inputs = self._fit(predictor, question)
                     # Numbered and admitted in order, so that concurrency changes neither.
                     words = [signature.__name__, str(signature.__doc__), dict(inputs), temperature]
                     key = digest(words)
@@ -108,6 +114,20 @@ class Proposer:
         outcomes = [task.result() for task in tasks]
         self._check_not_all_refused(signature.__name__, [error for _, error in outcomes])
         return [answer for answer, _ in outcomes]
+
+    def _fit(self, predictor: Any, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a question so that it leaves room for the reply in the LM's context."""
+        # Budgets of tokens and dollars reserve no more than this for a call.
+        most = self._lm.reserved if self._ledger.budget.limits_size else self._lm.context
+        limit = self._lm.reply_limit
+        room = most - min(limit[1] if limit else most, most // 2)
+
+        def fits(inputs: Mapping[str, Any]) -> bool:
+            counted = count_tokens(self._lm, predictor.messages(**inputs))
+            return counted.tokens * (_ESTIMATE_MARGIN if counted.estimated else 1) <= room
+
+        with scope(lm=self._lm, example=None):
+            return fit_question(question, fits)
 
     async def _ask_one(self, predictor: Any, inputs: Mapping[str, Any], sample: int) -> _Outcome:
         calls: list[Call] = []

@@ -165,17 +165,26 @@ class Task:
             await self._score([(state, index) for index in self._order], step=name)
             return self._scoreboard.record(name, state).evaluation
 
-    async def peek(self, state: ProgramState, indices: Sequence[int]) -> list[Row]:
-        """Run a state on some validation examples without making it a candidate.
+    async def peek(self, pairs: Sequence[Pair]) -> list[Row]:
+        """Run states on some validation examples without making them candidates.
 
         Rows that are known are not run again, neither here nor by a later `evaluate`.
+
+        Args:
+            pairs: states, each with the position of a validation example.
         """
         async with self._turn:
-            new = [index for index in indices if not self._scoreboard.has(state, index)]
-            await self._score([(state, index) for index in new], step="peek")
-        for row in self._scoreboard.rows(state, new):
-            self._watcher.row("peek", row)
-        return self._scoreboard.rows(state, indices)
+            new = [pair for pair in pairs if not self._scoreboard.has(*pair)]
+            await self._score(new, step="peek")
+        for state, index in new:
+            self._watcher.row("peek", self._scoreboard.rows(state, [index])[0])
+        return [self._scoreboard.rows(state, [index])[0] for state, index in pairs]
+
+    def known(self, state: ProgramState) -> dict[int, Row]:
+        """Return the validation rows of a state so far, by the position of their examples."""
+        indices = [index for index in range(len(self.val)) if self._scoreboard.has(state, index)]
+        rows = self._scoreboard.rows(state, indices) if indices else []
+        return dict(zip(indices, rows, strict=True))
 
     async def race(self, entries: Sequence[Entry]) -> list[Candidate]:
         """Score states on the validation examples while they may still be the best.
@@ -298,7 +307,8 @@ class Task:
         A repeated question, in this call or a later one, gets another sample of the answer.
 
         Args:
-            questions: the inputs of each question.
+            questions: the inputs of each question: texts, and `Cases`, of which as many are shown
+                as fit into the proposer's context.
             temperature: the sampling temperature; None is that of the proposer itself. An LM whose
                 own is None gets none.
 

@@ -79,8 +79,8 @@ async def add_advice(task: Task, base: ProgramState, contrast: Contrast) -> Prog
         [
             {
                 "instruction": base[path].instruction,
-                "good": describe_rows([contrast.good], path),
-                "bad": describe_rows([contrast.bad], path),
+                "good": describe_rows([contrast.good], path, task.predictors),
+                "bad": describe_rows([contrast.bad], path, task.predictors),
             }
             for path in called
         ],

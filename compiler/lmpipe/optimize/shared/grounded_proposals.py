@@ -6,7 +6,6 @@ import random
 from collections.abc import Sequence
 
 from lmpipe.evaluation.results import Row
-from lmpipe.foundation.shorten import shorten
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.proposer_text import (
     clean_instruction,
@@ -29,10 +28,8 @@ TIPS = (
 SUMMARY_ASKS = 3
 """The maximum number of questions that `summarize_data` asks."""
 
-# A proposer's context may be small: this many examples and runs are shown in one question, and
-# the runs and summaries are cut to these lengths, in characters.
+# This many examples and runs are shown in one question, or fewer if they do not fit.
 _EXAMPLES_SHOWN, _RUNS_SHOWN = 8, 4
-_RUNS_LENGTH, _SUMMARY_LENGTH = 4000, 400
 
 
 class SummarizeData(Signature):
@@ -74,7 +71,7 @@ async def summarize_data(task: Task, rng: random.Random) -> str:
     # A description needs no variety, so the proposer's own temperature is right.
     answers = await task.ask_all(SummarizeData, questions, temperature=None)
     lines = [" ".join(answer.summary.split()) for answer in answers if answer]
-    return "\n".join(dict.fromkeys(shorten(line, _SUMMARY_LENGTH) for line in lines if line))
+    return "\n".join(dict.fromkeys(line for line in lines if line))
 
 
 async def propose_instructions(
@@ -104,7 +101,7 @@ async def propose_instructions(
                 "program": describe_program(task.predictors, task.start),
                 "step": step_text(path, task.predictors[path]),
                 "data": data or "unknown",
-                "runs": shorten(describe_rows(drawn, path), _RUNS_LENGTH) or "none",
+                "runs": describe_rows(drawn, path, task.predictors),
                 "tip": tips[number % len(tips)],
             }
             for number, drawn in enumerate(runs)

@@ -1,4 +1,7 @@
-"""Write what proposers are shown, and clean the instructions that they write."""
+"""Write what proposers are shown, and clean the instructions that they write.
+
+Nothing is cut here: the engine leaves out what does not fit into the proposer's context.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,18 @@ from lmpipe.data.example import Example
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.exact_json import dump_json
 from lmpipe.foundation.media import without_bytes
-from lmpipe.foundation.shorten import shorten
+from lmpipe.layouts.describe import describe
 from lmpipe.modules.module import Predictor
+from lmpipe.optimize.engine.fitting import Case, Cases
 from lmpipe.signatures.signature_spec import spec_text
 from lmpipe.state.program_state import Demo, ProgramState, to_plain
-from lmpipe.state.trace import Step
+from lmpipe.state.trace import SearchStep, Step, ToolStep
 
-# Longer values are cut, in characters: a proposer's context is small, and many rows share it.
-_MAX_VALUE = 300
-_MAX_CALLS = 4
-_MAX_INSTRUCTION = 2000
 _LABEL = re.compile(
     r"^\s*(?:#+\s*)?(?:(?:new|proposed|improved|final)\s+)?instructions?\s*:\s*", re.I
 )
+
+Parts = list[tuple[str, str]]
 
 
 def with_instruction(state: ProgramState, path: str, instruction: str) -> ProgramState:
@@ -34,7 +36,7 @@ def clean_instruction(text: str) -> str:
     """Strip labels, quotes and code fences from an instruction that a proposer wrote.
 
     Returns:
-        The instruction, cut at 2,000 characters; it may be empty.
+        The instruction; it may be empty.
     """
     text = text.strip()
     if fenced := re.fullmatch(r"```\w*\n(.*?)\n?```", text, re.S):
@@ -42,12 +44,16 @@ def clean_instruction(text: str) -> str:
     text = _LABEL.sub("", text).strip()
     if len(text) > 1 and (text[0], text[-1]) in {('"', '"'), ("'", "'"), ("“", "”")}:
         text = text[1:-1].strip()
-    return text[:_MAX_INSTRUCTION].rstrip()
+    return text
 
 
 def step_text(path: str, predictor: Predictor) -> str:
-    """Describe a predictor in one line: its path, and its signature's fields with their types."""
-    return f"{path}: {spec_text(predictor.spec.describe())}"
+    """Describe a predictor: its path and signature, then its fields with their bounds."""
+    spec = predictor.spec
+    lines = [f"{path}: {spec_text(spec.describe())}"]
+    lines += [f"- {field.name}: {field.desc}" for field in spec.inputs if field.desc]
+    lines += [f"- {field.name}: {describe(field)}" for field in spec.outputs]
+    return "\n".join(lines)
 
 
 def describe_program(predictors: Mapping[str, Predictor], state: ProgramState) -> str:
@@ -59,71 +65,102 @@ def describe_program(predictors: Mapping[str, Predictor], state: ProgramState) -
     )
 
 
-def describe_examples(examples: Sequence[Example]) -> str:
+def describe_examples(examples: Sequence[Example]) -> Cases:
     """Write examples as JSON, one per line."""
-    return "\n".join(_line(example.to_json()) for example in examples)
+    cases = (Case((("", _line(example.to_json())),)) for example in examples)
+    return Cases(tuple(cases), between="\n")
 
 
-def describe_demos(demos: Sequence[Demo]) -> str:
+def describe_demos(demos: Sequence[Demo]) -> Cases:
     """Write demonstrations, one per line: inputs and outputs."""
-    return "\n".join(f"{_line(demo.inputs)} -> {_line(demo.outputs)}" for demo in demos)
+    cases = (Case((("", f"{_line(demo.inputs)} -> {_line(demo.outputs)}"),)) for demo in demos)
+    return Cases(tuple(cases), between="\n")
 
 
-def describe_rows(rows: Iterable[Row], path: str) -> str:
-    """Describe what one predictor did on some examples, and the metric's scores and feedback.
+def describe_rows(rows: Iterable[Row], path: str, predictors: Iterable[str] = ()) -> Cases:
+    """Describe whole runs of a program on some examples, to improve one of its predictors.
 
-    Of a predictor that was called several times in a run, up to four different calls are shown.
+    Each run is shown with all its steps, the tools and searches, the failed checks, and the
+    metric's scores and feedback. Of equal steps, one is shown.
+
+    Args:
+        path: the predictor to improve; its steps are marked if there are others.
+        predictors: the paths of the program's predictors, in the order in which to show them.
+            Concurrent calls end in any order, so the order of the trace is not used.
     """
-    return "\n\n".join(_describe_row(row, path) for row in rows)
+    order = {name: number for number, name in enumerate(dict.fromkeys([*predictors, path]))}
+    return Cases(tuple(Case(tuple(_run_parts(row, path, order))) for row in rows))
 
 
-def _describe_row(row: Row, path: str) -> str:
-    # Sorted, because concurrent calls of one run end in any order.
-    used = [step for step in row.trace.of(path) if not step.discarded]
-    calls = sorted({_describe_step(step) for step in used})
-    if len(calls) > _MAX_CALLS:
-        calls[_MAX_CALLS:] = [f"({len(calls) - _MAX_CALLS} more calls)"]
-    return "\n".join([*(calls or ["(not called)"]), *_verdict(row)])
+def _run_parts(row: Row, path: str, order: Mapping[str, int]) -> Parts:
+    steps: dict[str, dict[tuple[tuple[str, str], ...], None]] = {path: {}}
+    for step in row.trace.steps:
+        if not step.discarded:
+            steps.setdefault(step.predictor, {})[tuple(_step_parts(step))] = None
+    parts: Parts = []
+    alone = len(steps) == 1 and len(order) == 1
+    if not alone:
+        inputs = {name: row.example.to_json()[name] for name in row.example.inputs}
+        parts.append(("given to the program: ", _line(inputs)))
+    for name in sorted(steps, key=lambda name: (order.get(name, len(order)), name)):
+        if not alone:
+            parts.append((f"step {name}{' (the one to improve)' if name == path else ''}:", ""))
+        # In the order of their length: the inputs of agents grow from call to call.
+        for shown in sorted(steps[name], key=lambda lines: (len(lines[0][1]), lines)):
+            parts += shown
+        if not steps[name]:
+            parts.append(("(not called)", ""))
+        if said := row.score.predictor_feedback.get(name):
+            parts.append(("feedback on this step: ", said))
+    parts += [_tool_part(tool) for tool in row.trace.tools]
+    parts += [_search_part(search) for search in row.trace.searches]
+    return [*parts, *_verdict(row)]
 
 
-def _describe_step(step: Step) -> str:
+def _step_parts(step: Step) -> Parts:
+    parts: Parts = [("inputs: ", _line(step.inputs))]
     if step.checks:
-        return "\n".join([f"inputs: {_line(step.inputs)}", *_describe_checks(step)])
+        return parts + _check_parts(step)
     if step.error:
         reply = step.replies[-1] if step.replies else ""
-        return f"inputs: {_line(step.inputs)}\nreply: {_cut(reply)}\nerror: {_cut(step.error)}"
-    return f"inputs: {_line(step.inputs)}\noutputs: {_line(step.outputs)}"
+        return [*parts, ("reply: ", reply), ("error: ", step.error)]
+    return [*parts, ("outputs: ", _line(step.outputs))]
 
 
-def _describe_checks(step: Step) -> list[str]:
+def _check_parts(step: Step) -> Parts:
     """Describe the answers that failed a check, and the one that passed, if there is one."""
-    lines = []
+    parts: Parts = []
     for check in step.checks:
         if check.outputs:
-            lines.append(f"outputs: {_line(check.outputs)}")
-        lines.append(f"failed a check: {_cut(check.feedback)}")
+            parts.append(("outputs: ", _line(check.outputs)))
+        parts.append(("failed a check: ", check.feedback))
     last = step.checks[-1]
     if not step.error and not last.unmet:
-        lines.append(f"outputs after that: {_line(step.outputs)}")
-    return lines
+        parts.append(("outputs after that: ", _line(step.outputs)))
+    return parts
 
 
-def _verdict(row: Row) -> list[str]:
+def _tool_part(tool: ToolStep) -> tuple[str, str]:
+    failed = " (failed)" if tool.error else ""
+    return f"tool {tool.tool}{failed}: ", f"{_line(tool.arguments)} -> {tool.result}"
+
+
+def _search_part(search: SearchStep) -> tuple[str, str]:
+    found = search.error or dump_json(without_bytes(search.passages), default=str).decode()
+    return f"search {search.retriever}: ", f"{', '.join(search.queries)} -> {found}"
+
+
+def _verdict(row: Row) -> Parts:
     labels = {name: row.example.to_json()[name] for name in row.example.labels}
-    lines = [f"expected: {_line(labels)}"] if labels else []
-    lines.append(f"score: {row.score.value:.2f}")
+    parts: Parts = [("expected: ", _line(labels))] if labels else []
+    of = ", ".join(f"{name} {value:.2f}" for name, value in row.score.parts.items())
+    shown = f" ({of})" if len(row.score.parts) > 1 else ""
+    parts.append((f"score: {row.score.value:.2f}{shown}", ""))
     if feedback := row.failure.message if row.failure else row.score.feedback:
-        lines.append(f"feedback: {_cut(feedback)}")
-    return lines
+        parts.append(("feedback: ", feedback))
+    return parts
 
 
 def _line(values: Mapping[str, Any]) -> str:
-    short = {
-        name: _cut(value) if isinstance(value, str) else value for name, value in values.items()
-    }
-    shown = without_bytes(to_plain(short))  # of images and the like
-    return shorten(dump_json(shown, default=str).decode(), 4 * _MAX_VALUE)
-
-
-def _cut(text: str) -> str:
-    return shorten(text, _MAX_VALUE)
+    shown = without_bytes(to_plain(dict(values)))  # of images and the like
+    return dump_json(shown, default=str).decode()

@@ -1,0 +1,169 @@
+"""lmpipe's optimizers in the rule world, as a process: `python -m rules.lmpipe_side --help`."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from typing import Any
+
+from rules.side import Result, main
+from rules.world import World
+
+import lmpipe
+from lmpipe.compiling.recipe import prepare
+from lmpipe.errors import BudgetExhaustedError
+from lmpipe.evaluation.results import Row
+from lmpipe.lm.concurrency.loop import run_sync
+from lmpipe.lm.request import Request
+from lmpipe.optimize.engine.budget import Ledger
+from lmpipe.optimize.engine.events import Candidate, Rollout, WatcherBase
+from lmpipe.optimize.engine.race_rules import Racing
+from lmpipe.optimize.engine.task import Task
+
+# The settings that spend about as many calls as they are given, by optimizer.
+_SETTINGS: dict[str, Any] = {
+    "gepa": lambda calls: {"runs": calls},
+    "copro": lambda calls: {"breadth": 8, "depth": max(2, round(calls / 300))},
+    "mipro": lambda calls: {"trials": max(6, calls // 60), "instructions": 8, "layouts": ()},
+    "simba": lambda calls: {"steps": max(1, round((calls - 4 * 60) / 130)), "batch": 12},
+}
+_OPTIMIZERS: dict[str, Any] = {
+    "gepa": lmpipe.GEPA,
+    "copro": lmpipe.COPRO,
+    "mipro": lmpipe.MIPROv2,
+    "simba": lmpipe.SIMBA,
+}
+# The outputs of proposers that are added to an instruction, and do not replace it.
+_ADDED = ("advice", "rules")
+
+
+class TwoSteps(lmpipe.Module):
+    """Notes first, then the answer from them."""
+
+    def __init__(self) -> None:
+        self.plan = lmpipe.Predict("case -> notes")
+        self.reply = lmpipe.Predict("case, notes -> answer")
+
+    def forward(self, case: str) -> Any:
+        return self.reply(case=case, notes=self.plan(case=case).notes)
+
+
+class WorldLMs:
+    """The student and the proposer of a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.student = lmpipe.ScriptedLM(self._answer, name=f"student {world}")
+        self.proposer = lmpipe.ScriptedLM(self._propose, name=f"proposer {world}")
+
+    def _answer(self, request: Request) -> str:
+        system, asked = request.messages[0].text, request.messages[-1].text
+        output = "answer" if "- answer:" in system else "notes"
+        known = re.search(r"((?:right|wrong) \d+.*)", asked)
+        value = known[1] if known else self.world.answer(system, asked)
+        if "JSON object" in system:
+            return json.dumps({output: value})
+        return f"[[{output}]]\n{value}" if "[[" in system else f"## {output}\n{value}"
+
+    def _propose(self, request: Request) -> str:
+        assert request.constraint is not None
+        outputs = json.loads(request.constraint.value)["properties"]
+        asked = json.loads(request.messages[-1].text)
+        told = "\n".join(map(str, asked.values()))
+        current = asked.get("instruction") or re.split(r"score \d+:\n", asked.get("tried", ""))[-1]
+        draw = f"{told} {request.sample}"
+        added = "\n".join(self.world.proposals(current, told, draw))
+        improved = self.world.improve(current, told, draw)
+        return json.dumps({name: added if name in _ADDED else improved for name in outputs})
+
+
+class Curve(WatcherBase):
+    """Keeps the true score of the best candidate, and what the mini-batches decided."""
+
+    def __init__(self, world: World, ledger: Ledger) -> None:
+        self.result = Result(seed=world.seed)
+        self.on_train = 0
+        self._world = world
+        self._ledger = ledger
+
+    def candidate(self, candidate: Candidate, *, best: bool) -> None:
+        if best:
+            score = self._world.true_score(needing_rules(candidate.state))
+            self.result.curve.append((self._ledger.total.calls, score))
+
+    def rollout(self, rollout: Rollout) -> None:
+        self.on_train += 1
+
+    def row(self, subject: str, row: Row) -> None:
+        self.on_train += subject == "trial"
+
+    def note(self, kind: str, data: Any) -> None:
+        if kind == "proposal tested":
+            before, after = (
+                self._world.true_score(next(iter({**data["before"], **data[key]}.values())))
+                for key in ("before", "after")
+            )
+            self.result.tests.append((bool(data["accepted"]), after > before))
+
+
+def needing_rules(state: Any) -> str:
+    """Return the instruction of the predictor that needs the rules."""
+    return str(next(iter(state.predictors.values())).instruction)
+
+
+def search(world: World, optimizer: str, calls: int, settings: dict[str, Any]) -> Result:
+    """Run one optimizer of lmpipe."""
+    ledger = Ledger(lmpipe.Budget(calls=calls))
+    lms, watcher = WorldLMs(world), Curve(world, ledger)
+    program: Any = TwoSteps() if world.steps == 2 else lmpipe.Predict("case -> answer")
+    start = program.state()
+    first = next(iter(start.predictors))
+    program = program.bind(start.update({first: start[first].replace(instruction=world.declared)}))
+
+    def metric(example: lmpipe.Example, prediction: Any) -> lmpipe.Score:
+        return lmpipe.Score(*world.judge(dict(example.to_json()), prediction.answer))
+
+    train, val = (
+        [lmpipe.Example(**row).with_inputs("case") for row in world.rows(part)]
+        for part in ("train", "val")
+    )
+    recipe = lmpipe.Recipe(
+        program=program,
+        train=train,
+        val=val,
+        metric=metric,
+        optimizer=_OPTIMIZERS[optimizer](**{**_SETTINGS[optimizer](calls), **settings}),
+        student=lms.student,
+        proposer=lms.proposer,
+        seed=world.seed,
+    )
+    ready = prepare(recipe)
+    task = Task(
+        program=ready.recipe.program,
+        train=ready.train,
+        val=ready.val,
+        metric=metric,
+        lms=ready.lms,
+        seed=world.seed,
+        ledger=ledger,
+        watcher=watcher,
+        racing=Racing(),
+    )
+
+    async def run() -> None:
+        await task.evaluate(task.start, name="as declared")
+        with suppress(BudgetExhaustedError):  # the best so far is the result
+            await recipe.optimizer.optimize(task)
+
+    run_sync(run())
+    result = watcher.result
+    result.calls, result.asks = ledger.total.calls, task.proposals.asked
+    result.final = world.true_score(needing_rules(task.best.state))
+    result.curve.append((result.calls, result.final))
+    result.validation = 1 - watcher.on_train * world.steps / (result.calls - result.asks)
+    return result
+
+
+if __name__ == "__main__":
+    main(search)

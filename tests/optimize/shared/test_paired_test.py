@@ -1,0 +1,60 @@
+"""The test of a change: gains count against the losses that were seen."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from lmpipe.optimize.shared.paired_test import Pair, PairedTest, at_least, net_gains
+
+GAIN, LOSS, SAME = (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)
+
+
+def test_where_nothing_is_ever_lost_one_gain_is_enough() -> None:
+    test = PairedTest(0.1)
+    test.learn([SAME] * 50)
+    assert test.helps([GAIN, (0.0, 0.0), (0.0, 0.0)], usual=[0.0, 1.0] * 10)
+
+
+def test_where_answers_flicker_one_gain_is_not() -> None:
+    test = PairedTest(0.1)
+    test.learn([SAME] * 40 + [LOSS] * 10)
+    assert not test.helps([GAIN, (0.0, 0.0), (0.0, 0.0)], usual=[0.0, 1.0] * 10)
+
+
+def test_as_many_losses_as_gains_do_not_help() -> None:
+    assert not PairedTest(0.5).helps([GAIN, LOSS], usual=[0.5])
+
+
+def test_net_gains_are_the_gains_without_the_losses() -> None:
+    assert net_gains([GAIN, GAIN, LOSS, SAME]) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "chance", "expected"), [(1, 3, 0.5, 0.875), (0, 4, 0.2, 1)]
+)
+def test_the_probability_of_so_many_successes(
+    count: int, of: int, chance: float, expected: float
+) -> None:
+    assert at_least(count, of, chance) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("flicker", [0.05, 0.2, 0.4])
+def test_a_change_that_does_nothing_is_rarely_taken_for_a_gain(flicker: float) -> None:
+    """Examples are chosen because they went wrong, and each prompt flips some answers."""
+    rng = random.Random(0)
+    truth = [rng.random() < 0.5 for _ in range(60)]
+
+    def answers() -> list[float]:
+        return [float(right != (rng.random() < flicker)) for right in truth]
+
+    test, taken = PairedTest(0.1), 0
+    for _ in range(400):
+        before, after, usual = answers(), answers(), answers()
+        wrong = [index for index, score in enumerate(before) if score < 1]
+        chosen = rng.sample(wrong, min(3, len(wrong)))
+        pairs: list[Pair] = [(before[index], after[index]) for index in chosen]
+        taken += test.helps(pairs, usual)
+        test.learn(list(zip(answers(), answers(), strict=True))[:6])
+    assert taken / 400 <= 0.2
