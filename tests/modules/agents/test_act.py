@@ -230,3 +230,9 @@ def test_weights_are_not_trained_on_native_calls() -> None:
         pytest.raises(RecipeError, match=r"write ReAct\(…, protocol='text'\)"),
     ):
         agent.act.reply(dict(demo("How?").outputs))
+
+
+def test_the_prompt_of_native_calls_can_be_rendered() -> None:
+    with using(lm=agent_lm("native")):
+        turns = learned().act.conversation(dict(demo("How?").inputs))
+    assert [turn.role for turn in turns] == ["system", "user", "assistant", "tool"]

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from lmpipe.errors import RecipeError
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.lm.lm import DEFAULT_MAX_TOKENS, LM
-from lmpipe.lm.message import Message
 from lmpipe.lm.parts import ToolSpec
 from lmpipe.lm.request import Reply
 from lmpipe.lm.scope import current_scope
@@ -91,21 +90,14 @@ class Act(Predict[..., Prediction]):
         reply = lm.reply_limit[1] if lm.reply_limit else DEFAULT_MAX_TOKENS
         return lm.context - reply - tokens_of_prompt(messages, prompt.tools)
 
-    def conversation(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
-        self._check_trainable()
-        return super().conversation(inputs)
-
     def reply(self, outputs: Mapping[str, Any]) -> str:
-        self._check_trainable()
-        return super().reply(outputs)
-
-    def _check_trainable(self) -> None:
-        """Raise a RecipeError if no text could be trained that the agent would write."""
+        # Only training asks for replies: a prompt can be rendered for any LM.
         if self.is_native(self.lm_now()):
             raise RecipeError(
                 f"{self.path}: weights are trained on texts, and its LM calls tools natively: "
                 "write ReAct(…, protocol='text')"
             )
+        return super().reply(outputs)
 
     @property
     def about(self) -> str:
