@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -71,7 +72,12 @@ class Act(Predict[..., Prediction]):
 
     def prompt_for(self, lm: LM) -> ActPrompt:
         """Return the prompt for an LM."""
-        return self._native_prompt if self.is_native(lm) else self._prompt
+        if not self.is_native(lm):
+            return self._prompt
+        # Small LMs, as the embedded ones are, repeat the list of tools until the limit of tokens
+        # if they need not call one.
+        required = lm.provider == "local" and not lm.thinks
+        return self._required_prompt if required else self._native_prompt
 
     def is_native(self, lm: LM) -> bool:
         """Whether an LM is asked for native calls."""
@@ -110,6 +116,11 @@ class Act(Predict[..., Prediction]):
     @cached_property
     def _native_prompt(self) -> ActPrompt:
         return self._rendered(native=True)
+
+    @cached_property
+    def _required_prompt(self) -> ActPrompt:
+        prompt = self._native_prompt
+        return replace(prompt, required=prompt.forced)
 
     def _rendered(self, *, native: bool) -> ActPrompt:
         return ActPrompt.of_step(self._spec, self._state, self._pools, self.tools, native=native)
