@@ -37,6 +37,8 @@ FEW_SHOT = lmpipe.LabeledFewShot(demos=8)
 BOOTSTRAP = lmpipe.RandomSearch(candidates=10, demos=8, bootstrapped=4)
 BOOTSTRAP_TWICE = lmpipe.Chain(stages=(BOOTSTRAP, BOOTSTRAP))
 ENSEMBLE = lmpipe.Ensemble(search=BOOTSTRAP, size=5)
+# Not in the paper: each problem is shown the solved problems that are most like it.
+NEAREST = lmpipe.KNNFewShot(k=(4, 8))
 
 
 def word_problems(split: str) -> lmpipe.Source:
@@ -67,6 +69,7 @@ cot_few_shot = _recipe(CHAIN_OF_THOUGHT, "cot-few-shot", FEW_SHOT)
 cot_bootstrap = _recipe(CHAIN_OF_THOUGHT, "cot-bootstrap", BOOTSTRAP)
 cot_bootstrap_twice = _recipe(CHAIN_OF_THOUGHT, "cot-bootstrap-twice", BOOTSTRAP_TWICE)
 cot_ensemble = _recipe(CHAIN_OF_THOUGHT, "cot-ensemble", ENSEMBLE)
+cot_nearest = _recipe(CHAIN_OF_THOUGHT, "cot-nearest", NEAREST)
 
 reflection_few_shot = _recipe(REFLECTION, "reflection-few-shot", FEW_SHOT)
 reflection_bootstrap = _recipe(REFLECTION, "reflection-bootstrap", BOOTSTRAP)

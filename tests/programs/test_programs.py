@@ -11,6 +11,7 @@ from helpers.filler import fill
 import lmpipe
 from lmpipe.cli.overrides import Overrides
 from lmpipe.compiling.load_recipe import load_recipe
+from lmpipe.compiling.program_check.check_recipe import check_recipe
 
 ROOT = Path(__file__).parents[2]
 LABELS = ("card_arrival", "lost_or_stolen_card", "age_limit", "top_up_failed")
@@ -69,3 +70,26 @@ def test_the_tickets_are_split_without_overlap(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(ROOT)
     prepared = prepare(load_recipe("programs/tickets.py").replace(val_size=None))
     assert [len(part) for part in (prepared.train, prepared.val, prepared.test)] == [120, 80, 100]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "agent.py",
+        "agent.py:native",
+        "conversation.py",
+        "extraction.py",
+        "intents.py",
+        "judge.py",
+        "math_problems.py:reflection_ensemble",
+        "multi_hop.py",
+        "multi_hop.py:react_bootstrap",
+        "multi_hop_checks.py",
+        "picture.py",
+        "rag_citations.py",
+        "tickets.py",
+    ],
+)
+def test_check_finds_no_problem(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert check_recipe(load_recipe(f"programs/{target}")).problems == ()

@@ -135,6 +135,18 @@ def test_an_open_one_cannot_be_opened_again(url: str) -> None:
         pass
 
 
+def test_tools_that_are_opened_for_good_run_until_the_process_ends() -> None:
+    program = f"""
+import lmpipe
+tools = lmpipe.mcp_tools(command={COMMAND!r}, only=["distance"]).open()
+print(lmpipe.run_tool_sync(tools[0], {{"start": "Rome", "end": "Lisbon"}}).text)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "200\n", "")
+
+
 def test_an_image_is_a_part(tools: Tools) -> None:
     outcome = lmpipe.run_tool_sync(tools["picture"], {})
     (part,) = outcome.parts

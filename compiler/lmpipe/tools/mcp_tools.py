@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import re
 import tempfile
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
@@ -156,6 +157,17 @@ class mcp_tools:  # noqa: N801 - used like a function
 
     def __exit__(self, *error: object) -> None:
         run_sync(self.__aexit__())
+
+    def open(self) -> tuple[Tool, ...]:
+        """Return the tools for as long as this process runs, for a program that a file declares.
+
+        Raises:
+            ConfigError: as in a `with` block.
+            ToolServerError: as in a `with` block.
+        """
+        tools = self.__enter__()
+        atexit.register(self.__exit__)
+        return tools
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> ToolOutcome:
         """Call a tool by the server's name for it.

@@ -305,3 +305,44 @@ def test_a_cassette_whose_folder_cannot_be_written_is_named(tmp_path: Path) -> N
     cassette = Cassette(tmp_path / "file" / "one.jsonl", mode="all")
     with pytest.raises(StorageError, match=r"file/one\.jsonl cannot be written"):
         use(cassette, "a")
+
+
+def gguf(path: Path, content: bytes) -> LM:
+    path.write_bytes(content)
+    return LM(f"local/{path}")
+
+
+def test_calls_of_an_embedded_lm_replay_without_its_weights(path: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "some.gguf"
+    request = asking("a", lm=gguf(weights, b"one"))
+    with Cassette(path, mode="once") as cassette:
+        cassette.put(request.key(), request, Reply("old"))
+    weights.unlink()
+    replay = Cassette(path)
+    found = replay.get(request.key(), request)
+    replay.check()
+    assert found is not None
+    assert found.text == "old"
+
+
+def test_calls_of_other_weights_do_not_replay(path: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "some.gguf"
+    request = asking("a", lm=gguf(weights, b"one"))
+    with Cassette(path, mode="once") as cassette:
+        cassette.put(request.key(), request, Reply("old"))
+    gguf(weights, b"other")
+    with pytest.raises(CassetteMissError):
+        Cassette(path).get(request.key(), request)
+
+
+def test_calls_recorded_with_several_weights_need_them_to_replay(
+    path: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "some.gguf"
+    with Cassette(path, mode="once") as cassette:
+        for content in (b"one", b"other"):
+            request = asking("a", lm=gguf(weights, content))
+            cassette.put(request.key(), request, Reply("old"))
+    weights.unlink()
+    with pytest.raises(CassetteMissError):
+        Cassette(path).get(request.key(), request)

@@ -117,8 +117,7 @@ def test_a_missing_file_in_a_folder_is_not_looked_up_on_the_hub(hub: HubServer) 
         "/a/b/tiny.gguf",
         "~/a/tiny.gguf",
     ):
-        with pytest.raises(ConfigError, match="cannot be read"):
-            weights_id(LM(f"local/{name}"))
+        assert not weights_id(LM(f"local/{name}"))
     assert not hub.requests
 
 

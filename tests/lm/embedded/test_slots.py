@@ -9,6 +9,7 @@ import pytest
 from helpers.fake_engine import FakeEngine, make_request, provider_of, until
 
 from lmpipe.lm.lm import LM
+from lmpipe.lm.parts import ToolSpec
 
 LONG = "An instruction that is long enough to be worth saving. " * 10
 
@@ -57,6 +58,15 @@ async def test_prompts_without_a_long_prefix_are_not_saved(lm: LM, turns: tuple[
     for _ in range(3):
         await provider.complete(make_request(lm, *turns))
     assert engine.saved == []
+
+
+async def test_tools_are_a_part_of_the_prefix(lm: LM) -> None:
+    tools = (ToolSpec("search", LONG, '{"type":"object","properties":{}}'),)
+    engine = FakeEngine()
+    provider = provider_of(engine)
+    for turn in ("x", "y"):
+        await provider.complete(make_request(lm, "short", turn, tools=tools))
+    assert len(engine.saved) == 1
 
 
 async def test_a_prefix_that_only_one_call_has_is_not_saved(lm: LM) -> None:

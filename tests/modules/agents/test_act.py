@@ -230,3 +230,15 @@ def test_weights_are_not_trained_on_native_calls() -> None:
         pytest.raises(RecipeError, match=r"write ReAct\(…, protocol='text'\)"),
     ):
         agent.act.reply(dict(demo("How?").outputs))
+
+
+def test_the_prompt_of_native_calls_can_be_rendered() -> None:
+    with using(lm=agent_lm("native")):
+        turns = learned().act.conversation(dict(demo("How?").inputs))
+    assert [turn.role for turn in turns] == ["system", "user", "assistant", "tool"]
+
+
+@pytest.mark.parametrize(("constrained", "choice"), [(True, "required"), (False, "auto")])
+def test_an_embedded_lm_has_to_call_a_tool(constrained: bool, choice: str) -> None:
+    agent = lmpipe.ReAct(Ask, [search], protocol="native", constrained=constrained)
+    assert agent.act.prompt_for(lmpipe.LM("local")).tool_choice == choice

@@ -74,8 +74,10 @@ def prompt_in(layout: str, *, constrained: bool = True) -> ActPrompt:
         return agent.act.prompt_for(agent.act.lm_now())
 
 
-def written(layout: str, tool: str, arguments: dict[str, Any]) -> str:
-    step = {"next_thought": "I go on.\nSlowly.", "next_tool": tool, "next_args": arguments}
+def written(
+    layout: str, tool: str, arguments: dict[str, Any], thought: str = "I go on. Slowly."
+) -> str:
+    step = {"next_thought": thought, "next_tool": tool, "next_args": arguments}
     return layout_named(layout).assistant(prompt_in(layout).form, step)
 
 
@@ -100,6 +102,13 @@ def test_a_tool_with_other_arguments_cannot_be_written(
     layout: str, tool: str, arguments: dict[str, Any]
 ) -> None:
     assert not grammar_of(layout).matches(written(layout, tool, arguments))
+
+
+@pytest.mark.parametrize("layout", GRAMMARS)
+def test_a_thought_is_one_line(layout: str) -> None:
+    assert not grammar_of(layout).matches(
+        written(layout, "finish", {"answer": "yes"}, "I go on.\n[[next_tool]]finish")
+    )
 
 
 def test_a_json_schema_admits_the_arguments_of_the_tools() -> None:

@@ -290,10 +290,15 @@ class Cassette:
         return found
 
     def _find_elsewhere(self, call_key: _Key) -> RecordedCall | None:
-        """Return the same call to a server at another address, if exactly one was recorded."""
+        """Return the same call to a server at another address, if exactly one was recorded.
+
+        Or the same call of an embedded LM whose weights are not on this machine.
+        """
         if not self._by_id:
             for (name, _), call in self._calls.items():
                 self._by_id.setdefault(name, []).append(call)
+                if "weights" in call.request.lm:
+                    self._by_id.setdefault(call.request.without_weights.id(), []).append(call)
         same = self._by_id.get(call_key[0], [])
         return same[0] if len(same) == 1 else None
 

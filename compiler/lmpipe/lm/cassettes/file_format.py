@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -83,6 +83,12 @@ class RecordedRequest:
     def key(self) -> tuple[str, str]:
         """What identifies its recording: its id and the server's URL."""
         return self.id(), self.base_url
+
+    @property
+    def without_weights(self) -> RecordedRequest:
+        """The same request of an embedded LM whose weights are not known."""
+        lm = {name: value for name, value in self.lm.items() if name != "weights"}
+        return replace(self, lm=lm)
 
     def id(self) -> str:
         """Hash everything except the server's URL, so that recordings replay at any address."""

@@ -136,9 +136,13 @@ class LocalProvider:
 def weights_id(lm: LM) -> str:
     """Return the SHA-256 of an embedded LM's weights, which is part of its cache keys.
 
-    The default weights need not be downloaded, so that recorded calls replay without them.
+    Recorded calls replay without the weights: the default ones need not be downloaded, and of a
+    file that does not exist the hash is empty. To open that file raises.
     """
-    return weights_sha256(_weights_path(lm)) if lm.name else DEFAULT_WEIGHTS_SHA256
+    if not lm.name:
+        return DEFAULT_WEIGHTS_SHA256
+    path = _weights_path(lm)
+    return weights_sha256(path) if path.exists() else ""
 
 
 def has_weights(lm: LM) -> bool:

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from lmpipe.foundation.canonical_json import digest
+from lmpipe.foundation.canonical_json import canonical_json, digest
 from lmpipe.lm.embedded.engine import Completion, Engine, EngineStopped, OnPiece
 from lmpipe.lm.message import Message
 
@@ -196,7 +196,8 @@ class SlotScheduler:
 def _prefix_name(messages: Sequence[Message], tools: Any) -> str:
     """Name the tools, and all turns but the last, which differs from call to call."""
     prefix = messages[:-1]
-    if _length(prefix) < _MIN_PREFIX:
+    described = len(canonical_json(tools)) if tools else 0  # the system turn has them
+    if _length(prefix) + described < _MIN_PREFIX:
         return ""
     named: list[Any] = [message.to_json() for message in prefix]
     return digest([*named, tools] if tools else named)[:32]

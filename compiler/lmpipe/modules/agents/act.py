@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
 from lmpipe.errors import RecipeError
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.lm.lm import DEFAULT_MAX_TOKENS, LM
-from lmpipe.lm.message import Message
 from lmpipe.lm.parts import ToolSpec
 from lmpipe.lm.request import Reply
 from lmpipe.lm.scope import current_scope
@@ -75,7 +75,12 @@ class Act(Predict[..., Prediction]):
 
     def prompt_for(self, lm: LM) -> ActPrompt:
         """Return the prompt for an LM."""
-        return self._native_prompt if self.is_native(lm) else self._prompt
+        if not self.is_native(lm):
+            return self._prompt
+        # Small LMs, as the embedded ones are, repeat the list of tools until the limit of tokens
+        # if they need not call one.
+        required = lm.provider == "local" and not lm.thinks
+        return self._required_prompt if required else self._native_prompt
 
     def is_native(self, lm: LM) -> bool:
         """Whether an LM is asked for native calls."""
@@ -94,21 +99,14 @@ class Act(Predict[..., Prediction]):
         reply = lm.reply_limit[1] if lm.reply_limit else DEFAULT_MAX_TOKENS
         return lm.context - reply - tokens_of_prompt(messages, prompt.tools)
 
-    def conversation(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
-        self._check_trainable()
-        return super().conversation(inputs)
-
     def reply(self, outputs: Mapping[str, Any]) -> str:
-        self._check_trainable()
-        return super().reply(outputs)
-
-    def _check_trainable(self) -> None:
-        """Raise a RecipeError if no text could be trained that the agent would write."""
+        # Only training asks for replies: a prompt can be rendered for any LM.
         if self.is_native(self.lm_now()):
             raise RecipeError(
                 f"{self.path}: weights are trained on texts, and its LM calls tools natively: "
                 "write ReAct(…, protocol='text')"
             )
+        return super().reply(outputs)
 
     @property
     def about(self) -> str:
@@ -121,6 +119,11 @@ class Act(Predict[..., Prediction]):
     @cached_property
     def _native_prompt(self) -> ActPrompt:
         return self._rendered(native=True)
+
+    @cached_property
+    def _required_prompt(self) -> ActPrompt:
+        prompt = self._native_prompt
+        return replace(prompt, required=prompt.forced)
 
     def _rendered(self, *, native: bool) -> ActPrompt:
         return ActPrompt.of_step(self._spec, self._state, self._pools, self.tools, native=native)

@@ -15,7 +15,7 @@ from lmpipe.layouts import Layout
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.lm.message import Constraint
 from lmpipe.lm.parts import ToolSpec
-from lmpipe.modules.agents.act_signature import ARGUMENTS, TOOL
+from lmpipe.modules.agents.act_signature import ARGUMENTS, THOUGHT, TOOL
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 # Engines keep a state for each way to go on, and unroll what they know.
@@ -23,6 +23,10 @@ _MOST_TOOLS = 24
 _DEFINED = "#/$defs/"
 # A quoted text, a set of characters, the name of a rule, or anything else.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|[A-Za-z][A-Za-z0-9-]*|[^\s"\[A-Za-z]+')
+
+# If a thought may span lines, small LMs write the next marker a little wrong after it: as a line of
+# the thought, which then goes on until the limit of tokens.
+_LINE = Annotated[str, pydantic.StringConstraints(pattern=r"^[^\s\[<][^\n<]*$")]
 
 _Rules = dict[str, list[str]]  # the tokens of each rule's body
 
@@ -36,8 +40,12 @@ def step_constraint(
     it admits those of any tool.
     """
     whole = layout.constraint(form)
-    if whole is None or len(tools) > _MOST_TOOLS:
-        return whole
+    if whole is None:
+        return None
+    if whole.kind == "grammar":
+        form = _with_types(form, {THOUGHT: _LINE})
+    if len(tools) > _MOST_TOOLS:
+        return layout.constraint(form)
     each = [layout.constraint(_form_for(form, tool)) for tool in tools]
     texts = [constraint.value for constraint in each if constraint is not None]
     if whole.kind == "grammar":
@@ -52,13 +60,15 @@ def step_constraint(
 def _form_for(form: SignatureSpec, tool: ToolSpec) -> SignatureSpec:
     """The signature of a step that calls this tool."""
     schema = without_references(load_json(tool.parameters))
-    kinds: Mapping[str, Any] = {
-        TOOL: Literal[(tool.name,)],
-        ARGUMENTS: Annotated[dict[str, Any], pydantic.WithJsonSchema(schema)],
-    }
+    arguments = Annotated[dict[str, Any], pydantic.WithJsonSchema(schema)]
+    return _with_types(form, {TOOL: Literal[(tool.name,)], ARGUMENTS: arguments})
+
+
+def _with_types(form: SignatureSpec, types: Mapping[str, Any]) -> SignatureSpec:
+    """The signature with other types of some outputs."""
     outputs = [
-        FieldSpec(field.name, kinds[field.name], field.desc, FieldInfo())
-        if field.name in kinds
+        FieldSpec(field.name, types[field.name], field.desc, FieldInfo())
+        if field.name in types
         else field
         for field in form.outputs
     ]

@@ -33,14 +33,20 @@ from lmpipe.signatures.field_types.trajectory import FINISH, Action, Trajectory
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, PredictorState, to_plain
 
+# Small LMs make up arguments that they do not know, if they are not told where these come from.
+_GROUNDED = (
+    "Take the arguments of a call from the inputs and from earlier results, and never guess them: "
+    "if one is not known, first call the tool that tells it."
+)
 _STEPS = (
     "Work in steps. In each step, write what you know and what to do next, and call one of the "
-    "tools below; you are shown its result before the next step. As soon as you know the answer, "
-    f"call {FINISH}."
+    f"tools below; you are shown its result before the next step. {_GROUNDED} As soon as you know "
+    f"the answer, call {FINISH}."
 )
 _NATIVE_STEPS = (
     "Work in steps. In each step, write what you know and what to do next, and call one or more "
-    f"tools; you are shown their results. As soon as you know the answer, call {FINISH}."
+    f"tools; you are shown their results. {_GROUNDED} As soon as you know the answer, call "
+    f"{FINISH}."
 )
 _NEED = NeedOfTools("protocol='native'", "write ReAct(…, protocol='text')")
 _EMPTY = "(empty)"  # servers refuse an empty text
@@ -53,11 +59,13 @@ class ActPrompt(Prompt):
     Args:
         native_calls: whether tools are called natively, and not in the text of a reply.
         forced: whether an LM that called none has to call one when it is asked again.
+        required: whether it has to call one at first, too.
         callable: the tools of the agent, however it calls them.
     """
 
     native_calls: bool = False
     forced: bool = False
+    required: bool = False
     callable: tuple[ToolSpec, ...] = ()
 
     @staticmethod
@@ -103,7 +111,9 @@ class ActPrompt(Prompt):
 
     @cached_property
     def tool_choice(self) -> str:
-        return "auto" if self.native_calls else self.tools[0].name if self.tools else ""
+        if self.native_calls:
+            return "required" if self.required else "auto"
+        return self.tools[0].name if self.tools else ""
 
     @cached_property
     def retry_constraint(self) -> Constraint | None:
