@@ -87,6 +87,12 @@ STUDIES = {
         shown=8,
         changes={"optimizer": lmpipe.KNNFewShot(k=(8,))},
     ),
+    "intents-24": Study(
+        target="intents.py",
+        sizes=(154, 12, 30),
+        shown=8,
+        changes={"optimizer": lmpipe.KNNFewShot(k=(24,), constrained=None)},
+    ),
     "judge": Study(
         target="judge.py:direct",
         sizes=(60, 12, 48),
