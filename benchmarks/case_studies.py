@@ -99,7 +99,11 @@ STUDIES = {
         shown=6,
         changes={"optimizer": lmpipe.RandomSearch(candidates=4, demos=8, bootstrapped=0)},
     ),
-    "math": Study(target="math_problems.py:cot_nearest", sizes=(120, 12, 48)),
+    "math": Study(
+        target="math_problems.py:cot_nearest",
+        sizes=(120, 6, 30),
+        changes={"optimizer": lmpipe.KNNFewShot(k=(3,), constrained=None)},
+    ),
     "tickets": Study(target="tickets.py", sizes=(120, 24, 80)),
     "conversation": Study(target="conversation.py", sizes=(60, 16, 80), shown=4),
     "citations": Study(target="rag_citations.py", sizes=(60, 16, 60), shown=4),
