@@ -81,9 +81,29 @@ class Study:
 
 
 STUDIES = {
-    "intents": Study(target="intents.py", sizes=(154, 24, 77), shown=8),
-    "math": Study(target="math_problems.py:cot_nearest", sizes=(120, 16, 80)),
-    "judge": Study(target="judge.py", sizes=(60, 24, 60), shown=8),
+    "intents": Study(
+        target="intents.py",
+        sizes=(154, 12, 30),
+        shown=8,
+        changes={"optimizer": lmpipe.KNNFewShot(k=(8,))},
+    ),
+    "intents-24": Study(
+        target="intents.py",
+        sizes=(154, 12, 30),
+        shown=8,
+        changes={"optimizer": lmpipe.KNNFewShot(k=(24,), constrained=None)},
+    ),
+    "judge": Study(
+        target="judge.py:direct",
+        sizes=(60, 12, 48),
+        shown=6,
+        changes={"optimizer": lmpipe.RandomSearch(candidates=4, demos=8, bootstrapped=0)},
+    ),
+    "math": Study(
+        target="math_problems.py:cot_nearest",
+        sizes=(120, 6, 30),
+        changes={"optimizer": lmpipe.KNNFewShot(k=(3,), constrained=None)},
+    ),
     "tickets": Study(target="tickets.py", sizes=(120, 24, 80)),
     "conversation": Study(target="conversation.py", sizes=(60, 16, 80), shown=4),
     "citations": Study(target="rag_citations.py", sizes=(60, 16, 60), shown=4),

@@ -1,6 +1,7 @@
 """A judge of answers, compiled to agree with labels.
 
     lmpipe compile programs/judge.py
+    lmpipe compile programs/judge.py:direct     # a verdict at once, for small LMs
 
 The judge is a metric that asks an LM: `metric=JUDGE` scores the answers of any program. What it
 asks is a program too, so it is compiled like one: on 160 answers whose labels are known because
@@ -28,22 +29,27 @@ class JudgeAnswer(lmpipe.Signature):
     correct: bool = lmpipe.Output()
 
 
-JUDGE = Judge(
-    JudgeAnswer,
-    inputs={
-        "question": "example.question",
-        "reference": "example.answer",
-        "candidate": "prediction.answer",
-    },
-    verdict="correct",
-)
+_INPUTS = {
+    "question": "example.question",
+    "reference": "example.answer",
+    "candidate": "prediction.answer",
+}
+JUDGE = Judge(JudgeAnswer, inputs=_INPUTS, verdict="correct")
+DIRECT_JUDGE = Judge(lmpipe.Predict(JudgeAnswer), inputs=_INPUTS, verdict="correct")
 
-recipe = lmpipe.Recipe(
-    program=JUDGE.program,
-    train=judgements("train"),
-    val=judgements("val"),
-    test=judgements("test"),
-    metric=agreement("correct"),
-    optimizer=lmpipe.RandomSearch(candidates=8, demos=8, bootstrapped=4),
-    name="judge",
-)
+
+def _recipe(judge: Judge, name: str) -> lmpipe.Recipe:
+    return lmpipe.Recipe(
+        program=judge.program,
+        train=judgements("train"),
+        val=judgements("val"),
+        test=judgements("test"),
+        metric=agreement("correct"),
+        optimizer=lmpipe.RandomSearch(candidates=8, demos=8, bootstrapped=4),
+        name=name,
+    )
+
+
+# Without reasoning, which the labels do not have: labeled demonstrations then show whole replies.
+direct = _recipe(DIRECT_JUDGE, "direct-judge")
+recipe = _recipe(JUDGE, "judge")

@@ -1,4 +1,4 @@
-"""The prompt of a run on an example leaves out demonstrations that hold its answer."""
+"""The prompt of a call: which demonstrations it shows, and when it tells the form of a reply."""
 
 from __future__ import annotations
 
@@ -84,3 +84,22 @@ def test_an_input_that_is_nested_too_deeply_is_one_clear_error() -> None:
     program = lmpipe.Predict("places: list -> city", lm=lmpipe.ScriptedLM(["Lyon"]))
     with pytest.raises(CallError, match="input 'places' cannot be written as JSON"):
         program(places=deep)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "reminded"),
+    [({"answer": "a"}, True), ({"reasoning": "r", "answer": "a"}, False)],
+    ids=["without the reasoning", "with all outputs"],
+)
+@pytest.mark.parametrize("near", [False, True], ids=["fixed", "near"])
+def test_the_form_of_a_reply_is_told_if_no_demonstration_shows_it(
+    outputs: dict[str, str], reminded: bool, near: bool
+) -> None:
+    demos = (Demo(inputs={"question": "q"}, outputs=outputs),)
+    program = lmpipe.ChainOfThought(Secret)
+    changes: dict[str, Any] = (
+        {"retrieval": Retrieval(pool=demos, k=1)} if near else {"demos": demos}
+    )
+    shown = program.bind(program.state().map(**changes)).messages(question="other")
+    assert len(shown) == 4
+    assert ("Reply with the outputs only" in shown[-1].text) is reminded

@@ -230,7 +230,7 @@ class Prompt:
         turns = prefix.messages
         if self.neighbours is not None:
             turns = (*turns, *self.neighbours.turns(shown, vector, example))
-        reminder = self._reminder if len(turns) == 1 else ""
+        reminder = self._reminder if len(turns) == 1 or self._form_is_not_shown else ""
         if self.asked.histories:
             turns = (
                 *turns,
@@ -256,6 +256,16 @@ class Prompt:
     @cached_property
     def _reminder(self) -> str:
         return self.layout.reminder(self.form)
+
+    @cached_property
+    def _form_is_not_shown(self) -> bool:
+        """Whether every demonstration leaves out an output, such as the reasoning.
+
+        LMs that see only such replies leave it out too, or do not know where it ends.
+        """
+        shown = (*self.demos, *(self.neighbours.pool if self.neighbours else ()))
+        names = frozenset(self.asked.output_names)
+        return not any(names <= demo.outputs.keys() for demo in shown)
 
     @cached_property
     def _withheld(self) -> Withheld:

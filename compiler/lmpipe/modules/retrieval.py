@@ -91,6 +91,11 @@ class Neighbours:
         self._labels = _labels(spec, retrieval.pool) if retrieval.balanced else None
         self._turns: dict[int, tuple[Message, ...]] = {}
 
+    @property
+    def pool(self) -> tuple[Demo, ...]:
+        """The demonstrations that are searched."""
+        return self._pool.demos
+
     def nearest(
         self,
         inputs: Mapping[str, Any],
