@@ -97,5 +97,5 @@ def test_an_error_of_a_check_says_which_one_raised_it() -> None:
 
     checks = {check.name: check for check in checks_of(Third)}
     with pytest.raises(IndexError) as raised:
-        checks["third"].passes(Third(question="?", query="one"))
+        checks["third"].passes(Third.model_validate({"question": "?", "query": "one"}))
     assert raised.value.__notes__ == ["raised by the check Third.third"]
