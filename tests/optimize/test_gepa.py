@@ -166,6 +166,31 @@ def test_several_proposals_are_written_in_one_step(tmp_path: Path) -> None:
     assert len(notes_of(four, "proposal tested")) >= 4
 
 
+def test_several_proposals_give_the_same_result_at_any_concurrency(tmp_path: Path) -> None:
+    one, many = (
+        lmpipe.compile(
+            recipe(
+                student=lmpipe.ScriptedLM(needs_clue),
+                metric=with_feedback,
+                program=TwoSteps(),
+                optimizer=lmpipe.GEPA(runs=250, parents=2, proposals=2),
+            ),
+            runs=tmp_path / str(concurrency),
+            concurrency=concurrency,
+        )
+        for concurrency in (1, 16)
+    )
+    tested = [
+        [
+            (note["before"], note["after"], note["result"])
+            for note in notes_of(run, "proposal tested")
+        ]
+        for run in (one, many)
+    ]
+    assert tested[0] == tested[1]
+    assert one.state == many.state
+
+
 def test_a_price_of_length_rejects_what_does_not_bring_it(tmp_path: Path) -> None:
     def long_clue(request: Request) -> str:
         if request.constraint is not None and "improved_instruction" in request.constraint.value:
