@@ -144,12 +144,13 @@ def search(world: World, optimizer: str, calls: int, settings: dict[str, Any]) -
         [lmpipe.Example(**row).with_inputs("case") for row in world.rows(part)]
         for part in ("train", "val")
     )
+    chosen = _OPTIMIZERS[optimizer](**{**_SETTINGS[optimizer](calls), **own})
     recipe = lmpipe.Recipe(
         program=program,
         train=train,
         val=val,
         metric=metric,
-        optimizer=_OPTIMIZERS[optimizer](**{**_SETTINGS[optimizer](calls), **own}),
+        optimizer=chosen,
         student=lms.student,
         proposer=lms.proposer,
         seed=world.seed,
@@ -170,7 +171,7 @@ def search(world: World, optimizer: str, calls: int, settings: dict[str, Any]) -
     async def run() -> None:
         await task.evaluate(task.start, name="as declared")
         with suppress(BudgetExhaustedError):  # the best so far is the result
-            await recipe.optimizer.optimize(task)
+            await chosen.optimize(task)
 
     run_sync(run())
     result = watcher.result

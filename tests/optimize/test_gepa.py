@@ -212,13 +212,13 @@ def test_a_price_of_length_rejects_what_does_not_bring_it(tmp_path: Path) -> Non
 
 def test_a_declared_instruction_that_holds_the_search_back_is_left_out(tmp_path: Path) -> None:
     def held_back(request: Request) -> str:
-        system = request.messages[0].content
+        system = request.messages[0].text
         if "Always say red." in system:
             return reply_to(request, right=False)
         return needs_clue(request)
 
     def adding(request: Request) -> str:
-        asked = orjson.loads(request.messages[-1].content)
+        asked = orjson.loads(request.messages[-1].text)
         clue = f"\nPlease {_CLUE}." if _CLUE in asked["cases"] else ""
         return orjson.dumps({"improved_instruction": asked["instruction"] + clue}).decode()
 
