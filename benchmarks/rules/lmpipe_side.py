@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from contextlib import suppress
@@ -15,7 +16,7 @@ from lmpipe.compiling.recipe import prepare
 from lmpipe.errors import BudgetExhaustedError
 from lmpipe.evaluation.results import Row
 from lmpipe.lm.concurrency.loop import run_sync
-from lmpipe.lm.request import Request
+from lmpipe.lm.request import Reply, Request
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Candidate, Rollout, WatcherBase
 from lmpipe.optimize.engine.race_rules import Racing
@@ -23,7 +24,8 @@ from lmpipe.optimize.engine.task import Task
 
 # The settings that spend about as many calls as they are given, by optimizer.
 _SETTINGS: dict[str, Any] = {
-    "gepa": lambda calls: {"runs": calls},
+    # The proposer is asked about once for every 10 runs.
+    "gepa": lambda calls: {"runs": round(0.9 * calls)},
     "copro": lambda calls: {"breadth": 8, "depth": max(2, round(calls / 300))},
     "mipro": lambda calls: {"trials": max(6, calls // 60), "instructions": 8, "layouts": ()},
     "simba": lambda calls: {"steps": max(1, round((calls - 4 * 60) / 130)), "batch": 12},
@@ -49,13 +51,25 @@ class TwoSteps(lmpipe.Module):
         return self.reply(case=case, notes=self.plan(case=case).notes)
 
 
+class SlowLM(lmpipe.ScriptedLM):
+    """An LM that takes some time, in seconds, for each reply."""
+
+    latency: float
+
+    async def complete(self, request: Request) -> Reply:
+        await asyncio.sleep(self.latency)
+        return await super().complete(request)
+
+
 class WorldLMs:
     """The student and the proposer of a world."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, latency: float) -> None:
         self.world = world
-        self.student = lmpipe.ScriptedLM(self._answer, name=f"student {world}")
-        self.proposer = lmpipe.ScriptedLM(self._propose, name=f"proposer {world}")
+        self.student = SlowLM(self._answer, name=f"student {world}")
+        self.proposer = SlowLM(self._propose, name=f"proposer {world}")
+        for lm in (self.student, self.proposer):
+            object.__setattr__(lm, "latency", latency)
 
     def _answer(self, request: Request) -> str:
         system, asked = request.messages[0].text, request.messages[-1].text
@@ -113,9 +127,11 @@ def needing_rules(state: Any) -> str:
 
 
 def search(world: World, optimizer: str, calls: int, settings: dict[str, Any]) -> Result:
-    """Run one optimizer of lmpipe."""
+    """Run one optimizer of lmpipe; `latency` among the settings is that of the LMs."""
+    latency = settings.get("latency", 0.0)
+    own = {name: value for name, value in settings.items() if name != "latency"}
     ledger = Ledger(lmpipe.Budget(calls=calls))
-    lms, watcher = WorldLMs(world), Curve(world, ledger)
+    lms, watcher = WorldLMs(world, latency), Curve(world, ledger)
     program: Any = TwoSteps() if world.steps == 2 else lmpipe.Predict("case -> answer")
     start = program.state()
     first = next(iter(start.predictors))
@@ -128,12 +144,13 @@ def search(world: World, optimizer: str, calls: int, settings: dict[str, Any]) -
         [lmpipe.Example(**row).with_inputs("case") for row in world.rows(part)]
         for part in ("train", "val")
     )
+    chosen = _OPTIMIZERS[optimizer](**{**_SETTINGS[optimizer](calls), **own})
     recipe = lmpipe.Recipe(
         program=program,
         train=train,
         val=val,
         metric=metric,
-        optimizer=_OPTIMIZERS[optimizer](**{**_SETTINGS[optimizer](calls), **settings}),
+        optimizer=chosen,
         student=lms.student,
         proposer=lms.proposer,
         seed=world.seed,
@@ -154,7 +171,7 @@ def search(world: World, optimizer: str, calls: int, settings: dict[str, Any]) -
     async def run() -> None:
         await task.evaluate(task.start, name="as declared")
         with suppress(BudgetExhaustedError):  # the best so far is the result
-            await recipe.optimizer.optimize(task)
+            await chosen.optimize(task)
 
     run_sync(run())
     result = watcher.result

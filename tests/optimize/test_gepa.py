@@ -166,6 +166,31 @@ def test_several_proposals_are_written_in_one_step(tmp_path: Path) -> None:
     assert len(notes_of(four, "proposal tested")) >= 4
 
 
+def test_several_proposals_give_the_same_result_at_any_concurrency(tmp_path: Path) -> None:
+    one, many = (
+        lmpipe.compile(
+            recipe(
+                student=lmpipe.ScriptedLM(needs_clue),
+                metric=with_feedback,
+                program=TwoSteps(),
+                optimizer=lmpipe.GEPA(runs=250, parents=2, proposals=2),
+            ),
+            runs=tmp_path / str(concurrency),
+            concurrency=concurrency,
+        )
+        for concurrency in (1, 16)
+    )
+    tested = [
+        [
+            (note["before"], note["after"], note["result"])
+            for note in notes_of(run, "proposal tested")
+        ]
+        for run in (one, many)
+    ]
+    assert tested[0] == tested[1]
+    assert one.state == many.state
+
+
 def test_a_price_of_length_rejects_what_does_not_bring_it(tmp_path: Path) -> None:
     def long_clue(request: Request) -> str:
         if request.constraint is not None and "improved_instruction" in request.constraint.value:
@@ -187,13 +212,13 @@ def test_a_price_of_length_rejects_what_does_not_bring_it(tmp_path: Path) -> Non
 
 def test_a_declared_instruction_that_holds_the_search_back_is_left_out(tmp_path: Path) -> None:
     def held_back(request: Request) -> str:
-        system = request.messages[0].content
+        system = request.messages[0].text
         if "Always say red." in system:
             return reply_to(request, right=False)
         return needs_clue(request)
 
     def adding(request: Request) -> str:
-        asked = orjson.loads(request.messages[-1].content)
+        asked = orjson.loads(request.messages[-1].text)
         clue = f"\nPlease {_CLUE}." if _CLUE in asked["cases"] else ""
         return orjson.dumps({"improved_instruction": asked["instruction"] + clue}).decode()
 

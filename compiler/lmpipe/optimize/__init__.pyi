@@ -12,6 +12,8 @@ from .engine.events import Candidate as Candidate
 from .engine.events import Progress as Progress
 from .engine.events import Rollout as Rollout
 from .engine.events import Watcher as Watcher
+from .engine.fitting import Case as Case
+from .engine.fitting import Cases as Cases
 from .engine.optimizer import Cost as Cost
 from .engine.optimizer import Optimizer as Optimizer
 from .engine.optimizer import Sizes as Sizes

@@ -93,14 +93,14 @@ class GEPA(DataclassSettings):
             batch=self._batch_size(sizes),
             runs=self._max_runs(sizes),
             asks=self.cost(sizes).asks,
+            parents=self.parents,
+            proposals=self.proposals,
             prompt_weight=self.prompt_weight,
             proposer=self.proposer,
         )
         await run_gepa(
             task,
             settings,
-            parents=self.parents,
-            proposals=self.proposals,
             merge=self.merge and sizes.predictors > 1,
             components=self.components,
         )

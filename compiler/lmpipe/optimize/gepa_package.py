@@ -14,12 +14,15 @@ from typing import Any
 
 from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.gepa_search import GepaSearch, Proposal, SearchSettings, rewritten
+from lmpipe.optimize.gepa_search import (
+    MERGE_TEST,
+    GepaSearch,
+    Proposal,
+    SearchSettings,
+    rewritten,
+)
 from lmpipe.optimize.shared.blocking_library import StepRunner, load_library, run_library
 from lmpipe.state.program_state import ProgramState
-
-# The package tests a merged candidate on this many validation examples before it joins the pool.
-MERGE_TEST = 5
 
 # The package's components are our predictors, here by number: the package iterates over sets of
 # their names, and the order of strings in a set differs between processes.
@@ -36,15 +39,10 @@ _IDLE_STEPS = 30
 _PATIENCE, _STUCK = 8, 16
 
 
-async def run_gepa(
-    task: Task, settings: SearchSettings, *, parents: int, proposals: int, merge: bool,
-    components: str,
-) -> None:  # fmt: skip
+async def run_gepa(task: Task, settings: SearchSettings, *, merge: bool, components: str) -> None:
     """Let the package search; what it finds are candidates of the task.
 
     Args:
-        parents: how many candidates a step draws.
-        proposals: how many children each of them gets in a step.
         merge: whether candidates are merged.
         components: `round_robin`, `all` or `credit`.
 
@@ -57,10 +55,9 @@ async def run_gepa(
         await task.evaluate(task.start, name="as declared")
     search = GepaSearch(task, settings, task.rng("gepa"))
     await search.validate([task.start])
-    shape = (parents, proposals)
 
     def run(steps: StepRunner) -> GepaCallbacks:
-        callbacks = GepaCallbacks(search, steps, gepa, shape)
+        callbacks = GepaCallbacks(search, steps, gepa)
         gepa.optimize(
             seed_candidate=callbacks.texts(task.start),
             trainset=[("train", index) for index in range(len(task.train))],
@@ -95,14 +92,11 @@ class GepaCallbacks:
 
     propose_new_texts = None  # the reflection strategy writes texts, for all jobs at once
 
-    def __init__(
-        self, search: GepaSearch, steps: StepRunner, gepa: Any, shape: tuple[int, int]
-    ) -> None:
+    def __init__(self, search: GepaSearch, steps: StepRunner, gepa: Any) -> None:
         self.pool = [search.task.start]
         self._search = search
         self._steps = steps
         self._gepa = gepa
-        self._parents, self._children = shape
         self._paths = list(search.task.predictors)
         self._rng: random.Random = search.task.rng("gepa choices")
         self._idle = 0
@@ -141,9 +135,9 @@ class GepaCallbacks:
         if self._no_better >= _STUCK or not self._front():
             self._start_anew(state)
         tasks, taken = [], list[int]()
-        for _ in range(self._parents):
+        for _ in range(self._search.settings.parents):
             number = self.select_candidate_idx(state)
-            for _ in range(self._children):
+            for _ in range(self._search.settings.proposals):
                 indices = self._search.mini_batch(self.pool[number], taken)
                 taken += indices
                 places = [("train", index) for index in indices]

@@ -33,6 +33,8 @@ _BLOCKS, _SMALLEST_BLOCK = 10, 6
 _RISK = 0.2
 # The probability of a gain by chance up to which a proposal is accepted, at each look.
 _LEVEL = 0.1
+# The package tests a merged candidate on this many validation examples before it joins the pool.
+MERGE_TEST = 5
 # A proposal is tested on at most this many times the examples of a mini-batch.
 _LONGEST_TEST = 4
 
@@ -45,6 +47,8 @@ class SearchSettings:
         batch: the number of training examples in a mini-batch.
         runs: the maximum number of runs of the program, one validation of the start included.
         asks: the maximum number of questions to the proposer.
+        parents: how many candidates a step draws.
+        proposals: how many children each of them gets in a step.
         prompt_weight: the score that 1,000 more characters of instructions must bring.
         proposer: writes instructions in place of the default questions.
     """
@@ -52,6 +56,8 @@ class SearchSettings:
     batch: int
     runs: int
     asks: int
+    parents: int = 1
+    proposals: int = 1
     prompt_weight: float = 0.0
     proposer: CustomProposer | None = None
 
@@ -102,13 +108,16 @@ class GepaSearch:
     @property
     def ended(self) -> bool:
         """Whether no step may begin: for lack of runs or questions, or as all is right."""
-        needed = 2 * self.settings.batch + len(self.task.val)  # a step, and the last validation
-        return (
-            self._left() < needed or self._asks >= self.settings.asks or self.task.best.score >= 1
-        )
+        step = self._children * (2 * self.settings.batch + len(self.first_block)) + MERGE_TEST
+        return self._left() < step or self._asks >= self.settings.asks or self.task.best.score >= 1
 
     def _left(self) -> int:
-        return self.settings.runs - self.runs
+        """Return the runs that are left beside those of the last validation."""
+        return self.settings.runs - self.runs - len(self.task.val)
+
+    @property
+    def _children(self) -> int:
+        return self.settings.parents * self.settings.proposals
 
     # --- training examples
 
@@ -217,12 +226,13 @@ class GepaSearch:
         pairs = list(one.pairs.values())
         gain = fmean(after - before for before, after in pairs) - self._price(one)
         usual = list(self.scores(one.parent).values())
-        more = 2 * len(pairs)  # the next look may run both states on as many examples again
+        # The next look may run both states of each proposal on as many examples again.
+        more = 2 * self._children * len(pairs)
         if net_gains(pairs) <= 0 or gain <= 0:
             one.accepted = False
         elif self._test.helps(pairs, usual):
             one.accepted = True
-        elif len(pairs) >= self._longest or self._left() < more + len(self.task.val):
+        elif len(pairs) >= self._longest or self._left() < more:
             one.accepted = False
 
     def _price(self, one: Proposal) -> float:
@@ -269,7 +279,7 @@ class GepaSearch:
 
     async def join(self, proposals: Sequence[Proposal]) -> None:
         """Validate accepted proposals on the first block; those that lose there are rejected."""
-        if self._left() < len(self.first_block) * len(proposals) + len(self.task.val):
+        if self._left() < len(self.first_block) * len(proposals):
             for one in proposals:
                 one.accepted, one.reason = False, "rejected: there are no runs left to validate it"
             return
@@ -324,7 +334,8 @@ class GepaSearch:
     async def finish(self, pool: Sequence[ProgramState]) -> None:
         """Race the most promising of the pool with what is left."""
         leader = self._leader(pool)
-        if len(self.task.val) - len(self._known(leader)) <= self._left():
+        missing = len(self.task.val) - len(self._known(leader))
+        if missing <= self.settings.runs - self.runs:
             await self._race([leader])
 
     def _leader(self, pool: Sequence[ProgramState]) -> ProgramState:
