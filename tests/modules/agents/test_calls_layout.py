@@ -102,3 +102,21 @@ def test_a_correction_of_arguments_that_are_no_object_is_text() -> None:
     said, asked = LAYOUT.correction(FORM, reply, "no JSON")
     assert (said.role, asked.role) == ("assistant", "user")
     assert "[2" in said.text
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        ("", ""),
+        ("<tool_call>\n", "\n</tool_call>"),
+        ("```json\n", "\n```"),
+        ("[", "]"),
+        ("<tools>\n```json\n[", "]\n```\n</tools>"),
+    ],
+)
+def test_a_text_before_a_call_that_is_written_as_text_is_the_thought(
+    opening: str, closing: str
+) -> None:
+    call = '{"name": "search", "arguments": {"query": "x"}}'
+    text = f"I look it up.\n{opening}{call}{closing}"
+    assert LAYOUT.read(FORM, text).values["next_thought"] == "I look it up."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _JSON = JsonLayout()
 _NOT_SHOWN = "(The result is not shown.)"
 # How models write the arguments of a call in a text: `{"name": "search", "arguments": {…}}`.
 _ARGUMENT_KEYS = ("arguments", "parameters")
+# What models write before the first call: tags of chat templates, a fence, the bracket of a list.
+_OPENING = re.compile(r"(?:<\w{1,20}>|```\w{0,20}|\[)$")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class CallsLayout:
             raise LayoutError(
                 f"it calls no tool: call {_one_of(self.names)}; {FINISH} gives the answer"
             )
-        return _JSON.read(spec, text if calls is None else _step_text("", calls))
+        return _JSON.read(spec, text if calls is None else _step_text(_before_calls(text), calls))
 
     def partial(self, spec: SignatureSpec, text: str) -> dict[str, Part]:
         return {THOUGHT: Part(text)} if text.strip() else {}
@@ -166,6 +169,14 @@ def _calls_in_text(text: str, names: Sequence[str]) -> list[tuple[str, Any]]:
         for key in _ARGUMENT_KEYS
         if isinstance(item.get(key), dict)
     ]
+
+
+def _before_calls(text: str) -> str:
+    """The thought before the calls that are written in a text."""
+    thought = text.partition("{")[0].strip()
+    while found := _OPENING.search(thought):
+        thought = thought[: found.start()].rstrip()
+    return thought
 
 
 def _one_of(names: Sequence[str]) -> str:
