@@ -99,6 +99,19 @@ STUDIES = {
         shown=6,
         changes={"optimizer": lmpipe.RandomSearch(candidates=4, demos=8, bootstrapped=0)},
     ),
+    "judge-chain": Study(
+        target="judge.py:direct",
+        sizes=(60, 12, 48),
+        shown=6,
+        changes={
+            "optimizer": lmpipe.Chain(
+                stages=(
+                    lmpipe.LabeledFewShot(demos=6),
+                    lmpipe.RandomSearch(candidates=4, demos=6, bootstrapped=4),
+                )
+            )
+        },
+    ),
     "math": Study(
         target="math_problems.py:cot_nearest",
         sizes=(120, 6, 30),
