@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import pytest
+from helpers.optional import needs_litellm_table
 
 import lmpipe
 from lmpipe.errors import ConfigError
@@ -46,7 +47,7 @@ def test_without_thoughts_they_have_the_usual_settings() -> None:
 
 
 def test_hosted_models_have_more_room() -> None:
-    pytest.importorskip("litellm")
+    needs_litellm_table()
     lm = LM("openai/gpt-4o-mini")
     assert (lm.temperature, lm.max_tokens, lm.context) == (0.0, 4096, 128000)
 
@@ -56,7 +57,7 @@ def test_hosted_models_have_more_room() -> None:
     [("none", 4096), ("low", 8192), ("medium", 16384), ("high", 32768), (20000, 24096)],
 )
 def test_the_room_grows_with_the_thoughts(reasoning: Any, room: int) -> None:
-    pytest.importorskip("litellm")
+    needs_litellm_table()
     assert LM("anthropic/claude-opus-4-5", reasoning=reasoning).max_tokens == room
 
 
@@ -143,7 +144,7 @@ def test_another_model_has_its_own_defaults_and_what_was_given() -> None:
 
 
 def test_budgets_reserve_the_context_that_was_given_else_prompt_and_room() -> None:
-    pytest.importorskip("litellm")
+    needs_litellm_table()
     assert LM("openai/gpt-4o-mini").reserved == 8192 + 4096
     assert LM("openai/gpt-4o-mini", max_tokens=100).reserved == 8192 + 100
     assert LM("openai/gpt-4o-mini", context=50000).reserved == 50000
@@ -156,7 +157,7 @@ def test_budgets_reserve_the_room_of_a_hosted_model_that_is_not_listed() -> None
 
 
 def test_a_tuned_model_has_the_settings_of_the_model_that_was_tuned() -> None:
-    pytest.importorskip("litellm")
+    needs_litellm_table()
     tuned = LM("openai/ft:gpt-4o-mini-2024-07-18:my-org::id")
     assert (tuned.max_tokens, tuned.context) == (4096, 128000)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers.optional import needs_litellm_table
 
 from lmpipe.errors import ConfigError
 from lmpipe.lm import model_table
@@ -22,7 +23,7 @@ def forget() -> None:
 @pytest.fixture(params=["with litellm", "without"])
 def table(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     if request.param == "with litellm":
-        pytest.importorskip("litellm")
+        needs_litellm_table()
     else:
         monkeypatch.setitem(sys.modules, "litellm", None)
     forget()
@@ -32,7 +33,7 @@ def table(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def litellm() -> None:
-    pytest.importorskip("litellm")
+    needs_litellm_table()
 
 
 @pytest.mark.parametrize("model", ["openai/o3", "openai/gpt-5", "azure/gpt-5-mini", "openai/gpt-9"])

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 from helpers.fake_server import FakeServer
 from helpers.layouts import TEXT_LAYOUTS
+from helpers.optional import needs_litellm_table
 
 from lmpipe.errors import CutError, LMRequestError, OutputError, RefusalError
 from lmpipe.lm.lm import LM
@@ -87,7 +88,7 @@ def test_a_reply_that_is_cut_in_its_thoughts_gets_eight_times_the_room() -> None
 
 
 def test_no_more_room_is_asked_for_than_the_model_has() -> None:
-    pytest.importorskip("litellm")  # its table has the longest reply
+    needs_litellm_table()  # its table has the longest reply
     lm = LM("openai/gpt-4o-mini", max_tokens=10000)
     larger = with_more_room(lm, (), cut())
     assert larger is not None
@@ -96,7 +97,7 @@ def test_no_more_room_is_asked_for_than_the_model_has() -> None:
 
 
 def test_under_a_budget_a_reply_gets_only_the_room_that_is_reserved_for_it() -> None:
-    pytest.importorskip("litellm")  # its table has the context
+    needs_litellm_table()  # its table has the context
     lm = LM("openai/o3", max_tokens=9000)
     assert lm.reserved == 8192 + 9000
     reply = cut(prompt=1000)
@@ -283,7 +284,7 @@ def test_thoughts_are_never_streamed_as_an_answer() -> None:
 
 
 def test_under_a_budget_no_attempt_gets_more_room_than_is_reserved_for_a_call() -> None:
-    pytest.importorskip("litellm")  # its table has the context
+    needs_litellm_table()  # its table has the context
     with FakeServer(lambda body: " ".join(map(str, range(50_000)))) as server:
         lm = LM("openai/gpt-4o", base_url=server.base_url, max_tokens=1000)
         with using(lm=lm, runtime=Runtime()), scope(max_calls=6), pytest.raises(CutError):
