@@ -115,7 +115,7 @@ class Curve(WatcherBase):
     def note(self, kind: str, data: Any) -> None:
         if kind == "proposal tested":
             before, after = (
-                self._world.true_score(next(iter({**data["before"], **data[key]}.values())))
+                self._world.stated(next(iter({**data["before"], **data[key]}.values())))
                 for key in ("before", "after")
             )
             self.result.tests.append((bool(data["accepted"]), after > before))

@@ -14,6 +14,7 @@ from helpers.world import COLOURS, NameColour, TwoSteps, recipe
 import lmpipe
 from lmpipe.errors import ConfigError, RecipeError
 from lmpipe.lm.request import Request
+from lmpipe.optimize import Reflection
 
 _CLUE = "say what people say"
 
@@ -239,9 +240,9 @@ def test_a_declared_instruction_that_holds_the_search_back_is_left_out(tmp_path:
 
 
 def test_a_function_writes_the_instruction(tmp_path: Path) -> None:
-    seen: list[lmpipe.optimize.Reflection] = []
+    seen: list[Reflection] = []
 
-    def by_hand(reflection: lmpipe.optimize.Reflection) -> str:
+    def by_hand(reflection: Reflection) -> str:
         seen.append(reflection)
         return f"Please {_CLUE}."
 

@@ -295,8 +295,9 @@ class GepaCallbacks:
             new: Texts = {}
             for number in numbers:
                 text = next(answers)
-                if text is None or text == candidate[number]:
-                    self._credit[number][1] += 1  # nothing to learn there
+                if text is None or text == candidate[number]:  # nothing was learned
+                    self._credit[number][1] += 1
+                    self._bore_nothing(self.state(candidate))
                 else:
                     new[number] = text
             proposal = SimpleNamespace(new_texts=new, prompts={}, raw_lm_outputs={}, metadata={})
@@ -332,15 +333,25 @@ class GepaCallbacks:
                 if one.child[path].instruction != one.parent[path].instruction:
                     self._credit[number][0 if one.accepted else 1] += 1
         for one in tested:
-            tries = self._fruitless.get(one.parent, 0)
-            self._fruitless[one.parent] = 0 if one.accepted else tries + 1
+            if one.accepted:
+                self._fruitless[one.parent] = 0
+            else:
+                self._bore_nothing(one.parent)
         # The last step's children count: they may be the most promising ones.
         joined = [one.child for one in tested if one.accepted]
         promise = max(map(self._search.promise, joined), default=0.0)
-        self._no_better = 0 if promise > self._best_promise else self._no_better + len(tested)
+        if promise > self._best_promise:
+            self._no_better = 0
+        else:
+            self._no_better += len(joined)
         self._best_promise = max(promise, self._best_promise)
         self._steps(self._search.keep_pace([*self.pool, *joined]))
         return [one for one, made in zip(proposals, tested, strict=True) if made.accepted]
+
+    def _bore_nothing(self, parent: ProgramState) -> None:
+        """Count a proposal that was of no use."""
+        self._fruitless[parent] = self._fruitless.get(parent, 0) + 1
+        self._no_better += 1
 
     # --- the package's validation: the first block
 
