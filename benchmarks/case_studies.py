@@ -114,7 +114,7 @@ STUDIES = {
     ),
     "math": Study(
         target="math_problems.py:cot_nearest",
-        sizes=(120, 6, 30),
+        sizes=(120, 12, 48),
         changes={"optimizer": lmpipe.KNNFewShot(k=(3,), constrained=None)},
     ),
     "tickets": Study(target="tickets.py", sizes=(120, 24, 80)),
