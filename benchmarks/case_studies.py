@@ -52,7 +52,7 @@ class Study:
 
     Args:
         target: the recipe, as the command line names it.
-        sizes: the numbers of training, validation and test examples; the tests are the same.
+        sizes: the numbers of training, validation and test examples.
         shown: the demonstrations of the few-shot baseline.
         student: the LM of the program.
         teacher: the LM of rollouts; by default the student.
