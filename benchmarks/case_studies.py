@@ -52,7 +52,7 @@ class Study:
 
     Args:
         target: the recipe, as the command line names it.
-        sizes: the numbers of training, validation and test examples; the tests are the same.
+        sizes: the numbers of training, validation and test examples.
         shown: the demonstrations of the few-shot baseline.
         student: the LM of the program.
         teacher: the LM of rollouts; by default the student.
@@ -114,7 +114,7 @@ STUDIES = {
     ),
     "math": Study(
         target="math_problems.py:cot_nearest",
-        sizes=(120, 6, 30),
+        sizes=(120, 12, 48),
         changes={"optimizer": lmpipe.KNNFewShot(k=(3,), constrained=None)},
     ),
     "tickets": Study(target="tickets.py", sizes=(120, 24, 80)),
