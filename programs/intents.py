@@ -28,6 +28,6 @@ recipe = lmpipe.Recipe(
     test=intents("test"),
     metric=exact_match("label"),
     # Constrained only if the program as declared is better so; with so many labels, it may not be.
-    optimizer=lmpipe.KNNFewShot(k=(8, 16), constrained=None),
+    optimizer=lmpipe.KNNFewShot(k=(8, 16)),
     name="intents",
 )

@@ -21,6 +21,15 @@ def test_candidate_names_say_how_many_demonstrations_each_step_really_shows() ->
     assert any("for name" in candidate.name for candidate in task.candidates)
 
 
+def test_the_first_candidate_is_the_program_with_labeled_demonstrations() -> None:
+    task = run_optimizer(lmpipe.RandomSearch(candidates=2, demos=6, bootstrapped=0))
+    labeled = run_optimizer(lmpipe.LabeledFewShot(demos=6))
+    first, start = task.candidates[0].state["self"], labeled.start["self"]
+    assert (first.layout, first.constrained) == (start.layout, start.constrained)
+    assert len(first.demos) == 6
+    assert {demo.source for demo in first.demos} == {"labeled"}
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -32,15 +32,15 @@ class KNNFewShot(DataclassSettings):
     Source: Liu et al., "What makes good in-context examples for GPT-3?" (arXiv 2101.06804,
     section 3).
 
-    Cost: `len(k)` runs of the program for each validation example, and one run for each training
-    example if rollouts are needed.
+    Cost: `len(k)` runs of the program for each validation example, twice as many if constrained
+    outputs are tried too, and one run for each training example if rollouts are needed.
 
     Args:
         k: numbers of demonstrations to show, each 1 or more; each makes a candidate.
         bootstrap: whether to add passed rollouts of the teacher to the pool; None adds them only
             if a predictor has no labeled examples.
         balanced: whether to show each label about equally often.
-        constrained: whether outputs are constrained to their types; None leaves that as declared.
+        constrained: whether outputs are constrained to their types; None tries both.
         threshold: the score from which a rollout passes, 0 to 1.
 
     Raises:
@@ -50,7 +50,7 @@ class KNNFewShot(DataclassSettings):
     k: tuple[int, ...] = (4, 8)
     bootstrap: bool | None = None
     balanced: bool = False
-    constrained: bool | None = True
+    constrained: bool | None = None
     threshold: float = 1.0
     name: str = "knn"
 
@@ -60,13 +60,20 @@ class KNNFewShot(DataclassSettings):
 
     async def optimize(self, task: Task) -> ProgramState:
         pools = await self._pools(task)
-        start = task.start
-        if self.constrained is not None:
-            start = start.map(constrained=self.constrained)
         embedded = await task.embed(pools)
-        near = partial(with_retrieval, start, pools, balanced=self.balanced, embedded=embedded)
-        await task.race([(demos_words(state), state) for state in (near(k=k) for k in self.k)])
+        near = partial(with_retrieval, pools=pools, balanced=self.balanced, embedded=embedded)
+        candidates = []
+        for constrained in self._constraints:
+            start = task.start.map(constrained=constrained)
+            for state in (near(start, k=k) for k in self.k):
+                words = demos_words(state)
+                candidates.append((f"constrained, {words}" if constrained else words, state))
+        await task.race(candidates)
         return task.best.state
+
+    @property
+    def _constraints(self) -> tuple[bool, ...]:
+        return (True, False) if self.constrained is None else (self.constrained,)
 
     async def _pools(self, task: Task) -> dict[str, list[Demo]]:
         labeled = labeled_demos(task.predictors, task.train)
@@ -81,4 +88,5 @@ class KNNFewShot(DataclassSettings):
 
     def cost(self, sizes: Sizes) -> Cost:
         rollouts = 0 if self.bootstrap is False else sizes.train
-        return Cost(len(self.k) * sizes.val + rollouts, pools=1 if self.bootstrap is False else 2)
+        candidates = len(self.k) * len(self._constraints)
+        return Cost(candidates * sizes.val + rollouts, pools=1 if self.bootstrap is False else 2)

@@ -19,6 +19,7 @@ from lmpipe.optimize.shared.draw_demos import (
     labeled_demos,
     merge_pools,
     with_demos,
+    with_labeled_demos,
     with_retrieval,
 )
 from lmpipe.state.program_state import Demo, ProgramState
@@ -28,9 +29,10 @@ from lmpipe.state.program_state import Demo, ProgramState
 class RandomSearch(DataclassSettings):
     """Race random candidates that differ in demonstrations, prompt layout and constrained outputs.
 
-    The candidates differ in the choice, order and number of demonstrations. The first half shows
-    labeled examples only. The best of them then is the teacher, from whose rollouts the second
-    half may draw too.
+    The first candidate is the program as it is with labeled demonstrations, as `LabeledFewShot`
+    makes it. The others differ in the choice, order and number of demonstrations, too. The first
+    half shows labeled examples only. The best of them then is the teacher, from whose rollouts the
+    second half may draw too.
 
     Source: BootstrapFewShotWithRandomSearch (arXiv 2310.03714, section 4 and appendix E.3), which
     does not vary layouts and constrained outputs.
@@ -104,6 +106,9 @@ class RandomSearch(DataclassSettings):
         number: int,
     ) -> tuple[str, ProgramState]:
         rng = task.rng(f"candidate {number}")
+        if not number and any(pools.values()):
+            labeled = with_labeled_demos(task, self.demos, rng)
+            return f"as it is, {demos_words(labeled)}", labeled
         # Layouts take turns, so that each is tried with several sets of demonstrations.
         layouts = tried_layouts(self.layouts, task.student)
         layout = layouts[number % len(layouts)]
