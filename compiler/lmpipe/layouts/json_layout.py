@@ -34,8 +34,10 @@ class JsonLayout(TextLayout):
         return ""
 
     def again(self, spec: SignatureSpec) -> str:
-        keys = ", ".join(f'"{name}"' for name in spec.output_names)
-        return f"Answer again with one JSON object that has the keys {keys}."
+        return f"Answer again with one JSON object that has the keys {_keys(spec)}."
+
+    def rest(self, spec: SignatureSpec) -> str:
+        return f"Write only what is missing, as a JSON object that has the keys {_keys(spec)}."
 
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         return json_text({name: outputs[name] for name in spec.output_names if name in outputs})
@@ -51,3 +53,7 @@ class JsonLayout(TextLayout):
     def constraint(self, spec: SignatureSpec) -> Constraint:
         # Properties keep their order, because servers decode them in the order of the schema.
         return schema_constraint(spec.output_schema)
+
+
+def _keys(spec: SignatureSpec) -> str:
+    return ", ".join(f'"{name}"' for name in spec.output_names)

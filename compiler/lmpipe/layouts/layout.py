@@ -25,7 +25,18 @@ _NO_INPUTS = "Go ahead."
 
 
 class LayoutError(ValueError):
-    """A reply does not follow its layout, or a value in it has the wrong type."""
+    """A reply does not follow its layout, or a value in it has the wrong type.
+
+    Args:
+        problem: what is wrong with it.
+        remedy: how to write the whole reply instead, if that says more than the problem.
+        ambiguous: whether it has more than one value for an output.
+    """
+
+    def __init__(self, problem: str, remedy: str = "", *, ambiguous: bool = False) -> None:
+        super().__init__(f"{problem}: {remedy}" if remedy else problem)
+        self.problem = problem
+        self.ambiguous = ambiguous
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +118,13 @@ class Layout(Protocol):
         """Write a reply, as `assistant` wrote it, as earlier turns of a conversation."""
         ...
 
-    def correction(self, spec: SignatureSpec, reply: Reply, problem: str) -> tuple[Message, ...]:
-        """Write the turns that show an LM its unreadable reply and what is wrong with it."""
+    def correction(
+        self, spec: SignatureSpec, reply: Reply, problem: str, *, rest: bool = False
+    ) -> tuple[Message, ...]:
+        """Write the turns that show an LM its unreadable reply and what is wrong with it.
+
+        If it is asked for the `rest`, the signature has only the outputs that are missing.
+        """
         ...
 
 

@@ -105,7 +105,9 @@ def _choose(
             continue
         repeated = chosen is labels and len({item.name for item in chosen}) < len(chosen)
         if repeated or (_only_text(spec) and not _begins(chosen[0], lines)):
-            raise LayoutError(f"the reply can be read in more than one way: {expected}")
+            raise LayoutError(
+                "the reply can be read in more than one way", expected, ambiguous=True
+            )
         return complete
     return None
 

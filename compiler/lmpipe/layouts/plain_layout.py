@@ -58,6 +58,11 @@ class PlainLayout(TextLayout):
             return f"Answer again with the {spec.output_names[0].replace('_', ' ')} only."
         return super().again(spec)
 
+    def rest(self, spec: SignatureSpec) -> str:
+        if len(spec.outputs) == 1:
+            return f"Write the {spec.output_names[0].replace('_', ' ')} only."
+        return super().rest(spec)
+
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         field = spec.outputs[0]
         if len(spec.outputs) > 1 or field.name not in outputs:

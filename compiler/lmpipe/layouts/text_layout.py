@@ -31,11 +31,20 @@ class TextLayout:
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         raise NotImplementedError
 
-    def correction(self, spec: SignatureSpec, reply: Reply, problem: str) -> tuple[Message, ...]:
-        wrong = f"That reply cannot be used: {problem}\n{self.again(spec)}"
+    def correction(
+        self, spec: SignatureSpec, reply: Reply, problem: str, *, rest: bool = False
+    ) -> tuple[Message, ...]:
+        asked = self.rest(spec) if rest else self.again(spec)
+        wrong = f"That reply cannot be used: {problem}\n{asked}"
         return Message("assistant", reply.text or _NO_ANSWER), Message("user", wrong)
 
     def again(self, spec: SignatureSpec) -> str:
         """Write how an LM is to answer after a reply that cannot be read."""
-        blanks = {name: Written(blank(name)) for name in spec.output_names}
-        return f"Answer again in this form:\n\n{self.assistant(spec, blanks)}"
+        return f"Answer again in this form:\n\n{self._form(spec)}"
+
+    def rest(self, spec: SignatureSpec) -> str:
+        """Write how an LM is to complete a reply that lacks the outputs of a signature."""
+        return f"Write only what is missing, in this form:\n\n{self._form(spec)}"
+
+    def _form(self, spec: SignatureSpec) -> str:
+        return self.assistant(spec, {name: Written(blank(name)) for name in spec.output_names})

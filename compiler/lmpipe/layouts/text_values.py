@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from lmpipe.layouts.describe import blank
-from lmpipe.layouts.layout import LayoutError, Reading
+from lmpipe.layouts.layout import LayoutError, Part, Reading
 from lmpipe.layouts.parse_values import read_value, spell
+from lmpipe.layouts.read_json import read_json
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 IsLabel = Callable[[str], bool]
@@ -67,12 +68,17 @@ def read_texts(spec: SignatureSpec, texts: Mapping[str, str]) -> Reading:
             continue
         if field.takes_any_text:  # most outputs
             values[field.name] = value = trim(text)
-            if value.startswith("(the ") and value == blank(field.name):
+            if is_blank(field, value):
                 raise LayoutError(f"the reply repeats the form: write the {field.name} itself")
         else:
             values[field.name], repaired = read_text(field, text)
             any_repaired = any_repaired or repaired
     return Reading(values, any_repaired)
+
+
+def is_blank(field: FieldSpec, value: str) -> bool:
+    """Whether a text is the placeholder that stands for it in the form."""
+    return value.startswith("(the ") and value == blank(field.name)
 
 
 def read_text(field: FieldSpec, text: str) -> tuple[Any, bool]:
@@ -89,6 +95,20 @@ def read_text(field: FieldSpec, text: str) -> tuple[Any, bool]:
     return (trim(text) if kept else value), repaired
 
 
+def read_part(field: FieldSpec, part: Part) -> Any:
+    """Read the raw value of an output that a reply has whole.
+
+    Raises:
+        LayoutError: if it does not hold such a value.
+    """
+    match part.form:
+        case "string":
+            return part.text
+        case "json":
+            return read_json(field.name, part.text)[0]
+    return read_text(field, part.text)[0]
+
+
 def missing_outputs(spec: SignatureSpec, found: Collection[str]) -> list[str]:
     """List the required outputs that a reply lacks."""
     return [f.name for f in spec.outputs if f.name not in found and f.required]
@@ -96,4 +116,4 @@ def missing_outputs(spec: SignatureSpec, found: Collection[str]) -> list[str]:
 
 def lacks(missing: list[str], expected: str) -> LayoutError:
     """Make the error for a reply without some outputs."""
-    return LayoutError(f"the reply lacks {', '.join(map(repr, missing))}: {expected}")
+    return LayoutError(f"the reply lacks {', '.join(map(repr, missing))}", expected)

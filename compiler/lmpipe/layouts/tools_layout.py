@@ -85,7 +85,9 @@ class ToolsLayout:
             Message("tool", (ToolResult(call.id, "Received."),)),
         )
 
-    def correction(self, spec: SignatureSpec, reply: Reply, problem: str) -> tuple[Message, ...]:
+    def correction(
+        self, spec: SignatureSpec, reply: Reply, problem: str, *, rest: bool = False
+    ) -> tuple[Message, ...]:
         if not reply.tool_calls:
             wrong = f"That reply cannot be used: {problem}\nAnswer by one call of the tool."
             return Message("assistant", reply.text or "(no call)"), Message("user", wrong)

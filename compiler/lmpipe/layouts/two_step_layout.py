@@ -47,6 +47,9 @@ class TwoStepLayout(TextLayout):
     def again(self, spec: SignatureSpec) -> str:
         return _JSON.again(spec)
 
+    def rest(self, spec: SignatureSpec) -> str:
+        return _JSON.rest(spec)
+
     def assistant(self, spec: SignatureSpec, outputs: Mapping[str, Any]) -> str:
         return write_labeled(spec.outputs, outputs)
 

@@ -71,7 +71,8 @@ class XmlLayout(TextLayout):
         if missing := missing_outputs(spec, texts):
             raise lacks(missing, _expected(spec))
         if doubtful:
-            raise LayoutError(f"the reply can be read in more than one way: {_expected(spec)}")
+            problem = "the reply can be read in more than one way"
+            raise LayoutError(problem, _expected(spec), ambiguous=True)
         return _read_values(spec, texts)
 
     def partial(self, spec: SignatureSpec, text: str) -> dict[str, Part]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import pydantic
-from pydantic_core.core_schema import ErrorType
 
 from lmpipe.errors import CallError, CheckError, LMRequestError, OutputError
 from lmpipe.foundation.plural import plural
@@ -23,8 +22,10 @@ from lmpipe.lm.observing import listening
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope, check_calls
 from lmpipe.lm.spend import Charge
+from lmpipe.modules.missing_outputs import MissingOutputs
 from lmpipe.modules.observed import observed_layout
 from lmpipe.modules.prompt import Opening, Prompt
+from lmpipe.modules.reply_problems import fails_check, is_ambiguous, problem_of
 from lmpipe.modules.result_usage import set_charges
 from lmpipe.modules.unanswered import (
     check_tools,
@@ -34,8 +35,10 @@ from lmpipe.modules.unanswered import (
     refusal_error,
     refuses_limit,
     refuses_tools,
+    repeats_itself,
     what_came_instead,
     with_more_room,
+    without_repetition,
 )
 from lmpipe.signatures.output_checks import OutputCheck
 from lmpipe.signatures.signature import Signature
@@ -46,22 +49,8 @@ if TYPE_CHECKING:
     from lmpipe.modules.stream import FieldReader
     from lmpipe.state.answers import Answer
 
-# The kinds of pydantic's own errors, and those of them that validators and bounds raise.
-_KINDS = frozenset(get_args(ErrorType))
-_CHECKS = frozenset(
-    {
-        "value_error",
-        "assertion_error",
-        *("greater_than", "greater_than_equal", "less_than", "less_than_equal"),
-        *("multiple_of", "finite_number"),
-        *("too_short", "too_long", "string_too_short", "string_too_long"),
-        "string_pattern_mismatch",
-        *("decimal_max_digits", "decimal_max_places", "decimal_whole_digits"),
-        *("date_past", "date_future", "datetime_past", "datetime_future"),
-    }
-)
-
 Conversing = Generator[Request, Reply, Any]
+Messages = tuple[Message, ...]
 
 
 @dataclass(eq=False, slots=True)  # not frozen: one is made for each call
@@ -189,11 +178,12 @@ class Conversation:
         prompt, messages, first_lm = self.prompt, opening.messages, lm
         choice = prompt.tool_choice
         cut: OutputError | None = None  # of the last reply
+        missing: MissingOutputs | None = None  # all that is asked for, if it is not everything
         for attempt in range(1, self.retries + 2):
             if free:
                 constraint = None
             else:
-                constraint = prompt.constraint if attempt == 1 else prompt.retry_constraint
+                constraint = prompt.constraint if attempt == 1 else prompt.constraint_again(missing)
             request = Request(  # by position, which is faster
                 lm,
                 messages,
@@ -225,23 +215,25 @@ class Conversation:
             if reply.refusal:
                 raise self._failed(refusal_error(self.path, reply))
             if reply.finish == "length" and is_cut(reply, None if free else prompt.layout):
-                lm, cut = self._with_room(lm, messages, attempt, first_lm)
-                problem = "the reply was cut at the limit of tokens"
+                if attempt <= self.retries and not free and repeats_itself(reply.text):
+                    # More room would not help.
+                    problem, messages, missing = self._after_repetition(messages, missing, reply)
+                else:
+                    lm, cut = self._with_room(lm, messages, attempt, first_lm)
+                    problem = "the reply was cut at the limit of tokens"
             else:
                 try:
                     if free:
                         return _checked_text(reply)
                     result, repaired = (self._read_observed if listening else self._read)(
-                        reply, reply.reasoning if thoughts is None else thoughts
+                        reply, reply.reasoning if thoughts is None else thoughts, missing
                     )
                 except (LayoutError, pydantic.ValidationError) as error:
-                    if _is_check(error):
-                        self._note_failed(_problem(error), {}, unmet=attempt > self.retries)
+                    if fails_check(error):
+                        self._note_failed(problem_of(error), {}, unmet=attempt > self.retries)
                     if attempt > self.retries:
                         raise self._failed(self._unread(error, reply, asked=attempt)) from error
-                    problem = _problem(error)
-                    # Another question, as the same one has a reply in the cache.
-                    messages = (*messages, *prompt.layout.correction(self.spec, reply, problem))
+                    problem, messages, missing = self._after_unread(messages, missing, reply, error)
                     choice = prompt.choice_again(lm)
                 else:
                     if checked:
@@ -274,17 +266,51 @@ class Conversation:
             raise self._failed(cut)
         return larger, cut
 
-    def _read(self, reply: Reply, thoughts: str) -> tuple[Signature, bool]:
+    def _after_unread(
+        self, messages: Messages, missing: MissingOutputs | None, reply: Reply, error: Exception
+    ) -> tuple[str, Messages, MissingOutputs | None]:
+        """Ask again after a reply that cannot be read; return the problem and what is asked.
+
+        It is another question, as the same one has a reply in the cache.
+        """
+        if fails_check(error) or is_ambiguous(error):
+            missing = None
+        else:
+            missing = self.prompt.missing(self.prompt.layout.answer(reply), missing)
+        problem = problem_of(error, rest=missing is not None)
+        return problem, self._corrected(messages, missing, reply, problem), missing
+
+    def _after_repetition(
+        self, messages: Messages, missing: MissingOutputs | None, reply: Reply
+    ) -> tuple[str, Messages, MissingOutputs | None]:
+        """Ask again after a reply that repeated itself until it was cut; see `_after_unread`."""
+        problem = "the reply repeated itself until it was cut"
+        reply = replace(reply, text=without_repetition(reply.text))
+        missing = self.prompt.missing(reply.text, missing)
+        return problem, self._corrected(messages, missing, reply, problem), missing
+
+    def _corrected(
+        self, messages: Messages, missing: MissingOutputs | None, reply: Reply, problem: str
+    ) -> Messages:
+        """Go on after a reply that cannot be used: ask for all of it, or for what is missing."""
+        form, rest = (missing.form, True) if missing else (self.prompt.form, False)
+        return (*messages, *self.prompt.layout.correction(form, reply, problem, rest=rest))
+
+    def _read(
+        self, reply: Reply, thoughts: str, missing: MissingOutputs | None
+    ) -> tuple[Signature, bool]:
         """Read the outputs of a reply, and whether they had to be repaired."""
         answer = self.prompt.layout.answer(reply)
         if not answer.strip() and (instead := what_came_instead(reply)):
             raise LayoutError(instead)
-        reading = self.prompt.read(answer, thoughts)
+        reading = self.prompt.read(answer, thoughts, missing)
         return self._validate(reading), reading.repaired
 
-    def _read_observed(self, reply: Reply, thoughts: str) -> tuple[Signature, bool]:
+    def _read_observed(
+        self, reply: Reply, thoughts: str, missing: MissingOutputs | None
+    ) -> tuple[Signature, bool]:
         with observed_layout(self.prompt.layout, "read", self.path) as call:
-            result, repaired = self._read(reply, thoughts)
+            result, repaired = self._read(reply, thoughts, missing)
             call.ends(result=result, repaired=repaired)
         return result, repaired
 
@@ -307,7 +333,7 @@ class Conversation:
         times = f" (asked {asked} times)" if asked > 1 else ""
         answer = self.prompt.layout.answer(reply)
         return OutputError(
-            f"{self.path}: {_problem(error)}{times}\n"
+            f"{self.path}: {problem_of(error)}{times}\n"
             f"  signature: {self.spec}\n  reply: {answer!r:.500}",
             raw=answer,
         )
@@ -335,7 +361,7 @@ class Conversation:
 
     def _with_feedback(self, opening: Opening, reply: Reply, feedback: str) -> Opening:
         """Go on after an answer that failed a check."""
-        turns = self.prompt.layout.correction(self.spec, reply, feedback)
+        turns = self.prompt.layout.correction(self.prompt.form, reply, feedback)
         return Opening(opening.prefix, (*opening.messages, *turns))
 
     def _note_failed(
@@ -393,15 +419,3 @@ def _checked_text(reply: Reply) -> Reply:
     if not reply.text.strip():
         raise LayoutError(what_came_instead(reply) or "the reply is empty")
     return reply
-
-
-def _is_check(error: Exception) -> bool:
-    """Whether a validator or a bound of the signature refused a value that has the right type."""
-    if not isinstance(error, pydantic.ValidationError):
-        return False
-    kind = error.errors(include_url=False, include_input=False, include_context=False)[0]["type"]
-    return kind in _CHECKS or kind not in _KINDS  # a validator may raise a kind of its own
-
-
-def _problem(error: Exception) -> str:
-    return first_problem(error) if isinstance(error, pydantic.ValidationError) else str(error)

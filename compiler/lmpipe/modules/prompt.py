@@ -26,6 +26,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Constraint, Message
 from lmpipe.lm.parts import Part, TextPart, ToolSpec
 from lmpipe.modules.embedding import Embedding
+from lmpipe.modules.missing_outputs import MissingOutputs
 from lmpipe.modules.retrieval import Neighbours, Pools, inputs_text
 from lmpipe.modules.unanswered import LAYOUT_OF_TOOLS, NeedOfTools
 from lmpipe.modules.withheld import Withheld
@@ -126,6 +127,20 @@ class Prompt:
             return self.constraint
         return self.layout.constraint(self.form)
 
+    def missing(self, text: str, before: MissingOutputs | None = None) -> MissingOutputs | None:
+        """Find what a reply lacks that cannot be read; None if all of it is asked for again."""
+        if self.tools:  # the schema of a tool has all outputs
+            return None
+        form = before.form if before else self.form
+        return MissingOutputs.of(self.layout, form, text, thought=self.thought, before=before)
+
+    def constraint_again(self, missing: MissingOutputs | None) -> Constraint | None:
+        """The constraint on the reply to a repeated question, which may be about a part of it."""
+        whole = self.retry_constraint
+        if whole is None or missing is None:
+            return whole
+        return self.layout.constraint(missing.form)
+
     def choice_again(self, lm: LM) -> str:
         """The tool that an LM has to call after a reply that cannot be read."""
         return self.tool_choice
@@ -135,12 +150,22 @@ class Prompt:
         """What needs the tools."""
         return LAYOUT_OF_TOOLS
 
-    def read(self, text: str, thoughts: str) -> Reading:
+    def read(self, text: str, thoughts: str, missing: MissingOutputs | None = None) -> Reading:
         """Read the outputs of a reply, of which the LM's thoughts may be one.
+
+        `missing` are those that it was asked for, if not all; an LM may write all of them again.
 
         Raises:
             LayoutError: if it does not follow the layout.
         """
+        if missing is None:
+            return self._read_all(text, thoughts)
+        try:
+            return self._read_all(text, thoughts)
+        except LayoutError:
+            return missing.completed(self.layout.read(missing.form, text))
+
+    def _read_all(self, text: str, thoughts: str) -> Reading:
         if not self.native:
             try:
                 return self.layout.read(self.form, text)

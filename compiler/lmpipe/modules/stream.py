@@ -10,8 +10,7 @@ from lmpipe.errors import LMError
 from lmpipe.layouts.layout import Layout, Part
 from lmpipe.layouts.parse_values import json_text
 from lmpipe.layouts.partial_json import partial_value
-from lmpipe.layouts.read_json import read_json
-from lmpipe.layouts.text_values import read_text
+from lmpipe.layouts.text_values import read_part
 from lmpipe.lm.concurrency.pieces import PieceStream
 from lmpipe.lm.parts import ToolCall
 from lmpipe.lm.request import Reply
@@ -163,7 +162,7 @@ class FieldReader:
     def _complete(self, field: FieldSpec, part: Part) -> None:
         """Send an output that another one follows, which is complete, if it is valid."""
         with suppress(ValueError):
-            typed = field.typed(_raw(field, part))
+            typed = field.typed(read_part(field, part))
             self._send(field.name, part.text, typed, done=True)
 
     def _send(self, name: str, text: str, value: Any, *, done: bool) -> None:
@@ -179,15 +178,6 @@ class FieldReader:
 
 def _spelled(value: Any) -> str:
     return value if isinstance(value, str) else json_text(value)
-
-
-def _raw(field: FieldSpec, part: Part) -> Any:
-    match part.form:
-        case "string":
-            return part.text
-        case "json":
-            return read_json(field.name, part.text)[0]
-    return read_text(field, part.text)[0]
 
 
 def _partial_value(field: FieldSpec, part: Part) -> Any:

@@ -19,6 +19,9 @@ from lmpipe.lm.request import Reply
 # How much more room a cut reply gets when it is asked for again.
 _GROWTH, _GROWTH_IN_THOUGHTS = 2, 8
 
+# A reply repeats itself if its last so many characters do, at least so many times.
+_SHORTEST_TAIL, _LONGEST_PERIOD, _REPETITIONS = 120, 300, 4
+
 # HTTP statuses of a server that does not take a limit as high as the one that it got.
 _REFUSES_LIMIT = (400, 413, 422)
 _REFUSES_TOOLS = (400, 404, 422, 501)
@@ -39,6 +42,31 @@ def is_cut(reply: Reply, layout: Layout | None) -> bool:
         or layout.name not in ("json", "tools", "two-step")
         or not is_object(layout.answer(reply))
     )
+
+
+def repeats_itself(text: str) -> bool:
+    """Whether a reply ends in a text that is repeated again and again, as small LMs do."""
+    return _period(text) > 0
+
+
+def without_repetition(text: str) -> str:
+    """Leave out all but the first of the repetitions at the end of a reply."""
+    period = _period(text)
+    start = len(text)
+    while start > period and text[start - 1] == text[start - 1 - period]:
+        start -= 1
+    return text[:start]
+
+
+def _period(text: str) -> int:
+    """The length of the text that the end of a reply repeats; 0 if there is none."""
+    for period in range(1, _LONGEST_PERIOD + 1):
+        tail = max(_REPETITIONS * period, _SHORTEST_TAIL)
+        if tail > len(text):
+            break
+        if text[-tail:-period] == text[period - tail :]:
+            return period
+    return 0
 
 
 def with_more_room(
@@ -109,6 +137,9 @@ def cut_error(path: str, reply: Reply, lm: LM, *, asked: int, has_room: bool) ->
     `has_room` says whether its context has room for a longer reply.
     """
     limit = lm.reply_limit
+    what = "the reply was cut"
+    if repeats_itself(reply.text):
+        what = "the reply repeated itself until it was cut"
     if limit is None:
         where = "at the server's own limit of tokens"
         remedy = "set a higher one with LM(…, max_tokens=…)"
@@ -122,9 +153,9 @@ def cut_error(path: str, reply: Reply, lm: LM, *, asked: int, has_room: bool) ->
         )
     if reply.reasoning and not reply.text:
         where += ", while the LM was thinking"
-    times = f" (asked {asked} times, with more room each time)" if asked > 1 else ""
+    times = f" (asked {asked} times)" if asked > 1 else ""
     return CutError(
-        f"{path}: the reply was cut {where}{times}; {remedy}, or ask for shorter outputs\n"
+        f"{path}: {what} {where}{times}; {remedy}, or ask for shorter outputs\n"
         f"  reply: {reply.text!r:.500}",
         raw=reply.text,
     )

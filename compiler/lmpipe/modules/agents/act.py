@@ -19,6 +19,7 @@ from lmpipe.modules.agents.act_signature import TRAJECTORY
 from lmpipe.modules.agents.compaction import tokens_of_prompt
 from lmpipe.modules.agents.result_trajectory import set_thoughts
 from lmpipe.modules.conversation import Conversation
+from lmpipe.modules.missing_outputs import MissingOutputs
 from lmpipe.modules.predict import Predict
 from lmpipe.modules.prompt import Prompt
 from lmpipe.modules.stream import FieldReader
@@ -31,8 +32,10 @@ ToolProtocol = Literal["auto", "native", "text"]
 class _Choosing(Conversation):
     """Keeps the LM's own thoughts before native calls for the next steps."""
 
-    def _read(self, reply: Reply, thoughts: str) -> tuple[Signature, bool]:
-        result, repaired = super()._read(reply, thoughts)
+    def _read(
+        self, reply: Reply, thoughts: str, missing: MissingOutputs | None
+    ) -> tuple[Signature, bool]:
+        result, repaired = super()._read(reply, thoughts, missing)
         if self.prompt.tools and (reply.reasoning or reply.signature):
             set_thoughts(result, (reply.reasoning, reply.signature))
         return result, repaired

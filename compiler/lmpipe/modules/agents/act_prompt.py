@@ -25,6 +25,7 @@ from lmpipe.lm.read_messages import media_part
 from lmpipe.modules.agents.act_constraint import step_constraint
 from lmpipe.modules.agents.act_signature import ARGUMENTS, THOUGHT, TOOL, TRAJECTORY, written_form
 from lmpipe.modules.agents.calls_layout import CallsLayout, call_turns, tool_call
+from lmpipe.modules.missing_outputs import MissingOutputs
 from lmpipe.modules.prompt import Opening, Prompt, extraction_prefix, with_text
 from lmpipe.modules.retrieval import Pools
 from lmpipe.modules.unanswered import NeedOfTools
@@ -115,6 +116,10 @@ class ActPrompt(Prompt):
         # Those that think by themselves refuse to be forced.
         takes = lm.accepts("tool_choice") is not False and not lm.thinks
         return "required" if self.native_calls and self.forced and takes else self.tool_choice
+
+    def missing(self, text: str, before: MissingOutputs | None = None) -> None:
+        """The parts of a step depend on each other: all of it is asked for again."""
+        return
 
     @property
     def need_of_tools(self) -> NeedOfTools:

@@ -92,7 +92,9 @@ class CallsLayout:
             step.get(THOUGHT, ""), [(call, ToolResult(call.id, said)) for call, said in results]
         )
 
-    def correction(self, spec: SignatureSpec, reply: Reply, problem: str) -> tuple[Message, ...]:
+    def correction(
+        self, spec: SignatureSpec, reply: Reply, problem: str, *, rest: bool = False
+    ) -> tuple[Message, ...]:
         wrong = f"That cannot be used: {problem}\nCall a tool again."
         objects = all(isinstance(_arguments(call.arguments), dict) for call in reply.tool_calls)
         if not reply.tool_calls or not objects:
