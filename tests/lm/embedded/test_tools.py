@@ -58,7 +58,7 @@ def test_a_required_call_is_asked_for_as_an_object(lm: LM) -> None:
 
 def test_a_thought_comes_before_the_choice_of_a_tool(lm: LM) -> None:
     schema = body(lm, "required")["response_format"]["json_schema"]["schema"]
-    assert [list(form["properties"])[0] for form in schema["anyOf"]] == ["thought", "thought"]
+    assert [next(iter(form["properties"])) for form in schema["anyOf"]] == ["thought", "thought"]
     assert "thought" in schema["anyOf"][0]["required"]
 
 
