@@ -56,6 +56,12 @@ def test_a_required_call_is_asked_for_as_an_object(lm: LM) -> None:
     assert names == [{"const": "weather"}, {"const": "time"}]
 
 
+def test_a_thought_comes_before_the_choice_of_a_tool(lm: LM) -> None:
+    schema = body(lm, "required")["response_format"]["json_schema"]["schema"]
+    assert [next(iter(form["properties"])) for form in schema["anyOf"]] == ["thought", "thought"]
+    assert "thought" in schema["anyOf"][0]["required"]
+
+
 def test_a_chosen_tool_is_the_only_form(lm: LM) -> None:
     schema = body(lm, "time")["response_format"]["json_schema"]["schema"]
     assert schema["properties"]["name"] == {"const": "time"}
@@ -115,6 +121,11 @@ def test_a_picture_is_refused_with_what_reads_it(lm: LM) -> None:
 async def test_a_reply_that_is_a_call_is_read_as_one(lm: LM, text: str) -> None:
     reply = await say(lm, text)
     assert (reply.text, reply.finish, reply.tool_calls) == ("", "tool_calls", (PARIS,))
+
+
+async def test_the_thought_of_a_required_call_is_the_text(lm: LM) -> None:
+    reply = await say(lm, f'{{"thought": "Hm. ", {CALL[1:]}', "required")
+    assert (reply.text, reply.tool_calls) == ("Hm.", (PARIS,))
 
 
 async def test_several_calls_are_numbered(lm: LM) -> None:

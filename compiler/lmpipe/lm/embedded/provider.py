@@ -19,7 +19,7 @@ from lmpipe.lm.embedded.default_weights import (
 from lmpipe.lm.embedded.engine import Engine, EngineError, EngineStopped, OnPiece
 from lmpipe.lm.embedded.hub_weights import HubName, found_weights, hub_weights
 from lmpipe.lm.embedded.slots import SlotScheduler
-from lmpipe.lm.embedded.tools import calls_in_text, is_forced, tool_body
+from lmpipe.lm.embedded.tools import calls_in_text, is_forced, thought_in, tool_body
 from lmpipe.lm.embedded.xllamacpp_engine import XllamacppEngine
 from lmpipe.lm.lm import LM
 from lmpipe.lm.parts import media_in
@@ -108,7 +108,10 @@ class LocalProvider:
         if reply.tool_calls or not request.tools or request.tool_choice == "none":
             return reply
         calls = calls_in_text(reply.text, request.tools)
-        return replace(reply, text="", finish="tool_calls", tool_calls=calls) if calls else reply
+        if not calls:
+            return reply
+        text = thought_in(reply.text)
+        return replace(reply, text=text, finish="tool_calls", tool_calls=calls)
 
     async def _open_slots(self, lm: LM) -> tuple[SlotScheduler, str]:
         """Get the scheduler of an LM's engine, and the hash of its weights."""

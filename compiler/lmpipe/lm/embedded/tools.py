@@ -3,7 +3,8 @@
 llama.cpp renders tools through the model's chat template and reads the calls that follow it. Small
 models often write a call without the template's tags, and where a call is required, llama.cpp lets
 them write any text before it. So a required call is asked for as a JSON object, and a reply that is
-nothing but calls is read as such.
+nothing but calls is read as such. If any tool may be called, the object begins with a thought:
+small models that choose at once call the first tool that fits, and take its result for the answer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from lmpipe.foundation.exact_json import dump_json, load_json
@@ -22,6 +24,7 @@ from lmpipe.lm.request import Request
 _AROUND = re.compile(r"</?tool_call>|^```(?:json)?\s*$", re.MULTILINE)
 _DEFINED = "#/$defs/"
 _FREE_CHOICES = ("", "auto", "none")
+_THOUGHT = "thought"
 
 
 def tool_body(request: Request) -> dict[str, Any]:
@@ -31,7 +34,8 @@ def tool_body(request: Request) -> dict[str, Any]:
         return fields
     tools = [tool for tool in request.tools if request.tool_choice in ("required", tool.name)]
     definitions: dict[str, Any] = {}
-    schemas = [_call_schema(tool, definitions) for tool in tools]
+    thinks = request.tool_choice == "required"
+    schemas = [_call_schema(tool, definitions, thinks=thinks) for tool in tools]
     schema: dict[str, Any] = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
     if definitions:
         schema["$defs"] = definitions
@@ -44,15 +48,18 @@ def is_forced(request: Request) -> bool:
     return bool(request.tools) and request.tool_choice not in _FREE_CHOICES
 
 
-def _call_schema(tool: ToolSpec, definitions: dict[str, Any]) -> dict[str, Any]:
+def _call_schema(tool: ToolSpec, definitions: dict[str, Any], *, thinks: bool) -> dict[str, Any]:
     """The schema of a call; what its parameters define is added to the definitions of all."""
     parameters = _with_own_names(load_json(tool.parameters), tool.name)
     for name, defined in parameters.pop("$defs", {}).items():
         definitions[f"{tool.name}.{name}"] = defined
+    properties = {"name": {"const": tool.name}, "arguments": parameters}
+    if thinks:
+        properties = {_THOUGHT: {"type": "string"}, **properties}
     return {
         "type": "object",
-        "properties": {"name": {"const": tool.name}, "arguments": parameters},
-        "required": ["name", "arguments"],
+        "properties": properties,
+        "required": list(properties),
         "additionalProperties": False,
     }
 
@@ -92,6 +99,15 @@ def calls_in_text(text: str, tools: Sequence[ToolSpec]) -> tuple[ToolCall, ...]:
     return tuple(calls)
 
 
+def thought_in(text: str) -> str:
+    """The thought in a text that is a required call; empty if it has none."""
+    with suppress(ValueError, RecursionError):
+        value = load_json(text)
+        if isinstance(value, dict) and isinstance(value.get(_THOUGHT), str):
+            return str(value[_THOUGHT]).strip()
+    return ""
+
+
 def _call_of(value: Any, names: set[str], number: int) -> ToolCall | None:
     match value:
         case {"name": str(name), "arguments": dict(arguments), **rest}:
@@ -100,6 +116,6 @@ def _call_of(value: Any, names: set[str], number: int) -> ToolCall | None:
             pass
         case _:
             return None
-    if name not in names or rest:
+    if name not in names or rest.keys() - {_THOUGHT}:
         return None
     return ToolCall(f"call_{number}", name, dump_json(arguments).decode())
