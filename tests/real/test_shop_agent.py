@@ -29,7 +29,7 @@ LM = "local/models/qwen2.5-coder-1.5b.gguf"
 RECIPES = {"native": "native", "text": "recipe"}
 # What the guide tells is recorded.
 RECORDED = [name for name in RECIPES if f"| {name} | " in GUIDE or RECORD]
-TASKS = 30
+TASKS = 10
 
 
 def small_recipe(protocol: str) -> lmpipe.Recipe:
