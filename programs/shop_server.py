@@ -19,7 +19,7 @@ from programs.shop_data import Product, products
 
 server = MCPServer("shop")
 _READS = ToolAnnotations(read_only_hint=True)
-_PRODUCTS = products()
+_PRODUCTS = {name.casefold(): product for name, product in products().items()}
 
 
 @server.tool(annotations=_READS)
@@ -35,10 +35,12 @@ def weight(product: str) -> int:
 
 
 def _product(name: str) -> Product:
-    if name not in _PRODUCTS:
-        near = difflib.get_close_matches(name, _PRODUCTS, cutoff=0.0)
-        raise ToolError(f"there is no product {name!r}; similar ones are {', '.join(near)}")
-    return _PRODUCTS[name]
+    product = _PRODUCTS.get(name.casefold())
+    if product is None:
+        near = difflib.get_close_matches(name.casefold(), _PRODUCTS, cutoff=0.0)
+        similar = ", ".join(_PRODUCTS[one].name for one in near)
+        raise ToolError(f"there is no product {name!r}; similar ones are {similar}")
+    return product
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ def read(n: int) -> str:
 
 
 READ: Step = ("Read.", ("read", {"n": 1}))
+READS: list[Step] = [("Read.", ("read", {"n": n})) for n in range(1, 7)]
 FINISH: Step = ("Done.", ("finish", {"answer": "x"}))
 
 
@@ -110,13 +111,13 @@ def run(agent: Any, lm: lmpipe.LM) -> Any:
 
 @both
 def test_the_steps_fit_the_context(protocol: str) -> None:
-    lm = agent_lm(protocol, *[READ] * 6, FINISH, context=2500)
+    lm = agent_lm(protocol, *READS, FINISH, context=2500)
     result = run(lmpipe.ReAct(Ask, [read]), lm)
     shown = results_in(lm.requests[-1])
     assert "left out to save room" in shown[0]
-    assert shown[-1] == read(1)
+    assert shown[-1] == read(6)
     # The whole trajectory is the result's.
-    assert observed(lmpipe.trajectory_of(result))[:6] == [read(1)] * 6
+    assert observed(lmpipe.trajectory_of(result))[:6] == [read(n) for n in range(1, 7)]
 
 
 @both

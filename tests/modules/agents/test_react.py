@@ -229,6 +229,15 @@ def test_native_arguments_that_are_no_json_are_corrected() -> None:
 
 
 @both
+def test_an_lm_that_repeats_a_call_is_told_so(protocol: str) -> None:
+    lm = agent_lm(protocol, CALL, CALL, FINISH)
+    run(lmpipe.ReAct(Add, [add]), lm, a=1, b=2)
+    first, second = results_in(lm.requests[-1])
+    assert first == "3"
+    assert second.startswith("3\n(This call was made before")
+
+
+@both
 def test_the_answer_is_extracted_when_the_steps_end(protocol: str) -> None:
     lm = agent_lm(protocol, CALL, CALL, EXTRACTED)
     result = run(lmpipe.ReAct(Add, [add], max_steps=2), lm, a=1, b=2)

@@ -3,8 +3,8 @@
 llama.cpp renders tools through the model's chat template and reads the calls that follow it. Small
 models often write a call without the template's tags, and where a call is required, llama.cpp lets
 them write any text before it. So a required call is asked for as a JSON object, and a reply that is
-nothing but calls is read as such. If any tool may be called, the object begins with a thought: an
-LM that has to choose at once calls the first tool that fits, and takes its result for the answer.
+nothing but calls is read as such. If any tool may be called, the object begins with a thought:
+small models that choose at once call the first tool that fits, and take its result for the answer.
 """
 
 from __future__ import annotations

@@ -33,23 +33,26 @@ from lmpipe.signatures.field_types.trajectory import FINISH, Action, Trajectory
 from lmpipe.signatures.signature_spec import SignatureSpec
 from lmpipe.state.program_state import Demo, PredictorState, to_plain
 
-# Small LMs make up arguments that they do not know, if they are not told where these come from.
+# Small LMs make up arguments that they do not know, and what they are asked to know.
 _GROUNDED = (
     "Take the arguments of a call from the inputs and from earlier results, and never guess them: "
-    "if one is not known, first call the tool that tells it."
+    "if one is not known, first call the tool that tells it. Do not repeat a call. As soon as you "
+    f"know the answer, call {FINISH}."
 )
 _STEPS = (
-    "Work in steps. In each step, write what you know and what to do next, and call one of the "
-    f"tools below; you are shown its result before the next step. {_GROUNDED} As soon as you know "
-    f"the answer, call {FINISH}."
+    "Work in steps. In each step, write what is needed next for the answer, and call one of the "
+    f"tools below; you are shown its result before the next step. {_GROUNDED}"
 )
 _NATIVE_STEPS = (
-    "Work in steps. In each step, write what you know and what to do next, and call one or more "
-    f"tools; you are shown their results. {_GROUNDED} As soon as you know the answer, call "
-    f"{FINISH}."
+    "Work in steps. In each step, write what is needed next for the answer, and call one or more "
+    f"tools; you are shown their results. {_GROUNDED}"
 )
 _NEED = NeedOfTools("protocol='native'", "write ReAct(…, protocol='text')")
 _EMPTY = "(empty)"  # servers refuse an empty text
+# At temperature 0 an LM that repeats a call repeats it until the steps end, unless it is told.
+_REPEATED = (
+    "\n(This call was made before, with the same result. Go on with it, or call another tool.)"
+)
 
 
 @dataclass(frozen=True)
@@ -169,13 +172,17 @@ def trajectory_turns(
     ids, and providers recognise only the thoughts of the conversation itself.
     """
     turns: list[Message] = []
+    shown = _Shown()
     for number, step in enumerate(trajectory, start=trajectory.left_out):
         if native:
             calls = [
                 tool_call((of, number, place), action.tool, action.arguments)
                 for place, action in enumerate(step.actions)
             ]
-            results = [_result(call.id, one) for call, one in zip(calls, step.actions, strict=True)]
+            results = [
+                ToolResult(call.id, shown.observation(action), action.error)
+                for call, action in zip(calls, step.actions, strict=True)
+            ]
             thought = not of and (step.reasoning or step.signature)
             own = ReasoningPart(step.reasoning, step.signature) if thought else None
             turns += call_turns(step.thought, list(zip(calls, results, strict=True)), own)
@@ -183,7 +190,7 @@ def trajectory_turns(
         for action in step.actions:
             said = {THOUGHT: step.thought, TOOL: action.tool, ARGUMENTS: dict(action.arguments)}
             turns += layout.reply_turns(form, layout.assistant(form, said))
-            turns.append(Message("user", _observed(action)))
+            turns.append(Message("user", _observed(action, shown.observation(action))))
     return tuple(turns)
 
 
@@ -211,22 +218,29 @@ def _with_note(question: Message, trajectory: Trajectory) -> Message:
     return Message(question.role, with_text(question.content, note))
 
 
-def _observed(action: Action) -> str | tuple[TextPart | MediaPart, ...]:
+class _Shown:
+    """Writes the results of the calls of a trajectory, and says of which it is a repetition."""
+
+    def __init__(self) -> None:
+        self._earlier: set[Action] = set()
+
+    def observation(self, action: Action) -> str | tuple[TextPart | MediaPart, ...]:
+        note = _REPEATED if action in self._earlier else ""
+        self._earlier.add(action)
+        if isinstance(action.observation, str):
+            return f"{action.observation or _EMPTY}{note}"
+        parts = (TextPart(p) if isinstance(p, str) else media_part(p) for p in action.parts)
+        return (*parts, TextPart(note)) if note else tuple(parts)
+
+
+def _observed(
+    action: Action, observation: str | tuple[TextPart | MediaPart, ...]
+) -> str | tuple[TextPart | MediaPart, ...]:
     """The turn of the user that shows the result of a call."""
     head = f"{action.tool} failed:" if action.error else f"The result of {action.tool}:"
-    if isinstance(action.observation, str):
-        return f"{head}\n{action.observation or _EMPTY}"
-    return (TextPart(f"{head}\n"), *_parts(action))
-
-
-def _result(call_id: str, action: Action) -> ToolResult:
-    if isinstance(action.observation, str):
-        return ToolResult(call_id, action.observation or _EMPTY, action.error)
-    return ToolResult(call_id, tuple(_parts(action)), action.error)
-
-
-def _parts(action: Action) -> Iterable[TextPart | MediaPart]:
-    return [TextPart(part) if isinstance(part, str) else media_part(part) for part in action.parts]
+    if isinstance(observation, str):
+        return f"{head}\n{observation}"
+    return (TextPart(f"{head}\n"), *observation)
 
 
 def described_tools(tools: Iterable[ToolSpec]) -> str:

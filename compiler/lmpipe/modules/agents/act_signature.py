@@ -43,7 +43,7 @@ def act_signature(task: SignatureSpec, names: Sequence[str]) -> type[Prediction]
     fields: dict[str, Any] = {
         **input_fields(task),
         TRAJECTORY: (Trajectory, Input()),
-        THOUGHT: (str, Output(desc="what is known and what to do next, in a sentence or two")),
+        THOUGHT: (str, Output(desc="what is needed next for the answer, in a sentence or two")),
         TOOL: (tools, Output(desc="the tool to call")),
         ARGUMENTS: (dict[str, JsonValue], Output(desc="the arguments of the tool")),
         # The calls after the first one of a turn, which only native tool calls can have.
