@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> lmpipe.Run:
         train=things(12),
         val=things(8, seed=1, start=100),
         test=things(10, seed=2, start=200),
-        optimizer=lmpipe.RandomSearch(candidates=3, demos=4, bootstrapped=2),
+        optimizer=lmpipe.BootstrapFewShot(bootstrapped=2, labeled=2),
         student=lmpipe.ScriptedLM(thinking, **THINKING),
     )
     return lmpipe.compile(made, runs=tmp_path_factory.mktemp("runs"))

@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -95,14 +96,23 @@ def client(tmp_path: Path) -> Iterator[Client]:
     assert_no_task_is_left()
 
 
+# Tasks of other tests, such as connections to MCP servers that stay open.
+_OTHERS: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _tasks_of_other_tests() -> None:
+    _OTHERS.update(loop.run_sync(_tasks()))
+
+
 def assert_no_task_is_left() -> None:
-    """Check that no task is left on the library's event loop."""
+    """Check that no task of these tests is left on the library's event loop."""
+    left = loop.run_sync(_tasks()) - set(_OTHERS)
+    assert [repr(task) for task in left] == []
 
-    async def names() -> list[str]:
-        here = asyncio.current_task()
-        return [repr(task) for task in asyncio.all_tasks() if task is not here]
 
-    assert loop.run_sync(names()) == []
+async def _tasks() -> set[asyncio.Task[Any]]:
+    return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
 
 
 def check(client: Client, result: Evaluation, servers: list[FakeServer], count: int) -> None:

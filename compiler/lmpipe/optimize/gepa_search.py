@@ -16,7 +16,7 @@ from lmpipe.foundation.statistics import paired_interval
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.gepa_proposer import CustomProposer, Reflection, Tried, propose
 from lmpipe.optimize.shared.candidate_names import changes_words
-from lmpipe.optimize.shared.paired_test import Pair, PairedTest, net_gains
+from lmpipe.optimize.shared.paired_test import Pair, PairedTest, net_gains, sign_test
 from lmpipe.optimize.shared.proposer_text import with_instruction
 from lmpipe.state.program_state import ProgramState
 
@@ -33,6 +33,9 @@ _BLOCKS, _SMALLEST_BLOCK = 10, 6
 _RISK = 0.2
 # The probability of a gain by chance up to which a proposal is accepted, at each look.
 _LEVEL = 0.1
+# The same on all training examples, where none was chosen because it went wrong: gains and losses
+# by chance are as likely then. The first proposals of a short search can only pass this test.
+_LAST_LEVEL = 0.2
 # The package tests a merged candidate on this many validation examples before it joins the pool.
 MERGE_TEST = 5
 # A proposal is tested on at most this many times the examples of a mini-batch.
@@ -233,7 +236,8 @@ class GepaSearch:
         elif self._test.helps(pairs, usual):
             one.accepted = True
         elif len(pairs) >= self._longest or self._left() < more:
-            one.accepted = False
+            whole = len(pairs) == len(self.task.train)
+            one.accepted = whole and sign_test(pairs) <= _LAST_LEVEL
 
     def _price(self, one: Proposal) -> float:
         grown = _length(one.child) - _length(one.parent)

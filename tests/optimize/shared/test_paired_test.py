@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from lmpipe.optimize.shared.paired_test import Pair, PairedTest, at_least, net_gains
+from lmpipe.optimize.shared.paired_test import Pair, PairedTest, at_least, net_gains, sign_test
 
 GAIN, LOSS, SAME = (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)
 
@@ -29,6 +29,18 @@ def test_as_many_losses_as_gains_do_not_help() -> None:
 
 def test_net_gains_are_the_gains_without_the_losses() -> None:
     assert net_gains([GAIN, GAIN, LOSS, SAME]) == 1
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ([GAIN] * 3 + [SAME] * 5, 1 / 8),
+        ([GAIN, GAIN, LOSS], 1 / 2),
+        ([SAME], 1),
+    ],
+)
+def test_unchanged_scores_do_not_count_in_the_sign_test(pairs: list[Pair], expected: float) -> None:
+    assert sign_test(pairs) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,16 @@ class PairedTest:
         return net > 0 and at_least(net, room, self.chance(usual)) <= self._level
 
 
+def sign_test(pairs: Sequence[Pair]) -> float:
+    """Return the probability of at least as many gains among the changes, if both are as likely.
+
+    It needs no knowledge of other comparisons: the exact test of McNemar (1947), one-sided.
+    """
+    better = sum(after > before for before, after in pairs)
+    changed = sum(after != before for before, after in pairs)
+    return at_least(better, changed, 0.5)
+
+
 def net_gains(pairs: Sequence[Pair]) -> int:
     """Return how many more examples got better than worse."""
     return sum((after > before) - (after < before) for before, after in pairs)
