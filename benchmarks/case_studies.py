@@ -83,39 +83,20 @@ class Study:
 STUDIES = {
     "intents": Study(
         target="intents.py",
-        sizes=(154, 12, 30),
+        sizes=(154, 24, 60),
         shown=8,
-        changes={"optimizer": lmpipe.KNNFewShot(k=(8,))},
-    ),
-    "intents-24": Study(
-        target="intents.py",
-        sizes=(154, 12, 30),
-        shown=8,
-        changes={"optimizer": lmpipe.KNNFewShot(k=(24,), constrained=None)},
+        changes={"optimizer": lmpipe.KNNFewShot(k=(8, 24))},
     ),
     "judge": Study(
         target="judge.py:direct",
-        sizes=(60, 12, 48),
+        sizes=(60, 24, 48),
         shown=6,
         changes={"optimizer": lmpipe.RandomSearch(candidates=4, demos=8, bootstrapped=0)},
-    ),
-    "judge-chain": Study(
-        target="judge.py:direct",
-        sizes=(60, 12, 48),
-        shown=6,
-        changes={
-            "optimizer": lmpipe.Chain(
-                stages=(
-                    lmpipe.LabeledFewShot(demos=6),
-                    lmpipe.RandomSearch(candidates=4, demos=6, bootstrapped=4),
-                )
-            )
-        },
     ),
     "math": Study(
         target="math_problems.py:cot_nearest",
         sizes=(120, 12, 48),
-        changes={"optimizer": lmpipe.KNNFewShot(k=(3,), constrained=None)},
+        changes={"optimizer": lmpipe.KNNFewShot(k=(3,))},
     ),
     "tickets": Study(target="tickets.py", sizes=(120, 24, 80)),
     "conversation": Study(target="conversation.py", sizes=(60, 16, 80), shown=4),
