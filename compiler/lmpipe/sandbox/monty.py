@@ -146,8 +146,8 @@ class _MontySession(Session):
                         "random_start": {"seed": 0},
                     },
                 )
-                self._session = stack.enter_context(checkout)
-                self._worker = self._session.worker_pid
+                self._session = session = stack.enter_context(checkout)
+                self._worker = session.worker_pid
                 self._process = stack.pop_all()
         except (monty.MontyError, OSError, RuntimeError) as error:
             raise SandboxError(
