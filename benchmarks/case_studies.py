@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--replay", action="store_true", help="call no LM")
     options = parser.parse_args()
     if unknown := set(options.studies) - STUDIES.keys():
-        parser.error(f"there are no studies {', '.join(unknown)}: choose of {', '.join(STUDIES)}")
+        parser.error(f"there are no studies {', '.join(unknown)}: choose from {', '.join(STUDIES)}")
     recorded = [name for name in STUDIES if (CASSETTES / f"{name}.jsonl").is_file()]
     names = options.studies or [n for n in STUDIES if (n in recorded) == options.replay]
     os.chdir(REPOSITORY)  # the paths of the recipes and of the weights are relative to it

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import pydantic
 import pytest
+from helpers.checked_search import lm_says
 from pydantic_core import PydanticCustomError
 
 import lmpipe
 from lmpipe.errors import CheckError, OutputError
 from lmpipe.lm.parts import ToolCall
 from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.runtime import Runtime
-from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.modules.module import run_traced
 from lmpipe.state.trace import CheckCounts, Trace
 
@@ -38,13 +35,6 @@ class Query(lmpipe.Signature):
     @lmpipe.output_check("Do not repeat the question.", required=False)
     def new(self) -> bool:
         return self.query != self.question
-
-
-@contextmanager
-def lm_says(script: Any) -> Iterator[lmpipe.ScriptedLM]:
-    lm = lmpipe.ScriptedLM(script)
-    with lmpipe.using(lm=lm, runtime=Runtime(retry=RetryPolicy(attempts=1))):
-        yield lm
 
 
 def traced(program: lmpipe.Module, **inputs: Any) -> tuple[Any, Trace]:

@@ -21,7 +21,7 @@ def source_of(value: type | CodeType) -> str | None:
     try:
         status = os.stat(file)
         changed = status.st_mtime_ns, status.st_size
-    except OSError:  # it is no file, but the cell of a notebook, for example
+    except OSError:  # not a file, but the cell of a notebook, for example
         changed = None
     try:
         return _read(value, file, changed)

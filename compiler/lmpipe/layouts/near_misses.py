@@ -20,9 +20,9 @@ from lmpipe.layouts.labels import (
     drop_repeats,
     find_labels,
 )
-from lmpipe.layouts.layout import LayoutError, Reading
+from lmpipe.layouts.layout import Reading
 from lmpipe.layouts.tags import only_elements
-from lmpipe.layouts.text_values import lacks, missing_outputs, read_texts
+from lmpipe.layouts.text_values import ambiguous, lacks, missing_outputs, read_texts
 from lmpipe.signatures.signature_spec import SignatureSpec
 
 
@@ -105,9 +105,7 @@ def _choose(
             continue
         repeated = chosen is labels and len({item.name for item in chosen}) < len(chosen)
         if repeated or (_only_text(spec) and not _begins(chosen[0], lines)):
-            raise LayoutError(
-                "the reply can be read in more than one way", expected, ambiguous=True
-            )
+            raise ambiguous(expected)
         return complete
     return None
 

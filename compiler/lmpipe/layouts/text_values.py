@@ -68,7 +68,7 @@ def read_texts(spec: SignatureSpec, texts: Mapping[str, str]) -> Reading:
             continue
         if field.takes_any_text:  # most outputs
             values[field.name] = value = trim(text)
-            if value.startswith("(the ") and is_blank(field, value):  # few are looked at closely
+            if value.startswith("(the ") and is_blank(field, value):  # a fast look first
                 raise LayoutError(f"the reply repeats the form: write the {field.name} itself")
         else:
             values[field.name], repaired = read_text(field, text)
@@ -78,7 +78,7 @@ def read_texts(spec: SignatureSpec, texts: Mapping[str, str]) -> Reading:
 
 def is_blank(field: FieldSpec, value: str) -> bool:
     """Whether a text is the placeholder that stands for it in the form."""
-    return value.startswith("(the ") and value == blank(field.name)
+    return value == blank(field.name)
 
 
 def read_text(field: FieldSpec, text: str) -> tuple[Any, bool]:
@@ -117,3 +117,8 @@ def missing_outputs(spec: SignatureSpec, found: Collection[str]) -> list[str]:
 def lacks(missing: list[str], expected: str) -> LayoutError:
     """Make the error for a reply without some outputs."""
     return LayoutError(f"the reply lacks {', '.join(map(repr, missing))}", expected)
+
+
+def ambiguous(expected: str) -> LayoutError:
+    """Make the error for a reply that has more than one value for an output."""
+    return LayoutError("the reply can be read in more than one way", expected, ambiguous=True)

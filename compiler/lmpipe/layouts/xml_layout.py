@@ -9,13 +9,14 @@ from typing import Any
 
 from lmpipe.layouts.describe import blank, describe_inputs, describe_outputs, describe_type
 from lmpipe.layouts.grammar import TextLines, reply_grammar
-from lmpipe.layouts.layout import LayoutError, Part, Reading
+from lmpipe.layouts.layout import Part, Reading
 from lmpipe.layouts.near_misses import partial_near_miss, read_near_miss
 from lmpipe.layouts.parse_values import spell
 from lmpipe.layouts.read_elements import read_elements
 from lmpipe.layouts.tags import CDATA, find_inline, find_lines, inside_cdata, without_cut_tag
 from lmpipe.layouts.text_layout import TextLayout
 from lmpipe.layouts.text_values import (
+    ambiguous,
     escape,
     lacks,
     missing_outputs,
@@ -71,8 +72,7 @@ class XmlLayout(TextLayout):
         if missing := missing_outputs(spec, texts):
             raise lacks(missing, _expected(spec))
         if doubtful:
-            problem = "the reply can be read in more than one way"
-            raise LayoutError(problem, _expected(spec), ambiguous=True)
+            raise ambiguous(_expected(spec))
         return _read_values(spec, texts)
 
     def partial(self, spec: SignatureSpec, text: str) -> dict[str, Part]:

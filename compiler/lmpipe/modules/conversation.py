@@ -217,7 +217,9 @@ class Conversation:
             if reply.finish == "length" and is_cut(reply, None if free else prompt.layout):
                 if attempt <= self.retries and not free and repeats_itself(reply.text):
                     # More room would not help.
-                    problem, messages, missing = self._after_repetition(messages, missing, reply)
+                    said = replace(reply, text=without_repetition(reply.text))
+                    looped = LayoutError("the reply repeated itself until it was cut")
+                    problem, messages, missing = self._after_unread(messages, missing, said, looped)
                 else:
                     lm, cut = self._with_room(lm, messages, attempt, first_lm)
                     problem = "the reply was cut at the limit of tokens"
@@ -269,32 +271,19 @@ class Conversation:
     def _after_unread(
         self, messages: Messages, missing: MissingOutputs | None, reply: Reply, error: Exception
     ) -> tuple[str, Messages, MissingOutputs | None]:
-        """Ask again after a reply that cannot be read; return the problem and what is asked.
+        """Ask for all outputs again, or for those that are missing from a reply.
 
-        It is another question, as the same one has a reply in the cache.
+        Returns the problem, and what is asked. It is another question, because the same one has a
+        reply in the cache.
         """
         if fails_check(error) or is_ambiguous(error):
             missing = None
         else:
             missing = self.prompt.missing(self.prompt.layout.answer(reply), missing)
         problem = problem_of(error, rest=missing is not None)
-        return problem, self._corrected(messages, missing, reply, problem), missing
-
-    def _after_repetition(
-        self, messages: Messages, missing: MissingOutputs | None, reply: Reply
-    ) -> tuple[str, Messages, MissingOutputs | None]:
-        """Ask again after a reply that repeated itself until it was cut; see `_after_unread`."""
-        problem = "the reply repeated itself until it was cut"
-        reply = replace(reply, text=without_repetition(reply.text))
-        missing = self.prompt.missing(reply.text, missing)
-        return problem, self._corrected(messages, missing, reply, problem), missing
-
-    def _corrected(
-        self, messages: Messages, missing: MissingOutputs | None, reply: Reply, problem: str
-    ) -> Messages:
-        """Go on after a reply that cannot be used: ask for all of it, or for what is missing."""
         form, rest = (missing.form, True) if missing else (self.prompt.form, False)
-        return (*messages, *self.prompt.layout.correction(form, reply, problem, rest=rest))
+        turns = self.prompt.layout.correction(form, reply, problem, rest=rest)
+        return problem, (*messages, *turns), missing
 
     def _read(
         self, reply: Reply, thoughts: str, missing: MissingOutputs | None
@@ -303,7 +292,10 @@ class Conversation:
         answer = self.prompt.layout.answer(reply)
         if not answer.strip() and (instead := what_came_instead(reply)):
             raise LayoutError(instead)
-        reading = self.prompt.read(answer, thoughts, missing)
+        if missing is None:
+            reading = self.prompt.read(answer, thoughts)
+        else:
+            reading = self.prompt.read_rest(answer, thoughts, missing)
         return self._validate(reading), reading.repaired
 
     def _read_observed(

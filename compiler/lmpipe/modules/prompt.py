@@ -150,22 +150,12 @@ class Prompt:
         """What needs the tools."""
         return LAYOUT_OF_TOOLS
 
-    def read(self, text: str, thoughts: str, missing: MissingOutputs | None = None) -> Reading:
+    def read(self, text: str, thoughts: str) -> Reading:
         """Read the outputs of a reply, of which the LM's thoughts may be one.
-
-        `missing` are those that it was asked for, if not all; an LM may write all of them again.
 
         Raises:
             LayoutError: if it does not follow the layout.
         """
-        if missing is None:
-            return self._read_all(text, thoughts)
-        try:
-            return self._read_all(text, thoughts)
-        except LayoutError:
-            return missing.completed(self.layout.read(missing.form, text))
-
-    def _read_all(self, text: str, thoughts: str) -> Reading:
         if not self.native:
             try:
                 return self.layout.read(self.form, text)
@@ -176,6 +166,17 @@ class Prompt:
         reading = self.layout.read(self._without_thought, text)
         values = {self.thought: thoughts, **reading.values}
         return Reading(values, reading.repaired)
+
+    def read_rest(self, text: str, thoughts: str, missing: MissingOutputs) -> Reading:
+        """Read a reply to the question for what was missing; an LM may write everything again.
+
+        Raises:
+            LayoutError: if it does not follow the layout.
+        """
+        try:
+            return self.read(text, thoughts)
+        except LayoutError:
+            return missing.completed(self.layout.read(missing.form, text))
 
     def dump_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Convert checked inputs to JSON values by name.

@@ -34,8 +34,8 @@ Place = tuple[str, int]
 _ZERO = sys.float_info.min
 # After this many steps without a run, nothing is left to propose.
 _IDLE_STEPS = 30
-# A candidate is no parent after this many proposals of which none was accepted. When this holds for
-# all, or nothing better was found for so long, the search starts anew from other text.
+# After this many proposals of which none was accepted, a candidate is not a parent. When this
+# holds for all, or nothing better was found for so long, the search starts anew from other text.
 _PATIENCE, _STUCK = 8, 16
 
 
