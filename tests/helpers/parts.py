@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from lmpipe.lm.message import Message
 from lmpipe.lm.parts import (
+    DocumentPart,
     MediaPart,
     Part,
     ReasoningPart,
@@ -35,8 +36,9 @@ _results = st.builds(
     st.booleans(),
 )
 _thoughts = st.builds(ReasoningPart, _words, st.sampled_from(["", "c2ln"]))
+_documents = st.builds(DocumentPart, _words, st.sampled_from(["", "Rome"]), _words)
 
-parts: st.SearchStrategy[Part] = _text_parts | _media | _calls | _results | _thoughts
+parts: st.SearchStrategy[Part] = _text_parts | _media | _documents | _calls | _results | _thoughts
 
 messages = st.builds(
     Message,

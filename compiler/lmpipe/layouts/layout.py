@@ -154,13 +154,17 @@ def reply_text(layout: Layout, spec: SignatureSpec, outputs: Mapping[str, Any]) 
 
 
 def user_content(
-    layout: Layout, spec: SignatureSpec, inputs: Mapping[str, Any]
+    layout: Layout, spec: SignatureSpec, inputs: Mapping[str, Any], *, documents: bool = False
 ) -> str | tuple[MessagePart, ...]:
-    """Write the content of a user turn, which servers refuse if it is empty."""
+    """Write the content of a user turn, which servers refuse if it is empty.
+
+    `documents` says whether documents are parts of their own, which the provider cites.
+    """
     if spec.fields_with_parts:
         from lmpipe.layouts.user_turn import content_with_parts  # few signatures need it
 
-        return content_with_parts(layout, spec.written, inputs) or _NO_INPUTS
+        content = content_with_parts(layout, spec.written, inputs, documents=documents)
+        return content or _NO_INPUTS
     return layout.user(spec.written, inputs) or _NO_INPUTS
 
 

@@ -20,10 +20,12 @@ from lmpipe.errors import CallError
 from lmpipe.foundation.media import MediaKind, medium_in
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.layouts.parse_values import Written, WrittenItems, json_text
-from lmpipe.lm.parts import Part, TextPart
+from lmpipe.lm.parts import DocumentPart, Part, TextPart
 from lmpipe.lm.read_messages import media_part
+from lmpipe.signatures.field_types.document import Document
 from lmpipe.signatures.field_types.media import Audio, File, Image, Medium
 from lmpipe.signatures.field_types.parts import HasParts, has_parts
+from lmpipe.signatures.field_types.passage import Passage
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 if TYPE_CHECKING:
@@ -33,12 +35,16 @@ _CLASSES: Mapping[MediaKind, type[Medium]] = {"image": Image, "audio": Audio, "f
 
 
 def content_with_parts(
-    layout: Layout, spec: SignatureSpec, inputs: Mapping[str, Any]
+    layout: Layout, spec: SignatureSpec, inputs: Mapping[str, Any], *, documents: bool = False
 ) -> str | tuple[Part, ...]:
-    """Write the inputs of a user turn as parts of a message; as text if they hold no medium."""
-    text, values, marks = _write(layout, spec, inputs, _Marks())
+    """Write the inputs of a user turn as parts of a message; as text if they hold no medium.
+
+    `documents` says whether documents and passages are parts as well, which the provider cites.
+    """
+    text, values, marks = _write(layout, spec, inputs, _Marks(documents=documents))
     if not marks.are_all_in(text):  # an input has a word that looks like a mark
-        text, values, marks = _write(layout, spec, inputs, _Marks.unlike(text))
+        unlike = _Marks.unlike(text, documents=documents)
+        text, values, marks = _write(layout, spec, inputs, unlike)
         assert marks.are_all_in(text), f"the layout {layout.name} drops or repeats an input"
     if not marks.media:
         return text
@@ -65,25 +71,28 @@ class _Marks:
 
     Args:
         stem: what marks begin with.
+        documents: whether documents and passages are taken out, too.
         media: the media.
         nested: the numbers of those inside of a JSON value.
     """
 
     stem: str = "medium"
-    media: list[Medium] = field(default_factory=list)
+    documents: bool = False
+    media: list[Medium | DocumentPart] = field(default_factory=list)
     nested: set[int] = field(default_factory=set)
 
     @staticmethod
-    def unlike(text: str) -> _Marks:
+    def unlike(text: str, *, documents: bool) -> _Marks:
         """Make marks that are not in a text."""
         runs = re.findall(r"medium(x*)q", text)
-        return _Marks(f"medium{'x' * (1 + max(map(len, runs), default=0))}")
+        stem = f"medium{'x' * (1 + max(map(len, runs), default=0))}"
+        return _Marks(stem, documents)
 
     @property
     def pattern(self) -> re.Pattern[str]:
         return re.compile(rf"{self.stem}q([0-9]{{1,6}})q")
 
-    def add(self, medium: Medium, *, nested: bool) -> str:
+    def add(self, medium: Medium | DocumentPart, *, nested: bool) -> str:
         """Take a medium out, and return its mark."""
         if nested:
             self.nested.add(len(self.media))
@@ -92,6 +101,8 @@ class _Marks:
 
     def write(self, value: HasParts, *, nested: bool) -> str:
         """Write the parts that show a value as a text, with marks for the media."""
+        if self.documents and isinstance(value, Document | Passage):
+            return self.add(_document_part(value), nested=nested)
         texts: list[str] = []
         for part in value.to_parts():
             if not isinstance(part, str | Medium):
@@ -110,6 +121,11 @@ class _Marks:
     def numbers(self, text: str) -> set[int]:
         """The numbers of the marks in a text."""
         return set(map(int, self.pattern.findall(text)))
+
+
+def _document_part(value: Document | Passage) -> DocumentPart:
+    source = value.id if isinstance(value, Passage) else value.source
+    return DocumentPart(value.text, value.title, source)
 
 
 def _marked(item: FieldSpec, value: Any, marks: _Marks) -> Any:
@@ -178,8 +194,8 @@ def _members(typed: Any) -> dict[str, Any]:
 
 def _parts(text: str, marks: _Marks, named: set[int]) -> tuple[Part, ...]:
     """Cut a text at its marks; media that are named in it follow it."""
-    pieces: list[str | Medium] = []
-    after: list[str | Medium] = []
+    pieces: list[str | Medium | DocumentPart] = []
+    after: list[str | Medium | DocumentPart] = []
     counts: Counter[str] = Counter()
     for place, piece in enumerate(marks.pattern.split(text)):
         if place % 2 == 0:
@@ -196,7 +212,7 @@ def _parts(text: str, marks: _Marks, named: set[int]) -> tuple[Part, ...]:
     return _joined([*pieces, *after])
 
 
-def _joined(pieces: Sequence[str | Medium]) -> tuple[Part, ...]:
+def _joined(pieces: Sequence[str | Medium | DocumentPart]) -> tuple[Part, ...]:
     """Make parts, with neighbouring texts as one; providers refuse texts of blanks only."""
     parts: list[Part] = []
     texts: list[str] = []
@@ -208,5 +224,5 @@ def _joined(pieces: Sequence[str | Medium]) -> tuple[Part, ...]:
             parts.append(TextPart("".join(texts)))
         texts.clear()
         if piece is not None:
-            parts.append(media_part(piece))
+            parts.append(piece if isinstance(piece, DocumentPart) else media_part(piece))
     return tuple(parts)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import orjson
 
-from lmpipe.lm.parts import Part, TextPart, ToolResult, show_part
+from lmpipe.lm.parts import DocumentPart, Part, TextPart, ToolResult, show_part
 
 Role = Literal["system", "user", "assistant", "tool", "embed"]
 
@@ -66,7 +66,7 @@ _set_content: Any = vars(Message)["content"].__set__
 
 
 def _text_of(part: Part) -> str:
-    if isinstance(part, TextPart):
+    if isinstance(part, TextPart | DocumentPart):
         return part.text
     if isinstance(part, ToolResult):
         content = part.content

@@ -56,6 +56,8 @@ _HOSTED_THINKS = re.compile(r"gemini-(?:2\.5|[3-9])(?!.*(?:lite|image|tts|audio)
 # Providers with OpenAI's API itself; routers translate what a model does not take.
 _OPENAI_APIS = ("openai", "azure", "azure_ai")
 
+# Providers through which Claude cites documents: litellm hands documents on to them as they are.
+_CITING = ("anthropic", "vertex_ai", "azure_ai")
 # Providers that cache prompts of Claude up to a mark; others cache without one, or not at all.
 _MARKING = ("anthropic", "bedrock", "vertex_ai", "azure_ai", "databricks", "openrouter")
 
@@ -116,6 +118,9 @@ def price_of(lm: LM) -> Price | None:
     return lm.price or _listed_price(lm.model, lm.base_url)
 
 
+_CITES: Mapping[str, bool] = MappingProxyType({"citations": True})
+
+
 @lru_cache(maxsize=1024)
 def facts_of(model: str, base_url: str | None = None) -> ModelFacts:
     """Return what is known of a model, at a server's URL or its provider's own."""
@@ -136,6 +141,8 @@ def facts_of(model: str, base_url: str | None = None) -> ModelFacts:
         takes |= _openai_takes(thinks)
     if provider in _MARKING and "claude" in last and entry.get("supports_prompt_caching"):
         takes["prefix_marks"] = True
+    if provider in _CITING and "claude" in last:
+        takes["citations"] = True
     return ModelFacts(
         listed=True,
         hosted=True,
@@ -251,6 +258,8 @@ def _thinking(entry: Mapping[str, Any], name: str, *, openai: bool) -> Thinking:
 
 def _guessed(provider: str, name: str) -> ModelFacts:
     """What the name alone tells of a model that is not listed."""
+    if provider in _CITING and "claude" in name:
+        return ModelFacts(hosted=True, takes=_CITES)
     if provider in _OPENAI_APIS and _OPENAI_CHAT.match(name):
         return ModelFacts(hosted=True, takes=MappingProxyType(_openai_takes("never")))
     if provider in _OPENAI_APIS and _is_openai(name):

@@ -10,7 +10,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from lmpipe.errors import MediaError
 from lmpipe.foundation.media import MEDIA_KINDS, MediaKind, describe_medium, is_data_url
@@ -117,6 +117,33 @@ class MediaPart:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentPart:
+    """A text that the LM's provider cites by itself, apart from the text around it.
+
+    Args:
+        text: its content.
+        title: its title; may be empty.
+        source: where it is from, or its id; may be empty.
+    """
+
+    text: str
+    title: str = ""
+    source: str = ""
+
+    kind: ClassVar[str] = "document"
+
+    @property
+    def shown(self) -> str:
+        """The document for people."""
+        head = [text for text in (self.source, self.title) if text]
+        return f"<document {', '.join(map(repr, head))}: {self.text}>" if head else self.text
+
+    def to_json(self) -> dict[str, Any]:
+        about = {"text": self.text, "title": self.title, "source": self.source}
+        return {"document": {name: value for name, value in about.items() if value}}
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """A call of a tool that an LM asks for.
 
@@ -174,7 +201,7 @@ class ReasoningPart:
         return {"reasoning": {"text": self.text, **signature}}
 
 
-Part = TextPart | MediaPart | ToolCall | ToolResult | ReasoningPart
+Part = TextPart | MediaPart | DocumentPart | ToolCall | ToolResult | ReasoningPart
 
 # The bytes with a hash.
 Media = Callable[[str], bytes]
@@ -194,6 +221,9 @@ def read_part(value: Any, media: Media) -> Part:
             return ToolResult(call_id, _read_result(content, media), rest.get("is_error") is True)
         case {"reasoning": {"text": str(text), **rest}}:
             return ReasoningPart(text, _text(rest, "signature"))
+        case {"document": dict(document)}:
+            texts = [_text(document, name) for name in ("text", "title", "source")]
+            return DocumentPart(*texts)
     if isinstance(value, dict) and len(value) == 1:
         ((kind, about),) = value.items()
         if kind in MEDIA_KINDS and isinstance(about, dict):
@@ -248,7 +278,7 @@ def show_part(part: Part) -> str:
     match part:
         case TextPart(text=text):
             return text
-        case MediaPart():
+        case MediaPart() | DocumentPart():
             return part.shown
         case ToolCall(name=name, arguments=arguments):
             return f"<call of {name}: {arguments}>"

@@ -113,6 +113,19 @@ def embedding_request(lm: LM, text: str) -> Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Quote:
+    """Words of a document that the LM's provider names as the source of a reply.
+
+    Args:
+        document: the place of the document among those of the request, from 0.
+        text: the words.
+    """
+
+    document: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """An LM's reply to one request.
 
@@ -132,6 +145,7 @@ class Reply:
         logprobs: the tokens of the answer with their log probabilities, as JSON, if asked for.
         context: the maximum tokens of a call, which the server of a cut reply was asked for, if
             nobody knew it; else 0.
+        quotes: the words of documents that the provider cites, in order.
     """
 
     text: str
@@ -147,6 +161,7 @@ class Reply:
     signature: str = ""
     logprobs: tuple[Mapping[str, Any], ...] | None = None
     context: int = 0
+    quotes: tuple[Quote, ...] = ()
 
     def __str__(self) -> str:
         return self.text
@@ -179,6 +194,8 @@ class Reply:
             extras["logprobs"] = list(self.logprobs)
         if self.context:
             extras["context"] = self.context
+        if self.quotes:
+            extras["quotes"] = [[quote.document, quote.text] for quote in self.quotes]
         return extras
 
     @staticmethod
@@ -228,6 +245,7 @@ class Reply:
             self.signature,
             self.logprobs,
             self.context,
+            self.quotes,
         )
 
 
@@ -248,6 +266,8 @@ def read_extras(value: Mapping[str, Any]) -> dict[str, Any]:
         extras["logprobs"] = tuple(extras["logprobs"])
         if not all(isinstance(token, dict) for token in extras["logprobs"]):
             raise ValueError("not a stored reply")
+    if "quotes" in extras:
+        extras["quotes"] = tuple(map(_read_quote, extras["quotes"]))
     return extras
 
 
@@ -259,7 +279,15 @@ _EXTRAS: Mapping[str, type] = {
     "signature": str,
     "logprobs": list,
     "context": int,
+    "quotes": list,
 }
+
+
+def _read_quote(value: Any) -> Quote:
+    match value:
+        case [int(document), str(text)] if document >= 0:
+            return Quote(document, text)
+    raise ValueError("not a stored reply")
 
 
 def _read_tool_call(value: Any) -> ToolCall:

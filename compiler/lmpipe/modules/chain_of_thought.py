@@ -92,10 +92,22 @@ class ChainOfThought(Predict[P, R_co]):
         # The same LM answers most calls, so what it needs is found out only once.
         known, asked = self._prompt_of_lm, self.native_reasoning
         if known is None or known[0] is not lm or known[1] is not asked:
-            native = thinks(lm) if asked is None else asked
-            prompt = self._native_prompt if native and self._takes_thoughts else self._prompt
-            known = self._prompt_of_lm = lm, asked, prompt
+            native = self._takes_thoughts and (thinks(lm) if asked is None else asked)
+            known = self._prompt_of_lm = lm, asked, self._prompt_with(native, self._cites(lm))
         return known[2]
+
+    def _prompt_with(self, native: bool, cites: bool) -> Prompt:
+        """The prompt for an LM that thinks by itself, and whose provider cites by itself."""
+        if not cites:
+            return self._native_prompt if native else self._prompt
+        return Prompt.of(
+            self._spec,
+            self._state,
+            self._pools,
+            thought=REASONING if self._takes_thoughts else "",
+            native=native,
+            cited=self._cited,
+        )
 
     def _prompt_now(self) -> Prompt:
         lm = self.lm or current_scope().lm or current_settings().lm

@@ -19,10 +19,12 @@ from lmpipe.layouts.layout import Reading
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
 from lmpipe.lm.observing import listening, predictor_here
+from lmpipe.lm.parts import DocumentPart
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope, check_calls
 from lmpipe.lm.spend import Charge
 from lmpipe.modules.missing_outputs import MissingOutputs
+from lmpipe.modules.native_citations import citations_of, documents_in
 from lmpipe.modules.observed import observed_layout, tell_failed_check
 from lmpipe.modules.prompt import Opening, Prompt
 from lmpipe.modules.reply_problems import fails_check, is_ambiguous, problem_of
@@ -83,6 +85,7 @@ class Conversation:
     charges: list[Charge] = field(init=False)
     free: Reply | None = field(init=False, default=None)  # the free text with the outputs
     failed: list[FailedCheck] | None = field(init=False, default=None)
+    documents: Sequence[DocumentPart] = field(init=False, default=())  # that the provider cites
 
     def hold(
         self,
@@ -107,6 +110,8 @@ class Conversation:
                 call.ends(messages=opening.messages)
         else:
             opening = self.prompt.opening(shown, vector, self.scope.example)
+        if self.prompt.cited:
+            self.documents = documents_in(opening.messages)
         if self.answer is not None and self.answer.earlier:
             for sent_back in self.answer.earlier:
                 opening = self._with_feedback(opening, sent_back.reply, sent_back.feedback)
@@ -296,6 +301,10 @@ class Conversation:
             reading = self.prompt.read(answer, thoughts)
         else:
             reading = self.prompt.read_rest(answer, thoughts, missing)
+        if self.prompt.cited:
+            quotes = [quote for each in self.replies for quote in each.quotes]
+            cited = citations_of(quotes, self.documents, self.inputs)
+            reading.values[self.prompt.cited] = cited
         return self._validate(reading), reading.repaired
 
     def _read_observed(

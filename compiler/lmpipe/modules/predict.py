@@ -24,10 +24,12 @@ from lmpipe.modules.conversation import Conversation, Conversing
 from lmpipe.modules.decoding import Decoding, check_decoding
 from lmpipe.modules.embedding import Embedding
 from lmpipe.modules.module import Predictor
+from lmpipe.modules.native_citations import gives_citations
 from lmpipe.modules.observed import observed_use
 from lmpipe.modules.prompt import Prompt
 from lmpipe.modules.retrieval import Pools
 from lmpipe.settings import current_settings
+from lmpipe.signatures.citations import cited_output
 from lmpipe.signatures.from_string import signature_from_string
 from lmpipe.signatures.output_checks import checks_of
 from lmpipe.signatures.signature import Prediction, Signature, spec_of
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
     from lmpipe.state.answers import Answer
 
 # What a predictor keeps of its state, and of its signature, so as not to make it for every call.
-_OF_THE_STATE = ("_prompt", "_native_prompt", "_prompt_of_lm", "_decoding")
-_MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_checks", "_pools")
+_OF_THE_STATE = ("_prompt", "_citing_prompt", "_native_prompt", "_prompt_of_lm", "_decoding")
+_MADE_AGAIN = (*_OF_THE_STATE, "_spec", "_checks", "_pools", "_cited")
 
 # The vector of a call's inputs, and what it took.
 Embedded: TypeAlias = "tuple[str, Sequence[Charge]]"
@@ -98,6 +100,7 @@ class Predict(Predictor, Generic[P, R_co]):
         self._spec = spec_of(self.signature)
         self._checks = checks_of(self.signature)
         self._pools = Pools(self._spec)  # shared by the copies that other states are bound to
+        self._cited = cited_output(self.signature)
         layout_named(layout)
         check_number(owner, "retries", retries, minimum=0, integer=True)
         check_number(owner, "max_backtracks", max_backtracks, minimum=0, integer=True)
@@ -136,6 +139,7 @@ class Predict(Predictor, Generic[P, R_co]):
         self._spec = spec_of(self.signature)
         self._checks = checks_of(self.signature)
         self._pools = Pools(self._spec)
+        self._cited = cited_output(self.signature)
 
     @property
     def spec(self) -> SignatureSpec:
@@ -319,9 +323,18 @@ class Predict(Predictor, Generic[P, R_co]):
     def _prompt(self) -> Prompt:
         return Prompt.of(self._spec, self._state, self._pools)
 
+    @cached_property
+    def _citing_prompt(self) -> Prompt:
+        """The prompt for an LM whose provider cites by itself."""
+        return Prompt.of(self._spec, self._state, self._pools, cited=self._cited)
+
+    def _cites(self, lm: LM) -> bool:
+        """Whether an LM's provider gives the citations that the signature asks for."""
+        return bool(self._cited) and gives_citations(lm, self._state)
+
     def _prompt_for(self, lm: LM) -> Prompt:
         """Hook for subclasses: return the prompt for an LM."""
-        return self._prompt
+        return self._citing_prompt if self._cited and self._cites(lm) else self._prompt
 
     def _prompt_now(self) -> Prompt:
         """Hook for subclasses: return the prompt for the LM that would answer a call."""

@@ -62,6 +62,8 @@ class Prompt:
             them itself.
         thought: the output that the LM's thoughts may be; empty if there is none.
         native: whether they are, so that the LM is not asked to write it.
+        cited: the output that the citations of the LM's provider are, which the LM is not asked
+            to write; empty if there is none.
     """
 
     spec: SignatureSpec
@@ -78,6 +80,7 @@ class Prompt:
     extraction: Prefix | None = None
     thought: str = ""
     native: bool = False
+    cited: str = ""
 
     @staticmethod
     def of(
@@ -87,10 +90,12 @@ class Prompt:
         *,
         thought: str = "",
         native: bool = False,
+        cited: str = "",
     ) -> Prompt:
         """Render the prompt of a state; the indexed pools may be shared with other states."""
         layout = layout_named(state.layout)
         asked = spec.without_output(thought) if native else spec
+        asked = asked.without_output(cited) if cited else asked
         form = asked.written
         system = Message("system", layout.system(form, state.instruction))
         turns = tuple([render_demo(layout, asked, demo) for demo in state.demos])
@@ -110,6 +115,7 @@ class Prompt:
             extraction=extraction_prefix(layout, form, state.instruction),
             thought=thought,
             native=native,
+            cited=cited,
         )
 
     @cached_property
@@ -121,9 +127,10 @@ class Prompt:
     def retry_constraint(self) -> Constraint | None:
         """The constraint on the reply to a repeated question, where the server takes one.
 
-        An LM that did not keep to the form by itself is held to it. Thoughts are left free.
+        An LM that did not keep to the form by itself is held to it. Thoughts are left free, and
+        no provider cites in a reply with a constraint.
         """
-        if self.constraint is not None or self.native:
+        if self.constraint is not None or self.native or self.cited:
             return self.constraint
         return self.layout.constraint(self.form)
 
@@ -238,7 +245,7 @@ class Prompt:
                 *map(self._checked_turn, history_turns(self.layout, self.asked, shown)),
             )
             reminder = "" if has_replies(self.asked, shown) else reminder
-        content = user_content(self.layout, self.asked, shown)
+        content = user_content(self.layout, self.asked, shown, documents=bool(self.cited))
         if isinstance(content, str):
             return Opening(prefix, (*turns, Message("user", self._checked(content + reminder))))
         if reminder:

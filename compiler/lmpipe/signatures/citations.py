@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from typing import Any, Self
@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from lmpipe.foundation.shorten import shorten
 from lmpipe.signatures.field_types.document import Document
+from lmpipe.signatures.field_types.parts import holds
 from lmpipe.signatures.field_types.passage import Passage
 from lmpipe.signatures.signature import Signature, spec_of
 
@@ -78,16 +79,44 @@ def _problem(citation: Citation, sources: Mapping[str, str]) -> str:
     return ""
 
 
-def _sources(values: Iterator[Any]) -> dict[str, str]:
+def cited_output(signature: type[Signature]) -> str:
+    """The output of a `Cited` signature that is a list of citations; empty if there is not one.
+
+    There must be another output to write, and inputs to cite.
+    """
+    if not issubclass(signature, Cited):
+        return ""
+    spec = spec_of(signature)
+    lists = [field.name for field in spec.outputs if field.annotation == list[Citation]]
+    sources = [field for field in spec.inputs if holds(field.annotation, _is_source)]
+    return lists[0] if len(lists) == 1 and len(spec.outputs) > 1 and sources else ""
+
+
+def _is_source(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Passage | Document)
+
+
+def ids_of_sources(values: Iterable[Any]) -> dict[tuple[str, str], str]:
+    """The id of each passage that can be cited, or its number, by its title and text."""
+    ids: dict[tuple[str, str], str] = {}
+    for name, source in _named_sources(values):
+        ids.setdefault((source.title, source.text), name)
+    return ids
+
+
+def _sources(values: Iterable[Any]) -> dict[str, str]:
     """The text of each passage that can be cited, by its id, else by its number."""
     sources: dict[str, str] = {}
+    for name, source in _named_sources(values):
+        sources.setdefault(name, f"{source.title}\n{source.text}")
+    return sources
+
+
+def _named_sources(values: Iterable[Any]) -> Iterator[tuple[str, Passage | Document]]:
     for value in values:
         for number, source in enumerate(_found(value, Passage | Document), start=1):
             name = source.id if isinstance(source, Passage) else source.source or source.title
-            sources.setdefault(
-                _without_brackets(name) or str(number), f"{source.title}\n{source.text}"
-            )
-    return sources
+            yield _without_brackets(name) or str(number), source
 
 
 def _citations(value: Any, place: str) -> Iterator[tuple[str, Citation]]:

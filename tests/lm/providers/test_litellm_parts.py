@@ -13,6 +13,7 @@ from lmpipe.errors import ConfigError
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
 from lmpipe.lm.parts import (
+    DocumentPart,
     MediaPart,
     ReasoningPart,
     TextPart,
@@ -21,7 +22,7 @@ from lmpipe.lm.parts import (
     ToolSpec,
 )
 from lmpipe.lm.providers.litellm_provider import LiteLLMProvider
-from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.request import Quote, Reply, Request
 from lmpipe.state.usage import Usage
 
 pytestmark = [
@@ -288,7 +289,45 @@ async def test_anthropic_gets_the_urls_of_pictures_and_files() -> None:
     ]
 
 
+async def test_anthropic_gets_documents_that_it_cites() -> None:
+    document = DocumentPart("Rome is a city.", "Cities", "p1")
+    body = await sent(CLAUDE, ANTHROPIC_REPLY, Message("user", (TextPart("Read:"), document)))
+    assert body["messages"][0]["content"] == [
+        {"type": "text", "text": "Read:"},
+        {
+            "type": "document",
+            "source": {"type": "text", "media_type": "text/plain", "data": "Rome is a city."},
+            "title": "Cities",
+            "context": "p1",
+            "citations": {"enabled": True},
+        },
+    ]
+
+
 # --- replies
+
+
+def cited(document: int, text: str) -> dict[str, Any]:
+    return {
+        "type": "char_location",
+        "cited_text": text,
+        "document_index": document,
+        "document_title": None,
+        "start_char_index": 0,
+        "end_char_index": len(text),
+    }
+
+
+async def test_the_quotes_of_anthropic_are_read() -> None:
+    found = {"type": "web_search_result_location", "cited_text": "x", "url": "https://a.example"}
+    content = [
+        {"type": "text", "text": "It is "},
+        {"type": "text", "text": "a city", "citations": [cited(1, "Rome is a city. "), found]},
+        {"type": "text", "text": ", old.", "citations": [cited(0, "It is old.")]},
+    ]
+    reply = await ask(CLAUDE, {**ANTHROPIC_REPLY, "stop_reason": "end_turn", "content": content})
+    assert reply.text == "It is a city, old."
+    assert reply.quotes == (Quote(1, "Rome is a city."), Quote(0, "It is old."))
 
 
 async def test_a_reply_of_anthropic_is_read_whole() -> None:
@@ -394,6 +433,21 @@ async def test_a_stream_of_anthropic_is_counted() -> None:
     usage = (await stream(CLAUDE, *ANTHROPIC_STREAM))[0].usage
     assert (usage.prompt_tokens, usage.completion_tokens) == (15, 9)
     assert usage.cached_prompt_tokens == 3
+
+
+async def test_the_quotes_in_a_stream_of_anthropic_are_read() -> None:
+    text = block(
+        0,
+        {"type": "text", "text": "", "citations": []},
+        {"type": "citations_delta", "citation": cited(0, "It is old.")},
+        {"type": "text_delta", "text": "Old."},
+        {"type": "citations_delta", "citation": cited(1, "Rome is a city.")},
+    )
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}}
+    events = [ANTHROPIC_STREAM[0], *text, end, {"type": "message_stop"}]
+    reply, _ = await stream(CLAUDE, *events)
+    assert reply.text == "Old."
+    assert reply.quotes == (Quote(0, "It is old."), Quote(1, "Rome is a city."))
 
 
 async def test_a_stream_of_gemini_is_read() -> None:

@@ -12,7 +12,7 @@ from lmpipe.lm.providers.reasoning_details import details_of, signature_of_detai
 from lmpipe.lm.providers.thinking_blocks import signature_of
 from lmpipe.lm.providers.tool_calls import tool_calls_of
 from lmpipe.lm.reasoning import split_reasoning
-from lmpipe.lm.request import Finish, Reply
+from lmpipe.lm.request import Finish, Quote, Reply
 from lmpipe.state.usage import Usage
 
 _FINISHES: Mapping[str, Finish] = {
@@ -62,6 +62,27 @@ def refusal_of(message: Mapping[str, Any]) -> str:
     return _text(message, "refusal")
 
 
+def quotes_of(message: Mapping[str, Any]) -> tuple[Quote, ...]:
+    """The words of documents that are cited in a message or in a piece of one.
+
+    litellm hands on what Anthropic sends: a list for each block of text, or one of a stream.
+    """
+    fields = message.get("provider_specific_fields")
+    if not isinstance(fields, Mapping):
+        return ()
+    cited = [fields.get("citation"), *(fields.get("citations") or ())]
+    flat = [one for item in cited for one in (item if isinstance(item, list) else [item])]
+    quotes = [_quote(one) for one in flat if isinstance(one, Mapping)]
+    return tuple(dict.fromkeys(quote for quote in quotes if quote is not None))
+
+
+def _quote(cited: Mapping[str, Any]) -> Quote | None:
+    document, text = cited.get("document_index"), cited.get("cited_text")
+    if type(document) is not int or document < 0 or not isinstance(text, str) or not text.strip():
+        return None  # of a web search, for example
+    return Quote(document, valid_unicode(text).strip())
+
+
 def logprobs_of(choice: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """The tokens with their log probabilities in a choice or in a piece of one."""
     logprobs = choice.get("logprobs")
@@ -93,6 +114,7 @@ def read_choice(
             else signature_of_details(details_of(message))
         ),
         logprobs=(logprobs_of(choice) or None) if choice.get("logprobs") else None,
+        quotes=quotes_of(message),
     )
 
 
@@ -108,6 +130,7 @@ def make_reply(
     tool_calls: tuple[ToolCall, ...] = (),
     signature: str = "",
     logprobs: tuple[Mapping[str, Any], ...] | None = None,
+    quotes: tuple[Quote, ...] = (),
 ) -> Reply:
     """Make a reply of what a server sent: valid Unicode, with the thoughts apart."""
     finish = finish_of(reason)
@@ -129,6 +152,7 @@ def make_reply(
         tool_calls=tool_calls,
         signature=signature,
         logprobs=logprobs,
+        quotes=quotes,
     )
 
 

@@ -10,6 +10,7 @@ from lmpipe.errors import ConfigError
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.media import MediaKind
 from lmpipe.lm.parts import (
+    DocumentPart,
     MediaPart,
     Part,
     ReasoningPart,
@@ -132,12 +133,27 @@ def _contents(parts: Sequence[Part], request: Request, dialect: Dialect) -> list
                 content.append({"type": "text", "text": part.text})
         elif isinstance(part, MediaPart):
             content.append(_medium(part, request, dialect))
+        elif isinstance(part, DocumentPart):
+            content.append(_document(part, dialect))
         else:
             raise ConfigError(
                 f"a turn of the user or the system cannot hold a {type(part).__name__}: put tool "
                 "calls and thoughts into turns of the assistant, and results into turns of the tool"
             )
     return content
+
+
+def _document(part: DocumentPart, dialect: Dialect) -> dict[str, Any]:
+    """A document that the provider cites, in Anthropic's format; a text elsewhere."""
+    if dialect != "litellm":
+        return {"type": "text", "text": part.shown}
+    head = {"title": part.title, "context": part.source}
+    return {
+        "type": "document",
+        "source": {"type": "text", "media_type": "text/plain", "data": part.text},
+        **{name: value for name, value in head.items() if value},
+        "citations": {"enabled": True},
+    }
 
 
 def _medium(part: MediaPart, request: Request, dialect: Dialect) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from lmpipe.lm.providers.openai_message import (
     content_of,
     logprobs_of,
     make_reply,
+    quotes_of,
     reasoning_of,
     refusal_of,
 )
@@ -20,7 +21,7 @@ from lmpipe.lm.providers.reasoning_details import details_of, join_details, sign
 from lmpipe.lm.providers.thinking_blocks import join_blocks, signature_of
 from lmpipe.lm.providers.tool_calls import StreamedToolCalls
 from lmpipe.lm.reasoning import StreamedText
-from lmpipe.lm.request import Reply
+from lmpipe.lm.request import Quote, Reply
 from lmpipe.state.usage import Usage
 
 
@@ -42,6 +43,7 @@ class StreamedMessage:
         self._details: list[dict[str, Any]] = []
         self._tool_calls = StreamedToolCalls()
         self._logprobs: list[Mapping[str, Any]] = []
+        self._quotes: list[Quote] = []
 
     def add(self, choice: Mapping[str, Any]) -> None:
         """Add a piece; a ContentError if it holds something else than text and calls."""
@@ -53,6 +55,7 @@ class StreamedMessage:
         self._blocks += piece.get("thinking_blocks") or ()
         self._details += details_of(piece)
         self._tool_calls.add(piece)
+        self._quotes += quotes_of(piece)
         text = content_of(piece)
         shown = self.text.add(text) if text else self._shown
         if self._reasoning:
@@ -91,4 +94,5 @@ class StreamedMessage:
                 or signature_of_details(join_details(self._details))
             ),
             logprobs=tuple(self._logprobs) or None,
+            quotes=tuple(dict.fromkeys(self._quotes)),
         )
