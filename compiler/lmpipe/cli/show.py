@@ -178,7 +178,7 @@ def _show_prompt(console: Console, program: Module, path: str, learned: Predicto
     spec = program.predictors()[path].spec
     layout = layout_named(learned.layout)
     say(console, "  prompt, before the inputs of a call")
-    for message in render_prefix(layout, spec, learned.instruction, learned.demos):
+    for message in render_prefix(layout, spec, learned.told, learned.demos):
         say(console, f"    [{message.role}]", style="bold")
         for line in _turn_text(message).splitlines():
             say(console, f"      {line}")

@@ -59,7 +59,7 @@ def step_text(path: str, predictor: Predictor) -> str:
 def describe_program(predictors: Mapping[str, Predictor], state: ProgramState) -> str:
     """Describe a program: a paragraph for each predictor with path, signature and instruction."""
     return "\n\n".join(
-        f"{step_text(path, predictor)}\n{state[path].instruction}"
+        f"{step_text(path, predictor)}\n{state[path].told}"
         + (f"\n{predictor.about}" if predictor.about else "")
         for path, predictor in predictors.items()
     )
