@@ -61,7 +61,7 @@ def lessons_by_step(state: ProgramState) -> dict[str, tuple[Lesson, ...]]:
     found: dict[str, tuple[Lesson, ...]] = {}
     for path, item in state.predictors.items():
         declared = state.declared_path(path)
-        known = {lesson.key: lesson for lesson in (*item.lessons, *found.get(declared, ()))}
+        known = {lesson.key: lesson for lesson in (*found.get(declared, ()), *item.lessons)}
         found[declared] = tuple(known.values())
     return found
 
@@ -70,12 +70,12 @@ def numbered_lessons(state: ProgramState) -> str:
     """Write the lessons of a state with numbers, which an answer refers to."""
     by_step = lessons_by_step(state)
     lines: list[str] = []
-    number = 0
+    written = 0
     for path, lessons in by_step.items():
         if lessons and len(by_step) > 1:
             lines.append(f"{path}:")
-        for number, lesson in enumerate(lessons, start=number + 1):
-            lines.append(f"{number}. {lesson.text}")
+        lines += [f"{written + place}. {one.text}" for place, one in enumerate(lessons, start=1)]
+        written += len(lessons)
     return "\n".join(lines) or "none"
 
 
