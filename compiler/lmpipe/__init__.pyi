@@ -107,6 +107,7 @@ from .signatures.signature import Input as Input
 from .signatures.signature import Output as Output
 from .signatures.signature import Prediction as Prediction
 from .signatures.signature import Signature as Signature
+from .state.lessons import Lesson as Lesson
 from .state.program_state import Demo as Demo
 from .state.program_state import PredictorState as PredictorState
 from .state.program_state import ProgramState as ProgramState

@@ -120,9 +120,24 @@ def _show(
         say(console, "  instruction")
         for line in learned.instruction.splitlines() or [""]:
             say(console, f"    {line}")
+        _show_lessons(console, learned)
         _show_demos(console, learned, signature)
         if program is not None:
             _show_prompt(console, program, path, learned)
+
+
+def _show_lessons(console: Console, learned: PredictorState) -> None:
+    from lmpipe.report.terminal import say
+    from lmpipe.report.text import lesson_counts
+
+    if learned.lessons:
+        say(console, f"  lessons: {len(learned.lessons)}")
+    for number, lesson in enumerate(learned.lessons, start=1):
+        first, *others = lesson.text.splitlines()
+        say(console, f"    {number}. {first}")
+        for line in others:
+            say(console, f"       {line}")
+        say(console, f"       ({lesson_counts(lesson)})")
 
 
 def _show_demos(console: Console, learned: PredictorState, described: Mapping[str, Any]) -> None:
