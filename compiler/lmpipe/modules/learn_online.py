@@ -93,10 +93,12 @@ def _run_parts(
     values = without_bytes(example.to_json())
     yield "given to the program", {name: values[name] for name in example.inputs}
     if trace is not None:
-        names = {
-            str(getattr(predictor, "path", path)): state.declared_path(path)
-            for path, predictor in program.predictors().items()
-        }
+        # A program that is not bound to a state does not know the paths of its predictors: traces
+        # then have the names of their signatures.
+        names: dict[str, str] = {}
+        for path, predictor in program.predictors().items():
+            for name in (str(getattr(predictor, "path", path)), path):
+                names[name] = state.declared_path(path)
         yield from (("then", step) for step in describe_run(trace, names))
     if isinstance(prediction, BaseException):
         yield "it failed", str(prediction)
