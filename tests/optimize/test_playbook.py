@@ -179,3 +179,21 @@ def test_a_question_shows_the_program_the_run_and_the_lessons(tmp_path: Path) ->
 def test_settings_out_of_range_are_refused(setting: str) -> None:
     with pytest.raises(RecipeError, match=rf"Playbook\({setting}=0\)"):
         lmpipe.Playbook(**{setting: 0})
+
+
+def test_with_an_embedder_lessons_that_say_the_same_in_other_words_are_one(tmp_path: Path) -> None:
+    def reworded(asked: dict[str, str]) -> dict[str, Any]:
+        (rule,) = named_rules(asked)["new_lessons"]
+        number = asked["run"].partition("number ")[2].split('"')[0]
+        ways = ("", " In truth.", " Indeed so.")
+        return {"new_lessons": [rule + ways[int(number) % 3]]}
+
+    def direction(text: str) -> list[float]:
+        return [float(kind in text) for kind in RULES] + [0.1]
+
+    embedder = lmpipe.ScriptedLM(name="embedder", vectors=direction)
+    one, many = (
+        compiled(tmp_path, Proposer(reworded), embedder=chosen) for chosen in (embedder, None)
+    )
+    assert len(one.state["self"].lessons) == 3
+    assert len(many.state["self"].lessons) > 3

@@ -14,6 +14,7 @@ from lmpipe.state.lessons import (
     Lesson,
     LessonDelta,
     lesson_key,
+    may_say_the_same,
     merge_deltas,
     prune,
     texts_of,
@@ -112,6 +113,22 @@ def test_filler_makes_no_difference(one: str, other: str) -> None:
 )
 def test_what_says_something_else_is_kept_apart(one: str, other: str) -> None:
     assert lesson_key(one) != lesson_key(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "may"),
+    [
+        ("Refunds go to billing.", "Billing handles refunds.", True),
+        ("Refunds go to billing.", "Don't send refunds to billing.", False),
+        ("Refunds under 50 go to billing.", "Billing handles refunds under 500.", False),
+        ("Do not guess the date.", "Never guess a date.", False),
+        ("Do not guess the date.", "The date is not to be guessed!", True),
+    ],
+)
+def test_texts_with_other_numbers_or_negations_do_not_say_the_same(
+    one: str, other: str, may: bool
+) -> None:
+    assert may_say_the_same(one, other) is may
 
 
 def test_a_lesson_in_other_words_is_merged_if_it_is_said_to_be_the_same() -> None:

@@ -17,6 +17,8 @@ from lmpipe.state.program_state import ProgramState
 
 MOST_LESSONS = 3
 """The maximum number of lessons that one run teaches."""
+# The maximum number of lessons that an answer counts as helpful, and as harmful.
+_MOST_NAMED = 10
 
 _HOW = """Learn from one run of a program, so that later runs on other inputs go better.
 
@@ -50,10 +52,15 @@ def reflection_signature(paths: Sequence[str]) -> type[Signature]:
                 list[str],
                 Output(desc="what is missing among the lessons", max_length=MOST_LESSONS),
             ),
-            "helpful": (list[int], Output(desc="numbers of lessons that made the result better")),
-            "harmful": (list[int], Output(desc="numbers of lessons that made the result worse")),
+            "helpful": (list[int], _numbers("better")),
+            "harmful": (list[int], _numbers("worse")),
         },
     )
+
+
+def _numbers(effect: str) -> Any:
+    desc = f"numbers of lessons that made the result {effect}"
+    return Output(desc=desc, max_length=_MOST_NAMED)
 
 
 def lessons_by_step(state: ProgramState) -> dict[str, tuple[Lesson, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lmpipe.modules.learning import MOST_LESSONS
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.playbook_search import PlaybookSearch, block_size
@@ -18,7 +19,8 @@ class Playbook(DataclassSettings):
     that is not right: why, which step has to learn, what lessons are missing, and which of those
     there did harm. Each answer is tried on its own run, and taken up if that gets better. What a
     mini-batch taught is merged into the lessons, which stand after the instruction in prompts: new
-    ones are added, those that say the same are counted, and the others stay as they are, so that
+    ones are added, those that say the same (by their words, and by the recipe's embedder if it has
+    one) are counted, and the others stay as they are, so that
     nothing is lost by rewriting. If the result is worse on validation examples by more than
     chance, the whole merge is rolled back, and the proposer is told so.
 
@@ -79,4 +81,6 @@ class Playbook(DataclassSettings):
         batches = -(-sizes.train // self.batch)
         runs = self.epochs * (2 * sizes.train + batches * block_size(sizes.val))
         validations = self.epochs + runs // max(1, sizes.val)
-        return Cost(runs + validations * sizes.val, asks=self.epochs * sizes.train)
+        asks = self.epochs * sizes.train
+        pools = MOST_LESSONS * self.epochs
+        return Cost(runs + validations * sizes.val, asks=asks, pools=pools)

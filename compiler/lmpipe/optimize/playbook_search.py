@@ -9,19 +9,22 @@ from dataclasses import dataclass, field, replace
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.statistics import paired_interval
+from lmpipe.foundation.vectors import similarity
 from lmpipe.modules.learning import Learned, numbered_lessons, reflection_signature, with_learned
 from lmpipe.optimize.engine.fitting import Case, Cases
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.candidate_names import changes_words
 from lmpipe.optimize.shared.paired_test import sign_test
 from lmpipe.optimize.shared.proposer_text import describe_program, describe_rows
-from lmpipe.state.lessons import LessonDelta, lesson_key, texts_of
+from lmpipe.state.lessons import LessonDelta, lesson_key, may_say_the_same, texts_of
 from lmpipe.state.program_state import ProgramState
 
 # The validation examples of the test of a merge: a part of them, but at least so many.
 _BLOCKS, _SMALLEST_BLOCK = 5, 10
 # The probability of as many losses by chance up to which a merge is rolled back.
 _LEVEL = 0.2
+# Lessons whose embeddings are at least so similar say the same, as in the paper's own code.
+_SAME = 0.9
 
 
 def block_size(val: int) -> int:
@@ -126,7 +129,8 @@ class PlaybookSearch:
     async def merge(self, reflections: Sequence[RunReflection]) -> None:
         """Merge what helped, unless that is worse on validation."""
         proven = [proven_by_its_run(one.learned) for one in reflections]
-        merged = with_learned(self.counted, proven, most=self.most)
+        same_as = await self._same_as([text for one in reflections for text in one.added])
+        merged = with_learned(self.counted, proven, most=self.most, same_as=same_as)
         if _texts(merged) == _texts(self.state):
             self.counted = merged
             return
@@ -161,6 +165,24 @@ class PlaybookSearch:
                 self._reject(one, "together with others it was worse on validation")
         self._since_validation.clear()
         self._runs_since_validation = 0
+
+    async def _same_as(self, added: Sequence[str]) -> dict[str, str]:
+        """Find new lessons that say the same as an earlier one in other words, by embeddings."""
+        held = (texts_of(item.lessons) for item in self.state.predictors.values())
+        known = list(dict.fromkeys(text for texts in held for text in texts))
+        vectors = await self.task.embed_texts([*known, *added]) if added else None
+        if vectors is None:
+            return {}
+        found: dict[str, str] = {}
+        for text in dict.fromkeys(added):
+            near = [one for one in known if may_say_the_same(one, text)]
+            closeness = {one: similarity(vectors[one], vectors[text]) for one in near}
+            best = max(closeness, key=closeness.__getitem__, default=text)
+            if closeness.get(best, 0.0) >= _SAME:
+                found[text] = best
+            else:
+                known.append(text)
+        return found
 
     def _is_behind(self) -> bool:
         """Whether the state is worse than the one before by more than chance."""

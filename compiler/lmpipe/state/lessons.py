@@ -20,6 +20,11 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 # They make no difference to what a lesson says.
 _FILLER = frozenset([*".,;:!?\"'`*“”‘’", "a", "an", "the", "always", "please"])  # noqa: RUF001
 
+# The last is that of "don't".
+_NEGATIONS = frozenset(
+    ["no", "not", "never", "none", "cannot", "without", "except", "unless", "only", "t"]
+)
+
 # What two lessons that say the same have in common.
 LessonKey: TypeAlias = "tuple[str, ...]"
 
@@ -78,6 +83,21 @@ def lesson_key(text: str) -> LessonKey:
     """
     words = _WORD.findall(text.casefold())
     return tuple(word for word in words if word not in _FILLER) or tuple(words)
+
+
+def may_say_the_same(one: str, other: str) -> bool:
+    """Whether texts of a similar meaning have the same numbers, signs and negations.
+
+    A measure of similarity hardly sees these, and they turn what a lesson says.
+    """
+    return _telling_words(one) == _telling_words(other)
+
+
+def _telling_words(text: str) -> list[str]:
+    words = _WORD.findall(text.casefold())
+    return sorted(
+        word for word in words if word not in _FILLER and (not word.isalpha() or word in _NEGATIONS)
+    )
 
 
 def merge_deltas(
