@@ -170,9 +170,9 @@ class Module(Runnable):
 
         An LM is asked once why the result is right or wrong. It may write lessons for one
         predictor, which stand after its instruction from then on, and say which lessons helped or
-        did harm. Lessons that do more harm than good are dropped; the others are never rewritten.
-        The lessons are part of the state, so they are saved with it, and a compile goes on from
-        them.
+        did harm. One that did harm at least two times more than it helped is dropped; the others
+        are never rewritten. Lessons are part of the state, so they are saved with it, and a
+        compile goes on from them.
 
         Source: "Agentic Context Engineering" (arXiv 2510.04618, section 3), online adaptation.
 

@@ -25,8 +25,8 @@ class Playbook(DataclassSettings):
     chance, the whole merge is rolled back, and the proposer is told so.
 
     A lesson counts as helpful when its own run gets better with it, and each time that this
-    example is right again; as harmful when another run gets better without it. One that did more
-    harm than good twice over is dropped. Good with a metric that says in words what is wrong, and
+    example is right again; as harmful when another run gets better without it. One that did harm at
+    least two times more than it helped is dropped. Good with a metric that says in words what is wrong, and
     for tasks that consist of many rules or facts. It leaves the instruction as it is; `GEPA` or
     another search may go before it or after it in a `Chain`. After the compile, `program.learn`
     adds lessons from single runs.

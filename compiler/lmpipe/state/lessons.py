@@ -11,7 +11,7 @@ from typing import Annotated, TypeAlias
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-# A lesson is dropped if it did harm this many times more often than it helped.
+# A lesson is dropped if it did harm at least so many times more than it helped.
 _HARM_TO_DROP = 2
 
 _HEADING = "Lessons from earlier runs:"
