@@ -9,12 +9,12 @@ from helpers.world import NameColour, TwoSteps
 
 import lmpipe
 from lmpipe.modules.learning import (
-    Learned,
+    Taught,
     clean_lesson,
     lessons_by_step,
     numbered_lessons,
     reflection_signature,
-    with_learned,
+    with_taught,
 )
 from lmpipe.state.lessons import Lesson, LessonDelta, texts_of
 from lmpipe.state.program_state import ProgramState, ensemble_state
@@ -30,11 +30,11 @@ def two_steps(**lessons: tuple[str, ...]) -> ProgramState:
     )
 
 
-def answered(state: ProgramState, **values: Any) -> Learned:
+def answered(state: ProgramState, **values: Any) -> Taught:
     question: Any = reflection_signature(tuple(state.predictors))
     given = dict.fromkeys(("program", "lessons", "run", "tried"), "")
     empty = {"cause": "", "new_lessons": [], "helpful": [], "harmful": []}
-    return Learned.of(question(**given, **{**empty, **values}), state)
+    return Taught.of(question(**given, **{**empty, **values}), state)
 
 
 def test_a_program_of_one_step_is_not_asked_which_step_has_to_learn() -> None:
@@ -86,13 +86,11 @@ def test_bullets_and_numbers_before_lessons_are_stripped(written: str, lesson: s
 
 def test_a_state_takes_up_what_several_runs_taught() -> None:
     state = two_steps(name=("Think.",))
-    taught = with_learned(
+    taught = with_taught(
         state,
         [
-            Learned({"name": LessonDelta(added=("Ask.",))}),
-            Learned(
-                {"name": LessonDelta(helpful=("Think.",)), "describe": LessonDelta(("Look.",))}
-            ),
+            Taught({"name": LessonDelta(added=("Ask.",))}),
+            Taught({"name": LessonDelta(helpful=("Think.",)), "describe": LessonDelta(("Look.",))}),
         ],
     )
     assert taught["name"].lessons == (Lesson(text="Think.", helpful=1), Lesson(text="Ask."))
@@ -103,7 +101,7 @@ def test_all_members_of_an_ensemble_learn() -> None:
     member = lmpipe.Predict(NameColour).state()
     state = ensemble_state([member, member.map(lessons=(Lesson(text="Look."),))])
     assert numbered_lessons(state) == "1. Look."
-    taught = with_learned(state, [Learned({"self": LessonDelta(("Ask.",), helpful=("Look.",))})])
+    taught = with_taught(state, [Taught({"self": LessonDelta(("Ask.",), helpful=("Look.",))})])
     assert [texts_of(item.lessons) for item in taught.predictors.values()] == [
         ("Ask.",),
         ("Look.", "Ask."),

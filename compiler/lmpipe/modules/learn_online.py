@@ -15,10 +15,10 @@ from lmpipe.lm.token_count import count_tokens
 from lmpipe.modules.attempts.advice import describe_run, describe_steps
 from lmpipe.modules.ensemble import Ensemble
 from lmpipe.modules.learning import (
-    Learned,
+    Taught,
     numbered_lessons,
     reflection_signature,
-    with_learned,
+    with_taught,
 )
 from lmpipe.modules.predict import Predict
 from lmpipe.settings import current_settings
@@ -68,7 +68,7 @@ async def learned_state(
     with scope(trace=None, example=None, role="proposer"):
         run = _fit(lm, lambda text: ask.messages(run=text, **told), parts)
         answer = await ask.acall(run=run, **told)
-    return with_learned(state, [Learned.of(answer, state)])
+    return with_taught(state, [Taught.of(answer, state)])
 
 
 def _as_example(example: Example | Mapping[str, Any]) -> Example:

@@ -87,19 +87,17 @@ def numbered_lessons(state: ProgramState) -> str:
 
 
 @dataclass(frozen=True)
-class Learned:
+class Taught:
     """What a run taught.
 
     Args:
         deltas: by the declared path of the predictor.
-        cause: why its result was right or wrong.
     """
 
     deltas: Mapping[str, LessonDelta]
-    cause: str = ""
 
     @staticmethod
-    def of(answer: Any, state: ProgramState) -> Learned:
+    def of(answer: Any, state: ProgramState) -> Taught:
         """Read an answer to the question about a run with a state."""
         by_step = lessons_by_step(state)
         owners = [(path, lesson.text) for path, lessons in by_step.items() for lesson in lessons]
@@ -121,8 +119,7 @@ class Learned:
             for path in by_step
         }
         empty = LessonDelta()
-        kept = {path: delta for path, delta in deltas.items() if delta != empty}
-        return Learned(kept, " ".join(answer.cause.split()))
+        return Taught({path: delta for path, delta in deltas.items() if delta != empty})
 
 
 def clean_lesson(text: str) -> str:
@@ -134,9 +131,9 @@ def clean_lesson(text: str) -> str:
     return text
 
 
-def with_learned(
+def with_taught(
     state: ProgramState,
-    learned: Sequence[Learned],
+    taught: Sequence[Taught],
     *,
     most: int | None = None,
     same_as: Mapping[str, str] | None = None,
@@ -150,7 +147,7 @@ def with_learned(
     changed = {}
     for path, item in state.predictors.items():
         declared = state.declared_path(path)
-        deltas = [one.deltas[declared] for one in learned if declared in one.deltas]
+        deltas = [one.deltas[declared] for one in taught if declared in one.deltas]
         if deltas:
             merged = merge_deltas(item.lessons, deltas, same_as=same_as or {})
             changed[path] = item.replace(lessons=prune(merged, most))

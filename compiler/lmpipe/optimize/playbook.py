@@ -25,11 +25,12 @@ class Playbook(DataclassSettings):
     chance, the whole merge is rolled back, and the proposer is told so.
 
     A lesson counts as helpful when its own run gets better with it, and each time that this
-    example is right again; as harmful when another run gets better without it. One that did harm at
-    least two times more than it helped is dropped. Good with a metric that says in words what is wrong, and
-    for tasks that consist of many rules or facts. It leaves the instruction as it is; `GEPA` or
-    another search may go before it or after it in a `Chain`. After the compile, `program.learn`
-    adds lessons from single runs.
+    example is right again; as harmful when another run gets better without it. One that did harm
+    at least two times more than it helped is dropped.
+
+    Good with a metric that says in words what is wrong, and for tasks that consist of many rules
+    or facts. It leaves the instruction as it is; `GEPA` or another search may go before it in a
+    `Chain`. After the compile, `program.learn` adds lessons from single runs.
 
     Source: "Agentic Context Engineering: Evolving contexts for self-improving language models"
     (arXiv 2510.04618, section 3): generator, reflector, delta updates, grow and refine. It

@@ -10,7 +10,7 @@ from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.statistics import paired_interval
 from lmpipe.foundation.vectors import similarity
-from lmpipe.modules.learning import Learned, numbered_lessons, reflection_signature, with_learned
+from lmpipe.modules.learning import Taught, numbered_lessons, reflection_signature, with_taught
 from lmpipe.optimize.engine.fitting import Case, Cases
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.candidate_names import changes_words
@@ -39,17 +39,17 @@ class RunReflection:
     Args:
         index: the position of its training example.
         row: the run.
-        learned: the lessons of the answer, and those that it says did harm.
+        taught: the lessons of the answer, and those that it says did harm.
     """
 
     index: int
     row: Row
-    learned: Learned
+    taught: Taught
 
     @property
     def added(self) -> list[str]:
         """The texts of its lessons."""
-        return [text for delta in self.learned.deltas.values() for text in delta.added]
+        return [text for delta in self.taught.deltas.values() for text in delta.added]
 
 
 @dataclass
@@ -66,7 +66,7 @@ class PlaybookSearch:
     rng: random.Random
     most: int
     _rows: dict[tuple[ProgramState, int], Row] = field(default_factory=dict)
-    _taught: dict[int, list[Learned]] = field(default_factory=dict)
+    _taught: dict[int, list[Taught]] = field(default_factory=dict)
     _tried: dict[int, list[Case]] = field(default_factory=dict)
     _since_validation: list[RunReflection] = field(default_factory=list)
     _runs_since_validation: int = 0
@@ -87,7 +87,7 @@ class PlaybookSearch:
             self._rows[self.state, index] = row
         right = [index for index, row in zip(new, found, strict=True) if row.score.value >= 1]
         helped = [helpful(one) for index in right for one in self._taught.get(index, ())]
-        self.counted = with_learned(self.counted, helped)
+        self.counted = with_taught(self.counted, helped)
         return [replace(self._rows[self.state, index], index=index) for index in indices]
 
     async def reflect(self, rows: Sequence[Row]) -> list[RunReflection]:
@@ -106,15 +106,15 @@ class PlaybookSearch:
         ]
         answers = await self.task.ask_all(self._question, questions)
         reflections = [
-            RunReflection(row.index, row, Learned.of(answer, self.state))
+            RunReflection(row.index, row, Taught.of(answer, self.state))
             for row, answer in zip(wrong, answers, strict=True)
             if answer is not None
         ]
-        return [one for one in reflections if _changes(one.learned)]
+        return [one for one in reflections if _changes(one.taught)]
 
     async def try_out(self, reflections: Sequence[RunReflection]) -> list[RunReflection]:
         """Run each example again with what it taught alone; return those that got better."""
-        states = [_on_trial(self.state, one.learned) for one in reflections]
+        states = [_on_trial(self.state, one.taught) for one in reflections]
         rows = await self._trials(
             [(state, one.index) for state, one in zip(states, reflections, strict=True)]
         )
@@ -128,9 +128,9 @@ class PlaybookSearch:
 
     async def merge(self, reflections: Sequence[RunReflection]) -> None:
         """Merge what helped, unless that is worse on validation."""
-        proven = [proven_by_its_run(one.learned) for one in reflections]
+        proven = [proven_by_its_run(one.taught) for one in reflections]
         same_as = await self._same_as([text for one in reflections for text in one.added])
-        merged = with_learned(self.counted, proven, most=self.most, same_as=same_as)
+        merged = with_taught(self.counted, proven, most=self.most, same_as=same_as)
         if _texts(merged) == _texts(self.state):
             self.counted = merged
             return
@@ -143,7 +143,7 @@ class PlaybookSearch:
         self.state = self.counted = merged
         self._since_validation += reflections
         for one in reflections:
-            self._taught.setdefault(one.index, []).append(one.learned)
+            self._taught.setdefault(one.index, []).append(one.taught)
 
     async def keep_pace(self) -> None:
         """Validate once as many runs were made as a validation takes."""
@@ -228,29 +228,27 @@ class PlaybookSearch:
         )
 
 
-def helpful(learned: Learned) -> Learned:
+def helpful(taught: Taught) -> Taught:
     """Count the lessons that a run taught as helpful."""
-    return Learned(
-        {path: LessonDelta(helpful=delta.added) for path, delta in learned.deltas.items()}
-    )
+    return Taught({path: LessonDelta(helpful=delta.added) for path, delta in taught.deltas.items()})
 
 
-def proven_by_its_run(learned: Learned) -> Learned:
+def proven_by_its_run(taught: Taught) -> Taught:
     """Take up lessons with which their own run got better; what an LM calls helpful is not seen."""
-    return Learned(
+    return Taught(
         {
             path: LessonDelta(added=delta.added, helpful=delta.added, harmful=delta.harmful)
-            for path, delta in learned.deltas.items()
+            for path, delta in taught.deltas.items()
         }
     )
 
 
-def _on_trial(state: ProgramState, learned: Learned) -> ProgramState:
+def _on_trial(state: ProgramState, taught: Taught) -> ProgramState:
     """Return a state with the lessons of one run, and without those that it says did harm."""
-    state = with_learned(state, [proven_by_its_run(learned)])
+    state = with_taught(state, [proven_by_its_run(taught)])
     changed = {}
     for path, item in state.predictors.items():
-        delta = learned.deltas.get(state.declared_path(path))
+        delta = taught.deltas.get(state.declared_path(path))
         harmful = {lesson_key(text) for text in delta.harmful} if delta else set()
         if harmful:
             kept = tuple(lesson for lesson in item.lessons if lesson.key not in harmful)
@@ -258,8 +256,8 @@ def _on_trial(state: ProgramState, learned: Learned) -> ProgramState:
     return state.update(changed)
 
 
-def _changes(learned: Learned) -> bool:
-    return any(delta.added or delta.harmful for delta in learned.deltas.values())
+def _changes(taught: Taught) -> bool:
+    return any(delta.added or delta.harmful for delta in taught.deltas.values())
 
 
 def _texts(state: ProgramState) -> Mapping[str, tuple[str, ...]]:
