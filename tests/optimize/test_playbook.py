@@ -11,8 +11,10 @@ from helpers.scripts import in_layout, instruction_of, kind_of, number_of, reply
 from helpers.world import COLOURS, Describe, NameColour, TwoSteps, recipe
 
 import lmpipe
+from lmpipe.compiling.recipe import prepare
 from lmpipe.errors import RecipeError
 from lmpipe.lm.request import Request
+from lmpipe.optimize import Sizes
 from lmpipe.state.lessons import Lesson, texts_of
 
 RULES = {kind: f"The {kind} is {colour}." for kind, colour in COLOURS.items()}
@@ -58,14 +60,18 @@ def named_rules(asked: dict[str, str]) -> dict[str, Any]:
     return {"new_lessons": [rule.splitlines()[0]] if found else []}
 
 
-def compiled(runs: Path, proposer: Proposer | None = None, **changes: Any) -> lmpipe.Run:
+def made(proposer: Proposer | None = None, **changes: Any) -> lmpipe.Recipe:
     settings: dict[str, Any] = {
         "student": lmpipe.ScriptedLM(follows_rules),
         "proposer": (proposer or Proposer()).lm,
         "metric": with_feedback,
         "optimizer": lmpipe.Playbook(batch=4),
     }
-    return lmpipe.compile(recipe(**{**settings, **changes}), runs=runs)
+    return recipe(**{**settings, **changes})
+
+
+def compiled(runs: Path, proposer: Proposer | None = None, **changes: Any) -> lmpipe.Run:
+    return lmpipe.compile(made(proposer, **changes), runs=runs)
 
 
 def taught(program: Any, *lessons: Lesson) -> Any:
@@ -181,19 +187,31 @@ def test_settings_out_of_range_are_refused(setting: str) -> None:
         lmpipe.Playbook(**{setting: 0})
 
 
-def test_with_an_embedder_lessons_that_say_the_same_in_other_words_are_one(tmp_path: Path) -> None:
-    def reworded(asked: dict[str, str]) -> dict[str, Any]:
-        (rule,) = named_rules(asked)["new_lessons"]
-        number = asked["run"].partition("number ")[2].split('"')[0]
-        ways = ("", " In truth.", " Indeed so.")
-        return {"new_lessons": [rule + ways[int(number) % 3]]}
+def reworded(asked: dict[str, str]) -> dict[str, Any]:
+    (rule,) = named_rules(asked)["new_lessons"]
+    number = asked["run"].partition("number ")[2].split('"')[0]
+    return {"new_lessons": [rule + ("", " In truth.", " Indeed so.")[int(number) % 3]]}
 
+
+def embedder() -> lmpipe.ScriptedLM:
     def direction(text: str) -> list[float]:
         return [float(kind in text) for kind in RULES] + [0.1]
 
-    embedder = lmpipe.ScriptedLM(name="embedder", vectors=direction)
+    return lmpipe.ScriptedLM(name="embedder", vectors=direction)
+
+
+def test_with_an_embedder_lessons_that_say_the_same_in_other_words_are_one(tmp_path: Path) -> None:
     one, many = (
-        compiled(tmp_path, Proposer(reworded), embedder=chosen) for chosen in (embedder, None)
+        compiled(tmp_path, Proposer(reworded), embedder=chosen) for chosen in (embedder(), None)
     )
     assert len(one.state["self"].lessons) == 3
     assert len(many.state["self"].lessons) > 3
+
+
+def test_the_plan_counts_the_embeddings_of_lessons(tmp_path: Path) -> None:
+    recipes = [made(Proposer(reworded), embedder=chosen) for chosen in (embedder(), None)]
+    more, fewer = (prepare(each).plan().total.calls for each in recipes)
+    asks = lmpipe.Playbook(batch=4).cost(Sizes(40, 30)).asks
+    assert more - fewer == 3 * asks + 40
+    run = lmpipe.compile(recipes[0], runs=tmp_path)
+    assert 0 < run.account.by_lm["scripted/embedder"].calls <= more - fewer

@@ -19,10 +19,10 @@ class Playbook(DataclassSettings):
     that is not right: why, which step has to learn, what lessons are missing, and which of those
     there did harm. Each answer is tried on its own run, and taken up if that gets better. What a
     mini-batch taught is merged into the lessons, which stand after the instruction in prompts: new
-    ones are added, those that say the same (by their words, and by the recipe's embedder if it has
-    one) are counted, and the others stay as they are, so that
-    nothing is lost by rewriting. If the result is worse on validation examples by more than
-    chance, the whole merge is rolled back, and the proposer is told so.
+    ones are added unless one says the same (by its words, or by its embedding if the recipe has an
+    embedder), and the others stay as they are, so that nothing is lost by rewriting. If the result
+    is worse on validation examples by more than chance, the whole merge is rolled back, and the
+    proposer is told so.
 
     A lesson counts as helpful when its own run gets better with it, and each time that this
     example is right again; as harmful when another run gets better without it. One that did harm
@@ -40,7 +40,7 @@ class Playbook(DataclassSettings):
 
     Cost: `2 epochs * train` runs, and a fifth of `val`, but at least 10, for each mini-batch; then
     a validation of `val` runs for each epoch, and for each `val` of the runs before; `epochs *
-    train` questions to the proposer.
+    train` questions to the proposer, and up to three embeddings for each, if there is an embedder.
 
     Args:
         epochs: how often the training examples are gone through, 1 or more; it ends when all of
@@ -83,5 +83,6 @@ class Playbook(DataclassSettings):
         runs = self.epochs * (2 * sizes.train + batches * block_size(sizes.val))
         validations = self.epochs + runs // max(1, sizes.val)
         asks = self.epochs * sizes.train
-        pools = MOST_LESSONS * self.epochs
-        return Cost(runs + validations * sizes.val, asks=asks, pools=pools)
+        # Each lesson is embedded once, those of the start among them.
+        texts = MOST_LESSONS * asks + self.lessons * sizes.predictors
+        return Cost(runs + validations * sizes.val, asks=asks, texts=texts)
